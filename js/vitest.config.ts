@@ -1,0 +1,35 @@
+import { readFileSync } from "node:fs";
+import { dirname, resolve } from "node:path";
+import type { Plugin } from "vite";
+import { defineConfig } from "vitest/config";
+
+/** Import a style sheet as its text, as `build.mjs` does, instead of letting Vite inject it. */
+function cssAsText(): Plugin {
+  const prefix = "\0css-text:";
+  return {
+    name: "css-as-text",
+    enforce: "pre",
+    resolveId(source, importer) {
+      if (!source.endsWith(".css") || importer === undefined) return null;
+      // The name must not end in `.css`, or Vite's own CSS plugin takes it after all.
+      return `${prefix}${resolve(dirname(importer), source)}.js`;
+    },
+    load(id) {
+      if (!id.startsWith(prefix)) return null;
+      const path = id.slice(prefix.length, -".js".length);
+      return `export default ${JSON.stringify(readFileSync(path, "utf8"))};`;
+    },
+  };
+}
+
+/** Tests run in plain Node; one that needs a document begins with `// @vitest-environment jsdom`. */
+export default defineConfig({
+  plugins: [cssAsText()],
+  test: {
+    include: ["tests/**/*.test.ts"],
+    // `.only` and a file without tests are mistakes, on a desk as in CI.
+    allowOnly: false,
+    passWithNoTests: false,
+    restoreMocks: true,
+  },
+});
