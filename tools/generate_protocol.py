@@ -23,7 +23,11 @@ from dataclasses import dataclass, fields, is_dataclass
 from enum import StrEnum
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Final, Literal, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Final, Literal, Union, get_args, get_origin, get_type_hints
+
+if TYPE_CHECKING:
+    from nbchat.core.events import Event
+    from nbchat.core.run import RunState
 
 TARGET: Final = Path(__file__).parent.parent / "js" / "src" / "protocol.ts"
 WIDTH: Final = 100
@@ -243,11 +247,29 @@ def comment(text: str | None, indent: str = "") -> str:
     return f"{indent}/**\n{body}\n{indent} */\n"
 
 
+def transitions(table: Mapping[RunState, Mapping[type[Event], RunState]]) -> str:
+    """Return the table of run states as a constant, by the events' tags: the page folds by it too."""
+    rows = []
+    for state, row in table.items():
+        moves = [
+            f"    {get_args(get_type_hints(event)['type'])[0]}: {quote(str(to))},\n"
+            for event, to in row.items()
+        ]
+        rows.append(f"  {state}: {{\n{''.join(moves)}  }},\n" if moves else f"  {state}: {{}},\n")
+    return (
+        "/** Where an event leads from each state; what is not in a state's row is not taken there. */\n"
+        "export const TRANSITIONS: Readonly<\n"
+        '  Record<RunState, Readonly<Partial<Record<Event["type"], RunState>>>>\n'
+        f"> = {{\n{''.join(rows)}}};\n"
+    )
+
+
 def generate() -> str:
     """Return what `protocol.ts` has to be."""
     import nbchat.protocol  # noqa: PLC0415 - only generating needs it; --help and tests of the parts do not
+    from nbchat.core.run import TRANSITIONS  # noqa: PLC0415 - as above
 
-    return Generator(nbchat.protocol).text()
+    return "\n".join([Generator(nbchat.protocol).text(), transitions(TRANSITIONS)])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -906,3 +906,82 @@ export interface WantCheckpoint {
 }
 
 export type PageMessage = Hello | Sync | WantEarlier | Do | Stored | WantCheckpoint;
+
+/** Where an event leads from each state; what is not in a state's row is not taken there. */
+export const TRANSITIONS: Readonly<
+  Record<RunState, Readonly<Partial<Record<Event["type"], RunState>>>>
+> = {
+  queued: {
+    run_started: "connecting",
+    run_paused: "paused",
+    stop_requested: "stopping",
+    run_failed: "failed",
+    run_interrupted: "interrupted",
+  },
+  connecting: {
+    run_answering: "connecting",
+    run_retrying: "retrying",
+    part_started: "streaming",
+    run_paused: "paused",
+    stop_requested: "stopping",
+    run_completed: "completed",
+    run_incomplete: "incomplete",
+    run_interrupted: "interrupted",
+    run_failed: "failed",
+  },
+  retrying: {
+    run_connecting: "connecting",
+    run_paused: "paused",
+    stop_requested: "stopping",
+    run_failed: "failed",
+    run_interrupted: "interrupted",
+  },
+  streaming: {
+    run_answering: "streaming",
+    part_started: "streaming",
+    part_delta: "streaming",
+    part_ended: "streaming",
+    run_paused: "paused",
+    stop_requested: "stopping",
+    run_completed: "completed",
+    run_incomplete: "incomplete",
+    run_interrupted: "interrupted",
+    run_failed: "failed",
+  },
+  paused: {
+    part_delta: "paused",
+    part_ended: "paused",
+    run_resumed: "streaming",
+    run_connecting: "connecting",
+    run_requeued: "queued",
+    stop_requested: "stopping",
+    run_completed: "completed",
+    run_incomplete: "incomplete",
+    run_interrupted: "interrupted",
+    run_failed: "failed",
+  },
+  awaiting_approval: {
+    stop_requested: "stopping",
+    run_completed: "completed",
+    run_incomplete: "incomplete",
+    run_interrupted: "interrupted",
+    run_failed: "failed",
+  },
+  stopping: {
+    run_answering: "stopping",
+    part_started: "stopping",
+    part_delta: "stopping",
+    part_ended: "stopping",
+    stop_requested: "stopping",
+    run_stopped: "stopped",
+    run_completed: "completed",
+    run_incomplete: "incomplete",
+    run_interrupted: "interrupted",
+    run_failed: "failed",
+  },
+  completed: {},
+  incomplete: {},
+  stopped: {},
+  failed: {},
+  interrupted: {},
+};
