@@ -1,0 +1,617 @@
+# ruff: noqa: D401 - the docstring of a story is what holds in it
+"""Write `tests/logs/*.json`: the logs that Python and the page must fold to the same states.
+
+::
+
+    python -m tools.record_logs            write the files
+    python -m tools.record_logs --check    write nothing; fail when a file is not what would be written
+
+Each file is `{"about", "session_id", "events", "state"}`. The stories below are told by hand, one for
+each thing that can happen in a session; the last ones are drawn by seed and make no sense on purpose,
+since a fold has to agree about what does not fit, too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+from nbchat.core.codec import encode
+from nbchat.core.errors import ErrorInfo
+from nbchat.core.events import (
+    Event,
+    MessageAdded,
+    MessageRemoved,
+    MessageSelected,
+    PartDelta,
+    PartEnded,
+    PartStarted,
+    RunAcknowledged,
+    RunAnswering,
+    RunCompleted,
+    RunConnecting,
+    RunFailed,
+    RunIncomplete,
+    RunInterrupted,
+    RunKind,
+    RunPaused,
+    RunQueued,
+    RunRequeued,
+    RunResumed,
+    RunRetrying,
+    RunSaved,
+    RunStarted,
+    RunStopped,
+    SessionCreated,
+    SessionDeleted,
+    Settings,
+    SettingsChanged,
+    StopRequested,
+    UnreadChanged,
+)
+from nbchat.core.messages import ImagePart, Message, Part, ReasoningPart, TextPart, ToolCallPart, Usage
+from nbchat.core.text import checksum, utf16_length
+from nbchat.core.transcript import SessionState, apply_event
+
+FOLDER: Final = Path(__file__).parent.parent / "tests" / "logs"
+SESSION: Final = "ses_1"
+USAGE: Final = Usage(input_tokens=12, output_tokens=34, reasoning_tokens=5)
+BROKEN: Final = ErrorInfo(
+    code="stream_broken", message="The connection broke.", retryable=True, partial_chars=11, hint="Continue."
+)
+BUSY: Final = ErrorInfo(
+    code="provider_unavailable", message="Busy.", stage="connect", retryable=2.5, http_status=503
+)
+
+
+class Story:
+    """A log in the making: each method appends what the kernel would, and keeps the state in step."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.state = SessionState(id=SESSION)
+        self._now = 1_800_000_000.0
+
+    def now(self) -> float:
+        """Return a time a little later than the last one."""
+        self._now += 0.25
+        return self._now
+
+    def say(self, *events: Event) -> None:
+        """Append events as they are."""
+        for event in events:
+            self.events.append(event)
+            self.state = apply_event(self.state, event)
+
+    def create(self, *, temporary: bool = False, thread_id: str | None = None, **settings: Any) -> None:  # noqa: ANN401
+        """Begin the session."""
+        self.say(
+            SessionCreated(
+                at=self.now(), settings=Settings(**settings), temporary=temporary, thread_id=thread_id
+            )
+        )
+
+    def queue(
+        self,
+        number: int,
+        text: str | None = None,
+        *,
+        kind: RunKind = "send",
+        answer: str | None = None,
+        parent_id: str | None = None,
+        rooted: bool = False,
+        replaces: str | None = None,
+    ) -> None:
+        """Ask: the run is `run_<number>`, the question `q_<number>`, the answer `a_<number>`."""
+        at = self.now()
+        prompt = None
+        if text is not None:
+            prompt = Message(
+                id=f"q_{number}",
+                role="user",
+                parts=(TextPart(text=text),),
+                created_at=at,
+                parent_id=parent_id if rooted else None,
+            )
+        self.say(
+            RunQueued(
+                run_id=f"run_{number}",
+                at=at,
+                kind=kind,
+                message_id=answer or f"a_{number}",
+                prompt=prompt,
+                rooted=rooted,
+                parent_id=parent_id,
+                replaces=replaces,
+            )
+        )
+
+    def start(self, number: int) -> None:
+        """Let a queued run begin, with its messages at the end of the transcript or at their place."""
+        run = self.state.run(f"run_{number}")
+        assert run is not None  # noqa: S101 - a story that does not ask first is not a story
+        at = self.now()
+        prompt, parent = run.prompt, run.parent_id
+        if prompt is not None:
+            prompt = prompt if run.rooted else replace(prompt, parent_id=self.state.leaf)
+            parent = prompt.id
+        answer = None
+        if run.kind not in ("continue", "resume"):
+            answer = Message(
+                id=run.message_id, role="assistant", created_at=at, parent_id=parent, run_id=run.id
+            )
+        self.say(RunStarted(run_id=run.id, at=at, prompt=prompt, answer=answer, model="demo/tour"))
+
+    def ask(self, number: int, text: str) -> None:
+        """Ask, and get the turn at once."""
+        self.queue(number, text)
+        self.start(number)
+
+    def part(self, number: int, index: int, part: Part) -> None:
+        """Begin a part of the answer."""
+        self.say(PartStarted(run_id=f"run_{number}", at=self.now(), part_index=index, part=part))
+
+    def text(self, number: int, index: int, *pieces: str, end: bool = True, **ended: Any) -> None:  # noqa: ANN401
+        """Append text to a part, piece by piece, and end the part."""
+        run_id = f"run_{number}"
+        for piece in pieces:
+            before = utf16_length(self._text(number, index))
+            self.say(
+                PartDelta(run_id=run_id, at=self.now(), part_index=index, offset=before, text=piece),
+            )
+        if end:
+            whole = self._text(number, index)
+            self.say(
+                PartEnded(
+                    run_id=run_id,
+                    part_index=index,
+                    length=utf16_length(whole),
+                    crc32=checksum(whole),
+                    seconds=0.5 * len(pieces),
+                    **ended,
+                )
+            )
+
+    def _text(self, number: int, index: int) -> str:
+        run = self.state.run(f"run_{number}")
+        message = None if run is None else self.state.messages.get(run.message_id)
+        return "" if message is None or index >= len(message.parts) else message.parts[index].text
+
+    def complete(self, number: int, usage: Usage | None = USAGE) -> None:
+        """Let the model finish."""
+        self.say(
+            RunCompleted(run_id=f"run_{number}", at=self.now(), finish_reason="stop", usage=usage),
+        )
+
+    def turn(self, number: int, question: str, answer: str) -> None:
+        """Ask, and get a whole answer."""
+        self.ask(number, question)
+        self.part(number, 0, TextPart())
+        self.text(number, 0, answer)
+        self.complete(number)
+
+
+Stories = dict[str, tuple[str, Callable[[Story], None]]]
+STORIES: Final[Stories] = {}
+
+
+def story(tell: Callable[[Story], None]) -> Callable[[Story], None]:
+    """Add a story under its function's name."""
+    STORIES[tell.__name__] = (str(tell.__doc__).strip(), tell)
+    return tell
+
+
+@story
+def answer_completed(s: Story) -> None:
+    """A question and its answer, with the server's model, reasoning, text and usage."""
+    s.create(title="geo", model="demo/tour", params={"temperature": 0.5})
+    s.ask(1, "Which rivers cross Paris?")
+    s.say(RunAnswering(run_id="run_1", model="demo/tour-2", response_id="resp_1", sequence=1))
+    s.part(1, 0, ReasoningPart())
+    s.text(1, 0, "They ask ", "about rivers.")
+    s.part(1, 1, TextPart())
+    s.text(1, 1, "The ", "**Seine**", ", and the Bièvre below ground.")
+    s.complete(1)
+
+
+@story
+def two_turns(s: Story) -> None:
+    """Each turn follows the one before."""
+    s.create()
+    s.turn(1, "Paris?", "The Seine.")
+    s.turn(2, "And Lyon?", "The Rhône and the Saône.")
+
+
+@story
+def queued_runs(s: Story) -> None:
+    """A second question waits outside of the transcript until the first is answered."""
+    s.create()
+    s.ask(1, "First?")
+    s.queue(2, "Second?")
+    s.queue(3, "Third?")
+    s.part(1, 0, TextPart())
+    s.text(1, 0, "One.")
+    s.say(StopRequested(run_id="run_3", at=s.now()), RunStopped(run_id="run_3", at=s.now()))
+    s.complete(1)
+    s.start(2)
+    s.part(2, 0, TextPart())
+    s.text(2, 0, "Two.", end=False)
+
+
+@story
+def stop_in_flight(s: Story) -> None:
+    """A delta that was on its way when the user stopped is kept."""
+    s.create()
+    s.ask(1, "Count.")
+    s.part(1, 0, TextPart())
+    s.text(1, 0, "one two", end=False)
+    s.say(StopRequested(run_id="run_1", at=s.now()))
+    s.text(1, 0, " three")
+    s.say(RunStopped(run_id="run_1", at=s.now(), usage=Usage(output_tokens=3)))
+
+
+@story
+def stop_before_first_token(s: Story) -> None:
+    """A run stopped while it connects leaves an empty answer."""
+    s.create()
+    s.ask(1, "Count.")
+    s.say(StopRequested(run_id="run_1", at=s.now()), StopRequested(run_id="run_1", at=s.now()))
+    s.say(RunStopped(run_id="run_1", at=s.now()))
+
+
+@story
+def retried_by_itself(s: Story) -> None:
+    """Attempts that fail before the first token are made again, and the error goes away."""
+    s.create()
+    s.ask(1, "Hello?")
+    for attempt in (1, 2):
+        s.say(
+            RunRetrying(
+                run_id="run_1", attempt=attempt, of=2, retry_at=s.now() + 1, error=replace(BUSY, hint="Wait.")
+            )
+        )
+        s.say(RunConnecting(run_id="run_1"))
+    s.part(1, 0, TextPart())
+    s.text(1, 0, "Hello.")
+    s.complete(1, None)
+
+
+@story
+def failed_then_retry(s: Story) -> None:
+    """Retry replaces the answer that failed; the question stays."""
+    s.create()
+    s.ask(1, "Hello?")
+    s.say(RunFailed(run_id="run_1", at=s.now(), error=BUSY))
+    s.queue(2, kind="retry", rooted=True, parent_id="q_1", replaces="a_1")
+    s.start(2)
+    s.part(2, 0, TextPart())
+    s.text(2, 0, "Hello.")
+    s.complete(2)
+
+
+@story
+def interrupted_then_continue(s: Story) -> None:
+    """Continue appends to the same message, in a part of its own run."""
+    s.create()
+    s.ask(1, "Tell a story.")
+    s.part(1, 0, TextPart())
+    s.text(1, 0, "Once upon ", "a")
+    s.say(RunInterrupted(run_id="run_1", at=s.now(), error=BROKEN, usage=Usage(output_tokens=4)))
+    s.queue(2, kind="continue", answer="a_1")
+    s.start(2)
+    s.part(2, 1, TextPart())
+    s.text(2, 1, " time.")
+    s.complete(2)
+
+
+@story
+def interrupted_then_kept(s: Story) -> None:
+    """The user takes an interrupted answer as it is; its end was written down late."""
+    s.create()
+    s.ask(1, "Tell a story.")
+    s.part(1, 0, TextPart())
+    s.text(1, 0, "Once", end=False)
+    s.say(
+        RunInterrupted(run_id="run_1", at=s.now(), error=BROKEN),
+        RunSaved(run_id="run_1", saved=False),
+        RunAcknowledged(run_id="run_1"),
+        RunSaved(run_id="run_1", saved=True),
+        RunSaved(run_id="run_9", saved=False),
+    )
+
+
+@story
+def incomplete(s: Story) -> None:
+    """The model stopped early."""
+    s.create()
+    s.ask(1, "Write a book.")
+    s.part(1, 0, TextPart())
+    s.text(1, 0, "Chapter one")
+    s.say(RunIncomplete(run_id="run_1", at=s.now(), finish_reason="length", usage=USAGE))
+
+
+@story
+def paused(s: Story) -> None:
+    """Three pauses: in the queue, while connecting, and in the middle of the text."""
+    s.create()
+    s.queue(1, "Slowly.")
+    s.say(RunPaused(run_id="run_1", at=s.now()), RunRequeued(run_id="run_1"))
+    s.start(1)
+    s.say(RunPaused(run_id="run_1", at=s.now()), RunConnecting(run_id="run_1"))
+    s.part(1, 0, TextPart())
+    s.text(1, 0, "One", end=False)
+    s.say(RunPaused(run_id="run_1", at=s.now()))
+    s.text(1, 0, " two", end=False)
+    s.say(RunResumed(run_id="run_1"))
+    s.text(1, 0, " three.")
+    s.complete(1)
+
+
+@story
+def versions(s: Story) -> None:
+    """A regenerated answer and an edited question are versions; one of each is shown."""
+    s.create()
+    s.turn(1, "Paris?", "The Seine.")
+    s.turn(2, "And Lyon?", "The Rhône.")
+    s.queue(3, kind="regenerate", rooted=True, parent_id="q_2")
+    s.start(3)
+    s.part(3, 0, TextPart())
+    s.text(3, 0, "The Rhône and the Saône.")
+    s.complete(3)
+    s.queue(4, "Rome?", rooted=True, parent_id=None)
+    s.start(4)
+    s.part(4, 0, TextPart())
+    s.text(4, 0, "The Tiber.")
+    s.complete(4)
+    s.say(MessageSelected(message_id="q_1"), MessageSelected(message_id="a_2"))
+    s.say(MessageSelected(message_id="nobody"))
+
+
+@story
+def versions_discarded(s: Story) -> None:
+    """When a version is discarded, what followed it goes too, and its newest sibling is shown."""
+    versions(s)
+    s.say(MessageRemoved(message_id="a_2"), MessageRemoved(message_id="a_2"))
+    s.say(MessageSelected(message_id="q_4"), MessageRemoved(message_id="q_4"))
+    s.say(MessageRemoved(message_id="a_3"))
+    s.say(MessageRemoved(message_id="q_1"))
+
+
+@story
+def imported(s: Story) -> None:
+    """Messages that no run generated enter the tree as they are."""
+    s.create(title="imported", from_file=True, instructions="Be brief.")
+    system = Message(id="m_0", role="system", parts=(TextPart(text="Be brief."),), created_at=1.0)
+    picture = ImagePart(text="data:image/png;base64,iVBORw0KGgo=", name="map.png")
+    question = Message(
+        id="m_1", role="user", parts=(TextPart(text="Where?"), picture), created_at=2.0, parent_id="m_0"
+    )
+    call = ToolCallPart(call_id="call_1", name="find", text='{"what":"map"}')
+    answer = Message(id="m_2", role="assistant", parts=(call,), created_at=3.0, parent_id="m_1")
+    s.say(*[MessageAdded(message=message) for message in (system, question, answer)])
+
+
+@story
+def tool_call(s: Story) -> None:
+    """A tool call's id and name may be complete only at its end."""
+    s.create()
+    s.ask(1, "What is the weather?")
+    s.part(1, 0, ToolCallPart(call_id="call_1"))
+    s.text(1, 0, '{"city":', '"Lyon"}', call_id="call_12", name="weather")
+    s.part(1, 1, ToolCallPart(call_id="call_2", name="time"))
+    s.text(1, 1, "{}")
+    s.say(RunCompleted(run_id="run_1", at=s.now(), finish_reason="tool_calls"))
+
+
+@story
+def every_alphabet(s: Story) -> None:
+    """Offsets count UTF-16 code units and progress counts code points, whatever the script."""
+    s.create(title="\U0001d518ni")
+    s.ask(1, "Emoji? 👩‍👩‍👧‍👦")
+    s.part(1, 0, TextPart())
+    s.text(
+        1,
+        0,
+        "Family: 👩",
+        "‍👩‍👧",
+        "‍👦, 中文字, ",
+        "e\u0301, \U0001f1eb",
+        "\U0001f1f7 ",
+        "\ufffd\u2028\ufeff",
+        "ﷺ",
+    )
+    s.complete(1)
+
+
+@story
+def settings(s: Story) -> None:
+    """Settings, unread marks, deletion and its undo."""
+    s.create(temporary=True, thread_id="user-42")
+    s.say(
+        SettingsChanged(
+            settings=Settings(title="new", pinned=True, params={"stop": ["a", None], "n": {"x": 1}})
+        ),
+        UnreadChanged(unread=True),
+        SessionDeleted(at=s.now()),
+        UnreadChanged(unread=False),
+        SessionDeleted(at=s.now(), deleted=False),
+        SettingsChanged(settings=Settings(closed=True, archived=True, provider="other")),
+    )
+
+
+@story
+def late_and_lost(s: Story) -> None:
+    """What comes for a run that is over, or was never here, changes nothing but the number."""
+    s.turn(1, "Paris?", "The Seine.")
+    s.text(1, 0, " Late.")
+    s.part(1, 1, TextPart(text="late"))
+    s.complete(1)
+    s.say(
+        StopRequested(run_id="run_1", at=s.now()),
+        RunAnswering(run_id="run_1", model="late"),
+        RunRetrying(run_id="run_1", attempt=1, of=2, retry_at=0.0, error=BUSY),
+        RunConnecting(run_id="run_1"),
+        RunFailed(run_id="run_1", at=s.now(), error=BUSY),
+        RunAcknowledged(run_id="run_9"),
+        RunStarted(run_id="run_9", at=s.now(), prompt=None, answer=None),
+        PartDelta(run_id="run_9", at=s.now(), part_index=0, offset=0, text="lost"),
+    )
+    s.ask(2, "And?")
+    s.part(2, 1, TextPart())  # the first part of an answer is part 0
+    s.say(PartDelta(run_id="run_2", at=s.now(), part_index=4, offset=0, text="lost"))
+
+
+@story
+def names_of_objects(s: Story) -> None:
+    """Ids that mean something in a programming language are ids like any other."""
+    s.create(title="__proto__")
+    names = ("__proto__", "constructor", "toString", "hasOwnProperty")
+    for parent, name in zip((None, *names), names, strict=False):
+        message = Message(id=name, role="user", parts=(TextPart(text=name),), parent_id=parent)
+        s.say(MessageAdded(message=message))
+    s.say(MessageSelected(message_id="valueOf"), MessageRemoved(message_id="isPrototypeOf"))
+    s.say(
+        MessageAdded(message=Message(id="other", role="user", parent_id="toString")),
+        MessageRemoved(message_id="other"),
+    )
+
+
+class Noise:
+    """Events of every kind, about a handful of runs and messages, in no order that makes sense."""
+
+    def __init__(self, seed: int) -> None:
+        self._random = random.Random(seed)  # noqa: S311 - a test's data
+
+    def _message(self, *, parent: bool = True) -> Message:
+        draw = self._random
+        return Message(
+            id=f"m_{draw.randrange(7)}",
+            role=draw.choice(("user", "assistant")),
+            parts=tuple([self._part() for _ in range(draw.randrange(3))]),
+            created_at=float(draw.randrange(100)),
+            parent_id=f"m_{draw.randrange(7)}" if parent and draw.random() < 0.8 else None,  # noqa: PLR2004
+            run_id=draw.choice((None, "r_0", "r_1", "r_2")),
+        )
+
+    def _part(self) -> Part:
+        kind = self._random.choice((TextPart, ReasoningPart, ToolCallPart))
+        return kind(text=self._text())
+
+    def _text(self) -> str:
+        return "".join(self._random.choices("ab 𝔘é\n", k=self._random.randrange(5)))
+
+    def event(self) -> Event:
+        """Return any event."""
+        draw = self._random
+        run: dict[str, Any] = {"run_id": f"r_{draw.randrange(4)}"}
+        timed = {**run, "at": float(draw.randrange(3))}
+        part = {**run, "part_index": draw.randrange(3)}
+        message_id = f"m_{draw.randrange(7)}"
+        usage = draw.choice((None, USAGE))
+        error = draw.choice((BUSY, BROKEN))
+        kinds: Sequence[Callable[[], Event]] = (
+            lambda: MessageAdded(message=self._message()),
+            lambda: MessageRemoved(message_id=message_id),
+            lambda: MessageSelected(message_id=message_id),
+            lambda: RunQueued(
+                **timed,
+                kind=draw.choice(("send", "continue")),
+                message_id=message_id,
+                prompt=draw.choice((None, self._message())),
+                replaces=draw.choice((None, None, f"m_{draw.randrange(7)}")),
+            ),
+            lambda: RunStarted(
+                **timed,
+                prompt=draw.choice((None, self._message())),
+                answer=draw.choice((None, self._message(), replace(self._message(), id=message_id))),
+                model=draw.choice((None, "model")),
+            ),
+            lambda: RunRetrying(**run, attempt=1, of=2, retry_at=2.0, error=error),
+            lambda: RunConnecting(**run),
+            lambda: RunAnswering(**run, model=draw.choice((None, "", "answers")), sequence=draw.randrange(9)),
+            lambda: PartStarted(**timed, part_index=draw.randrange(3), part=self._part()),
+            lambda: PartDelta(**timed, part_index=draw.randrange(3), offset=0, text=self._text()),
+            lambda: PartEnded(
+                **part, length=1, crc32=2, seconds=3.0, call_id=draw.choice((None, "", "call"))
+            ),
+            lambda: RunPaused(**timed),
+            lambda: RunResumed(**run),
+            lambda: RunRequeued(**run),
+            lambda: StopRequested(**timed),
+            lambda: RunCompleted(**timed, finish_reason="stop", usage=usage),
+            lambda: RunIncomplete(**timed, finish_reason="length", usage=usage),
+            lambda: RunStopped(**timed, usage=usage),
+            lambda: RunFailed(**timed, error=error),
+            lambda: RunInterrupted(**timed, error=error, usage=usage),
+            lambda: RunAcknowledged(**run),
+            lambda: RunSaved(**run, saved=draw.random() < 0.5),  # noqa: PLR2004
+        )
+        # Deltas are what there is most of; ends come seldom, or nothing would ever be live.
+        weights = (4, 1, 2, 6, 8, 1, 2, 2, 8, 12, 3, 1, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1)
+        return draw.choices(kinds, weights)[0]()
+
+
+def noise(seed: int) -> Callable[[Story], None]:
+    """Return a story without sense."""
+
+    def tell(s: Story) -> None:
+        draw = Noise(seed)
+        s.say(*[draw.event() for _ in range(150)])
+
+    return tell
+
+
+for _seed in range(4):
+    STORIES[f"noise_{_seed}"] = (
+        f"Events in an order that makes no sense, drawn by seed {_seed}.",
+        noise(_seed),
+    )
+
+
+def record(about: str, tell: Callable[[Story], None]) -> str:
+    """Return a story's file: its events, one on each line, and the state they fold to."""
+    told = Story()
+    tell(told)
+    events = ",\n".join(["  " + _json(event) for event in told.events])
+    return (
+        f'{{"about": {_json(about)},\n"session_id": {_json(SESSION)},\n"events": [\n{events}\n],\n'
+        f'"state": {_json(told.state)}}}\n'
+    )
+
+
+def _json(value: object) -> str:
+    return json.dumps(encode(value), ensure_ascii=False)
+
+
+def files() -> Mapping[Path, str]:
+    """Return what every file has to be."""
+    return {FOLDER / f"{name}.json": record(about, tell) for name, (about, tell) in STORIES.items()}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the files, or check them; return the exit status."""
+    parser = argparse.ArgumentParser(prog="record_logs", description="Write tests/logs/*.json.")
+    parser.add_argument("--check", action="store_true", help="fail when a file is stale; write nothing")
+    wanted = files()
+    strange = sorted(set(FOLDER.glob("*.json")) - set(wanted))
+    if not parser.parse_args(arguments).check:
+        FOLDER.mkdir(parents=True, exist_ok=True)
+        for path in strange:
+            path.unlink()
+        for path, text in wanted.items():
+            path.write_text(text, encoding="utf-8")
+        return 0
+    stale = [path for path, text in wanted.items() if not path.is_file() or path.read_text("utf-8") != text]
+    for path in [*stale, *strange]:
+        print(f"{path.name} is stale. Run python -m tools.record_logs and commit it.", file=sys.stderr)
+    return 1 if stale or strange else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
