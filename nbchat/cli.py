@@ -1,0 +1,54 @@
+"""The command `nbchat`; each subcommand imports what it needs when it is used."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+_DEFAULT_PORT = 8765
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command line and return the exit status: 0 done, 1 failed, 2 wrongly called."""
+    parser = argparse.ArgumentParser(prog="nbchat", description="Many LLM conversations in one notebook.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_serve(commands)
+    options = parser.parse_args(arguments)
+    try:
+        options.run(options)
+    except (OSError, ValueError) as error:
+        sys.stderr.write(f"nbchat: {error}\n")
+        return 1
+    return 0
+
+
+def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "serve",
+        help="serve the demo models",
+        description="Serve demo models over an OpenAI-compatible API, on this machine only, until Ctrl-C.",
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: %(default)s)")
+    parser.add_argument(
+        "--port", type=int, default=_DEFAULT_PORT, help="0 for any that is free (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--pace",
+        type=float,
+        help="factor on every delay: 1 as models speak, 0 at full speed (default: NBCHAT_DEMO_PACE, else 1)",
+    )
+    parser.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a name, besides the loopback ones, that the server may be called by; may be repeated",
+    )
+    parser.set_defaults(run=_serve)
+
+
+def _serve(options: argparse.Namespace) -> None:
+    from nbchat.server import serve  # noqa: PLC0415 - only when it is used
+
+    serve(options.host, options.port, pace=options.pace, allowed_hosts=options.allow_host)

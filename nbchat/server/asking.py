@@ -1,0 +1,149 @@
+"""What both APIs ask alike: a model, and how it should speak."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from nbchat.server.conversation import Conversation, Role, Turn
+from nbchat.server.errors import invalid, model_not_found
+from nbchat.server.fields import Fields
+from nbchat.server.generation import Generation
+from nbchat.server.models import MODELS, DemoModel
+from nbchat.server.pace import parse_pace
+
+PACE_HEADER = "x-nbchat-pace"
+PACE_FIELD = "nbchat_pace"
+_MAX_STOPS = 4
+_ROLES: Mapping[str, Role] = {
+    "system": "system",
+    "developer": "system",
+    "user": "user",
+    "assistant": "assistant",
+    "tool": "tool",
+    "function": "tool",
+}
+_TEXT_KINDS = ("text", "input_text", "output_text", "refusal")
+_OTHER_KINDS = (
+    "image_url",
+    "input_audio",
+    "file",
+    "input_image",
+    "input_file",
+    "reasoning_text",
+    "summary_text",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A request for an answer, checked."""
+
+    model: DemoModel
+    conversation: Conversation
+    seed: int | None
+    max_tokens: int | None
+    stop: tuple[str, ...]
+    pace: float | None
+    """Factor on every delay, where the request has its own."""
+
+    def generation(self) -> Generation:
+        """Return the answer, about to begin."""
+        return Generation(
+            self.model, self.conversation, seed=self.seed, max_tokens=self.max_tokens, stop=self.stop
+        )
+
+
+def read_ask(
+    fields: Fields, headers: Mapping[str, str], turns: tuple[Turn, ...], max_tokens_names: tuple[str, ...]
+) -> Ask:
+    """Return what a request asks for.
+
+    Parameters
+    ----------
+    max_tokens_names
+        The fields that limit the answer's length; the first that is there counts.
+
+    Raises
+    ------
+    ApiError
+        400 for a wrong field, 404 for an unknown model.
+    """
+    limits = [fields.integer(name, minimum=1) for name in max_tokens_names]
+    fields.number("temperature", 0, 2)
+    fields.number("top_p", 0, 1)
+    return Ask(
+        model=read_model(fields),
+        conversation=Conversation.of(turns),
+        seed=fields.integer("seed"),
+        max_tokens=next((limit for limit in limits if limit is not None), None),
+        stop=_stops(fields),
+        pace=_pace(fields, headers),
+    )
+
+
+def read_model(fields: Fields) -> DemoModel:
+    """Return the model that is asked for."""
+    name = fields.required_text("model")
+    model = MODELS.get(name)
+    if model is None:
+        raise model_not_found(name, tuple(MODELS))
+    return model
+
+
+def read_turn(message: Fields) -> Turn:
+    """Return a message in either API's form."""
+    name = message.choice("role", tuple(_ROLES))
+    if name is None:
+        raise message.refuse("role", f"one of {', '.join(_ROLES)}")
+    role = _ROLES[name]
+    content = message.get("content")
+    if isinstance(content, str):
+        return Turn(role, content)
+    if content is None and role == "assistant":  # it called tools instead of speaking
+        return Turn("assistant", "")
+    if not isinstance(content, list):
+        raise message.refuse("content", "a string or a list of parts")
+    return Turn(role, "".join([_part(part) for part in message.children("content")]))
+
+
+def _part(part: Fields) -> str:
+    kind = part.required_text("type")
+    if kind in _TEXT_KINDS:
+        key = "refusal" if kind == "refusal" else "text"
+        text = part.text(key)
+        if text is None:
+            raise part.refuse(key, "a string")
+        return text
+    if kind not in _OTHER_KINDS:
+        known = ", ".join((*_TEXT_KINDS, *_OTHER_KINDS))
+        raise invalid(part.name("type"), f"Invalid {part.name('type')!r}: {kind[:100]!r} is none of {known}.")
+    return ""  # the demo models read text only
+
+
+def _stops(fields: Fields) -> tuple[str, ...]:
+    value = fields.get("stop")
+    if value is None:
+        return ()
+    stops = [value] if isinstance(value, str) else value
+    if (
+        not isinstance(stops, list)
+        or len(stops) > _MAX_STOPS
+        or not all(isinstance(stop, str) for stop in stops)
+    ):
+        raise fields.refuse("stop", f"a string or a list of at most {_MAX_STOPS} strings")
+    return tuple([stop for stop in stops if stop])
+
+
+def _pace(fields: Fields, headers: Mapping[str, str]) -> float | None:
+    header = headers.get(PACE_HEADER)
+    value = fields.get(PACE_FIELD) if header is None else header
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise fields.refuse(PACE_FIELD, "a number")
+    source = PACE_FIELD if header is None else PACE_HEADER
+    try:
+        return parse_pace(value, source)
+    except ValueError as error:
+        raise invalid(source, str(error)) from None

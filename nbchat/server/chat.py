@@ -1,0 +1,134 @@
+"""Chat Completions: the request as it is read, the answer as it is written."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+import orjson
+
+from nbchat.server.asking import Ask, read_ask, read_turn
+from nbchat.server.errors import invalid
+from nbchat.server.fields import Fields
+from nbchat.server.generation import Generation
+from nbchat.server.pace import Piece
+
+FINGERPRINT = "fp_nbchat_demo"
+DONE = b"data: [DONE]\n\n"
+
+
+@dataclass(frozen=True, slots=True)
+class ChatAsk:
+    """A request to `/v1/chat/completions`."""
+
+    ask: Ask
+    stream: bool
+    include_usage: bool
+
+
+def read_chat(body: bytes, headers: Mapping[str, str]) -> ChatAsk:
+    """Return the request, checked.
+
+    Raises
+    ------
+    ApiError
+        400 for a wrong field, 404 for an unknown model.
+    """
+    fields = Fields.parse(body)
+    turns = tuple([read_turn(message) for message in fields.children("messages")])
+    if not turns:
+        raise invalid("messages", "Invalid 'messages': there must be one at least.")
+    if (fields.integer("n", minimum=1) or 1) > 1:
+        raise invalid("n", "Invalid 'n': the demo models give one answer at a time.")
+    refuse_other_formats(fields.child("response_format"))
+    stream = fields.flag("stream")
+    options = fields.child("stream_options")
+    if options is not None and not stream:
+        raise invalid("stream_options", "Invalid 'stream_options': it is only allowed with stream=true.")
+    return ChatAsk(
+        ask=read_ask(fields, headers, turns, ("max_completion_tokens", "max_tokens")),
+        stream=stream,
+        include_usage=options is not None and options.flag("include_usage"),
+    )
+
+
+def refuse_other_formats(response_format: Fields | None) -> None:
+    """Refuse a format that the demo models would not keep to."""
+    if response_format is not None and response_format.required_text("type") != "text":
+        name = response_format.name("type")
+        raise invalid(name, f"Invalid {name!r}: the demo models answer in text only.")
+
+
+class ChatWriter:
+    """Writes one answer: `chunk` for each piece and `end` of a stream, or `whole`."""
+
+    def __init__(self, generation: Generation, *, include_usage: bool = False) -> None:
+        self._generation = generation
+        self._include_usage = include_usage
+        self._common = {
+            "id": f"chatcmpl-{uuid4().hex}",
+            "created": int(time.time()),
+            "model": generation.model.id,
+            "system_fingerprint": FINGERPRINT,
+        }
+        # All chunks of an answer are alike but for the text: what stands around it is written once.
+        mark = "\0"
+        around = {
+            key: self._chunk({key: mark}, None).split(orjson.dumps(mark))
+            for key in ("content", "reasoning_content")
+        }
+        self._text_before, self._text_after = around["content"]
+        self._thought_before, self._thought_after = around["reasoning_content"]
+
+    def begin(self) -> bytes:
+        """Return the chunk that says who speaks."""
+        return self._chunk({"role": "assistant", "content": ""}, None)
+
+    def chunk(self, piece: Piece) -> bytes:
+        """Return the chunk of one piece."""
+        if piece.reasoning:
+            return self._thought_before + orjson.dumps(piece.text) + self._thought_after
+        return self._text_before + orjson.dumps(piece.text) + self._text_after
+
+    def end(self) -> bytes:
+        """Return what ends the stream: the reason, the usage if it was asked for, `[DONE]`."""
+        last = self._chunk({}, self._generation.finish_reason)
+        if not self._include_usage:
+            return last + DONE
+        usage = {**self._common, "object": "chat.completion.chunk", "choices": [], "usage": self._usage()}
+        return last + _event(usage) + DONE
+
+    def whole(self, reasoning: str, text: str) -> dict[str, Any]:
+        """Return the answer that is not streamed."""
+        message: dict[str, Any] = {"role": "assistant", "content": text, "refusal": None, "annotations": []}
+        if reasoning:
+            message["reasoning_content"] = reasoning
+        choice = {
+            "index": 0,
+            "message": message,
+            "logprobs": None,
+            "finish_reason": self._generation.finish_reason,
+        }
+        return {**self._common, "object": "chat.completion", "choices": [choice], "usage": self._usage()}
+
+    def _chunk(self, delta: dict[str, str], finish_reason: str | None) -> bytes:
+        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
+        usage = {"usage": None} if self._include_usage else {}
+        return _event({**self._common, "object": "chat.completion.chunk", "choices": [choice], **usage})
+
+    def _usage(self) -> dict[str, Any]:
+        generation = self._generation
+        return {
+            "prompt_tokens": generation.input_tokens,
+            "completion_tokens": generation.output_tokens,
+            "total_tokens": generation.input_tokens + generation.output_tokens,
+            "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
+            "completion_tokens_details": {"reasoning_tokens": generation.reasoning_tokens, "audio_tokens": 0},
+        }
+
+
+def _event(data: dict[str, Any]) -> bytes:
+    return b"data: " + orjson.dumps(data) + b"\n\n"

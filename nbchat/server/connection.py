@@ -1,0 +1,334 @@
+"""HTTP/1.1 on one TCP connection: bytes to requests (by h11) and answers to bytes, whatever they mean.
+
+One request is answered at a time, in order. Each is handled in a task of its own, which is cancelled as
+soon as the client is gone: the end of the client's stream is taken for that, since a client that only
+waits keeps its side open.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from email.utils import formatdate
+from http import HTTPStatus
+from typing import Final
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import h11
+import orjson
+
+from nbchat.server.errors import ApiError
+
+MAX_BODY_BYTES: Final = 64 * 1024 * 1024
+MAX_HEAD_BYTES: Final = 64 * 1024
+READ_TIMEOUT_S: Final = 120.0
+"""For a whole request, and for the silence between two; longer than clients keep connections for."""
+LINGER_S: Final = 5.0
+"""For a client that is still sending what was refused, to read why."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRequest:
+    """A request that has arrived as a whole."""
+
+    method: str
+    path: str
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    """By lower-case name; of a repeated one the last."""
+    body: bytes
+    hosts: tuple[str, ...]
+    """All `Host` headers: there has to be exactly one."""
+
+
+Handler = Callable[[HttpRequest, "Exchange"], Awaitable[None]]
+
+
+class Exchange:
+    """The way back for one request: either `respond`, or `start`, `send` and `finish`."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self.is_started = False
+
+    async def respond(self, status: int, body: object, headers: tuple[tuple[str, str], ...] = ()) -> None:
+        """Send a JSON answer, or one without a body where `body` is None."""
+        data = b"" if body is None else orjson.dumps(body)
+        kind = () if body is None else (("content-type", "application/json"),)
+        length = () if status == HTTPStatus.NO_CONTENT else (("content-length", str(len(data))),)
+        self._head(status, (*kind, *length, *headers))
+        if data:
+            await self.send(data)
+        self.finish()
+
+    def start_stream(self) -> None:
+        """Send the head of a stream of server-sent events."""
+        self._head(
+            HTTPStatus.OK,
+            (
+                ("content-type", "text/event-stream; charset=utf-8"),
+                ("cache-control", "no-cache"),
+                ("x-accel-buffering", "no"),  # a proxy in between must not collect what is sent in pieces
+                ("transfer-encoding", "chunked"),
+            ),
+        )
+
+    def _head(self, status: int, headers: tuple[tuple[str, str], ...]) -> None:
+        self.is_started = True
+        self._connection.send_head(status, headers)
+
+    async def send(self, data: bytes) -> None:
+        """Send a piece of the body; waits while the client does not read."""
+        self._connection.send_data(data)
+        await self._connection.drained()
+
+    def finish(self) -> None:
+        """End the answer, and let the next request in."""
+        self._connection.finish()
+
+
+class Connection(asyncio.Protocol):
+    """One client's connection.
+
+    Parameters
+    ----------
+    handler
+        Answers a request. It may be cancelled at any await.
+    connections
+        Where the connection enters itself while it is open.
+    """
+
+    def __init__(self, handler: Handler, connections: set[Connection]) -> None:
+        self._handler = handler
+        self._connections = connections
+        self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD_BYTES)
+        self._transport: asyncio.Transport | None = None
+        self._request: h11.Request | None = None
+        self._body = bytearray()
+        self._task: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._is_lingering = False
+        self._writable = asyncio.Event()
+        self._writable.set()
+
+    # What asyncio calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Wait for the first request."""
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - tells the type; create_server makes no other
+        self._transport = transport
+        self._connections.add(self)
+        self._set_timer(READ_TIMEOUT_S)
+
+    def data_received(self, data: bytes) -> None:
+        """Take in what the client sends."""
+        if self._is_lingering:
+            return
+        self._http.receive_data(data)
+        if self._task is None:
+            self._advance()
+        elif len(self._http.trailing_data[0]) > MAX_HEAD_BYTES:
+            # Requests sent ahead wait here. A client that sends ahead without end is cut off, since
+            # to stop reading would be not to notice that it is gone.
+            self.abort()
+
+    def eof_received(self) -> bool:
+        """Take the end of what the client sends for the end of its interest."""
+        self.abort()
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - every end is alike
+        """Stop whatever is still being answered."""
+        self._connections.discard(self)
+        self._transport = None
+        self._writable.set()
+        self._clear_timer()
+        if self._task is not None:
+            self._task.cancel()
+
+    def pause_writing(self) -> None:
+        """Hold the answer: the client does not read."""
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        """Go on with the answer."""
+        self._writable.set()
+
+    # What an exchange calls.
+
+    def send_head(self, status: int, headers: tuple[tuple[str, str], ...]) -> None:
+        """Send the status and the headers."""
+        common = (("date", formatdate(usegmt=True)), ("server", "nbchat-demo"))
+        encoded = [(name.encode(), value.encode()) for name, value in (*common, *headers)]
+        reason = HTTPStatus(status).phrase.encode()
+        self._write(self._http.send(h11.Response(status_code=status, headers=encoded, reason=reason)))
+
+    def send_data(self, data: bytes) -> None:
+        """Send a piece of the body; to a HEAD request none is sent."""
+        if self._request is not None and self._request.method == b"HEAD":
+            return
+        self._write(self._http.send(h11.Data(data=data)))
+
+    async def drained(self) -> None:
+        """Return when the client has read most of what was sent."""
+        if not self._writable.is_set():
+            await self._writable.wait()
+
+    def finish(self) -> None:
+        """Send the end of the body."""
+        self._write(self._http.send(h11.EndOfMessage()))
+
+    # The life of a connection.
+
+    def abort(self) -> None:
+        """Drop the connection, and with it what is being answered."""
+        if self._transport is not None:
+            self._transport.abort()
+        if self._task is not None:
+            self._task.cancel()
+
+    async def closed(self) -> None:
+        """Abort, and return when the handler has returned."""
+        task = self._task
+        self.abort()
+        if task is not None:
+            await asyncio.gather(task, return_exceptions=True)
+
+    def _write(self, data: bytes | None) -> None:
+        if data and self._transport is not None:
+            self._transport.write(data)
+
+    def _set_timer(self, seconds: float) -> None:
+        self._clear_timer()
+        self._timer = asyncio.get_running_loop().call_later(seconds, self.abort)
+
+    def _clear_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _advance(self) -> None:
+        """Read on, until a request is complete or more data is needed."""
+        try:
+            while self._task is None:
+                event = self._http.next_event()
+                if isinstance(event, h11.Request):
+                    self._request = event
+                    self._check_length(event)
+                elif isinstance(event, h11.Data):
+                    self._body += event.data
+                    if len(self._body) > MAX_BODY_BYTES:
+                        raise _too_large()
+                elif isinstance(event, h11.EndOfMessage):
+                    self._handle()
+                elif isinstance(event, h11.ConnectionClosed):
+                    self.abort()
+                    return
+                else:
+                    if self._http.they_are_waiting_for_100_continue:
+                        self._write(self._http.send(h11.InformationalResponse(status_code=100, headers=[])))
+                    return
+        except h11.RemoteProtocolError as error:
+            status = error.error_status_hint
+            self._refuse(ApiError(status, f"This is not an HTTP/1.1 request: {error}.", code="bad_request"))
+        except ApiError as error:
+            self._refuse(error)
+
+    @staticmethod
+    def _check_length(request: h11.Request) -> None:
+        for name, value in request.headers:
+            if name == b"content-length" and int(value) > MAX_BODY_BYTES:
+                raise _too_large()
+
+    def _handle(self) -> None:
+        assert self._request is not None  # noqa: S101 - h11 gives the end of a message after its beginning
+        try:
+            request = _read(self._request, bytes(self._body))
+        except ValueError:
+            message = f"The request's target is not a path: {self._request.target[:200]!r}."
+            raise ApiError(400, message, code="bad_request") from None
+        self._body = bytearray()
+        self._clear_timer()
+        self._task = asyncio.get_running_loop().create_task(self._answer(request))
+
+    async def _answer(self, request: HttpRequest) -> None:
+        exchange = Exchange(self)
+        try:
+            await self._handler(request, exchange)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the client is told
+            await self._answer_error(request, exchange, error)
+        self._task = None
+        self._next()
+
+    async def _answer_error(self, request: HttpRequest, exchange: Exchange, error: Exception) -> None:
+        if not isinstance(error, ApiError):
+            _log.error("%s %s failed", request.method, request.path, exc_info=error)
+            error = ApiError(500, "The demo server failed; its log has the reason.", code="internal_error")
+        if exchange.is_started:
+            # The client must see a broken answer, not one that looks complete.
+            self.abort()
+        else:
+            await exchange.respond(error.status, error.body, error.headers)
+
+    def _next(self) -> None:
+        """Let the next request in, or close where the client or the protocol wants that."""
+        if self._transport is None:
+            return
+        if self._http.our_state is h11.DONE and self._http.their_state is h11.DONE:
+            self._http.start_next_cycle()
+            self._request = None
+            self._set_timer(READ_TIMEOUT_S)
+            self._advance()
+        else:
+            self._transport.close()
+
+    def _refuse(self, error: ApiError) -> None:
+        """Answer a request that was not read to its end, and close."""
+        if self._transport is None:
+            return
+        if self._http.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
+            body = orjson.dumps(error.body)
+            head = (
+                ("content-type", "application/json"),
+                ("content-length", str(len(body))),
+                ("connection", "close"),
+            )
+            self.send_head(error.status, head)
+            self.send_data(body)
+            self.finish()
+        # Closing with data unread resets the connection, and the client might never see the answer.
+        self._is_lingering = True
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        self._set_timer(LINGER_S)
+
+
+def _too_large() -> ApiError:
+    limit = f"{MAX_BODY_BYTES // 2**20} MiB"
+    return ApiError(
+        413, f"The request is larger than {limit}, the most this server reads.", code="request_too_large"
+    )
+
+
+def _read(request: h11.Request, body: bytes) -> HttpRequest:
+    """Return the request in text.
+
+    Raises
+    ------
+    ValueError
+        The target is not one that can be split into path and query.
+    """
+    target = urlsplit(request.target.decode("ascii"))
+    headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers]
+    return HttpRequest(
+        method=request.method.decode("ascii"),
+        path=unquote(target.path),
+        query=dict(parse_qsl(target.query, keep_blank_values=True)),
+        headers=dict(headers),
+        body=body,
+        hosts=tuple([value for name, value in headers if name == "host"]),
+    )

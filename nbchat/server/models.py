@@ -1,0 +1,134 @@
+"""The demo models: prepared answers, the same for the same seed, that need no network and no key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from random import Random
+from types import MappingProxyType
+from typing import Final, Protocol
+
+from nbchat.server import essay, tour
+from nbchat.server.conversation import Conversation
+from nbchat.server.pace import Tempo
+
+_BRISK = Tempo(first_token_s=0.3, tokens_per_s=(45.0, 75.0))
+_SLOW = Tempo(first_token_s=2.0, tokens_per_s=(4.5, 5.5), tokens_per_piece=(1, 1))
+_ECHO_PIECES = 4000
+_CHARS_PER_TOKEN = 4
+
+
+class DemoModel(Protocol):
+    """What answers. A model keeps nothing between two answers."""
+
+    @property
+    def id(self) -> str:
+        """The name that requests ask for."""
+        ...
+
+    @property
+    def description(self) -> str:
+        """What it does, in one line."""
+        ...
+
+    def tempo(self, conversation: Conversation) -> Tempo:
+        """Return how fast this answer is said."""
+        ...
+
+    def thoughts(self, conversation: Conversation) -> Iterable[str]:
+        """Yield what is thought aloud before the answer, in blocks."""
+        ...
+
+    def answer(self, conversation: Conversation, words: Random) -> Iterable[str]:
+        """Yield the whole answer in blocks, as if nothing of it had been said yet."""
+        ...
+
+
+class _Model:
+    """What most of them share."""
+
+    id = ""
+    description = ""
+
+    def tempo(self, conversation: Conversation) -> Tempo:  # noqa: ARG002 - the same for all
+        """Return how fast this answer is said."""
+        return _BRISK
+
+    def thoughts(self, conversation: Conversation) -> Iterable[str]:  # noqa: ARG002 - most do not think
+        """Yield nothing."""
+        return ()
+
+
+class Tour(_Model):
+    """Answers questions about nbchat."""
+
+    id = "nbchat-tour"
+    description = "answers about nbchat itself, with tables, code and formulas"
+
+    def answer(self, conversation: Conversation, words: Random) -> Iterable[str]:
+        """Yield what the tour has to say to the last question."""
+        return tour.answer(conversation, words, name=self.id)
+
+
+class Echo(_Model):
+    """Says what it was told."""
+
+    id = "nbchat-echo"
+    description = "repeats your last message exactly"
+
+    def tempo(self, conversation: Conversation) -> Tempo:
+        """Return a quick tempo; a long text comes in larger pieces, so that it ends within a minute."""
+        most = 3 + len(conversation.question) // (_CHARS_PER_TOKEN * _ECHO_PIECES)
+        return Tempo(
+            first_token_s=0.1, tokens_per_s=(60.0 * most, 80.0 * most), tokens_per_piece=(most // 2, most)
+        )
+
+    def answer(self, conversation: Conversation, words: Random) -> Iterable[str]:  # noqa: ARG002 - nothing to choose
+        """Yield the last user message, in blocks that are cut into tokens quickly."""
+        text = conversation.question
+        return (text[at : at + 4096] for at in range(0, len(text), 4096))
+
+
+class Long(_Model):
+    """Says a lot."""
+
+    id = "nbchat-long"
+    description = "a long structured answer: 40 KB, or as long as you ask for (“2000 words”, “160 KB”)"
+
+    def answer(self, conversation: Conversation, words: Random) -> Iterable[str]:
+        """Yield an essay of the length that the question asks for."""
+        return essay.write(conversation.question, words)
+
+
+class Slow(_Model):
+    """Takes its time."""
+
+    id = "nbchat-slow"
+    description = "two seconds of silence, then five tokens per second: time to try Stop and Pause"
+
+    def tempo(self, conversation: Conversation) -> Tempo:  # noqa: ARG002 - the same for all
+        """Return the tempo of a large model on a small machine."""
+        return _SLOW
+
+    def answer(self, conversation: Conversation, words: Random) -> Iterable[str]:
+        """Yield a few sentences that take half a minute."""
+        return tour.slow_answer(conversation, words)
+
+
+class Think(_Model):
+    """Thinks aloud, then answers as the tour."""
+
+    id = "nbchat-think"
+    description = "thinks aloud first, then answers like nbchat-tour"
+
+    def thoughts(self, conversation: Conversation) -> Iterable[str]:
+        """Yield how the answer is looked for."""
+        return tour.thoughts(conversation)
+
+    def answer(self, conversation: Conversation, words: Random) -> Iterable[str]:
+        """Yield what the tour has to say to the last question."""
+        return tour.answer(conversation, words, name=self.id)
+
+
+_ALL: Final[tuple[DemoModel, ...]] = (Tour(), Echo(), Long(), Slow(), Think())
+MODELS: Final = MappingProxyType({model.id: model for model in _ALL})
+"""The models by id; the first is what a client uses that names none."""

@@ -1,0 +1,264 @@
+"""What `nbchat-tour` says: answers about nbchat, chosen by the words of the question.
+
+Each topic is one Markdown file in `topics/`: a head of `title`, `keywords` (one is enough), `also` (words
+that count where the question is about chats at all) and `related`, then the answer.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from random import Random
+from types import MappingProxyType
+
+from nbchat.server.conversation import Conversation
+
+_READ_CHARS = 2000
+_QUOTE_CHARS = 400
+_SHORT_WORDS = 4
+_ENOUGH = 1.0
+
+_NEAR = re.compile(
+    r"\b(nbchat|notebooks?|jupyter|chats?|sessions?|tabs?|answers?|runs?|conversations?|you|widget)\b"
+)
+_MORE = re.compile(
+    r"\s*(please\s+)?(tell me more|more|go on|continue|and|why|an? example|examples?|next|what else|details?)"
+    r"\b.{0,40}|\s*(继续|还有).{0,40}",
+    re.IGNORECASE | re.DOTALL,
+)
+_GREETING = re.compile(
+    r"\s*(hello|hi|hey|good (morning|day|evening)|你好|您好)\b.{0,30}", re.IGNORECASE | re.DOTALL
+)
+_THANKS = re.compile(r"\s*(thanks|thank you|great|cool|nice|谢谢)\b.{0,30}", re.IGNORECASE | re.DOTALL)
+_BRIEF = re.compile(r"\b(brief\w*|short\w*|concise\w*|one sentence|terse\w*)\b", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """Something that the tour can talk about."""
+
+    id: str
+    title: str
+    keywords: re.Pattern[str]
+    also: re.Pattern[str]
+    related: tuple[str, ...]
+    text: str
+
+    @property
+    def lead(self) -> str:
+        """The first paragraph."""
+        return self.text.split("\n\n", 1)[0] + "\n"
+
+
+@cache
+def topics() -> MappingProxyType[str, Topic]:
+    """Return all topics by id; read at the first question."""
+    folder = files("nbchat.server") / "topics"
+    paths = sorted(
+        (path for path in folder.iterdir() if path.name.endswith(".md")), key=lambda path: path.name
+    )
+    read = [_parse(path.name.removesuffix(".md"), path.read_text(encoding="utf-8")) for path in paths]
+    return MappingProxyType({topic.id: topic for topic in read})
+
+
+def _parse(topic_id: str, source: str) -> Topic:
+    head, text = source.split("\n---\n", 1)
+    fields = dict(line.split(": ", 1) for line in head.splitlines())
+    return Topic(
+        id=topic_id,
+        title=fields["title"],
+        keywords=_pattern(fields["keywords"]),
+        also=_pattern(fields["also"]),
+        related=tuple(fields["related"].split(", ")),
+        text=text.strip() + "\n",
+    )
+
+
+def _pattern(keywords: str) -> re.Pattern[str]:
+    """Return what finds the words of a comma separated list; `*` stands for any ending."""
+    words = [re.escape(word).replace(r"\*", r"[\w-]*") for word in keywords.split(", ")]
+    # No word boundaries in scripts that write without spaces.
+    return re.compile("|".join([rf"(?<!\w){word}(?!\w)" if word.isascii() else word for word in words]))
+
+
+def find(question: str) -> Topic | None:
+    """Return the topic that a question is about; None if it is about something else."""
+    words = _head(question).lower()
+    near = 0.6 if _NEAR.search(words) or len(words.split()) <= _SHORT_WORDS else 0.0
+    best: Topic | None = None
+    best_score = 0.0
+    for topic in topics().values():
+        # The product's own name says little: every other hit counts more.
+        hits = set(topic.keywords.findall(words))
+        score = sum([0.6 if hit == "nbchat" else 1.0 + hit.count(" ") for hit in hits])
+        score += sum([0.4 + 0.6 * hit.count(" ") for hit in set(topic.also.findall(words))])
+        if score > best_score:
+            best, best_score = topic, score
+    return best if best_score + near >= _ENOUGH else None
+
+
+def _head(text: str) -> str:
+    """Return as much of a text as is looked at, however long it is."""
+    return text[:_READ_CHARS]
+
+
+def quote(text: str) -> str:
+    """Return the beginning of what the user said as a Markdown quotation."""
+    said = text.strip()
+    if len(said) > _QUOTE_CHARS:
+        said = said[:_QUOTE_CHARS].rstrip() + " …"
+    return "\n".join([f"> {line}" for line in said.splitlines() or ["(nothing)"]]) + "\n\n"
+
+
+def _inline(text: str) -> str:
+    """Return the first words of what the user said, in a line."""
+    said = " ".join(_head(text).split())
+    return f"“{said[:80].rstrip()}…”" if len(said) > 80 else f"“{said}”"  # noqa: PLR2004 - a line
+
+
+@dataclass(frozen=True, slots=True)
+class _Subject:
+    """What the answer will be about, and how that was found."""
+
+    topic: Topic | None
+    earlier: Topic | None = None
+    """What was talked about before, where the question only asks for more."""
+
+
+def _subject(conversation: Conversation) -> _Subject:
+    *before, question = conversation.questions or ("",)
+    topic = find(question)
+    if topic is not None and not _MORE.fullmatch(_head(question)):
+        return _Subject(topic)
+    # "More", "and why?": go on from what was talked about, with what was not yet said.
+    told: list[Topic] = []
+    for said in before:
+        current = find(said)
+        if current is None and told and _MORE.fullmatch(_head(said)):
+            current = _following(told)
+        if current is not None:
+            told.append(current)
+    if told and _MORE.fullmatch(_head(question)):
+        return _Subject(_following(told), earlier=told[-1])
+    return _Subject(topic)
+
+
+def _following(told: list[Topic]) -> Topic:
+    """Return a topic related to the last one that has not been told; else the next of all."""
+    known = [topic.id for topic in told]
+    candidates = [*told[-1].related, *topics()]
+    return topics()[next((topic for topic in candidates if topic not in known), told[-1].related[0])]
+
+
+def answer(conversation: Conversation, words: Random, *, name: str) -> Iterator[str]:
+    """Yield what there is to say to the last question, in blocks of Markdown.
+
+    Parameters
+    ----------
+    words
+        Chooses among the wordings.
+    name
+        The model that answers, as it introduces itself.
+    """
+    question = conversation.question
+    if _GREETING.fullmatch(_head(question)) and find(question) is None:
+        yield from _greeting(name)
+        return
+    if _THANKS.fullmatch(_head(question)) and find(question) is None:
+        yield words.choice(("You are welcome. ", "With pleasure. ", "Gladly. "))
+        yield _next(topics()["overview"], conversation, words)
+        return
+    subject = _subject(conversation)
+    if subject.topic is None:
+        yield from _elsewhere(conversation, words, name)
+    elif _BRIEF.search(_head(conversation.instructions)):
+        yield subject.topic.lead
+    else:
+        yield from _told(subject, subject.topic, conversation, words)
+
+
+def _told(subject: _Subject, topic: Topic, conversation: Conversation, words: Random) -> Iterator[str]:
+    yield f"## {topic.title}\n\n"
+    if subject.earlier is not None:
+        yield f"More, then. After *{subject.earlier.title.lower()}* comes this:\n\n"
+    elif len(conversation.questions) > 1:
+        yield words.choice(("Before, you asked {}. Now to this:\n\n", "From {} on to this:\n\n")).format(
+            _inline(conversation.questions[-2])
+        )
+    yield f"{topic.text}\n"
+    yield _next(topic, conversation, words)
+
+
+def _next(topic: Topic, conversation: Conversation, words: Random) -> str:
+    """Return a closing line that names topics which were not asked about."""
+    known = {found.id for said in conversation.questions if (found := find(said))}
+    fresh = [topics()[other].title.lower() for other in topic.related if other not in known]
+    if not fresh:
+        return words.choice(("That is the whole of it.\n", "There is no more to it.\n"))
+    return words.choice(("Ask me next about {}.\n", "From here you could ask about {}.\n")).format(
+        " or ".join([f"*{title}*" for title in fresh])
+    )
+
+
+def _greeting(name: str) -> Iterator[str]:
+    yield f"Hello! I am **{name}**, a demo model in nbchat's own server. "
+    yield "I know one thing, nbchat, and can tell you about:\n\n"
+    yield "".join([f"- {topic.title}\n" for topic in topics().values()])
+    yield "\nWhat would you like to know?\n"
+
+
+def _elsewhere(conversation: Conversation, words: Random, name: str) -> Iterator[str]:
+    yield f"I am **{name}**, a demo model: a program with prepared answers, and all I know is nbchat. "
+    yield "You asked:\n\n"
+    yield quote(conversation.question)
+    if _BRIEF.search(_head(conversation.instructions)):
+        yield "A real model would know. Set `OPENAI_BASE_URL` or `OPENAI_API_KEY` to ask one.\n"
+        return
+    if len(conversation.questions) > 1:
+        yield f"Before that it was {_inline(conversation.questions[-2])}. "
+    yield words.choice(
+        (
+            "A real model would know. Say where there is one, then ask again; no restart is needed:\n\n",
+            "For that you need a real model. Set where it is, then ask again; no restart is needed:\n\n",
+        )
+    )
+    yield (
+        "```python\nimport os\n\n"
+        'os.environ["OPENAI_API_KEY"] = "your key"          # enough for OpenAI itself\n'
+        'os.environ["OPENAI_BASE_URL"] = "http://localhost:11434/v1"   # any compatible server, here Ollama\n'
+        'os.environ["NBCHAT_MODEL"] = "the-name-of-a-model"\n```\n\n'
+    )
+    yield "What I can tell you about, to see tables, code and formulas stream:\n\n"
+    titles = [topic.title for topic in topics().values()]
+    yield "".join([f"- {title}\n" for title in sorted(words.sample(titles, 5))])
+    yield "\nFor example: *How do I stop an answer?*\n"
+
+
+def slow_answer(conversation: Conversation, words: Random) -> Iterator[str]:
+    """Yield about a hundred tokens, for the model that takes its time."""
+    yield f"You asked {_inline(conversation.question)}. Give me a moment.\n\n"
+    yield words.choice(("I speak slowly, ", "I take my time, "))
+    yield (
+        "about five tokens per second, as a large model does on a small machine. While I am at it, look at "
+        "another tab and come back, reload the page, or run a long cell: I go on all the same.\n\n"
+        "**Stop** keeps what I have said so far. **Pause** holds me until you press **Resume**. And if you "
+        "do neither, I come to an end by myself, which is here.\n"
+    )
+
+
+def thoughts(conversation: Conversation) -> Iterator[str]:
+    """Yield how an answer is found, step by step."""
+    yield f"The user asks {_inline(conversation.question)}. "
+    if len(conversation.questions) > 1:
+        yield f"Before that it was {_inline(conversation.questions[-2])}, so this may be a follow-up. "
+    subject = _subject(conversation)
+    titles = [topic.title.lower() for topic in topics().values()]
+    yield f"I know about {len(titles)} things, such as {titles[0]}, or {titles[-1]}. "
+    if subject.topic is None:
+        yield "Nothing of this fits, so I should say that I am a demo and how to reach a real model. "
+    else:
+        yield f"“{subject.topic.title}” fits best. "
+    yield "I will keep it short, and show an example where there is one."
