@@ -13,43 +13,18 @@ are taken away for this one process: the demo talks to the embedded server, with
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from tools.jupyter_home import environment
+
 ROOT: Final = Path(__file__).parent.parent
 NOTEBOOK: Final = "notebooks/01-first-chat.ipynb"
-PROVIDER_SETTINGS: Final = ("OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_ORG_ID", "NBCHAT_MODEL")
-QUIET: Final = {
-    # Neither a question about news nor a look at the package index for a newer JupyterLab.
-    "@jupyterlab/apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
-}
-"""JupyterLab settings by plugin."""
-
-
-def environment(home: Path, base: Mapping[str, str]) -> dict[str, str]:
-    """Return `base` with every folder that Jupyter writes to under `home`, and without a provider.
-
-    The folders, and the settings that keep JupyterLab quiet, are made.
-    """
-    settings = home / "lab-settings"
-    for plugin, values in QUIET.items():
-        path = settings / f"{plugin}.jupyterlab-settings"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(values), encoding="utf-8")
-    return {key: value for key, value in base.items() if key not in PROVIDER_SETTINGS} | {
-        "IPYTHONDIR": str(home / "ipython"),
-        "JUPYTERLAB_SETTINGS_DIR": str(settings),
-        "JUPYTERLAB_WORKSPACES_DIR": str(home / "lab-workspaces"),
-        "JUPYTER_CONFIG_DIR": str(home / "config"),
-        "JUPYTER_DATA_DIR": str(home / "data"),
-        "JUPYTER_RUNTIME_DIR": str(home / "runtime"),
-    }
 
 
 def command(arguments: Sequence[str]) -> list[str]:

@@ -1,0 +1,128 @@
+"""Fixtures of the browser tests: one server and one Chromium for all of them, a page and a notebook for each.
+
+A test that fails leaves pictures of its pages, their consoles and the server's log in `test-artifacts/`.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+from tests.browser.lab import CHROMIUM_FLAGS, App, NotebookPage, Server, write_notebook
+from tools import chromium
+
+ARTIFACTS = Path(__file__).parents[2] / "test-artifacts"
+FAILED = pytest.StashKey[bool]()
+
+
+class OpenNotebook(Protocol):
+    """Writes a notebook and opens it; called again with the same `name`, opens a second page on it."""
+
+    def __call__(
+        self,
+        cells: Sequence[str] = (),
+        *,
+        app: App = "lab",
+        name: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> NotebookPage:
+        """Return the page, with its kernel connected."""
+        ...
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark what is in this folder."""
+    if Path(__file__).parent in item.path.parents:
+        item.add_marker(pytest.mark.browser)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Remember whether a test failed, for the fixtures that keep what can be seen of it."""
+    report = yield
+    if report.failed:
+        item.stash[FAILED] = True
+    return report
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[App], Server]]:
+    """Give the running server of an app, which is started when it is first asked for."""
+    running: dict[App, Server] = {}
+
+    def get(app: App) -> Server:
+        if app not in running:
+            running[app] = Server(tmp_path_factory.mktemp(app), app)
+        return running[app]
+
+    yield get
+    for server in running.values():
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def lab(servers: Callable[[App], Server]) -> Server:
+    """Give the JupyterLab server."""
+    return servers("lab")
+
+
+@pytest.fixture(scope="session")
+def chrome() -> Iterator[Browser]:
+    """Give a headless Chromium with a profile of its own."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=chromium.find(), headless=True, args=list(CHROMIUM_FLAGS)
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def notebook(
+    servers: Callable[[App], Server], chrome: Browser, request: pytest.FixtureRequest
+) -> Iterator[OpenNotebook]:
+    """Open notebooks; each page has cookies and storage of its own, as another person's would."""
+    opened: list[NotebookPage] = []
+    slug = re.sub(r"[^A-Za-z0-9]+", "-", request.node.name).strip("-")
+
+    def open_notebook(
+        cells: Sequence[str] = (),
+        *,
+        app: App = "lab",
+        name: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> NotebookPage:
+        server = servers(app)
+        path = f"{name or slug}.ipynb"
+        if not any(page.path == path for page in opened):
+            write_notebook(server.root / path, cells, metadata)
+        context = chrome.new_context(
+            viewport={"width": 1280, "height": 900},
+            locale="en-US",
+            permissions=["clipboard-read", "clipboard-write"],
+        )
+        context.set_default_timeout(20_000)
+        opened.append(NotebookPage(server, context.new_page(), path))
+        return opened[-1].open()
+
+    yield open_notebook
+    try:
+        if request.node.stash.get(FAILED, False):
+            keep(opened, ARTIFACTS / slug)
+    finally:
+        for page in opened:
+            page.page.context.close()
+        for server in {page.server for page in opened}:
+            server.end_kernels()
+
+
+def keep(pages: Sequence[NotebookPage], folder: Path) -> None:
+    """Keep what can be seen of a failed test."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, page in enumerate(pages, 1):
+        page.screenshot(folder / f"page-{number}.png")
+        (folder / f"console-{number}.txt").write_text("\n".join(page.console), encoding="utf-8")
+        (folder / f"server-{number}.txt").write_text(page.server.log(), encoding="utf-8")

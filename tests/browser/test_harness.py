@@ -1,0 +1,91 @@
+"""The harness itself, against the smallest widget there can be."""
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.conftest import OpenNotebook
+from tests.browser.lab import App
+
+COUNTER = '''
+import anywidget, traitlets
+
+class Counter(anywidget.AnyWidget):
+    """Counts in the kernel; the page asks by a message and shows the trait."""
+
+    _esm = """export default { render({ model, el }) {
+      const button = document.createElement("button");
+      const show = () => { button.textContent = `count is ${model.get("count")}`; };
+      button.onclick = () => model.send("more");
+      model.on("change:count", show);
+      show();
+      el.append(button);
+    } }"""
+    count = traitlets.Int(0).tag(sync=True)
+
+counter = Counter()
+counter.on_msg(lambda widget, content, buffers: widget.set_trait("count", widget.count + 1))
+counter
+'''
+
+
+@pytest.mark.parametrize("app", ["lab", "notebook"])
+def test_a_click_reaches_the_kernel_and_comes_back(notebook: OpenNotebook, app: App) -> None:
+    """A page on a real notebook runs cells, shows widgets, saves, and shows them again after a reload."""
+    page = notebook([COUNTER, "print(counter.count)"], app=app)
+    page.run_cell(0)
+    button = page.output(0).get_by_role("button")
+    expect(button).to_have_text("count is 0")
+    button.click()
+    expect(button).to_have_text("count is 1")
+
+    page.run_cell(1)
+    assert page.text(1) == "1\n"
+    assert page.execute("print(counter.count + 1)") == "2\n"
+
+    page.save()
+    page.reload()
+    expect(button).to_have_text("count is 1")
+    assert page.foreign_requests == []
+
+
+def test_the_network_can_be_cut_silenced_and_tampered_with(notebook: OpenNotebook) -> None:
+    """What the kernel says while the page is cut off does not arrive; afterwards everything works again."""
+    page = notebook([COUNTER])
+    page.run_cell(0)
+    button = page.output(0).get_by_role("button")
+
+    page.cut_network()
+    page.restore_network()
+    button.click()
+    expect(button).to_have_text("count is 1")
+
+    page.tamper("(event) => testNetwork.text(event).includes('comm_msg') ? [] : [event]")
+    button.click()
+    assert page.execute("print(counter.count)") == "2\n"
+    expect(button).to_have_text("count is 1")
+
+    page.restore_network()
+    button.click()
+    expect(button).to_have_text("count is 3")
+
+
+def test_two_pages_share_a_kernel(notebook: OpenNotebook) -> None:
+    """A second page on a notebook talks to the same kernel."""
+    first = notebook(["print('first')"])
+    second = notebook(name=first.path.removesuffix(".ipynb"))
+    assert second.kernel_id == first.kernel_id
+    second.execute("shared = 6 * 7")
+    assert first.execute("print(shared)") == "42\n"
+
+
+def test_a_busy_kernel_can_be_interrupted_and_restarted(notebook: OpenNotebook) -> None:
+    """A running cell is interrupted as by the button, and a restart forgets everything."""
+    page = notebook(["import time; time.sleep(600)"])
+    page.run_cell(0, wait=False)
+    page.interrupt_kernel()
+    page.wait_until("panel.content.widgets[0].model.executionState === 'idle'")
+    assert "KeyboardInterrupt" in page.text(0)
+
+    page.restart_kernel()
+    with pytest.raises(RuntimeError, match="NameError"):
+        page.execute("print(time)")

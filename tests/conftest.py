@@ -1,0 +1,65 @@
+"""What holds for every test: environment, network, effort, order."""
+
+import ipaddress
+import os
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from tools.jupyter_home import PROVIDER_SETTINGS
+
+SOAK = "NBCHAT_SOAK" in os.environ
+"""`make soak` asks for the long versions."""
+
+# A run on every change is the same each time; soak draws new examples. Deadlines would measure the machine.
+settings.register_profile("change", max_examples=300, stateful_step_count=30, deadline=None, derandomize=True)
+settings.register_profile(
+    "soak",
+    max_examples=10_000,
+    stateful_step_count=50,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("soak" if SOAK else "change")
+
+
+def _stay_on_loopback(event: str, arguments: tuple[Any, ...]) -> None:
+    """Refuse a connection to another machine: no test needs one, and one that makes one is broken."""
+    if event != "socket.connect" or not isinstance(arguments[1], tuple):
+        return
+    host = arguments[1][0]
+    try:
+        local = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        local = host == "localhost"
+    if not local:
+        message = f"a test tried to connect to {host!r}; tests stay on this machine"
+        raise RuntimeError(message)
+
+
+# An audit hook sees every library's sockets, asyncio's too. It cannot be removed, and need not be.
+sys.addaudithook(_stay_on_loopback)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_provider_settings() -> Iterator[None]:
+    """Run without the provider that this machine's user may have set up."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            if name.startswith(PROVIDER_SETTINGS) and name not in {"NBCHAT_CHROMIUM", "NBCHAT_SOAK"}:
+                patch.delenv(name)
+        yield
+
+
+@pytest.fixture(scope="session")
+def soak() -> bool:
+    """Whether the long version of a test is wanted."""
+    return SOAK
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put browser tests last: Playwright keeps an event loop in this thread, and async tests need it free."""
+    items.sort(key=lambda item: item.get_closest_marker("browser") is not None)

@@ -1,0 +1,46 @@
+"""A place of its own for a Jupyter server, beside the user's."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+PROVIDER_SETTINGS: Final = ("OPENAI_", "NBCHAT_")
+"""Beginnings of the variables that choose where answers come from; without them it is the embedded server."""
+
+QUIET: Final[Mapping[str, Mapping[str, Any]]] = {
+    # Neither a question about news nor a look at the package index for a newer JupyterLab.
+    "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False},
+}
+"""JupyterLab settings by plugin."""
+
+
+def environment(
+    home: Path, base: Mapping[str, str], settings: Mapping[str, Mapping[str, Any]] | None = None
+) -> dict[str, str]:
+    """Return `base` with every folder that Jupyter writes to under `home`, and without a provider.
+
+    Parameters
+    ----------
+    home
+        Where the folders are, and the settings of JupyterLab, which are written now.
+    base
+        The variables to begin with; usually `os.environ`.
+    settings
+        JupyterLab settings by plugin, on top of those that keep it quiet.
+    """
+    for plugin, values in {**QUIET, **(settings or {})}.items():
+        path = home / "lab-settings" / f"{plugin.replace(':', '/')}.jupyterlab-settings"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(values), encoding="utf-8")
+    kept = {key: value for key, value in base.items() if not key.startswith(PROVIDER_SETTINGS)}
+    return kept | {
+        "IPYTHONDIR": str(home / "ipython"),
+        "JUPYTERLAB_SETTINGS_DIR": str(home / "lab-settings"),
+        "JUPYTERLAB_WORKSPACES_DIR": str(home / "lab-workspaces"),
+        "JUPYTER_CONFIG_DIR": str(home / "config"),
+        "JUPYTER_DATA_DIR": str(home / "data"),
+        "JUPYTER_RUNTIME_DIR": str(home / "runtime"),
+    }
