@@ -1,0 +1,102 @@
+"""Dataclasses become the TypeScript that describes their JSON."""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Final, Literal
+
+import pytest
+
+from tools.generate_protocol import Generator, UnknownType, alias, comment
+
+LIMIT: Final = 3
+"""How many there may be."""
+
+
+class Colour(StrEnum):
+    """What it looks like."""
+
+    RED = "red"
+    BLUE = "blue"
+
+
+@dataclass(frozen=True)
+class Dot:
+    """A point."""
+
+    at: tuple[float, float]
+    colour: Colour = Colour.RED
+    type: Literal["dot"] = "dot"
+
+
+@dataclass(frozen=True)
+class Group:
+    """Several shapes.
+
+    They may be groups.
+    """
+
+    members: "tuple[Shape, ...]"
+    """From the back to the front."""
+    names: Mapping[str, int] = field(default_factory=dict)
+    parent: "Shape | None" = None
+    free: Any = None
+    choices: tuple[int | None, ...] = ()
+    type: Literal["group"] = "group"
+
+
+Shape = Dot | Group
+"""Whatever can be drawn."""
+
+EXPECTED = """\
+// Generated from nbchat/protocol.py by `make build`. Do not edit.
+
+/** How many there may be. */
+export const LIMIT = 3;
+
+/** What it looks like. */
+export type Colour = "red" | "blue";
+
+/** A point. */
+export interface Dot {
+  readonly at: readonly [number, number];
+  readonly colour: Colour;
+  readonly type: "dot";
+}
+
+/**
+ * Several shapes.
+ *
+ * They may be groups.
+ */
+export interface Group {
+  /** From the back to the front. */
+  readonly members: readonly Shape[];
+  readonly names: Readonly<Record<string, number>>;
+  readonly parent: Shape | null;
+  readonly free: unknown;
+  readonly choices: readonly (number | null)[];
+  readonly type: "group";
+}
+
+/** Whatever can be drawn. */
+export type Shape = Dot | Group;
+"""
+
+
+def test_every_kind_of_type_has_a_counterpart() -> None:
+    """Tagged unions, enums, tuples, mappings, None and Any are written as TypeScript, docstrings included."""
+    assert Generator(sys.modules[__name__]).text() == EXPECTED
+
+
+def test_an_unknown_type_is_refused() -> None:
+    """A field that JSON cannot hold is an error when generating, not a surprise on the wire."""
+    with pytest.raises(UnknownType, match="bytes"):
+        Generator(sys.modules[__name__]).typescript(bytes)
+
+
+def test_long_lines_are_broken() -> None:
+    """Long unions stand one below the other; long comments are wrapped."""
+    assert alias("T", ["A" * 50, "B" * 50]) == f"export type T =\n  | {'A' * 50}\n  | {'B' * 50};\n"
+    assert comment("word " * 30).splitlines()[1] == " * " + " ".join(["word"] * 19)
