@@ -1,0 +1,140 @@
+"""Messages and their parts: immutable values, as they stand in a transcript.
+
+Terms are those of the OpenAI API: `role`, `finish_reason` and `usage` keep its values unchanged.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Role = Literal["system", "user", "assistant", "tool"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Tokens that a server says a run took; a count it did not give is None."""
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    cached_tokens: int | None = None
+
+    @property
+    def total_tokens(self) -> int:
+        """Tokens in both directions; 0 where the server said nothing."""
+        return (self.input_tokens or 0) + (self.output_tokens or 0)
+
+    def __add__(self, other: Usage) -> Usage:
+        """Return the sum, count by count; None only where neither has a count."""
+
+        def add(a: int | None, b: int | None) -> int | None:
+            return None if a is None and b is None else (a or 0) + (b or 0)
+
+        return Usage(
+            input_tokens=add(self.input_tokens, other.input_tokens),
+            output_tokens=add(self.output_tokens, other.output_tokens),
+            reasoning_tokens=add(self.reasoning_tokens, other.reasoning_tokens),
+            cached_tokens=add(self.cached_tokens, other.cached_tokens),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextPart:
+    """A stretch of Markdown, the user's or the model's."""
+
+    text: str = ""
+    type: Literal["text"] = "text"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReasoningPart:
+    """What the model thought aloud; shown folded, never sent back."""
+
+    text: str = ""
+    seconds: float | None = None
+    """How long it took, once it is over."""
+    type: Literal["reasoning"] = "reasoning"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolCallPart:
+    """A call the model asked for. `text` is the JSON of its arguments, as it arrived."""
+
+    call_id: str = ""
+    name: str = ""
+    text: str = ""
+    type: Literal["tool_call"] = "tool_call"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolResultPart:
+    """What a tool returned; data, never parsed as structure again."""
+
+    call_id: str = ""
+    text: str = ""
+    is_error: bool = False
+    type: Literal["tool_result"] = "tool_result"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImagePart:
+    """An image the user attached, as a `data:` URL of type png, jpeg, gif or webp."""
+
+    text: str = ""
+    """The whole `data:` URL."""
+    name: str = ""
+    type: Literal["image"] = "image"
+
+
+Part = TextPart | ReasoningPart | ToolCallPart | ToolResultPart | ImagePart
+PartType = Literal["text", "reasoning", "tool_call", "tool_result", "image"]
+PART_CLASSES: dict[str, type[Part]] = {
+    "text": TextPart,
+    "reasoning": ReasoningPart,
+    "tool_call": ToolCallPart,
+    "tool_result": ToolResultPart,
+    "image": ImagePart,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """One turn: who said it, and its pieces."""
+
+    id: str
+    role: Role
+    parts: tuple[Part, ...] = ()
+    created_at: float = 0.0
+    """Seconds since 1970-01-01 UTC."""
+    parent_id: str | None = None
+    """The message this one follows; None for the first. Siblings are versions of one turn."""
+    run_id: str | None = None
+    """The run that generated it last; None for what the user wrote."""
+    model: str | None = None
+    """The model that answered, as the server named it."""
+    finish_reason: str | None = None
+    usage: Usage | None = None
+
+    @property
+    def text(self) -> str:
+        """The Markdown of all text parts, joined without a seam."""
+        return "".join([part.text for part in self.parts if isinstance(part, TextPart)])
+
+    @property
+    def reasoning(self) -> str:
+        """What the model thought aloud, if the server shows it."""
+        return "".join([part.text for part in self.parts if isinstance(part, ReasoningPart)])
+
+    def __str__(self) -> str:
+        """Return the message's text."""
+        return self.text
+
+    def __repr__(self) -> str:
+        """Return one short line: who, how much, and how it ended."""
+        end = f", {self.finish_reason}" if self.finish_reason else ""
+        return f"<Message {self.id} {self.role}, {len(self.text)} characters{end}>"
+
+    def _repr_markdown_(self) -> str:
+        """Show the message as Markdown where it is a cell's result."""
+        return self.text

@@ -1,0 +1,87 @@
+"""Keep secrets out of what is shown, logged and stored.
+
+Text from outside (a server's error, a proxy's page, a library's exception) may echo the key that was
+sent. `redact` removes secrets by value, where the caller knows them, and by shape, where nobody does.
+
+Every expression takes time proportional to the text: repetitions are over one character class that
+does not overlap with what follows, or are bounded.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Final
+from urllib.parse import quote, quote_plus
+
+REDACTED: Final = "[redacted]"
+"""What stands in a secret's place."""
+
+MIN_SECRET: Final = 6
+"""Characters; a shorter value is no secret worth the words that replacing it would spoil."""
+
+# A key begins where a word does. What is quoted inside other text may stand right after an escape
+# (`\n` as two characters, `%3D`), whose last character is a letter or a digit.
+_START: Final = r"(?:(?<![A-Za-z0-9])|(?<=%[0-9A-Fa-f]{2})|(?<=\\[abfnrtv])|(?<=\\u[0-9A-Fa-f]{4}))"
+
+# Servers mask the middle of a key with asterisks; both ends are still nobody's business.
+_KEYS: Final = (
+    r"sk-[A-Za-z0-9_*-]{10,}",  # OpenAI (sk-proj-, sk-svcacct-), Anthropic (sk-ant-), OpenRouter (sk-or-), …
+    r"[rs]k_(?:live|test)_[A-Za-z0-9*]{10,}",
+    r"AIza[A-Za-z0-9_*-]{16,}",  # Google
+    r"gsk_[A-Za-z0-9*]{16,}",  # Groq
+    r"hf_[A-Za-z0-9*]{16,}",  # Hugging Face
+    r"xai-[A-Za-z0-9_*-]{16,}",
+    r"pplx-[A-Za-z0-9*]{16,}",
+    r"nvapi-[A-Za-z0-9_*-]{16,}",
+    r"r8_[A-Za-z0-9*]{16,}",  # Replicate
+    r"gh[pousr]_[A-Za-z0-9*]{16,}",
+    r"github_pat_[A-Za-z0-9_*]{16,}",
+    r"glpat-[A-Za-z0-9_*-]{16,}",
+    r"xox[abeoprs]-[A-Za-z0-9*-]{10,}",  # Slack
+    r"(?:AKIA|ASIA)[A-Z0-9*]{12,}",  # AWS
+    # JSON Web Token. One that has no dot is looked through once, not once from each `-eyJ` inside it.
+    r"(?<![_-])eyJ[A-Za-z0-9_-]{6,}\.[A-Za-z0-9_-]{6,}(?:\.[A-Za-z0-9_-]*)?",
+)
+_KEY: Final = re.compile(_START + "(?:" + "|".join(_KEYS) + ")")
+
+_PEM: Final = re.compile(
+    r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY-----.*?(?:-----END [A-Z0-9 ]{0,40}PRIVATE KEY-----|\Z)", re.DOTALL
+)
+
+# "Basic authentication" is no secret; base64 shows by a capital, a digit or a `=` after its first letter.
+_SCHEME: Final = re.compile(
+    r"\b(?:((?i:bearer)(?:\s|%20|\+|\\[tn]){1,4})[A-Za-z0-9._~+/=*%-]{8,}"
+    r"|((?i:basic)(?:\s|%20|\+|\\[tn]){1,4})(?=[A-Za-z0-9+/]{1,64}?[A-Z0-9=])[A-Za-z0-9+/=%_-]{8,})"
+)
+
+_NAMED: Final = re.compile(
+    r"((?:api|access|secret|private|auth)[-_ ]{0,1}(?:key|token)|client[-_]{0,1}secret|password|passwd)"
+    r"(\\{0,1}[\"']{0,1}\s{0,3}(?:[:=]|%3[aAdD])\s{0,3}\\{0,1}[\"']{0,1})[^\s\"'\\,;&<>{}\[\]()]{6,}",
+    re.IGNORECASE,
+)
+
+_USERINFO: Final = re.compile(r"(?<=://)[^\s/?#@\"'<>]{1,256}@")
+
+
+def redact(text: str, secrets: Iterable[str] = ()) -> str:
+    """Return `text` with every secret replaced by `[redacted]`.
+
+    Applying it again changes nothing, and text without secrets comes back as the same object.
+
+    Parameters
+    ----------
+    secrets
+        Values that must not be seen: the keys in use. They are found as they are and as they stand in
+        a URL. Values of fewer than `MIN_SECRET` characters are left alone.
+    """
+    if not text:
+        return text
+    for value in sorted({s for s in secrets if len(s) >= MIN_SECRET}, key=len, reverse=True):
+        for form in {value, quote(value, safe="", errors="replace"), quote_plus(value, errors="replace")}:
+            text = text.replace(form, REDACTED)
+    text = _PEM.sub(REDACTED, text)
+    text = _USERINFO.sub(f"{REDACTED}@", text)
+    text = _SCHEME.sub(lambda found: f"{found[1] or found[2]}{REDACTED}", text)
+    text = _KEY.sub(REDACTED, text)
+    return _NAMED.sub(rf"\1\2{REDACTED}", text)

@@ -1,0 +1,32 @@
+"""Small facts about text that two languages have to agree on."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from typing import Final
+
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+_PAIR: Final = re.compile("[\ud800-\udbff][\udc00-\udfff]")
+
+
+def clean(text: str) -> str:
+    """Return `text` so that it can be stored anywhere: surrogate halves joined or replaced, NUL replaced.
+
+    A half that has lost its other half becomes U+FFFD, as WebIDL's `USVString` does; so does NUL, as
+    in CommonMark 0.31.2, section 2.3.
+    """
+    if _SURROGATE.search(text):
+        text = _PAIR.sub(lambda m: m[0].encode("utf-16-le", "surrogatepass").decode("utf-16-le"), text)
+        text = _SURROGATE.sub("\ufffd", text)
+    return text.replace("\0", "\ufffd") if "\0" in text else text
+
+
+def utf16_length(text: str) -> int:
+    """Return the length of `text` as JavaScript counts it, in UTF-16 code units."""
+    return len(text) if text.isascii() else len(text.encode("utf-16-le", "surrogatepass")) // 2
+
+
+def checksum(text: str, start: int = 0) -> int:
+    """Return the CRC-32 of the UTF-8 of `text`, going on from `start`."""
+    return zlib.crc32(text.encode("utf-8", "surrogatepass"), start)

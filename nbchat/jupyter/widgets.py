@@ -1,0 +1,165 @@
+"""What is shown: `ChatTabs`, and the view of one session. Views hold nothing; they look."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import anywidget
+import traitlets
+from ipywidgets import widget_serialization
+
+from nbchat.api import the_registry
+from nbchat.core.errors import UnknownSession
+from nbchat.jupyter.hub import STATIC, Hub, hub
+from nbchat.runtime.session import Session
+
+if TYPE_CHECKING:
+    from nbchat.runtime.registry import SessionRegistry
+
+
+class View(anywidget.AnyWidget):
+    """What all views share: the hub they read from, and how they look."""
+
+    _esm = STATIC / "view.js"
+
+    hub = traitlets.Instance(Hub).tag(sync=True, **widget_serialization)
+    kind = traitlets.Unicode("tabs").tag(sync=True)
+    sessions = traitlets.List(traitlets.Unicode(), default_value=None, allow_none=True).tag(sync=True)
+    """Ids of the sessions shown; None: all open ones."""
+    active = traitlets.Unicode("").tag(sync=True, echo_update=False)
+    """Id of the session whose tab was chosen last. Setting it shows that tab in every view."""
+    locale = traitlets.Unicode("").tag(sync=True)
+    """`en` or `zh-CN`; empty: as the browser."""
+    height = traitlets.Unicode("").tag(sync=True)
+    """A CSS length; empty: 560px."""
+    send_key = traitlets.Unicode("enter").tag(sync=True)
+    """`enter`, `shift-enter` or `ctrl-enter`."""
+
+    @traitlets.validate("locale")
+    def _valid_locale(self, proposal: Any) -> str:  # noqa: ANN401 - traitlets' proposal
+        return _one_of("locale", proposal["value"], ("", "en", "zh-CN"))
+
+    @traitlets.validate("send_key")
+    def _valid_send_key(self, proposal: Any) -> str:  # noqa: ANN401 - traitlets' proposal
+        return _one_of("send_key", proposal["value"], ("enter", "shift-enter", "ctrl-enter"))
+
+    @property
+    def registry(self) -> SessionRegistry:
+        """The kernel's registry, whose sessions are shown."""
+        return the_registry()
+
+
+class ChatTabs(View):
+    """The tabbed widget: all open sessions of the kernel, or some of them.
+
+    Several are equal views of the same sessions. Closing or deleting the widget ends no run.
+
+    Parameters
+    ----------
+    sessions
+        Sessions, ids or titles to show; None: all open ones. Where there is none yet, an empty one is
+        started.
+    locale, height, send_key
+        How it looks and feels; see the traits.
+
+    Examples
+    --------
+    >>> chat = nbchat.ChatTabs()
+    >>> geo = chat.session("geo", instructions="Answer briefly.")
+    >>> chat  # the last expression of a cell shows it
+    """
+
+    def __init__(self, sessions: Iterable[Session | str] | None = None, **traits: Any) -> None:  # noqa: ANN401
+        registry = the_registry()
+        ids = None if sessions is None else [_found(registry, one).id for one in _listed(sessions)]
+        list(registry)  # restores, before anything is shown
+        super().__init__(hub=hub(registry), kind="tabs", sessions=ids, **traits)
+        if not self._shown():
+            self.new()
+
+    def __repr__(self) -> str:
+        """Return how many sessions are shown, and which tab is chosen."""
+        shown = self._shown()
+        return f"<ChatTabs of {len(shown)} session{'s' * (len(shown) != 1)}, active {self.active!r}>"
+
+    def _shown(self) -> list[Session]:
+        registry = self.registry
+        if self.sessions is None:
+            return [session for session in registry.values() if not session.closed]
+        return [registry[one] for one in self.sessions if one in registry]
+
+    def session(self, key: str | None = None, **settings: Any) -> Session:  # noqa: ANN401 - as `nbchat.session`
+        """Return the session of this id or title, made if there is none, and show its tab.
+
+        Takes what `nbchat.session` takes.
+        """
+        session = self.registry.get_or_create(key, **settings)
+        self.show(session)
+        return session
+
+    def new(self, title: str = "", **settings: Any) -> Session:  # noqa: ANN401 - as `nbchat.session`
+        """Make another session, always, and show its tab."""
+        session = self.registry.create(title, **settings)
+        self.show(session)
+        return session
+
+    def show(self, session: Session | str) -> None:
+        """Show a session's tab, opened again if it was closed.
+
+        Raises
+        ------
+        UnknownSession
+            There is no such session.
+        """
+        found = _found(self.registry, session)
+        if found.closed:
+            found._configure(closed=False)  # noqa: SLF001 - made for each other
+        if self.sessions is not None and found.id not in self.sessions:
+            self.sessions = [*self.sessions, found.id]
+        self.active = found.id
+
+    def hide(self, session: Session | str) -> None:
+        """Take a session's tab away; its runs go on."""
+        found = _found(self.registry, session)
+        if self.sessions is not None:
+            self.sessions = [one for one in self.sessions if one != found.id]
+        else:
+            found.close()
+        if self.active == found.id:
+            shown = self._shown()
+            self.active = shown[-1].id if shown else ""
+
+    def stop_all(self) -> int:
+        """Stop every run of the sessions shown, queued ones too; return how many there were."""
+        return sum(session.stop_all() for session in self._shown())
+
+
+class SessionView(View):
+    """A live view of one session, without tabs; what a `Session` shows as a cell's result."""
+
+    def __init__(self, session: Session, **traits: Any) -> None:  # noqa: ANN401 - the traits of View
+        super().__init__(
+            hub=hub(the_registry()), kind="session", sessions=[session.id], active=session.id, **traits
+        )
+
+
+def _listed(sessions: Iterable[Session | str]) -> Sequence[Session | str]:
+    if isinstance(sessions, str | Session):
+        raise TypeError(f"sessions must be a list of sessions, as [{sessions!r}].")
+    return list(sessions)
+
+
+def _found(registry: SessionRegistry, session: Session | str) -> Session:
+    if isinstance(session, str):
+        return registry[session]
+    found: Session | None = registry.get(getattr(session, "id", ""))
+    if found is None:
+        raise UnknownSession(session)
+    return found
+
+
+def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> str:
+    if value not in allowed:
+        raise traitlets.TraitError(f"{name} must be one of {', '.join(map(repr, allowed))}, not {value!r}.")
+    return value

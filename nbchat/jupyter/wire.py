@@ -1,0 +1,533 @@
+"""The kernel's end of the wire: all pages, all sessions, at most one packet for each tick.
+
+`nbchat/protocol.py` says what crosses; this module decides when. It knows no Jupyter: `send` takes
+what goes out, `receive` what came in, so tests put a lossy line between it and a page.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict, deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final
+
+import nbchat
+from nbchat.core.commands import ListModels, Viewing
+from nbchat.core.errors import ErrorInfo, NbchatError, StaleCommand, WireError
+from nbchat.core.log import LogCompacted
+from nbchat.core.redact import redact
+from nbchat.core.run import RunState
+from nbchat.core.transcript import ROOT, SessionState
+from nbchat.protocol import (
+    PROTOCOL_VERSION,
+    WINDOW,
+    Ack,
+    Config,
+    Do,
+    Earlier,
+    Events,
+    Head,
+    Heads,
+    Hello,
+    KernelMessage,
+    Models,
+    Packet,
+    PageMessage,
+    StateOf,
+    Stored,
+    Sync,
+    Synced,
+    WantCheckpoint,
+    WantEarlier,
+    Welcome,
+    encode_packet,
+    parse_page_message,
+    pieces,
+)
+from nbchat.runtime.dispatch import dispatch
+from nbchat.runtime.observers import Notification
+
+if TYPE_CHECKING:
+    from nbchat.runtime.conversation import Conversation
+    from nbchat.runtime.registry import SessionRegistry
+
+logger = logging.getLogger("nbchat")
+
+TICK_S: Final = 0.04
+"""At most one packet in this time."""
+
+RATE: Final = 25.0
+BURST: Final = 40.0
+"""Comm messages: this many a second, and this many more at once; at most 290 in any ten seconds."""
+
+BUDGET: Final = 160 * 1024
+"""Bytes of events after which a packet is full and the rest waits for the next tick."""
+
+BEACONS: Final = (0.2, 0.2, 0.2, 0.2, 0.2, 0.5, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0)
+"""Seconds between the empty packets that follow the last news."""
+
+REMEMBERED: Final = 2000
+"""Commands whose acknowledgement is kept, for when they are asked again."""
+
+PROGRESS_S: Final = 1.0
+"""A head that differs by its counts alone is said again after this time."""
+
+
+@dataclass(slots=True)
+class _Page:
+    """A page that said hello."""
+
+    viewing: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class _Reader:
+    """How far the pages were told of one session."""
+
+    seq: int = 0
+    head: Head | None = None
+    rev: int = 0
+    """Of the directory, when `head` was said."""
+    head_at: float = 0.0
+    wanted_by: set[str] = field(default_factory=set)
+    """Pages that get the state as soon as readers may see all of it."""
+
+
+Send = Callable[[Mapping[str, Any], list[bytes]], None]
+
+
+class Wire:
+    """One per kernel. All methods but `receive` are for the engine's thread.
+
+    Parameters
+    ----------
+    registry
+        Whose sessions are shown.
+    send
+        Takes one comm message, `(content, buffers)`, from the engine's thread. May raise: then the
+        pages find a gap, and ask.
+    """
+
+    def __init__(self, registry: SessionRegistry, send: Send) -> None:
+        self._registry = registry
+        self._send = send
+        self._loop = registry.engine.loop
+        self._readers: dict[str, _Reader] = {}
+        self._dirty: dict[str, Conversation] = {}
+        self._messages: list[KernelMessage] = []
+        self._outbox: deque[tuple[Mapping[str, Any], list[bytes]]] = deque()
+        self._n = 0
+        self._rev = 0
+        self._removed_rev = 0
+        """Revision at which a session last left the directory."""
+        self._tick: Any = None
+        self._beacon: Any = None
+        self._beacons_left: deque[float] = deque()
+        self._last_packet = 0.0
+        self._tokens = BURST
+        self._tokens_at = self._loop.time()
+        self._pages: OrderedDict[str, _Page] = OrderedDict()
+        self._acks: OrderedDict[str, Ack] = OrderedDict()
+        self._config: Config | None = None
+        self.last_actor: str | None = None
+        """The page where the user last acted."""
+        self.on_stored: Callable[[Stored], None] = lambda _message: None
+        self.on_want_checkpoint: Callable[[WantCheckpoint], None] = lambda _message: None
+        registry.readers.add(self.news)
+        registry.viewed = self.is_viewed
+        for conversation in registry.conversations():
+            self.news(conversation)
+
+    def close(self) -> None:
+        """Stop reading; pages get nothing more from this wire."""
+        self._registry.readers.discard(self.news)
+        for timer in (self._tick, self._beacon):
+            if timer is not None:
+                timer.cancel()
+
+    # News, and when it is said
+
+    def news(self, conversation: Conversation) -> None:
+        """Hear that a session has something new."""
+        if not conversation.state.temporary:
+            self._dirty[conversation.id] = conversation
+            self._wake()
+
+    def say(self, message: KernelMessage) -> None:
+        """Say something in the next packet."""
+        self._messages.append(message)
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._tick is None:
+            at = max(self._last_packet + TICK_S, self._loop.time())
+            self._tick = self._loop.call_at(at, self._on_tick)
+
+    def _on_tick(self) -> None:
+        self._tick = None
+        self._last_packet = self._loop.time()
+        if not self._outbox:
+            messages = self._collect()
+            if messages:
+                self._n += 1
+                self._pack(messages)
+        self._drain()
+        if self._outbox or self._dirty or self._messages:
+            self._wake()
+
+    def _pack(self, messages: tuple[KernelMessage, ...]) -> None:
+        payload = encode_packet(
+            Packet(epoch=self._registry.epoch, n=self._n, rev=self._rev, messages=messages)
+        )
+        parts = pieces(payload)
+        self._outbox.extend(
+            ({"nbchat": f"{self._n}", "piece": i, "of": len(parts)}, [part]) for i, part in enumerate(parts)
+        )
+        self._registry.count("packets")
+        if messages:
+            self._beacons_left = deque(BEACONS)
+        self._plan_beacon()
+
+    def _drain(self) -> None:
+        now = self._loop.time()
+        self._tokens = min(BURST, self._tokens + (now - self._tokens_at) * RATE)
+        self._tokens_at = now
+        while self._outbox and self._tokens >= 1:
+            self._tokens -= 1
+            content, buffers = self._outbox.popleft()
+            try:
+                self._send(content, buffers)
+            except Exception:
+                self._registry.count("send_errors")
+                logger.debug("a packet could not be sent", exc_info=True)
+            self._registry.count("frames")
+            self._registry.count("frame_bytes", len(buffers[0]))
+
+    def _plan_beacon(self) -> None:
+        if self._beacon is not None:
+            self._beacon.cancel()
+            self._beacon = None
+        if self._beacons_left:
+            self._beacon = self._loop.call_later(self._beacons_left[0], self._on_beacon)
+
+    def _on_beacon(self) -> None:
+        self._beacon = None
+        self._beacons_left.popleft()
+        if not self._outbox:
+            self._check_config()
+            self._pack(())
+            self._drain()
+
+    # What is said
+
+    def _collect(self) -> tuple[KernelMessage, ...]:
+        """Take what is new, up to a packet's budget; the rest stays dirty."""
+        self._check_config()
+        messages, self._messages = self._messages, []
+        heads: list[Head] = []
+        news: list[KernelMessage] = []
+        size = 0
+        for session_id in list(self._dirty):
+            if size > BUDGET:
+                break
+            conversation = self._dirty.pop(session_id)
+            reader = self._readers.setdefault(session_id, _Reader())
+            head = self._new_head(conversation, reader)
+            if head is not None:
+                heads.append(head)
+            read, size = self._read(conversation, reader, size)
+            news.extend(read)
+        if heads:
+            # Before the events: a page that learns of a session here may ask for it at once.
+            news.insert(0, Heads(heads=tuple(heads)))
+        return (*news, *messages)
+
+    def _read(
+        self, conversation: Conversation, reader: _Reader, size: int
+    ) -> tuple[list[KernelMessage], int]:
+        record = conversation.record
+        said: list[KernelMessage] = []
+        visible = record.visible
+        if reader.seq > visible:  # a session that came back from elsewhere counts anew
+            reader.seq = 0
+        if reader.wanted_by and visible == record.log.head:
+            pages, reader.wanted_by = sorted(reader.wanted_by), set()
+            said += [self._state_of(record.state, page) for page in pages]
+        if reader.seq < visible:
+            try:
+                events = record.log.read_from(reader.seq)[: visible - reader.seq]
+            except LogCompacted:
+                # Nobody can read on from there; pages that hold the session find the gap and ask.
+                reader.seq = visible
+                return said, size
+            taken = []
+            for event in events:
+                taken.append(event)
+                size += 200 + 2 * len(getattr(event, "text", ""))
+                if size > BUDGET:
+                    self._dirty[conversation.id] = conversation
+                    break
+            said.append(Events(session_id=conversation.id, first_seq=reader.seq + 1, events=tuple(taken)))
+            reader.seq += len(taken)
+        return said, size
+
+    def _new_head(self, conversation: Conversation, reader: _Reader) -> Head | None:
+        head, now = self._head(conversation), self._loop.time()
+        old = reader.head
+        if old is not None and replace(head, seq=0, characters=0, active_at=0.0) == replace(
+            old, seq=0, characters=0, active_at=0.0
+        ):
+            moving = head.run_id is not None
+            if head == old or (moving and now - reader.head_at < PROGRESS_S):
+                return None
+        self._rev += 1
+        reader.head, reader.rev, reader.head_at = head, self._rev, now
+        return head
+
+    @staticmethod
+    def _head(conversation: Conversation) -> Head:
+        state = conversation.state
+        run = state.live
+        last = run or (state.runs[-1] if state.runs else None)
+        status = state.status
+        if run is None and last is not None and not conversation.announced(last.id):
+            # Over, but the journal has not confirmed it yet: readers do not see that.
+            run, status = last, str(RunState.STOPPING)
+        active = 0.0
+        if last is not None:
+            active = last.ended_at or last.last_delta_at or last.started_at or last.queued_at
+        return Head(
+            id=state.id,
+            seq=conversation.record.visible,
+            title=state.title,
+            state=status,
+            run_id=run.id if run is not None else None,
+            model=(last.model if last is not None else None) or state.settings.model,
+            created_at=state.created_at,
+            active_at=active or state.created_at,
+            started_at=run.started_at if run is not None else None,
+            characters=run.characters if run is not None else 0,
+            queued=sum(r.state is RunState.QUEUED and r is not run for r in state.runs),
+            position=conversation.position,
+            unread=state.unread,
+            pinned=state.settings.pinned,
+            closed=state.settings.closed,
+            archived=state.settings.archived,
+            deleted=state.deleted,
+            temporary=state.temporary,
+            messages=len(state.path),
+        )
+
+    def _state_of(self, state: SessionState, page: str | None) -> StateOf:
+        path = state.path
+        omitted = max(len(path) - WINDOW, 0)
+        if omitted:
+            shown = {message.id for message in path[omitted:]}
+            parents = {message.parent_id for message in path[omitted:]}
+            messages = {
+                key: message
+                for key, message in state.messages.items()
+                if key in shown or (message.parent_id in parents and message.parent_id is not None)
+            }
+            selected = {key: value for key, value in state.selected.items() if value in shown}
+            selected[ROOT] = path[omitted].id
+            runs = tuple(run for run in state.runs if run.message_id in messages or run.state.is_live)
+            state = replace(state, messages=messages, selected=selected, runs=runs)
+        return StateOf(state=state, omitted=omitted, to=page)
+
+    def _check_config(self) -> None:
+        sources = self._registry.sources
+        config = Config(demo=sources.is_demo, provider=sources.name, model=sources.model)
+        if config != self._config:
+            self._config = config
+            self._messages.append(config)
+            self._wake()
+
+    # What comes in
+
+    def receive(self, data: object, *, subshell: bool = False) -> None:
+        """Take what a page sent. From any thread: it is only handed over."""
+        self._registry.engine.post(self._received, data, subshell)
+
+    def _received(self, data: object, subshell: bool) -> None:
+        try:
+            message = parse_page_message(data)
+        except WireError as error:
+            self._refuse(data, error)
+            return
+        try:
+            self._handle(message, subshell=subshell)
+        except Exception:
+            logger.exception("a page's %s could not be handled", message.type)
+
+    def _refuse(self, data: object, error: WireError) -> None:
+        self._registry.count("wire_errors")
+        logger.warning("%s", redact(str(error))[:300])
+        command = data.get("command") if isinstance(data, dict) else None
+        command_id = command.get("id") if isinstance(command, dict) else None
+        if isinstance(command_id, str) and len(command_id) <= 64:  # noqa: PLR2004 - an id of ours has 26
+            self.say(Ack(id=command_id, error=error.info))
+
+    def _handle(self, message: PageMessage, *, subshell: bool) -> None:
+        if isinstance(message, Hello):
+            self._hello(message, subshell=subshell)
+        elif isinstance(message, Do):
+            self._do(message)
+        elif isinstance(message, Sync):
+            self._registry.count("resyncs")
+            self._registry.observers.tell(Notification(event="resync", data={"page": message.page}))
+            fresh = message.epoch == self._registry.epoch
+            self._sync(message, message.rev if fresh else 0, message.sessions if fresh else {})
+        elif isinstance(message, WantEarlier):
+            self._earlier(message)
+        elif isinstance(message, Stored):
+            self.on_stored(message)
+        elif isinstance(message, WantCheckpoint):
+            self.on_want_checkpoint(message)
+
+    def _hello(self, message: Hello, *, subshell: bool) -> None:
+        self._pages.setdefault(message.page, _Page())
+        while len(self._pages) > 64:  # noqa: PLR2004 - pages that were closed without a word
+            self._pages.popitem(last=False)
+        sources = self._registry.sources
+        self.say(
+            Welcome(
+                to=message.page,
+                version=nbchat.__version__,
+                demo=sources.is_demo,
+                provider=sources.name,
+                model=sources.model,
+                subshell=subshell,
+            )
+        )
+        if message.protocol != PROTOCOL_VERSION:
+            return  # the page says so, from the packet's `protocol`
+        same = message.epoch == self._registry.epoch
+        self._sync(
+            message,
+            message.rev if same else 0,
+            message.sessions if same else dict.fromkeys(message.sessions, 0),
+        )
+
+    def _sync(self, message: Hello | Sync, rev: int, sessions: Mapping[str, int]) -> None:
+        """Say all that the page does not have. One step of the loop: nothing happens in between."""
+        whole = rev == 0 or rev < self._removed_rev or rev > self._rev
+        heads = [
+            reader.head
+            for reader in self._readers.values()
+            if reader.head is not None and not reader.head.deleted and (whole or reader.rev > rev)
+        ]
+        # A head that was not said yet follows with the tick that says it.
+        if whole or heads:
+            self.say(Heads(heads=tuple(heads), all=whole))
+        for session_id, seq in sessions.items():
+            try:
+                conversation = self._registry.conversation(session_id)
+            except NbchatError:
+                continue  # gone; the directory says so
+            self._catch_up(conversation, seq, message.page)
+        self.say(Synced(to=message.page, id=message.id))
+
+    def _catch_up(self, conversation: Conversation, seq: int, page: str) -> None:
+        record = conversation.record
+        if 0 < seq <= record.visible:
+            try:
+                events = record.log.read_from(seq)[: record.visible - seq]
+            except LogCompacted:
+                pass
+            else:
+                if events:
+                    self.say(Events(session_id=conversation.id, first_seq=seq + 1, events=tuple(events)))
+                return
+        if record.visible == record.log.head:
+            self.say(self._state_of(record.state, page))
+        else:
+            self._readers.setdefault(conversation.id, _Reader()).wanted_by.add(page)
+
+    def _earlier(self, message: WantEarlier) -> None:
+        try:
+            state = self._registry.conversation(message.session_id).state
+        except NbchatError:
+            return
+        path = state.path
+        at = next((i for i, m in enumerate(path) if m.id == message.before), 0)
+        start = max(at - WINDOW, 0)
+        chosen = path[start:at]
+        parents = {m.parent_id for m in chosen}
+        versions = tuple(
+            m for m in state.messages.values() if m in chosen or (m.parent_id and m.parent_id in parents)
+        )
+        ids = {m.id for m in chosen} | {message.before}
+        selected = {key: value for key, value in state.selected.items() if value in ids}
+        if chosen:
+            selected[ROOT] = chosen[0].id
+        self.say(
+            Earlier(
+                to=message.page,
+                session_id=message.session_id,
+                messages=versions,
+                selected=selected,
+                omitted=start,
+            )
+        )
+
+    def _do(self, message: Do) -> None:
+        command = message.command
+        known = self._acks.get(command.id)
+        if known is not None:
+            self.say(known)  # it was done; only the answer got lost
+            return
+        ack = self._carry_out(message)
+        self._acks[command.id] = ack
+        while len(self._acks) > REMEMBERED:
+            self._acks.popitem(last=False)
+        self.say(ack)
+
+    def _carry_out(self, message: Do) -> Ack:
+        command = message.command
+        if message.epoch != self._registry.epoch:
+            stale = StaleCommand("the kernel was restarted since this was asked.", hint="Ask again.")
+            return Ack(id=command.id, error=stale.info)
+        if isinstance(command, Viewing):
+            self._viewing(message.page, command.session_ids)
+            return Ack(id=command.id)
+        if isinstance(command, ListModels):
+            self._registry.engine.spawn(self._list_models(), name="nbchat-models")
+            return Ack(id=command.id)
+        self.last_actor = message.page
+        try:
+            outcome = dispatch(self._registry, command)
+        except NbchatError as error:
+            return Ack(id=command.id, error=error.info)
+        except Exception as error:
+            logger.exception("a page's %s failed", command.type)
+            info = ErrorInfo(code="nbchat_error", message=redact(f"{type(error).__name__}: {error}")[:300])
+            return Ack(id=command.id, error=info)
+        return Ack(id=command.id, session_id=outcome.session_id, run_id=outcome.run_id)
+
+    async def _list_models(self) -> None:
+        try:
+            models = await self._registry.sources.models()
+        except NbchatError as error:
+            self.say(Models(models=(), error=error.info))
+        else:
+            self.say(Models(models=tuple(models)))
+
+    # Who looks at what
+
+    def _viewing(self, page: str, session_ids: tuple[str, ...]) -> None:
+        self._pages.setdefault(page, _Page()).viewing = session_ids
+        for session_id in session_ids:
+            try:
+                self._registry.conversation(session_id).set_unread(unread=False)
+            except NbchatError:
+                continue
+
+    def is_viewed(self, session_id: str) -> bool:
+        """Tell whether some page shows the session now."""
+        return any(session_id in page.viewing for page in self._pages.values())
+
+    def forget_page(self, page: str) -> None:
+        """Hear that a page is gone: it shows nothing any more."""
+        self._pages.pop(page, None)

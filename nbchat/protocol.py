@@ -1,0 +1,331 @@
+"""What crosses between kernel and page, defined once; `js/src/protocol.ts` is generated from here.
+
+The kernel broadcasts **packets** to all pages: at most one for each tick, however many sessions and
+widgets there are. A packet has a dense number `n`, so a page that misses one knows it and says
+`sync` with what it has; what comes back is read on from there, or the state where the log is folded
+away. An idle kernel repeats its last number in empty packets, ever more rarely, so that even a lost
+*last* message leaves a trace.
+
+Inside a packet, `heads` are the directory (one small replaceable value for each session that
+changed, enough to draw a tab), and `events` are the logs read on (`first_seq` says from where).
+Both are safe to receive twice. `to` addresses one page; the others ignore the message.
+
+`epoch` names the kernel's start. A page drops packets and the kernel drops commands of another epoch.
+
+On the wire a packet is JSON in UTF-8, in one binary buffer of a custom message of the hub's widget,
+`{"nbchat": key, "piece": i, "of": count}`; packets over `MAX_PIECE` bytes are cut into pieces.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+import orjson
+
+from nbchat.core.codec import DecodeError, decode
+from nbchat.core.commands import Command
+from nbchat.core.errors import ErrorInfo, WireError
+from nbchat.core.events import Event
+from nbchat.core.messages import Message
+from nbchat.core.transcript import SessionState
+
+PROTOCOL_VERSION: Final = 1
+
+MAX_PIECE: Final = 224 * 1024
+"""Bytes of one comm message's buffer, at most; with its envelope it stays below 256 KiB."""
+
+MAX_PAGE_MESSAGE: Final = 10 * 1024 * 1024
+"""Bytes of one message from a page, at most."""
+
+WINDOW: Final = 200
+"""Messages of a transcript that a state carries; earlier ones come when the reader asks."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Head:
+    """A session as its tab shows it. A newer head replaces an older one whole."""
+
+    id: str
+    seq: int
+    """Number of the session's last visible event."""
+    title: str
+    state: str
+    """`status` of the session: of the live run, else of the last one, else `idle`."""
+    run_id: str | None = None
+    """The live run."""
+    model: str | None = None
+    created_at: float = 0.0
+    active_at: float = 0.0
+    """When something last happened in a run."""
+    started_at: float | None = None
+    """When the live run started."""
+    characters: int = 0
+    """Of the live run, so far."""
+    queued: int = 0
+    """Runs that wait behind the live one."""
+    position: int | None = None
+    """Place in the kernel's queue, from 1, where the live run waits for a slot."""
+    unread: bool = False
+    pinned: bool = False
+    closed: bool = False
+    archived: bool = False
+    deleted: bool = False
+    temporary: bool = False
+    messages: int = 0
+    """Length of the transcript."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Welcome:
+    """The answer to `hello`: which kernel this is, and how it is set up."""
+
+    to: str
+    version: str
+    """nbchat's version in the kernel."""
+    demo: bool = False
+    """Answers come from the embedded server."""
+    provider: str = ""
+    """Where answers come from, for people: `demo`, or the server's host."""
+    model: str | None = None
+    """The model used where a session names none, if that is known."""
+    subshell: bool = False
+    """The message came on a subshell: the uplink works while a cell is busy."""
+    type: Literal["welcome"] = "welcome"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heads:
+    """Sessions that changed; with `all`, every session there is."""
+
+    heads: tuple[Head, ...]
+    all: bool = False
+    """Sessions that are not in `heads` are gone."""
+    type: Literal["heads"] = "heads"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Events:
+    """A stretch of one session's log."""
+
+    session_id: str
+    first_seq: int
+    events: tuple[Event, ...]
+    type: Literal["events"] = "events"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateOf:
+    """A session whole, at `state.seq`; what a page has of it is replaced unless it is newer."""
+
+    state: SessionState
+    """Windowed: `messages` holds the last `WINDOW` of the transcript, with their versions, and
+    `selected[""]` names the first of them."""
+    omitted: int = 0
+    """Messages of the transcript before the window."""
+    to: str | None = None
+    type: Literal["state"] = "state"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Earlier:
+    """Messages before the window, oldest first, to be put in front."""
+
+    to: str
+    session_id: str
+    messages: tuple[Message, ...]
+    selected: Mapping[str, str]
+    omitted: int
+    """Messages that are before these."""
+    type: Literal["earlier"] = "earlier"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ack:
+    """What became of a command. Said once for each time it was asked."""
+
+    id: str
+    error: ErrorInfo | None = None
+    """None: done."""
+    session_id: str | None = None
+    """The session made by `new_session` and `fork`."""
+    run_id: str | None = None
+    type: Literal["ack"] = "ack"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Synced:
+    """The answer to `hello` or `sync` ends here: the page has everything up to this packet."""
+
+    to: str
+    id: str
+    type: Literal["synced"] = "synced"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Where answers come from has changed."""
+
+    demo: bool
+    provider: str
+    model: str | None = None
+    type: Literal["config"] = "config"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Models:
+    """The models the server lists, in its order."""
+
+    models: tuple[str, ...]
+    error: ErrorInfo | None = None
+    type: Literal["models"] = "models"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Saving:
+    """Where the state is kept, and whether it is."""
+
+    state: Literal["saved", "saving", "unsaved", "off"]
+    error: ErrorInfo | None = None
+    """Why it is not."""
+    type: Literal["saving"] = "saving"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """The notebook's metadata key `nbchat`, for the page that writes it."""
+
+    to: str | None
+    """The page where the user last acted; None: whichever page there is."""
+    version: int
+    """Counts up; a page never writes an older one over a newer one."""
+    metadata: Mapping[str, Any]
+    transcript: str = ""
+    """The conversations as Markdown, for where no widget runs."""
+    type: Literal["checkpoint"] = "checkpoint"
+
+
+KernelMessage = (
+    Welcome | Heads | Events | StateOf | Earlier | Ack | Synced | Config | Models | Saving | Checkpoint
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Packet:
+    """What the kernel says in one tick, to all pages."""
+
+    epoch: str
+    n: int
+    """Counts packets with news from 1; an empty packet repeats the last number."""
+    rev: int
+    """The directory's revision: all heads up to it have been said by packet `n`."""
+    messages: tuple[KernelMessage, ...] = ()
+    protocol: int = PROTOCOL_VERSION
+    type: Literal["packet"] = "packet"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hello:
+    """A page is there. Answered by `welcome`, then as `sync`."""
+
+    id: str
+    page: str
+    protocol: int
+    version: str
+    """nbchat's version in the page."""
+    epoch: str | None = None
+    """The kernel that `rev` and `sessions` are about; None for a new page."""
+    rev: int = 0
+    sessions: Mapping[str, int] = field(default_factory=dict)
+    """Last `seq` applied, for each session the page wants; 0: send it whole."""
+    type: Literal["hello"] = "hello"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sync:
+    """A page missed something, was silent for long, or wants more sessions."""
+
+    id: str
+    page: str
+    epoch: str
+    rev: int
+    sessions: Mapping[str, int] = field(default_factory=dict)
+    type: Literal["sync"] = "sync"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WantEarlier:
+    """The reader scrolled to the beginning of the window."""
+
+    id: str
+    page: str
+    epoch: str
+    session_id: str
+    before: str
+    """Id of the first message the page has."""
+    type: Literal["want_earlier"] = "want_earlier"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Do:
+    """A command, from the page where the user acted."""
+
+    page: str
+    epoch: str
+    command: Command
+    type: Literal["do"] = "do"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """What the page found under the notebook's metadata key `nbchat` (a piece of its JSON)."""
+
+    id: str
+    page: str
+    piece: int
+    of: int
+    text: str
+    path: str = ""
+    """The notebook's path, as the page knows it."""
+    type: Literal["stored"] = "stored"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WantCheckpoint:
+    """The notebook is about to be saved, or has been; the newest state is wanted."""
+
+    id: str
+    page: str
+    epoch: str
+    version: int
+    """The checkpoint that the page has."""
+    type: Literal["want_checkpoint"] = "want_checkpoint"
+
+
+PageMessage = Hello | Sync | WantEarlier | Do | Stored | WantCheckpoint
+
+
+def parse_page_message(data: object) -> PageMessage:
+    """Return what a page sent, typed.
+
+    Raises
+    ------
+    WireError
+        It is not in the protocol. The message says where it differs; nothing was done.
+    """
+    try:
+        message: PageMessage = decode(PageMessage, data)
+    except DecodeError as error:
+        raise WireError(f"a page sent something that is not in the protocol: {error}.") from error
+    return message
+
+
+def encode_packet(packet: Packet) -> bytes:
+    """Return the packet as JSON in UTF-8."""
+    return orjson.dumps(packet)
+
+
+def pieces(payload: bytes) -> list[bytes]:
+    """Cut a payload into pieces of at most `MAX_PIECE` bytes."""
+    return [payload[i : i + MAX_PIECE] for i in range(0, len(payload), MAX_PIECE)] or [b""]

@@ -1,0 +1,135 @@
+"""What a provider is: one method that streams, and the values that cross it.
+
+The engine owns clocks, retries, pausing and stopping. A provider opens the connection, decodes, and
+translates foreign errors into `nbchat.core.errors.ProviderError`, once, at its edge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+from nbchat.core.messages import Message, Usage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """Limits that only the provider can keep, in seconds; the engine keeps all the others."""
+
+    connect_s: float = 10.0
+    """For the connection: name, TCP, TLS."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """Everything a provider may look at. Immutable: what the user changes later changes nothing here."""
+
+    messages: tuple[Message, ...]
+    """The context, oldest first, ending with the user's message (or, with `prefill`, the partial answer)."""
+    model: str | None = None
+    """None: the provider chooses, and says which by `Answering`."""
+    instructions: str | None = None
+    params: Mapping[str, Any] = field(default_factory=dict)
+    """More fields of the request, as `temperature`; names as in the OpenAI API."""
+    session_id: str = ""
+    run_id: str = ""
+    prefill: bool = False
+    """The last message is the beginning of the answer; go on from its last character."""
+    resume_id: str | None = None
+    """Id of a background response to read on from, instead of asking again."""
+    resume_after: int = 0
+    """Sequence number of the last event of that response that was read."""
+    timeouts: Timeouts = Timeouts()
+
+
+@dataclass(frozen=True, slots=True)
+class TextDelta:
+    """Text to append to the answer."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReasoningDelta:
+    """Text to append to what the model thinks aloud."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallDelta:
+    """A piece of a tool call. Calls are told apart by `index`; `id` and `name` may come late or in pieces."""
+
+    index: int
+    id: str = ""
+    name: str = ""
+    arguments: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Answering:
+    """Who answers: comes at most a few times, at the beginning."""
+
+    model: str | None = None
+    response_id: str | None = None
+    """Set where the server can resume this response (Responses API in the background)."""
+    sequence: int = 0
+    """Sequence number up to which the response was read."""
+
+
+@dataclass(frozen=True, slots=True)
+class UsageDelta:
+    """What the answer took; a later one replaces an earlier one."""
+
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The server said that the answer is over, and why. Without it no run completes."""
+
+    reason: str
+    """As the server said it: `stop`, `length`, `content_filter`, `tool_calls`, or its own word."""
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something odd that was survived, for the log: a bad event skipped, a second choice ignored."""
+
+    text: str
+
+
+Delta = TextDelta | ReasoningDelta | ToolCallDelta | Answering | UsageDelta | Finish | Notice
+
+
+@runtime_checkable
+class Provider(Protocol):
+    """A source of answers. Nothing about a request is kept on `self`, so any number of runs share one."""
+
+    name: str
+    """What the page shows: `demo`, or the server's host."""
+    can_prefill: bool
+    """The server goes on from a partial answer when the last message is the assistant's."""
+    can_resume: bool
+    """The server keeps a response and can be read on from where the connection broke."""
+
+    def stream(self, request: Request) -> AsyncIterator[Delta]:
+        """Ask, and yield what comes, until `Finish` or the end of the stream.
+
+        Closing the iterator, or cancelling the task that reads it, closes the connection at once.
+
+        Raises
+        ------
+        ProviderError
+            Anything that went wrong; `retryable` says whether asking again may help.
+        """
+        ...
+
+    async def models(self) -> Sequence[str]:
+        """Return the ids of the models the server lists, in its order."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close what is kept open between runs (idle connections); the provider can be used again."""
+        ...

@@ -1,0 +1,726 @@
+"""A session at work: what can be asked of it, on the engine's loop.
+
+One object for each session, owned by the loop. `nbchat.Session` and the page's commands are two ways
+to it; both end in the same methods, so both get the same answers and errors.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from nbchat.core.errors import (
+    ErrorInfo,
+    NothingToDo,
+    QueueFull,
+    RunInProgress,
+    RunNotLive,
+    RunOver,
+    SessionFull,
+    SessionGone,
+    StaleCommand,
+    StoreError,
+)
+from nbchat.core.events import (
+    EndEvent,
+    Event,
+    MessageRemoved,
+    MessageSelected,
+    RunAcknowledged,
+    RunFailed,
+    RunInterrupted,
+    RunKind,
+    RunPaused,
+    RunQueued,
+    RunRequeued,
+    RunSaved,
+    RunStarted,
+    RunStopped,
+    SessionDeleted,
+    Settings,
+    SettingsChanged,
+    StopRequested,
+    UnreadChanged,
+)
+from nbchat.core.ids import new_id
+from nbchat.core.messages import ImagePart, Message, Part, TextPart
+from nbchat.core.run import Illegal, Moved, RunRecord, RunState, Stale
+from nbchat.core.session import SessionRecord
+from nbchat.core.text import clean
+from nbchat.providers.base import Provider, Request, Timeouts
+from nbchat.runtime.live import LiveRun, Task
+from nbchat.runtime.observers import Notification, Observers
+
+if TYPE_CHECKING:
+    from nbchat.core.transcript import SessionState
+    from nbchat.runtime.engine import Engine
+    from nbchat.runtime.limits import Limits
+    from nbchat.runtime.scheduler import Scheduler
+
+logger = logging.getLogger("nbchat")
+
+SETTLE_S: Final = 1.0
+"""The longest time that the journal may keep a run from starting or its end from being told."""
+
+CAUSES: Final = 8
+"""Foreign exceptions that are kept for each session, for `run.error.__cause__`."""
+
+CONTINUE: Final = (
+    "Continue your last answer exactly where it stopped. Do not repeat anything, do not comment."
+)
+"""Said to a server that does not go on from a partial answer by itself."""
+
+
+class Journal(Protocol):
+    """Where events are written down. Both methods are called on the engine's loop and do not block it."""
+
+    def record(self, session_id: str, seq: int, event: Event) -> None:
+        """Take one event; it is written with the next batch."""
+        ...
+
+    async def settled(self, session_id: str) -> None:
+        """Return when all that was recorded is durable against the death of the process.
+
+        Raises
+        ------
+        StoreError
+            It could not be written down.
+        """
+        ...
+
+
+class Context(Protocol):
+    """What a conversation needs of its registry."""
+
+    engine: Engine
+    limits: Limits
+    scheduler: Scheduler
+    observers: Observers
+    journal: Journal | None
+
+    async def choose(
+        self, own: Provider | None, settings: Settings, request: Request
+    ) -> tuple[Provider, Request]:
+        """Return the provider to ask (the session's `own`, if any), and the request with a model in it."""
+        ...
+
+    def changed(self, conversation: Conversation) -> None:
+        """Hear that a session has news for its readers."""
+        ...
+
+    def is_viewed(self, session_id: str) -> bool:
+        """Tell whether some page shows the session now."""
+        ...
+
+
+class Conversation:
+    """A session and its runs. All methods are for the engine's thread, and none of them waits."""
+
+    def __init__(self, context: Context, state: SessionState, provider: Provider | None = None) -> None:
+        self.record = SessionRecord(state)
+        self.provider = provider
+        """The session's own provider object, which is never saved."""
+        self.watchers: set[Callable[[], None]] = set()
+        """Called after every visible change; run handles wait by them."""
+        self.touched = time.monotonic()
+        """When something was last asked of it; the longest untouched is evicted first."""
+        self.causes: dict[str, BaseException] = {}
+        """What is behind the errors of the last runs; never saved or sent."""
+        self._context = context
+        self._live: LiveRun | None = None
+        self._starting = False
+        self._last_title = state.title
+
+    def __repr__(self) -> str:
+        """Return the id and what it does."""
+        return f"<Conversation {self.id} {self.state.status}>"
+
+    # What it is
+
+    @property
+    def id(self) -> str:
+        """The session's id."""
+        return self.record.state.id
+
+    @property
+    def state(self) -> SessionState:
+        """The fold of the log."""
+        return self.record.state
+
+    @property
+    def live(self) -> LiveRun | None:
+        """The run that has a connection (or is about to)."""
+        return self._live
+
+    @property
+    def is_idle(self) -> bool:
+        """No run is live or waits."""
+        return self._live is None and self.state.live is None
+
+    def announced(self, run_id: str) -> bool:
+        """Tell whether the run is over and its end may be seen."""
+        run = self.state.run(run_id)
+        ending = self._live is not None and self._live.run_id == run_id
+        return run is not None and run.state.is_over and not ending
+
+    @property
+    def position(self) -> int | None:
+        """Place in the kernel's queue, from 1."""
+        return self._context.scheduler.position(self)
+
+    # Events
+
+    def append(self, event: Event) -> None:
+        """Append to the log, and tell everybody who reads it. What does not fit is dropped and logged."""
+        outcome = self.record.append(event)
+        if isinstance(outcome, Illegal):
+            logger.error("session %s: a run that is %s cannot take %s", self.id, outcome.state, event.type)
+            return
+        if isinstance(outcome, Stale):
+            logger.debug("session %s: dropped %s, which came too late", self.id, event.type)
+            return
+        if self._context.journal is not None and not self.state.temporary:
+            self._context.journal.record(self.id, self.state.seq, event)
+        if isinstance(outcome, Moved):
+            self._tell_run(event, outcome)
+        self.publish()
+
+    def publish(self) -> None:
+        """Tell the readers that there is news."""
+        self._context.changed(self)
+        for watcher in list(self.watchers):
+            watcher()
+
+    def _tell_run(self, event: Event, outcome: Moved) -> None:
+        observers = self._context.observers
+        run_id = getattr(event, "run_id", None)
+        if event.type == "part_delta":
+            observers.tell(Notification(event="delta", session_id=self.id, run_id=run_id, text=event.text))
+        elif event.type not in ("part_started", "part_ended", "run_answering") and outcome.state.is_live:
+            observers.tell(
+                Notification(event="transition", session_id=self.id, run_id=run_id, state=str(outcome.state))
+            )
+
+    # Asking
+
+    def send(self, text: str, images: tuple[ImagePart, ...] = (), run_id: str | None = None) -> str:
+        """Queue a prompt and return the new run's id.
+
+        Raises
+        ------
+        SessionGone, SessionFull, QueueFull
+            Nothing was queued.
+        """
+        self._check_room(len(text) + sum(len(image.text) for image in images))
+        return self._queue("send", prompt=self._user_message(text, images), run_id=run_id)
+
+    def edit(self, message_id: str, text: str) -> str | None:
+        """Ask a changed question as a new version of the old one; of a waiting prompt, change the text.
+
+        Returns
+        -------
+        The new run's id; None where a waiting prompt was changed.
+        """
+        for run in self.state.runs:
+            if run.state is RunState.QUEUED and run.prompt is not None and run.prompt.id == message_id:
+                return self._edit_waiting(run, text)
+        message = self._message(message_id)
+        if message.role != "user":
+            raise NothingToDo(
+                "only a message of the user can be edited.", hint="Use regenerate for an answer."
+            )
+        self._refuse_while_busy()
+        self._check_room(len(text))
+        images = tuple(part for part in message.parts if isinstance(part, ImagePart))
+        prompt = replace(self._user_message(text, images), parent_id=message.parent_id)
+        return self._queue("send", prompt=prompt, rooted=True)
+
+    def _edit_waiting(self, run: RunRecord, text: str) -> str | None:
+        if run.prompt is None:  # pragma: no cover - the caller looked
+            return None
+        images = tuple(part for part in run.prompt.parts if isinstance(part, ImagePart))
+        self._check_room(len(text))
+        new = self._queue("send", prompt=self._user_message(text, images), rooted=run.rooted)
+        self.stop(run.id)
+        return new
+
+    def retry(self, message_id: str | None = None) -> str:
+        """Ask again for an answer that failed, was interrupted or stopped; it is replaced."""
+        self._refuse_while_busy()
+        run = self._last_run() if message_id is None else self._run_of(message_id)
+        if run.state not in (RunState.FAILED, RunState.INTERRUPTED, RunState.STOPPED):
+            raise NothingToDo(
+                f"the last answer is {run.state}; retry is for one that failed, was interrupted or stopped.",
+                hint="Use regenerate for another version.",
+            )
+        if run.started_at is None and run.prompt is not None:
+            # It never had its turn, so its prompt is not in the transcript yet.
+            return self._queue("send", prompt=replace(run.prompt, id=new_id("m-")), rooted=False)
+        answer = self.state.messages.get(run.message_id)
+        parent = answer.parent_id if answer is not None else run.prompt_id
+        return self._queue("retry", rooted=True, parent_id=parent, replaces=run.message_id)
+
+    def regenerate(self, message_id: str | None = None) -> str:
+        """Ask for another version of an answer; the earlier one stays beside it."""
+        self._refuse_while_busy()
+        answer = self._answer(message_id)
+        return self._queue("regenerate", rooted=True, parent_id=answer.parent_id)
+
+    def continue_(self, message_id: str | None = None) -> str:
+        """Ask the model to go on at the end of an answer; the text is appended to the same message."""
+        self._refuse_while_busy()
+        answer = self._answer(message_id)
+        return self._queue("continue", message_id=answer.id)
+
+    def resume(self, run_id: str | None = None) -> str:
+        """Read on in a paused run, or go on with an interrupted one where the server keeps it.
+
+        Returns
+        -------
+        The id of the run that goes on: the paused one itself, or a new one.
+        """
+        live = self.state.live
+        if live is not None and (run_id is None or run_id == live.id):
+            if live.state is not RunState.PAUSED:
+                raise RunNotLive(f"run {live.id!r} is {live.state}, not paused.")
+            if self._live is not None:
+                self._live.resume()
+            else:
+                self.append(RunRequeued(run_id=live.id))
+                self._submit()
+            return live.id
+        self._refuse_while_busy()
+        run = self._last_run() if run_id is None else self._known_run(run_id)
+        if run.state is not RunState.INTERRUPTED:
+            raise NothingToDo(f"the last run is {run.state}; there is nothing to resume.")
+        if run.response_id is None:
+            raise NothingToDo(
+                "the server keeps no copy of this answer to read on from.",
+                hint="Use continue_() to let the model go on from the text, or regenerate().",
+            )
+        return self._queue("resume", message_id=run.message_id)
+
+    # Holding and ending
+
+    def pause(self, run_id: str | None = None) -> RunRecord:
+        """Hold the oldest live run."""
+        run = self._live_run(run_id, "pause")
+        if run.state is RunState.STOPPING:
+            raise RunNotLive(f"run {run.id!r} is stopping.")
+        if run.state is not RunState.PAUSED:
+            if self._live is not None:
+                self._live.pause()
+            else:
+                self._context.scheduler.withdraw(self)
+                self.append(RunPaused(run_id=run.id, at=time.time()))
+        return self.state.run(run.id) or run
+
+    def stop(self, run_id: str | None = None) -> bool:
+        """End the oldest run that is not over, or the one named; its text is kept.
+
+        Returns
+        -------
+        True when there was something to end. After the end it does nothing.
+        """
+        run = self.state.live if run_id is None else self.state.run(run_id)
+        if run is None or run.state.is_over:
+            return False
+        if self._live is not None and self._live.run_id == run.id:
+            self._live.stop()
+        elif run.state.is_live:
+            self._end_waiting(run, RunStopped(run_id=run.id, at=time.time()))
+        return True
+
+    def stop_all(self) -> int:
+        """End every run, the waiting ones first so that none of them starts; return how many."""
+        runs = [run for run in self.state.runs if run.state.is_live]
+        for run in reversed(runs):
+            self.stop(run.id)
+        return len(runs)
+
+    def _end_waiting(self, run: RunRecord, end: EndEvent) -> None:
+        if isinstance(end, RunStopped):
+            self.append(StopRequested(run_id=run.id, at=time.time()))
+        self._context.scheduler.withdraw(self)
+        self.append(end)
+        self._announce(end)
+        self._submit()
+
+    def end_live(self, error: Any) -> bool:  # noqa: ANN401 - an NbchatError; the live run knows what to do
+        """End the live run because of `error`; for clocks that are not its own."""
+        if self._live is None:
+            return False
+        self._live.end(error)
+        return True
+
+    def fail_all(self, info: ErrorInfo) -> None:
+        """End everything as interrupted: the kernel is going away."""
+        for run in reversed([run for run in self.state.runs if run.state.is_live]):
+            if self._live is not None and self._live.run_id == run.id:
+                continue
+            self._end_waiting(run, RunInterrupted(run_id=run.id, at=time.time(), error=info))
+
+    # Versions, settings, life
+
+    def discard(self, message_id: str) -> None:
+        """Remove an answer that is over, with what follows it; the question stays."""
+        answer = self._answer(message_id)
+        run = self.state.run(answer.run_id) if answer.run_id else None
+        if run is not None and run.state.is_live:
+            raise RunInProgress(self.id, run.id, run.state)
+        self._refuse_while_busy()
+        self.append(MessageRemoved(message_id=message_id))
+
+    def keep(self, run_id: str) -> None:
+        """Take an interrupted answer as it is."""
+        run = self._known_run(run_id)
+        if not run.acknowledged:
+            self.append(RunAcknowledged(run_id=run_id))
+
+    def select(self, message_id: str) -> None:
+        """Show this version of a turn."""
+        self._message(message_id)
+        self._refuse_while_busy()
+        self.append(MessageSelected(message_id=message_id))
+
+    def configure(self, **changes: Any) -> None:  # noqa: ANN401 - fields of Settings
+        """Change settings; runs that are live keep what they started with."""
+        settings = replace(self.state.settings, **changes)
+        if settings != self.state.settings:
+            self.append(SettingsChanged(settings=settings))
+            self._context.observers.tell(Notification(event="changed", session_id=self.id))
+
+    def set_unread(self, *, unread: bool) -> None:
+        """Mark the session read or unread."""
+        if self.state.unread != unread:
+            self.append(UnreadChanged(unread=unread))
+
+    def delete(self) -> None:
+        """End everything at once and mark the session deleted; late deltas find nobody."""
+        for run in reversed([run for run in self.state.runs if run.state.is_live]):
+            if self._live is not None and self._live.run_id == run.id:
+                self._live.abandon()
+            else:
+                self.stop(run.id)
+        self.append(SessionDeleted(at=time.time()))
+
+    def undelete(self) -> None:
+        """Take a deletion back; what was stopped stays stopped."""
+        if self.state.deleted:
+            self.append(SessionDeleted(at=time.time(), deleted=False))
+
+    # The run's way
+
+    def _queue(
+        self,
+        kind: RunKind,
+        *,
+        prompt: Message | None = None,
+        message_id: str | None = None,
+        rooted: bool = False,
+        parent_id: str | None = None,
+        replaces: str | None = None,
+        run_id: str | None = None,
+    ) -> str:
+        if self.state.deleted:
+            raise SessionGone(self.id)
+        waiting = sum(run.state is RunState.QUEUED for run in self.state.runs)
+        if waiting >= self._context.limits.queue:
+            raise QueueFull(
+                f"session {self.id!r} has {waiting} prompts waiting already.",
+                hint="Wait for some to finish, or stop_all() to drop them.",
+            )
+        self.touched = time.monotonic()
+        run_id = run_id or new_id("r-")
+        self.append(
+            RunQueued(
+                run_id=run_id,
+                at=time.time(),
+                kind=kind,
+                message_id=message_id or new_id("m-"),
+                prompt=prompt,
+                rooted=rooted,
+                parent_id=parent_id,
+                replaces=replaces,
+            )
+        )
+        self._submit()
+        if self._live is None or self._live.run_id != run_id:
+            self._context.observers.tell(Notification(event="queued", session_id=self.id, run_id=run_id))
+        return run_id
+
+    def _submit(self) -> None:
+        if self._live is None and not self._starting and self._next_queued() is not None:
+            self._context.scheduler.submit(self)
+
+    def _next_queued(self) -> RunRecord | None:
+        live = self.state.live
+        return live if live is not None and live.state is RunState.QUEUED else None
+
+    def moved_up(self) -> None:
+        """Hear that the place in the queue changed: the tab shows it."""
+        self._context.changed(self)
+
+    def start_next(self) -> bool:
+        """Take a slot for the oldest waiting prompt; False when there is none."""
+        run = self._next_queued()
+        if run is None or self._live is not None or self._starting or self.state.deleted:
+            return False
+        self._starting = True
+        self._context.engine.spawn(self._start(run), name=f"nbchat-start-{run.id}")
+        return True
+
+    async def _start(self, run: RunRecord) -> None:
+        # The question is durable before anybody is asked.
+        await self._settled()
+        self._starting = False
+        current = self.state.run(run.id)
+        if current is None or current.state is not RunState.QUEUED or self.state.deleted:
+            self._context.scheduler.release()
+            self._submit()
+            return
+        run = current
+        state, settings = self.state, self.state.settings
+        appends = run.kind in ("continue", "resume")
+        prompt = run.prompt
+        if prompt is not None and not run.rooted:
+            prompt = replace(prompt, parent_id=state.leaf)
+        answer = None
+        if not appends:
+            answer = Message(
+                id=run.message_id,
+                role="assistant",
+                created_at=time.time(),
+                parent_id=prompt.id if prompt is not None else run.parent_id,
+                run_id=run.id,
+                model=settings.model,
+            )
+        if appends and run.message_id not in state.messages:
+            gone = NothingToDo("the answer to go on with was removed.").info
+            self.append(RunFailed(run_id=run.id, at=time.time(), error=gone))
+            self._announce(None)
+            self._context.scheduler.release()
+            self._submit()
+            return
+        self.append(
+            RunStarted(run_id=run.id, at=time.time(), prompt=prompt, answer=answer, model=settings.model)
+        )
+        if prompt is not None:
+            self._context.observers.tell(
+                Notification(event="message", session_id=self.id, run_id=run.id, data=prompt)
+            )
+        self._live = LiveRun(
+            self._task(run.id),
+            self._context.limits,
+            emit=self.append,
+            choose=self._choose(settings),
+            ended=self._run_ended,
+        )
+
+    def _task(self, run_id: str) -> Task:
+        state = self.state
+        run = self._known_run(run_id)
+        answer = state.messages[run.message_id]
+        appends = run.kind in ("continue", "resume")
+        until = answer.id if appends else answer.parent_id
+        resumed = next(
+            (
+                r
+                for r in reversed(state.runs)
+                if r.message_id == run.message_id and r.response_id and r.id != run_id
+            ),
+            None,
+        )
+        resume_id = resumed.response_id if run.kind == "resume" and resumed is not None else None
+        request = Request(
+            # An answer of which nothing arrived says nothing; its question stays.
+            messages=tuple(m for m in state.context(until) if m.parts),
+            model=state.settings.model or (answer.model if appends else None),
+            instructions=state.settings.instructions,
+            params=dict(state.settings.params),
+            session_id=self.id,
+            run_id=run_id,
+            prefill=appends and bool(answer.text),
+            resume_id=resume_id,
+            resume_after=resumed.response_sequence if resume_id and resumed is not None else 0,
+            timeouts=Timeouts(connect_s=self._context.limits.connect_s),
+        )
+        return Task(
+            run_id=run_id,
+            request=request,
+            first_part=len(answer.parts),
+            characters_left=max(self._context.limits.session_chars - state.characters, 0),
+        )
+
+    def _choose(self, settings: Settings) -> Callable[[Request], Awaitable[tuple[Provider, Request]]]:
+        async def choose(request: Request) -> tuple[Provider, Request]:
+            provider, request = await self._context.choose(self.provider, settings, request)
+            if request.prefill and request.resume_id is None and not provider.can_prefill:
+                nudge = Message(id="", role="user", parts=(TextPart(text=CONTINUE),))
+                request = replace(request, messages=(*request.messages, nudge), prefill=False)
+            return provider, request
+
+        return choose
+
+    def _run_ended(self, live: LiveRun, end: EndEvent) -> None:
+        # Readers do not see the end before the journal has it, or has refused it.
+        if live.error is not None and live.error.__cause__ is not None:
+            self.causes[live.run_id] = live.error.__cause__
+            while len(self.causes) > CAUSES:
+                del self.causes[next(iter(self.causes))]
+        self.record.hold()
+        self.append(end)
+        self._context.engine.spawn(self._finish(live, end), name=f"nbchat-finish-{live.run_id}")
+
+    async def _finish(self, live: LiveRun, end: EndEvent) -> None:
+        saved = await self._settled()
+        self.record.release()
+        if self._live is live:
+            self._live = None
+        if not saved:
+            self.append(RunSaved(run_id=end.run_id, saved=False))
+        self._announce(end)
+        self._context.scheduler.release()
+        self._submit()
+
+    def _announce(self, end: EndEvent | None) -> None:
+        if end is not None:
+            run = self.state.run(end.run_id)
+            self._context.observers.tell(
+                Notification(
+                    event="end",
+                    session_id=self.id,
+                    run_id=end.run_id,
+                    state=str(run.state) if run is not None else None,
+                    data=getattr(end, "error", None),
+                )
+            )
+            if run is not None and run.started_at is not None and not self._context.is_viewed(self.id):
+                self.set_unread(unread=True)
+        self.publish()
+
+    async def _settled(self) -> bool:
+        """Wait for the journal, but not for long; False when it does not have everything."""
+        if self._context.journal is None or self.state.temporary:
+            return True
+        try:
+            await asyncio.wait_for(self._context.journal.settled(self.id), SETTLE_S)
+        except (StoreError, TimeoutError):
+            return False
+        return True
+
+    # Finding things
+
+    def _user_message(self, text: str, images: tuple[ImagePart, ...]) -> Message:
+        parts: tuple[Part, ...] = (TextPart(text=clean(text)), *images)
+        return Message(id=new_id("m-"), role="user", parts=parts, created_at=time.time())
+
+    def _check_room(self, chars: int) -> None:
+        if self.state.deleted:
+            raise SessionGone(self.id)
+        held, limit = self.state.characters, self._context.limits.session_chars
+        if held + chars > limit:
+            raise SessionFull(self.id, held + chars, limit)
+
+    def _refuse_while_busy(self) -> None:
+        if self.state.deleted:
+            raise SessionGone(self.id)
+        live = self.state.live
+        if live is not None:
+            raise RunInProgress(self.id, live.id, live.state)
+
+    def _message(self, message_id: str) -> Message:
+        message = self.state.messages.get(message_id)
+        if message is None:
+            raise NothingToDo(
+                f"session {self.id!r} has no message {message_id!r}.",
+                hint="session.messages lists the messages and their ids.",
+            )
+        return message
+
+    def _answer(self, message_id: str | None) -> Message:
+        if message_id is not None:
+            message = self._message(message_id)
+            if message.role != "assistant":
+                raise NothingToDo(f"message {message_id!r} is the {message.role}'s, not an answer.")
+            return message
+        for message in reversed(self.state.path):
+            if message.role == "assistant":
+                return message
+        raise NothingToDo(f"session {self.id!r} has no answer yet.", hint="Ask something with send().")
+
+    def _run_of(self, message_id: str) -> RunRecord:
+        for run in reversed(self.state.runs):
+            if message_id in (run.message_id, run.prompt_id):
+                return run
+        raise NothingToDo(f"session {self.id!r} has no run for message {message_id!r}.")
+
+    def _last_run(self) -> RunRecord:
+        if not self.state.runs:
+            raise NothingToDo(f"session {self.id!r} has had no run yet.", hint="Ask something with send().")
+        return self.state.runs[-1]
+
+    def _known_run(self, run_id: str) -> RunRecord:
+        run = self.state.run(run_id)
+        if run is None:
+            raise StaleCommand(f"session {self.id!r} has no run {run_id!r}.")
+        return run
+
+    def _live_run(self, run_id: str | None, what: str) -> RunRecord:
+        run = self.state.live if run_id is None else self._known_run(run_id)
+        if run is None:
+            raise RunNotLive(f"session {self.id!r} has no live run to {what}.")
+        if run.state.is_over:
+            raise RunOver(f"run {run.id!r} is {run.state}; there is nothing to {what}.")
+        return run
+
+
+def session_settings(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Check what a caller wants to set, and return it as fields of `Settings`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        A value that cannot be a setting; the message says which, and what it may be.
+    """
+    checked: dict[str, Any] = {}
+    for name, value in changes.items():
+        if name in ("title", "model", "instructions", "provider"):
+            if value is not None and not isinstance(value, str):
+                raise TypeError(f"{name} must be a string, not {type(value).__name__}.")
+            if name == "title":
+                checked[name] = clean(value or "")[:10_000]
+            else:
+                checked[name] = clean(value) if value else None
+        elif name == "params":
+            checked[name] = _params(value)
+        elif name in ("pinned", "closed", "archived", "from_file"):
+            checked[name] = bool(value)
+        else:
+            raise TypeError(f"a session has no setting {name!r}.")
+    return checked
+
+
+def _params(value: object) -> dict[str, Any]:
+    from nbchat.core.codec import DecodeError, decode  # noqa: PLC0415 - only where params are given
+
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise TypeError(
+            f"params must be a mapping such as {{'temperature': 0.2}}, not {type(value).__name__}."
+        )
+    try:
+        params: dict[str, Any] = decode(Mapping[str, Any], dict(value))
+    except DecodeError as error:
+        raise TypeError(f"params must hold JSON values only: {error}.") from error
+    for reserved in ("messages", "model", "stream", "input"):
+        if reserved in params:
+            raise ValueError(
+                f"params cannot hold {reserved!r}: nbchat sets it. Use the session's own setting."
+            )
+    return params

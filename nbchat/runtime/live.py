@@ -1,0 +1,549 @@
+"""One live run: from its turn to its end, on the engine's loop.
+
+1. It settles on every path: finish, provider error, stop, limit, pause that expired, crash, shutdown.
+2. It settles once. What arrives after that is dropped (the fence), wherever it comes from.
+3. Nothing is asked again after the first piece of content was accepted.
+4. Clocks are monotonic and watch content: pings do not count, and pauses do not either.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing, suppress
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Final
+
+from nbchat.core.errors import (
+    EmptyResponse,
+    ErrorInfo,
+    FirstTokenTimeout,
+    IdleTimeout,
+    LimitExceeded,
+    NbchatError,
+    PauseExpired,
+    ProviderError,
+    RunCrashed,
+    StreamTruncated,
+    TotalTimeout,
+)
+from nbchat.core.events import (
+    EndEvent,
+    Event,
+    PartDelta,
+    PartEnded,
+    PartStarted,
+    RunAnswering,
+    RunCompleted,
+    RunConnecting,
+    RunFailed,
+    RunIncomplete,
+    RunInterrupted,
+    RunPaused,
+    RunResumed,
+    RunRetrying,
+    RunStopped,
+    StopRequested,
+)
+from nbchat.core.messages import Part, ReasoningPart, TextPart, ToolCallPart, Usage
+from nbchat.core.redact import redact
+from nbchat.core.text import checksum, clean, utf16_length
+from nbchat.providers.base import (
+    Answering,
+    Delta,
+    Finish,
+    Notice,
+    Provider,
+    ReasoningDelta,
+    Request,
+    TextDelta,
+    ToolCallDelta,
+    UsageDelta,
+)
+
+if TYPE_CHECKING:
+    from nbchat.runtime.limits import Limits
+
+logger = logging.getLogger("nbchat")
+
+TICK_S: Final = 0.04
+"""Text is gathered for this long before it becomes an event."""
+
+MAX_DELTA: Final = 32_768
+"""Characters of one delta event, at most; longer text becomes several."""
+
+AFTER_FINISH_S: Final = 3.0
+"""After the finish reason, the time a server has to send the usage and to close."""
+
+EARLY: Final = frozenset({"length", "max_tokens", "max_output_tokens", "content_filter"})
+"""Finish reasons that say the model stopped before it was done."""
+
+
+class _Stopped(NbchatError):
+    """The user ended the run; never leaves this module."""
+
+
+@dataclass(slots=True)
+class _OpenPart:
+    """A part that text is arriving for."""
+
+    index: int
+    started: float
+    call: ToolCallDelta | None = None
+    pending: list[str] = field(default_factory=list)
+    length: int = 0
+    crc32: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """What a live run has to do, decided when its turn came."""
+
+    run_id: str
+    request: Request
+    first_part: int
+    """Parts that the answer has already."""
+    characters_left: int
+    """Characters that may still be added to the session."""
+
+
+class LiveRun:
+    """Drives one run. All methods are for the engine's thread.
+
+    Parameters
+    ----------
+    task
+        What to ask.
+    limits
+        Read again at each look, so that a change holds at once.
+    emit
+        Appends an event to the session's log.
+    choose
+        Finds the provider and the model, when the run starts; may do I/O and may raise.
+    ended
+        Called once with the last event, which it appends and announces.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        limits: Limits,
+        *,
+        emit: Callable[[Event], object],
+        choose: Callable[[Request], Awaitable[tuple[Provider, Request]]],
+        ended: Callable[[LiveRun, EndEvent], None],
+    ) -> None:
+        self.run_id = task.run_id
+        self.loop = asyncio.get_running_loop()
+        self._todo = task
+        self._limits = limits
+        self._emit = emit
+        self._choose = choose
+        self._ended = ended
+        self._parts: dict[object, _OpenPart] = {}
+        self._parts_started = task.first_part
+        self._flush_timer: asyncio.TimerHandle | None = None
+        self._cause: NbchatError | None = None
+        self._finish: str | None = None
+        self._usage: Usage | None = None
+        self.accepted = 0
+        """Characters accepted."""
+        self.deltas = 0
+        """Pieces of content accepted."""
+        self.over = False
+        self.error: NbchatError | None = None
+        """What ended it, with its cause; set for a failed or interrupted run."""
+        self._from_outside = False
+        self._resumed = asyncio.Event()
+        self._resumed.set()
+        self._pausing = asyncio.Event()
+        self._paused_at: float | None = None
+        self._paused_s = 0.0
+        self._began = self.loop.time()
+        self._attempt_began = self._began
+        self.last_content: float | None = None
+        """When content came last, by the loop's clock."""
+        self._finished_at: float | None = None
+        self._watch: asyncio.TimerHandle | None = None
+        self.task = self.loop.create_task(self._main(), name=f"nbchat-run-{task.run_id}")
+
+    # What users ask for
+
+    def stop(self) -> None:
+        """End the run and keep its text; settled within `limits.stop_s` whatever the provider does."""
+        if self._cause is None and not self.over:
+            self.flush()
+            self._emit(StopRequested(run_id=self.run_id, at=time.time()))
+            self._cancel(_Stopped("stopped"))
+
+    def end(self, cause: NbchatError) -> None:
+        """End the run because of `cause`, from outside: it is `interrupted`, whatever had arrived."""
+        if self._cause is None and not self.over:
+            self._from_outside = True
+            self._cancel(cause)
+
+    def abandon(self) -> None:
+        """Settle as stopped at once and close the connection behind the scenes; for deletion."""
+        self.stop()
+        self._settle(self._end_by(self._cause or _Stopped("stopped")))
+
+    @property
+    def is_paused(self) -> bool:
+        """Reading is held."""
+        return self._paused_at is not None
+
+    def pause(self) -> None:
+        """Stop reading. The connection stays, and so does what the server has sent: back-pressure."""
+        if self.over or self._cause is not None or self._paused_at is not None:
+            return
+        self.flush()
+        self._paused_at = self.loop.time()
+        self._resumed.clear()
+        self._pausing.set()
+        self._emit(RunPaused(run_id=self.run_id, at=time.time()))
+        self._look()
+
+    def resume(self) -> None:
+        """Read on in the same response."""
+        if self.over or self._paused_at is None:
+            return
+        self._paused_s += self.loop.time() - self._paused_at
+        if self.last_content is not None:
+            self.last_content += self.loop.time() - self._paused_at
+        self._attempt_began += self.loop.time() - self._paused_at
+        self._paused_at = None
+        self._resumed.set()
+        # A run that had said nothing yet is still connecting, as far as anybody can tell.
+        event = RunResumed if self.deltas else RunConnecting
+        self._emit(event(run_id=self.run_id))
+        self._look()
+
+    @property
+    def silent_s(self) -> float:
+        """Seconds since content came, or since the attempt began; 0 while paused."""
+        if self._paused_at is not None:
+            return 0.0
+        return self.loop.time() - (self.last_content or self._attempt_began)
+
+    # The task
+
+    async def _main(self) -> None:
+        end: EndEvent
+        try:
+            await self._answer()
+            end = self._end_by(None)
+        except asyncio.CancelledError:
+            end = self._end_by(
+                self._cause or RunCrashed("the run's task was cancelled from outside.", hint="")
+            )
+        except ProviderError as error:
+            end = self._end_by(self._cause or error)
+        except BaseException as error:
+            logger.warning("run %s crashed", self.run_id, exc_info=error)
+            crash = RunCrashed(f"the provider raised {type(error).__name__}: {redact(str(error))[:200]}.")
+            end = self._end_by(self._cause or crash)
+        self._settle(end)
+
+    async def _answer(self) -> None:
+        retries = 0
+        while True:
+            try:
+                await self._attempt()
+            except ProviderError as error:
+                wait_s = self._may_retry(error, retries)
+                if wait_s is None:
+                    raise
+                retries += 1
+                self._emit(
+                    RunRetrying(
+                        run_id=self.run_id,
+                        attempt=retries,
+                        of=self._limits.retries,
+                        retry_at=time.time() + wait_s,
+                        error=_safe(error.info),
+                    )
+                )
+                self._unwatch()
+                if not await self._rest(wait_s):  # else `resume` has said so already
+                    self._emit(RunConnecting(run_id=self.run_id))
+            else:
+                return
+
+    def _may_retry(self, error: ProviderError, retries: int) -> float | None:
+        """Return the seconds to wait before the next attempt, or None where there is to be none."""
+        if self.deltas or self._finish or self._cause or retries >= self._limits.retries:
+            return None
+        if error.retryable is False:
+            return None
+        if error.retryable is True:
+            return float(0.5 * 2**retries * random.uniform(0.75, 1.25))  # noqa: S311 - jitter, not a secret
+        return error.retryable if error.retryable <= self._limits.retry_after_s else None
+
+    async def _rest(self, wait_s: float) -> bool:
+        """Wait before a retry; a pause makes it longer, and its end ends it. True when that happened."""
+        end = self.loop.time() + wait_s
+        while self._paused_at is None and (left := end - self.loop.time()) > 0:
+            self._pausing.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._pausing.wait(), left)
+        if self._resumed.is_set():
+            return False
+        await self._resumed.wait()
+        return True
+
+    async def _attempt(self) -> None:
+        self._attempt_began = self.loop.time()
+        self._look()
+        provider, request = await self._choose(self._todo.request)
+        async with aclosing(provider.stream(request)) as stream:  # type: ignore[type-var]
+            async for delta in stream:
+                if self._paused_at is not None:
+                    await self._resumed.wait()
+                if self._cause is not None:
+                    # It was cancelled and has not noticed; what it says now is too late.
+                    break
+                self._accept(delta)
+
+    # What arrives
+
+    def _accept(self, delta: Delta) -> None:
+        if isinstance(delta, TextDelta):
+            if delta.text:
+                self._add("text", delta.text, TextPart)
+        elif isinstance(delta, ReasoningDelta):
+            if delta.text:
+                self._add("reasoning", delta.text, ReasoningPart)
+        elif isinstance(delta, ToolCallDelta):
+            self._add_call(delta)
+        elif isinstance(delta, Finish):
+            self._finish = delta.reason
+            self._finished_at = self.loop.time()
+            self._look()
+        elif isinstance(delta, UsageDelta):
+            self._usage = delta.usage
+        elif isinstance(delta, Answering):
+            self._emit(
+                RunAnswering(
+                    run_id=self.run_id,
+                    model=clean(delta.model)[:200] if delta.model else None,
+                    response_id=delta.response_id,
+                    sequence=delta.sequence,
+                )
+            )
+        elif isinstance(delta, Notice):
+            logger.info("run %s: %s", self.run_id, redact(delta.text)[:200])
+        else:
+            raise TypeError(f"a provider yields deltas, not {type(delta).__name__}")
+
+    def _add(self, key: object, text: str, kind: type[Part]) -> None:
+        part = self._parts.get(key)
+        if part is None:
+            # Text after reasoning, or the other way round, is a part of its own; calls stay open,
+            # since their pieces may come interleaved.
+            for other in [k for k in self._parts if isinstance(k, str)]:
+                self._close(other)
+            part = self._open(key, kind())
+        self._append(part, text)
+
+    def _add_call(self, delta: ToolCallDelta) -> None:
+        key = ("call", delta.index)
+        part = self._parts.get(key)
+        if part is None:
+            part = self._open(key, ToolCallPart(call_id=delta.id, name=delta.name))
+            part.call = ToolCallDelta(delta.index, delta.id, delta.name)
+        elif part.call is not None:
+            part.call = replace(part.call, id=part.call.id or delta.id, name=part.call.name + delta.name)
+        self._append(part, delta.arguments)
+
+    def _open(self, key: object, empty: Part) -> _OpenPart:
+        part = self._parts[key] = _OpenPart(self._parts_started, self.loop.time())
+        self._parts_started += 1
+        self._emit(PartStarted(run_id=self.run_id, at=time.time(), part_index=part.index, part=empty))
+        return part
+
+    def _append(self, part: _OpenPart, text: str) -> None:
+        allowed = min(self._limits.answer_chars, self._todo.characters_left) - self.accepted
+        if len(text) > allowed:
+            text = text[: max(allowed, 0)]
+            limit = (
+                "answer_chars" if self._limits.answer_chars <= self._todo.characters_left else "session_chars"
+            )
+            self._cancel(
+                LimitExceeded(
+                    f"the answer reached {self.accepted + len(text):,} characters, the limit for it.",
+                    hint=f"What has arrived is kept. Raise registry.limits.{limit} to allow more.",
+                )
+            )
+        first = self.last_content is None
+        self.deltas += 1
+        self.accepted += len(text)
+        self.last_content = self.loop.time()
+        part.pending.append(text)
+        if first:
+            self.flush()
+            self._look()
+        elif self._flush_timer is None:
+            self._flush_timer = self.loop.call_later(TICK_S, self.flush)
+
+    def flush(self, *, final: bool = False) -> None:
+        """Turn the text that was gathered into events."""
+        if self._flush_timer is not None:
+            self._flush_timer.cancel()
+            self._flush_timer = None
+        for part in self._parts.values():
+            if not part.pending:
+                continue
+            text = "".join(part.pending)
+            part.pending.clear()
+            if not final and "\ud800" <= text[-1:] <= "\udbff":
+                # Half a character: the other half may come with the next delta.
+                part.pending.append(text[-1])
+                text = text[:-1]
+            text = clean(text)
+            for start in range(0, len(text), MAX_DELTA):
+                piece = text[start : start + MAX_DELTA]
+                self._emit(
+                    PartDelta(
+                        run_id=self.run_id,
+                        at=time.time(),
+                        part_index=part.index,
+                        offset=part.length,
+                        text=piece,
+                    )
+                )
+                part.length += utf16_length(piece)
+                part.crc32 = checksum(piece, part.crc32)
+
+    def _close(self, key: object) -> None:
+        self.flush(final=True)
+        part = self._parts.pop(key)
+        self._emit(
+            PartEnded(
+                run_id=self.run_id,
+                part_index=part.index,
+                length=part.length,
+                crc32=part.crc32,
+                seconds=round(self.loop.time() - part.started, 3),
+                call_id=part.call.id if part.call else None,
+                name=part.call.name if part.call else None,
+            )
+        )
+
+    # Clocks
+
+    def _look(self) -> None:
+        """Set the watch to the next moment at which a limit could be reached."""
+        self._unwatch()
+        if self.over or self._cause is not None:
+            return
+        at, cause = min(self._deadlines(), key=lambda d: d[0], default=(None, None))
+        if at is not None and cause is not None:
+            self._watch = self.loop.call_at(at, self._looked, cause)
+
+    def _looked(self, cause: Callable[[], NbchatError]) -> None:
+        self._watch = None
+        # Content may have come since the watch was set: then it is set again, for later.
+        now = self.loop.time()
+        due = next((c for at, c in self._deadlines() if at <= now), None)
+        if due is None:
+            self._look()
+        else:
+            del cause
+            self._cancel(due())
+
+    def _deadlines(self) -> list[tuple[float, Callable[[], NbchatError]]]:
+        limits = self._limits
+        if self._paused_at is not None:
+            return [(self._paused_at + limits.pause_limit_s, self._pause_expired)]
+        if self._finished_at is not None:
+            return [(self._finished_at + AFTER_FINISH_S, lambda: _Stopped("finished"))]
+        deadlines: list[tuple[float, Callable[[], NbchatError]]] = []
+        if self.last_content is None:
+            if limits.first_token_s is not None:
+                deadlines.append((self._attempt_began + limits.first_token_s, self._no_first_token))
+        elif limits.idle_s is not None:
+            deadlines.append((self.last_content + limits.idle_s, self._idle))
+        if limits.total_s is not None:
+            deadlines.append((self._began + self._paused_s + limits.total_s, self._too_long))
+        return deadlines
+
+    def _no_first_token(self) -> NbchatError:
+        return FirstTokenTimeout(f"the server sent nothing for {self._limits.first_token_s:g} s.")
+
+    def _idle(self) -> NbchatError:
+        return IdleTimeout(f"the answer stopped: no content came for {self._limits.idle_s:g} s.")
+
+    def _too_long(self) -> NbchatError:
+        return TotalTimeout(f"the answer took longer than the limit of {self._limits.total_s:g} s.")
+
+    def _pause_expired(self) -> NbchatError:
+        return PauseExpired(f"the run was paused for longer than {self._limits.pause_limit_s:g} s.")
+
+    def _unwatch(self) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
+
+    # The end
+
+    def _cancel(self, cause: NbchatError) -> None:
+        if self._cause is None:
+            self._cause = cause
+            self._unwatch()
+            self._resumed.set()
+            self.task.cancel()
+            self.loop.call_later(self._limits.stop_s, self._give_up)
+
+    def _give_up(self) -> None:
+        """Settle without a provider that does not let itself be closed."""
+        if not self.over:
+            logger.warning("run %s: the provider did not close within %g s", self.run_id, self._limits.stop_s)
+            self._settle(self._end_by(self._cause))
+
+    def _end_by(self, cause: NbchatError | None) -> EndEvent:
+        """Return the event that ends the run.
+
+        A finish reason completes a run whatever came after it; without one nothing does.
+        """
+        run_id, at, usage = self.run_id, time.time(), self._usage
+        if self._finish is not None and not isinstance(cause, LimitExceeded):
+            if not self.deltas and self._finish not in EARLY:
+                empty = EmptyResponse("the server finished without an answer.")
+                return RunFailed(run_id=run_id, at=at, error=_safe(empty.info))
+            kind = RunIncomplete if self._finish in EARLY else RunCompleted
+            return kind(run_id=run_id, at=at, finish_reason=self._finish, usage=usage)
+        if isinstance(cause, _Stopped):
+            return RunStopped(run_id=run_id, at=at, usage=usage)
+        if cause is None:
+            cause = (
+                StreamTruncated("the stream ended before the model said that it was done.")
+                if self.deltas
+                else EmptyResponse("the server's stream ended without an answer.")
+            )
+        info = _safe(replace(cause.info, partial_chars=self.accepted))
+        self.error = cause
+        if self.deltas or self._from_outside or isinstance(cause, PauseExpired):
+            return RunInterrupted(run_id=run_id, at=at, error=info, usage=usage)
+        return RunFailed(run_id=run_id, at=at, error=info)
+
+    def _settle(self, end: EndEvent) -> None:
+        if self.over:
+            return
+        if isinstance(end, RunStopped) and self._cause is None:
+            self._emit(StopRequested(run_id=self.run_id, at=time.time()))
+        for key in list(self._parts):
+            self._close(key)
+        self.over = True
+        self._unwatch()
+        if self._flush_timer is not None:
+            self._flush_timer.cancel()
+            self._flush_timer = None
+        self._ended(self, end)
+
+
+def _safe(info: ErrorInfo) -> ErrorInfo:
+    """Return the error without secrets and of a length that can be shown."""
+    return replace(info, message=clean(redact(info.message))[:600], hint=redact(info.hint)[:400])

@@ -1,0 +1,687 @@
+"""The kernel's one registry: all sessions, by id or title, and what runs in them.
+
+The registry is a mapping; reading it is safe from any thread. Everything that changes something is
+done on the engine's loop, so callers from any number of threads and loops are served one by one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from nbchat.core.errors import (
+    ErrorInfo,
+    IdleTimeout,
+    KernelGone,
+    NothingToDo,
+    PicklingRefused,
+    SessionGone,
+    TooManySessions,
+    UnknownSession,
+)
+from nbchat.core.events import MessageAdded, SessionCreated, Settings
+from nbchat.core.ids import new_id
+from nbchat.core.run import RunState
+from nbchat.core.transcript import SessionState
+from nbchat.runtime.conversation import SETTLE_S, Conversation, Journal, session_settings
+from nbchat.runtime.engine import Engine
+from nbchat.runtime.limits import Limits
+from nbchat.runtime.observers import Callback, Notification, Observers
+from nbchat.runtime.run import Run
+from nbchat.runtime.scheduler import Scheduler
+from nbchat.runtime.session import Session
+from nbchat.runtime.sources import Sources
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nbchat.core.messages import Message
+    from nbchat.providers.base import Provider, Request
+
+logger = logging.getLogger("nbchat")
+
+SWEEP_S: Final = 30.0
+"""Seconds between two looks for stale runs."""
+
+UNDO: Final = 50
+"""Deleted sessions that are kept for an undo."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamingInfo:
+    """What a session's live run is doing."""
+
+    session_id: str
+    run_id: str
+    state: RunState
+    started_at: float | None
+    """Seconds since 1970-01-01 UTC; None while it is queued."""
+    last_delta_at: float | None
+    """When content came last; None before the first."""
+    characters: int
+    """Accepted so far, text and reasoning."""
+    text: str = ""
+    """The answer so far."""
+
+    @property
+    def session(self) -> str:
+        """The session's id."""
+        return self.session_id
+
+    @property
+    def run(self) -> str:
+        """The run's id."""
+        return self.run_id
+
+
+class SessionRegistry(Mapping[str, Session]):
+    """All sessions of this kernel.
+
+    `nbchat.registry` is the one instance of a process. Keys are ids; a look-up takes an id or a title:
+    an id wins, then the oldest open session of that title.
+    """
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        self.epoch = new_id("k-")
+        """Names this start of the kernel; nothing from another one is taken."""
+        self.limits = limits or Limits()
+        """What is allowed; see `Limits`."""
+        self.engine = Engine()
+        self.observers = Observers()
+        self.scheduler = Scheduler(self.limits)
+        self.sources = Sources()
+        self.journal: Journal | None = None
+        self.readers: set[Callable[[Conversation], None]] = set()
+        """Called on the engine's loop when a session has news: the wire, and whoever else follows."""
+        self.viewed: Callable[[str], bool] = lambda _session_id: False
+        self.view_of: Callable[[Session], Any] | None = None
+        """Makes the widget that shows a session in a cell; set where there are widgets."""
+        self.before_first_use: Callable[[], None] | None = None
+        """Restores what was saved, once; set where there is a notebook."""
+        self.counters: dict[str, int] = {}
+        self._conversations: dict[str, Conversation] = {}
+        self._handles: dict[str, Session] = {}
+        self._threads: dict[str, str] = {}
+        self._deleted: OrderedDict[str, Conversation] = OrderedDict()
+        self._sweeping = False
+
+    def __repr__(self) -> str:
+        """Return how many sessions there are, and how many of them are busy."""
+        live = len(self.all_streaming())
+        return f"<SessionRegistry {len(self)} sessions, {live} live>"
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        """Refuse: a registry is its threads and connections."""
+        raise PicklingRefused("the registry cannot be pickled; save a snapshot instead.")
+
+    # A mapping
+
+    def __getitem__(self, key: str) -> Session:
+        """Return the session with this id, or the oldest open one with this title.
+
+        Raises
+        ------
+        UnknownSession
+            There is none. It is a `KeyError` too.
+        """
+        self._first_use()
+        conversation = self.find(key)
+        if conversation is None:
+            raise UnknownSession(key)
+        return self.handle(conversation)
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the ids of the sessions, oldest first."""
+        self._first_use()
+        return iter([c.id for c in list(self._conversations.values()) if not _is_hidden(c)])
+
+    def __len__(self) -> int:
+        """Return the number of sessions, closed ones too."""
+        self._first_use()
+        return sum(not _is_hidden(c) for c in list(self._conversations.values()))
+
+    def __contains__(self, key: object) -> bool:
+        """Tell whether there is a session of this id or title."""
+        self._first_use()
+        return isinstance(key, str) and self.find(key) is not None
+
+    def find(self, key: str) -> Conversation | None:
+        """Return the conversation with this id, else the oldest open one with this title, or None."""
+        conversations = list(self._conversations.values())
+        found = self._conversations.get(key)
+        if found is not None:
+            return found
+        titled = [
+            c
+            for c in conversations
+            if c.state.title == key and not c.state.temporary and c.state.thread_id is None
+        ]
+        titled = titled or [c for c in conversations if c.state.title == key and not c.state.temporary]
+        return next((c for c in titled if not c.state.settings.closed), next(iter(titled), None))
+
+    def handle(self, conversation: Conversation) -> Session:
+        """Return the handle of a conversation, always the same one."""
+        handle = self._handles.get(conversation.id)
+        if handle is None:
+            handle = self._handles.setdefault(conversation.id, Session(self, conversation))
+        return handle
+
+    # Making and ending sessions
+
+    def create(
+        self,
+        title: str = "",
+        *,
+        model: str | None = None,
+        instructions: str | None = None,
+        params: Mapping[str, Any] | None = None,
+        provider: str | Provider | None = None,
+        temporary: bool = False,
+    ) -> Session:
+        """Make a new session, whatever others there are.
+
+        Parameters
+        ----------
+        title
+            Need not be unique; empty: the first words of the first question.
+        model, instructions, params
+            What its runs ask with; see `Session`.
+        provider
+            Name of an entry point of the group `nbchat.providers`, or an object with its methods.
+        temporary
+            Saved nowhere, and without a tab.
+
+        Raises
+        ------
+        TypeError, ValueError
+            An argument cannot be used; nothing was made.
+        TooManySessions
+            `limits.sessions` is reached and no session may be evicted.
+        """
+        self._first_use()
+        settings = session_settings(
+            {
+                "title": title,
+                "model": model,
+                "instructions": instructions,
+                "params": params,
+                "provider": provider if isinstance(provider, str) else None,
+                "closed": temporary,
+            }
+        )
+        own = None if provider is None or isinstance(provider, str) else _checked_provider(provider)
+        return self.engine.call(
+            lambda: self.handle(self.open(Settings(**settings), temporary=temporary, provider=own))
+        )
+
+    def get_or_create(self, key: str | None = None, **settings: Any) -> Session:  # noqa: ANN401 - as `create`
+        """Return the session of this id or title, made if there is none; settings that are given are set.
+
+        Of callers at the same time from many threads, one makes it and all get it.
+        """
+        self._first_use()
+        if key is None:
+            return self.create(**settings)
+        if not isinstance(key, str):
+            raise TypeError(f"a session is named by its id or title, a string, not {type(key).__name__}.")
+        provider = settings.pop("provider", None)
+        temporary = settings.pop("temporary", False)
+        given = {name: value for name, value in settings.items() if value is not None}
+        if isinstance(provider, str):
+            given["provider"] = provider
+        checked = session_settings(given)
+        own = None if provider is None or isinstance(provider, str) else _checked_provider(provider)
+
+        def work() -> Session:
+            conversation = self.find(key)
+            if conversation is None:
+                fresh = Settings(
+                    **{"title": session_settings({"title": key})["title"], "closed": temporary, **checked}
+                )
+                conversation = self.open(fresh, temporary=temporary, provider=own)
+            else:
+                if own is not None:
+                    conversation.provider = own
+                if checked:
+                    conversation.configure(**checked, from_file=False)
+            return self.handle(conversation)
+
+        return self.engine.call(work)
+
+    def thread(self, thread_id: str, **settings: Any) -> Session:  # noqa: ANN401 - as `create`
+        """Return the session of a caller's thread, made if there is none; it has no tab until shown."""
+        self._first_use()
+        if not isinstance(thread_id, str) or not thread_id:
+            raise TypeError("thread_id must be a string that is not empty.")
+        checked = session_settings({k: v for k, v in settings.items() if v is not None})
+
+        def work() -> Session:
+            conversation = self._conversations.get(self._threads.get(thread_id, ""))
+            if conversation is None:
+                fresh = Settings(
+                    **{"title": session_settings({"title": thread_id})["title"], "closed": True, **checked}
+                )
+                conversation = self.open(fresh, thread_id=thread_id)
+            elif checked:
+                conversation.configure(**checked)
+            return self.handle(conversation)
+
+        return self.engine.call(work)
+
+    def open(
+        self,
+        settings: Settings,
+        *,
+        temporary: bool = False,
+        thread_id: str | None = None,
+        provider: Provider | None = None,
+        session_id: str | None = None,
+        messages: Sequence[Message] = (),
+    ) -> Conversation:
+        """Make a conversation. Only on the engine's thread."""
+        self._make_room()
+        conversation = Conversation(self, SessionState(id=session_id or new_id("s-")), provider)
+        self._conversations[conversation.id] = conversation
+        conversation.append(
+            SessionCreated(at=time.time(), settings=settings, temporary=temporary, thread_id=thread_id)
+        )
+        for message in messages:
+            conversation.append(MessageAdded(message=message))
+        if thread_id is not None:
+            self._threads[thread_id] = conversation.id
+        self.observers.tell(Notification(event="created", session_id=conversation.id))
+        return conversation
+
+    def adopt(self, state: SessionState) -> Conversation:
+        """Take over a session as it was saved. Only on the engine's thread."""
+        conversation = Conversation(self, state)
+        self._conversations[state.id] = conversation
+        if state.thread_id is not None:
+            self._threads.setdefault(state.thread_id, state.id)
+        self.changed(conversation)
+        return conversation
+
+    def fork(self, session: Session, message_id: str | None = None, title: str | None = None) -> Session:
+        """Start a new session with the conversation of another one, up to a message."""
+        conversation = self._known(session.id)
+
+        def work() -> Session:
+            return self.handle(self.branch(conversation, message_id, title))
+
+        return self.engine.call(work)
+
+    def branch(
+        self, conversation: Conversation, message_id: str | None = None, title: str | None = None
+    ) -> Conversation:
+        """Fork. Only on the engine's thread."""
+        state = conversation.state
+        until = message_id or state.leaf
+        if message_id is not None and message_id not in state.messages:
+            raise NothingToDo(f"session {state.id!r} has no message {message_id!r}.")
+        copies: list[Message] = []
+        for message in state.context(until):
+            if message.parts:
+                parent = copies[-1].id if copies else None
+                copies.append(replace(message, id=new_id("m-"), parent_id=parent, run_id=None))
+        settings = replace(
+            state.settings, title=title or state.title, closed=False, archived=False, pinned=False
+        )
+        fork = self.open(settings, messages=copies, temporary=False)
+        fork.provider = conversation.provider
+        return fork
+
+    def get(self, key: str, default: Any = None) -> Any:  # noqa: ANN401 - as `Mapping.get`
+        """Return the session of this id or title, or `default`."""
+        try:
+            return self[key]
+        except UnknownSession:
+            return default
+
+    def close(self, key: str) -> None:
+        """Hide a session's tab; its runs go on."""
+        conversation = self._known(key)
+        self.engine.call(self.close_tab, conversation, closed=True)
+
+    def close_tab(self, conversation: Conversation, *, closed: bool) -> None:
+        """Hide or show a tab. Only on the engine's thread."""
+        conversation.configure(closed=closed)
+        if closed:
+            self.observers.tell(Notification(event="closed", session_id=conversation.id))
+
+    def delete(self, key: str) -> None:
+        """Stop what runs in a session and remove it. `undelete` takes that back."""
+        conversation = self._known(key)
+        self.engine.call(self.remove, conversation)
+
+    def undelete(self, session_id: str) -> Session:
+        """Take back a deletion; the runs that it stopped stay stopped.
+
+        Raises
+        ------
+        SessionGone
+            It was deleted too long ago, or was never there.
+        """
+
+        def work() -> Session:
+            return self.handle(self.put_back(session_id))
+
+        return self.engine.call(work)
+
+    def remove(self, conversation: Conversation) -> None:
+        """Delete. Only on the engine's thread."""
+        if self._conversations.get(conversation.id) is not conversation:
+            return
+        conversation.delete()
+        del self._conversations[conversation.id]
+        if conversation.state.thread_id is not None:
+            self._threads.pop(conversation.state.thread_id, None)
+        if not conversation.state.temporary:
+            self._deleted[conversation.id] = conversation
+            while len(self._deleted) > UNDO:
+                gone, _ = self._deleted.popitem(last=False)
+                self._handles.pop(gone, None)
+        else:
+            self._handles.pop(conversation.id, None)
+        self.observers.tell(Notification(event="deleted", session_id=conversation.id))
+        self.changed(conversation)
+
+    def put_back(self, session_id: str) -> Conversation:
+        """Undo a deletion. Only on the engine's thread."""
+        conversation = self._deleted.pop(session_id, None)
+        if conversation is None:
+            raise SessionGone(session_id)
+        self._conversations[session_id] = conversation
+        if conversation.state.thread_id is not None:
+            self._threads.setdefault(conversation.state.thread_id, session_id)
+        conversation.undelete()
+        return conversation
+
+    # Runs
+
+    def stop(self, key: str) -> bool:
+        """Stop the oldest live run of a session; True when there was one."""
+        return self.engine.call(self._known(key).stop)
+
+    def pause(self, key: str) -> StreamingInfo:
+        """Hold the live run of a session, and return what it has so far."""
+        conversation = self._known(key)
+
+        def work() -> StreamingInfo:
+            conversation.pause()
+            info = _info(conversation)
+            assert info is not None  # noqa: S101 - `pause` raises where nothing is live
+            return info
+
+        return self.engine.call(work)
+
+    def resume(self, key: str) -> Run:
+        """Read on in the paused run of a session; for an interrupted one, see `Session.resume`."""
+        return self[key].resume()
+
+    def stop_all(self) -> int:
+        """Stop every run, queued ones too; return how many there were."""
+        return self.engine.call(lambda: sum(c.stop_all() for c in list(self._conversations.values())))
+
+    def pause_all(self) -> list[StreamingInfo]:
+        """Hold every run that can be held; return what they have so far."""
+
+        def work() -> list[StreamingInfo]:
+            paused = []
+            for conversation in list(self._conversations.values()):
+                live = conversation.state.live
+                if live is not None and live.state not in (RunState.STOPPING, RunState.PAUSED):
+                    conversation.pause()
+                    paused.append(_info(conversation))
+            return [info for info in paused if info is not None]
+
+        return self.engine.call(work)
+
+    def resume_all(self) -> int:
+        """Read on in every paused run; return how many there were."""
+
+        def work() -> int:
+            paused = [
+                c
+                for c in list(self._conversations.values())
+                if c.state.live is not None and c.state.live.state is RunState.PAUSED
+            ]
+            for conversation in paused:
+                conversation.resume()
+            return len(paused)
+
+        return self.engine.call(work)
+
+    def wait_all(self, timeout: float | None = None) -> None:
+        """Wait until no run is live or queued.
+
+        Parameters
+        ----------
+        timeout
+            Seconds; None: as long as it takes.
+
+        Raises
+        ------
+        TimeoutError
+            Some run is not over by then.
+        WouldDeadlock
+            Called on the engine's own thread.
+        """
+        until = None if timeout is None else time.monotonic() + timeout
+        while runs := [
+            Run.of(self.handle(c), run.id)
+            for c in list(self._conversations.values())
+            for run in c.state.runs
+            if not c.announced(run.id)
+        ]:
+            for run in runs:
+                run.wait(None if until is None else max(until - time.monotonic(), 0.0))
+
+    def is_streaming(self, key: str) -> bool:
+        """Tell whether a session has a run that is not over."""
+        conversation = self._known(key)
+        return conversation.state.live is not None
+
+    def streaming_info(self, key: str) -> StreamingInfo | None:
+        """Return what a session's live run is doing, or None where none is live."""
+        return _info(self._known(key))
+
+    def all_streaming(self) -> list[StreamingInfo]:
+        """Return what every live run is doing, sessions oldest first."""
+        found = [_info(conversation) for conversation in list(self._conversations.values())]
+        return [info for info in found if info is not None]
+
+    def cleanup_stale(self, max_idle_s: float | None = None) -> list[Run]:
+        """End runs that were silent for `max_idle_s` seconds, as `interrupted`; return them.
+
+        A long stream that still says something is never ended, and neither is a paused or queued run.
+        This also runs by itself, with `limits.stale_s`.
+        """
+        limit = self.limits.stale_s if max_idle_s is None else max_idle_s
+        if isinstance(limit, bool) or not isinstance(limit, int | float) or limit < 0:
+            raise ValueError(f"max_idle_s must be a number of seconds, not {max_idle_s!r}.")
+
+        def work() -> list[Run]:
+            ended = []
+            for conversation in list(self._conversations.values()):
+                live = conversation.live
+                if live is not None and not live.over and live.silent_s >= limit and not live.is_paused:
+                    error = IdleTimeout(f"the run was silent for {live.silent_s:.0f} s.")
+                    live.end(error)
+                    run = Run.of(self.handle(conversation), live.run_id)
+                    ended.append(run)
+                    self.observers.tell(
+                        Notification(event="stale", session_id=conversation.id, run_id=live.run_id)
+                    )
+            return ended
+
+        ended = self.engine.call(work)
+        if not self.engine.is_current:
+            for run in ended:
+                run.wait(SETTLE_S + self.limits.stop_s)
+        return ended
+
+    # Watching
+
+    def on(self, event: str, callback: Callback) -> Callable[[], None]:
+        """Call `callback` with a `Notification` at every `event`; return the function that ends that.
+
+        Parameters
+        ----------
+        event
+            `created`, `changed`, `closed`, `deleted`, `message`, `queued`, `transition`, `delta`, `end`,
+            `limit`, `stale`, `resync`, `evicted`, `saved` or `error`.
+        callback
+            Called on one thread of nbchat's own, after the fact, in order. It may raise or block: runs
+            are not affected.
+        """
+        return self.observers.on(event, callback)
+
+    def stats(self) -> dict[str, Any]:
+        """Return counts: sessions, live and queued runs, characters held, and what the wire did."""
+        conversations = list(self._conversations.values())
+        held = {c.id: c.state.characters for c in conversations}
+        return {
+            "sessions": len(conversations),
+            "live": self.scheduler.live,
+            "queued": sum(run.state is RunState.QUEUED for c in conversations for run in c.state.runs),
+            "characters": sum(held.values()),
+            "characters_by_session": held,
+            "callback_errors": self.observers.errors,
+            **self.counters,
+        }
+
+    def count(self, name: str, more: int = 1) -> None:
+        """Add to a counter of `stats`."""
+        self.counters[name] = self.counters.get(name, 0) + more
+
+    # What conversations need
+
+    async def choose(
+        self, own: Provider | None, settings: Settings, request: Request
+    ) -> tuple[Provider, Request]:
+        """Return the provider and the request with a model in it."""
+        return await self.sources.choose(own, settings, request)
+
+    def changed(self, conversation: Conversation) -> None:
+        """Tell the readers that a session has news. Only on the engine's thread."""
+        if not self._sweeping:
+            self._sweeping = True
+            self.engine.loop.call_later(SWEEP_S, self._sweep)
+        for reader in list(self.readers):
+            reader(conversation)
+
+    def is_viewed(self, session_id: str) -> bool:
+        """Tell whether some page shows the session now."""
+        return self.viewed(session_id)
+
+    def conversations(self) -> list[Conversation]:
+        """Return all conversations, temporary ones too, oldest first."""
+        return list(self._conversations.values())
+
+    def conversation(self, session_id: str) -> Conversation:
+        """Return a conversation by its id.
+
+        Raises
+        ------
+        UnknownSession
+            There is none (any more).
+        """
+        conversation = self._conversations.get(session_id)
+        if conversation is None:
+            raise UnknownSession(session_id)
+        return conversation
+
+    def discard_temporary(self, conversation: Conversation) -> None:
+        """Forget a temporary session whose answer was read. Only on the engine's thread."""
+        if conversation.state.temporary and self._conversations.get(conversation.id) is conversation:
+            self.remove(conversation)
+
+    def _sweep(self) -> None:
+        self._sweeping = False
+        if any(c.live is not None for c in self._conversations.values()):
+            self.cleanup_stale()
+            self._sweeping = True
+            self.engine.loop.call_later(SWEEP_S, self._sweep)
+
+    def _make_room(self) -> None:
+        limit = self.limits.sessions
+        if limit is None or len(self._conversations) < limit:
+            return
+        raise TooManySessions(
+            f"there are {len(self._conversations):,} sessions, and the limit is {limit:,}.",
+            hint="Delete some, or raise registry.limits.sessions.",
+        )
+
+    def _known(self, key: str) -> Conversation:
+        self._first_use()
+        if isinstance(key, Session):  # a handle is as good as its id
+            return self.conversation(key.id)
+        found = self.find(key) if isinstance(key, str) else None
+        if found is None:
+            raise UnknownSession(key)
+        return found
+
+    def _first_use(self) -> None:
+        restore, self.before_first_use = self.before_first_use, None
+        if restore is not None:
+            restore()
+
+    def shutdown(self, timeout_s: float = 2.0) -> None:
+        """End everything in good order: runs as `interrupted`, the journal flushed, the thread ended."""
+        if not self.engine.is_running:
+            return
+        gone = KernelGone("the kernel was shut down.")
+
+        async def finish() -> None:
+            info: ErrorInfo = gone.info
+            for conversation in list(self._conversations.values()):
+                conversation.fail_all(info)
+                conversation.end_live(gone)
+            for _ in range(int(timeout_s * 20)):
+                if all(c.live is None for c in self._conversations.values()):
+                    break
+                await asyncio.sleep(0.05)
+            if self.journal is not None:
+                await self.journal.settled("")
+            await self.sources.aclose()
+
+        try:
+            self.engine.run(finish(), timeout_s)
+        except Exception:
+            logger.debug("shutting down", exc_info=True)
+        self.engine.close(timeout_s)
+
+
+def _is_hidden(conversation: Conversation) -> bool:
+    return conversation.state.temporary
+
+
+def _info(conversation: Conversation) -> StreamingInfo | None:
+    state = conversation.state
+    run = state.live
+    if run is None:
+        return None
+    answer = state.messages.get(run.message_id)
+    return StreamingInfo(
+        session_id=state.id,
+        run_id=run.id,
+        state=run.state,
+        started_at=run.started_at,
+        last_delta_at=run.last_delta_at,
+        characters=run.characters,
+        text=answer.text if answer is not None else "",
+    )
+
+
+def _checked_provider(provider: object) -> Provider:
+    if isinstance(provider, type) or not callable(getattr(provider, "stream", None)):
+        raise TypeError(
+            "a provider is the name of an entry point, or an object with stream(request); "
+            f"{type(provider).__name__!r} is neither."
+        )
+    return provider  # type: ignore[return-value]

@@ -1,0 +1,169 @@
+"""Where answers come from: which provider and which model, decided when a run starts.
+
+The environment is read each time, so a key that is set in a later cell is used by the next run. With
+neither a key nor a base URL the embedded server answers, over real HTTP on loopback.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from nbchat.core.errors import AuthenticationFailed, ConfigError, ConnectFailed, ProviderError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nbchat.core.events import Settings
+    from nbchat.providers.base import Provider, Request
+    from nbchat.server import DemoServer
+
+DEMO = "demo"
+"""Name of the embedded server's provider."""
+
+
+@dataclass(slots=True)
+class Defaults:
+    """What the user configured for all sessions; None where nothing was."""
+
+    model: str | None = None
+    provider: str | None = None
+    """Name of an `nbchat.providers` entry point."""
+    base_url: str | None = None
+    instructions: str | None = None
+
+
+class Sources:
+    """Finds providers and models. Methods that wait are for the engine's loop."""
+
+    def __init__(self) -> None:
+        self.defaults = Defaults()
+        self._providers: dict[tuple[str, str | None], Provider] = {}
+        self._server: DemoServer | None = None
+        self._server_url: str | None = None
+        self._starting = asyncio.Lock()
+        self._models: dict[str, tuple[str, ...]] = {}
+
+    @property
+    def is_demo(self) -> bool:
+        """The next run would be answered by the embedded server."""
+        return not (
+            self.defaults.provider
+            or self.defaults.base_url
+            or os.environ.get("OPENAI_API_KEY")
+            or os.environ.get("OPENAI_BASE_URL")
+        )
+
+    @property
+    def name(self) -> str:
+        """Where the next run's answer would come from, for people."""
+        if self.is_demo:
+            return DEMO
+        if self.defaults.provider and self.defaults.provider != "openai":
+            return self.defaults.provider
+        url = self.defaults.base_url or os.environ.get("OPENAI_BASE_URL") or "https://api.openai.com/v1"
+        return url.split("//", 1)[-1].split("/", 1)[0].rsplit("@", 1)[-1]
+
+    @property
+    def model(self) -> str | None:
+        """The model for sessions that name none, as far as it is known without asking a server."""
+        listed = self._models.get(self._key, ())
+        return os.environ.get("NBCHAT_MODEL") or self.defaults.model or (listed[0] if listed else None)
+
+    @property
+    def _key(self) -> str:
+        url = self.defaults.base_url or os.environ.get("OPENAI_BASE_URL")
+        return f"{self.defaults.provider}|{DEMO if self.is_demo else url}"
+
+    async def choose(
+        self, own: Provider | None, settings: Settings, request: Request
+    ) -> tuple[Provider, Request]:
+        """Return the provider to ask, and the request with the model to ask for.
+
+        Raises
+        ------
+        ConfigError
+            The provider is unknown, or no model is set and the server lists none.
+        ProviderError
+            The server could not be asked for its models.
+        """
+        provider = own or await self.provider(settings.provider)
+        if request.model is None:
+            model = os.environ.get("NBCHAT_MODEL") or self.defaults.model
+            if model is None:
+                key = f"{id(own)}" if own is not None else f"{settings.provider}|{self._key}"
+                model = (await self._listed(key, provider))[0]
+            request = replace(request, model=model)
+        if request.instructions is None and self.defaults.instructions:
+            request = replace(request, instructions=self.defaults.instructions)
+        return provider, request
+
+    async def _listed(self, key: str, provider: Provider) -> Sequence[str]:
+        known = self._models.get(key)
+        if known:
+            return known
+        hint = "Set NBCHAT_MODEL, or give a session one: nbchat.session(..., model='...')."
+        try:
+            models = tuple(await provider.models())
+        except (ConnectFailed, AuthenticationFailed):
+            raise
+        except ProviderError as error:
+            raise ConfigError(
+                f"no model is set, and {provider.name} does not list its models.", hint=hint
+            ) from error
+        if not models:
+            raise ConfigError(f"no model is set, and {provider.name} lists none.", hint=hint)
+        if self.is_demo:
+            self._models[self._key] = models
+        self._models[key] = models
+        return models
+
+    async def models(self) -> tuple[str, ...]:
+        """Return the models that the provider for new runs lists, asked anew."""
+        provider = await self.provider(None)
+        models = tuple(await provider.models())
+        if models:
+            self._models[self._key] = self._models[f"None|{self._key}"] = models
+        return models
+
+    async def provider(self, name: str | None) -> Provider:
+        """Return the provider of that name, or the configured one."""
+        name = name or self.defaults.provider
+        if name in (None, "", DEMO) and (name == DEMO or self.is_demo):
+            return await self._demo()
+        from nbchat.providers.plugins import load  # noqa: PLC0415 - only when the first run starts
+
+        key = (name or "openai", self.defaults.base_url)
+        provider = self._providers.get(key)
+        if provider is None:
+            options = {"base_url": key[1]} if key[0] == "openai" and key[1] else {}
+            provider = self._providers[key] = load(key[0], **options)
+        return provider
+
+    async def _demo(self) -> Provider:
+        async with self._starting:
+            if self._server is None or self._server_url is None:
+                from nbchat.server import DemoServer  # noqa: PLC0415 - only when it is needed
+
+                self._server = DemoServer()
+                self._server_url = await self._server.start()
+        key = (DEMO, self._server_url)
+        provider = self._providers.get(key)
+        if provider is None:
+            from nbchat.providers.openai import OpenAIProvider  # noqa: PLC0415 - only when it is needed
+
+            provider = self._providers[key] = OpenAIProvider(
+                base_url=self._server_url, api_key=DEMO, name=DEMO, can_prefill=True
+            )
+        return provider
+
+    async def aclose(self) -> None:
+        """Close connections that are kept open, and the embedded server."""
+        for provider in self._providers.values():
+            await provider.aclose()
+        self._providers.clear()
+        if self._server is not None:
+            await self._server.close()
+            self._server = None
