@@ -2,6 +2,9 @@
 # Write requirements/dev.txt: the versions that a fresh environment gets today.
 #
 #   bash tools/lock.sh .venv-lock
+#
+# Run it with the oldest Python that there is of 3.11: some releases exclude its first patch levels, which
+# distributions still ship.   make lock PYTHON=/usr/bin/python3.11
 set -euo pipefail
 venv=$1
 bash tools/make_venv.sh "$venv"
