@@ -143,7 +143,7 @@ function following(state: RunState, event: Event): RunState {
 }
 
 /** A state on its way from one frame to the next: fields are replaced, maps copied when first written. */
-class Draft {
+export class Draft {
   private state: SessionState;
   private seq: number;
   private messages: Dict<Message>;
@@ -162,11 +162,28 @@ class Draft {
     this.runs = state.runs as RunRecord[];
   }
 
+  /** Return the state so far; the draft is not to be used any more. */
   done(): SessionState {
     const { seq, messages, selected, runs } = this;
     return { ...this.state, seq, messages, selected, runs };
   }
 
+  /** Return a message as it is now. */
+  message(id: string): Message | undefined {
+    return this.messages[id];
+  }
+
+  /** Return how many messages follow this one, all versions counted. */
+  children(id: string | null): number {
+    return Object.values(this.messages).filter((message) => message.parent_id === id).length;
+  }
+
+  /** Return a run as it is now; of two with one id, the newer. */
+  run(runId: string): RunRecord | undefined {
+    return this.runs.findLast((run) => run.id === runId);
+  }
+
+  /** Fold one more event in. */
   apply(event: Event): void {
     this.seq++;
     switch (event.type) {
@@ -276,10 +293,6 @@ class Draft {
   private live(event: RunEvent): RunRecord | undefined {
     const run = this.run(event.run_id);
     return run === undefined || isOver(run.state) ? undefined : run;
-  }
-
-  private run(runId: string): RunRecord | undefined {
-    return this.runs.findLast((run) => run.id === runId);
   }
 
   private setRun(runId: string, fields: Partial<RunRecord>): void {

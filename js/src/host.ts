@@ -1,0 +1,137 @@
+/**
+ * The notebook that the page is in: its metadata, its saving, its cells.
+ *
+ * The kernel never writes the `.ipynb`; it hands the page a checkpoint, and the page puts that under
+ * the notebook's metadata key `nbchat`, from where it travels with the file.
+ */
+import { newId } from "./ids";
+import { type DocumentContext, follow } from "./jupyter";
+import type { Checkpoint, PageMessage } from "./protocol";
+
+/** The metadata key. */
+export const KEY = "nbchat";
+/** Characters of one piece of what was stored; as UTF-8 it stays below 1 MiB. */
+const PIECE = 340_000;
+
+/** What views may use of the host, where it is there. */
+export interface Host {
+  readonly context?: DocumentContext;
+  /** Put code into a new cell below the one that has the focus, or at the end. */
+  insertCell?(code: string, run: boolean): Promise<void>;
+}
+
+/** Return what this host offers to views. */
+export function hostOf(context: DocumentContext | undefined): Host {
+  if (context === undefined) return {};
+  const shared = context.model?.sharedModel;
+  if (typeof shared?.insertCell !== "function") return { context };
+  return {
+    context,
+    // Running a cell takes the application, which a widget is not given: `run` is the user's to do.
+    async insertCell(code) {
+      shared.insertCell?.(placeForCell(shared.cells?.length ?? 0), {
+        cell_type: "code",
+        source: code,
+      });
+    },
+  };
+}
+
+/** Index below the cell that has the focus; the end where there is none. */
+function placeForCell(cells: number): number {
+  const cell = document.activeElement?.closest("[data-windowed-list-index]");
+  const index = Number(cell?.getAttribute("data-windowed-list-index") ?? cells - 1);
+  return Number.isInteger(index) && index >= 0 && index < cells ? index + 1 : cells;
+}
+
+/** Carries the notebook's metadata to the kernel, and the kernel's checkpoints into it. */
+export class NotebookMetadata {
+  private newest: Checkpoint | null = null;
+  private written = 0;
+  private epoch = "";
+
+  constructor(
+    private readonly context: DocumentContext | undefined,
+    private readonly page: string,
+    private readonly send: (message: PageMessage) => void,
+  ) {}
+
+  /** The version of the checkpoint that is in the notebook; 0 for none of this kernel. */
+  get version(): number {
+    return this.written;
+  }
+
+  /** Follow the notebook's saving until `end` is aborted. */
+  watch(end: AbortSignal): void {
+    follow(this.context?.saveState, end, (state) => {
+      if (state !== "started") return;
+      // The signal comes before the document is serialised: what is written now is in the file.
+      this.write();
+      if (this.epoch !== "") {
+        const { page, epoch, written: version } = this;
+        this.send({ type: "want_checkpoint", id: newId("ask_"), page, epoch, version });
+      }
+    });
+  }
+
+  /** Tell the kernel what is stored in the notebook; `null` where there is nothing. */
+  sendStored(): void {
+    const model = this.context?.model;
+    if (typeof model?.getMetadata !== "function") return;
+    const text = JSON.stringify(model.getMetadata(KEY) ?? null);
+    const texts = cut(text);
+    const id = newId("stored_");
+    const path = this.context?.path ?? "";
+    texts.forEach((piece, index) => {
+      const of = texts.length;
+      this.send({ type: "stored", id, page: this.page, piece: index, of, text: piece, path });
+    });
+  }
+
+  /** Another kernel counts its checkpoints anew. */
+  begin(epoch: string): void {
+    if (epoch === this.epoch) return;
+    this.epoch = epoch;
+    this.newest = null;
+    this.written = 0;
+  }
+
+  /** Take a checkpoint and write it, if this is the page to do so. */
+  take(checkpoint: Checkpoint): void {
+    if (checkpoint.version <= Math.max(this.written, this.newest?.version ?? 0)) return;
+    if (checkpoint.to !== null && checkpoint.to !== this.page) {
+      // The user acts in another page, and that page's notebook is the newer one.
+      this.newest = null;
+      return;
+    }
+    this.newest = checkpoint;
+    this.write();
+  }
+
+  private write(): void {
+    const { newest } = this;
+    const model = this.context?.model;
+    if (newest === null || model?.readOnly || typeof model?.setMetadata !== "function") return;
+    try {
+      model.setMetadata(KEY, newest.metadata);
+      this.written = newest.version;
+      this.newest = null;
+    } catch (error) {
+      // It stays the newest: the next save tries again.
+      console.warn("nbchat: the notebook's metadata could not be written", error);
+    }
+  }
+}
+
+/** Cut a text into pieces, between characters and not within one; there is at least one piece. */
+function cut(text: string): string[] {
+  const pieces: string[] = [];
+  for (let at = 0; at < text.length || pieces.length === 0; ) {
+    let end = Math.min(at + PIECE, text.length);
+    const last = text.charCodeAt(end - 1);
+    if (end < text.length && last >= 0xd800 && last < 0xdc00) end--;
+    pieces.push(text.slice(at, end));
+    at = end;
+  }
+  return pieces;
+}

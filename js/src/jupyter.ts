@@ -1,0 +1,81 @@
+/**
+ * What of Jupyter's front end is used, as far as it is there.
+ *
+ * anywidget hands its ESM a model whose `widget_manager` has the notebook's context and the kernel's
+ * connection in JupyterLab and Notebook. Nothing here is promised to plain widgets, other hosts have
+ * less, and so everything is optional and looked at before it is used.
+ */
+import type { AnyModel as WidgetModel } from "@anywidget/types";
+
+/** An anywidget model, whose manager may have more or less than anywidget promises. */
+export interface AnyModel extends Omit<WidgetModel, "widget_manager"> {
+  readonly widget_manager?: WidgetManager | undefined;
+}
+
+export interface WidgetManager {
+  get_model?(id: string): Promise<AnyModel>;
+  readonly kernel?: KernelConnection | null;
+  readonly context?: DocumentContext;
+}
+
+export interface Signal<T> {
+  connect(slot: (sender: unknown, value: T) => void): unknown;
+  disconnect(slot: (sender: unknown, value: T) => void): unknown;
+}
+
+export interface KernelComm {
+  open(data?: unknown): unknown;
+  send(data: unknown): unknown;
+  close?(data?: unknown): unknown;
+  readonly isDisposed?: boolean;
+  /** Settles when the comm has a subshell of its own, where the kernel and the settings give one. */
+  readonly subshellStarted?: Promise<unknown>;
+  readonly subshellId?: string | null;
+}
+
+export interface KernelConnection {
+  readonly status?: string;
+  readonly connectionStatus?: string;
+  readonly clientId?: string;
+  readonly username?: string;
+  readonly statusChanged?: Signal<string>;
+  readonly connectionStatusChanged?: Signal<string>;
+  readonly disposed?: Signal<unknown>;
+  readonly isDisposed?: boolean;
+  createComm?(target: string, id?: string): KernelComm;
+  sendControlMessage?(message: unknown, expectReply?: boolean, dispose?: boolean): ControlFuture;
+}
+
+export interface ControlFuture {
+  onReply?: (message: { content?: { status?: string } }) => void;
+  readonly done?: Promise<unknown>;
+}
+
+/** The notebook that a widget is in. */
+export interface DocumentContext {
+  readonly path?: string;
+  readonly model?: NotebookModel;
+  readonly saveState?: Signal<string>;
+}
+
+export interface NotebookModel {
+  readonly readOnly?: boolean;
+  getMetadata?(key: string): unknown;
+  setMetadata?(key: string, value: unknown): void;
+  readonly sharedModel?: {
+    readonly cells?: readonly unknown[];
+    insertCell?(index: number, cell: { cell_type: "code"; source: string }): unknown;
+  };
+}
+
+/** Connect to a signal that may be missing, until `end` is aborted. */
+export function follow<T>(
+  signal: Signal<T> | undefined,
+  end: AbortSignal,
+  slot: (value: T) => void,
+): void {
+  if (signal?.connect === undefined) return;
+  const connected = (_: unknown, value: T): void => slot(value);
+  signal.connect(connected);
+  end.addEventListener("abort", () => signal.disconnect?.(connected), { once: true });
+}

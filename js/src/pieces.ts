@@ -1,0 +1,61 @@
+/** Packets put together from the pieces that they were cut into; a lost piece is a lost packet. */
+
+/** Packets that can be incomplete at a time, and the bytes that they may hold; the oldest goes first. */
+const MAX_PACKETS = 8;
+const MAX_BYTES = 64 * 1024 * 1024;
+
+interface Incomplete {
+  readonly pieces: (Uint8Array | undefined)[];
+  missing: number;
+  bytes: number;
+}
+
+export class Pieces {
+  private readonly waiting = new Map<string, Incomplete>();
+  private bytes = 0;
+
+  /** Take one piece, in any order and any number of times; return the packet that it completes. */
+  take(key: string, piece: number, of: number, bytes: Uint8Array): Uint8Array | null {
+    if (of === 1) return bytes;
+    if (!(Number.isInteger(piece) && piece >= 0 && piece < of && of <= 4096)) return null;
+    const packet = this.waiting.get(key) ?? this.begin(key, of);
+    if (of !== packet.pieces.length || packet.pieces[piece] !== undefined) return null;
+    packet.pieces[piece] = bytes;
+    packet.bytes += bytes.byteLength;
+    this.bytes += bytes.byteLength;
+    if (--packet.missing > 0) {
+      this.trim(key);
+      return null;
+    }
+    this.forget(key, packet);
+    return joined(packet);
+  }
+
+  private begin(key: string, of: number): Incomplete {
+    const packet = { pieces: new Array(of).fill(undefined), missing: of, bytes: 0 };
+    this.waiting.set(key, packet);
+    return packet;
+  }
+
+  private trim(current: string): void {
+    for (const [key, packet] of this.waiting) {
+      if (this.waiting.size <= MAX_PACKETS && this.bytes <= MAX_BYTES) return;
+      if (key !== current) this.forget(key, packet);
+    }
+  }
+
+  private forget(key: string, packet: Incomplete): void {
+    this.waiting.delete(key);
+    this.bytes -= packet.bytes;
+  }
+}
+
+function joined({ pieces, bytes }: Incomplete): Uint8Array {
+  const whole = new Uint8Array(bytes);
+  let at = 0;
+  for (const piece of pieces as Uint8Array[]) {
+    whole.set(piece, at);
+    at += piece.byteLength;
+  }
+  return whole;
+}
