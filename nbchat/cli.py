@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 _DEFAULT_PORT = 8765
+_LAST_PORT = 65535
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,7 +32,7 @@ def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: %(default)s)")
     parser.add_argument(
-        "--port", type=int, default=_DEFAULT_PORT, help="0 for any that is free (default: %(default)s)"
+        "--port", type=_port, default=_DEFAULT_PORT, help="0 for any that is free (default: %(default)s)"
     )
     parser.add_argument(
         "--pace",
@@ -46,6 +47,13 @@ def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="a name, besides the loopback ones, that the server may be called by; may be repeated",
     )
     parser.set_defaults(run=_serve)
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= _LAST_PORT:
+        raise argparse.ArgumentTypeError(f"{port} is not a port: those are 0 to {_LAST_PORT}")
+    return port
 
 
 def _serve(options: argparse.Namespace) -> None:

@@ -124,7 +124,7 @@ class Api:
     async def _create_response(self, request: HttpRequest, exchange: Exchange, _: str) -> None:
         asked = read_response(_json_body(request), request.headers, self._turns_before)
         pace = self._pace if asked.ask.pace is None else asked.ask.pace
-        self._store.check_capacity()
+        self._store.make_room()
         response = StoredResponse(asked, self._clock, pace, self.activity)
         self._store.add(response)
         if asked.background and not asked.stream:

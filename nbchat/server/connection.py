@@ -28,6 +28,7 @@ READ_TIMEOUT_S: Final = 120.0
 LINGER_S: Final = 5.0
 """For a client that is still sending what was refused, to read why."""
 
+_VERSIONS = (b"1.0", b"1.1")
 _log = logging.getLogger(__name__)
 
 
@@ -218,7 +219,7 @@ class Connection(asyncio.Protocol):
                 event = self._http.next_event()
                 if isinstance(event, h11.Request):
                     self._request = event
-                    self._check_length(event)
+                    self._check_head(event)
                 elif isinstance(event, h11.Data):
                     self._body += event.data
                     if len(self._body) > MAX_BODY_BYTES:
@@ -239,7 +240,9 @@ class Connection(asyncio.Protocol):
             self._refuse(error)
 
     @staticmethod
-    def _check_length(request: h11.Request) -> None:
+    def _check_head(request: h11.Request) -> None:
+        if request.http_version not in _VERSIONS:
+            raise ApiError(505, "This server speaks HTTP/1.1.", code="bad_request")
         for name, value in request.headers:
             if name == b"content-length" and int(value) > MAX_BODY_BYTES:
                 raise _too_large()

@@ -96,7 +96,9 @@ class DemoServer:
         loop = asyncio.get_running_loop()
         self._api.is_public = not guard.is_loopback(host)
         self._server = await loop.create_server(lambda: Connection(self._api, self._connections), host, port)
-        self._base_url = f"http://{_reachable(host)}:{self._server.sockets[0].getsockname()[1]}/v1"
+        # What was bound, not what was asked for: a name may stand for several addresses.
+        address, port, *_ = self._server.sockets[0].getsockname()
+        self._base_url = f"http://{_reachable(address)}:{port}/v1"
         return self._base_url
 
     async def close(self) -> None:
@@ -121,10 +123,7 @@ class DemoServer:
 
 def _reachable(host: str) -> str:
     """Return how a URL names an address that was listened at; for all addresses it is loopback."""
-    try:
-        address = ip_address(host)
-    except ValueError:
-        return host or LOOPBACK
+    address = ip_address(host)
     if address.is_unspecified:
         return LOOPBACK if address.version == 4 else "[::1]"  # noqa: PLR2004 - IPv4
     return f"[{address}]" if isinstance(address, IPv6Address) else str(address)

@@ -157,7 +157,7 @@ class ResponseStore:
         ApiError
             404: there is none, or not any more.
         """
-        self.make_room()
+        self._forget_old()
         response = self._responses.get(response_id)
         if response is None:
             message = (
@@ -174,38 +174,32 @@ class ResponseStore:
             response.cancel()
 
     def make_room(self) -> None:
-        """Forget what is old, then what was there first, as far as the limits want; never what goes on.
+        """Make room for one more: forget what is over, the oldest first, as far as the limits want.
 
         Raises
         ------
         ApiError
-            429: too many go on.
+            429: too many go on, and what goes on is never forgotten.
         """
-        now = self._clock.time()
-        size = sum([response.size for response in self._responses.values()])
-        count = len(self._responses)
-        for response in list(self._responses.values()):
-            if response.ended_at is None:
-                continue
-            if now - response.ended_at > KEPT_S or count >= MAX_RESPONSES or size > MAX_STORED_BYTES:
-                del self._responses[response.id]
-                count -= 1
-                size -= response.size
-
-    def check_capacity(self) -> None:
-        """Refuse one more response where there are too many that go on.
-
-        Raises
-        ------
-        ApiError
-            429.
-        """
-        self.make_room()
-        if len(self._responses) >= MAX_RESPONSES:
+        self._forget_old()
+        count, size = len(self._responses), sum([response.size for response in self._responses.values()])
+        for response in [response for response in self._responses.values() if response.is_over]:
+            if count < MAX_RESPONSES and size <= MAX_STORED_BYTES:
+                return
+            del self._responses[response.id]
+            count -= 1
+            size -= response.size
+        if count >= MAX_RESPONSES:
             message = (
                 f"{MAX_RESPONSES} responses are being generated, as many as this server does. Cancel some."
             )
             raise ApiError(429, message, code="too_many_responses")
+
+    def _forget_old(self) -> None:
+        latest = self._clock.time() - KEPT_S
+        for response in list(self._responses.values()):
+            if response.ended_at is not None and response.ended_at < latest:
+                del self._responses[response.id]
 
     async def close(self) -> None:
         """End all that go on, and forget everything."""

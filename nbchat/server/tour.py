@@ -94,6 +94,7 @@ def find(question: str) -> Topic | None:
         # The product's own name says little: every other hit counts more.
         hits = set(topic.keywords.findall(words))
         score = sum([0.6 if hit == "nbchat" else 1.0 + hit.count(" ") for hit in hits])
+        score += 3.0 if topic.title.lower() in words else 0.0
         score += sum([0.4 + 0.6 * hit.count(" ") for hit in set(topic.also.findall(words))])
         if score > best_score:
             best, best_score = topic, score

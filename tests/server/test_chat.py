@@ -1,0 +1,303 @@
+"""Chat Completions, through the real client."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import openai
+import pytest
+from openai import AsyncOpenAI
+from openai.types.chat import ChatCompletionChunk
+
+from nbchat.server import MODELS, DemoServer
+from tests.server.conftest import HandClock, RawConnection, ask, request, user
+
+UNICODE = (
+    "Grüße, 世界! 👩‍👩‍👧‍👦🇫🇷 \u202eabc\u202c e\u0301 \x00\x1b \ufffd\r\n\ttab \U0001d4b3 "
+    '"quotes" \\ </script> data: x\n\n'
+)
+
+
+async def chunks(
+    client: AsyncOpenAI, model: str, messages: list[Any], **more: Any
+) -> list[ChatCompletionChunk]:
+    """Return all chunks of a streamed answer."""
+    stream = await client.chat.completions.create(model=model, messages=messages, stream=True, **more)
+    async with stream:
+        return [chunk async for chunk in stream]
+
+
+def said(chunks: list[ChatCompletionChunk]) -> str:
+    """Return the text of a streamed answer."""
+    return "".join([chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices])
+
+
+async def whole(client: AsyncOpenAI, model: str, messages: list[Any], **more: Any) -> str:
+    """Return the text of an answer that is not streamed."""
+    answer = await client.chat.completions.create(model=model, messages=messages, **more)
+    return str(answer.choices[0].message.content)
+
+
+async def test_models_are_listed_the_tour_first(client: AsyncOpenAI) -> None:
+    """The list of models begins with the one that is used where none is named."""
+    listed = [model.id async for model in await client.models.list()]
+    assert listed == ["nbchat-tour", "nbchat-echo", "nbchat-long", "nbchat-slow", "nbchat-think"]
+    assert (await client.models.retrieve("nbchat-slow")).owned_by == "nbchat-demo"
+
+
+@pytest.mark.parametrize("model", MODELS)
+async def test_a_stream_is_well_formed(client: AsyncOpenAI, model: str) -> None:
+    """A stream says who speaks, then what, then why it ended; and all its chunks belong together."""
+    got = await chunks(client, model, user("What is nbchat? In 300 words."))
+    assert got[0].choices[0].delta.role == "assistant"
+    assert got[-1].choices[0].finish_reason == "stop"
+    assert [chunk.choices[0].finish_reason for chunk in got[:-1]] == [None] * (len(got) - 1)
+    assert {(chunk.id, chunk.model, chunk.object) for chunk in got} == {
+        (got[0].id, model, "chat.completion.chunk")
+    }
+    assert len(said(got)) > 20
+
+
+@pytest.mark.parametrize("model", MODELS)
+async def test_the_same_is_said_with_and_without_streaming(client: AsyncOpenAI, model: str) -> None:
+    """Streaming changes how an answer comes, not what it says."""
+    messages = user("How do I stop an answer?", "Like this.", "And in 200 words?")
+    assert said(await chunks(client, model, messages)) == await whole(client, model, messages)
+
+
+async def test_equal_requests_have_equal_answers(client: AsyncOpenAI) -> None:
+    """An answer follows from the conversation, or from the seed where there is one."""
+    one, two = user("120 words, please"), user("130 words, please")
+    first = await whole(client, "nbchat-long", one)
+    assert await whole(client, "nbchat-long", one) == first
+    assert await whole(client, "nbchat-long", two) != first
+    seeded = await whole(client, "nbchat-long", one, seed=7)
+    assert seeded == await whole(client, "nbchat-long", one, seed=7)
+    assert seeded != await whole(client, "nbchat-long", one, seed=8)
+
+
+async def test_pieces_follow_from_the_seed_too(client: AsyncOpenAI) -> None:
+    """Two streams of one request have the same chunks, not only the same text."""
+    first, second = [await chunks(client, "nbchat-tour", user("What is nbchat?")) for _ in range(2)]
+    assert [c.choices[0].delta.content for c in first] == [c.choices[0].delta.content for c in second]
+    assert first[0].id != second[0].id
+
+
+@pytest.mark.parametrize("text", [UNICODE, "", " ", "\n", "x", "no newline", "```py\n1\n```", "9" * 5000])
+async def test_echo_is_exact(client: AsyncOpenAI, text: str) -> None:
+    """The echo repeats the last user message to the byte, streamed or not."""
+    messages = user("earlier", "answer", text)
+    assert said(await chunks(client, "nbchat-echo", messages)) == text
+    assert await whole(client, "nbchat-echo", messages) == text
+
+
+async def test_echo_of_a_large_text_comes_in_few_pieces(client: AsyncOpenAI) -> None:
+    """A large message is echoed whole, in pieces that are few enough to come within a minute."""
+    text = "A line of text, and another.\n" * 50_000
+    got = await chunks(client, "nbchat-echo", user(text))
+    assert said(got) == text
+    assert len(got) < 10_000
+
+
+async def test_content_may_be_a_list_of_parts(client: AsyncOpenAI) -> None:
+    """Text parts are joined; images are accepted, and not seen."""
+    parts = [
+        {"type": "text", "text": "one "},
+        {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}},
+        {"type": "text", "text": "two"},
+    ]
+    assert await whole(client, "nbchat-echo", [{"role": "user", "content": parts}]) == "one two"
+
+
+async def test_usage_adds_up(client: AsyncOpenAI) -> None:
+    """The usage counts the tokens that were read, said and thought."""
+    answer = await client.chat.completions.create(model="nbchat-think", messages=user("What is nbchat?"))
+    usage = answer.usage
+    assert usage is not None
+    assert usage.total_tokens == usage.prompt_tokens + usage.completion_tokens
+    assert usage.completion_tokens_details is not None
+    thought = usage.completion_tokens_details.reasoning_tokens
+    tour = await client.chat.completions.create(model="nbchat-tour", messages=user("What is nbchat?"))
+    assert thought is not None
+    assert tour.usage is not None
+    assert thought > 10
+    assert usage.completion_tokens - thought == tour.usage.completion_tokens
+    assert answer.choices[0].message.content == tour.choices[0].message.content
+    longer = await client.chat.completions.create(model="nbchat-think", messages=user("What is nbchat? " * 9))
+    assert longer.usage is not None
+    assert longer.usage.prompt_tokens > usage.prompt_tokens
+
+
+async def test_usage_is_streamed_where_it_is_asked_for(client: AsyncOpenAI) -> None:
+    """With `include_usage` the last chunk has no choices and the usage; else no chunk has it."""
+    got = await chunks(client, "nbchat-echo", user("Hello"), stream_options={"include_usage": True})
+    assert got[-1].choices == []
+    assert got[-1].usage is not None
+    assert got[-1].usage.completion_tokens == 1
+    assert all(chunk.usage is None for chunk in got[:-1])
+    assert all("usage" in chunk.model_fields_set for chunk in got)
+    plain = await chunks(client, "nbchat-echo", user("Hello"))
+    assert not any("usage" in chunk.model_fields_set for chunk in plain)
+
+
+@pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
+async def test_max_tokens_end_an_answer(client: AsyncOpenAI, name: str) -> None:
+    """At the limit the answer ends with `length`; an answer that just fits ends with `stop`."""
+    text = "one two three four five"
+    for limit, reason, expected in ((3, "length", "one two three"), (5, "stop", text), (9, "stop", text)):
+        got = await chunks(client, "nbchat-echo", user(text), **{name: limit})
+        assert said(got) == expected
+        assert got[-1].choices[0].finish_reason == reason
+
+
+async def test_thoughts_count_against_the_limit(client: AsyncOpenAI) -> None:
+    """A model that thinks for longer than it may answers nothing, and says that it was the length."""
+    answer = await client.chat.completions.create(
+        model="nbchat-think", messages=user("What is nbchat?"), max_completion_tokens=5
+    )
+    assert answer.choices[0].message.content == ""
+    assert answer.choices[0].finish_reason == "length"
+    assert answer.usage is not None
+    assert answer.usage.completion_tokens == 5
+
+
+@pytest.mark.parametrize(
+    ("stop", "expected"), [("three", "one two "), (["x", "wo"], "one t"), (["no"], None)]
+)
+async def test_stop_sequences_are_not_said(
+    client: AsyncOpenAI, stop: str | list[str], expected: str | None
+) -> None:
+    """The answer ends before a stop sequence, wherever its tokens are cut."""
+    text = "one two three four"
+    got = await chunks(client, "nbchat-echo", user(text), stop=stop)
+    assert said(got) == (text if expected is None else expected)
+    assert got[-1].choices[0].finish_reason == "stop"
+
+
+async def test_reasoning_comes_before_the_answer(client: AsyncOpenAI) -> None:
+    """The thinking model sends `reasoning_content` first, then what the tour says."""
+    got = await chunks(client, "nbchat-think", user("How do I stop an answer?"))
+    kinds = []
+    for chunk in got[1:-1]:
+        extra = chunk.choices[0].delta.model_extra or {}
+        kinds.append("thought" if extra.get("reasoning_content") else "said")
+    assert kinds == sorted(kinds, reverse=True)
+    assert set(kinds) == {"thought", "said"}
+    assert said(got) == await whole(client, "nbchat-tour", user("How do I stop an answer?"))
+
+
+@pytest.mark.parametrize("model", MODELS)
+async def test_a_prefilled_answer_goes_on_without_a_seam(client: AsyncOpenAI, model: str) -> None:
+    """Where the last message is the assistant's, the answer goes on from its last character."""
+    question = user("Tell me in 150 words how saving works 👩‍👩‍👧.")
+    full = await whole(client, model, question)
+    for cut in {1, 2, 5, len(full) // 3, len(full) // 2, len(full) - 1}:
+        rest = said(await chunks(client, model, [*question, {"role": "assistant", "content": full[:cut]}]))
+        assert full[:cut] + rest == full
+
+
+async def test_an_answer_that_is_complete_goes_on_with_nothing(client: AsyncOpenAI) -> None:
+    """After its last character an answer has nothing to add, and says so by `stop`."""
+    answer = await client.chat.completions.create(model="nbchat-echo", messages=user("Hello", "Hello"))
+    assert answer.choices[0].message.content == ""
+    assert answer.choices[0].finish_reason == "stop"
+
+
+async def test_the_length_limit_and_continue_give_the_whole(client: AsyncOpenAI) -> None:
+    """An answer cut by `max_tokens` again and again, and continued each time, is the whole answer."""
+    question = user("100 words")
+    full, text, rounds = await whole(client, "nbchat-long", question), "", 0
+    reason: str | None = "length"
+    while reason == "length":
+        messages = [*question, {"role": "assistant", "content": text}] if text else question
+        got = await chunks(client, "nbchat-long", messages, max_tokens=37)
+        text += said(got)
+        reason = got[-1].choices[0].finish_reason
+        rounds += 1
+    assert (text, rounds > 3) == (full, True)
+
+
+async def test_an_unknown_model_is_named_with_the_known_ones(client: AsyncOpenAI) -> None:
+    """The error for a wrong model lists the right ones."""
+    with pytest.raises(openai.NotFoundError) as caught:
+        await client.chat.completions.create(model="gpt-0", messages=user("Hello"))
+    assert (caught.value.code, caught.value.param) == ("model_not_found", "model")
+    assert all(model in caught.value.message for model in MODELS)
+
+
+async def test_a_pace_per_request(held_client: AsyncOpenAI) -> None:
+    """A request may set its own pace: here the clock stands still, and the answer comes all the same."""
+    text = await whole(held_client, "nbchat-slow", user("Hello"), extra_body={"nbchat_pace": 0})
+    assert text == await whole(
+        held_client, "nbchat-slow", user("Hello"), extra_headers={"x-nbchat-pace": "0"}
+    )
+
+
+async def test_nothing_is_said_before_its_time(
+    held_server: DemoServer, held_client: AsyncOpenAI, clock: HandClock
+) -> None:
+    """The slow model is silent for about two seconds, then says one token in about a fifth of a second."""
+    stream = await held_client.chat.completions.create(
+        model="nbchat-slow", messages=user("Hello"), stream=True
+    )
+    async with stream:
+        assert (await anext(aiter(stream))).choices[0].delta.role == "assistant"
+        await clock.someone_sleeps()
+        first = asyncio.ensure_future(anext(aiter(stream)))
+        clock.advance(1.5)
+        assert (
+            await ask(held_server, request("/v1/models"))
+        ).status == 200  # time for a piece to come through
+        assert not first.done()
+        clock.advance(1.0)
+        assert (await first).choices[0].delta.content == "You"
+        await clock.someone_sleeps()
+        clock.advance(1.5)
+        assert (await anext(aiter(stream))).choices[0].delta.content == " asked"
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_client_that_goes_stops_the_generation(
+    held_server: DemoServer, clock: HandClock, *, stream: bool
+) -> None:
+    """Nothing is generated for a client that is gone, streamed or not."""
+    body = {"model": "nbchat-slow", "stream": stream, "messages": user("Hello")}
+    async with await RawConnection.open(held_server) as connection:
+        connection.send(request("/v1/chat/completions", body))
+        await clock.someone_sleeps()
+        assert held_server.generating == 1
+        connection.writer.close()
+        async with asyncio.timeout(10):
+            await held_server.quiet()
+    assert held_server.generating == 0
+
+
+async def test_closing_a_stream_of_the_client_stops_the_generation(
+    held_server: DemoServer, held_client: AsyncOpenAI, clock: HandClock
+) -> None:
+    """Leaving the client's stream in the middle reaches the server."""
+    stream = await held_client.chat.completions.create(
+        model="nbchat-slow", messages=user("Hello"), stream=True
+    )
+    async with stream:
+        await clock.someone_sleeps()
+    async with asyncio.timeout(10):
+        await held_server.quiet()
+
+
+async def test_a_client_that_does_not_read_holds_the_answer(server: DemoServer) -> None:
+    """An answer is not piled up in memory for a client that does not read; when it reads, all is there."""
+    body = {"model": "nbchat-long", "stream": True, "messages": user("500 KB, please")}
+    async with await RawConnection.open(server) as connection:
+        connection.reader._limit = 1024  # type: ignore[attr-defined]
+        connection.send(request("/v1/chat/completions", body))
+        await connection.reader.readuntil(b"data: ")
+        # Other clients are answered meanwhile.
+        assert (await ask(server, request("/v1/models"))).status == 200
+        assert server.generating == 1
+        got = b""
+        async with asyncio.timeout(60):
+            while b"data: [DONE]" not in got:
+                got = got[-200:] + await connection.reader.read(1 << 20)
+    await server.quiet()
