@@ -28,6 +28,7 @@ class OpenNotebook(Protocol):
         app: App = "lab",
         name: str | None = None,
         metadata: Mapping[str, Any] | None = None,
+        kernel: str = "python3",
     ) -> NotebookPage:
         """Return the page, with its kernel connected."""
         ...
@@ -94,11 +95,12 @@ def notebook(
         app: App = "lab",
         name: str | None = None,
         metadata: Mapping[str, Any] | None = None,
+        kernel: str = "python3",
     ) -> NotebookPage:
         server = servers(app)
         path = f"{name or slug}.ipynb"
         if not any(page.path == path for page in opened):
-            write_notebook(server.root / path, cells, metadata)
+            write_notebook(server.root / path, cells, metadata, kernel)
         context = chrome.new_context(
             viewport={"width": 1280, "height": 900},
             locale="en-US",

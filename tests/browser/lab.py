@@ -11,9 +11,8 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -21,6 +20,7 @@ from typing import Any, Literal, Self
 import nbformat
 from playwright.sync_api import Locator, Page
 
+from tests.waiting import wait_for
 from tools.jupyter_home import environment
 
 App = Literal["lab", "notebook"]
@@ -46,23 +46,6 @@ def _end_with_parent() -> None:
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
 
 
-def wait_for(condition: Callable[[], Any], what: str, timeout_s: float = 30.0) -> Any:
-    """Return the condition's first value that is true.
-
-    Raises
-    ------
-    TimeoutError
-        It was not true in time; `what` is in the message.
-    """
-    deadline = time.monotonic() + timeout_s
-    while not (value := condition()):
-        if time.monotonic() > deadline:
-            message = f"not within {timeout_s:g} s: {what}"
-            raise TimeoutError(message)
-        time.sleep(0.02)
-    return value
-
-
 class Server:
     """A Jupyter server on loopback, in its own process group, with its own folders.
 
@@ -86,6 +69,7 @@ class Server:
         variables: Mapping[str, str] | None = None,
     ) -> None:
         self.app = app
+        self._home = home
         self.root = home / "notebooks"
         self.root.mkdir(parents=True)
         self._log = home / "server.log"
@@ -150,6 +134,29 @@ class Server:
         place = f"lab/workspaces/{Path(path).stem}/tree" if self.app == "lab" else "notebooks"
         return f"{self.url}/{place}/{path}?token={self.token}"
 
+    def add_kernel(self, requirement: str) -> str:
+        """Offer a kernel with another release of one package, as `ipykernel==7.3.0`; return its name.
+
+        Everything else of it is this environment. The release is installed once for each environment.
+        """
+        name = requirement.replace("==", "-")
+        folder = Path(sys.prefix) / "share" / "nbchat-kernels" / name
+        if not folder.exists():
+            pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"]
+            unfinished = folder.with_name(f"{name}.unfinished")
+            subprocess.run([*pip, "--upgrade", "--target", str(unfinished), requirement], check=True)
+            unfinished.rename(folder)
+        spec = {
+            "argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+            "display_name": name,
+            "language": "python",
+            "env": {"PYTHONPATH": str(folder)},
+        }
+        file = self._home / "data" / "kernels" / name / "kernel.json"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(spec), encoding="utf-8")
+        return name
+
     def end_kernels(self) -> None:
         """End every session and its kernel."""
         for session in self.api("sessions"):
@@ -185,12 +192,17 @@ def _read_json(path: Path) -> Any:
         return None
 
 
-def write_notebook(path: Path, cells: Sequence[str], metadata: Mapping[str, Any] | None = None) -> None:
-    """Write a notebook of code cells for the environment's own kernel."""
+def write_notebook(
+    path: Path,
+    cells: Sequence[str],
+    metadata: Mapping[str, Any] | None = None,
+    kernel: str = "python3",
+) -> None:
+    """Write a notebook of code cells; `python3` is the environment's own kernel."""
     notebook = nbformat.v4.new_notebook(
         cells=[nbformat.v4.new_code_cell(source, id=f"cell-{i}") for i, source in enumerate(cells)],
         metadata={
-            "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"},
+            "kernelspec": {"name": kernel, "display_name": kernel, "language": "python"},
             **(metadata or {}),
         },
     )

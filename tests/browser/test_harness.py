@@ -4,7 +4,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.conftest import OpenNotebook
-from tests.browser.lab import App
+from tests.browser.lab import App, Server
 
 COUNTER = '''
 import anywidget, traitlets
@@ -89,3 +89,9 @@ def test_a_busy_kernel_can_be_interrupted_and_restarted(notebook: OpenNotebook) 
     page.restart_kernel()
     with pytest.raises(RuntimeError, match="NameError"):
         page.execute("print(time)")
+
+
+def test_a_kernel_can_have_another_release_of_a_package(lab: Server, notebook: OpenNotebook) -> None:
+    """A notebook's kernel may be one with an older ipykernel, and everything else as it is."""
+    page = notebook(kernel=lab.add_kernel("ipykernel==7.3.0"))
+    assert page.execute("import ipykernel; print(ipykernel.__version__)") == "7.3.0\n"
