@@ -14,6 +14,7 @@ PIP := $(PY) -m pip --disable-pip-version-check install --quiet --constraint req
 export PATH := $(abspath $(VENV)/bin):$(PATH)
 
 .DEFAULT_GOAL := help
+.NOTPARALLEL: # two installations at once would be in each other's way
 .PHONY: help demo dev test test-python test-js test-notebooks test-browser lint format build fresh bench soak lock
 
 help: ## list the commands
