@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from nbchat.core.ids import new_id
+from nbchat.runtime.defaults import Configuration
 from nbchat.runtime.shared import registry as _shared
 
 if TYPE_CHECKING:
@@ -20,6 +22,10 @@ def the_registry() -> SessionRegistry:
     found = _shared()
     if found.view_of is None:
         found.view_of = _view_of
+        if "IPython" in sys.modules:  # else there is no configuration to read, and no reason to load it
+            from nbchat.jupyter.configuration import attach  # noqa: PLC0415
+
+            attach(found)
     return found
 
 
@@ -149,22 +155,47 @@ def get_completion(
     return thread.ask(prompt, timeout=timeout).text
 
 
-def config(**values: Any) -> dict[str, Any]:  # noqa: ANN401 - the fields of Defaults
-    """Set defaults for all sessions, and return those in force.
+def config(**values: str | None) -> Configuration:
+    """Set defaults for all sessions, and return those in force with where each came from.
+
+    An argument of a call wins, then what was set in this kernel (here or by `%config NbChat`), then a
+    configuration file (`c.NbChat.model = …` in `ipython_config.py`), then the environment.
 
     Parameters
     ----------
-    model, provider, base_url, instructions
-        A string, or None to take it back.
+    model
+        Model of sessions that name none.
+    provider
+        Name of an entry point of the group `nbchat.providers`.
+    base_url
+        Where the OpenAI-compatible server is, as `http://localhost:11434/v1`.
+    instructions
+        What models are told before conversations that have no instructions of their own.
+
+    Each is a string; None takes back what was set in this kernel.
+
+    Returns
+    -------
+    A mapping of names to values. Its `sources` says, by name, where each value came from.
+
+    Raises
+    ------
+    TypeError, ValueError
+        There is no such setting, or the value cannot be one; nothing was changed.
+
+    Examples
+    --------
+    >>> nbchat.config(model="nbchat-echo")["model"]
+    'nbchat-echo'
+    >>> nbchat.config().sources["model"]
+    'set in this kernel'
+    >>> nbchat.config(model=None).sources["model"]
+    'default'
     """
     defaults = the_registry().sources.defaults
-    for name, value in values.items():
-        if not hasattr(defaults, name):
-            raise TypeError(f"nbchat.config has no {name!r}.")
-        if value is not None and not isinstance(value, str):
-            raise TypeError(f"{name} must be a string, not {type(value).__name__}.")
-        setattr(defaults, name, value or None)
-    return {name: getattr(defaults, name) for name in ("model", "provider", "base_url", "instructions")}
+    if values:
+        defaults.set(values)
+    return Configuration(defaults.values())
 
 
 def discover() -> list[Any]:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from nbchat.core.errors import AuthenticationFailed, ConfigError, ConnectFailed, ProviderError
+from nbchat.runtime.defaults import Defaults
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,17 +23,6 @@ if TYPE_CHECKING:
 
 DEMO = "demo"
 """Name of the embedded server's provider."""
-
-
-@dataclass(slots=True)
-class Defaults:
-    """What the user configured for all sessions; None where nothing was."""
-
-    model: str | None = None
-    provider: str | None = None
-    """Name of an `nbchat.providers` entry point."""
-    base_url: str | None = None
-    instructions: str | None = None
 
 
 class Sources:
@@ -49,12 +39,7 @@ class Sources:
     @property
     def is_demo(self) -> bool:
         """The next run would be answered by the embedded server."""
-        return not (
-            self.defaults.provider
-            or self.defaults.base_url
-            or os.environ.get("OPENAI_API_KEY")
-            or os.environ.get("OPENAI_BASE_URL")
-        )
+        return not (self.defaults.provider or self.defaults.base_url or os.environ.get("OPENAI_API_KEY"))
 
     @property
     def name(self) -> str:
@@ -63,19 +48,23 @@ class Sources:
             return DEMO
         if self.defaults.provider and self.defaults.provider != "openai":
             return self.defaults.provider
-        url = self.defaults.base_url or os.environ.get("OPENAI_BASE_URL") or "https://api.openai.com/v1"
+        url = self.defaults.base_url or "https://api.openai.com/v1"
         return url.split("//", 1)[-1].split("/", 1)[0].rsplit("@", 1)[-1]
 
     @property
     def model(self) -> str | None:
         """The model for sessions that name none, as far as it is known without asking a server."""
-        listed = self._models.get(self._key, ())
-        return os.environ.get("NBCHAT_MODEL") or self.defaults.model or (listed[0] if listed else None)
+        listed = self.known_models
+        return self.defaults.model or (listed[0] if listed else None)
+
+    @property
+    def known_models(self) -> tuple[str, ...]:
+        """What the server for new runs has listed so far, without asking it."""
+        return self._models.get(self._key, ())
 
     @property
     def _key(self) -> str:
-        url = self.defaults.base_url or os.environ.get("OPENAI_BASE_URL")
-        return f"{self.defaults.provider}|{DEMO if self.is_demo else url}"
+        return f"{self.defaults.provider}|{DEMO if self.is_demo else self.defaults.base_url}"
 
     async def choose(
         self, own: Provider | None, settings: Settings, request: Request
@@ -91,7 +80,7 @@ class Sources:
         """
         provider = own or await self.provider(settings.provider)
         if request.model is None:
-            model = os.environ.get("NBCHAT_MODEL") or self.defaults.model
+            model = self.defaults.model
             if model is None:
                 key = f"{id(own)}" if own is not None else f"{settings.provider}|{self._key}"
                 model = (await self._listed(key, provider))[0]
@@ -135,7 +124,8 @@ class Sources:
             return await self._demo()
         from nbchat.providers.plugins import load  # noqa: PLC0415 - only when the first run starts
 
-        key = (name or "openai", self.defaults.base_url)
+        # What the environment says the provider reads by itself, at each run.
+        key = (name or "openai", self.defaults.configured("base_url"))
         provider = self._providers.get(key)
         if provider is None:
             options = {"base_url": key[1]} if key[0] == "openai" and key[1] else {}

@@ -1,0 +1,90 @@
+"""Configuration as IPython knows it: `c.NbChat.model = …` in a file, `%config NbChat.model = …` in a cell.
+
+The values live in the registry's `Defaults`; this class is how IPython reads and sets them.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import traitlets
+from traitlets.config import Configurable
+
+from nbchat.runtime.defaults import FIELDS, Origin, checked
+
+if TYPE_CHECKING:
+    from nbchat.runtime.defaults import Defaults
+    from nbchat.runtime.registry import SessionRegistry
+
+logger = logging.getLogger("nbchat")
+
+
+class NbChat(Configurable):
+    """Defaults of nbchat's sessions. `nbchat.config()` says which are in force, and why.
+
+    In `ipython_config.py`::
+
+        c.NbChat.model = "qwen3"
+        c.NbChat.base_url = "http://localhost:11434/v1"
+
+    In a cell, after `%load_ext nbchat`::
+
+        %config NbChat.model = "qwen3"
+    """
+
+    model = traitlets.Unicode(None, allow_none=True, help=FIELDS["model"]).tag(config=True)
+    provider = traitlets.Unicode(None, allow_none=True, help=FIELDS["provider"]).tag(config=True)
+    base_url = traitlets.Unicode(None, allow_none=True, help=FIELDS["base_url"]).tag(config=True)
+    instructions = traitlets.Unicode(None, allow_none=True, help=FIELDS["instructions"]).tag(config=True)
+
+    def __init__(self, defaults: Defaults, **kwargs: Any) -> None:  # noqa: ANN401 - as Configurable
+        self.defaults = defaults
+        self._in_step = True
+        super().__init__(**kwargs)
+        # What traitlets has found by now stood in a file or on the command line.
+        defaults.set({name: getattr(self, name) for name in FIELDS}, Origin.FILE)
+        self._in_step = False
+        self._follow()
+        defaults.watch(self._follow)
+
+    @traitlets.validate(*FIELDS)
+    def _check(self, proposal: Any) -> str | None:  # noqa: ANN401 - traitlets' proposal
+        try:
+            return checked(proposal["trait"].name, proposal["value"])
+        except (TypeError, ValueError) as error:
+            raise traitlets.TraitError(str(error)) from error
+
+    @traitlets.observe(*FIELDS)
+    def _set(self, change: Any) -> None:  # noqa: ANN401 - traitlets' change
+        if not self._in_step:
+            self.defaults.set({change["name"]: change["new"]})
+
+    def _follow(self) -> None:
+        """Show what is configured by now: a value taken back is the file's again."""
+        self._in_step = True
+        try:
+            for name in FIELDS:
+                setattr(self, name, self.defaults.configured(name))
+        finally:
+            self._in_step = False
+
+
+def attach(registry: SessionRegistry) -> NbChat | None:
+    """Connect a registry's defaults to IPython's configuration, once; None where there is no IPython."""
+    from IPython import get_ipython  # noqa: PLC0415 - called only where it is loaded
+
+    shell = get_ipython()  # type: ignore[no-untyped-call,unused-ignore]
+    if shell is None:
+        return None
+    for known in shell.configurables:
+        if isinstance(known, NbChat) and known.defaults is registry.sources.defaults:
+            return known
+    try:
+        made = NbChat(registry.sources.defaults, parent=shell)
+    except traitlets.TraitError as error:
+        # A mistake in a file must not keep every later call from working.
+        logger.warning("nbchat's configuration was ignored: %s", error)
+        made = NbChat(registry.sources.defaults)
+    shell.configurables.append(made)
+    return made

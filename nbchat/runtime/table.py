@@ -1,0 +1,52 @@
+"""A small table that reads well as text and as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+
+class Table:
+    """Rows under column names: `repr` lines them up, a notebook shows them as a Markdown table.
+
+    Attributes
+    ----------
+    columns
+        The names.
+    rows
+        Tuples, as long as `columns`. None is shown as a dash, a float with three digits.
+    """
+
+    def __init__(self, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        self.columns = tuple(columns)
+        self.rows = [tuple(row) for row in rows]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __repr__(self) -> str:
+        """Return the rows, lined up."""
+        lines = [self.columns, *[tuple(_cell(value) for value in row) for row in self.rows]]
+        widths = [max(len(line[at]) for line in lines) for at in range(len(self.columns))]
+        return "\n".join(
+            "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
+            for line in lines
+        )
+
+    def _repr_markdown_(self) -> str:
+        """Return the rows as a Markdown table; what stands in a cell is text, never markup."""
+        lines = [self.columns, ("---",) * len(self.columns)]
+        lines += [tuple(_escape(_cell(value)) for value in row) for row in self.rows]
+        return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _cell(value: object) -> str:
+    if value is None or value == "":
+        return "—"
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    return " ".join(str(value).split())
+
+
+def _escape(text: str) -> str:
+    return "".join(f"\\{c}" if c in r"\`*_{}[]<>#|~$!&" else c for c in text)
