@@ -45,7 +45,7 @@ def test_without_any_browser_it_says_what_to_install(
 ) -> None:
     """Where none can be installed, the message names the ways to get one."""
     monkeypatch.delenv("NBCHAT_CHROMIUM", raising=False)
-    monkeypatch.setattr(chromium, "candidates", lambda: [])
+    monkeypatch.setattr(chromium, "candidates", list)
     monkeypatch.setattr(chromium, "install", lambda: None)
     assert chromium.main(["--install"]) == 1
     assert "apt-get install chromium" in capsys.readouterr().err
