@@ -1,0 +1,388 @@
+/** One message on the page: its pieces, how it ended, and what can be done with it. */
+
+import { isOver } from "../fold";
+import type { Message, RunRecord, Usage } from "../protocol";
+import { type Context, causeOf } from "./context";
+import { button, h, iconButton, setAttribute, setText, show } from "./dom";
+import { type BlockView, blocksOf, createBlock } from "./parts";
+import { inSeconds, label, reveal } from "./text";
+
+/** What a message's elements depend on. */
+export interface Turn {
+  readonly message: Message;
+  /** The run that generated it last. */
+  readonly run: RunRecord | null;
+  /** All versions of this turn, oldest first. */
+  readonly versions: readonly Message[];
+  /** Parts with which continuations began. */
+  readonly seams: readonly number[];
+  /** It is the transcript's last. */
+  readonly last: boolean;
+  /** The session has a live run. */
+  readonly busy: boolean;
+  /** Within one generation, texts only grow. */
+  readonly generation: number;
+}
+
+/** Tell whether a run can still do something. */
+export function isLive(run: RunRecord | null): boolean {
+  return run !== null && !isOver(run.state);
+}
+
+/** Return the Markdown of a message. */
+export function textOf(message: Message): string {
+  return message.parts.map((part) => (part.type === "text" ? part.text : "")).join("");
+}
+
+export class Article {
+  readonly element: HTMLElement;
+  readonly #context: Context;
+  readonly #body = h("div", { class: "body" });
+  readonly #state = h("div", { class: "state", hidden: true });
+  readonly #cause = h("div", { class: "cause", hidden: true });
+  readonly #footer = h("div", { class: "actions" });
+  #blocks: BlockView[] = [];
+  #turn: Turn | null = null;
+  #footerKey = "";
+  #causeKey = "";
+  #details: HTMLElement | null = null;
+  #editor: HTMLTextAreaElement | null = null;
+  #editError: HTMLElement | null = null;
+
+  constructor(context: Context, message: Message) {
+    this.#context = context;
+    const who = context.t[message.role === "user" ? "you" : message.role];
+    this.element = h(
+      "article",
+      {
+        class: `message from-${message.role}`,
+        "data-message-id": message.id,
+        "data-role": message.role,
+        "aria-label": who,
+      },
+      h("div", { class: "who", "aria-hidden": "true", text: who }),
+      this.#body,
+      this.#state,
+      this.#cause,
+      this.#footer,
+    );
+  }
+
+  get turn(): Turn | null {
+    return this.#turn;
+  }
+
+  /** Show the message as it is now. */
+  update(turn: Turn): void {
+    const before = this.#turn;
+    if (before && same(before, turn)) return;
+    this.#turn = turn;
+    const grows = before?.generation === turn.generation;
+    if (before?.message.parts !== turn.message.parts || before.run !== turn.run) {
+      this.#updateBody(turn, grows);
+    }
+    setAttribute(this.element, "data-run-state", turn.run?.state);
+    setAttribute(this.element, "aria-busy", isLive(turn.run) ? "true" : null);
+    this.#updateCause(turn);
+    this.#updateFooter(turn);
+    this.tick();
+    if (this.#details) this.#fillDetails();
+  }
+
+  /** Show what changes with time alone. */
+  tick(): void {
+    const turn = this.#turn;
+    const text = turn ? this.#waiting(turn) : "";
+    setText(this.#state, text);
+    show(this.#state, text !== "");
+  }
+
+  /** Tell whether `tick` has something to count. */
+  get ticks(): boolean {
+    return this.#turn?.run?.state === "retrying";
+  }
+
+  destroy(): void {
+    for (const block of this.#blocks) block.destroy();
+    this.element.remove();
+  }
+
+  #updateBody(turn: Turn, grows: boolean): void {
+    const blocks = blocksOf(turn.message, turn.seams);
+    const live = isLive(turn.run);
+    const newest = turn.message.parts.at(-1);
+    blocks.forEach((block, index) => {
+      let view = this.#blocks[index];
+      if (view?.type !== block.type) {
+        const fresh = createBlock(this.#context, turn.message, block);
+        // A block that came in between (what a continuation thought) leaves the others as they are.
+        const next = blocks[index + 1];
+        if (view && next?.type !== view.type) this.#drop(index);
+        this.#body.insertBefore(fresh.element, this.#blocks[index]?.element ?? null);
+        this.#blocks.splice(index, 0, fresh);
+        view = fresh;
+      }
+      view.update(block, live && block.parts.some((part) => part === newest), grows);
+    });
+    this.#drop(blocks.length);
+  }
+
+  #drop(from: number): void {
+    for (const block of this.#blocks.splice(from)) {
+      block.destroy();
+      block.element.remove();
+    }
+  }
+
+  #waiting({ message, run }: Turn): string {
+    const { t } = this.#context;
+    if (!run || !isLive(run)) return "";
+    if (run.state === "retrying" && run.retry_at !== null) {
+      const left = Math.ceil(run.retry_at - Date.now() / 1000);
+      const wait =
+        left > 0
+          ? t.waitingRetry(left, run.attempt, run.attempts)
+          : t.retryingNow(run.attempt, run.attempts);
+      return run.error ? `${wait}: ${reveal(causeOf(run.error))}` : wait;
+    }
+    if (run.state === "paused") return t.pausedNote;
+    const own = message.parts.length > run.first_part;
+    if (!own && run.state === "stopping") return `${t.state[run.state]}…`;
+    return own ? "" : t.connecting;
+  }
+
+  /** Show how the answer ended, where that needs a word, and what can be done about it. */
+  #updateCause({ message, run, last, busy }: Turn): void {
+    const { t } = this.#context;
+    const over = run !== null && !isLive(run);
+    const key = over
+      ? [
+          run.id,
+          run.state,
+          run.acknowledged,
+          run.saved,
+          last,
+          busy,
+          message.parts.length > 0,
+        ].join()
+      : "";
+    if (key === this.#causeKey) return;
+    this.#causeKey = key;
+    const lines: Node[] = [];
+    const choices: Node[] = [];
+    if (over) {
+      const able = last && !busy;
+      const offer = (
+        ...names: readonly ("retry" | "continue_" | "regenerate" | "keep" | "discard" | "resume")[]
+      ) => {
+        if (!able) return;
+        for (const name of names) choices.push(button(name, t[name]));
+      };
+      const note = (text: string) => lines.push(h("p", { text }));
+      const has = message.parts.length > 0;
+      if (run.state === "failed") {
+        note(t.failedNote);
+        offer("retry", "discard");
+      } else if (run.state === "interrupted" && !run.acknowledged) {
+        note(t.interruptedNote);
+        if (run.response_id) offer("resume");
+        offer("continue_", "regenerate", "retry", "keep", "discard");
+      } else if (run.state === "stopped") {
+        note(t.stoppedNote);
+        if (has) offer("continue_");
+        offer("retry", "regenerate");
+      } else if (run.state === "incomplete") {
+        const reason = run.finish_reason ?? "";
+        if (reason === "length") note(t.lengthNote);
+        else if (reason === "content_filter") note(t.filterNote);
+        else note(t.earlyNote(label(reason)));
+        if (reason !== "content_filter") offer("continue_");
+      }
+      if (run.error && !(run.state === "interrupted" && run.acknowledged)) {
+        lines.push(h("p", { class: "cause-text", dir: "auto", text: reveal(causeOf(run.error)) }));
+      }
+      if (!run.saved) note(t.unsavedNote);
+    }
+    const tone = run?.state === "failed" || run?.state === "interrupted" ? "error" : "note";
+    setAttribute(this.#cause, "data-tone", tone);
+    this.#cause.replaceChildren(
+      ...lines,
+      ...(choices.length > 0 ? [h("div", { class: "choices" }, ...choices)] : []),
+    );
+    show(this.#cause, lines.length > 0);
+  }
+
+  #updateFooter({ message, run, versions, busy, last }: Turn): void {
+    const { t } = this.#context;
+    const live = isLive(run);
+    const offered = this.#cause.querySelector('[data-act="regenerate"]') !== null;
+    const index = versions.findIndex(({ id }) => id === message.id);
+    const user = message.role === "user";
+    const failed = run?.state === "failed";
+    const key = [live, offered, busy, last, failed, index, versions.length].join();
+    if (key === this.#footerKey) return;
+    this.#footerKey = key;
+    const focused =
+      document.activeElement instanceof HTMLElement && this.#footer.contains(document.activeElement)
+        ? document.activeElement.getAttribute("data-act")
+        : undefined;
+    const items: (Node | false)[] = [];
+    if (versions.length > 1) {
+      items.push(
+        h(
+          "span",
+          { class: "versions" },
+          iconButton("version", "previous", t.previousVersion, {
+            "data-to": versions[index - 1]?.id,
+            disabled: index <= 0 || busy,
+          }),
+          h("span", {
+            role: "img",
+            "aria-label": t.version(index + 1, versions.length),
+            text: `${index + 1} / ${versions.length}`,
+          }),
+          iconButton("version", "next", t.nextVersion, {
+            "data-to": versions[index + 1]?.id,
+            disabled: index >= versions.length - 1 || busy,
+          }),
+        ),
+      );
+    }
+    items.push(
+      !failed && iconButton("copy", "copy", t.copy),
+      user && iconButton("edit", "edit", t.edit),
+      !user &&
+        !live &&
+        !offered &&
+        !failed &&
+        message.role === "assistant" &&
+        iconButton("regenerate", "regenerate", t.regenerate, { disabled: busy }),
+      run?.state === "interrupted" &&
+        run.acknowledged &&
+        last &&
+        iconButton("continue_", "continue", t.continue_, { disabled: busy }),
+      !live && !failed && iconButton("fork", "fork", t.fork),
+      !live &&
+        !user &&
+        iconButton("details", "details", t.details, {
+          "aria-expanded": String(this.#details !== null),
+        }),
+    );
+    this.#footer.replaceChildren(...items.filter((item): item is Node => item !== false));
+    if (focused) this.#footer.querySelector<HTMLElement>(`[data-act="${focused}"]`)?.focus();
+  }
+
+  /** Show or hide what the answer took. */
+  toggleDetails(): void {
+    if (this.#details) {
+      this.#details.remove();
+      this.#details = null;
+    } else {
+      this.#details = h("dl", { class: "details" });
+      this.element.append(this.#details);
+      this.#fillDetails();
+    }
+    const toggle = this.#footer.querySelector('[data-act="details"]');
+    if (toggle) setAttribute(toggle, "aria-expanded", String(this.#details !== null));
+  }
+
+  #fillDetails(): void {
+    if (!this.#turn || !this.#details) return;
+    const { t, locale } = this.#context;
+    const { message, run } = this.#turn;
+    const seconds = (from: number | null | undefined, to: number | null | undefined) =>
+      from && to ? t.seconds(inSeconds(Math.max(0, to - from))) : "";
+    const usage: Usage | null = message.usage;
+    const count = (n: number | null | undefined) =>
+      typeof n === "number" ? n.toLocaleString(locale) : "";
+    const rows: readonly (readonly [string, string])[] = [
+      [t.model, label(message.model ?? run?.model ?? "")],
+      [t.tokensIn, count(usage?.input_tokens)],
+      [t.tokensCached, count(usage?.cached_tokens)],
+      [t.tokensOut, count(usage?.output_tokens)],
+      [t.tokensThought, count(usage?.reasoning_tokens)],
+      [t.firstToken, seconds(run?.started_at, run?.first_delta_at)],
+      [t.duration, seconds(run?.started_at, run?.ended_at)],
+      [t.finish, label(message.finish_reason ?? "")],
+      [t.httpStatus, run?.error?.http_status ? String(run.error.http_status) : ""],
+      [t.requestId, label(run?.error?.request_id ?? "")],
+      [
+        t.sent,
+        message.created_at ? new Date(message.created_at * 1000).toLocaleString(locale) : "",
+      ],
+    ];
+    this.#details.replaceChildren(
+      ...rows
+        .filter(([, value]) => value !== "")
+        .map(([name, value]) =>
+          h("div", {}, h("dt", { text: name }), h("dd", {}, h("bdi", { text: value }))),
+        ),
+    );
+  }
+
+  /** Put the question's text into an editor, in its place. */
+  edit(): void {
+    if (this.#editor || !this.#turn) return;
+    const { t } = this.#context;
+    this.#editor = h("textarea", {
+      class: "editor",
+      "aria-label": t.editLabel,
+      dir: "auto",
+      rows: 3,
+    });
+    this.#editor.value = textOf(this.#turn.message);
+    this.#editError = h("p", { class: "cause-text", hidden: true });
+    const form = h(
+      "div",
+      { class: "edit-form" },
+      this.#editor,
+      this.#editError,
+      h(
+        "div",
+        { class: "choices" },
+        button("edit-send", t.askAgain, { class: "button primary" }),
+        button("edit-cancel", t.cancel),
+      ),
+    );
+    this.#body.hidden = true;
+    this.#footer.hidden = true;
+    this.#body.after(form);
+    this.#editor.focus();
+    this.#editor.setSelectionRange(this.#editor.value.length, this.#editor.value.length);
+  }
+
+  /** The text in the editor, or null where none is open. */
+  get edited(): string | null {
+    return this.#editor?.value ?? null;
+  }
+
+  /** Say beside the editor why the change was refused. */
+  refuseEdit(why: string): void {
+    if (!this.#editError) return;
+    this.#editError.textContent = reveal(why);
+    this.#editError.hidden = false;
+    this.#editor?.focus();
+  }
+
+  /** Close the editor and show the message again. */
+  endEdit(): void {
+    if (!this.#editor) return;
+    this.#editor.closest(".nbchat-edit-form")?.remove();
+    this.#editor = null;
+    this.#body.hidden = false;
+    this.#footer.hidden = false;
+    this.#footer.querySelector<HTMLElement>('[data-act="edit"]')?.focus();
+  }
+}
+
+function same(a: Turn, b: Turn): boolean {
+  return (
+    a.message === b.message &&
+    a.run === b.run &&
+    a.last === b.last &&
+    a.busy === b.busy &&
+    a.versions.length === b.versions.length &&
+    a.versions.every((version, i) => version.id === b.versions[i]?.id) &&
+    a.seams.length === b.seams.length
+  );
+}

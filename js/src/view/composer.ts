@@ -1,0 +1,366 @@
+/** Where the user writes. A text stays here until the kernel has it. */
+
+import { isOver } from "../fold";
+import type { Head, ImagePart } from "../protocol";
+import { type Context, causeOf, thrown } from "./context";
+import { button, h, iconButton, setAttribute, setText, show, uniqueId } from "./dom";
+import { isComposing } from "./keys";
+import { inBytes, label, reveal } from "./text";
+
+/** Largest message, in bytes with its images: what one message of the uplink carries. */
+export const MOST_BYTES = 1024 * 1024 - 4096;
+
+const IMAGE_TYPES = new Set(["image/png", "image/jpeg", "image/gif", "image/webp"]);
+
+export class Composer {
+  readonly element: HTMLElement;
+  readonly #context: Context;
+  readonly #text: HTMLTextAreaElement;
+  readonly #send: HTMLButtonElement;
+  readonly #live = h("span", { class: "live-buttons" });
+  readonly #stop: HTMLButtonElement;
+  readonly #pause: HTMLButtonElement;
+  readonly #resume: HTMLButtonElement;
+  readonly #error: HTMLElement;
+  readonly #files: HTMLInputElement;
+  readonly #attached: HTMLElement;
+  readonly #pending = new Map<string, string>();
+  readonly #errors = new Map<string, string>();
+  readonly #images = new Map<string, readonly ImagePart[]>();
+  readonly #sent: (sessionId: string) => void;
+  readonly #asked: () => readonly string[];
+  #sessionId = "";
+  #head: Head | undefined;
+  /** Place in the questions asked before, counted from the newest; -1: not among them. */
+  #recalled = -1;
+  #draft = "";
+
+  /**
+   * @param sent is called when the kernel has taken a text.
+   * @param asked returns the session's questions, oldest first.
+   */
+  constructor(context: Context, sent: (sessionId: string) => void, asked: () => readonly string[]) {
+    const { t, signal } = context;
+    this.#context = context;
+    this.#sent = sent;
+    this.#asked = asked;
+    const errorId = uniqueId("error");
+    this.#text = h("textarea", {
+      class: "input",
+      "aria-label": t.message,
+      "aria-describedby": errorId,
+      dir: "auto",
+      rows: 1,
+      placeholder: t.placeholder,
+      title: hint(context),
+    });
+    this.#send = button("send", t.send, { class: "button primary" });
+    this.#stop = button("stop", t.stop);
+    this.#pause = button("pause", t.pause);
+    this.#resume = button("resume-run", t.resume);
+    this.#error = h("p", { class: "composer-error", id: errorId, hidden: true });
+    this.#files = h("input", { type: "file", multiple: true, hidden: true, tabindex: -1 });
+    this.#attached = h("div", {
+      class: "attached",
+      role: "group",
+      "aria-label": t.attachments,
+      hidden: true,
+    });
+    this.element = h(
+      "div",
+      { class: "composer" },
+      this.#error,
+      this.#attached,
+      h(
+        "div",
+        { class: "composer-row" },
+        this.#text,
+        h(
+          "div",
+          { class: "composer-buttons" },
+          iconButton("attach", "attach", t.attach),
+          this.#live,
+          this.#send,
+        ),
+      ),
+      this.#files,
+    );
+
+    this.#text.addEventListener("input", () => this.#typed(), { signal });
+    this.#text.addEventListener("keydown", (event) => this.#key(event), { signal });
+    this.#text.addEventListener("paste", (event) => this.#take(event.clipboardData, event), {
+      signal,
+    });
+    this.element.addEventListener("dragover", (event) => event.preventDefault(), { signal });
+    this.element.addEventListener("drop", (event) => this.#take(event.dataTransfer, event), {
+      signal,
+    });
+    this.#files.addEventListener(
+      "change",
+      () => {
+        void this.#attach(Array.from(this.#files.files ?? []));
+        this.#files.value = "";
+      },
+      { signal },
+    );
+  }
+
+  /** Write for another session; its draft comes back. */
+  open(sessionId: string): void {
+    if (sessionId === this.#sessionId) return;
+    this.#sessionId = sessionId;
+    this.#recalled = -1;
+    this.#text.value = this.#context.runtime.drafts.get(sessionId);
+    this.#text.disabled = sessionId === "";
+    this.#grow();
+    this.#refresh();
+  }
+
+  /** Show the buttons that fit the session's live run. */
+  update(head: Head | undefined): void {
+    this.#head = head;
+    const live = head !== undefined && !isOver(head.state);
+    const wanted = live ? [head.state === "paused" ? this.#resume : this.#pause, this.#stop] : [];
+    const focused = this.#live.contains(document.activeElement);
+    if (
+      this.#live.children.length !== wanted.length ||
+      wanted.some((element, i) => this.#live.children[i] !== element)
+    ) {
+      this.#live.replaceChildren(...wanted);
+      if (focused && !this.#live.contains(document.activeElement)) {
+        (wanted[0] ?? this.#text).focus({ preventScroll: true });
+      }
+    }
+    setAttribute(this.#stop, "aria-disabled", head?.state === "stopping" ? "true" : null);
+    setAttribute(this.#pause, "aria-disabled", head?.state === "stopping" ? "true" : null);
+    this.#refresh();
+  }
+
+  /** Whether nothing is written here. */
+  get empty(): boolean {
+    return this.#text.value === "";
+  }
+
+  contains(element: Element | null): boolean {
+    return element === this.#text;
+  }
+
+  focus(): void {
+    this.#text.focus({ preventScroll: true });
+  }
+
+  /** Put text into the composer, after what is there. */
+  put(text: string): void {
+    this.#text.value = this.#text.value ? `${this.#text.value}\n${text}` : text;
+    this.#typed();
+    this.focus();
+    this.#text.setSelectionRange(this.#text.value.length, this.#text.value.length);
+  }
+
+  chooseFiles(): void {
+    this.#files.click();
+  }
+
+  removeImage(index: number): void {
+    const images = (this.#images.get(this.#sessionId) ?? []).filter((_, i) => i !== index);
+    this.#images.set(this.#sessionId, images);
+    this.#refresh();
+    this.focus();
+  }
+
+  /** Send what is written. */
+  async send(): Promise<void> {
+    const { runtime, t } = this.#context;
+    const sessionId = this.#sessionId;
+    const text = this.#text.value;
+    const images = this.#images.get(sessionId) ?? [];
+    // What is on its way is not sent again: a double click is one question.
+    if (!sessionId || this.#pending.has(sessionId) || (!text.trim() && images.length === 0)) return;
+    const bytes = new TextEncoder().encode(JSON.stringify([text, images])).length;
+    if (bytes > MOST_BYTES) {
+      this.#refuse(sessionId, t.tooLong(inBytes(bytes), inBytes(1024 * 1024)));
+      return;
+    }
+    this.#errors.delete(sessionId);
+    this.#pending.set(sessionId, text);
+    this.#refresh();
+    let error = "";
+    try {
+      const ack = await runtime.do({ type: "send", session_id: sessionId, text, images });
+      if (ack.error) error = causeOf(ack.error);
+    } catch (reason) {
+      error = thrown(reason);
+    }
+    this.#pending.delete(sessionId);
+    if (error) {
+      this.#refuse(sessionId, error);
+      return;
+    }
+    this.#images.delete(sessionId);
+    const here = sessionId === this.#sessionId;
+    const now = here ? this.#text.value : runtime.drafts.get(sessionId);
+    // What was typed while the text was on its way stays.
+    const rest = now.startsWith(text) ? now.slice(text.length) : now;
+    runtime.drafts.set(sessionId, rest);
+    if (here) {
+      this.#text.value = rest;
+      this.#recalled = -1;
+      this.#grow();
+    }
+    this.#refresh();
+    this.#sent(sessionId);
+  }
+
+  #refuse(sessionId: string, why: string): void {
+    this.#errors.set(sessionId, reveal(why));
+    this.#refresh();
+    if (sessionId === this.#sessionId) {
+      this.#context.say(`${this.#context.t.notSent} ${reveal(why)}`);
+    }
+  }
+
+  #refresh(): void {
+    const { t, runtime } = this.#context;
+    const id = this.#sessionId;
+    const pending = this.#pending.has(id);
+    const images = this.#images.get(id) ?? [];
+    const nothing = this.#text.value.trim() === "" && images.length === 0;
+    setAttribute(this.#send, "disabled", nothing || pending || !this.#head);
+    setAttribute(this.element, "data-pending", pending);
+    const error = this.#errors.get(id) ?? "";
+    const waits = runtime.store.connection === "waiting" ? t.sendingWaits : t.sending;
+    setText(this.#error, error ? `${t.notSent} ${error}` : pending ? waits : "");
+    setAttribute(this.#error, "data-tone", error ? "error" : null);
+    show(this.#error, error !== "" || pending);
+    setAttribute(this.#text, "aria-invalid", error ? "true" : null);
+    if (this.#attached.childElementCount !== images.length) {
+      this.#attached.replaceChildren(
+        ...images.map(({ name, text }, i) =>
+          h(
+            "span",
+            { class: "chip" },
+            h("img", { src: text, alt: "" }),
+            h("bdi", { text: label(name, 24) }),
+            iconButton("detach", "close", t.removeAttachment(label(name, 24)), { "data-i": i }),
+          ),
+        ),
+      );
+    }
+    show(this.#attached, images.length > 0);
+  }
+
+  #typed(): void {
+    this.#recalled = -1;
+    if (this.#errors.delete(this.#sessionId)) this.#context.say("");
+    this.#context.runtime.drafts.set(this.#sessionId, this.#text.value);
+    this.#grow();
+    this.#refresh();
+  }
+
+  #grow(): void {
+    if (globalThis.CSS?.supports?.("field-sizing", "content")) return;
+    this.#text.style.height = "auto";
+    this.#text.style.height = `${this.#text.scrollHeight + 2}px`;
+  }
+
+  #key(event: KeyboardEvent): void {
+    if (isComposing(event)) return;
+    if (event.key === "Enter") {
+      if (!sends(event, this.#context.sendKey())) return;
+      event.preventDefault();
+      void this.send();
+    } else if (event.key === "ArrowUp" || event.key === "ArrowDown") {
+      if (event.shiftKey || event.ctrlKey || event.metaKey || event.altKey) return;
+      if (this.#recall(event.key === "ArrowUp" ? 1 : -1)) event.preventDefault();
+    }
+  }
+
+  /** Go through the questions asked before, from the text's edges. */
+  #recall(step: number): boolean {
+    const { value, selectionStart, selectionEnd } = this.#text;
+    if (selectionStart !== selectionEnd) return false;
+    const inside = this.#recalled >= 0;
+    const edge = step > 0 ? selectionStart === 0 : selectionStart === value.length;
+    if (!edge && !(inside && selectionStart === value.length && !value.includes("\n")))
+      return false;
+    const asked = this.#asked();
+    const next = this.#recalled + step;
+    if (next < -1 || next >= asked.length || (step < 0 && !inside)) return false;
+    if (!inside) this.#draft = value;
+    this.#recalled = next;
+    this.#text.value = next < 0 ? this.#draft : (asked.at(-1 - next) ?? "");
+    this.#text.setSelectionRange(this.#text.value.length, this.#text.value.length);
+    this.#context.runtime.drafts.set(this.#sessionId, this.#text.value);
+    this.#grow();
+    this.#refresh();
+    return true;
+  }
+
+  #take(data: DataTransfer | null, event: Event): void {
+    const files = Array.from(data?.files ?? []);
+    if (files.length === 0) return;
+    event.preventDefault();
+    event.stopPropagation();
+    void this.#attach(files);
+  }
+
+  /** Add files to the message: images as images, text as a fenced block. */
+  async #attach(files: readonly File[]): Promise<void> {
+    const { t } = this.#context;
+    const sessionId = this.#sessionId;
+    for (const file of files) {
+      const name = label(file.name);
+      if (file.size > MOST_BYTES) {
+        this.#refuse(
+          sessionId,
+          `“${name}”: ${t.tooLong(inBytes(file.size), inBytes(1024 * 1024))}`,
+        );
+      } else if (IMAGE_TYPES.has(file.type)) {
+        const text = await dataUrl(file);
+        const images = this.#images.get(sessionId) ?? [];
+        this.#images.set(sessionId, [...images, { type: "image", name: file.name, text }]);
+        this.#refresh();
+      } else {
+        const text = await file.text();
+        if (text.includes("\0") || text.includes("\ufffd")) {
+          this.#refuse(sessionId, t.badFile(name));
+        } else if (sessionId === this.#sessionId) {
+          this.put(fenced(file.name, text));
+        }
+      }
+    }
+  }
+}
+
+/** Tell whether this Enter sends, by the user's habit. */
+export function sends(event: KeyboardEvent, habit: string): boolean {
+  if (event.altKey) return false;
+  const chord = event.ctrlKey || event.metaKey;
+  if (habit === "ctrl-enter") return chord && !event.shiftKey;
+  if (chord) return false;
+  return habit === "shift-enter" ? event.shiftKey : !event.shiftKey;
+}
+
+function hint({ t, sendKey }: Context): string {
+  const habit = sendKey();
+  if (habit === "shift-enter") return t.hintShiftEnter;
+  return habit === "ctrl-enter" ? t.hintCtrlEnter : t.hintEnter;
+}
+
+/** Return a file's text as Markdown code, with a fence that the text does not contain. */
+export function fenced(name: string, text: string): string {
+  const longest = Math.max(2, ...Array.from(text.matchAll(/`+/g), ([run]) => run.length));
+  const fence = "`".repeat(longest + 1);
+  const language = /\.(\w{1,12})$/.exec(name)?.[1]?.toLowerCase() ?? "";
+  const title = name.replaceAll("`", "");
+  return `\`${title}\`\n${fence}${language}\n${text.replace(/\n?$/, "\n")}${fence}\n`;
+}
+
+function dataUrl(file: File): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const reader = new FileReader();
+    reader.onload = () => resolve(String(reader.result));
+    reader.onerror = () => reject(reader.error ?? new Error(file.name));
+    reader.readAsDataURL(file);
+  });
+}

@@ -1,0 +1,44 @@
+/** What every piece of a view needs to know about the view it is in. */
+
+import type { Strings } from "../i18n";
+import type { ErrorInfo } from "../protocol";
+import type { Runtime } from "../runtime";
+
+/** Markdown that is drawn as it arrives; see `markdown/`. */
+export interface Markdown {
+  append(text: string): void;
+  end(): void;
+  reset(text: string, done: boolean): void;
+  destroy(): void;
+}
+
+export interface Context {
+  readonly runtime: Runtime;
+  readonly t: Strings;
+  /** Language tag, for numbers and dates. */
+  readonly locale: string;
+  /** The view's outermost element; whatever floats is put into it. */
+  readonly root: HTMLElement;
+  /** Ends with the view. */
+  readonly signal: AbortSignal;
+  /** Draw Markdown into an element. */
+  markdown(element: HTMLElement): Markdown;
+  /** Which key sends: `enter`, `shift-enter` or `ctrl-enter`. */
+  sendKey(): string;
+  /** Show a session, and its tab. */
+  go(sessionId: string, focus?: boolean): void;
+  /** Say something once to a screen reader; nothing: take back what was said. */
+  say(text: string): void;
+  /** Show a line at the bottom, with buttons. */
+  notify(text: string, actions?: readonly (readonly [string, () => void])[]): void;
+}
+
+/** Return a cause for people, on one line: what happened, and what to do. */
+export function causeOf(error: ErrorInfo): string {
+  return error.hint ? `${error.message} ${error.hint}` : error.message;
+}
+
+/** Return whatever was thrown as a line for people. */
+export function thrown(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

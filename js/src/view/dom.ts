@@ -1,0 +1,120 @@
+/** Making and changing elements, with no more work than the change needs. */
+
+type Value = string | number | boolean | null | undefined;
+
+/** Attributes of a new element; `text` is its text, and `class` may leave out the prefix `nbchat-`. */
+export type Attributes = Readonly<Record<string, Value>>;
+
+type Child = Node | string | null | undefined | false;
+
+/** Return a new element. Attributes that are null, undefined or false are left out. */
+export function h<K extends keyof HTMLElementTagNameMap>(
+  tag: K,
+  attributes: Attributes = {},
+  ...children: readonly Child[]
+): HTMLElementTagNameMap[K] {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name === "text") element.textContent = String(value ?? "");
+    else if (name === "class") element.className = classes(String(value ?? ""));
+    else setAttribute(element, name, value);
+  }
+  for (const child of children) if (child) element.append(child);
+  return element;
+}
+
+function classes(names: string): string {
+  return names
+    .split(" ")
+    .map((name) => `nbchat-${name}`)
+    .join(" ");
+}
+
+/** Return a button that asks for `action`; the view's one click listener finds it by that. */
+export function button(
+  action: string,
+  label: string,
+  attributes: Attributes = {},
+): HTMLButtonElement {
+  return h("button", {
+    type: "button",
+    class: "button",
+    "data-act": action,
+    text: label,
+    ...attributes,
+  });
+}
+
+/** Return a button that shows a picture; its name is there for screen readers and as a hint. */
+export function iconButton(
+  action: string,
+  icon: string,
+  label: string,
+  attributes: Attributes = {},
+): HTMLButtonElement {
+  return h("button", {
+    type: "button",
+    class: `icon-button i-${icon}`,
+    "data-act": action,
+    "aria-label": label,
+    title: label,
+    ...attributes,
+  });
+}
+
+/** Set or remove an attribute; true stands for the empty value. Nothing is touched that is right already. */
+export function setAttribute(element: Element, name: string, value: Value): void {
+  const wanted =
+    value === null || value === undefined || value === false
+      ? null
+      : value === true
+        ? ""
+        : String(value);
+  if (element.getAttribute(name) === wanted) return;
+  if (wanted === null) element.removeAttribute(name);
+  else element.setAttribute(name, wanted);
+}
+
+/** Set an element's text, unless it says that already. */
+export function setText(element: Element, text: string): void {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+/** Show or hide an element. */
+export function show(element: HTMLElement, shown: boolean): void {
+  if (element.hidden === shown) element.hidden = !shown;
+}
+
+/** Put `children` into `parent` in this order, moving only those that stand elsewhere. */
+export function arrange(parent: Element, children: readonly Element[]): void {
+  let cursor = parent.firstElementChild;
+  for (const child of children) {
+    if (child === cursor) cursor = cursor.nextElementSibling;
+    else parent.insertBefore(child, cursor);
+  }
+  while (cursor) {
+    const next = cursor.nextElementSibling;
+    cursor.remove();
+    cursor = next;
+  }
+}
+
+let counter = 0;
+
+/** Return an id that no other element of the page has. */
+export function uniqueId(name: string): string {
+  counter += 1;
+  return `nbchat-${name}-${counter}`;
+}
+
+const installed = new WeakSet<Document>();
+
+/** Put the style sheet into the document, once. */
+export function installStyles(document: Document, css: string): void {
+  if (installed.has(document)) return;
+  installed.add(document);
+  const style = document.createElement("style");
+  style.setAttribute("data-nbchat", "");
+  style.textContent = css;
+  document.head.append(style);
+}

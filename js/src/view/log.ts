@@ -1,0 +1,376 @@
+/**
+ * The messages of one session, scrolled.
+ *
+ * Of a long transcript only the end has elements; earlier messages come when the reader asks. Nothing
+ * that is being read moves: the view follows the end only while the reader is there, and what is put in
+ * above is taken back by as much scrolling.
+ */
+
+import type { Message, RunRecord } from "../protocol";
+import type { SessionView } from "../store";
+import { Article, isLive } from "./article";
+import type { Context } from "./context";
+import { arrange, button, h, setText, show } from "./dom";
+
+/** Messages shown at once when a session is opened; enough for a screen. */
+const FIRST = 12;
+/** Messages that follow when the page has time. */
+const WINDOW = 50;
+/** Messages that a click on "earlier" brings. */
+const STEP = 50;
+/** With more elements than this, messages far above a reader at the end are let go. */
+const MOST = 400;
+/** Distance from the end, in pixels, that still counts as being there. */
+const NEAR = 24;
+
+/** Where a reader was: at the end, or at a message. */
+type Place = "end" | { readonly id: string; readonly offset: number };
+
+export class Log {
+  readonly element: HTMLElement;
+  readonly #context: Context;
+  readonly #scroller: HTMLElement;
+  readonly #list = h("div", { class: "messages" });
+  readonly #earlier: HTMLButtonElement;
+  readonly #note = h("div", { class: "log-note", hidden: true });
+  readonly #jump: HTMLButtonElement;
+  readonly #articles = new Map<string, Article>();
+  readonly #places = new Map<string, Place>();
+  #session: SessionView | null = null;
+  #sessionId = "";
+  /** Id of the first message that has elements; empty until there is one. */
+  #first = "";
+  #follows = true;
+  #held = false;
+  #lastTop = 0;
+  /** The last message when the reader left the end. */
+  #seen = "";
+  #filling: number | null = null;
+  /** How many messages were missing when earlier ones were asked for; -1: they were not. */
+  #asked = -1;
+
+  constructor(context: Context) {
+    const { t, signal } = context;
+    this.#context = context;
+    this.#earlier = button("earlier", t.earlier, { class: "button earlier", hidden: true });
+    this.#jump = button("latest", t.latest, { class: "button jump", hidden: true });
+    this.#scroller = h(
+      "div",
+      {
+        role: "log",
+        "aria-live": "off",
+        "aria-label": t.conversation,
+        class: "log",
+        tabindex: 0,
+      },
+      this.#note,
+      this.#earlier,
+      this.#list,
+    );
+    this.element = h("div", { class: "log-box" }, this.#scroller, this.#jump);
+
+    this.#scroller.addEventListener("scroll", () => this.#scrolled(), { passive: true, signal });
+    this.#scroller.addEventListener(
+      "wheel",
+      (event) => {
+        // Before the scroll event: the next piece of text must not pull the reader back.
+        if (event.deltaY < 0 && this.#scroller.scrollHeight > this.#scroller.clientHeight) {
+          this.#leave();
+        }
+      },
+      { passive: true, signal },
+    );
+    // Text under the pointer stays where it is while it is being selected.
+    this.#list.addEventListener(
+      "pointerdown",
+      () => {
+        this.#held = true;
+      },
+      { signal },
+    );
+    for (const type of ["pointerup", "pointercancel"] as const) {
+      window.addEventListener(
+        type,
+        () => {
+          this.#held = false;
+        },
+        { signal },
+      );
+    }
+    if (typeof ResizeObserver === "function") {
+      const observer = new ResizeObserver(() => this.#follow());
+      observer.observe(this.#list);
+      observer.observe(this.#scroller);
+      signal.addEventListener("abort", () => observer.disconnect());
+    }
+    signal.addEventListener("abort", () => this.#clear());
+  }
+
+  /** Show another session, at the place where the reader left it. */
+  open(sessionId: string, session: SessionView | undefined): void {
+    if (sessionId === this.#sessionId) return;
+    if (this.#sessionId) this.#places.set(this.#sessionId, this.#place());
+    this.#clear();
+    this.#sessionId = sessionId;
+    this.#session = null;
+    this.update(session);
+    if (session) this.#restore();
+  }
+
+  /** Show what has changed. */
+  update(session: SessionView | undefined): void {
+    const opening = this.#session === null;
+    setText(this.#note, session ? "" : this.#context.t.loading);
+    show(this.#note, !session && this.#sessionId !== "" && this.#articles.size === 0);
+    if (!session) return;
+    this.#session = session;
+    if (opening) {
+      this.#follows = true;
+      this.#seen = "";
+      const place = this.#places.get(this.#sessionId);
+      const wanted =
+        place && place !== "end" ? session.path.findIndex((m) => m.id === place.id) : -1;
+      const start = Math.max(0, session.path.length - FIRST);
+      this.#first = session.path[wanted >= 0 ? Math.min(wanted, start) : start]?.id ?? "";
+    }
+    this.#draw(session);
+    if (opening) {
+      this.#restore();
+      this.#fill();
+    } else if (typeof ResizeObserver !== "function") this.#follow();
+    if (this.#asked > session.omitted) {
+      this.#asked = -1;
+      this.earlier();
+    }
+    this.#updateJump();
+  }
+
+  /** Count what counts down. */
+  tick(): void {
+    for (const article of this.#articles.values()) if (article.ticks) article.tick();
+  }
+
+  get ticks(): boolean {
+    for (const article of this.#articles.values()) if (article.ticks) return true;
+    return false;
+  }
+
+  /** Return the elements of a message, if it is shown. */
+  article(messageId: string): Article | undefined {
+    return this.#articles.get(messageId);
+  }
+
+  /** Show more of what came before. */
+  earlier(): void {
+    const session = this.#session;
+    if (!session) return;
+    const start = this.#start(session);
+    if (start > 0) {
+      this.#keepPlace(() => {
+        this.#first = session.path[Math.max(0, start - STEP)]?.id ?? "";
+        this.#draw(session);
+      });
+    } else if (session.omitted > 0) {
+      setText(this.#earlier, this.#context.t.loadingEarlier);
+      this.#asked = session.omitted;
+      this.#context.runtime.earlier(this.#sessionId);
+    }
+  }
+
+  /** Go to the end and stay there. */
+  latest(): void {
+    this.#follows = true;
+    this.#seen = "";
+    this.#scroller.scrollTop = this.#scroller.scrollHeight;
+    this.#updateJump();
+  }
+
+  /** Scroll a message into view and mark it for a moment. */
+  reveal(messageId: string): void {
+    const session = this.#session;
+    const index = session?.path.findIndex(({ id }) => id === messageId) ?? -1;
+    if (!session || index < 0) return;
+    if (index < this.#start(session)) {
+      this.#first = messageId;
+      this.#draw(session);
+    }
+    this.#leave();
+    this.#articles.get(messageId)?.element.scrollIntoView({ block: "start" });
+  }
+
+  #start(session: SessionView): number {
+    const index = session.path.findIndex(({ id }) => id === this.#first);
+    return index >= 0 ? index : Math.max(0, session.path.length - WINDOW);
+  }
+
+  #draw(session: SessionView): void {
+    const { path, state } = session;
+    let start = this.#start(session);
+    if (this.#follows && path.length - start > MOST) start = path.length - WINDOW;
+    this.#first = path[start]?.id ?? "";
+
+    const runs = new Map<string, RunRecord>();
+    const seams = new Map<string, number[]>();
+    let busy = false;
+    for (const run of state.runs) {
+      runs.set(run.id, run);
+      busy ||= isLive(run);
+      if ((run.kind === "continue" || run.kind === "resume") && run.started_at !== null) {
+        const known = seams.get(run.message_id);
+        if (known) known.push(run.first_part);
+        else seams.set(run.message_id, [run.first_part]);
+      }
+    }
+    const versions = new Map<string, Message[]>();
+    for (const message of Object.values(state.messages)) {
+      const turn = `${message.role} ${message.parent_id ?? ""}`;
+      const known = versions.get(turn);
+      if (known) known.push(message);
+      else versions.set(turn, [message]);
+    }
+
+    const shown = new Set<string>();
+    const elements: HTMLElement[] = [];
+    for (let index = start; index < path.length; index += 1) {
+      const message = path[index] as Message;
+      let article = this.#articles.get(message.id);
+      if (!article) {
+        article = new Article(this.#context, message);
+        this.#articles.set(message.id, article);
+      }
+      shown.add(message.id);
+      elements.push(article.element);
+      article.update({
+        message,
+        run: (message.run_id !== null && runs.get(message.run_id)) || null,
+        versions: versions.get(`${message.role} ${message.parent_id ?? ""}`) ?? [message],
+        seams: seams.get(message.id) ?? [],
+        last: index === path.length - 1,
+        busy,
+        generation: session.generation,
+      });
+    }
+    for (const [id, article] of this.#articles) {
+      if (shown.has(id)) continue;
+      article.destroy();
+      this.#articles.delete(id);
+    }
+    arrange(this.#list, elements);
+    show(this.#earlier, start > 0 || session.omitted > 0);
+    if (this.#asked < 0) setText(this.#earlier, this.#context.t.earlier);
+  }
+
+  /** Give elements to the messages above the first screen, when the page has nothing better to do. */
+  #fill(): void {
+    const idle =
+      typeof requestIdleCallback === "function"
+        ? requestIdleCallback
+        : (run: () => void) => window.setTimeout(run, 50);
+    if (this.#filling !== null) return;
+    this.#filling = idle(() => {
+      this.#filling = null;
+      const session = this.#session;
+      if (!session || this.#context.signal.aborted) return;
+      const start = this.#start(session);
+      const shown = session.path.length - start;
+      if (start === 0 || shown >= WINDOW) return;
+      this.#keepPlace(() => {
+        this.#first = session.path[Math.max(0, start - FIRST)]?.id ?? "";
+        this.#draw(session);
+      });
+      this.#fill();
+    });
+  }
+
+  #clear(): void {
+    for (const article of this.#articles.values()) article.destroy();
+    this.#articles.clear();
+    this.#list.replaceChildren();
+    this.#first = "";
+    this.#asked = -1;
+  }
+
+  /** Change what is above without moving what is read. */
+  #keepPlace(change: () => void): void {
+    const anchor = this.#topArticle();
+    const before = anchor?.getBoundingClientRect().top ?? 0;
+    change();
+    if (this.#follows) this.#follow();
+    else if (anchor?.isConnected) {
+      this.#scroller.scrollTop += anchor.getBoundingClientRect().top - before;
+    }
+    this.#lastTop = this.#scroller.scrollTop;
+  }
+
+  /** The first message that the reader sees. */
+  #topArticle(): Element | null {
+    const top = this.#scroller.getBoundingClientRect().top;
+    for (const element of this.#list.children) {
+      if (element.getBoundingClientRect().bottom > top) return element;
+    }
+    return null;
+  }
+
+  #place(): Place {
+    if (this.#follows) return "end";
+    const element = this.#topArticle();
+    const id = element?.getAttribute("data-message-id");
+    if (!element || !id) return "end";
+    const top = this.#scroller.getBoundingClientRect().top;
+    return { id, offset: element.getBoundingClientRect().top - top };
+  }
+
+  #restore(): void {
+    const place = this.#places.get(this.#sessionId) ?? "end";
+    const element = place === "end" ? undefined : this.#articles.get(place.id)?.element;
+    if (place === "end" || !element) {
+      this.#follows = true;
+      this.#scroller.scrollTop = this.#scroller.scrollHeight;
+    } else {
+      this.#follows = false;
+      this.#seen = this.#session?.path.at(-1)?.id ?? "";
+      const top = this.#scroller.getBoundingClientRect().top;
+      this.#scroller.scrollTop += element.getBoundingClientRect().top - top - place.offset;
+    }
+    this.#lastTop = this.#scroller.scrollTop;
+    this.#updateJump();
+  }
+
+  #follow(): void {
+    if (!this.#follows || this.#held) return;
+    this.#scroller.scrollTop = this.#scroller.scrollHeight;
+    this.#lastTop = this.#scroller.scrollTop;
+  }
+
+  #leave(): void {
+    if (!this.#follows) return;
+    this.#follows = false;
+    this.#seen = this.#session?.path.at(-1)?.id ?? "";
+    this.#updateJump();
+  }
+
+  #scrolled(): void {
+    const { scrollTop, scrollHeight, clientHeight } = this.#scroller;
+    const distance = scrollHeight - clientHeight - scrollTop;
+    const up = scrollTop < this.#lastTop - 2;
+    this.#lastTop = scrollTop;
+    if (distance <= 2 || (distance <= NEAR && !up)) {
+      this.#follows = true;
+      this.#seen = "";
+      this.#updateJump();
+    } else if (up) {
+      this.#leave();
+    }
+    if (!this.#follows && scrollTop < 40 && up && !this.#earlier.hidden) this.earlier();
+  }
+
+  #updateJump(): void {
+    show(this.#jump, !this.#follows);
+    if (this.#follows || !this.#session) return;
+    const { path } = this.#session;
+    const index = path.findIndex(({ id }) => id === this.#seen);
+    const fresh = index < 0 ? 0 : path.length - 1 - index;
+    const { t } = this.#context;
+    setText(this.#jump, fresh > 0 ? t.latestNew(fresh) : t.latest);
+  }
+}

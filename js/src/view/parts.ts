@@ -1,0 +1,260 @@
+/** The pieces of a message on the page. Each is told its text again and again, and adds only what is new. */
+
+import type {
+  ImagePart,
+  Message,
+  Part,
+  ReasoningPart,
+  ToolCallPart,
+  ToolResultPart,
+} from "../protocol";
+import type { Context } from "./context";
+import { button, h, setAttribute, setText } from "./dom";
+import { inSeconds, label, reveal } from "./text";
+
+/** Characters of a tool's data that are shown before the reader asks for all. */
+const CARD_CHARACTERS = 8_000;
+
+/** Images that are shown: what the user attached, of types that cannot carry script. */
+const SAFE_IMAGE = /^data:image\/(?:png|jpeg|gif|webp);base64,[a-z0-9+/=\s]*$/i;
+
+/** Consecutive parts of a message that are shown as one. */
+export interface Block {
+  readonly type: Part["type"];
+  readonly parts: readonly Part[];
+}
+
+/** A block's elements. */
+export interface BlockView {
+  readonly type: Part["type"];
+  readonly element: HTMLElement;
+  /**
+   * Show the block as it is now.
+   *
+   * @param live more may follow.
+   * @param grows the text begins with what was shown last: only the rest is new.
+   */
+  update(block: Block, live: boolean, grows: boolean): void;
+  destroy(): void;
+}
+
+/**
+ * Return the message's parts as blocks, in reading order.
+ *
+ * An answer that was continued goes on in the middle of a sentence, or of a code block: the text after
+ * the seam belongs to the text before it, and what the model thought in between stands before both.
+ *
+ * @param seams indices of the parts with which a continuation began.
+ */
+export function blocksOf(message: Message, seams: readonly number[]): Block[] {
+  const blocks: { type: Part["type"]; parts: Part[] }[] = [];
+  let text = -1; // index of the block that a continued text would go on in
+  message.parts.forEach((part, index) => {
+    const seam = seams.includes(index);
+    const last = blocks.length - 1;
+    if (part.type === "text") {
+      if (text >= 0 && (text === last || seams.some((at) => at <= index && at > 0))) {
+        blocks[text]?.parts.push(part);
+      } else {
+        text = blocks.push({ type: "text", parts: [part] }) - 1;
+      }
+    } else if (part.type === "reasoning" && text >= 0 && text === last && seam) {
+      blocks.splice(text, 0, { type: "reasoning", parts: [part] });
+      text += 1;
+    } else {
+      blocks.push({ type: part.type, parts: [part] });
+      if (part.type !== "reasoning") text = -1;
+    }
+  });
+  return blocks;
+}
+
+/** Return the elements for a new block. */
+export function createBlock(context: Context, message: Message, block: Block): BlockView {
+  switch (block.type) {
+    case "text":
+      return message.role === "assistant" ? new MarkdownBlock(context) : new PlainBlock();
+    case "reasoning":
+      return new ReasoningBlock(context);
+    case "tool_call":
+    case "tool_result":
+      return new ToolBlock(context, block.type);
+    case "image":
+      return new ImageBlock(context);
+    default:
+      block.type satisfies never;
+      throw new Error(`unknown part: ${JSON.stringify(block)}`);
+  }
+}
+
+function textOf(block: Block): string {
+  const [first] = block.parts;
+  return block.parts.length === 1 && first ? first.text : block.parts.map((p) => p.text).join("");
+}
+
+/** The model's Markdown. */
+class MarkdownBlock implements BlockView {
+  readonly type = "text";
+  readonly element = h("div", { class: "markdown" });
+  readonly #markdown;
+  #shown = "";
+  #ended = false;
+
+  constructor(context: Context) {
+    this.#markdown = context.markdown(this.element);
+  }
+
+  update(block: Block, live: boolean, grows: boolean): void {
+    const text = textOf(block);
+    const before = this.#shown;
+    const begins = grows ? text.length >= before.length : text.startsWith(before);
+    this.#shown = text;
+    if (!begins || (this.#ended && text.length > before.length)) {
+      this.#markdown.reset(text, !live);
+      this.#ended = !live;
+      return;
+    }
+    if (before === "" && text !== "" && !live) {
+      this.#markdown.reset(text, true);
+      this.#ended = true;
+      return;
+    }
+    if (text.length > before.length) this.#markdown.append(text.slice(before.length));
+    if (!live && !this.#ended) {
+      this.#markdown.end();
+      this.#ended = true;
+    }
+  }
+
+  destroy(): void {
+    this.#markdown.destroy();
+  }
+}
+
+/** Text shown as it was typed; grows at its end. */
+class Plain {
+  readonly #node: Text;
+  #shown = "";
+
+  constructor(element: HTMLElement) {
+    this.#node = element.appendChild(document.createTextNode(""));
+  }
+
+  update(text: string, grows: boolean): void {
+    const before = this.#shown;
+    if (text === before) return;
+    this.#shown = text;
+    if (grows ? text.length >= before.length : text.startsWith(before)) {
+      this.#node.appendData(reveal(text.slice(before.length)));
+    } else {
+      this.#node.data = reveal(text);
+    }
+  }
+}
+
+/** What the user wrote. */
+class PlainBlock implements BlockView {
+  readonly type = "text";
+  readonly element = h("div", { class: "plain", dir: "auto" });
+  readonly #text = new Plain(this.element);
+
+  update(block: Block, _live: boolean, grows: boolean): void {
+    this.#text.update(textOf(block), grows);
+  }
+
+  destroy(): void {}
+}
+
+/** What the model thought aloud, folded. */
+class ReasoningBlock implements BlockView {
+  readonly type = "reasoning";
+  readonly element = h("details", { class: "reasoning" });
+  readonly #context: Context;
+  readonly #summary = this.element.appendChild(h("summary"));
+  readonly #text = new Plain(this.element.appendChild(h("div", { class: "plain", dir: "auto" })));
+
+  constructor(context: Context) {
+    this.#context = context;
+  }
+
+  update(block: Block, live: boolean, grows: boolean): void {
+    const { t } = this.#context;
+    const part = block.parts[0] as ReasoningPart;
+    this.#text.update(part.text, grows);
+    const thought = part.seconds === null ? t.thought : t.thoughtFor(inSeconds(part.seconds));
+    setText(this.#summary, live && part.seconds === null ? t.thinking : thought);
+  }
+
+  destroy(): void {}
+}
+
+/** A tool call or its result: data, shown as data. */
+class ToolBlock implements BlockView {
+  readonly element = h("details", { class: "card" });
+  readonly #context: Context;
+  readonly #kind = h("span");
+  readonly #name = h("bdi", { class: "card-name" });
+  readonly #data = h("pre", { class: "card-data", tabindex: 0 });
+  readonly #more: HTMLButtonElement;
+  #all = false;
+  #block: Block | null = null;
+
+  constructor(
+    context: Context,
+    readonly type: "tool_call" | "tool_result",
+  ) {
+    this.#context = context;
+    this.#more = button("", context.t.showAll, { "data-act": null, hidden: true });
+    this.#more.addEventListener(
+      "click",
+      () => {
+        this.#all = true;
+        if (this.#block) this.update(this.#block);
+      },
+      { signal: context.signal },
+    );
+    this.element.append(h("summary", {}, this.#kind, " ", this.#name), this.#data, this.#more);
+  }
+
+  update(block: Block): void {
+    this.#block = block;
+    const { t } = this.#context;
+    const part = block.parts[0] as ToolCallPart | ToolResultPart;
+    if (part.type === "tool_call") {
+      setText(this.#kind, t.toolCall);
+      setText(this.#name, label(part.name));
+    } else {
+      setText(this.#kind, part.is_error ? t.toolError : t.toolResult);
+      setAttribute(this.element, "data-error", part.is_error);
+    }
+    const cut = !this.#all && part.text.length > CARD_CHARACTERS;
+    setText(this.#data, reveal(cut ? `${part.text.slice(0, CARD_CHARACTERS)}…` : part.text));
+    this.#more.hidden = !cut;
+  }
+
+  destroy(): void {}
+}
+
+/** An image the user attached. */
+class ImageBlock implements BlockView {
+  readonly type = "image";
+  readonly element = h("div", { class: "image" });
+  readonly #context: Context;
+
+  constructor(context: Context) {
+    this.#context = context;
+  }
+
+  update(block: Block): void {
+    const part = block.parts[0] as ImagePart;
+    if (this.element.firstChild) return; // attached whole, and never changed
+    const alt = label(part.name) || this.#context.t.image;
+    this.element.append(
+      SAFE_IMAGE.test(part.text)
+        ? h("img", { src: part.text, alt, decoding: "async" })
+        : h("bdi", { text: alt }),
+    );
+  }
+
+  destroy(): void {}
+}

@@ -1,0 +1,193 @@
+/** Things that float above the page for a moment: one at a time, closed by Escape or a press outside. */
+
+import { h, iconButton, show } from "./dom";
+
+export interface Popup {
+  readonly element: HTMLElement;
+  close(): void;
+}
+
+let current: Popup | null = null;
+
+/**
+ * Show `element` below `anchor`, in the browser's top layer where there is one.
+ *
+ * The element stays inside `root` in the document, so that its keys are guarded and its style
+ * applies. Focus goes back to where it was unless `closed` moved it.
+ */
+export function openPopup(
+  root: HTMLElement,
+  anchor: Element,
+  element: HTMLElement,
+  closed: () => void = () => {},
+): Popup {
+  current?.close();
+  const { activeElement } = root.ownerDocument;
+  const gone = new AbortController();
+  const { signal } = gone;
+  const popup: Popup = {
+    element,
+    close() {
+      if (signal.aborted) return;
+      gone.abort();
+      if (current === popup) current = null;
+      const hadFocus = element.contains(root.ownerDocument.activeElement);
+      element.remove();
+      if (hadFocus && activeElement instanceof HTMLElement && activeElement.isConnected) {
+        activeElement.focus({ preventScroll: true });
+      }
+      closed();
+    },
+  };
+  current = popup;
+  element.classList.add("nbchat-popup");
+  root.append(element);
+  if (typeof element.showPopover === "function") {
+    element.popover = "manual";
+    element.showPopover();
+  }
+  place(anchor, element);
+
+  element.addEventListener(
+    "keydown",
+    (event) => {
+      if (event.key !== "Escape") return;
+      event.preventDefault();
+      event.stopPropagation();
+      popup.close();
+    },
+    { signal },
+  );
+  const view = root.ownerDocument.defaultView ?? window;
+  const outside = (event: Event): void => {
+    if (event.target instanceof Node && !element.contains(event.target)) popup.close();
+  };
+  view.addEventListener("pointerdown", outside, { capture: true, signal });
+  view.addEventListener("focusin", outside, { capture: true, signal });
+  view.addEventListener("resize", () => popup.close(), { signal });
+  return popup;
+}
+
+/** Close whatever floats inside `root`. */
+export function closePopups(root: HTMLElement): void {
+  if (current && root.contains(current.element)) current.close();
+}
+
+function place(anchor: Element, element: HTMLElement): void {
+  const view = element.ownerDocument.defaultView ?? window;
+  const at = anchor.getBoundingClientRect();
+  const size = element.getBoundingClientRect();
+  const below = view.innerHeight - at.bottom;
+  const top = below < size.height + 8 && at.top > below ? at.top - size.height - 4 : at.bottom + 4;
+  const left = Math.min(Math.max(8, at.right - size.width), view.innerWidth - size.width - 8);
+  element.style.top = `${Math.max(8, Math.min(top, view.innerHeight - size.height - 8))}px`;
+  element.style.left = `${Math.max(8, left)}px`;
+}
+
+/** One line of a menu; `checked` makes it one that is on or off, null is a rule between two. */
+export interface MenuItem {
+  readonly label: string;
+  readonly checked?: boolean;
+  run(): void;
+}
+
+/** Show a menu below `anchor`, by the ARIA pattern: arrows, Home, End, first letters. */
+export function openMenu(
+  root: HTMLElement,
+  anchor: Element,
+  label: string,
+  items: readonly (MenuItem | null)[],
+): void {
+  const menu = h("div", { role: "menu", class: "menu", "aria-label": label });
+  const entries = items.map((item) => {
+    if (item === null) return menu.appendChild(h("div", { role: "separator", class: "rule" }));
+    return menu.appendChild(
+      h("div", {
+        role: item.checked === undefined ? "menuitem" : "menuitemcheckbox",
+        "aria-checked": item.checked === undefined ? null : String(item.checked),
+        class: "menu-item",
+        tabindex: -1,
+        text: item.label,
+      }),
+    );
+  });
+  anchor.setAttribute("aria-expanded", "true");
+  const popup = openPopup(root, anchor, menu, () => anchor.setAttribute("aria-expanded", "false"));
+  const choices = entries.filter((_, i) => items[i] !== null);
+  const focus = (index: number): void => {
+    choices.at(index % choices.length)?.focus();
+  };
+  const choose = (target: EventTarget | null): void => {
+    const item = items[entries.indexOf(target as HTMLDivElement)];
+    if (!item) return;
+    popup.close();
+    item.run();
+  };
+  menu.addEventListener("click", (event) => choose(event.target));
+  menu.addEventListener("pointermove", (event) => {
+    if (event.target instanceof HTMLElement && choices.includes(event.target as HTMLDivElement)) {
+      event.target.focus({ preventScroll: true });
+    }
+  });
+  menu.addEventListener("keydown", (event) => {
+    const here = choices.indexOf(menu.ownerDocument.activeElement as HTMLDivElement);
+    const { key } = event;
+    if (key === "ArrowDown") focus(here + 1);
+    else if (key === "ArrowUp") focus(here <= 0 ? -1 : here - 1);
+    else if (key === "Home") focus(0);
+    else if (key === "End") focus(-1);
+    else if (key === "Enter" || key === " ") choose(event.target);
+    else if (key === "Tab") popup.close();
+    else if (key.length === 1) {
+      const letter = key.toLowerCase();
+      const order = [...choices.slice(here + 1), ...choices];
+      order.find((entry) => entry.textContent?.toLowerCase().startsWith(letter))?.focus();
+    } else return;
+    event.preventDefault();
+  });
+  focus(0);
+}
+
+/** The one line at the bottom that says what was done, and offers to take it back. */
+export class Toast {
+  readonly element = h("div", { class: "toast", hidden: true });
+  readonly #text = h("bdi", { class: "toast-text" });
+  readonly #buttons = h("span", { class: "toast-buttons" });
+  #actions: readonly (() => void)[] = [];
+
+  constructor(dismiss: string) {
+    this.element.append(
+      this.#text,
+      this.#buttons,
+      iconButton("toast-close", "close", dismiss, { class: "icon-button i-close" }),
+    );
+  }
+
+  /** Show a text with what can be done about it; it stays until dismissed or replaced. */
+  show(text: string, actions: readonly (readonly [string, () => void])[]): void {
+    this.#text.textContent = text;
+    this.#actions = actions.map(([, run]) => run);
+    this.#buttons.replaceChildren(
+      ...actions.map(([label], i) =>
+        h("button", {
+          type: "button",
+          class: "button",
+          "data-act": "toast",
+          "data-i": i,
+          text: label,
+        }),
+      ),
+    );
+    show(this.element, true);
+  }
+
+  /** Do what button number `index` says. */
+  act(index: number): void {
+    this.hide();
+    this.#actions[index]?.();
+  }
+
+  hide(): void {
+    show(this.element, false);
+  }
+}

@@ -1,0 +1,162 @@
+/** A session's model, instructions and parameters. */
+
+import type { Settings } from "../protocol";
+import { type Context, causeOf, thrown } from "./context";
+import { button, h, uniqueId } from "./dom";
+import { openPopup } from "./popup";
+import { label, reveal } from "./text";
+
+/** What the form says, before it is checked. */
+export interface Written {
+  readonly model: string;
+  readonly instructions: string;
+  readonly temperature: string;
+  readonly maxTokens: string;
+  readonly other: string;
+}
+
+/** Return the parameters as the form shows them: two by name, the rest as JSON. */
+export function writeParams(params: Readonly<Record<string, unknown>>): {
+  temperature: string;
+  maxTokens: string;
+  other: string;
+} {
+  const { temperature, max_tokens: maxTokens, ...other } = params;
+  const number = (value: unknown) => (typeof value === "number" ? String(value) : "");
+  return {
+    temperature: number(temperature),
+    maxTokens: number(maxTokens),
+    other: Object.keys(other).length > 0 ? JSON.stringify(other, null, 2) : "",
+  };
+}
+
+/** Return the form's parameters, or the sentence that says what is wrong with them. */
+export function readParams(
+  written: Omit<Written, "model" | "instructions">,
+  t: Context["t"],
+): Record<string, unknown> | string {
+  let params: Record<string, unknown> = {};
+  if (written.other.trim()) {
+    try {
+      const other: unknown = JSON.parse(written.other);
+      if (typeof other !== "object" || other === null || Array.isArray(other)) return t.badParams;
+      params = { ...other };
+    } catch {
+      return t.badParams;
+    }
+  }
+  const numbers: readonly (readonly [string, string, string])[] = [
+    ["temperature", written.temperature, t.temperature],
+    ["max_tokens", written.maxTokens, t.maxTokens],
+  ];
+  for (const [key, text, name] of numbers) {
+    if (text.trim() === "") continue;
+    const value = Number(text);
+    if (!Number.isFinite(value)) return t.badNumber(name);
+    params[key] = value;
+  }
+  return params;
+}
+
+/** Show the form below `anchor`. */
+export function openSettings(
+  context: Context,
+  anchor: Element,
+  sessionId: string,
+  settings: Settings,
+): void {
+  const { t, runtime, root } = context;
+  const { store } = runtime;
+  const listId = uniqueId("models");
+  const params = writeParams(settings.params);
+  const model = h("input", {
+    type: "text",
+    list: listId,
+    value: settings.model,
+    placeholder: t.defaultModel(label(store.config?.model ?? "")),
+    autocomplete: "off",
+    spellcheck: "false",
+  });
+  const list = h("datalist", { id: listId });
+  const instructions = h("textarea", { rows: 4, dir: "auto" });
+  instructions.value = settings.instructions ?? "";
+  const temperature = h("input", {
+    type: "number",
+    min: 0,
+    max: 2,
+    step: "any",
+    value: params.temperature,
+  });
+  const maxTokens = h("input", { type: "number", min: 1, step: 1, value: params.maxTokens });
+  const other = h("textarea", { rows: 2, spellcheck: "false", class: "code" });
+  other.value = params.other;
+  const error = h("p", { class: "cause-text", role: "alert" });
+  const field = (name: string, input: HTMLElement) =>
+    h("label", { class: "field" }, h("span", { text: name }), input);
+  const form = h(
+    "form",
+    { class: "form", "aria-label": t.settingsTitle, role: "dialog" },
+    settings.from_file && h("p", { class: "form-note", text: t.fromFile }),
+    field(t.model, model),
+    list,
+    field(t.instructions, instructions),
+    h("div", { class: "fields" }, field(t.temperature, temperature), field(t.maxTokens, maxTokens)),
+    field(t.otherParams, other),
+    error,
+    h(
+      "div",
+      { class: "choices" },
+      h("button", {
+        type: "submit",
+        class: "button primary",
+        text: settings.from_file ? t.adopt : t.save,
+      }),
+      button("", t.cancel, { "data-act": "settings-cancel" }),
+    ),
+  );
+
+  const listModels = (): void => {
+    const { models } = store;
+    list.replaceChildren(...(models?.models ?? []).map((name) => h("option", { value: name })));
+    if (models?.error && !error.textContent) error.textContent = reveal(causeOf(models.error));
+  };
+  listModels();
+  const unsubscribe = store.subscribe(({ other: changed }) => {
+    if (changed) listModels();
+  });
+  const popup = openPopup(root, anchor, form, unsubscribe);
+  void runtime.do({ type: "list_models" }).catch(() => {});
+
+  form.addEventListener("click", (event) => {
+    if (event.target instanceof Element && event.target.closest('[data-act="settings-cancel"]')) {
+      popup.close();
+    }
+  });
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    const read = readParams(
+      { temperature: temperature.value, maxTokens: maxTokens.value, other: other.value },
+      t,
+    );
+    if (typeof read === "string") {
+      error.textContent = read;
+      return;
+    }
+    runtime
+      .do({
+        type: "configure",
+        session_id: sessionId,
+        model: model.value.trim() || null,
+        instructions: instructions.value || null,
+        params: read,
+      })
+      .then((ack) => {
+        if (ack.error) error.textContent = reveal(causeOf(ack.error));
+        else popup.close();
+      })
+      .catch((reason: unknown) => {
+        error.textContent = reveal(thrown(reason));
+      });
+  });
+  model.focus();
+}

@@ -1,0 +1,54 @@
+/** Words that come from outside, made safe to read: nothing invisible, nothing endless. */
+
+import { revealHidden } from "../markdown/hidden";
+
+/** Longest title or name shown, in characters as a reader counts them. */
+const LABEL_GRAPHEMES = 64;
+
+// biome-ignore lint/suspicious/noControlCharactersInRegex: controls are what this looks for
+const CONTROLS = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g;
+
+/** Return `text` with every character that cannot be seen shown as its code point. */
+export function reveal(text: string): string {
+  return revealHidden(
+    text.replace(
+      CONTROLS,
+      (c) => `⟦U+${c.charCodeAt(0).toString(16).toUpperCase().padStart(4, "0")}⟧`,
+    ),
+  );
+}
+
+const segmenter =
+  typeof Intl.Segmenter === "function"
+    ? new Intl.Segmenter(undefined, { granularity: "grapheme" })
+    : null;
+
+/** Return `text` as one line of at most `most` graphemes, with invisible characters shown. */
+export function label(text: string, most = LABEL_GRAPHEMES): string {
+  const line = reveal(
+    text
+      .slice(0, most * 40)
+      .replace(/\s+/g, " ")
+      .trim(),
+  );
+  if (line.length <= most) return line;
+  const graphemes: string[] = [];
+  const all = segmenter === null ? line : Array.from(segmenter.segment(line), (s) => s.segment);
+  for (const grapheme of all) {
+    if (graphemes.length === most) return `${graphemes.slice(0, -1).join("").trimEnd()}…`;
+    graphemes.push(grapheme);
+  }
+  return line;
+}
+
+/** Return a duration in seconds for people: one decimal below ten seconds. */
+export function inSeconds(seconds: number): string {
+  return seconds < 10 ? seconds.toFixed(1) : Math.round(seconds).toString();
+}
+
+/** Return a number of bytes for people. */
+export function inBytes(bytes: number): string {
+  if (bytes < 1024) return `${bytes} B`;
+  if (bytes < 1024 * 1024) return `${(bytes / 1024).toFixed(1)} KB`;
+  return `${(bytes / 1024 / 1024).toFixed(1)} MB`;
+}
