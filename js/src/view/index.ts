@@ -15,6 +15,7 @@ import { type Context, causeOf, type Markdown, thrown } from "./context";
 import { openDirectory } from "./directory";
 import { h, iconButton, installStyles, setAttribute, setText, show, uniqueId } from "./dom";
 import { guardKeys } from "./keys";
+import markdownCss from "./markdown.css";
 import { Panel } from "./panel";
 import { closePopups, openMenu, Toast } from "./popup";
 import { Tabs, titleOf } from "./tabs";
@@ -40,7 +41,7 @@ export function mountView(
   el: HTMLElement,
   drawMarkdown: DrawMarkdown = markdown,
 ): () => void {
-  installStyles(el.ownerDocument, css);
+  installStyles(el.ownerDocument, css + markdownCss);
   const view = new View(runtime, kind, model, el, drawMarkdown);
   return () => view.dispose();
 }
