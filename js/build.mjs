@@ -60,6 +60,7 @@ const options = {
   sourcemap: watching ? "inline" : false,
   // The notices of what is bundled are gathered in one file instead.
   legalComments: "none",
+  alias: JSON.parse(readFileSync(join(root, "aliases.json"), "utf8")),
   plugins: [cssAsText],
   metafile: true,
   logLevel: "info",
@@ -108,7 +109,8 @@ if (watching) {
   const context = await esbuild.context({ ...options, outdir });
   await context.watch();
 } else {
-  const files = await build();
+  // esbuild has said what is wrong by then.
+  const files = await build().catch(() => process.exit(1));
   const superfluous = present().filter((name) => !files.has(name));
   if (mode === "--check") {
     const stale = [...files].filter(([name, contents]) => {

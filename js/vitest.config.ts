@@ -22,11 +22,21 @@ function cssAsText(): Plugin {
   };
 }
 
+/** What stands in for packages that the browser makes superfluous, in tests as in `build.mjs`. */
+const aliases = Object.fromEntries(
+  Object.entries<string>(
+    JSON.parse(readFileSync(`${import.meta.dirname}/aliases.json`, "utf8")),
+  ).map(([name, path]) => [name, resolve(import.meta.dirname, path)]),
+);
+
 /** Tests run in plain Node; one that needs a document begins with `// @vitest-environment jsdom`. */
 export default defineConfig({
   plugins: [cssAsText()],
+  resolve: { alias: aliases },
   test: {
     include: ["tests/**/*.test.ts"],
+    // So that the aliases hold inside of it too.
+    server: { deps: { inline: ["markdown-it"] } },
     // `.only` and a file without tests are mistakes, on a desk as in CI.
     allowOnly: false,
     passWithNoTests: false,

@@ -1,0 +1,85 @@
+/** What the buttons inside of a model's text do. They are found by class; no handler hangs on an element. */
+import type { CodeAction } from "./build";
+import type { MarkdownDocument } from "./document";
+import type { MarkdownStrings } from "./strings";
+
+const COPIED_MS = 2000;
+
+/** Serve the buttons under `root` until the signal. */
+export function serveButtons(
+  root: HTMLElement,
+  document: () => MarkdownDocument,
+  strings: MarkdownStrings,
+  codeActions: readonly CodeAction[],
+  signal: AbortSignal,
+): void {
+  const serve = (event: Event) => {
+    const button = event.target instanceof Element ? event.target.closest("button") : null;
+    if (button === null || !root.contains(button)) return;
+    const kind = /^nbc-(copy|action|image|noteref|noteback)$/.exec(button.className)?.[1];
+    if (kind === undefined) return;
+    // The button may stand in a link.
+    event.preventDefault();
+    if (kind === "copy") void copyCode(button, strings);
+    else if (kind === "action") runAction(button, codeActions);
+    else if (kind === "image") document().loadImage(button);
+    else followNote(root, button, kind === "noteref");
+  };
+  root.addEventListener("click", serve, { signal });
+}
+
+/** Return the code that a button belongs to, as it is shown. */
+function codeOf(button: Element): { code: string; language: string } {
+  const code = button.closest(".nbc-code")?.querySelector("pre > code");
+  return {
+    code: (code?.textContent ?? "").replace(/\n$/, ""),
+    language: /^language-(\S+)$/.exec(code?.className ?? "")?.[1] ?? "",
+  };
+}
+
+async function copyCode(button: Element, strings: MarkdownStrings): Promise<void> {
+  await copyText(codeOf(button).code);
+  button.textContent = strings.copied;
+  setTimeout(() => {
+    button.textContent = strings.copy;
+  }, COPIED_MS);
+}
+
+/** Put text on the clipboard, also where the page is not from a secure origin. */
+async function copyText(text: string): Promise<void> {
+  try {
+    await navigator.clipboard.writeText(text);
+  } catch {
+    const area = document.createElement("textarea");
+    area.value = text;
+    area.style.position = "fixed";
+    area.style.opacity = "0";
+    document.body.append(area);
+    area.select();
+    document.execCommand("copy");
+    area.remove();
+  }
+}
+
+function runAction(button: Element, actions: readonly CodeAction[]): void {
+  const siblings = button.parentElement?.querySelectorAll(".nbc-action") ?? [];
+  const { code, language } = codeOf(button);
+  actions[Array.from(siblings).indexOf(button)]?.run(code, language);
+}
+
+/** Go from a footnote's number to the note, or back. Notes have no address: many texts stand in one page. */
+function followNote(root: HTMLElement, button: Element, toNote: boolean): void {
+  const items = Array.from(root.querySelectorAll(".nbc-notes > ol > li"));
+  if (toNote) {
+    const target =
+      items[Number(button.textContent) - 1]?.querySelector<HTMLElement>(".nbc-noteback");
+    (target ?? items[Number(button.textContent) - 1])?.scrollIntoView({ block: "nearest" });
+    target?.focus({ preventScroll: true });
+    return;
+  }
+  const number = String(items.findIndex((item) => item.contains(button)) + 1);
+  const references = Array.from(root.querySelectorAll<HTMLElement>(".nbc-noteref"));
+  const reference = references.find((element) => element.textContent === number);
+  reference?.scrollIntoView({ block: "nearest" });
+  reference?.focus({ preventScroll: true });
+}

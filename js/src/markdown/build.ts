@@ -1,0 +1,346 @@
+/**
+ * Tokens to elements: the only place where a model's text becomes part of the document.
+ *
+ * Only the elements and attributes that are named here are ever made, and text goes into text nodes. `sanitize.ts`
+ * looks at the result once more, since it knows nothing of how it was made.
+ */
+import type { Token } from "markdown-it";
+import { noteOf } from "./footnotes";
+import { dropHidden, revealHidden } from "./hidden";
+import type { MarkdownStrings } from "./strings";
+import { hostToShow, inlineImage, linkTarget, remoteImage } from "./urls";
+
+/** What a button on a block of code does, beside copying it. */
+export interface CodeAction {
+  readonly label: string;
+  run(code: string, language: string): unknown;
+}
+
+export interface BuildContext {
+  readonly strings: MarkdownStrings;
+  readonly codeActions: readonly CodeAction[];
+  /** Return the number of a footnote, the next one when it is new. */
+  note(key: string): number;
+}
+
+/** Elements in each other beyond this depth are left out, and their content stands where they would. */
+const MAX_DEPTH = 60;
+
+/** The address of a remote image by the button that stands for it, where no one else can read or change it. */
+const remoteImages = new WeakMap<Element, { url: string; alt: string }>();
+
+export function remoteImageOf(button: Element): { url: string; alt: string } | undefined {
+  return remoteImages.get(button);
+}
+
+/** Let `heir` stand for the same image as `button`. */
+export function inheritRemoteImage(heir: Element, button: Element): void {
+  const image = remoteImages.get(button);
+  if (image) remoteImages.set(heir, image);
+}
+
+/** Build one block of the top level. */
+export function buildBlock(tokens: readonly Token[], context: BuildContext): Element | null {
+  const fragment = document.createDocumentFragment();
+  new Builder(fragment, context).blocks(tokens);
+  return fragment.firstElementChild;
+}
+
+/** Build the text of a footnote from the tokens of its definition. */
+export function buildInto(parent: Node, tokens: readonly Token[], context: BuildContext): void {
+  new Builder(parent, context).blocks(tokens);
+}
+
+/** Return the image itself, loaded without saying from where. */
+export function buildImage(url: string, alt: string): HTMLImageElement {
+  const image = element("img", "nbc-img");
+  image.referrerPolicy = "no-referrer";
+  image.alt = alt;
+  image.src = url;
+  return image;
+}
+
+/** The tags that tokens may ask for. */
+const TAGS: ReadonlySet<string> = new Set(
+  "p h1 h2 h3 h4 h5 h6 blockquote ul ol li table thead tbody tr th td em strong".split(" "),
+);
+
+class Builder {
+  private readonly open: Node[] = [];
+  /** Text of links that are open, by their element; null where a link leads nowhere. */
+  private readonly links: (URL | null)[] = [];
+  private task: "none" | "item" | "text" = "none";
+
+  constructor(
+    private parent: Node,
+    private readonly context: BuildContext,
+  ) {}
+
+  blocks(tokens: readonly Token[]): void {
+    for (const token of tokens) this.block(token);
+  }
+
+  private block(token: Token): void {
+    if (this.task === "item" && token.type !== "paragraph_open") this.task = "none";
+    switch (token.type) {
+      case "inline":
+        this.inline(token.children ?? []);
+        this.task = "none";
+        return;
+      case "fence":
+        this.add(codeBlock(token.content, languageOf(token.info), this.context));
+        return;
+      case "code_block":
+        this.add(codeBlock(token.content, "", this.context));
+        return;
+      case "math_block":
+        this.add(withText("div", "nbc-math nbc-display", dropHidden(token.content)));
+        return;
+      case "hr":
+        this.add(element("hr"));
+        return;
+      case "footnote_open":
+        this.push(element("div", "nbc-note"));
+        return;
+      case "table_open":
+        this.openTable();
+        return;
+      case "list_item_open":
+        this.push(element("li"));
+        this.task = "item";
+        return;
+      case "paragraph_open":
+        if (this.task === "item") this.task = "text";
+        break;
+    }
+    if (token.type === "table_close") this.pop();
+    if (token.hidden) return;
+    if (token.nesting < 0) this.pop();
+    else if (token.nesting > 0) this.push(this.plain(token));
+  }
+
+  private plain(token: Token): Node {
+    if (!TAGS.has(token.tag)) return this.parent;
+    const created = element(token.tag);
+    const start = token.tag === "ol" ? token.attrGet("start") : null;
+    if (start !== null) created.setAttribute("start", String(start));
+    const align = /^text-align:(left|right|center)$/.exec(String(token.attrGet("style") ?? ""));
+    if (align) created.className = `nbc-${align[1]}`;
+    return created;
+  }
+
+  private openTable(): void {
+    const frame = element("div", "nbc-table");
+    frame.tabIndex = 0;
+    frame.setAttribute("role", "region");
+    frame.setAttribute("aria-label", this.context.strings.table);
+    this.push(frame);
+    this.push(element("table"));
+  }
+
+  private inline(tokens: readonly Token[]): void {
+    tokens.forEach((token, i) => {
+      if (i === 0 && this.task === "text" && token.type === "text") this.taskText(token.content);
+      else this.inlineToken(token);
+    });
+  }
+
+  private inlineToken(token: Token): void {
+    switch (token.type) {
+      case "text":
+        this.text(dropHidden(token.content));
+        break;
+      case "softbreak":
+        this.text("\n");
+        break;
+      case "hardbreak":
+        this.add(element("br"));
+        break;
+      case "code_inline":
+        this.add(withText("code", "", revealHidden(token.content)));
+        break;
+      case "math_inline":
+        this.add(withText("span", mathClass(token.content), dropHidden(token.content)));
+        break;
+      case "footnote_reference":
+        this.footnote(noteOf(token));
+        break;
+      case "image":
+        this.image(String(token.attrGet("src")), altOf(token.children ?? []), token);
+        break;
+      case "link_open":
+        this.openLink(String(token.attrGet("href")), token);
+        break;
+      case "link_close":
+        this.closeLink();
+        break;
+      case "s_open":
+        this.push(element("del"));
+        break;
+      default:
+        if (token.nesting > 0) this.push(this.plain(token));
+        else if (token.nesting < 0) this.pop();
+    }
+  }
+
+  private taskText(content: string): void {
+    const box = /^\[([ xX])\][ \t]+(?=\S)/.exec(content);
+    const item = this.parent instanceof HTMLLIElement ? this.parent : this.parent.parentNode;
+    if (box && item instanceof HTMLLIElement) {
+      const done = box[1] !== " ";
+      item.className = "nbc-task";
+      const input = element("input");
+      input.setAttribute("type", "checkbox");
+      input.setAttribute("disabled", "");
+      if (done) input.setAttribute("checked", "");
+      const { taskDone, taskOpen } = this.context.strings;
+      input.setAttribute("aria-label", done ? taskDone : taskOpen);
+      this.add(input);
+      this.text(" ");
+    }
+    this.text(dropHidden(box ? content.slice(box[0].length) : content));
+  }
+
+  private openLink(href: string, token: Token): void {
+    const target = linkTarget(href);
+    this.links.push(target);
+    if (target === null) {
+      this.push(this.parent);
+      return;
+    }
+    const link = element("a");
+    link.setAttribute("href", target.href);
+    link.setAttribute("rel", "noopener noreferrer");
+    link.setAttribute("target", "_blank");
+    const title = token.attrGet("title");
+    if (title) link.title = dropHidden(String(title));
+    this.push(link);
+  }
+
+  private closeLink(): void {
+    const link = this.parent;
+    const target = this.links.pop();
+    this.pop();
+    if (!target || link === this.parent) return;
+    const host = hostToShow(link.textContent ?? "", target);
+    if (host !== null) this.add(withText("span", "nbc-host", ` (${host})`));
+  }
+
+  private image(src: string, alt: string, token: Token): void {
+    const data = inlineImage(src);
+    if (data !== null) {
+      const image = element("img", "nbc-img");
+      image.setAttribute("alt", alt);
+      image.setAttribute("src", data);
+      const title = token.attrGet("title");
+      if (title) image.title = dropHidden(String(title));
+      this.add(image);
+      return;
+    }
+    const url = remoteImage(src);
+    if (url === null) {
+      this.text(alt);
+      return;
+    }
+    const card = element("button", "nbc-image");
+    card.setAttribute("type", "button");
+    card.append(withText("span", "nbc-image-load", this.context.strings.loadImage(url.host)));
+    if (alt !== "") card.append(withText("span", "nbc-image-alt", alt));
+    remoteImages.set(card, { url: url.href, alt });
+    this.add(card);
+  }
+
+  private footnote(key: string): void {
+    const number = this.context.note(key);
+    const button = withText("button", "nbc-noteref", String(number));
+    button.setAttribute("type", "button");
+    button.setAttribute("aria-label", this.context.strings.footnote(number));
+    const sup = element("sup");
+    sup.append(button);
+    this.add(sup);
+  }
+
+  private push(node: Node): void {
+    this.open.push(this.parent);
+    if (node === this.parent || this.open.length > MAX_DEPTH) return;
+    this.parent.appendChild(node);
+    this.parent = node;
+  }
+
+  private pop(): void {
+    this.parent = this.open.pop() ?? this.parent;
+  }
+
+  private add(node: Node): void {
+    this.parent.appendChild(node);
+  }
+
+  private text(text: string): void {
+    if (text === "") return;
+    const last = this.parent.lastChild;
+    if (last instanceof Text) last.appendData(text);
+    else this.parent.appendChild(document.createTextNode(text));
+  }
+}
+
+function mathClass(source: string): string {
+  return /^(?:\$\$|\\\[)/.test(source) ? "nbc-math nbc-display" : "nbc-math";
+}
+
+/** Return the language that the first word of a fence names; `{python}` and `{.python}` name it too. */
+export function languageOf(info: string): string {
+  return /^\s*\{?\s*\.?([\w+#.-]{1,32})/.exec(info)?.[1]?.toLowerCase() ?? "";
+}
+
+function codeBlock(content: string, language: string, context: BuildContext): Element {
+  const { strings, codeActions } = context;
+  const head = element("div", "nbc-code-head");
+  head.append(withText("span", "nbc-language", language || strings.code));
+  const copy = withText("button", "nbc-copy", strings.copy);
+  copy.setAttribute("type", "button");
+  copy.setAttribute("aria-label", strings.copyCode);
+  head.append(copy);
+  for (const { label } of codeActions) {
+    const button = withText("button", "nbc-action", label);
+    button.setAttribute("type", "button");
+    head.append(button);
+  }
+  const code = withText("code", language ? `language-${language}` : "", revealHidden(content));
+  const pre = element("pre");
+  pre.tabIndex = 0;
+  pre.append(code);
+  const block = element("div", "nbc-code");
+  block.append(head, pre);
+  return block;
+}
+
+function altOf(tokens: readonly Token[]): string {
+  return dropHidden(
+    tokens
+      .map((token) =>
+        token.type === "image"
+          ? altOf(token.children ?? [])
+          : token.type === "softbreak" || token.type === "hardbreak"
+            ? " "
+            : token.content,
+      )
+      .join(""),
+  );
+}
+
+function element<Tag extends keyof HTMLElementTagNameMap>(
+  tag: Tag,
+  className?: string,
+): HTMLElementTagNameMap[Tag];
+function element(tag: string, className?: string): HTMLElement;
+function element(tag: string, className = ""): HTMLElement {
+  const created = document.createElement(tag);
+  if (className !== "") created.className = className;
+  return created;
+}
+
+function withText(tag: string, className: string, text: string): HTMLElement {
+  const created = element(tag, className);
+  if (text !== "") created.append(text);
+  return created;
+}

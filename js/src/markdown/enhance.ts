@@ -1,0 +1,160 @@
+/** Colours code and typesets formulas, once each and in idle time, when the block they stand in is final. */
+import { sanitizeMaths } from "./sanitize";
+
+/** What the separate bundle `highlight.ts` gives. */
+export interface Highlighter {
+  /** Whether it knows a language by this name. */
+  knows(language: string): boolean;
+  /** Return the code in pieces, each with the kind it is of (`keyword`, `string`, …), or "". */
+  highlight(code: string, language: string): readonly (readonly [text: string, kind: string])[];
+}
+
+/** What the separate bundle `math.ts` gives. */
+export interface MathRenderer {
+  /** Return MathML for a TeX formula; raise when it is not one. */
+  render(tex: string, display: boolean): string;
+}
+
+export interface Loaders {
+  readonly loadHighlight: (() => Promise<Highlighter>) | undefined;
+  readonly loadMath: (() => Promise<MathRenderer>) | undefined;
+}
+
+/** Longer code is left in one colour: its reader scrolls rather than reads. */
+const MAX_CODE_CHARS = 100_000;
+const MAX_TEX_CHARS = 5_000;
+/** Milliseconds of one idle period that are used when the browser does not say how long it is. */
+const SLICE_MS = 8;
+
+export class Enhancer {
+  private readonly waiting: Element[] = [];
+  private highlighter: Promise<Highlighter | null> | undefined;
+  private maths: Promise<MathRenderer | null> | undefined;
+  private running: Promise<void> | null = null;
+  private stopped = false;
+
+  constructor(private readonly loaders: Loaders) {}
+
+  /** Take the code and the formulas of an element that will not change any more. */
+  add(block: Element): void {
+    const { loadHighlight, loadMath } = this.loaders;
+    if (loadHighlight) this.take(block, "pre > code[class]");
+    if (loadMath) this.take(block, ".nbc-math");
+    if (this.waiting.length > 0) this.running ??= this.run();
+  }
+
+  /** Return when everything that was added is done. */
+  async settled(): Promise<void> {
+    while (this.running) await this.running;
+  }
+
+  stop(): void {
+    this.stopped = true;
+    this.waiting.length = 0;
+  }
+
+  private take(block: Element, selector: string): void {
+    if (block.matches(selector)) this.waiting.push(block);
+    else this.waiting.push(...Array.from(block.querySelectorAll(selector)));
+  }
+
+  private async run(): Promise<void> {
+    while (this.waiting.length > 0 && !this.stopped) {
+      const deadline = await idle();
+      do {
+        const element = this.waiting.shift();
+        if (element === undefined) break;
+        if (isSelected(element)) {
+          // What the reader has selected is not rebuilt under the pointer.
+          this.waiting.push(element);
+          if (this.waiting.every(isSelected)) await selectionChange();
+        } else if (element.localName === "code") await this.highlight(element);
+        else await this.typeset(element);
+      } while (performance.now() < deadline);
+    }
+    this.running = null;
+  }
+
+  private async highlight(code: Element): Promise<void> {
+    this.highlighter ??= orNull(this.loaders.loadHighlight);
+    const highlighter = await this.highlighter;
+    const language = /^language-(\S+)$/.exec(code.className)?.[1] ?? "";
+    const source = code.textContent ?? "";
+    if (!highlighter?.knows(language) || source.length > MAX_CODE_CHARS) return;
+    try {
+      const pieces = highlighter.highlight(source, language);
+      if (pieces.map(([text]) => text).join("") !== source) return;
+      code.replaceChildren(...pieces.map(([text, kind]) => coloured(text, kind)));
+    } catch (error) {
+      console.warn("code is shown without colours:", error);
+    }
+  }
+
+  private async typeset(formula: Element): Promise<void> {
+    this.maths ??= orNull(this.loaders.loadMath);
+    const maths = await this.maths;
+    const tex = texOf(formula.textContent ?? "");
+    if (maths === null || tex.length > MAX_TEX_CHARS) return;
+    try {
+      const display = formula.classList.contains("nbc-display");
+      const typeset = sanitizeMaths(maths.render(tex, display));
+      if (typeset.querySelector("math")) formula.replaceChildren(typeset);
+    } catch {
+      // Its source, which stands there, is what can be said of a formula that TeX does not understand.
+      formula.classList.add("nbc-failed");
+    }
+  }
+}
+
+/** Return the formula between its marks. */
+function texOf(source: string): string {
+  const trimmed = source.trim();
+  const marks = /^(?:\$\$|\\\[|\\\()/.test(trimmed) ? 2 : 1;
+  return trimmed.slice(marks, -marks).trim();
+}
+
+function coloured(text: string, kind: string): Node {
+  if (kind === "") return document.createTextNode(text);
+  const span = document.createElement("span");
+  span.className = `nbc-tok-${kind}`;
+  span.append(text);
+  return span;
+}
+
+async function orNull<Loaded>(load: (() => Promise<Loaded>) | undefined): Promise<Loaded | null> {
+  try {
+    return (await load?.()) ?? null;
+  } catch (error) {
+    console.warn("shown as plain text:", error);
+    return null;
+  }
+}
+
+/** Wait for idle time, and return until when it may be used. */
+function idle(): Promise<number> {
+  return new Promise((resolve) => {
+    if (typeof requestIdleCallback === "function") {
+      // With a timeout, since a page that is never idle should have its colours too.
+      requestIdleCallback(
+        (deadline) => resolve(performance.now() + Math.max(1, deadline.timeRemaining())),
+        { timeout: 1000 },
+      );
+    } else setTimeout(() => resolve(performance.now() + SLICE_MS));
+  });
+}
+
+function isSelected(element: Element): boolean {
+  const root = element.getRootNode();
+  // Chromium keeps the selection of a shadow root apart.
+  const selection =
+    "getSelection" in root
+      ? (root as Document).getSelection()
+      : element.ownerDocument.getSelection();
+  return selection !== null && !selection.isCollapsed && selection.containsNode(element, true);
+}
+
+function selectionChange(): Promise<void> {
+  return new Promise((resolve) => {
+    document.addEventListener("selectionchange", () => resolve(), { once: true });
+  });
+}

@@ -1,0 +1,117 @@
+/**
+ * Text that can be added to the end of the document without parsing it.
+ *
+ * Two cases, each only where the result is provably what a parse would give: plain words at the end of a paragraph's
+ * text, and lines of an open fence. Whatever is in doubt goes to the parser, which has the last word when a block closes.
+ */
+import { hasHidden, revealHidden } from "./hidden";
+import type { Group } from "./parser";
+
+export interface Follower {
+  /** Add text that follows; false when it has to be parsed, and nothing was promised about the document. */
+  follow(text: string): boolean;
+}
+
+/** Return what can follow the open block, if anything. `shown` is the element of `group`, the last one of `tail`. */
+export function followerOf(tail: string, group: Group, shown: Element): Follower | null {
+  return OpenFence.after(tail, group, shown) ?? PlainWords.after(tail, group, shown);
+}
+
+/**
+ * What may begin, end or change something that is not text: the marks of all inline rules, line ends, the beginning of
+ * literal links, and whatever is cut at a cell's or heading's end.
+ */
+const MARKS = /[^\S ]|[#$&*<>@[\\\]_`|~]|:\/|www\./i;
+/** As much of the last word as any of these can need. */
+const WORD_CHARS = 64;
+
+class PlainWords implements Follower {
+  private constructor(
+    private readonly node: Text,
+    /** What stands after the last space. */
+    private word: string,
+    /** Spaces at the end: shown when something follows them. */
+    private spaces: string,
+    /** Whether a bracket may still be the beginning of a link. */
+    private readonly inLink: boolean,
+  ) {}
+
+  static after(tail: string, { tokens }: Group, shown: Element): PlainWords | null {
+    const end = /(\S*)( *)$/.exec(tail.slice(-WORD_CHARS));
+    const line = tail.slice(tail.lastIndexOf("\n") + 1);
+    // A letter settles what kind of block a line is, save for the label of a definition.
+    if (!end || !/\p{L}/u.test(line) || MARKS.test(end[1] ?? "") || tail.includes("]:"))
+      return null;
+    let last = tokens.length - 1;
+    while (tokens[last]?.nesting === -1) last--;
+    const leaf = tokens[last];
+    if (leaf?.type !== "inline" || /^t[hd]_open$/.test(tokens[last - 1]?.type ?? "")) return null;
+    if (leaf.children?.at(-1)?.type !== "text") return null;
+    let node: Node = shown;
+    while (node.lastChild) node = node.lastChild;
+    const [, word = "", spaces = ""] = end;
+    if (!(node instanceof Text) || !node.data.endsWith(word)) return null;
+    return new PlainWords(node, spaces ? "" : word, spaces, leaf.content.includes("]("));
+  }
+
+  follow(text: string): boolean {
+    if (MARKS.test(this.word + text) || hasHidden(text)) return false;
+    if (this.inLink && /[)"']/.test(text)) return false;
+    const added = this.spaces + text;
+    this.spaces = / *$/.exec(added)?.[0] ?? "";
+    this.node.appendData(added.slice(0, added.length - this.spaces.length));
+    this.word = (this.word + text).slice(-WORD_CHARS);
+    this.word = this.word.slice(this.word.lastIndexOf(" ") + 1);
+    return true;
+  }
+}
+
+class OpenFence implements Follower {
+  private constructor(
+    private readonly node: Text,
+    private readonly indent: RegExp,
+    private readonly closing: RegExp,
+    /** The last line's source, and how much of it is shown. */
+    private line: string,
+    private shown: number,
+  ) {}
+
+  static after(tail: string, { tokens, lines: [begin] }: Group, shown: Element): OpenFence | null {
+    const code = shown.querySelector("code");
+    if (tokens[0]?.type !== "fence" || code === null) return null;
+    const lines = tail.split("\n").slice(begin);
+    const opening = /^( {0,3})(`{3,}|~{3,})/.exec(lines[0] ?? "");
+    if (lines.length < 2 || opening === null) return null;
+    const [, indent = "", mark = ""] = opening;
+    const closing = new RegExp(`^ {0,3}${mark[0]}{${mark.length},}[ \\t]*$`);
+    if (lines.some((line, i) => i > 0 && closing.test(line))) return null;
+    if (code.lastChild === null) code.append("");
+    const node = code.lastChild;
+    if (!(node instanceof Text)) return null;
+    const line = lines.at(-1) ?? "";
+    const indentation = new RegExp(`^ {0,${indent.length}}`);
+    return new OpenFence(node, indentation, closing, line, line.replace(indentation, "").length);
+  }
+
+  follow(text: string): boolean {
+    const pieces = text.split("\n");
+    const last = pieces.pop() ?? "";
+    let added = "";
+    for (const piece of pieces) {
+      const line = this.line + piece;
+      if (this.closing.test(line)) return false;
+      added += `${line.replace(this.indent, "").slice(this.shown)}\n`;
+      this.line = "";
+      this.shown = 0;
+    }
+    this.line += last;
+    // What may become the closing fence is not shown before it is something else.
+    if (!/^\s*(?:`*|~*)\s*$/.test(this.line)) {
+      const line = this.line.replace(this.indent, "");
+      added += line.slice(this.shown);
+      this.shown = line.length;
+    }
+    if (added !== "") this.node.appendData(revealHidden(added, this.node.data.slice(-16)));
+    return true;
+  }
+}

@@ -1,0 +1,82 @@
+/**
+ * Formulas: `$$…$$` and `\[…\]` as blocks, `$$…$$`, `$…$` and `\(…\)` in the text.
+ *
+ * A blank line ends a formula, closed or not, as in TeX. A single dollar is money rather than a formula when a space
+ * stands inside of it, or a letter or digit at its outside (`$5 and $10`, `US$5`, `$HOME/$USER`).
+ */
+import type { StateBlock, StateInline } from "markdown-it";
+import type { ParseEnv } from "./parser";
+
+const MAX_BLOCK_LINES = 200;
+const MAX_INLINE_CHARS = 2000;
+const CLOSING: { readonly [opening: string]: string } = { "\\[": "\\]", "\\(": "\\)", $$: "$$" };
+
+/** Block rule: gives `math_block`, whose content is the source with its marks. */
+export function mathBlock(
+  state: StateBlock,
+  startLine: number,
+  endLine: number,
+  silent: boolean,
+): boolean {
+  if ((state.sCount[startLine] ?? 0) - state.blkIndent >= 4) return false;
+  const begin = (state.bMarks[startLine] ?? 0) + (state.tShift[startLine] ?? 0);
+  const opening = state.src.slice(begin, begin + 2);
+  if ((opening !== "$$" && opening !== "\\[") || state.src[begin + 2] === "$") return false;
+  const closing = CLOSING[opening] ?? "";
+
+  let line = startLine;
+  let closed = false;
+  for (; line < endLine && line < startLine + MAX_BLOCK_LINES; line++) {
+    if (state.isEmpty(line) || (state.sCount[line] ?? 0) < state.blkIndent) break;
+    const from = line === startLine ? begin + 2 : (state.bMarks[line] ?? 0);
+    closed = state.src.slice(from, state.eMarks[line]).trimEnd().endsWith(closing);
+    if (closed) break;
+  }
+  if (!closed) {
+    // More may come: shown as source until then. In a container, whose end this may be, it is text.
+    const env = state.env as ParseEnv;
+    const more = env.open && !env.inFootnote && state.level === 0 && line >= endLine;
+    if (silent || !more) return false;
+  }
+  if (silent) return true;
+  state.line = closed ? line + 1 : line;
+  const token = state.push("math_block", "", 0);
+  token.content = state.getLines(startLine, state.line, state.sCount[startLine] ?? 0, false).trim();
+  token.map = [startLine, state.line];
+  return true;
+}
+
+/** Inline rule: gives `math_inline`, whose content is the source with its marks. */
+export function mathInline(state: StateInline, silent: boolean): boolean {
+  const first = state.src[state.pos];
+  if (first !== "$" && first !== "\\") return false;
+  const end = endOfInline(state);
+  if (end === null) return false;
+  if (!silent) {
+    state.push("math_inline", "", 0).content = state.src.slice(state.pos, end);
+  }
+  state.pos = end;
+  return true;
+}
+
+function endOfInline({ src, pos, posMax }: StateInline): number | null {
+  const opening = src.slice(pos, pos + 2);
+  const closing = CLOSING[opening];
+  if (closing !== undefined) {
+    if (src[pos + 2] === "$" || (opening === "$$" && src[pos - 1] === "$")) return null;
+    // An escaped bracket is common in the middle of a text.
+    if (opening === "\\[" && pos > 0 && src[pos - 1] !== "\n") return null;
+    return endAt(src.slice(pos + 2, Math.min(posMax, pos + MAX_INLINE_CHARS)), closing, pos);
+  }
+  if (src[pos] !== "$" || /[\p{L}\p{N}$]/u.test(src[pos - 1] ?? "")) return null;
+  const window = src.slice(pos + 1, Math.min(posMax, pos + MAX_INLINE_CHARS));
+  const match = /^(?=\S)(?:[^$\\]|\\[\s\S])*?\$/.exec(window);
+  if (match === null || /\s\$$/.test(match[0])) return null;
+  const end = pos + 1 + match[0].length;
+  return end < posMax && /[\p{L}\p{N}$]/u.test(src[end] ?? "") ? null : end;
+}
+
+function endAt(window: string, closing: string, pos: number): number | null {
+  const at = window.indexOf(closing);
+  return at < 0 || window.slice(0, at).trim() === "" ? null : pos + 2 + at + closing.length;
+}

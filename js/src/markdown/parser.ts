@@ -1,0 +1,149 @@
+/** Markdown to tokens: CommonMark 0.31.2 and what GitHub adds to it, with the raw HTML and the URLs left as text. */
+import markdownIt, { type Env, type MarkdownIt, type StateCore, type Token } from "markdown-it";
+import { autolink, emails, text } from "./autolink";
+import { footnoteDefinition, footnoteReference } from "./footnotes";
+import { mathBlock, mathInline } from "./maths";
+
+/** Block quotes, lists and emphasis stand in each other up to this deep. */
+export const MAX_NESTING = 50;
+
+/** Link references and footnotes by normalised label; those defined earlier are in the prototypes. */
+export interface Definitions {
+  readonly references: Record<string, { title: string; href: string }>;
+  readonly footnotes: Record<string, true>;
+}
+
+/** What is known to the rules while one text is parsed. */
+export interface ParseEnv extends Env {
+  readonly references: Definitions["references"];
+  readonly footnotes: Definitions["footnotes"];
+  /** Whether more text may follow. */
+  readonly open: boolean;
+  /** Whether it is the text of a footnote, in which no other footnote is defined. */
+  inFootnote: boolean;
+  /** Reference labels that were looked up in vain (those of footnotes begin with `^`). */
+  misses: Set<string> | undefined;
+}
+
+/** The tokens of one block of the top level. */
+export interface Group {
+  readonly tokens: readonly Token[];
+  /** The line it begins with, and the first one after it. */
+  readonly lines: readonly [begin: number, end: number];
+  /** Labels whose definition may still come. */
+  readonly misses: ReadonlySet<string>;
+}
+
+/** Return a place for further definitions, which knows those of `earlier`. */
+export function definitionsAfter(earlier: Definitions | null): Definitions {
+  return {
+    references: Object.create(earlier?.references ?? null),
+    footnotes: Object.create(earlier?.footnotes ?? null),
+  };
+}
+
+/**
+ * Return markdown-it with CommonMark's rules.
+ *
+ * `extended` adds tables, strikethrough, literal links, footnotes and maths, and shows raw HTML as text. Links and
+ * images keep whatever address they have: `build.ts` decides what becomes of it.
+ */
+export function createParser(extended: boolean): MarkdownIt {
+  const md = markdownIt("commonmark");
+  md.inline.ruler.at("text", text);
+  if (!extended) return md;
+  md.set({ html: false, maxNesting: MAX_NESTING });
+  md.enable(["table", "strikethrough"]);
+  md.disable(["html_block", "html_inline"]);
+  md.validateLink = () => true;
+  md.inline.ruler.before("text", "literal_autolink", autolink);
+  md.inline.ruler.before("escape", "math", mathInline);
+  md.inline.ruler.before("link", "footnote_reference", footnoteReference);
+  md.inline.ruler2.after("fragments_join", "literal_email", emails);
+  md.block.ruler.before("reference", "footnote", footnoteDefinition, {
+    alt: ["paragraph", "reference"],
+  });
+  md.block.ruler.before("fence", "math", mathBlock, {
+    alt: ["paragraph", "reference", "blockquote", "list"],
+  });
+  // The stream is normalised before it gets here.
+  md.core.ruler.disable("normalize");
+  md.core.ruler.at("inline", inlineByGroup);
+  return md;
+}
+
+const md = createParser(true);
+const missesOf = new WeakMap<Token, Set<string>>();
+const NONE: ReadonlySet<string> = new Set();
+
+/** Parse a text whole, adding its definitions to `definitions`. */
+export function parse(source: string, definitions: Definitions, open: boolean): Group[] {
+  const tokens = md.parse(source, newEnv(definitions, open));
+  return groups(tokens).map(([begin, end]) => {
+    const own = tokens.slice(begin, end);
+    const first = tokens[begin];
+    return {
+      tokens: own,
+      lines: first?.map ?? [0, 0],
+      misses: (first && missesOf.get(first)) ?? NONE,
+    };
+  });
+}
+
+/**
+ * Return how many lines at the beginning of `source` are blocks that no further text can change.
+ *
+ * `source` is whole lines. CommonMark decides about blocks line by line, so that only the last one is open. What stands
+ * between the last two belongs to the open part: a link definition may still get its title from the next line.
+ */
+export function closedLines(source: string): number {
+  let tokens: Token[] = [];
+  md.block.parse(source, md, newEnv(definitionsAfter(null), true), tokens);
+  tokens = tokens.filter((token) => token.type !== "reference_definition");
+  const previous = groups(tokens).at(-2);
+  return (previous && tokens[previous[0]]?.map?.[1]) ?? 0;
+}
+
+/** Return where the blocks of the top level begin and end in `tokens`. */
+function groups(tokens: readonly Token[]): [begin: number, end: number][] {
+  const result: [number, number][] = [];
+  tokens.forEach((token, i) => {
+    if (token.level > 0) return;
+    const last = result.at(-1);
+    if (token.nesting < 0 && last) last[1] = i + 1;
+    else result.push([i, i + 1]);
+  });
+  return result;
+}
+
+/** Parse inline text as markdown-it does, and note for each block which labels it did not find. */
+function inlineByGroup(state: StateCore): void {
+  const env = state.env as ParseEnv;
+  for (const token of state.tokens) {
+    if (token.level === 0 && token.nesting >= 0) {
+      env.misses = new Set();
+      missesOf.set(token, env.misses);
+    }
+    if (token.type === "inline") {
+      state.md.inline.parse(token.content, state.md, env, token.children ?? []);
+    }
+  }
+  env.misses = undefined;
+}
+
+function newEnv(definitions: Definitions, open: boolean): ParseEnv {
+  const env: ParseEnv = {
+    references: new Proxy(definitions.references, {
+      get(known, label) {
+        const reference = known[label as string];
+        if (reference === undefined) env.misses?.add(label as string);
+        return reference;
+      },
+    }),
+    footnotes: definitions.footnotes,
+    open,
+    inFootnote: false,
+    misses: undefined,
+  };
+  return env;
+}
