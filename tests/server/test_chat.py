@@ -289,15 +289,28 @@ async def test_closing_a_stream_of_the_client_stops_the_generation(
 async def test_a_client_that_does_not_read_holds_the_answer(server: DemoServer) -> None:
     """An answer is not piled up in memory for a client that does not read; when it reads, all is there."""
     body = {"model": "nbchat-long", "stream": True, "messages": user("500 KB, please")}
-    async with await RawConnection.open(server) as connection:
-        connection.reader._limit = 1024  # type: ignore[attr-defined]
-        connection.send(request("/v1/chat/completions", body))
-        await connection.reader.readuntil(b"data: ")
-        # Other clients are answered meanwhile.
-        assert (await ask(server, request("/v1/models"))).status == 200
+    async with await RawConnection.open(server) as reading, await RawConnection.open(server) as other:
+        reading.send(request("/v1/chat/completions", body))
+        await reading.reader.readuntil(b"data: ")
+        reading.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        (held,) = [connection for connection in server._connections if connection._task is not None]
+        assert held._transport is not None
+
+        async def other_rounds(count: int) -> None:
+            for _ in range(count):  # other clients are served meanwhile
+                other.send(request("/v1/models"))
+                assert (await other.reply()).status == 200
+
+        while held._writable.is_set():
+            await other_rounds(1)
+        piled_up = held._transport.get_write_buffer_size()
+        await other_rounds(200)
+        assert held._transport.get_write_buffer_size() <= piled_up
         assert server.generating == 1
+
+        reading.writer.transport.resume_reading()  # type: ignore[attr-defined]
         got = b""
         async with asyncio.timeout(60):
             while b"data: [DONE]" not in got:
-                got = got[-200:] + await connection.reader.read(1 << 20)
+                got = got[-200:] + await reading.reader.read(1 << 20)
     await server.quiet()
