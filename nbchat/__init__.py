@@ -20,214 +20,96 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nbchat.api import (
-        allow_nested_loops as allow_nested_loops,
-    )
-    from nbchat.api import (
-        ask as ask,
-    )
-    from nbchat.api import (
-        config as config,
-    )
-    from nbchat.api import (
-        discover as discover,
-    )
-    from nbchat.api import (
-        get_completion as get_completion,
-    )
-    from nbchat.api import (
-        session as session,
+        allow_nested_loops,
+        ask,
+        config,
+        discover,
+        get_completion,
+        session,
     )
     from nbchat.core.errors import (
-        AuthenticationFailed as AuthenticationFailed,
-    )
-    from nbchat.core.errors import (
-        CallbackError as CallbackError,
-    )
-    from nbchat.core.errors import (
-        CommandError as CommandError,
-    )
-    from nbchat.core.errors import (
-        ConfigError as ConfigError,
-    )
-    from nbchat.core.errors import (
-        ConnectFailed as ConnectFailed,
-    )
-    from nbchat.core.errors import (
-        ContextTooLong as ContextTooLong,
-    )
-    from nbchat.core.errors import (
-        EmptyResponse as EmptyResponse,
-    )
-    from nbchat.core.errors import (
-        FirstTokenTimeout as FirstTokenTimeout,
-    )
-    from nbchat.core.errors import (
-        IdleTimeout as IdleTimeout,
-    )
-    from nbchat.core.errors import (
-        KernelGone as KernelGone,
-    )
-    from nbchat.core.errors import (
-        LimitExceeded as LimitExceeded,
-    )
-    from nbchat.core.errors import (
-        ModelNotFound as ModelNotFound,
-    )
-    from nbchat.core.errors import (
-        NbchatError as NbchatError,
-    )
-    from nbchat.core.errors import (
-        NothingToDo as NothingToDo,
-    )
-    from nbchat.core.errors import (
-        PauseExpired as PauseExpired,
-    )
-    from nbchat.core.errors import (
-        PicklingRefused as PicklingRefused,
-    )
-    from nbchat.core.errors import (
-        ProtocolError as ProtocolError,
-    )
-    from nbchat.core.errors import (
-        ProviderError as ProviderError,
-    )
-    from nbchat.core.errors import (
-        ProviderErrorEvent as ProviderErrorEvent,
-    )
-    from nbchat.core.errors import (
-        ProviderUnavailable as ProviderUnavailable,
-    )
-    from nbchat.core.errors import (
-        QueueFull as QueueFull,
-    )
-    from nbchat.core.errors import (
-        RateLimited as RateLimited,
-    )
-    from nbchat.core.errors import (
-        RequestRejected as RequestRejected,
-    )
-    from nbchat.core.errors import (
-        RunCrashed as RunCrashed,
-    )
-    from nbchat.core.errors import (
-        RunInProgress as RunInProgress,
-    )
-    from nbchat.core.errors import (
-        RunNotLive as RunNotLive,
-    )
-    from nbchat.core.errors import (
-        RunOver as RunOver,
-    )
-    from nbchat.core.errors import (
-        SessionFull as SessionFull,
-    )
-    from nbchat.core.errors import (
-        SessionGone as SessionGone,
-    )
-    from nbchat.core.errors import (
-        SnapshotCorrupt as SnapshotCorrupt,
-    )
-    from nbchat.core.errors import (
-        SnapshotError as SnapshotError,
-    )
-    from nbchat.core.errors import (
-        SnapshotTooLarge as SnapshotTooLarge,
-    )
-    from nbchat.core.errors import (
-        SnapshotTooNew as SnapshotTooNew,
-    )
-    from nbchat.core.errors import (
-        StaleCommand as StaleCommand,
-    )
-    from nbchat.core.errors import (
-        StoreBusy as StoreBusy,
-    )
-    from nbchat.core.errors import (
-        StoreError as StoreError,
-    )
-    from nbchat.core.errors import (
-        StoreFull as StoreFull,
-    )
-    from nbchat.core.errors import (
-        StoreReadOnly as StoreReadOnly,
-    )
-    from nbchat.core.errors import (
-        StreamBroken as StreamBroken,
-    )
-    from nbchat.core.errors import (
-        StreamTruncated as StreamTruncated,
-    )
-    from nbchat.core.errors import (
-        TooManySessions as TooManySessions,
-    )
-    from nbchat.core.errors import (
-        TotalTimeout as TotalTimeout,
-    )
-    from nbchat.core.errors import (
-        UnknownSession as UnknownSession,
-    )
-    from nbchat.core.errors import (
-        ViewOutOfSync as ViewOutOfSync,
-    )
-    from nbchat.core.errors import (
-        WireError as WireError,
-    )
-    from nbchat.core.errors import (
-        WouldDeadlock as WouldDeadlock,
+        AuthenticationFailed,
+        CallbackError,
+        CommandError,
+        ConfigError,
+        ConnectFailed,
+        ContextTooLong,
+        EmptyResponse,
+        FirstTokenTimeout,
+        IdleTimeout,
+        KernelGone,
+        LimitExceeded,
+        ModelNotFound,
+        NbchatError,
+        NothingToDo,
+        PauseExpired,
+        PicklingRefused,
+        ProtocolError,
+        ProviderError,
+        ProviderErrorEvent,
+        ProviderUnavailable,
+        QueueFull,
+        RateLimited,
+        RequestRejected,
+        RunCrashed,
+        RunInProgress,
+        RunNotLive,
+        RunOver,
+        SessionFull,
+        SessionGone,
+        SnapshotCorrupt,
+        SnapshotError,
+        SnapshotTooLarge,
+        SnapshotTooNew,
+        StaleCommand,
+        StoreBusy,
+        StoreError,
+        StoreFull,
+        StoreReadOnly,
+        StreamBroken,
+        StreamTruncated,
+        TooManySessions,
+        TotalTimeout,
+        UnknownSession,
+        ViewOutOfSync,
+        WireError,
+        WouldDeadlock,
     )
     from nbchat.core.ids import (
-        new_id as new_id,
+        new_id,
     )
     from nbchat.core.messages import (
-        ImagePart as ImagePart,
-    )
-    from nbchat.core.messages import (
-        Message as Message,
-    )
-    from nbchat.core.messages import (
-        Part as Part,
-    )
-    from nbchat.core.messages import (
-        ReasoningPart as ReasoningPart,
-    )
-    from nbchat.core.messages import (
-        TextPart as TextPart,
-    )
-    from nbchat.core.messages import (
-        ToolCallPart as ToolCallPart,
-    )
-    from nbchat.core.messages import (
-        ToolResultPart as ToolResultPart,
-    )
-    from nbchat.core.messages import (
-        Usage as Usage,
+        ImagePart,
+        Message,
+        Part,
+        ReasoningPart,
+        TextPart,
+        ToolCallPart,
+        ToolResultPart,
+        Usage,
     )
     from nbchat.core.run import (
-        RunState as RunState,
+        RunState,
     )
     from nbchat.jupyter.widgets import (
-        ChatTabs as ChatTabs,
+        ChatTabs,
     )
     from nbchat.runtime.limits import (
-        Limits as Limits,
+        Limits,
     )
     from nbchat.runtime.observers import (
-        Notification as Notification,
+        Notification,
     )
     from nbchat.runtime.registry import (
-        SessionRegistry as SessionRegistry,
-    )
-    from nbchat.runtime.registry import (
-        StreamingInfo as StreamingInfo,
+        SessionRegistry,
+        StreamingInfo,
     )
     from nbchat.runtime.run import (
-        Progress as Progress,
-    )
-    from nbchat.runtime.run import (
-        Run as Run,
+        Progress,
+        Run,
     )
     from nbchat.runtime.session import (
-        Session as Session,
+        Session,
     )
 
     registry: SessionRegistry
@@ -394,6 +276,13 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever is asked for
     value = getattr(import_module(module), name)
     globals()[name] = value
     return value
+
+
+def load_ipython_extension(shell: Any) -> None:  # noqa: ANN401 - an InteractiveShell
+    """Add `%chat`, `%%chat` and the configuration of `NbChat` to IPython: `%load_ext nbchat`."""
+    from nbchat.jupyter.magics import load  # noqa: PLC0415 - IPython is there
+
+    load(shell)
 
 
 def __dir__() -> list[str]:

@@ -1,0 +1,105 @@
+"""A run's answer in the output of a cell, as it comes."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
+
+from IPython.display import DisplayHandle
+
+from nbchat.core.run import RunState
+from nbchat.runtime.conversation import SETTLE_S
+
+if TYPE_CHECKING:
+    from nbchat.runtime.run import Run
+
+SHARE: Final = 0.1
+"""The part of the time that may go into showing: the longer the text, the rarer the updates."""
+
+MIN_INTERVAL_S: Final = 0.1
+"""Between two updates, at least."""
+
+
+def show(run: Run, shell: Any) -> None:  # noqa: ANN401 - an InteractiveShell
+    """Stream the text of the cell's own run into its output, and return at its end, however it ended.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        The cell was interrupted: the run is stopped, as by `Session.ask`; what had arrived is shown.
+    """
+    if getattr(shell, "kernel", None) is None:
+        _print(run)
+    else:
+        _update(run)
+
+
+def _stop(run: Run) -> None:
+    run.stop()
+    with suppress(TimeoutError):
+        run.wait(SETTLE_S)
+
+
+def _print(run: Run) -> None:
+    shown = 0
+    try:
+        for text in _growing(run, lambda: MIN_INTERVAL_S):
+            sys.stdout.write(text[shown:])
+            sys.stdout.flush()
+            shown = len(text)
+    except KeyboardInterrupt:
+        _stop(run)
+        raise
+    finally:
+        sys.stdout.write(f"\n{_ending(run)}\n" if _ending(run) else "\n")
+
+
+def _update(run: Run) -> None:
+    # An update carries the whole text, so that the notebook's file ends up with the answer and not with
+    # its pieces. It is sent ever more rarely as the text grows, which keeps the sum small.
+    handle = DisplayHandle()  # type: ignore[no-untyped-call,unused-ignore]
+    handle.display(_bundle("…"), raw=True)  # type: ignore[no-untyped-call,unused-ignore]
+    began = time.monotonic()
+    try:
+        for text in _growing(run, lambda: max(MIN_INTERVAL_S, SHARE * (time.monotonic() - began))):
+            _replace(handle, text)
+    except KeyboardInterrupt:
+        _stop(run)
+        raise
+    finally:
+        ending = _ending(run)
+        if ending:
+            _replace(handle, f"{run.text}\n\n*{ending}*")
+
+
+def _growing(run: Run, interval_s: Callable[[], float]) -> Iterator[str]:
+    """Yield the whole text whenever it has grown, and no more often than the interval allows."""
+    shown = 0
+    while True:
+        over = run.is_over  # looked at before the text: what is over has all its text
+        text = run.text
+        if len(text) > shown:
+            yield text
+            shown = len(text)
+        if over:
+            return
+        with suppress(TimeoutError):
+            run.wait(interval_s())
+
+
+def _replace(handle: DisplayHandle, text: str) -> None:
+    handle.update(_bundle(text), raw=True)  # type: ignore[no-untyped-call,unused-ignore]
+
+
+def _bundle(text: str) -> dict[str, str]:
+    return {"text/markdown": text, "text/plain": text}
+
+
+def _ending(run: Run) -> str:
+    """Return what is to be said about an end that is not a full answer."""
+    if run.state is RunState.INCOMPLETE:
+        return f"the model stopped early: {run.finish_reason}"
+    return "" if run.state is RunState.COMPLETED else str(run.state)

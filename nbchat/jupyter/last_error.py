@@ -1,0 +1,115 @@
+"""The last error of a cell, as one would paste it into a chat: trimmed, and without secrets."""
+
+from __future__ import annotations
+
+import linecache
+import os
+import re
+import sys
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from nbchat.core.redact import MIN_SECRET, redact
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+FIRST_FRAMES: Final = 3
+LAST_FRAMES: Final = 6
+"""Of a deep stack, these are kept: where it came from, and where it went wrong."""
+
+MAX_SOURCE: Final = 4_000
+MAX_MESSAGE: Final = 2_000
+"""Characters of the cell, and of the error's message."""
+
+MAX_CHAIN: Final = 3
+"""Errors that led to one another."""
+
+_SECRET_NAME: Final = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|AUTH", re.IGNORECASE)
+
+
+def describe_last_error(shell: Any) -> str | None:  # noqa: ANN401 - an InteractiveShell
+    """Return the last uncaught error with the cell it was raised in, as Markdown; None where there is none.
+
+    Values of variables are never in it, except as far as the error's own message quotes them. Secrets
+    are removed by shape, and by value where the environment holds them; the home folder becomes `~`.
+    """
+    error = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
+    if not isinstance(error, BaseException):
+        return None
+    parts = []
+    source = _cell_source(error)
+    if source.strip():
+        parts.append(f"```python\n{_shorten(source.strip(chr(10)), MAX_SOURCE)}\n```")
+    parts.append(f"```text\n{_traceback(error, shell)}\n```")
+    text = redact("\n\n".join(parts), _secrets())
+    home = str(Path.home())
+    return text.replace(home + os.sep, f"~{os.sep}") if len(home) > 1 else text
+
+
+def _secrets() -> Iterable[str]:
+    return [
+        value for name, value in os.environ.items() if _SECRET_NAME.search(name) and len(value) >= MIN_SECRET
+    ]
+
+
+def _frames(error: BaseException) -> list[traceback.FrameSummary]:
+    """Return the frames of the error from the cell on, without IPython's own."""
+    frames = traceback.extract_tb(error.__traceback__)
+    for at, frame in enumerate(frames):
+        if _is_cell(frame.filename):
+            return list(frames[at:])
+    return [frame for frame in frames if f"{os.sep}IPython{os.sep}" not in frame.filename]
+
+
+def _is_cell(filename: str) -> bool:
+    return "ipykernel_" in filename or filename.startswith("<ipython-input-")
+
+
+def _cell_source(error: BaseException) -> str:
+    if isinstance(error, SyntaxError) and error.filename:
+        return "".join(linecache.getlines(error.filename)) if _is_cell(error.filename) else ""
+    for frame in _frames(error):
+        if _is_cell(frame.filename):
+            return "".join(linecache.getlines(frame.filename))
+    return ""
+
+
+def _traceback(error: BaseException, shell: Any, depth: int = 1) -> str:  # noqa: ANN401 - an InteractiveShell
+    text = ""
+    before = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    if before is not None and depth < MAX_CHAIN:
+        led_to = "was the direct cause of" if error.__cause__ else "was being handled when there came"
+        text = f"{_traceback(before, shell, depth + 1)}\n\nThe error above {led_to} this one:\n\n"
+    frames = _frames(error)
+    left_out = len(frames) - FIRST_FRAMES - LAST_FRAMES
+    lines = []
+    for at, frame in enumerate(frames):
+        if left_out > 0 and FIRST_FRAMES <= at < FIRST_FRAMES + left_out:
+            if at == FIRST_FRAMES:
+                lines.append(f"  … {left_out} more …")
+            continue
+        lines.append(f"  {_place(frame.filename, shell)}, line {frame.lineno}, in {frame.name}")
+        if frame.line:
+            lines.append(f"    {frame.line}")
+    message = "".join(traceback.format_exception_only(error)).rstrip()
+    if isinstance(error, SyntaxError) and error.filename:
+        message = message.replace(error.filename, _place(error.filename, shell))
+    return text + "\n".join([*lines, _shorten(message, MAX_MESSAGE)])
+
+
+def _place(filename: str, shell: Any) -> str:  # noqa: ANN401 - an InteractiveShell
+    compiled = getattr(shell, "compile", None)
+    if compiled is not None and _is_cell(filename):
+        found = compiled.format_code_name(filename)
+        if found:
+            return " ".join(found)
+    return filename
+
+
+def _shorten(text: str, most: int) -> str:
+    if len(text) <= most:
+        return text
+    half = most // 2
+    return f"{text[:half]}\n… {len(text) - 2 * half:,} characters left out …\n{text[-half:]}"

@@ -1,0 +1,264 @@
+"""`%chat` and `%%chat`: a cell that is the message.
+
+Each does what the API does, with the API's own objects; there is nothing here that `nbchat.session`
+and its methods could not do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Never
+
+from IPython.core.error import UsageError
+from IPython.core.magic import Magics, line_cell_magic, magics_class
+
+import nbchat
+from nbchat.api import the_registry
+from nbchat.jupyter.cell_output import show
+from nbchat.jupyter.configuration import attach
+from nbchat.jupyter.interpolation import interpolate
+from nbchat.jupyter.last_error import describe_last_error
+from nbchat.runtime.run import Run
+from nbchat.runtime.session import Session
+from nbchat.runtime.table import Table
+
+SESSION: Final = "chat"
+"""Title of the session that is used where none is named."""
+
+FIX: Final = "This code failed. Say why in one or two sentences, then show the corrected code."
+
+HELP: Final = """%chat                    list the sessions
+%chat show [SESSION]     show one session's live view; without a name, all of them in tabs
+%chat new [TITLE]        make a new session
+%chat stop [SESSION]     stop what runs in a session; without a name, in all of them
+%chat wait [SESSION]     wait until a session, or all of them, have answered
+%chat save               save all sessions now
+%chat model [NAME]       show or set the default model; with -s SESSION, that session's
+%chat models             list the server's models
+%chat config             show the defaults, and where each came from
+%chat fix [QUESTION]     send the last error, trimmed and without secrets; -n only shows what would be sent
+%%chat [-s SESSION] [-m MODEL] [-i TEXT] [-o VAR] [--no-wait] [--raw]
+                         send the cell; the answer streams into its output
+"""
+
+COMMANDS: Final = ("config", "fix", "help", "model", "models", "new", "save", "show", "stop", "wait")
+
+
+class _Parser(argparse.ArgumentParser):
+    """Raises instead of ending the process."""
+
+    def error(self, message: str) -> Never:
+        raise UsageError(f"{self.prog}: {message}. %chat help lists what there is.")
+
+
+def _parser(prog: str) -> _Parser:
+    parser = _Parser(prog=prog, add_help=False, allow_abbrev=False)
+    parser.add_argument("-s", "--session", default=None, metavar="SESSION")
+    parser.add_argument("-m", "--model", default=None)
+    parser.add_argument("-i", "--instructions", default=None, metavar="TEXT")
+    parser.add_argument("-o", "--output", default=None, metavar="VAR")
+    parser.add_argument("--no-wait", action="store_true")
+    return parser
+
+
+@magics_class
+class ChatMagics(Magics):
+    """The magics `%chat` and `%%chat`."""
+
+    shell: Any
+    """The InteractiveShell."""
+
+    @line_cell_magic
+    def chat(self, line: str, cell: str | None = None) -> Any:  # noqa: ANN401 - what the command gives
+        """Send a cell to a chat, or look after the chats from a line.
+
+        `%%chat [-s SESSION] [-m MODEL] [-i TEXT] [-o VAR] [--no-wait] [--raw]` sends the cell. The answer
+        streams into the cell's output; interrupting the cell stops it.
+
+        -s SESSION  id or title of the session; made when it is new. Default: `chat`.
+        -m MODEL    model of the session, from now on.
+        -i TEXT     instructions of the session, from now on.
+        -o VAR      variable that gets the answer, a `Message`; with --no-wait, the `Run`.
+        --no-wait   do not wait: the answer goes on in the background.
+        --raw       send the cell as it is. Otherwise `{name}` stands for the variable of that name, where
+                    there is one, `{name:format}` as in an f-string; `{{name}}` is sent as `{name}`.
+
+        `%chat help` lists what `%chat` can do.
+        """
+        words = _split(line)
+        if cell is not None:
+            return self._send(words, cell)
+        if not words:
+            return _listing()
+        command, rest = words[0], words[1:]
+        if command not in COMMANDS:
+            raise UsageError(
+                f"%chat has no command {command!r}; it has {', '.join(COMMANDS)}. "
+                "To ask something, begin the cell with %%chat."
+            )
+        handler: Callable[[Sequence[str]], Any] = getattr(self, f"_{command}")
+        return handler(rest)
+
+    # The cell
+
+    def _send(self, words: Sequence[str], cell: str) -> Run | None:
+        parser = _parser("%%chat")
+        parser.add_argument("--raw", action="store_true")
+        options = parser.parse_args(words)
+        prompt = cell if options.raw else interpolate(cell, self.shell.user_ns)
+        if not prompt.strip():
+            raise UsageError("%%chat: the cell is empty; write below the first line what you want to ask.")
+        return self._ask(prompt.strip("\n"), options)
+
+    def _ask(self, prompt: str, options: argparse.Namespace) -> Run | None:
+        if options.output is not None and not options.output.isidentifier():
+            raise UsageError(f"%%chat: -o takes the name of a variable, not {options.output!r}.")
+        session = nbchat.session(
+            options.session or SESSION, model=options.model, instructions=options.instructions
+        )
+        run = session.send(prompt)
+        if options.no_wait:
+            self._bind(options.output, run)
+            return run
+        try:
+            show(run, self.shell)
+        finally:
+            self._bind(options.output, run.message)
+        if run.error is not None:
+            raise run.error
+        return None
+
+    def _bind(self, name: str | None, value: object) -> None:
+        if name is not None:
+            self.shell.user_ns[name] = value
+
+    # The lines
+
+    def _help(self, _words: Sequence[str]) -> None:
+        print(HELP, end="")  # noqa: T201 - a magic's answer
+
+    def _show(self, words: Sequence[str]) -> Any:  # noqa: ANN401 - a widget
+        return _existing(words[0]) if _one("show", words) else nbchat.ChatTabs()
+
+    def _new(self, words: Sequence[str]) -> Session:
+        return the_registry().create(" ".join(words))
+
+    def _stop(self, words: Sequence[str]) -> None:
+        stopped = _existing(words[0]).stop_all() if _one("stop", words) else the_registry().stop_all()
+        print(f"{stopped} run{'s' * (stopped != 1)} stopped")  # noqa: T201 - a magic's answer
+
+    def _wait(self, words: Sequence[str]) -> None:
+        if _one("wait", words):
+            for run in _existing(words[0]).runs:
+                run.wait()
+        else:
+            the_registry().wait_all()
+
+    def _save(self, words: Sequence[str]) -> Any:  # noqa: ANN401 - what the registry says
+        _none("save", words)
+        return the_registry().save()
+
+    def _model(self, words: Sequence[str]) -> str | None:
+        parser = _Parser(prog="%chat model", add_help=False)
+        parser.add_argument("name", nargs="?")
+        parser.add_argument("-s", "--session")
+        options = parser.parse_args(words)
+        if options.session is not None:
+            session = _existing(options.session)
+            if options.name:
+                session.model = options.name
+            return session.model
+        if options.name:
+            nbchat.config(model=options.name)
+        return the_registry().sources.model
+
+    def _models(self, words: Sequence[str]) -> list[str]:
+        _none("models", words)
+        registry = the_registry()
+        return list(registry.engine.run(registry.sources.models()))
+
+    def _config(self, words: Sequence[str]) -> Any:  # noqa: ANN401 - nbchat.config()
+        _none("config", words)
+        return nbchat.config()
+
+    def _fix(self, words: Sequence[str]) -> Run | None:
+        parser = _parser("%chat fix")
+        parser.add_argument("-n", "--dry-run", action="store_true")
+        parser.add_argument("question", nargs="*")
+        options = parser.parse_args(words)
+        problem = describe_last_error(self.shell)
+        if problem is None:
+            raise UsageError("%chat fix: no cell has failed yet in this kernel.")
+        prompt = f"{' '.join(options.question) or FIX}\n\n{problem}"
+        sources = the_registry().sources
+        model = options.model or sources.model
+        where = f"{sources.name}, {model}" if model else sources.name
+        verb = "would be" if options.dry_run else "is"
+        print(f"What {verb} sent to {where}:\n\n{prompt}\n")  # noqa: T201 - shown before it is sent
+        return None if options.dry_run else self._ask(prompt, options)
+
+
+def _split(line: str) -> list[str]:
+    try:
+        return shlex.split(line)
+    except ValueError as error:
+        raise UsageError(f"%chat: {error}. Put words that belong together between quotes.") from error
+
+
+def _one(command: str, words: Sequence[str]) -> bool:
+    """Return whether a session was named, as one word."""
+    if len(words) > 1:
+        raise UsageError(f"%chat {command} takes one session; write a title of several words between quotes.")
+    return bool(words)
+
+
+def _none(command: str, words: Sequence[str]) -> None:
+    if words:
+        raise UsageError(f"%chat {command} takes no arguments.")
+
+
+def _existing(key: str) -> Session:
+    registry = the_registry()
+    if key not in registry:
+        raise UsageError(f"%chat: there is no session {key!r}. %chat lists the sessions.")
+    return registry[key]
+
+
+def _listing() -> Table:
+    rows = [
+        (session.title, session.status, session.model, len(session.messages), session.id)
+        for session in the_registry().values()
+    ]
+    return Table(("session", "status", "model", "messages", "id"), rows)
+
+
+def _complete(_shell: object, event: Any) -> list[str]:  # noqa: ANN401 - IPython's completion event
+    """Return what may stand at the cursor of a line that begins with `%chat` or `%%chat`."""
+    words = event.text_until_cursor.split()
+    before = words[:-1] if event.symbol and words and words[-1] == event.symbol else words
+    registry, previous = the_registry(), before[-1]
+    if previous in ("-s", "--session", "show", "stop", "wait"):
+        found = [shlex.quote(session.title or session.id) for session in registry.values()]
+    elif previous in ("-m", "--model", "model"):
+        found = list(registry.sources.known_models)
+    elif previous == "-o":
+        return []
+    elif before[0].startswith("%%"):
+        found = ["--instructions", "--model", "--no-wait", "--output", "--raw", "--session"]
+    elif len(before) == 1:
+        found = list(COMMANDS)
+    elif before[1] == "fix":
+        found = ["--dry-run", "--model", "--no-wait", "--output", "--session"]
+    else:
+        found = []
+    return [word for word in found if word.startswith(event.symbol)]
+
+
+def load(shell: Any) -> None:  # noqa: ANN401 - an InteractiveShell
+    """Register the magics, their completion and the configuration; what `%load_ext nbchat` does."""
+    attach(the_registry())
+    shell.register_magics(ChatMagics)
+    for name in ("%chat", "%%chat"):
+        shell.set_hook("complete_command", _complete, str_key=name)

@@ -1,0 +1,131 @@
+"""A real kernel without a page: run cells, interrupt them, complete at a cursor."""
+
+import queue
+import re
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from jupyter_client.manager import KernelManager
+
+START_S = 60.0
+"""Seconds that a kernel may take to answer, on a busy machine."""
+
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+
+
+@dataclass
+class Cell:
+    """What a cell has said so far."""
+
+    id: str
+    stdout: str = ""
+    stderr: str = ""
+    displays: list[Mapping[str, Any]] = field(default_factory=list)
+    """Bundles as they stand after all updates."""
+    updates: int = 0
+    result: Mapping[str, Any] | None = None
+    error: str | None = None
+    """Class of the exception that the cell ended with."""
+    traceback: str = ""
+    over: bool = False
+    _places: dict[str, int] = field(default_factory=dict)
+
+    def take(self, message: Mapping[str, Any]) -> None:
+        """Fold one message in."""
+        kind, content = message["msg_type"], message["content"]
+        if kind == "stream":
+            if content["name"] == "stdout":
+                self.stdout += content["text"]
+            else:
+                self.stderr += content["text"]
+        elif kind == "display_data":
+            name = content.get("transient", {}).get("display_id")
+            if name is not None:
+                self._places[name] = len(self.displays)
+            self.displays.append(content["data"])
+        elif kind == "update_display_data":
+            self.updates += 1
+            self.displays[self._places[content["transient"]["display_id"]]] = content["data"]
+        elif kind == "execute_result":
+            self.result = content["data"]
+        elif kind == "error":
+            self.error = content["ename"]
+            self.traceback = _COLOURS.sub("", "\n".join(content["traceback"]))
+        elif kind == "status" and content["execution_state"] == "idle":
+            self.over = True
+
+
+class Kernel(AbstractContextManager["Kernel"]):
+    """One kernel and its client.
+
+    Parameters
+    ----------
+    folder
+        Where it runs.
+    env
+        Its environment.
+    """
+
+    def __init__(self, folder: Path, env: Mapping[str, str]) -> None:
+        self._manager = KernelManager(kernel_name="python3")
+        self._manager.start_kernel(cwd=str(folder), env=dict(env))
+        self._client = self._manager.blocking_client()
+        self._client.start_channels()
+        self._client.wait_for_ready(timeout=START_S)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        self._client.stop_channels()
+        self._manager.shutdown_kernel(now=True)
+
+    def start(self, code: str) -> Cell:
+        """Send a cell, and do not wait for it."""
+        return Cell(self._client.execute(code))
+
+    def follow(self, cell: Cell, until: Callable[[Cell], object], timeout_s: float = 30.0) -> Cell:
+        """Take what the cell says until `until(cell)` holds.
+
+        Raises
+        ------
+        TimeoutError
+            It never did.
+        """
+        deadline = time.monotonic() + timeout_s
+        while not until(cell):
+            try:
+                message = self._client.get_iopub_msg(timeout=max(deadline - time.monotonic(), 0.0))
+            except queue.Empty:
+                text = f"not within {timeout_s:g} s; the cell has said {cell}"
+                raise TimeoutError(text) from None
+            if message["parent_header"].get("msg_id") == cell.id:
+                cell.take(message)
+        return cell
+
+    def run(self, code: str, timeout_s: float = 60.0) -> Cell:
+        """Run a cell to its end."""
+        return self.follow(self.start(code), lambda cell: cell.over, timeout_s)
+
+    def value(self, code: str) -> str:
+        """Run a cell that must not fail, and return the text of its result."""
+        cell = self.run(code)
+        assert cell.error is None, cell.traceback
+        assert cell.result is not None, cell
+        return str(cell.result["text/plain"])
+
+    def interrupt(self) -> None:
+        """Interrupt what runs, as the notebook's button does."""
+        self._manager.interrupt_kernel()
+
+    def complete(self, code: str) -> list[str]:
+        """Return what may stand at the end of `code`."""
+        reply = self._client.complete(code, reply=True, timeout=START_S)
+        return list(reply["content"]["matches"])
