@@ -390,8 +390,7 @@ describe("writing", () => {
   test("waiting questions can be changed and removed", async () => {
     kernel.ask(geo, "First?");
     kernel.ask(geo, "Second?");
-    const list = () =>
-      all("textbox").length && document.querySelector("[aria-label='Waiting questions']");
+    const list = () => document.querySelector("[aria-label='Waiting questions']");
     await settled(() => expect(list()?.textContent).toContain("Second?"));
     one("button", "Change").click();
     type("Better?", one("textbox", "Edited text") as HTMLTextAreaElement);
@@ -704,7 +703,7 @@ describe("the view as a whole", () => {
     await settled(() => one("button", "Model: demo-tour"));
     await settled(() => expect(kernel.store.session(geo)).toBeDefined());
     one("button", "Model: demo-tour").click();
-    const form = one("dialog", "Session settings") as HTMLFormElement;
+    const form = one("dialog", "Session settings").querySelector("form") as HTMLFormElement;
     const [modelField, temperature] = form.querySelectorAll("input");
     (modelField as HTMLInputElement).value = "demo-echo";
     (temperature as HTMLInputElement).value = "0.5";

@@ -95,7 +95,7 @@ export function openSettings(
     h("label", { class: "field" }, h("span", { text: name }), input);
   const form = h(
     "form",
-    { class: "form", "aria-label": t.settingsTitle, role: "dialog" },
+    { class: "form" },
     settings.from_file && h("p", { class: "form-note", text: t.fromFile }),
     field(t.model, model),
     list,
@@ -124,7 +124,8 @@ export function openSettings(
   const unsubscribe = store.subscribe(({ other: changed }) => {
     if (changed) listModels();
   });
-  const popup = openPopup(root, anchor, form, unsubscribe);
+  const dialog = h("div", { role: "dialog", "aria-label": t.settingsTitle }, form);
+  const popup = openPopup(root, anchor, dialog, unsubscribe);
   void runtime.do({ type: "list_models" }).catch(() => {});
 
   form.addEventListener("click", (event) => {
