@@ -12,13 +12,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from typing import Final
-from urllib.parse import quote, quote_plus
 
 REDACTED: Final = "[redacted]"
 """What stands in a secret's place."""
 
 MIN_SECRET: Final = 6
 """Characters; a shorter value is no secret worth the words that replacing it would spoil."""
+
+_UNRESERVED: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 
 # A key begins where a word does. What is quoted inside other text may stand right after an escape
 # (`\n` as two characters, `%3D`), whose last character is a letter or a digit.
@@ -78,10 +79,17 @@ def redact(text: str, secrets: Iterable[str] = ()) -> str:
     if not text:
         return text
     for value in sorted({s for s in secrets if len(s) >= MIN_SECRET}, key=len, reverse=True):
-        for form in {value, quote(value, safe="", errors="replace"), quote_plus(value, errors="replace")}:
+        for form in {value, _in_url(value), _in_url(value).replace("%20", "+"), _in_url(value).lower()}:
             text = text.replace(form, REDACTED)
     text = _PEM.sub(REDACTED, text)
     text = _USERINFO.sub(f"{REDACTED}@", text)
     text = _SCHEME.sub(lambda found: f"{found[1] or found[2]}{REDACTED}", text)
     text = _KEY.sub(REDACTED, text)
     return _NAMED.sub(rf"\1\2{REDACTED}", text)
+
+
+def _in_url(value: str) -> str:
+    """Return `value` as it stands in a URL (RFC 3986, section 2)."""
+    return "".join(
+        [chr(byte) if byte in _UNRESERVED else f"%{byte:02X}" for byte in value.encode("utf-8", "replace")]
+    )

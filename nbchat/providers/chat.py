@@ -1,0 +1,205 @@
+"""Chat Completions: `chat.completion.chunk` events to deltas.
+
+Every field is looked at before it is used, whatever the server is. Fields that nobody defined are not
+looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from nbchat.core.messages import Usage
+from nbchat.core.text import clean
+from nbchat.providers.base import Answering, Delta, Finish, TextDelta
+from nbchat.providers.decoder import Decoder, Json, usage_of
+from nbchat.providers.errors import Said, said
+from nbchat.providers.sse import MAX_EVENT_BYTES
+
+
+@dataclass(slots=True)
+class _Call:
+    """A tool call as far as it has arrived."""
+
+    index: int
+    id: str = ""
+    name: str = ""
+
+
+class ChatDecoder(Decoder):
+    """Decodes one answer of `/chat/completions`."""
+
+    def __init__(self, *, quote: Said = said, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
+        super().__init__(quote=quote, max_event_bytes=max_event_bytes)
+        self._answering = False
+        self._calls: list[_Call] = []
+        self._by_wire_index: dict[int, _Call] = {}
+
+    def _decode(self, value: object, kind: str) -> Iterator[Delta]:
+        text = None if kind or self._mended or not self._answering else plain_text(value)
+        if text is None:
+            yield from self._chunk(value, kind)
+        elif text:
+            self.began = True
+            yield TextDelta(text)
+
+    def _chunk(self, chunk: object, kind: str) -> Iterator[Delta]:
+        if kind == "error" or (isinstance(chunk, dict) and _is_error(chunk)):
+            self.error(chunk)
+        if type(chunk) is not dict:
+            self.wrong("a chunk", chunk)
+        if not self._answering:
+            model = chunk.get("model")
+            if isinstance(model, str) and model:
+                yield Answering(clean(model))
+            self._answering = True
+        choices = chunk.get("choices", [])
+        if type(choices) is not list:
+            self.wrong("'choices'", choices)
+        for choice in choices:
+            yield from self._choice(choice)
+        yield from self.usage(read_usage(chunk.get("usage")))
+
+    def _choice(self, choice: object) -> Iterator[Delta]:
+        if type(choice) is not dict:
+            self.wrong("a choice", choice)
+        index = choice.get("index")
+        if index is not None and type(index) is not int:
+            self.wrong("a choice's 'index'", index)
+        if index:
+            yield from self._notice("choices other than the first were ignored")
+            return
+        delta = choice.get("delta")
+        if type(delta) is dict:
+            yield from self._delta(delta)
+        elif delta is not None:
+            self.wrong("'delta'", delta)
+        yield from self._finish(choice.get("finish_reason"))
+
+    def _delta(self, delta: Json) -> Iterator[Delta]:
+        # Two spellings of one field: DeepSeek's and llama.cpp's, vLLM's and Ollama's. Gateways send both.
+        reasoning = delta.get("reasoning_content")
+        if reasoning is None:
+            reasoning = delta.get("reasoning")
+        if isinstance(reasoning, str):
+            yield from self.reasoning(reasoning)
+        elif reasoning is not None:
+            yield from self._notice("reasoning of an unknown form was ignored")
+        yield from self.text(self._string(delta, "content", "'content'"))
+        refusal = delta.get("refusal")
+        if isinstance(refusal, str):
+            yield from self.text(refusal)
+        elif refusal is not None:
+            yield from self._notice("a refusal of an unknown form was ignored")
+        calls = delta.get("tool_calls")
+        if type(calls) is list:
+            for call in calls:
+                yield from self._tool_call(call)
+        elif calls is not None:
+            self.wrong("'tool_calls'", calls)
+
+    def _tool_call(self, value: object) -> Iterator[Delta]:
+        if type(value) is not dict:
+            self.wrong("a tool call", value)
+        function = value.get("function")
+        if function is None:
+            function = {}
+        elif type(function) is not dict:
+            self.wrong("a tool call's 'function'", function)
+        call_id = self._string(value, "id", "a tool call's 'id'")
+        name = self._string(function, "name", "a tool call's 'name'")
+        arguments = self._string(function, "arguments", "a tool call's 'arguments'")
+        call = self._find_call(value.get("index"), call_id, name)
+        # Some servers repeat id and name with every piece, others send a name in pieces.
+        if call_id == call.id:
+            call_id = ""
+        if name == call.name:
+            name = ""
+        call.id += call_id
+        call.name += name
+        yield from self.call(call.index, call_id, name, arguments)
+
+    def _find_call(self, index: object, call_id: str, name: str) -> _Call:
+        """Return the call that a piece belongs to, by index, else by id, else the one at hand."""
+        if index is not None and (type(index) is not int or index < 0):
+            self.wrong("a tool call's 'index'", index)
+        if isinstance(index, int):
+            known = self._by_wire_index.get(index)
+            # A new id together with a name is a new call: some servers give all calls the index 0.
+            if known is None or (call_id and name and known.id and call_id != known.id):
+                known = self._by_wire_index[index] = self._new_call()
+            return known
+        if call_id:
+            known = next((call for call in self._calls if call.id == call_id), None)
+            if known is not None:
+                return known
+            # An id that comes late belongs to the call that has none.
+            if self._calls and not self._calls[-1].id and not name:
+                return self._calls[-1]
+            return self._new_call()
+        return self._calls[-1] if self._calls else self._new_call()
+
+    def _new_call(self) -> _Call:
+        call = _Call(len(self._calls))
+        self._calls.append(call)
+        return call
+
+    def _string(self, value: Json, key: str, what: str) -> str:
+        text = value.get(key)
+        if text is None:
+            return ""
+        if type(text) is not str:
+            self.wrong(what, text)
+        return text
+
+    def _finish(self, reason: object) -> Iterator[Delta]:
+        if reason is not None and type(reason) is not str:
+            self.wrong("'finish_reason'", reason)
+        if not reason or self.finished:
+            return
+        yield from self._flush()
+        self.finished = True
+        yield Finish(clean(reason))
+
+    def _whole(self, value: Json) -> Iterator[Delta]:
+        choices = value.get("choices")
+        if isinstance(choices, list):
+            # A completion is a chunk whose deltas are called messages.
+            value = {
+                **value,
+                "choices": [
+                    {**choice, "delta": choice.get("message")} if isinstance(choice, dict) else choice
+                    for choice in choices
+                ],
+            }
+        elif not _is_error(value):
+            self.no_answer(value)
+        yield from self._decode(value, "")
+
+
+def read_usage(value: object) -> Usage | None:
+    """Return a Chat Completions usage object's counts; None where it says nothing, or nonsense."""
+    return usage_of(value, ("prompt_tokens", "completion_tokens"))
+
+
+def plain_text(chunk: object) -> str | None:
+    """Return the text of a chunk that holds one piece of text and nothing else; None for every other one.
+
+    Nearly all chunks of an answer are like this. What is right about the others, and what is wrong, is for
+    `ChatDecoder` to say.
+    """
+    if type(chunk) is not dict or "error" in chunk or chunk.get("usage") is not None:
+        return None
+    choices = chunk.get("choices")
+    if type(choices) is not list or len(choices) != 1 or type(choice := choices[0]) is not dict:
+        return None
+    # `False == 0`, and it is no index.
+    if type(choice.get("index")) is not int or choice["index"] or choice.get("finish_reason") is not None:
+        return None
+    delta = choice.get("delta")
+    content = delta.get("content") if type(delta) is dict and len(delta) == 1 else None
+    return content if type(content) is str else None
+
+
+def _is_error(chunk: Json) -> bool:
+    return bool(chunk.get("error")) or chunk.get("object") == "error" or chunk.get("type") == "error"

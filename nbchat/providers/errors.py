@@ -1,0 +1,269 @@
+"""What a server's answer means when it is not an answer: statuses, waits, error objects, words.
+
+Nothing here knows a client library; `transport` translates exceptions with it, the decoders translate
+error events.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+from collections.abc import Callable, Iterable, Mapping
+from email.utils import parsedate_to_datetime
+from typing import Final
+
+from nbchat.core.errors import (
+    AuthenticationFailed,
+    ConfigError,
+    ConnectFailed,
+    ContextTooLong,
+    ModelNotFound,
+    ProviderError,
+    ProviderErrorEvent,
+    ProviderUnavailable,
+    RateLimited,
+    RequestRejected,
+    Retryable,
+)
+from nbchat.core.redact import redact
+from nbchat.core.text import clean
+
+MAX_SAID_CHARS: Final = 200
+"""Of a server's words, this many are shown."""
+
+Said = Callable[[str], str]
+"""Makes a server's words fit to be shown."""
+
+_LOOKED_AT: Final = 20_000
+_MARKUP: Final = re.compile(
+    r"<(?:script|style)\b.*?(?:</(?:script|style)\s{0,9}>|\Z)|<[^<>]*>?", re.DOTALL | re.IGNORECASE
+)
+_UNSEEN: Final = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\U000e0000-\U000e007f]+"
+)
+_SPACE: Final = re.compile(r"\s+")
+
+_REDIRECTS: Final = 3
+_CLIENT_ERRORS: Final = 4
+_SERVER_ERRORS: Final = 5
+
+_BY_STATUS: Final[Mapping[int, type[ProviderError]]] = {
+    400: RequestRejected,
+    401: AuthenticationFailed,
+    403: AuthenticationFailed,
+    404: ModelNotFound,
+    407: ConnectFailed,
+    408: ProviderUnavailable,
+    409: ProviderUnavailable,
+    413: ContextTooLong,
+    422: RequestRejected,
+    425: ProviderUnavailable,
+    429: RateLimited,
+}
+
+_TOO_LONG: Final = re.compile(
+    r"context[ _-]?(?:length|window|size|limit)|maximum context"
+    r"|(?:prompt|input|request) is too (?:long|large)"
+    r"|too many (?:input )?tokens|exceed_context_size|maximum (?:prompt|input) length",
+    re.IGNORECASE,
+)
+
+_HINTS: Final[Mapping[int, str]] = {
+    402: "The account at the provider needs credit.",
+    407: "Check the user and the password in the proxy variable (HTTP_PROXY, HTTPS_PROXY).",
+}
+
+_QUOTA: Final = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"})
+_OVERLOADED: Final = frozenset({"overloaded_error", "overloaded", "server_overloaded"})
+
+
+def said(text: str, secrets: Iterable[str] = ()) -> str:
+    """Return what a server said, fit to be shown as text.
+
+    Without markup, control, invisible and direction-changing characters, without secrets, on one line
+    and of at most `MAX_SAID_CHARS` characters.
+    """
+    text = text[:_LOOKED_AT]
+    # Secrets go first, since a cut may leave half a key that has no shape; and once more at the end,
+    # since markup may have stood in the middle of one.
+    text = redact(clean(text), secrets)
+    text = _SPACE.sub(" ", _UNSEEN.sub(" ", _MARKUP.sub(" ", text))).strip()
+    text = redact(text, secrets)
+    return text if len(text) <= MAX_SAID_CHARS else text[: MAX_SAID_CHARS - 1].rstrip() + "…"
+
+
+def words(body: object) -> str:
+    """Return the message of an error body in any of the shapes that servers give it; empty for none."""
+    # {"error": {"message": {…}}} is the deepest there is.
+    for _ in range(3):
+        if not isinstance(body, Mapping):
+            break
+        body = next((body[k] for k in ("message", "error", "detail", "msg") if body.get(k)), None)
+    if isinstance(body, list):
+        # FastAPI's validation errors: a list of objects with `loc` and `msg`.
+        return "; ".join([_problem(item) for item in body[:3]])
+    return body if isinstance(body, str) else ""
+
+
+def _problem(item: object) -> str:
+    if not isinstance(item, Mapping):
+        return item if isinstance(item, str) else ""
+    where = item.get("loc")
+    place = ".".join([str(part) for part in where[:5]]) if isinstance(where, list) else ""
+    message = item.get("msg")
+    return ": ".join([part for part in (place, message if isinstance(message, str) else "") if part])
+
+
+def code_of(body: object) -> str:
+    """Return an error body's code, or its type where it has none; empty for neither."""
+    inner = body.get("error") if isinstance(body, Mapping) else None
+    for place in (inner, body):
+        if isinstance(place, Mapping):
+            for name in ("code", "type"):
+                value = place.get(name)
+                if isinstance(value, str) and value != "error":
+                    return value
+    return ""
+
+
+def retry_after(headers: Mapping[str, str], now: float | None = None) -> float | None:
+    """Return the seconds that a server asks to wait; None where it says nothing that makes sense.
+
+    `retry-after-ms` (milliseconds) wins over `Retry-After` (seconds or a date, RFC 9110, section
+    10.2.3). How long is too long is for the run to decide.
+    """
+    milliseconds = _number(headers.get("retry-after-ms"))
+    if milliseconds is not None:
+        return milliseconds / 1000
+    value = headers.get("retry-after")
+    seconds = _number(value)
+    if seconds is None and value is not None:
+        try:
+            seconds = parsedate_to_datetime(value).timestamp() - (time.time() if now is None else now)
+        except (TypeError, ValueError, OverflowError):
+            return None
+        return round(seconds, 3) if seconds > 0 else None
+    return seconds
+
+
+def _number(value: str | None) -> float | None:
+    try:
+        number = float(value) if value is not None else math.nan
+    except ValueError:
+        return None
+    # A wait of nothing is no answer to "when"; and neither are `nan`, `inf` and what overflows to it.
+    return number if math.isfinite(number) and number > 0 else None
+
+
+def from_status(
+    status: int,
+    *,
+    host: str,
+    body: object,
+    headers: Mapping[str, str],
+    quote: Said,
+    model: str | None = None,
+) -> ProviderError:
+    """Return the error that an HTTP answer other than 2xx means.
+
+    Parameters
+    ----------
+    body
+        Its JSON, or its text where it is none.
+    headers
+        With names in lower case, or a mapping that does not mind.
+    """
+    if status // 100 == _REDIRECTS:
+        return _redirected(status, host, headers, quote)
+    code = code_of(body)
+    text = body if isinstance(body, str) else words(body)
+    cls = _class_of(status, code, text)
+    wait = retry_after(headers)
+    hint = _HINTS.get(status)
+    retryable: Retryable | None = None
+    if cls is RateLimited and code in _QUOTA:
+        retryable = False
+        hint = "The quota of this key is used up: check the plan and the billing at the provider."
+    elif cls in {RateLimited, ProviderUnavailable}:
+        retryable = True if wait is None else wait
+        hint = None if wait is None else f"The server asks to wait {wait:g} s; retry then."
+    elif cls is ConnectFailed:
+        retryable = False
+    about = f" for model {quote(model)!r}" if cls is ModelNotFound and model else ""
+    error = cls(
+        f"{host} answered {status}{about}: {quote(text) or 'it gave no reason'}",
+        hint=hint,
+        retryable=retryable,
+        http_status=status,
+        request_id=request_id(headers),
+    )
+    if isinstance(error, RateLimited):
+        error.retry_after_s = wait
+    return error
+
+
+def _class_of(status: int, code: str, text: str) -> type[ProviderError]:
+    cls = _BY_STATUS.get(status) or (
+        ProviderUnavailable if status // 100 >= _SERVER_ERRORS else RequestRejected
+    )
+    if code == "model_not_found":
+        return ModelNotFound
+    if cls is not RequestRejected:
+        return cls
+    if code == "context_length_exceeded" or _TOO_LONG.search(text[:_LOOKED_AT]):
+        return ContextTooLong
+    return AuthenticationFailed if code in {"invalid_api_key", "authentication_error"} else cls
+
+
+def _redirected(status: int, host: str, headers: Mapping[str, str], quote: Said) -> ConfigError:
+    target = quote(headers.get("location", "").split("?", 1)[0]) or "nowhere"
+    return ConfigError(
+        f"{host} answered {status} and points to {target}. Redirects are not followed, since the whole "
+        "conversation would go there.",
+        hint="Set OPENAI_BASE_URL to the server's own address, if you trust it.",
+        stage="first_byte",
+        retryable=False,
+        http_status=status,
+        request_id=request_id(headers),
+    )
+
+
+def request_id(headers: Mapping[str, str]) -> str | None:
+    """Return the id that the server gave to the request, for its support; None where there is none."""
+    value = headers.get("x-request-id") or headers.get("request-id") or headers.get("cf-ray")
+    return "".join([c for c in value if c.isascii() and c.isprintable()])[:100] or None if value else None
+
+
+def from_event(body: object, *, began: bool, quote: Said) -> ProviderError:
+    """Return the error that an error event inside a stream means.
+
+    Parameters
+    ----------
+    body
+        The event's JSON, whichever of the three shapes it has.
+    began
+        Content came before it.
+    """
+    code = code_of(body)
+    text = words(body)
+    shown = quote(text) or quote(code) or "it gave no reason"
+    if not began and (code == "context_length_exceeded" or _TOO_LONG.search(text[:_LOOKED_AT])):
+        return ContextTooLong(f"the server reported an error: {shown}", stage="stream")
+    return ProviderErrorEvent(
+        f"the server reported an error: {shown}",
+        retryable=not began and code in _OVERLOADED,
+        http_status=_status_in(body),
+    )
+
+
+def _status_in(body: object) -> int | None:
+    for place in (body, body.get("error") if isinstance(body, Mapping) else None):
+        status = place.get("code") if isinstance(place, Mapping) else None
+        if (
+            isinstance(status, int)
+            and not isinstance(status, bool)
+            and status // 100 in {_CLIENT_ERRORS, _SERVER_ERRORS}
+        ):
+            return status
+    return None

@@ -1,0 +1,363 @@
+"""Any OpenAI-compatible server, through the openai client.
+
+The client brings authentication, URLs and errors. The stream is decoded here, since the client's typed
+one costs ten times as much, ends silently where an answer was cut off, and lets wrong types through.
+
+The openai package takes half a second to import, so nothing here imports it: `transport` does, in a
+thread, when the first run starts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import os
+import sys
+import threading
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, aclosing, suppress
+from typing import TYPE_CHECKING, Final, Literal, Never
+
+import orjson
+
+from nbchat.core.errors import (
+    ConfigError,
+    ModelNotFound,
+    PicklingRefused,
+    ProtocolError,
+    ProviderError,
+    ProviderUnavailable,
+    RequestRejected,
+)
+from nbchat.providers.base import Answering, Delta, Notice, Request
+from nbchat.providers.chat import ChatDecoder
+from nbchat.providers.decoder import Decoder
+from nbchat.providers.endpoint import OPENAI_URL, ApiKey, Endpoint, find_endpoint, host_of
+from nbchat.providers.prompts import chat_body, responses_body
+from nbchat.providers.quirks import Quirk, find_quirk, without
+from nbchat.providers.responses import ResponsesDecoder
+
+if TYPE_CHECKING:
+    from nbchat.providers.transport import Client, Response, Server
+
+Api = Literal["auto", "chat", "responses"]
+
+MAX_WHOLE_BYTES: Final = 64 * 1024 * 1024
+"""The largest answer that comes as one JSON object."""
+
+LIST_S: Final = 15.0
+"""Limit for listing models."""
+
+DRAIN_S: Final = 0.05
+"""After `[DONE]`, the time for the response's own end, so that the connection can be used again."""
+
+_TRANSPORT: Final = "nbchat.providers.transport"
+
+
+class OpenAIProvider:
+    """Answers from a server that speaks the OpenAI API. Nothing of a request is kept, and no key is shown.
+
+    Parameters
+    ----------
+    base_url
+        Usually ends in `/v1`. None: `OPENAI_BASE_URL`, else OpenAI's.
+    api_key
+        The key, or a function that returns it; called at every run, in a thread. None:
+        `OPENAI_API_KEY`. Servers other than OpenAI's need not have one.
+    api
+        `chat`: Chat Completions, which every server has. `responses`: Responses in the background, so
+        that a run can read on after its connection was lost; the server keeps the answer for that.
+        `auto`: as `chat`.
+    headers
+        Sent with every request; an `Authorization` among them replaces the key.
+    name
+        What the page shows. None: the server's host.
+    can_prefill
+        The server goes on from a partial answer that stands last. Most servers begin anew instead.
+    """
+
+    def __init__(
+        self,
+        base_url: str | None = None,
+        api_key: ApiKey = None,
+        *,
+        api: Api = "auto",
+        headers: Mapping[str, str] | None = None,
+        name: str | None = None,
+        can_prefill: bool = False,
+    ) -> None:
+        if api not in {"auto", "chat", "responses"}:
+            raise ConfigError(f"api has to be 'auto', 'chat' or 'responses', not {api!r}.")
+        self.api: Api = api
+        self.can_prefill = can_prefill and api != "responses"
+        self.can_resume = api == "responses"
+        self._name = name
+        own = dict(headers or {})
+        has_authorization = any(key.lower() == "authorization" for key in own)
+        # URL, key and headers may all hold secrets: they are this closure's, not the object's.
+        self._find: Callable[[], Endpoint] = lambda: find_endpoint(
+            base_url, api_key, has_authorization=has_authorization
+        )
+        self._url: Callable[[], str] = lambda: base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI_URL
+        self._headers: Callable[[], dict[str, str]] = lambda: own
+        self._key_may_wait = callable(api_key)
+        self._lock = threading.Lock()
+        self._clients: dict[tuple[asyncio.AbstractEventLoop, str, int], Client] = {}
+        self._quirks: dict[tuple[str, str, bool], tuple[Quirk, ...]] = {}
+
+    @property
+    def name(self) -> str:
+        """What the page shows: the name that was given, else the server's host."""
+        return self._name or host_of(self._url())
+
+    def __repr__(self) -> str:
+        return f"<OpenAIProvider {self.name}, {self.api}>"
+
+    def __reduce_ex__(self, protocol: object) -> Never:
+        """Refuse: it holds connections, and may hold a key."""
+        raise PicklingRefused("a provider is not pickled.", hint="Create it again where it is needed.")
+
+    async def stream(self, request: Request) -> AsyncGenerator[Delta]:  # noqa: C901 - one loop, every way out of it
+        """Ask, and yield what comes. The environment is read, and the connection made, at the first step.
+
+        Raises
+        ------
+        ProviderError
+            As `Provider.stream` says.
+        """
+        server = await self._server()
+        model = request.model or ""
+        if not model and request.resume_id is None:
+            model = await _first_model(server)
+            yield Answering(model)
+        async with AsyncExitStack() as stack:
+            response, decoder = await self._ask(stack, server, request, model)
+            pieces = await stack.enter_async_context(aclosing(server.reads(response)))
+            data, is_whole = await _begin(server, response, pieces)
+            if is_whole:
+                if request.resume_id is not None:
+                    # The whole answer again would double what was read.
+                    raise ProtocolError(f"{server.host} does not let a response be read on.")
+                for delta in decoder.whole(await _rest(server, pieces, data)):
+                    yield delta
+                return
+            while True:
+                for delta in decoder.feed(data):
+                    yield delta
+                if decoder.done:
+                    break
+                try:
+                    data = await anext(pieces)
+                except StopAsyncIteration:
+                    break
+                except Exception as error:
+                    if decoder.finished:
+                        yield Notice("the connection broke after the finish reason")
+                        break
+                    raise server.broken(error) from error
+            for delta in decoder.end():
+                yield delta
+            await _drain(pieces)
+
+    async def models(self) -> Sequence[str]:
+        """Return the ids of the models the server lists, in its order.
+
+        Raises
+        ------
+        ProviderError
+            The server could not be asked, or answered something else.
+        """
+        return await _list(await self._server())
+
+    async def cancel(self, response_id: str) -> None:
+        """End a response that the server goes on generating in the background, so that it stops to cost.
+
+        Raises
+        ------
+        ProviderError
+            The server could not be told.
+        """
+        server = await self._server()
+        async with server.cancel(response_id, LIST_S):
+            pass
+
+    async def aclose(self) -> None:
+        """Close idle connections; the provider can be used again."""
+        with self._lock:
+            clients, self._clients = self._clients, {}
+        here = asyncio.get_running_loop()
+        for (loop, _, _), client in clients.items():
+            if loop is here:
+                await client.close()
+            elif loop.is_running():
+                asyncio.run_coroutine_threadsafe(client.close(), loop)
+
+    async def _ask(
+        self, stack: AsyncExitStack, server: Server, request: Request, model: str
+    ) -> tuple[Response, Decoder]:
+        """Send the request; once more where the server refuses a field that it can be asked without."""
+        connect_s, quote = request.timeouts.connect_s, server.endpoint.quote
+        if request.resume_id is not None:
+            resumed = await _resume(stack, server, request)
+            rest = ResponsesDecoder(
+                quote=quote, resumable=True, response_id=request.resume_id, read=request.resume_after
+            )
+            return resumed, rest
+        is_chat = self.api != "responses"
+        body = chat_body(request) if is_chat else {"background": True, **responses_body(request)}
+        body["model"] = model
+        known = (server.endpoint.url, model, is_chat)
+        for quirk in self._quirks.get(known, ()):
+            body = without(body, quirk)
+        response: Response | None = None
+        while response is None:
+            opening = (server.chat if is_chat else server.respond)(body, connect_s)
+            try:
+                response = await stack.enter_async_context(opening)
+            except RequestRejected as error:
+                refused = find_quirk(body, _refusal(error))
+                if refused is None:
+                    raise
+                self._quirks[known] = (*self._quirks.get(known, ()), refused)
+                body = without(body, refused)
+        if is_chat:
+            return response, ChatDecoder(quote=quote)
+        return response, ResponsesDecoder(quote=quote, resumable=bool(body.get("background")))
+
+    async def _server(self) -> Server:
+        """Return the server that the settings and the environment name now, with this loop's client."""
+        if _TRANSPORT not in sys.modules:
+            await asyncio.to_thread(importlib.import_module, _TRANSPORT)
+        from nbchat.providers import transport  # noqa: PLC0415 - the openai client, imported just now
+
+        # A function that gives the key may ask a keyring, which may ask the user.
+        endpoint = await asyncio.to_thread(self._find) if self._key_may_wait else self._find()
+        loop = asyncio.get_running_loop()
+        key = (loop, endpoint.url, endpoint.environment)
+        with self._lock:
+            # Connections cannot move between loops, and those of a loop that is gone are gone.
+            for other in [other for other in self._clients if other[0].is_closed()]:
+                del self._clients[other]
+            client = self._clients.get(key)
+        if client is None:
+            # Loading the certificates takes tens of milliseconds.
+            opened = await asyncio.to_thread(transport.open_client, endpoint)
+            with self._lock:
+                client = self._clients.setdefault(key, opened)
+        return transport.Server(endpoint, client, self._headers())
+
+
+async def _resume(stack: AsyncExitStack, server: Server, request: Request) -> Response:
+    opening = server.resume(request.resume_id or "", request.resume_after, request.timeouts.connect_s)
+    try:
+        return await stack.enter_async_context(opening)
+    except ModelNotFound as error:
+        raise RequestRejected(
+            f"{server.host} does not have this response any more.",
+            hint="Continue or regenerate.",
+            http_status=error.http_status,
+            request_id=error.request_id,
+        ) from error
+
+
+async def _begin(server: Server, response: Response, pieces: AsyncGenerator[bytes]) -> tuple[bytes, bool]:
+    """Return the first bytes, and whether they begin one JSON object instead of a stream of events.
+
+    Servers say it in a header, and are often wrong.
+
+    Raises
+    ------
+    ProtocolError
+        They begin a page for people.
+    """
+    kind = response.headers.get("content-type", "").split(";")[0].strip().lower()
+    first = b""
+    with server.reading():
+        while not (seen := first.removeprefix(b"\xef\xbb\xbf").lstrip()):
+            try:
+                first += await anext(pieces)
+            except StopAsyncIteration:
+                break
+    if kind == "text/event-stream":
+        return first, False
+    if seen[:1] == b"<" or kind in {"text/html", "application/xhtml+xml"}:
+        words = server.endpoint.quote(seen.decode("utf-8", "replace"))
+        raise ProtocolError(
+            f"{server.host} answered with a page instead of a stream: {words or 'without words'}",
+            http_status=response.status_code,
+        )
+    return first, seen[:1] in {b"{", b"["}
+
+
+async def _rest(server: Server, pieces: AsyncGenerator[bytes], first: bytes = b"") -> bytes:
+    """Return the whole body.
+
+    Raises
+    ------
+    ProtocolError
+        It is too large to be an answer.
+    """
+    body = [first]
+    size = len(first)
+    with server.reading():
+        async for data in pieces:
+            body.append(data)
+            size += len(data)
+            if size > MAX_WHOLE_BYTES:
+                raise ProtocolError(f"{server.host} sends JSON that does not end.")
+    return b"".join(body)
+
+
+async def _drain(pieces: AsyncGenerator[bytes]) -> None:
+    """Read the end of a response whose content is over, so that its connection can be used again."""
+    with suppress(Exception):
+        async with asyncio.timeout(DRAIN_S):
+            async for _ in pieces:
+                pass
+
+
+async def _first_model(server: Server) -> str:
+    models = await _list(server)
+    if not models:
+        raise ConfigError(f"no model is set, and {server.host} lists none.", hint="Give the session a model.")
+    return models[0]
+
+
+async def _list(server: Server) -> tuple[str, ...]:
+    try:
+        async with (
+            asyncio.timeout(LIST_S),
+            server.models(LIST_S) as response,
+            aclosing(server.reads(response)) as pieces,
+        ):
+            body = await _rest(server, pieces)
+    except TimeoutError:
+        raise ProviderUnavailable(
+            f"{server.host} did not list its models within {LIST_S:g} s.", stage="first_byte"
+        ) from None
+    return read_models(body, server.host)
+
+
+def read_models(body: bytes, host: str) -> tuple[str, ...]:
+    """Return the ids in the answer of `/models`.
+
+    Raises
+    ------
+    ProtocolError
+        It is something else.
+    """
+    try:
+        listed = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        listed = None
+    data = listed.get("data") if isinstance(listed, dict) else None
+    if not isinstance(data, list):
+        raise ProtocolError(f"{host} answered something else than a list of models.")
+    ids = (item.get("id") if isinstance(item, dict) else None for item in data)
+    return tuple(i for i in ids if isinstance(i, str) and i)
+
+
+def _refusal(error: ProviderError) -> str:
+    """Return the server's own words behind `error`, all of them."""
+    response = getattr(error.__cause__, "response", None)
+    return str(response.text) if response is not None else ""

@@ -1,0 +1,194 @@
+"""Responses: its typed events to deltas.
+
+Events carry a `sequence_number`. Where the server keeps the response (in the background), what was
+decoded is followed by an `Answering` that says up to which number that was, so that a run can read on
+after a lost connection: text and number are to be written down together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final
+
+from nbchat.core.errors import StreamTruncated
+from nbchat.core.messages import Usage
+from nbchat.core.text import clean
+from nbchat.providers.base import Answering, Delta, Finish
+from nbchat.providers.decoder import Decoder, Json, usage_of
+from nbchat.providers.errors import Said, said
+from nbchat.providers.sse import MAX_EVENT_BYTES
+
+_TEXT: Final = frozenset({"response.output_text.delta", "response.refusal.delta"})
+_REASONING: Final = frozenset({"response.reasoning_text.delta", "response.reasoning_summary_text.delta"})
+_ENDS: Final = frozenset(
+    {"response.completed", "response.incomplete", "response.failed", "response.cancelled"}
+)
+_CHAT_REASONS: Final[Mapping[str, str]] = {"max_output_tokens": "length"}
+"""Reasons for an incomplete response, in the words of Chat Completions."""
+
+
+class ResponsesDecoder(Decoder):
+    """Decodes one answer of `/responses`, or the rest of one.
+
+    Parameters
+    ----------
+    resumable
+        The server keeps the response, so its id and its numbers are worth telling.
+    response_id
+        When this is the rest of a response: its id.
+    read
+        And the number of the last event that was read before.
+    """
+
+    def __init__(
+        self,
+        *,
+        quote: Said = said,
+        max_event_bytes: int = MAX_EVENT_BYTES,
+        resumable: bool = False,
+        response_id: str | None = None,
+        read: int = 0,
+    ) -> None:
+        super().__init__(quote=quote, max_event_bytes=max_event_bytes)
+        self._resumable = resumable
+        self._is_rest = response_id is not None
+        self._sequence = read
+        self._told_sequence = read
+        self._response_id = response_id
+        self._calls: dict[object, int] = {}
+        self._handlers: dict[str, Callable[[Json], Iterator[Delta]]] = {
+            "response.created": self._created,
+            "response.queued": self._created,
+            "response.in_progress": self._created,
+            "response.output_item.added": self._item_added,
+            "response.function_call_arguments.delta": self._arguments,
+        }
+
+    @property
+    def response_id(self) -> str | None:
+        """Id of the response, once the server has said it."""
+        return self._response_id
+
+    def feed(self, data: bytes) -> Iterator[Delta]:
+        """Yield what `data` completes, and last how far that is, where that is worth knowing."""
+        yield from super().feed(data)
+        sequence = self._sequence
+        if self._resumable and not self.finished and sequence > self._told_sequence:
+            self._told_sequence = sequence
+            yield Answering(response_id=self._response_id, sequence=sequence)
+
+    def _decode(self, value: object, kind: str) -> Iterator[Delta]:
+        if type(value) is not dict:
+            if kind == "error":
+                self.error(value)
+            self.wrong("an event", value)
+        event: Json = value
+        name = event.get("type", kind)
+        if type(name) is not str:
+            self.wrong("an event's 'type'", name)
+        if "error" in {name, kind} or (event.get("error") and not name.startswith("response.")):
+            self.error(event)
+        if self._was_read(event.get("sequence_number")):
+            return
+        if name in _TEXT:
+            yield from self.text(self._delta(event))
+        elif name in _REASONING:
+            yield from self.reasoning(self._delta(event))
+        elif name in _ENDS:
+            yield from self._end(name, event.get("response"))
+        elif name in self._handlers:
+            yield from self._handlers[name](event)
+
+    def _was_read(self, number: object) -> bool:
+        """Note an event's number; return whether it was read before the connection broke."""
+        if type(number) is not int:
+            return False
+        if self._is_rest and number <= self._sequence:
+            return True
+        self._sequence = max(self._sequence, number)
+        return False
+
+    def _delta(self, event: Json) -> str:
+        text = event.get("delta")
+        if type(text) is not str:
+            self.wrong("'delta'", text)
+        return text
+
+    def _created(self, event: Json) -> Iterator[Delta]:
+        response = event.get("response")
+        if type(response) is not dict:
+            self.wrong("'response'", response)
+        response_id, model = response.get("id"), response.get("model")
+        if isinstance(response_id, str) and response_id and self._response_id is None:
+            self._response_id = clean(response_id)
+            self._told_sequence = self._sequence
+            yield Answering(
+                clean(model) if isinstance(model, str) and model else None,
+                self._response_id if self._resumable else None,
+                self._sequence if self._resumable else 0,
+            )
+
+    def _item_added(self, event: Json) -> Iterator[Delta]:
+        item = event.get("item")
+        if type(item) is not dict:
+            self.wrong("'item'", item)
+        if item.get("type") == "function_call":
+            index = self._calls.setdefault(event.get("item_id") or item.get("id"), len(self._calls))
+            yield from self.call(index, _string(item, "call_id"), _string(item, "name"), "")
+
+    def _arguments(self, event: Json) -> Iterator[Delta]:
+        index = self._calls.setdefault(event.get("item_id"), len(self._calls))
+        yield from self.call(index, "", "", self._delta(event))
+
+    def _end(self, name: str, response: object) -> Iterator[Delta]:
+        if type(response) is not dict:
+            self.wrong("'response'", response)
+        status = response.get("status")
+        self.done = True
+        yield from self._flush()
+        yield from self.usage(read_usage(response.get("usage")))
+        if name == "response.failed" or status == "failed":
+            self.error(response.get("error") or response)
+        if name == "response.cancelled" or status == "cancelled":
+            raise StreamTruncated("the response was cancelled at the server.")
+        reason = "tool_calls" if self._calls else "stop"
+        if name == "response.incomplete" or status == "incomplete":
+            details = response.get("incomplete_details")
+            cause = details.get("reason") if isinstance(details, dict) else None
+            reason = clean(cause) if isinstance(cause, str) and cause else "length"
+        self.finished = True
+        yield Finish(_CHAT_REASONS.get(reason, reason))
+
+    def _whole(self, value: Json) -> Iterator[Delta]:
+        if value.get("error"):
+            self.error(value)
+        output = value.get("output")
+        if type(output) is not list:
+            self.no_answer(value)
+        yield from self._created({"response": value})
+        for item in output:
+            if type(item) is not dict:
+                self.wrong("an item", item)
+            if item.get("type") == "function_call":
+                index = self._calls.setdefault(item.get("id"), len(self._calls))
+                yield from self.call(
+                    index, _string(item, "call_id"), _string(item, "name"), _string(item, "arguments")
+                )
+            elif item.get("type") == "message":
+                parts = item.get("content")
+                if type(parts) is not list:
+                    self.wrong("'content'", parts)
+                for part in parts:
+                    if isinstance(part, dict):
+                        yield from self.text(_string(part, "text") or _string(part, "refusal"))
+        yield from self._end("", value)
+
+
+def read_usage(value: object) -> Usage | None:
+    """Return a Responses usage object's counts; None where it says nothing, or nonsense."""
+    return usage_of(value, ("input_tokens", "output_tokens"))
+
+
+def _string(value: Json, key: str) -> str:
+    text = value.get(key)
+    return text if isinstance(text, str) else ""

@@ -1,0 +1,31 @@
+"""A value that is used and never shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Never
+
+from nbchat.core.errors import PicklingRefused
+
+
+class Secret:
+    """Holds a value that no `repr`, `vars`, pickle or copy of its owner shows.
+
+    The value is the cell of a closure, which is as far away as Python can put it: whoever looks for it
+    in this process finds it, whoever prints, logs or saves an object that holds it does not.
+    """
+
+    __slots__ = ("reveal",)
+
+    reveal: Callable[[], str]
+    """Returns the value. Call it where the value is used, and keep the result nowhere."""
+
+    def __init__(self, value: str) -> None:
+        self.reveal = lambda: value
+
+    def __repr__(self) -> str:
+        return "<secret>"
+
+    def __reduce__(self) -> Never:
+        """Refuse: a pickle is read by other programs, and keeps."""
+        raise PicklingRefused("a secret is not pickled.", hint="Read it again where it is needed.")

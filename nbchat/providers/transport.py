@@ -1,0 +1,362 @@
+"""The only module that imports the openai client, which takes long: import it in a thread, at first use.
+
+It opens clients that suit streams, asks servers with them, and translates what they raise.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    asynccontextmanager,
+    contextmanager,
+)
+from typing import Any, Final, cast
+from urllib.parse import quote
+
+import httpx2
+import openai
+import orjson
+
+from nbchat.core.errors import (
+    ConfigError,
+    ConnectFailed,
+    NbchatError,
+    ProviderError,
+    RequestRejected,
+    Stage,
+    StreamBroken,
+)
+from nbchat.core.redact import redact
+from nbchat.providers.endpoint import Endpoint
+from nbchat.providers.errors import from_status
+from nbchat.providers.prompts import Body
+
+MAX_ERROR_BYTES: Final = 64 * 1024
+"""Of an answer that is not 2xx, so much is read."""
+
+Response = httpx2.Response
+Client = openai.AsyncOpenAI
+
+
+def open_client(endpoint: Endpoint) -> Client:
+    """Return a client for `endpoint` that retries nothing, follows no redirect and holds no key.
+
+    The key is sent with each request. It is not the client's, so it can change between two runs, and
+    nobody finds it there.
+
+    Raises
+    ------
+    ConfigError, ConnectFailed
+        The environment cannot be used: a proxy that is no URL, a certificate file that is not there.
+    """
+    variable = endpoint.proxy_variable
+    try:
+        return Client(
+            base_url=endpoint.url,
+            api_key="sent with each request",
+            max_retries=0,
+            http_client=_HttpClient(
+                follow_redirects=False,
+                limits=httpx2.Limits(max_connections=None, max_keepalive_connections=20, keepalive_expiry=30),
+                timeout=None,  # given with each request
+            ),
+        )
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(
+            f"the certificates could not be loaded: {endpoint.quote(str(error))}",
+            hint="Check SSL_CERT_FILE and SSL_CERT_DIR.",
+        ) from error
+    except (ValueError, TypeError, ImportError, httpx2.HTTPError, httpx2.InvalidURL) as error:
+        # The cause would print the variable's value, which may hold a password.
+        raise ConnectFailed(
+            f"the proxy in {variable or 'a proxy variable'} cannot be used: {type(error).__name__}.",
+            hint=f"Check {variable or 'HTTP_PROXY, HTTPS_PROXY and ALL_PROXY'} in the environment.",
+            retryable=False,
+        ) from None
+
+
+class _HttpClient(httpx2.AsyncClient):
+    """Reads answers that are errors up to a limit: an error page may be endless, too."""
+
+    async def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:  # noqa: ANN401 - the base's own
+        response = await super().send(request, **options)
+        if not response.is_success and not response.is_stream_consumed:
+            response.stream = _Limited(cast("httpx2.AsyncByteStream", response.stream))
+        return response
+
+
+class _Limited(httpx2.AsyncByteStream):
+    def __init__(self, stream: httpx2.AsyncByteStream) -> None:
+        self._stream = stream
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        left = MAX_ERROR_BYTES
+        async for data in self._stream:
+            yield data[:left]
+            left -= len(data)
+            if left <= 0:
+                return
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+@contextmanager
+def map_errors(endpoint: Endpoint, *, stage: Stage, model: str | None = None) -> Iterator[None]:
+    """Translate what the client raises into a `ProviderError`, with the cause kept and its text redacted.
+
+    Parameters
+    ----------
+    stage
+        `connect` until the answer's headers are there, `stream` from then on.
+    """
+    try:
+        yield
+    except NbchatError:
+        raise
+    except Exception as error:
+        known = translate(error, endpoint, stage=stage, model=model)
+        if known is None:
+            raise
+        raise known from error
+
+
+def translate(
+    error: Exception, endpoint: Endpoint, *, stage: Stage, model: str | None = None
+) -> ProviderError | None:
+    """Return what `error` means to a user; None for an error that only a mistake of ours explains.
+
+    Secrets are taken out of the texts of `error` and its causes too: they are printed with a traceback.
+    """
+    _scrub(error, endpoint)
+    if isinstance(error, openai.APIStatusError):
+        return from_status(
+            error.status_code,
+            host=endpoint.host,
+            body=_body(error.response),
+            headers=error.response.headers,
+            quote=endpoint.quote,
+            model=model,
+        )
+    if isinstance(error, openai.APIConnectionError) and isinstance(error.__cause__, Exception):
+        error = error.__cause__
+    known = next((meaning for classes, meaning in _MEANINGS if isinstance(error, classes)), None)
+    if known is not None:
+        return known(error, endpoint, stage)
+    if stage == "connect" and isinstance(error, TypeError | ValueError | RecursionError):
+        return RequestRejected(
+            f"the request cannot be written as JSON: {endpoint.quote(str(error))}",
+            hint="Check the session's params.",
+            stage="command",
+        )
+    return None
+
+
+def _no_connection(error: Exception, endpoint: Endpoint, _stage: Stage) -> ConnectFailed:
+    host, variable = endpoint.host, endpoint.proxy_variable
+    causes = list(_chain(error))
+    hint: str | None = None
+    retryable = True
+    if isinstance(error, httpx2.ProxyError) or (
+        variable is not None and not any(isinstance(cause, ssl.SSLError) for cause in causes)
+    ):
+        text = f"no connection to {host} through the proxy that {variable or 'the environment'} names."
+        hint = f"Check {variable or 'the proxy variables'}, or add the host to NO_PROXY."
+        retryable = False
+    elif any(isinstance(cause, socket.gaierror) for cause in causes):
+        text = f"the name {host} is not known to the name service (DNS)."
+        hint = "Check the host in OPENAI_BASE_URL, and the network."
+    elif (tls := next((cause for cause in causes if isinstance(cause, ssl.SSLError)), None)) is not None:
+        text = f"no secure connection (TLS) to {host}: {_tls_reason(tls)}."
+        hint = (
+            "Certificates are always checked; for one of your own set SSL_CERT_FILE. "
+            "A server without TLS has an http:// URL."
+        )
+        retryable = False
+    elif isinstance(error, httpx2.ConnectTimeout):
+        text = f"no connection to {host} within the time limit."
+        hint = "Check the network and OPENAI_BASE_URL, or raise registry.limits.connect_s."
+    elif any(isinstance(cause, ConnectionRefusedError) for cause in causes):
+        text = f"{host} refused the connection: nothing listens there."
+        hint = "Start the server, or check OPENAI_BASE_URL."
+    else:
+        reason = next((c.strerror for c in causes if isinstance(c, OSError) and c.strerror), "")
+        text = f"no connection to {host}{': ' + endpoint.quote(reason) if reason else ''}."
+    return ConnectFailed(text, hint=hint, retryable=retryable)
+
+
+def _tls_reason(error: ssl.SSLError) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not valid ({error.verify_message})"
+    if error.reason in {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"}:
+        return "the server does not speak it"
+    return (error.reason or "it failed").replace("_", " ").lower()
+
+
+def _broken(error: Exception, endpoint: Endpoint, stage: Stage) -> StreamBroken:
+    """Return the error for a connection that was there and broke.
+
+    Before the headers nothing was generated for us to lose: asking again is right, where the other side
+    hung up (a kept-alive connection that the server had just closed looks like that), and is not where it
+    speaks something else than HTTP.
+    """
+    what = endpoint.quote(str(error)) or type(error).__name__
+    early = stage == "connect"
+    hung_up = isinstance(error, httpx2.NetworkError) or "disconnected without" in str(error)
+    return StreamBroken(
+        f"the connection to {endpoint.host} broke: {what.rstrip('.')}.",
+        stage="first_byte" if early else "stream",
+        retryable=early and hung_up,
+        hint="The server hung up before it answered; retry." if early else None,
+    )
+
+
+def _unusable_url(error: Exception, endpoint: Endpoint, _stage: Stage) -> ConfigError:
+    return ConfigError(
+        f"the base URL cannot be used: {endpoint.quote(str(error))}", hint="Check OPENAI_BASE_URL."
+    )
+
+
+def _unusable_request(_error: Exception, endpoint: Endpoint, _stage: Stage) -> ConfigError:
+    return ConfigError(
+        f"the request to {endpoint.host} cannot be sent as it is.", hint="Check the headers that were set."
+    )
+
+
+def _refused(error: Exception, endpoint: Endpoint, _stage: Stage) -> ConfigError:
+    return ConfigError(f"the openai client refused: {endpoint.quote(str(error))}")
+
+
+# Subclasses stand first.
+_MEANINGS: Final[
+    tuple[tuple[tuple[type[Exception], ...], Callable[[Exception, Endpoint, Stage], ProviderError]], ...]
+] = (
+    ((httpx2.InvalidURL, httpx2.UnsupportedProtocol), _unusable_url),
+    ((httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError), _no_connection),
+    ((httpx2.LocalProtocolError,), _unusable_request),
+    ((httpx2.HTTPError, httpx2.StreamError, openai.APIConnectionError), _broken),
+    ((openai.OpenAIError,), _refused),
+)
+
+
+def _body(response: httpx2.Response) -> object:
+    try:
+        content = response.content
+    except httpx2.HTTPError:
+        return ""
+    try:
+        return orjson.loads(content)
+    except orjson.JSONDecodeError:
+        return content.decode("utf-8", "replace")
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        if isinstance(error, BaseExceptionGroup):
+            # Both families of addresses were tried; each attempt has its own reason.
+            for inner in error.exceptions:
+                yield from _chain(inner)
+        error = error.__cause__ or error.__context__
+
+
+def _scrub(error: Exception, endpoint: Endpoint) -> None:
+    secrets = tuple(endpoint.secrets())
+    for cause in _chain(error):
+        cause.args = tuple(redact(a, secrets) if isinstance(a, str) else a for a in cause.args)
+        if isinstance(cause, openai.APIError):
+            cause.message = redact(cause.message, secrets)
+
+
+class Server:
+    """A server that can be asked. Each way to ask is a context manager that gives the response, unread.
+
+    Leaving it closes the connection at once, unless the response was read to its end.
+
+    Parameters
+    ----------
+    headers
+        The user's own, which win over the key's.
+    """
+
+    def __init__(self, endpoint: Endpoint, client: Client, headers: Mapping[str, str]) -> None:
+        self.endpoint = endpoint
+        self.host = endpoint.host
+        """The server as people know it."""
+        self._client = client
+        self._headers = headers
+
+    def chat(self, body: Body, connect_s: float) -> AbstractAsyncContextManager[httpx2.Response]:
+        """Ask `/chat/completions`."""
+        return self._open("/chat/completions", connect_s, body=body)
+
+    def respond(self, body: Body, connect_s: float) -> AbstractAsyncContextManager[httpx2.Response]:
+        """Ask `/responses`."""
+        return self._open("/responses", connect_s, body=body)
+
+    def resume(
+        self, response_id: str, after: int, connect_s: float
+    ) -> AbstractAsyncContextManager[httpx2.Response]:
+        """Ask `/responses/{id}` for the events after the one with number `after`."""
+        path = f"/responses/{quote(response_id, safe='')}"
+        return self._open(path, connect_s, query={"stream": True, "starting_after": after})
+
+    def cancel(self, response_id: str, connect_s: float) -> AbstractAsyncContextManager[httpx2.Response]:
+        """Ask `/responses/{id}/cancel`."""
+        return self._open(f"/responses/{quote(response_id, safe='')}/cancel", connect_s, body={})
+
+    def models(self, connect_s: float) -> AbstractAsyncContextManager[httpx2.Response]:
+        """Ask `/models`."""
+        return self._open("/models", connect_s)
+
+    @staticmethod
+    def reads(response: httpx2.Response) -> AsyncGenerator[bytes]:
+        """Return the body's bytes as they come from the network, decompressed where they were compressed."""
+        if response.headers.get("content-encoding", "identity").strip().lower() in {"", "identity"}:
+            return response.aiter_raw()
+        return response.aiter_bytes()
+
+    def broken(self, error: Exception) -> ProviderError:
+        """Return what an error means that came while an answer was read."""
+        return translate(error, self.endpoint, stage="stream") or _broken(error, self.endpoint, "stream")
+
+    def reading(self) -> AbstractContextManager[None]:
+        """Translate what is raised inside, where an answer is read."""
+        return map_errors(self.endpoint, stage="stream")
+
+    @asynccontextmanager
+    async def _open(
+        self, path: str, connect_s: float, *, body: Body | None = None, query: Body | None = None
+    ) -> AsyncIterator[httpx2.Response]:
+        names = {name.lower() for name in self._headers}
+        key = {} if "authorization" in names else {"Authorization": f"Bearer {self.endpoint.key.reveal()}"}
+        # The client's general methods: those for one resource know only the fields of their own release,
+        # walk through every message in search of files, and build models for a quarter of a second.
+        arguments: Any = {
+            "cast_to": httpx2.Response,
+            "stream": True,
+            "stream_cls": openai.AsyncStream[object],
+        }
+        options: Any = {
+            "headers": {**key, **self._headers},
+            # A limit for the connection only: clocks that watch content are the run's.
+            "timeout": httpx2.Timeout(None, connect=connect_s),
+        }
+        if query is not None:
+            options["params"] = query
+        with map_errors(self.endpoint, stage="connect", model=None if body is None else body.get("model")):
+            if body is None:
+                opened = await self._client.get(path, **arguments, options=options)
+            else:
+                opened = await self._client.post(path, **arguments, body=body, options=options)
+            response = cast("httpx2.Response", opened)
+        try:
+            yield response
+        finally:
+            await response.aclose()
