@@ -116,6 +116,8 @@ class Wire:
         self._readers: dict[str, _Reader] = {}
         self._dirty: dict[str, Conversation] = {}
         self._messages: list[KernelMessage] = []
+        self._asks: list[tuple[str, str, int, Mapping[str, int]]] = []
+        """Pages that want all they do not have: id of the request, page, revision, sessions."""
         self._outbox: deque[tuple[Mapping[str, Any], list[bytes]]] = deque()
         self._n = 0
         self._rev = 0
@@ -173,7 +175,7 @@ class Wire:
                 self._n += 1
                 self._pack(messages)
         self._drain()
-        if self._outbox or self._dirty or self._messages:
+        if self._outbox or self._dirty or self._messages or self._asks:
             self._wake()
 
     def _pack(self, messages: tuple[KernelMessage, ...]) -> None:
@@ -241,6 +243,10 @@ class Wire:
         if heads:
             # Before the events: a page that learns of a session here may ask for it at once.
             news.insert(0, Heads(heads=tuple(heads)))
+        # Last, so that what a page asked for is never older than the news beside it.
+        asks, self._asks = self._asks, []
+        for ask in asks:
+            messages += self._synced(*ask)
         return (*news, *messages)
 
     def _read(
@@ -411,25 +417,29 @@ class Wire:
         )
 
     def _sync(self, message: Hello | Sync, rev: int, sessions: Mapping[str, int]) -> None:
-        """Say all that the page does not have. One step of the loop: nothing happens in between."""
+        self._asks.append((message.id, message.page, rev, sessions))
+        self._wake()
+
+    def _synced(self, ask_id: str, page: str, rev: int, sessions: Mapping[str, int]) -> list[KernelMessage]:
+        """Return all that the page does not have. One step of the loop: nothing happens in between."""
+        said: list[KernelMessage] = []
         whole = rev == 0 or rev < self._removed_rev or rev > self._rev
         heads = [
             reader.head
             for reader in self._readers.values()
             if reader.head is not None and not reader.head.deleted and (whole or reader.rev > rev)
         ]
-        # A head that was not said yet follows with the tick that says it.
         if whole or heads:
-            self.say(Heads(heads=tuple(heads), all=whole))
+            said.append(Heads(heads=tuple(heads), all=whole))
         for session_id, seq in sessions.items():
             try:
                 conversation = self._registry.conversation(session_id)
             except NbchatError:
                 continue  # gone; the directory says so
-            self._catch_up(conversation, seq, message.page)
-        self.say(Synced(to=message.page, id=message.id))
+            said += self._catch_up(conversation, seq, page)
+        return [*said, Synced(to=page, id=ask_id)]
 
-    def _catch_up(self, conversation: Conversation, seq: int, page: str) -> None:
+    def _catch_up(self, conversation: Conversation, seq: int, page: str) -> list[KernelMessage]:
         record = conversation.record
         if 0 < seq <= record.visible:
             try:
@@ -437,13 +447,13 @@ class Wire:
             except LogCompacted:
                 pass
             else:
-                if events:
-                    self.say(Events(session_id=conversation.id, first_seq=seq + 1, events=tuple(events)))
-                return
+                if not events:
+                    return []
+                return [Events(session_id=conversation.id, first_seq=seq + 1, events=tuple(events))]
         if record.visible == record.log.head:
-            self.say(self._state_of(record.state, page))
-        else:
-            self._readers.setdefault(conversation.id, _Reader()).wanted_by.add(page)
+            return [self._state_of(record.state, page)]
+        self._readers.setdefault(conversation.id, _Reader()).wanted_by.add(page)
+        return []
 
     def _earlier(self, message: WantEarlier) -> None:
         try:

@@ -510,7 +510,8 @@ class LiveRun:
         """
         run_id, at, usage = self.run_id, time.time(), self._usage
         if self._finish is not None and not isinstance(cause, LimitExceeded):
-            if not self.deltas and self._finish not in EARLY:
+            # A partial answer that the server finds complete has nothing to be added.
+            if not self.deltas and self._finish not in EARLY and not self._todo.request.prefill:
                 empty = EmptyResponse("the server finished without an answer.")
                 return RunFailed(run_id=run_id, at=at, error=_safe(empty.info))
             kind = RunIncomplete if self._finish in EARLY else RunCompleted

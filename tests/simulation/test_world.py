@@ -1,0 +1,220 @@
+"""One log, many readers: whatever the line does, every view comes to the transcript."""
+
+import asyncio
+import contextlib
+
+import pytest
+
+from nbchat.core.errors import CommandError
+from nbchat.core.transcript import SessionState
+from nbchat.runtime.session import Session
+from tests.simulation.world import PageModel, World
+
+SEEDS = range(40)
+"""A failure prints its seed; `World(seed)` plays it again."""
+
+
+def check_prefixes(page: PageModel, final: dict[str, SessionState]) -> None:
+    """Whatever was shown of an answer is a beginning of what it became."""
+    for (session_id, message_id), texts in page.shown.items():
+        message = final[session_id].messages.get(message_id)
+        if message is not None:
+            for text in texts:
+                assert message.text.startswith(text)
+
+
+def resume(session: Session) -> None:
+    """Read on, if the run is still held by then."""
+    with contextlib.suppress(CommandError):
+        session.resume()
+
+
+async def story(world: World, moves: int) -> None:
+    """Do seeded things from cells and pages while answers stream, and let it all settle."""
+    registry, chance = world.registry, world.chance
+    sessions = [registry.create(f"s{i}", provider=world.provider) for i in range(4)]
+    await asyncio.sleep(0.5)
+    for _ in range(moves):
+        session, page = chance.choice(sessions), chance.choice(world.pages)
+        what, live = chance.random(), session._conversation.state.live
+        if what < 0.45:
+            if len(session.runs) < 12:
+                session.send(f"question to {session.id}")
+        elif what < 0.6 and page.epoch is not None:
+            page.do({"type": "send", "session_id": session.id, "text": f"question to {session.id}"})
+        elif what < 0.75 and live is not None and page.epoch is not None:
+            page.do({"type": "stop", "session_id": session.id, "run_id": live.id})
+        elif what < 0.85 and live is not None and live.state in ("connecting", "streaming"):
+            session.pause()
+            asyncio.get_running_loop().call_later(chance.random(), resume, session)
+        elif what < 0.9:
+            session.rename(f"renamed {chance.randrange(99)}")
+        await asyncio.sleep(chance.choice([0, 0, 0.02, 0.3, 3]))
+    await world.settle()
+
+
+def view_equals_transcript(world: World) -> None:
+    """Compare every page with the kernel, and every answer with what the provider said."""
+    final = {c.id: c.state for c in world.registry.conversations()}
+    for page in world.pages:
+        assert page.states == final
+        assert {key: head.state for key, (_, head) in page.heads.items()} == {
+            key: state.status for key, state in final.items()
+        }
+        check_prefixes(page, final)
+    for state in final.values():
+        assert all(
+            message.text == f"question to {state.id}" for message in state.path if message.role == "user"
+        )
+        for run in state.runs:
+            if run.started_at is not None:
+                said = world.provider.said.get(run.id, "")
+                text = state.messages[run.message_id].text
+                assert text == said or (run.state == "stopped" and said.startswith(text))
+            assert run.state.is_over
+
+
+@pytest.mark.parametrize("loss", [0.0, 0.3, 0.5])
+def test_every_view_equals_the_transcript(loss: float, soak: bool) -> None:
+    """With frames lost, repeated and reordered, two pages and the transcript come to the same."""
+    for seed in range(10_000) if soak else SEEDS:
+        world = World(seed, loss=loss)
+
+        async def whole(world: World = world) -> None:
+            await story(world, moves=20)
+            # News is repeated ever more rarely; within these seconds a page hears of what it missed.
+            await asyncio.sleep(20)
+
+        try:
+            world.run(whole())
+            view_equals_transcript(world)
+        except BaseException as error:
+            error.add_note(f"seed {seed}, loss {loss}")
+            raise
+
+
+def test_a_page_that_comes_late_gets_the_whole(soak: bool) -> None:
+    """At whatever moment of the streams a page says hello, it comes to the transcript."""
+    for seed in range(1000 if soak else 20):
+        world = World(seed, pages=1)
+
+        async def late(world: World = world) -> None:
+            async def join() -> None:
+                await asyncio.sleep(world.chance.random() * 10)
+                page = PageModel(world.loop, world._up)
+                world.pages.append(page)
+                world.line.ends.append(page.receive)
+
+            joining = [asyncio.ensure_future(join()) for _ in range(3)]
+            await story(world, moves=15)
+            await asyncio.gather(*joining)
+            await asyncio.sleep(20)
+
+        world.run(late())
+        view_equals_transcript(world)
+
+
+def test_the_wire_keeps_its_limits() -> None:
+    """Twenty sessions stream: at most 30 messages a second over ten seconds, each below 256 KiB."""
+    world = World(1)
+
+    async def busy() -> None:
+        sessions = [world.registry.create(provider=world.provider) for _ in range(20)]
+        for session in sessions:
+            for _ in range(10):
+                session.send("?")
+        await world.settle()
+
+    world.run(busy())
+    times = [at for at, _ in world.sent]
+    for start in times:
+        assert sum(start <= at < start + 10 for at in times) <= 300
+    assert max(size for _, size in world.sent) <= 256 * 1024
+
+
+def test_a_command_is_done_once_however_often_it_is_asked() -> None:
+    """The same command id from two pages, three times each, is one run and one message."""
+    world = World(3)
+
+    async def repeated() -> None:
+        session = world.registry.create(provider=world.provider)
+        await asyncio.sleep(1)
+        epoch = world.registry.epoch
+        command = {"type": "send", "id": "c-1", "session_id": session.id, "text": "once"}
+        for page in world.pages * 3:
+            world._up({"type": "do", "page": page.id, "epoch": epoch, "command": command})
+        await world.settle()
+        await asyncio.sleep(1)
+        assert len(session.runs) == 1
+        assert [m.text for m in session.messages if m.role == "user"] == ["once"]
+        assert all(page.acks["c-1"].error is None for page in world.pages)
+
+    world.run(repeated())
+
+
+@pytest.mark.parametrize(
+    ("message", "error"),
+    [
+        ({"type": "do", "page": "p", "command": {"type": "stop", "id": "c-1"}}, "wire_error"),
+        (
+            {"type": "do", "page": "p", "epoch": "k", "command": {"type": "stop_all", "id": "c-1"}},
+            "stale_command",
+        ),
+        ({"type": "do", "page": "p", "command": {"type": "set_key", "id": "c-1", "key": "x"}}, "wire_error"),
+    ],
+)
+def test_what_a_page_should_not_send_is_refused(message: dict[str, object], error: str) -> None:
+    """A message out of the protocol, or for another kernel, changes nothing and is answered with an error."""
+    world = World(0)
+
+    async def forged() -> None:
+        world.registry.create(provider=world.provider)
+        await asyncio.sleep(1)
+        before = [c.state for c in world.registry.conversations()]
+        world._up({"epoch": world.registry.epoch, **message})
+        await asyncio.sleep(1)
+        ack = world.pages[0].acks["c-1"]
+        assert ack.error is not None
+        assert ack.error.code == error
+        assert [c.state for c in world.registry.conversations()] == before
+
+    world.run(forged())
+
+
+def test_a_stop_for_an_earlier_run_does_not_hit_the_next() -> None:
+    """A late Stop names its run: the run that is live now goes on."""
+    world = World(5)
+
+    async def late_stop() -> None:
+        session = world.registry.create(provider=world.provider)
+        await asyncio.sleep(1)
+        first = session.send("one")
+        await world.settle()
+        second = session.send("two")
+        await asyncio.sleep(0)
+        world.pages[0].do({"type": "stop", "session_id": session.id, "run_id": first.id})
+        await world.settle()
+        assert second.state != "stopped"
+
+    world.run(late_stop())
+
+
+def test_a_large_session_comes_in_pieces_and_windowed() -> None:
+    """A long transcript is sent as its last 200 messages, in messages below the limit."""
+    world = World(7, pages=1)
+
+    async def large() -> None:
+        session = world.registry.create(provider=world.provider)
+        for _ in range(100):
+            world.registry.engine.call(session._conversation.send, "x" * 5000)
+        await world.settle(6000)
+        session.send("one more")
+        await world.settle()
+        late = PageModel(world.loop, world._up)
+        world.line.ends.append(late.receive)
+        await asyncio.sleep(30)
+        shown = late.states[session.id].path
+        assert shown == session.messages[-200:]
+
+    world.run(large())
+    assert max(size for _, size in world.sent) <= 256 * 1024

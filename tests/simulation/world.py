@@ -1,0 +1,318 @@
+"""A kernel and its pages in virtual time: one thread, one seed, nothing waits for real.
+
+`VirtualLoop` jumps from timer to timer. `Line` loses, repeats, delays and reorders what crosses.
+`PageModel` is a page's rules in a few lines of Python; `js/src/link.ts` has the same in TypeScript.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import random
+import selectors
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
+
+import orjson
+
+from nbchat.core.codec import decode
+from nbchat.core.ids import new_id
+from nbchat.core.text import checksum, utf16_length
+from nbchat.core.transcript import SessionState, apply_event
+from nbchat.jupyter.wire import Wire
+from nbchat.protocol import (
+    PROTOCOL_VERSION,
+    Ack,
+    Events,
+    Head,
+    Heads,
+    KernelMessage,
+    Packet,
+    StateOf,
+    Synced,
+    Welcome,
+)
+from nbchat.providers.base import Finish, Request, TextDelta
+from nbchat.runtime.engine import Engine
+from nbchat.runtime.registry import SessionRegistry
+
+
+class _InstantSelector(selectors.SelectSelector):
+    """Never waits: time passes because it says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 1000.0
+
+    def select(self, timeout: float | None = None) -> list[Any]:
+        if timeout is None:
+            raise RuntimeError("everything waits, and no timer is set: a deadlock")
+        self.now += max(timeout, 0.0)
+        return super().select(0)
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """An event loop whose clock jumps to the next timer."""
+
+    def __init__(self) -> None:
+        self._instant = _InstantSelector()
+        super().__init__(self._instant)
+
+    def time(self) -> float:
+        """Return the virtual time, in seconds."""
+        return self._instant.now
+
+
+class InlineEngine(Engine):
+    """An engine on a given loop and on the calling thread."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__()
+        self._loop = loop
+
+    @property
+    def is_current(self) -> bool:
+        """Always: there is one thread."""
+        return True
+
+
+class VirtualProvider:
+    """Says seeded text at seeded moments of virtual time."""
+
+    name = "virtual"
+    can_prefill = True
+    can_resume = False
+
+    def __init__(self, chance: random.Random) -> None:
+        self._chance = chance
+        self.said: dict[str, str] = {}
+        """What each run was given, by the run's id: the oracle."""
+
+    async def stream(self, request: Request) -> Any:
+        """Stream words and emoji, and end in one of the ways a stream can end."""
+        chance = self._chance
+        self.said[request.run_id] = ""
+        await asyncio.sleep(chance.choice([0, 0.01, 0.3, 2]))
+        for _ in range(chance.randrange(0, 40)):
+            text = chance.choice(["word ", "日本", "😀", "\n\n# h\n", "`x`", "é"]) * chance.randrange(1, 4)
+            self.said[request.run_id] += text
+            yield TextDelta(text)
+            await asyncio.sleep(chance.choice([0, 0, 0.005, 0.05, 0.6]))
+        how = chance.random()
+        if how < 0.1:
+            return
+        if how < 0.2:
+            raise ConnectionResetError("gone")
+        yield Finish("stop" if how < 0.9 else "length")
+
+    async def models(self) -> list[str]:
+        """List one model."""
+        return ["virtual"]
+
+    async def aclose(self) -> None:
+        """Nothing is open."""
+
+
+class Line:
+    """A line that carries messages from one end to the other, as badly as it is told."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, chance: random.Random, *, loss: float = 0.0) -> None:
+        self._loop, self._chance = loop, chance
+        self.loss = loss
+        self.ends: list[Callable[[Any, list[bytes]], None]] = []
+
+    def __call__(self, content: Mapping[str, Any], buffers: list[bytes]) -> None:
+        """Send to every end: lost, late, twice, or as it should be."""
+        for end in self.ends:
+            for _ in range(self._chance.choice([1, 1, 1, 2]) if self.loss else 1):
+                if self._chance.random() >= self.loss:
+                    late = self._chance.choice([0, 0, 0, 0.03, 0.2]) if self.loss else 0
+                    self._loop.call_later(late, end, dict(content), list(buffers))
+
+
+@functools.lru_cache(maxsize=256)
+def _decoded(payload: bytes) -> Packet:
+    """Return the packet; pages share what they only read."""
+    packet: Packet = decode(Packet, orjson.loads(payload))
+    return packet
+
+
+class PageModel:
+    """A page: folds what comes, notices what does not, and asks."""
+
+    ASK_AGAIN_S = 0.25
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, up: Callable[[dict[str, Any]], None]) -> None:
+        self.id = new_id("p-")
+        self._loop, self._up = loop, up
+        self.epoch: str | None = None
+        self.n = 0
+        self.rev = 0
+        self.heads: dict[str, tuple[int, Head]] = {}
+        self.states: dict[str, SessionState] = {}
+        self.acks: dict[str, Ack] = {}
+        self._wanted: set[str] = set()
+        self._pieces: dict[str, dict[int, bytes]] = {}
+        self._asked: str | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self.resyncs = 0
+        self.shown: dict[tuple[str, str], list[str]] = {}
+        """Every text that was ever shown, by session and message."""
+        self._ask()
+
+    # Down
+
+    def receive(self, content: Mapping[str, Any], buffers: list[bytes]) -> None:
+        """Take one comm message."""
+        key, index, of = content["nbchat"], content["piece"], content["of"]
+        parts = self._pieces.setdefault(f"{key}/{of}", {})
+        parts[index] = buffers[0]
+        if len(parts) < of:
+            return
+        del self._pieces[f"{key}/{of}"]
+        self._packet(_decoded(b"".join(parts[i] for i in range(of))))
+
+    def _packet(self, packet: Packet) -> None:
+        if self.epoch is None and any(isinstance(m, Welcome) for m in packet.messages):
+            self.epoch = packet.epoch
+        if packet.epoch != self.epoch:
+            return
+        missed = packet.n > self.n + bool(packet.messages)
+        synced = any(isinstance(m, Synced) and m.id == self._asked for m in packet.messages)
+        for message in packet.messages:
+            self._take(packet.n, message)
+        if synced and packet.n >= self.n:
+            # An answer that was overtaken does not cover what was missed behind it.
+            self._asked = None
+            self.rev = packet.rev
+        elif missed:
+            self._ask()
+        elif self._asked is None and packet.n == self.n + 1:
+            self.rev = packet.rev
+        self.n = max(self.n, packet.n)
+        if self._wanted:
+            self._ask()
+
+    def _take(self, n: int, message: KernelMessage) -> None:
+        if isinstance(message, Heads):
+            self._take_heads(n, message)
+        elif isinstance(message, Events):
+            self._take_events(message)
+        elif isinstance(message, StateOf):
+            self._take_state(message)
+        elif isinstance(message, Ack):
+            self.acks[message.id] = message
+
+    def _take_heads(self, n: int, message: Heads) -> None:
+        if message.all:
+            there = {head.id for head in message.heads}
+            for gone in [key for key, (at, _) in self.heads.items() if at < n and key not in there]:
+                del self.heads[gone]
+        for head in message.heads:
+            if self.heads.get(head.id, (0, None))[0] <= n:
+                self.heads[head.id] = (n, head)
+                if head.id not in self.states:
+                    self._wanted.add(head.id)
+
+    def _take_events(self, message: Events) -> None:
+        state = self.states.get(message.session_id)
+        if state is None:
+            return
+        if message.first_seq > state.seq + 1:
+            self._ask()
+            return
+        for event in message.events[state.seq + 1 - message.first_seq :]:
+            state = apply_event(state, event)
+            if event.type == "part_ended":
+                run = state.run(event.run_id)
+                assert run is not None
+                text = state.messages[run.message_id].parts[event.part_index].text
+                assert (utf16_length(text), checksum(text)) == (event.length, event.crc32)
+        self._show(state)
+
+    def _take_state(self, message: StateOf) -> None:
+        old = self.states.get(message.state.id)
+        if message.to in (None, self.id) and (old is None or old.seq <= message.state.seq):
+            self._wanted.discard(message.state.id)
+            self._show(message.state)
+
+    def _show(self, state: SessionState) -> None:
+        self.states[state.id] = state
+        for message in state.messages.values():
+            self.shown.setdefault((state.id, message.id), []).append(message.text)
+
+    # Up
+
+    def _ask(self) -> None:
+        if self._asked is not None and self._timer is not None:
+            return
+        self._asked = new_id()
+        self.resyncs += 1
+        sessions = {key: state.seq for key, state in self.states.items()} | dict.fromkeys(self._wanted, 0)
+        message: dict[str, Any] = {"id": self._asked, "page": self.id, "rev": self.rev, "sessions": sessions}
+        if self.epoch is None:
+            message |= {"type": "hello", "protocol": PROTOCOL_VERSION, "version": "0"}
+        else:
+            message |= {"type": "sync", "epoch": self.epoch}
+        self._up(message)
+        self._timer = self._loop.call_later(self.ASK_AGAIN_S, self._again)
+
+    def _again(self) -> None:
+        self._timer = None
+        if self._asked is not None or self._wanted:
+            self._ask()
+
+    def do(self, command: dict[str, Any]) -> str:
+        """Send a command, again and again until it is acknowledged."""
+        command = {"id": new_id("c-"), **command}
+
+        def send() -> None:
+            if command["id"] not in self.acks:
+                self._up({"type": "do", "page": self.id, "epoch": self.epoch, "command": command})
+                self._loop.call_later(1.0, send)
+
+        send()
+        return str(command["id"])
+
+
+class World:
+    """A kernel, some pages, and a line between them, from one seed."""
+
+    def __init__(self, seed: int, *, loss: float = 0.0, pages: int = 2) -> None:
+        self.chance = random.Random(seed)
+        self.loop = VirtualLoop()
+        self.registry = SessionRegistry()
+        self.registry.engine = InlineEngine(self.loop)
+        self.provider = VirtualProvider(self.chance)
+        self.line = Line(self.loop, self.chance, loss=loss)
+        self.sent: list[tuple[float, int]] = []
+        """When each comm message was sent, and how many bytes it had."""
+        self.wire = Wire(self.registry, self._down)
+        self.pages = [PageModel(self.loop, self._up) for _ in range(pages)]
+        self.line.ends = [page.receive for page in self.pages]
+
+    def _down(self, content: Mapping[str, Any], buffers: list[bytes]) -> None:
+        self.sent.append((self.loop.time(), sum(map(len, buffers))))
+        self.line(content, buffers)
+
+    def _up(self, message: dict[str, Any]) -> None:
+        self.loop.call_later(0.005, self.wire.receive, orjson.loads(orjson.dumps(message)))
+
+    def run(self, story: Coroutine[Any, Any, Any]) -> Any:
+        """Run a story to its end in virtual time."""
+        asyncio.set_event_loop(self.loop)
+        try:
+            return self.loop.run_until_complete(story)
+        finally:
+            for task in asyncio.all_tasks(self.loop):
+                task.cancel()
+            self.loop.run_until_complete(asyncio.sleep(0))
+            asyncio.set_event_loop(None)
+            self.loop.close()
+
+    async def settle(self, limit_s: float = 600.0) -> None:
+        """Let virtual time pass until nothing is live."""
+        until = self.loop.time() + limit_s
+        while any(not c.is_idle for c in self.registry.conversations()):
+            assert self.loop.time() < until, "a run did not end"
+            await asyncio.sleep(0.1)
