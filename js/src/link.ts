@@ -25,15 +25,21 @@ import { type Connection, Store } from "./store";
 import { Uplink } from "./transport";
 
 /** How often what is outstanding is looked at. */
-const TICK_MS = 100;
-/** A page that knows of a live run asks after this much silence. */
-const SILENCE_MS = 1000;
+const TICK_MS = 50;
+/**
+ * A page that knows of a live run asks after this much silence. Soon after news the kernel repeats
+ * its last number five times a second, so then it is sooner that silence says something.
+ */
+const SILENCE_MS = { soon: 350, later: 1000, soonFor: 1500 };
 /** Without an answer for this long the connection is shown as lost. */
 const LOST_MS = 5000;
 /** Heads may be ahead of the events, which come in the next packet. */
 const LAG_MS = 300;
-/** A question that is not answered is asked again after about two round trips, in these bounds. */
-const ASK_AGAIN_MS = { least: 200, most: 1000 };
+/**
+ * A question that is not answered is asked again after one and a half round trips, and at least this
+ * much; when it was asked that often, ever more rarely.
+ */
+const ASK_AGAIN_MS = { least: 120, most: 1000, often: 8 };
 /** A road on which nothing is answered for this long is given up for the next one. */
 const ROAD_MS = 3000;
 /** A connection that is being made again is shown as lost after this long. */
@@ -41,6 +47,8 @@ const RECONNECT_MS = 1000;
 
 interface Question {
   readonly id: string;
+  /** When each repetition was sent, by its own id: so an answer tells the time that it took. */
+  readonly sentAt: Map<string, number>;
   /** When this was asked first, of any kernel that did not answer. */
   readonly since: number;
   readonly had: string;
@@ -75,7 +83,10 @@ export class Link {
   private question: Question | null = null;
   private readonly scrolled = new Map<string, Scrolled>();
   private heardAt = 0;
-  private roundTrip = 100;
+  /** When something was heard last that had happened in a session. */
+  private newsAt = 0;
+  /** Time that an answer takes, as far as is known. */
+  private roundTrip: number | null = null;
   private laggingSince: number | null = null;
   /** Answers in a row that brought nothing although something is missing; each makes the next wait. */
   private fruitless = 0;
@@ -216,12 +227,15 @@ export class Link {
       this.begin(packet.epoch);
     }
     this.heardAt = performance.now();
+    if (packet.messages.some(isNews)) this.newsAt = this.heardAt;
     this.store.stats.packets++;
     if (this.sequence.take(packet.n, packet.rev, packet.messages.length > 0)) {
       for (const message of packet.messages) this.take(message, packet);
     } else {
       this.store.stats.duplicates++;
     }
+    // The kernel speaks, and not about what it was asked: the answer was lost.
+    if (this.question !== null) this.askAgain(this.question, this.patience);
     this.review();
   }
 
@@ -313,10 +327,12 @@ export class Link {
   private synced(id: string, n: number, rev: number): void {
     this.sequence.settle(n, rev);
     const question = this.question;
-    if (question?.id !== id) return;
+    const sentAt = question?.sentAt.get(id);
+    if (question === null || sentAt === undefined) return;
     this.question = null;
     const now = performance.now();
-    if (question.times === 1) this.roundTrip += (now - question.sent - this.roundTrip) / 4;
+    const took = now - sentAt;
+    this.roundTrip = this.roundTrip === null ? took : (this.roundTrip + took) / 2;
     const fruitless = this.store.lacking && this.had() === question.had;
     this.fruitless = fruitless ? this.fruitless + 1 : 0;
     this.notBefore = fruitless ? now + Math.min(2000, 50 * 2 ** this.fruitless) : 0;
@@ -348,13 +364,8 @@ export class Link {
       if (question.times >= 3 && now - question.since >= ROAD_MS && this.heardAt < question.since) {
         this.uplink?.next();
       }
-      const { least, most } = ASK_AGAIN_MS;
-      const pause = Math.min(
-        most,
-        Math.max(least, this.roundTrip * 2) * 1.5 ** (question.times - 1),
-      );
-      if (now - question.sent >= pause) this.sendQuestion(question);
-    } else if (this.store.live && now - this.heardAt >= SILENCE_MS) {
+      this.askAgain(question, Math.max(ASK_AGAIN_MS.least, this.patience));
+    } else if (this.store.live && now - this.heardAt >= this.silence) {
       this.ask();
     }
     for (const [sessionId, scrolled] of this.scrolled) {
@@ -370,6 +381,7 @@ export class Link {
     const now = performance.now();
     this.question = {
       id: newId("ask_"),
+      sentAt: new Map(),
       since: this.question?.since ?? now,
       had: this.had(),
       sent: now,
@@ -377,6 +389,26 @@ export class Link {
     };
     this.sendQuestion(this.question);
     this.arm();
+  }
+
+  /** Silence after which a page asks that knows of a live run, in milliseconds. */
+  private get silence(): number {
+    const { soon, later, soonFor } = SILENCE_MS;
+    return performance.now() - this.newsAt < soonFor ? soon : later;
+  }
+
+  /** Time after which an answer should have come, in milliseconds. */
+  private get patience(): number {
+    return this.roundTrip === null ? 400 : Math.max(60, this.roundTrip * 1.5);
+  }
+
+  /** Repeat a question that was sent at least `pause` ago; ever more rarely when that did not help. */
+  private askAgain(question: Question, pause: number): void {
+    const { most, often } = ASK_AGAIN_MS;
+    const slower = 1.5 ** Math.max(0, question.times - often);
+    if (performance.now() - question.sent >= Math.min(most, pause * slower)) {
+      this.sendQuestion(question);
+    }
   }
 
   private had(): string {
@@ -388,9 +420,10 @@ export class Link {
     const { epoch } = this.store;
     const { rev } = this.sequence;
     const sessions = this.store.cursors();
-    const { id } = question;
     question.sent = performance.now();
     question.times++;
+    const id = `${question.id}.${question.times}`;
+    question.sentAt.set(id, question.sent);
     // A kernel that does not know this page's epoch has no answer to `sync`; `hello` it always has.
     if (this.welcome === null || question.times > 2) {
       const known = epoch === "" ? null : epoch;
@@ -458,4 +491,8 @@ export class Link {
     if (unanswered >= LOST_MS) return "lost";
     return this.welcome === null ? "connecting" : "live";
   }
+}
+
+function isNews(message: KernelMessage): boolean {
+  return message.type === "events" || (message.type === "heads" && !message.all);
 }

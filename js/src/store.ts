@@ -77,6 +77,8 @@ class View implements SessionView {
     readonly generation: number,
     readonly state: SessionState,
     readonly omitted: number,
+    /** It began as a window: of turns that are not shown there may be versions that are not here. */
+    readonly windowed: boolean,
   ) {}
 
   get path(): readonly Message[] {
@@ -279,7 +281,7 @@ export class Store {
     // In a later packet an older state is the truth: the kernel has put the session back.
     const newer = state.seq > seq || (state.seq < seq && n > replica.packet);
     if (!newer && !(replica.broken && state.seq === seq)) return;
-    replica.view = new View(++replica.generation, adoptState(state), omitted);
+    replica.view = new View(++replica.generation, adoptState(state), omitted, omitted > 0);
     replica.broken = false;
     replica.unchecked = [];
     replica.packet = Math.max(replica.packet, n);
@@ -304,7 +306,7 @@ export class Store {
       },
       selected: { ...view.state.selected, ...selected },
     });
-    replica.view = new View(view.generation, state, omitted);
+    replica.view = new View(view.generation, state, omitted, view.windowed);
     this.changed.sessions.add(session_id);
     this.note();
     return true;
@@ -361,7 +363,7 @@ export class Store {
     this.stats.duplicates += known;
     const draft = new Draft(view.state);
     for (const event of events.slice(known)) {
-      const reason = misfit(draft, event, view.omitted > 0);
+      const reason = misfit(draft, event, view.windowed);
       if (reason !== null) {
         // What came before it stands; from here on only a whole state helps.
         replica.broken = true;
@@ -371,7 +373,7 @@ export class Store {
       this.check(replica, draft, event);
       draft.apply(event);
     }
-    replica.view = new View(view.generation, draft.done(), view.omitted);
+    replica.view = new View(view.generation, draft.done(), view.omitted, view.windowed);
     this.changed.sessions.add(id);
     this.note();
     return true;
