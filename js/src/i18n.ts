@@ -170,6 +170,12 @@ const en = {
     "Write a function that ",
     "Summarise the following text: ",
   ] as readonly string[],
+  demoSuggestions: [
+    "What is nbchat?",
+    "How do I stop an answer?",
+    "How do I drive chats from cells?",
+    "How do I use a real model?",
+  ] as readonly string[],
   suggest: "Some ways to begin",
 
   // Settings
@@ -370,6 +376,12 @@ const zh: Strings = {
   notAsked: "这个问题没有被提出：",
   useAgain: "放回输入框",
   suggestions: ["展示一下你能做什么", "解释这条错误信息：", "写一个函数，用来", "总结下面的文字："],
+  demoSuggestions: [
+    "nbchat 是什么？",
+    "怎样停止一个回答？",
+    "怎样在单元格里使用聊天？",
+    "怎样使用真正的模型？",
+  ],
   suggest: "可以这样开始",
 
   settingsTitle: "会话设置",

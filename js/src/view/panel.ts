@@ -12,12 +12,22 @@ import { Log } from "./log";
 import { openSettings } from "./settings";
 import { inSeconds, label, reveal } from "./text";
 
+/** How long a passing remark stands in the status line. */
+const SAID_MS = 5000;
+
 export class Panel {
   readonly element: HTMLElement;
   readonly #context: Context;
   readonly #log: Log;
   readonly #composer: Composer;
-  readonly #status = h("span", { role: "status", "aria-live": "polite", class: "status" });
+  readonly #state = h("span");
+  readonly #said = h("span", { class: "unseen" });
+  readonly #status = h(
+    "span",
+    { role: "status", "aria-live": "polite", "aria-atomic": "false", class: "status" },
+    this.#state,
+    this.#said,
+  );
   readonly #progress = h("span", { class: "progress" });
   readonly #model: HTMLButtonElement;
   readonly #demo: HTMLElement;
@@ -29,9 +39,8 @@ export class Panel {
   #sessionId = "";
   #head: Head | undefined;
   #session: SessionView | undefined;
-  #stateKey = "";
-  #said = "";
   #copied: ReturnType<typeof setTimeout> | undefined;
+  #silence: ReturnType<typeof setTimeout> | undefined;
 
   constructor(context: Context, attributes: Readonly<Record<string, string | number>> = {}) {
     const { t, signal } = context;
@@ -52,11 +61,12 @@ export class Panel {
       button("adopt", t.adopt),
       button("settings", t.review, { "aria-haspopup": "dialog" }),
     );
-    this.#suggestions = h(
-      "div",
-      { class: "suggestions", role: "group", "aria-label": t.suggest, hidden: true },
-      ...t.suggestions.map((text) => button("suggest", text.trim(), { "data-text": text })),
-    );
+    this.#suggestions = h("div", {
+      class: "suggestions",
+      role: "group",
+      "aria-label": t.suggest,
+      hidden: true,
+    });
     this.#model = button("settings", "", {
       class: "button quiet model",
       "aria-haspopup": "dialog",
@@ -82,7 +92,10 @@ export class Panel {
     );
     this.element.addEventListener("click", (event) => this.#click(event), { signal });
     this.element.addEventListener("keydown", (event) => this.#key(event), { signal });
-    signal.addEventListener("abort", () => clearTimeout(this.#copied));
+    signal.addEventListener("abort", () => {
+      clearTimeout(this.#copied);
+      clearTimeout(this.#silence);
+    });
   }
 
   get sessionId(): string {
@@ -93,7 +106,7 @@ export class Panel {
   open(sessionId: string): void {
     if (sessionId === this.#sessionId) return;
     this.#sessionId = sessionId;
-    this.#stateKey = "";
+    this.say("");
     for (const item of this.#waiting.values()) item.remove();
     this.#waiting.clear();
     const { runtime } = this.#context;
@@ -124,10 +137,7 @@ export class Panel {
     show(this.#demo, store.config?.demo === true);
     const settings = session?.state.settings;
     show(this.#fromFile, settings?.from_file === true);
-    show(
-      this.#suggestions,
-      session !== undefined && session.path.length === 0 && session.state.runs.length === 0,
-    );
+    this.#suggest(session?.path.length === 0 && session.state.runs.length === 0);
     this.tick();
   }
 
@@ -140,10 +150,11 @@ export class Panel {
     return live;
   }
 
-  /** Say something once. It stays until the session's state changes. */
+  /** Say something once, to those who listen; those who look see it elsewhere. */
   say(text: string): void {
-    this.#said = text;
-    this.#updateStatus();
+    clearTimeout(this.#silence);
+    setText(this.#said, text);
+    if (text) this.#silence = setTimeout(() => setText(this.#said, ""), SAID_MS);
   }
 
   focusComposer(): void {
@@ -155,17 +166,23 @@ export class Panel {
     this.#log.reveal(messageId);
   }
 
+  /** Offer ways to begin; the demo server knows other things than a model does. */
+  #suggest(empty: boolean): void {
+    const { t, runtime } = this.#context;
+    show(this.#suggestions, empty);
+    if (!empty) return;
+    const texts = runtime.store.config?.demo ? t.demoSuggestions : t.suggestions;
+    if (this.#suggestions.getAttribute("data-first") === texts[0]) return;
+    setAttribute(this.#suggestions, "data-first", texts[0]);
+    this.#suggestions.replaceChildren(
+      ...texts.map((text) => button("suggest", text.trim(), { "data-text": text })),
+    );
+  }
+
   #updateStatus(): void {
-    const { t } = this.#context;
-    const head = this.#head;
-    const key = `${this.#sessionId} ${head?.state} ${head?.run_id}`;
-    if (key !== this.#stateKey) {
-      this.#stateKey = key;
-      this.#said = "";
-    }
-    const state = head ? (t.state[head.state] ?? head.state) : "";
-    setText(this.#status, this.#said || state);
-    setAttribute(this.#status, "data-run-state", head?.state);
+    const state = this.#head?.state;
+    setText(this.#state, state ? (this.#context.t.state[state] ?? state) : "");
+    setAttribute(this.#status, "data-run-state", state);
   }
 
   #progressOf(head: Head): string {

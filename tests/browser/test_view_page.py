@@ -1,0 +1,247 @@
+"""The view alone, in a real browser and without Jupyter: scrolling, selecting, focus, keys, sizes.
+
+The page is the development page of `js/dev`: the real store and view over a kernel inside the page.
+"""
+
+from __future__ import annotations
+
+import mimetypes
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Locator, Page, Route, expect
+
+ROOT = Path(__file__).parents[2]
+HOST = "http://nbchat.invalid/"
+
+OpenPage = Callable[..., Page]
+
+
+@pytest.fixture(scope="session")
+def development_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Bundle the development page and return the folder it is in."""
+    folder = tmp_path_factory.mktemp("view-page")
+    node = shutil.which("node")
+    assert node, "Node is needed to bundle the page; `make test` installs it"
+    subprocess.run([node, str(ROOT / "js" / "dev" / "build.mjs"), str(folder)], check=True, timeout=60)
+    return folder
+
+
+@pytest.fixture
+def view(chrome: Browser, development_page: Path) -> Iterator[OpenPage]:
+    """Open the page; what goes wrong in it fails the test."""
+    pages: list[Page] = []
+    errors: list[str] = []
+    asked: list[str] = []
+
+    def serve(route: Route) -> None:
+        path = route.request.url.removeprefix(HOST).split("?")[0] or "index.html"
+        if not route.request.url.startswith(HOST) or not (development_page / path).is_file():
+            asked.append(route.request.url)
+            route.abort()
+            return
+        route.fulfill(
+            path=development_page / path,
+            content_type=mimetypes.guess_type(path)[0] or "text/plain",
+        )
+
+    def open_page(query: str = "scene=idle", *, width: int = 900, height: int = 640) -> Page:
+        page = chrome.new_page(viewport={"width": width, "height": height})
+        pages.append(page)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.route("**", serve)
+        page.goto(f"{HOST}?{query}")
+        expect(page.get_by_role("region", name="Chat sessions")).to_be_visible()
+        return page
+
+    yield open_page
+    for page in pages:
+        page.close()
+    assert errors == []
+    assert [url for url in asked if not url.endswith("favicon.ico")] == []
+
+
+def distance_to_end(log: Locator) -> float:
+    """Return how many pixels the log could still be scrolled down."""
+    return float(log.evaluate("log => log.scrollHeight - log.clientHeight - log.scrollTop"))
+
+
+def place_of(element: Locator) -> float:
+    """Return where an element stands on the screen."""
+    box = element.bounding_box()
+    assert box
+    return box["y"]
+
+
+def test_the_log_follows_the_end_until_the_reader_leaves_it(view: OpenPage) -> None:
+    """New text moves nothing that is being read, and "Jump to latest" goes back to following."""
+    page = view("scene=stream")
+    log = page.get_by_role("log")
+    answer = page.get_by_role("article").last
+    expect(answer).to_contain_text("1912")
+    assert distance_to_end(log) < 2
+
+    log.hover()
+    page.mouse.wheel(0, -120)
+    jump = page.get_by_role("button", name="Jump to latest")
+    expect(jump).to_be_visible()
+    question = page.get_by_role("article").nth(2)
+    before, length = place_of(question), len(answer.inner_text())
+    page.wait_for_function(
+        "([answer, length]) => answer.innerText.length > length + 200", arg=[answer.element_handle(), length]
+    )
+    assert place_of(question) == pytest.approx(before, abs=1)
+
+    jump.click()
+    expect(jump).to_be_hidden()
+    length = len(answer.inner_text())
+    page.wait_for_function(
+        "([answer, length]) => answer.innerText.length > length + 200", arg=[answer.element_handle(), length]
+    )
+    assert distance_to_end(log) < 30
+
+
+def test_what_is_selected_stays_selected_while_more_arrives(view: OpenPage) -> None:
+    """Text can be selected and copied in the middle of an answer that is streaming."""
+    page = view("scene=stream")
+    answer = page.get_by_role("article").last
+    expect(answer.get_by_role("listitem").first).to_contain_text("from east to west")
+    answer.get_by_role("listitem").first.evaluate(
+        """item => { const range = document.createRange(); range.selectNodeContents(item);
+            getSelection().removeAllRanges(); getSelection().addRange(range); }"""
+    )
+    length = len(answer.inner_text())
+    page.wait_for_function(
+        "([answer, length]) => answer.innerText.length > length + 300", arg=[answer.element_handle(), length]
+    )
+    assert page.evaluate("getSelection().toString()").strip() == "the Seine, from east to west"
+
+
+def test_earlier_messages_come_in_above_without_moving_the_reader(view: OpenPage) -> None:
+    """Of 800 messages a window has elements; more come on demand, and the place is kept."""
+    page = view("scene=idle&active=long")
+    articles = page.get_by_role("article")
+    expect(articles).to_have_count(60)
+    assert page.evaluate("document.querySelectorAll('*').length") < 3000
+    assert distance_to_end(page.get_by_role("log")) < 2
+
+    page.get_by_role("log").evaluate("log => { log.scrollTop = 600 }")
+    expect(page.get_by_role("button", name="Jump to latest")).to_be_visible()
+    reading = page.locator("article", has_text="Answer 375.")
+    reading.evaluate("article => article.scrollIntoView({ block: 'start' })")
+    before = place_of(reading)
+    page.evaluate("document.querySelector('[data-act=earlier]').click()")
+    expect(articles).to_have_count(110)
+    assert place_of(reading) == pytest.approx(before, abs=2)
+
+
+def test_a_reader_comes_back_to_the_same_place(view: OpenPage) -> None:
+    """Looking at another session and returning loses neither the place nor the text."""
+    page = view("scene=idle&active=long")
+    expect(page.get_by_role("article")).to_have_count(60)
+    reading = page.locator("article", has_text="Answer 380.")
+    page.get_by_role("log").evaluate("log => { log.scrollTop = 400 }")
+    reading.evaluate("article => article.scrollIntoView({ block: 'start' })")
+    expect(page.get_by_role("button", name="Jump to latest")).to_be_visible()
+    before = place_of(reading)
+    page.get_by_role("tab", name="Rivers of Paris").click()
+    expect(reading).to_have_count(0)
+    page.get_by_role("tab", name="A very long title").click()
+    assert place_of(reading) == pytest.approx(before, abs=4)
+
+
+def test_everything_is_reached_and_done_by_keyboard(view: OpenPage) -> None:
+    """Tabs, menu, composer and the choices of a message need no pointer, and the focus is seen."""
+    page = view("scene=interrupted")
+    page.get_by_role("tab", name="Rivers of Paris").focus()
+    page.keyboard.press("ArrowRight")
+    expect(page.get_by_role("tab", name="A parser in Python")).to_be_focused()
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("Shift+F10")
+    expect(page.get_by_role("menuitem", name="Rename")).to_be_focused()
+    page.keyboard.press("Enter")
+    page.keyboard.type("Rivers")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("tab", name="Rivers, failed")).to_be_focused()
+    page.get_by_role("button", name="Keep").focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("button", name="Keep")).to_have_count(0)
+    page.get_by_role("button", name="All sessions").focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("searchbox")).to_be_focused()
+    page.keyboard.type("chem")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("tab", name="Chemistry, failed")).to_have_attribute("aria-selected", "true")
+    expect(page.get_by_role("textbox", name="Message")).to_be_focused()
+
+
+def test_escape_closes_what_floats_and_gives_the_focus_back(view: OpenPage) -> None:
+    """A menu, the list and the settings close by Escape; that Escape stops no run."""
+    page = view("scene=stream")
+    for opener in ("Session menu", "All sessions", "Model: demo-tour"):
+        page.get_by_role("button", name=opener).click()
+        floating = page.locator(".nbchat-popup")
+        expect(floating).to_be_visible()
+        page.keyboard.press("Escape")
+        expect(floating).to_have_count(0)
+        expect(page.get_by_role("button", name=opener)).to_be_focused()
+    expect(page.get_by_role("status")).to_have_text("answering")
+
+
+@pytest.mark.parametrize("scene", ["stream", "queue", "interrupted", "failed", "retrying", "paused"])
+def test_nothing_is_cut_off_in_a_narrow_page(view: OpenPage, scene: str) -> None:
+    """At 320 pixels nothing sticks out sideways, and all buttons can be hit."""
+    page = view(f"scene={scene}", width=320)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 320
+    small = page.evaluate(
+        """Array.from(document.querySelectorAll('.nbchat button'), b => [b, b.getBoundingClientRect()])
+            .filter(([, r]) => r.width > 0 && (r.width < 24 || r.height < 24 || r.right > 320.5))
+            .map(([b]) => b.outerHTML)"""
+    )
+    assert small == []
+
+
+def test_a_pasted_image_is_attached_and_can_be_removed(view: OpenPage) -> None:
+    """An image is shown before it is sent; a file of another kind is refused with a reason."""
+    page = view("scene=idle")
+    page.get_by_role("textbox", name="Message").evaluate(
+        """box => { const data = new DataTransfer();
+            data.items.add(new File([new Uint8Array([137, 80])], 'plot.png', { type: 'image/png' }));
+            box.dispatchEvent(new ClipboardEvent('paste', { clipboardData: data, bubbles: true })); }"""
+    )
+    attached = page.get_by_role("group", name="Attached")
+    expect(attached).to_contain_text("plot.png")
+    expect(page.get_by_role("button", name="Send")).to_be_enabled()
+    page.get_by_role("button", name="Remove plot.png").click()
+    expect(attached).to_be_hidden()
+    page.locator("input[type=file]").set_input_files(
+        {"name": "a.bin", "mimeType": "application/octet-stream", "buffer": b"\0\1\2"}
+    )
+    expect(page.get_by_role("paragraph").filter(has_text="is neither text nor")).to_be_visible()
+    page.locator("input[type=file]").set_input_files(
+        {"name": "a.py", "mimeType": "text/x-python", "buffer": b"print('```')\n"}
+    )
+    expect(page.get_by_role("textbox", name="Message")).to_have_value("`a.py`\n````py\nprint('```')\n````\n")
+
+
+def test_switching_to_a_long_session_is_quick(view: OpenPage) -> None:
+    """A session of 800 messages is drawn within a few frames, however busy the machine."""
+    page = view("scene=idle")
+    elapsed = page.evaluate(
+        """async () => { const tab = document.querySelector(`[data-session-id="${window.long}"]`);
+            const times = [];
+            for (let i = 0; i < 5; i += 1) {
+              document.querySelector(`[data-session-id="${window.geo}"]`).click();
+              await new Promise(requestAnimationFrame);
+              const start = performance.now();
+              tab.click();
+              document.querySelector('[role=log]').getBoundingClientRect();
+              times.push(performance.now() - start);
+            }
+            return times.sort((a, b) => a - b)[2]; }"""
+    )
+    assert elapsed < 100
