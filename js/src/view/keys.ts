@@ -1,10 +1,10 @@
 /**
  * Which keys belong to the chat, and which to the notebook around it.
  *
- * JupyterLab and Notebook listen at the document, some versions on the way down (capture) and some on
- * the way up. Lumino leaves alone what happens below an element with `data-lm-suppress-shortcuts`, but
- * then it leaves everything alone, Ctrl+S too. So the attribute follows the key: it is set before
- * anybody else sees a key that edits, and taken away before a chord that the notebook should get.
+ * JupyterLab listens at the document on the way up, Notebook on the way down (capture). Lumino leaves
+ * alone what happens in an element with `data-lm-suppress-shortcuts`, but then it leaves everything
+ * alone, Ctrl+S too. So the attribute follows the key: it is set before anybody else sees a key that
+ * edits, and taken away before a chord that the notebook should get.
  */
 
 const SUPPRESS = "data-lm-suppress-shortcuts";
@@ -53,8 +53,10 @@ export function guardKeys(root: HTMLElement, signal: AbortSignal): void {
   view.addEventListener(
     "keydown",
     (event) => {
-      if (event.target instanceof Node && root.contains(event.target)) {
-        root.toggleAttribute(SUPPRESS, staysInside(event));
+      // On the element itself: Lumino tries the selectors of its shortcuts from there upwards, and
+      // would find one that matches before it came to an attribute further up.
+      if (event.target instanceof Element && root.contains(event.target)) {
+        event.target.toggleAttribute(SUPPRESS, staysInside(event));
       }
     },
     { capture: true, signal },
