@@ -530,7 +530,9 @@ export class Author {
     if (dice < 0.35 && siblings[0])
       return [{ type: "message_selected", message_id: siblings[0].id }];
     if (dice < 0.4 && answer !== undefined)
-      return [{ type: "message_removed", message_id: answer.id }];
+      return [
+        { type: "message_removed", message_id: (any?.role === "assistant" ? any : answer).id },
+      ];
     if (dice < 0.45) return [{ type: "unread_changed", unread: !state.unread }];
     return [this.queued(at, "send", null)];
   }

@@ -30,7 +30,7 @@ describe("whatever is lost, doubled and reordered", { timeout: 120_000 }, () => 
   test("so it is with a window of a long conversation, and with packets in pieces", async () => {
     await fc.assert(
       fc.asyncProperty(fc.nat(), fewer, async (seed, faults) => {
-        (await play({ seed, window: 4, pieceBytes: 3000 }, faults, 2, 150)).close();
+        (await play({ seed, window: 4, past: 100, pieceBytes: 3000 }, faults, 2, 150)).close();
       }),
       { numRuns: RUNS },
     );
@@ -40,7 +40,7 @@ describe("whatever is lost, doubled and reordered", { timeout: 120_000 }, () => 
     "with %d lost, pages are up to date in 1.5 s, 95 times of 100",
     async (drop) => {
       const times: number[] = [];
-      for (let seed = 0; seed < RUNS; seed++) {
+      for (let seed = 0; seed < 60; seed++) {
         const world = await play({ seed }, { drop, double: 0, late: 0 }, 2, 60);
         // The line stays as it is; only nothing new happens for a while.
         for (let i = 0; i < 5; i++) {
@@ -196,7 +196,11 @@ describe("what is missing", () => {
   });
 
   test.each([
-    ["a delta that begins elsewhere", (m: Event) => m.type === "part_delta", { offset: 3 }],
+    [
+      "a delta that begins elsewhere",
+      (m: Event) => m.type === "part_delta",
+      { offset: 3, text: "?" },
+    ],
     ["a text that has another length", (m: Event) => m.type === "part_ended", { length: 3 }],
     ["a text that has another checksum", (m: Event) => m.type === "part_ended", { crc32: 3 }],
   ])("%s is repaired by one question, and counted once", async (_, hit, wrong) => {

@@ -26,6 +26,8 @@ export interface Options {
   pieceBytes?: number;
   window?: number;
   epoch?: string;
+  /** How much has happened in each session before a page looks at it. */
+  past?: number;
 }
 
 /** A kernel and its pages, with a line of its own from and to each page. */
@@ -134,7 +136,7 @@ export async function play(
   const world = new World(options);
   world.faults = faults;
   for (let i = 0; i < sessions; i++) {
-    world.step(`s${i}`);
+    for (let past = 0; past <= (options.past ?? 0); past++) world.step(`s${i}`);
     for (const { link } of world.pages) link.want(`s${i}`);
   }
   for (let i = 0; i < steps; i++) {
