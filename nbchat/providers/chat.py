@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from nbchat.core.messages import Usage
 from nbchat.core.text import clean
-from nbchat.providers.base import Answering, Delta, Finish, TextDelta
+from nbchat.providers.base import Answering, Delta, Finish
 from nbchat.providers.decoder import Decoder, Json, usage_of
 from nbchat.providers.errors import Said, said
 from nbchat.providers.sse import MAX_EVENT_BYTES
@@ -26,6 +26,25 @@ class _Call:
     name: str = ""
 
 
+def plain_text(value: object) -> str | None:
+    """Return the text of a chunk that holds one piece of text and nothing else; None for every other one.
+
+    Nearly all chunks of an answer are like this. What is right about the others, and what is wrong, is for
+    `ChatDecoder` to say.
+    """
+    if type(value) is not dict or "error" in value or value.get("usage") is not None:
+        return None
+    choices = value.get("choices")
+    if type(choices) is not list or len(choices) != 1 or type(choice := choices[0]) is not dict:
+        return None
+    # `False == 0`, and it is no index.
+    if type(choice.get("index")) is not int or choice["index"] or choice.get("finish_reason") is not None:
+        return None
+    delta = choice.get("delta")
+    content = delta.get("content") if type(delta) is dict and len(delta) == 1 else None
+    return content if type(content) is str else None
+
+
 class ChatDecoder(Decoder):
     """Decodes one answer of `/chat/completions`."""
 
@@ -35,30 +54,25 @@ class ChatDecoder(Decoder):
         self._calls: list[_Call] = []
         self._by_wire_index: dict[int, _Call] = {}
 
-    def _decode(self, value: object, kind: str) -> Iterator[Delta]:
-        text = None if kind or self._mended or not self._answering else plain_text(value)
-        if text is None:
-            yield from self._chunk(value, kind)
-        elif text:
-            self.began = True
-            yield TextDelta(text)
+    _plain_text = staticmethod(plain_text)
 
-    def _chunk(self, chunk: object, kind: str) -> Iterator[Delta]:
-        if kind == "error" or (isinstance(chunk, dict) and _is_error(chunk)):
-            self.error(chunk)
-        if type(chunk) is not dict:
-            self.wrong("a chunk", chunk)
+    def _decode(self, value: object, kind: str) -> Iterator[Delta]:
+        if kind == "error" or (isinstance(value, dict) and _is_error(value)):
+            self.error(value)
+        if type(value) is not dict:
+            self.wrong("a chunk", value)
         if not self._answering:
-            model = chunk.get("model")
+            model = value.get("model")
             if isinstance(model, str) and model:
                 yield Answering(clean(model))
             self._answering = True
-        choices = chunk.get("choices", [])
+            self._plain_only = not self._mended
+        choices = value.get("choices", [])
         if type(choices) is not list:
             self.wrong("'choices'", choices)
         for choice in choices:
             yield from self._choice(choice)
-        yield from self.usage(read_usage(chunk.get("usage")))
+        yield from self.usage(read_usage(value.get("usage")))
 
     def _choice(self, choice: object) -> Iterator[Delta]:
         if type(choice) is not dict:
@@ -180,25 +194,6 @@ class ChatDecoder(Decoder):
 def read_usage(value: object) -> Usage | None:
     """Return a Chat Completions usage object's counts; None where it says nothing, or nonsense."""
     return usage_of(value, ("prompt_tokens", "completion_tokens"))
-
-
-def plain_text(chunk: object) -> str | None:
-    """Return the text of a chunk that holds one piece of text and nothing else; None for every other one.
-
-    Nearly all chunks of an answer are like this. What is right about the others, and what is wrong, is for
-    `ChatDecoder` to say.
-    """
-    if type(chunk) is not dict or "error" in chunk or chunk.get("usage") is not None:
-        return None
-    choices = chunk.get("choices")
-    if type(choices) is not list or len(choices) != 1 or type(choice := choices[0]) is not dict:
-        return None
-    # `False == 0`, and it is no index.
-    if type(choice.get("index")) is not int or choice["index"] or choice.get("finish_reason") is not None:
-        return None
-    delta = choice.get("delta")
-    content = delta.get("content") if type(delta) is dict and len(delta) == 1 else None
-    return content if type(content) is str else None
 
 
 def _is_error(chunk: Json) -> bool:

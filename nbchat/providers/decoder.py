@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, Never
 
 import orjson
@@ -28,6 +28,7 @@ from nbchat.core.text import clean
 from nbchat.providers.base import Delta, Notice, ReasoningDelta, TextDelta, ToolCallDelta, UsageDelta
 from nbchat.providers.errors import Said, from_event, said, words
 from nbchat.providers.sse import MAX_EVENT_BYTES, Event, EventTooLarge, SSEDecoder
+from nbchat.providers.template import Template
 
 MAX_BAD_EVENTS: Final = 3
 """So many events that are not JSON are skipped in one stream."""
@@ -60,6 +61,8 @@ class Decoder(ABC):
         self._mended = False
         self._told: set[str] = set()
         self._usage: Usage | None = None
+        self._plain_only = False
+        self._template = Template(self._plain_text)
         self.began = False
         """Content was yielded."""
         self.finished = False
@@ -67,8 +70,8 @@ class Decoder(ABC):
         self.done = False
         """Nothing of interest follows."""
 
-    def feed(self, data: bytes) -> Iterator[Delta]:
-        """Yield what `data` completes.
+    def feed(self, data: bytes) -> Iterable[Delta]:
+        """Give what `data` completes; to be read to its end before the next call, and it may raise.
 
         Raises
         ------
@@ -77,6 +80,29 @@ class Decoder(ABC):
         ProviderErrorEvent, ContextTooLong
             The server reported an error.
         """
+        if self._plain_only:
+            # Nearly every event of an answer is a piece of text and nothing else, and comes by itself.
+            text = self._template.match(data) if self._sse.is_between_events else None
+            if text is None:
+                text = self._one_text(data)
+            if text:
+                self.began = True
+                return (TextDelta(text),)
+        return self._feed(data)
+
+    def _one_text(self, data: bytes) -> str | None:
+        payload = self._sse.one(data)
+        if payload is None:
+            return None
+        try:
+            text = self._plain_text(orjson.loads(payload))
+        except orjson.JSONDecodeError:
+            return None
+        if text:
+            self._template.learn(data, text)
+        return text
+
+    def _feed(self, data: bytes) -> Iterator[Delta]:
         try:
             events = self._sse.feed(data)
         except EventTooLarge as error:
@@ -169,6 +195,15 @@ class Decoder(ABC):
         yield from self._flush()
         if not self.finished:
             raise StreamTruncated("the server's JSON does not say that the answer is complete.")
+
+    @staticmethod
+    def _plain_text(value: object) -> str | None:
+        """Return the text of an event that holds one piece of text and nothing else; None for any other.
+
+        Asked only while `_plain_only` is set: this path knows nothing of what came before.
+        """
+        del value
+        return None
 
     @abstractmethod
     def _decode(self, value: object, kind: str) -> Iterator[Delta]:
@@ -293,6 +328,7 @@ class Decoder(ABC):
         except UnicodeDecodeError:
             raise ProtocolError("the server sent bytes that are not UTF-8.") from None
         self._mended = True
+        self._plain_only = False
         try:
             return json.loads(text, parse_constant=_refuse)
         except RecursionError:

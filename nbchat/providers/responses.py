@@ -69,9 +69,8 @@ class ResponsesDecoder(Decoder):
         """Id of the response, once the server has said it."""
         return self._response_id
 
-    def feed(self, data: bytes) -> Iterator[Delta]:
-        """Yield what `data` completes, and last how far that is, where that is worth knowing."""
-        yield from super().feed(data)
+    def _feed(self, data: bytes) -> Iterator[Delta]:
+        yield from super()._feed(data)
         sequence = self._sequence
         if self._resumable and not self.finished and sequence > self._told_sequence:
             self._told_sequence = sequence

@@ -91,6 +91,24 @@ class SSEDecoder:
         self._hold(rest)
         return events
 
+    @property
+    def is_between_events(self) -> bool:
+        """Nothing is held: what is fed next begins an event."""
+        return not (self._held or self._starting or self._cr)
+
+    def one(self, data: bytes) -> bytes | None:
+        """Return the value of the event that `data` is, where it is one event of one line, whole.
+
+        That is what servers send nearly always, one network chunk each. None for everything else, which
+        is then for `feed`; nothing has happened.
+        """
+        # Of the two line feeds that end an event the first is the first there is.
+        if data[:6] != b"data: " or data[-1:] != b"\n" or data.find(b"\n") != len(data) - 2:
+            return None
+        if b"\r" in data or len(data) - 2 > self._limit or not self.is_between_events:
+            return None
+        return data[6:-2]
+
     def close(self) -> bool:
         """Take the end of the stream; return whether it cut an event off, which is dropped.
 
