@@ -44,6 +44,8 @@ export class FakeKernel {
   readonly viewing = new Map<symbol, readonly string[]>();
   /** Decides what becomes of a command before it is done; null: it is taken. */
   refuse: (command: CommandInput) => ErrorInfo | null = () => null;
+  /** Messages of a transcript that a state carries. */
+  window = 200;
   /** Acknowledgements wait for this. */
   gate: Promise<void> = Promise.resolve();
   readonly #states = new Map<string, SessionState>();
@@ -62,7 +64,7 @@ export class FakeKernel {
         store.want(id);
         this.#send(id);
       },
-      earlier: () => {},
+      earlier: (id: string) => this.#earlier(id),
       do: (command: CommandInput) => this.#do(command),
       viewing: (key: symbol, ids: string[]) => {
         this.viewing.set(key, ids);
@@ -294,7 +296,37 @@ export class FakeKernel {
     const state = this.#states.get(id);
     if (!state) return;
     this.#packet += 1;
-    this.store.takeState({ type: "state", state, omitted: 0, to: null }, this.#packet);
+    const path = transcript(state);
+    const omitted = Math.max(0, path.length - this.window);
+    const shown = path.slice(omitted);
+    const windowed = {
+      ...state,
+      messages: Object.fromEntries(shown.map((message) => [message.id, message])),
+      selected: { ...state.selected, "": shown[0]?.id ?? "" },
+    };
+    this.store.takeState(
+      { type: "state", state: omitted ? windowed : state, omitted, to: null },
+      this.#packet,
+    );
+  }
+
+  #earlier(id: string): void {
+    const path = transcript(this.state(id));
+    const known = this.store.session(id)?.path[0]?.id;
+    const end = path.findIndex((message) => message.id === known);
+    const messages = path.slice(Math.max(0, end - this.window), end);
+    const selected = Object.fromEntries(
+      [...messages.slice(1), path[end]].map((m) => [m?.parent_id ?? "", m?.id ?? ""]),
+    );
+    selected[""] = messages[0]?.id ?? "";
+    this.store.takeEarlier({
+      type: "earlier",
+      to: this.runtime.page,
+      session_id: id,
+      messages,
+      selected,
+      omitted: Math.max(0, end - this.window),
+    });
   }
 
   /** Give the next queued run its turn. */

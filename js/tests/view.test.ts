@@ -645,6 +645,24 @@ describe("messages", () => {
   });
 });
 
+describe("a window of a long conversation", () => {
+  test("what the page does not have is asked for, and the whole is there in the end", async () => {
+    kernel.window = 30;
+    const long = kernel.create("long");
+    for (let i = 0; i < 100; i += 1) kernel.message(long, "user", `Question ${i}`);
+    mount();
+    await settled(() => expect(all("article")).toHaveLength(30));
+    for (const count of [60, 90, 100]) {
+      one("button", "Show earlier messages").click();
+      await settled(() => expect(all("article")).toHaveLength(count));
+    }
+    expect(all("button", "Show earlier messages")).toHaveLength(0);
+    expect(all("article").map((a) => a.querySelector(".nbchat-plain")?.textContent)).toEqual(
+      Array.from({ length: 100 }, (_, i) => `Question ${i}`),
+    );
+  });
+});
+
 describe("the view as a whole", () => {
   test("a single session is a region named by its title, without tabs", async () => {
     const geo = kernel.create("geo");

@@ -68,6 +68,8 @@ class View {
   readonly #panels = h("div", { class: "panels" });
   readonly #banner = h("div", { class: "banner", hidden: true });
   readonly #empty: HTMLElement;
+  /** Names the session where there are no tabs. */
+  readonly #title = h("bdi", { class: "tab-title only" });
   readonly #toast: Toast;
   readonly #besideIds: string[] = [];
   /** The user's own order of tabs; the others follow as they were made. */
@@ -121,7 +123,8 @@ class View {
     this.#panels.append(this.#main.element);
     if (this.#single) {
       this.#tabs = null;
-      this.#root.append(this.#banner, this.#panels, this.#toast.element);
+      const header = h("div", { class: "header" }, this.#title);
+      this.#root.append(header, this.#banner, this.#panels, this.#toast.element);
     } else {
       this.#tabs = new Tabs(
         context,
@@ -286,8 +289,9 @@ class View {
         this.#shown && this.#tabs.idOf(this.#shown),
       );
     } else {
-      const [head] = open;
-      setAttribute(this.#root, "aria-label", head ? titleOf(head, t) : t.chatSessions);
+      const title = open[0] ? titleOf(open[0], t) : t.chatSessions;
+      setAttribute(this.#root, "aria-label", title);
+      setText(this.#title, title);
     }
     const none = this.#shown === "";
     show(this.#empty, none && store.connection !== "connecting");

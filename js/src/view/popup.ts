@@ -65,6 +65,14 @@ export function openPopup(
   view.addEventListener("pointerdown", outside, { capture: true, signal });
   view.addEventListener("focusin", outside, { capture: true, signal });
   view.addEventListener("resize", () => popup.close(), { signal });
+  view.addEventListener(
+    "scroll",
+    (event) => {
+      // What it hangs on has moved away below it.
+      if (event.target instanceof Node && event.target.contains(anchor)) popup.close();
+    },
+    { capture: true, signal },
+  );
   return popup;
 }
 
