@@ -393,6 +393,8 @@ class Wire:
             self.on_want_checkpoint(message)
 
     def _hello(self, message: Hello, *, subshell: bool) -> None:
+        if not self._pages:
+            self._registry.engine.spawn(self._registry.sources.warm_up(), name="nbchat-warm-up")
         self._pages.setdefault(message.page, _Page())
         while len(self._pages) > 64:  # noqa: PLR2004 - pages that were closed without a word
             self._pages.popitem(last=False)

@@ -7,6 +7,7 @@ neither a key nor a base URL the embedded server answers, over real HTTP on loop
 from __future__ import annotations
 
 import asyncio
+import importlib
 import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -108,6 +109,10 @@ class Sources:
             self._models[self._key] = models
         self._models[key] = models
         return models
+
+    async def warm_up(self) -> None:
+        """Load the client, off the loop: the user is about to ask, and it takes most of a second."""
+        await asyncio.to_thread(importlib.import_module, "nbchat.providers.transport")
 
     async def models(self) -> tuple[str, ...]:
         """Return the models that the provider for new runs lists, asked anew."""

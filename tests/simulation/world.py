@@ -275,6 +275,10 @@ class PageModel:
         return str(command["id"])
 
 
+async def _nothing() -> None:
+    """Load nothing: a thread of its own would run in real time."""
+
+
 class World:
     """A kernel, some pages, and a line between them, from one seed."""
 
@@ -283,6 +287,7 @@ class World:
         self.loop = VirtualLoop()
         self.registry = SessionRegistry()
         self.registry.engine = InlineEngine(self.loop)
+        self.registry.sources.warm_up = _nothing  # type: ignore[method-assign]
         self.provider = VirtualProvider(self.chance)
         self.line = Line(self.loop, self.chance, loss=loss)
         self.sent: list[tuple[float, int]] = []
