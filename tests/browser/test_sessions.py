@@ -1,0 +1,357 @@
+"""Several chats stream in the kernel; tabs only look. In a real JupyterLab, through the real client."""
+
+from __future__ import annotations
+
+import json
+import re
+import statistics
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from tests.browser.conftest import OpenNotebook
+from tests.browser.lab import App, NotebookPage
+
+CHAT = """
+import nbchat
+chat = nbchat.ChatTabs()
+chat.session("A", model="nbchat-echo", params={"nbchat_pace": PACE})
+chat.session("B", model="nbchat-echo", params={"nbchat_pace": PACE})
+chat
+"""
+
+A, B = (" ".join(f"{name}{i}" for i in range(300)) for name in ("apple", "berry"))
+"""Plain words, so that what is shown is what was said, to the letter."""
+
+
+def opened(
+    notebook: OpenNotebook, *more: str, pace: float = 1, app: App = "lab", kernel: str = "python3"
+) -> NotebookPage:
+    """Open a notebook whose first cell shows two sessions, and run that cell."""
+    page = notebook([CHAT.replace("PACE", str(pace)), *more], app=app, kernel=kernel)
+    page.run_cell(0)
+    expect(tab(page, "A")).to_be_visible()
+    return page
+
+
+def region(page: NotebookPage | Page) -> Locator:
+    """Return the widget."""
+    return (
+        (page.page if isinstance(page, NotebookPage) else page)
+        .get_by_role("region", name="Chat sessions")
+        .first
+    )
+
+
+def tab(page: NotebookPage, title: str) -> Locator:
+    """Return a session's tab."""
+    return region(page).get_by_role("tab", name=re.compile(rf"^{title}\b"))
+
+
+def answers(page: NotebookPage) -> Locator:
+    """Return the answers shown."""
+    return region(page).get_by_role("log").locator("article[data-role=assistant]")
+
+
+def said(page: NotebookPage) -> str:
+    """Return the text of the last answer shown, white space folded."""
+    shown = answers(page).last.locator(".nbchat-markdown, .nbc-markdown").last
+    return " ".join((shown.text_content() or "").split())
+
+
+def kernel_says(page: NotebookPage, expression: str) -> str:
+    """Return what an expression prints in the kernel."""
+    return page.execute(f"import nbchat\nprint({expression}, end='')")
+
+
+def ask(page: NotebookPage, text: str) -> None:
+    """Type a question and press Enter."""
+    box = region(page).get_by_role("textbox", name="Message")
+    box.fill(text)
+    box.press("Enter")
+
+
+def button(page: NotebookPage, name: str) -> Locator:
+    """Return a button of the composer."""
+    return region(page).get_by_role("button", name=name, exact=True)
+
+
+def expect_state(page: NotebookPage, title: str, state: str, timeout_s: float = 30) -> None:
+    """Wait until a session's tab says a state."""
+    expect(tab(page, title)).to_have_attribute("data-run-state", state, timeout=timeout_s * 1000)
+
+
+def test_both_stream_while_the_view_switches(notebook: OpenNotebook) -> None:
+    """Twenty switches while two answers stream: both are complete and exact, each in its own session."""
+    page = opened(notebook)
+    tab(page, "A").click()
+    ask(page, A)
+    expect_state(page, "A", "streaming")
+    tab(page, "B").click()
+    ask(page, B)
+    expect_state(page, "B", "streaming")
+    for _ in range(20):
+        for title, own, other in (("A", "apple", "berry"), ("B", "berry", "apple")):
+            tab(page, title).click()
+            log = region(page).get_by_role("log")
+            expect(log).to_contain_text(f"{own}0")
+            assert other not in (log.text_content() or "")
+    for title, text in (("A", A), ("B", B)):
+        expect_state(page, title, "completed", 60)
+        tab(page, title).click()
+        expect(answers(page)).to_contain_text(text.split()[-1])
+        assert said(page) == text
+        assert kernel_says(page, f"nbchat.session({title!r}).messages[1].text") == text
+    assert page.uncaught_errors == []
+    assert page.foreign_requests == []
+
+
+@pytest.mark.parametrize("app", ["lab", "notebook"])
+def test_stop_stops_its_own_session_alone(notebook: OpenNotebook, app: App) -> None:
+    """Stop in A, after B was started and on return to A, ends A at once and leaves B streaming."""
+    page = opened(notebook, pace=8, app=app)
+    tab(page, "A").click()
+    ask(page, A)
+    expect_state(page, "A", "streaming")
+    tab(page, "B").click()
+    ask(page, B)
+    expect_state(page, "B", "streaming")
+    tab(page, "A").click()
+    button(page, "Stop").click()
+    expect_state(page, "A", "stopped", 2)
+    expect(button(page, "Stop")).to_have_count(0)
+    expect_state(page, "B", "streaming")
+    text = kernel_says(page, "nbchat.session('A').messages[1].text")
+    assert A.startswith(text)
+    assert said(page) == text.strip()
+    tab(page, "B").click()
+    button(page, "Stop").click()
+    expect_state(page, "B", "stopped", 2)
+
+
+def test_stop_before_the_first_token(notebook: OpenNotebook) -> None:
+    """An answer that has not begun is stopped at once, and the composer is free."""
+    page = opened(notebook)
+    page.execute("chat.session('S', model='nbchat-slow')")
+    tab(page, "S").click()
+    ask(page, "Take your time.")
+    button(page, "Stop").click()
+    expect_state(page, "S", "stopped", 2)
+    expect(region(page).get_by_role("textbox", name="Message")).to_be_editable()
+    expect(button(page, "Send")).to_be_visible()
+
+
+SLEEP = "import time\nfor _ in range(200): time.sleep(0.1)"
+BUSY = "import time\nend = time.monotonic() + 20\nwhile time.monotonic() < end: sum(range(1000))"
+
+
+@pytest.mark.parametrize(
+    ("cell", "app", "requirement"),
+    [
+        (SLEEP, "lab", None),
+        (BUSY, "lab", None),
+        (SLEEP, "notebook", None),
+        (SLEEP, "lab", "ipykernel==7.3.0"),
+    ],
+    ids=["sleep", "cpu", "notebook7", "ipykernel7.3"],
+)
+def test_the_page_works_while_a_cell_is_busy(
+    notebook: OpenNotebook, lab: object, cell: str, app: App, requirement: str | None
+) -> None:
+    """Send, tabs and Stop work while the kernel's main thread runs a cell, and the answer streams on."""
+    kernel = "python3" if requirement is None else lab.add_kernel(requirement)  # type: ignore[attr-defined]
+    page = opened(notebook, cell, pace=8, app=app, kernel=kernel)
+    page.run_cell(1, wait=False)
+    tab(page, "A").click()
+    ask(page, A)
+    expect_state(page, "A", "streaming", 10)
+    expect(answers(page)).to_contain_text("apple3")
+    tab(page, "B").click()
+    tab(page, "A").click()
+    button(page, "Stop").click()
+    expect_state(page, "A", "stopped", 3)
+    assert page.evaluate("panel.content.widgets[1].model.executionState") == "running"
+    page.interrupt_kernel()
+
+
+def test_a_reload_in_mid_stream_changes_nothing(notebook: OpenNotebook) -> None:
+    """The saved notebook's view comes back with the text from its first character, streaming, stoppable."""
+    page = opened(notebook, pace=4)
+    tab(page, "A").click()
+    ask(page, A)
+    expect(answers(page)).to_contain_text("apple5")
+    page.save()
+    page.reload()
+    expect_state(page, "A", "streaming")
+    tab(page, "A").click()
+    expect(answers(page)).to_contain_text("apple30")
+    assert said(page).startswith("apple0 apple1 apple2 apple3")
+    expect(button(page, "Pause")).to_be_visible()
+    button(page, "Stop").click()
+    expect_state(page, "A", "stopped", 2)
+    assert said(page) == kernel_says(page, "nbchat.session('A').messages[1].text").strip()
+    assert kernel_says(page, "len(nbchat.session('A').runs)") == "1"
+
+
+def test_a_cut_websocket_comes_back_and_converges(notebook: OpenNotebook) -> None:
+    """What was said while the network was gone is there when it is back."""
+    page = opened(notebook)
+    tab(page, "A").click()
+    ask(page, A)
+    expect(answers(page)).to_contain_text("apple5")
+    page.cut_network()
+    page.restore_network()
+    expect(answers(page)).to_contain_text("apple299", timeout=60_000)
+    expect_state(page, "A", "completed")
+    assert said(page) == A
+
+
+LOSSY = """(() => {
+  let seed = 7, held = [];
+  const random = () => (seed = (seed * 48271) % 2147483647) / 2147483647;
+  return (event) => {
+    if (!testNetwork.text(event).includes('"nbchat"')) return [event];
+    const dice = random();
+    if (dice < 0.1) return [];
+    if (dice < 0.2) return [event, event];
+    if (dice < 0.3) { held.push(event); return []; }
+    const late = held; held = [];
+    return [event, ...late];
+  };
+})()"""
+
+
+def test_a_lossy_line_converges(notebook: OpenNotebook) -> None:
+    """With 30 % of the frames dropped, doubled or out of order, the view equals the transcript."""
+    page = opened(notebook)
+    page.tamper(LOSSY)
+    tab(page, "A").click()
+    ask(page, A)
+    tab(page, "B").click()
+    ask(page, B)
+    for title, text in (("A", A), ("B", B)):
+        expect_state(page, title, "completed", 60)
+        tab(page, title).click()
+        expect(answers(page)).to_contain_text(text.split()[-1])
+        assert said(page) == text
+
+
+def test_two_pages_and_two_views_are_equal(notebook: OpenNotebook) -> None:
+    """A question asked in one view is answered in all, on both pages; drafts stay with their page."""
+    first = opened(notebook, "nbchat.session('A')", pace=1)
+    first.run_cell(1)
+    first.save()
+    second = notebook(name=first.path.removesuffix(".ipynb"))
+    tab(second, "A").click()
+    tab(first, "A").click()
+    region(second).get_by_role("textbox", name="Message").fill("a draft")
+    ask(first, A)
+    for page in (first, second):
+        expect_state(page, "A", "completed", 60)
+        expect(answers(page)).to_contain_text("apple299")
+        assert said(page) == A
+    single = first.output(1).get_by_role("log").locator("article[data-role=assistant]")
+    expect(single).to_contain_text("apple299")
+    expect(region(second).get_by_role("textbox", name="Message")).to_have_value("a draft")
+    expect(region(first).get_by_role("textbox", name="Message")).to_have_value("")
+
+
+def test_closing_a_tab_says_that_the_answer_goes_on(notebook: OpenNotebook) -> None:
+    """Closing while it streams ends nothing: the page says so, and offers Stop and the way back."""
+    page = opened(notebook, pace=8)
+    tab(page, "A").click()
+    ask(page, A)
+    expect_state(page, "A", "streaming")
+    tab(page, "A").focus()
+    page.page.keyboard.press("Delete")
+    expect(tab(page, "A")).to_have_count(0)
+    assert kernel_says(page, "nbchat.session('A').status") == "streaming"
+    notice = region(page).get_by_text(re.compile("goes on", re.IGNORECASE)).first
+    expect(notice).to_be_visible()
+    region(page).get_by_role("button", name="Stop").first.click()
+    page.execute("nbchat.session('A').runs[-1].wait(10)")
+    assert kernel_says(page, "nbchat.session('A').status") == "stopped"
+
+
+@pytest.mark.parametrize(
+    ("setup", "message"),
+    [
+        (
+            "os.environ['OPENAI_BASE_URL'] = 'http://127.0.0.1:9/v1'; os.environ['OPENAI_API_KEY'] = 'sk-x'",
+            "127.0.0.1",
+        ),
+        ("nbchat.session('A').model = 'no-such-model'", "no-such-model"),
+    ],
+    ids=["unreachable", "unknown-model"],
+)
+def test_trouble_is_shown_beside_its_message(notebook: OpenNotebook, setup: str, message: str) -> None:
+    """A run that fails says why in the page, keeps the question, and can be retried."""
+    page = opened(notebook)
+    page.execute(f"import os\nnbchat.registry.limits.retries = 0\n{setup}")
+    tab(page, "A").click()
+    ask(page, "Is anybody there?")
+    expect_state(page, "A", "failed")
+    log = region(page).get_by_role("log")
+    expect(log).to_contain_text("Is anybody there?")
+    expect(log).to_contain_text(message)
+    expect(log.get_by_role("button", name="Retry")).to_be_visible()
+    assert "Traceback" not in (log.text_content() or "")
+
+
+LOAD = """
+import asyncio, json, time
+import nbchat
+from nbchat.jupyter.hub import hub
+sent = []
+down = nbchat.registry.hub.send
+def counted(content, buffers=None):
+    sent.append((time.monotonic(), sum(map(len, buffers or []))))
+    down(content, buffers)
+nbchat.registry.hub.send = counted
+text = " ".join(f"w{i}" for i in range(600))
+runs = [nbchat.session(f"L{i}", model="nbchat-echo", params={"nbchat_pace": 1}).send(text) for i in range(20)]
+latencies = []
+while any(not run.is_over for run in runs):
+    start = time.perf_counter()
+    await asyncio.sleep(0.01)
+    latencies.append(time.perf_counter() - start - 0.01)
+print(json.dumps({"sent": sent, "latencies": latencies, "exact": all(run.text == text for run in runs)}))
+"""
+
+
+def test_twenty_sessions_keep_the_wires_limits(notebook: OpenNotebook) -> None:
+    """Twenty answers at once: at most 30 messages a second, nothing lost, and the main loop stays quick."""
+    page = opened(notebook, LOAD)
+    page.run_cell(1)
+    measured = json.loads(page.text(1))
+
+    assert measured["exact"]
+    times = [at for at, _ in measured["sent"]]
+    assert max(size for _, size in measured["sent"]) <= 256 * 1024
+    for start in times:
+        assert sum(start <= at < start + 10 for at in times) <= 300
+    # The goal is 20 ms at the 95th percentile; `make bench` shows it. Here: no stall that a user would feel.
+    assert statistics.median(measured["latencies"]) < 0.02
+    expect_state(page, "L19", "completed")
+
+
+def test_forged_messages_change_nothing(notebook: OpenNotebook) -> None:
+    """What a page should not send is ignored, counted, and harms no session."""
+    page = opened(notebook)
+    for forged in (
+        {"type": "do", "page": "x", "epoch": "k-old", "command": {"type": "stop_all", "id": "1"}},
+        {"type": "set_key", "key": "sk-stolen"},
+        {"message": None},
+        [1, 2],
+        "x" * 100_000,
+    ):
+        page.evaluate(
+            """(() => { const comm = panel.sessionContext.session.kernel.createComm("nbchat.up");
+                 comm.open({}); comm.send(argument); })()""",
+            forged,
+        )
+    page.execute("import time\nwhile nbchat.registry.stats().get('wire_errors', 0) < 3: time.sleep(0.05)")
+    tab(page, "A").click()
+    ask(page, "still well")
+    expect_state(page, "A", "completed")
+    assert said(page) == "still well"
