@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         get_completion,
         session,
     )
+    from nbchat.batch import BatchProgress, Result, Results, map  # noqa: A004 - read as nbchat.map
     from nbchat.core.errors import (
         AuthenticationFailed,
         CallbackError,
@@ -123,6 +124,10 @@ _HOME = {
     "discover": "nbchat.api",
     "get_completion": "nbchat.api",
     "session": "nbchat.api",
+    "BatchProgress": "nbchat.batch",
+    "Result": "nbchat.batch",
+    "Results": "nbchat.batch",
+    "map": "nbchat.batch",
     "AuthenticationFailed": "nbchat.core.errors",
     "CallbackError": "nbchat.core.errors",
     "CommandError": "nbchat.core.errors",
@@ -192,6 +197,7 @@ _HOME = {
 
 __all__ = [
     "AuthenticationFailed",
+    "BatchProgress",
     "CallbackError",
     "ChatTabs",
     "CommandError",
@@ -222,6 +228,8 @@ __all__ = [
     "RateLimited",
     "ReasoningPart",
     "RequestRejected",
+    "Result",
+    "Results",
     "Run",
     "RunCrashed",
     "RunInProgress",
@@ -259,6 +267,7 @@ __all__ = [
     "config",
     "discover",
     "get_completion",
+    "map",
     "new_id",
     "registry",
     "session",

@@ -22,7 +22,7 @@ LAYERS = {
     "jupyter": {"core", "protocol", "providers", "runtime", "server", "stores"},
 }
 # The surface, which stands on all of them and is stood upon by none.
-SURFACE = {"__init__", "__main__", "api", "cli"}
+SURFACE = {"__init__", "__main__", "api", "batch", "cli", "comparison"}
 
 JUPYTER = {"IPython", "anywidget", "comm", "ipykernel", "ipywidgets", "jupyter_client", "traitlets"}
 IO = {

@@ -15,7 +15,6 @@ from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_cell_magic, magics_class
 
 import nbchat
-from nbchat.api import the_registry
 from nbchat.jupyter.cell_output import show
 from nbchat.jupyter.configuration import attach
 from nbchat.jupyter.interpolation import interpolate
@@ -143,10 +142,10 @@ class ChatMagics(Magics):
         return _existing(words[0]) if _one("show", words) else nbchat.ChatTabs()
 
     def _new(self, words: Sequence[str]) -> Session:
-        return the_registry().create(" ".join(words))
+        return nbchat.registry.create(" ".join(words))
 
     def _stop(self, words: Sequence[str]) -> None:
-        stopped = _existing(words[0]).stop_all() if _one("stop", words) else the_registry().stop_all()
+        stopped = _existing(words[0]).stop_all() if _one("stop", words) else nbchat.registry.stop_all()
         print(f"{stopped} run{'s' * (stopped != 1)} stopped")  # noqa: T201 - a magic's answer
 
     def _wait(self, words: Sequence[str]) -> None:
@@ -154,11 +153,11 @@ class ChatMagics(Magics):
             for run in _existing(words[0]).runs:
                 run.wait()
         else:
-            the_registry().wait_all()
+            nbchat.registry.wait_all()
 
     def _save(self, words: Sequence[str]) -> Any:  # noqa: ANN401 - what the registry says
         _none("save", words)
-        return the_registry().save()
+        return nbchat.registry.save()
 
     def _model(self, words: Sequence[str]) -> str | None:
         parser = _Parser(prog="%chat model", add_help=False)
@@ -172,11 +171,11 @@ class ChatMagics(Magics):
             return session.model
         if options.name:
             nbchat.config(model=options.name)
-        return the_registry().sources.model
+        return nbchat.registry.sources.model
 
     def _models(self, words: Sequence[str]) -> list[str]:
         _none("models", words)
-        registry = the_registry()
+        registry = nbchat.registry
         return list(registry.engine.run(registry.sources.models()))
 
     def _config(self, words: Sequence[str]) -> Any:  # noqa: ANN401 - nbchat.config()
@@ -192,7 +191,7 @@ class ChatMagics(Magics):
         if problem is None:
             raise UsageError("%chat fix: no cell has failed yet in this kernel.")
         prompt = f"{' '.join(options.question) or FIX}\n\n{problem}"
-        sources = the_registry().sources
+        sources = nbchat.registry.sources
         model = options.model or sources.model
         where = f"{sources.name}, {model}" if model else sources.name
         verb = "would be" if options.dry_run else "is"
@@ -220,7 +219,7 @@ def _none(command: str, words: Sequence[str]) -> None:
 
 
 def _existing(key: str) -> Session:
-    registry = the_registry()
+    registry = nbchat.registry
     if key not in registry:
         raise UsageError(f"%chat: there is no session {key!r}. %chat lists the sessions.")
     return registry[key]
@@ -229,7 +228,7 @@ def _existing(key: str) -> Session:
 def _listing() -> Table:
     rows = [
         (session.title, session.status, session.model, len(session.messages), session.id)
-        for session in the_registry().values()
+        for session in nbchat.registry.values()
     ]
     return Table(("session", "status", "model", "messages", "id"), rows)
 
@@ -238,7 +237,7 @@ def _complete(_shell: object, event: Any) -> list[str]:  # noqa: ANN401 - IPytho
     """Return what may stand at the cursor of a line that begins with `%chat` or `%%chat`."""
     words = event.text_until_cursor.split()
     before = words[:-1] if event.symbol and words and words[-1] == event.symbol else words
-    registry, previous = the_registry(), before[-1]
+    registry, previous = nbchat.registry, before[-1]
     if previous in ("-s", "--session", "show", "stop", "wait"):
         found = [shlex.quote(session.title or session.id) for session in registry.values()]
     elif previous in ("-m", "--model", "model"):
@@ -258,7 +257,7 @@ def _complete(_shell: object, event: Any) -> list[str]:  # noqa: ANN401 - IPytho
 
 def load(shell: Any) -> None:  # noqa: ANN401 - an InteractiveShell
     """Register the magics, their completion and the configuration; what `%load_ext nbchat` does."""
-    attach(the_registry())
+    attach(nbchat.registry)
     shell.register_magics(ChatMagics)
     for name in ("%chat", "%%chat"):
         shell.set_hook("complete_command", _complete, str_key=name)

@@ -1,0 +1,252 @@
+"""Many prompts, each answered on its own, several at a time: the engine's half of `nbchat.map`.
+
+A prompt is a conversation of one turn, which no page shows and no journal keeps. Its run is the
+engine's own, with the same clocks, limits and errors as any other; asking again is done here, where
+the rate is known, and also after an answer that broke off, since nobody has seen its beginning.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from nbchat.core.errors import (
+    AuthenticationFailed,
+    ConfigError,
+    ConnectFailed,
+    EmptyResponse,
+    FirstTokenTimeout,
+    IdleTimeout,
+    ModelNotFound,
+    NbchatError,
+    ProviderErrorEvent,
+    RateLimited,
+    RunCrashed,
+    StreamBroken,
+    StreamTruncated,
+    from_info,
+)
+from nbchat.core.events import SessionCreated, Settings
+from nbchat.core.ids import new_id
+from nbchat.core.transcript import SessionState
+from nbchat.runtime.conversation import Conversation, Journal
+from nbchat.runtime.gate import Gate
+from nbchat.runtime.observers import Observers
+from nbchat.runtime.scheduler import Scheduler
+
+if TYPE_CHECKING:
+    from nbchat.core.messages import Usage
+    from nbchat.core.run import RunRecord, RunState
+    from nbchat.providers.base import Provider, Request
+    from nbchat.runtime.engine import Engine
+    from nbchat.runtime.registry import SessionRegistry
+
+BROKEN: Final = (
+    EmptyResponse,
+    FirstTokenTimeout,
+    IdleTimeout,
+    ProviderErrorEvent,
+    StreamBroken,
+    StreamTruncated,
+)
+"""Ends of one answer that say nothing about the next."""
+
+HOPELESS: Final = (AuthenticationFailed, ConfigError, ModelNotFound)
+"""What fails for one prompt fails for all: the rest is not asked."""
+
+BACKOFF_S: Final = 0.5
+MAX_BACKOFF_S: Final = 30.0
+"""Seconds before the second attempt, doubled for each that follows, and at most."""
+
+MAX_REFUSALS: Final = 100
+"""Times that a server may answer "too many requests" to one prompt before it is given up."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What became of one prompt."""
+
+    index: int
+    text: str = ""
+    state: RunState | None = None
+    error: NbchatError | None = None
+    model: str | None = None
+    finish_reason: str | None = None
+    usage: Usage | None = None
+    """Of all attempts that reported it."""
+    time_to_first_token_s: float | None = None
+    duration_s: float | None = None
+    """Of the last attempt."""
+    attempts: int = 0
+
+
+class Batch:
+    """Asks prompts on the engine's loop and hands each answer over as it comes.
+
+    Parameters
+    ----------
+    registry
+        Whose engine, limits and providers are used.
+    prompts
+        Pairs of an index and a text.
+    settings, provider
+        What all of them are asked with.
+    concurrency, per_minute
+        How many at the same time, and how many requests in a minute, attempts included.
+    attempts
+        How often one prompt is asked at most.
+    deliver
+        Takes each answer, on the engine's thread, in the order in which they are over.
+    """
+
+    def __init__(
+        self,
+        registry: SessionRegistry,
+        prompts: Iterable[tuple[int, str]],
+        *,
+        settings: Settings,
+        provider: Provider | None,
+        concurrency: int,
+        per_minute: float | None,
+        attempts: int,
+        deliver: Callable[[Answer], object],
+    ) -> None:
+        self._waiting = deque(prompts)
+        self._context = _Context(registry, concurrency)
+        self._settings = settings
+        self._provider = provider
+        self._concurrency = concurrency
+        self._per_minute = per_minute
+        self._attempts = attempts
+        self._deliver = deliver
+        self._answered = 0
+        self._hopeless: NbchatError | None = None
+
+    async def run(self) -> None:
+        """Ask all of them. Cancelling ends those that are being asked; what was delivered stays so."""
+        gate = Gate(self._per_minute)
+        async with asyncio.TaskGroup() as workers:
+            for _ in range(min(self._concurrency, len(self._waiting))):
+                workers.create_task(self._work(gate))
+
+    async def _work(self, gate: Gate) -> None:
+        while self._waiting:
+            index, prompt = self._waiting.popleft()
+            if self._hopeless is None:
+                answer = await self._answer(index, prompt, gate)
+            else:
+                answer = Answer(index=index, error=self._hopeless)
+            if answer.error is None:
+                self._answered += 1
+            elif self._is_hopeless(answer.error):
+                self._hopeless = answer.error
+            self._deliver(answer)
+
+    def _is_hopeless(self, error: NbchatError) -> bool:
+        # A server that was never reached by any prompt will not be there for the others.
+        return isinstance(error, HOPELESS) or (isinstance(error, ConnectFailed) and not self._answered)
+
+    async def _answer(self, index: int, prompt: str, gate: Gate) -> Answer:
+        attempts = refusals = 0
+        usage: Usage | None = None
+        while True:
+            await gate.enter()
+            attempts += 1
+            answer = await self._attempt(index, prompt, attempts)
+            if answer.usage is not None:
+                usage = answer.usage if usage is None else usage + answer.usage
+            answer = replace(answer, usage=usage)
+            if answer.error is None:
+                return answer
+            refusals += isinstance(answer.error, RateLimited)
+            wait_s = self._wait(answer.error, attempts - refusals, refusals)
+            if wait_s is None or self._hopeless is not None:
+                return answer
+            if isinstance(answer.error, RateLimited):
+                gate.close_for(wait_s)  # the others would be refused as well
+            else:
+                await asyncio.sleep(wait_s)
+
+    def _wait(self, error: NbchatError, failures: int, refusals: int) -> float | None:
+        """Return the seconds before the next attempt, or None where there is to be none."""
+        if failures >= self._attempts or refusals >= MAX_REFUSALS:
+            return None
+        again = error.retryable
+        if again is False and not isinstance(error, BROKEN):
+            return None
+        if not isinstance(again, bool):
+            return again if again <= self._context.limits.retry_after_s else None
+        tries = refusals if isinstance(error, RateLimited) else failures
+        backoff_s = min(BACKOFF_S * 2.0 ** (tries - 1), MAX_BACKOFF_S)
+        return backoff_s * random.uniform(0.75, 1.25)  # noqa: S311 - jitter, not a secret
+
+    async def _attempt(self, index: int, prompt: str, attempts: int) -> Answer:
+        conversation = Conversation(self._context, SessionState(id=new_id("s-")), self._provider)
+        conversation.append(SessionCreated(at=time.time(), settings=self._settings, temporary=True))
+        over = asyncio.Event()
+        run_id = ""
+
+        def look() -> None:
+            if conversation.announced(run_id):
+                over.set()
+
+        conversation.watchers.add(look)
+        try:
+            run_id = conversation.send(prompt)
+            await over.wait()
+        except NbchatError as error:  # the prompt itself was refused, as one that is too long
+            return Answer(index=index, error=error, attempts=attempts)
+        except asyncio.CancelledError:
+            conversation.stop(run_id)
+            raise
+        record = conversation.state.run(run_id)
+        if record is None:  # pragma: no cover - it was announced
+            raise RunCrashed("a run of the batch is not known.")
+        return _answer_of(index, conversation.state, record, attempts)
+
+
+def _answer_of(index: int, state: SessionState, record: RunRecord, attempts: int) -> Answer:
+    message = state.messages.get(record.message_id)
+    started, first, ended = record.started_at, record.first_delta_at, record.ended_at
+    return Answer(
+        index=index,
+        text=message.text if message is not None else "",
+        state=record.state,
+        error=from_info(record.error) if record.error is not None else None,
+        model=record.model,
+        finish_reason=record.finish_reason,
+        usage=record.usage,
+        time_to_first_token_s=first - started if first is not None and started is not None else None,
+        duration_s=ended - started if ended is not None and started is not None else None,
+        attempts=attempts,
+    )
+
+
+class _Context:
+    """What the batch's conversations see of the registry: no readers, no journal, slots of their own."""
+
+    def __init__(self, registry: SessionRegistry, concurrency: int) -> None:
+        self.engine: Engine = registry.engine
+        self.limits = replace(registry.limits, retries=0, live_runs=concurrency)
+        self.scheduler = Scheduler(self.limits)
+        self.observers = Observers()
+        self.journal: Journal | None = None
+        self._registry = registry
+
+    async def choose(
+        self, own: Provider | None, settings: Settings, request: Request
+    ) -> tuple[Provider, Request]:
+        """Return the provider and the request with a model in it."""
+        return await self._registry.choose(own, settings, request)
+
+    def changed(self, conversation: Conversation) -> None:
+        """Nobody looks."""
+
+    def is_viewed(self, _session_id: str) -> bool:
+        """As if shown: a mark "unread" would be for nobody."""
+        return True

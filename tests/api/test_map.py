@@ -1,0 +1,298 @@
+"""`nbchat.map`: many prompts, in order, within limits, and going on after a stop."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import polars as pl
+import pytest
+
+import nbchat
+from nbchat.core.errors import ProviderUnavailable, StreamBroken
+from nbchat.providers.base import Request
+from nbchat.providers.openai import OpenAIProvider
+from nbchat.providers.scripted import HANG, ScriptedProvider
+from tests.api.limited_server import LimitedServer
+
+ROOT = Path(__file__).parents[2]
+
+
+def shouting() -> ScriptedProvider:
+    """Return a provider that answers with the prompt in capitals."""
+    return ScriptedProvider(lambda request: [request.messages[-1].text.upper()])
+
+
+def asked(provider: ScriptedProvider) -> list[str]:
+    """Return the prompts that a provider was asked."""
+    return [request.messages[-1].text for request in provider.requests]
+
+
+@contextmanager
+def client_of(server: LimitedServer) -> Iterator[OpenAIProvider]:
+    """Give the real client of a server, and close its connections."""
+    provider = OpenAIProvider(base_url=server.base_url, api_key="any")
+    yield provider
+    nbchat.registry.engine.run(provider.aclose())
+
+
+def test_answers_come_in_the_order_of_the_prompts() -> None:
+    """Every prompt has its own answer in its own place, with what it took."""
+    results = nbchat.map([f"prompt {n}" for n in range(50)], provider=shouting(), progress=False)
+    assert results.texts == [f"PROMPT {n}" for n in range(50)]
+    assert [result.index for result in results] == list(range(50))
+    assert repr(results) == "<Results: 50 answered, 0 failed, 0 tokens>"
+    assert repr(results[3]) == "<Result 3 'prompt 3' 8 characters>"
+    assert str(results[3]) == results[3]._repr_markdown_() == "PROMPT 3"
+
+
+def test_five_hundred_prompts_against_a_server_that_limits_and_fails() -> None:
+    """All are answered in order, never above the limits; progress only goes up, and usage is summed."""
+    told: list[nbchat.BatchProgress] = []
+    prompts = [f"prompt {n}" for n in range(500)]
+    with LimitedServer(per_s=200, fail=10) as server, client_of(server) as client:
+        results = nbchat.map(prompts, provider=client, concurrency=6, rpm=190 * 60, progress=told.append)
+        assert results.texts == [prompt.upper() for prompt in prompts]
+        assert server.refused == 0
+        assert server.most_at_once <= 6
+        assert sum(server.asked.values()) > 500
+        assert set(server.answered.values()) == {1}
+    assert results.usage.total_tokens >= 2500
+    assert [now.done for now in told] == list(range(501))
+    assert (told[-1].total, told[-1].failed, told[-1].remaining_s) == (500, 0, 0)
+
+
+def test_a_server_that_asks_to_wait_is_waited_for() -> None:
+    """Without a rate of one's own, "too many requests" holds all prompts for the time that it says."""
+    with LimitedServer(per_s=20) as server, client_of(server) as client:
+        results = nbchat.map([f"p{n}" for n in range(40)], provider=client, concurrency=4, progress=False)
+        assert results.failed == []
+        assert 1 <= server.refused <= 20
+
+
+def test_killed_in_the_middle_it_goes_on_from_its_journal(tmp_path: Path) -> None:
+    """After a kill, what the journal has is not asked again, and the results are whole."""
+    journal = tmp_path / "answers.jsonl"
+    prompts = [f"prompt {n}" for n in range(200)]
+    code = (
+        "import nbchat, sys\n"
+        "from nbchat.providers.openai import OpenAIProvider\n"
+        "provider = OpenAIProvider(base_url=sys.argv[1], api_key='any')\n"
+        "nbchat.map([f'prompt {n}' for n in range(200)], provider=provider, journal=sys.argv[2],\n"
+        "           concurrency=4, rpm=60 * 200, progress=False)\n"
+    )
+    with LimitedServer(fail=10) as server, client_of(server) as client:
+        command = [sys.executable, "-c", code, server.base_url, str(journal)]
+        process = subprocess.Popen(command, cwd=ROOT)
+        server.wait_answered(60)
+        process.send_signal(signal.SIGKILL)
+        process.wait(30)
+        kept = {json.loads(line)["text"] for line in journal.read_bytes().split(b"\n")[1:-1]}
+        assert 50 <= len(kept) < 200
+        before = server.asked.copy()
+
+        results = nbchat.map(prompts, provider=client, journal=journal, concurrency=4, progress=False)
+        assert results.texts == [prompt.upper() for prompt in prompts]
+        asked_now = server.asked - before
+        assert not kept & {prompt.upper() for prompt in asked_now}
+        assert sum(result.restored for result in results) == len(kept)
+        # Answered but not written down yet, or being asked, when it was killed: no more than were live.
+        assert sum(count > 1 for count in server.answered.values()) <= 4
+
+        again = nbchat.map(prompts, provider=client, journal=journal, progress=False)
+        assert again.texts == results.texts
+        assert all(result.restored for result in again)
+        assert again.usage == results.usage
+    assert (journal.stat().st_mode & 0o077) == 0
+
+
+def test_a_broken_last_line_is_cut_off(tmp_path: Path) -> None:
+    """A journal whose last line was half written is read up to it, and written on from there."""
+    journal = tmp_path / "answers.jsonl"
+    nbchat.map(["a", "b"], provider=shouting(), journal=journal, progress=False)
+    whole = journal.read_bytes()
+    journal.write_bytes(whole[:-20])
+    provider = shouting()
+    assert nbchat.map(["a", "b"], provider=provider, journal=journal, progress=False).texts == ["A", "B"]
+    assert len(provider.requests) == 1
+    assert len(journal.read_bytes().splitlines()) == 3
+
+
+def test_a_journal_knows_what_an_answer_depends_on(tmp_path: Path) -> None:
+    """Another model or other instructions are asked anew; equal prompts are asked as often as they stand."""
+    journal = tmp_path / "answers.jsonl"
+    provider = shouting()
+    nbchat.map(["a", "a"], provider=provider, journal=journal, model="m1", progress=False)
+    assert len(provider.requests) == 2
+    for settings in ({"model": "m1"}, {"model": "m2"}, {"model": "m1", "instructions": "Be brief."}):
+        nbchat.map(["a", "a"], provider=provider, journal=journal, progress=False, **settings)
+    assert len(provider.requests) == 6
+
+
+def test_another_file_is_not_written_to(tmp_path: Path) -> None:
+    """A file that is no journal of ours is refused, and stays as it was."""
+    for content in ("one line of something\n", '{"half a', "[]\n[]\n"):
+        notes = tmp_path / "notes.txt"
+        notes.write_text(content)
+        with pytest.raises(ValueError, match="holds no answers"):
+            nbchat.map(["a"], provider=shouting(), journal=notes, progress=False)
+        assert notes.read_text() == content
+    with pytest.raises(nbchat.StoreError, match="cannot be kept"):
+        nbchat.map(["a"], provider=shouting(), journal=tmp_path, progress=False)
+
+
+def test_an_error_stands_in_its_place() -> None:
+    """A prompt that fails has its error; the others have their answers, and a second call asks it again."""
+
+    def script(request: Request) -> list[Any]:
+        text = request.messages[-1].text
+        return [nbchat.RequestRejected("not this one.")] if text == "bad" else [text]
+
+    results = nbchat.map(["a", "bad", "c"], provider=ScriptedProvider(script), progress=False)
+    assert results.texts == ["a", None, "c"]
+    assert [result.index for result in results.failed] == [1]
+    assert isinstance(results[1].error, nbchat.RequestRejected)
+    assert results[1].attempts == 1
+    with pytest.raises(ExceptionGroup, match="1 of 3 prompts were not answered"):
+        results.raise_errors()
+
+
+def test_what_fails_for_a_moment_is_asked_again() -> None:
+    """An overloaded server and a broken answer are asked again, and only the whole answer counts."""
+    failures: list[Any] = [ProviderUnavailable("busy."), StreamBroken("cut.")]
+
+    def script(_request: Request) -> list[Any]:
+        return ["half", failures.pop()] if failures else ["whole"]
+
+    (result,) = nbchat.map(["a"], provider=ScriptedProvider(script), progress=False)
+    assert (result.text, result.attempts) == ("whole", 3)
+
+
+def test_a_wrong_key_is_not_tried_five_hundred_times() -> None:
+    """What fails for one prompt and must fail for all ends the batch, with the error in every place."""
+    with LimitedServer(status=401) as server, client_of(server) as client:
+        results = nbchat.map([f"p{n}" for n in range(500)], provider=client, concurrency=4, progress=False)
+        assert sum(server.asked.values()) <= 4
+    assert {type(result.error) for result in results} == {nbchat.AuthenticationFailed}
+
+
+def test_prompts_are_made_by_templates() -> None:
+    """A template is filled from mappings or single items, or is a function; a missing value is an error."""
+    provider = shouting()
+
+    def ask(prompts: Any, template: Any) -> list[str | None]:
+        return nbchat.map(prompts, template, provider=provider, progress=False).texts
+
+    assert ask([{"a": "x", "b": 2}], "{a}-{b:03}") == ["X-002"]
+    assert ask([1, 2], "n={prompt}") == ask([1, 2], "n={}") == ["N=1", "N=2"]
+    assert ask([1, 2], lambda n: f"f{n}") == ["F1", "F2"]
+    assert ask([{"a": None}, {"a": float("nan")}, {"a": ""}], "{a}") == [None, None, None]
+    assert ask(["a", "", None], None) == ["A", None, None]
+    assert ask([], None) == []
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "says"),
+    [
+        (lambda: nbchat.map("one prompt"), TypeError, "a list of prompts, not one str"),
+        (lambda: nbchat.map([1, 2]), TypeError, "prompt 0 is of type int"),
+        (lambda: nbchat.map([{"a": 1}], "{b}"), ValueError, "names 'b'"),
+        (lambda: nbchat.map(["a"], concurrency=0), ValueError, "concurrency must be from 1"),
+        (lambda: nbchat.map(["a"], concurrency=True), TypeError, "whole number"),
+        (lambda: nbchat.map(["a"], rpm=-1), ValueError, "rpm must be positive"),
+        (lambda: nbchat.map(["a"], rpm="10"), TypeError, "rpm must be a number"),
+        (lambda: nbchat.map(["a"], params={"stream": False}), ValueError, "nbchat sets it"),
+        (lambda: nbchat.map(pl.DataFrame({"a": ["x"], "b": ["y"]})), ValueError, "several columns"),
+        (lambda: nbchat.map(pl.DataFrame({"a": ["x"]}), "{c}"), ValueError, "has the columns a"),
+    ],
+)
+def test_a_wrong_argument_is_refused_before_anything_is_asked(
+    call: Any, error: type[Exception], says: str
+) -> None:
+    """The message says which argument, and what it may be."""
+    with pytest.raises(error, match=says):
+        call()
+
+
+FRAMES = {
+    "pandas": lambda data: pd.DataFrame(data, index=[7, 3, 3]),
+    "polars": pl.DataFrame,
+    "polars, lazy": pl.LazyFrame,
+}
+
+
+@pytest.mark.parametrize("kind", FRAMES)
+def test_a_frame_goes_in_and_comes_out(kind: str) -> None:
+    """Rows fill the template; the answers come back beside them, in the same kind of frame."""
+    frame = FRAMES[kind]({"city": ["Paris", None, "Rome"], "answer": [1, 2, 3]})
+    results = nbchat.map(frame, "River of {city}?", provider=shouting(), progress=False)
+    assert results.texts == ["RIVER OF PARIS?", None, "RIVER OF ROME?"]
+    out = results.to_frame()
+    assert type(out).__module__.split(".")[0] == type(frame).__module__.split(".")[0]
+    assert list(out.columns)[:2] == ["city", "answer"]
+    assert list(out["answer"]) == [1, 2, 3]
+    assert list(out["nbchat_answer"])[0::2] == ["RIVER OF PARIS?", "RIVER OF ROME?"]
+    assert list(out["error"])[1] == "request_rejected"
+    if kind == "pandas":
+        assert list(out.index) == [7, 3, 3]
+
+
+def test_a_series_is_its_own_prompts() -> None:
+    """A series of strings needs no template; a list gives a frame of the library that is asked for."""
+    assert nbchat.map(pd.Series(["a", "b"]), provider=shouting(), progress=False).texts == ["A", "B"]
+    series = nbchat.map(pl.Series("q", ["a"]), provider=shouting(), progress=False).to_frame()
+    assert series.columns[:3] == ["q", "prompt", "answer"]
+    listed = nbchat.map(["a"], provider=shouting(), progress=False)
+    assert isinstance(listed.to_frame("polars"), pl.DataFrame)
+    assert isinstance(listed.to_frame("pandas"), pd.DataFrame)
+    with pytest.raises(ValueError, match="library must be one of"):
+        listed.to_frame("excel")
+
+
+def test_no_frame_library_is_loaded_for_a_list() -> None:
+    """Prompts in a list load neither pandas nor polars nor narwhals."""
+    code = (
+        "import nbchat, sys\n"
+        "from nbchat.providers.scripted import ScriptedProvider\n"
+        "nbchat.map(['a'], provider=ScriptedProvider('b'))\n"
+        "print({'pandas', 'polars', 'narwhals', 'ipywidgets', 'IPython'} & set(sys.modules))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT, env=os.environ
+    )
+    assert (done.stdout, done.stderr) == ("set()\n", "")
+
+
+def test_it_cannot_wait_for_itself() -> None:
+    """On the engine's own thread it raises instead of blocking."""
+    with pytest.raises(nbchat.WouldDeadlock):
+        nbchat.registry.engine.call(lambda: nbchat.map(["a"]))
+
+
+def test_an_interrupt_ends_it_and_the_journal_keeps_the_rest(tmp_path: Path) -> None:
+    """Ctrl-C ends what is being asked; a second call goes on from what was answered."""
+
+    def script(request: Request) -> list[Any]:
+        number = int(request.messages[-1].text)
+        if number == 12:
+            os.kill(os.getpid(), signal.SIGINT)
+        return ["x"] if number < 10 else [HANG]
+
+    hanging = ScriptedProvider(script)
+    journal = tmp_path / "answers.jsonl"
+    prompts = [str(n) for n in range(100)]
+    with pytest.raises(KeyboardInterrupt) as caught:
+        nbchat.map(prompts, provider=hanging, journal=journal, concurrency=3, progress=False)
+    assert caught.value.__notes__ == ["nbchat.map: 10 of 100 were answered; journal=… keeps them."]
+    hanging.wait_until(lambda p: p.closed == len(p.requests))
+
+    provider = shouting()
+    results = nbchat.map(prompts, provider=provider, journal=journal, progress=False)
+    assert results.texts == ["x"] * 10 + prompts[10:]
+    assert sorted(asked(provider), key=int) == prompts[10:]
