@@ -245,6 +245,25 @@ describe("tabs", () => {
   });
 });
 
+describe("finding what was said", () => {
+  test("a message is found in every session, and shown where it stands", async () => {
+    kernel.create("geo");
+    const code = kernel.create("code");
+    kernel.message(code, "user", "How does the *needle* get into the hay?");
+    for (let i = 0; i < 80; i += 1) kernel.message(code, "user", `Straw ${i}`);
+    mount();
+    await settled(() => expect(tabs()).toHaveLength(2));
+    one("button", "All sessions").click();
+    const search = one("dialog", "All sessions").querySelector("input") as HTMLInputElement;
+    search.value = "NEEDLE";
+    search.dispatchEvent(new InputEvent("input", { bubbles: true }));
+    await settled(() => expect(document.querySelector("mark")?.textContent).toBe("needle"));
+    document.querySelector("mark")?.closest("button")?.click();
+    await settled(() => expect(one("tab", "code").getAttribute("aria-selected")).toBe("true"));
+    expect(document.querySelector(".nbchat-found")?.textContent).toContain("the *needle* get");
+  });
+});
+
 describe("writing", () => {
   let geo: string;
   beforeEach(async () => {

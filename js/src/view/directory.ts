@@ -1,10 +1,16 @@
-/** The list of all sessions: open, closed, put away, deleted; to find one again. */
+/** The list of all sessions: open, closed, put away, deleted; to find one again, or what was said in one. */
 
-import type { Head } from "../protocol";
+import type { Head, Message } from "../protocol";
+import { textOf } from "./article";
 import type { Context } from "./context";
 import { h, setAttribute } from "./dom";
 import { openPopup } from "./popup";
-import { label } from "./text";
+import { label, reveal } from "./text";
+
+/** Fewer characters than this find too much in messages. */
+const SEARCH_LENGTH = 3;
+/** Messages that are listed at most. */
+const MOST_FOUND = 30;
 
 /** Return how long ago something was, in the reader's language. */
 export function ago(seconds: number, locale: string, now = Date.now() / 1000): string {
@@ -25,11 +31,42 @@ export function matches(head: Head, query: string): boolean {
     .every((word) => text.includes(word));
 }
 
-/** Show the list below `anchor`; `choose` is called with the session that the user picks. */
+/** A place in a message where something was found. */
+export interface Found {
+  readonly message: Message;
+  readonly before: string;
+  readonly match: string;
+  readonly after: string;
+}
+
+/** Return where `query` stands in messages, once for each, newest first. */
+export function findIn(messages: readonly Message[], query: string): Found[] {
+  const found: Found[] = [];
+  const wanted = query.trim().toLocaleLowerCase();
+  for (const message of messages.toReversed()) {
+    const text = textOf(message);
+    const at = text.toLocaleLowerCase().indexOf(wanted);
+    if (at < 0) continue;
+    const end = at + wanted.length;
+    found.push({
+      message,
+      before: text.slice(Math.max(0, at - 24), at),
+      match: text.slice(at, end),
+      after: text.slice(end, end + 60),
+    });
+  }
+  return found;
+}
+
+/**
+ * Show the list below `anchor`.
+ *
+ * @param choose is called with the session that the user picks, and the message if it is one.
+ */
 export function openDirectory(
   context: Context,
   anchor: Element,
-  choose: (head: Head) => void,
+  choose: (head: Head, messageId: string) => void,
 ): void {
   const { t, locale, runtime, root } = context;
   const search = h("input", {
@@ -59,11 +96,27 @@ export function openDirectory(
       [t.archivedSessions, (head) => !head.deleted && head.archived],
       [t.deletedSessions, (head) => head.deleted],
     ];
-    const sections = groups.flatMap(([name, member]) => {
+    const sections: HTMLElement[] = groups.flatMap(([name, member]) => {
       const members = found.filter(member);
       if (members.length === 0) return [];
       return [h("h3", { class: "group", text: name }), ...members.map((head) => entry(head))];
     });
+    const query = search.value.trim();
+    if (query.length >= SEARCH_LENGTH) {
+      const hits = [...heads.values()]
+        .filter((head) => !head.temporary && !head.deleted)
+        .sort((a, b) => b.active_at - a.active_at)
+        .flatMap((head) => {
+          // What is not here yet comes, and the list is drawn again.
+          runtime.want(head.id);
+          const path = runtime.store.session(head.id)?.path ?? [];
+          return findIn(path, query).map((hit) => messageEntry(head, hit));
+        });
+      if (hits.length > 0) {
+        const most = hits.slice(0, MOST_FOUND);
+        sections.push(h("h3", { class: "group", text: t.inMessages }), ...most);
+      }
+    }
     list.replaceChildren(
       ...(sections.length > 0 ? sections : [h("p", { class: "empty", text: t.noMatch })]),
     );
@@ -86,16 +139,30 @@ export function openDirectory(
     return element;
   };
 
+  const messageEntry = (head: Head, { message, before, match, after }: Found): HTMLElement =>
+    h(
+      "button",
+      { type: "button", class: "entry", "data-id": head.id, "data-message": message.id },
+      h("bdi", { class: "entry-title", text: label(head.title) || t.untitled }),
+      h(
+        "span",
+        { class: "entry-facts" },
+        reveal(before),
+        h("mark", { text: reveal(match) }),
+        reveal(after),
+      ),
+    );
+
   draw();
   anchor.setAttribute("aria-expanded", "true");
   let frame: ReturnType<typeof setTimeout> | undefined;
   const unsubscribe = runtime.store.subscribe((change) => {
     // The list is for finding: it need not follow every token.
-    if (change.heads.size > 0 && frame === undefined) {
+    if ((change.heads.size > 0 || change.sessions.size > 0) && frame === undefined) {
       frame = setTimeout(() => {
         frame = undefined;
         draw();
-      }, 1000);
+      }, 500);
     }
   });
   const popup = openPopup(root, anchor, dialog, () => {
@@ -109,7 +176,7 @@ export function openDirectory(
     const head = element && heads.get(element.getAttribute("data-id") ?? "");
     if (!head) return;
     popup.close();
-    choose(head);
+    choose(head, element?.getAttribute("data-message") ?? "");
   });
   dialog.addEventListener("keydown", (event) => {
     const entries = [...list.querySelectorAll<HTMLElement>(".nbchat-entry")];

@@ -76,7 +76,7 @@ class View {
   #order: readonly string[] = [];
   #shown = "";
   /** Session to be shown as soon as it is there, and whether the composer gets the focus then. */
-  #wanted: { id: string; focus: boolean } | null = null;
+  #wanted: { id: string; focus: boolean; messageId: string } | null = null;
   #visible = true;
   #reported = "";
   #timer: ReturnType<typeof setInterval> | undefined;
@@ -194,7 +194,7 @@ class View {
       this.#gone.signal.addEventListener("abort", () => this.#model.off(name, listener));
     }
     const active = String(this.#model.get("active") ?? "");
-    if (active) this.#wanted = { id: active, focus: false };
+    if (active) this.#wanted = { id: active, focus: false, messageId: "" };
   }
 
   #setHeight(): void {
@@ -268,6 +268,7 @@ class View {
     if (wanted && ids.includes(wanted.id)) {
       this.#wanted = null;
       this.#show(wanted.id, wanted.focus);
+      if (wanted.messageId) this.#main.reveal(wanted.messageId);
     } else if (!ids.includes(this.#shown)) {
       const next = this.#neighbour(ids);
       const focused = this.#tabs?.hasFocus === true || document.activeElement === document.body;
@@ -365,8 +366,8 @@ class View {
   }
 
   /** Show a session now, or as soon as it is there. */
-  #go(id: string, focus = false): void {
-    this.#wanted = { id, focus };
+  #go(id: string, focus = false, messageId = ""): void {
+    this.#wanted = { id, focus, messageId };
     this.#update();
     if (focus || this.#shown === id) this.#tell(id);
   }
@@ -401,7 +402,9 @@ class View {
         void this.#new();
         break;
       case "all":
-        openDirectory(this.#context, target, (head) => void this.#reopen(head));
+        openDirectory(this.#context, target, (head, messageId) => {
+          void this.#reopen(head, messageId);
+        });
         break;
       case "menu":
         if (this.#shown) this.#menu(this.#shown, target);
@@ -442,22 +445,23 @@ class View {
   }
 
   /** Show a session in this view, also where the view has a list of its own. */
-  #include(id: string, focus = true): void {
+  #include(id: string, focus = true, messageId = ""): void {
     const only = this.#only();
     if (only && !only.includes(id)) {
       this.#model.set("sessions", [...only, id]);
       this.#model.save_changes();
     }
-    this.#go(id, focus);
+    this.#go(id, focus, messageId);
   }
 
-  async #reopen(head: Head): Promise<void> {
+  /** Show a session again, wherever it was put; with `messageId`, at that message. */
+  async #reopen(head: Head, messageId = ""): Promise<void> {
     const session_id = head.id;
     if (head.deleted && !(await this.#do({ type: "delete", session_id, deleted: false }))) return;
     if (head.archived && !(await this.#do({ type: "archive", session_id, archived: false })))
       return;
     if (head.closed && !(await this.#do({ type: "close", session_id, closed: false }))) return;
-    this.#include(session_id);
+    this.#include(session_id, messageId === "", messageId);
   }
 
   /** Hide a tab. What it generates goes on, and the page says so. */

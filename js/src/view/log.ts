@@ -185,7 +185,7 @@ export class Log {
     this.#updateJump();
   }
 
-  /** Scroll a message into view and mark it for a moment. */
+  /** Scroll a message into view and mark it. */
   reveal(messageId: string): void {
     const session = this.#session;
     const index = session?.path.findIndex(({ id }) => id === messageId) ?? -1;
@@ -195,7 +195,11 @@ export class Log {
       this.#draw(session);
     }
     this.#leave();
-    this.#articles.get(messageId)?.element.scrollIntoView({ block: "start" });
+    const element = this.#articles.get(messageId)?.element;
+    this.#list.querySelector(".nbchat-found")?.classList.remove("nbchat-found");
+    element?.classList.add("nbchat-found");
+    element?.scrollIntoView?.({ block: "start" });
+    this.#lastTop = this.#scroller.scrollTop;
   }
 
   #start(session: SessionView): number {
