@@ -5,6 +5,7 @@ It opens clients that suit streams, asks servers with them, and translates what 
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterator, Mapping
@@ -14,6 +15,7 @@ from contextlib import (
     asynccontextmanager,
     contextmanager,
 )
+from functools import lru_cache
 from typing import Any, Final, cast
 from urllib.parse import quote
 
@@ -60,6 +62,7 @@ def open_client(endpoint: Endpoint) -> Client:
             api_key="sent with each request",
             max_retries=0,
             http_client=_HttpClient(
+                verify=_tls(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")),
                 follow_redirects=False,
                 limits=httpx2.Limits(max_connections=None, max_keepalive_connections=20, keepalive_expiry=30),
                 timeout=None,  # given with each request
@@ -77,6 +80,12 @@ def open_client(endpoint: Endpoint) -> Client:
             hint=f"Check {variable or 'HTTP_PROXY, HTTPS_PROXY and ALL_PROXY'} in the environment.",
             retryable=False,
         ) from None
+
+
+@lru_cache(maxsize=4)
+def _tls(_file: str | None, _folder: str | None) -> ssl.SSLContext:
+    """Return what checks certificates, loaded once for each setting of the environment: it takes long."""
+    return httpx2.create_ssl_context()
 
 
 class _HttpClient(httpx2.AsyncClient):
