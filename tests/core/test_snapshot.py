@@ -1,0 +1,411 @@
+"""Snapshots: there and back unchanged, checked, clean, merged so that nothing is lost."""
+
+import json
+import random
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nbchat.core import snapshot as s
+from nbchat.core.errors import ErrorInfo, SnapshotCorrupt, SnapshotError, SnapshotTooLarge, SnapshotTooNew
+from nbchat.core.events import MessageAdded, RunQueued, SessionCreated, Settings
+from nbchat.core.messages import ImagePart, Message, ReasoningPart, TextPart, ToolCallPart, Usage
+from nbchat.core.recovery import distrusted, in_force, recover, recovered
+from nbchat.core.run import RunRecord, RunState
+from nbchat.core.transcript import ROOT, SessionState, apply_event
+
+# What can stand in a session: text as it is after cleaning, times of this century.
+TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=30)
+TIMES = st.floats(1e9, 4e9)
+COUNTS = st.none() | st.integers(0, 2**40)
+PARTS = st.one_of(
+    st.builds(TextPart, text=TEXT),
+    st.builds(ReasoningPart, text=TEXT, seconds=st.none() | st.floats(0, 1e6)),
+    st.builds(ToolCallPart, call_id=TEXT, name=TEXT, text=TEXT),
+    st.builds(ImagePart, text=TEXT, name=TEXT),
+)
+USAGES = st.none() | st.builds(Usage, input_tokens=COUNTS, output_tokens=COUNTS)
+ERRORS = st.none() | st.builds(
+    ErrorInfo,
+    code=st.just("kernel_gone"),
+    message=TEXT,
+    retryable=st.booleans() | st.floats(0, 99),
+    hint=TEXT,
+)
+PARAMS = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**52), 2**52) | st.floats(-1e6, 1e6) | st.just("0.5"),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("abc"), inner, max_size=3),
+    max_leaves=6,
+)
+SETTINGS = st.builds(
+    Settings,
+    title=TEXT,
+    model=st.none() | st.just("m/1"),
+    instructions=st.none() | TEXT,
+    params=st.dictionaries(st.sampled_from(["temperature", "stop", "x"]), PARAMS, max_size=3),
+    pinned=st.booleans(),
+    closed=st.booleans(),
+    from_file=st.booleans(),
+)
+
+
+@st.composite
+def sessions(draw: st.DrawFn) -> s.SavedSession:
+    """Draw a session: a tree of messages, and runs."""
+    messages: dict[str, Message] = {}
+    selected: dict[str, str] = {}
+    for number in range(draw(st.integers(0, 4))):
+        parent = draw(st.sampled_from([None, *messages])) if messages else None
+        key = f"m-{number}"
+        messages[key] = Message(
+            id=key,
+            role=draw(st.sampled_from(["user", "assistant"])),
+            parts=tuple(draw(st.lists(PARTS, max_size=2))),
+            created_at=draw(TIMES),
+            parent_id=parent,
+            model=draw(st.none() | TEXT),
+            finish_reason=draw(st.none() | st.just("stop")),
+            usage=draw(USAGES),
+        )
+        selected[parent or ROOT] = key
+    runs = tuple(
+        RunRecord(
+            id=f"r-{number}",
+            kind="send",
+            state=draw(st.sampled_from(list(RunState))),
+            message_id=draw(st.sampled_from([*messages, "m-x"])),
+            queued_at=draw(TIMES),
+            prompt=draw(
+                st.none() | st.builds(Message, id=st.just("p"), role=st.just("user"), created_at=TIMES)
+            ),
+            retry_at=draw(st.none() | TIMES),
+            usage=draw(USAGES),
+            error=draw(ERRORS),
+            saved=draw(st.booleans()),
+        )
+        for number in range(draw(st.integers(0, 2)))
+    )
+    state = SessionState(
+        id=draw(st.sampled_from(["s-1", "s-2", "s-3"])),
+        seq=draw(st.integers(0, 2**40)),
+        created_at=draw(TIMES),
+        settings=draw(SETTINGS),
+        thread_id=draw(st.none() | TEXT),
+        unread=draw(st.booleans()),
+        messages=messages,
+        selected=selected,
+        runs=runs,
+    )
+    clock = draw(st.dictionaries(st.sampled_from(["k-1", "k-2"]), st.integers(0, 99)))
+    return s.SavedSession(state=state, clock=clock, omitted=draw(st.integers(0, 3)))
+
+
+@settings(max_examples=max(settings().max_examples // 3, 1))  # an example is a whole notebook's worth
+@given(
+    st.lists(sessions(), max_size=2, unique_by=lambda one: one.state.id),
+    TIMES,
+    st.lists(st.builds(s.Tombstone, id=st.just("s-9"), clock=st.just({"k-1": 3}), at=TIMES), max_size=1),
+)
+def test_there_and_back_is_the_identity(
+    chosen: list[s.SavedSession], at: float, deleted: list[s.Tombstone]
+) -> None:
+    """A snapshot written as JSON and read again is the same, whatever the sessions hold."""
+    before = s.Snapshot(
+        notebook_id="n-1",
+        epoch="k-1",
+        saved_at=at,
+        sessions=tuple(chosen),
+        deleted=tuple(deleted),
+        notes=("a",),
+    )
+
+    assert s.parse(json.dumps(s.dump(before))) == before
+    # JavaScript writes whole numbers without a fraction, and sorts nothing.
+    assert s.parse(json.loads(json.dumps(s.dump(before)), parse_float=_as_javascript)) == before
+
+
+def _as_javascript(text: str) -> float:
+    number = float(text)
+    return int(number) if number.is_integer() and abs(number) < 2**53 else number
+
+
+def conversation(*texts: str, key: str = "s-1", epoch: str = "k-1") -> s.SavedSession:
+    """Return a session in which the user and the model took turns to say `texts`."""
+    state = apply_event(SessionState(id=key), SessionCreated(at=1e9, settings=Settings(title="geo")))
+    parent = None
+    for number, text in enumerate(texts):
+        message = Message(
+            id=f"{key}-{epoch}-{number}",
+            role="assistant" if number % 2 else "user",
+            parts=(TextPart(text=text),),
+            created_at=1e9 + number,
+            parent_id=parent,
+        )
+        state = apply_event(state, MessageAdded(message=message))
+        parent = message.id
+    return s.SavedSession(state=state, clock={epoch: state.seq})
+
+
+def said(saved: s.SavedSession, text: str, at: float, epoch: str) -> s.SavedSession:
+    """Return the session with one more message, said in another kernel."""
+    message = Message(
+        id=f"m-{epoch}-{text}",
+        role="user",
+        parts=(TextPart(text=text),),
+        created_at=at,
+        parent_id=saved.state.leaf,
+    )
+    state = apply_event(saved.state, MessageAdded(message=message))
+    return replace(saved, state=state, clock={**saved.clock, epoch: state.seq})
+
+
+def texts(saved: s.SavedSession) -> list[str]:
+    """Return what the transcript says."""
+    return [message.text for message in saved.state.path]
+
+
+def snapshot_of(*saved: s.SavedSession) -> s.Snapshot:
+    """Return a snapshot of sessions."""
+    return s.Snapshot(notebook_id="n-1", epoch="k-1", saved_at=1e9, sessions=saved)
+
+
+def test_every_flipped_bit_is_detected() -> None:
+    """A snapshot with one bit flipped is refused, or gives the sessions that are as they were, and says so."""
+    before = snapshot_of(conversation("Which river?", "The Seine."), conversation("a", "b", key="s-2"))
+    text = json.dumps(s.dump(before)).encode()
+    dice = random.Random(7)
+    for _ in range(1000):
+        flipped = bytearray(text)
+        flipped[dice.randrange(len(text))] ^= 1 << dice.randrange(8)
+        try:
+            after = s.parse(bytes(flipped))
+        except SnapshotError:
+            continue
+        if after == before:  # white space for white space
+            continue
+        assert after.notes
+        assert after.unreadable
+        assert len(after.sessions) < 2
+        assert all(saved in before.sessions for saved in after.sessions)
+
+
+def test_every_truncation_is_detected() -> None:
+    """A snapshot that is cut off anywhere is refused."""
+    text = json.dumps(s.dump(snapshot_of(conversation("Which river?", "The Seine."))))
+    for length in range(len(text)):
+        with pytest.raises(SnapshotCorrupt):
+            s.parse(text[:length])
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(None, 1, "x", [], {}, b"\xff\xfe", "NaN", "[1,]", '{"a":', "{'a': 1}", "\ufeff{}"),
+        {"format": "nbchat-snapshot", "version": "1"},
+        {"format": "nbchat-snapshot", "version": True},
+        {"format": "nbchat-snapshot", "version": 0},
+        {"format": "nbchat-snapshot", "version": 1, "sessions": {}},
+        {"format": "nbchat-snapshot", "version": 1, "sessions": [], "saved_at": "yesterday", "crc32": 0},
+    ],
+)
+def test_what_is_no_snapshot_is_refused(value: Any) -> None:
+    """Anything else has one error, that says what is wrong."""
+    with pytest.raises(SnapshotCorrupt):
+        s.parse(value)
+
+
+GOOD = s.dump(snapshot_of(conversation("a", "b")))
+
+
+@given(
+    st.sampled_from([*GOOD, *GOOD["sessions"][0]]),
+    PARAMS | TEXT | st.dictionaries(st.sampled_from([*GOOD["sessions"][0]]), PARAMS | TEXT),
+)
+def test_wrong_types_everywhere(name: str, value: Any) -> None:
+    """Values of wrong types, also with right checksums, raise a SnapshotError and nothing else."""
+    head = {key: item for key, item in GOOD.items() if key != "sessions"}
+    record = dict(GOOD["sessions"][0])
+    (head if name in head else record)[name] = value
+    record["crc32"] = s.checksum(record)
+    head["crc32"] = s.checksum(head)
+    wholes = ({**head, "sessions": [record]}, {**head, "sessions": value}, {**GOOD, "sessions": [value]})
+    for data in wholes:
+        try:
+            assert s.parse(data).version == s.VERSION
+        except SnapshotError:
+            continue
+
+
+def test_too_new_and_too_large_have_errors_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A newer version, a huge text and a deep one are told apart."""
+    with pytest.raises(SnapshotTooNew, match="version 99"):
+        s.parse({"format": s.FORMAT, "version": 99})
+    with pytest.raises(SnapshotTooLarge):
+        s.parse("[" * 200_000 + "]" * 200_000)
+    monkeypatch.setattr(s, "MAX_BYTES", 10)
+    with pytest.raises(SnapshotTooLarge):
+        s.parse("[1,2,3,4,5,6]")
+
+
+def test_what_is_written_is_clean() -> None:
+    """Surrogate halves, NUL, NaN, huge numbers and credentials are not written."""
+    state = SessionState(
+        id="s-1",
+        settings=Settings(
+            title="a\ud800b\0",
+            params={
+                "temperature": float("nan"),
+                "seed": 2**60,
+                "extra_headers": {"Authorization": "Bearer abcdefghijk"},
+                "api_key": "abc",
+                "note": "my key is sk-abcdefghijklmnop",
+            },
+        ),
+        messages={
+            "m": Message(id="m", role="user", parts=(TextPart(text="\udfff"),), created_at=float("inf"))
+        },
+    )
+
+    text = json.dumps(s.dump(snapshot_of(s.SavedSession(state=state))), ensure_ascii=False, allow_nan=False)
+
+    text.encode()  # no half is left
+    assert "\0" not in text
+    assert "sk-abc" not in text
+    assert "abcdefghijk" not in text
+    after = s.parse(text).sessions[0].state
+    assert after.settings.title == "a\ufffdb\ufffd"
+    assert after.settings.params == {
+        "temperature": None,
+        "seed": None,
+        "extra_headers": {},
+        "note": "my key is [redacted]",
+    }
+
+
+def test_every_released_version_is_read() -> None:
+    """A file of each version that was released is read as it was meant."""
+    for path in sorted((Path(__file__).parent / "snapshots").glob("v*.json")):
+        read = s.parse(path.read_bytes())
+        assert read.notes == ()
+        assert [texts(saved) for saved in read.sessions] == [["Which rivers cross Paris?", "The Seine."]]
+        assert read.sessions[0].state.runs[0].state is RunState.COMPLETED
+
+
+def test_the_newer_of_two_wins() -> None:
+    """Of two states of one history the one that knows more is taken, whichever comes first."""
+    older = conversation("a", "b")
+    newer = said(older, "c", 2e9, "k-2")
+    assert s.merge(older, newer) == s.merge(newer, older) == newer
+    assert s.merge(older, older) is older
+
+
+def test_histories_that_went_apart_are_joined() -> None:
+    """Of two copies that both went on, all messages are kept, and the latest transcript is shown."""
+    common = conversation("a", "b")
+    left, right = said(common, "left", 1.5e9, "k-2"), said(common, "right", 2e9, "k-3")
+
+    joined = s.merge(left, right)
+
+    assert joined == s.merge(right, left)
+    assert texts(joined) == ["a", "b", "right"]
+    assert [m.text for m in joined.state.versions("m-k-3-right")] == ["right", "left"]
+    assert s.includes(joined.clock, left.clock)
+    assert s.includes(joined.clock, right.clock)
+    assert joined.state.seq > max(left.state.seq, right.state.seq)
+    assert s.merge(joined, left) == joined
+
+
+def test_a_deletion_holds_against_what_it_knew() -> None:
+    """An older copy does not bring a deleted session back; one that went on elsewhere does."""
+    old = conversation("a", "b")
+    newer = said(old, "c", 2e9, "k-2")
+    stone = s.Tombstone(id="s-1", clock=old.clock, at=1e9)
+    deleted = s.Snapshot(deleted=(stone,))
+
+    assert s.merge_all(snapshot_of(old), deleted) == ({}, {"s-1": stone})
+    assert s.merge_all(snapshot_of(newer), deleted) == ({"s-1": newer}, {})
+
+
+def test_a_window_keeps_the_newest_and_says_what_is_missing() -> None:
+    """Under a limit the oldest messages go, and come back from a state that has them."""
+    whole = conversation(*(f"{i} " + "x" * 1000 for i in range(20)))
+
+    shorter = s.window(whole, 5000)
+
+    assert texts(shorter) == texts(whole)[-3:]
+    assert shorter.omitted == 17
+    again = s.parse(json.dumps(s.dump(snapshot_of(shorter)))).sessions[0]
+    assert again == shorter
+    newer = said(again, "more", 2e9, "k-2")
+    assert texts(s.merge(newer, whole)) == [*texts(whole), "more"]
+    assert s.merge(newer, whole).omitted == 0
+
+
+def test_trees_are_made_sound() -> None:
+    """Cycles, missing parents, late ones and wrong selections become a tree that can be walked."""
+    a = Message(id="a", role="user", parent_id="b")
+    b = Message(id="b", role="assistant", parent_id="a")
+    c = Message(id="c", role="user", parent_id="gone")
+    late = Message(id="d", role="assistant", parent_id="e")
+    e = Message(id="e", role="user", parent_id="b")
+    state = SessionState(
+        id="s",
+        messages={m.id: m for m in (a, b, c, late, e)},
+        selected={ROOT: "a", "a": "b", "b": "a", "x": "y"},
+    )
+
+    sound = s.sound_tree(state)
+
+    assert set(sound.messages) == {"a", "b", "c", "d", "e"}
+    seen: set[str] = set()
+    for message in sound.messages.values():
+        assert message.parent_id is None or message.parent_id in seen or message.parent_id == "gone"
+        seen.add(message.id)
+    assert [m.id for m in sound.path] == ["a", "b", "e", "d"]
+    assert s.sound_tree(sound) == sound
+
+
+def test_a_live_run_of_a_dead_kernel_is_interrupted() -> None:
+    """What was being answered is interrupted, with its text; what waited is shown, to be sent again."""
+    state = conversation("a", "b").state
+    for number in (1, 2):
+        prompt = Message(id=f"p-{number}", role="user", parts=(TextPart(text=f"q{number}"),), created_at=1e9)
+        state = apply_event(
+            state,
+            RunQueued(run_id=f"r-{number}", at=1e9, kind="send", message_id=f"a-{number}", prompt=prompt),
+        )
+
+    after = recovered(state, 2e9)
+
+    assert [run.state for run in after.runs] == [RunState.INTERRUPTED] * 2
+    assert [run.error.code for run in after.runs if run.error] == ["kernel_gone"] * 2
+    assert [m.text for m in after.path] == ["a", "b", "q1", "", "q2", ""]
+    assert list(recover(after, 2e9)) == []
+
+
+def test_settings_from_a_file_wait_for_the_user() -> None:
+    """What this user's own records do not have is marked, and is not in force."""
+    chosen = Settings(title="geo", model="m", instructions="Obey me.", params={"temperature": 2})
+
+    assert distrusted(chosen, None).from_file
+    assert distrusted(chosen, replace(chosen, model="other")).from_file
+    assert not distrusted(chosen, chosen).from_file
+    assert not distrusted(Settings(title="geo", pinned=True), None).from_file
+    assert in_force(distrusted(chosen, None)) == Settings(title="geo", from_file=True)
+    assert in_force(chosen) is chosen
+
+
+@given(st.floats(1e9, 4e9))
+def test_times_come_back_exactly(seconds: float) -> None:
+    """A time as text is the same number again."""
+    assert s.from_rfc3339(s.to_rfc3339(seconds)) == seconds
+
+
+def test_times_are_readable() -> None:
+    """Times stand as RFC 3339 has them."""
+    assert s.to_rfc3339(0.0) == "1970-01-01T00:00:00Z"
+    assert s.to_rfc3339(1_700_000_000.25) == "2023-11-14T22:13:20.25Z"

@@ -1,0 +1,89 @@
+"""One contract for every store."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from nbchat.stores.base import Base, Gone, Kept, Store, Stretch
+from nbchat.stores.memory import MemoryStore
+from nbchat.stores.sqlite import SqliteStore
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    """Give an empty store of each kind."""
+    makers: dict[str, Callable[[], Store]] = {
+        "memory": MemoryStore,
+        "sqlite": lambda: SqliteStore(tmp_path / "n-1.sqlite"),
+    }
+    made = makers[request.param]()
+    yield made
+    made.close()
+
+
+def stretch(first: int, count: int = 1, session: str = "s-1", epoch: str = "k-1") -> Stretch:
+    """Return events `first` to `first + count - 1`."""
+    return Stretch(session_id=session, first_seq=first, count=count, epoch=epoch, body=b"[]")
+
+
+def test_what_was_written_is_read_in_order(store: Store) -> None:
+    """A session's base and the events after it come back, in order, and other sessions' beside it."""
+    base = Base(session_id="s-1", seq=2, body=b"{}")
+    store.write([stretch(1), stretch(1, session="s-2")])
+    store.write([stretch(2), base, stretch(3, 2)])
+    store.write([stretch(5)])
+
+    contents = store.read()
+
+    assert contents.damage == ()
+    assert contents.sessions["s-1"] == Kept(base=base, stretches=(stretch(3, 2), stretch(5)))
+    assert contents.sessions["s-2"] == Kept(stretches=(stretch(1, session="s-2"),))
+    assert store.read_session("s-1") == contents.sessions["s-1"]
+    assert store.read_session("s-9") == Kept()
+
+
+def test_a_base_takes_the_place_of_what_was_before_it(store: Store) -> None:
+    """A newer base replaces an older one and the events that it includes, and nothing else."""
+    store.write([stretch(1, 4), stretch(5, 4)])
+    store.write([Base(session_id="s-1", seq=4, body=b"old")])
+    store.write([Base(session_id="s-1", seq=4, body=b"new")])
+
+    assert store.read_session("s-1") == Kept(
+        base=Base(session_id="s-1", seq=4, body=b"new"), stretches=(stretch(5, 4),)
+    )
+
+
+def test_deleted_sessions_are_remembered_and_come_back_with_a_base(store: Store) -> None:
+    """Of a deleted session only that is kept; a base, which an undo writes, ends it."""
+    store.write([stretch(1), Gone(session_id="s-1", body=b"{}")])
+    assert store.read_session("s-1") == Kept(gone=Gone(session_id="s-1", body=b"{}"))
+
+    store.write([Base(session_id="s-1", seq=1, body=b"{}")])
+    assert store.read_session("s-1") == Kept(base=Base(session_id="s-1", seq=1, body=b"{}"))
+
+
+def test_events_after_a_gap_are_damage(store: Store) -> None:
+    """Events whose predecessors are missing are not used, and that is said."""
+    store.write([stretch(1), stretch(3)])
+
+    contents = store.read()
+
+    assert contents.sessions["s-1"].stretches == (stretch(1),)
+    assert contents.damage == ("session s-1: events 2 to 2 are missing",)
+
+
+def test_the_same_stretch_again_changes_nothing(store: Store) -> None:
+    """A batch whose confirmation was lost can be written again."""
+    store.write([stretch(1, 2)])
+    store.write([stretch(1, 2), stretch(3)])
+
+    assert store.read_session("s-1").stretches == (stretch(1, 2), stretch(3))
+
+
+def test_facts_about_the_store_itself(store: Store) -> None:
+    """A store remembers whose it is."""
+    assert store.recall("path") == ""
+    store.remember("path", "a")
+    store.remember("path", "b")
+    assert store.recall("path") == "b"

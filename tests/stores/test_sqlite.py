@@ -1,0 +1,211 @@
+"""The SQLite store: damage, other processes, full and read-only disks."""
+
+import os
+import random
+import sqlite3
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nbchat.core.errors import SnapshotTooNew, StoreBusy, StoreError, StoreFull, StoreReadOnly
+from nbchat.stores.base import Base, Stretch
+from nbchat.stores.sqlite import SqliteStore
+
+
+def filled(path: Path, sessions: int = 5, events: int = 20) -> dict[str, bytes]:
+    """Write some sessions and return what each of them holds, whole."""
+    store = SqliteStore(path)
+    texts = {}
+    for number in range(sessions):
+        key = f"s-{number}"
+        bodies = [b'["%d %d %s"]' % (number, i, b"x" * 200) for i in range(events)]
+        store.write([Base(session_id=key, seq=0, body=b'{"id": "%d"}' % number)])
+        for i, body in enumerate(bodies):
+            store.write([Stretch(session_id=key, first_seq=i + 1, count=1, epoch="k-1", body=body)])
+        texts[key] = b"".join(bodies)
+    store.close()
+    return texts
+
+
+def holds(store: SqliteStore) -> dict[str, bytes]:
+    """Return what each session holds."""
+    return {key: b"".join([s.body for s in kept.stretches]) for key, kept in store.read().sessions.items()}
+
+
+def test_a_second_process_finds_it_busy_and_harms_nothing(tmp_path: Path) -> None:
+    """Of two kernels on one notebook the second is told, and the first goes on."""
+    path = tmp_path / "n-1.sqlite"
+    first = SqliteStore(path)
+    first.write([Base(session_id="s-1", seq=1, body=b"{}")])
+    code = (
+        "import sys; from pathlib import Path; from nbchat.stores.sqlite import SqliteStore\n"
+        "SqliteStore(Path(sys.argv[1]), busy_s=0.05)"
+    )
+
+    other = subprocess.run(
+        [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False
+    )
+
+    assert "StoreBusy" in other.stderr
+    first.write([Base(session_id="s-1", seq=2, body=b"{}")])
+    assert first.read_session("s-1").base == Base(session_id="s-1", seq=2, body=b"{}")
+    first.close()
+
+
+def test_a_closed_store_can_be_taken_by_another(tmp_path: Path) -> None:
+    """Closing gives up the lock."""
+    first = SqliteStore(tmp_path / "a.sqlite")
+    with pytest.raises(StoreBusy):
+        SqliteStore(tmp_path / "a.sqlite", busy_s=0.01)
+    first.close()
+    SqliteStore(tmp_path / "a.sqlite", busy_s=0.01).close()
+
+
+def test_nobody_else_can_read_it(tmp_path: Path) -> None:
+    """Conversations are the user's own: the folder and the file are private."""
+    path = tmp_path / "journals" / "a.sqlite"
+    SqliteStore(path).close()
+
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
+def test_a_full_disk_leaves_everything_as_it_was(tmp_path: Path) -> None:
+    """Where no space is left, nothing of the batch is written, and the rest goes on later."""
+    store = SqliteStore(tmp_path / "a.sqlite")
+    store.write([Base(session_id="s-1", seq=1, body=b"{}")])
+    connection = store._connected()
+    pages = connection.execute("PRAGMA page_count").fetchone()[0]
+    connection.execute(f"PRAGMA max_page_count={pages + 2}")
+    large = [Base(session_id="s-1", seq=2, body=b"new"), Base(session_id="s-2", seq=1, body=b"x" * 100_000)]
+
+    with pytest.raises(StoreFull):
+        store.write(large)
+    assert store.read_session("s-1").base == Base(session_id="s-1", seq=1, body=b"{}")
+
+    connection.execute("PRAGMA max_page_count=1000000")
+    store.write(large)
+    assert store.read_session("s-1").base == Base(session_id="s-1", seq=2, body=b"new")
+    store.close()
+
+
+def test_a_folder_that_is_a_file_is_read_only(tmp_path: Path) -> None:
+    """Where the folder cannot be made, the error says that it cannot be written."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreReadOnly):
+        SqliteStore(tmp_path / "file" / "a.sqlite")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may write everywhere")
+def test_a_read_only_file_is_said_to_be_one(tmp_path: Path) -> None:
+    """A file that cannot be written is not opened."""
+    path = tmp_path / "a.sqlite"
+    filled(path, 1, 1)
+    path.chmod(0o400)
+    with pytest.raises(StoreReadOnly):
+        SqliteStore(path)
+
+
+def test_what_is_no_database_is_set_aside(tmp_path: Path) -> None:
+    """A file that is not a database is kept beside the new one, as it was."""
+    path = tmp_path / "a.sqlite"
+    path.write_bytes(b"not a database at all, " * 400)
+
+    store = SqliteStore(path)
+
+    assert store.damage
+    assert store.read().sessions == {}
+    assert (tmp_path / "a.sqlite.damaged-1").read_bytes().startswith(b"not a database at all")
+    store.close()
+
+
+def test_a_newer_layout_is_left_alone(tmp_path: Path) -> None:
+    """What a newer nbchat wrote is not touched."""
+    path = tmp_path / "a.sqlite"
+    filled(path, 1, 1)
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA user_version=99")
+    connection.close()
+    before = path.read_bytes()
+
+    with pytest.raises(SnapshotTooNew):
+        SqliteStore(path)
+    assert path.read_bytes() == before
+
+
+def test_every_flipped_bit_is_found_or_harmless(tmp_path: Path, soak: bool) -> None:
+    """Whatever bit of the file flips: each session reads as a prefix of what it was, and never as another."""
+    path = tmp_path / "a.sqlite"
+    texts = filled(path)
+    good = path.read_bytes()
+    dice = random.Random(1)
+    for _ in range(3000 if soak else 300):
+        for left in tmp_path.glob("a.sqlite*"):
+            left.unlink()
+        flipped = bytearray(good)
+        at = dice.randrange(len(flipped))
+        flipped[at] ^= 1 << dice.randrange(8)
+        path.write_bytes(flipped)
+        try:
+            store = SqliteStore(path)
+        except (SnapshotTooNew, StoreError):
+            assert path.read_bytes() == bytes(flipped)  # refused, and left as it was
+            continue
+        found = holds(store)
+        for key, text in found.items():
+            if key in texts:
+                assert texts[key].startswith(text)
+            else:
+                assert text == b""
+        if found != texts:
+            assert store.damage, "something is missing, and nothing was said"
+            assert (tmp_path / "a.sqlite.damaged-1").read_bytes() == bytes(flipped)
+        store.close()
+
+
+def test_every_truncation_is_found(tmp_path: Path) -> None:
+    """A file cut off anywhere gives what it still holds, and says that it is damaged."""
+    path = tmp_path / "a.sqlite"
+    texts = filled(path, 3, 10)
+    good = path.read_bytes()
+    for length in range(1, len(good), 1499):
+        for left in tmp_path.glob("a.sqlite*"):
+            left.unlink()
+        path.write_bytes(good[:length])
+        store = SqliteStore(path)
+        assert store.damage
+        assert all(texts[key].startswith(text) for key, text in holds(store).items())
+        store.close()
+
+
+def test_a_forked_child_leaves_the_parents_file_alone(tmp_path: Path) -> None:
+    """A child that ends in the ordinary way neither writes nor closes what its parent has open."""
+    code = """
+import os, sys
+from pathlib import Path
+from nbchat.core.errors import StoreError
+from nbchat.stores.base import Base
+from nbchat.stores.sqlite import SqliteStore
+store = SqliteStore(Path(sys.argv[1]))
+store.write([Base(session_id="s-1", seq=1, body=b"{}")])
+if os.fork() == 0:
+    try:
+        store.write([])
+    except StoreError:
+        sys.exit(0)
+    sys.exit(9)
+_, status = os.wait()
+store.write([Base(session_id="s-1", seq=2, body=b"{}")])
+print(os.waitstatus_to_exitcode(status), store.read_session("s-1").base.seq)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "a.sqlite")], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["0", "2"]
+    again = SqliteStore(tmp_path / "a.sqlite")
+    assert again.damage == ()
+    assert again.read_session("s-1").base == Base(session_id="s-1", seq=2, body=b"{}")
+    again.close()
