@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         session,
     )
     from nbchat.batch import BatchProgress, Result, Results, map  # noqa: A004 - read as nbchat.map
+    from nbchat.comparison import Comparison, compare
     from nbchat.core.errors import (
         AuthenticationFailed,
         CallbackError,
@@ -128,6 +129,8 @@ _HOME = {
     "Result": "nbchat.batch",
     "Results": "nbchat.batch",
     "map": "nbchat.batch",
+    "Comparison": "nbchat.comparison",
+    "compare": "nbchat.comparison",
     "AuthenticationFailed": "nbchat.core.errors",
     "CallbackError": "nbchat.core.errors",
     "CommandError": "nbchat.core.errors",
@@ -201,6 +204,7 @@ __all__ = [
     "CallbackError",
     "ChatTabs",
     "CommandError",
+    "Comparison",
     "ConfigError",
     "ConnectFailed",
     "ContextTooLong",
@@ -264,6 +268,7 @@ __all__ = [
     "WouldDeadlock",
     "allow_nested_loops",
     "ask",
+    "compare",
     "config",
     "discover",
     "get_completion",

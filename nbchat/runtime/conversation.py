@@ -69,6 +69,9 @@ SETTLE_S: Final = 1.0
 CAUSES: Final = 8
 """Foreign exceptions that are kept for each session, for `run.error.__cause__`."""
 
+REQUESTS: Final = 100
+"""Requests that are kept for each session, for `run.request`."""
+
 CONTINUE: Final = (
     "Continue your last answer exactly where it stopped. Do not repeat anything, do not comment."
 )
@@ -128,6 +131,8 @@ class Conversation:
         """Called after every visible change; run handles wait by them."""
         self.touched = time.monotonic()
         """When something was last asked of it; the longest untouched is evicted first."""
+        self.requests: dict[str, Request] = {}
+        """What the last runs asked; enough to ask the same again. Never saved or sent."""
         self.causes: dict[str, BaseException] = {}
         """What is behind the errors of the last runs; never saved or sent."""
         self._context = context
@@ -562,6 +567,9 @@ class Conversation:
             if request.prefill and request.resume_id is None and not provider.can_prefill:
                 nudge = Message(id="", role="user", parts=(TextPart(text=CONTINUE),))
                 request = replace(request, messages=(*request.messages, nudge), prefill=False)
+            self.requests[request.run_id] = request
+            while len(self.requests) > REQUESTS:
+                del self.requests[next(iter(self.requests))]
             return provider, request
 
         return choose

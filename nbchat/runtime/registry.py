@@ -30,6 +30,7 @@ from nbchat.core.run import RunState
 from nbchat.core.transcript import SessionState
 from nbchat.runtime.conversation import SETTLE_S, Conversation, Journal, session_settings
 from nbchat.runtime.engine import Engine
+from nbchat.runtime.frames import runs_frame
 from nbchat.runtime.limits import Limits
 from nbchat.runtime.observers import Callback, Notification, Observers
 from nbchat.runtime.run import Run
@@ -554,6 +555,33 @@ class SessionRegistry(Mapping[str, Session]):
             "callback_errors": self.observers.errors,
             **self.counters,
         }
+
+    def to_frame(self, library: str | None = None) -> Any:  # noqa: ANN401 - pandas', polars' or PyArrow's
+        """Return a data frame with a row for each run of all sessions, oldest first in each.
+
+        Columns: who asked (`session_id`, `session`, `run_id`, `kind`, `model`), the end (`state`,
+        `finish_reason`, `error`), moments in seconds since 1970-01-01 UTC (`queued_at`, `started_at`,
+        `first_delta_at`, `ended_at`), seconds by state (`queued_s`, `waiting_s` until the first piece of
+        content, `streaming_s`), `duration_s`, `time_to_first_token_s`, and how much and how fast
+        (`characters`, `characters_per_s`, `input_tokens`, `output_tokens`, `tokens_per_s`, `retries`).
+        What is not known is missing; pauses and retries count in the state they happened in.
+
+        Parameters
+        ----------
+        library
+            `pandas`, `polars` or `pyarrow`; None: one that is loaded, else one that is installed.
+
+        Raises
+        ------
+        CommandError
+            narwhals, or every such library, is missing.
+
+        Examples
+        --------
+        >>> nbchat.registry.to_frame("polars").columns[:2]
+        ['session_id', 'session']
+        """
+        return runs_frame([c for c in self.conversations() if not _is_hidden(c)], library)
 
     def count(self, name: str, more: int = 1) -> None:
         """Add to a counter of `stats`."""

@@ -22,6 +22,7 @@ from nbchat.runtime.engine import POLL_S
 if TYPE_CHECKING:
     from nbchat.core.messages import Usage
     from nbchat.core.run import RunRecord
+    from nbchat.providers.base import Request
     from nbchat.runtime.conversation import Conversation
     from nbchat.runtime.engine import Engine
     from nbchat.runtime.session import Session
@@ -94,6 +95,11 @@ class Run:
         error = f", {self.error.code}" if self.error is not None else ""
         return f"<Run {self._id} {self.state}{text}{error}>"
 
+    def _repr_markdown_(self) -> str:
+        """Show the text and the state where it is a cell's result."""
+        error = f": {self.error}" if self.error is not None else ""
+        return f"{self.text}\n\n`{self.state}{error}`".lstrip()
+
     def __reduce__(self) -> str | tuple[Any, ...]:
         """Refuse: a pickle would not be the run."""
         raise PicklingRefused("a Run cannot be pickled; use run.text, or run.result() for its Message.")
@@ -152,6 +158,14 @@ class Run:
     def model(self) -> str | None:
         """The model that answers, as far as it is known."""
         return self._record.model
+
+    @property
+    def request(self) -> Request | None:
+        """What was asked: messages, model, instructions, params; all that is needed to ask it again.
+
+        None before its turn, for a run of an earlier kernel, and for all but a session's last 100 runs.
+        """
+        return self._conversation.requests.get(self._id)
 
     @property
     def progress(self) -> Progress:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from nbchat.core.errors import PicklingRefused
 from nbchat.core.ids import new_id
 from nbchat.core.messages import ImagePart, Message
 from nbchat.runtime.conversation import session_settings
+from nbchat.runtime.frames import runs_frame
+from nbchat.runtime.observing import observe
 from nbchat.runtime.run import Run
 
 if TYPE_CHECKING:
     from nbchat.core.messages import Usage
     from nbchat.runtime.conversation import Conversation
     from nbchat.runtime.observers import Callback
+    from nbchat.runtime.observing import Handler
     from nbchat.runtime.registry import SessionRegistry
 
 
@@ -317,6 +320,37 @@ class Session:
     def on(self, event: str, callback: Callback) -> Callable[[], None]:
         """Call `callback` with a `Notification` at every `event` of this session; see `registry.on`."""
         return self._registry.observers.on(event, callback, self.id)
+
+    def observe(self, handler: Handler, names: str | Iterable[str] = "status") -> Callable[[], None]:
+        """Call `handler` with a change, as traitlets does, when properties change.
+
+        Parameters
+        ----------
+        handler
+            Gets one object with `name`, `old`, `new` and `owner`, by attribute or by key; called on
+            nbchat's thread for callbacks, as those of `on`.
+        names
+            `status`, `run`, `messages`, `title`, `model`, `instructions`, `params`, `pinned` or `closed`.
+
+        Returns
+        -------
+        The function that ends it.
+
+        Raises
+        ------
+        TypeError, ValueError
+            The handler cannot be called, or there is no such property.
+
+        Examples
+        --------
+        >>> off = nbchat.session("geo").observe(lambda change: print(change.new), "status")
+        >>> off()
+        """
+        return observe(self, handler, names)
+
+    def to_frame(self, library: str | None = None) -> Any:  # noqa: ANN401 - pandas', polars' or PyArrow's
+        """Return a data frame with a row for each run, oldest first; as `registry.to_frame`."""
+        return runs_frame([self._conversation], library)
 
     def _configure(self, **changes: Any) -> None:  # noqa: ANN401 - fields of Settings
         checked = session_settings(changes)

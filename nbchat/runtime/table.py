@@ -24,9 +24,14 @@ class Table:
     def __len__(self) -> int:
         return len(self.rows)
 
+    @property
+    def texts(self) -> list[tuple[str, ...]]:
+        """The rows as they are shown."""
+        return [tuple(_cell(value) for value in row) for row in self.rows]
+
     def __repr__(self) -> str:
         """Return the rows, lined up."""
-        lines = [self.columns, *[tuple(_cell(value) for value in row) for row in self.rows]]
+        lines = [self.columns, *self.texts]
         widths = [max(len(line[at]) for line in lines) for at in range(len(self.columns))]
         return "\n".join(
             "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
@@ -36,7 +41,7 @@ class Table:
     def _repr_markdown_(self) -> str:
         """Return the rows as a Markdown table; what stands in a cell is text, never markup."""
         lines = [self.columns, ("---",) * len(self.columns)]
-        lines += [tuple(_escape(_cell(value)) for value in row) for row in self.rows]
+        lines += [tuple(_escape(text) for text in row) for row in self.texts]
         return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 

@@ -1,0 +1,56 @@
+"""A comparison in a notebook: views of its sessions side by side, and the table, which follows the runs."""
+
+from __future__ import annotations
+
+import html
+from typing import TYPE_CHECKING, Any
+
+import ipywidgets
+
+from nbchat.jupyter.widgets import SessionView
+
+if TYPE_CHECKING:
+    from nbchat.comparison import Comparison
+    from nbchat.runtime.observers import Notification
+
+MIN_WIDTH = "22rem"
+"""Of one session's view; narrower, they stand below one another."""
+
+
+def view(comparison: Comparison, **kwargs: Any) -> Any:  # noqa: ANN401 - IPython's protocol
+    """Return the bundle of a comparison's live view, with its table as the text for where none is shown."""
+    table = ipywidgets.HTML(_html(comparison))
+    grid = ipywidgets.GridBox(
+        [SessionView(session) for session in comparison],
+        layout={"grid_template_columns": f"repeat(auto-fit, minmax(min({MIN_WIDTH}, 100%), 1fr))"},
+    )
+    _follow(comparison, table)
+    shown = ipywidgets.VBox([grid, table])._repr_mimebundle_(**kwargs)
+    bundle = dict(shown[0] if isinstance(shown, tuple) else shown)
+    return bundle | {"text/plain": repr(comparison), "text/markdown": comparison.table()._repr_markdown_()}
+
+
+def _follow(comparison: Comparison, table: ipywidgets.HTML) -> None:
+    """Draw the table again when a run ends, until all are over."""
+    offs: list[Any] = []
+
+    def draw(_notification: Notification) -> None:
+        table.value = _html(comparison)
+        if all(run.is_over for run in comparison.runs):
+            while offs:
+                offs.pop()()
+
+    offs.extend(session.on("end", draw) for session in comparison)
+    if all(run.is_over for run in comparison.runs):
+        while offs:
+            offs.pop()()
+        table.value = _html(comparison)
+
+
+def _html(comparison: Comparison) -> str:
+    table = comparison.table()
+    head = "".join(f"<th scope='col'>{html.escape(name)}</th>" for name in table.columns)
+    rows = "".join(
+        "<tr>" + "".join(f"<td>{html.escape(text)}</td>" for text in row) + "</tr>" for row in table.texts
+    )
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
