@@ -173,7 +173,7 @@ const en = {
   ] as readonly string[],
   demoSuggestions: [
     "What is nbchat?",
-    "How do I stop an answer?",
+    "What states can a run have?",
     "How do I drive chats from cells?",
     "How do I use a real model?",
   ] as readonly string[],
@@ -380,7 +380,7 @@ const zh: Strings = {
   suggestions: ["展示一下你能做什么", "解释这条错误信息：", "写一个函数，用来", "总结下面的文字："],
   demoSuggestions: [
     "nbchat 是什么？",
-    "怎样停止一个回答？",
+    "一次运行有哪些状态？",
     "怎样在单元格里使用聊天？",
     "怎样使用真正的模型？",
   ],

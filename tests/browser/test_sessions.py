@@ -20,6 +20,8 @@ chat.session("B", model="nbchat-echo", params={"nbchat_pace": PACE})
 chat
 """
 
+expect.set_options(timeout=30_000)  # what is waited for comes; how soon depends on the machine
+
 A, B = (" ".join(f"{name}{i}" for i in range(300)) for name in ("apple", "berry"))
 """Plain words, so that what is shown is what was said, to the letter."""
 
@@ -118,7 +120,7 @@ def test_stop_stops_its_own_session_alone(notebook: OpenNotebook, app: App) -> N
     expect_state(page, "B", "streaming")
     tab(page, "A").click()
     button(page, "Stop").click()
-    expect_state(page, "A", "stopped", 2)
+    expect_state(page, "A", "stopped", 10)
     expect(button(page, "Stop")).to_have_count(0)
     expect_state(page, "B", "streaming")
     text = kernel_says(page, "nbchat.session('A').messages[1].text")
@@ -126,7 +128,7 @@ def test_stop_stops_its_own_session_alone(notebook: OpenNotebook, app: App) -> N
     assert said(page) == text.strip()
     tab(page, "B").click()
     button(page, "Stop").click()
-    expect_state(page, "B", "stopped", 2)
+    expect_state(page, "B", "stopped", 10)
 
 
 def test_stop_before_the_first_token(notebook: OpenNotebook) -> None:
@@ -136,13 +138,13 @@ def test_stop_before_the_first_token(notebook: OpenNotebook) -> None:
     tab(page, "S").click()
     ask(page, "Take your time.")
     button(page, "Stop").click()
-    expect_state(page, "S", "stopped", 2)
+    expect_state(page, "S", "stopped", 10)
     expect(region(page).get_by_role("textbox", name="Message")).to_be_editable()
     expect(button(page, "Send")).to_be_visible()
 
 
-SLEEP = "import time\nfor _ in range(200): time.sleep(0.1)"
-BUSY = "import time\nend = time.monotonic() + 20\nwhile time.monotonic() < end: sum(range(1000))"
+SLEEP = "import time\ntime.sleep(60)"
+BUSY = "import time\nend = time.monotonic() + 60\nwhile time.monotonic() < end: sum(range(1000))"
 
 
 @pytest.mark.parametrize(
@@ -164,12 +166,12 @@ def test_the_page_works_while_a_cell_is_busy(
     page.run_cell(1, wait=False)
     tab(page, "A").click()
     ask(page, A)
-    expect_state(page, "A", "streaming", 10)
+    expect_state(page, "A", "streaming")
     expect(answers(page)).to_contain_text("apple3")
     tab(page, "B").click()
     tab(page, "A").click()
     button(page, "Stop").click()
-    expect_state(page, "A", "stopped", 3)
+    expect_state(page, "A", "stopped", 10)
     assert page.evaluate("panel.content.widgets[1].model.executionState") == "running"
     page.interrupt_kernel()
 
@@ -188,7 +190,7 @@ def test_a_reload_in_mid_stream_changes_nothing(notebook: OpenNotebook) -> None:
     assert said(page).startswith("apple0 apple1 apple2 apple3")
     expect(button(page, "Pause")).to_be_visible()
     button(page, "Stop").click()
-    expect_state(page, "A", "stopped", 2)
+    expect_state(page, "A", "stopped", 10)
     assert said(page) == kernel_says(page, "nbchat.session('A').messages[1].text").strip()
     assert kernel_says(page, "len(nbchat.session('A').runs)") == "1"
 
@@ -268,8 +270,8 @@ def test_closing_a_tab_says_that_the_answer_goes_on(notebook: OpenNotebook) -> N
     assert kernel_says(page, "nbchat.session('A').status") == "streaming"
     notice = region(page).get_by_text(re.compile("goes on", re.IGNORECASE)).first
     expect(notice).to_be_visible()
-    region(page).get_by_role("button", name="Stop").first.click()
-    page.execute("nbchat.session('A').runs[-1].wait(10)")
+    button(page, "Stop").click()
+    page.execute("nbchat.session('A').runs[-1].wait(60)")
     assert kernel_says(page, "nbchat.session('A').status") == "stopped"
 
 
