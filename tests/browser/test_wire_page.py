@@ -1,0 +1,166 @@
+"""The wire between a real page and a real kernel: which road is taken, and what is said when it breaks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Locator, expect
+
+from tests.browser.conftest import OpenNotebook
+from tests.browser.lab import NotebookPage, Server, write_notebook
+
+CHAT = """
+import nbchat
+chat = nbchat.ChatTabs()
+session = chat.session("A", model="nbchat-echo", params={"nbchat_pace": 4})
+chat
+"""
+WORDS = " ".join(f"word{i}" for i in range(300))
+STARTED_MS = 30_000
+"""Time that a first answer may take on a busy machine: the embedded server starts for it."""
+BUSY_MS = 15_000
+"""Time that a click may take there; how long it takes on a quiet one is measured elsewhere."""
+
+THREADS = """
+import threading, nbchat
+heard = []
+wire = nbchat.registry.hub.wire
+receive = wire.receive
+def noted(data, *, subshell=False):
+    heard.append([type_of(data), threading.current_thread().name, subshell])
+    receive(data, subshell=subshell)
+def type_of(data):
+    return data["command"]["type"] if data["type"] == "do" else data["type"]
+wire.receive = noted
+"""
+
+
+def view(page: NotebookPage, cell: int = 0) -> Locator:
+    """Return the widget that a cell shows."""
+    return page.output(cell).get_by_role("region", name="Chat sessions")
+
+
+def connection(page: NotebookPage, cell: int = 0) -> Locator:
+    """Return what says how the connection stands."""
+    return view(page, cell).locator("[data-connection]").first
+
+
+def ask(page: NotebookPage, text: str, cell: int = 0) -> None:
+    """Type a question and press Enter."""
+    box = view(page, cell).get_by_role("textbox", name="Message")
+    box.fill(text)
+    box.press("Enter")
+
+
+def answer(page: NotebookPage, cell: int = 0) -> Locator:
+    """Return the last answer shown."""
+    return view(page, cell).get_by_role("log").locator("article[data-role=assistant]").last
+
+
+def by_thread(page: NotebookPage) -> dict[str, tuple[str, bool]]:
+    """Return, for each kind of message that the kernel heard, the thread and whether it was beside cells."""
+    heard = json.loads(page.execute("import json\nprint(json.dumps(heard))"))
+    return {kind: (thread, subshell) for kind, thread, subshell in heard}
+
+
+@pytest.fixture
+def without_subshells(tmp_path: Path, chrome: Browser) -> Iterator[NotebookPage]:
+    """Open a notebook in a JupyterLab whose user has switched subshells off."""
+    settings = {"@jupyterlab/apputils-extension:kernels-settings": {"commsOverSubshells": "disabled"}}
+    sleep = "import time\nfor _ in range(200): time.sleep(0.1)"
+    with Server(tmp_path / "server", settings=settings) as server:
+        write_notebook(server.root / "off.ipynb", [CHAT, sleep])
+        context = chrome.new_context(locale="en-US")
+        context.set_default_timeout(STARTED_MS)
+        yield NotebookPage(server, context.new_page(), "off.ipynb").open()
+        context.close()
+
+
+def test_a_page_is_heard_on_a_subshell_of_its_own(notebook: OpenNotebook) -> None:
+    """What the page sends comes by its own comm, on a thread that is not the one that runs cells."""
+    page = notebook([CHAT])
+    page.run_cell(0)
+    page.execute(THREADS)
+    ask(page, "hello")
+    expect(answer(page)).to_contain_text("hello", timeout=STARTED_MS)
+    thread, subshell = by_thread(page)["send"]
+    assert subshell
+    assert thread.startswith("subshell")
+
+
+def test_where_subshells_are_off_the_control_channel_is_used(without_subshells: NotebookPage) -> None:
+    """Send and Stop work while a cell is busy, also where the user has switched subshells off."""
+    page = without_subshells
+    page.run_cell(0)
+    page.execute(THREADS)
+    page.run_cell(1, wait=False)
+    ask(page, WORDS)
+    expect(answer(page)).to_contain_text("word5", timeout=STARTED_MS)
+    view(page).get_by_role("button", name="Stop", exact=True).click()
+    expect(answer(page)).to_have_attribute("data-run-state", "stopped", timeout=BUSY_MS)
+    assert page.evaluate("panel.content.widgets[1].model.executionState") == "running"
+    page.interrupt_kernel()
+    # The interrupt ends whatever waits behind the cell, too.
+    page.wait_until("panel.content.widgets[1].model.executionState === 'idle'")
+    assert by_thread(page)["send"] == ("Control", True)
+
+
+def test_a_restart_is_shown_and_the_next_kernel_takes_over(notebook: OpenNotebook) -> None:
+    """Within 5 s the page says that the kernel is gone; when a cell makes a hub again, all views live."""
+    page = notebook([CHAT, "nbchat.ChatTabs()"])
+    page.run_cell(0)
+    page.run_cell(1)
+    ask(page, "before")
+    expect(answer(page)).to_contain_text("before", timeout=STARTED_MS)
+
+    page.restart_kernel()
+    for cell in (0, 1):
+        expect(connection(page, cell)).to_have_attribute("data-connection", "restarted", timeout=5000)
+    # What was on screen can still be read.
+    expect(answer(page)).to_contain_text("before")
+
+    page.run_cell(0)
+    for cell in (0, 1):
+        expect(connection(page, cell)).to_have_attribute("data-connection", "live", timeout=BUSY_MS)
+        # Beside the title there is the button that closes the tab.
+        view(page, cell).locator("[role=tab]", has_text="A").first.click(position={"x": 12, "y": 8})
+    ask(page, "after", cell=1)
+    for cell in (0, 1):
+        expect(answer(page, cell)).to_contain_text("after", timeout=STARTED_MS)
+    assert page.uncaught_errors == []
+
+
+def test_a_network_that_is_silent_is_said_to_be_lost_and_heals(notebook: OpenNotebook) -> None:
+    """Open sockets through which nothing comes are noticed; what was missed is there afterwards."""
+    page = notebook([CHAT])
+    page.run_cell(0)
+    ask(page, WORDS)
+    expect(answer(page)).to_contain_text("word5", timeout=STARTED_MS)
+    page.silence_network()
+    expect(connection(page)).to_have_attribute("data-connection", "lost", timeout=10_000)
+    page.restore_network()
+    expect(connection(page)).to_have_attribute("data-connection", "live", timeout=10_000)
+    expect(answer(page)).to_contain_text("word299", timeout=60_000)
+    shown = answer(page).locator(".nbc-markdown, .nbchat-markdown").last.text_content() or ""
+    assert " ".join(shown.split()) == WORDS
+
+
+def test_half_of_the_packets_may_be_lost(notebook: OpenNotebook) -> None:
+    """With half of what the kernel says lost, the answer is complete and exact soon after it has ended."""
+    page = notebook([CHAT])
+    page.run_cell(0)
+    page.tamper("""(() => {
+      let seed = 11;
+      const random = () => (seed = (seed * 48271) % 2147483647) / 2147483647;
+      return (event) =>
+        testNetwork.text(event).includes('"nbchat"') && random() < 0.5 ? [] : [event];
+    })()""")
+    ask(page, WORDS)
+    expect(answer(page)).to_contain_text("word5", timeout=STARTED_MS)
+    page.execute("session.runs[-1].wait(60)")
+    expect(answer(page)).to_have_attribute("data-run-state", "completed", timeout=5000)
+    shown = answer(page).locator(".nbc-markdown, .nbchat-markdown").last.text_content() or ""
+    assert " ".join(shown.split()) == WORDS
