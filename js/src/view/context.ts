@@ -12,6 +12,14 @@ export interface Markdown {
   destroy(): void;
 }
 
+/** How a session is to be shown; a user who asked for it says whether to write there. */
+export interface Way {
+  /** Whether the composer gets the focus; undefined where no user asked. */
+  readonly focus?: boolean;
+  /** Message to go to. */
+  readonly messageId?: string;
+}
+
 export interface Context {
   readonly runtime: Runtime;
   readonly t: Strings;
@@ -25,8 +33,8 @@ export interface Context {
   markdown(element: HTMLElement): Markdown;
   /** Which key sends: `enter`, `shift-enter` or `ctrl-enter`. */
   sendKey(): string;
-  /** Show a session, and its tab. */
-  go(sessionId: string, focus?: boolean): void;
+  /** Show a session and its tab, now or as soon as it is there. */
+  go(sessionId: string, way?: Way): void;
   /** Say something once to a screen reader; nothing: take back what was said. */
   say(text: string): void;
   /** Show a line at the bottom, with buttons. */

@@ -1,16 +1,20 @@
 /** One session on the page: its log, its status, what waits, and the composer. */
 
 import { isOver } from "../fold";
-import type { Head, RunRecord } from "../protocol";
+import type { Head } from "../protocol";
 import type { CommandInput } from "../runtime";
 import type { SessionView } from "../store";
 import { isLive, textOf } from "./article";
+import { copyText } from "./clipboard";
+import { perform } from "./commands";
 import { Composer } from "./composer";
 import { type Context, causeOf, thrown } from "./context";
-import { arrange, button, h, iconButton, setAttribute, setText, show } from "./dom";
+import { button, h, setAttribute, setText, show } from "./dom";
+import { isComposing } from "./keys";
 import { Log } from "./log";
+import { Queue } from "./queue";
 import { openSettings } from "./settings";
-import { inSeconds, label, reveal } from "./text";
+import { inSeconds, label } from "./text";
 
 /** How long a passing remark stands in the status line. */
 const SAID_MS = 5000;
@@ -31,11 +35,9 @@ export class Panel {
   readonly #progress = h("span", { class: "progress" });
   readonly #model: HTMLButtonElement;
   readonly #demo: HTMLElement;
-  readonly #queue: HTMLElement;
+  readonly #queue: Queue;
   readonly #fromFile: HTMLElement;
   readonly #suggestions: HTMLElement;
-  readonly #waiting = new Map<string, HTMLElement>();
-  readonly #putBack = new Set<string>();
   #sessionId = "";
   #head: Head | undefined;
   #session: SessionView | undefined;
@@ -53,7 +55,10 @@ export class Panel {
       },
       () => this.#questions(),
     );
-    this.#queue = h("ul", { class: "queue", "aria-label": t.queue, hidden: true });
+    this.#queue = new Queue(context, (text) => {
+      if (text) this.#composer.put(text);
+      else this.#composer.focus();
+    });
     this.#fromFile = h(
       "div",
       { class: "note", hidden: true },
@@ -78,7 +83,7 @@ export class Panel {
       this.#fromFile,
       this.#log.element,
       this.#suggestions,
-      this.#queue,
+      this.#queue.element,
       h(
         "div",
         { class: "foot" },
@@ -107,8 +112,6 @@ export class Panel {
     if (sessionId === this.#sessionId) return;
     this.#sessionId = sessionId;
     this.say("");
-    for (const item of this.#waiting.values()) item.remove();
-    this.#waiting.clear();
     const { runtime } = this.#context;
     if (sessionId) runtime.want(sessionId);
     this.#composer.open(sessionId);
@@ -126,7 +129,7 @@ export class Panel {
     if (session !== this.#session || !session) {
       this.#session = session;
       this.#log.update(session);
-      this.#updateQueue(session?.state.runs ?? []);
+      this.#queue.update(id, session?.state.runs ?? []);
     }
     this.#composer.update(this.#head);
     this.#updateStatus();
@@ -213,54 +216,6 @@ export class Panel {
     return facts.join(" · ");
   }
 
-  /** Show the questions that wait outside of the transcript. */
-  #updateQueue(runs: readonly RunRecord[]): void {
-    const items: HTMLElement[] = [];
-    const seen = new Set<string>();
-    for (const run of runs) {
-      if (!run.prompt || run.started_at !== null || this.#putBack.has(run.id)) continue;
-      const lost = run.state === "failed" || (run.state === "interrupted" && !run.acknowledged);
-      if (!isLive(run) && !lost) continue;
-      const key = `${run.id} ${lost} ${textOf(run.prompt)}`;
-      seen.add(key);
-      let item = this.#waiting.get(key);
-      if (!item) {
-        item = this.#waitingItem(run, lost);
-        this.#waiting.set(key, item);
-      }
-      items.push(item);
-    }
-    for (const key of this.#waiting.keys()) if (!seen.has(key)) this.#waiting.delete(key);
-    arrange(this.#queue, items);
-    show(this.#queue, items.length > 0);
-  }
-
-  #waitingItem(run: RunRecord, lost: boolean): HTMLElement {
-    const { t } = this.#context;
-    const text = run.prompt ? textOf(run.prompt) : "";
-    const line = h("span", { class: "queue-text", dir: "auto", text: label(text, 200) });
-    if (!lost) {
-      return h(
-        "li",
-        { class: "queue-item", "data-run-id": run.id },
-        line,
-        iconButton("queue-edit", "edit", t.change),
-        iconButton("queue-remove", "close", t.remove),
-      );
-    }
-    const why = run.error
-      ? h("span", { class: "cause-text", text: reveal(causeOf(run.error)) })
-      : "";
-    return h(
-      "li",
-      { class: "queue-item", "data-run-id": run.id },
-      h("span", { text: t.notAsked }),
-      line,
-      why,
-      button("queue-back", t.useAgain),
-    );
-  }
-
   #questions(): readonly string[] {
     const session = this.#session;
     if (!session) return [];
@@ -274,14 +229,14 @@ export class Panel {
   #key(event: KeyboardEvent): void {
     const article = this.#articleOf(event.target);
     if (event.target instanceof HTMLElement && event.target.matches(".nbchat-editor")) {
-      if (event.isComposing || event.keyCode === 229) return;
+      if (isComposing(event)) return;
       if (event.key === "Escape") article?.endEdit();
       else if (event.key === "Enter" && !event.shiftKey) void this.#sendEdit(event.target);
       else return;
       event.preventDefault();
       return;
     }
-    if (event.key !== "Escape" || event.isComposing || event.keyCode === 229) return;
+    if (event.key !== "Escape" || isComposing(event)) return;
     const writing = this.#composer.contains(document.activeElement) && !this.#composer.empty;
     if (!writing && this.#head && !isOver(this.#head.state)) {
       event.preventDefault();
@@ -313,27 +268,27 @@ export class Panel {
         this.#stop();
         break;
       case "pause":
-        if (runId) void this.#do({ type: "pause", session_id, run_id: runId });
+        if (runId) this.#ask({ type: "pause", session_id, run_id: runId });
         break;
       case "resume-run":
-        if (runId) void this.#do({ type: "resume", session_id, run_id: runId });
+        if (runId) this.#ask({ type: "resume", session_id, run_id: runId });
         break;
       case "resume":
-        if (run) void this.#do({ type: "resume", session_id, run_id: run.id });
+        if (run) this.#ask({ type: "resume", session_id, run_id: run.id });
         break;
       case "keep":
-        if (run) void this.#do({ type: "keep", session_id, run_id: run.id });
+        if (run) this.#ask({ type: "keep", session_id, run_id: run.id });
         break;
       case "retry":
       case "regenerate":
       case "discard":
-        void this.#do({ type: act, session_id, message_id: messageId });
+        this.#ask({ type: act, session_id, message_id: messageId });
         break;
       case "continue_":
-        void this.#do({ type: "continue", session_id, message_id: messageId });
+        this.#ask({ type: "continue", session_id, message_id: messageId });
         break;
       case "version":
-        void this.#do({
+        this.#ask({
           type: "select_version",
           session_id,
           message_id: target.getAttribute("data-to") ?? "",
@@ -372,11 +327,6 @@ export class Panel {
       case "adopt":
         this.#adopt();
         break;
-      case "queue-remove":
-      case "queue-back":
-      case "queue-edit":
-        this.#queued(act, target);
-        break;
     }
   }
 
@@ -387,42 +337,29 @@ export class Panel {
     }
   }
 
-  /** Ask the kernel, and say where it refuses. */
-  async #do(command: CommandInput): Promise<boolean> {
-    try {
-      const { error } = await this.#context.runtime.do(command);
-      if (!error) return true;
-      this.#context.notify(reveal(causeOf(error)));
-    } catch (reason) {
-      this.#context.notify(reveal(thrown(reason)));
-    }
-    return false;
-  }
-
   #stop(): void {
     const runId = this.#head?.run_id;
-    if (runId) void this.#do({ type: "stop", session_id: this.#sessionId, run_id: runId });
+    if (runId) this.#ask({ type: "stop", session_id: this.#sessionId, run_id: runId });
+  }
+
+  #ask(command: CommandInput): void {
+    void perform(this.#context, command);
   }
 
   async #fork(messageId: string): Promise<void> {
-    try {
-      const ack = await this.#context.runtime.do({
-        type: "fork",
-        session_id: this.#sessionId,
-        message_id: messageId,
-      });
-      if (ack.error) this.#context.notify(reveal(causeOf(ack.error)));
-      else if (ack.session_id) this.#context.go(ack.session_id, true);
-    } catch (reason) {
-      this.#context.notify(reveal(thrown(reason)));
-    }
+    const ack = await perform(this.#context, {
+      type: "fork",
+      session_id: this.#sessionId,
+      message_id: messageId,
+    });
+    if (ack?.session_id) this.#context.go(ack.session_id, { focus: true });
   }
 
   #adopt(): void {
     const settings = this.#session?.state.settings;
     if (!settings) return;
     const { model, instructions, params } = settings;
-    void this.#do({ type: "configure", session_id: this.#sessionId, model, instructions, params });
+    this.#ask({ type: "configure", session_id: this.#sessionId, model, instructions, params });
   }
 
   async #copy(text: string, control: HTMLElement): Promise<void> {
@@ -462,85 +399,10 @@ export class Panel {
       article.refuseEdit(thrown(reason));
     }
   }
-
-  #queued(act: "queue-remove" | "queue-back" | "queue-edit", target: HTMLElement): void {
-    const item = target.closest<HTMLElement>("[data-run-id]");
-    const runId = item?.getAttribute("data-run-id") ?? "";
-    const session_id = this.#sessionId;
-    const run = this.#session?.state.runs.find(({ id }) => id === runId);
-    if (!item || !run?.prompt) return;
-    if (act === "queue-remove") {
-      void this.#do({ type: "stop", session_id, run_id: runId });
-      this.#composer.focus();
-    } else if (act === "queue-back") {
-      this.#putBack.add(runId);
-      this.#composer.put(textOf(run.prompt));
-      this.#updateQueue(this.#session?.state.runs ?? []);
-    } else {
-      this.#editQueued(item, run.prompt.id, textOf(run.prompt));
-    }
-  }
-
-  #editQueued(item: HTMLElement, messageId: string, text: string): void {
-    const { t } = this.#context;
-    const input = h("textarea", {
-      class: "editor",
-      "aria-label": t.editLabel,
-      dir: "auto",
-      rows: 2,
-    });
-    input.value = text;
-    const before = [...item.childNodes];
-    item.replaceChildren(input);
-    input.focus();
-    const end = (): void => {
-      if (item.contains(input)) item.replaceChildren(...before);
-    };
-    input.addEventListener("keydown", (event) => {
-      if (event.isComposing || event.keyCode === 229) return;
-      if (event.key === "Escape") {
-        end();
-        this.#composer.focus();
-      } else if (event.key === "Enter" && !event.shiftKey) {
-        const changed = input.value;
-        if (changed.trim() && changed !== text) {
-          void this.#do({
-            type: "edit",
-            session_id: this.#sessionId,
-            message_id: messageId,
-            text: changed,
-          });
-        }
-        end();
-        this.#composer.focus();
-      } else return;
-      event.preventDefault();
-      event.stopPropagation();
-    });
-    input.addEventListener("blur", end);
-  }
 }
 
 function elapsed({ t }: Context, seconds: number): string {
   if (seconds < 60)
     return t.seconds(seconds < 10 ? inSeconds(seconds) : String(Math.round(seconds)));
   return t.minutes(Math.floor(seconds / 60), Math.floor(seconds % 60));
-}
-
-/** Copy text; also where the clipboard's own interface is not there (plain HTTP). */
-export async function copyText(text: string): Promise<boolean> {
-  try {
-    await navigator.clipboard.writeText(text);
-    return true;
-  } catch {
-    const area = h("textarea", { "aria-hidden": "true", style: "position:fixed;opacity:0" });
-    area.value = text;
-    const { activeElement } = document;
-    document.body.append(area);
-    area.select();
-    const done = document.execCommand?.("copy") ?? false;
-    area.remove();
-    if (activeElement instanceof HTMLElement) activeElement.focus({ preventScroll: true });
-    return done;
-  }
 }

@@ -1,0 +1,90 @@
+/** Sessions that are shown beside the one whose tab is chosen, each in a column of its own. */
+
+import type { Context } from "./context";
+import { h, iconButton, setAttribute, setText } from "./dom";
+import { Panel } from "./panel";
+import { titleOf } from "./tabs";
+
+interface Column {
+  readonly element: HTMLElement;
+  readonly title: HTMLElement;
+  readonly panel: Panel;
+  readonly gone: AbortController;
+}
+
+export class Columns {
+  readonly #context: Context;
+  readonly #parent: HTMLElement;
+  readonly #columns = new Map<string, Column>();
+
+  constructor(context: Context, parent: HTMLElement) {
+    this.#context = context;
+    this.#parent = parent;
+    context.signal.addEventListener("abort", () => {
+      for (const id of this.ids) this.hide(id);
+    });
+  }
+
+  get ids(): string[] {
+    return [...this.#columns.keys()];
+  }
+
+  has(id: string): boolean {
+    return this.#columns.has(id);
+  }
+
+  show(id: string): void {
+    if (this.#columns.has(id)) return;
+    const gone = new AbortController();
+    const context: Context = {
+      ...this.#context,
+      signal: gone.signal,
+      say: (text) => panel.say(text),
+    };
+    const panel = new Panel(context);
+    const title = h("bdi", { class: "tab-title" });
+    const head = h(
+      "div",
+      { class: "column-head" },
+      title,
+      iconButton("alone", "close", this.#context.t.notBeside, { "data-beside": id }),
+    );
+    const element = h("div", { class: "column", role: "group" }, head, panel.element);
+    this.#columns.set(id, { element, title, panel, gone });
+    this.#parent.append(element);
+    panel.open(id);
+    this.update();
+  }
+
+  hide(id: string): void {
+    const column = this.#columns.get(id);
+    if (!column) return;
+    this.#columns.delete(id);
+    column.gone.abort();
+    column.element.remove();
+  }
+
+  /** Show what has changed; `ids` are the sessions that still have a tab. */
+  update(ids?: readonly string[]): void {
+    const { runtime, t } = this.#context;
+    for (const [id, { element, title, panel }] of this.#columns) {
+      if (ids && !ids.includes(id)) {
+        this.hide(id);
+        continue;
+      }
+      const head = runtime.store.heads.get(id);
+      if (head) {
+        setText(title, titleOf(head, t));
+        setAttribute(element, "aria-label", titleOf(head, t));
+      }
+      panel.update();
+    }
+  }
+
+  /** Show what changes with time alone; tell whether there is such. */
+  tick(): boolean {
+    let counting = false;
+    for (const { panel } of this.#columns.values()) counting = panel.tick() || counting;
+    return counting;
+  }
+}

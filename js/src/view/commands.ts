@@ -1,0 +1,73 @@
+/** What the user does to sessions, as commands; what is refused, and what can be taken back, is said. */
+
+import { isOver } from "../fold";
+import type { Ack, Head } from "../protocol";
+import type { CommandInput } from "../runtime";
+import { type Context, causeOf, thrown } from "./context";
+import { titleOf } from "./tabs";
+import { reveal } from "./text";
+
+/** Ask the kernel. A refusal is shown, and the answer is null then. */
+export async function perform(context: Context, command: CommandInput): Promise<Ack | null> {
+  try {
+    const ack = await context.runtime.do(command);
+    if (!ack.error) return ack;
+    context.notify(reveal(causeOf(ack.error)));
+  } catch (reason) {
+    context.notify(reveal(thrown(reason)));
+  }
+  return null;
+}
+
+/** Make a session and show it. */
+export async function create(context: Context): Promise<void> {
+  const ack = await perform(context, { type: "new_session", title: "" });
+  if (ack?.session_id) context.go(ack.session_id, { focus: true });
+}
+
+/** Show a session, wherever it was put; with `messageId`, at that message. */
+export async function reopen(context: Context, head: Head, messageId = ""): Promise<void> {
+  const session_id = head.id;
+  const steps: readonly (readonly [boolean, CommandInput])[] = [
+    [head.deleted, { type: "delete", session_id, deleted: false }],
+    [head.archived, { type: "archive", session_id, archived: false }],
+    [head.closed, { type: "close", session_id, closed: false }],
+  ];
+  for (const [needed, command] of steps) {
+    if (needed && !(await perform(context, command))) return;
+  }
+  context.go(session_id, { focus: messageId === "", messageId });
+}
+
+/** Hide a tab. What it generates goes on, and the page says so. */
+export async function close(context: Context, head: Head): Promise<void> {
+  const { t } = context;
+  const session_id = head.id;
+  if (!(await perform(context, { type: "close", session_id, closed: true }))) return;
+  const title = titleOf(head, t);
+  const back = [t.reopen, () => void reopen(context, { ...head, closed: true })] as const;
+  if (isOver(head.state)) {
+    context.notify(t.closed(title), [back]);
+  } else {
+    const stop = () => void perform(context, { type: "stop_all", session_id });
+    context.notify(t.closedLive(title), [[t.stop, stop], back]);
+  }
+}
+
+/** Remove a session, with undo. */
+export async function remove(context: Context, head: Head): Promise<void> {
+  const { t } = context;
+  if (!(await perform(context, { type: "delete", session_id: head.id, deleted: true }))) return;
+  context.notify(t.deleted(titleOf(head, t)), [
+    [t.undo, () => void reopen(context, { ...head, deleted: true })],
+  ]);
+}
+
+/** Put a session away, with undo. */
+export async function archive(context: Context, head: Head): Promise<void> {
+  const { t } = context;
+  if (!(await perform(context, { type: "archive", session_id: head.id, archived: true }))) return;
+  context.notify(t.archived(titleOf(head, t)), [
+    [t.undo, () => void reopen(context, { ...head, archived: true })],
+  ]);
+}

@@ -1,0 +1,55 @@
+/** Notifications of the browser, for who asked for them: an answer has ended while the page was hidden. */
+
+import { isOver } from "../fold";
+import type { Head } from "../protocol";
+import type { Context } from "./context";
+import { titleOf } from "./tabs";
+
+const KEY = "nbchat:notify";
+
+export class Notifier {
+  readonly #t: Context["t"];
+  readonly #states = new Map<string, string>();
+
+  constructor(t: Context["t"]) {
+    this.#t = t;
+  }
+
+  /** Whether this browser can notify at all. */
+  static get possible(): boolean {
+    return typeof Notification === "function";
+  }
+
+  /** Whether the user asked for it, and the browser allows it. */
+  get on(): boolean {
+    if (!Notifier.possible || Notification.permission !== "granted") return false;
+    try {
+      return localStorage.getItem(KEY) === "1";
+    } catch {
+      return false; // storage is forbidden
+    }
+  }
+
+  /** Ask for notifications, or for none any more. */
+  async toggle(): Promise<void> {
+    const on = !this.on && (await Notification.requestPermission()) === "granted";
+    try {
+      localStorage.setItem(KEY, on ? "1" : "0");
+    } catch {
+      // Storage is forbidden: the choice cannot be kept.
+    }
+  }
+
+  /** Look at what has ended since the last time. */
+  update(heads: readonly Head[]): void {
+    for (const head of heads) {
+      const before = this.#states.get(head.id);
+      this.#states.set(head.id, head.state);
+      if (before === undefined || isOver(before) || !isOver(head.state)) continue;
+      if (document.hidden && this.on) {
+        const body = this.#t.state[head.state] ?? "";
+        new Notification(titleOf(head, this.#t), { body, tag: head.id });
+      }
+    }
+  }
+}

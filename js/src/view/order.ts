@@ -1,0 +1,50 @@
+/** Which sessions have a tab, and in which order. */
+
+import type { Head } from "../protocol";
+
+/**
+ * Return the sessions of a tabbed view, in their order.
+ *
+ * @param only ids the author of the view named, in that order; null: all open ones, as they were made.
+ * @param moved ids in the order that the user has given them; they come first.
+ */
+export function openSessions(
+  heads: Iterable<Head>,
+  only: readonly string[] | null,
+  moved: readonly string[],
+): Head[] {
+  const rank = new Map((only ?? []).map((id, i) => [id, i]));
+  moved.forEach((id, i) => {
+    rank.set(id, i - moved.length);
+  });
+  const place = ({ id }: Head) => rank.get(id) ?? Number.MAX_SAFE_INTEGER;
+  return [...heads]
+    .filter(({ deleted, closed, archived }) => !deleted && !closed && !archived)
+    .filter(({ id, temporary }) => (only ? only.includes(id) : !temporary))
+    .sort(
+      (a, b) =>
+        Number(b.pinned) - Number(a.pinned) ||
+        place(a) - place(b) ||
+        a.created_at - b.created_at ||
+        (a.id < b.id ? -1 : 1),
+    );
+}
+
+/** Return the tab that takes the place of `gone`: the next of those that are left, else the one before. */
+export function neighbour(
+  before: readonly string[],
+  gone: string,
+  left: readonly string[],
+): string {
+  const place = before.indexOf(gone);
+  const next = before.slice(place + 1).find((id) => left.includes(id));
+  const previous = before.slice(0, Math.max(0, place)).findLast((id) => left.includes(id));
+  return next ?? previous ?? left[0] ?? "";
+}
+
+/** Return `ids` with one moved in front of another; null moves it to the end. */
+export function moved(ids: readonly string[], id: string, before: string | null): string[] {
+  const others = ids.filter((other) => other !== id);
+  const at = before === null ? -1 : others.indexOf(before);
+  return others.toSpliced(at < 0 ? others.length : at, 0, id);
+}

@@ -1,0 +1,135 @@
+/** Questions that wait outside of the transcript: to be changed, removed, or asked again. */
+
+import type { RunRecord } from "../protocol";
+import { isLive, textOf } from "./article";
+import { perform } from "./commands";
+import { type Context, causeOf } from "./context";
+import { arrange, button, h, iconButton, show } from "./dom";
+import { isComposing } from "./keys";
+import { label, reveal } from "./text";
+
+/** Characters of a waiting question that are shown. */
+const LINE = 200;
+
+export class Queue {
+  readonly element: HTMLElement;
+  readonly #context: Context;
+  readonly #putBack: (text: string) => void;
+  readonly #items = new Map<string, HTMLElement>();
+  /** Runs that never started, and whose question the user has taken back. */
+  readonly #taken = new Set<string>();
+  #sessionId = "";
+  #runs: readonly RunRecord[] = [];
+
+  /** @param putBack puts a question into the composer, or nothing, and focuses it. */
+  constructor(context: Context, putBack: (text: string) => void) {
+    this.#context = context;
+    this.#putBack = putBack;
+    this.element = h("ul", { class: "queue", "aria-label": context.t.queue, hidden: true });
+    const { signal } = context;
+    this.element.addEventListener("click", (event) => this.#click(event), { signal });
+    this.element.addEventListener("keydown", (event) => this.#key(event), { signal });
+    this.element.addEventListener("focusout", (event) => this.#endEdit(event.target), { signal });
+  }
+
+  /** Show what waits in a session. */
+  update(sessionId: string, runs: readonly RunRecord[]): void {
+    this.#sessionId = sessionId;
+    this.#runs = runs;
+    const items = new Map<string, HTMLElement>();
+    for (const run of runs) {
+      if (!run.prompt || run.started_at !== null || this.#taken.has(run.id)) continue;
+      const lost = run.state === "failed" || (run.state === "interrupted" && !run.acknowledged);
+      if (!isLive(run) && !lost) continue;
+      const key = `${run.id} ${lost} ${textOf(run.prompt)}`;
+      items.set(key, this.#items.get(key) ?? this.#create(run, lost));
+    }
+    this.#items.clear();
+    for (const [key, item] of items) this.#items.set(key, item);
+    arrange(this.element, [...items.values()]);
+    show(this.element, items.size > 0);
+  }
+
+  #create(run: RunRecord, lost: boolean): HTMLElement {
+    const { t } = this.#context;
+    const text = run.prompt ? textOf(run.prompt) : "";
+    const line = h("span", { class: "queue-text", dir: "auto", text: label(text, LINE) });
+    const item = h("li", { class: "queue-item", "data-run-id": run.id });
+    if (lost) {
+      item.append(h("span", { text: t.notAsked }), line);
+      if (run.error) {
+        item.append(h("span", { class: "cause-text", text: reveal(causeOf(run.error)) }));
+      }
+      item.append(button("queue-back", t.useAgain));
+    } else {
+      item.append(
+        line,
+        iconButton("queue-edit", "edit", t.change),
+        iconButton("queue-remove", "close", t.remove),
+      );
+    }
+    return item;
+  }
+
+  #runOf(target: EventTarget | null): RunRecord | undefined {
+    const item = target instanceof Element ? target.closest("[data-run-id]") : null;
+    const id = item?.getAttribute("data-run-id");
+    return this.#runs.find((run) => run.id === id);
+  }
+
+  #click(event: MouseEvent): void {
+    const target = event.target instanceof Element && event.target.closest("[data-act]");
+    const run = this.#runOf(event.target);
+    if (!target || !run?.prompt) return;
+    const session_id = this.#sessionId;
+    switch (target.getAttribute("data-act")) {
+      case "queue-remove":
+        void perform(this.#context, { type: "stop", session_id, run_id: run.id });
+        this.#putBack("");
+        break;
+      case "queue-back":
+        this.#taken.add(run.id);
+        this.#putBack(textOf(run.prompt));
+        this.update(session_id, this.#runs);
+        break;
+      case "queue-edit":
+        this.#edit(target.closest("[data-run-id]"), textOf(run.prompt));
+        break;
+    }
+  }
+
+  #edit(item: Element | null, text: string): void {
+    const editor = h("textarea", {
+      class: "editor",
+      "aria-label": this.#context.t.editLabel,
+      dir: "auto",
+      rows: 2,
+    });
+    editor.value = text;
+    item?.prepend(editor);
+    item?.setAttribute("data-editing", "");
+    editor.focus();
+  }
+
+  #endEdit(target: EventTarget | null): void {
+    if (!(target instanceof HTMLTextAreaElement)) return;
+    target.parentElement?.removeAttribute("data-editing");
+    target.remove();
+  }
+
+  #key(event: KeyboardEvent): void {
+    const editor = event.target;
+    if (!(editor instanceof HTMLTextAreaElement) || isComposing(event)) return;
+    if (event.key !== "Escape" && (event.key !== "Enter" || event.shiftKey)) return;
+    event.preventDefault();
+    event.stopPropagation();
+    const prompt = this.#runOf(editor)?.prompt;
+    const text = editor.value;
+    if (event.key === "Enter" && prompt && text.trim() && text !== textOf(prompt)) {
+      const session_id = this.#sessionId;
+      void perform(this.#context, { type: "edit", session_id, message_id: prompt.id, text });
+    }
+    this.#endEdit(editor);
+    this.#putBack("");
+  }
+}

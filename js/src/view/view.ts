@@ -1,0 +1,417 @@
+/** A view as a whole: tabs, the shown session, others beside it, and what the reader has to know. */
+
+import { catalogues, chooseLocale } from "../i18n";
+import type { AnyModel } from "../jupyter";
+import type { Head } from "../protocol";
+import type { Runtime } from "../runtime";
+import { Columns } from "./columns";
+import { archive, close, create, perform, remove, reopen } from "./commands";
+import { type Context, causeOf, type Markdown, type Way } from "./context";
+import { openDirectory } from "./directory";
+import { h, iconButton, setAttribute, setText, show, uniqueId } from "./dom";
+import { guardKeys } from "./keys";
+import { Notifier } from "./notify";
+import { moved, neighbour, openSessions } from "./order";
+import { Panel } from "./panel";
+import { closePopups, type MenuItem, openMenu, Toast } from "./popup";
+import { Tabs, titleOf } from "./tabs";
+import { reveal } from "./text";
+
+/** Set while a view changes its model itself: other views of the model keep their own tab. */
+let choosing = false;
+
+export class View {
+  readonly #runtime: Runtime;
+  readonly #model: AnyModel;
+  readonly #gone = new AbortController();
+  readonly #key = Symbol("view");
+  readonly #root: HTMLElement;
+  readonly #context: Context;
+  /** Null in a view of one session. */
+  readonly #tabs: Tabs | null;
+  readonly #main: Panel;
+  readonly #columns: Columns;
+  readonly #notifier: Notifier;
+  readonly #toast: Toast;
+  readonly #banner = h("div", { class: "banner", hidden: true });
+  readonly #title = h("bdi", { class: "tab-title only" });
+  readonly #empty = h("p", { class: "empty", hidden: true });
+  /** The user's own order of tabs; the others follow as they were made. */
+  #moved: readonly string[] = [];
+  /** The tabs as they were shown last. */
+  #ids: readonly string[] = [];
+  #shown = "";
+  /** Session to be shown as soon as it is there. */
+  #wanted: ({ readonly id: string } & Way) | null = null;
+  #visible = true;
+  #reported = "";
+  #bannerSaid = "";
+  #timer: ReturnType<typeof setInterval> | undefined;
+
+  constructor(
+    runtime: Runtime,
+    kind: string,
+    model: AnyModel,
+    el: HTMLElement,
+    drawMarkdown: (element: HTMLElement, context: Context) => Markdown,
+  ) {
+    this.#runtime = runtime;
+    this.#model = model;
+    const { signal } = this.#gone;
+    const locale = chooseLocale(this.#trait("locale"), navigator.languages ?? []);
+    const t = catalogues[locale];
+    this.#root = h("section", { class: "view", lang: locale, "aria-label": t.chatSessions });
+    this.#root.classList.add("nbchat");
+    const context: Context = {
+      runtime,
+      t,
+      locale,
+      root: this.#root,
+      signal,
+      sendKey: () => this.#trait("send_key") || "enter",
+      markdown: (element) => drawMarkdown(element, context),
+      go: (id, way = {}) => this.#go(id, way),
+      say: (text) => this.#main.say(text),
+      notify: (text, actions = []) => {
+        this.#toast.show(text, actions);
+        this.#main.say(text);
+      },
+    };
+    this.#context = context;
+    this.#toast = new Toast(t.dismiss);
+    this.#notifier = new Notifier(t);
+    const single = kind !== "tabs";
+    const panelId = uniqueId("panel");
+    this.#main = new Panel(context, single ? {} : { id: panelId, role: "tabpanel" });
+    this.#tabs = single ? null : this.#createTabs(panelId);
+    const header = this.#tabs
+      ? this.#tools(this.#tabs)
+      : h("div", { class: "header" }, this.#title);
+    const panels = h("div", { class: "panels" }, this.#main.element);
+    this.#columns = new Columns(context, panels);
+    this.#empty.textContent = t.noOpenSessions;
+    this.#root.append(header, this.#banner, this.#empty, panels, this.#toast.element);
+
+    guardKeys(this.#root, signal);
+    this.#root.addEventListener("click", (event) => this.#click(event), { signal });
+    this.#followModel();
+    this.#setHeight();
+    el.append(this.#root);
+    this.#watchVisibility();
+    const unsubscribe = runtime.store.subscribe((change) => {
+      if (change.heads.size > 0 || change.other) this.#update();
+      else if (this.#looksAt().some((id) => change.sessions.has(id))) this.#updatePanels();
+    });
+    signal.addEventListener("abort", unsubscribe);
+    this.#update();
+  }
+
+  dispose(): void {
+    closePopups(this.#root);
+    clearInterval(this.#timer);
+    this.#runtime.viewing(this.#key, []);
+    this.#gone.abort();
+    this.#root.remove();
+  }
+
+  #trait(name: string): string {
+    return String(this.#model.get(name) ?? "");
+  }
+
+  /** Ids that the author of the view named, or null. */
+  #only(): readonly string[] | null {
+    const sessions: unknown = this.#model.get("sessions");
+    return Array.isArray(sessions) ? sessions.map(String) : null;
+  }
+
+  #createTabs(panelId: string): Tabs {
+    const ask = (command: Parameters<typeof perform>[1]) => void perform(this.#context, command);
+    const actions = {
+      show: (id: string, focus: boolean) => this.#choose(id, focus),
+      close: (id: string) => this.#withHead(id, (head) => void close(this.#context, head)),
+      rename: (id: string, title: string) => ask({ type: "rename", session_id: id, title }),
+      menu: (id: string, anchor: Element) => this.#menu(id, anchor),
+      move: (id: string, before: string | null) => this.#move(id, before),
+    };
+    return new Tabs(this.#context, actions, panelId);
+  }
+
+  #tools(tabs: Tabs): HTMLElement {
+    const { t } = this.#context;
+    const opens = (popup: string) => ({ "aria-haspopup": popup, "aria-expanded": "false" });
+    return h(
+      "div",
+      { class: "header" },
+      tabs.element,
+      iconButton("new", "new", t.newSession),
+      h("span", { class: "space" }),
+      iconButton("all", "list", t.allSessions, opens("dialog")),
+      iconButton("menu", "menu", t.sessionMenu, opens("menu")),
+    );
+  }
+
+  /** Follow what a cell says to the model. */
+  #followModel(): void {
+    const listeners: Readonly<Record<string, () => void>> = {
+      "change:active": () => {
+        const id = this.#trait("active");
+        if (id && !choosing) this.#go(id, {});
+      },
+      "change:sessions": () => this.#update(),
+      "change:height": () => this.#setHeight(),
+    };
+    for (const [name, listener] of Object.entries(listeners)) {
+      this.#model.on(name, listener);
+      this.#gone.signal.addEventListener("abort", () => this.#model.off(name, listener));
+    }
+    const active = this.#trait("active");
+    if (active) this.#wanted = { id: active };
+  }
+
+  #setHeight(): void {
+    this.#root.style.height = this.#trait("height") || "560px";
+  }
+
+  /** An answer is read when its session is on screen, and only then. */
+  #watchVisibility(): void {
+    if (typeof IntersectionObserver !== "function") return;
+    const observer = new IntersectionObserver((entries) => {
+      this.#visible = entries.at(-1)?.isIntersecting ?? true;
+      this.#report();
+    });
+    observer.observe(this.#root);
+    this.#gone.signal.addEventListener("abort", () => observer.disconnect());
+  }
+
+  /** Tell the kernel what is looked at, when that has changed. */
+  #report(): void {
+    const ids = this.#visible ? this.#looksAt() : [];
+    const key = ids.join(" ");
+    if (key === this.#reported) return;
+    this.#reported = key;
+    this.#runtime.viewing(this.#key, ids);
+  }
+
+  #looksAt(): string[] {
+    return [this.#shown, ...this.#columns.ids].filter(Boolean);
+  }
+
+  #open(): Head[] {
+    const { heads } = this.#runtime.store;
+    const only = this.#only();
+    if (this.#tabs) return openSessions(heads.values(), only, this.#moved);
+    const head = heads.get(only?.[0] ?? this.#trait("active"));
+    return head && !head.deleted ? [head] : [];
+  }
+
+  /** Show what has changed. */
+  #update(): void {
+    const { store } = this.#runtime;
+    this.#updateBanner();
+    const open = this.#open();
+    // A kernel that is gone has no sessions; what was shown stays readable.
+    if (open.length === 0 && this.#shown && store.heads.size === 0) return;
+    const ids = open.map(({ id }) => id);
+    const tabFocused = this.#tabs?.hasFocus === true;
+    const wanted = this.#wanted;
+    if (wanted && ids.includes(wanted.id)) {
+      this.#wanted = null;
+      this.#show(wanted.id, wanted);
+    } else if (!ids.includes(this.#shown)) {
+      this.#show(neighbour(this.#ids, this.#shown, ids), {});
+    }
+    this.#ids = ids;
+    this.#updateNames(open);
+    if (tabFocused && !this.#tabs?.hasFocus && !wanted?.focus) this.#tabs?.focus(this.#shown);
+    show(this.#empty, this.#shown === "" && store.connection !== "connecting");
+    show(this.#main.element, this.#shown !== "");
+    this.#columns.update(ids);
+    this.#notifier.update(open);
+    this.#updatePanels();
+    this.#report();
+  }
+
+  /** Show the tabs, or the title where there are none. */
+  #updateNames(open: readonly Head[]): void {
+    if (this.#tabs) {
+      this.#tabs.update(open, this.#shown);
+      setAttribute(this.#tabs.element, "hidden", open.length === 0);
+      const name = this.#shown && this.#tabs.idOf(this.#shown);
+      setAttribute(this.#main.element, "aria-labelledby", name);
+    } else {
+      const { t } = this.#context;
+      const title = open[0] ? titleOf(open[0], t) : t.chatSessions;
+      setAttribute(this.#root, "aria-label", title);
+      setText(this.#title, title);
+    }
+  }
+
+  #updatePanels(): void {
+    this.#main.update();
+    this.#columns.update();
+    this.#tick();
+  }
+
+  /** Count seconds while there is something to count, and not otherwise. */
+  #tick(): void {
+    const main = this.#main.tick();
+    const counting = this.#columns.tick() || main;
+    if (counting && this.#timer === undefined) {
+      this.#timer = setInterval(() => this.#tick(), 1000);
+    } else if (!counting && this.#timer !== undefined) {
+      clearInterval(this.#timer);
+      this.#timer = undefined;
+    }
+  }
+
+  #updateBanner(): void {
+    const { t } = this.#context;
+    const { connection, saving } = this.#runtime.store;
+    const unsaved = saving?.error ? `${t.notSaved} ${reveal(causeOf(saving.error))}` : "";
+    const text = t.connection[connection] ?? unsaved;
+    setText(this.#banner, text);
+    setAttribute(this.#banner, "data-connection", connection);
+    show(this.#banner, text !== "");
+    if (connection !== "connecting" && text !== this.#bannerSaid) {
+      this.#bannerSaid = text;
+      this.#main.say(text);
+    }
+  }
+
+  #show(id: string, { focus, messageId }: Way): void {
+    if (id !== this.#shown) {
+      this.#shown = id;
+      this.#columns.hide(id);
+      this.#main.open(id);
+      this.#report();
+    }
+    if (messageId) this.#main.reveal(messageId);
+    if (focus) this.#main.focusComposer();
+  }
+
+  /** Show a session in this view, now or as soon as it is there. */
+  #go(id: string, way: Way): void {
+    const only = this.#only();
+    const byUser = way.focus !== undefined;
+    if (byUser && only && !only.includes(id)) {
+      this.#model.set("sessions", [...only, id]);
+      this.#model.save_changes();
+    }
+    this.#wanted = { id, ...way };
+    this.#update();
+    if (byUser) this.#tell(id);
+  }
+
+  /** The user picked a tab. */
+  #choose(id: string, focus: boolean): void {
+    this.#wanted = null;
+    this.#show(id, {});
+    this.#tell(id);
+    this.#update();
+    if (focus) this.#tabs?.focus(id);
+  }
+
+  /** Tell the kernel which tab is shown. */
+  #tell(id: string): void {
+    if (!this.#tabs || this.#trait("active") === id) return;
+    choosing = true;
+    try {
+      this.#model.set("active", id);
+      this.#model.save_changes();
+    } finally {
+      choosing = false;
+    }
+  }
+
+  #move(id: string, before: string | null): void {
+    this.#moved = moved(this.#ids, id, before);
+    this.#update();
+    this.#tabs?.focus(id);
+  }
+
+  #withHead(id: string, run: (head: Head) => void): void {
+    const head = this.#runtime.store.heads.get(id);
+    if (head) run(head);
+  }
+
+  #click(event: MouseEvent): void {
+    const target =
+      event.target instanceof Element && event.target.closest<HTMLElement>("[data-act]");
+    if (!target) return;
+    switch (target.getAttribute("data-act")) {
+      case "new":
+        void create(this.#context);
+        break;
+      case "all":
+        openDirectory(this.#context, target, (head, messageId) => {
+          void reopen(this.#context, head, messageId);
+        });
+        break;
+      case "menu":
+        this.#menu(this.#shown, target);
+        break;
+      case "alone":
+        this.#setBeside(target.getAttribute("data-beside") ?? "", false);
+        break;
+      case "toast":
+        this.#toast.act(Number(target.getAttribute("data-i")));
+        break;
+      case "toast-close":
+        this.#toast.hide();
+        break;
+    }
+  }
+
+  #setBeside(id: string, beside: boolean): void {
+    if (beside) this.#columns.show(id);
+    else this.#columns.hide(id);
+    this.#report();
+  }
+
+  #menu(id: string, anchor: Element): void {
+    this.#withHead(id, (head) => {
+      openMenu(this.#root, anchor, this.#context.t.sessionMenu, this.#menuOf(head));
+    });
+  }
+
+  #menuOf(head: Head): (MenuItem | null)[] {
+    const { t } = this.#context;
+    const { id } = head;
+    const context = this.#context;
+    const here = this.#ids.indexOf(id);
+    const beside = this.#columns.has(id);
+    const pin = { type: "pin", session_id: id, pinned: !head.pinned } as const;
+    const items: (MenuItem | null | false)[] = [
+      { label: t.rename, run: () => this.#tabs?.rename(id) },
+      {
+        label: t.settings,
+        run: () => {
+          this.#choose(id, false);
+          this.#main.openSettings();
+        },
+      },
+      { label: t.pin, checked: head.pinned, run: () => void perform(context, pin) },
+      null,
+      id !== this.#shown && {
+        label: t.beside,
+        checked: beside,
+        run: () => this.#setBeside(id, !beside),
+      },
+      here > 0 && { label: t.moveLeft, run: () => this.#move(id, this.#ids[here - 1] ?? null) },
+      here < this.#ids.length - 1 && {
+        label: t.moveRight,
+        run: () => this.#move(id, this.#ids[here + 2] ?? null),
+      },
+      Notifier.possible && {
+        label: t.notify,
+        checked: this.#notifier.on,
+        run: () => void this.#notifier.toggle(),
+      },
+      null,
+      { label: t.archive, run: () => void archive(context, head) },
+      { label: t.close, run: () => void close(context, head) },
+      { label: t.deleteSession, run: () => void remove(context, head) },
+    ];
+    return items.filter((item) => item !== false);
+  }
+}
