@@ -1,0 +1,21 @@
+"""All figures, one after the other; `python -m bench decode wire` for some of them."""
+
+import importlib
+import sys
+
+PARTS = ("imports", "decode", "wire", "page", "persist")
+
+
+def main() -> None:
+    """Run the parts that were named, or all."""
+    wanted = sys.argv[1:] or PARTS
+    for part in wanted:
+        if part not in PARTS:
+            sys.exit(f"there is no part {part!r}; the parts are {', '.join(PARTS)}")
+        print(f"\n# {part}\n", flush=True)
+        sys.argv[1:] = []
+        importlib.import_module(f"bench.{part}").main()
+
+
+if __name__ == "__main__":
+    main()
