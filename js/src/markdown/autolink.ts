@@ -5,8 +5,8 @@
  */
 import type { StateInline, Token } from "markdown-it";
 
-/** Characters that some inline rule begins with; all others are text. */
-const PLAIN = /[^\n!$&*<[\\\]_`~]+/y;
+/** All characters but those that some inline rule begins with, in pieces, so that each is looked at once. */
+const PLAIN = /[^\n!$&*<[\\\]_`~]{1,2048}/y;
 const BEGIN = /https?:\/\/|www\./i;
 const ADDRESS = /(?:https?:\/\/|www\.)[^\s<>[\]`\u3000-\u303f\uff00-\uffef]{1,2048}/iy;
 const HOST = /^(?:https?:\/\/)?([\p{L}\p{N}_-]+(?:\.[\p{L}\p{N}_-]+)*)/iu;
@@ -83,15 +83,16 @@ export function emails(state: StateInline): void {
   for (const token of state.tokens) {
     if (token.type === "link_open") links++;
     if (token.type === "link_close") links--;
-    if (token.type === "text" && links === 0) result.push(...splitAtEmails(state, token));
+    if (token.type === "text" && links === 0) splitAtEmails(state, token, result);
     else result.push(token);
   }
-  state.tokens.splice(0, state.tokens.length, ...result);
+  state.tokens.length = 0;
+  for (const token of result) state.tokens.push(token);
 }
 
-function splitAtEmails(state: StateInline, token: Token): Token[] {
+/** Add a text to `result`, cut into its addresses and what is between them. */
+function splitAtEmails(state: StateInline, token: Token, result: Token[]): void {
   const { content } = token;
-  const result: Token[] = [];
   const push = (type: string, nesting: -1 | 0 | 1, text: string): Token => {
     const created = new state.Token(type, type === "text" ? "" : "a", nesting);
     created.content = text;
@@ -111,7 +112,6 @@ function splitAtEmails(state: StateInline, token: Token): Token[] {
     push("link_close", -1, "");
     done = at + 1 + domain.length;
   }
-  if (result.length === 0) return [token];
-  push("text", 0, content.slice(done));
-  return result;
+  if (done === 0) result.push(token);
+  else push("text", 0, content.slice(done));
 }

@@ -54,7 +54,7 @@ export function buildInto(parent: Node, tokens: readonly Token[], context: Build
 /** Return the image itself, loaded without saying from where. */
 export function buildImage(url: string, alt: string): HTMLImageElement {
   const image = element("img", "nbc-img");
-  image.referrerPolicy = "no-referrer";
+  image.setAttribute("referrerpolicy", "no-referrer");
   image.alt = alt;
   image.src = url;
   return image;
@@ -95,6 +95,9 @@ class Builder {
         return;
       case "math_block":
         this.add(withText("div", "nbc-math nbc-display", dropHidden(token.content)));
+        return;
+      case "source":
+        this.add(withText("p", "nbc-source", dropHidden(token.content)));
         return;
       case "hr":
         this.add(element("hr"));
@@ -314,12 +317,14 @@ function codeBlock(content: string, language: string, context: BuildContext): El
   return block;
 }
 
-function altOf(tokens: readonly Token[]): string {
+/** Return the text of an image's description; what stands in it too deep is left out. */
+function altOf(tokens: readonly Token[], depth = 0): string {
+  if (depth > MAX_DEPTH) return "";
   return dropHidden(
     tokens
       .map((token) =>
         token.type === "image"
-          ? altOf(token.children ?? [])
+          ? altOf(token.children ?? [], depth + 1)
           : token.type === "softbreak" || token.type === "hardbreak"
             ? " "
             : token.content,

@@ -27,9 +27,13 @@ import type { MarkdownStrings } from "./strings";
 /** Blocks of the top level in one section; the browser lays out sections that are near the screen. */
 const SECTION_BLOCKS = 12;
 
-/** An open block longer than this is built again only when it has grown by a fixed share. */
-const LONG_BLOCK_CHARS = 8192;
-const GROWTH = 1 / 32;
+/**
+ * Milliseconds that showing the open block may take each time. Above that, its new text is shown as it came until the
+ * block has grown by a share that rises with the cost, so that no text can keep the page busy.
+ */
+const BUDGET_MS = 4;
+/** Blocks that are shorter are always parsed: they cost little, and the clock may have met something else. */
+const SHORT_BLOCK_CHARS = 500;
 
 interface Block {
   element: Element;
@@ -89,8 +93,10 @@ export class MarkdownDocument {
     this.follower = null;
     if (this.tail.length < this.due) this.showSource(added);
     else {
+      const begin = performance.now();
       this.close();
       this.show();
+      this.due = dueAfter(this.tail.length, performance.now() - begin);
     }
   }
 
@@ -120,10 +126,6 @@ export class MarkdownDocument {
     button.replaceWith(buildImage(image.url, image.alt));
   }
 
-  private get isLong(): boolean {
-    return this.tail.length > LONG_BLOCK_CHARS;
-  }
-
   /** Close the blocks that no further text can change. */
   private close(): void {
     const whole = this.tail.lastIndexOf("\n") + 1;
@@ -149,7 +151,6 @@ export class MarkdownDocument {
     this.dropOpen(groups.length);
     const [group, element] = [groups.at(-1), this.open.at(-1)];
     this.follower = group && element ? followerOf(this.tail, group, element) : null;
-    this.due = this.isLong ? this.tail.length * (1 + GROWTH) : 0;
   }
 
   /** Show the end of a long block as it came, until it is parsed again. */
@@ -322,6 +323,12 @@ export class MarkdownDocument {
 
 function hasNoteReference(token: Group["tokens"][number]): boolean {
   return token.children?.some(({ type }) => type === "footnote_reference") ?? false;
+}
+
+/** Return the length from which on an open part is to be parsed again. */
+function dueAfter(chars: number, costMs: number): number {
+  if (chars < SHORT_BLOCK_CHARS || costMs < BUDGET_MS) return 0;
+  return chars * (1 + Math.min(1 / 4, costMs / (BUDGET_MS * 64)));
 }
 
 /** Return where a line begins. */

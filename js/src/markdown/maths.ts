@@ -7,7 +7,7 @@
 import type { StateBlock, StateInline } from "markdown-it";
 import type { ParseEnv } from "./parser";
 
-const MAX_BLOCK_LINES = 200;
+const MAX_BLOCK_LINES = 100;
 const MAX_INLINE_CHARS = 2000;
 const CLOSING: { readonly [opening: string]: string } = { "\\[": "\\]", "\\(": "\\)", $$: "$$" };
 
@@ -59,14 +59,15 @@ export function mathInline(state: StateInline, silent: boolean): boolean {
   return true;
 }
 
-function endOfInline({ src, pos, posMax }: StateInline): number | null {
+function endOfInline(state: StateInline): number | null {
+  const { src, pos, posMax } = state;
   const opening = src.slice(pos, pos + 2);
   const closing = CLOSING[opening];
   if (closing !== undefined) {
     if (src[pos + 2] === "$" || (opening === "$$" && src[pos - 1] === "$")) return null;
     // An escaped bracket is common in the middle of a text.
     if (opening === "\\[" && pos > 0 && src[pos - 1] !== "\n") return null;
-    return endAt(src.slice(pos + 2, Math.min(posMax, pos + MAX_INLINE_CHARS)), closing, pos);
+    return endAt(state, closing);
   }
   if (src[pos] !== "$" || /[\p{L}\p{N}$]/u.test(src[pos - 1] ?? "")) return null;
   const window = src.slice(pos + 1, Math.min(posMax, pos + MAX_INLINE_CHARS));
@@ -76,7 +77,16 @@ function endOfInline({ src, pos, posMax }: StateInline): number | null {
   return end < posMax && /[\p{L}\p{N}$]/u.test(src[end] ?? "") ? null : end;
 }
 
-function endAt(window: string, closing: string, pos: number): number | null {
-  const at = window.indexOf(closing);
-  return at < 0 || window.slice(0, at).trim() === "" ? null : pos + 2 + at + closing.length;
+/** Closing marks that do not come again in a text: looked for once, not from every mark that opens. */
+const absent = new WeakMap<StateInline, Set<string>>();
+
+function endAt(state: StateInline, closing: string): number | null {
+  const { src, pos, posMax } = state;
+  const known = absent.get(state) ?? new Set();
+  if (known.has(closing)) return null;
+  const at = src.indexOf(closing, pos + 2);
+  if (at < 0) absent.set(state, known.add(closing));
+  const end = at + closing.length;
+  if (at < 0 || end > posMax || end > pos + MAX_INLINE_CHARS) return null;
+  return src.slice(pos + 2, at).trim() === "" ? null : end;
 }

@@ -3,9 +3,10 @@ import markdownIt, { type Env, type MarkdownIt, type StateCore, type Token } fro
 import { autolink, emails, text } from "./autolink";
 import { footnoteDefinition, footnoteReference } from "./footnotes";
 import { mathBlock, mathInline } from "./maths";
+import { boundedTable } from "./tables";
 
-/** Block quotes, lists and emphasis stand in each other up to this deep. */
-export const MAX_NESTING = 50;
+/** Block quotes and lists stand in each other up to this deep (a list counts twice); the rest of them is text. */
+const MAX_NESTING = 40;
 
 /** Link references and footnotes by normalised label; those defined earlier are in the prototypes. */
 export interface Definitions {
@@ -52,10 +53,19 @@ export function createParser(extended: boolean): MarkdownIt {
   const md = markdownIt("commonmark");
   md.inline.ruler.at("text", text);
   if (!extended) return md;
-  md.set({ html: false, maxNesting: MAX_NESTING });
+  // markdown-it leaves out what is nested too deep; the rule `too_deep` is there before.
+  md.set({ html: false, maxNesting: 2 * MAX_NESTING });
   md.enable(["table", "strikethrough"]);
   md.disable(["html_block", "html_inline"]);
+  md.block.ruler.at("table", boundedTable(md), {
+    alt: ["paragraph", "reference"],
+  });
   md.validateLink = () => true;
+  const paragraph = md.block.ruler.getRules("").at(-1);
+  md.block.ruler.before("table", "too_deep", (state, startLine, endLine, silent) => {
+    if (silent || state.level < MAX_NESTING || paragraph === undefined) return false;
+    return paragraph(state, startLine, endLine, false);
+  });
   md.inline.ruler.before("text", "literal_autolink", autolink);
   md.inline.ruler.before("escape", "math", mathInline);
   md.inline.ruler.before("link", "footnote_reference", footnoteReference);
@@ -76,9 +86,23 @@ const md = createParser(true);
 const missesOf = new WeakMap<Token, Set<string>>();
 const NONE: ReadonlySet<string> = new Set();
 
-/** Parse a text whole, adding its definitions to `definitions`. */
+/**
+ * Parse a text whole, adding its definitions to `definitions`.
+ *
+ * A text that the parser fails at comes back as one token `source`, to be shown as it is.
+ */
 export function parse(source: string, definitions: Definitions, open: boolean): Group[] {
-  const tokens = md.parse(source, newEnv(definitions, open));
+  let tokens: Token[];
+  try {
+    tokens = md.parse(source, newEnv(definitions, open));
+  } catch (error) {
+    console.warn("Markdown is shown as plain text:", error);
+    const { Token } = new md.core.State("", md, {});
+    const whole = new Token("source", "p", 0);
+    whole.content = source;
+    whole.map = [0, source.split("\n").length];
+    tokens = [whole];
+  }
   return groups(tokens).map(([begin, end]) => {
     const own = tokens.slice(begin, end);
     const first = tokens[begin];
@@ -98,7 +122,11 @@ export function parse(source: string, definitions: Definitions, open: boolean): 
  */
 export function closedLines(source: string): number {
   let tokens: Token[] = [];
-  md.block.parse(source, md, newEnv(definitionsAfter(null), true), tokens);
+  try {
+    md.block.parse(source, md, newEnv(definitionsAfter(null), true), tokens);
+  } catch {
+    return 0; // `parse` will say so.
+  }
   tokens = tokens.filter((token) => token.type !== "reference_definition");
   const previous = groups(tokens).at(-2);
   return (previous && tokens[previous[0]]?.map?.[1]) ?? 0;
