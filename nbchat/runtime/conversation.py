@@ -17,6 +17,7 @@ from nbchat.core.errors import (
     ErrorInfo,
     NothingToDo,
     QueueFull,
+    RunCrashed,
     RunInProgress,
     RunNotLive,
     RunOver,
@@ -48,8 +49,10 @@ from nbchat.core.events import (
 )
 from nbchat.core.ids import new_id
 from nbchat.core.messages import ImagePart, Message, Part, TextPart
+from nbchat.core.recovery import in_force
 from nbchat.core.run import Illegal, Moved, RunRecord, RunState, Stale
 from nbchat.core.session import SessionRecord
+from nbchat.core.snapshot import Clock
 from nbchat.core.text import clean
 from nbchat.providers.base import Provider, Request, Timeouts
 from nbchat.runtime.live import LiveRun, Task
@@ -60,6 +63,7 @@ if TYPE_CHECKING:
     from nbchat.runtime.engine import Engine
     from nbchat.runtime.limits import Limits
     from nbchat.runtime.scheduler import Scheduler
+    from nbchat.stores.base import Store
 
 logger = logging.getLogger("nbchat")
 
@@ -93,6 +97,23 @@ class Journal(Protocol):
         StoreError
             It could not be written down.
         """
+        ...
+
+    @property
+    def store(self) -> Store | None:
+        """Where it is written to; None while there is no such place."""
+        ...
+
+    def write_whole(self, session_id: str) -> None:
+        """Write a session's state, and not its events: it came from elsewhere."""
+        ...
+
+    def is_saved(self, session_id: str) -> bool:
+        """Tell whether everything of a session is written."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the store, after the last `settled`."""
         ...
 
 
@@ -131,6 +152,12 @@ class Conversation:
         """Called after every visible change; run handles wait by them."""
         self.touched = time.monotonic()
         """When something was last asked of it; the longest untouched is evicted first."""
+        self.clock: Clock = {}
+        """Whose events are in the state that it was restored from."""
+        self.restored_seq = 0
+        """Number of the last of those events."""
+        self.evicted = False
+        """Its messages are in the store only; `state` is an outline of it."""
         self.requests: dict[str, Request] = {}
         """What the last runs asked; enough to ask the same again. Never saved or sent."""
         self.causes: dict[str, BaseException] = {}
@@ -166,6 +193,25 @@ class Conversation:
         """No run is live or waits."""
         return self._live is None and self.state.live is None
 
+    # Leaving memory and coming back, and being restored
+
+    def leave(self, outline: SessionState) -> None:
+        """Keep an outline; what it stands for is in the store."""
+        self.record = SessionRecord(outline)
+        self.evicted = True
+
+    def come_back(self, state: SessionState) -> None:
+        """Be again what was evicted."""
+        self.record = SessionRecord(state)
+        self.evicted = False
+        self.touched = time.monotonic()
+
+    def take_over(self, state: SessionState, clock: Clock) -> None:
+        """Go on from a state that was merged from this one and another. Nothing may be live."""
+        self.record = SessionRecord(state)
+        self.clock, self.restored_seq = clock, state.seq
+        self.publish()
+
     def announced(self, run_id: str) -> bool:
         """Tell whether the run is over and its end may be seen."""
         run = self.state.run(run_id)
@@ -181,6 +227,7 @@ class Conversation:
 
     def append(self, event: Event) -> None:
         """Append to the log, and tell everybody who reads it. What does not fit is dropped and logged."""
+        run = self.state.run(getattr(event, "run_id", ""))
         outcome = self.record.append(event)
         if isinstance(outcome, Illegal):
             logger.error("session %s: a run that is %s cannot take %s", self.id, outcome.state, event.type)
@@ -189,9 +236,13 @@ class Conversation:
             logger.debug("session %s: dropped %s, which came too late", self.id, event.type)
             return
         if self._context.journal is not None and not self.state.temporary:
-            self._context.journal.record(self.id, self.state.seq, event)
+            try:
+                self._context.journal.record(self.id, self.state.seq, event)
+            except Exception:
+                # The run must not pay for a journal's defect; `settled` will say that it is not saved.
+                logger.exception("session %s: the journal did not take %s", self.id, event.type)
         if isinstance(outcome, Moved):
-            self._tell_run(event, outcome)
+            self._tell_run(event, outcome, before=run.state if run is not None else None)
         self.publish()
 
     def publish(self) -> None:
@@ -200,12 +251,12 @@ class Conversation:
         for watcher in list(self.watchers):
             watcher()
 
-    def _tell_run(self, event: Event, outcome: Moved) -> None:
+    def _tell_run(self, event: Event, outcome: Moved, before: RunState | None) -> None:
         observers = self._context.observers
         run_id = getattr(event, "run_id", None)
         if event.type == "part_delta":
             observers.tell(Notification(event="delta", session_id=self.id, run_id=run_id, text=event.text))
-        elif event.type not in ("part_started", "part_ended", "run_answering") and outcome.state.is_live:
+        elif outcome.state is not before and outcome.state.is_live:
             observers.tell(
                 Notification(event="transition", session_id=self.id, run_id=run_id, state=str(outcome.state))
             )
@@ -262,12 +313,25 @@ class Conversation:
                 f"the last answer is {run.state}; retry is for one that failed, was interrupted or stopped.",
                 hint="Use regenerate for another version.",
             )
-        if run.started_at is None and run.prompt is not None:
-            # It never had its turn, so its prompt is not in the transcript yet.
-            return self._queue("send", prompt=replace(run.prompt, id=new_id("m-")), rooted=False)
+        appends = run.kind in ("continue", "resume")
+        if run.started_at is None or (appends and run.state is RunState.FAILED):
+            # It never had its turn, or added nothing to the answer that it went on with: the same is
+            # asked again. A prompt that waited is in its run, and not in the transcript yet.
+            return self._queue(
+                run.kind,
+                prompt=None if run.prompt is None else replace(run.prompt, id=new_id("m-")),
+                message_id=run.message_id if appends else None,
+                rooted=run.rooted,
+                parent_id=run.parent_id,
+                replaces=run.replaces,
+            )
         answer = self.state.messages.get(run.message_id)
         parent = answer.parent_id if answer is not None else run.prompt_id
-        return self._queue("retry", rooted=True, parent_id=parent, replaces=run.message_id)
+        # Where the conversation went on after it, the answer stays as a version, and so does what follows.
+        followed = any(m.parent_id == run.message_id for m in self.state.messages.values())
+        return self._queue(
+            "retry", rooted=True, parent_id=parent, replaces=None if followed else run.message_id
+        )
 
     def regenerate(self, message_id: str | None = None) -> str:
         """Ask for another version of an answer; the earlier one stays beside it."""
@@ -288,16 +352,16 @@ class Conversation:
         -------
         The id of the run that goes on: the paused one itself, or a new one.
         """
-        live = self.state.live
-        if live is not None and (run_id is None or run_id == live.id):
-            if live.state is not RunState.PAUSED:
-                raise RunNotLive(f"run {live.id!r} is {live.state}, not paused.")
-            if self._live is not None:
+        held = self.state.live if run_id is None else self.state.run(run_id)
+        if held is not None and held.state.is_live:
+            if held.state is not RunState.PAUSED:
+                raise RunNotLive(f"run {held.id!r} is {held.state}, not paused.")
+            if self._live is not None and self._live.run_id == held.id:
                 self._live.resume()
             else:
-                self.append(RunRequeued(run_id=live.id))
+                self.append(RunRequeued(run_id=held.id))
                 self._submit()
-            return live.id
+            return held.id
         self._refuse_while_busy()
         run = self._last_run() if run_id is None else self._known_run(run_id)
         if run.state is not RunState.INTERRUPTED:
@@ -312,16 +376,16 @@ class Conversation:
     # Holding and ending
 
     def pause(self, run_id: str | None = None) -> RunRecord:
-        """Hold the oldest live run."""
+        """Hold the oldest live run, or the one named; one that waits stays where it is in the queue."""
         run = self._live_run(run_id, "pause")
         if run.state is RunState.STOPPING:
             raise RunNotLive(f"run {run.id!r} is stopping.")
         if run.state is not RunState.PAUSED:
-            if self._live is not None:
+            if self._live is not None and self._live.run_id == run.id:
                 self._live.pause()
             else:
-                self._context.scheduler.withdraw(self)
                 self.append(RunPaused(run_id=run.id, at=time.time()))
+                self._withdraw()
         return self.state.run(run.id) or run
 
     def stop(self, run_id: str | None = None) -> bool:
@@ -350,10 +414,15 @@ class Conversation:
     def _end_waiting(self, run: RunRecord, end: EndEvent) -> None:
         if isinstance(end, RunStopped):
             self.append(StopRequested(run_id=run.id, at=time.time()))
-        self._context.scheduler.withdraw(self)
         self.append(end)
+        self._withdraw()
         self._announce(end)
         self._submit()
+
+    def _withdraw(self) -> None:
+        """Leave the queue, unless another prompt of this session keeps its place."""
+        if self._next_queued() is None:
+            self._context.scheduler.withdraw(self)
 
     def end_live(self, error: Any) -> bool:  # noqa: ANN401 - an NbchatError; the live run knows what to do
         """End the live run because of `error`; for clocks that are not its own."""
@@ -394,10 +463,17 @@ class Conversation:
 
     def configure(self, **changes: Any) -> None:  # noqa: ANN401 - fields of Settings
         """Change settings; runs that are live keep what they started with."""
-        settings = replace(self.state.settings, **changes)
+        settings = replace(self._own_settings(changes), **changes)
         if settings != self.state.settings:
             self.append(SettingsChanged(settings=settings))
             self._context.observers.tell(Notification(event="changed", session_id=self.id))
+
+    def _own_settings(self, changes: Mapping[str, Any]) -> Settings:
+        """Return the settings to change: what came with a file goes where the user chooses for himself."""
+        settings = self.state.settings
+        if settings.from_file and not {"model", "instructions", "params", "provider"}.isdisjoint(changes):
+            return replace(in_force(settings), from_file=False)
+        return settings
 
     def set_unread(self, *, unread: bool) -> None:
         """Mark the session read or unread."""
@@ -480,16 +556,37 @@ class Conversation:
         return True
 
     async def _start(self, run: RunRecord) -> None:
-        # The question is durable before anybody is asked.
-        await self._settled()
+        try:
+            # The question is durable before anybody is asked.
+            await self._settled()
+        except BaseException:  # cancelled by somebody: the prompt stands in the queue again
+            self._starting = False
+            self._context.scheduler.release()
+            self._submit()
+            raise
         self._starting = False
+        try:
+            self._begin(run)
+        except Exception as error:
+            # Nobody would ever end this run, and nobody give the slot back.
+            logger.exception("session %s: run %s could not be started", self.id, run.id)
+            crash = RunCrashed(f"the run could not be started: {type(error).__name__}.", stage="connect")
+            self._end_unstarted(RunFailed(run_id=run.id, at=time.time(), error=crash.info))
+
+    def _end_unstarted(self, end: RunFailed) -> None:
+        self.append(end)
+        self._announce(end)
+        self._context.scheduler.release()
+        self._submit()
+
+    def _begin(self, run: RunRecord) -> None:
         current = self.state.run(run.id)
         if current is None or current.state is not RunState.QUEUED or self.state.deleted:
             self._context.scheduler.release()
             self._submit()
             return
         run = current
-        state, settings = self.state, self.state.settings
+        state, settings = self.state, in_force(self.state.settings)
         appends = run.kind in ("continue", "resume")
         prompt = run.prompt
         if prompt is not None and not run.rooted:
@@ -506,10 +603,7 @@ class Conversation:
             )
         if appends and run.message_id not in state.messages:
             gone = NothingToDo("the answer to go on with was removed.").info
-            self.append(RunFailed(run_id=run.id, at=time.time(), error=gone))
-            self._announce(None)
-            self._context.scheduler.release()
-            self._submit()
+            self._end_unstarted(RunFailed(run_id=run.id, at=time.time(), error=gone))
             return
         self.append(
             RunStarted(run_id=run.id, at=time.time(), prompt=prompt, answer=answer, model=settings.model)
@@ -527,7 +621,7 @@ class Conversation:
         )
 
     def _task(self, run_id: str) -> Task:
-        state = self.state
+        state, settings = self.state, in_force(self.state.settings)
         run = self._known_run(run_id)
         answer = state.messages[run.message_id]
         appends = run.kind in ("continue", "resume")
@@ -544,9 +638,9 @@ class Conversation:
         request = Request(
             # An answer of which nothing arrived says nothing; its question stays.
             messages=tuple(m for m in state.context(until) if m.parts),
-            model=state.settings.model or (answer.model if appends else None),
-            instructions=state.settings.instructions,
-            params=dict(state.settings.params),
+            model=settings.model or (answer.model if appends and not settings.from_file else None),
+            instructions=settings.instructions,
+            params=dict(settings.params),
             session_id=self.id,
             run_id=run_id,
             prefill=appends and bool(answer.text),
@@ -585,15 +679,19 @@ class Conversation:
         self._context.engine.spawn(self._finish(live, end), name=f"nbchat-finish-{live.run_id}")
 
     async def _finish(self, live: LiveRun, end: EndEvent) -> None:
-        saved = await self._settled()
-        self.record.release()
-        if self._live is live:
-            self._live = None
-        if not saved:
-            self.append(RunSaved(run_id=end.run_id, saved=False))
-        self._announce(end)
-        self._context.scheduler.release()
-        self._submit()
+        saved = False
+        try:
+            saved = await self._settled()
+        finally:
+            # Also when this task is cancelled: the next run needs the session and the slot.
+            self.record.release()
+            if self._live is live:
+                self._live = None
+            if not saved:
+                self.append(RunSaved(run_id=end.run_id, saved=False))
+            self._announce(end)
+            self._context.scheduler.release()
+            self._submit()
 
     def _announce(self, end: EndEvent | None) -> None:
         if end is not None:
@@ -607,7 +705,12 @@ class Conversation:
                     data=getattr(end, "error", None),
                 )
             )
-            if run is not None and run.started_at is not None and not self._context.is_viewed(self.id):
+            if (
+                run is not None
+                and run.started_at is not None
+                and not self.state.deleted
+                and not self._context.is_viewed(self.id)
+            ):
                 self.set_unread(unread=True)
         self.publish()
 
@@ -618,6 +721,9 @@ class Conversation:
         try:
             await asyncio.wait_for(self._context.journal.settled(self.id), SETTLE_S)
         except (StoreError, TimeoutError):
+            return False
+        except Exception:
+            logger.exception("session %s: the journal failed", self.id)
             return False
         return True
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
@@ -21,21 +22,24 @@ from nbchat.core.errors import (
     NothingToDo,
     PicklingRefused,
     SessionGone,
-    TooManySessions,
+    SnapshotCorrupt,
     UnknownSession,
 )
 from nbchat.core.events import MessageAdded, SessionCreated, Settings
 from nbchat.core.ids import new_id
 from nbchat.core.run import RunState
+from nbchat.core.snapshot import Clock, SavedSession, dump
 from nbchat.core.transcript import SessionState
 from nbchat.runtime.conversation import SETTLE_S, Conversation, Journal, session_settings
 from nbchat.runtime.engine import Engine
+from nbchat.runtime.eviction import Eviction
 from nbchat.runtime.frames import runs_frame
 from nbchat.runtime.limits import Limits
 from nbchat.runtime.observers import Callback, Notification, Observers
 from nbchat.runtime.run import Run
 from nbchat.runtime.scheduler import Scheduler
 from nbchat.runtime.session import Session
+from nbchat.runtime.snapshots import Snapshots, read
 from nbchat.runtime.sources import Sources
 
 if TYPE_CHECKING:
@@ -104,6 +108,12 @@ class SessionRegistry(Mapping[str, Session]):
         """Makes the widget that shows a session in a cell; set where there are widgets."""
         self.before_first_use: Callable[[], None] | None = None
         """Restores what was saved, once; set where there is a notebook."""
+        self.snapshots = Snapshots(self)
+        self.eviction = Eviction(self)
+        self.save_elsewhere: Callable[[], None] = lambda: None
+        """Asks whoever else keeps the state, as the notebook, to do it now."""
+        self._restoring = threading.RLock()
+        self._restores = False
         self.counters: dict[str, int] = {}
         self._conversations: dict[str, Conversation] = {}
         self._handles: dict[str, Session] = {}
@@ -298,10 +308,14 @@ class SessionRegistry(Mapping[str, Session]):
         self.observers.tell(Notification(event="created", session_id=conversation.id))
         return conversation
 
-    def adopt(self, state: SessionState) -> Conversation:
+    def adopt(self, state: SessionState, clock: Clock | None = None) -> Conversation:
         """Take over a session as it was saved. Only on the engine's thread."""
         conversation = Conversation(self, state)
+        conversation.clock, conversation.restored_seq = clock or {}, state.seq
         self._conversations[state.id] = conversation
+        self._deleted.pop(state.id, None)
+        if (handle := self._handles.get(state.id)) is not None:
+            handle._held = conversation  # noqa: SLF001 - a handle outlives what it was made for
         if state.thread_id is not None:
             self._threads.setdefault(state.thread_id, state.id)
         self.changed(conversation)
@@ -378,6 +392,7 @@ class SessionRegistry(Mapping[str, Session]):
         if self._conversations.get(conversation.id) is not conversation:
             return
         conversation.delete()
+        self.snapshots.deleted(conversation)
         del self._conversations[conversation.id]
         if conversation.state.thread_id is not None:
             self._threads.pop(conversation.state.thread_id, None)
@@ -397,6 +412,7 @@ class SessionRegistry(Mapping[str, Session]):
         if conversation is None:
             raise SessionGone(session_id)
         self._conversations[session_id] = conversation
+        self.snapshots.tombstones.pop(session_id, None)
         if conversation.state.thread_id is not None:
             self._threads.setdefault(conversation.state.thread_id, session_id)
         conversation.undelete()
@@ -499,7 +515,8 @@ class SessionRegistry(Mapping[str, Session]):
     def cleanup_stale(self, max_idle_s: float | None = None) -> list[Run]:
         """End runs that were silent for `max_idle_s` seconds, as `interrupted`; return them.
 
-        A long stream that still says something is never ended, and neither is a paused or queued run.
+        A long stream that still says something is never ended; nor is a paused run, a queued one, or one that
+        waits before it tries again.
         This also runs by itself, with `limits.stale_s`.
         """
         limit = self.limits.stale_s if max_idle_s is None else max_idle_s
@@ -510,7 +527,7 @@ class SessionRegistry(Mapping[str, Session]):
             ended = []
             for conversation in list(self._conversations.values()):
                 live = conversation.live
-                if live is not None and not live.over and live.silent_s >= limit and not live.is_paused:
+                if live is not None and not live.over and live.silent_s >= limit and not live.is_held:
                     error = IdleTimeout(f"the run was silent for {live.silent_s:.0f} s.")
                     live.end(error)
                     run = Run.of(self.handle(conversation), live.run_id)
@@ -587,6 +604,67 @@ class SessionRegistry(Mapping[str, Session]):
         """Add to a counter of `stats`."""
         self.counters[name] = self.counters.get(name, 0) + more
 
+    # Saved state
+
+    def snapshot(self, session_ids: Sequence[str] | None = None) -> dict[str, Any]:
+        """Return all sessions, or some, as JSON values: a consistent cut, also while answers stream.
+
+        The format is described in `docs/snapshot.md`. Temporary sessions are not in it, nor are keys.
+        """
+        self._first_use()
+        snapshot = self.engine.call(self.snapshots.take, session_ids)
+        return dump(snapshot)
+
+    def restore(self, snapshot: object, *, adopt: bool = False) -> list[Session]:
+        """Merge a snapshot into what there is: the newest of each session wins, and nothing is dropped.
+
+        Nothing is sent or started. Runs that were live when the snapshot was taken are `interrupted`.
+
+        Parameters
+        ----------
+        snapshot
+            What `snapshot()` returned, or its JSON as text or bytes.
+        adopt
+            Use its models, instructions and parameters at once. Otherwise those that this user's journal
+            does not know are marked `from_file`, and wait for `Session.adopt()`.
+
+        Returns
+        -------
+        The snapshot's sessions.
+
+        Raises
+        ------
+        SnapshotCorrupt, SnapshotTooNew, SnapshotTooLarge
+            It cannot be read; nothing has changed.
+        """
+        self._first_use()
+        parsed = read(snapshot)
+        if parsed.unreadable and not parsed.sessions:
+            raise SnapshotCorrupt(f"no session of the saved state could be read: {parsed.notes[-1]}")
+        return self.engine.call(lambda: [self.handle(c) for c in self.snapshots.restore(parsed, adopt=adopt)])
+
+    def save(self, timeout: float = 5.0) -> bool:
+        """Write everything down now: to the journal, and into the notebook where a page shows it.
+
+        Returns
+        -------
+        True when the journal has it; False where there is none.
+
+        Raises
+        ------
+        StoreError
+            The journal could not be written; everything is kept in memory, and tried again.
+        TimeoutError
+            It takes longer than `timeout` seconds.
+        """
+        self._first_use()
+        self.engine.call(self.save_elsewhere)
+        journal = self.journal
+        if journal is None:
+            return False
+        self.engine.run(journal.settled(""), timeout)
+        return True
+
     # What conversations need
 
     async def choose(
@@ -600,8 +678,13 @@ class SessionRegistry(Mapping[str, Session]):
         if not self._sweeping:
             self._sweeping = True
             self.engine.loop.call_later(SWEEP_S, self._sweep)
+        self.snapshots.settle(conversation)
         for reader in list(self.readers):
-            reader(conversation)
+            try:
+                reader(conversation)
+            except Exception:
+                self.count("reader_errors")
+                logger.exception("a reader of session %s failed; the session goes on", conversation.id)
 
     def is_viewed(self, session_id: str) -> bool:
         """Tell whether some page shows the session now."""
@@ -610,6 +693,30 @@ class SessionRegistry(Mapping[str, Session]):
     def conversations(self) -> list[Conversation]:
         """Return all conversations, temporary ones too, oldest first."""
         return list(self._conversations.values())
+
+    def known_to_me(self, session_id: str) -> Conversation | None:
+        """Return a conversation by its id, as it is in memory, or None."""
+        return self._conversations.get(session_id)
+
+    def whole(self, conversation: Conversation) -> Conversation:
+        """Return a conversation, brought back if it had left memory."""
+        if conversation.evicted:
+            self.engine.call(self._bring_back, conversation)
+        return conversation
+
+    def _bring_back(self, conversation: Conversation) -> None:
+        if conversation.evicted:
+            self.eviction.bring_back(conversation)
+            self.eviction.trim()
+
+    def evicted_state(self, session_id: str) -> SavedSession | None:
+        """Return what the store has of a session that left memory; None for one that is here."""
+        conversation = self._conversations.get(session_id)
+        return self.eviction.stored(session_id) if conversation is not None and conversation.evicted else None
+
+    def remembered(self, session_id: str) -> Conversation | None:
+        """Return a conversation by its id, also one whose deletion can still be undone; else None."""
+        return self._conversations.get(session_id) or self._deleted.get(session_id)
 
     def conversation(self, session_id: str) -> Conversation:
         """Return a conversation by its id.
@@ -622,7 +729,7 @@ class SessionRegistry(Mapping[str, Session]):
         conversation = self._conversations.get(session_id)
         if conversation is None:
             raise UnknownSession(session_id)
-        return conversation
+        return self.whole(conversation)
 
     def discard_temporary(self, conversation: Conversation) -> None:
         """Forget a temporary session whose answer was read. Only on the engine's thread."""
@@ -637,13 +744,7 @@ class SessionRegistry(Mapping[str, Session]):
             self.engine.loop.call_later(SWEEP_S, self._sweep)
 
     def _make_room(self) -> None:
-        limit = self.limits.sessions
-        if limit is None or len(self._conversations) < limit:
-            return
-        raise TooManySessions(
-            f"there are {len(self._conversations):,} sessions, and the limit is {limit:,}.",
-            hint="Delete some, or raise registry.limits.sessions.",
-        )
+        self.eviction.make_room()
 
     def _known(self, key: str) -> Conversation:
         self._first_use()
@@ -652,12 +753,22 @@ class SessionRegistry(Mapping[str, Session]):
         found = self.find(key) if isinstance(key, str) else None
         if found is None:
             raise UnknownSession(key)
-        return found
+        return self.whole(found)
 
     def _first_use(self) -> None:
-        restore, self.before_first_use = self.before_first_use, None
-        if restore is not None:
-            restore()
+        # The engine's own thread takes part in restoring, and must not wait for it.
+        if self.before_first_use is None or self.engine.is_current:
+            return
+        with self._restoring:  # others wait until everything is there; whoever restores may look
+            restore = self.before_first_use
+            if restore is None or self._restores:
+                return
+            self._restores = True
+            try:
+                restore()
+            finally:
+                self.before_first_use = None
+                self._restores = False
 
     def shutdown(self, timeout_s: float = 2.0) -> None:
         """End everything in good order: runs as `interrupted`, the journal flushed, the thread ended."""
@@ -674,6 +785,7 @@ class SessionRegistry(Mapping[str, Session]):
                 if all(c.live is None for c in self._conversations.values()):
                     break
                 await asyncio.sleep(0.05)
+            self.save_elsewhere()
             if self.journal is not None:
                 await self.journal.settled("")
             await self.sources.aclose()
@@ -683,6 +795,8 @@ class SessionRegistry(Mapping[str, Session]):
         except Exception:
             logger.debug("shutting down", exc_info=True)
         self.engine.close(timeout_s)
+        if self.journal is not None:
+            self.journal.close()
 
 
 def _is_hidden(conversation: Conversation) -> bool:

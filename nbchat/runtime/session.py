@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -31,7 +32,7 @@ class Session:
 
     def __init__(self, registry: SessionRegistry, conversation: Conversation) -> None:
         self._registry = registry
-        self._conversation = conversation
+        self._held = conversation
         self._runs: weakref.WeakValueDictionary[str, Run] = weakref.WeakValueDictionary()
 
     def __repr__(self) -> str:
@@ -49,12 +50,17 @@ class Session:
             return {"text/plain": repr(self)}
         return view(self)._repr_mimebundle_(**kwargs)
 
+    @property
+    def _conversation(self) -> Conversation:
+        """The conversation, brought back if it had left memory."""
+        return self._registry.whole(self._held)
+
     # What it is
 
     @property
     def id(self) -> str:
         """Unique without coordination over machines; sorting ids sorts by creation."""
-        return self._conversation.id
+        return self._held.id
 
     @property
     def title(self) -> str:
@@ -316,6 +322,45 @@ class Session:
     def delete(self) -> None:
         """Stop what runs and remove the session; `registry.undelete(id)` takes it back."""
         self._registry.engine.call(self._registry.remove, self._conversation)
+
+    @property
+    def from_file(self) -> bool:
+        """Model, instructions and parameters came with a file, and no run uses them until `adopt()`."""
+        return self._conversation.state.settings.from_file
+
+    def adopt(self) -> Session:
+        """Take over the model, the instructions and the parameters that came with the file."""
+        self._configure(from_file=False)
+        return self
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return this session as JSON values, in the format of `docs/snapshot.md`."""
+        return self._registry.snapshot([self.id])
+
+    def export(self, target: str | os.PathLike[str] = "md", *, to: str | None = None) -> str:
+        """Write the conversation down for people or other programs.
+
+        Parameters
+        ----------
+        target
+            A file to write, whose ending says the format; or just a format, and nothing is written.
+        to
+            The format, where the file's name does not say it: `md`, `html`, `jsonl` or `ipynb`.
+
+        Returns
+        -------
+        What was written, or would be.
+
+        Raises
+        ------
+        ValueError
+            The format is not one of these.
+        FileExistsError
+            The file is there already; it is not replaced.
+        """
+        from nbchat.export import export  # noqa: PLC0415 - only when it is used
+
+        return export([self._conversation.state], target, to=to)
 
     def on(self, event: str, callback: Callback) -> Callable[[], None]:
         """Call `callback` with a `Notification` at every `event` of this session; see `registry.on`."""

@@ -1,0 +1,145 @@
+"""Sessions that leave memory and come back: the longest untouched that is idle, saved and unpinned.
+
+An evicted session stays in the registry and keeps its tab: what is dropped are its messages. Whoever
+looks at it brings it back from the store as it was.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from nbchat.core.errors import SnapshotError, TooManySessions
+from nbchat.core.snapshot import SavedSession
+from nbchat.runtime.observers import Notification
+from nbchat.runtime.persistence import fold
+
+if TYPE_CHECKING:
+    from nbchat.runtime.conversation import Conversation
+    from nbchat.runtime.registry import SessionRegistry
+
+logger = logging.getLogger("nbchat")
+
+WARN_AT: Final = 0.9
+"""Share of a limit at which the event `limit` says that it is near."""
+
+
+class Eviction:
+    """Keeps a registry within `limits.sessions` and `limits.total_chars`."""
+
+    def __init__(self, registry: SessionRegistry) -> None:
+        self._registry = registry
+        self._sizes: dict[str, tuple[int, int]] = {}
+        self._warned: set[str] = set()
+
+    def make_room(self) -> None:
+        """Make room for one more session. Only on the engine's thread.
+
+        Raises
+        ------
+        TooManySessions
+            The limit is reached, and nothing may be evicted.
+        """
+        limit = self._registry.limits.sessions
+        if limit is None:
+            return
+        held = self._held()
+        self._warn("sessions", len(held) + 1, limit)
+        excess = len(held) + 1 - limit
+        if excess <= 0:
+            return
+        leaving = self._candidates()[:excess]
+        if len(leaving) < excess:
+            raise TooManySessions(
+                f"there are {len(held):,} sessions in memory, the limit is {limit:,}, and none of them may "
+                "leave: they are busy, pinned, shown or not saved.",
+                hint="Stop, unpin or delete some, or raise registry.limits.sessions.",
+            )
+        for conversation in leaving:
+            self._evict(conversation)
+
+    def trim(self) -> None:
+        """Evict until the characters in memory are within their limit, as far as it may be done."""
+        limit = self._registry.limits.total_chars
+        if limit is None:
+            return
+        total = sum(self._characters(conversation) for conversation in self._held())
+        self._warn("total_chars", total, limit)
+        if total <= limit:
+            return
+        for conversation in self._candidates():
+            total -= self._characters(conversation)
+            self._evict(conversation)
+            if total <= limit:
+                return
+
+    def bring_back(self, conversation: Conversation) -> None:
+        """Read an evicted session again.
+
+        Raises
+        ------
+        StoreError, SnapshotError
+            The store does not give it back.
+        """
+        saved = self.stored(conversation.id)
+        conversation.come_back(saved.state)
+
+    def stored(self, session_id: str) -> SavedSession:
+        """Return a session as it is in the store. From any thread."""
+        journal = self._registry.journal
+        store = None if journal is None else journal.store
+        if store is None:
+            raise SnapshotError(f"session {session_id!r} is in a store that is not open any more.")
+        saved = fold(session_id, store.read_session(session_id))
+        conversation = self._registry.known_to_me(session_id)
+        if conversation is not None and saved.state.seq != conversation.record.state.seq:
+            raise SnapshotError(f"session {session_id!r} could not be read again from {store.where}.")
+        return saved
+
+    def _held(self) -> list[Conversation]:
+        return [c for c in self._registry.conversations() if not c.evicted and not c.state.temporary]
+
+    def _candidates(self) -> list[Conversation]:
+        journal = self._registry.journal
+        if journal is None:
+            return []
+        free = [
+            c
+            for c in self._held()
+            if c.is_idle
+            and not c.state.settings.pinned
+            and not c.watchers
+            and not self._registry.is_viewed(c.id)
+            and journal.is_saved(c.id)
+        ]
+        return sorted(free, key=lambda c: c.touched)
+
+    def _characters(self, conversation: Conversation) -> int:
+        state = conversation.record.state
+        known = self._sizes.get(state.id)
+        if known is None or known[0] != state.seq:
+            known = self._sizes[state.id] = (state.seq, state.characters)
+        return known[1]
+
+    def _evict(self, conversation: Conversation) -> None:
+        state = conversation.state
+        outline = replace(
+            state,
+            settings=replace(state.settings, title=state.title),
+            messages={},
+            selected={},
+            runs=state.runs[-1:],
+        )
+        conversation.leave(outline)
+        self._registry.count("evicted")
+        self._registry.observers.tell(Notification(event="evicted", session_id=conversation.id))
+
+    def _warn(self, name: str, value: int, limit: int) -> None:
+        if value < limit * WARN_AT:
+            self._warned.discard(name)
+        elif name not in self._warned:
+            self._warned.add(name)
+            data = {"limit": name, "value": value, "max": limit}
+            self._registry.observers.tell(Notification(event="limit", at=time.time(), data=data))

@@ -1,0 +1,246 @@
+"""Snapshots of the registry: taken in one step of the loop, restored by merging, never by overwriting."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from nbchat.core.recovery import distrusted, recover, recovered
+from nbchat.core.snapshot import (
+    Clock,
+    SavedSession,
+    Snapshot,
+    Tombstone,
+    dump,
+    dump_session,
+    includes,
+    merge,
+    merge_all,
+    parse,
+    window,
+)
+from nbchat.runtime.persistence import restored_order, saved_session
+
+if TYPE_CHECKING:
+    from nbchat.core.events import Settings
+    from nbchat.runtime.conversation import Conversation
+    from nbchat.runtime.registry import SessionRegistry
+
+MAX_NOTE: Final = 20
+"""Notes that a snapshot carries at most; the oldest go first."""
+
+
+class Snapshots:
+    """Takes and restores snapshots of one registry; knows what was deleted, and what is not ours to judge.
+
+    Methods are for the engine's thread but where it is said.
+    """
+
+    def __init__(self, registry: SessionRegistry) -> None:
+        self._registry = registry
+        self.notebook_id = ""
+        self.place = ""
+        self.tombstones: dict[str, Tombstone] = {}
+        self.unreadable: list[Any] = []
+        self.notes: list[str] = []
+        self._records: dict[str, tuple[int, Clock, bytes]] = {}
+        self._late: dict[str, SavedSession] = {}
+
+    # Taking
+
+    def take(self, session_ids: Iterable[str] | None = None) -> Snapshot:
+        """Return all sessions that are kept, or some, as they are at this moment."""
+        registry = self._registry
+        chosen = None if session_ids is None else set(session_ids)
+        sessions = [
+            saved_session(registry, conversation)
+            for conversation in registry.conversations()
+            if not conversation.state.temporary and (chosen is None or conversation.id in chosen)
+        ]
+        for index, saved in enumerate(sessions):
+            if (kept := registry.evicted_state(saved.state.id)) is not None:
+                sessions[index] = kept
+        whole = chosen is None
+        return Snapshot(
+            notebook_id=self.notebook_id,
+            epoch=registry.epoch,
+            saved_at=time.time(),
+            place=self.place,
+            sessions=tuple(sessions),
+            deleted=tuple(self.tombstones.values()) if whole else (),
+            notes=tuple(self.notes[-MAX_NOTE:]) if whole else (),
+            unreadable=tuple(self.unreadable) if whole else (),
+        )
+
+    def encode(self, snapshot: Snapshot, max_bytes: int | None = None) -> bytes:
+        """Return a snapshot as JSON; sessions that did not change since the last time cost nothing.
+
+        From any thread, one at a time.
+
+        Parameters
+        ----------
+        max_bytes
+            Beyond it the oldest content is left out, and a note says so.
+        """
+        bodies = [self._encode_session(saved) for saved in snapshot.sessions]
+        if max_bytes is not None:
+            snapshot, bodies = _fitted(snapshot, bodies, max_bytes)
+        return orjson.dumps(dump(snapshot, [orjson.Fragment(body) for body in bodies]))
+
+    def _encode_session(self, saved: SavedSession) -> bytes:
+        state = saved.state
+        known = self._records.get(state.id)
+        if known is not None and known[0] == state.seq and known[1] == saved.clock and not saved.omitted:
+            return known[2]
+        body = orjson.dumps(dump_session(saved))
+        self._records[state.id] = (state.seq, saved.clock, body)
+        return body
+
+    def deleted(self, conversation: Conversation) -> None:
+        """Remember that a session was deleted, so that no older copy brings it back."""
+        state = conversation.record.state
+        if not state.temporary:
+            clock = {**conversation.clock, self._registry.epoch: state.seq}
+            self.tombstones[state.id] = Tombstone(id=state.id, clock=clock, at=time.time())
+        self._records.pop(state.id, None)
+
+    # Restoring
+
+    def restore(
+        self, *snapshots: Snapshot, known: Mapping[str, Settings] | None = None, adopt: bool = False
+    ) -> list[Conversation]:
+        """Merge snapshots into what there is; start nothing.
+
+        Parameters
+        ----------
+        snapshots
+            The ones that are trusted most first: of two that are equally new, the first is taken.
+        known
+            Settings that this user's own journal has, by session. Other ones are marked `from_file`.
+        adopt
+            Take settings as they are: the caller vouches for them.
+
+        Returns
+        -------
+        The conversations of all sessions in the snapshots that are there now.
+        """
+        registry = self._registry
+        sessions, stones = merge_all(*snapshots)
+        for stone in stones.values():
+            self.tombstones.setdefault(stone.id, stone)
+        for snapshot in snapshots:
+            self.unreadable += [raw for raw in snapshot.unreadable if raw not in self.unreadable]
+            self.notes += [note for note in snapshot.notes if note not in self.notes]
+        restored = []
+        for saved in restored_order(sessions.values()):
+            conversation = registry.known_to_me(saved.state.id)
+            mine = None if conversation is None else saved_session(registry, registry.whole(conversation))
+            if not adopt and not self._is_own(saved, mine):
+                saved = _marked(saved, (known or {}).get(saved.state.id), mine)  # noqa: PLW2901 - the same session
+            if conversation is None:
+                conversation = self._adopt(saved)
+            elif mine is not None:
+                self._merge_into(conversation, mine, saved)
+            self.tombstones.pop(saved.state.id, None)
+            restored.append(conversation)
+        return restored
+
+    def _is_own(self, saved: SavedSession, mine: SavedSession | None) -> bool:
+        """Tell whether this very kernel wrote it: nobody else knows its epoch."""
+        return self._registry.epoch in saved.clock and (mine is None or includes(mine.clock, saved.clock))
+
+    def _adopt(self, saved: SavedSession) -> Conversation:
+        registry = self._registry
+        conversation = registry.adopt(saved.state, clock=saved.clock)
+        if registry.journal is not None:
+            # The events that made it may be in no journal of ours, or in one that is set aside.
+            registry.journal.write_whole(saved.state.id)
+        for event in list(recover(saved.state, time.time())):
+            conversation.append(event)
+        return conversation
+
+    def _merge_into(self, conversation: Conversation, mine: SavedSession, saved: SavedSession) -> None:
+        if includes(mine.clock, saved.clock):
+            return
+        if not conversation.is_idle:
+            # What is being answered goes on; the rest is put in when it has ended.
+            held = self._late.get(conversation.id)
+            self._late[conversation.id] = saved if held is None else merge(held, saved)
+            return
+        over = replace(saved, state=recovered(saved.state, time.time()))
+        merged = merge(mine, over)
+        conversation.take_over(merged.state, merged.clock)
+        if self._registry.journal is not None:
+            self._registry.journal.write_whole(conversation.id)
+
+    def settle(self, conversation: Conversation) -> None:
+        """Put in what came while the session was busy; called when it has news."""
+        if conversation.id in self._late and conversation.is_idle:
+            late = self._late.pop(conversation.id)
+            self._merge_into(conversation, saved_session(self._registry, conversation), late)
+
+
+def _marked(saved: SavedSession, known: Settings | None, mine: SavedSession | None) -> SavedSession:
+    settings = distrusted(saved.state.settings, known)
+    if settings.from_file and mine is not None:
+        settings = distrusted(saved.state.settings, mine.state.settings)
+    if settings == saved.state.settings:
+        return saved
+    return replace(saved, state=replace(saved.state, settings=settings))
+
+
+def _fitted(snapshot: Snapshot, bodies: list[bytes], max_bytes: int) -> tuple[Snapshot, list[bytes]]:
+    """Leave out the oldest content, session by session, the longest untouched first."""
+    total = sum(map(len, bodies)) + 4096
+    if total <= max_bytes:
+        return snapshot, bodies
+    sessions, bodies = list(snapshot.sessions), list(bodies)
+    left_out = 0
+    order = sorted(range(len(sessions)), key=lambda i: _last_touched(sessions[i]))
+    # First shorten every session but the newest, then drop the texts of the oldest, then the newest's.
+    for characters in (20_000, 2_000, 0):
+        for index in order if characters == 0 else order[:-1] or order:
+            if total <= max_bytes:
+                break
+            shorter = window(snapshot.sessions[index], characters)
+            body = orjson.dumps(dump_session(shorter))
+            if len(body) < len(bodies[index]):
+                total += len(body) - len(bodies[index])
+                left_out += shorter.omitted - sessions[index].omitted
+                sessions[index], bodies[index] = shorter, body
+        if total > max_bytes and characters == 2_000:  # noqa: PLR2004 - one of the three above
+            newest = order[-1]
+            room = max(max_bytes - (total - len(bodies[newest])), 0)
+            shorter = window(snapshot.sessions[newest], int(room * 0.6))
+            body = orjson.dumps(dump_session(shorter))
+            if len(body) < len(bodies[newest]):
+                total += len(body) - len(bodies[newest])
+                left_out += shorter.omitted - sessions[newest].omitted
+                sessions[newest], bodies[newest] = shorter, body
+    note = (
+        f"{left_out:,} messages are not in this file, since it may hold {max_bytes:,} bytes: "
+        "they are in the journal of the machine where they were written."
+    )
+    return replace(snapshot, sessions=tuple(sessions), notes=(*snapshot.notes, note)), bodies
+
+
+def _last_touched(saved: SavedSession) -> float:
+    times = [m.created_at for m in saved.state.messages.values()]
+    return max([saved.state.created_at, *times])
+
+
+def read(value: object) -> Snapshot:
+    """Return the snapshot in a JSON value, text, bytes, or what `registry.snapshot()` returned.
+
+    Raises
+    ------
+    SnapshotError
+        It cannot be read.
+    """
+    if value is None:
+        return Snapshot()
+    return parse(value)
