@@ -69,21 +69,24 @@ export function applyEvents(state: SessionState, events: readonly Event[]): Sess
   if (events.length === 0) return state;
   const draft = new Draft(state);
   for (const event of events) draft.apply(event);
-  return draft.done();
+  return draft.snapshot();
 }
 
 /** Return the transcript: the selected version of every turn, oldest first. */
-export function transcript(state: SessionState): readonly Message[] {
+export function transcript({
+  messages,
+  selected,
+}: Pick<SessionState, "messages" | "selected">): readonly Message[] {
   const path: Message[] = [];
   const seen = new Set<string>();
-  let here = state.selected[ROOT];
+  let here = selected[ROOT];
   // A damaged file can hold a tree that leads back to itself.
   while (here !== undefined && !seen.has(here)) {
-    const message = state.messages[here];
+    const message = messages[here];
     if (message === undefined) break;
     path.push(message);
     seen.add(here);
-    here = state.selected[here];
+    here = selected[here];
   }
   return path;
 }
@@ -142,10 +145,16 @@ function following(state: RunState, event: Event): RunState {
   return TRANSITIONS[state][event.type] ?? state;
 }
 
-/** A state on its way from one frame to the next: fields are replaced, maps copied when first written. */
+/**
+ * A state that goes on: events are folded into it, and snapshots are taken when somebody looks.
+ *
+ * A snapshot is immutable. It takes the maps with it, and the first event after it that writes to one
+ * copies that one; so many events between two looks cost what they change, and not the length of the
+ * conversation.
+ */
 export class Draft {
   private state: SessionState;
-  private seq: number;
+  private seen: number;
   private messages: Dict<Message>;
   private selected: Dict<string>;
   private runs: RunRecord[];
@@ -155,17 +164,29 @@ export class Draft {
 
   constructor(state: SessionState) {
     this.state = state;
-    this.seq = state.seq;
+    this.seen = state.seq;
     // Written to only after they were copied, see `own…`.
     this.messages = state.messages as Dict<Message>;
     this.selected = state.selected as Dict<string>;
     this.runs = state.runs as RunRecord[];
   }
 
-  /** Return the state so far; the draft is not to be used any more. */
-  done(): SessionState {
-    const { seq, messages, selected, runs } = this;
-    return { ...this.state, seq, messages, selected, runs };
+  /** Number of the last event folded in. */
+  get seq(): number {
+    return this.seen;
+  }
+
+  /** Return the state as it is now. */
+  snapshot(): SessionState {
+    const { seen: seq, messages, selected, runs } = this;
+    this.ownsMessages = this.ownsSelected = this.ownsRuns = false;
+    this.state = { ...this.state, seq, messages, selected, runs };
+    return this.state;
+  }
+
+  /** Return how many messages the transcript has now. */
+  get length(): number {
+    return transcript({ messages: this.messages, selected: this.selected }).length;
   }
 
   /** Return a message as it is now. */
@@ -185,7 +206,7 @@ export class Draft {
 
   /** Fold one more event in. */
   apply(event: Event): void {
-    this.seq++;
+    this.seen++;
     switch (event.type) {
       case "session_created":
         this.change({

@@ -77,8 +77,6 @@ class View implements SessionView {
     readonly generation: number,
     readonly state: SessionState,
     readonly omitted: number,
-    /** It began as a window: of turns that are not shown there may be versions that are not here. */
-    readonly windowed: boolean,
   ) {}
 
   get path(): readonly Message[] {
@@ -89,7 +87,14 @@ class View implements SessionView {
 
 /** One session that somebody wants to see. */
 interface Replica {
+  /** The state that goes on with every event; null until there is one. */
+  draft: Draft | null;
+  /** What somebody was given of it; null when it has gone on since. */
   view: View | null;
+  /** Messages of the transcript before the window. */
+  omitted: number;
+  /** It began as a window: of turns that are not shown there may be versions that are not here. */
+  windowed: boolean;
   /** What is here is not what the kernel has, or cannot be read on: only a whole state helps. */
   broken: boolean;
   generation: number;
@@ -151,7 +156,11 @@ export class Store {
 
   /** Return a session as far as it is here; undefined where it has to be wanted first. */
   session(id: string): SessionView | undefined {
-    return this.replicas.get(id)?.view ?? undefined;
+    const replica = this.replicas.get(id);
+    if (!replica?.draft) return undefined;
+    // Only what somebody looks at becomes a snapshot; the other sessions cost their text alone.
+    replica.view ??= new View(replica.generation, replica.draft.snapshot(), replica.omitted);
+    return replica.view;
   }
 
   /**
@@ -173,8 +182,8 @@ export class Store {
   /** Return, for each session that is followed, the last event that is here; 0 asks for all of it. */
   cursors(): Record<string, number> {
     const cursors: Record<string, number> = Object.create(null);
-    for (const [id, { view, broken }] of this.replicas) {
-      cursors[id] = view === null || broken ? 0 : view.state.seq;
+    for (const [id, { draft, broken }] of this.replicas) {
+      cursors[id] = draft === null || broken ? 0 : draft.seq;
     }
     return cursors;
   }
@@ -190,8 +199,8 @@ export class Store {
 
   /** Whether a session that the kernel has is not here at all, or has to be had whole again. */
   get broken(): boolean {
-    for (const [id, { view, broken }] of this.replicas) {
-      if ((view === null || broken) && this.directory.has(id)) return true;
+    for (const [id, { draft, broken }] of this.replicas) {
+      if ((draft === null || broken) && this.directory.has(id)) return true;
     }
     return false;
   }
@@ -210,7 +219,7 @@ export class Store {
     this.headPackets.clear();
     this.wholeDirectory = 0;
     for (const [id, replica] of this.replicas) {
-      if (replica.view !== null) this.changed.sessions.add(id);
+      if (replica.draft !== null) this.changed.sessions.add(id);
       this.replicas.set(id, empty(replica.generation));
     }
     this.config = this.saving = this.models = null;
@@ -277,11 +286,15 @@ export class Store {
   takeState({ state, omitted }: StateOf, n: number): void {
     const replica = this.replicas.get(state.id);
     if (replica === undefined) return;
-    const seq = replica.view?.state.seq ?? -1;
+    const seq = replica.draft?.seq ?? -1;
     // In a later packet an older state is the truth: the kernel has put the session back.
     const newer = state.seq > seq || (state.seq < seq && n > replica.packet);
     if (!newer && !(replica.broken && state.seq === seq)) return;
-    replica.view = new View(++replica.generation, adoptState(state), omitted, omitted > 0);
+    replica.generation++;
+    replica.draft = new Draft(adoptState(state));
+    replica.view = null;
+    replica.omitted = omitted;
+    replica.windowed = omitted > 0;
     replica.broken = false;
     replica.unchecked = [];
     replica.packet = Math.max(replica.packet, n);
@@ -293,20 +306,21 @@ export class Store {
   /** Put messages in front of the window. Returns false where they do not belong there any more. */
   takeEarlier({ session_id, messages, selected, omitted }: Earlier): boolean {
     const replica = this.replicas.get(session_id);
-    const view = replica?.view;
+    const view = this.session(session_id);
     const first = view?.path[0];
-    if (replica === undefined || !view || first?.parent_id == null) return false;
-    if (selected[first.parent_id] !== first.id || first.parent_id in view.state.messages)
-      return false;
-    const state = adoptState({
-      ...view.state,
-      messages: {
-        ...Object.fromEntries(messages.map((message) => [message.id, message])),
-        ...view.state.messages,
-      },
-      selected: { ...view.state.selected, ...selected },
-    });
-    replica.view = new View(view.generation, state, omitted, view.windowed);
+    if (replica === undefined || view === undefined || first?.parent_id == null) return false;
+    const { state } = view;
+    if (selected[first.parent_id] !== first.id || first.parent_id in state.messages) return false;
+    const before = Object.fromEntries(messages.map((message) => [message.id, message]));
+    replica.draft = new Draft(
+      adoptState({
+        ...state,
+        messages: { ...before, ...state.messages },
+        selected: { ...state.selected, ...selected },
+      }),
+    );
+    replica.view = null;
+    replica.omitted = omitted;
     this.changed.sessions.add(session_id);
     this.note();
     return true;
@@ -320,22 +334,22 @@ export class Store {
    */
   recount(): void {
     for (const [id, replica] of this.replicas) {
-      const { view, broken } = replica;
+      const { draft, broken } = replica;
       const head = this.directory.get(id);
-      if (view === null || broken || head === undefined || !isOver(head.state)) continue;
-      const { seq } = view.state;
+      if (draft === null || broken || head === undefined || !isOver(head.state)) continue;
+      const { seq } = draft;
       if (head.seq < seq) {
         replica.broken = (this.headPackets.get(id) ?? 0) >= replica.packet;
       } else if (head.seq === seq && replica.miscounted !== seq) {
         // Once for each state: should the kernel count differently, asking again would not end.
         replica.miscounted = seq;
-        replica.broken = view.omitted + view.path.length !== head.messages;
+        replica.broken = replica.omitted + draft.length !== head.messages;
       }
     }
   }
 
-  private behind({ view, broken }: Replica, head: Head): boolean {
-    return view === null || broken || view.state.seq < head.seq;
+  private behind({ draft, broken }: Replica, head: Head): boolean {
+    return draft === null || broken || draft.seq < head.seq;
   }
 
   private forget(id: string): void {
@@ -343,8 +357,8 @@ export class Store {
     this.headPackets.delete(id);
     this.changed.heads.add(id);
     const replica = this.replicas.get(id);
-    if (!replica?.view) return;
-    replica.view = null;
+    if (!replica?.draft) return;
+    replica.draft = replica.view = null;
     replica.held = [];
     replica.heldCount = 0;
     this.changed.sessions.add(id);
@@ -352,18 +366,14 @@ export class Store {
 
   /** Fold what is new in a stretch. Returns false where something before it is missing. */
   private append(id: string, replica: Replica, { first_seq, events }: Events): boolean {
-    const { view } = replica;
-    if (view === null || replica.broken) return false;
-    const known = view.state.seq + 1 - first_seq;
+    const { draft } = replica;
+    if (draft === null || replica.broken) return false;
+    const known = draft.seq + 1 - first_seq;
     if (known < 0) return false;
-    if (known >= events.length) {
-      this.stats.duplicates += events.length;
-      return true;
-    }
-    this.stats.duplicates += known;
-    const draft = new Draft(view.state);
-    for (const event of events.slice(known)) {
-      const reason = misfit(draft, event, view.windowed);
+    this.stats.duplicates += Math.min(known, events.length);
+    if (known >= events.length) return true;
+    for (const event of known === 0 ? events : events.slice(known)) {
+      const reason = misfit(draft, event, replica.windowed);
       if (reason !== null) {
         // What came before it stands; from here on only a whole state helps.
         replica.broken = true;
@@ -373,7 +383,7 @@ export class Store {
       this.check(replica, draft, event);
       draft.apply(event);
     }
-    replica.view = new View(view.generation, draft.done(), view.omitted, view.windowed);
+    replica.view = null;
     this.changed.sessions.add(id);
     this.note();
     return true;
@@ -407,7 +417,7 @@ export class Store {
     for (const [id, replica] of this.replicas) {
       const ended = replica.unchecked;
       replica.unchecked = [];
-      if (!replica.broken && !ended.every((part) => intact(replica.view, part))) {
+      if (!replica.broken && !ended.every((part) => intact(replica.draft, part))) {
         replica.broken = true;
         this.stats.checksumErrors++;
         this.damaged(id);
@@ -435,7 +445,10 @@ export class Store {
 
 function empty(generation: number): Replica {
   return {
+    draft: null,
     view: null,
+    omitted: 0,
+    windowed: false,
     broken: false,
     generation,
     held: [],
@@ -456,8 +469,11 @@ function hold(replica: Replica, stretch: Events): void {
 }
 
 /** Whether a part's text is what the kernel has; true where the part is not here any more. */
-function intact(view: View | null, { message_id, part_index, length, crc32: sum }: Ended): boolean {
-  const text = view?.state.messages[message_id]?.parts[part_index]?.text;
+function intact(
+  draft: Draft | null,
+  { message_id, part_index, length, crc32: sum }: Ended,
+): boolean {
+  const text = draft?.message(message_id)?.parts[part_index]?.text;
   return text === undefined || text.length !== length || crc32(text) === sum;
 }
 

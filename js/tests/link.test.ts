@@ -104,7 +104,7 @@ function packetOf([, [bytes]]: Wire): Packet {
   return JSON.parse(new TextDecoder().decode(bytes));
 }
 
-describe("what is missing", () => {
+describe("what is missing", { timeout: 60_000 }, () => {
   test("the loss of the last packet of a run is found, and the run ends", async () => {
     const world = await streaming();
     const [{ link, down }] = world.pages as [World["pages"][0]];
