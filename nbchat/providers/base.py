@@ -107,12 +107,20 @@ Delta = TextDelta | ReasoningDelta | ToolCallDelta | Answering | UsageDelta | Fi
 class Provider(Protocol):
     """A source of answers. Nothing about a request is kept on `self`, so any number of runs share one."""
 
-    name: str
-    """What the page shows: `demo`, or the server's host."""
-    can_prefill: bool
-    """The server goes on from a partial answer when the last message is the assistant's."""
-    can_resume: bool
-    """The server keeps a response and can be read on from where the connection broke."""
+    @property
+    def name(self) -> str:
+        """What the page shows: `demo`, or the server's host."""
+        ...
+
+    @property
+    def can_prefill(self) -> bool:
+        """The server goes on from a partial answer when the last message is the assistant's."""
+        ...
+
+    @property
+    def can_resume(self) -> bool:
+        """The server keeps a response and can be read on from where the connection broke."""
+        ...
 
     def stream(self, request: Request) -> AsyncIterator[Delta]:
         """Ask, and yield what comes, until `Finish` or the end of the stream.
