@@ -24,11 +24,12 @@ from typing import Any, Final, Literal
 
 import orjson
 
-from nbchat.core.codec import DecodeError, decode
+from nbchat.core.codec import MAX_DEPTH, DecodeError, decode, encode
 from nbchat.core.commands import Command
 from nbchat.core.errors import ErrorInfo, WireError
 from nbchat.core.events import Event
 from nbchat.core.messages import Message
+from nbchat.core.text import clean
 from nbchat.core.transcript import SessionState
 
 PROTOCOL_VERSION: Final = 1
@@ -322,8 +323,28 @@ def parse_page_message(data: object) -> PageMessage:
 
 
 def encode_packet(packet: Packet) -> bytes:
-    """Return the packet as JSON in UTF-8."""
-    return orjson.dumps(packet)
+    """Return the packet as JSON in UTF-8.
+
+    What JSON or JavaScript cannot hold is replaced: one odd value must not silence all sessions.
+    """
+    try:
+        return orjson.dumps(packet)
+    except (TypeError, ValueError, RecursionError):
+        return orjson.dumps(_sendable(encode(packet)))
+
+
+def _sendable(value: object, depth: int = 0) -> object:
+    if isinstance(value, str):
+        return clean(value)
+    if isinstance(value, dict) and depth < 2 * MAX_DEPTH:
+        return {clean(str(key)): _sendable(item, depth + 1) for key, item in value.items()}
+    if isinstance(value, list) and depth < 2 * MAX_DEPTH:
+        return [_sendable(item, depth + 1) for item in value]
+    if isinstance(value, int) and abs(value) >= 2**53:
+        return str(value)
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    return clean(repr(value))[:200]
 
 
 def pieces(payload: bytes) -> list[bytes]:

@@ -53,8 +53,10 @@ class SessionRecord:
         """
         outcome = self.check(event)
         if not isinstance(outcome, Illegal | Stale):
-            self.log.append(event)
+            # Folded first: an event that cannot be folded must not be in the log, where it would shift all
+            # numbers that follow.
             self.state = apply_event(self.state, event)
+            self.log.append(event)
             if self.log.head - self.log.base > COMPACT_AT:
                 self.log.compact(self.visible - KEEP_EVENTS)
         return outcome

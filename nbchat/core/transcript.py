@@ -74,9 +74,13 @@ class SessionState:
     @property
     def path(self) -> tuple[Message, ...]:
         """The transcript: the selected version of every turn, oldest first."""
-        path = []
+        path: list[Message] = []
         here = self.selected.get(ROOT)
-        while here is not None and (message := self.messages.get(here)) is not None:
+        # No path is longer than all messages; one that is goes in a circle, in a damaged or hostile file.
+        while here is not None and len(path) < len(self.messages):
+            message = self.messages.get(here)
+            if message is None:
+                break
             path.append(message)
             here = self.selected.get(here)
         return tuple(path)
@@ -84,17 +88,16 @@ class SessionState:
     @property
     def leaf(self) -> str | None:
         """Id of the last message of the transcript."""
-        leaf = None
-        here = self.selected.get(ROOT)
-        while here is not None and here in self.messages:
-            leaf = here
-            here = self.selected.get(here)
-        return leaf
+        path = self.path
+        return path[-1].id if path else None
 
     def context(self, message_id: str | None) -> tuple[Message, ...]:
         """Return the messages from the first to `message_id`, whichever versions are shown."""
-        path = []
-        while message_id is not None and (message := self.messages.get(message_id)) is not None:
+        path: list[Message] = []
+        while message_id is not None and len(path) < len(self.messages):  # as in `path`
+            message = self.messages.get(message_id)
+            if message is None:
+                break
             path.append(message)
             message_id = message.parent_id
         return tuple(reversed(path))

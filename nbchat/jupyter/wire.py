@@ -116,8 +116,8 @@ class Wire:
         self._readers: dict[str, _Reader] = {}
         self._dirty: dict[str, Conversation] = {}
         self._messages: list[KernelMessage] = []
-        self._asks: list[tuple[str, str, int, Mapping[str, int]]] = []
-        """Pages that want all they do not have: id of the request, page, revision, sessions."""
+        self._asks: dict[str, tuple[str, int, Mapping[str, int]]] = {}
+        """Pages that want all they do not have: id of the last request, revision, sessions."""
         self._outbox: deque[tuple[Mapping[str, Any], list[bytes]]] = deque()
         self._n = 0
         self._rev = 0
@@ -238,16 +238,25 @@ class Wire:
             head = self._new_head(conversation, reader)
             if head is not None:
                 heads.append(head)
+                if head.deleted:
+                    self._forget_what_is_gone()
             read, size = self._read(conversation, reader, size)
             news.extend(read)
         if heads:
             # Before the events: a page that learns of a session here may ask for it at once.
             news.insert(0, Heads(heads=tuple(heads)))
         # Last, so that what a page asked for is never older than the news beside it.
-        asks, self._asks = self._asks, []
-        for ask in asks:
-            messages += self._synced(*ask)
+        asks, self._asks = self._asks, {}
+        for page, ask in asks.items():
+            messages += self._synced(page, *ask)
         return (*news, *messages)
+
+    def _forget_what_is_gone(self) -> None:
+        """Drop what was told of sessions whose deletion cannot be undone any more."""
+        for session_id in [key for key in self._readers if self._registry.remembered(key) is None]:
+            del self._readers[session_id]
+            self._rev += 1
+            self._removed_rev = self._rev
 
     def _read(
         self, conversation: Conversation, reader: _Reader, size: int
@@ -419,17 +428,20 @@ class Wire:
         )
 
     def _sync(self, message: Hello | Sync, rev: int, sessions: Mapping[str, int]) -> None:
-        self._asks.append((message.id, message.page, rev, sessions))
+        # A page that asked again before it was answered takes any answer for one to its last question.
+        self._asks[message.page] = (message.id, rev, sessions)
         self._wake()
 
-    def _synced(self, ask_id: str, page: str, rev: int, sessions: Mapping[str, int]) -> list[KernelMessage]:
+    def _synced(self, page: str, ask_id: str, rev: int, sessions: Mapping[str, int]) -> list[KernelMessage]:
         """Return all that the page does not have. One step of the loop: nothing happens in between."""
         said: list[KernelMessage] = []
-        whole = rev == 0 or rev < self._removed_rev or rev > self._rev
+        known = {key: self._registry.remembered(key) for key in sessions}
+        # A page that asks for a session which is gone has not heard that it is.
+        whole = rev == 0 or rev < self._removed_rev or rev > self._rev or None in known.values()
         heads = [
             reader.head
             for reader in self._readers.values()
-            if reader.head is not None and not reader.head.deleted and (whole or reader.rev > rev)
+            if reader.head is not None and (whole or reader.rev > rev)
         ]
         if whole or heads:
             said.append(Heads(heads=tuple(heads), all=whole))
@@ -437,7 +449,10 @@ class Wire:
             try:
                 conversation = self._registry.conversation(session_id)
             except NbchatError:
-                continue  # gone; the directory says so
+                found = known[session_id]  # deleted; a page may want to take that back
+                if found is None:
+                    continue
+                conversation = found
             said += self._catch_up(conversation, seq, page)
         return [*said, Synced(to=page, id=ask_id)]
 

@@ -75,24 +75,38 @@ class Engine:
             if self._closed:
                 raise CommandError("nbchat is shut down: the process is ending.")
             if self._loop is None:
-                loop = asyncio.new_event_loop()
-                started = threading.Event()
+                # Known before the thread runs: an interrupt here must not lead to a second one. What is
+                # posted until then waits in the loop.
+                self._loop = loop = asyncio.new_event_loop()
                 self._thread = threading.Thread(
-                    target=self._work, args=(loop, started), name="nbchat-engine", daemon=True
+                    target=self._work, args=(loop,), name="nbchat-engine", daemon=True
                 )
-                self._thread.start()
-                started.wait()
-                self._loop = loop
+                try:
+                    self._thread.start()
+                except RuntimeError:  # the machine has no thread to give; it may later
+                    self._loop = None
+                    loop.close()
+                    raise
             return self._loop
 
     @staticmethod
-    def _work(loop: asyncio.AbstractEventLoop, started: threading.Event) -> None:
+    def _work(loop: asyncio.AbstractEventLoop) -> None:
         asyncio.set_event_loop(loop)
-        loop.call_soon(started.set)
         try:
-            loop.run_forever()
+            while True:
+                try:
+                    loop.run_forever()
+                except BaseException:
+                    # asyncio lets SystemExit and KeyboardInterrupt of any callback end its loop. Here they
+                    # are somebody's mistake, and all sessions live on this loop.
+                    logger.exception("something tried to end nbchat's loop; it goes on")
+                else:
+                    return
         finally:
             loop.close()
+
+    def _is_alive(self) -> bool:
+        return self._thread is None or self._thread.is_alive()
 
     def post(self, function: Callable[..., object], *args: object) -> None:
         """Have `function` called on the loop, and do not wait. From any thread."""
@@ -114,8 +128,11 @@ class Engine:
             except BaseException as error:  # noqa: BLE001 - it is raised again where it was asked
                 done.set_exception(error)
 
-        self.loop.call_soon_threadsafe(work)
-        return result(done)
+        try:
+            self.loop.call_soon_threadsafe(work)
+        except RuntimeError as error:  # the loop was closed in between
+            raise CommandError("nbchat is shut down: the process is ending.") from error
+        return result(done, alive=self._is_alive)
 
     def run(self, coroutine: Coroutine[Any, Any, T], timeout_s: float | None = None) -> T:
         """Run a coroutine on the loop and wait for it; cancelled when the wait is interrupted.
@@ -132,7 +149,7 @@ class Engine:
             raise
         future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
         try:
-            return result(future, timeout_s)
+            return result(future, timeout_s, alive=self._is_alive)
         except BaseException:
             future.cancel()
             raise
@@ -178,13 +195,20 @@ class Engine:
         self._closed = True
 
 
-def result(future: concurrent.futures.Future[T], timeout_s: float | None = None) -> T:
+def result(
+    future: concurrent.futures.Future[T],
+    timeout_s: float | None = None,
+    *,
+    alive: Callable[[], bool] = lambda: True,
+) -> T:
     """Wait for a future in short steps, so that an interrupt of the waiting thread is seen.
 
     Raises
     ------
     TimeoutError
         The future was not done within `timeout_s`.
+    CommandError
+        Whoever would finish it is not `alive` any more.
     """
     left = timeout_s
     while True:
@@ -192,6 +216,8 @@ def result(future: concurrent.futures.Future[T], timeout_s: float | None = None)
         done, _ = concurrent.futures.wait([future], timeout=step)
         if done:
             return future.result()
+        if not alive() and not future.done():
+            raise CommandError("nbchat is shut down: the process is ending.")
         if left is not None:
             left -= step
             if left <= 0:

@@ -78,6 +78,12 @@ MAX_DELTA: Final = 32_768
 AFTER_FINISH_S: Final = 3.0
 """After the finish reason, the time a server has to send the usage and to close."""
 
+MAX_PARTS: Final = 1000
+"""Parts of one answer, at most. Each takes room in every view, also when hardly anything is in it."""
+
+MAX_NAME: Final = 200
+"""Characters of a name or id that a server gives: a model, a response, a call, a tool, a finish reason."""
+
 EARLY: Final = frozenset({"length", "max_tokens", "max_output_tokens", "content_filter"})
 """Finish reasons that say the model stopped before it was done."""
 
@@ -162,6 +168,7 @@ class LiveRun:
         self._pausing = asyncio.Event()
         self._paused_at: float | None = None
         self._paused_s = 0.0
+        self._resting = False
         self._began = self.loop.time()
         self._attempt_began = self._began
         self.last_content: float | None = None
@@ -169,6 +176,7 @@ class LiveRun:
         self._finished_at: float | None = None
         self._watch: asyncio.TimerHandle | None = None
         self.task = self.loop.create_task(self._main(), name=f"nbchat-run-{task.run_id}")
+        self.task.add_done_callback(self._task_over)
 
     # What users ask for
 
@@ -191,9 +199,9 @@ class LiveRun:
         self._settle(self._end_by(self._cause or _Stopped("stopped")))
 
     @property
-    def is_paused(self) -> bool:
-        """Reading is held."""
-        return self._paused_at is not None
+    def is_held(self) -> bool:
+        """It says nothing because it was told to: paused, or waiting before it tries again."""
+        return self._paused_at is not None or self._resting
 
     def pause(self) -> None:
         """Stop reading. The connection stays, and so does what the server has sent: back-pressure."""
@@ -223,8 +231,8 @@ class LiveRun:
 
     @property
     def silent_s(self) -> float:
-        """Seconds since content came, or since the attempt began; 0 while paused."""
-        if self._paused_at is not None:
+        """Seconds since content came, or since the attempt began; 0 while paused or waiting to retry."""
+        if self.is_held:
             return 0.0
         return self.loop.time() - (self.last_content or self._attempt_began)
 
@@ -247,6 +255,15 @@ class LiveRun:
             end = self._end_by(self._cause or crash)
         self._settle(end)
 
+    def _task_over(self, task: asyncio.Task[None]) -> None:
+        """Settle what the task itself could not: it was cancelled before its first step, or it broke."""
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            logger.error("run %s could not be settled", self.run_id, exc_info=error)
+        if not self.over:
+            crash = RunCrashed("the run's task was cancelled from outside.", hint="")
+            self._settle(self._end_by(self._cause or crash))
+
     async def _answer(self) -> None:
         retries = 0
         while True:
@@ -257,17 +274,21 @@ class LiveRun:
                 if wait_s is None:
                     raise
                 retries += 1
-                self._emit(
-                    RunRetrying(
-                        run_id=self.run_id,
-                        attempt=retries,
-                        of=self._limits.retries,
-                        retry_at=time.time() + wait_s,
-                        error=_safe(error.info),
+                if self._paused_at is None:  # else it stays `paused`, and `resume` asks again
+                    self._emit(
+                        RunRetrying(
+                            run_id=self.run_id,
+                            attempt=retries,
+                            of=self._limits.retries,
+                            retry_at=time.time() + wait_s,
+                            error=_safe(error.info),
+                        )
                     )
-                )
-                self._unwatch()
-                if not await self._rest(wait_s):  # else `resume` has said so already
+                self._resting = True
+                self._look()
+                resumed = await self._rest(wait_s)
+                self._resting = False
+                if not resumed:  # else `resume` has said so already
                     self._emit(RunConnecting(run_id=self.run_id))
             else:
                 return
@@ -310,27 +331,28 @@ class LiveRun:
     # What arrives
 
     def _accept(self, delta: Delta) -> None:
+        # A provider may be anybody's: a value of another type is found here, before it is in the log.
         if isinstance(delta, TextDelta):
-            if delta.text:
+            if _text(delta.text):
                 self._add("text", delta.text, TextPart)
         elif isinstance(delta, ReasoningDelta):
-            if delta.text:
+            if _text(delta.text):
                 self._add("reasoning", delta.text, ReasoningPart)
         elif isinstance(delta, ToolCallDelta):
             self._add_call(delta)
         elif isinstance(delta, Finish):
-            self._finish = delta.reason
+            self._finish = _name(delta.reason)
             self._finished_at = self.loop.time()
             self._look()
         elif isinstance(delta, UsageDelta):
-            self._usage = delta.usage
+            self._usage = delta.usage if isinstance(delta.usage, Usage) else None
         elif isinstance(delta, Answering):
             self._emit(
                 RunAnswering(
                     run_id=self.run_id,
-                    model=clean(delta.model)[:200] if delta.model else None,
-                    response_id=delta.response_id,
-                    sequence=delta.sequence,
+                    model=_name(delta.model) if delta.model else None,
+                    response_id=_name(delta.response_id) if delta.response_id else None,
+                    sequence=int(delta.sequence),
                 )
             )
         elif isinstance(delta, Notice):
@@ -351,14 +373,19 @@ class LiveRun:
     def _add_call(self, delta: ToolCallDelta) -> None:
         key = ("call", delta.index)
         part = self._parts.get(key)
+        call_id, name, arguments = _name(delta.id), _name(delta.name), _text(delta.arguments)
         if part is None:
-            part = self._open(key, ToolCallPart(call_id=delta.id, name=delta.name))
-            part.call = ToolCallDelta(delta.index, delta.id, delta.name)
+            part = self._open(key, ToolCallPart(call_id=call_id, name=name))
+            part.call = ToolCallDelta(delta.index, call_id, name)
         elif part.call is not None:
-            part.call = replace(part.call, id=part.call.id or delta.id, name=part.call.name + delta.name)
-        self._append(part, delta.arguments)
+            part.call = replace(part.call, id=part.call.id or call_id, name=_name(part.call.name + name))
+        self._append(part, arguments)
 
     def _open(self, key: object, empty: Part) -> _OpenPart:
+        if self._parts_started >= self._todo.first_part + MAX_PARTS:
+            raise LimitExceeded(
+                f"the answer reached {MAX_PARTS:,} parts, the limit for it.", hint="What has arrived is kept."
+            )
         part = self._parts[key] = _OpenPart(self._parts_started, self.loop.time())
         self._parts_started += 1
         self._emit(PartStarted(run_id=self.run_id, at=time.time(), part_index=part.index, part=empty))
@@ -462,7 +489,7 @@ class LiveRun:
             return [(self._finished_at + AFTER_FINISH_S, lambda: _Stopped("finished"))]
         deadlines: list[tuple[float, Callable[[], NbchatError]]] = []
         if self.last_content is None:
-            if limits.first_token_s is not None:
+            if limits.first_token_s is not None and not self._resting:
                 deadlines.append((self._attempt_began + limits.first_token_s, self._no_first_token))
         elif limits.idle_s is not None:
             deadlines.append((self.last_content + limits.idle_s, self._idle))
@@ -535,14 +562,28 @@ class LiveRun:
             return
         if isinstance(end, RunStopped) and self._cause is None:
             self._emit(StopRequested(run_id=self.run_id, at=time.time()))
-        for key in list(self._parts):
-            self._close(key)
+        try:
+            for key in list(self._parts):
+                self._close(key)
+        except Exception:
+            # Whatever is wrong with the text, the session must be free again.
+            logger.exception("run %s: the answer could not be closed", self.run_id)
         self.over = True
         self._unwatch()
         if self._flush_timer is not None:
             self._flush_timer.cancel()
             self._flush_timer = None
         self._ended(self, end)
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"the text of a delta is a string, not {type(value).__name__}")
+    return value
+
+
+def _name(value: object) -> str:
+    return clean(_text(value))[:MAX_NAME]
 
 
 def _safe(info: ErrorInfo) -> ErrorInfo:

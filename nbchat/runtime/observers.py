@@ -13,6 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from nbchat.core.errors import CallbackError
+
 logger = logging.getLogger("nbchat")
 
 SLOW_S: Final = 0.1
@@ -68,6 +70,7 @@ class Observers:
         self._queue: queue.SimpleQueue[Notification | threading.Event] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._blamed: set[int] = set()
+        self._failed: set[int] = set()
         self.errors = 0
         """Callbacks that raised, so far."""
 
@@ -138,12 +141,24 @@ class Observers:
         start = time.monotonic()
         try:
             callback(item)
-        except Exception:
+        except BaseException as error:  # noqa: BLE001 - `sys.exit()` in a callback ends that callback, too
             self.errors += 1
-            logger.exception("a callback for %r raised; runs and other callbacks go on", item.event)
+            self._report(callback, item, error)
         took = time.monotonic() - start
         if took > SLOW_S and id(callback) not in self._blamed:
             self._blamed.add(id(callback))
             logger.warning(
                 "callback %r for %r took %.1f s; later ones wait for it", callback, item.event, took
             )
+
+    def _report(self, callback: Callback, item: Notification, error: BaseException) -> None:
+        """Log a callback's first failure, and count the others: a delta comes 25 times a second."""
+        if id(callback) in self._failed:
+            return
+        self._failed.add(id(callback))
+        failure = CallbackError(
+            f"a callback for {item.event!r} raised {type(error).__name__}; runs and other callbacks go on.",
+            hint="Its later failures are counted in registry.stats()['callback_errors'].",
+        )
+        failure.__cause__ = error
+        logger.error("%s", failure, exc_info=failure)

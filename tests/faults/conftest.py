@@ -1,0 +1,27 @@
+"""A registry of its own for each test, and what must be true of it at the end."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from nbchat.runtime.registry import SessionRegistry
+from tests.faults.invariants import slots, tasks
+from tests.waiting import wait_for
+
+
+@pytest.fixture
+def registry(caplog: pytest.LogCaptureFixture) -> Iterator[SessionRegistry]:
+    """Return a registry; after the test no slot, task or thread is left, and asyncio had no complaint."""
+    made = SessionRegistry()
+    yield made
+    if made.engine.is_running:
+        made.stop_all()
+        made.wait_all(10)
+        wait_for(lambda: not tasks(made), "no task is left")
+        assert slots(made) == (0, 0)
+        thread = made.engine._thread
+        made.shutdown()
+        assert thread is not None
+        assert not thread.is_alive()
+    complaints = [record.getMessage() for record in caplog.records if record.name == "asyncio"]
+    assert complaints == []

@@ -1,0 +1,96 @@
+"""The five invariants, asserted after every fault.
+
+I1  exactly one end, of one kind, with an error exactly where the contract says
+I2  the transcript's text is what was accepted: nothing lost, nothing twice
+I3  the end came within the bound that was declared
+I4  nothing is left: task, slot, socket; and the loop still runs
+I5  the session, and every other one, can send again at once
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from nbchat.core.events import RunCompleted, RunFailed, RunIncomplete, RunInterrupted, RunStopped
+from nbchat.core.text import checksum, utf16_length
+from nbchat.providers.scripted import ScriptedProvider
+
+if TYPE_CHECKING:
+    from nbchat.runtime.registry import SessionRegistry
+    from nbchat.runtime.run import Run
+    from nbchat.runtime.session import Session
+
+ENDS = (RunCompleted, RunIncomplete, RunStopped, RunFailed, RunInterrupted)
+
+
+def check_end(session: Session, run: Run) -> None:
+    """I1 and I2: one end, and a text that its own events add up to."""
+    events = session._conversation.record.log.read_from(session._conversation.record.log.base)
+    ends = [event for event in events if isinstance(event, ENDS) and event.run_id == run.id]
+    assert len(ends) == 1, f"{run!r} ended {len(ends)} times"
+    later = events[events.index(ends[0]) + 1 :]
+    moving = [event for event in later if getattr(event, "run_id", None) == run.id]
+    assert [event.type for event in moving if event.type not in ("run_saved", "run_acknowledged")] == []
+    assert run.is_over
+    assert run.state in ("completed", "incomplete", "stopped", "failed", "interrupted")
+    assert (run.error is not None) == (run.state in ("failed", "interrupted"))
+
+    texts: dict[int, str] = {}
+    for event in events:
+        if getattr(event, "run_id", None) != run.id:
+            continue
+        if event.type == "part_delta":
+            said = texts.setdefault(event.part_index, "")
+            assert event.offset == utf16_length(said), "a delta is where the one before it ended"
+            texts[event.part_index] = said + event.text
+        elif event.type == "part_ended":
+            said = texts.get(event.part_index, "")
+            assert (event.length, event.crc32) == (utf16_length(said), checksum(said))
+    record = session._conversation.state.run(run.id)
+    assert record is not None
+    message = session._conversation.state.messages.get(record.message_id)
+    for index, said in texts.items():
+        assert message is not None
+        assert message.parts[index].text == said
+
+
+def check_free(registry: SessionRegistry, *sessions: Session) -> None:
+    """I4 and I5: no slot is taken, the loop runs, and every session answers at once."""
+    assert registry.engine.call(lambda: 42) == 42
+    assert slots(registry) == (0, 0)
+    for session in (*sessions, registry.create()):
+        held = session._conversation.provider
+        session._conversation.provider = ScriptedProvider("free")
+        try:
+            run = session.send("Are you there?").wait(10)
+            assert (run.state, run.text) == ("completed", "free")
+        finally:
+            session._conversation.provider = held
+    assert slots(registry) == (0, 0)
+
+
+def slots(registry: SessionRegistry) -> tuple[int, int]:
+    """Return how many slots are taken and how many sessions wait for one, as the loop sees it."""
+    return registry.engine.call(lambda: (registry.scheduler.live, len(registry.scheduler)))
+
+
+def tasks(registry: SessionRegistry) -> set[str]:
+    """Return the names of the tasks on the engine's loop."""
+
+    async def names() -> set[str]:
+        here = asyncio.current_task()
+        return {task.get_name() for task in asyncio.all_tasks() if task is not here}
+
+    return registry.engine.run(names(), 10)
+
+
+@contextmanager
+def no_new_threads() -> Iterator[None]:
+    """See that the threads at the end are those of the beginning."""
+    before = set(threading.enumerate())
+    yield
+    assert set(threading.enumerate()) <= before
