@@ -21,7 +21,8 @@ def test_a_demo_notebook_runs_from_top_to_bottom(path: Path, tmp_path: Path) -> 
     """No cell raises, and nothing is printed to stderr."""
     notebook = nbformat.read(path, as_version=4)
     # Run where nothing is, so that what a notebook needs is in it, and what it leaves is not in the checkout.
-    NotebookClient(notebook, timeout=60, kernel_name="python3", cwd=str(tmp_path)).execute()
+    here = {"metadata": {"path": str(tmp_path)}}
+    NotebookClient(notebook, timeout=60, kernel_name="python3", resources=here).execute()
     complaints = [
         output["text"]
         for cell in notebook.cells
