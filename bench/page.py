@@ -5,12 +5,10 @@
     python -m bench.page
 
 Milliseconds of script and layout in Chromium for a seeded answer in chunks of 4 characters, 200 a second,
-gathered per frame; the ratios are to one text node per block, without any Markdown. All in one run, since only
-ratios compare.
+gathered per frame; the ratios are to one text node per block, without any Markdown. All in one run, since
+only ratios compare.
 """
 
-import json
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +17,7 @@ from typing import Final
 
 from playwright.sync_api import Page, sync_playwright
 
-from tools import chromium
+from tools import bundle, chromium
 
 ROOT: Final = Path(__file__).parents[1]
 SIZES_KB: Final = (10, 40, 160)
@@ -29,25 +27,6 @@ WHOLE_TEXT_LAST_CHARS: Final = 500
 """The usual way takes minutes for a long answer: its cost is taken from the end, where it is highest."""
 
 Costs = dict[str, dict[int, float]]
-
-
-def bundle() -> str:
-    """Return the script of the benchmark as one text."""
-    aliases = json.loads((ROOT / "js/aliases.json").read_text())
-    return subprocess.run(
-        [
-            ROOT / "js/node_modules/.bin/esbuild",
-            ROOT / "js/tests/bench/page.ts",
-            "--bundle",
-            "--format=iife",
-            "--target=es2022",
-            "--minify",
-            *(f"--alias:{name}={ROOT / 'js' / path}" for name, path in aliases.items()),
-        ],
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout
 
 
 @contextmanager
@@ -60,7 +39,7 @@ def blank_page() -> Iterator[Page]:
         )
         page = browser.new_page()
         page.set_content(f"<!doctype html><style>{css}</style><body></body>")
-        page.add_script_tag(content=bundle())
+        page.add_script_tag(content=bundle.script("tests/bench/page.ts"))
         yield page
         browser.close()
 

@@ -1,0 +1,30 @@
+"""Bundle TypeScript of the page for a blank page, as `js/build.mjs` does for a notebook."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).parents[1]
+
+
+def script(entry: str) -> str:
+    """Return a file under `js/` with all that it imports, as one script that runs where it is put."""
+    aliases = json.loads((ROOT / "js/aliases.json").read_text())
+    return subprocess.run(
+        [
+            ROOT / "js/node_modules/.bin/esbuild",
+            ROOT / "js" / entry,
+            "--bundle",
+            "--format=iife",
+            "--target=es2022",
+            "--charset=utf8",
+            "--log-level=error",
+            *(f"--alias:{name}={ROOT / 'js' / path}" for name, path in aliases.items()),
+        ],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
