@@ -16,6 +16,9 @@ from typing import Final
 REDACTED: Final = "[redacted]"
 """What stands in a secret's place."""
 
+_PASSES: Final = 4
+"""A key right behind another one begins a word only when that is gone. Most text takes one pass."""
+
 MIN_SECRET: Final = 6
 """Characters; a shorter value is no secret worth the words that replacing it would spoil."""
 
@@ -81,6 +84,14 @@ def redact(text: str, secrets: Iterable[str] = ()) -> str:
     for value in sorted({s for s in secrets if len(s) >= MIN_SECRET}, key=len, reverse=True):
         for form in {value, _in_url(value), _in_url(value).replace("%20", "+"), _in_url(value).lower()}:
             text = text.replace(form, REDACTED)
+    for _ in range(_PASSES):
+        before, text = text, _by_shape(text)
+        if text == before:
+            break
+    return text
+
+
+def _by_shape(text: str) -> str:
     text = _PEM.sub(REDACTED, text)
     text = _USERINFO.sub(f"{REDACTED}@", text)
     text = _SCHEME.sub(lambda found: f"{found[1] or found[2]}{REDACTED}", text)

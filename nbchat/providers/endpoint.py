@@ -81,9 +81,9 @@ class Endpoint:
         return None
 
     @property
-    def environment(self) -> int:
-        """Changes when something that an open client has read would be read differently now."""
-        return hash(tuple(os.environ.get(name) for name in _READ_BY_CLIENTS))
+    def settings(self) -> int:
+        """Stands for all that an open client has read for good, of which some may be secret."""
+        return hash((self.url, *(os.environ.get(name) for name in _READ_BY_CLIENTS)))
 
 
 def find_endpoint(base_url: str | None, api_key: ApiKey, *, has_authorization: bool = False) -> Endpoint:
@@ -136,7 +136,10 @@ def _read_key(api_key: ApiKey) -> str:
     if api_key is None:
         return ""
     if not isinstance(api_key, str):
-        raise ConfigError(f"the key has to be a string, not {type(api_key).__name__}.")
+        raise ConfigError(
+            f"the key has to be a string, not {type(api_key).__name__}.",
+            hint="Check the provider's api_key argument.",
+        )
     return api_key.strip()
 
 

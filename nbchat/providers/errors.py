@@ -84,11 +84,11 @@ def said(text: str, secrets: Iterable[str] = ()) -> str:
     Without markup, control, invisible and direction-changing characters, without secrets, on one line
     and of at most `MAX_SAID_CHARS` characters.
     """
-    text = text[:_LOOKED_AT]
+    text = _UNSEEN.sub(" ", text[:_LOOKED_AT])
     # Secrets go first, since a cut may leave half a key that has no shape; and once more at the end,
     # since markup may have stood in the middle of one.
     text = redact(clean(text), secrets)
-    text = _SPACE.sub(" ", _UNSEEN.sub(" ", _MARKUP.sub(" ", text))).strip()
+    text = _SPACE.sub(" ", _MARKUP.sub(" ", text)).strip()
     text = redact(text, secrets)
     return text if len(text) <= MAX_SAID_CHARS else text[: MAX_SAID_CHARS - 1].rstrip() + "…"
 

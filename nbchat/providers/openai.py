@@ -102,8 +102,8 @@ class OpenAIProvider:
         self._headers: Callable[[], dict[str, str]] = lambda: own
         self._key_may_wait = callable(api_key)
         self._lock = threading.Lock()
-        self._clients: dict[tuple[asyncio.AbstractEventLoop, str, int], Client] = {}
-        self._quirks: dict[tuple[str, str, bool], tuple[Quirk, ...]] = {}
+        self._clients: dict[tuple[asyncio.AbstractEventLoop, int], Client] = {}
+        self._quirks: dict[tuple[int, str, bool], tuple[Quirk, ...]] = {}
 
     @property
     def name(self) -> str:
@@ -182,15 +182,12 @@ class OpenAIProvider:
             pass
 
     async def aclose(self) -> None:
-        """Close idle connections; the provider can be used again."""
-        with self._lock:
-            clients, self._clients = self._clients, {}
+        """Close the connections of the running loop; the provider can be used again, here and elsewhere."""
         here = asyncio.get_running_loop()
-        for (loop, _, _), client in clients.items():
-            if loop is here:
-                await client.close()
-            elif loop.is_running():
-                asyncio.run_coroutine_threadsafe(client.close(), loop)
+        with self._lock:
+            clients = [self._clients.pop(key) for key in list(self._clients) if key[0] is here]
+        for client in clients:
+            await client.close()
 
     async def _ask(
         self, stack: AsyncExitStack, server: Server, request: Request, model: str
@@ -206,8 +203,9 @@ class OpenAIProvider:
         is_chat = self.api != "responses"
         body = chat_body(request) if is_chat else {"background": True, **responses_body(request)}
         body["model"] = model
-        known = (server.endpoint.url, model, is_chat)
-        for quirk in self._quirks.get(known, ()):
+        known = (server.endpoint.settings, model, is_chat)
+        quirks = self._quirks.get(known, ())
+        for quirk in quirks:
             body = without(body, quirk)
         response: Response | None = None
         while response is None:
@@ -215,11 +213,13 @@ class OpenAIProvider:
             try:
                 response = await stack.enter_async_context(opening)
             except RequestRejected as error:
-                refused = find_quirk(body, _refusal(error))
+                refused = find_quirk(body, _refusal(error), quirks)
                 if refused is None:
                     raise
-                self._quirks[known] = (*self._quirks.get(known, ()), refused)
+                quirks = (*quirks, refused)
                 body = without(body, refused)
+        if quirks:
+            self._quirks[known] = quirks
         if is_chat:
             return response, ChatDecoder(quote=quote)
         return response, ResponsesDecoder(quote=quote, resumable=bool(body.get("background")))
@@ -233,7 +233,7 @@ class OpenAIProvider:
         # A function that gives the key may ask a keyring, which may ask the user.
         endpoint = await asyncio.to_thread(self._find) if self._key_may_wait else self._find()
         loop = asyncio.get_running_loop()
-        key = (loop, endpoint.url, endpoint.environment)
+        key = (loop, endpoint.settings)
         with self._lock:
             # Connections cannot move between loops, and those of a loop that is gone are gone.
             for other in [other for other in self._clients if other[0].is_closed()]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import Final, Literal
 
 from nbchat.providers.prompts import Body
@@ -14,13 +15,20 @@ _STREAM_OPTIONS: Final = re.compile(r"stream_options|include_usage")
 _BACKGROUND: Final = re.compile(r"\b(?:background|store)\b")
 
 
-def find_quirk(body: Body, refusal: str) -> Quirk | None:
-    """Return what in `body` the server's refusal names and can be done without; None for nothing."""
+def find_quirk(body: Body, refusal: str, known: Collection[Quirk] = ()) -> Quirk | None:
+    """Return what in `body` the server's refusal names and can be done without; None for nothing.
+
+    Parameters
+    ----------
+    known
+        Quirks that `body` respects already. The two names of one limit are tried once, not in turn.
+    """
+    has_limit_quirk = "max_tokens" in known or "max_completion_tokens" in known
     if "stream_options" in body and _STREAM_OPTIONS.search(refusal):
         return "stream_options"
-    if "max_tokens" in body and "max_completion_tokens" in refusal:
+    if not has_limit_quirk and "max_tokens" in body and "max_completion_tokens" in refusal:
         return "max_tokens"
-    if "max_completion_tokens" in body and "max_completion_tokens" in refusal:
+    if not has_limit_quirk and "max_completion_tokens" in body and "max_completion_tokens" in refusal:
         return "max_completion_tokens"
     if body.get("background") and _BACKGROUND.search(refusal):
         return "background"

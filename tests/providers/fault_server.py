@@ -828,7 +828,7 @@ async def _gzip_lie(wire: Wire) -> None:
     await _gzip(wire, ANSWER + END)
 
 
-# P41: redirects
+# P41, where a server points elsewhere
 
 
 @fault("redirect-away", "P41", error=errors.ConfigError)
@@ -841,7 +841,7 @@ async def _redirect_home(wire: Wire) -> None:
     await wire.refuse("308 Permanent Redirect", b"", location=wire.seen.target)
 
 
-# Tool calls, P34
+# Calls of tools: P34
 
 
 def call(index: int | None, call_id: str = "", name: str = "", arguments: str = "") -> dict[str, Any]:

@@ -1,0 +1,105 @@
+"""Local servers are found by what they answer, on loopback, only when asked."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import orjson
+import pytest
+
+from nbchat.providers.discover import LocalServer, discover
+from nbchat.server import DemoServer
+from tests.providers.fault_server import Seen, read_request
+
+
+@asynccontextmanager
+async def answering(data: bytes, seen: list[Seen] | None = None) -> AsyncIterator[int]:
+    """Serve these bytes to whoever asks, and then hold the connection; give the port."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        request = await read_request(reader)
+        if seen is not None:
+            seen.append(request)
+        writer.write(data)
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        yield server.sockets[0].getsockname()[1]
+
+
+def http(body: object, status: str = "200 OK", **fields: str) -> bytes:
+    """Return an answer with that JSON."""
+    data = body if isinstance(body, bytes) else orjson.dumps(body)
+    lines = [f"HTTP/1.1 {status}", *(f"{name}: {value}" for name, value in fields.items())]
+    if not fields:
+        lines.append(f"Content-Length: {len(data)}")
+    return "\r\n".join([*lines, "", ""]).encode() + data
+
+
+MODELS = {"object": "list", "data": [{"id": "llama", "owned_by": "library"}, {"id": "qwen"}]}
+
+
+async def test_a_server_is_found_with_its_models() -> None:
+    """What answers with a list of models is found, with the models and what it probably is."""
+    seen: list[Seen] = []
+    async with answering(http(MODELS), seen) as port:
+        found = await discover([port], limit_s=30)
+    assert found == [
+        LocalServer(name="Ollama", base_url=f"http://127.0.0.1:{port}/v1", models=("llama", "qwen"))
+    ]
+    assert str(found[0]) == f"Ollama at http://127.0.0.1:{port}/v1: llama, qwen"
+    assert seen[0].target == "/v1/models"
+    assert "authorization" not in seen[0].headers
+
+
+async def test_the_embedded_server_is_found() -> None:
+    """The server of nbchat, when it runs by itself, is one of them."""
+    server = DemoServer()
+    url = await server.start()
+    try:
+        found = await discover({int(url.split(":")[2].split("/")[0]): "demo"}, limit_s=30)
+    finally:
+        await server.close()
+    assert [(one.base_url, bool(one.models)) for one in found] == [(url, True)]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        http({"models": []}),
+        http({"data": {}}),
+        http({"data": [1]}),
+        http({"data": [{"name": "x"}]}),
+        http([]),
+        http(b"<html>"),
+        http(MODELS, "401 Unauthorized"),
+        http(b"", "301 Moved", Location="http://elsewhere.example/v1/models"),
+        http(MODELS, **{"Content-Length": "x"}),
+        b"SSH-2.0-OpenSSH\r\n\r\n",
+        b"",
+        b"HTTP/1.1 200 OK\r\n\r\n",
+        http(b"zz\r\n", **{"Transfer-Encoding": "chunked"}),
+    ],
+)
+async def test_what_is_something_else_is_not_found(answer: bytes) -> None:
+    """A program that answers anything else, or nothing, is no server, and does no harm."""
+    async with answering(answer) as port:
+        assert await discover([port], limit_s=0.1) == []
+
+
+async def test_a_server_may_have_no_model() -> None:
+    """An empty list is a list: the server is there."""
+    async with answering(http({"data": []})) as port:
+        found = await discover({port: "LM Studio"}, limit_s=30)
+    assert [str(one) for one in found] == [f"LM Studio at http://127.0.0.1:{port}/v1: no model"]
+
+
+async def test_looking_is_quick_wherever_nothing_answers() -> None:
+    """All ports are looked at side by side, and silence does not add up."""
+    async with AsyncExitStack() as stack:
+        ports = [await stack.enter_async_context(answering(b"")) for _ in range(20)]
+        before = time.monotonic()
+        assert await discover(ports, limit_s=0.1) == []
+        assert time.monotonic() - before < 1.5

@@ -1,0 +1,173 @@
+"""What is asked is the conversation, in the words of the API, never something that is refused for good."""
+
+from typing import Any
+
+import pytest
+
+from nbchat.core.messages import (
+    ImagePart,
+    Message,
+    Part,
+    ReasoningPart,
+    Role,
+    TextPart,
+    ToolCallPart,
+    ToolResultPart,
+)
+from nbchat.providers.base import Request
+from nbchat.providers.prompts import NOT_RUN, chat_body, responses_body
+
+IMAGE = "data:image/png;base64,AAAA"
+
+
+def turn(role: Role, *parts: Part) -> Message:
+    """Return a message of these parts."""
+    return Message(id="m", role=role, parts=parts)
+
+
+def text(value: str) -> TextPart:
+    """Return a part of text."""
+    return TextPart(text=value)
+
+
+def tool(call_id: str, arguments: str = "{}", name: str = "f") -> ToolCallPart:
+    """Return a call."""
+    return ToolCallPart(call_id=call_id, name=name, text=arguments)
+
+
+def asked(*messages: Message, **more: Any) -> list[Any]:
+    """Return the messages of the Chat Completions body."""
+    return list(chat_body(Request(messages=messages, **more))["messages"])
+
+
+def test_text_is_sent_as_text() -> None:
+    """Parts of text are one string, and the instructions stand first."""
+    sent = asked(turn("user", text("a"), text("b")), instructions="Be brief.")
+    assert sent == [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "ab"}]
+
+
+def test_images_are_sent_in_their_place() -> None:
+    """A message with images is a list, in order."""
+    sent = asked(turn("user", text("look:"), ImagePart(text=IMAGE), text("?")))
+    assert sent[0]["content"] == [
+        {"type": "text", "text": "look:"},
+        {"type": "image_url", "image_url": {"url": IMAGE}},
+        {"type": "text", "text": "?"},
+    ]
+
+
+def test_reasoning_is_not_sent_back() -> None:
+    """What the model thought aloud stays here."""
+    sent = asked(turn("user", text("a")), turn("assistant", ReasoningPart(text="hm"), text("b")))
+    assert sent[1] == {"role": "assistant", "content": "b"}
+
+
+@pytest.mark.parametrize("parts", [(), (text(""),), (ReasoningPart(text="hm"),)])
+def test_an_answer_without_text_is_left_out(parts: tuple[Part, ...]) -> None:
+    """An empty answer, as of a run that was stopped, would be refused."""
+    assert len(asked(turn("user", text("a")), turn("assistant", *parts), turn("user", text("b")))) == 2
+
+
+def test_a_partial_answer_stands_last() -> None:
+    """For a prefill the beginning of the answer is the last message."""
+    sent = asked(turn("user", text("a")), turn("assistant", text("b ")), prefill=True)
+    assert sent[-1] == {"role": "assistant", "content": "b "}
+
+
+def test_calls_and_results_belong_together() -> None:
+    """Calls are sent with their results, whichever message holds those."""
+    for results in (
+        [turn("tool", ToolResultPart(call_id="1", text="x"), ToolResultPart(call_id="2", text="y"))],
+        [turn("tool", ToolResultPart(call_id=i, text=t)) for i, t in (("1", "x"), ("2", "y"))],
+    ):
+        sent = asked(turn("user", text("a")), turn("assistant", tool("1"), tool("2", '{"a":1}')), *results)
+        assert [call["function"]["arguments"] for call in sent[1]["tool_calls"]] == ["{}", '{"a":1}']
+        assert sent[1]["content"] is None
+        assert sent[2:] == [
+            {"role": "tool", "tool_call_id": "1", "content": "x"},
+            {"role": "tool", "tool_call_id": "2", "content": "y"},
+        ]
+
+
+def test_a_call_that_was_not_run_says_so() -> None:
+    """Both APIs refuse a call without a result, at every later turn."""
+    messages = (turn("user", text("a")), turn("assistant", text("b"), tool("1")), turn("user", text("c")))
+    assert asked(*messages)[2] == {"role": "tool", "tool_call_id": "1", "content": NOT_RUN}
+    items = responses_body(Request(messages=messages))["input"]
+    assert items[3] == {"type": "function_call_output", "call_id": "1", "output": NOT_RUN}
+
+
+@pytest.mark.parametrize(
+    "call", [tool("1", '{"cut'), tool("1", "[1]"), tool("1", "[" * 100_000), tool(""), tool("1", name="")]
+)
+def test_a_call_that_was_cut_off_is_left_out(call: ToolCallPart) -> None:
+    """A call without id, name or whole arguments would be refused; and so would its result."""
+    result = turn("tool", ToolResultPart(call_id="1", text="x"))
+    messages = (turn("user", text("a")), turn("assistant", text("b"), call), result)
+    assert asked(*messages) == [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    assert len(responses_body(Request(messages=messages))["input"]) == 2
+
+
+def test_parameters_do_not_replace_the_conversation() -> None:
+    """Parameters add fields; those that make the request are nbchat's."""
+    params = {
+        "messages": [],
+        "stream": False,
+        "model": "other",
+        "n": 2,
+        "extra_body": {"messages": [], "x": 1},
+    }
+    body = chat_body(Request(messages=(turn("user", text("a")),), params=params))
+    assert body["messages"] == [{"role": "user", "content": "a"}]
+    assert (body["stream"], body["n"], body["x"]) == (True, 2, 1)
+    assert "model" not in body
+
+
+def test_usage_may_be_declined() -> None:
+    """A parameter of None is not sent; `stream_options` is how usage is declined."""
+    assert "stream_options" not in chat_body(Request(messages=(), params={"stream_options": None}))
+    assert "seed" not in chat_body(Request(messages=(), params={"seed": None}))
+
+
+def test_responses_have_other_names() -> None:
+    """The same request in the words of the Responses API."""
+    request = Request(
+        messages=(
+            turn("user", text("look"), ImagePart(text=IMAGE)),
+            turn("assistant", text("b"), tool("1")),
+            turn("tool", ToolResultPart(call_id="1", text="x")),
+        ),
+        instructions="Be brief.",
+        params={"max_tokens": 7, "reasoning_effort": "low", "temperature": 1, "stream_options": {"a": 1}},
+    )
+    assert responses_body(request) == {
+        "instructions": "Be brief.",
+        "max_output_tokens": 7,
+        "reasoning": {"effort": "low"},
+        "temperature": 1,
+        "stream": True,
+        "input": [
+            {
+                "role": "user",
+                "content": [
+                    {"type": "input_text", "text": "look"},
+                    {"type": "input_image", "image_url": IMAGE},
+                ],
+            },
+            {"role": "assistant", "content": "b"},
+            {"type": "function_call", "call_id": "1", "name": "f", "arguments": "{}"},
+            {"type": "function_call_output", "call_id": "1", "output": "x"},
+        ],
+    }
+
+
+def test_lone_surrogates_are_not_sent() -> None:
+    """Text that no server can read is mended on the way, in every place."""
+    bad = "a\ud800"
+    sent = asked(
+        turn("user", text(bad), ImagePart(text=bad)),
+        turn("assistant", text(bad), tool("1", '{"a": "\ud800"}')),
+        turn("tool", ToolResultPart(call_id="1", text=bad)),
+        instructions=bad,
+    )
+    assert "\ud800" not in str(sent)
