@@ -7,6 +7,7 @@
  * until it is answered, and a page that knows of a live run and hears nothing asks, since a lost *last*
  * packet leaves no gap.
  */
+import { Assets } from "./bundles";
 import { newId } from "./ids";
 import { type AnyModel, follow } from "./jupyter";
 import { Outbox } from "./outbox";
@@ -68,6 +69,10 @@ export class Link {
   readonly page = newId("page_");
   readonly store: Store;
   readonly outbox: Outbox;
+  readonly assets = new Assets((name) => {
+    const { page } = this;
+    this.send({ type: "want_asset", id: newId("ask_"), page, epoch: this.store.epoch, name });
+  });
 
   private uplink: Uplink | null = null;
   private end = new AbortController();
@@ -82,6 +87,9 @@ export class Link {
   private welcome: Welcome | null = null;
   private question: Question | null = null;
   private readonly scrolled = new Map<string, Scrolled>();
+  /** Something that was sent on this uplink has been answered. */
+  private answered = false;
+  private roadSince = 0;
   private heardAt = 0;
   /** When something was heard last that had happened in a session. */
   private newsAt = 0;
@@ -118,7 +126,11 @@ export class Link {
 
     const kernel = model.widget_manager?.kernel ?? undefined;
     follow(kernel?.statusChanged, signal, (status) => this.statusChanged(status));
-    follow(kernel?.connectionStatusChanged, signal, (status) => this.connectionChanged(status));
+    follow(kernel?.connectionStatusChanged, signal, (status) => {
+      // A road that was found while there was no network may not be the best one.
+      if (status === "connected" && this.uplink?.free === false) this.openUplink(model);
+      this.connectionChanged(status);
+    });
     follow(kernel?.disposed, signal, () => this.lose("dead"));
     this.kernelBusy = kernel?.status === "busy";
     if (typeof document !== "undefined") {
@@ -133,8 +145,15 @@ export class Link {
     this.kernel = "there";
     this.welcome = null;
     this.question = null;
-    this.uplink = new Uplink(model);
+    this.openUplink(model);
     this.ask();
+  }
+
+  private openUplink(model: AnyModel): void {
+    this.uplink?.close();
+    this.uplink = new Uplink(model);
+    this.answered = false;
+    this.roadSince = performance.now();
   }
 
   /** Let go of the hub widget; timers end. */
@@ -307,6 +326,9 @@ export class Link {
       case "checkpoint":
         this.onCheckpoint(message);
         break;
+      case "asset":
+        if (message.to === this.page) this.assets.take(message);
+        break;
       default:
         message satisfies never;
     }
@@ -330,6 +352,7 @@ export class Link {
     const sentAt = question?.sentAt.get(id);
     if (question === null || sentAt === undefined) return;
     this.question = null;
+    this.answered = true;
     const now = performance.now();
     const took = now - sentAt;
     this.roundTrip = this.roundTrip === null ? took : (this.roundTrip + took) / 2;
@@ -361,7 +384,9 @@ export class Link {
     const now = performance.now();
     const { question } = this;
     if (question !== null) {
-      if (question.times >= 3 && now - question.since >= ROAD_MS && this.heardAt < question.since) {
+      // One that has worked is kept: then it is the network that is gone, and not the road.
+      if (!this.answered && now - this.roadSince >= ROAD_MS) {
+        this.roadSince = now;
         this.uplink?.next();
       }
       this.askAgain(question, Math.max(ASK_AGAIN_MS.least, this.patience));

@@ -175,6 +175,7 @@ describe("what is missing", { timeout: 60_000 }, () => {
       host.connectionStatusChanged.emit("connected");
       expect(await world.settle()).toBeLessThanOrEqual(200);
       expect(link.store.connection).toBe("live");
+      expect(host.roads.at(-1)).toBe("comm");
       // Read on, and not begun anew: what was on screen stays.
       expect(link.store.session("s")?.generation).toBe(before?.generation);
       world.close();
@@ -382,6 +383,23 @@ describe("kernels come and go", () => {
     up.lose = () => false;
     await vi.advanceTimersByTimeAsync(1500);
     expect(link.store.connection).toBe("live");
+    world.close();
+  });
+
+  test("a road that never brings an answer is given up for the next, and taken again later", async () => {
+    const world = new World({ pages: 0 });
+    const { link, host, up } = world.open();
+    up.lose = () => host.roads.at(-1) !== "model";
+    await vi.advanceTimersByTimeAsync(2900);
+    expect(new Set(host.roads)).toEqual(new Set(["comm"]));
+    await vi.advanceTimersByTimeAsync(3000);
+    expect(host.roads.at(-1)).toBe("control");
+    await vi.advanceTimersByTimeAsync(3000);
+    expect([host.roads.at(-1), link.store.connection]).toEqual(["model", "live"]);
+    up.lose = () => false;
+    host.connectionStatusChanged.emit("connected");
+    await vi.advanceTimersByTimeAsync(100);
+    expect(host.roads.at(-1)).toBe("comm");
     world.close();
   });
 

@@ -108,6 +108,22 @@ def test_where_subshells_are_off_the_control_channel_is_used(without_subshells: 
     assert by_thread(page)["send"] == ("Control", True)
 
 
+def test_a_host_with_neither_waits_for_the_cell_and_says_so(notebook: OpenNotebook) -> None:
+    """Where only the widget's own comm is left, a question waits for the cell, and the page says so."""
+    page = notebook([CHAT, "import time\nfor _ in range(600): time.sleep(0.1)"])
+    page.evaluate("""Object.assign(panel.sessionContext.session.kernel,
+      { createComm: undefined, sendControlMessage: undefined })""")
+    page.run_cell(0)
+    expect(connection(page)).to_have_attribute("data-connection", "live", timeout=BUSY_MS)
+    page.run_cell(1, wait=False)
+    ask(page, "Is anybody there?")
+    expect(connection(page)).to_have_attribute("data-connection", "waiting", timeout=BUSY_MS)
+    expect(answer(page)).to_have_count(0)
+    page.interrupt_kernel()
+    expect(answer(page)).to_contain_text("Is anybody there?", timeout=STARTED_MS)
+    expect(connection(page)).to_have_attribute("data-connection", "live")
+
+
 def test_a_restart_is_shown_and_the_next_kernel_takes_over(notebook: OpenNotebook) -> None:
     """Within 5 s the page says that the kernel is gone; when a cell makes a hub again, all views live."""
     page = notebook([CHAT, "nbchat.ChatTabs()"])
