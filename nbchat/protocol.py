@@ -207,8 +207,29 @@ class Checkpoint:
     type: Literal["checkpoint"] = "checkpoint"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asset:
+    """A bundle of the page that few answers need, as the text of an ES module."""
+
+    to: str
+    name: Literal["math", "highlight"]
+    text: str
+    type: Literal["asset"] = "asset"
+
+
 KernelMessage = (
-    Welcome | Heads | Events | StateOf | Earlier | Ack | Synced | Config | Models | Saving | Checkpoint
+    Welcome
+    | Heads
+    | Events
+    | StateOf
+    | Earlier
+    | Ack
+    | Synced
+    | Config
+    | Models
+    | Saving
+    | Checkpoint
+    | Asset
 )
 
 
@@ -304,7 +325,18 @@ class WantCheckpoint:
     type: Literal["want_checkpoint"] = "want_checkpoint"
 
 
-PageMessage = Hello | Sync | WantEarlier | Do | Stored | WantCheckpoint
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WantAsset:
+    """A page shows the first formula, or the first block of code."""
+
+    id: str
+    page: str
+    epoch: str
+    name: Literal["math", "highlight"]
+    type: Literal["want_asset"] = "want_asset"
+
+
+PageMessage = Hello | Sync | WantEarlier | Do | Stored | WantCheckpoint | WantAsset
 
 
 def parse_page_message(data: object) -> PageMessage:

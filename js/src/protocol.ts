@@ -814,6 +814,14 @@ export interface Checkpoint {
   readonly type: "checkpoint";
 }
 
+/** A bundle of the page that few answers need, as the text of an ES module. */
+export interface Asset {
+  readonly to: string;
+  readonly name: "math" | "highlight";
+  readonly text: string;
+  readonly type: "asset";
+}
+
 export type KernelMessage =
   | Welcome
   | Heads
@@ -825,7 +833,8 @@ export type KernelMessage =
   | Config
   | Models
   | Saving
-  | Checkpoint;
+  | Checkpoint
+  | Asset;
 
 /** What the kernel says in one tick, to all pages. */
 export interface Packet {
@@ -905,7 +914,16 @@ export interface WantCheckpoint {
   readonly type: "want_checkpoint";
 }
 
-export type PageMessage = Hello | Sync | WantEarlier | Do | Stored | WantCheckpoint;
+/** A page shows the first formula, or the first block of code. */
+export interface WantAsset {
+  readonly id: string;
+  readonly page: string;
+  readonly epoch: string;
+  readonly name: "math" | "highlight";
+  readonly type: "want_asset";
+}
+
+export type PageMessage = Hello | Sync | WantEarlier | Do | Stored | WantCheckpoint | WantAsset;
 
 /** Where an event leads from each state; what is not in a state's row is not taken there. */
 export const TRANSITIONS: Readonly<

@@ -4,6 +4,7 @@
  * There is one for each hub widget, made by `hub.ts`. After a kernel was restarted in the same page,
  * the hub widget of the new kernel takes the runtime over, and the views with it.
  */
+import type { AssetModule, AssetName } from "./bundles";
 import { type Drafts, openDrafts } from "./drafts";
 import type { SharedRuntime } from "./exchange";
 import { type Host, hostOf, NotebookMetadata } from "./host";
@@ -36,6 +37,8 @@ export interface Runtime {
   viewing(view: symbol, sessionIds: readonly string[]): void;
   readonly drafts: Drafts;
   readonly host: Host;
+  /** Load a bundle that few answers need. */
+  load(name: AssetName): Promise<AssetModule>;
   readonly stats: Readonly<Stats>;
   /** Show a view in `el`; returns the function that takes it away. */
   mount(kind: string, model: AnyModel, el: HTMLElement): () => void;
@@ -142,6 +145,10 @@ export class PageRuntime implements SharedRuntime {
     if (sessionIds.length > 0) this.shown.set(view, sessionIds);
     else this.shown.delete(view);
     this.planViewing();
+  }
+
+  load(name: AssetName): Promise<AssetModule> {
+    return this.link.assets.load(name);
   }
 
   mount(kind: string, model: AnyModel, el: HTMLElement): () => void {

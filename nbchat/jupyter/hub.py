@@ -14,7 +14,6 @@ All three only hand over to the engine's loop.
 from __future__ import annotations
 
 import logging
-import pathlib
 import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -23,14 +22,12 @@ import anywidget
 import traitlets
 
 import nbchat
-from nbchat.jupyter.wire import Wire
+from nbchat.jupyter.wire import STATIC, Wire
 
 if TYPE_CHECKING:
     from nbchat.runtime.registry import SessionRegistry
 
 logger = logging.getLogger("nbchat")
-
-STATIC = pathlib.Path(__file__).parent.parent / "static"
 
 
 class Hub(anywidget.AnyWidget):
@@ -47,6 +44,9 @@ class Hub(anywidget.AnyWidget):
         super().__init__(epoch=registry.epoch)
         self._registry = registry
         self.wire: Wire = registry.engine.call(Wire, registry, self._down)
+        notebook = registry.__dict__.get("notebook")
+        if notebook is not None:
+            registry.engine.call(notebook.attach, self.wire)
         self.on_msg(lambda _widget, content, _buffers: self.wire.receive(_message(content)))
         _obey_the_page(self)
         _listen(self.wire)

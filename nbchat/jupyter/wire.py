@@ -7,6 +7,7 @@ what goes out, `receive` what came in, so tests put a lossy line between it and 
 from __future__ import annotations
 
 import logging
+import pathlib
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -23,6 +24,7 @@ from nbchat.protocol import (
     PROTOCOL_VERSION,
     WINDOW,
     Ack,
+    Asset,
     Config,
     Do,
     Earlier,
@@ -34,10 +36,12 @@ from nbchat.protocol import (
     Models,
     Packet,
     PageMessage,
+    Saving,
     StateOf,
     Stored,
     Sync,
     Synced,
+    WantAsset,
     WantCheckpoint,
     WantEarlier,
     Welcome,
@@ -53,6 +57,9 @@ if TYPE_CHECKING:
     from nbchat.runtime.registry import SessionRegistry
 
 logger = logging.getLogger("nbchat")
+
+STATIC: Final = pathlib.Path(nbchat.__file__).parent / "static"
+"""Where the page's bundles are."""
 
 TICK_S: Final = 0.04
 """At most one packet in this time."""
@@ -134,6 +141,9 @@ class Wire:
         self._config: Config | None = None
         self.last_actor: str | None = None
         """The page where the user last acted."""
+        self.saving: Saving | None = None
+        """Said to every page that comes."""
+        self.on_hello: Callable[[str], None] = lambda _page: None
         self.on_stored: Callable[[Stored], None] = lambda _message: None
         self.on_want_checkpoint: Callable[[WantCheckpoint], None] = lambda _message: None
         registry.readers.add(self.news)
@@ -400,6 +410,9 @@ class Wire:
             self.on_stored(message)
         elif isinstance(message, WantCheckpoint):
             self.on_want_checkpoint(message)
+        elif isinstance(message, WantAsset):
+            text = (STATIC / f"{message.name}.js").read_text(encoding="utf-8")
+            self.say(Asset(to=message.page, name=message.name, text=text))
 
     def _hello(self, message: Hello, *, subshell: bool) -> None:
         if not self._pages:
@@ -407,7 +420,11 @@ class Wire:
         self._pages.setdefault(message.page, _Page())
         while len(self._pages) > 64:  # noqa: PLR2004 - pages that were closed without a word
             self._pages.popitem(last=False)
+        self._pages.move_to_end(message.page)
+        self.on_hello(message.page)
         sources = self._registry.sources
+        if self.saving is not None:
+            self.say(self.saving)
         self.say(
             Welcome(
                 to=message.page,
@@ -550,6 +567,11 @@ class Wire:
                 self._registry.conversation(session_id).set_unread(unread=False)
             except NbchatError:
                 continue
+
+    @property
+    def pages(self) -> list[str]:
+        """The pages that said hello; the last one to do so comes last."""
+        return list(self._pages)
 
     def is_viewed(self, session_id: str) -> bool:
         """Tell whether some page shows the session now."""

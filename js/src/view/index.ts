@@ -6,7 +6,7 @@
  */
 
 import type { AnyModel } from "../jupyter";
-import { MarkdownView } from "../markdown";
+import { type Highlighter, MarkdownView, type MathRenderer } from "../markdown";
 import type { Runtime } from "../runtime";
 import type { Context, Markdown } from "./context";
 import { installStyles } from "./dom";
@@ -38,7 +38,15 @@ export function mountView(
 function draw(element: HTMLElement, { t, runtime }: Context): Markdown {
   const { host } = runtime;
   const codeActions = host.insertCell
-    ? [{ label: t.insertCell, run: (code: string) => host.insertCell?.(code, false) }]
+    ? [
+        { label: t.insertCell, run: (code: string) => host.insertCell?.(code, false) },
+        { label: t.runCell, run: (code: string) => host.insertCell?.(code, true) },
+      ]
     : [];
-  return new MarkdownView(element, { strings: t.markdown, codeActions });
+  return new MarkdownView(element, {
+    strings: t.markdown,
+    codeActions,
+    loadHighlight: async () => (await runtime.load("highlight")).highlighter as Highlighter,
+    loadMath: async () => (await runtime.load("math")).maths as MathRenderer,
+  });
 }
