@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import ipaddress
 import os
 import re
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]
 
 from nbchat.core.errors import AuthenticationFailed, ConfigError
@@ -30,6 +31,7 @@ _READ_BY_CLIENTS: Final = (
     *("SSL_CERT_FILE", "SSL_CERT_DIR", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID", "OPENAI_CUSTOM_HEADERS"),
 )
 
+_OPENING: Final = re.compile(r"auth|key|token|secret|cookie|password", re.IGNORECASE)
 _SENDABLE: Final = re.compile(r"[\x21-\x7e]+")
 
 
@@ -37,9 +39,11 @@ _SENDABLE: Final = re.compile(r"[\x21-\x7e]+")
 class Endpoint:
     """A server and the key for it."""
 
-    url: str = field(repr=False)
-    """The base URL, without a slash at its end. It may hold a password: show `host`."""
-    key: Secret
+    url: str
+    """The base URL, without a slash at its end and without user and password."""
+    authorization: Secret
+    """Value of the header that opens the server."""
+    _secrets: tuple[Secret, ...] = ()
 
     @cached_property
     def _parts(self) -> SplitResult:
@@ -58,14 +62,11 @@ class Endpoint:
     @property
     def quote(self) -> Said:
         """Makes this server's words fit to be shown: the key is not among them."""
-        secrets = self.secrets
-        return lambda text: said(text, secrets())
+        return lambda text: said(text, self.secrets())
 
-    @property
-    def secrets(self) -> Callable[[], Iterable[str]]:
-        """Returns the values that nobody may see."""
-        reveal = self.key.reveal
-        return lambda: (reveal(),)
+    def secrets(self) -> tuple[str, ...]:
+        """Return the values that nobody may see. Keep them nowhere."""
+        return tuple(secret.reveal() for secret in self._secrets)
 
     @property
     def proxy_variable(self) -> str | None:
@@ -86,13 +87,13 @@ class Endpoint:
         return hash((self.url, *(os.environ.get(name) for name in _READ_BY_CLIENTS)))
 
 
-def find_endpoint(base_url: str | None, api_key: ApiKey, *, has_authorization: bool = False) -> Endpoint:
+def find_endpoint(base_url: str | None, api_key: ApiKey, headers: Mapping[str, str]) -> Endpoint:
     """Return where the next request goes, from the arguments where they are given, else the environment.
 
     Parameters
     ----------
-    has_authorization
-        The caller sends an `Authorization` header of its own, so no key is needed.
+    headers
+        Sent with every request. With an `Authorization` among them no key is needed.
 
     Raises
     ------
@@ -103,7 +104,8 @@ def find_endpoint(base_url: str | None, api_key: ApiKey, *, has_authorization: b
     """
     url = _checked_url(base_url or os.environ.get("OPENAI_BASE_URL", "").strip() or OPENAI_URL)
     key = _read_key(api_key)
-    if not key and urlsplit(url).hostname == urlsplit(OPENAI_URL).hostname and not has_authorization:
+    has_own = any(name.lower() == "authorization" for name in headers)
+    if not key and not has_own and urlsplit(url).hostname == urlsplit(OPENAI_URL).hostname:
         raise AuthenticationFailed(
             "no key is set for api.openai.com.",
             hint="Set OPENAI_API_KEY (in a cell: os.environ['OPENAI_API_KEY'] = getpass.getpass()), or "
@@ -116,7 +118,18 @@ def find_endpoint(base_url: str | None, api_key: ApiKey, *, has_authorization: b
             hint="Copy it again; OPENAI_API_KEY is read when a run starts.",
             stage="connect",
         )
-    return Endpoint(url, Secret(key or PLACEHOLDER_KEY))
+    # What a header says that opens something is a secret, and its last word by itself is one.
+    opening = [value for name, value in headers.items() if _OPENING.search(name)]
+    secrets = [Secret(text) for value in opening for text in (value, value.split(" ")[-1])]
+    bearer = Secret(f"Bearer {key or PLACEHOLDER_KEY}")
+    parts = urlsplit(url)
+    if parts.username is None:
+        return Endpoint(url, bearer, (Secret(key), *secrets))
+    # They go where a key goes, and are no part of a URL that a library may log.
+    user, password = unquote(parts.username), unquote(parts.password or "")
+    basic = base64.b64encode(f"{user}:{password}".encode()).decode("ascii")
+    plain = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    return Endpoint(plain, Secret(f"Basic {basic}"), (Secret(password or user), Secret(basic), *secrets))
 
 
 def _read_key(api_key: ApiKey) -> str:

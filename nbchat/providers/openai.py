@@ -89,15 +89,12 @@ class OpenAIProvider:
         if api not in {"auto", "chat", "responses"}:
             raise ConfigError(f"api has to be 'auto', 'chat' or 'responses', not {api!r}.")
         self.api: Api = api
-        self.can_prefill = can_prefill and api != "responses"
+        self.can_prefill = can_prefill
         self.can_resume = api == "responses"
         self._name = name
         own = dict(headers or {})
-        has_authorization = any(key.lower() == "authorization" for key in own)
         # URL, key and headers may all hold secrets: they are this closure's, not the object's.
-        self._find: Callable[[], Endpoint] = lambda: find_endpoint(
-            base_url, api_key, has_authorization=has_authorization
-        )
+        self._find: Callable[[], Endpoint] = lambda: find_endpoint(base_url, api_key, own)
         self._url: Callable[[], str] = lambda: base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI_URL
         self._headers: Callable[[], dict[str, str]] = lambda: own
         self._key_may_wait = callable(api_key)
@@ -200,7 +197,8 @@ class OpenAIProvider:
                 quote=quote, resumable=True, response_id=request.resume_id, read=request.resume_after
             )
             return resumed, rest
-        is_chat = self.api != "responses"
+        # Responses cannot begin with a part of the answer.
+        is_chat = self.api != "responses" or request.prefill
         body = chat_body(request) if is_chat else {"background": True, **responses_body(request)}
         body["model"] = model
         known = (server.endpoint.settings, model, is_chat)

@@ -214,14 +214,14 @@ def _broken(error: Exception, endpoint: Endpoint, stage: Stage) -> StreamBroken:
     speaks something else than HTTP.
     """
     what = endpoint.quote(str(error)) or type(error).__name__
-    early = stage == "connect"
-    hung_up = isinstance(error, httpx2.NetworkError) or "disconnected without" in str(error)
-    return StreamBroken(
-        f"the connection to {endpoint.host} broke: {what.rstrip('.')}.",
-        stage="first_byte" if early else "stream",
-        retryable=early and hung_up,
-        hint="The server hung up before it answered; retry." if early else None,
-    )
+    text = f"the connection to {endpoint.host} broke: {what.rstrip('.')}."
+    if stage != "connect":
+        return StreamBroken(text, stage="stream")
+    if isinstance(error, httpx2.NetworkError) or "disconnected without" in str(error):
+        hint = "The server hung up before it answered; retry."
+        return StreamBroken(text, stage="first_byte", retryable=True, hint=hint)
+    hint = "Check that OPENAI_BASE_URL names an OpenAI-compatible server."
+    return StreamBroken(text, stage="first_byte", hint=hint)
 
 
 def _unusable_url(error: Exception, endpoint: Endpoint, _stage: Stage) -> ConfigError:
@@ -276,7 +276,7 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _scrub(error: Exception, endpoint: Endpoint) -> None:
-    secrets = tuple(endpoint.secrets())
+    secrets = endpoint.secrets()
     for cause in _chain(error):
         cause.args = tuple(redact(a, secrets) if isinstance(a, str) else a for a in cause.args)
         if isinstance(cause, openai.APIError):
@@ -345,7 +345,7 @@ class Server:
         self, path: str, connect_s: float, *, body: Body | None = None, query: Body | None = None
     ) -> AsyncIterator[httpx2.Response]:
         names = {name.lower() for name in self._headers}
-        key = {} if "authorization" in names else {"Authorization": f"Bearer {self.endpoint.key.reveal()}"}
+        key = {} if "authorization" in names else {"Authorization": self.endpoint.authorization.reveal()}
         # The client's general methods: those for one resource know only the fields of their own release,
         # walk through every message in search of files, and build models for a quarter of a second.
         arguments: Any = {

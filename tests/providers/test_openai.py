@@ -271,7 +271,8 @@ async def test_the_key_is_in_nothing_that_is_shown(key: str, server: FaultServer
     async def _(wire: Any) -> None:
         await wire.refuse("400 Bad Request", {"error": {"message": f"{wire.seen.headers} {key}"}})
 
-    for arguments in ({}, {"api_key": key}, {"headers": {"Authorization": f"Bearer {key}"}}):
+    opening = {"X-Api-Key": "no-known-shape-1", "Authorization": f"Bearer {key}"}
+    for arguments in ({}, {"api_key": key}, {"headers": opening}):
         provider = OpenAIProvider(server.base_url, **arguments)  # type: ignore[arg-type]
         heard = await hear(provider, ask("echo"))
         assert heard.error is not None
@@ -279,16 +280,20 @@ async def test_the_key_is_in_nothing_that_is_shown(key: str, server: FaultServer
         shown += f"{provider!r}{vars(provider)}{heard.error.info}"
         shown += "".join([f"{vars(client)}" for client in provider._clients.values()])
         assert key[8:20] not in shown
+        assert "no-known-shape-1" not in shown
         await provider.aclose()
 
 
-async def test_a_user_in_the_url_is_not_shown(server: FaultServer) -> None:
-    """User and password in a base URL are used, and are part of no name and no message."""
+async def test_a_user_in_the_url_is_not_shown(server: FaultServer, caplog: pytest.LogCaptureFixture) -> None:
+    """User and password in a base URL are used, and are part of no name, no message and no log."""
+    caplog.set_level("DEBUG")
     url = server.base_url.replace("://", "://someone:hunter22@")
     provider = OpenAIProvider(url)
     heard = await hear(provider, ask("status-500"))
     assert "hunter22" not in f"{heard.error}{provider!r}{vars(provider)}{provider.name}"
     assert provider.name == f"127.0.0.1:{server.port}"
+    assert server.requests[-1].headers["authorization"] == "Basic c29tZW9uZTpodW50ZXIyMg=="
+    assert "hunter22" not in caplog.text
     await provider.aclose()
 
 

@@ -6,6 +6,7 @@ from contextlib import aclosing
 import pytest
 
 from nbchat.core import errors
+from nbchat.core.messages import Message, TextPart
 from nbchat.providers.base import Answering, TextDelta
 from nbchat.providers.openai import OpenAIProvider
 from nbchat.server import DemoServer
@@ -74,6 +75,17 @@ async def test_a_response_can_be_cancelled(demo: DemoServer) -> None:
     assert rest.finish is None
     assert isinstance(rest.error, errors.ProviderError)
     assert demo.generating == 0
+    await provider.aclose()
+
+
+async def test_a_partial_answer_is_continued_by_chat(demo: DemoServer) -> None:
+    """Responses cannot begin with a part of the answer, so a prefill goes to Chat Completions."""
+    provider = OpenAIProvider(demo.base_url, api="responses", can_prefill=True)
+    whole = await hear(provider, ask(MODEL))
+    begun = Message(id="a", role="assistant", parts=(TextPart(text=whole.text[:100]),))
+    rest = await hear(provider, ask(MODEL, messages=(*ask().messages, begun), prefill=True))
+    assert whole.text[:100] + rest.text == whole.text
+    assert [delta.response_id for delta in rest.deltas if isinstance(delta, Answering)] == [None]
     await provider.aclose()
 
 
