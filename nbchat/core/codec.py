@@ -176,8 +176,8 @@ def _union(options: tuple[Any, ...]) -> Decoder:
     for option in options:
         if option is type(None):
             optional = True
-        elif isinstance(option, type) and is_dataclass(option) and "type" in (hints := get_type_hints(option)):
-            tagged[get_args(hints["type"])[0]] = _dataclass(option)
+        elif isinstance(option, type) and is_dataclass(option) and "type" in option.__dataclass_fields__:
+            tagged[get_args(get_type_hints(option)["type"])[0]] = _dataclass(option)
         else:
             plain.append(_decoder(option))
 
