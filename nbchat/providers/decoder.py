@@ -155,21 +155,28 @@ class Decoder(ABC):
             The stream ended, without an error, before the answer did.
         EmptyResponse
             It ended before the answer began.
+        ProtocolError
+            It ended in the middle of a character.
         """
-        try:
-            cut = self._sse.close()
-        except EventTooLarge as error:
-            if not self.finished:
-                raise self._too_large() from error
-            cut = True
+        cut = self._cut_off()
         yield from self._flush()
         if cut:
             yield Notice("the last event was cut off and dropped")
         if self.finished:
             return
+        if not _is_utf8(cut):
+            raise ProtocolError("the stream ended in the middle of a character.")
         if not self.began:
             raise EmptyResponse("the server's stream ended without an answer.")
         raise StreamTruncated("the stream ended before the server said that the answer is complete.")
+
+    def _cut_off(self) -> bytes:
+        try:
+            return self._sse.close()
+        except EventTooLarge as error:
+            if self.finished:
+                return b""
+            raise self._too_large() from error
 
     def whole(self, body: bytes) -> Iterator[Delta]:
         """Yield an answer that came as one JSON object instead of a stream.
@@ -383,6 +390,14 @@ def _detail(value: Mapping[str, object], name: str, what: str) -> int | None:
         return count(details.get(what)) if isinstance(details, Mapping) else None
     except ValueError:
         return None
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _refuse(constant: str) -> Never:

@@ -109,8 +109,8 @@ class SSEDecoder:
             return None
         return data[6:-2]
 
-    def close(self) -> bool:
-        """Take the end of the stream; return whether it cut an event off, which is dropped.
+    def close(self) -> bytes:
+        """Take the end of the stream; return the event that it cut off, which is dropped; empty for none.
 
         Raises
         ------
@@ -121,7 +121,7 @@ class SSEDecoder:
             raise EventTooLarge(f"an event of more than {self._limit:,} bytes")
         rest = b"".join(self._held)
         self._held.clear()
-        return any(line[:1] not in {b"", b":"} for line in rest.split(b"\n"))
+        return rest if any(line[:1] not in {b"", b":"} for line in rest.split(b"\n")) else b""
 
     def _hold(self, data: bytes) -> None:
         if data:

@@ -612,6 +612,13 @@ plain(
     error=errors.ProtocolError,
     kept="Hello, ",
 )
+plain(
+    "cut-utf8-at-end",
+    "P26",
+    _HELLO + 'data: {"choices":[{"delta":{"content":"ö'.encode()[:-1],
+    error=errors.ProtocolError,
+    kept="Hello, ",
+)
 plain("three-bad", "P27", event(b"{") + event(b"nonsense") + ANSWER + event(b'{"a":') + END)
 plain("four-bad", "P27", _HELLO + event(b"{oops") * 4 + END, error=errors.ProtocolError, kept="Hello, ")
 plain("deep", "P27", event(b"[" * 100_000) + ANSWER + END)

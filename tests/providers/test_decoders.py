@@ -141,6 +141,14 @@ FIELDS = [
 ]
 """Names that mean something to one of the decoders."""
 
+
+def test_an_event_inside_a_line_is_none() -> None:
+    """What looks like a whole event belongs to the line that is open, wherever the network cut it."""
+    for opened in (b": comment ", b"data: ", b"x", b"id: 1\n", b"event: ping\n"):
+        pieces = [ANSWER, opened, event(say("no")), event(say("yes")), END]
+        assert gist(decode(ChatDecoder(), pieces)) == gist(decode(ChatDecoder(), [b"".join(pieces)]))
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-3, 3) | st.floats(allow_nan=False) | st.text(max_size=3),
     lambda inner: (

@@ -24,11 +24,13 @@ def test_a_chunk_like_the_last_one_is_read_by_its_text_alone() -> None:
 
 def test_the_text_is_told_from_the_same_letters_elsewhere() -> None:
     """A text that also is a field's name or value is found where the text stands, or not at all."""
-    for text in ("content", "delta", "answering-model", "chatcmpl-1", "index", ""):
+    for text in ("content", "finish_reason", "delta", "answering-model", "chatcmpl-1", "index", ""):
         for more in ({}, {"extra": text}, {"extra": {"content": text}}):
             template = learned(text, **more)
             for other in ("other", text):
                 assert template.match(event(say(other, **more))) in {other, None}
+            # Only what stands elsewhere has changed.
+            assert template.match(event(say(text, extra="else"))) in {text, None}
 
 
 def test_other_chunks_are_left_to_the_long_way() -> None:
