@@ -77,6 +77,8 @@ export class FakeKernel {
       },
       host: {},
       stats: store.stats,
+      load: (name: string) =>
+        name === "math" ? import("../src/math") : import("../src/highlight"),
       mount: () => () => {},
     } as unknown as Runtime;
   }
