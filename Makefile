@@ -15,7 +15,7 @@ export PATH := $(abspath $(VENV)/bin):$(PATH)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # two installations at once would be in each other's way
-.PHONY: help demo dev test test-python test-js test-notebooks test-browser lint format build fresh bench soak lock
+.PHONY: help demo dev test test-python test-js test-notebooks test-browser docs lint format build fresh bench soak lock
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
@@ -26,7 +26,7 @@ demo: $(STAMPS)/python ## open JupyterLab on the first notebook, with the embedd
 dev: $(STAMPS)/python $(STAMPS)/js ## the same, and rebuild the page's half at every change of js/src
 	$(PY) -m tools.demo --watch $(ARGS)
 
-test: test-python test-js test-notebooks test-browser ## run all tests
+test: test-python test-js test-notebooks docs test-browser ## run all tests
 
 test-python: $(STAMPS)/python $(STAMPS)/js ## Python in this process, with a loopback server at most
 	$(PYTEST) -m "not browser and not notebook and not soak" $(ARGS)
@@ -40,6 +40,9 @@ test-notebooks: $(STAMPS)/python ## execute the demo notebooks
 test-browser: $(STAMPS)/python ## a real JupyterLab, and Notebook 7, in Chromium
 	$(PY) -m tools.chromium --install
 	$(PYTEST) -m "browser and not soak" $(ARGS)
+
+docs: $(STAMPS)/python ## build the documentation into docs/_build; a warning is an error
+	$(PY) -m sphinx --builder html --fresh-env --fail-on-warning --keep-going --quiet docs docs/_build
 
 lint: $(STAMPS)/python $(STAMPS)/js ## check style and types
 	$(PY) -m ruff check .

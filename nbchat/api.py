@@ -146,6 +146,13 @@ def get_completion(
     -----
     Callers may be on any number of threads and event loops; calls for one thread are answered one
     after the other. It blocks: from an event loop use `await session.send(...)`.
+
+    Examples
+    --------
+    >>> nbchat.get_completion("Hello from one user", thread_id="user-42", model="nbchat-echo")
+    'Hello from one user'
+    >>> [message.role for message in nbchat.registry["user-42"].messages]
+    ['user', 'assistant']
     """
     if thread_id is None:
         return ask(prompt, model=model, instructions=instructions, params=params, timeout=timeout).text
@@ -199,7 +206,13 @@ def config(**values: str | None) -> Configuration:
 
 
 def discover() -> list[Any]:
-    """Return the OpenAI-compatible servers that listen on this machine's loopback; looks only when called."""
+    """Return the OpenAI-compatible servers that listen on this machine's loopback; looks only when called.
+
+    Examples
+    --------
+    >>> for server in nbchat.discover():
+    ...     print(server)
+    """
     from nbchat.providers.discover import discover as look  # noqa: PLC0415 - only when asked
 
     return list(the_registry().engine.run(look()))

@@ -24,6 +24,11 @@ def new_id(prefix: str = "") -> str:
     Notes
     -----
     The layout of a ULID (https://github.com/ulid/spec), written in lower case.
+
+    Examples
+    --------
+    >>> nbchat.new_id() < nbchat.new_id()
+    True
     """
     global _last_ms, _last_random  # noqa: PLW0603 - two numbers behind one lock
     with _lock:

@@ -1,0 +1,91 @@
+"""How the documentation is built: `make docs`, warnings are errors."""
+
+import re
+import sys
+from pathlib import Path
+
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.ext.napoleon import Config, NumpyDocstring
+from sphinx.util.docutils import SphinxDirective
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+import nbchat
+
+project = "nbchat"
+author = copyright = "nbchat developers"  # noqa: A001 - Sphinx's name for it
+version = release = nbchat.__version__
+
+extensions = ["myst_parser", "sphinx.ext.autodoc"]
+exclude_patterns = ["_build"]
+html_theme = "furo"
+html_title = "nbchat"
+# The pages are read where there is no network, too.
+html_theme_options = {"top_of_page_buttons": []}
+html_copy_source = False
+
+myst_enable_extensions = ["deflist", "colon_fence"]
+myst_heading_anchors = 3
+myst_fence_as_directive = ["mermaid"]
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_typehints_format = "short"
+autodoc_class_signature = "separated"
+autodoc_preserve_defaults = True
+# numpy-style sections become fields. The extension itself would also read the one line below an attribute
+# as "type: description"; ours are sentences, with colons where sentences have them.
+SECTIONS = Config(napoleon_use_rtype=False, napoleon_use_ivar=True)
+WITH_SECTIONS = {"class", "exception", "function", "method", "module"}
+CODE = re.compile(r"(?<!`)`([^`]+)`(?!`)")
+
+
+def _on_docstring(  # noqa: PLR0917 - Sphinx's order
+    app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]
+) -> None:
+    """Turn a docstring as `help` shows it into reStructuredText: single backticks are code."""
+    # A letter right after the code, as in a plural, needs an escape that is not shown.
+    text = CODE.sub(r"``\1``\\ ", "\n".join(lines))
+    found = re.sub(r"``\\ (?!\w)", "``", text).split("\n")
+    if what in WITH_SECTIONS:
+        made = str(NumpyDocstring(_untyped(found), SECTIONS, app, what, name, obj, options))
+        found = re.sub(r"rubric:: Notes\n\n\*\*(\w+):\*\*\n", r"rubric:: \1\n\n", made).split("\n")
+    lines[:] = found
+
+
+def _untyped(lines: list[str]) -> list[str]:
+    """Make `Returns` a paragraph of its own: what comes back is said by the signature and a sentence."""
+    out = []
+    for at, line in enumerate(lines):
+        following = lines[at + 1].strip() if at + 1 < len(lines) else ""
+        if line.strip() in {"Returns", "Yields"} and following and set(following) == {"-"}:
+            out += [line.replace(line.strip(), "Notes"), lines[at + 1]]
+            out.append(f"**{line.strip()}:**")
+        elif (
+            at
+            and lines[at - 1].strip() in {"Returns", "Yields"}
+            and set(line.strip()) == {"-"}
+            and line.strip()
+        ):
+            continue
+        else:
+            out.append(line)
+    return out
+
+
+class Mermaid(SphinxDirective):
+    """A diagram that GitHub draws; here its source is shown, which says the same."""
+
+    has_content = True
+
+    def run(self) -> list[nodes.Node]:
+        """Return the source as a block of text."""
+        text = "\n".join(self.content)
+        return [nodes.literal_block(text, text, language="text")]
+
+
+def setup(app: Sphinx) -> None:
+    """Connect what is above."""
+    app.add_directive("mermaid", Mermaid)
+    app.connect("autodoc-process-docstring", _on_docstring)

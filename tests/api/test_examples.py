@@ -1,0 +1,84 @@
+"""Every example in a docstring runs, and every public name says what it is."""
+
+import doctest
+import inspect
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+
+import nbchat
+
+FUNCTIONS = [name for name in nbchat.__all__ if inspect.isfunction(getattr(nbchat, name))]
+CLASSES = [name for name in nbchat.__all__ if inspect.isclass(getattr(nbchat, name))]
+
+PATCHES_THE_PROCESS = {"allow_nested_loops"}
+"""What cannot be taken back; tests/api/test_interrupts.py runs it in a kernel of its own."""
+
+
+def examples() -> Iterator[doctest.DocTest]:
+    """Yield the docstrings of the public surface that have examples in them."""
+    finder = doctest.DocTestFinder(exclude_empty=True, recurse=True)
+    names = {"nbchat": nbchat}
+    for name in nbchat.__all__:
+        for test in finder.find(getattr(nbchat, name), f"nbchat.{name}", module=False, globs=dict(names)):
+            if test.examples and not set(test.name.split(".")) & PATCHES_THE_PROCESS:
+                yield test
+
+
+TESTS = list(examples())
+
+
+def _write_files(folder: Path) -> None:
+    """Write the files that examples read."""
+    (folder / "talk.md").write_text("# Talk\n\n## User\n\nHello?\n\n## Assistant\n\nHello!\n")
+    nbchat.session("saved", model="nbchat-echo").ask("Hello?")
+    notebook = nbformat.v4.new_notebook(metadata={"nbchat": nbchat.registry.snapshot()})
+    nbformat.write(notebook, folder / "chat.ipynb")
+
+
+@pytest.mark.parametrize("test", TESTS, ids=[test.name for test in TESTS])
+def test_an_example_runs(test: doctest.DocTest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The example raises nothing, and gives what it says it gives."""
+    monkeypatch.setenv("NBCHAT_DEMO_PACE", "0")
+    monkeypatch.chdir(tmp_path)
+    _write_files(tmp_path)
+    scope: dict[str, Any] = {"nbchat": nbchat, "geo": nbchat.session("geo", model="nbchat-echo")}
+    try:
+        for example in test.examples:
+            if example.want:
+                # The kind of line is the doctest module's: an expression whose value is shown.
+                got = repr(eval(example.source, scope)) + "\n"
+                assert doctest.OutputChecker().check_output(example.want, got, doctest.ELLIPSIS), got
+            else:
+                exec(example.source, scope)
+    finally:
+        nbchat.registry.stop_all()
+        nbchat.registry.wait_all(30)
+        for session in list(nbchat.registry.values()):
+            session.delete()
+        nbchat.config(model=None, instructions=None, base_url=None, provider=None)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_function_says_what_it_takes_and_gives(name: str) -> None:
+    """Every public function has a docstring, an annotation for everything, and an example."""
+    function = getattr(nbchat, name)
+    signature = inspect.signature(function)
+    assert function.__doc__
+    assert signature.return_annotation is not inspect.Signature.empty
+    assert all(p.annotation is not inspect.Parameter.empty for p in signature.parameters.values())
+    if name not in PATCHES_THE_PROCESS:
+        assert f"nbchat.{name}" in {test.name for test in TESTS}
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_a_class_documents_all_that_is_public(name: str) -> None:
+    """Every public class, and every public method and property of it, has a docstring."""
+    cls = getattr(nbchat, name)
+    assert cls.__doc__
+    for member, value in vars(cls).items():
+        if not member.startswith("_") and (inspect.isfunction(value) or isinstance(value, property)):
+            assert value.__doc__, f"{name}.{member}"
