@@ -54,7 +54,7 @@ describe("GitHub's additions", () => {
 
   it("makes a table in a frame that scrolls, its columns aligned", () => {
     expect(shown("| a | b | c |\n|:--|--:|:-:|\n| 1 | `x\\|y` |\n")).toBe(
-      '<div class="nbc-table" tabindex="0" role="region" aria-label="Table"><table>' +
+      '<div class="nbc-table" tabindex="0" role="group" aria-label="Table"><table>' +
         '<thead><tr><th class="nbc-left">a</th><th class="nbc-right">b</th><th class="nbc-center">c</th></tr></thead>' +
         '<tbody><tr><td class="nbc-left">1</td><td class="nbc-right"><code>x|y</code></td><td class="nbc-center"></td></tr></tbody>' +
         "</table></div>",

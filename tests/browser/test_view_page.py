@@ -8,7 +8,7 @@ from __future__ import annotations
 import mimetypes
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -192,7 +192,40 @@ def test_escape_closes_what_floats_and_gives_the_focus_back(view: OpenPage) -> N
     expect(page.get_by_role("status")).to_have_text("answering")
 
 
-@pytest.mark.parametrize("scene", ["stream", "queue", "interrupted", "failed", "retrying", "paused"])
+SCENES = ("stream", "queue", "interrupted", "failed", "retrying", "paused")
+
+AXE = ROOT / "js" / "node_modules" / "axe-core" / "axe.min.js"
+
+FIND = """async () => {
+  const tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"];
+  const { violations } = await axe.run(document.querySelector(".nbchat"), { runOnly: tags });
+  return violations.map(({ id, nodes }) => [id, nodes.map(({ html }) => html)]);
+}"""
+
+
+OPENED: Mapping[str, str] = {
+    "queue": "Session menu",
+    "interrupted": "Details",
+    "failed": "All sessions",
+    "retrying": "Model: demo-tour",
+}
+"""What is opened in a scene, by the button that opens it."""
+
+
+@pytest.mark.parametrize(
+    ("theme", "scenes"), [("light", SCENES), ("dark", ("stream", "interrupted", "failed"))]
+)
+def test_axe_finds_nothing(view: OpenPage, theme: str, scenes: Sequence[str]) -> None:
+    """No violation of WCAG 2.2 A and AA, and of axe's best practice, also with something open."""
+    for scene in scenes:
+        page = view(f"scene={scene}&theme={theme}")
+        if scene in OPENED:
+            page.get_by_role("button", name=OPENED[scene]).last.click()
+        page.add_script_tag(path=AXE)
+        assert page.evaluate(FIND) == [], scene
+
+
+@pytest.mark.parametrize("scene", SCENES)
 def test_nothing_is_cut_off_in_a_narrow_page(view: OpenPage, scene: str) -> None:
     """At 320 pixels nothing sticks out sideways, and all buttons can be hit."""
     page = view(f"scene={scene}", width=320)

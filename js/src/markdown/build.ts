@@ -135,7 +135,7 @@ class Builder {
   private openTable(): void {
     const frame = element("div", "nbc-table");
     frame.tabIndex = 0;
-    frame.setAttribute("role", "region");
+    frame.setAttribute("role", "group");
     frame.setAttribute("aria-label", this.context.strings.table);
     this.push(frame);
     this.push(element("table"));
