@@ -16,7 +16,7 @@ const PIECE = 340_000;
 /** What views may use of the host, where it is there. */
 export interface Host {
   readonly context?: DocumentContext;
-  /** Put code into a new cell below the one that has the focus, or at the end. */
+  /** Put code into a new cell below the one that has the focus, or at the end, and run it if wanted. */
   insertCell?(code: string, run: boolean): Promise<void>;
 }
 
@@ -27,12 +27,11 @@ export function hostOf(context: DocumentContext | undefined): Host {
   if (typeof shared?.insertCell !== "function") return { context };
   return {
     context,
-    // Running a cell takes the application, which a widget is not given: `run` is the user's to do.
-    async insertCell(code) {
-      shared.insertCell?.(placeForCell(shared.cells?.length ?? 0), {
-        cell_type: "code",
-        source: code,
-      });
+    async insertCell(code, run) {
+      const notebook = document.activeElement?.closest(".jp-NotebookPanel") ?? null;
+      const index = placeForCell(shared.cells?.length ?? 0);
+      shared.insertCell?.(index, { cell_type: "code", source: code });
+      if (run && notebook !== null) await runCell(notebook, index);
     },
   };
 }
@@ -42,6 +41,42 @@ function placeForCell(cells: number): number {
   const cell = document.activeElement?.closest("[data-windowed-list-index]");
   const index = Number(cell?.getAttribute("data-windowed-list-index") ?? cells - 1);
   return Number.isInteger(index) && index >= 0 && index < cells ? index + 1 : cells;
+}
+
+/** Frames in which a new cell has to appear on screen, or be the chosen one. */
+const FRAMES = 60;
+
+/**
+ * Run a cell as a user does: choose it, and press the toolbar's button.
+ *
+ * A widget is not given the application, so this is the only way. Where it does not work, because the
+ * cell cannot be chosen or there is no such button, the cell is there and the user runs it.
+ */
+async function runCell(notebook: Element, index: number): Promise<void> {
+  const find = () => notebook.querySelector(`[data-windowed-list-index="${index}"]`);
+  const prompt = await soon(() => find()?.querySelector(".jp-InputPrompt"));
+  if (prompt) press(prompt);
+  // Another cell than this one must not be run, whatever happens.
+  const chosen = await soon(() => find()?.classList.contains("jp-mod-active"));
+  const button = notebook.querySelector('[data-command="notebook:run-cell-and-select-next"]');
+  if (chosen && button) press(button);
+}
+
+/** Press the mouse's button on an element; JupyterLab's buttons act when it goes down. */
+function press(element: Element): void {
+  for (const type of ["mousedown", "mouseup"]) {
+    element.dispatchEvent(new MouseEvent(type, { bubbles: true, cancelable: true, button: 0 }));
+  }
+}
+
+/** Return what `look` finds, as soon as it finds something; null after some frames. */
+async function soon<T>(look: () => T): Promise<T | null> {
+  for (let frame = 0; frame < FRAMES; frame++) {
+    const found = look();
+    if (found) return found;
+    await new Promise((resolve) => requestAnimationFrame(resolve));
+  }
+  return null;
 }
 
 /** Carries the notebook's metadata to the kernel, and the kernel's checkpoints into it. */
@@ -66,12 +101,15 @@ export class NotebookMetadata {
     follow(this.context?.saveState, end, (state) => {
       if (state !== "started") return;
       // The signal comes before the document is serialised: what is written now is in the file.
-      this.write();
-      if (this.epoch !== "") {
-        const { page, epoch, written: version } = this;
-        this.send({ type: "want_checkpoint", id: newId("ask_"), page, epoch, version });
-      }
+      if (!this.write()) this.tell();
     });
+  }
+
+  /** Tell the kernel which checkpoint is in the notebook: it is written, or a newer one is wanted. */
+  private tell(): void {
+    if (this.epoch === "") return;
+    const { page, epoch, written: version } = this;
+    this.send({ type: "want_checkpoint", id: newId("ask_"), page, epoch, version });
   }
 
   /** Tell the kernel what is stored in the notebook; `null` where there is nothing. */
@@ -108,10 +146,12 @@ export class NotebookMetadata {
     this.write();
   }
 
-  private write(): void {
+  /** Write the newest checkpoint, if there is one that is not in the notebook yet, and say so. */
+  private write(): boolean {
     const { newest } = this;
     const model = this.context?.model;
-    if (newest === null || model?.readOnly || typeof model?.setMetadata !== "function") return;
+    if (newest === null || model?.readOnly || typeof model?.setMetadata !== "function")
+      return false;
     try {
       model.setMetadata(KEY, newest.metadata);
       this.written = newest.version;
@@ -119,7 +159,10 @@ export class NotebookMetadata {
     } catch (error) {
       // It stays the newest: the next save tries again.
       console.warn("nbchat: the notebook's metadata could not be written", error);
+      return false;
     }
+    this.tell();
+    return true;
   }
 }
 

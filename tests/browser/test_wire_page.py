@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, expect
 
 from tests.browser.conftest import OpenNotebook
-from tests.browser.lab import NotebookPage, Server, write_notebook
+from tests.browser.lab import App, NotebookPage, Server, write_notebook
 
 CHAT = """
 import nbchat
@@ -180,3 +180,24 @@ def test_half_of_the_packets_may_be_lost(notebook: OpenNotebook) -> None:
     expect(answer(page)).to_have_attribute("data-run-state", "completed", timeout=5000)
     shown = answer(page).locator(".nbc-markdown, .nbchat-markdown").last.text_content() or ""
     assert " ".join(shown.split()) == WORDS
+
+
+@pytest.mark.parametrize("app", ["lab", "notebook"])
+def test_code_of_an_answer_goes_into_a_new_cell(notebook: OpenNotebook, app: App) -> None:
+    """Code is put below the view's cell, and run only where the user says so; no other cell is run."""
+    page = notebook([CHAT, "untouched = True"], app=app)
+    page.run_cell(0)
+    ask(page, "```python\nprint(6 * 7)\n```")
+    expect(answer(page)).to_have_attribute("data-run-state", "completed", timeout=STARTED_MS)
+
+    answer(page).get_by_role("button", name="Insert into a new cell").click()
+    page.wait_until("panel.content.widgets.length === 3")
+    source = "panel.content.model.cells.get(1).sharedModel.getSource().trim()"
+    assert page.evaluate(source) == "print(6 * 7)"
+    assert page.evaluate("panel.content.model.cells.get(1).executionCount") is None
+
+    answer(page).get_by_role("button", name="Run in a new cell").click()
+    page.wait_until("panel.content.widgets.length === 4")
+    page.wait_until("panel.content.model.cells.get(1).executionCount !== null")
+    assert page.text(1) == "42\n"
+    assert page.evaluate("[2, 3].map((i) => panel.content.model.cells.get(i).executionCount)") == [None, None]
