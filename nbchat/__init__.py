@@ -25,6 +25,8 @@ if TYPE_CHECKING:
         config,
         discover,
         get_completion,
+        import_,
+        load,
         session,
     )
     from nbchat.batch import BatchProgress, Result, Results, map  # noqa: A004 - read as nbchat.map
@@ -124,6 +126,8 @@ _HOME = {
     "config": "nbchat.api",
     "discover": "nbchat.api",
     "get_completion": "nbchat.api",
+    "import_": "nbchat.api",
+    "load": "nbchat.api",
     "session": "nbchat.api",
     "BatchProgress": "nbchat.batch",
     "Result": "nbchat.batch",
@@ -272,6 +276,8 @@ __all__ = [
     "config",
     "discover",
     "get_completion",
+    "import_",
+    "load",
     "map",
     "new_id",
     "registry",

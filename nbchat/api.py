@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nbchat.core.ids import new_id
@@ -26,7 +28,18 @@ def the_registry() -> SessionRegistry:
             from nbchat.jupyter.configuration import attach  # noqa: PLC0415
 
             attach(found)
+        _look_for_notebook(found)
     return found
+
+
+def _look_for_notebook(registry: SessionRegistry) -> None:
+    """Restore at the first use, where there is a notebook. Scripts restore nothing, and journal nothing."""
+    if "ipykernel" not in sys.modules or not os.environ.get("JPY_SESSION_NAME"):
+        return
+    from nbchat.jupyter.notebook import attach  # noqa: PLC0415 - widgets only where there is a notebook
+
+    private = os.environ.get("NBCHAT_JOURNAL", "").lower() in ("0", "false", "no", "off")
+    attach(registry, journal=not private)
 
 
 def _view_of(session: Session) -> Any:  # noqa: ANN401 - a widget
@@ -162,7 +175,7 @@ def get_completion(
     return thread.ask(prompt, timeout=timeout).text
 
 
-def config(**values: str | None) -> Configuration:
+def config(*, journal: bool | None = None, **values: str | None) -> Configuration:
     """Set defaults for all sessions, and return those in force with where each came from.
 
     An argument of a call wins, then what was set in this kernel (here or by `%config NbChat`), then a
@@ -179,7 +192,11 @@ def config(**values: str | None) -> Configuration:
     instructions
         What models are told before conversations that have no instructions of their own.
 
-    Each is a string; None takes back what was set in this kernel.
+    journal
+        False: private mode, nothing is written outside of the notebook; True is how it begins. The
+        environment variable `NBCHAT_JOURNAL=0` does the same.
+
+    Each of the others is a string; None takes back what was set in this kernel.
 
     Returns
     -------
@@ -199,10 +216,77 @@ def config(**values: str | None) -> Configuration:
     >>> nbchat.config(model=None).sources["model"]
     'default'
     """
-    defaults = the_registry().sources.defaults
+    registry = the_registry()
+    defaults = registry.sources.defaults
     if values:
         defaults.set(values)
+    if journal is not None:
+        _set_journal(registry, on=journal)
     return Configuration(defaults.values())
+
+
+def _set_journal(registry: SessionRegistry, *, on: object) -> None:
+    if not isinstance(on, bool):
+        raise TypeError(f"journal must be True or False, not {on!r}.")
+    notebook = registry.__dict__.get("notebook")
+    if notebook is not None:
+        notebook.set_journal(on=on)
+
+
+def load(path: str | os.PathLike[str]) -> list[Session]:
+    """Bring the conversations of a saved notebook into this kernel, and return them.
+
+    They are merged with what there is, and nothing is sent. Their models, instructions and parameters
+    are shown and not used until `Session.adopt()`, unless this user's journal knows them.
+
+    Raises
+    ------
+    OSError
+        The file cannot be read.
+    SnapshotError
+        It holds no conversations that can be read.
+
+    Examples
+    --------
+    >>> for session in nbchat.load("chat.ipynb"):
+    ...     print(session.title)
+    """
+    from nbchat.export.reading import from_notebook  # noqa: PLC0415 - only when it is used
+
+    return the_registry().restore(from_notebook(Path(path)))
+
+
+def import_(path: str | os.PathLike[str]) -> list[Session]:
+    """Make sessions of the conversations in a JSONL or Markdown file, and return them.
+
+    Parameters
+    ----------
+    path
+        A `.jsonl` file, `{"messages": [{"role": …, "content": …}, …]}` in each line; a Markdown file with
+        headings such as `## User`; or a notebook, as `load` takes.
+
+    Raises
+    ------
+    OSError
+        The file cannot be read.
+    SnapshotError
+        It holds something else.
+
+    Examples
+    --------
+    >>> (talk,) = nbchat.import_("talk.md")
+    >>> [message.role for message in talk.messages]
+    ['user', 'assistant']
+    """
+    from nbchat.export.reading import from_jsonl, from_markdown  # noqa: PLC0415 - only when it is used
+
+    file = Path(path)
+    if file.suffix.lower() == ".ipynb":
+        return load(file)
+    text = file.read_text(encoding="utf-8-sig", errors="replace")
+    read = from_jsonl if file.suffix.lower() in (".jsonl", ".ndjson", ".json") else from_markdown
+    registry = the_registry()
+    return [registry.imported(one.title, one.instructions, one.turns) for one in list(read(text, file.stem))]
 
 
 def discover() -> list[Any]:
@@ -236,6 +320,8 @@ __all__ = [
     "config",
     "discover",
     "get_completion",
+    "import_",
+    "load",
     "new_id",
     "session",
     "the_registry",

@@ -15,6 +15,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="nbchat", description="Many LLM conversations in one notebook.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_serve(commands)
+    _add_export(commands)
     options = parser.parse_args(arguments)
     try:
         options.run(options)
@@ -60,3 +61,48 @@ def _serve(options: argparse.Namespace) -> None:
     from nbchat.server import serve  # noqa: PLC0415 - only when it is used
 
     serve(options.host, options.port, pace=options.pace, allowed_hosts=options.allow_host)
+
+
+def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "export",
+        help="print the conversations of a saved notebook",
+        description="Print the conversations of a saved notebook in a format; no kernel is needed.",
+    )
+    parser.add_argument("notebook", metavar="NOTEBOOK.ipynb")
+    parser.add_argument(
+        "--to",
+        choices=("md", "html", "jsonl", "ipynb"),
+        default="md",
+        help="the format (default: %(default)s)",
+    )
+    parser.add_argument("-o", "--output", metavar="FILE", help="write this new file, and print nothing")
+    parser.add_argument(
+        "--session", action="append", default=[], metavar="TITLE", help="only this one, by title or id"
+    )
+    parser.set_defaults(run=_export)
+
+
+def _export(options: argparse.Namespace) -> None:
+    from pathlib import Path  # noqa: PLC0415 - only when it is used
+
+    from nbchat.core.errors import NbchatError  # noqa: PLC0415
+    from nbchat.export import export, render  # noqa: PLC0415
+    from nbchat.export.reading import from_notebook  # noqa: PLC0415
+
+    try:
+        snapshot = from_notebook(Path(options.notebook))
+    except NbchatError as error:
+        raise ValueError(str(error)) from error
+    for note in snapshot.notes:
+        sys.stderr.write(f"nbchat: {note}\n")
+    states = [saved.state for saved in snapshot.sessions]
+    if options.session:
+        states = [state for state in states if {state.id, state.title} & set(options.session)]
+        if not states:
+            raise ValueError(f"{options.notebook} has no session called {' or '.join(options.session)}.")
+    if options.output:
+        export(states, options.output, to=options.to)
+    else:
+        sys.stdout.buffer.write(render(states, options.to).encode("utf-8", "replace"))
+        sys.stdout.flush()

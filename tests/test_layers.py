@@ -18,8 +18,9 @@ LAYERS = {
     "server": {"core"},
     "providers": {"core"},
     "stores": {"core"},
-    "runtime": {"core", "providers", "server", "stores"},
-    "jupyter": {"core", "protocol", "providers", "runtime", "server", "stores"},
+    "export": {"core"},
+    "runtime": {"core", "export", "providers", "server", "stores"},
+    "jupyter": {"core", "export", "protocol", "providers", "runtime", "server", "stores"},
 }
 # The surface, which stands on all of them and is stood upon by none.
 SURFACE = {"__init__", "__main__", "api", "batch", "cli", "comparison"}

@@ -283,7 +283,7 @@ def _canonical(value: Any) -> Any:  # noqa: ANN401 - any JSON value
 # Reading
 
 
-def parse(value: object) -> Snapshot:
+def parse(value: object, *, newer: bool = False) -> Snapshot:
     """Return the snapshot that a JSON value holds.
 
     A session that is damaged is left in `unreadable`, with a note; the others are used.
@@ -292,6 +292,8 @@ def parse(value: object) -> Snapshot:
     ----------
     value
         What `dump` returned, or its JSON as text or bytes.
+    newer
+        Read what can be understood of a newer version, too. It must not be written back.
 
     Raises
     ------
@@ -312,7 +314,7 @@ def parse(value: object) -> Snapshot:
         raise SnapshotCorrupt(
             "this is not a snapshot of nbchat: its 'format' or 'version' is missing or wrong."
         )
-    if version > VERSION:
+    if version > VERSION and not newer:
         raise SnapshotTooNew(f"the saved state has version {version}, and this nbchat reads up to {VERSION}.")
     for older in range(version, VERSION):
         data = MIGRATIONS[older](data)

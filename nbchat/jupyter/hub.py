@@ -35,9 +35,9 @@ class Hub(anywidget.AnyWidget):
 
     _esm = STATIC / "hub.js"
 
-    epoch = traitlets.Unicode().tag(sync=True)
+    epoch: traitlets.Unicode[str, str | bytes] = traitlets.Unicode().tag(sync=True)
     """Names this start of the kernel."""
-    version = traitlets.Unicode(nbchat.__version__).tag(sync=True)
+    version: traitlets.Unicode[str, str | bytes] = traitlets.Unicode(nbchat.__version__).tag(sync=True)
     """nbchat's version."""
 
     def __init__(self, registry: SessionRegistry) -> None:

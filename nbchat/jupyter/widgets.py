@@ -11,7 +11,8 @@ from ipywidgets import widget_serialization
 
 from nbchat.api import the_registry
 from nbchat.core.errors import UnknownSession
-from nbchat.jupyter.hub import STATIC, Hub, hub
+from nbchat.jupyter.hub import Hub, hub
+from nbchat.jupyter.wire import STATIC
 from nbchat.runtime.session import Session
 
 if TYPE_CHECKING:
@@ -23,17 +24,17 @@ class View(anywidget.AnyWidget):
 
     _esm = STATIC / "view.js"
 
-    hub = traitlets.Instance(Hub).tag(sync=True, **widget_serialization)
-    kind = traitlets.Unicode("tabs").tag(sync=True)
+    hub: traitlets.Instance[Hub] = traitlets.Instance(Hub).tag(sync=True, **widget_serialization)
+    kind: traitlets.Unicode[str, str | bytes] = traitlets.Unicode("tabs").tag(sync=True)
     sessions = traitlets.List(traitlets.Unicode(), default_value=None, allow_none=True).tag(sync=True)
     """Ids of the sessions shown; None: all open ones."""
-    active = traitlets.Unicode("").tag(sync=True, echo_update=False)
+    active: traitlets.Unicode[str, str | bytes] = traitlets.Unicode("").tag(sync=True, echo_update=False)
     """Id of the session whose tab was chosen last. Setting it shows that tab in every view."""
-    locale = traitlets.Unicode("").tag(sync=True)
+    locale: traitlets.Unicode[str, str | bytes] = traitlets.Unicode("").tag(sync=True)
     """`en` or `zh-CN`; empty: as the browser."""
-    height = traitlets.Unicode("").tag(sync=True)
+    height: traitlets.Unicode[str, str | bytes] = traitlets.Unicode("").tag(sync=True)
     """A CSS length; empty: 560px."""
-    send_key = traitlets.Unicode("enter").tag(sync=True)
+    send_key: traitlets.Unicode[str, str | bytes] = traitlets.Unicode("enter").tag(sync=True)
     """`enter`, `shift-enter` or `ctrl-enter`."""
 
     @traitlets.validate("locale")
@@ -48,6 +49,13 @@ class View(anywidget.AnyWidget):
     def registry(self) -> SessionRegistry:
         """The kernel's registry, whose sessions are shown."""
         return the_registry()
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:  # noqa: ANN401 - IPython's protocol
+        notebook = self.registry.__dict__.get("notebook")
+        if notebook is not None:
+            # Before the view, in an output of its own: what is readable without a kernel.
+            notebook.transcripts.show(self.sessions)
+        return super()._repr_mimebundle_(**kwargs)
 
 
 class ChatTabs(View):
@@ -129,6 +137,22 @@ class ChatTabs(View):
         if self.active == found.id:
             shown = self._shown()
             self.active = shown[-1].id if shown else ""
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return the sessions shown as JSON values; see `registry.snapshot`."""
+        return self.registry.snapshot(None if self.sessions is None else list(self.sessions))
+
+    def save(self) -> bool:
+        """Write everything down now; see `registry.save`."""
+        return self.registry.save()
+
+    def restore(self, snapshot: object) -> list[Session]:
+        """Merge a snapshot into what there is, and show its sessions; see `registry.restore`."""
+        restored = self.registry.restore(snapshot)
+        if self.sessions is not None:
+            ids = list(self.sessions)
+            self.sessions = [*ids, *(one.id for one in restored if one.id not in ids)]
+        return restored
 
     def stop_all(self) -> int:
         """Stop every run of the sessions shown, queued ones too; return how many there were."""

@@ -27,6 +27,7 @@ from nbchat.core.errors import (
 )
 from nbchat.core.events import MessageAdded, SessionCreated, Settings
 from nbchat.core.ids import new_id
+from nbchat.core.messages import Message, Role, TextPart
 from nbchat.core.run import RunState
 from nbchat.core.snapshot import Clock, SavedSession, dump
 from nbchat.core.transcript import SessionState
@@ -45,7 +46,6 @@ from nbchat.runtime.sources import Sources
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from nbchat.core.messages import Message
     from nbchat.providers.base import Provider, Request
 
 logger = logging.getLogger("nbchat")
@@ -92,14 +92,14 @@ class SessionRegistry(Mapping[str, Session]):
     """
 
     def __init__(self, limits: Limits | None = None) -> None:
-        self.epoch = new_id("k-")
+        self.epoch: str = new_id("k-")
         """Names this start of the kernel; nothing from another one is taken."""
-        self.limits = limits or Limits()
+        self.limits: Limits = limits or Limits()
         """What is allowed; see `Limits`."""
-        self.engine = Engine()
-        self.observers = Observers()
-        self.scheduler = Scheduler(self.limits)
-        self.sources = Sources()
+        self.engine: Engine = Engine()
+        self.observers: Observers = Observers()
+        self.scheduler: Scheduler = Scheduler(self.limits)
+        self.sources: Sources = Sources()
         self.journal: Journal | None = None
         self.readers: set[Callable[[Conversation], None]] = set()
         """Called on the engine's loop when a session has news: the wire, and whoever else follows."""
@@ -108,8 +108,8 @@ class SessionRegistry(Mapping[str, Session]):
         """Makes the widget that shows a session in a cell; set where there are widgets."""
         self.before_first_use: Callable[[], None] | None = None
         """Restores what was saved, once; set where there is a notebook."""
-        self.snapshots = Snapshots(self)
-        self.eviction = Eviction(self)
+        self.snapshots: Snapshots = Snapshots(self)
+        self.eviction: Eviction = Eviction(self)
         self.save_elsewhere: Callable[[], None] = lambda: None
         """Asks whoever else keeps the state, as the notebook, to do it now."""
         self._restoring = threading.RLock()
@@ -642,6 +642,26 @@ class SessionRegistry(Mapping[str, Session]):
         if parsed.unreadable and not parsed.sessions:
             raise SnapshotCorrupt(f"no session of the saved state could be read: {parsed.notes[-1]}")
         return self.engine.call(lambda: [self.handle(c) for c in self.snapshots.restore(parsed, adopt=adopt)])
+
+    def imported(self, title: str, instructions: str, turns: Sequence[tuple[Role, str]]) -> Session:
+        """Make a session of a conversation that another program wrote.
+
+        Its instructions came with a file, and wait for `Session.adopt()`.
+        """
+        self._first_use()
+        settings = Settings(title=title, instructions=instructions or None, from_file=bool(instructions))
+        messages: list[Message] = []
+        for role, text in turns:
+            messages.append(
+                Message(
+                    id=new_id("m-"),
+                    role=role,
+                    parts=(TextPart(text=text),),
+                    created_at=time.time(),
+                    parent_id=messages[-1].id if messages else None,
+                )
+            )
+        return self.engine.call(lambda: self.handle(self.open(settings, messages=messages)))
 
     def save(self, timeout: float = 5.0) -> bool:
         """Write everything down now: to the journal, and into the notebook where a page shows it.

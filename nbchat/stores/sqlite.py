@@ -72,7 +72,7 @@ class SqliteStore:
 
     def __init__(self, path: Path, busy_s: float = 1.0) -> None:
         self.path = path
-        self.where = str(path)
+        self.where: str = str(path)
         self.damage: tuple[str, ...] = ()
         """What of the file could not be read when it was opened."""
         self._busy_s = busy_s

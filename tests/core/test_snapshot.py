@@ -174,7 +174,7 @@ def snapshot_of(*saved: s.SavedSession) -> s.Snapshot:
 
 
 def test_every_flipped_bit_is_detected() -> None:
-    """A snapshot with one bit flipped is refused, or gives the sessions that are as they were, and says so."""
+    """A snapshot with one bit flipped is refused, or gives what is as it was, and says so."""
     before = snapshot_of(conversation("Which river?", "The Seine."), conversation("a", "b", key="s-2"))
     text = json.dumps(s.dump(before)).encode()
     dice = random.Random(7)

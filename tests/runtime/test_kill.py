@@ -1,4 +1,4 @@
-"""The kernel is killed while it streams, again and again: nothing is torn, little is lost, nothing restarts."""
+"""The kernel is killed while it streams, again and again: nothing is torn, and little is lost."""
 
 from __future__ import annotations
 

@@ -30,6 +30,7 @@ class FailingStore(MemoryStore):
         self.wrote = threading.Condition()
 
     def write(self, entries: Sequence[Entry]) -> None:
+        """Write, or fail as planned."""
         error = self.broken or (self.plan.pop(0) if self.plan else None)
         with self.wrote:
             self.writes.append(list(entries))

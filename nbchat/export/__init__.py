@@ -1,0 +1,81 @@
+"""Conversations for people and other programs: Markdown, HTML, JSONL, notebooks; and the way back.
+
+What a model said is data: it stays text in every format, and nothing that is written here runs, loads or
+calls anything when it is opened.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from nbchat.core.transcript import SessionState
+from nbchat.export.html import to_html
+from nbchat.export.jsonl import to_jsonl
+from nbchat.export.markdown import to_markdown
+from nbchat.export.notebook import to_ipynb
+
+FORMATS: Final[Mapping[str, Callable[[Sequence[SessionState]], str]]] = {
+    "md": to_markdown,
+    "html": to_html,
+    "jsonl": to_jsonl,
+    "ipynb": to_ipynb,
+}
+"""Formats by the ending of their files."""
+
+_ALIASES: Final = {"markdown": "md", "htm": "html"}
+_RESERVED: Final = frozenset(
+    {"con", "prn", "aux", "nul", *(f"com{i}" for i in range(10)), *(f"lpt{i}" for i in range(10))}
+)
+
+
+def render(states: Sequence[SessionState], to: str) -> str:
+    """Return conversations in a format.
+
+    Raises
+    ------
+    ValueError
+        There is no such format.
+    """
+    name = to.lower().lstrip(".")
+    writer = FORMATS.get(_ALIASES.get(name, name))
+    if writer is None:
+        raise ValueError(f"there is no format {to!r}; the formats are {', '.join(FORMATS)}.")
+    return writer(states)
+
+
+def export(states: Sequence[SessionState], target: str | os.PathLike[str], *, to: str | None = None) -> str:
+    """Return conversations in a format, and write them where `target` is a file and not just a format.
+
+    Raises
+    ------
+    ValueError
+        There is no such format.
+    FileExistsError
+        The file is there already.
+    """
+    name = os.fspath(target)
+    if to is None and _ALIASES.get(name, name) in FORMATS:
+        return render(states, name)
+    path = Path(name)
+    if path.is_dir():
+        path /= f"{slug(states[0].title if states else '')}.{to or 'md'}"
+    text = render(states, to or path.suffix or "md")
+    # Neither replaced nor followed: what stands there, or where a link leads, is somebody else's.
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
+    with os.fdopen(os.open(path, flags, 0o644), "w", encoding="utf-8", newline="\n") as file:
+        file.write(text)
+    return text
+
+
+def slug(title: str) -> str:
+    """Return a file's name made of a title: letters, digits and dashes, at most 80 bytes, never reserved."""
+    name = re.sub(r"[^\w]+", "-", title, flags=re.UNICODE).strip("-_").lower()
+    name = name.encode()[:80].decode("utf-8", "ignore").rstrip("-")
+    return f"chat-{name}".rstrip("-") if not name or name in _RESERVED else name
+
+
+__all__ = ["FORMATS", "export", "render", "slug"]

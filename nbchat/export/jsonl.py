@@ -1,0 +1,23 @@
+"""JSON lines in the form in which chats are given to be fine-tuned on: one conversation a line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from nbchat.core.text import clean
+from nbchat.core.transcript import SessionState
+
+
+def to_jsonl(states: Sequence[SessionState]) -> str:
+    """Return each conversation as `{"messages": [{"role": …, "content": …}, …]}`."""
+    lines = []
+    for state in states:
+        messages = []
+        if state.settings.instructions:
+            messages.append({"role": "system", "content": clean(state.settings.instructions)})
+        messages += [
+            {"role": message.role, "content": clean(message.text)} for message in state.path if message.text
+        ]
+        lines.append(json.dumps({"messages": messages}, ensure_ascii=False))
+    return "".join(f"{line}\n" for line in lines)

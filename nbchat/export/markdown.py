@@ -1,0 +1,147 @@
+"""Markdown: for people, for GitHub and nbviewer, and to be read in again.
+
+Other programs render it, with other rules than the page's: `inert` leaves nothing in a model's text that
+a renderer could take for HTML, for an image to load, or for a link that is not one of the web.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from nbchat.core.messages import ImagePart, Message, ReasoningPart, TextPart, ToolCallPart, ToolResultPart
+from nbchat.core.transcript import SessionState
+
+SPEAKERS: Final = {"user": "User", "assistant": "Assistant", "system": "Instructions", "tool": "Tool"}
+"""Headings by role."""
+
+MARK: Final = "<!-- nbchat: {} -->"
+"""Stands before every heading of ours, so that one in a text is not taken for it."""
+
+_FENCE: Final = re.compile(r"^ {0,3}(`{3,}|~{3,})([^`]*)$")
+_LINK: Final = re.compile(r"\](?=\((?!https?://|mailto:|#))")
+_DEFINITION: Final = re.compile(r"^(\s{0,3})\[(?=[^\]]*\]:(?!\s*(?:https?://|mailto:|#)\S))", re.MULTILINE)
+_SPAN: Final = re.compile(r"(?<![\\`])(`+)(?!`)(.+?)(?<!`)\1(?!`)")
+_PUNCTUATION: Final = re.compile(r"[^\w\s]")
+
+
+def to_markdown(states: Sequence[SessionState]) -> str:
+    """Return conversations as Markdown, which `reading.from_markdown` reads in again."""
+    return "\n\n---\n\n".join(_conversation(state) for state in states) + "\n"
+
+
+def _conversation(state: SessionState) -> str:
+    lines = [f"{MARK.format('session')}\n# {inert_line(state.title) or 'Chat'}"]
+    if state.settings.instructions:
+        lines.append(_turn("system", inert(state.settings.instructions)))
+    lines += [_turn(message.role, "\n\n".join(parts(message))) for message in state.path]
+    return "\n\n".join(lines)
+
+
+def _turn(role: str, text: str) -> str:
+    return f"{MARK.format(role)}\n## {SPEAKERS[role]}\n\n{text}".rstrip()
+
+
+def parts(message: Message) -> Iterator[str]:
+    """Yield a message's parts as Markdown that is inert."""
+    for part in message.parts:
+        if isinstance(part, TextPart):
+            yield inert(part.text)
+        elif isinstance(part, ReasoningPart):
+            yield "\n".join(f"> {line}".rstrip() for line in inert(part.text).split("\n"))
+        elif isinstance(part, ToolCallPart):
+            yield f"*Tool call:* {inert_line(part.name)}\n\n{_fenced(part.text, 'json')}"
+        elif isinstance(part, ToolResultPart):
+            yield f"*Tool result:*\n\n{_fenced(part.text, '')}"
+        elif isinstance(part, ImagePart):
+            yield f"*Image:* {inert_line(part.name) or 'without a name'}"
+
+
+def transcript(states: Sequence[SessionState], limit: int = 262_144) -> tuple[str, str]:
+    """Return conversations as Markdown and as plain text, for an output of a notebook.
+
+    Parameters
+    ----------
+    limit
+        Characters of each; of a longer conversation the newest turns are there, and a line says so.
+    """
+    blocks: list[tuple[str, str]] = []
+    for state in states:
+        blocks.append((f"# {inert_line(state.title) or 'Chat'}", state.title or "Chat"))
+        for message in state.path:
+            who = SPEAKERS[message.role]
+            text = "\n\n".join(parts(message))
+            blocks.append((f"**{who}**\n\n{text}".rstrip(), f"{who}: {message.text}".rstrip()))
+    shown: list[tuple[str, str]] = []
+    size = 0
+    for rich, plain in reversed(blocks):
+        size += len(rich) + 2
+        if size > limit and shown:
+            left = "*Earlier messages are not shown here.*"
+            shown.append((left, left.strip("*")))
+            break
+        shown.append((rich[:limit], plain[:limit]))
+    shown.reverse()
+    return "\n\n".join(rich for rich, _ in shown), "\n\n".join(plain for _, plain in shown)
+
+
+def inert_line(text: str) -> str:
+    """Return one line of text in which nothing is Markdown."""
+    return _PUNCTUATION.sub(lambda m: f"&#{ord(m[0])};", " ".join(text.split())[:300])
+
+
+def inert(text: str) -> str:
+    """Return Markdown without HTML, images and foreign links, for a renderer that is not ours.
+
+    Code stays code: fenced blocks are written again with fences that nothing in them can close.
+    """
+    out: list[str] = []
+    prose: list[str] = []
+    lines = iter(text.replace("\r\n", "\n").replace("\r", "\n").split("\n"))
+    for line in lines:
+        fence = _FENCE.match(line)
+        if fence is None:
+            prose.append(line)
+            continue
+        code: list[str] = []
+        closing = re.compile(rf"^ {{0,3}}{re.escape(fence[1][0])}{{{len(fence[1])},}}\s*$")
+        for inner in lines:
+            if closing.match(inner):
+                break
+            code.append(inner)
+        out.append(_inert_prose("\n".join(prose)))
+        out.append(_fenced("\n".join(code), fence[2]))
+        prose = []
+    out.append(_inert_prose("\n".join(prose)))
+    return "\n\n".join(block for block in (block.strip("\n") for block in out) if block)
+
+
+def _fenced(code: str, info: str) -> str:
+    longest = max((len(run) for run in re.findall(r"`+", code)), default=0)
+    fence = "`" * max(3, longest + 1)
+    language = re.sub(r"[^\w+#.-]", "", info.strip().split(" ")[0] if info.strip() else "")[:30]
+    return f"{fence}{language}\n{code}\n{fence}"
+
+
+def _inert_prose(text: str) -> str:
+    """Escape what is not code, and put code spans with angle brackets into a form that all agree on."""
+    out: list[str] = []
+    at = 0
+    for span in _SPAN.finditer(text):
+        out.append(_escaped(text[at : span.start()]))
+        inner = span[2]
+        if "<" in inner or "&" in inner or "]" in inner or "[" in inner:
+            out.append(f"<code>{_PUNCTUATION.sub(lambda m: f'&#{ord(m[0])};', inner)}</code>")
+        else:
+            out.append(span[0])
+        at = span.end()
+    out.append(_escaped(text[at:]))
+    return _DEFINITION.sub(r"\1\\[", "".join(out))
+
+
+def _escaped(text: str) -> str:
+    text = text.replace("&", "&amp;").replace("<", "&lt;")
+    # An image would be fetched by whoever looks; as a link it waits for a click.
+    text = re.sub(r"!+(?=\[)", "", text)
+    return _LINK.sub(r"\\]", text)

@@ -1,0 +1,160 @@
+"""The way back: conversations from notebooks, JSON lines and Markdown."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from nbchat.core.errors import SnapshotCorrupt, SnapshotTooLarge
+from nbchat.core.messages import Role
+from nbchat.core.snapshot import KEY, Snapshot, loads, parse
+from nbchat.core.text import clean
+
+MAX_FILE: Final = 512 * 1024 * 1024
+"""Bytes of a notebook that is read at most; its outputs may be large."""
+
+_MARK: Final = re.compile(r"^<!-- nbchat: (session|system|user|assistant|tool) -->$", re.MULTILINE)
+_HEADING: Final = re.compile(
+    r"^#{1,6}\s*\**(User|You|Human|Assistant|AI|ChatGPT|Claude|Instructions|System)\**:?\**\s*$",
+    re.MULTILINE | re.IGNORECASE,
+)
+_ROLES: Final[Mapping[str, Role]] = {
+    **dict.fromkeys(("user", "you", "human"), "user"),
+    **dict.fromkeys(("assistant", "ai", "chatgpt", "claude"), "assistant"),
+    **dict.fromkeys(("system", "instructions", "developer"), "system"),
+    "tool": "tool",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Imported:
+    """A conversation as another program wrote it."""
+
+    title: str
+    instructions: str
+    turns: tuple[tuple[Role, str], ...]
+
+
+def saved_in(path: Path) -> Any:  # noqa: ANN401 - any JSON value
+    """Return what stands under nbchat's key in a notebook's metadata; None where nothing does.
+
+    Raises
+    ------
+    OSError
+        The file cannot be read.
+    SnapshotCorrupt, SnapshotTooLarge
+        It is not a notebook, or too large.
+    """
+    if (size := path.stat().st_size) > MAX_FILE:
+        raise SnapshotTooLarge(f"{path.name} has {size:,} bytes; at most {MAX_FILE:,} are read.")
+    try:
+        notebook = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise SnapshotCorrupt(f"{path.name} is not a notebook: {str(error)[:120]}.") from None
+    metadata = notebook.get("metadata") if isinstance(notebook, dict) else None
+    if not isinstance(metadata, dict):
+        raise SnapshotCorrupt(f"{path.name} is not a notebook: it has no metadata.")
+    return metadata.get(KEY)
+
+
+def from_notebook(path: Path) -> Snapshot:
+    """Return the conversations in a saved notebook, without a kernel.
+
+    Raises
+    ------
+    OSError
+        The file cannot be read.
+    SnapshotError
+        It holds none that can be read.
+    """
+    value = saved_in(path)
+    if value is None:
+        raise SnapshotCorrupt(
+            f"{path.name} has no conversations in its metadata.", hint="Open it, show a chat, and save it."
+        )
+    return parse(value)
+
+
+def from_jsonl(text: str, name: str = "Imported") -> Iterator[Imported]:
+    """Yield the conversations of JSON lines, `{"messages": [{"role": …, "content": …}, …]}` each.
+
+    Raises
+    ------
+    SnapshotCorrupt
+        A line is something else; the message says which.
+    """
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip():
+            continue
+        data = loads(line)
+        messages = data.get("messages") if isinstance(data, dict) else data
+        if not isinstance(messages, list):
+            raise SnapshotCorrupt(f"line {number} has no list of messages.")
+        turns = [_turn(message, number) for message in messages]
+        yield _imported(turns, f"{name} {number}" if number > 1 else name)
+
+
+def _turn(message: object, line: int) -> tuple[Role, str]:
+    role = message.get("role") if isinstance(message, dict) else None
+    content = message.get("content") if isinstance(message, dict) else None
+    if isinstance(content, list):  # parts, as the chat API has them
+        content = "".join(
+            part["text"] for part in content if isinstance(part, dict) and isinstance(part.get("text"), str)
+        )
+    known = _ROLES.get(role) if isinstance(role, str) else None
+    if known is None or not isinstance(content, str | None):
+        raise SnapshotCorrupt(f"line {line} has a message without a role and a text.")
+    return known, clean(content or "")
+
+
+def from_markdown(text: str, name: str = "Imported") -> list[Imported]:
+    """Return the conversations of a Markdown file: of our own, or with headings such as `## User`."""
+    text = clean(text.replace("\r\n", "\n"))
+    marks = list(_MARK.finditer(text))
+    if marks:
+        return list(_from_marks(text, marks))
+    headings = list(_HEADING.finditer(text))
+    if not headings:
+        return [_imported([("user", text.strip())], name)] if text.strip() else []
+    turns = []
+    for heading, following in zip(headings, [*headings[1:], None], strict=True):
+        body = text[heading.end() : following.start() if following else len(text)]
+        turns.append((_ROLES[heading[1].lower()], body.strip()))
+    first = text[: headings[0].start()].strip().lstrip("# ").split("\n")[0]
+    return [_imported(turns, first or name)]
+
+
+def _from_marks(text: str, marks: list[re.Match[str]]) -> Iterator[Imported]:
+    title, begun = "", False
+    turns: list[tuple[Role, str]] = []
+    for mark, following in zip(marks, [*marks[1:], None], strict=True):
+        body = text[mark.end() : following.start() if following else len(text)].strip("\n")
+        heading, _, body = body.partition("\n")
+        if mark[1] == "session":
+            if begun:
+                yield _imported(turns, title)
+            title, turns, begun = _plain(heading.lstrip("# ")), [], True
+        else:
+            turns.append((_ROLES[mark[1]], _plain(body.strip().removesuffix("\n---").strip())))
+    yield _imported(turns, title)
+
+
+def _plain(text: str) -> str:
+    """Take back what was escaped when it was written."""
+    from html import unescape  # noqa: PLC0415 - beside its only use
+
+    text = re.sub(r"<code>(.*?)</code>", lambda m: f"`{m[1]}`", text)
+    return unescape(text.replace("\\]", "]").replace("\\[", "["))
+
+
+def _imported(turns: list[tuple[Role, str]], title: str) -> Imported:
+    instructions = "\n\n".join(text for role, text in turns if role == "system")
+    return Imported(
+        title=clean(title)[:200],
+        instructions=instructions,
+        turns=tuple((role, text) for role, text in turns if role in ("user", "assistant")),
+    )

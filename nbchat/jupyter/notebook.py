@@ -1,0 +1,487 @@
+"""The notebook that the kernel belongs to: what it carries is restored first, and kept up to date.
+
+1. The first call that reads or creates a session restores, before it returns: the page sends what the
+   notebook's metadata hold (unsaved changes too), over a road that works while this cell blocks. Where
+   no page answers in time, the file is read instead; a page that answers late is merged.
+2. The journal is opened under the notebook's id. Both are merged; the newest of each session wins.
+3. From then on checkpoints go to the page where the user last acted, and only there: when something
+   settled, now and then while answers stream, and when the notebook is saved.
+
+The kernel never writes the `.ipynb`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import orjson
+
+from nbchat.core.errors import NbchatError, SnapshotError, SnapshotTooNew, StoreBusy
+from nbchat.core.ids import new_id
+from nbchat.core.snapshot import Snapshot, loads, parse
+from nbchat.export.markdown import transcript
+from nbchat.export.reading import saved_in
+from nbchat.jupyter.transcripts import Transcripts
+from nbchat.protocol import Checkpoint, Saving, Stored, WantCheckpoint
+from nbchat.runtime.persistence import Persistence, SaveStatus, read_back
+from nbchat.stores import places
+from nbchat.stores.sqlite import SqliteStore
+
+if TYPE_CHECKING:
+    from nbchat.core.events import Settings
+    from nbchat.jupyter.wire import Wire
+    from nbchat.runtime.conversation import Conversation
+    from nbchat.runtime.registry import SessionRegistry
+
+logger = logging.getLogger("nbchat")
+
+PAGE_S: Final = 1.0
+"""The longest wait for a page to say that it is there."""
+
+STORED_S: Final = 4.0
+"""The longest wait for what it has stored, once it said that it is there."""
+
+SETTLED_S: Final = 0.3
+"""After something settled, the time in which more may be settled too, before a checkpoint."""
+
+STREAMING_S: Final = 2.0
+"""Between two checkpoints while answers stream; longer where they are large."""
+
+BYTES_PER_S: Final = 200_000
+"""What checkpoints may take of the line, on the average."""
+
+ACK_S: Final = 3.0
+"""A page that does not say within this time that it wrote a checkpoint is not asked again."""
+
+MAX_METADATA: Final = 2 * 1024 * 1024
+"""Bytes of the notebook's metadata that nbchat writes at most; `NBCHAT_MAX_METADATA` sets another."""
+
+
+def path_of_notebook() -> str | None:
+    """Return the path of the notebook that this kernel was started for; None outside of one."""
+    name = os.environ.get("JPY_SESSION_NAME", "")
+    return name if name.endswith(".ipynb") and Path(name).is_absolute() else None
+
+
+class Notebook:
+    """Restores a registry from its notebook, and keeps the notebook's metadata up to date.
+
+    Methods are for the engine's thread but where it is said.
+    """
+
+    def __init__(self, registry: SessionRegistry, path: str, *, journal: bool = True) -> None:
+        self.path = path
+        self.id = ""
+        self.transcripts = Transcripts(registry)
+        self.blocked: SnapshotError | None = None
+        """Why the metadata must not be overwritten."""
+        self._registry = registry
+        self._journal = journal
+        self._wire: Wire | None = None
+        self._pieces: dict[tuple[str, str], dict[int, str]] = {}
+        self._page_there = threading.Event()
+        self._answered = threading.Event()
+        self._stored: str | None = None
+        self._page_path = ""
+        self._restored = False
+        self._version = 0
+        self._acked = 0
+        self._mute: set[str] = set()
+        self._said: object = None
+        self._dirty = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._ack_timer: asyncio.TimerHandle | None = None
+        self._making = False
+        self._last_bytes = 0
+        self._id_is_saved = False
+        self.saving = Saving(state="saving")
+
+    # Before the first use
+
+    def restore(self) -> None:
+        """Put back what the notebook and its journal hold. On the caller's thread, which waits for it."""
+        try:
+            metadata = self._from_page()
+            if metadata is None and not self._answered.is_set():
+                metadata = self._from_file()
+            self._begin(metadata)
+        except Exception:
+            # A cell that wants a chat gets one, whatever is wrong with an old one.
+            logger.exception("the notebook's conversations could not be restored")
+        finally:
+            self._registry.engine.call(self._follow)
+
+    def _from_page(self) -> Snapshot | None:
+        from nbchat.jupyter.hub import hub  # noqa: PLC0415 - the hub looks for the notebook, too
+
+        try:
+            hub(self._registry)
+        except Exception:
+            logger.debug("no page can be reached", exc_info=True)
+            return None
+        if not self._page_there.wait(PAGE_S) or not self._answered.wait(STORED_S):
+            return None
+        return self._read(self._stored)
+
+    def _from_file(self) -> Snapshot | None:
+        try:
+            value = saved_in(Path(self.path))
+        except (OSError, NbchatError) as error:
+            logger.debug("the notebook's file could not be read: %s", error)
+            return None
+        return self._read(value)
+
+    def _read(self, value: object) -> Snapshot | None:
+        """Return what the metadata hold; what cannot be read is never overwritten."""
+        try:
+            data = loads(value) if isinstance(value, str) else value
+            return None if data is None else parse(data)
+        except SnapshotError as error:
+            logger.warning("the chats in the notebook's metadata could not be read: %s", error)
+            self.blocked = error
+            if isinstance(error, SnapshotTooNew):
+                return _readable(value)
+            return None
+
+    def _begin(self, metadata: Snapshot | None) -> None:
+        if self._page_path and Path(self._page_path).name != Path(self.path).name:
+            # Renamed since the kernel was started; the page knows the name, the environment does not.
+            renamed = Path(self.path).with_name(Path(self._page_path).name)
+            self.path = str(renamed) if renamed.exists() else self.path
+        known: dict[str, Settings] = {}
+        persistence, stored = self._open_journal(metadata, known)
+        registry = self._registry
+
+        def begin() -> None:
+            registry.snapshots.notebook_id = self.id
+            registry.snapshots.place = places.digest(self.path)
+            if persistence is not None:
+                persistence.on_status = self._on_status
+                persistence.on_reopened = lambda snapshot: self._merge(snapshot, snapshot)
+                registry.journal = persistence
+            registry.snapshots.restore(stored, *([metadata] if metadata is not None else []), known=known)
+            self._on_status(persistence.status if persistence is not None else None)
+            registry.eviction.trim()
+
+        registry.engine.call(begin)
+
+    # Which journal
+
+    def _open_journal(
+        self, metadata: Snapshot | None, known: dict[str, Settings]
+    ) -> tuple[Persistence | None, Snapshot]:
+        """Choose the notebook's identity, and open its journal.
+
+        A notebook that was copied gets an identity of its own; one that was renamed keeps it.
+        """
+        claimed = metadata.notebook_id if metadata is not None and places.is_id(metadata.notebook_id) else ""
+        if not self._journal:
+            self.id = claimed or new_id("n-")
+            return None, Snapshot()
+        store, error = _open(claimed) if claimed else (None, None)
+        if store is not None and self._is_copy(store, claimed):
+            known.update(_settings(read_back(store.read())))
+            store.close()
+            store, claimed = None, ""
+        elif isinstance(error, StoreBusy) and metadata and metadata.place != places.digest(self.path):
+            error, claimed = None, ""  # the original is at work in another kernel
+        self.id = claimed
+        if not claimed:
+            self.id = places.noted(self.path) or new_id("n-")
+            places.note(self.path, self.id)
+            store, error = _open(self.id)
+        notebook_id = self.id
+        snapshot = Snapshot()
+        if store is not None:
+            snapshot = read_back(store.read())
+            for note in (*store.damage, *snapshot.notes):
+                logger.warning("journal: %s", note)
+            known.update(_settings(snapshot))
+            with contextlib.suppress(NbchatError):
+                store.remember("path", self.path)
+        return (
+            Persistence(self._registry, store, error=error, reopen=lambda: _opened(notebook_id, 0.0)),
+            snapshot,
+        )
+
+    def _is_copy(self, store: SqliteStore, notebook_id: str) -> bool:
+        home = store.recall("path")
+        if not home or os.path.realpath(home) == os.path.realpath(self.path):
+            return False
+        try:
+            value = saved_in(Path(home))
+        except (OSError, NbchatError):
+            return False
+        return isinstance(value, dict) and value.get("notebook_id") == notebook_id
+
+    # The wire
+
+    def attach(self, wire: Wire) -> None:
+        """Talk to pages over this wire, instead of any before it."""
+        self._wire = wire
+        wire.on_stored = self._on_stored
+        wire.on_want_checkpoint = self._on_want_checkpoint
+        wire.on_hello = self.heard_of
+        wire.saving = self.saving
+        self._mute.clear()
+
+    def heard_of(self, page: str) -> None:
+        """Hear that a page said hello."""
+        self._mute.discard(page)
+        self._page_there.set()
+
+    def _on_stored(self, message: Stored) -> None:
+        if not 0 < message.of <= 4096 or not 0 <= message.piece < message.of:  # noqa: PLR2004 - 1 GiB
+            return
+        self._page_there.set()
+        key = (message.page, message.id)
+        pieces = self._pieces.setdefault(key, {})
+        pieces[message.piece] = message.text
+        while len(self._pieces) > 8:  # noqa: PLR2004 - pages that went away in the middle
+            self._pieces.pop(next(iter(self._pieces)))
+        if len(pieces) < message.of:
+            return
+        del self._pieces[key]
+        text = "".join(pieces[i] for i in range(message.of))
+        if self._restored or self._answered.is_set():
+            self._registry.engine.spawn(self._late(text, message.page), name="nbchat-late-page")
+        else:
+            self._stored, self._page_path = text, message.path
+            self._answered.set()
+
+    async def _late(self, text: str, page: str) -> None:
+        """Merge what a page has that answers late, or another page."""
+        try:
+            snapshot = await asyncio.to_thread(lambda: None if text == "null" else parse(text))
+        except SnapshotError as error:
+            logger.warning("the chats in a page's metadata could not be read: %s", error)
+            self.blocked = error
+            self._tell(self.saving)
+            return
+        if snapshot is not None:
+            known = _settings(self._registry.snapshots.take())
+            self._merge(snapshot, None, known)
+        if page == self._writer():
+            self._dirty, self._said = True, None
+            self._plan(0.0)
+
+    def _merge(
+        self, snapshot: Snapshot, journal: Snapshot | None, known: dict[str, Settings] | None = None
+    ) -> None:
+        trusted = _settings(journal) if journal is not None else known or {}
+        self._registry.snapshots.restore(snapshot, known=trusted)
+
+    # Whether everything is saved
+
+    def _on_status(self, status: SaveStatus | None) -> None:
+        if status is None:
+            saving = Saving(state="off")
+        else:
+            error = status.error.info if status.error is not None else None
+            state = cast("Any", status.state)
+            saving = Saving(state=state, error=error)
+        if saving.state == "saving" and self.saving.state == "saved":
+            return  # while answers stream it would flicker; what is not saved within a second says so
+        self._tell(saving)
+
+    def _tell(self, saving: Saving) -> None:
+        if self.blocked is not None and saving.error is None:
+            saving = Saving(state="unsaved", error=self.blocked.info)
+        self.saving = saving
+        if self._wire is not None:
+            self._wire.saving = saving
+            self._wire.say(saving)
+
+    def set_journal(self, *, on: bool) -> None:
+        """Write outside of the notebook, or do not, from now on. From any thread."""
+        if on == self._journal:
+            return
+        self._journal = on
+        if self._restored:
+            self._registry.engine.call(self._start_journal if on else self._stop_journal)
+
+    def _stop_journal(self) -> None:
+        journal, self._registry.journal = self._registry.journal, None
+        if journal is not None:
+            journal.close()
+        self._tell(Saving(state="off"))
+
+    def _start_journal(self) -> None:
+        notebook_id = self.id
+        journal = Persistence(self._registry, None, reopen=lambda: _opened(notebook_id, 0.0))
+        journal.on_status = self._on_status
+        self._registry.journal = journal
+        for conversation in self._registry.conversations():
+            journal.write_whole(conversation.id)
+
+    # Checkpoints
+
+    def _follow(self) -> None:
+        self._restored = True
+        self._registry.readers.add(self._news)
+        self._registry.save_elsewhere = self._now
+        self._dirty = True
+        self._plan(SETTLED_S)
+
+    def _now(self) -> None:
+        self._dirty = True
+        self._plan(0.0)
+
+    def _news(self, conversation: Conversation) -> None:
+        if conversation.record.state.temporary:
+            return
+        self._dirty = True
+        if conversation.record.state.live is None:
+            self._plan(SETTLED_S)
+        else:
+            self._plan(max(STREAMING_S, self._last_bytes / BYTES_PER_S))
+
+    def _plan(self, delay_s: float) -> None:
+        if self._making:
+            return
+        loop = self._registry.engine.loop
+        at = loop.time() + delay_s
+        if self._timer is not None:
+            if self._timer.when() <= at:
+                return
+            self._timer.cancel()
+        self._timer = loop.call_at(at, self._checkpoint)
+
+    def _writer(self) -> str | None:
+        """Return the page that writes: where the user last acted, else the one that came last."""
+        if self._wire is None:
+            return None
+        pages = [page for page in self._wire.pages if page not in self._mute]
+        if self._wire.last_actor in pages:
+            return self._wire.last_actor
+        return pages[-1] if pages else None
+
+    def _checkpoint(self) -> None:
+        self._timer = None
+        if not self._dirty or self._making or self.blocked is not None or self._writer() is None:
+            return
+        self._dirty, self._making = False, True
+        self._registry.engine.spawn(self._make_checkpoint(), name="nbchat-checkpoint")
+
+    async def _make_checkpoint(self) -> None:
+        snapshots = self._registry.snapshots
+        try:
+            snapshot = snapshots.take()
+            said = (
+                tuple((one.state.id, one.state.seq, tuple(one.clock.items())) for one in snapshot.sessions),
+                tuple(snapshot.deleted),
+                self._writer(),
+            )
+            if said == self._said:
+                return
+            limit = _max_metadata()
+            body = await asyncio.to_thread(snapshots.encode, snapshot, limit)
+            settled = all(one.state.live is None for one in snapshot.sessions)
+            self._said, self._last_bytes = said, len(body)
+            self._version += 1
+            shown = [one.state for one in snapshot.sessions if not one.state.settings.closed]
+            text = (await asyncio.to_thread(transcript, shown))[0] if settled else ""
+            writer = self._writer()
+            if self._wire is not None and writer is not None:
+                metadata = cast("Any", orjson.Fragment(body))
+                self._wire.say(
+                    Checkpoint(to=writer, version=self._version, metadata=metadata, transcript=text)
+                )
+                self._wait_for_ack(writer)
+            if settled:
+                await self.transcripts.update()
+        finally:
+            self._making = False
+            if self._dirty:
+                self._plan(SETTLED_S)
+
+    def _wait_for_ack(self, page: str) -> None:
+        if self._ack_timer is not None:
+            self._ack_timer.cancel()
+        version = self._version
+
+        def look() -> None:
+            self._ack_timer = None
+            if self._acked < version:
+                # Closed without a word, or it shows no notebook. Another page may do it.
+                self._mute.add(page)
+                self._dirty, self._said = True, None
+                self._plan(0.0)
+
+        self._ack_timer = self._registry.engine.loop.call_later(ACK_S, look)
+
+    def _on_want_checkpoint(self, message: WantCheckpoint) -> None:
+        if message.epoch != self._registry.epoch or self._wire is None:
+            return
+        self._mute.discard(message.page)
+        if message.version >= self._version > 0:
+            self._acked = max(self._acked, message.version)
+            self._check_id_is_saved()
+        else:
+            # The user saves in this page: it acts, and its notebook lacks something.
+            self._wire.last_actor = message.page
+            self._dirty, self._said = True, None
+        if self._dirty:
+            self._plan(0.0)
+
+    def _check_id_is_saved(self) -> None:
+        """When the file says which notebook it is, the note by its path has done its work."""
+        if self._id_is_saved or not self._journal:
+            return
+
+        def look() -> None:
+            with contextlib.suppress(OSError, NbchatError):
+                value = saved_in(Path(self.path))
+                if isinstance(value, dict) and value.get("notebook_id") == self.id:
+                    self._id_is_saved = True
+                    places.forget_note(self.path)
+
+        loop = self._registry.engine.loop
+        loop.call_later(2.0, lambda: loop.run_in_executor(None, look))
+
+
+def _opened(notebook_id: str, busy_s: float = 1.0) -> SqliteStore:
+    return SqliteStore(places.journal(notebook_id), busy_s=busy_s)
+
+
+def _open(notebook_id: str) -> tuple[SqliteStore | None, NbchatError | None]:
+    try:
+        return _opened(notebook_id), None
+    except NbchatError as error:
+        logger.warning("the journal could not be opened: %s", error)
+        return None, error
+
+
+def _settings(snapshot: Snapshot) -> dict[str, Settings]:
+    return {saved.state.id: saved.state.settings for saved in snapshot.sessions}
+
+
+def _readable(value: object) -> Snapshot | None:
+    """Return what can be shown of a snapshot that a newer nbchat wrote; it is never written back."""
+    data = loads(value) if isinstance(value, str) else value
+    with contextlib.suppress(SnapshotError):
+        return parse(data, newer=True)
+    return None
+
+
+def _max_metadata() -> int:
+    with contextlib.suppress(KeyError, ValueError):
+        return max(int(os.environ["NBCHAT_MAX_METADATA"]), 16_384)
+    return MAX_METADATA
+
+
+def attach(registry: SessionRegistry, *, journal: bool) -> Notebook | None:
+    """Let the registry be restored from its notebook at its first use; None where there is no notebook."""
+    path = path_of_notebook()
+    if path is None:
+        return None
+    notebook = Notebook(registry, path, journal=journal)
+    registry.__dict__["notebook"] = notebook
+    registry.before_first_use = notebook.restore
+    return notebook
