@@ -63,11 +63,11 @@ class Decoder(ABC):
         self._usage: Usage | None = None
         self._plain_only = False
         self._template = Template(self._plain_text)
-        self.began = False
+        self.began: bool = False
         """Content was yielded."""
         self.finished = False
         """The finish reason was yielded."""
-        self.done = False
+        self.done: bool = False
         """Nothing of interest follows."""
 
     def feed(self, data: bytes) -> Iterable[Delta]:

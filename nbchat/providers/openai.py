@@ -114,6 +114,14 @@ class OpenAIProvider:
         """Refuse: it holds connections, and may hold a key."""
         raise PicklingRefused("a provider is not pickled.", hint="Create it again where it is needed.")
 
+    async def prepare(self) -> None:
+        """Import the openai client, which takes long the first time; in a thread, so that the loop is free.
+
+        A run does it by itself. Whoever measures the time to the first piece of text does it before.
+        """
+        if _TRANSPORT not in sys.modules:
+            await asyncio.to_thread(importlib.import_module, _TRANSPORT)
+
     async def stream(self, request: Request) -> AsyncGenerator[Delta]:  # noqa: C901 - one loop, every way out of it
         """Ask, and yield what comes. The environment is read, and the connection made, at the first step.
 
@@ -224,8 +232,7 @@ class OpenAIProvider:
 
     async def _server(self) -> Server:
         """Return the server that the settings and the environment name now, with this loop's client."""
-        if _TRANSPORT not in sys.modules:
-            await asyncio.to_thread(importlib.import_module, _TRANSPORT)
+        await self.prepare()
         from nbchat.providers import transport  # noqa: PLC0415 - the openai client, imported just now
 
         # A function that gives the key may ask a keyring, which may ask the user.

@@ -63,7 +63,7 @@ class ScriptedProvider:
         self.can_resume = can_resume
         self.requests: list[Request] = []
         """Every request, in the order they came."""
-        self.closed = 0
+        self.closed: int = 0
         """Streams that were ended, by themselves or from outside."""
         self._steps = steps
         self._finish = finish

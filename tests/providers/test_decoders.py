@@ -204,6 +204,14 @@ def test_utf16_may_be_cut_anywhere(text: str, cuts: list[int]) -> None:
     assert decode(ChatDecoder(), [*stream, END]).text == units.decode("utf-16-le", "replace")
 
 
+def test_half_a_character_is_not_lost_when_the_stream_is() -> None:
+    """Where the other half never came, the mark for it stands last, whatever else went wrong."""
+    half = b'{"choices":[{"delta":{"content":"a\\ud83c","reasoning":"b\\ud83c"}}]}'
+    heard = decode(ChatDecoder(), [event(half)])
+    assert (heard.text, heard.reasoning) == ("a\ufffd", "b\ufffd")
+    assert type(heard.error) is StreamTruncated
+
+
 # Chat Completions
 
 

@@ -457,8 +457,9 @@ async def test_a_field_that_is_refused_is_left_out(
     assert instead is None or body[instead] == 5
 
 
+@pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
 async def test_a_server_that_refuses_everything_is_asked_no_more_than_needed(
-    server: FaultServer, provider: OpenAIProvider
+    name: str, server: FaultServer, provider: OpenAIProvider
 ) -> None:
     """A refusal that names the same fields again and again ends after each was tried once."""
 
@@ -467,7 +468,7 @@ async def test_a_server_that_refuses_everything_is_asked_no_more_than_needed(
         message = "stream_options max_tokens max_completion_tokens background store"
         await wire.refuse("400 Bad Request", {"error": {"message": message}})
 
-    heard = await hear(provider, ask("stubborn", params={"max_tokens": 5}))
+    heard = await hear(provider, ask("stubborn", params={name: 5}))
     assert type(heard.error) is errors.RequestRejected
     assert len(server.requests) <= 4
 
