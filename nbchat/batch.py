@@ -86,7 +86,7 @@ class Results(Sequence[Result]):
     def __init__(self, results: Sequence[Result], frame: object = None) -> None:
         self._results = tuple(results)
         self._frame = frame
-        self.usage = sum((r.usage for r in self._results if r.usage is not None), Usage())
+        self.usage: Usage = sum((r.usage for r in self._results if r.usage is not None), Usage())
 
     @overload
     def __getitem__(self, at: int) -> Result: ...

@@ -36,7 +36,7 @@ class Comparison:
 
     def __init__(self, prompt: str, sessions: Sequence[Session], runs: Sequence[Run]) -> None:
         self.prompt = prompt
-        self.runs = tuple(runs)
+        self.runs: tuple[Run, ...] = tuple(runs)
         self._sessions = tuple(sessions)
 
     def __repr__(self) -> str:

@@ -172,7 +172,9 @@ class RunInProgress(CommandError):
             f"session {session_id!r} is busy: run {run_id!r} is {state}.",
             hint="Stop it with session.stop(), or wait with run.wait().",
         )
-        self.session_id, self.run_id, self.state = session_id, run_id, state
+        self.session_id: str = session_id
+        self.run_id: str = run_id
+        self.state: str = state
 
 
 class RunNotLive(CommandError):

@@ -24,7 +24,7 @@ class EventLog:
     __slots__ = ("_events", "base")
 
     def __init__(self, base: int = 0) -> None:
-        self.base = base
+        self.base: int = base
         self._events: deque[Event] = deque()
 
     def __repr__(self) -> str:

@@ -36,8 +36,8 @@ class SessionRecord:
     __slots__ = ("_held_from", "log", "state")
 
     def __init__(self, state: SessionState) -> None:
-        self.state = state
-        self.log = EventLog(base=state.seq)
+        self.state: SessionState = state
+        self.log: EventLog = EventLog(base=state.seq)
         self._held_from: int | None = None
 
     def __repr__(self) -> str:

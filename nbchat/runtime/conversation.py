@@ -145,18 +145,18 @@ class Conversation:
     """A session and its runs. All methods are for the engine's thread, and none of them waits."""
 
     def __init__(self, context: Context, state: SessionState, provider: Provider | None = None) -> None:
-        self.record = SessionRecord(state)
+        self.record: SessionRecord = SessionRecord(state)
         self.provider = provider
         """The session's own provider object, which is never saved."""
         self.watchers: set[Callable[[], None]] = set()
         """Called after every visible change; run handles wait by them."""
-        self.touched = time.monotonic()
+        self.touched: float = time.monotonic()
         """When something was last asked of it; the longest untouched is evicted first."""
         self.clock: Clock = {}
         """Whose events are in the state that it was restored from."""
-        self.restored_seq = 0
+        self.restored_seq: int = 0
         """Number of the last of those events."""
-        self.evicted = False
+        self.evicted: bool = False
         """Its messages are in the store only; `state` is an outline of it."""
         self.requests: dict[str, Request] = {}
         """What the last runs asked; enough to ask the same again. Never saved or sent."""
@@ -209,7 +209,8 @@ class Conversation:
     def take_over(self, state: SessionState, clock: Clock) -> None:
         """Go on from a state that was merged from this one and another. Nothing may be live."""
         self.record = SessionRecord(state)
-        self.clock, self.restored_seq = clock, state.seq
+        self.clock = clock
+        self.restored_seq = state.seq
         self.publish()
 
     def announced(self, run_id: str) -> bool:

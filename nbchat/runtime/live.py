@@ -142,8 +142,8 @@ class LiveRun:
         choose: Callable[[Request], Awaitable[tuple[Provider, Request]]],
         ended: Callable[[LiveRun, EndEvent], None],
     ) -> None:
-        self.run_id = task.run_id
-        self.loop = asyncio.get_running_loop()
+        self.run_id: str = task.run_id
+        self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
         self._todo = task
         self._limits = limits
         self._emit = emit
@@ -155,11 +155,11 @@ class LiveRun:
         self._cause: NbchatError | None = None
         self._finish: str | None = None
         self._usage: Usage | None = None
-        self.accepted = 0
+        self.accepted: int = 0
         """Characters accepted."""
-        self.deltas = 0
+        self.deltas: int = 0
         """Pieces of content accepted."""
-        self.over = False
+        self.over: bool = False
         self.error: NbchatError | None = None
         """What ended it, with its cause; set for a failed or interrupted run."""
         self._from_outside = False
@@ -175,7 +175,7 @@ class LiveRun:
         """When content came last, by the loop's clock."""
         self._finished_at: float | None = None
         self._watch: asyncio.TimerHandle | None = None
-        self.task = self.loop.create_task(self._main(), name=f"nbchat-run-{task.run_id}")
+        self.task: asyncio.Task[None] = self.loop.create_task(self._main(), name=f"nbchat-run-{task.run_id}")
         self.task.add_done_callback(self._task_over)
 
     # What users ask for

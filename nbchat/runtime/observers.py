@@ -71,7 +71,7 @@ class Observers:
         self._thread: threading.Thread | None = None
         self._blamed: set[int] = set()
         self._failed: set[int] = set()
-        self.errors = 0
+        self.errors: int = 0
         """Callbacks that raised, so far."""
 
     def on(self, event: str, callback: Callback, session_id: str | None = None) -> Callable[[], None]:

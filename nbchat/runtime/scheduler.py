@@ -32,7 +32,7 @@ class Scheduler:
         self._limits = limits
         self._queue: dict[Waiting, None] = {}
         self._changed = changed
-        self.live = 0
+        self.live: int = 0
         """Slots in use."""
 
     def __len__(self) -> int:

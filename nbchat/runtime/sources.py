@@ -30,7 +30,7 @@ class Sources:
     """Finds providers and models. Methods that wait are for the engine's loop."""
 
     def __init__(self) -> None:
-        self.defaults = Defaults()
+        self.defaults: Defaults = Defaults()
         self._providers: dict[tuple[str, str | None], Provider] = {}
         self._server: DemoServer | None = None
         self._server_url: str | None = None

@@ -18,8 +18,8 @@ class Table:
     """
 
     def __init__(self, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-        self.columns = tuple(columns)
-        self.rows = [tuple(row) for row in rows]
+        self.columns: tuple[str, ...] = tuple(columns)
+        self.rows: list[tuple[Any, ...]] = [tuple(row) for row in rows]
 
     def __len__(self) -> int:
         return len(self.rows)
