@@ -338,10 +338,10 @@ describe("a stream", () => {
   });
 
   it("groups its blocks in sections, the same however they arrive", () => {
-    const html = shown("a\n\n".repeat(30));
-    expect(html).toBe("<p>a</p>".repeat(30));
+    const html = shown("a\n\n".repeat(60));
+    expect(html).toBe("<p>a</p>".repeat(60));
     const root = document.createElement("div");
-    root.append(renderMarkdown("a\n\n".repeat(30)));
+    root.append(renderMarkdown("a\n\n".repeat(60)));
     expect(Array.from(root.children, ({ childElementCount }) => childElementCount)).toEqual([
       12, 12, 6,
     ]);

@@ -25,7 +25,7 @@ import { sanitize } from "./sanitize";
 import type { MarkdownStrings } from "./strings";
 
 /** Blocks of the top level in one section; the browser lays out sections that are near the screen. */
-const SECTION_BLOCKS = 12;
+const SECTION_BLOCKS = 24;
 
 /**
  * Milliseconds that showing the open block may take each time. Above that, its new text is shown as it came until the
