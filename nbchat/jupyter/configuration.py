@@ -33,10 +33,18 @@ class NbChat(Configurable):
         %config NbChat.model = "qwen3"
     """
 
-    model: traitlets.Unicode[str | None, str | bytes | None] = traitlets.Unicode(None, allow_none=True, help=FIELDS["model"]).tag(config=True)
-    provider: traitlets.Unicode[str | None, str | bytes | None] = traitlets.Unicode(None, allow_none=True, help=FIELDS["provider"]).tag(config=True)
-    base_url: traitlets.Unicode[str | None, str | bytes | None] = traitlets.Unicode(None, allow_none=True, help=FIELDS["base_url"]).tag(config=True)
-    instructions: traitlets.Unicode[str | None, str | bytes | None] = traitlets.Unicode(None, allow_none=True, help=FIELDS["instructions"]).tag(config=True)
+    model: traitlets.Unicode[str | None, str | bytes | None] = traitlets.Unicode(
+        None, allow_none=True, help=FIELDS["model"]
+    ).tag(config=True)
+    provider: traitlets.Unicode[str | None, str | bytes | None] = traitlets.Unicode(
+        None, allow_none=True, help=FIELDS["provider"]
+    ).tag(config=True)
+    base_url: traitlets.Unicode[str | None, str | bytes | None] = traitlets.Unicode(
+        None, allow_none=True, help=FIELDS["base_url"]
+    ).tag(config=True)
+    instructions: traitlets.Unicode[str | None, str | bytes | None] = traitlets.Unicode(
+        None, allow_none=True, help=FIELDS["instructions"]
+    ).tag(config=True)
 
     def __init__(self, defaults: Defaults, **kwargs: Any) -> None:  # noqa: ANN401 - as Configurable
         self.defaults = defaults

@@ -155,9 +155,10 @@ class ChatMagics(Magics):
         else:
             nbchat.registry.wait_all()
 
-    def _save(self, words: Sequence[str]) -> Any:  # noqa: ANN401 - what the registry says
+    def _save(self, words: Sequence[str]) -> None:
         _none("save", words)
-        return nbchat.registry.save()
+        saved = nbchat.registry.save()
+        print("saved" if saved else "not saved: this kernel has no journal")  # noqa: T201 - a magic's answer
 
     def _model(self, words: Sequence[str]) -> str | None:
         parser = _Parser(prog="%chat model", add_help=False)

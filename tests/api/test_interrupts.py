@@ -25,6 +25,11 @@ def say_when_live():
             time.sleep(0.01)
         print('live', flush=True)
     threading.Thread(target=look).start()
+def say_when_asked(now):
+    def look():
+        session_provider.wait_until(lambda provider: provider.requests)
+        print('live', flush=True)
+    threading.Thread(target=look).start()
 """
 
 
@@ -61,6 +66,8 @@ def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
         ("await session.send('Go.')", "streaming"),
         ("async for delta in session.send('Go.'): pass", "streaming"),
         ("session.send('Go.'); nbchat.registry.wait_all()", "streaming"),
+        ("nbchat.map(['Go.'], provider=session_provider, progress=say_when_asked)", None),
+        ("nbchat.compare('Go.', [{'model': 'm', 'provider': session_provider}]).wait()", None),
     ],
 )
 def test_an_interrupt_ends_the_cell_and_what_it_owns(kernel: Kernel, blocks: str, state: str | None) -> None:
@@ -68,7 +75,7 @@ def test_an_interrupt_ends_the_cell_and_what_it_owns(kernel: Kernel, blocks: str
     cell = kernel.start(
         "session_provider = hanging()\n"
         "session = nbchat.registry.create(provider=session_provider)\n"
-        f"say_when_live()\n{blocks}"
+        f"{'' if 'map' in blocks else 'say_when_live()'}\n{blocks}"
     )
     kernel.follow(cell, lambda c: "live" in c.stdout)
     before = time.monotonic()

@@ -115,6 +115,7 @@ def test_the_line_looks_after_the_chats(kernel: Kernel) -> None:
     assert kernel.value("%chat model nbchat-echo") == "'nbchat-echo'"
     assert "set in this kernel" in kernel.value("%chat config")
     assert kernel.value("%chat model nbchat-think -s listed") == "'nbchat-think'"
+    assert kernel.run("%chat save").stdout in ("saved\n", "not saved: this kernel has no journal\n")
     assert "%%chat [-s SESSION]" in kernel.run("%chat help").stdout
 
 

@@ -1,0 +1,75 @@
+"""What a batch and a comparison show in a notebook, and in a terminal."""
+
+import io
+import sys
+from typing import Any
+
+import ipywidgets
+import pytest
+
+import nbchat
+from nbchat.jupyter import comparison as shown
+from nbchat.providers.scripted import PAUSE, ScriptedProvider
+
+
+def test_a_comparison_shows_its_sessions_and_a_table_that_follows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The view has one live view for each session; its table is drawn again as they end, and then no more."""
+    tables: list[ipywidgets.HTML] = []
+
+    html = ipywidgets.HTML
+
+    def made(*arguments: Any) -> ipywidgets.HTML:
+        tables.append(html(*arguments))
+        return tables[-1]
+
+    monkeypatch.setattr(shown.ipywidgets, "HTML", made)
+    provider = ScriptedProvider("<b>bold</b>", PAUSE)
+    both = nbchat.compare(
+        "Which?", models=[{"model": model, "provider": provider} for model in ("a", "<img src=x>")]
+    )
+    provider.wait_paused(2)
+    bundle = both._repr_mimebundle_()
+    assert "application/vnd.jupyter.widget-view+json" in bundle
+    assert bundle["text/markdown"].splitlines()[0].startswith("| model | state |")
+    (table,) = tables
+    assert table.value.count("<td>streaming</td>") == 2
+    assert "<img" not in table.value
+    assert "<img" not in bundle["text/markdown"].replace("\\<img", "")
+
+    provider.go()
+    both.wait(30)
+    nbchat.registry.observers.drain(30)
+    assert table.value.count("<td>completed</td>") == 2
+    assert not nbchat.registry.observers.wants("end")
+    for session in both:
+        session.delete()
+
+
+class Terminal(io.StringIO):
+    """A stream that people read."""
+
+    def isatty(self) -> bool:
+        """Say so."""
+        return True
+
+
+@pytest.mark.parametrize(("stream", "expected"), [(Terminal(), "3 of 3"), (io.StringIO(), "")])
+def test_a_batch_shows_a_line_where_people_look(
+    stream: io.StringIO, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A terminal gets one line, drawn again in place; a file gets nothing."""
+    monkeypatch.setattr(sys, "stderr", stream)
+    nbchat.map(["a", "b", "c"], provider=ScriptedProvider("x"))
+    said = stream.getvalue()
+    assert (expected in said) if expected else (said == "")
+    assert said.count("\n") == (1 if expected else 0)
+
+
+def test_progress_reads_well() -> None:
+    """Counts, failures, rate and what is left stand on one line."""
+    now = nbchat.BatchProgress(
+        total=1500, done=600, failed=2, restored=100, elapsed_s=50.0, usage=nbchat.Usage()
+    )
+    assert str(now) == "600 of 1,500, 2 failed, 10.0/s, 1:30 left"
+    fresh = nbchat.BatchProgress(total=5, done=0, failed=0, restored=0, elapsed_s=0.0, usage=nbchat.Usage())
+    assert str(fresh) == "0 of 5, 0.0/s"
