@@ -21,8 +21,11 @@ const STYLES: readonly (readonly [style: RegExp, className: string])[] = [
   [/padding-left:0(?:em|pt)/, "nbc-math-no-start"],
   [/padding-right:0(?:em|pt)/, "nbc-math-no-end"],
   [/padding-left:1em/, "nbc-math-wide-start"],
-  [/border(?:-\w+)?:/, "nbc-math-boxed"],
+  [/(?:^|;)border:/, "nbc-math-boxed"],
   [/border-left:/, "nbc-math-line-start"],
+  [/border-right:/, "nbc-math-line-end"],
+  [/border-top:/, "nbc-math-line-above"],
+  [/border-bottom:/, "nbc-math-line-below"],
 ];
 
 /** Return a tag with our classes and presentation attributes for its styles and classes. */

@@ -97,6 +97,7 @@ function longestPiece(text: string, pieces: number, tries: number): number {
 Object.assign(globalThis, {
   nbchat: {
     MarkdownView,
+    options,
     renderMarkdown,
     hostile,
     different,

@@ -260,6 +260,16 @@ describe("formulas", () => {
   });
 });
 
+it("typesets a formula once, also where its block is built again for a late definition", async () => {
+  const root = document.createElement("div");
+  const view = new MarkdownView(root, { loadMath: async () => maths });
+  for (const character of "$E=mc^2$ [^1]\n\n[^1]: note\n") view.append(character);
+  view.end();
+  await view.settled();
+  expect(root.querySelector(".nbc-math")?.textContent).toBe("E=mc2");
+  view.destroy();
+});
+
 describe("a stream", () => {
   it("loses terminal sequences and control characters wherever it is cut", () => {
     expect(
@@ -343,7 +353,7 @@ describe("a stream", () => {
     const root = document.createElement("div");
     root.append(renderMarkdown("a\n\n".repeat(60)));
     expect(Array.from(root.children, ({ childElementCount }) => childElementCount)).toEqual([
-      12, 12, 6,
+      24, 24, 12,
     ]);
   });
 

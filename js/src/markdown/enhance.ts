@@ -64,6 +64,8 @@ export class Enhancer {
       do {
         const element = this.waiting.shift();
         if (element === undefined) break;
+        // A block that was built again for a late definition is added again: it may be done already.
+        if (element.childElementCount > 0) continue;
         if (isSelected(element)) {
           // What the reader has selected is not rebuilt under the pointer.
           this.waiting.push(element);
