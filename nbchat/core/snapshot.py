@@ -647,13 +647,13 @@ def merge_all(*snapshots: Snapshot) -> tuple[dict[str, SavedSession], dict[str, 
 def window(saved: SavedSession, characters: int) -> SavedSession:
     """Return the session with the newest messages of its transcript that have `characters` together.
 
-    Versions that are not shown go first. The last message is kept in any case, unless `characters` is 0.
+    Versions that are not shown go first.
     """
     path = saved.state.path
     kept: list[Message] = []
     for message in reversed(path):
         characters -= _size(message) + 400  # what a message costs besides its text
-        if characters < 0 and (kept or characters <= -_MOST):
+        if characters < 0:
             break
         kept.append(message)
     kept.reverse()
@@ -668,6 +668,3 @@ def window(saved: SavedSession, characters: int) -> SavedSession:
     left_out = len(saved.state.messages) - len(kept)
     return replace(saved, state=state, omitted=saved.omitted + left_out)
 
-
-_MOST: Final = 200_000
-"""Characters of a last message that is kept although it is longer than what is left."""

@@ -25,7 +25,6 @@ import orjson
 from nbchat.core.errors import NbchatError, SnapshotError, SnapshotTooNew, StoreBusy
 from nbchat.core.ids import new_id
 from nbchat.core.snapshot import Snapshot, loads, parse
-from nbchat.export.markdown import transcript
 from nbchat.export.reading import saved_in
 from nbchat.jupyter.transcripts import Transcripts
 from nbchat.protocol import Checkpoint, Saving, Stored, WantCheckpoint
@@ -385,14 +384,10 @@ class Notebook:
             settled = all(one.state.live is None for one in snapshot.sessions)
             self._said, self._last_bytes = said, len(body)
             self._version += 1
-            shown = [one.state for one in snapshot.sessions if not one.state.settings.closed]
-            text = (await asyncio.to_thread(transcript, shown))[0] if settled else ""
             writer = self._writer()
             if self._wire is not None and writer is not None:
                 metadata = cast("Any", orjson.Fragment(body))
-                self._wire.say(
-                    Checkpoint(to=writer, version=self._version, metadata=metadata, transcript=text)
-                )
+                self._wire.say(Checkpoint(to=writer, version=self._version, metadata=metadata))
                 self._wait_for_ack(writer)
             if settled:
                 await self.transcripts.update()

@@ -30,8 +30,15 @@ if TYPE_CHECKING:
     from nbchat.runtime.conversation import Conversation
     from nbchat.runtime.registry import SessionRegistry
 
+MAX_STONES: Final = 500
+"""Deletions that a snapshot remembers at most."""
+
 MAX_NOTE: Final = 20
 """Notes that a snapshot carries at most; the oldest go first."""
+
+
+ENVELOPE: Final = 1024
+"""Bytes for the note and the commas that are added where something is left out."""
 
 
 class Snapshots:
@@ -71,7 +78,7 @@ class Snapshots:
             saved_at=time.time(),
             place=self.place,
             sessions=tuple(sessions),
-            deleted=tuple(self.tombstones.values()) if whole else (),
+            deleted=tuple(self.tombstones.values())[-MAX_STONES:] if whole else (),
             notes=tuple(self.notes[-MAX_NOTE:]) if whole else (),
             unreadable=tuple(self.unreadable) if whole else (),
         )
@@ -194,38 +201,41 @@ def _marked(saved: SavedSession, known: Settings | None, mine: SavedSession | No
 
 
 def _fitted(snapshot: Snapshot, bodies: list[bytes], max_bytes: int) -> tuple[Snapshot, list[bytes]]:
-    """Leave out the oldest content, session by session, the longest untouched first."""
-    total = sum(map(len, bodies)) + 4096
-    if total <= max_bytes:
+    """Leave out the oldest content: the session where something was said last gets its room first."""
+    room = max_bytes - ENVELOPE - len(orjson.dumps(dump(replace(snapshot, sessions=()))))
+    if sum(map(len, bodies)) <= room:
         return snapshot, bodies
-    sessions, bodies = list(snapshot.sessions), list(bodies)
-    left_out = 0
-    order = sorted(range(len(sessions)), key=lambda i: _last_touched(sessions[i]))
-    # First shorten every session but the newest, then drop the texts of the oldest, then the newest's.
-    for characters in (20_000, 2_000, 0):
-        for index in order if characters == 0 else order[:-1] or order:
-            if total <= max_bytes:
-                break
-            shorter = window(snapshot.sessions[index], characters)
-            body = orjson.dumps(dump_session(shorter))
-            if len(body) < len(bodies[index]):
-                total += len(body) - len(bodies[index])
-                left_out += shorter.omitted - sessions[index].omitted
-                sessions[index], bodies[index] = shorter, body
-        if total > max_bytes and characters == 2_000:  # noqa: PLR2004 - one of the three above
-            newest = order[-1]
-            room = max(max_bytes - (total - len(bodies[newest])), 0)
-            shorter = window(snapshot.sessions[newest], int(room * 0.6))
-            body = orjson.dumps(dump_session(shorter))
-            if len(body) < len(bodies[newest]):
-                total += len(body) - len(bodies[newest])
-                left_out += shorter.omitted - sessions[newest].omitted
-                sessions[newest], bodies[newest] = shorter, body
+    sessions = list(snapshot.sessions)
+    least = [orjson.dumps(dump_session(window(saved, 0))) for saved in sessions]
+    room -= sum(map(len, least))
+    order = sorted(range(len(sessions)), key=lambda i: _last_touched(sessions[i]), reverse=True)
+    fitted: dict[int, tuple[SavedSession, bytes]] = {}
+    for index in order:
+        if room + len(least[index]) < 0:
+            continue  # not even its name has room
+        fitted[index] = _shortened(sessions[index], bodies[index], least[index], room + len(least[index]))
+        room -= len(fitted[index][1]) - len(least[index])
+    kept = [fitted[index] for index in sorted(fitted)]
     note = (
-        f"{left_out:,} messages are not in this file, since it may hold {max_bytes:,} bytes: "
-        "they are in the journal of the machine where they were written."
+        f"Not all of it is in this file, which may hold {max_bytes:,} bytes of chats: what is missing is in "
+        "the journal of the machine where it was written."
     )
-    return replace(snapshot, sessions=tuple(sessions), notes=(*snapshot.notes, note)), bodies
+    sessions = [saved for saved, _ in kept]
+    return replace(snapshot, sessions=tuple(sessions), notes=(*snapshot.notes, note)), [b for _, b in kept]
+
+
+def _shortened(saved: SavedSession, body: bytes, least: bytes, room: int) -> tuple[SavedSession, bytes]:
+    """Return as much of the end of a session as has room."""
+    if len(body) <= room:
+        return saved, body
+    characters = room
+    while characters > 0:
+        shorter = window(saved, characters)
+        body = orjson.dumps(dump_session(shorter))
+        if len(body) <= room:
+            return shorter, body
+        characters = min(characters // 2, characters * room // len(body))
+    return window(saved, 0), least
 
 
 def _last_touched(saved: SavedSession) -> float:

@@ -1,0 +1,429 @@
+"""Which notebook it is, what it gives back, and which page writes it down. Pages are played by the test."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import orjson
+import pytest
+
+from nbchat.core.errors import StoreBusy
+from nbchat.core.snapshot import parse
+from nbchat.jupyter import hub as hub_module
+from nbchat.jupyter import notebook as notebook_module
+from nbchat.jupyter.notebook import Notebook
+from nbchat.jupyter.wire import Wire
+from nbchat.protocol import PROTOCOL_VERSION
+from nbchat.providers.scripted import HANG, ScriptedProvider
+from nbchat.runtime.registry import SessionRegistry
+from nbchat.stores import places
+from tests.export.test_export import HOSTILE
+from tests.waiting import wait_for
+
+
+class Page:
+    """A page on the notebook: it has metadata, says hello, and writes the checkpoints that are for it."""
+
+    def __init__(self, name: str, metadata: Any = None, *, confirms: bool = True) -> None:
+        self.name = name
+        self.metadata = metadata
+        self.version = 0
+        self.confirms = confirms
+        self.saving: list[Mapping[str, Any]] = []
+        self.wire: Wire | None = None
+        self.epoch = ""
+
+    def connect(self, wire: Wire) -> None:
+        """Say hello, and what is stored."""
+        self.wire = wire
+        hello = {"type": "hello", "id": "h", "page": self.name, "protocol": PROTOCOL_VERSION, "version": "x"}
+        wire.receive(hello)
+        text = json.dumps(self.metadata)
+        cut = len(text) // 2
+        for piece, part in enumerate((text[:cut], text[cut:])):
+            stored = {"type": "stored", "id": "s", "page": self.name, "piece": piece, "of": 2, "text": part}
+            wire.receive(stored)
+
+    def hear(self, packet: Mapping[str, Any]) -> None:
+        """Take what the kernel says."""
+        self.epoch = packet["epoch"]
+        for message in packet["messages"]:
+            if message["type"] == "saving":
+                self.saving.append(message)
+            mine = message["type"] == "checkpoint" and message["to"] == self.name
+            if mine and message["version"] > self.version and self.confirms:
+                self.metadata, self.version = message["metadata"], message["version"]
+                self.tell()
+
+    def tell(self) -> None:
+        """Say which checkpoint is here, as after writing one and when the notebook is saved."""
+        assert self.wire is not None
+        self.wire.receive(
+            {
+                "type": "want_checkpoint",
+                "id": "w",
+                "page": self.name,
+                "epoch": self.epoch,
+                "version": self.version,
+            }
+        )
+
+    def texts(self) -> list[list[str]]:
+        """Return what the sessions in the metadata say."""
+        if self.metadata is None:
+            return []
+        return [[m.text for m in one.state.path] for one in parse(self.metadata).sessions]
+
+
+Start = Callable[..., SessionRegistry]
+
+
+@pytest.fixture
+def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
+    """Start kernels on a notebook, with pages; each restores at its first use."""
+    monkeypatch.setenv("NBCHAT_JOURNAL_DIR", str(tmp_path / "journals"))
+    monkeypatch.setattr(notebook_module, "PAGE_S", 0.2)
+    made: list[SessionRegistry] = []
+
+    def start(path: Path, *pages: Page, journal: bool = True) -> SessionRegistry:
+        registry = SessionRegistry()
+        notebook = Notebook(registry, str(path), journal=journal)
+        registry.__dict__["notebook"] = notebook
+        registry.before_first_use = notebook.restore
+        listening = list(pages)
+
+        def send(_content: object, buffers: list[bytes]) -> None:
+            packet = orjson.loads(buffers[0])
+            for page in listening:
+                page.hear(packet)
+
+        def make_hub(_registry: SessionRegistry) -> None:
+            wire = registry.engine.call(Wire, registry, send)
+            registry.__dict__["wire"], registry.__dict__["listening"] = wire, listening
+            registry.engine.call(notebook.attach, wire)
+            for page in pages:
+                threading.Thread(target=page.connect, args=(wire,)).start()
+
+        monkeypatch.setattr(hub_module, "hub", make_hub)
+        made.append(registry)
+        list(registry)
+        return registry
+
+    yield start
+    for registry in made:
+        registry.shutdown()
+
+
+def end(registry: SessionRegistry) -> None:
+    """End a kernel as SIGKILL would: what is not in the journal is lost."""
+    registry.save()
+    journal = registry.journal
+    if journal is not None:
+        journal.close()
+        registry.journal = None
+
+
+def new_notebook(path: Path, metadata: Any = None) -> Path:
+    """Write a notebook with nbchat's metadata."""
+    notebook = nbformat.v4.new_notebook(metadata={} if metadata is None else {"nbchat": metadata})
+    nbformat.write(notebook, path)
+    return path
+
+
+def ask(registry: SessionRegistry, title: str = "geo", text: str = "Which river?") -> None:
+    """Ask something, and have it answered."""
+    registry.get_or_create(title, provider=ScriptedProvider("The Seine.")).ask(text)
+
+
+def said(registry: SessionRegistry) -> list[list[str]]:
+    """Return what the sessions say."""
+    return [[m.text for m in session.messages] for session in registry.values()]
+
+
+TALK = [["Which river?", "The Seine."]]
+
+
+def test_the_page_gets_what_settled_and_gives_it_back(kernel: Start, tmp_path: Path) -> None:
+    """A checkpoint follows each answer; another kernel finds it in the page before its first call returns."""
+    path = new_notebook(tmp_path / "a.ipynb")
+    page = Page("p-1")
+    first = kernel(path, page, journal=False)
+    ask(first)
+    wait_for(lambda: page.texts() == TALK, "a checkpoint")
+    nbformat.validate(nbformat.v4.new_notebook(metadata={"nbchat": page.metadata}))
+
+    second = kernel(path, Page("p-2", page.metadata), journal=False)
+    assert said(second) == TALK
+    assert list(second) == list(first)
+
+
+def test_a_notebook_that_was_never_saved_finds_its_journal(kernel: Start, tmp_path: Path) -> None:
+    """Neither the page nor the file knows anything, and the journal by the notebook's path does."""
+    path = new_notebook(tmp_path / "a.ipynb")
+    first = kernel(path)
+    ask(first)
+    end(first)
+
+    assert said(kernel(path)) == TALK
+    assert said(kernel(new_notebook(tmp_path / "b.ipynb"))) == []
+
+
+def test_the_file_is_read_where_no_page_answers(kernel: Start, tmp_path: Path) -> None:
+    """Without a page the saved metadata are found in the file, which is not written."""
+    page = Page("p-1")
+    first = kernel(tmp_path / "a.ipynb", page, journal=False)
+    ask(first)
+    wait_for(lambda: page.texts() == TALK, "a checkpoint")
+    path = new_notebook(tmp_path / "b.ipynb", page.metadata)
+    before = path.read_bytes()
+
+    assert said(kernel(path, journal=False)) == TALK
+    assert path.read_bytes() == before
+
+
+def test_a_page_that_answers_late_is_merged(kernel: Start, tmp_path: Path) -> None:
+    """What a page has is put beside what was said since, and nothing of either is lost."""
+    page = Page("p-1")
+    first = kernel(tmp_path / "a.ipynb", page, journal=False)
+    ask(first)
+    wait_for(lambda: page.texts() == TALK, "a checkpoint")
+
+    second = kernel(new_notebook(tmp_path / "b.ipynb"), journal=False)
+    ask(second, "other", "hello")
+    late = Page("p-2", page.metadata)
+    second.__dict__["listening"].append(late)
+    late.connect(second.__dict__["wire"])
+
+    wait_for(lambda: sorted(said(second)) == sorted([*TALK, ["hello", "The Seine."]]), "the merge")
+    wait_for(lambda: len(late.texts()) == 2, "a checkpoint with both")
+
+
+def test_the_newer_of_journal_and_page_wins(kernel: Start, tmp_path: Path) -> None:
+    """A page with an older state takes nothing away from the journal's."""
+    path = new_notebook(tmp_path / "a.ipynb")
+    page = Page("p-1")
+    first = kernel(path, page)
+    ask(first)
+    wait_for(lambda: page.texts() == TALK, "a checkpoint")
+    old = page.metadata
+    ask(first, text="And Lyon?")
+    first["geo"].rename("rivers")
+    end(first)
+
+    second = kernel(path, Page("p-2", old))
+    assert said(second) == [[*TALK[0], "And Lyon?", "The Seine."]]
+    assert [session.title for session in second.values()] == ["rivers"]
+
+
+def test_a_copy_gets_an_identity_of_its_own(kernel: Start, tmp_path: Path) -> None:
+    """A copied notebook has the conversation, in another journal; what is said there stays there."""
+    page = Page("p-1")
+    path = new_notebook(tmp_path / "a.ipynb")
+    first = kernel(path, page)
+    ask(first)
+    first["geo"].instructions = "Be brief."
+    wait_for(lambda: "Be brief." in json.dumps(page.metadata), "a checkpoint")
+    new_notebook(path, page.metadata)
+    end(first)
+    copy = Path(shutil.copy(path, tmp_path / "copy.ipynb"))
+
+    second = kernel(copy, Page("p-2", page.metadata))
+    assert said(second) == TALK
+    assert not second["geo"].from_file  # it is this user's own, from the other journal
+    ask(second, text="only here")
+    assert second.__dict__["notebook"].id != first.__dict__["notebook"].id
+    end(second)
+
+    assert said(kernel(path, Page("p-3", page.metadata))) == TALK
+    assert len(said(kernel(copy))[0]) == 4
+
+
+def test_a_renamed_notebook_keeps_its_journal(kernel: Start, tmp_path: Path) -> None:
+    """Renamed, it is the same notebook."""
+    page = Page("p-1")
+    path = new_notebook(tmp_path / "a.ipynb")
+    first = kernel(path, page)
+    ask(first)
+    wait_for(lambda: page.texts() == TALK, "a checkpoint")
+    new_notebook(path, page.metadata)
+    end(first)
+    renamed = path.rename(tmp_path / "b.ipynb")
+
+    second = kernel(renamed, Page("p-2", page.metadata))
+    assert second.__dict__["notebook"].id == first.__dict__["notebook"].id
+    assert said(second) == TALK
+
+
+def test_two_kernels_on_one_notebook_do_not_harm_each_other(kernel: Start, tmp_path: Path) -> None:
+    """The second one is told that the journal is taken, works in memory, and gets it when it is free."""
+    page = Page("p-1")
+    path = new_notebook(tmp_path / "a.ipynb")
+    first = kernel(path, page)
+    ask(first)
+    wait_for(lambda: page.texts() == TALK, "a checkpoint")
+
+    other = Page("p-2", page.metadata)
+    second = kernel(path, other)
+    assert said(second) == TALK
+    ask(second, "mine")
+    wait_for(lambda: any(m["state"] == "unsaved" for m in other.saving), "the page's warning")
+    with pytest.raises(StoreBusy):
+        second.save()
+    ask(first, "yours")
+    end(first)
+
+    wait_for(lambda: other.saving[-1]["state"] == "saved", "the journal", 60)
+    wait_for(lambda: {"mine", "yours"} <= {s.title for s in second.values()}, "what the first had", 60)
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [{"format": "nbchat-snapshot", "version": 99, "sessions": []}, {"nonsense": 1}, "x" * 100, [1]],
+    ids=["newer", "other", "text", "list"],
+)
+def test_metadata_that_cannot_be_read_are_not_overwritten(
+    kernel: Start, tmp_path: Path, metadata: Any
+) -> None:
+    """A newer or damaged state stays as it is; the page is told, and the kernel works."""
+    page = Page("p-1", metadata)
+    registry = kernel(new_notebook(tmp_path / "a.ipynb", metadata), page)
+    ask(registry)
+    registry.save()
+
+    wait_for(lambda: page.saving and page.saving[-1]["state"] == "unsaved", "the page's warning")
+    assert page.saving[-1]["error"]["code"] in ("snapshot_too_new", "snapshot_corrupt")
+    assert page.metadata == metadata
+
+
+def test_one_damaged_session_is_carried_along(kernel: Start, tmp_path: Path) -> None:
+    """The others are used, and what could not be read is still in the next checkpoint."""
+    page = Page("p-1")
+    first = kernel(tmp_path / "a.ipynb", page, journal=False)
+    ask(first, "a")
+    ask(first, "b")
+    wait_for(lambda: len(page.texts()) == 2, "a checkpoint")
+    damaged = json.loads(json.dumps(page.metadata))
+    damaged["sessions"][0]["messages"][0]["parts"][0]["text"] = "tampered"
+
+    other = Page("p-2", damaged)
+    second = kernel(tmp_path / "b.ipynb", other, journal=False)
+    assert [session.title for session in second.values()] == ["b"]
+    ask(second, "b")
+    wait_for(lambda: other.version and len(other.texts()[0]) == 4, "a checkpoint")
+    assert parse(other.metadata).unreadable == (damaged["sessions"][0],)
+
+
+def test_only_the_page_where_the_user_acted_writes(kernel: Start, tmp_path: Path) -> None:
+    """Checkpoints go to one page; a page that does not write any more is not waited for."""
+    one, two = Page("p-1"), Page("p-2")
+    registry = kernel(tmp_path / "a.ipynb", one, two)
+    wire: Wire = registry.__dict__["wire"]
+    wait_for(lambda: len(wire.pages) == 2, "two pages")
+    ask(registry)
+    wait_for(lambda: TALK in (one.texts(), two.texts()), "a checkpoint for one of them")
+
+    def act(page: Page, title: str) -> None:
+        command = {"type": "new_session", "id": f"c-{title}", "title": title}
+        wire.receive({"type": "do", "page": page.name, "epoch": registry.epoch, "command": command})
+
+    for page, other, title in ((one, two, "x"), (two, one, "y"), (one, two, "z")):
+        before = other.version
+        act(page, title)
+        wait_for(lambda page=page, title=title: title in json.dumps(page.metadata), "a checkpoint")  # type: ignore[misc]
+        assert other.version == before
+
+    one.confirms = False  # closed, without a word
+    act(one, "last")
+    wait_for(lambda: "last" in json.dumps(two.metadata), "the other page takes over")
+    # Whoever saves acts, and gets what is missing.
+    one.confirms = True
+    one.tell()
+    wait_for(lambda: "last" in json.dumps(one.metadata), "a checkpoint for the one that saves")
+
+
+def test_the_metadata_have_a_limit(kernel: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over it the oldest content stays with the journal, a note says so, and a kernel finds everything."""
+    monkeypatch.setenv("NBCHAT_MAX_METADATA", "65536")
+    page = Page("p-1")
+    path = new_notebook(tmp_path / "a.ipynb")
+    first = kernel(path, page)
+    for number in range(6):
+        long = first.create(f"t{number}", provider=ScriptedProvider("x" * 20_000))
+        long.ask("go")
+        long.ask("again")
+    wait_for(lambda: len(page.texts()) == 6, "a checkpoint")
+    wait_for(lambda: "x" * 20_000 in page.texts()[-1][-1:], "the last answer")
+
+    assert len(orjson.dumps(page.metadata)) <= 65536
+    assert "is missing is in the journal" in page.metadata["notes"][-1]
+    newest = parse(page.metadata).sessions[-1]
+    assert newest.state.path[-1].text == "x" * 20_000
+    whole = said(first)
+    end(first)
+    assert said(kernel(path, Page("p-2", page.metadata))) == whole
+
+
+def test_a_strangers_notebook_does_nothing(kernel: Start, tmp_path: Path) -> None:
+    """Hostile text in every field, settings, a pending question: nothing is sent, adopted or written."""
+    evil = SessionRegistry()
+    try:
+        for payload in HOSTILE:
+            session = evil.create(
+                payload,
+                model=payload.split("\n", maxsplit=1)[0],
+                instructions=payload,
+                params={"base_url": "https://evil.example/v1", "__proto__": payload},
+                provider=ScriptedProvider(payload),
+            )
+            session.ask(payload)
+        pending = evil.create("pending", instructions="Obey.", provider=ScriptedProvider(HANG))
+        pending.send("send this")
+        pending.send("and this")
+        metadata = evil.snapshot()
+    finally:
+        evil.stop_all()
+        evil.shutdown()
+    path = new_notebook(tmp_path / "a.ipynb", metadata)
+    folder_before = sorted(str(p) for p in tmp_path.rglob("*"))
+
+    asked: list[str] = []
+    registry = kernel(path, Page("p-1", metadata), journal=False)
+    registry.on("transition", lambda n: asked.append(n.state or ""))
+
+    assert len(registry) == len(HOSTILE) + 1
+    assert registry.stats()["live"] == registry.stats()["queued"] == 0
+    assert all(session.from_file for session in registry.values())
+    assert all(run.state in ("completed", "interrupted") for s in registry.values() for run in s.runs)
+    registry.observers.drain(5)
+    assert asked == []
+    assert sorted(str(p) for p in tmp_path.rglob("*")) == folder_before
+    assert [m.text for m in registry["pending"].messages][::2] == ["send this", "and this"]
+
+
+def test_private_mode_writes_nothing_outside_the_notebook(kernel: Start, tmp_path: Path) -> None:
+    """With `journal=False` there is no file but the notebook, and the page is told."""
+    page = Page("p-1")
+    registry = kernel(new_notebook(tmp_path / "a.ipynb"), page, journal=False)
+    ask(registry)
+    assert registry.save() is False
+    wait_for(lambda: page.texts() == TALK, "a checkpoint")
+
+    assert page.saving[-1]["state"] == "off"
+    assert not (tmp_path / "journals").exists()
+
+
+def test_ids_that_are_none_become_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An id from a file never leads out of the folder."""
+    monkeypatch.setenv("NBCHAT_JOURNAL_DIR", str(tmp_path))
+    for evil in ("../../etc/passwd", "n-", "n-../x", "", "n-" + "a" * 100, None, "N-1"):
+        with pytest.raises(ValueError, match="not the id"):
+            places.journal(evil)  # type: ignore[arg-type]
+    assert places.journal("n-abc") == tmp_path / "n-abc.sqlite"
+    assert os.sep not in places.digest("/some/where.ipynb")
