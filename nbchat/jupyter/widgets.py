@@ -9,7 +9,7 @@ import anywidget
 import traitlets
 from ipywidgets import widget_serialization
 
-from nbchat.api import the_registry
+import nbchat
 from nbchat.core.errors import UnknownSession
 from nbchat.jupyter.hub import Hub, hub
 from nbchat.jupyter.wire import STATIC
@@ -48,7 +48,7 @@ class View(anywidget.AnyWidget):
     @property
     def registry(self) -> SessionRegistry:
         """The kernel's registry, whose sessions are shown."""
-        return the_registry()
+        return nbchat.registry
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:  # noqa: ANN401 - IPython's protocol
         notebook = self.registry.__dict__.get("notebook")
@@ -79,7 +79,7 @@ class ChatTabs(View):
     """
 
     def __init__(self, sessions: Iterable[Session | str] | None = None, **traits: Any) -> None:  # noqa: ANN401
-        registry = the_registry()
+        registry = nbchat.registry
         ids = None if sessions is None else [_found(registry, one).id for one in _listed(sessions)]
         list(registry)  # restores, before anything is shown
         super().__init__(hub=hub(registry), kind="tabs", sessions=ids, **traits)
@@ -164,7 +164,7 @@ class SessionView(View):
 
     def __init__(self, session: Session, **traits: Any) -> None:  # noqa: ANN401 - the traits of View
         super().__init__(
-            hub=hub(the_registry()), kind="session", sessions=[session.id], active=session.id, **traits
+            hub=hub(nbchat.registry), kind="session", sessions=[session.id], active=session.id, **traits
         )
 
 

@@ -140,7 +140,7 @@ def test_properties_can_be_observed() -> None:
     told: list[tuple[str, Any, Any]] = []
     off = session.observe(lambda change: told.append((change.name, change["old"], change.new)), "title")
     states: list[str] = []
-    session.observe(lambda change: states.append(change.new), names=["status"])
+    unobserve = session.observe(lambda change: states.append(change.new), names=["status"])
     session.rename("new")
     session.ask("one")
     nbchat.registry.observers.drain(30)
@@ -150,6 +150,7 @@ def test_properties_can_be_observed() -> None:
     session.rename("newer")
     nbchat.registry.observers.drain(30)
     assert len(told) == 1
+    unobserve()
     with pytest.raises(ValueError, match="'colour' cannot be observed"):
         session.observe(print, "colour")
 

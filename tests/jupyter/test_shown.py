@@ -28,6 +28,7 @@ def test_a_comparison_shows_its_sessions_and_a_table_that_follows(monkeypatch: p
         "Which?", models=[{"model": model, "provider": provider} for model in ("a", "<img src=x>")]
     )
     provider.wait_paused(2)
+    listening = len(nbchat.registry.observers._callbacks)
     bundle = both._repr_mimebundle_()
     assert "application/vnd.jupyter.widget-view+json" in bundle
     assert bundle["text/markdown"].splitlines()[0].startswith("| model | state |")
@@ -40,7 +41,7 @@ def test_a_comparison_shows_its_sessions_and_a_table_that_follows(monkeypatch: p
     both.wait(30)
     nbchat.registry.observers.drain(30)
     assert table.value.count("<td>completed</td>") == 2
-    assert not nbchat.registry.observers.wants("end")
+    assert len(nbchat.registry.observers._callbacks) == listening
     for session in both:
         session.delete()
 
