@@ -159,6 +159,8 @@ class LiveRun:
         """Characters accepted."""
         self.deltas: int = 0
         """Pieces of content accepted."""
+        self._answered_by: tuple[str | None, str | None] | None = None
+        self._sequence = self._said_sequence = 0
         self.over: bool = False
         self.error: NbchatError | None = None
         """What ended it, with its cause; set for a failed or interrupted run."""
@@ -319,6 +321,9 @@ class LiveRun:
         self._attempt_began = self.loop.time()
         self._look()
         provider, request = await self._choose(self._todo.request)
+        # Finding the provider may have taken a while (its client is loaded, its models are listed): the
+        # wait for the first token begins here.
+        self._attempt_began = self.loop.time()
         async with aclosing(provider.stream(request)) as stream:  # type: ignore[type-var]
             async for delta in stream:
                 if self._paused_at is not None:
@@ -347,18 +352,19 @@ class LiveRun:
         elif isinstance(delta, UsageDelta):
             self._usage = delta.usage if isinstance(delta.usage, Usage) else None
         elif isinstance(delta, Answering):
-            self._emit(
-                RunAnswering(
-                    run_id=self.run_id,
-                    model=_name(delta.model) if delta.model else None,
-                    response_id=_name(delta.response_id) if delta.response_id else None,
-                    sequence=int(delta.sequence),
-                )
-            )
+            self._answering(delta)
         elif isinstance(delta, Notice):
             logger.info("run %s: %s", self.run_id, redact(delta.text)[:200])
         else:
             raise TypeError(f"a provider yields deltas, not {type(delta).__name__}")
+
+    def _answering(self, delta: Answering) -> None:
+        model = _name(delta.model) if delta.model else None
+        response_id = _name(delta.response_id) if delta.response_id else None
+        self._sequence = int(delta.sequence)
+        if (model, response_id) != self._answered_by:
+            self._answered_by = (model, response_id)
+            self._emit(RunAnswering(run_id=self.run_id, model=model, response_id=response_id))
 
     def _add(self, key: object, text: str, kind: type[Part]) -> None:
         part = self._parts.get(key)
@@ -443,6 +449,10 @@ class LiveRun:
                 )
                 part.length += utf16_length(piece)
                 part.crc32 = checksum(piece, part.crc32)
+        if self._sequence != self._said_sequence and self._parts:
+            # With the text it counts, never before it: a broken stream is read on from this number.
+            self._said_sequence = self._sequence
+            self._emit(RunAnswering(run_id=self.run_id, sequence=self._sequence))
 
     def _close(self, key: object) -> None:
         self.flush(final=True)

@@ -80,6 +80,9 @@ class Sources:
             The server could not be asked for its models.
         """
         provider = own or await self.provider(settings.provider)
+        prepare = getattr(provider, "prepare", None)
+        if prepare is not None:
+            await prepare()
         if request.model is None:
             model = self.defaults.model
             if model is None:
