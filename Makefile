@@ -68,7 +68,7 @@ fresh: $(STAMPS)/python $(STAMPS)/js ## fail when something generated and commit
 
 bench: $(STAMPS)/python $(STAMPS)/js ## print the figures of speed and size, side by side with what else there is
 	$(PY) -m tools.chromium --install
-	$(PY) -m bench $(ARGS)
+	$(PY) -m benchmarks $(ARGS)
 
 soak: export NBCHAT_SOAK := 1
 soak: $(STAMPS)/python $(STAMPS)/js ## the long versions of the tests: more examples, more rounds

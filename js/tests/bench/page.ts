@@ -1,4 +1,4 @@
-/** What the benchmark of the page calls in the browser; `bench/page.py` (at the root) prints what it returns. */
+/** What the benchmark of the page calls in the browser; `benchmarks/page.py` (at the root) prints what it returns. */
 import createDOMPurify from "dompurify";
 import markdownIt from "markdown-it";
 import { MarkdownView } from "../../src/markdown";

@@ -1,6 +1,6 @@
 """How much of a processor a streamed answer costs, side by side: nbchat, the openai client, raw HTTP.
 
-    python -m bench.decode [--streams 100] [--chunks 10000] [--rounds 5]
+    python -m benchmarks.decode [--streams 100] [--chunks 10000] [--rounds 5]
 
 A server in another process sends the same answer to all of them, one event to an HTTP chunk as servers
 do. Counted is the client process's own processor time (user and system), so that the server and other
@@ -143,7 +143,7 @@ async def server_process(chunks: int) -> AsyncIterator[str]:
     """Run the server in a process of its own; give its base URL."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
-        *("-m", "bench.decode", "--serve", "--chunks", str(chunks)),
+        *("-m", "benchmarks.decode", "--serve", "--chunks", str(chunks)),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
     )
@@ -173,7 +173,7 @@ def table(rates: Mapping[str, float], streams: int) -> str:
 
 def main(arguments: list[str] | None = None) -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(prog="python -m bench.decode", description=__doc__.split("\n", 1)[0])
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.decode", description=__doc__.split("\n", 1)[0])
     parser.add_argument("--streams", type=int, default=1, help="answers read at the same time")
     parser.add_argument("--chunks", type=int, default=10_000, help="of each answer")
     parser.add_argument("--rounds", type=int, default=5)

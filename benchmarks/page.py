@@ -2,7 +2,7 @@
 
 ::
 
-    python -m bench.page
+    python -m benchmarks.page
 
 Milliseconds of the main thread (script and layout) in Chromium for a seeded answer in chunks of
 4 characters, 200 a second, gathered per frame; the ratios are to one text node per block, without any

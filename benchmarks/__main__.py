@@ -1,4 +1,4 @@
-"""All figures, one after the other; `python -m bench decode wire` for some of them."""
+"""All figures, one after the other; `python -m benchmarks decode wire` for some of them."""
 
 import importlib
 import sys
@@ -14,7 +14,7 @@ def main() -> None:
             sys.exit(f"there is no part {part!r}; the parts are {', '.join(PARTS)}")
         print(f"\n# {part}\n", flush=True)
         sys.argv[1:] = []
-        importlib.import_module(f"bench.{part}").main()
+        importlib.import_module(f"benchmarks.{part}").main()
 
 
 if __name__ == "__main__":
