@@ -173,7 +173,9 @@ def table(rates: Mapping[str, float], streams: int) -> str:
 
 def main(arguments: list[str] | None = None) -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.decode", description=__doc__.split("\n", 1)[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.decode", description=__doc__.split("\n", 1)[0]
+    )
     parser.add_argument("--streams", type=int, default=1, help="answers read at the same time")
     parser.add_argument("--chunks", type=int, default=10_000, help="of each answer")
     parser.add_argument("--rounds", type=int, default=5)

@@ -100,10 +100,14 @@ def journal() -> None:
         store.close()
 
 
+ALLOWED = 1_900_000
+"""Characters of chats that a notebook's metadata hold, a little below the limit of 2 MB."""
+
+
 def notebook_save() -> None:
     """Print how long JupyterLab's own save takes without chats, and with as many as are allowed."""
     sessions, size = [], 0
-    while size < 1_900_000:
+    while size < ALLOWED:
         sessions.append(session(len(sessions)))
         size += len(json.dumps(dump(Snapshot(sessions=tuple(sessions[-1:])))))
     chats = dump(Snapshot(notebook_id="n-1", sessions=tuple(sessions)))
