@@ -1,0 +1,604 @@
+"""A model-checked state machine over registry, runs, views and journal, in virtual time.
+
+Hypothesis chooses what happens: questions, pieces of answers, ends of all kinds, stops, pauses, views that
+come and go, a line that loses, a disk that fails, a kernel that dies. After every step the kernel is
+compared with the log it wrote, the log with what providers said, and every view with the log.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from nbchat.core import errors
+from nbchat.core.events import Event
+from nbchat.core.recovery import recovered
+from nbchat.core.run import RunState
+from nbchat.core.text import clean
+from nbchat.core.transcript import SessionState, apply_event
+from nbchat.jupyter.wire import Wire
+from nbchat.providers.base import Delta, Finish, Request, TextDelta
+from nbchat.runtime.conversation import Conversation
+from nbchat.runtime.registry import SessionRegistry
+from tests.faults.invariants import ENDS
+from tests.simulation.world import InlineEngine, PageModel, World, _nothing
+
+PIECES = ("word ", "日本", "😀", "\ud83d", "\ude00", "\n\n# h\n", "é" * 30, "\0")
+LATE = (errors.StreamBroken, errors.ProtocolError, errors.ProviderErrorEvent)
+
+
+class ToldProvider:
+    """Says what the machine tells it, run by run, and remembers it: the oracle."""
+
+    name = "told"
+    can_prefill = True
+    can_resume = False
+
+    def __init__(self) -> None:
+        self.open: dict[str, asyncio.Queue[Delta | BaseException | None]] = {}
+        """Streams that somebody reads, by run."""
+        self.given: dict[str, str] = {}
+        """What each run was given."""
+
+    async def stream(self, request: Request) -> AsyncIterator[Delta]:
+        """Say what comes, until it is told to end."""
+        queue: asyncio.Queue[Delta | BaseException | None] = asyncio.Queue()
+        self.open[request.run_id] = queue
+        self.given.setdefault(request.run_id, "")
+        try:
+            while (step := await queue.get()) is not None:
+                if isinstance(step, BaseException):
+                    raise step
+                yield step
+        finally:
+            if self.open.get(request.run_id) is queue:
+                del self.open[request.run_id]
+
+    def say(self, run_id: str, *steps: Delta | BaseException | None) -> None:
+        """Tell a stream what to say next."""
+        for step in steps:
+            if isinstance(step, TextDelta):
+                self.given[run_id] += step.text
+            self.open[run_id].put_nowait(step)
+
+    async def models(self) -> list[str]:
+        """List one model."""
+        return ["told"]
+
+    async def aclose(self) -> None:
+        """Nothing is open."""
+
+
+class Disk:
+    """A journal on a disk that may be full, or hang, or be gone with the kernel."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self.states: dict[str, list[SessionState]] = {}
+        """Every state that each session has had, folded from what was recorded."""
+        self.events: dict[str, list[Event]] = {}
+        self.durable: dict[str, int] = {}
+        """How many of the states are on the disk."""
+        self.health = "good"
+        self.dead = False
+        self._flush: asyncio.TimerHandle | None = None
+        self.store = None
+
+    def adopt(self, state: SessionState) -> None:
+        """Begin with a state that is on the disk already."""
+        self.states[state.id], self.events[state.id], self.durable[state.id] = [state], [], 1
+
+    def record(self, session_id: str, seq: int, event: Event) -> None:
+        """Take an event: numbers are dense, and every event can be folded."""
+        if self.dead:
+            return
+        states = self.states.setdefault(session_id, [SessionState(id=session_id)])
+        assert seq == states[-1].seq + 1
+        states.append(apply_event(states[-1], event))
+        self.events.setdefault(session_id, []).append(event)
+        if self._flush is None:
+            self._flush = self._loop.call_later(0.25, self._write)
+
+    def _write(self) -> None:
+        self._flush = None
+        if self.health == "good" and not self.dead:
+            self.durable = {key: len(states) for key, states in self.states.items()}
+        else:
+            self._flush = self._loop.call_later(0.5, self._write)
+
+    async def settled(self, session_id: str) -> None:
+        """Return when it is written."""
+        del session_id
+        if self.health == "full":
+            raise errors.StoreFull("no space is left.")
+        if self.health == "hangs":
+            await asyncio.Event().wait()
+        self._write()
+
+    def write_whole(self, session_id: str) -> None:
+        """Nothing here is ever whole but by `adopt`."""
+
+    def is_saved(self, session_id: str) -> bool:
+        """Tell whether everything is written."""
+        return self.durable.get(session_id) == len(self.states.get(session_id, ()))
+
+    def close(self) -> None:
+        """Let go."""
+        if self._flush is not None:
+            self._flush.cancel()
+
+
+def _not_any_more(coroutine: Coroutine[Any, Any, object], name: str) -> Any:
+    del name
+    coroutine.close()
+
+
+picks = st.integers(0, 30)
+any_piece = st.sampled_from(PIECES)
+
+
+class Chats(RuleBasedStateMachine):
+    """What can happen, and what must hold after each of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.world = World(0, pages=0)
+        self.loop = self.world.loop
+        asyncio.set_event_loop(self.loop)
+        self.provider = ToldProvider()
+        self.disk = Disk(self.loop)
+        self.registry.journal = self.disk
+        self.number = 0
+        self.cut: set[str] = set()
+        """Runs that a user ended, or a pause, so that not all they were given was read."""
+        self.doubled: dict[str, int] = {}
+        self.open_page()
+
+    # The world
+
+    @property
+    def registry(self) -> SessionRegistry:
+        """The kernel's registry."""
+        return self.world.registry
+
+    def go(self, seconds: float = 0.0) -> None:
+        """Let virtual time pass; none: let everything happen that is ready."""
+
+        async def turn() -> None:
+            for _ in range(12):
+                await asyncio.sleep(0)
+            if seconds:
+                await asyncio.sleep(seconds)
+
+        self.loop.run_until_complete(turn())
+
+    def pick(self, number: int) -> Conversation:
+        """Return one of the sessions."""
+        found = self.registry.conversations()
+        return found[number % len(found)]
+
+    def pick_stream(self, number: int) -> str | None:
+        """Return one of the runs whose stream is read."""
+        running = sorted(self.provider.open)
+        return running[number % len(running)] if running else None
+
+    def attempt(self, what: Callable[[], object]) -> None:
+        """Do what may be refused; a refusal changes nothing."""
+        before = {c.id: c.state for c in self.registry.conversations()}
+        try:
+            what()
+        except errors.CommandError:
+            assert {c.id: c.state for c in self.registry.conversations()} == before
+        self.go()
+
+    def page(self, number: int) -> PageModel | None:
+        """Return one of the pages, if it has heard of the kernel."""
+        pages = [page for page in self.world.pages if page.epoch is not None]
+        return pages[number % len(pages)] if pages else None
+
+    # Sessions
+
+    @precondition(lambda self: len(self.registry.conversations()) < 4)
+    @rule()
+    def create(self) -> None:
+        """Make a session."""
+        self.registry.create(provider=self.provider)
+        self.go()
+
+    @precondition(lambda self: self.registry.conversations())
+    @rule(which=picks, what=st.sampled_from(["rename", "fork", "close", "delete", "delete and undo"]))
+    def manage(self, which: int, what: str) -> None:
+        """Do something with a session."""
+        conversation = self.pick(which)
+        handle = self.registry.handle(conversation)
+        if what == "rename":
+            handle.rename(f"name {which} \u202e")
+        elif what == "fork":
+            if len(self.registry.conversations()) < 6:
+                handle.fork()
+        elif what == "close":
+            handle.close()
+        else:
+            self.cut.update(run.id for run in conversation.state.runs if run.state.is_live)
+            handle.delete()
+            if what != "delete":
+                self.go(0.01)
+                self.registry.undelete(conversation.id)
+        self.go()
+
+    # Asking
+
+    @precondition(lambda self: self.registry.conversations())
+    @rule(which=picks, how=st.sampled_from(["cell", "page", "twice"]), page=picks)
+    def send(self, which: int, how: str, page: int) -> None:
+        """Ask, from a cell, from a page, or by a double click that reaches the kernel several times."""
+        conversation = self.pick(which)
+        self.number += 1
+        text = f"question {self.number}"
+        looking = self.page(page)
+        if how == "cell" or looking is None:
+            conversation.send(text)
+        elif how == "page":
+            looking.do({"type": "send", "session_id": conversation.id, "text": text})
+        else:
+            command = {"type": "send", "id": f"c-{self.number}", "session_id": conversation.id, "text": text}
+            for _ in range(3):
+                self.world._up(
+                    {"type": "do", "page": looking.id, "epoch": self.registry.epoch, "command": command}
+                )
+            self.doubled[text] = self.number
+        self.go(0.01)
+
+    @precondition(lambda self: self.registry.conversations())
+    @rule(
+        which=picks,
+        what=st.sampled_from(
+            ["retry", "regenerate", "continue_", "resume", "edit", "discard", "select", "keep"]
+        ),
+        message=picks,
+    )
+    def revise(self, which: int, what: str, message: int) -> None:
+        """Ask for another answer, or go back to an earlier one."""
+        conversation = self.pick(which)
+        messages = list(conversation.state.messages)
+        chosen = messages[message % len(messages)] if messages else "m-none"
+        if what in ("retry", "regenerate", "continue_", "resume"):
+            self.attempt(getattr(conversation, what))
+        elif what == "edit":
+            self.attempt(lambda: conversation.edit(chosen, f"edited {self.number}"))
+        elif what == "keep":
+            self.attempt(lambda: conversation.keep(chosen))
+        else:
+            self.attempt(lambda: getattr(conversation, what)(chosen))
+
+    # Answers
+
+    @precondition(lambda self: self.provider.open)
+    @rule(which=picks, pieces=st.lists(any_piece, min_size=1, max_size=4))
+    def deliver(self, which: int, pieces: list[str]) -> None:
+        """Let a stream say something."""
+        run_id = self.pick_stream(which)
+        assert run_id is not None
+        self.provider.say(run_id, *map(TextDelta, pieces))
+        self.go()
+
+    @precondition(lambda self: self.provider.open)
+    @rule(
+        which=picks,
+        how=st.sampled_from(["stop", "length", "eos", "cut", "broken", "crash", "unavailable", "refused"]),
+        last=st.lists(any_piece, max_size=1),
+    )
+    def end(self, which: int, how: str, last: list[str]) -> None:
+        """Let a stream end, well or badly."""
+        run_id = self.pick_stream(which)
+        assert run_id is not None
+        self.provider.say(run_id, *map(TextDelta, last))
+        if how == "cut":
+            self.provider.say(run_id, None)
+        elif how == "broken":
+            self.provider.say(run_id, LATE[which % len(LATE)]("gone."))
+        elif how == "crash":
+            self.provider.say(run_id, [ZeroDivisionError(), SystemExit(), MemoryError()][which % 3])
+        elif how == "unavailable":
+            self.provider.say(run_id, errors.ProviderUnavailable("busy.", retryable=0.3))
+        elif how == "refused":
+            self.provider.say(run_id, errors.AuthenticationFailed("no."))
+        else:
+            self.provider.say(run_id, Finish(how), None)
+        self.go()
+
+    # Holding and ending
+
+    @precondition(lambda self: any(c.state.runs for c in self.registry.conversations()))
+    @rule(which=picks, run=picks, what=st.sampled_from(["stop", "pause", "resume"]), page=st.booleans())
+    def control(self, which: int, run: int, what: str, page: bool) -> None:
+        """Stop, hold or read on: the run that is live, one that waits, or one that is long over."""
+        conversation = self.pick(which)
+        if not conversation.state.runs:
+            return
+        record = conversation.state.runs[run % len(conversation.state.runs)]
+        others = {r.id: r.state for r in conversation.state.runs if r.id != record.id}
+        looking = self.page(run)
+        if what == "stop" and record.state.is_live:
+            self.cut.add(record.id)
+        if page and looking is not None:
+            looking.do({"type": what, "session_id": conversation.id, "run_id": record.id})
+            self.go(0.01)
+            return
+        refused = False
+        try:
+            getattr(conversation, what)(record.id)
+        except errors.CommandError:
+            refused = True
+        now = {r.id: r.state for r in conversation.state.runs if r.id in others}
+        assert now == others, "a command that names a run touches that run alone"
+        if what == "pause" and not refused:
+            after = conversation.state.run(record.id)
+            assert after is not None
+            assert after.state is RunState.PAUSED
+        self.go()
+
+    @rule(what=st.sampled_from(["pause_all", "resume_all", "stop_all", "cleanup"]))
+    def control_all(self, what: str) -> None:
+        """Do it to everything."""
+        live = [r.id for c in self.registry.conversations() for r in c.state.runs if r.state.is_live]
+        if what == "cleanup":
+            self.registry.cleanup_stale(60)
+        else:
+            if what == "stop_all":
+                self.cut.update(live)
+            getattr(self.registry, what)()
+        self.go()
+
+    # Views, line, disk, time
+
+    @precondition(lambda self: len(self.world.pages) < 3)
+    @rule()
+    def open_page(self) -> None:
+        """Let a page come, at whatever moment."""
+        page = PageModel(self.loop, self.world._up)
+        self.world.pages.append(page)
+        self.world.line.ends.append(page.receive)
+        self.go()
+
+    @precondition(lambda self: self.world.pages)
+    @rule(which=picks)
+    def close_page(self, which: int) -> None:
+        """Let a page go without a word."""
+        page = self.world.pages.pop(which % len(self.world.pages))
+        self.world.line.ends.remove(page.receive)
+        page._up = lambda _message: None
+        if page._timer is not None:
+            page._timer.cancel()
+        page._asked, page._wanted = None, set()
+
+    @precondition(lambda self: self.world.pages and self.registry.conversations())
+    @rule(which=picks, page=picks)
+    def look(self, which: int, page: int) -> None:
+        """Show another session's tab."""
+        looking = self.page(page)
+        if looking is not None:
+            looking.do({"type": "viewing", "session_ids": [self.pick(which).id]})
+            self.go(0.01)
+
+    @rule(loss=st.sampled_from([0.0, 0.3, 0.6]))
+    def weather(self, loss: float) -> None:
+        """Change how bad the line is."""
+        self.world.line.loss = loss
+
+    @rule(health=st.sampled_from(["good", "good", "full", "hangs"]))
+    def disk_changes(self, health: str) -> None:
+        """Change how good the disk is."""
+        self.disk.health = health
+        self.go()
+
+    @rule(seconds=st.sampled_from([0.04, 0.3, 1.1, 5.0, 30.0]))
+    def wait(self, seconds: float) -> None:
+        """Let time pass."""
+        self.go(seconds)
+
+    @precondition(lambda self: self.registry.conversations())
+    @rule()
+    def crash(self) -> None:
+        """Kill the kernel: what is not on the disk is lost; a new one restores the rest."""
+        asked = {
+            run.prompt_id
+            for states in self.disk.states.values()
+            for run in states[-1].runs
+            if run.id in self.provider.given
+        }
+        healthy = self.disk.health == "good"
+        kept = {
+            key: states[self.disk.durable[key] - 1]
+            for key, states in self.disk.states.items()
+            if self.disk.durable.get(key, 0) > 1 or (states[0].seq > 0 and key in self.disk.durable)
+        }
+        self.disk.dead = True
+        self.disk.close()
+        self.world.wire.close()
+        self.world.wire._send = lambda *_message: None  # nor does it answer what is on its way to it
+        while self.world.pages:
+            self.close_page(0)
+        # Nothing of a killed process runs on; here it is cancelled, and must not start anything instead.
+        self.registry.engine.spawn = _not_any_more  # type: ignore[method-assign]
+        for task in asyncio.all_tasks(self.loop):
+            task.cancel()
+        self.go()
+        self.provider.open.clear()
+
+        old, registry = self.registry, SessionRegistry()
+        registry.engine = InlineEngine(self.loop)
+        registry.sources.warm_up = _nothing  # type: ignore[method-assign]
+        self.world.registry = registry
+        self.disk = Disk(self.loop)
+        registry.journal = self.disk
+        self.world.wire = Wire(registry, self.world._down)
+        assert registry.epoch != old.epoch
+        for state in kept.values():
+            if not state.deleted:
+                after = recovered(state, 0.0)
+                self.disk.adopt(after)
+                registry.adopt(after).provider = self.provider
+                assert all(run.state.is_over for run in after.runs)
+                lost = {run.id for run in state.runs if run.state.is_live}
+                assert all(
+                    run.state is RunState.INTERRUPTED and run.error is not None
+                    for run in after.runs
+                    if run.id in lost
+                )
+                self.cut |= lost
+        if healthy:
+            there = {m for c in registry.conversations() for m in c.state.messages}
+            removed = {
+                prompt
+                for prompt in asked
+                if prompt is not None
+                and not any(
+                    prompt in states[-1].messages
+                    for states in self.old_states(kept)
+                    if not states[-1].deleted
+                )
+            }
+            assert {prompt for prompt in asked if prompt} - there <= removed, "a question is not lost"
+        self.open_page()
+
+    @staticmethod
+    def old_states(kept: dict[str, SessionState]) -> list[list[SessionState]]:
+        """Return the kept states, each as a list of one."""
+        return [[state] for state in kept.values()]
+
+    # What must hold
+
+    @invariant()
+    def the_log_is_the_state(self) -> None:
+        """Fold what was written down: it is what the kernel has, and every run in it ended at most once."""
+        for conversation in self.registry.conversations():
+            states = self.disk.states[conversation.id]
+            assert conversation.state == states[-1]
+            assert conversation.record.log.head == conversation.state.seq
+            ends: set[str] = set()
+            for event in self.disk.events[conversation.id]:
+                if isinstance(event, ENDS):
+                    assert event.run_id not in ends
+                    ends.add(event.run_id)
+
+    @invariant()
+    def a_session_does_one_thing(self) -> None:
+        """At most one run has a connection; the queue holds nobody who has nothing to ask; slots add up."""
+        held = 0
+        everybody = [*self.registry.conversations(), *self.registry._deleted.values()]
+        for conversation in everybody:
+            busy = conversation.live is not None or conversation._starting
+            held += busy
+            begun = [r for r in conversation.state.runs if r.state.is_live and r.started_at is not None]
+            assert len(begun) <= 1
+            if begun:
+                assert conversation.live is not None, "a run that began is driven by somebody"
+                assert conversation.live.run_id == begun[0].id
+            elif conversation.state.live is not None and conversation.state.live.state is RunState.QUEUED:
+                assert busy or conversation.position is not None, "a prompt that waits stands in the queue"
+        assert self.registry.scheduler.live == held
+
+    @invariant()
+    def texts_are_what_was_said(self) -> None:
+        """Every run's text is a beginning of what its provider said; of one that ended, all of it."""
+        for conversation in self.registry.conversations():
+            for run in self.registry.handle(conversation).runs:
+                record = conversation.state.run(run.id)
+                assert record is not None
+                if record.started_at is None or record.message_id not in conversation.state.messages:
+                    continue
+                given, text = self.provider.given.get(run.id, ""), run.text
+                whole = clean(given)
+                if (
+                    run.is_over
+                    and run.id not in self.cut
+                    and (record.error is None or record.error.code != "pause_expired")
+                ):
+                    assert text == whole
+                else:
+                    begun = text.rstrip("\ufffd")
+                    assert whole.startswith(begun)
+                    assert len(text) - len(begun) <= given.count("\ud83d") + given.count(
+                        "\ude00"
+                    ) + given.count("\0")
+                assert (run.error is not None) == (record.state in (RunState.FAILED, RunState.INTERRUPTED))
+
+    @invariant()
+    def views_show_the_past_or_the_present(self) -> None:
+        """Compare what a page has of a session with what the session was at that number."""
+        for page in self.world.pages:
+            for key, state in page.states.items():
+                states = self.disk.states[key]
+                assert state == states[state.seq - states[0].seq]
+
+    def teardown(self) -> None:
+        """When all is well again everything ends, every view is right, and every session answers."""
+        try:
+            self._recover()
+        finally:
+            self.disk.dead = True
+            for task in asyncio.all_tasks(self.loop):
+                task.cancel()
+            with contextlib.suppress(RuntimeError):
+                self.go()
+            asyncio.set_event_loop(None)
+            self.loop.close()
+
+    def _recover(self) -> None:
+        self.disk.health, self.world.line.loss = "good", 0.0
+        self.registry.resume_all()
+        for _ in range(40):
+            self.go(0.5)
+            for run_id in list(self.provider.open):
+                self.provider.say(run_id, TextDelta("end"), Finish("stop"), None)
+            self.registry.resume_all()
+            if all(c.is_idle for c in self.registry.conversations()):
+                break
+        assert all(c.is_idle for c in self.registry.conversations()), "a run did not end"
+        runs = [self.registry.handle(c).send("free?") for c in self.registry.conversations()]
+        self.go(0.1)
+        for run_id in list(self.provider.open):
+            self.provider.say(run_id, TextDelta("yes"), Finish("stop"), None)
+        self.go(12)
+        assert [(run.state, run.text) for run in runs] == [("completed", "yes")] * len(runs), runs
+        self.the_log_is_the_state()
+        self.a_session_does_one_thing()
+        self.texts_are_what_was_said()
+        assert self.registry.scheduler.live == 0
+        final = {c.id: c.state for c in self.registry.conversations()}
+        for page in self.world.pages:
+            shown = {key: state for key, state in page.states.items() if not state.deleted}
+            assert shown == final
+            heads = {key: head for key, (_, head) in page.heads.items() if not head.deleted}
+            assert {key: head.state for key, head in heads.items()} == {
+                key: state.status for key, state in final.items()
+            }
+        for text in self.doubled:
+            asked = [m for s in final.values() for m in s.messages.values() if m.text == text]
+            assert len({m.created_at for m in asked if m.role == "user"}) <= 1 + len(final)
+        names = {task.get_name() for task in asyncio.all_tasks(self.loop)}
+        assert not {name for name in names if name.startswith("nbchat-")}
+
+
+@pytest.mark.timeout(600)
+def test_whatever_happens_the_invariants_hold(soak: bool) -> None:
+    """300 stories of 30 steps: no text lost, doubled or stuck, no slot lost, no view of what never was."""
+    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+        Chats,
+        settings=settings(
+            settings.default if soak else settings(max_examples=300, stateful_step_count=30),
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
