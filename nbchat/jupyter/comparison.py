@@ -22,7 +22,10 @@ def view(comparison: Comparison, **kwargs: Any) -> Any:  # noqa: ANN401 - IPytho
     table = ipywidgets.HTML(_html(comparison))
     grid = ipywidgets.GridBox(
         [SessionView(session) for session in comparison],
-        layout={"grid_template_columns": f"repeat(auto-fit, minmax(min({MIN_WIDTH}, 100%), 1fr))"},
+        layout={
+            "grid_template_columns": f"repeat(auto-fit, minmax(min({MIN_WIDTH}, 100%), 1fr))",
+            "grid_gap": "8px",
+        },
     )
     _follow(comparison, table)
     shown = ipywidgets.VBox([grid, table])._repr_mimebundle_(**kwargs)

@@ -49,7 +49,7 @@ def _cell(value: object) -> str:
     if value is None or value == "":
         return "—"
     if isinstance(value, float):
-        return f"{value:.3g}"
+        return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"  # noqa: PLR2004 - three digits
     return " ".join(str(value).split())
 
 
