@@ -34,7 +34,7 @@ def the_registry() -> SessionRegistry:
 
 def _look_for_notebook(registry: SessionRegistry) -> None:
     """Restore at the first use, where there is a notebook. Scripts restore nothing, and journal nothing."""
-    if "ipykernel" not in sys.modules or not os.environ.get("JPY_SESSION_NAME"):
+    if "ipykernel" not in sys.modules:
         return
     from nbchat.jupyter.notebook import attach  # noqa: PLC0415 - widgets only where there is a notebook
 

@@ -667,4 +667,3 @@ def window(saved: SavedSession, characters: int) -> SavedSession:
     state = replace(saved.state, messages={m.id: m for m in kept}, selected=selected, runs=runs)
     left_out = len(saved.state.messages) - len(kept)
     return replace(saved, state=state, omitted=saved.omitted + left_out)
-

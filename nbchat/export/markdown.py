@@ -66,16 +66,9 @@ def transcript(states: Sequence[SessionState], limit: int = 262_144) -> tuple[st
     limit
         Characters of each; of a longer conversation the newest turns are there, and a line says so.
     """
-    blocks: list[tuple[str, str]] = []
-    for state in states:
-        blocks.append((f"# {inert_line(state.title) or 'Chat'}", state.title or "Chat"))
-        for message in state.path:
-            who = SPEAKERS[message.role]
-            text = "\n\n".join(parts(message))
-            blocks.append((f"**{who}**\n\n{text}".rstrip(), f"{who}: {message.text}".rstrip()))
     shown: list[tuple[str, str]] = []
     size = 0
-    for rich, plain in reversed(blocks):
+    for rich, plain in _newest_first(states):
         size += len(rich) + 2
         if size > limit and shown:
             left = "*Earlier messages are not shown here.*"
@@ -84,6 +77,16 @@ def transcript(states: Sequence[SessionState], limit: int = 262_144) -> tuple[st
         shown.append((rich[:limit], plain[:limit]))
     shown.reverse()
     return "\n\n".join(rich for rich, _ in shown), "\n\n".join(plain for _, plain in shown)
+
+
+def _newest_first(states: Sequence[SessionState]) -> Iterator[tuple[str, str]]:
+    """Yield turns and titles from the end, as Markdown and as plain text; what nobody takes costs nothing."""
+    for state in reversed(states):
+        for message in reversed(state.path):
+            who = SPEAKERS[message.role]
+            text = "\n\n".join(parts(message))
+            yield f"**{who}**\n\n{text}".rstrip(), f"{who}: {message.text}".rstrip()
+        yield f"# {inert_line(state.title) or 'Chat'}", state.title or "Chat"
 
 
 def inert_line(text: str) -> str:

@@ -63,9 +63,21 @@ MAX_METADATA: Final = 2 * 1024 * 1024
 
 
 def path_of_notebook() -> str | None:
-    """Return the path of the notebook that this kernel was started for; None outside of one."""
-    name = os.environ.get("JPY_SESSION_NAME", "")
-    return name if name.endswith(".ipynb") and Path(name).is_absolute() else None
+    """Return the path of the notebook that this kernel was started for; None outside of one.
+
+    A Jupyter server says it in `JPY_SESSION_NAME`, VS Code in a variable of the user's namespace.
+    """
+    from IPython import get_ipython  # noqa: PLC0415 - asked for in kernels only
+
+    shell = get_ipython()  # type: ignore[no-untyped-call,unused-ignore]
+    if getattr(shell, "kernel", None) is None:
+        return None
+    names = (os.environ.get("JPY_SESSION_NAME"), shell.user_ns.get("__vsc_ipynb_file__"))
+    for name in names:
+        if isinstance(name, str) and name.endswith(".ipynb"):
+            # A kernel runs in its notebook's folder; older servers give a path from their own root.
+            return name if Path(name).is_absolute() else str(Path.cwd() / Path(name).name)
+    return None
 
 
 class Notebook:

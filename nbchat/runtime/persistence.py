@@ -33,6 +33,7 @@ from nbchat.core.snapshot import (
 )
 from nbchat.core.text import clean
 from nbchat.core.transcript import SessionState, apply_event
+from nbchat.runtime.observers import Notification
 from nbchat.stores.base import Base, Contents, Entry, Gone, Kept, Store, Stretch
 
 if TYPE_CHECKING:
@@ -345,9 +346,14 @@ class Persistence:
             "unsaved" if self.error is not None else "saving" if self._writing or self._waiting else "saved"
         )
         said = f"{state} {self.error.code if self.error else ''}"
-        if said != self._said:
-            self._said = said
-            self.on_status(self.status)
+        if said == self._said:
+            return
+        self._said = said
+        self.on_status(self.status)
+        if state == "saved":
+            self._registry.observers.tell(Notification(event="saved"))
+        elif self.error is not None:
+            self._registry.observers.tell(Notification(event="error", data=self.error))
 
     @property
     def status(self) -> SaveStatus:

@@ -93,6 +93,10 @@ class Snapshots:
         max_bytes
             Beyond it the oldest content is left out, and a note says so.
         """
+        if max_bytes is not None:
+            # What has no room in any case is not even looked at.
+            sessions = tuple(_at_most(saved, max_bytes) for saved in snapshot.sessions)
+            snapshot = replace(snapshot, sessions=sessions)
         bodies = [self._encode_session(saved) for saved in snapshot.sessions]
         if max_bytes is not None:
             snapshot, bodies = _fitted(snapshot, bodies, max_bytes)
@@ -203,7 +207,7 @@ def _marked(saved: SavedSession, known: Settings | None, mine: SavedSession | No
 def _fitted(snapshot: Snapshot, bodies: list[bytes], max_bytes: int) -> tuple[Snapshot, list[bytes]]:
     """Leave out the oldest content: the session where something was said last gets its room first."""
     room = max_bytes - ENVELOPE - len(orjson.dumps(dump(replace(snapshot, sessions=()))))
-    if sum(map(len, bodies)) <= room:
+    if sum(map(len, bodies)) <= room and not any(saved.omitted for saved in snapshot.sessions):
         return snapshot, bodies
     sessions = list(snapshot.sessions)
     least = [orjson.dumps(dump_session(window(saved, 0))) for saved in sessions]
@@ -222,6 +226,10 @@ def _fitted(snapshot: Snapshot, bodies: list[bytes], max_bytes: int) -> tuple[Sn
     )
     sessions = [saved for saved, _ in kept]
     return replace(snapshot, sessions=tuple(sessions), notes=(*snapshot.notes, note)), [b for _, b in kept]
+
+
+def _at_most(saved: SavedSession, characters: int) -> SavedSession:
+    return saved if saved.state.characters <= characters else window(saved, characters)
 
 
 def _shortened(saved: SavedSession, body: bytes, least: bytes, room: int) -> tuple[SavedSession, bytes]:

@@ -203,6 +203,22 @@ def test_a_run_whose_end_could_not_be_written_says_so_until_it_is(kernel: MakeRe
     assert statuses[-1].state == "saved"
 
 
+def test_callbacks_hear_whether_it_is_saved(kernel: MakeRegistry) -> None:
+    """`on("error")` gets the store's error, `on("saved")` comes when everything is written."""
+    store = FailingStore([StoreFull("no space is left")])
+    registry = kernel(store)
+    heard: list[str] = []
+    registry.on("error", lambda n: heard.append(n.data.code))
+    registry.on("saved", lambda n: heard.append(n.event))
+    registry.create("geo")
+    with pytest.raises(StoreFull):
+        registry.save()
+    registry.save()
+    registry.observers.drain(5)
+
+    assert heard == ["store_full", "saved"]
+
+
 def test_deltas_are_written_in_batches(kernel: MakeRegistry) -> None:
     """A stream is written a few times a second, not once for each delta."""
     store = FailingStore()

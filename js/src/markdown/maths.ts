@@ -9,6 +9,7 @@ import type { ParseEnv } from "./parser";
 
 const MAX_BLOCK_LINES = 100;
 const MAX_INLINE_CHARS = 2000;
+const OPENING = /^[ \t]*(?:\$\$|\\\[)/m;
 const CLOSING: { readonly [opening: string]: string } = { "\\[": "\\]", "\\(": "\\)", $$: "$$" };
 
 /** Block rule: gives `math_block`, whose content is the source with its marks. */
@@ -44,6 +45,31 @@ export function mathBlock(
   token.content = state.getLines(startLine, state.line, state.sCount[startLine] ?? 0, false).trim();
   token.map = [startLine, state.line];
   return true;
+}
+
+/**
+ * Return the first line of whole lines that may become the beginning of a formula when its end arrives, else null.
+ *
+ * Until then it is text, and may stand in the middle of blocks that others follow: they end there if it does.
+ */
+export function lineOfOpenMath(source: string): number | null {
+  if (!OPENING.test(source)) return null;
+  const lines = source.split("\n").slice(0, -1);
+  let first: number | null = null;
+  let closings = "";
+  // From the end, to know at each line which closing marks follow it.
+  for (let i = lines.length - 1; i >= 0 && i > lines.length - 1 - MAX_BLOCK_LINES; i--) {
+    const line = (lines[i] ?? "").trim();
+    if (line === "") break;
+    const opening = line.slice(0, 2);
+    const closing = CLOSING[opening];
+    const isClosed =
+      closing !== undefined && (closings.includes(closing) || line.slice(2).endsWith(closing));
+    if (closing !== undefined && opening !== "\\(" && !isClosed) first = i;
+    if (line.endsWith("$$")) closings += "$$";
+    if (line.endsWith("\\]")) closings += "\\]";
+  }
+  return first;
 }
 
 /** Inline rule: gives `math_inline`, whose content is the source with its marks. */

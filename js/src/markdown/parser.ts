@@ -2,7 +2,7 @@
 import markdownIt, { type Env, type MarkdownIt, type StateCore, type Token } from "markdown-it";
 import { autolink, emails, text } from "./autolink";
 import { footnoteDefinition, footnoteReference } from "./footnotes";
-import { mathBlock, mathInline } from "./maths";
+import { lineOfOpenMath, mathBlock, mathInline } from "./maths";
 import { boundedTable } from "./tables";
 
 /** Block quotes and lists stand in each other up to this deep (a list counts twice); the rest of them is text. */
@@ -117,8 +117,9 @@ export function parse(source: string, definitions: Definitions, open: boolean): 
 /**
  * Return how many lines at the beginning of `source` are blocks that no further text can change.
  *
- * `source` is whole lines. CommonMark decides about blocks line by line, so that only the last one is open. What stands
- * between the last two belongs to the open part: a link definition may still get its title from the next line.
+ * `source` is whole lines. CommonMark decides about blocks line by line, so that only the last one is open, and what a
+ * formula that is not closed yet would end. What stands between the last two belongs to the open part: a link
+ * definition may still get its title from the next line.
  */
 export function closedLines(source: string): number {
   let tokens: Token[] = [];
@@ -128,8 +129,9 @@ export function closedLines(source: string): number {
     return 0; // `parse` will say so.
   }
   tokens = tokens.filter((token) => token.type !== "reference_definition");
-  const previous = groups(tokens).at(-2);
-  return (previous && tokens[previous[0]]?.map?.[1]) ?? 0;
+  const limit = lineOfOpenMath(source) ?? Number.POSITIVE_INFINITY;
+  const ends = groups(tokens).map(([first]) => tokens[first]?.map?.[1] ?? 0);
+  return ends.slice(0, -1).findLast((end) => end <= limit) ?? 0;
 }
 
 /** Return where the blocks of the top level begin and end in `tokens`. */
