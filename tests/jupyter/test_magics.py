@@ -1,6 +1,8 @@
 """`%chat` and `%%chat` in a real kernel, with the embedded server."""
 
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -161,3 +163,27 @@ def test_the_tab_key_completes(kernel: Kernel, line: str, expected: set[str]) ->
     """Commands, options, sessions and models are completed where each may stand."""
     kernel.run("_ = nbchat.session('completed-by-tab'), get_ipython().run_line_magic('chat', 'models')")
     assert expected <= set(kernel.complete(line))
+
+
+TERMINAL = """
+from IPython.core.interactiveshell import InteractiveShell
+shell = InteractiveShell.instance()
+shell.run_line_magic("load_ext", "nbchat")
+shell.run_cell("%%chat -m nbchat-echo -o reply\\nHello, **terminal**.")
+shell.run_cell("print(reply.role)")
+"""
+
+
+def test_a_terminal_gets_the_text(tmp_path: Path) -> None:
+    """Where there is no notebook, the answer is printed as it comes."""
+    env = environment(tmp_path, os.environ) | {"NBCHAT_DEMO_PACE": "0", "HOME": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", TERMINAL],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(__file__).parents[2],
+        env=env,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "Hello, **terminal**.\nassistant\n"
