@@ -2,6 +2,7 @@
 import { highlighter } from "../src/highlight";
 import { type MarkdownOptions, MarkdownView, renderMarkdown } from "../src/markdown";
 import { maths } from "../src/math";
+import { generator } from "./bench/answer";
 import { hostile, type Payload } from "./hostile";
 
 const options: MarkdownOptions = {
@@ -23,6 +24,22 @@ function different(texts: readonly string[], size: number): string[] {
     whole.append(renderMarkdown(text));
     return root.innerHTML !== whole.innerHTML;
   });
+}
+
+/** What decides about blocks and spans, some of it twice or half. */
+const PIECES =
+  "a|word|*|**|_|`|```|~~~|$|$$|\\[|\\]|\\(|\\)|[|]|(|)|[a]|[^1]|[^2]|[^1]: n|[a]: /u|[b]: https://b.org 't'|'t|\"t\"| | |- |- x|* |+ |1. |2) |> |# |## |---|===|***|    |  |\t|<b>|<!--|&amp;|!|![x](|https://x.org|www.x.org|me@x.org|\\|~~|- [x] |:|😀|é|{|x_y"
+    .split("|")
+    .concat(["|", "|", "| a | b |", "|---|---|", "a | b", "\r\n", "```py\n", "\n```\n", "\n$$\n"])
+    .concat(new Array(6).fill("\n"), new Array(3).fill("\n\n"));
+
+/** Return texts of random pieces, the same for the same seed. */
+function soup(texts: number, seed: number): string[] {
+  const random = generator(seed);
+  const below = (n: number) => Math.floor(random() * n);
+  return Array.from({ length: texts }, () =>
+    Array.from({ length: 2 + below(24) }, () => PIECES[below(PIECES.length)]).join(""),
+  );
 }
 
 /** Beginnings of texts that look otherwise when they are streamed by character than when they come at once. */
@@ -100,6 +117,7 @@ Object.assign(globalThis, {
     options,
     renderMarkdown,
     hostile,
+    soup,
     different,
     differentOnTheWay,
     attack,

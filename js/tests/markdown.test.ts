@@ -347,6 +347,13 @@ describe("a stream", () => {
     view.destroy();
   });
 
+  it.each(["text\n$$\n- a\n$$\n- b\n\nmore", "- a\n\\[\n> x\n\\]\ny", "> a\n$$\n1. x\n# y\n$$\n"])(
+    "closes no block that a formula may still end, when its end comes: %j",
+    (text) => {
+      shown(text);
+    },
+  );
+
   it("groups its blocks in sections, the same however they arrive", () => {
     const html = shown("a\n\n".repeat(60));
     expect(html).toBe("<p>a</p>".repeat(60));

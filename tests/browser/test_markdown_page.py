@@ -1,5 +1,6 @@
 """The Markdown renderer in a real browser: examples, hostile texts, and what a reader does meanwhile."""
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from tools import bundle
 
 SPEC = Path(__file__).parents[2] / "js/node_modules/commonmark-spec/spec.txt"
 ORIGIN = "http://page.test"
+SOAK = "NBCHAT_SOAK" in os.environ
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +63,13 @@ def test_streamed_in_any_pieces_is_whole(page: Page) -> None:
     together = ["\n\n".join(texts)]
     for size in (1, 7, 64, 1000):
         assert page.evaluate("([t, n]) => nbchat.different(t, n)", [together, size]) == []
+
+
+def test_no_text_depends_on_where_it_was_cut(page: Page) -> None:
+    """Texts of random marks become the same streamed by character, in threes, and whole."""
+    texts = page.evaluate("([n, s]) => nbchat.soup(n, s)", [20_000 if SOAK else 600, 7])
+    for size in (1, 3):
+        assert page.evaluate("([t, n]) => nbchat.different(t, n)", [texts, size]) == []
 
 
 def test_text_that_is_added_without_parsing_is_what_a_parse_gives(page: Page) -> None:

@@ -44,8 +44,8 @@ export function answer(chars: number, seed = 7): string {
   return text;
 }
 
-/** Mulberry32: small, and the same on every machine. */
-function generator(seed: number): () => number {
+/** Return random numbers in [0, 1), the same ones for the same seed: Mulberry32. */
+export function generator(seed: number): () => number {
   let state = seed;
   return () => {
     state = (state + 0x6d2b79f5) | 0;
