@@ -77,6 +77,14 @@ class Result:
 class Results(Sequence[Result]):
     """Results of a batch, in the order of its prompts; failed ones stand in their places.
 
+    Examples
+    --------
+    >>> results = nbchat.map(["Seine", ""], model="nbchat-echo", progress=False)
+    >>> results.texts
+    ['Seine', None]
+    >>> [result.index for result in results.failed]
+    [1]
+
     Attributes
     ----------
     usage

@@ -247,6 +247,10 @@ class _Context:
     def changed(self, conversation: Conversation) -> None:
         """Nobody looks."""
 
+    def count(self, name: str, more: int = 1) -> None:
+        """Add to a counter of the registry's `stats`."""
+        self._registry.count(name, more)
+
     def is_viewed(self, _session_id: str) -> bool:
         """As if shown: a mark "unread" would be for nobody."""
         return True

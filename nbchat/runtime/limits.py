@@ -15,6 +15,12 @@ class Limits:
 
     Seconds end in `_s`, characters in `_chars`. What is changed holds for runs that start later, and for
     the next tick of the clocks of those that are live.
+
+    Examples
+    --------
+    >>> nbchat.registry.limits.first_token_s = 600  # a large model that is loaded first
+    >>> nbchat.Limits().live_runs
+    32
     """
 
     connect_s: float = 10.0

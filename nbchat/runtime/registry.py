@@ -89,6 +89,16 @@ class SessionRegistry(Mapping[str, Session]):
 
     `nbchat.registry` is the one instance of a process. Keys are ids; a look-up takes an id or a title:
     an id wins, then the oldest open session of that title.
+
+    Examples
+    --------
+    >>> session = nbchat.registry.get_or_create("geo", model="nbchat-echo")
+    >>> nbchat.registry["geo"] is nbchat.registry[session.id]
+    True
+    >>> run = session.send("Seine")
+    >>> nbchat.registry.wait_all(timeout=30)
+    >>> nbchat.registry.is_streaming("geo")
+    False
     """
 
     def __init__(self, limits: Limits | None = None) -> None:

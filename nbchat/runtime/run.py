@@ -77,6 +77,16 @@ class Run:
 
     Returned by `Session.send` and its kin. Iterating it yields its text as it comes, from the first
     character, however late and often; awaiting it gives the answer.
+
+    Examples
+    --------
+    >>> run = nbchat.session("geo", model="nbchat-echo").send("Seine")
+    >>> "".join(run)
+    'Seine'
+    >>> run.wait(timeout=30).state == "completed"
+    True
+    >>> run.result().text
+    'Seine'
     """
 
     def __init__(self, session: Session, run_id: str) -> None:

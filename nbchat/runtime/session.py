@@ -28,6 +28,16 @@ class Session:
 
     Whatever is done here is seen in every open page at once, and the other way round. Shown as a
     cell's result it is a live view of this one session.
+
+    Examples
+    --------
+    >>> geo = nbchat.session("geo", model="nbchat-echo")
+    >>> geo.ask("Which rivers cross Paris?").text
+    'Which rivers cross Paris?'
+    >>> [message.role for message in geo.messages]
+    ['user', 'assistant']
+    >>> geo.status
+    'completed'
     """
 
     def __init__(self, registry: SessionRegistry, conversation: Conversation) -> None:
