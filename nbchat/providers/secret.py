@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from typing import Never
 
@@ -15,13 +16,14 @@ class Secret:
     in this process finds it, whoever prints, logs or saves an object that holds it does not.
     """
 
-    __slots__ = ("reveal",)
+    __slots__ = ("__weakref__", "reveal")
 
     reveal: Callable[[], str]
     """Returns the value. Call it where the value is used, and keep the result nowhere."""
 
     def __init__(self, value: str) -> None:
         self.reveal = lambda: value
+        _all.add(self)
 
     def __repr__(self) -> str:
         return "<secret>"
@@ -29,3 +31,11 @@ class Secret:
     def __reduce__(self) -> Never:
         """Refuse: a pickle is read by other programs, and keeps."""
         raise PicklingRefused("a secret is not pickled.", hint="Read it again where it is needed.")
+
+
+_all: weakref.WeakSet[Secret] = weakref.WeakSet()
+
+
+def in_use() -> list[str]:
+    """Return the values that somebody holds now, to keep them out of a log. Keep the result nowhere."""
+    return [secret.reveal() for secret in list(_all)]

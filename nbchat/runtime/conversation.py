@@ -56,6 +56,7 @@ from nbchat.core.snapshot import Clock
 from nbchat.core.text import clean
 from nbchat.providers.base import Provider, Request, Timeouts
 from nbchat.runtime.live import LiveRun, Task
+from nbchat.runtime.logs import about
 from nbchat.runtime.observers import Notification, Observers
 
 if TYPE_CHECKING:
@@ -69,6 +70,9 @@ logger = logging.getLogger("nbchat")
 
 SETTLE_S: Final = 1.0
 """The longest time that the journal may keep a run from starting or its end from being told."""
+
+_COUNTED: Final = {"part_delta": "deltas", "run_retrying": "retries", "run_queued": "runs"}
+"""Events that `registry.stats()` counts, and under which names."""
 
 CAUSES: Final = 8
 """Foreign exceptions that are kept for each session, for `run.error.__cause__`."""
@@ -138,6 +142,10 @@ class Context(Protocol):
 
     def is_viewed(self, session_id: str) -> bool:
         """Tell whether some page shows the session now."""
+        ...
+
+    def count(self, name: str, more: int = 1) -> None:
+        """Add to a counter of `registry.stats()`."""
         ...
 
 
@@ -231,17 +239,37 @@ class Conversation:
         run = self.state.run(getattr(event, "run_id", ""))
         outcome = self.record.append(event)
         if isinstance(outcome, Illegal):
-            logger.error("session %s: a run that is %s cannot take %s", self.id, outcome.state, event.type)
+            self._context.count("dropped")
+            logger.error(
+                "session %s: a run that is %s cannot take %s",
+                self.id,
+                outcome.state,
+                event.type,
+                extra=about(session_id=self.id),
+            )
             return
         if isinstance(outcome, Stale):
-            logger.debug("session %s: dropped %s, which came too late", self.id, event.type)
+            self._context.count("dropped")
+            logger.debug(
+                "session %s: dropped %s, which came too late",
+                self.id,
+                event.type,
+                extra=about(session_id=self.id),
+            )
             return
+        if event.type in _COUNTED:
+            self._context.count(_COUNTED[event.type])
         if self._context.journal is not None and not self.state.temporary:
             try:
                 self._context.journal.record(self.id, self.state.seq, event)
             except Exception:
                 # The run must not pay for a journal's defect; `settled` will say that it is not saved.
-                logger.exception("session %s: the journal did not take %s", self.id, event.type)
+                logger.exception(
+                    "session %s: the journal did not take %s",
+                    self.id,
+                    event.type,
+                    extra=about(session_id=self.id),
+                )
         if isinstance(outcome, Moved):
             self._tell_run(event, outcome, before=run.state if run is not None else None)
         self.publish()
@@ -570,7 +598,12 @@ class Conversation:
             self._begin(run)
         except Exception as error:
             # Nobody would ever end this run, and nobody give the slot back.
-            logger.exception("session %s: run %s could not be started", self.id, run.id)
+            logger.exception(
+                "session %s: run %s could not be started",
+                self.id,
+                run.id,
+                extra=about(session_id=self.id, run_id=run.id),
+            )
             crash = RunCrashed(f"the run could not be started: {type(error).__name__}.", stage="connect")
             self._end_unstarted(RunFailed(run_id=run.id, at=time.time(), error=crash.info))
 
@@ -724,7 +757,7 @@ class Conversation:
         except (StoreError, TimeoutError):
             return False
         except Exception:
-            logger.exception("session %s: the journal failed", self.id)
+            logger.exception("session %s: the journal failed", self.id, extra=about(session_id=self.id))
             return False
         return True
 

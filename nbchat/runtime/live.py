@@ -63,6 +63,7 @@ from nbchat.providers.base import (
     ToolCallDelta,
     UsageDelta,
 )
+from nbchat.runtime.logs import about
 
 if TYPE_CHECKING:
     from nbchat.runtime.limits import Limits
@@ -252,7 +253,7 @@ class LiveRun:
         except ProviderError as error:
             end = self._end_by(self._cause or error)
         except BaseException as error:
-            logger.warning("run %s crashed", self.run_id, exc_info=error)
+            logger.warning("run %s crashed", self.run_id, exc_info=error, extra=about(run_id=self.run_id))
             crash = RunCrashed(f"the provider raised {type(error).__name__}: {redact(str(error))[:200]}.")
             end = self._end_by(self._cause or crash)
         self._settle(end)
@@ -261,7 +262,9 @@ class LiveRun:
         """Settle what the task itself could not: it was cancelled before its first step, or it broke."""
         error = None if task.cancelled() else task.exception()
         if error is not None:
-            logger.error("run %s could not be settled", self.run_id, exc_info=error)
+            logger.error(
+                "run %s could not be settled", self.run_id, exc_info=error, extra=about(run_id=self.run_id)
+            )
         if not self.over:
             crash = RunCrashed("the run's task was cancelled from outside.", hint="")
             self._settle(self._end_by(self._cause or crash))
@@ -354,7 +357,7 @@ class LiveRun:
         elif isinstance(delta, Answering):
             self._answering(delta)
         elif isinstance(delta, Notice):
-            logger.info("run %s: %s", self.run_id, redact(delta.text)[:200])
+            logger.info("run %s: %s", self.run_id, redact(delta.text)[:200], extra=about(run_id=self.run_id))
         else:
             raise TypeError(f"a provider yields deltas, not {type(delta).__name__}")
 
@@ -537,7 +540,12 @@ class LiveRun:
     def _give_up(self) -> None:
         """Settle without a provider that does not let itself be closed."""
         if not self.over:
-            logger.warning("run %s: the provider did not close within %g s", self.run_id, self._limits.stop_s)
+            logger.warning(
+                "run %s: the provider did not close within %g s",
+                self.run_id,
+                self._limits.stop_s,
+                extra=about(run_id=self.run_id),
+            )
             self._settle(self._end_by(self._cause))
 
     def _end_by(self, cause: NbchatError | None) -> EndEvent:
@@ -577,7 +585,9 @@ class LiveRun:
                 self._close(key)
         except Exception:
             # Whatever is wrong with the text, the session must be free again.
-            logger.exception("run %s: the answer could not be closed", self.run_id)
+            logger.exception(
+                "run %s: the answer could not be closed", self.run_id, extra=about(run_id=self.run_id)
+            )
         self.over = True
         self._unwatch()
         if self._flush_timer is not None:

@@ -133,6 +133,7 @@ class Persistence:
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._said = ""
+        self._behind_since: float | None = None
         self.on_status: Callable[[SaveStatus], None] = lambda _status: None
         self.on_reopened: Callable[[Snapshot], None] = lambda _snapshot: None
 
@@ -145,6 +146,8 @@ class Persistence:
 
     def record(self, session_id: str, seq: int, event: Event) -> None:
         """Take one event; it is written with the next batch."""
+        if self._behind_since is None:
+            self._behind_since = self._registry.engine.loop.time()
         self._number += 1
         self._last[session_id] = self._number
         waiting = self._waiting.setdefault(session_id, _Waiting())
@@ -264,6 +267,7 @@ class Persistence:
             recovered = self._failures > 0 or self.error is not None
             self._failures, self.error = 0, None
             self._written = batch.upto
+            self._behind_since = self._registry.engine.loop.time() if self.waiting else None
             for session_id, (length, is_base) in sizes.items():
                 size = self._sizes.setdefault(session_id, _Size())
                 size.base, size.since = (length, 0) if is_base else (size.base, size.since + length)
@@ -354,6 +358,17 @@ class Persistence:
             self._registry.observers.tell(Notification(event="saved"))
         elif self.error is not None:
             self._registry.observers.tell(Notification(event="error", data=self.error))
+
+    @property
+    def waiting(self) -> int:
+        """Events that are not written yet."""
+        return self._number - self._written
+
+    @property
+    def lag_s(self) -> float:
+        """How long the oldest of them has waited, in seconds, at most; 0 when everything is written."""
+        since = self._behind_since
+        return 0.0 if since is None else self._registry.engine.loop.time() - since
 
     @property
     def status(self) -> SaveStatus:

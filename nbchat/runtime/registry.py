@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import threading
 import time
 from collections import OrderedDict
@@ -36,6 +37,7 @@ from nbchat.runtime.engine import Engine
 from nbchat.runtime.eviction import Eviction
 from nbchat.runtime.frames import runs_frame
 from nbchat.runtime.limits import Limits
+from nbchat.runtime.logs import about
 from nbchat.runtime.observers import Callback, Notification, Observers
 from nbchat.runtime.run import Run
 from nbchat.runtime.scheduler import Scheduler
@@ -52,6 +54,21 @@ logger = logging.getLogger("nbchat")
 
 SWEEP_S: Final = 30.0
 """Seconds between two looks for stale runs."""
+
+_COUNTERS: Final = (
+    "runs",
+    "deltas",
+    "retries",
+    "dropped",
+    "packets",
+    "frames",
+    "frame_bytes",
+    "resyncs",
+    "send_errors",
+    "wire_errors",
+    "reader_errors",
+    "evicted",
+)
 
 UNDO: Final = 50
 """Deleted sessions that are kept for an undo."""
@@ -570,16 +587,34 @@ class SessionRegistry(Mapping[str, Session]):
         return self.observers.on(event, callback)
 
     def stats(self) -> dict[str, Any]:
-        """Return counts: sessions, live and queued runs, characters held, and what the wire did."""
+        """Return what there is now, and counts since the kernel started.
+
+        Returns
+        -------
+        Now: `sessions`, `live` runs (those with a connection), `queued` runs, `characters` and `bytes` of
+        text in memory, in all and `…_by_session`, `journal_waiting` events and `journal_lag_s`, the age of
+        the oldest of them. Counts: `runs`, `deltas`, `retries`, `dropped` (events that came too late),
+        `packets`, `frames` (comm messages) and `frame_bytes` to pages, their `resyncs`, `send_errors`,
+        `wire_errors` (messages of pages that were refused), `reader_errors`, `callback_errors`, `evicted`.
+        """
         conversations = list(self._conversations.values())
         held = {c.id: c.state.characters for c in conversations}
+        sizes = {
+            c.id: sum(sys.getsizeof(part.text) for m in c.state.messages.values() for part in m.parts)
+            for c in conversations
+        }
         return {
             "sessions": len(conversations),
             "live": self.scheduler.live,
             "queued": sum(run.state is RunState.QUEUED for c in conversations for run in c.state.runs),
             "characters": sum(held.values()),
             "characters_by_session": held,
+            "bytes": sum(sizes.values()),
+            "bytes_by_session": sizes,
+            "journal_waiting": getattr(self.journal, "waiting", 0),
+            "journal_lag_s": getattr(self.journal, "lag_s", 0.0),
             "callback_errors": self.observers.errors,
+            **dict.fromkeys(_COUNTERS, 0),
             **self.counters,
         }
 
@@ -714,7 +749,11 @@ class SessionRegistry(Mapping[str, Session]):
                 reader(conversation)
             except Exception:
                 self.count("reader_errors")
-                logger.exception("a reader of session %s failed; the session goes on", conversation.id)
+                logger.exception(
+                    "a reader of session %s failed; the session goes on",
+                    conversation.id,
+                    extra=about(session_id=conversation.id),
+                )
 
     def is_viewed(self, session_id: str) -> bool:
         """Tell whether some page shows the session now."""

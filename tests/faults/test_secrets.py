@@ -1,0 +1,186 @@
+"""Secrets and sinks: keys of every shape, and every place where one could be seen."""
+
+import asyncio
+import copy
+import io
+import json
+import logging
+import pickle
+import traceback
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from nbchat.core import errors
+from nbchat.core.codec import encode
+from nbchat.core.redact import redact
+from nbchat.jupyter.wire import Wire
+from nbchat.providers.openai import OpenAIProvider
+from nbchat.providers.scripted import ScriptedProvider
+from nbchat.providers.secret import Secret
+from nbchat.runtime.logs import Redacting
+from nbchat.runtime.registry import SessionRegistry
+from tests.faults.invariants import slots
+from tests.waiting import wait_for
+
+SHAPES = {
+    "openai": "sk-abcdefghijklmnopqrstuvwxyz0123456789ABCDEF",
+    "openai project": "sk-proj-AbCdEf0123456789_AbCdEf0123456789-xyz",
+    "anthropic": "sk-ant-api03-AbCdEf0123456789AbCdEf0123456789",
+    "google": "AIzaSyA0123456789abcdefghijklmnopqrstuv",
+    "groq": "gsk_0123456789abcdefghijklmnopqrstuvwxyzABCD",
+    "hugging face": "hf_AbCdEfGhIjKlMnOpQrStUvWxYz0123456789",
+    "xai": "xai-0123456789abcdefghijklmnopqrstuvwxyz",
+    "github": "ghp_0123456789abcdefghijklmnopqrstuvwxyzAB",
+    "github fine": "github_pat_11ABCDEFG0123456789_abcdefghijklmnop",
+    "aws": "AKIAIOSFODNN7EXAMPLE",
+    "jwt": "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N",
+    "without a shape": "correct-horse-battery-staple-4711",
+}
+"""The last one is found by its value alone, where it is in use."""
+
+
+@pytest.fixture(params=SHAPES.values(), ids=SHAPES.keys())
+def key(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return a key that is in use: the environment's."""
+    monkeypatch.setenv("OPENAI_API_KEY", request.param)
+    return str(request.param)
+
+
+@pytest.fixture
+def log() -> Iterator[io.StringIO]:
+    """Return what a handler that somebody put on the root logger writes."""
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
+    root, ours = logging.getLogger(), logging.getLogger("nbchat")
+    level = ours.level
+    root.addHandler(handler)
+    ours.setLevel(logging.DEBUG)
+    yield stream
+    root.removeHandler(handler)
+    ours.setLevel(level)
+
+
+async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answer 401 and say the key that was sent, as some servers do."""
+    head = (await reader.readuntil(b"\r\n\r\n")).decode()
+    sent = next(line for line in head.splitlines() if line.lower().startswith("authorization:"))
+    body = json.dumps({"error": {"message": f"Incorrect API key provided: {sent.split()[-1]}"}}).encode()
+    writer.write(b"HTTP/1.1 401 Unauthorized\r\ncontent-type: application/json\r\n")
+    writer.write(b"x-echo: %s\r\ncontent-length: %d\r\n\r\n%s" % (sent.encode(), len(body), body))
+    await writer.drain()
+    writer.close()
+
+
+def test_a_key_is_seen_nowhere(
+    registry: SessionRegistry, monkeypatch: pytest.MonkeyPatch, log: io.StringIO, key: str
+) -> None:
+    """A server refuses the key and says it back: no sink of ours shows it, whatever its shape."""
+    for name in ("HTTP_PROXY", "ALL_PROXY", "http_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    server = registry.engine.run(asyncio.start_server(refuse, "127.0.0.1", 0), 10)
+    provider = OpenAIProvider(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1")
+    packets: list[bytes] = []
+    wire = registry.engine.call(Wire, registry, lambda _content, buffers: packets.extend(buffers))
+    session = registry.create("a title", provider=provider, model="m")
+    told: list[Any] = []
+    registry.on("end", told.append)
+    run = session.send("question").wait(20)
+    assert type(run.error) is errors.AuthenticationFailed
+    assert registry.observers.drain(10)
+    wait_for(lambda: b"authentication_failed" in b"".join(packets), "the page was told")
+
+    sinks = {
+        "repr": repr([registry, session, run, provider, run.error, run.message, told]),
+        "str": str([registry, session, run, provider, str(run.error)]),
+        "vars": repr([vars(provider), vars(session), vars(registry), vars(registry.sources)]),
+        "error": repr(encode(run.error.info)),
+        "traceback": "".join(traceback.format_exception(run.error)),
+        "wire": b"".join(packets).decode(),
+        "snapshot": json.dumps(registry.snapshot()),
+        "events": repr(session._conversation.record.log.read_from(0)),
+        "stats": repr(registry.stats()),
+        "log": log.getvalue(),
+        "markdown": session.export("md"),
+        "html": session.export("html"),
+        "jsonl": session.export("jsonl"),
+    }
+    for sink, text in sinks.items():
+        assert key not in text, sink
+        assert key[4:] not in text, f"{sink} shows most of it"
+    registry.engine.call(wire.close)
+    registry.engine.run(provider.aclose(), 10)
+    registry.engine.call(server.close)
+    assert slots(registry) == (0, 0)
+
+
+def test_a_key_in_an_exception_is_not_logged(registry: SessionRegistry, log: io.StringIO, key: str) -> None:
+    """A provider and a callback crash with the key in their exceptions: the log has neither, nor the page."""
+    session = registry.create(provider=ScriptedProvider("x", RuntimeError(f"Authorization: Bearer {key}")))
+
+    def careless(_event: object) -> None:
+        raise ValueError(f"could not post with api_key={key}")
+
+    session.on("end", careless)
+    run = session.send("?").wait(10)
+    assert registry.observers.drain(10)
+    logged = log.getvalue()
+    assert "RuntimeError" in logged
+    assert "CallbackError" in logged
+    assert key not in logged
+    assert key not in repr(run.error)
+    assert key not in json.dumps(registry.snapshot())
+    assert key not in repr(session._conversation.record.log.read_from(0))
+
+
+@pytest.mark.parametrize("take", [pickle.dumps, copy.copy, copy.deepcopy])
+def test_nothing_that_holds_a_key_is_copied_out(registry: SessionRegistry, take: Any, key: str) -> None:
+    """Pickling what is live is refused with a clear error that names no secret."""
+    provider = OpenAIProvider("http://127.0.0.1:9/v1", api_key=key)
+    session = registry.create(provider=provider)
+    for thing in (registry, session, Secret(key)):
+        with pytest.raises(errors.PicklingRefused) as refused:
+            take(thing)
+        assert key not in str(refused.value)
+
+
+def test_the_log_is_redacted_by_shape_and_by_value(log: io.StringIO) -> None:
+    """Messages, arguments and tracebacks; also a secret without a shape, as long as somebody holds it."""
+    logger = logging.getLogger("nbchat")
+    held = Secret("plain words only")
+    for shape, secret in SHAPES.items():
+        if shape != "without a shape":
+            logger.warning("sent %s", secret, extra={"nbchat": {"run_id": "r-1"}})
+            logger.warning("sent %(key)s", {"key": secret})
+    logger.warning("it is %s", held.reveal())
+    logger.warning("%d of them", "not a number")
+    try:
+        {}[SHAPES["openai"]]
+    except KeyError:
+        logger.exception("it broke")
+    text = log.getvalue()
+    assert "KeyError" in text
+    assert "plain words only" not in text
+    for shape, secret in SHAPES.items():
+        if shape != "without a shape":
+            assert secret not in text, shape
+
+
+def test_records_say_what_they_are_about(registry: SessionRegistry, caplog: pytest.LogCaptureFixture) -> None:
+    """A handler for structured logs finds the run's id beside the text."""
+    run = registry.create(provider=ScriptedProvider("x", ZeroDivisionError())).send("?").wait(10)
+    crash = next(record for record in caplog.records if "crashed" in record.getMessage())
+    assert crash.nbchat == {"run_id": run.id}  # type: ignore[attr-defined]
+    assert sum(isinstance(one, Redacting) for one in logging.getLogger("nbchat").filters) == 1
+
+
+def test_redacting_twice_changes_nothing() -> None:
+    """What was redacted is stable, and text without secrets is left as it is."""
+    for secret in SHAPES.values():
+        once = redact(f"a {secret} b", [SHAPES["without a shape"]])
+        assert secret not in once
+        assert redact(once, [SHAPES["without a shape"]]) == once
+    plain = "The sky-high task is risk-free; basic authentication."
+    assert redact(plain) is plain
