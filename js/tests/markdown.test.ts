@@ -206,6 +206,15 @@ describe("code", () => {
     view.destroy();
   });
 
+  it("stays in one colour where colours would take long", async () => {
+    const root = document.createElement("div");
+    const view = new MarkdownView(root, { loadHighlight: async () => highlighter });
+    view.reset(`\`\`\`java\n${"$".repeat(20_000)}\n\`\`\``, true);
+    await view.settled();
+    expect(root.querySelector("code")?.childElementCount).toBe(0);
+    view.destroy();
+  });
+
   it("stays as it is when its highlighter fails", async () => {
     vi.spyOn(console, "warn").mockImplementation(() => undefined);
     const root = document.createElement("div");

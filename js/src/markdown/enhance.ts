@@ -21,7 +21,9 @@ export interface Loaders {
 }
 
 /** Longer code is left in one colour: its reader scrolls rather than reads. */
-const MAX_CODE_CHARS = 100_000;
+const MAX_CODE_CHARS = 50_000;
+/** Data rather than code. The expressions of a highlighter look at each of its characters from every other one. */
+const LONG_WORD = /\S{300}/;
 const MAX_TEX_CHARS = 5_000;
 /** Milliseconds of one idle period that are used when the browser does not say how long it is. */
 const SLICE_MS = 8;
@@ -82,7 +84,8 @@ export class Enhancer {
     const highlighter = await this.highlighter;
     const language = /^language-(\S+)$/.exec(code.className)?.[1] ?? "";
     const source = code.textContent ?? "";
-    if (!highlighter?.knows(language) || source.length > MAX_CODE_CHARS) return;
+    if (!highlighter?.knows(language)) return;
+    if (source.length > MAX_CODE_CHARS || LONG_WORD.test(source)) return;
     try {
       const pieces = highlighter.highlight(source, language);
       if (pieces.map(([text]) => text).join("") !== source) return;

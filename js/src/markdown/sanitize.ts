@@ -39,6 +39,10 @@ export function sanitizeMaths(markup: string): DocumentFragment {
   return forMaths.sanitize(markup) as unknown as DocumentFragment;
 }
 
+function isOwnClass(names: string): boolean {
+  return names.split(" ").every((name) => OWN_CLASS.test(name));
+}
+
 function textPurifier(): Purifier {
   const purifier = createDOMPurify(window);
   purifier.setConfig({
@@ -51,7 +55,7 @@ function textPurifier(): Purifier {
   purifier.addHook("uponSanitizeAttribute", (element, data) => {
     const value = data.attrValue;
     if (data.attrName === "class") {
-      data.keepAttr = value.split(" ").every((name) => OWN_CLASS.test(name));
+      data.keepAttr = isOwnClass(value);
     } else if (data.attrName === "href") {
       data.keepAttr = element.localName === "a" && LINK.test(value);
     } else if (data.attrName === "src") {
@@ -69,6 +73,9 @@ function mathsPurifier(): Purifier {
     ALLOW_DATA_ATTR: false,
     ALLOW_ARIA_ATTR: false,
     RETURN_DOM_FRAGMENT: true,
+  });
+  purifier.addHook("uponSanitizeAttribute", (_element, data) => {
+    if (data.attrName === "class") data.keepAttr = isOwnClass(data.attrValue);
   });
   return purifier;
 }
