@@ -3,6 +3,9 @@
 In one real kernel, one after the other: nbchat; a widget whose trait holds the whole text; a widget
 that sends one message for each token. Tokens come at 200 a second. Bytes are those of the messages that
 leave the kernel, envelopes included; the processor time is the kernel process's own.
+
+Then twenty answers at once, at 50 tokens a second each: how often something is sent, how large it is, and
+how late the kernel's own event loop, where cells run, comes back to what waits in it.
 """
 
 import json
@@ -79,8 +82,32 @@ print(json.dumps({"nbchat": measured(ours), "a message for each token": measured
 """
 
 
+MANY = """
+class Slow(Paced):
+    async def stream(self, request):
+        for _ in range(250):
+            await asyncio.sleep(0.02)
+            yield TextDelta("word")
+        yield Finish("stop")
+
+count.update(bytes=0, messages=0)
+start = time.monotonic()
+runs = [nbchat.session(f"many {i}", provider=Slow()).send("?") for i in range(20)]
+late = []
+while any(not run.is_over for run in runs):
+    before = time.perf_counter()
+    await asyncio.sleep(0.01)
+    late.append(time.perf_counter() - before - 0.01)
+late.sort()
+print(json.dumps({"rate": count["messages"] / (time.monotonic() - start),
+                  "size": count["bytes"] / max(count["messages"], 1),
+                  "p50": late[len(late) // 2], "p95": late[int(len(late) * 0.95)], "max": late[-1],
+                  "exact": all(run.text == "word" * 250 for run in runs)}))
+"""
+
+
 def main() -> None:
-    """Print a table with the ratios to nbchat."""
+    """Print a table with the ratios to nbchat, and a line for twenty sessions."""
     manager = KernelManager()
     manager.start_kernel()
     client = manager.client()
@@ -98,6 +125,9 @@ def main() -> None:
         code = SETUP.replace("TOKENS", str(TOKENS))
         client.execute_interactive(code, output_hook=hear, timeout=120)
         figures = json.loads("".join(printed))
+        printed.clear()
+        client.execute_interactive(MANY, output_hook=hear, timeout=120)
+        many = json.loads("".join(printed))
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)
@@ -109,6 +139,12 @@ def main() -> None:
             f"{name:<28}{row['messages']:>9}{row['bytes']:>12,}{row['bytes'] / text:>12.1f}"
             f"{row['cpu'] * 1000:>9.0f}{row['cpu'] / base['cpu']:>8.1f}"
         )
+    print(
+        f"\n20 answers at once, 50 tokens a second each: {many['rate']:.1f} messages a second of "
+        f"{many['size']:,.0f} bytes; the main loop is late by {many['p50'] * 1000:.1f} ms (median), "
+        f"{many['p95'] * 1000:.1f} ms (95 %), {many['max'] * 1000:.1f} ms (longest)"
+        f"{'' if many['exact'] else '; TEXT WAS LOST'}"
+    )
 
 
 if __name__ == "__main__":
