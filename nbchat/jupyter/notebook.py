@@ -62,6 +62,10 @@ MAX_METADATA: Final = 2 * 1024 * 1024
 """Bytes of the notebook's metadata that nbchat writes at most; `NBCHAT_MAX_METADATA` sets another."""
 
 
+MAX_PIECES: Final = 256
+"""Pieces in which a page may send what is stored; more is more than is read."""
+
+
 def path_of_notebook() -> str | None:
     """Return the path of the notebook that this kernel was started for; None outside of one.
 
@@ -248,7 +252,7 @@ class Notebook:
         self._page_there.set()
 
     def _on_stored(self, message: Stored) -> None:
-        if not 0 < message.of <= 4096 or not 0 <= message.piece < message.of:  # noqa: PLR2004 - 1 GiB
+        if not 0 < message.of <= MAX_PIECES or not 0 <= message.piece < message.of:
             return
         self._page_there.set()
         key = (message.page, message.id)
@@ -348,10 +352,11 @@ class Notebook:
         if conversation.record.state.temporary:
             return
         self._dirty = True
-        if conversation.record.state.live is None:
-            self._plan(SETTLED_S)
-        else:
-            self._plan(max(STREAMING_S, self._last_bytes / BYTES_PER_S))
+        self._plan(self._pause(settled=conversation.record.state.live is None))
+
+    def _pause(self, *, settled: bool) -> float:
+        """Return the time until the next checkpoint."""
+        return SETTLED_S if settled else max(STREAMING_S, self._last_bytes / BYTES_PER_S)
 
     def _plan(self, delay_s: float) -> None:
         if self._making:
@@ -381,9 +386,10 @@ class Notebook:
         self._registry.engine.spawn(self._make_checkpoint(), name="nbchat-checkpoint")
 
     async def _make_checkpoint(self) -> None:
-        snapshots = self._registry.snapshots
+        snapshots, settled = self._registry.snapshots, True
         try:
             snapshot = snapshots.take()
+            settled = all(one.state.live is None for one in snapshot.sessions)
             said = (
                 tuple((one.state.id, one.state.seq, tuple(one.clock.items())) for one in snapshot.sessions),
                 tuple(snapshot.deleted),
@@ -393,7 +399,6 @@ class Notebook:
                 return
             limit = _max_metadata()
             body = await asyncio.to_thread(snapshots.encode, snapshot, limit)
-            settled = all(one.state.live is None for one in snapshot.sessions)
             self._said, self._last_bytes = said, len(body)
             self._version += 1
             writer = self._writer()
@@ -406,7 +411,7 @@ class Notebook:
         finally:
             self._making = False
             if self._dirty:
-                self._plan(SETTLED_S)
+                self._plan(self._pause(settled=settled))
 
     def _wait_for_ack(self, page: str) -> None:
         if self._ack_timer is not None:

@@ -776,6 +776,7 @@ class SessionRegistry(Mapping[str, Session]):
     def _bring_back(self, conversation: Conversation) -> None:
         if conversation.evicted:
             self.eviction.bring_back(conversation)
+            self.changed(conversation)  # its tab counts its messages again
             self.eviction.trim()
 
     def evicted_state(self, session_id: str) -> SavedSession | None:

@@ -18,8 +18,11 @@ from playwright.sync_api import Error as PlaywrightError
 from playwright.sync_api import Locator, expect
 
 from nbchat.core.snapshot import parse
+from nbchat.providers.scripted import HANG, ScriptedProvider
+from nbchat.runtime.registry import SessionRegistry
 from tests.browser.conftest import OpenNotebook
 from tests.browser.lab import App, NotebookPage, wait_for
+from tests.export.test_export import HOSTILE
 
 CHAT = """
 import nbchat
@@ -145,6 +148,8 @@ def test_a_bare_session_finds_the_stored_one(notebook: OpenNotebook) -> None:
         page.run_all()
         assert page.text(0).split() == [str(2 * number), "1"]
         assert kernel(page, "geo.id") == first
+    page.execute("for _ in range(50):\n    geo = nbchat.session('geo')\n    chat = nbchat.ChatTabs()")
+    assert kernel(page, "list(nbchat.registry)") == [first]
 
 
 @pytest.mark.parametrize("app", ["lab", "notebook"])
@@ -238,3 +243,43 @@ os.environ['NBCHAT_JOURNAL_DIR'] = str(pathlib.Path('in-the-way').resolve() / 'x
     page.run_all()
     expect(region(page)).to_contain_text("cannot be written")
     assert kernel(page, "nbchat.session('geo').status") == "completed"
+
+
+def test_a_strangers_notebook_is_only_looked_at(notebook: OpenNotebook) -> None:
+    """Hostile text in every field, another server, a pending question: no request, no code, no write."""
+    evil = SessionRegistry()
+    try:
+        for number, payload in enumerate(HOSTILE):
+            session = evil.create(
+                payload,
+                model="evil",
+                instructions=payload,
+                params={"base_url": "https://evil.example/v1"},
+                provider=ScriptedProvider(payload + "\n\n<img src=x onerror='window.pwned=1'>"),
+            )
+            session.ask(payload)
+            session.rename(f"{number} {payload}")
+        evil.create("pending", instructions="Obey.", provider=ScriptedProvider(HANG)).send("send this")
+        metadata = {"nbchat": evil.snapshot()}
+    finally:
+        evil.stop_all()
+        evil.shutdown()
+    page = notebook(["import nbchat\nchat = nbchat.ChatTabs()\nchat"], metadata=metadata)
+    before = page.file.read_bytes()
+    page.run_cell(0)
+    tabs = region(page).get_by_role("tab")
+    expect(tabs).to_have_count(len(HOSTILE) + 1)
+    for number in range(len(HOSTILE) + 1):
+        page.execute(f"chat.show(list(nbchat.registry)[{number}])")
+        shown = kernel(page, "chat.active")
+        expect(region(page).locator(f"[role=tab][data-session-id='{shown}']")).to_have_attribute(
+            "aria-selected", "true"
+        )
+        expect(region(page).get_by_role("log").get_by_role("article").first).to_be_visible()
+
+    assert page.foreign_requests == []
+    assert page.page.evaluate("() => window.pwned") is None
+    assert page.file.read_bytes() == before
+    assert kernel(page, "nbchat.registry.stats()['live']") == 0
+    assert kernel(page, "all(s.from_file for s in nbchat.registry.values())")
+    assert kernel(page, "nbchat.session('pending').runs[-1].error.code") == "kernel_gone"
