@@ -228,6 +228,14 @@ class Conversation:
         return run is not None and run.state.is_over and not ending
 
     @property
+    def status(self) -> str:
+        """As `SessionState.status`, but a run is `stopping` until its end may be seen."""
+        runs = self.state.runs
+        if self.state.live is None and runs and not self.announced(runs[-1].id):
+            return str(RunState.STOPPING)
+        return self.state.status
+
+    @property
     def position(self) -> int | None:
         """Place in the kernel's queue, from 1."""
         return self._context.scheduler.position(self)

@@ -130,7 +130,7 @@ class Session:
     @property
     def status(self) -> str:
         """The state of the live run, else of the last one, else `idle`."""
-        return self._conversation.state.status
+        return self._conversation.status
 
     @property
     def created_at(self) -> float:

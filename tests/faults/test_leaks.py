@@ -1,0 +1,101 @@
+"""What must be flat after many rounds: threads, tasks, files, memory, and what is remembered of the dead."""
+
+import gc
+import threading
+import weakref
+
+import pytest
+
+from nbchat import api
+from nbchat.jupyter.wire import Wire
+from nbchat.providers.scripted import PAUSE, ScriptedProvider
+from nbchat.runtime.registry import UNDO, SessionRegistry
+from tests.faults.invariants import open_files, slots, tasks
+from tests.waiting import wait_for
+
+
+def test_two_hundred_rounds_leave_nothing(registry: SessionRegistry) -> None:
+    """Create, stream, stop, close, delete, 200 times, with a page looking: everything is flat."""
+    wire = registry.engine.call(Wire, registry, lambda _content, _buffers: None)
+    heard: list[str] = []
+
+    def one_round(number: int) -> None:
+        provider = ScriptedProvider("some text ", PAUSE, "more")
+        session = registry.create(f"round {number}", provider=provider)
+        off = session.on("end", lambda event: heard.append(event.event))
+        run = session.send("?")
+        wire.receive(
+            {
+                "type": "hello",
+                "id": f"a-{number}",
+                "page": f"p-{number}",
+                "protocol": 1,
+                "version": "0",
+                "sessions": {session.id: 0},
+            }
+        )
+        provider.wait_paused()
+        if number % 2:
+            run.stop()
+        else:
+            provider.go()
+        run.wait(10)
+        session.close()
+        session.delete()
+        assert registry.observers.drain(10)
+        off()
+
+    def flat() -> tuple[int, ...]:
+        wait_for(lambda: not tasks(registry), "no task is left")
+        gc.collect()
+        return (
+            threading.active_count(),
+            open_files(),
+            len(registry._handles),
+            len(registry._deleted),
+            len(registry.conversations()),
+            len(registry.observers._callbacks),
+            len(registry.counters),
+        )
+
+    for number in range(UNDO + 50):
+        one_round(number)
+    wait_for(lambda: registry.engine.call(lambda: not wire._dirty), "the wire has said everything")
+    before, objects = flat(), len(gc.get_objects())
+    for number in range(UNDO + 50, 200):
+        one_round(number)
+    wait_for(lambda: registry.engine.call(lambda: not wire._dirty), "the wire has said everything")
+    after, grown = flat(), len(gc.get_objects()) - objects
+
+    assert after == before
+    assert registry.engine.call(lambda: len(wire._readers)) <= UNDO + 1
+    assert registry.engine.call(lambda: len(wire._pages)) <= 64
+    assert slots(registry) == (0, 0)
+    assert grown < 100 * 20, f"{grown / 100:.0f} objects are left of each round"
+    assert len(heard) == 200
+    registry.engine.call(wire.close)
+
+
+def test_a_deleted_session_is_collected(registry: SessionRegistry) -> None:
+    """After its undo is over, nothing holds a deleted session, its runs or its provider."""
+    provider = ScriptedProvider("x")
+    session = registry.create(provider=provider)
+    session.send("?").wait(10)
+    gone = [weakref.ref(session), weakref.ref(session._conversation), weakref.ref(provider)]
+    session.delete()
+    del session, provider
+    for _ in range(UNDO + 1):
+        registry.create().delete()
+    wait_for(lambda: gc.collect() >= 0 and not any(ref() for ref in gone), "it is collected")
+
+
+def test_one_off_questions_leave_no_session(
+    registry: SessionRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`ask` and its kin are temporary: a hundred of them leave no session, handle or thread id."""
+    monkeypatch.setattr(api, "_shared", lambda: registry)
+    for number in range(100):
+        assert api.ask(f"{number}?", provider=ScriptedProvider("x")).text == "x"
+    assert registry.conversations() == []
+    assert registry._handles == {}
+    assert len(registry) == 0
