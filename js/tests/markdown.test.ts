@@ -363,6 +363,25 @@ describe("a stream", () => {
     },
   );
 
+  it("shows new text as it came where parsing it each time would take long", () => {
+    let now = 0;
+    vi.spyOn(performance, "now").mockImplementation(() => (now += 20));
+    const root = document.createElement("div");
+    const view = new MarkdownView(root);
+    view.append(`- ${"word ".repeat(200)}\n- last`);
+    view.append(" *one*");
+    view.append(" <two>");
+    expect(root.querySelectorAll("li")[1]?.innerHTML).toBe(
+      'last<span class="nbc-source"> *one* &lt;two&gt;</span>',
+    );
+    view.append(` ${"more ".repeat(100)}`);
+    expect(root.querySelector(".nbc-source")).toBeNull();
+    expect(root.querySelectorAll("li")[1]?.innerHTML).toMatch(
+      /^last <em>one<\/em> &lt;two&gt; more/,
+    );
+    view.destroy();
+  });
+
   it("groups its blocks in sections, the same however they arrive", () => {
     const html = shown("a\n\n".repeat(60));
     expect(html).toBe("<p>a</p>".repeat(60));

@@ -155,14 +155,21 @@ export class MarkdownDocument {
 
   /** Show the end of a long block as it came, until it is parsed again. */
   private showSource(added: string): void {
-    const last = this.open.at(-1);
-    if (last?.className === "nbc-source") last.append(added);
-    else {
-      const paragraph = document.createElement("p");
-      paragraph.className = "nbc-source";
-      paragraph.append(added);
-      this.place(this.open.length, paragraph);
+    let last = this.open.at(-1);
+    while (/^(?:blockquote|ol|ul|li|p)$/.test(last?.lastElementChild?.localName ?? "")) {
+      last = last?.lastElementChild ?? undefined;
     }
+    const shown = last?.className === "nbc-source" ? last : last?.lastElementChild;
+    if (shown?.className === "nbc-source") {
+      shown.append(added);
+      return;
+    }
+    const goesOn = last !== undefined && /^(?:p|li|h\d)$/.test(last.localName);
+    const source = document.createElement(goesOn ? "span" : "p");
+    source.className = "nbc-source";
+    source.append(added);
+    if (goesOn) last?.append(source);
+    else this.place(this.open.length, source);
   }
 
   /** Make `fresh` the open part's element at `index`. */
