@@ -267,6 +267,7 @@ def test_the_end_is_told_when_it_is_written(monkeypatch: pytest.MonkeyPatch) -> 
     session = world.registry.create(provider=ScriptedProvider("x"))
 
     async def story() -> None:
+        await asyncio.sleep(1)
         run = session.send("?")
         page = world.pages[0]
         await asyncio.sleep(0.5)

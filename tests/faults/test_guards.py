@@ -1,0 +1,442 @@
+"""The tests can fail: for each promise one deliberate defect, which its check must catch.
+
+Each case is a check that passes, and a defect put in by hand with which the same check fails.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import orjson
+import pytest
+
+from nbchat.core import errors, text
+from nbchat.core.events import RunStopped
+from nbchat.core.session import SessionRecord
+from nbchat.jupyter.wire import Wire
+from nbchat.providers.scripted import PAUSE, ScriptedProvider
+from nbchat.runtime import dispatch, live, logs
+from nbchat.runtime.conversation import Conversation
+from nbchat.runtime.live import LiveRun
+from nbchat.runtime.observers import Observers
+from nbchat.runtime.registry import SessionRegistry
+from nbchat.runtime.scheduler import Scheduler
+from tests.faults.invariants import check_end, slots
+from tests.simulation.test_world import check_prefixes, story, view_equals_transcript
+from tests.simulation.world import PageModel, World
+
+Patch = pytest.MonkeyPatch
+
+
+# Checks: each is a small story of its own.
+
+
+def views_are_right() -> None:
+    """Fold what comes over a bad line in two pages; every view is the transcript."""
+    for seed in range(4):
+        world = World(seed, loss=0.4)
+
+        async def whole(world: World = world) -> None:
+            await story(world, moves=20)
+            await asyncio.sleep(30)
+
+        world.run(whole())
+        view_equals_transcript(world)
+        for page in world.pages:
+            check_prefixes(page, {c.id: c.state for c in world.registry.conversations()})
+
+
+def with_registry(check: Callable[[SessionRegistry], None]) -> Callable[[], None]:
+    """Give a check a registry of its own."""
+
+    def run() -> None:
+        registry = SessionRegistry()
+        registry.limits.stop_s = 0.1
+        try:
+            check(registry)
+        finally:
+            registry.shutdown()
+
+    run.__doc__, run.__name__ = check.__doc__, check.__name__
+    return run
+
+
+@with_registry
+def runs_end_once(registry: SessionRegistry) -> None:
+    """Finish, break and stop runs whose text is more than ASCII; each ends once with all of it."""
+    broken = errors.StreamBroken("gone.")
+    scripts = [("é😀日本", ["é😀", "日本"]), ("é😀", ["é😀", broken]), ("😀", ["\ud83d", "\ude00"])]
+    for said, script in [*scripts, ("\ufffd", ["\ud83d"])]:
+        session = registry.create(provider=ScriptedProvider(*script))
+        run = session.send("?").wait(5)
+        registry.engine.call(session._conversation.append, RunStopped(run_id=run.id, at=0.0))
+        check_end(session, run)
+        assert run.text == said
+        for event in session._conversation.record.log.read_from(0):
+            orjson.dumps(event)
+
+
+@with_registry
+def stops_name_their_run(registry: SessionRegistry) -> None:
+    """Stop a run that is over, and one that waits: the live one goes on."""
+    provider = ScriptedProvider("x", PAUSE, "y")
+    session = registry.create(provider=provider)
+    first = session.send("1")
+    provider.wait_paused()
+    provider.go()
+    first.wait(5)
+    second, third = session.send("2"), session.send("3")
+    provider.wait_paused()
+    first.stop()
+    third.stop()
+    assert second.state == "streaming"
+    third.wait(5)
+    second.stop()
+
+
+@with_registry
+def slots_come_back(registry: SessionRegistry) -> None:
+    """Run more sessions than there are slots, one after the other."""
+    registry.limits.live_runs = 1
+    for _ in range(3):
+        registry.create(provider=ScriptedProvider("x")).send("?").wait(3)
+    assert slots(registry) == (0, 0)
+
+
+@with_registry
+def nothing_is_asked_twice(registry: SessionRegistry) -> None:
+    """Break after the first piece: one request, and its text once."""
+    provider = ScriptedProvider("x", errors.ProviderUnavailable("busy.", retryable=0.001))
+    run = registry.create(provider=provider).send("?").wait(5)
+    assert (len(provider.requests), run.text, run.state) == (1, "x", "interrupted")
+
+
+@with_registry
+def a_clean_end_is_no_success(registry: SessionRegistry) -> None:
+    """End without a finish reason."""
+    run = registry.create(provider=ScriptedProvider("x", finish=None)).send("?").wait(5)
+    assert run.state == "interrupted"
+
+
+@with_registry
+def limits_hold(registry: SessionRegistry) -> None:
+    """Answer with more than is allowed, and wait for longer."""
+    registry.limits.answer_chars = 10
+    run = registry.create(provider=ScriptedProvider("x" * 100)).send("?").wait(5)
+    assert run.text == "x" * 10
+    assert type(run.error) is errors.LimitExceeded
+    registry.limits.idle_s = 0.05
+    run = registry.create(provider=ScriptedProvider("x", PAUSE)).send("?").wait(3)
+    assert type(run.error) is errors.IdleTimeout
+
+
+@with_registry
+def sessions_are_apart(registry: SessionRegistry) -> None:
+    """Ask in two sessions: each context is its own."""
+    provider = ScriptedProvider(lambda request: [m.text for m in request.messages])
+    a, b = registry.create(provider=provider), registry.create(provider=provider)
+    for n in range(3):
+        a.send(f"a{n}").wait(5)
+        b.send(f"b{n}").wait(5)
+    assert "b" not in "".join(m.text for m in a.messages)
+    assert "a" not in "".join(m.text for m in b.messages)
+    assert [m.role for m in a.messages] == ["user", "assistant"] * 3
+
+
+@with_registry
+def callbacks_are_isolated(registry: SessionRegistry) -> None:
+    """Raise in a callback, and hear with the next."""
+    heard: list[str] = []
+
+    def leave(_event: object) -> None:
+        raise SystemExit
+
+    registry.on("end", leave)
+    registry.on("end", lambda event: heard.append(event.event))
+    registry.create(provider=ScriptedProvider("x")).send("?").wait(5)
+    assert registry.observers.drain(2)
+    assert heard == ["end"]
+
+
+@with_registry
+def logs_hold_no_key(registry: SessionRegistry) -> None:
+    """Crash with a key in the exception, and read what a handler is given."""
+    seen: list[str] = []
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            seen.append(logging.Formatter().format(record))
+
+    handler = Handler()
+    logging.getLogger().addHandler(handler)
+    try:
+        key = "sk-0123456789abcdefghijklmnop"
+        run = registry.create(provider=ScriptedProvider(RuntimeError(f"key {key}"))).send("?").wait(5)
+    finally:
+        logging.getLogger().removeHandler(handler)
+    assert seen
+    assert key not in "".join(seen)
+    assert key not in str(run.error)
+
+
+def commands_are_done_once() -> None:
+    """Send one command three times, and one that was meant for another kernel."""
+    world = World(3, pages=1)
+
+    async def repeated() -> None:
+        session = world.registry.create(provider=ScriptedProvider("x"))
+        await asyncio.sleep(1)
+        command = {"type": "send", "id": "c-1", "session_id": session.id, "text": "once"}
+        for epoch in ("k-older", world.registry.epoch, world.registry.epoch):
+            page = world.pages[0].id
+            world.wire.receive({"type": "do", "page": page, "epoch": epoch, "command": command})
+            if epoch == "k-older":
+                command = {**command, "id": "c-2"}
+        await asyncio.sleep(1)
+        await world.settle()
+        assert len(session.runs) == 1
+
+    world.run(repeated())
+
+
+def the_end_is_told_when_it_is_durable() -> None:
+    """Look at a page while the journal has not answered yet."""
+    world = World(0, pages=1)
+    gate = asyncio.Event()
+
+    class Slow:
+        def record(self, *_event: object) -> None: ...
+
+        async def settled(self, _session_id: str) -> None:
+            if session.runs and session._conversation.state.runs[0].state.is_over:
+                await gate.wait()
+
+    world.registry.journal = Slow()  # type: ignore[assignment]
+    session = world.registry.create(provider=ScriptedProvider("x"))
+
+    async def look() -> None:
+        await asyncio.sleep(1)
+        session.send("?")
+        await asyncio.sleep(0.5)
+        assert world.pages[0].states[session.id].runs[0].state == "streaming"
+        gate.set()
+        await asyncio.sleep(1)
+        assert world.pages[0].states[session.id].runs[0].state == "completed"
+
+    world.run(look())
+
+
+# Defects.
+
+
+def skip_an_event(patch: Patch) -> None:
+    """Tell pages one event fewer, now and then."""
+    read = Wire._read
+
+    def wrong(self: Wire, conversation: Conversation, reader: Any, size: int) -> Any:
+        if reader.seq and reader.seq % 5 == 0 and reader.seq < conversation.record.visible:
+            reader.seq += 1
+        return read(self, conversation, reader, size)
+
+    patch.setattr(Wire, "_read", wrong)
+    patch.setattr(PageModel, "_ask", lambda _self: None)
+
+
+def say_an_event_twice(patch: Patch) -> None:
+    """Let a page apply what it has already."""
+
+    def wrong(self: PageModel, message: Any) -> None:
+        state = self.states.get(message.session_id)
+        if state is not None:
+            for event in message.events:
+                state = live_apply(state, event)
+            self._show(state)
+
+    from nbchat.core.transcript import apply_event as live_apply  # noqa: PLC0415 - beside its only use
+
+    patch.setattr(PageModel, "_take_events", wrong)
+
+
+def answer_without_the_news(patch: Patch) -> None:
+    """Say "that is all" to a page that asks, without saying what it misses."""
+    patch.setattr(Wire, "_catch_up", lambda *_arguments: [])
+
+
+def take_late_events(patch: Patch) -> None:
+    """Check no event against the table."""
+    patch.setattr(SessionRecord, "check", lambda *_arguments: None)
+
+
+def count_code_points(patch: Patch) -> None:
+    """Count text as Python does, not as JavaScript does."""
+    patch.setattr(live, "utf16_length", len)
+
+
+def forget_the_checksum(patch: Patch) -> None:
+    """Begin the checksum anew with each delta."""
+    patch.setattr(live, "checksum", lambda piece, _start=0: text.checksum(piece))
+
+
+def leave_halves(patch: Patch) -> None:
+    """Let halves of characters into the log."""
+    patch.setattr(live, "clean", lambda value: value)
+
+
+def lose_the_last_words(patch: Patch) -> None:
+    """End a run without what was gathered."""
+
+    def wrong(self: LiveRun, **_options: bool) -> None:
+        for part in self._parts.values():
+            part.pending.clear()
+
+    patch.setattr(LiveRun, "flush", wrong)
+
+
+def stop_whatever_is_live(patch: Patch) -> None:
+    """Ignore which run a stop is for."""
+    stop = Conversation.stop
+    patch.setattr(Conversation, "stop", lambda self, _run_id=None: stop(self))
+
+
+def keep_the_slot(patch: Patch) -> None:
+    """Give no slot back."""
+    patch.setattr(Scheduler, "release", lambda _self: None)
+
+
+def ask_again_in_the_middle(patch: Patch) -> None:
+    """Retry after the first piece, too."""
+    patch.setattr(LiveRun, "_may_retry", lambda _self, _error, retries: 0.0 if retries < 2 else None)
+
+
+def take_any_end_for_success(patch: Patch) -> None:
+    """Complete a run whose stream just ended."""
+    end_by = LiveRun._end_by
+
+    def wrong(self: LiveRun, cause: Any) -> Any:
+        if cause is None:
+            self._finish = self._finish or "stop"
+        return end_by(self, cause)
+
+    patch.setattr(LiveRun, "_end_by", wrong)
+
+
+def have_no_limits(patch: Patch) -> None:
+    """Look at no clock and no length."""
+    patch.setattr(LiveRun, "_deadlines", lambda _self: [])
+
+
+def cut_nothing(patch: Patch) -> None:
+    """Count no characters."""
+
+    def wrong(self: LiveRun, part: Any, piece: str) -> None:
+        part.pending.append(piece)
+        self.deltas += 1
+
+    patch.setattr(LiveRun, "_append", wrong)
+
+
+def share_a_context(patch: Patch) -> None:
+    """Ask with what any session has said before."""
+    task = Conversation._task
+    said: list[Any] = []
+
+    def wrong(self: Conversation, run_id: str) -> Any:
+        made = task(self, run_id)
+        said.extend(made.request.messages)
+        return replace(made, request=replace(made.request, messages=tuple(said)))
+
+    patch.setattr(Conversation, "_task", wrong)
+
+
+def let_callbacks_through(patch: Patch) -> None:
+    """Call callbacks where nobody catches what they raise."""
+    patch.setattr(Observers, "_call", lambda _self, callback, item: callback(item))
+
+
+def log_as_it_is(patch: Patch) -> None:
+    """Redact nothing."""
+    patch.setattr(logs, "redact", lambda value, _secrets=(): value)
+
+
+def forget_what_was_done(patch: Patch) -> None:
+    """Remember no command."""
+    patch.setattr("nbchat.jupyter.wire.REMEMBERED", 0)
+
+
+def take_any_kernels_commands(patch: Patch) -> None:
+    """Do not look at which kernel a command was for."""
+    patch.setattr(
+        Wire, "_carry_out", lambda self, message: dispatch.dispatch(self._registry, message.command) and None
+    )
+    patch.setattr(Wire, "say", lambda *_message: None)
+
+
+def tell_the_end_at_once(patch: Patch) -> None:
+    """Hide nothing from readers."""
+    patch.setattr(SessionRecord, "hold", lambda _self: None)
+
+
+def never_tell_the_end(patch: Patch) -> None:
+    """Go on hiding it."""
+    patch.setattr(SessionRecord, "release", lambda _self: None)
+
+
+def drop_the_fence(patch: Patch) -> None:
+    """Let a run settle as often as it likes."""
+    settle = LiveRun._settle
+
+    def wrong(self: LiveRun, end: Any) -> None:
+        self.over = False
+        settle(self, end)
+        self.over = False
+        settle(self, end)
+
+    patch.setattr(LiveRun, "_settle", wrong)
+    patch.setattr(SessionRecord, "check", lambda *_arguments: None)
+
+
+DEFECTS: list[tuple[Callable[[], None], Callable[[Patch], None]]] = [
+    (views_are_right, skip_an_event),
+    (views_are_right, say_an_event_twice),
+    (views_are_right, answer_without_the_news),
+    (runs_end_once, take_late_events),
+    (runs_end_once, count_code_points),
+    (runs_end_once, forget_the_checksum),
+    (runs_end_once, leave_halves),
+    (runs_end_once, lose_the_last_words),
+    (runs_end_once, drop_the_fence),
+    (stops_name_their_run, stop_whatever_is_live),
+    (slots_come_back, keep_the_slot),
+    (nothing_is_asked_twice, ask_again_in_the_middle),
+    (a_clean_end_is_no_success, take_any_end_for_success),
+    (limits_hold, have_no_limits),
+    (limits_hold, cut_nothing),
+    (sessions_are_apart, share_a_context),
+    (callbacks_are_isolated, let_callbacks_through),
+    (logs_hold_no_key, log_as_it_is),
+    (commands_are_done_once, forget_what_was_done),
+    (commands_are_done_once, take_any_kernels_commands),
+    (the_end_is_told_when_it_is_durable, tell_the_end_at_once),
+    (the_end_is_told_when_it_is_durable, never_tell_the_end),
+]
+
+
+@pytest.mark.parametrize("check", dict.fromkeys(check for check, _ in DEFECTS), ids=lambda c: c.__name__)
+def test_the_check_passes(check: Callable[[], None]) -> None:
+    """Without a defect each check passes."""
+    check()
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("check", "defect"), DEFECTS, ids=lambda c: c.__name__)
+def test_the_check_catches_the_defect(
+    check: Callable[[], None], defect: Callable[[Patch], None], monkeypatch: Patch
+) -> None:
+    """With the defect the same check fails."""
+    with monkeypatch.context() as patch:
+        defect(patch)
+        with pytest.raises(Exception) as caught:  # noqa: PT011 - whichever way it fails, it fails
+            check()
+    assert isinstance(caught.value, AssertionError | TimeoutError | ValueError | TypeError | KeyError)
