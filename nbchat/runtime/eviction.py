@@ -43,8 +43,8 @@ class Eviction:
             The limit is reached, and nothing may be evicted.
         """
         limit = self._registry.limits.sessions
-        if limit is None:
-            return
+        if limit is None or len(self._registry.conversations()) < limit * WARN_AT - 1:
+            return  # far from it, however many of them are in memory
         held = self._held()
         self._warn("sessions", len(held) + 1, limit)
         excess = len(held) + 1 - limit
