@@ -41,15 +41,16 @@ class Hub(anywidget.AnyWidget):
     """nbchat's version."""
 
     def __init__(self, registry: SessionRegistry) -> None:
-        super().__init__(epoch=registry.epoch)
         self._registry = registry
         self.wire: Wire = registry.engine.call(Wire, registry, self._down)
+        # Before the page hears of this widget: its first word may come at once.
+        _listen(self.wire)
         notebook = registry.__dict__.get("notebook")
         if notebook is not None:
             registry.engine.call(notebook.attach, self.wire)
+        super().__init__(epoch=registry.epoch)
         self.on_msg(lambda _widget, content, _buffers: self.wire.receive(_message(content)))
         _obey_the_page(self)
-        _listen(self.wire)
 
     def _down(self, content: Mapping[str, Any], buffers: list[bytes]) -> None:
         if self.comm is not None:
