@@ -1,0 +1,113 @@
+"""What users do to it: many tabs, cells that run again, switches in the middle, a shutdown."""
+
+import asyncio
+import time
+from pathlib import Path
+
+from nbchat import api
+from nbchat.core.snapshot import SavedSession
+from nbchat.jupyter.widgets import ChatTabs
+from nbchat.providers.scripted import HANG, PAUSE, ScriptedProvider
+from nbchat.runtime.persistence import Persistence
+from nbchat.runtime.registry import SessionRegistry
+from nbchat.stores.sqlite import SqliteStore
+from tests.faults.invariants import check_end
+from tests.simulation.world import World
+from tests.waiting import wait_for
+
+
+def test_a_thousand_switches_in_a_stream_change_nothing() -> None:
+    """U10: whichever tab is shown how often, both texts are whole, each in its own session."""
+    world = World(0, pages=1)
+
+    async def story() -> None:
+        a = world.registry.create("a", provider=ScriptedProvider(lambda _request: ["a "] * 400))
+        b = world.registry.create("b", provider=ScriptedProvider(lambda _request: ["b "] * 400))
+        await asyncio.sleep(1)
+        page = world.pages[0]
+        runs = [a.send("?"), b.send("?")]
+        for number in range(1000):
+            page.do({"type": "viewing", "session_ids": [(a, b)[number % 2].id]})
+            await asyncio.sleep(0.001)
+        await world.settle()
+        await asyncio.sleep(30)
+        assert [run.text for run in runs] == ["a " * 400, "b " * 400]
+        assert page.states == {s.id: s._conversation.state for s in (a, b)}
+        assert all(ack.error is None for ack in page.acks.values())
+
+    world.run(story())
+
+
+def test_an_answer_that_nobody_looks_at_is_marked_unread() -> None:
+    """T02, T08: what ends in a tab that is not shown is unread until it is; what is looked at never is."""
+    world = World(0, pages=1)
+
+    async def story() -> None:
+        a, b = (world.registry.create(provider=ScriptedProvider("x")) for _ in range(2))
+        await asyncio.sleep(1)
+        page = world.pages[0]
+        page.do({"type": "viewing", "session_ids": [a.id]})
+        await asyncio.sleep(0.5)
+        a.send("?")
+        b.send("?")
+        await world.settle()
+        await asyncio.sleep(2)
+        assert (a.unread, b.unread) == (False, True)
+        assert page.heads[b.id][1].unread
+        page.do({"type": "viewing", "session_ids": [b.id]})
+        await asyncio.sleep(2)
+        assert not b.unread
+        assert not page.heads[b.id][1].unread
+
+    world.run(story())
+
+
+def test_a_cell_may_run_fifty_times(registry: SessionRegistry, monkeypatch) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
+    """U11, U12: running the creating cell again makes no second session, hub, reader or run."""
+    monkeypatch.setattr(api, "_shared", lambda: registry)
+    provider = ScriptedProvider("a", PAUSE, "b")
+    run = None
+    for _ in range(50):
+        chat = ChatTabs()
+        geo = chat.session("geo", provider=provider)
+        run = run or geo.send("?")
+        chat.close()
+    provider.wait_paused()
+    provider.go()
+    assert run is not None
+    assert run.wait(10).text == "ab"
+    assert len([s for s in registry.values() if s.title == "geo"]) == 1
+    assert len(registry) <= 2
+    assert len(registry.readers) == 1
+    assert len(provider.requests) == 1
+    registry.hub.close()  # type: ignore[attr-defined]
+    wait_for(lambda: not registry.readers, "the wire is closed")
+
+
+def test_shutting_down_keeps_what_was_said(tmp_path: Path) -> None:
+    """K24, T66: five live runs, a waiting one and a slow store: all is written within two seconds."""
+    registry = SessionRegistry()
+    store = SqliteStore(tmp_path / "n-1.sqlite")
+    registry.journal = Persistence(registry, store)
+    registry.limits.live_runs = 5
+    provider = ScriptedProvider("some text", HANG)
+    runs = [registry.create(provider=provider).send("question") for _ in range(6)]
+    wait_for(lambda: sum(run.text == "some text" for run in runs) == 5, "five stream")
+    began = time.monotonic()
+    registry.shutdown()
+    assert time.monotonic() - began < 4
+    states = {run.id: run.state for run in runs}
+    assert set(states.values()) == {"interrupted"}
+    for run in runs:
+        check_end(run._session, run)
+
+    from nbchat.runtime.persistence import read_back  # noqa: PLC0415 - beside its only use
+
+    again = SqliteStore(tmp_path / "n-1.sqlite")
+    found: list[SavedSession] = list(read_back(again.read()).sessions)
+    again.close()
+    texts = sorted(m.text for saved in found for m in saved.state.messages.values() if m.role == "assistant")
+    questions = [m for saved in found for m in saved.state.messages.values() if m.role == "user"]
+    waiting = [r for saved in found for r in saved.state.runs if r.prompt is not None]
+    assert [text for text in texts if text] == ["some text"] * 5
+    assert len(questions) + len(waiting) == 6, "no question is lost"
