@@ -1,0 +1,43 @@
+"""`docs/promises.md` names a test, or a reason, for every line; the names are real."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+TEXT = (ROOT / "docs" / "promises.md").read_text()
+ROWS = re.findall(r"^\| ([A-Z][A-Z0-9-]*\d+) \| (.+?) \| (.+) \|$", TEXT, re.MULTILINE)
+NAMES = sorted(set(re.findall(r"`((?:tests|js/tests)/[^`]+)`", TEXT)))
+EXPECTED = {
+    *(f"P{n}" for n in range(1, 45)),
+    *(f"K{n}" for n in range(1, 27)),
+    *(f"B{n}" for n in range(1, 19)),
+    *(f"D{n}" for n in range(1, 19)),
+    *(f"U{n}" for n in range(1, 17)),
+    *(f"T{n:02}" for n in range(1, 79)),
+    *(f"S{n}" for n in range(1, 15)),
+    *(f"T-TRUST-{n}" for n in range(1, 6)),
+}
+"""Provider, kernel, browser, disk, users, scenarios, security, a stranger's notebook."""
+
+
+def test_every_promise_has_one_line() -> None:
+    """Each number stands once, with a test or the reason why there is none."""
+    numbers = [number for number, _, _ in ROWS]
+    assert sorted(set(numbers)) == sorted(EXPECTED)
+    assert len(numbers) == len(set(numbers))
+    for number, _, proof in ROWS:
+        assert "`" in proof or proof.startswith("No test: "), number
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_test_that_is_named_is_there(name: str) -> None:
+    """The file is there, and in it the test: a function of Python, or a title in TypeScript."""
+    path, _, test = name.partition("::")
+    file = ROOT / path
+    assert file.exists(), f"{path} is not there"
+    if test and file.suffix == ".py":
+        assert re.search(rf"^(async )?def {re.escape(test)}\(", file.read_text(), re.MULTILINE), name
+    elif test:
+        assert test in file.read_text(), name
