@@ -71,6 +71,10 @@ class ToldProvider:
             if isinstance(step, TextDelta):
                 self.given[run_id] += step.text
             self.open[run_id].put_nowait(step)
+            if step is None or isinstance(step, BaseException):
+                # That was its last word, though it may be read later: a paused stream still stands.
+                del self.open[run_id]
+                return
 
     async def models(self) -> list[str]:
         """List one model."""
@@ -568,9 +572,13 @@ class Chats(RuleBasedStateMachine):
                 break
         assert all(c.is_idle for c in self.registry.conversations()), "a run did not end"
         runs = [self.registry.handle(c).send("free?") for c in self.registry.conversations()]
-        self.go(0.1)
-        for run_id in list(self.provider.open):
-            self.provider.say(run_id, TextDelta("yes"), Finish("stop"), None)
+        for _ in range(40):
+            # A disk that hung may keep a run from starting for a moment longer.
+            self.go(0.5)
+            for run_id in list(self.provider.open):
+                self.provider.say(run_id, TextDelta("yes"), Finish("stop"), None)
+            if all(run.is_over for run in runs):
+                break
         self.go(12)
         assert [(run.state, run.text) for run in runs] == [("completed", "yes")] * len(runs), runs
         self.the_log_is_the_state()
