@@ -25,6 +25,8 @@ from nbchat.runtime.engine import POLL_S, Engine
 from nbchat.runtime.frames import is_frame, make_frame, rate, rows_of, with_columns
 
 if TYPE_CHECKING:
+    import asyncio
+
     from nbchat.core.run import RunState
     from nbchat.providers.base import Provider
 
@@ -354,8 +356,10 @@ def _drive(
     """Run a batch on the engine and take its answers on this thread, until all are there."""
     if None not in results:
         return
-    task = engine.call(lambda: engine.spawn(batch.run(), name="nbchat-map"))
+    tasks: list[asyncio.Task[Any]] = []  # known here also when the call that makes it is interrupted
     try:
+        engine.call(lambda: tasks.append(engine.spawn(batch.run(), name="nbchat-map")))
+        task = tasks[0]
         while None in results:
             inbox.wait()
             over = task.done()  # looked at before the inbox: what is over has put all its answers there
@@ -363,7 +367,7 @@ def _drive(
             if over:
                 break
     except BaseException as error:
-        engine.post(task.cancel)
+        engine.post(lambda: [task.cancel() for task in tasks])
         inbox.empty(take)  # what was answered in the meantime was paid for
         done = sum(result is not None for result in results)
         error.add_note(f"nbchat.map: {done:,} of {len(results):,} were answered; journal=… keeps them.")

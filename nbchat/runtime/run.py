@@ -389,8 +389,8 @@ class Run:
     def _watching(self) -> Iterator[threading.Event]:
         changed = threading.Event()
         watchers = self._conversation.watchers
-        self._engine.call(watchers.add, changed.set)
         try:
+            self._engine.call(watchers.add, changed.set)  # taken back also when this is interrupted
             yield changed
         finally:
             self._engine.post(watchers.discard, changed.set)
@@ -404,8 +404,8 @@ class Run:
                 loop.call_soon_threadsafe(changed.set)
 
         watchers = self._conversation.watchers
-        self._engine.call(watchers.add, ring)
         try:
+            self._engine.call(watchers.add, ring)
             yield changed
         finally:
             self._engine.post(watchers.discard, ring)
