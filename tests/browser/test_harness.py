@@ -80,8 +80,10 @@ def test_two_pages_share_a_kernel(notebook: OpenNotebook) -> None:
 
 def test_a_busy_kernel_can_be_interrupted_and_restarted(notebook: OpenNotebook) -> None:
     """A running cell is interrupted as by the button, and a restart forgets everything."""
-    page = notebook(["import time; time.sleep(600)"])
+    page = notebook(["import time; print('begun'); time.sleep(600)"])
     page.run_cell(0, wait=False)
+    # The page calls a cell running when it has asked for it; an interrupt before it begins hits nothing.
+    page.wait_until("panel.content.widgets[0].model.outputs.length > 0")
     page.interrupt_kernel()
     page.wait_until("panel.content.widgets[0].model.executionState === 'idle'")
     assert "KeyboardInterrupt" in page.text(0)
