@@ -8,10 +8,11 @@ compared with the log it wrote, the log with what providers said, and every view
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Coroutine
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -50,12 +51,17 @@ class ToldProvider:
         """Streams that somebody reads, by run."""
         self.given: dict[str, str] = {}
         """What each run was given."""
+        self.healthy: Callable[[], bool] = lambda: True
+        self.promised: set[str] = set()
+        """Runs that began while the disk was good, so that their question is on it."""
 
     async def stream(self, request: Request) -> AsyncIterator[Delta]:
         """Say what comes, until it is told to end."""
         queue: asyncio.Queue[Delta | BaseException | None] = asyncio.Queue()
         self.open[request.run_id] = queue
         self.given.setdefault(request.run_id, "")
+        if self.healthy():
+            self.promised.add(request.run_id)
         try:
             while (step := await queue.get()) is not None:
                 if isinstance(step, BaseException):
@@ -163,6 +169,7 @@ class Chats(RuleBasedStateMachine):
         self.provider = ToldProvider()
         self.disk = Disk(self.loop)
         self.registry.journal = self.disk
+        self.provider.healthy = lambda: self.disk.health == "good"
         self.number = 0
         self.cut: set[str] = set()
         """Runs that a user ended, or a pause, so that not all they were given was read."""
@@ -244,8 +251,8 @@ class Chats(RuleBasedStateMachine):
     # Asking
 
     @precondition(lambda self: self.registry.conversations())
-    @rule(which=picks, how=st.sampled_from(["cell", "page", "twice"]), page=picks)
-    def send(self, which: int, how: str, page: int) -> None:
+    @rule(which=picks, how=st.sampled_from(["cell", "page", "twice"]), page=picks, more=st.integers(0, 2))
+    def send(self, which: int, how: str, page: int, more: int) -> None:
         """Ask, from a cell, from a page, or by a double click that reaches the kernel several times."""
         conversation = self.pick(which)
         self.number += 1
@@ -253,6 +260,8 @@ class Chats(RuleBasedStateMachine):
         looking = self.page(page)
         if how == "cell" or looking is None:
             conversation.send(text)
+            for extra in range(more):
+                conversation.send(f"{text}, and {extra}")
         elif how == "page":
             looking.do({"type": "send", "session_id": conversation.id, "text": text})
         else:
@@ -331,7 +340,10 @@ class Chats(RuleBasedStateMachine):
         conversation = self.pick(which)
         if not conversation.state.runs:
             return
-        record = conversation.state.runs[run % len(conversation.state.runs)]
+        # Mostly one that is not over; a late command is worth a try, too.
+        runs = conversation.state.runs
+        runs = tuple(r for r in runs if r.state.is_live and run % 5) or runs
+        record = runs[run % len(runs)]
         others = {r.id: r.state for r in conversation.state.runs if r.id != record.id}
         looking = self.page(run)
         if what == "stop" and record.state.is_live:
@@ -416,13 +428,13 @@ class Chats(RuleBasedStateMachine):
     @rule()
     def crash(self) -> None:
         """Kill the kernel: what is not on the disk is lost; a new one restores the rest."""
-        asked = {
+        promised = {
             run.prompt_id
             for states in self.disk.states.values()
             for run in states[-1].runs
-            if run.id in self.provider.given
+            if run.id in self.provider.promised and run.prompt_id in states[-1].messages
+            if not states[-1].deleted
         }
-        healthy = self.disk.health == "good"
         kept = {
             key: states[self.disk.durable[key] - 1]
             for key, states in self.disk.states.items()
@@ -462,25 +474,10 @@ class Chats(RuleBasedStateMachine):
                     if run.id in lost
                 )
                 self.cut |= lost
-        if healthy:
-            there = {m for c in registry.conversations() for m in c.state.messages}
-            removed = {
-                prompt
-                for prompt in asked
-                if prompt is not None
-                and not any(
-                    prompt in states[-1].messages
-                    for states in self.old_states(kept)
-                    if not states[-1].deleted
-                )
-            }
-            assert {prompt for prompt in asked if prompt} - there <= removed, "a question is not lost"
+        there = {key for c in registry.conversations() for key in c.state.messages}
+        deleted = {key for state in kept.values() if state.deleted for key in state.messages}
+        assert promised <= there | deleted, "a question is not lost"
         self.open_page()
-
-    @staticmethod
-    def old_states(kept: dict[str, SessionState]) -> list[list[SessionState]]:
-        """Return the kept states, each as a list of one."""
-        return [[state] for state in kept.values()]
 
     # What must hold
 
@@ -610,3 +607,57 @@ def test_whatever_happens_the_invariants_hold(soak: bool) -> None:
             suppress_health_check=list(HealthCheck),
         ),
     )
+
+
+def _pause_the_live_one(patch: pytest.MonkeyPatch) -> None:
+    pause = Conversation.pause
+
+    def wrong(self: Conversation, run_id: str | None = None) -> Any:
+        return pause(self, self.live.run_id if self.live is not None else run_id)
+
+    patch.setattr(Conversation, "pause", wrong)
+
+
+def _keep_the_slot(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("nbchat.runtime.scheduler.Scheduler.release", lambda _self: None)
+
+
+def _ask_before_it_is_written(patch: pytest.MonkeyPatch) -> None:
+    async def at_once(_self: Disk, _session_id: str) -> None:
+        return
+
+    patch.setattr(Disk, "settled", at_once)
+
+
+def _tell_one_too_many(patch: pytest.MonkeyPatch) -> None:
+    read = Wire._read
+
+    def wrong(self: Wire, conversation: Conversation, reader: Any, size: int) -> Any:
+        reader.seq -= reader.seq > 3
+        said, size = read(self, conversation, reader, size)
+        return [replace(m, first_seq=m.first_seq + 1) if hasattr(m, "first_seq") else m for m in said], size
+
+    patch.setattr(Wire, "_read", wrong)
+
+
+@pytest.mark.parametrize(
+    "defect", [_pause_the_live_one, _keep_the_slot, _ask_before_it_is_written, _tell_one_too_many]
+)
+def test_the_machine_finds_defects(
+    defect: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a deliberate defect a story is found in which the invariants do not hold."""
+    with monkeypatch.context() as patch:
+        defect(patch)
+        with pytest.raises(Exception) as caught:  # noqa: PT011 - whichever invariant finds it
+            run_state_machine_as_test(  # type: ignore[no-untyped-call]
+                Chats,
+                settings=settings(
+                    max_examples=300,
+                    stateful_step_count=30,
+                    phases=[Phase.generate],
+                    database=None,
+                    suppress_health_check=list(HealthCheck),
+                ),
+            )
+    assert isinstance(caught.value, AssertionError | BaseExceptionGroup)
