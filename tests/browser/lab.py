@@ -5,6 +5,7 @@ Commands go through `window.jupyterapp`, which the server exposes for it, and ev
 conditions, never for time.
 """
 
+import contextlib
 import ctypes
 import json
 import os
@@ -19,6 +20,7 @@ from typing import Any, Literal, Self
 
 import nbformat
 from playwright.sync_api import Locator, Page
+from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 from tests.waiting import wait_for
 from tools.jupyter_home import environment
@@ -370,7 +372,12 @@ class NotebookPage:
     # The document.
 
     def save(self) -> None:
-        """Save with Ctrl-S, as a user does, and wait until it is on the disk."""
+        """Save with Ctrl-S, as a user does, and again where something changed since, until all is saved."""
+        for _ in range(9):
+            self.page.keyboard.press("Control+s")
+            with contextlib.suppress(PlaywrightTimeout):
+                self.wait_until("!panel.context.model.dirty", timeout_s=3)
+                return
         self.page.keyboard.press("Control+s")
         self.wait_until("!panel.context.model.dirty")
 
