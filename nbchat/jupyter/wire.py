@@ -576,7 +576,3 @@ class Wire:
     def is_viewed(self, session_id: str) -> bool:
         """Tell whether some page shows the session now."""
         return any(session_id in page.viewing for page in self._pages.values())
-
-    def forget_page(self, page: str) -> None:
-        """Hear that a page is gone: it shows nothing any more."""
-        self._pages.pop(page, None)
