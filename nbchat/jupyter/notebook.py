@@ -383,35 +383,41 @@ class Notebook:
         if not self._dirty or self._making or self.blocked is not None or self._writer() is None:
             return
         self._dirty, self._making = False, True
-        self._registry.engine.spawn(self._make_checkpoint(), name="nbchat-checkpoint")
+        task = self._registry.engine.spawn(self._make_checkpoint(), name="nbchat-checkpoint")
+        task.add_done_callback(self._made)
 
-    async def _make_checkpoint(self) -> None:
-        snapshots, settled = self._registry.snapshots, True
-        try:
-            snapshot = snapshots.take()
-            settled = all(one.state.live is None for one in snapshot.sessions)
-            said = (
-                tuple((one.state.id, one.state.seq, tuple(one.clock.items())) for one in snapshot.sessions),
-                tuple(snapshot.deleted),
-                self._writer(),
-            )
-            if said == self._said:
-                return
-            limit = _max_metadata()
-            body = await asyncio.to_thread(snapshots.encode, snapshot, limit)
-            self._said, self._last_bytes = said, len(body)
-            self._version += 1
-            writer = self._writer()
-            if self._wire is not None and writer is not None:
-                metadata = cast("Any", orjson.Fragment(body))
-                self._wire.say(Checkpoint(to=writer, version=self._version, metadata=metadata))
-                self._wait_for_ack(writer)
-            if settled:
-                await self.transcripts.update()
-        finally:
-            self._making = False
-            if self._dirty:
-                self._plan(self._pause(settled=settled))
+    def _made(self, task: asyncio.Task[bool]) -> None:
+        # A callback, for a task that is cancelled before its first step runs none of its own lines.
+        self._making = False
+        self._dirty = self._dirty or task.cancelled()
+        if self._dirty:
+            broken = task.cancelled() or task.exception() is not None
+            self._plan(self._pause(settled=broken or task.result()))
+
+    async def _make_checkpoint(self) -> bool:
+        """Send the state to the page that writes; tell whether no run was live in it."""
+        snapshots = self._registry.snapshots
+        snapshot = snapshots.take()
+        settled = all(one.state.live is None for one in snapshot.sessions)
+        said = (
+            tuple((one.state.id, one.state.seq, tuple(one.clock.items())) for one in snapshot.sessions),
+            tuple(snapshot.deleted),
+            self._writer(),
+        )
+        if said == self._said:
+            return settled
+        limit = _max_metadata()
+        body = await asyncio.to_thread(snapshots.encode, snapshot, limit)
+        self._said, self._last_bytes = said, len(body)
+        self._version += 1
+        writer = self._writer()
+        if self._wire is not None and writer is not None:
+            metadata = cast("Any", orjson.Fragment(body))
+            self._wire.say(Checkpoint(to=writer, version=self._version, metadata=metadata))
+            self._wait_for_ack(writer)
+        if settled:
+            await self.transcripts.update()
+        return settled
 
     def _wait_for_ack(self, page: str) -> None:
         if self._ack_timer is not None:

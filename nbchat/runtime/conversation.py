@@ -589,19 +589,18 @@ class Conversation:
         if run is None or self._live is not None or self._starting or self.state.deleted:
             return False
         self._starting = True
-        self._context.engine.spawn(self._start(run), name=f"nbchat-start-{run.id}")
+        # The question is durable before anybody is asked.
+        task = self._context.engine.spawn(self._settled(), name=f"nbchat-start-{run.id}")
+        task.add_done_callback(lambda task: self._start(run, task))
         return True
 
-    async def _start(self, run: RunRecord) -> None:
-        try:
-            # The question is durable before anybody is asked.
-            await self._settled()
-        except BaseException:  # cancelled by somebody: the prompt stands in the queue again
-            self._starting = False
+    def _start(self, run: RunRecord, settled: asyncio.Task[bool]) -> None:
+        # A callback, for a task that is cancelled before its first step runs none of its own lines.
+        self._starting = False
+        if settled.cancelled():  # by somebody: the prompt stands in the queue again
             self._context.scheduler.release()
             self._submit()
-            raise
-        self._starting = False
+            return
         try:
             self._begin(run)
         except Exception as error:
@@ -718,22 +717,19 @@ class Conversation:
                 del self.causes[next(iter(self.causes))]
         self.record.hold()
         self.append(end)
-        self._context.engine.spawn(self._finish(live, end), name=f"nbchat-finish-{live.run_id}")
+        task = self._context.engine.spawn(self._settled(), name=f"nbchat-finish-{live.run_id}")
+        task.add_done_callback(lambda task: self._finish(live, end, task))
 
-    async def _finish(self, live: LiveRun, end: EndEvent) -> None:
-        saved = False
-        try:
-            saved = await self._settled()
-        finally:
-            # Also when this task is cancelled: the next run needs the session and the slot.
-            self.record.release()
-            if self._live is live:
-                self._live = None
-            if not saved:
-                self.append(RunSaved(run_id=end.run_id, saved=False))
-            self._announce(end)
-            self._context.scheduler.release()
-            self._submit()
+    def _finish(self, live: LiveRun, end: EndEvent, settled: asyncio.Task[bool]) -> None:
+        saved = not settled.cancelled() and settled.exception() is None and settled.result()
+        self.record.release()
+        if self._live is live:
+            self._live = None
+        if not saved:
+            self.append(RunSaved(run_id=end.run_id, saved=False))
+        self._announce(end)
+        self._context.scheduler.release()
+        self._submit()
 
     def _announce(self, end: EndEvent | None) -> None:
         if end is not None:

@@ -63,7 +63,7 @@ def watch(monkeypatch: pytest.MonkeyPatch, at: int, what: Callable[[Conversation
     """Let `what` happen at the n-th await of a run, its start and its end; an error is raised there."""
     fuse = Fuse(at)
     here: list[Conversation] = []
-    for cls, name in ((LiveRun, "_main"), (Conversation, "_start"), (Conversation, "_finish")):
+    for cls, name in ((LiveRun, "_main"), (Conversation, "_settled")):
         original = getattr(cls, name)
 
         def watched(self: Any, *args: Any, original: Any = original) -> Any:

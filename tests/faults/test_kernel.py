@@ -760,6 +760,31 @@ def test_every_task_of_ours_may_be_cancelled(registry: SessionRegistry) -> None:
     check_free(registry, session)
 
 
+@pytest.mark.parametrize("prefix", ["nbchat-start", "nbchat-run", "nbchat-finish"])
+def test_a_task_may_be_cancelled_before_its_first_step(
+    registry: SessionRegistry, monkeypatch: pytest.MonkeyPatch, prefix: str
+) -> None:
+    """K20: a task that never ran a line of its own holds neither the session nor the slot."""
+    provider = ScriptedProvider("a")
+    session = registry.create(provider=provider)
+    loop = registry.engine.loop
+    create_task, cancelled = loop.create_task, []
+
+    def create_and_cancel(coroutine: Any, *, name: str | None = None, context: Any = None) -> Any:
+        task = create_task(coroutine, name=name, context=context)
+        if str(name).startswith(prefix) and not cancelled:
+            cancelled.append(name)
+            task.cancel()
+        return task
+
+    monkeypatch.setattr(loop, "create_task", create_and_cancel)
+    run = session.send("?").wait(10)
+    assert len(cancelled) == 1
+    assert run.state == ("failed" if prefix == "nbchat-run" else "completed")
+    check_end(session, run)
+    check_free(registry, session)
+
+
 def test_a_stop_in_the_first_instant_is_at_once(registry: SessionRegistry) -> None:
     """T37: a stop before the run's first step settles it without waiting for any limit."""
     registry.limits.stop_s = 60
