@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import statistics
+import subprocess
+import sys
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
@@ -301,7 +303,7 @@ def test_trouble_is_shown_beside_its_message(notebook: OpenNotebook, setup: str,
 
 
 LOAD = """
-import asyncio, json, time
+import asyncio, json, subprocess, sys, time
 import nbchat
 from nbchat.jupyter.hub import hub
 sent = []
@@ -321,10 +323,31 @@ print(json.dumps({"sent": sent, "latencies": latencies, "exact": all(run.text ==
 """
 
 
+LATENESS = """
+import json, select, sys, time
+latencies = []
+while not select.select([sys.stdin], [], [], 0)[0]:
+    start = time.perf_counter()
+    time.sleep(0.01)
+    latencies.append(time.perf_counter() - start - 0.01)
+print(json.dumps(latencies))
+"""
+"""An idle process on the same machine, asking for the same sleeps, until its input is closed."""
+
+
+def p95(latencies: list[float]) -> float:
+    """Return the time that one of twenty exceeds, in seconds."""
+    return statistics.quantiles(latencies, n=20)[-1]
+
+
 def test_twenty_sessions_keep_the_wires_limits(notebook: OpenNotebook) -> None:
     """Twenty answers at once: at most 30 messages a second, nothing lost, and the main loop stays quick."""
     page = opened(notebook, LOAD)
-    page.run_cell(1)
+    with subprocess.Popen(
+        [sys.executable, "-c", LATENESS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as idle:
+        page.run_cell(1)
+        machine = json.loads(idle.communicate()[0])
     measured = json.loads(page.text(1))
 
     assert measured["exact"]
@@ -332,8 +355,9 @@ def test_twenty_sessions_keep_the_wires_limits(notebook: OpenNotebook) -> None:
     assert max(size for _, size in measured["sent"]) <= 256 * 1024
     for start in times:
         assert sum(start <= at < start + 10 for at in times) <= 300
-    # The goal is 20 ms at the 95th percentile; `make bench` shows it. Here: no stall that a user would feel.
-    assert statistics.median(measured["latencies"]) < 0.02
+    # 20 ms is what streams may cost a cell; what the machine itself is late comes on top, for browser,
+    # server and kernel share its cores.
+    assert p95(measured["latencies"]) <= 0.02 + 3 * p95(machine)
     expect_state(page, "L19", "completed")
 
 
