@@ -18,7 +18,7 @@ from nbchat.api import the_registry
 from nbchat.core.errors import NbchatError, RequestRejected
 from nbchat.core.events import Settings
 from nbchat.core.messages import Usage
-from nbchat.runtime.answers import AnswerFile, keys
+from nbchat.runtime.answers import AnswerFile, Ledger, keys
 from nbchat.runtime.batch import Answer, Batch
 from nbchat.runtime.conversation import session_settings
 from nbchat.runtime.engine import POLL_S, Engine
@@ -55,7 +55,7 @@ class Result:
     """Seconds of the last attempt."""
     attempts: int = 0
     restored: bool = False
-    """It was answered by an earlier call, and comes from the file of answers."""
+    """It was answered by an earlier call, and comes from the journal."""
 
     @property
     def ok(self) -> bool:
@@ -216,13 +216,15 @@ def map(  # noqa: A001 - `nbchat.map` reads as what it does
     rpm: float | None = None,
     attempts: int = 6,
     journal: str | os.PathLike[str] | None = None,
+    retry_interrupted: bool = False,
     progress: bool | Callable[[BatchProgress], object] = True,
 ) -> Results:
     """Ask many prompts, several at a time, and return the answers in the order of the prompts.
 
     Each prompt is on its own: no answer sees another, and no tab or saved state shows them. A prompt that
     cannot be answered has its error in its place; the others go on. Blocks this cell only; interrupting
-    it ends what is being asked.
+    it ends what is being asked. The batch belongs to this call: `registry.stop_all()` and its kin are
+    about sessions, and leave it alone.
 
     Parameters
     ----------
@@ -244,11 +246,16 @@ def map(  # noqa: A001 - `nbchat.map` reads as what it does
         How often a prompt is asked at most, when the server fails or an answer breaks off. A wrong key,
         model or address is not asked again, and the rest of the batch has the same error.
     journal
-        A file to go on from: answers are written to it as they come, and what it has is not asked again.
-        It is for the same prompts with the same settings; other ones are asked. None: nothing is kept.
+        A file to go on from: what is asked and answered is written to it as it happens, and what it has
+        is not asked again. It is for the same prompts with the same settings; other ones are asked. What
+        failed, or was ended with the cell, is asked again. What was on its way when the process was
+        killed is not, since it may have been answered, and charged: it has the error `KernelGone`. None:
+        nothing is kept.
+    retry_interrupted
+        True: what was on its way when the process was killed is asked again.
     progress
         True: a bar in a notebook, a line in a terminal. False: nothing. Or a function, which is called
-        with a `BatchProgress`, on this thread.
+        with a `BatchProgress`, on this thread; what it raises ends the batch.
 
     Returns
     -------
@@ -258,8 +265,10 @@ def map(  # noqa: A001 - `nbchat.map` reads as what it does
     ------
     TypeError, ValueError
         An argument cannot be used; nothing was asked.
+    StoreBusy
+        Another batch is writing to the journal; nothing was asked.
     StoreError
-        The journal cannot be read or written.
+        The journal cannot be read or written; what is being asked is ended.
     WouldDeadlock
         Called on the engine's own thread.
 
@@ -291,10 +300,12 @@ def map(  # noqa: A001 - `nbchat.map` reads as what it does
         for at, text in enumerate(texts):
             if isinstance(text, NbchatError):
                 put(Result(index=at, prompt="", error=text))
-            elif file is not None and (found := file.find(names[at], at)) is not None:
-                put(_result(found, text, restored=True))
-            else:
+                continue
+            found = file.find(names[at], at) if file is not None else None
+            if found is None or (retry_interrupted and found.error is not None):
                 todo.append((at, text))
+            else:
+                put(_result(found, text, restored=found.error is None))
         stack.callback(tally.close)
         tally.tell()
         inbox = _Inbox()
@@ -307,16 +318,14 @@ def map(  # noqa: A001 - `nbchat.map` reads as what it does
             per_minute=rpm,
             attempts=attempts,
             deliver=inbox.put,
+            ledger=stack.enter_context(Ledger(file, names)) if file is not None else None,
         )
         waiting = dict(todo)
 
         def take(answer: Answer) -> None:
-            if results[answer.index] is not None:
-                return
-            if file is not None and answer.error is None:
-                file.keep(names[answer.index], answer)
-            put(_result(answer, waiting[answer.index]))
-            tally.tell()
+            if results[answer.index] is None:
+                put(_result(answer, waiting[answer.index]))
+                tally.tell()
 
         _drive(registry.engine, batch, inbox, results, take)
     return Results([r for r in results if r is not None], prompts if is_frame(prompts) else None)

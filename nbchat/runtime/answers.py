@@ -1,4 +1,9 @@
-"""The file by which a batch goes on from where it stopped: one line of JSON for each answer.
+"""The file by which a batch goes on from where it stopped: a line of JSON for each thing that happened.
+
+That a prompt is asked is written before it is sent (`asked`); then what became of it: its answer, or
+that it has none (`unanswered`). A prompt that was asked, and has neither, was on its way when the process
+was killed: nobody can say whether it was answered, so whoever opens the file next is told, and does not
+ask it twice unawares.
 
 Lines are only ever appended, so a process that is killed leaves at most one broken line, the last,
 which is cut off by whoever opens the file next.
@@ -6,20 +11,28 @@ which is cut off by whoever opens the file next.
 
 from __future__ import annotations
 
+import asyncio
+import concurrent.futures
+import errno
 import hashlib
 import os
+import sys
+import threading
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import orjson
 
-from nbchat.core.errors import StoreError
+from nbchat.core.errors import KernelGone, StoreBusy, StoreError
 from nbchat.core.messages import Usage
 from nbchat.core.run import RunState
 from nbchat.runtime.batch import Answer
+
+if sys.platform != "win32":
+    import fcntl
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -45,7 +58,7 @@ def keys(prompts: Iterable[str], settings: Mapping[str, Any]) -> list[str]:
 
 
 class AnswerFile:
-    """Answers that were given, in a file of one's own. For one thread at a time.
+    """What was asked and what was answered, in a file of one's own. From any thread.
 
     Parameters
     ----------
@@ -56,6 +69,8 @@ class AnswerFile:
     ------
     ValueError
         The file is something else; it is left as it is.
+    StoreBusy
+        Another batch is writing to it, in this process or in another one.
     StoreError
         It cannot be read or written.
     """
@@ -63,12 +78,20 @@ class AnswerFile:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = Path(path)
         self._answers: dict[str, Mapping[str, Any]] = {}
+        self._times: Counter[str] = Counter()
+        """How often each was asked."""
+        self._open: set[str] = set()
+        """Those that were asked and of which no more is known."""
+        self._mine: set[str] = set()
+        """Those of `_open` that were asked by this object."""
+        self._lock = threading.Lock()
         try:
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
             self._file = os.fdopen(descriptor, "r+b", buffering=0)
         except OSError as error:
             raise StoreError(f"the answers cannot be kept in {str(path)!r}: {error.strerror}.") from error
         try:
+            self._claim()
             self._load()
         except BaseException:
             self._file.close()
@@ -83,9 +106,27 @@ class AnswerFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
-        with suppress(OSError):
+        # An end like this one is orderly: what is being asked is ended with it, so it has no answer.
+        with suppress(OSError, StoreError):
+            for key in sorted(self._mine):
+                self.unanswered(key)
             os.fsync(self._file.fileno())
-        self._file.close()
+        with self._lock:
+            self._file.close()
+
+    def _claim(self) -> None:
+        """Hold the file until it is closed or the process ends, however it ends."""
+        if sys.platform == "win32":
+            return
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StoreBusy(
+                f"another batch is writing to {str(self._path)!r}.",
+                hint="Wait for its end, or give this one a journal of its own.",
+            ) from None
+        except OSError:
+            return  # a file system without locks
 
     def _load(self) -> None:
         whole = 0
@@ -100,8 +141,8 @@ class AnswerFile:
                             f"{str(self._path)!r} holds no answers of nbchat.map; choose another file, "
                             "or remove it."
                         )
-                elif record is not None and isinstance(record.get("key"), str):
-                    self._answers[record["key"]] = record
+                elif record is not None:
+                    self._take(record)
                 whole += len(line)
             rest = line if whole == 0 and self._path.stat().st_size else b""
         if rest and not orjson.dumps(HEADER).startswith(rest):
@@ -111,8 +152,36 @@ class AnswerFile:
         if whole == 0:
             self._write(HEADER)
 
+    def _take(self, record: Mapping[str, Any]) -> None:
+        """Fold in one line of an earlier batch."""
+        if isinstance(key := record.get("asked"), str):
+            self._times[key] += 1
+            self._open.add(key)
+        elif isinstance(key := record.get("unanswered"), str):
+            self._open.discard(key)
+        elif isinstance(key := record.get("key"), str):
+            self._open.discard(key)
+            self._answers[key] = record
+
     def find(self, key: str, index: int) -> Answer | None:
-        """Return an answer that was given before, or None."""
+        """Return what became of a prompt that was asked before.
+
+        Returns
+        -------
+        The answer; or one with the error `KernelGone`, where the process was killed while it was asked;
+        or None, where it was never asked or is known to have none.
+        """
+        if key in self._open:
+            return Answer(
+                index=index,
+                state=RunState.INTERRUPTED,
+                error=KernelGone(
+                    "the process was killed while this prompt was being asked; nobody can say whether "
+                    "it was answered.",
+                    hint="nbchat.map(…, retry_interrupted=True) asks it again.",
+                ),
+                attempts=self._times[key],
+            )
         record = self._answers.get(key)
         if record is None:
             return None
@@ -129,8 +198,19 @@ class AnswerFile:
             attempts=int(record.get("attempts", 1)),
         )
 
+    def asked(self, key: str) -> None:
+        """Write down that a prompt is about to be sent; when this returns, it outlives the process."""
+        self._mine.add(key)
+        self._write({"asked": key})
+
+    def unanswered(self, key: str) -> None:
+        """Write down that a prompt has no answer and may be asked again."""
+        self._mine.discard(key)
+        self._write({"unanswered": key})
+
     def keep(self, key: str, answer: Answer) -> None:
         """Write an answer down; when this returns, it outlives the process."""
+        self._mine.discard(key)
         self._write(
             {
                 "key": key,
@@ -148,12 +228,73 @@ class AnswerFile:
         )
 
     def _write(self, record: Mapping[str, Any]) -> None:
+        line = orjson.dumps(record) + b"\n"
+        reason = None
+        with self._lock:
+            try:
+                if self._file.write(line) < len(line):
+                    reason = os.strerror(errno.ENOSPC)
+            except OSError as error:
+                reason = error.strerror
+        if reason is not None:
+            raise StoreError(f"the journal {str(self._path)!r} could not be written: {reason}.")
+
+
+class Ledger:
+    """An `AnswerFile` as a batch on the engine writes to it: in order, and never on the engine's thread.
+
+    Parameters
+    ----------
+    file
+        Open as long as this is used.
+    names
+        The key of each prompt, by its index.
+    """
+
+    def __init__(self, file: AnswerFile, names: Mapping[int, str]) -> None:
+        self._file = file
+        self._names = names
+        self._writer = concurrent.futures.ThreadPoolExecutor(1, "nbchat-answers")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        # What is on its way to the file gets there, and nothing is begun any more.
+        self._writer.shutdown()
+
+    async def asking(self, index: int) -> None:
+        """Return when it is written down that a prompt is about to be sent.
+
+        Raises
+        ------
+        StoreError
+            It could not be written; do not send it.
+        """
+        await self._write(self._file.asked, self._names[index])
+
+    async def over(self, answer: Answer) -> None:
+        """Return when it is written down what became of a prompt: its answer, or that it has none.
+
+        Raises
+        ------
+        StoreError
+            It could not be written.
+        """
+        name = self._names[answer.index]
+        if answer.error is None:
+            await self._write(self._file.keep, name, answer)
+        else:
+            await self._write(self._file.unanswered, name)
+
+    async def _write(self, write: Callable[..., None], *what: object) -> None:
         try:
-            self._file.write(orjson.dumps(record) + b"\n")
-        except OSError as error:
-            raise StoreError(
-                f"an answer could not be written to {str(self._path)!r}: {error.strerror}."
-            ) from error
+            writing = asyncio.get_running_loop().run_in_executor(self._writer, write, *what)
+        except RuntimeError:  # shut down: the batch was ended, and this task will be told in a moment
+            raise asyncio.CancelledError from None
+        await writing
 
 
 def _parse(line: bytes) -> dict[str, Any] | None:

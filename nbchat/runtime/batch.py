@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from nbchat.core.messages import Usage
     from nbchat.core.run import RunRecord, RunState
     from nbchat.providers.base import Provider, Request
+    from nbchat.runtime.answers import Ledger
     from nbchat.runtime.engine import Engine
     from nbchat.runtime.registry import SessionRegistry
 
@@ -102,6 +103,9 @@ class Batch:
         How often one prompt is asked at most.
     deliver
         Takes each answer, on the engine's thread, in the order in which they are over.
+    ledger
+        Where it is written down that a prompt is asked, before it is, and what became of it, before the
+        answer is delivered. None: nowhere.
     """
 
     def __init__(
@@ -115,6 +119,7 @@ class Batch:
         per_minute: float | None,
         attempts: int,
         deliver: Callable[[Answer], object],
+        ledger: Ledger | None = None,
     ) -> None:
         self._waiting = deque(prompts)
         self._context = _Context(registry, concurrency)
@@ -124,15 +129,25 @@ class Batch:
         self._per_minute = per_minute
         self._attempts = attempts
         self._deliver = deliver
+        self._ledger = ledger
         self._answered = 0
         self._hopeless: NbchatError | None = None
 
     async def run(self) -> None:
-        """Ask all of them. Cancelling ends those that are being asked; what was delivered stays so."""
+        """Ask all of them. Cancelling ends those that are being asked; what was delivered stays so.
+
+        Raises
+        ------
+        StoreError
+            The ledger cannot be written; all are ended.
+        """
         gate = Gate(self._per_minute)
-        async with asyncio.TaskGroup() as workers:
-            for _ in range(min(self._concurrency, len(self._waiting))):
-                workers.create_task(self._work(gate))
+        try:
+            async with asyncio.TaskGroup() as workers:
+                for _ in range(min(self._concurrency, len(self._waiting))):
+                    workers.create_task(self._work(gate))
+        except ExceptionGroup as errors:  # one cause has ended them all
+            raise errors.exceptions[0] from None
 
     async def _work(self, gate: Gate) -> None:
         while self._waiting:
@@ -155,12 +170,16 @@ class Batch:
         attempts = refusals = 0
         usage: Usage | None = None
         while True:
-            await gate.enter()
+            async with gate.turn():
+                if self._ledger is not None:
+                    await self._ledger.asking(index)
             attempts += 1
             answer = await self._attempt(index, prompt, attempts)
             if answer.usage is not None:
                 usage = answer.usage if usage is None else usage + answer.usage
             answer = replace(answer, usage=usage)
+            if self._ledger is not None:
+                await self._ledger.over(answer)
             if answer.error is None:
                 return answer
             refusals += isinstance(answer.error, RateLimited)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 
 
 class Gate:
-    """Spaces starts evenly, so that no window of time holds more than its share. For one event loop.
+    """Spaces turns evenly, so that no window of time holds more than its share. For one event loop.
 
     Parameters
     ----------
     per_minute
-        Starts per minute; None: as many as come.
+        Turns per minute; None: as many as come.
     """
 
     def __init__(self, per_minute: float | None) -> None:
@@ -24,12 +26,14 @@ class Gate:
         """Let nobody pass for that long; of several calls the longest counts."""
         self._closed_until = max(self._closed_until, asyncio.get_running_loop().time() + seconds)
 
-    async def enter(self) -> None:
-        """Return when it is this caller's turn."""
+    @contextlib.asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Wait for this caller's turn, which lasts as long as the `with`."""
         loop = asyncio.get_running_loop()
-        # One at a time, and measured from when the one before really passed: late timers would
-        # otherwise let two pass together.
+        # One at a time, and measured from when the one before really passed: late timers, or a slow
+        # disk, would otherwise let two pass together.
         async with self._turn:
             while (wait_s := max(self._next, self._closed_until) - loop.time()) > 0:  # noqa: ASYNC110 - the time may move
                 await asyncio.sleep(wait_s)
+            yield
             self._next = loop.time() + self._interval_s

@@ -66,6 +66,11 @@ class LimitedServer:
         with self._changed:
             assert self._changed.wait_for(lambda: sum(self.answered.values()) >= prompts, timeout_s)
 
+    def wait_idle(self, timeout_s: float = 60.0) -> None:
+        """Wait until no request is being answered, as when a client was killed."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: self._now == 0, timeout_s)
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while head := await reader.readuntil(b"\r\n\r\n"):
@@ -83,7 +88,9 @@ class LimitedServer:
                 try:
                     await self._answer(body["messages"][-1]["content"], writer)
                 finally:
-                    self._now -= 1
+                    with self._changed:
+                        self._now -= 1
+                        self._changed.notify_all()
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:

@@ -19,6 +19,7 @@ from nbchat.core.errors import ProviderUnavailable, StreamBroken
 from nbchat.providers.base import Request
 from nbchat.providers.openai import OpenAIProvider
 from nbchat.providers.scripted import HANG, ScriptedProvider
+from nbchat.runtime.answers import AnswerFile
 from tests.api.limited_server import LimitedServer
 
 ROOT = Path(__file__).parents[2]
@@ -76,52 +77,118 @@ def test_a_server_that_asks_to_wait_is_waited_for() -> None:
         assert 1 <= server.refused <= 20
 
 
-def test_killed_in_the_middle_it_goes_on_from_its_journal(tmp_path: Path) -> None:
-    """After a kill, what the journal has is not asked again, and the results are whole."""
+def test_killed_in_the_middle_nothing_is_asked_twice(tmp_path: Path) -> None:
+    """After a kill, what was answered is there, what was on its way says so, and the rest is asked."""
     journal = tmp_path / "answers.jsonl"
-    prompts = [f"prompt {n}" for n in range(200)]
+    prompts = [f"prompt {n}" for n in range(500)]
     code = (
         "import nbchat, sys\n"
         "from nbchat.providers.openai import OpenAIProvider\n"
         "provider = OpenAIProvider(base_url=sys.argv[1], api_key='any')\n"
-        "nbchat.map([f'prompt {n}' for n in range(200)], provider=provider, journal=sys.argv[2],\n"
-        "           concurrency=4, rpm=60 * 200, progress=False)\n"
+        "nbchat.map([f'prompt {n}' for n in range(500)], provider=provider, journal=sys.argv[2],\n"
+        "           concurrency=6, rpm=60 * 190, progress=False)\n"
     )
-    with LimitedServer(fail=10) as server, client_of(server) as client:
-        command = [sys.executable, "-c", code, server.base_url, str(journal)]
-        process = subprocess.Popen(command, cwd=ROOT)
-        server.wait_answered(60)
+    with LimitedServer(per_s=200, fail=10) as server, client_of(server) as client:
+        process = subprocess.Popen([sys.executable, "-c", code, server.base_url, str(journal)], cwd=ROOT)
+        server.wait_answered(150)
         process.send_signal(signal.SIGKILL)
         process.wait(30)
-        kept = {json.loads(line)["text"] for line in journal.read_bytes().split(b"\n")[1:-1]}
-        assert 50 <= len(kept) < 200
+        server.wait_idle()
         before = server.asked.copy()
 
-        results = nbchat.map(prompts, provider=client, journal=journal, concurrency=4, progress=False)
-        assert results.texts == [prompt.upper() for prompt in prompts]
-        asked_now = server.asked - before
-        assert not kept & {prompt.upper() for prompt in asked_now}
-        assert sum(result.restored for result in results) == len(kept)
-        # Answered but not written down yet, or being asked, when it was killed: no more than were live.
-        assert sum(count > 1 for count in server.answered.values()) <= 4
+        def go_on(**arguments: Any) -> nbchat.Results:
+            limits: Any = {"concurrency": 6, "rpm": 60 * 190, "progress": False}
+            return nbchat.map(prompts, provider=client, journal=journal, **limits, **arguments)
 
-        again = nbchat.map(prompts, provider=client, journal=journal, progress=False)
-        assert again.texts == results.texts
+        results = go_on()
+        lost = [result for result in results if isinstance(result.error, nbchat.KernelGone)]
+        assert 1 <= len(lost) <= 6
+        assert [result.state for result in lost] == ["interrupted"] * len(lost)
+        assert [r.text for r in results if r not in lost] == [
+            prompt.upper() for at, prompt in enumerate(prompts) if results[at] not in lost
+        ]
+        assert 140 <= sum(result.restored for result in results) < 500
+        asked_now = server.asked - before
+        assert not {r.prompt for r in results if r.restored or r in lost} & set(asked_now)
+        assert max(server.answered.values()) == 1
+
+        before = server.asked.copy()
+        whole = go_on(retry_interrupted=True)
+        assert whole.texts == [prompt.upper() for prompt in prompts]
+        assert set(server.asked - before) == {result.prompt for result in lost}
+        assert (server.refused, server.most_at_once <= 6) == (0, True)
+
+        before = server.asked.copy()
+        again = go_on()
+        assert again.texts == whole.texts
         assert all(result.restored for result in again)
-        assert again.usage == results.usage
+        assert again.usage == whole.usage
+        assert server.asked == before
     assert (journal.stat().st_mode & 0o077) == 0
 
 
 def test_a_broken_last_line_is_cut_off(tmp_path: Path) -> None:
-    """A journal whose last line was half written is read up to it, and written on from there."""
+    """An answer that was half written when the process was killed counts as one that nobody knows."""
     journal = tmp_path / "answers.jsonl"
-    nbchat.map(["a", "b"], provider=shouting(), journal=journal, progress=False)
+    nbchat.map(["a", "b"], provider=shouting(), journal=journal, concurrency=1, progress=False)
     whole = journal.read_bytes()
     journal.write_bytes(whole[:-20])
     provider = shouting()
-    assert nbchat.map(["a", "b"], provider=provider, journal=journal, progress=False).texts == ["A", "B"]
+
+    def go_on(**arguments: Any) -> nbchat.Results:
+        return nbchat.map(["a", "b"], provider=provider, journal=journal, progress=False, **arguments)
+
+    assert go_on().texts == ["A", None]
+    assert provider.requests == []
+    assert go_on(retry_interrupted=True).texts == ["A", "B"]
     assert len(provider.requests) == 1
-    assert len(journal.read_bytes().splitlines()) == 3
+    assert journal.read_bytes().startswith(whole[: whole.rindex(b"{")])
+
+
+def test_it_is_written_down_before_it_is_sent(tmp_path: Path) -> None:
+    """When the server hears of a prompt, the journal knows that it was asked; a failure is asked again."""
+    journal = tmp_path / "answers.jsonl"
+    seen: list[str] = []
+
+    def script(request: Request) -> list[Any]:
+        seen.append(journal.read_text().splitlines()[-1])
+        return [nbchat.RequestRejected("no.")] if len(seen) == 1 else [request.messages[-1].text.upper()]
+
+    provider = ScriptedProvider(script)
+    for expected in (None, "A"):
+        (result,) = nbchat.map(["a"], provider=provider, journal=journal, progress=False)
+        assert result.text == (expected or "")
+    assert [list(json.loads(line)) for line in seen] == [["asked"], ["asked"]]
+    kinds = [next(iter(json.loads(line))) for line in journal.read_text().splitlines()[1:]]
+    assert kinds == ["asked", "unanswered", "asked", "key"]
+
+
+def test_two_batches_do_not_share_a_journal(tmp_path: Path) -> None:
+    """A journal that is being written to is refused, before anything is asked."""
+    journal = tmp_path / "answers.jsonl"
+    second = shouting()
+
+    def while_the_first_runs(_now: nbchat.BatchProgress) -> None:
+        with pytest.raises(nbchat.StoreBusy, match="another batch is writing"):
+            nbchat.map(["a"], provider=second, journal=journal, progress=False)
+
+    nbchat.map(["a"], provider=shouting(), journal=journal, progress=while_the_first_runs)
+    assert second.requests == []
+
+
+def test_a_journal_that_cannot_be_written_ends_the_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it cannot be written down that a prompt is asked, it is not asked."""
+
+    def full(_file: AnswerFile, _key: str) -> None:
+        raise nbchat.StoreError("no space left.")
+
+    monkeypatch.setattr(AnswerFile, "asked", full)
+    provider = shouting()
+    with pytest.raises(nbchat.StoreError, match="no space left"):
+        nbchat.map(["a", "b"], provider=provider, journal=tmp_path / "answers.jsonl", progress=False)
+    assert provider.requests == []
 
 
 def test_a_journal_knows_what_an_answer_depends_on(tmp_path: Path) -> None:
@@ -273,6 +340,23 @@ def test_it_cannot_wait_for_itself() -> None:
     """On the engine's own thread it raises instead of blocking."""
     with pytest.raises(nbchat.WouldDeadlock):
         nbchat.registry.engine.call(lambda: nbchat.map(["a"]))
+
+
+def test_it_belongs_to_its_call() -> None:
+    """Stopping all sessions leaves a batch alone; raising in its progress function ends it."""
+    hanging = ScriptedProvider(lambda request: ["x"] if request.messages[-1].text == "0" else [HANG])
+
+    def stop(now: nbchat.BatchProgress) -> None:
+        if now.done == 1:
+            hanging.wait_until(lambda provider: len(provider.requests) == 3)
+            nbchat.registry.stop_all()
+            nbchat.registry.wait_all(30)
+            assert hanging.closed == 1
+            raise LookupError("enough")
+
+    with pytest.raises(LookupError, match="enough"):
+        nbchat.map(["0", "1", "2"], provider=hanging, concurrency=2, progress=stop)
+    hanging.wait_until(lambda provider: provider.closed == 3)
 
 
 def test_an_interrupt_ends_it_and_the_journal_keeps_the_rest(tmp_path: Path) -> None:
