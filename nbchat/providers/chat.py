@@ -24,6 +24,7 @@ class _Call:
     index: int
     id: str = ""
     name: str = ""
+    has_arguments: bool = False
 
 
 def plain_text(value: object) -> str | None:
@@ -62,17 +63,25 @@ class ChatDecoder(Decoder):
         if type(value) is not dict:
             self.wrong("a chunk", value)
         if not self._answering:
-            model = value.get("model")
-            if isinstance(model, str) and model:
-                yield Answering(clean(model))
-            self._answering = True
-            self._plain_only = not self._mended
+            yield from self._first(value)
         choices = value.get("choices", [])
         if type(choices) is not list:
             self.wrong("'choices'", choices)
         for choice in choices:
             yield from self._choice(choice)
         yield from self.usage(read_usage(value.get("usage")))
+
+    def _first(self, value: Json) -> Iterator[Delta]:
+        """Look at the beginning: who answers is said once, and not always in the first chunk."""
+        if value and "choices" not in value and self._foreign is None:
+            self._foreign = value
+        model = value.get("model")
+        if isinstance(model, str) and model:
+            yield Answering(clean(model))
+        elif not value.get("choices"):
+            return  # Azure begins with what it thinks of the prompt
+        self._answering = True
+        self._plain_only = not self._mended
 
     def _choice(self, choice: object) -> Iterator[Delta]:
         if type(choice) is not dict:
@@ -93,7 +102,7 @@ class ChatDecoder(Decoder):
     def _delta(self, delta: Json) -> Iterator[Delta]:
         # Two spellings of one field: DeepSeek's and llama.cpp's, vLLM's and Ollama's. Gateways send both.
         reasoning = delta.get("reasoning_content")
-        if reasoning is None:
+        if reasoning is None or reasoning == "":
             reasoning = delta.get("reasoning")
         if isinstance(reasoning, str):
             yield from self.reasoning(reasoning)
@@ -131,6 +140,7 @@ class ChatDecoder(Decoder):
             name = ""
         call.id += call_id
         call.name += name
+        call.has_arguments = call.has_arguments or bool(arguments)
         yield from self.call(call.index, call_id, name, arguments)
 
     def _find_call(self, index: object, call_id: str, name: str) -> _Call:
@@ -151,7 +161,10 @@ class ChatDecoder(Decoder):
             if self._calls and not self._calls[-1].id and not name:
                 return self._calls[-1]
             return self._new_call()
-        return self._calls[-1] if self._calls else self._new_call()
+        # Without either, a name after arguments begins the next call.
+        if not self._calls or (name and self._calls[-1].has_arguments):
+            return self._new_call()
+        return self._calls[-1]
 
     def _new_call(self) -> _Call:
         call = _Call(len(self._calls))

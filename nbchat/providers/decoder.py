@@ -27,14 +27,20 @@ from nbchat.core.messages import Usage
 from nbchat.core.text import clean
 from nbchat.providers.base import Delta, Notice, ReasoningDelta, TextDelta, ToolCallDelta, UsageDelta
 from nbchat.providers.errors import Said, from_event, said, words
-from nbchat.providers.sse import MAX_EVENT_BYTES, Event, EventTooLarge, SSEDecoder
+from nbchat.providers.sse import MAX_EVENT_BYTES, Event, EventTooLarge, SSEDecoder, read_event
 from nbchat.providers.template import Template
 
 MAX_BAD_EVENTS: Final = 3
 """So many events that are not JSON are skipped in one stream."""
 
+_MAX_COUNT: Final = 2**53 - 1
+"""The largest number that JSON holds for everybody (RFC 8259, section 6)."""
+
 _IDS_KEPT: Final = 1024
 """A server that repeats events after it reconnected repeats recent ones."""
+
+_PINGS: Final = frozenset({"ping", "heartbeat", "keepalive", "keep-alive"})
+"""Types of events that keep a connection open; what they hold need not be JSON."""
 
 _NOTHING: Final = object()
 _BAD: Final = object()
@@ -62,6 +68,7 @@ class Decoder(ABC):
         self._told: set[str] = set()
         self._usage: Usage | None = None
         self._plain_only = False
+        self._foreign: Json | None = None
         self._template = Template(self._plain_text)
         self.began: bool = False
         """Content was yielded."""
@@ -111,7 +118,7 @@ class Decoder(ABC):
             try:
                 value = orjson.loads(event.data)
             except orjson.JSONDecodeError:
-                value = self._other(event.data)
+                value = self._other(event)
                 if value is _BAD:
                     yield Notice("an event that is not JSON was skipped")
             if self.done:
@@ -128,8 +135,9 @@ class Decoder(ABC):
             else:
                 yield from self._decode(value, event.event)
 
-    def _other(self, payload: bytes) -> object:
+    def _other(self, event: Event) -> object:
         """Return the JSON that orjson refuses, `_NOTHING` for no event, `_BAD` for one that is skipped."""
+        payload = event.data
         stripped = payload.strip()
         if stripped == b"[DONE]":
             self.done = True
@@ -138,6 +146,10 @@ class Decoder(ABC):
         try:
             return self._mend(payload)
         except ValueError:
+            if event.event == "error":
+                return payload.decode("utf-8", "replace")  # in words
+            if event.event in _PINGS:
+                return _NOTHING
             self._bad += 1
         if self._bad > MAX_BAD_EVENTS and not self.finished:
             begin = self._quote(payload[:60].decode("utf-8", "replace"))
@@ -156,7 +168,9 @@ class Decoder(ABC):
         EmptyResponse
             It ended before the answer began.
         ProtocolError
-            It ended in the middle of a character.
+            It ended in the middle of a character, or held JSON of another kind only.
+        ProviderErrorEvent, ContextTooLong
+            The last thing that the server said is an error, if only it was said to its end.
         """
         cut = self._cut_off()
         yield from self._flush()
@@ -164,9 +178,12 @@ class Decoder(ABC):
             yield Notice("the last event was cut off and dropped")
         if self.finished:
             return
+        self._last_words(cut)
         if not _is_utf8(cut):
             raise ProtocolError("the stream ended in the middle of a character.")
         if not self.began:
+            if self._foreign is not None:
+                self.no_answer(self._foreign)
             raise EmptyResponse("the server's stream ended without an answer.")
         raise StreamTruncated("the stream ended before the server said that the answer is complete.")
 
@@ -177,6 +194,18 @@ class Decoder(ABC):
             if self.finished:
                 return b""
             raise self._too_large() from error
+
+    def _last_words(self, cut: bytes) -> None:
+        """Raise the error that a server reported as its last words, without the empty line that ends them."""
+        event = read_event(cut.strip())
+        if event is None:
+            return
+        try:
+            value = orjson.loads(event.data)
+        except orjson.JSONDecodeError:
+            return
+        if event.event == "error" or (isinstance(value, dict) and value.get("error")):
+            self.error(value)
 
     def whole(self, body: bytes) -> Iterator[Delta]:
         """Yield an answer that came as one JSON object instead of a stream.
@@ -356,7 +385,7 @@ def count(value: object) -> int | None:
     """
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _MAX_COUNT:
         raise ValueError("not a number of tokens")
     return value
 

@@ -283,8 +283,6 @@ async def _begin(server: Server, response: Response, pieces: AsyncGenerator[byte
                 first += await anext(pieces)
             except StopAsyncIteration:
                 break
-    if kind == "text/event-stream":
-        return first, False
     if seen[:1] == b"<" or kind in {"text/html", "application/xhtml+xml"}:
         words = server.endpoint.quote(seen.decode("utf-8", "replace"))
         raise ProtocolError(

@@ -5,6 +5,9 @@ with CR, LF or CRLF; a line that begins with a colon is a comment; one space aft
 belongs to the syntax; several `data` lines are one value with line feeds between; an event that is not
 followed by an empty line when the stream ends is not an event.
 
+Two lines mean something here that the standard passes over, since servers report their errors so:
+`error: {…}`, and a line that is `{"error": …}` without a field's name.
+
 Bytes are decoded by whoever parses the value: JSON is, and is always, UTF-8.
 """
 
@@ -85,7 +88,7 @@ class SSEDecoder:
             if block[:6] == b"data: " and b"\n" not in block:
                 events.append(Event(block[6:]))
             else:
-                event = _event(block)
+                event = read_event(block)
                 if event is not None:
                     events.append(event)
         self._hold(rest)
@@ -153,7 +156,7 @@ class SSEDecoder:
         return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
 
-def _event(block: bytes) -> Event | None:
+def read_event(block: bytes) -> Event | None:
     """Return the event that a block of lines is, or None for comments, unknown fields and nothing."""
     data: list[bytes] = []
     kind = b""
@@ -167,6 +170,10 @@ def _event(block: bytes) -> Event | None:
             kind = value
         elif name == b"id" and b"\0" not in value:
             number = value
+        elif name == b"error":  # llama.cpp
+            data, kind = [value], b"error"
+        elif name == b'{"error"':  # Ollama
+            data, kind = [line], b"error"
     if not data:
         return None
     return Event(

@@ -14,6 +14,7 @@ from contextlib import (
     AbstractContextManager,
     asynccontextmanager,
     contextmanager,
+    suppress,
 )
 from functools import lru_cache
 from typing import Any, Final, cast
@@ -104,11 +105,13 @@ class _Limited(httpx2.AsyncByteStream):
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         left = MAX_ERROR_BYTES
-        async for data in self._stream:
-            yield data[:left]
-            left -= len(data)
-            if left <= 0:
-                return
+        # The status says what went wrong; where the words break off, those that came are enough.
+        with suppress(httpx2.TransportError):
+            async for data in self._stream:
+                yield data[:left]
+                left -= len(data)
+                if left <= 0:
+                    return
 
     async def aclose(self) -> None:
         await self._stream.aclose()
@@ -153,6 +156,16 @@ def translate(
         )
     if isinstance(error, openai.APIConnectionError) and isinstance(error.__cause__, Exception):
         error = error.__cause__
+    refused = next((e for e in _chain(error) if isinstance(e, httpx2.HTTPStatusError)), None)
+    if refused is not None:  # its words could not be read; its status was
+        return from_status(
+            refused.response.status_code,
+            host=endpoint.host,
+            body="",
+            headers=refused.response.headers,
+            quote=endpoint.quote,
+            model=model,
+        )
     known = next((meaning for classes, meaning in _MEANINGS if isinstance(error, classes)), None)
     if known is not None:
         return known(error, endpoint, stage)

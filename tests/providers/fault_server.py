@@ -186,6 +186,8 @@ class Fault:
     retryable: errors.Retryable = False
     endless: bool = False
     """The server goes on, or says nothing, until the client goes."""
+    alone: bool = False
+    """It need not be tried in every state of a run: another fault is like it there."""
 
 
 FAULTS: dict[str, Fault] = {}

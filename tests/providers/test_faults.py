@@ -9,6 +9,7 @@ from nbchat.core import errors
 from nbchat.core.messages import Usage
 from nbchat.providers.base import TextDelta
 from nbchat.providers.openai import OpenAIProvider
+from tests.providers import dialects  # noqa: F401 - it adds to FAULTS
 from tests.providers.conftest import ask, hear
 from tests.providers.fault_server import (
     CALL_STREAMS,
@@ -51,7 +52,7 @@ async def test_a_fault_keeps_what_arrived_and_says_what_it_was(
     assert server.attempts[fault.model] == 1, "retries belong to the run, where they are seen"
 
 
-@pytest.mark.parametrize("fault", named(ENDING))
+@pytest.mark.parametrize("fault", named([fault for fault in ENDING if not fault.alone]))
 async def test_after_a_fault_the_provider_answers(
     fault: Fault, server: FaultServer, provider: OpenAIProvider
 ) -> None:
@@ -135,7 +136,7 @@ async def test_tool_calls_are_the_same_however_they_are_told(name: str, provider
     assert heard.calls == CALLS[: CALL_STREAMS[name][1]]
 
 
-@pytest.mark.parametrize("model", ["reasoning-content", "reasoning"])
+@pytest.mark.parametrize("model", ["reasoning-content", "reasoning", "both-reasonings"])
 async def test_reasoning_is_read_in_both_spellings(model: str, provider: OpenAIProvider) -> None:
     """What the model thinks aloud is told apart from what it answers."""
     heard = await hear(provider, ask(model))
@@ -152,6 +153,22 @@ async def test_usage_may_come_with_every_chunk(provider: OpenAIProvider) -> None
     """The last usage holds, and one that says nothing new is not told again."""
     heard = await hear(provider, ask("usage-always"))
     assert heard.usage == Usage(input_tokens=3, output_tokens=5)
+
+
+async def test_two_calls_with_nothing_to_tell_them_apart_are_two(provider: OpenAIProvider) -> None:
+    """Without ids and indices, a name after arguments begins the next call."""
+    assert [call[1:] for call in (await hear(provider, ask("unnamed-calls"))).calls] == [c[1:] for c in CALLS]
+
+
+@pytest.mark.parametrize("model", ["error-as-stream", "error-without-field", "error-as-field", "error-words"])
+async def test_an_error_is_quoted_wherever_it_stood(model: str, provider: OpenAIProvider) -> None:
+    """The server's own words reach the user, in whatever place of the stream it put them."""
+    assert "It broke." in str((await hear(provider, ask(model))).error)
+
+
+async def test_who_answers_may_be_said_late(provider: OpenAIProvider) -> None:
+    """Azure begins without a model; the first chunk of the answer names it."""
+    assert (await hear(provider, ask("azure"))).model == "answering-model"
 
 
 @pytest.mark.parametrize(
