@@ -69,6 +69,8 @@ export class PageRuntime implements SharedRuntime {
   private viewingTimer: ReturnType<typeof setTimeout> | null = null;
   private viewingSaid = "";
   private viewingId = "";
+  /** When each session that is shown was last active, as of the last look. */
+  private readonly activeAt = new Map<string, number>();
 
   /**
    * @param version nbchat's version in this page.
@@ -88,6 +90,7 @@ export class PageRuntime implements SharedRuntime {
     this.metadata.watch(this.end.signal);
     this.host = hostOf(context);
     this.drafts = openDrafts(context?.path ?? "");
+    this.store.subscribe(({ heads }) => this.sawEnds(heads));
     if (typeof document !== "undefined") {
       const { signal } = this.end;
       document.addEventListener("visibilitychange", () => this.planViewing(), { signal });
@@ -159,6 +162,19 @@ export class PageRuntime implements SharedRuntime {
     this.metadata.begin(this.store.epoch);
     this.viewingSaid = "";
     this.planViewing();
+  }
+
+  /** Say again what is shown when an answer there has ended, so that the kernel knows it was seen. */
+  private sawEnds(heads: ReadonlySet<string>): void {
+    for (const id of heads) {
+      const head = this.store.heads.get(id);
+      if (head === undefined || head.run_id !== null) continue;
+      const before = this.activeAt.get(id);
+      this.activeAt.set(id, head.active_at);
+      if (before === head.active_at || ![...this.shown.values()].flat().includes(id)) continue;
+      this.viewingSaid = "";
+      this.planViewing();
+    }
   }
 
   private planViewing(): void {

@@ -160,7 +160,7 @@ export class KernelModel {
       run_id: run?.id ?? null,
       model: null,
       created_at: state.created_at,
-      active_at: 0,
+      active_at: state.runs.at(-1)?.ended_at ?? 0,
       started_at: run?.started_at ?? null,
       characters: run?.characters ?? 0,
       queued: state.runs.filter((other) => other.state === "queued" && other !== run).length,

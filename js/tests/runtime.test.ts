@@ -6,7 +6,7 @@ import type { AnyModel } from "../src/jupyter";
 import type { Checkpoint, PageMessage } from "../src/protocol";
 import { PageRuntime } from "../src/runtime";
 import view from "../src/view";
-import { FakeHost, FakeSignal, KernelModel } from "./kernel-model";
+import { Author, FakeHost, FakeSignal, KernelModel } from "./kernel-model";
 
 beforeEach(() => {
   vi.useFakeTimers();
@@ -138,6 +138,22 @@ describe("what views show", () => {
     runtime.viewing(b, ["s1"]);
     await vi.advanceTimersByTimeAsync(1000);
     expect(viewings(heard)).toEqual([["s1", "s2"], ["s1"]]);
+  });
+
+  test("is said again when an answer ended there, for the kernel to know that it was seen", async () => {
+    const { runtime, kernel, heard } = open();
+    const author = new Author(() => 0.99, "x");
+    const answer = async (id: string): Promise<void> => {
+      const goOn = (): void => kernel.append(id, ...author.next(kernel.state(id)));
+      while (kernel.head(id).run_id === null) goOn();
+      while (kernel.head(id).run_id !== null) goOn();
+      await vi.advanceTimersByTimeAsync(1000);
+    };
+    runtime.viewing(Symbol("a"), ["s1"]);
+    await vi.advanceTimersByTimeAsync(1000);
+    await answer("s1");
+    await answer("s2");
+    expect(viewings(heard)).toEqual([["s1"], ["s1"]]);
   });
 
   test("is nothing while the page is hidden", async () => {

@@ -77,6 +77,9 @@ BEACONS: Final = (0.2, 0.2, 0.2, 0.2, 0.2, 0.5, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0)
 REMEMBERED: Final = 2000
 """Commands whose acknowledgement is kept, for when they are asked again."""
 
+SEEN_S: Final = 5.0
+"""A page that shows a session says within this time that it saw an answer's end, or it is gone."""
+
 PROGRESS_S: Final = 1.0
 """A head that differs by its counts alone is said again after this time."""
 
@@ -86,6 +89,8 @@ class _Page:
     """A page that said hello."""
 
     viewing: tuple[str, ...] = ()
+    heard_at: float = 0.0
+    """When it said what it shows, last."""
 
 
 @dataclass(slots=True)
@@ -308,6 +313,9 @@ class Wire:
                 return None
         self._rev += 1
         reader.head, reader.rev, reader.head_at = head, self._rev, now
+        ended = head.run_id is None and old is not None and old.active_at != head.active_at
+        if ended and self.is_viewed(head.id):
+            self._loop.call_later(SEEN_S, self._check_seen, head.id, now)
         return head
 
     @staticmethod
@@ -561,12 +569,23 @@ class Wire:
     # Who looks at what
 
     def _viewing(self, page: str, session_ids: tuple[str, ...]) -> None:
-        self._pages.setdefault(page, _Page()).viewing = session_ids
+        self._pages[page] = _Page(session_ids, self._loop.time())
         for session_id in session_ids:
             try:
                 self._registry.conversation(session_id).set_unread(unread=False)
             except NbchatError:
                 continue
+
+    def _check_seen(self, session_id: str, ended_at: float) -> None:
+        """Take an end for unread after all where each page that should have shown it has vanished."""
+        vanished = [
+            page for page in self._pages.values() if session_id in page.viewing and page.heard_at < ended_at
+        ]
+        for page in vanished:
+            page.viewing = ()
+        conversation = self._registry.known_to_me(session_id)
+        if vanished and conversation is not None and not self.is_viewed(session_id):
+            conversation.set_unread(unread=True)
 
     @property
     def pages(self) -> list[str]:

@@ -62,6 +62,28 @@ def test_an_answer_that_nobody_looks_at_is_marked_unread() -> None:
     world.run(story())
 
 
+def test_a_page_that_vanished_has_seen_nothing() -> None:
+    """T02: what ends in front of a page that was closed without a word is unread; others say so."""
+    world = World(0, pages=1)
+
+    async def story() -> None:
+        a = world.registry.create(provider=ScriptedProvider("x"))
+        await asyncio.sleep(1)
+        page = world.pages[0]
+        for is_there in (True, False):
+            page.do({"type": "viewing", "session_ids": [a.id]})
+            await asyncio.sleep(1)
+            a.send("?")
+            await world.settle()
+            assert not a.unread
+            if is_there:
+                page.do({"type": "viewing", "session_ids": [a.id]})
+            await asyncio.sleep(10)
+            assert a.unread is not is_there
+
+    world.run(story())
+
+
 def test_a_cell_may_run_fifty_times(registry: SessionRegistry, monkeypatch) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
     """U11, U12: running the creating cell again makes no second session, hub, reader or run."""
     monkeypatch.setattr(api, "_shared", lambda: registry)
