@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Final
 from IPython.display import DisplayHandle
 
 from nbchat.core.run import RunState
-from nbchat.runtime.conversation import SETTLE_S
 
 if TYPE_CHECKING:
     from nbchat.runtime.run import Run
@@ -21,6 +20,9 @@ SHARE: Final = 0.1
 
 MIN_INTERVAL_S: Final = 0.1
 """Between two updates, at least."""
+
+LAST_WORD_S: Final = 0.25
+"""How long an interrupted cell waits for the end of its run, to show it as it ended."""
 
 
 def show(run: Run, shell: Any) -> None:  # noqa: ANN401 - an InteractiveShell
@@ -40,7 +42,7 @@ def show(run: Run, shell: Any) -> None:  # noqa: ANN401 - an InteractiveShell
 def _stop(run: Run) -> None:
     run.stop()
     with suppress(TimeoutError):
-        run.wait(SETTLE_S)
+        run.wait(LAST_WORD_S)
 
 
 def _print(run: Run) -> None:

@@ -15,6 +15,7 @@ from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_cell_magic, magics_class
 
 import nbchat
+from nbchat.core.ids import new_id
 from nbchat.jupyter.cell_output import show
 from nbchat.jupyter.configuration import attach
 from nbchat.jupyter.interpolation import interpolate
@@ -117,14 +118,21 @@ class ChatMagics(Magics):
         session = nbchat.session(
             options.session or SESSION, model=options.model, instructions=options.instructions
         )
-        run = session.send(prompt)
-        if options.no_wait:
-            self._bind(options.output, run)
-            return run
+        run_id = new_id("r-")
         try:
-            show(run, self.shell)
-        finally:
-            self._bind(options.output, run.message)
+            run = session._send(prompt, (), run_id)  # noqa: SLF001 - as `Session.ask`
+            if options.no_wait:
+                self._bind(options.output, run)
+                return run
+            try:
+                show(run, self.shell)
+            finally:
+                self._bind(options.output, run.message)
+        except KeyboardInterrupt:
+            # The cell owns its run, also where the interrupt came before `_send` returned, or before
+            # anything was shown.
+            nbchat.registry.engine.call(session._conversation.stop, run_id)  # noqa: SLF001 - as `Session.ask`
+            raise
         if run.error is not None:
             raise run.error
         return None

@@ -1,6 +1,8 @@
 """Interrupting a cell, and nesting loops in one: in a real kernel."""
 
 import os
+import statistics
+import textwrap
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,9 +12,11 @@ import pytest
 from tests.kernels import Kernel
 from tools.jupyter_home import environment
 
-BOUND_S = 2.5
-"""Seconds from the interrupt to the cell's end; half of one is promised, and this machine may be busy."""
+BOUND_S = 0.5
+"""Seconds from the interrupt to the end of the call that blocks."""
 
+TRIES = 3
+"""The median counts: a machine that is busy with something else may hold up one of them."""
 
 SAY_WHEN_LIVE = """
 import threading, time
@@ -44,6 +48,7 @@ def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
     with Kernel(folder, env) as made:
         ready = made.run(
             "import nbchat\n"
+            "%load_ext nbchat\n"
             "from nbchat.providers.scripted import HANG, ScriptedProvider\n"
             "def hanging(): return ScriptedProvider('so far', HANG)\n"
             "background = nbchat.session('background', provider=hanging()).send('Go on.')\n"
@@ -58,6 +63,8 @@ def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
     ("blocks", "state"),
     [
         ("session.ask('Go.')", "stopped"),
+        ("get_ipython().run_cell_magic('chat', f'-s {session.id}', 'Go.')", "stopped"),
+        ("session.send('Go.'); get_ipython().run_line_magic('chat', f'wait {session.id}')", "streaming"),
         ("nbchat.get_completion('Go.', thread_id='u', model='nbchat-slow')", None),
         ("nbchat.ask('Go.', provider=session_provider)", None),
         ("session.send('Go.').wait()", "streaming"),
@@ -70,23 +77,48 @@ def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
         ("nbchat.compare('Go.', [{'model': 'm', 'provider': session_provider}]).wait()", None),
     ],
 )
-def test_an_interrupt_ends_the_cell_and_what_it_owns(kernel: Kernel, blocks: str, state: str | None) -> None:
-    """The cell ends at once. `ask` takes its run along; what others started goes on."""
-    cell = kernel.start(
-        "session_provider = hanging()\n"
-        "session = nbchat.registry.create(provider=session_provider)\n"
-        f"{'' if 'map' in blocks else 'say_when_live()'}\n{blocks}"
+def test_an_interrupt_ends_the_call_and_what_it_owns(kernel: Kernel, blocks: str, state: str | None) -> None:
+    """The call ends within half a second. `ask` takes its run along; what others started goes on."""
+    took_s = []
+    for _ in range(TRIES):
+        cell = kernel.start(
+            "import time\n"
+            "session_provider = hanging()\n"
+            "session = nbchat.registry.create(provider=session_provider)\n"
+            f"{'' if 'map' in blocks else 'say_when_live()'}\n"
+            "try:\n"
+            f"{textwrap.indent(blocks, '    ')}\n"
+            "except BaseException:\n"
+            "    returned_at = time.monotonic()\n"
+            "    raise"
+        )
+        kernel.follow(cell, lambda c: "live" in c.stdout)
+        before = time.monotonic()
+        kernel.interrupt()
+        kernel.follow(cell, lambda c: c.over)
+        took_s.append(float(kernel.value("returned_at")) - before)  # one clock for all processes of a machine
+        assert cell.error in ("KeyboardInterrupt", "CancelledError"), cell.traceback
+        assert kernel.value("str(background.state)") == "'streaming'"
+        if state is not None:
+            assert kernel.value("session.status") == f"'{state}'"
+        kernel.run("session.stop_all()")
+    assert statistics.median(took_s) < BOUND_S
+
+
+def test_a_chat_cell_owns_its_run_from_the_first_moment(kernel: Kernel) -> None:
+    """An interrupt that comes when the prompt was sent and nothing is shown yet stops the run as well."""
+    cell = kernel.run(
+        "from nbchat.jupyter import magics\n"
+        "show = magics.show\n"
+        "def interrupted(*_):\n"
+        "    magics.show = show\n"
+        "    raise KeyboardInterrupt\n"
+        "magics.show = interrupted\n"
+        "owned = nbchat.registry.create(provider=hanging())\n"
+        "get_ipython().run_cell_magic('chat', f'-s {owned.id}', 'Go.')"
     )
-    kernel.follow(cell, lambda c: "live" in c.stdout)
-    before = time.monotonic()
-    kernel.interrupt()
-    kernel.follow(cell, lambda c: c.over)
-    assert time.monotonic() - before < BOUND_S
-    assert cell.error in ("KeyboardInterrupt", "CancelledError"), cell.traceback
-    assert kernel.value("str(background.state)") == "'streaming'"
-    if state is not None:
-        assert kernel.value("session.status") == f"'{state}'"
-    kernel.run("session.stop_all()")
+    assert cell.error == "KeyboardInterrupt", cell.traceback
+    assert kernel.value("str(owned.runs[-1].wait(30).state)") == "'stopped'"
 
 
 def test_nested_loops_are_allowed_when_asked_for(kernel: Kernel) -> None:
