@@ -83,9 +83,8 @@ function notices(metafile) {
     return `${name} ${version} (${license})\n\n${text}`.trim().replaceAll("\r\n", "\n");
   });
   const rule = `\n\n${"-".repeat(80)}\n\n`;
-  return (
-    ["The bundles in this folder contain code of these packages.", ...sections].join(rule) + "\n"
-  );
+  const first = "The bundles in this folder contain code of these packages.";
+  return `${[first, ...sections].join(rule)}\n`;
 }
 
 /** Return every file that belongs into the output folder: name -> bytes. */
