@@ -109,8 +109,10 @@ class Engine:
         return self._thread is None or self._thread.is_alive()
 
     def post(self, function: Callable[..., object], *args: object) -> None:
-        """Have `function` called on the loop, and do not wait. From any thread."""
-        with contextlib.suppress(RuntimeError):  # the loop was closed in between: the process ends
+        """Have `function` called on the loop, and do not wait. From any thread; at the end nothing."""
+        if self._closed and self._pid == os.getpid():
+            return
+        with contextlib.suppress(RuntimeError):  # the loop was closed in between
             self.loop.call_soon_threadsafe(function, *args)
 
     def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -129,3 +129,28 @@ def test_thirty_calls_give_the_same_everywhere(place: str, tmp_path: Path) -> No
     """The same thirty calls have the same results, states and errors wherever they are made."""
     assert len(EXPECTED) >= 30
     assert PLACES[place](tmp_path) == EXPECTED
+
+
+LEFT_OPEN = """
+import nbchat
+chat = nbchat.ChatTabs()
+geo = chat.session("geo", model="nbchat-long")
+nbchat.registry.on("end", print)
+run = geo.send("Go on.")
+next(iter(run))
+"""
+
+
+@pytest.mark.parametrize("end", ["", "del chat, geo, run", "raise SystemExit", "nbchat.registry.shutdown()"])
+def test_a_script_ends_without_a_word(tmp_path: Path, end: str) -> None:
+    """K24: whatever streams and is shown when the interpreter ends, no traceback follows."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", LEFT_OPEN + end],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        env=_env(tmp_path),
+        timeout=100,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
