@@ -48,6 +48,7 @@ lint: $(STAMPS)/python $(STAMPS)/js ## check style and types
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
+	$(PY) -m tools.type_completeness
 	$(NPM) run --silent check
 	$(NPM) run --silent lint
 

@@ -229,42 +229,42 @@ class ProviderError(NbchatError):
 class ConfigError(ProviderError):
     """The settings cannot work: wrong base URL, wrong value, a redirect to another host."""
 
-    stage = "connect"
+    stage: Stage = "connect"
 
 
 class AuthenticationFailed(ProviderError):
     """The server refused the key (401) or what the key may do (403)."""
 
-    stage = "first_byte"
+    stage: Stage = "first_byte"
     hint = "Check OPENAI_API_KEY for this server; it is read again at every run."
 
 
 class ModelNotFound(ProviderError):
     """The server does not know the model, or the path (404)."""
 
-    stage = "first_byte"
+    stage: Stage = "first_byte"
     hint = "Check the model's name and OPENAI_BASE_URL (it usually ends in /v1)."
 
 
 class RequestRejected(ProviderError):
     """The server understood the request and refused it (400, 422)."""
 
-    stage = "first_byte"
+    stage: Stage = "first_byte"
     hint = "Check the session's model and params."
 
 
 class ContextTooLong(ProviderError):
     """The conversation is longer than the model can read."""
 
-    stage = "first_byte"
+    stage: Stage = "first_byte"
     hint = "Fork from an earlier message, shorten the prompt, or choose a model with a longer context."
 
 
 class RateLimited(ProviderError):
     """The server asks to wait (429)."""
 
-    stage = "first_byte"
-    retryable = True
+    stage: Stage = "first_byte"
+    retryable: Retryable = True
     hint = "Wait and retry."
     retry_after_s: float | None = None
     """Seconds that the server asked for, where it said."""
@@ -273,30 +273,30 @@ class RateLimited(ProviderError):
 class ProviderUnavailable(ProviderError):
     """The server is there and cannot answer now (408, 409, 5xx)."""
 
-    stage = "first_byte"
-    retryable = True
+    stage: Stage = "first_byte"
+    retryable: Retryable = True
     hint = "The server has a problem; retry later."
 
 
 class ConnectFailed(ProviderError):
     """No connection: refused, unknown host, TLS, proxy."""
 
-    stage = "connect"
-    retryable = True
+    stage: Stage = "connect"
+    retryable: Retryable = True
     hint = "Check the network and OPENAI_BASE_URL, then retry."
 
 
 class FirstTokenTimeout(ProviderError):
     """Connected, and nothing came within the limit."""
 
-    stage = "first_byte"
+    stage: Stage = "first_byte"
     hint = "Retry, or raise registry.limits.first_token_s; a model that is being loaded can take minutes."
 
 
 class EmptyResponse(ProviderError):
     """The server answered without an answer."""
 
-    stage = "first_byte"
+    stage: Stage = "first_byte"
     hint = "Retry; if it stays empty, look at the server's own log."
 
 
@@ -363,7 +363,7 @@ class RunCrashed(ProviderError):
 class WireError(NbchatError):
     """A page sent something that is not in the protocol; it was ignored and counted."""
 
-    stage = "view"
+    stage: Stage = "view"
 
 
 class ViewOutOfSync(WireError):
@@ -377,7 +377,7 @@ class CallbackError(NbchatError):
 class SnapshotError(NbchatError):
     """A saved state could not be read."""
 
-    stage = "restore"
+    stage: Stage = "restore"
 
 
 class SnapshotCorrupt(SnapshotError):
@@ -397,7 +397,7 @@ class SnapshotTooLarge(SnapshotError):
 class StoreError(NbchatError):
     """The state could not be written down; everything goes on in memory."""
 
-    stage = "persist"
+    stage: Stage = "persist"
 
 
 class StoreFull(StoreError):

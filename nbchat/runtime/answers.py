@@ -37,7 +37,7 @@ if sys.platform != "win32":
 if TYPE_CHECKING:
     from types import TracebackType
 
-HEADER: Final = {"nbchat": "answers", "version": 1}
+HEADER: Final[Mapping[str, str | int]] = {"nbchat": "answers", "version": 1}
 
 _COUNTS: Final = ("input_tokens", "output_tokens", "reasoning_tokens", "cached_tokens")
 

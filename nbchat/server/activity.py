@@ -11,7 +11,7 @@ class Activity:
     """Counts answers, whoever they are for."""
 
     def __init__(self) -> None:
-        self.count = 0
+        self.count: int = 0
         self._quiet = asyncio.Event()
         self._quiet.set()
 

@@ -33,7 +33,7 @@ class Api:
     """
 
     def __init__(self, clock: Clock, pace: float, allowed_hosts: Collection[str] = ()) -> None:
-        self.activity = Activity()
+        self.activity: Activity = Activity()
         self.is_public = False
         """Whether the server listens beyond loopback."""
         self._clock = clock

@@ -54,7 +54,7 @@ class Exchange:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self.is_started = False
+        self.is_started: bool = False
 
     async def respond(self, status: int, body: object, headers: tuple[tuple[str, str], ...] = ()) -> None:
         """Send a JSON answer, or one without a body where `body` is None."""

@@ -44,9 +44,9 @@ class Generation:
         self.conversation = conversation
         self.finish_reason: FinishReason | None = None
         """None while the answer goes on."""
-        self.input_tokens = conversation.tokens
-        self.reasoning_tokens = 0
-        self.text_tokens = 0
+        self.input_tokens: int = conversation.tokens
+        self.reasoning_tokens: int = 0
+        self.text_tokens: int = 0
         self._seed = conversation.seed if seed is None else seed
         self._max_tokens = max_tokens
         self._stop = stop

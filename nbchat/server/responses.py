@@ -161,7 +161,7 @@ class ResponseWriter:
     """
 
     def __init__(self, ask: ResponseAsk, generation: Generation) -> None:
-        self.id = f"resp_{uuid4().hex}"
+        self.id: str = f"resp_{uuid4().hex}"
         self.status: Status = "queued" if ask.background else "in_progress"
         self._ask = ask
         self._generation = generation

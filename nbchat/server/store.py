@@ -37,7 +37,7 @@ class StoredResponse:
 
     def __init__(self, ask: ResponseAsk, clock: Clock, pace: float, activity: Activity) -> None:
         self.ask = ask
-        self.size = 0
+        self.size: int = 0
         """Bytes of all events."""
         self.ended_at: float | None = None
         """By the clock; None while it goes on."""
@@ -46,7 +46,7 @@ class StoredResponse:
         self._writer = ResponseWriter(ask, self._generation)
         self._events: list[bytes] = []
         self._news = asyncio.Event()
-        self.first_json = self.json
+        self.first_json: dict[str, Any] = self.json
         """The response before anything of it was generated."""
         self._add(self._writer.begin())
         activity.begin()

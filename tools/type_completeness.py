@@ -1,0 +1,62 @@
+"""Check that type checkers know the types of nearly all that nbchat exports, by `pyright --verifytypes`.
+
+::
+
+    python -m tools.type_completeness
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+ROOT: Final = Path(__file__).parent.parent
+PYRIGHT: Final = ROOT / "js" / "node_modules" / ".bin" / "pyright"
+
+LEAST: Final = 0.95
+"""Part of the exported symbols whose types are known. What is missing is traitlets' and ipywidgets' own."""
+
+
+def measure() -> Mapping[str, Any]:
+    """Return pyright's report about the installed package.
+
+    Raises
+    ------
+    subprocess.CalledProcessError
+        pyright could not do its work.
+    """
+    # It takes the package as an importer finds it, by the first Python of the PATH.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    command = [str(PYRIGHT), "--verifytypes", "nbchat", "--ignoreexternal", "--outputjson"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, cwd=ROOT, env={**os.environ, "PATH": path}
+    )
+    if done.returncode not in (0, 1):  # 1: not everything is known
+        raise subprocess.CalledProcessError(done.returncode, command, done.stdout, done.stderr)
+    report: Mapping[str, Any] = json.loads(done.stdout)["typeCompleteness"]
+    return report
+
+
+def main() -> int:
+    """Print the part that is known and, where that is too little, what is not."""
+    report = measure()
+    exported = [symbol for symbol in report["symbols"] if symbol["isExported"]]
+    unknown = [symbol for symbol in exported if not symbol["isTypeKnown"] or symbol["isTypeAmbiguous"]]
+    score: float = report["completenessScore"]
+    print(f"types known of {score:.1%} of {len(exported):,} exported symbols")
+    if exported and score >= LEAST:
+        return 0
+    for symbol in unknown:
+        for diagnostic in symbol["diagnostics"]:
+            print(f"{symbol['name']}: {diagnostic['message']}")
+    print(f"at least {LEAST:.0%} is wanted", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
