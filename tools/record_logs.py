@@ -235,6 +235,7 @@ def queued_runs(s: Story) -> None:
     s.ask(1, "First?")
     s.queue(2, "Second?")
     s.queue(3, "Third?")
+    s.queue(2, "Second, and better?")
     s.part(1, 0, TextPart())
     s.text(1, 0, "One.")
     s.say(StopRequested(run_id="run_3", at=s.now()), RunStopped(run_id="run_3", at=s.now()))
@@ -293,6 +294,25 @@ def failed_then_retry(s: Story) -> None:
     s.part(2, 0, TextPart())
     s.text(2, 0, "Hello.")
     s.complete(2)
+
+
+@story
+def retry_that_fails(s: Story) -> None:
+    """What a retry replaces stays until something comes in its place; another retry replaces both."""
+    s.create()
+    s.ask(1, "Tell a story.")
+    s.part(1, 0, TextPart())
+    s.text(1, 0, "Once upon a")
+    s.say(RunInterrupted(run_id="run_1", at=s.now(), error=BROKEN))
+    s.queue(2, kind="retry", rooted=True, parent_id="q_1", replaces="a_1")
+    s.start(2)
+    s.say(RunFailed(run_id="run_2", at=s.now(), error=BUSY))
+    s.say(MessageRemoved(message_id="a_2"))
+    s.queue(3, kind="retry", rooted=True, parent_id="q_1", replaces="a_1")
+    s.start(3)
+    s.part(3, 0, TextPart())
+    s.text(3, 0, "Once upon a time.")
+    s.complete(3)
 
 
 @story

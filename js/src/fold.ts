@@ -370,6 +370,11 @@ export class Draft {
   }
 
   private queue(event: Extract<Event, { type: "run_queued" }>): void {
+    if (event.prompt !== null && this.live(event)?.prompt) {
+      // It waits, and its question was changed.
+      this.setRun(event.run_id, { prompt: event.prompt, prompt_id: event.prompt.id });
+      return;
+    }
     this.ownRuns().push({
       id: event.run_id,
       kind: event.kind,
@@ -404,7 +409,8 @@ export class Draft {
   private start(event: Extract<Event, { type: "run_started" }>): void {
     const run = this.run(event.run_id);
     if (run === undefined) return;
-    if (run.replaces !== null) this.remove(run.replaces);
+    const replaced = run.replaces === null ? undefined : this.messages[run.replaces];
+    if (replaced?.parts.length === 0) this.remove(replaced.id);
     const existing = event.answer === null ? this.messages[run.message_id] : undefined;
     const appended =
       existing === undefined
@@ -438,6 +444,8 @@ export class Draft {
     const run = this.live(event);
     const message = run && this.messages[run.message_id];
     if (run === undefined || message?.parts.length !== event.part_index) return;
+    // What it replaces is kept until there is something in its place.
+    if (run.replaces !== null && run.replaces !== message.id) this.remove(run.replaces);
     this.setRun(run.id, {
       state: following(run.state, event),
       first_delta_at: run.first_delta_at || event.at,

@@ -307,7 +307,11 @@ export interface MessageSelected {
   readonly type: "message_selected";
 }
 
-/** A run was asked for. Its user message enters the transcript when it starts. */
+/**
+ * A run was asked for. Its user message enters the transcript when it starts.
+ *
+ * Said again of a run that still waits, it changes the message.
+ */
 export interface RunQueued {
   readonly run_id: string;
   readonly at: number;
@@ -320,7 +324,10 @@ export interface RunQueued {
   readonly rooted: boolean;
   /** With `rooted` and no prompt: the user message that the answer follows. */
   readonly parent_id: string | null;
-  /** The failed answer that goes away when this run starts. */
+  /**
+   * The answer that goes away: at this run's start where it is empty, else with this run's first
+   * part.
+   */
   readonly replaces: string | null;
   readonly type: "run_queued";
 }

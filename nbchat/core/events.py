@@ -99,7 +99,10 @@ class MessageSelected:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunQueued:
-    """A run was asked for. Its user message enters the transcript when it starts."""
+    """A run was asked for. Its user message enters the transcript when it starts.
+
+    Said again of a run that still waits, it changes the message.
+    """
 
     run_id: str
     at: float
@@ -113,7 +116,7 @@ class RunQueued:
     parent_id: str | None = None
     """With `rooted` and no prompt: the user message that the answer follows."""
     replaces: str | None = None
-    """The failed answer that goes away when this run starts."""
+    """The answer that goes away: at this run's start where it is empty, else with this run's first part."""
     type: Literal["run_queued"] = "run_queued"
 
 

@@ -233,6 +233,14 @@ def _selected(state: SessionState, event: MessageSelected) -> Changes:
 
 
 def _queued(state: SessionState, event: RunQueued) -> Changes:
+    waiting = state.run(event.run_id)
+    if (
+        waiting is not None
+        and waiting.state.is_live
+        and waiting.prompt is not None
+        and event.prompt is not None
+    ):
+        return _with_run(state, event.run_id, prompt=event.prompt, prompt_id=event.prompt.id)
     record = RunRecord(
         id=event.run_id,
         kind=event.kind,
@@ -261,9 +269,8 @@ def _started(state: SessionState, event: RunStarted) -> Changes:
     record = state.run(event.run_id)
     if record is None:
         return {}
-    changes: Changes = {}
-    if record.replaces is not None:
-        changes = _without(state, record.replaces)
+    replaced = state.messages.get(record.replaces or "")
+    changes = _without(state, replaced.id) if replaced is not None and not replaced.parts else {}
     tree = replace(state, **changes)
     existing = tree.messages.get(record.message_id)
     appended = (
@@ -354,7 +361,11 @@ def _part_started(state: SessionState, event: PartStarted) -> Changes:
     message = None if record is None else state.messages.get(record.message_id)
     if record is None or record.state.is_over or message is None or event.part_index != len(message.parts):
         return {}
+    changes: Changes = {}
+    if record.replaces is not None and record.replaces != message.id:
+        changes = _without(state, record.replaces)
     return {
+        **changes,
         **_with_run(
             state,
             event.run_id,
@@ -362,7 +373,7 @@ def _part_started(state: SessionState, event: PartStarted) -> Changes:
             first_delta_at=record.first_delta_at or event.at,
             last_delta_at=event.at,
         ),
-        **_with_answer(state, record, parts=(*message.parts, event.part)),
+        **_with_answer(replace(state, **changes), record, parts=(*message.parts, event.part)),
     }
 
 

@@ -265,7 +265,7 @@ class Conversation:
                 extra=about(session_id=self.id),
             )
             return
-        if event.type in _COUNTED:
+        if event.type in _COUNTED and not (event.type == "run_queued" and run is not None):
             self._context.count(_COUNTED[event.type])
         if self._context.journal is not None and not self.state.temporary:
             try:
@@ -319,8 +319,9 @@ class Conversation:
         The new run's id; None where a waiting prompt was changed.
         """
         for run in self.state.runs:
-            if run.state is RunState.QUEUED and run.prompt is not None and run.prompt.id == message_id:
-                return self._edit_waiting(run, text)
+            if run.state.is_live and run.prompt is not None and run.prompt.id == message_id:
+                self._edit_waiting(run, run.prompt, text)
+                return None
         message = self._message(message_id)
         if message.role != "user":
             raise NothingToDo(
@@ -332,17 +333,30 @@ class Conversation:
         prompt = replace(self._user_message(text, images), parent_id=message.parent_id)
         return self._queue("send", prompt=prompt, rooted=True)
 
-    def _edit_waiting(self, run: RunRecord, text: str) -> str | None:
-        if run.prompt is None:  # pragma: no cover - the caller looked
-            return None
-        images = tuple(part for part in run.prompt.parts if isinstance(part, ImagePart))
+    def _edit_waiting(self, run: RunRecord, prompt: Message, text: str) -> None:
+        """Say the same run again with another prompt: it keeps its place, its id, and who waits for it."""
         self._check_room(len(text))
-        new = self._queue("send", prompt=self._user_message(text, images), rooted=run.rooted)
-        self.stop(run.id)
-        return new
+        images = tuple(part for part in prompt.parts if isinstance(part, ImagePart))
+        changed = replace(prompt, parts=self._user_message(text, images).parts)
+        self.append(
+            RunQueued(
+                run_id=run.id,
+                at=run.queued_at,
+                kind=run.kind,
+                message_id=run.message_id,
+                prompt=changed,
+                rooted=run.rooted,
+                parent_id=run.parent_id,
+                replaces=run.replaces,
+            )
+        )
 
     def retry(self, message_id: str | None = None) -> str:
-        """Ask again for an answer that failed, was interrupted or stopped; it is replaced."""
+        """Ask again for an answer that failed, was interrupted or stopped; it is replaced.
+
+        What it says stays until the new answer says something; where that fails before it does, both stay
+        as versions, and the next retry replaces both.
+        """
         self._refuse_while_busy()
         run = self._last_run() if message_id is None else self._run_of(message_id)
         if run.state not in (RunState.FAILED, RunState.INTERRUPTED, RunState.STOPPED):
@@ -364,11 +378,15 @@ class Conversation:
             )
         answer = self.state.messages.get(run.message_id)
         parent = answer.parent_id if answer is not None else run.prompt_id
+        replaced = run.message_id
+        before = self.state.messages.get(run.replaces or "")
+        if answer is not None and not answer.parts and before is not None:
+            # A retry of which nothing came: what it was to replace still waits to be replaced.
+            self.append(MessageRemoved(message_id=answer.id))
+            replaced = before.id
         # Where the conversation went on after it, the answer stays as a version, and so does what follows.
-        followed = any(m.parent_id == run.message_id for m in self.state.messages.values())
-        return self._queue(
-            "retry", rooted=True, parent_id=parent, replaces=None if followed else run.message_id
-        )
+        followed = any(m.parent_id == replaced for m in self.state.messages.values())
+        return self._queue("retry", rooted=True, parent_id=parent, replaces=None if followed else replaced)
 
     def regenerate(self, message_id: str | None = None) -> str:
         """Ask for another version of an answer; the earlier one stays beside it."""

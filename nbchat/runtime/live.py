@@ -178,6 +178,7 @@ class LiveRun:
         """When content came last, by the loop's clock."""
         self._finished_at: float | None = None
         self._watch: asyncio.TimerHandle | None = None
+        self._patience: asyncio.TimerHandle | None = None
         self.task: asyncio.Task[None] = self.loop.create_task(self._main(), name=f"nbchat-run-{task.run_id}")
         self.task.add_done_callback(self._task_over)
 
@@ -535,7 +536,7 @@ class LiveRun:
             self._unwatch()
             self._resumed.set()
             self.task.cancel()
-            self.loop.call_later(self._limits.stop_s, self._give_up)
+            self._patience = self.loop.call_later(self._limits.stop_s, self._give_up)
 
     def _give_up(self) -> None:
         """Settle without a provider that does not let itself be closed."""
@@ -590,6 +591,9 @@ class LiveRun:
             )
         self.over = True
         self._unwatch()
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
         if self._flush_timer is not None:
             self._flush_timer.cancel()
             self._flush_timer = None

@@ -89,6 +89,19 @@ def test_a_deleted_session_is_collected(registry: SessionRegistry) -> None:
     wait_for(lambda: gc.collect() >= 0 and not any(ref() for ref in gone), "it is collected")
 
 
+def test_a_stopped_run_is_let_go_at_once(registry: SessionRegistry) -> None:
+    """The clock that would end a provider which does not close holds nothing once the provider did."""
+    registry.limits.stop_s = 600.0
+    provider = ScriptedProvider("x", PAUSE)
+    session = registry.create(provider=provider)
+    run = session.send("?")
+    provider.wait_paused()
+    live = weakref.ref(registry.engine.call(lambda: session._conversation.live))
+    run.stop()
+    run.wait(10)
+    wait_for(lambda: gc.collect() >= 0 and live() is None, "it is collected")
+
+
 def test_one_off_questions_leave_no_session(
     registry: SessionRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:

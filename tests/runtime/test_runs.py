@@ -435,6 +435,51 @@ def test_retry_replaces_regenerate_adds_continue_appends(registry: SessionRegist
     assert provider.requests[-1].messages[-1].text == "good"
 
 
+def test_a_retry_takes_nothing_away_before_it_has_something_to_give(registry: SessionRegistry) -> None:
+    """The text that a retry replaces goes when the new text begins; where none comes it stays a version."""
+    broken = errors.StreamBroken("gone.")
+    scripts = [["kept", broken], [errors.AuthenticationFailed("no.")], [PAUSE, "new"], ["other"]]
+    provider = ScriptedProvider(lambda _request: scripts.pop(0))
+    session = registry.create(provider=provider)
+    session.send("q").wait(10)
+    old = session.messages[1].id
+
+    failed = session.retry().wait(10)
+    assert failed.state == "failed"
+    assert [m.text for m in session._conversation.state.versions(old)] == ["kept", ""]
+
+    again = session.retry()
+    provider.wait_paused()
+    assert [m.text for m in session._conversation.state.versions(old)] == ["kept", ""]
+    assert session.messages[1].text == ""
+    provider.go()
+    again.wait(10)
+    assert [m.text for m in session._conversation.state.messages.values()] == ["q", "new"]
+    assert [m.text for m in session.messages] == ["q", "new"]
+
+
+def test_editing_a_waiting_prompt_keeps_its_place_and_its_run(registry: SessionRegistry) -> None:
+    """A prompt that waits, or was paused while it waited, is changed where it is; its run is the same."""
+    provider = ScriptedProvider(lambda r: [PAUSE, f"re: {r.messages[-1].text}"])
+    session = registry.create(provider=provider)
+    runs = [session.send(text) for text in ("one", "two", "three", "four")]
+    provider.wait_paused()
+    runs[2].pause()
+    waiting = [run.prompt for run in session._conversation.state.runs if run.prompt is not None]
+    asked = registry.stats()["runs"]
+    assert session.edit(waiting[0].id, "TWO") is None
+    assert session.edit(waiting[1].id, "THREE") is None
+    assert registry.stats()["runs"] == asked
+    assert runs[2].state == "paused"
+    runs[2].resume()
+    for run in runs:
+        provider.wait_paused()
+        provider.go()
+        run.wait(10)
+    assert [m.text for m in session.messages if m.role == "user"] == ["one", "TWO", "THREE", "four"]
+    assert [run.text for run in runs] == ["re: one", "re: TWO", "re: THREE", "re: four"]
+
+
 def test_edit_makes_a_version_of_the_question(registry: SessionRegistry) -> None:
     """An edited question stands beside the old one, with an answer of its own."""
     session = registry.create(provider=ScriptedProvider(lambda r: ["re: " + r.messages[-1].text]))
