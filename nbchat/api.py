@@ -189,6 +189,10 @@ def config(*, journal: bool | None = None, **values: str | None) -> Configuratio
         Name of an entry point of the group `nbchat.providers`.
     base_url
         Where the OpenAI-compatible server is, as `http://localhost:11434/v1`.
+    api
+        How that server is asked: `chat` for Chat Completions, which every server has and which is how it
+        begins; `responses` for Responses in the background: the server keeps such an answer, so one that
+        was interrupted can be resumed, by another kernel too.
     instructions
         What models are told before conversations that have no instructions of their own.
 

@@ -42,6 +42,9 @@ class NbChat(Configurable):
     base_url: traitlets.Unicode[str | None, str | bytes | None] = traitlets.Unicode(
         None, allow_none=True, help=FIELDS["base_url"]
     ).tag(config=True)
+    api: traitlets.Unicode[str | None, str | bytes | None] = traitlets.Unicode(
+        None, allow_none=True, help=FIELDS["api"]
+    ).tag(config=True)
     instructions: traitlets.Unicode[str | None, str | bytes | None] = traitlets.Unicode(
         None, allow_none=True, help=FIELDS["instructions"]
     ).tag(config=True)

@@ -141,3 +141,18 @@ class Provider(Protocol):
     async def aclose(self) -> None:
         """Close what is kept open between runs (idle connections); the provider can be used again."""
         ...
+
+
+@runtime_checkable
+class Cancels(Protocol):
+    """What a provider has besides, whose responses go on without a reader."""
+
+    async def cancel(self, response_id: str) -> None:
+        """End a response at the server; called after the user stopped the run that read it.
+
+        Raises
+        ------
+        ProviderError
+            The server could not be told.
+        """
+        ...

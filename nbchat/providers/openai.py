@@ -87,7 +87,10 @@ class OpenAIProvider:
         can_prefill: bool = False,
     ) -> None:
         if api not in {"auto", "chat", "responses"}:
-            raise ConfigError(f"api has to be 'auto', 'chat' or 'responses', not {api!r}.")
+            raise ConfigError(
+                f"api has to be 'auto', 'chat' or 'responses', not {api!r}.",
+                hint="Check NBCHAT_API, and what nbchat.config() shows.",
+            )
         self.api: Api = api
         self.can_prefill = can_prefill
         self.can_resume = api == "responses"

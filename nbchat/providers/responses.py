@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
-from nbchat.core.errors import StreamTruncated
+from nbchat.core.errors import ProviderError, StreamTruncated
 from nbchat.core.messages import Usage
 from nbchat.core.text import clean
 from nbchat.providers.base import Answering, Delta, Finish
@@ -33,7 +33,8 @@ class ResponsesDecoder(Decoder):
     Parameters
     ----------
     resumable
-        The server keeps the response, so its id and its numbers are worth telling.
+        The server was asked to keep the response. Where it says that it does, its id and its numbers are
+        told; a server may also take the wish and leave it.
     response_id
         When this is the rest of a response: its id.
     read
@@ -70,7 +71,14 @@ class ResponsesDecoder(Decoder):
         return self._response_id
 
     def _feed(self, data: bytes) -> Iterator[Delta]:
-        yield from super()._feed(data)
+        try:
+            yield from super()._feed(data)
+        except ProviderError:
+            yield from self._how_far()  # what came before the error is read
+            raise
+        yield from self._how_far()
+
+    def _how_far(self) -> Iterator[Delta]:
         sequence = self._sequence
         if self._resumable and not self.finished and sequence > self._told_sequence:
             self._told_sequence = sequence
@@ -117,6 +125,7 @@ class ResponsesDecoder(Decoder):
         response = event.get("response")
         if type(response) is not dict:
             self.wrong("'response'", response)
+        self._resumable = self._resumable and response.get("background") is True
         response_id, model = response.get("id"), response.get("model")
         if isinstance(response_id, str) and response_id and self._response_id is None:
             self._response_id = clean(response_id)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from nbchat.core.errors import (
     ErrorInfo,
+    LimitExceeded,
     NothingToDo,
     QueueFull,
     RunCrashed,
@@ -32,6 +33,7 @@ from nbchat.core.events import (
     MessageRemoved,
     MessageSelected,
     RunAcknowledged,
+    RunAnswering,
     RunFailed,
     RunInterrupted,
     RunKind,
@@ -421,9 +423,11 @@ class Conversation:
         run = self._last_run() if run_id is None else self._known_run(run_id)
         if run.state is not RunState.INTERRUPTED:
             raise NothingToDo(f"the last run is {run.state}; there is nothing to resume.")
-        if run.response_id is None:
+        if run.response_id is None or (run.error is not None and run.error.code == LimitExceeded.code):
             raise NothingToDo(
-                "the server keeps no copy of this answer to read on from.",
+                "the server keeps no copy of this answer to read on from."
+                if run.response_id is None
+                else "the answer ended at a limit of this kernel, in the middle of what was read.",
                 hint="Use continue_() to let the model go on from the text, or regenerate().",
             )
         return self._queue("resume", message_id=run.message_id)
@@ -667,6 +671,14 @@ class Conversation:
         self.append(
             RunStarted(run_id=run.id, at=time.time(), prompt=prompt, answer=answer, model=settings.model)
         )
+        resumed = self._resumed_by(run)
+        if resumed is not None:
+            # Said at once: should nothing come of it, it is still known where to read on.
+            self.append(
+                RunAnswering(
+                    run_id=run.id, response_id=resumed.response_id, sequence=resumed.response_sequence
+                )
+            )
         if prompt is not None:
             self._context.observers.tell(
                 Notification(event="message", session_id=self.id, run_id=run.id, data=prompt)
@@ -685,15 +697,7 @@ class Conversation:
         answer = state.messages[run.message_id]
         appends = run.kind in ("continue", "resume")
         until = answer.id if appends else answer.parent_id
-        resumed = next(
-            (
-                r
-                for r in reversed(state.runs)
-                if r.message_id == run.message_id and r.response_id and r.id != run_id
-            ),
-            None,
-        )
-        resume_id = resumed.response_id if run.kind == "resume" and resumed is not None else None
+        resumed = self._resumed_by(run)
         request = Request(
             # An answer of which nothing arrived says nothing; its question stays.
             messages=tuple(m for m in state.context(until) if m.parts),
@@ -703,8 +707,8 @@ class Conversation:
             session_id=self.id,
             run_id=run_id,
             prefill=appends and bool(answer.text),
-            resume_id=resume_id,
-            resume_after=resumed.response_sequence if resume_id and resumed is not None else 0,
+            resume_id=resumed.response_id if resumed is not None else None,
+            resume_after=resumed.response_sequence if resumed is not None else 0,
             timeouts=Timeouts(connect_s=self._context.limits.connect_s),
         )
         return Task(
@@ -713,6 +717,13 @@ class Conversation:
             first_part=len(answer.parts),
             characters_left=max(self._context.limits.session_chars - state.characters, 0),
         )
+
+    def _resumed_by(self, run: RunRecord) -> RunRecord | None:
+        """Return the run whose response `run` reads on; None where it does not."""
+        if run.kind != "resume":
+            return None
+        runs = [r for r in self.state.runs if r.message_id == run.message_id and r.id != run.id]
+        return next((r for r in reversed(runs) if r.response_id), None)
 
     def _choose(self, settings: Settings) -> Callable[[Request], Awaitable[tuple[Provider, Request]]]:
         async def choose(request: Request) -> tuple[Provider, Request]:
@@ -733,6 +744,9 @@ class Conversation:
             self.causes[live.run_id] = live.error.__cause__
             while len(self.causes) > CAUSES:
                 del self.causes[next(iter(self.causes))]
+        unread = isinstance(end, RunStopped) or isinstance(live.error, LimitExceeded)
+        if unread and (cancel := live.cancel_at_server()) is not None:
+            self._context.engine.spawn(cancel, name=f"nbchat-cancel-{live.run_id}")
         self.record.hold()
         self.append(end)
         task = self._context.engine.spawn(self._settled(), name=f"nbchat-finish-{live.run_id}")

@@ -30,7 +30,12 @@ class Origin(StrEnum):
 
 
 VARIABLES: Final[Mapping[str, str]] = MappingProxyType(
-    {"model": "NBCHAT_MODEL", "base_url": "OPENAI_BASE_URL", "provider": "NBCHAT_PROVIDER"}
+    {
+        "model": "NBCHAT_MODEL",
+        "base_url": "OPENAI_BASE_URL",
+        "provider": "NBCHAT_PROVIDER",
+        "api": "NBCHAT_API",
+    }
 )
 """Environment variables, by the value that they give."""
 
@@ -40,10 +45,15 @@ FIELDS: Final[Mapping[str, str]] = MappingProxyType(
         "provider": "Name of an entry point of the group nbchat.providers. Empty: an OpenAI-compatible "
         "server, or the embedded one where there is neither a key nor a base URL.",
         "base_url": "Where the OpenAI-compatible server is, as https://host/v1.",
+        "api": "How that server is asked: chat (Chat Completions), or responses (Responses in the "
+        "background, which the server keeps, so that an interrupted answer can be resumed). Empty: chat.",
         "instructions": "What models are told before conversations that have no instructions of their own.",
     }
 )
 """What can be configured, with what it means."""
+
+APIS: Final = ("auto", "chat", "responses")
+"""What `api` may be; `auto` is the same as to say nothing."""
 
 
 def checked(name: str, value: object) -> str | None:
@@ -67,6 +77,8 @@ def checked(name: str, value: object) -> str | None:
             raise ValueError(
                 f"base_url must be a URL such as http://localhost:11434/v1, not {redact(text)!r}."
             )
+    elif name == "api" and text and text not in APIS:
+        raise ValueError(f"api must be one of {', '.join(APIS)}, not {text!r}.")
     elif name in ("model", "provider") and not text.isprintable():
         raise ValueError(f"{name} must be one line of text, not {text!r}.")
     return text or None
@@ -155,6 +167,11 @@ class Defaults:
     def base_url(self) -> str | None:
         """Where the server is."""
         return self.look("base_url").value
+
+    @property
+    def api(self) -> str | None:
+        """How the OpenAI-compatible server is asked."""
+        return self.look("api").value
 
     @property
     def instructions(self) -> str | None:

@@ -12,10 +12,10 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from nbchat.core.errors import (
     EmptyResponse,
@@ -53,6 +53,7 @@ from nbchat.core.redact import redact
 from nbchat.core.text import checksum, clean, utf16_length
 from nbchat.providers.base import (
     Answering,
+    Cancels,
     Delta,
     Finish,
     Notice,
@@ -160,8 +161,11 @@ class LiveRun:
         """Characters accepted."""
         self.deltas: int = 0
         """Pieces of content accepted."""
+        self._provider: Provider | None = None
         self._answered_by: tuple[str | None, str | None] | None = None
         self._sequence = self._said_sequence = 0
+        self._is_counted = True
+        self._owes_sequence = False
         self.over: bool = False
         self.error: NbchatError | None = None
         """What ended it, with its cause; set for a failed or interrupted run."""
@@ -232,6 +236,14 @@ class LiveRun:
         event = RunResumed if self.deltas else RunConnecting
         self._emit(event(run_id=self.run_id))
         self._look()
+
+    def cancel_at_server(self) -> Coroutine[Any, Any, None] | None:
+        """Return what ends the response at a server that would go on with it; None where none does."""
+        answered = self._answered_by[1] if self._answered_by is not None else None
+        response_id = answered or self._todo.request.resume_id
+        if response_id is None or not isinstance(self._provider, Cancels):
+            return None
+        return _cancel(self._provider, response_id, self.run_id)
 
     @property
     def silent_s(self) -> float:
@@ -325,6 +337,7 @@ class LiveRun:
         self._attempt_began = self.loop.time()
         self._look()
         provider, request = await self._choose(self._todo.request)
+        self._provider = provider
         # Finding the provider may have taken a while (its client is loaded, its models are listed): the
         # wait for the first token begins here.
         self._attempt_began = self.loop.time()
@@ -365,7 +378,9 @@ class LiveRun:
     def _answering(self, delta: Answering) -> None:
         model = _name(delta.model) if delta.model else None
         response_id = _name(delta.response_id) if delta.response_id else None
-        self._sequence = int(delta.sequence)
+        self._sequence, self._is_counted = int(delta.sequence), True
+        if self._owes_sequence:
+            self.flush()
         if (model, response_id) != self._answered_by:
             self._answered_by = (model, response_id)
             self._emit(RunAnswering(run_id=self.run_id, model=model, response_id=response_id))
@@ -416,6 +431,7 @@ class LiveRun:
             )
         first = self.last_content is None
         self.deltas += 1
+        self._is_counted = False
         self.accepted += len(text)
         self.last_content = self.loop.time()
         part.pending.append(text)
@@ -453,8 +469,17 @@ class LiveRun:
                 )
                 part.length += utf16_length(piece)
                 part.crc32 = checksum(piece, part.crc32)
-        if self._sequence != self._said_sequence and self._parts:
-            # With the text it counts, never before it: a broken stream is read on from this number.
+        self._say_sequence()
+
+    def _say_sequence(self) -> None:
+        """Say up to which number the text was read that has become events.
+
+        In the same step of the loop as that text, neither before it nor after: a broken stream is read on
+        from this number, and text that is not counted would come twice.
+        """
+        pending = any(part.pending for part in self._parts.values())
+        self._owes_sequence = not self._is_counted or pending
+        if not self._owes_sequence and self._sequence != self._said_sequence and self._parts:
             self._said_sequence = self._sequence
             self._emit(RunAnswering(run_id=self.run_id, sequence=self._sequence))
 
@@ -598,6 +623,14 @@ class LiveRun:
             self._flush_timer.cancel()
             self._flush_timer = None
         self._ended(self, end)
+
+
+async def _cancel(provider: Cancels, response_id: str, run_id: str) -> None:
+    """Tell the server; the run is over, whatever it says."""
+    try:
+        await provider.cancel(response_id)
+    except ProviderError as error:
+        logger.info("run %s: the server was not told to end: %s", run_id, error, extra=about(run_id=run_id))
 
 
 def _text(value: object) -> str:

@@ -31,7 +31,7 @@ class Sources:
 
     def __init__(self) -> None:
         self.defaults: Defaults = Defaults()
-        self._providers: dict[tuple[str, str | None], Provider] = {}
+        self._providers: dict[tuple[str, str | None, str | None], Provider] = {}
         self._server: DemoServer | None = None
         self._server_url: str | None = None
         self._starting = asyncio.Lock()
@@ -132,11 +132,12 @@ class Sources:
             return await self._demo()
         from nbchat.providers.plugins import load  # noqa: PLC0415 - only when the first run starts
 
-        # What the environment says the provider reads by itself, at each run.
-        key = (name or "openai", self.defaults.configured("base_url"))
+        # The URL that the environment names is read by the provider itself, at each run.
+        key = (name or "openai", self.defaults.configured("base_url"), self.defaults.api)
         provider = self._providers.get(key)
         if provider is None:
-            options = {"base_url": key[1]} if key[0] == "openai" and key[1] else {}
+            given = {"base_url": key[1], "api": key[2]} if key[0] == "openai" else {}
+            options = {option: value for option, value in given.items() if value is not None}
             provider = self._providers[key] = load(key[0], **options)
         return provider
 
@@ -147,9 +148,11 @@ class Sources:
 
                 self._server = DemoServer()
                 self._server_url = await self._server.start()
-        key = (DEMO, self._server_url)
+        key = (DEMO, self._server_url, None)
         provider = self._providers.get(key)
         if provider is None:
+            # By chat: what it keeps ends with this kernel, so nothing could be resumed that cannot be
+            # continued as well.
             from nbchat.providers.openai import OpenAIProvider  # noqa: PLC0415 - only when it is needed
 
             provider = self._providers[key] = OpenAIProvider(

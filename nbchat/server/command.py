@@ -72,6 +72,9 @@ Models (the first is used where none is named):
 In a terminal or a notebook's environment (any key will do):
   export OPENAI_BASE_URL={base_url} OPENAI_API_KEY=demo
 
+And, so that an answer whose kernel was killed can be resumed:
+  export NBCHAT_API=responses
+
 Try it:
   curl -N {base_url}/chat/completions -H 'Content-Type: application/json' \\
     -d '{{"model": "{next(iter(MODELS))}", "stream": true,

@@ -55,12 +55,14 @@ def test_config_says_where_each_value_came_from() -> None:
         "model": "nbchat-echo",
         "provider": None,
         "base_url": None,
+        "api": None,
         "instructions": "Answer briefly.",
     }
     assert dict(found.sources) == {
         "model": "set in this kernel",
         "provider": "default",
         "base_url": "default",
+        "api": "default",
         "instructions": "set in this kernel",
     }
     assert "model         nbchat-echo      set in this kernel" in repr(found)
@@ -75,6 +77,7 @@ def test_config_says_where_each_value_came_from() -> None:
         ({"model": "two\nlines"}, ValueError, "one line"),
         ({"base_url": "localhost:11434"}, ValueError, "such as http://localhost:11434/v1"),
         ({"base_url": "ftp://host/v1"}, ValueError, "must be a URL"),
+        ({"api": "completions"}, ValueError, "one of auto, chat, responses"),
     ],
 )
 def test_a_wrong_value_is_refused_whole(values: dict[str, object], error: type[Exception], says: str) -> None:

@@ -51,7 +51,8 @@ def gist(heard: Heard) -> tuple[object, ...]:
 
 def a_response(**more: Any) -> dict[str, Any]:
     """Return a response object."""
-    return {"id": "resp_1", "object": "response", "model": "answering-model", "status": "in_progress", **more}
+    whole = {"id": "resp_1", "object": "response", "model": "answering-model", "status": "in_progress"}
+    return {**whole, "background": True, **more}
 
 
 def typed(kind: str, number: int, **fields: Any) -> bytes:
@@ -352,6 +353,15 @@ def test_a_resumable_response_says_how_far_it_was_read() -> None:
     assert first[-2:] == [TextDelta("Hello, "), Answering(None, "resp_1", 4)]
     rest = list(decoder.feed(b"\n\n".join(events[5:])))
     assert isinstance(rest[-1], Finish)
+
+
+@pytest.mark.parametrize("background", [False, None, "true"])
+def test_a_server_that_keeps_nothing_names_nothing_to_read_on(background: object) -> None:
+    """A server that overlooks the wish for the background is believed about what it does."""
+    begin = typed("response.created", 0, response=a_response(background=background))
+    _, end, rest = RESPONSE.partition(b"\n\n")
+    deltas = list(ResponsesDecoder(resumable=True).feed(begin.removesuffix(end) + end + rest))
+    assert [(d.response_id, d.sequence) for d in deltas if isinstance(d, Answering)] == [(None, 0)]
 
 
 @pytest.mark.parametrize("read", range(8))
