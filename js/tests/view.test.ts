@@ -562,6 +562,41 @@ describe("messages", () => {
     expect(one("tab").getAttribute("aria-label")).toBe("geo, failed");
   });
 
+  test("where only the continuation failed, the answer can be gone on with, copied or asked for anew", async () => {
+    kernel.text(geo, run, "The Sei");
+    kernel.say(geo, {
+      type: "run_interrupted",
+      run_id: run,
+      at: 1,
+      error: cause("Gone."),
+      usage: null,
+    });
+    await settled(() => one("button", "Continue", answer()));
+    one("button", "Continue", answer()).click();
+    await settled(() => expect(kernel.state(geo).runs).toHaveLength(2));
+    const again = kernel.state(geo).runs[1]?.id ?? "";
+    kernel.say(geo, { type: "run_failed", run_id: again, at: 1, error: cause("Not there.") });
+    await settled(() => expect(answer().textContent).toContain("Not there."));
+    expect(buttons()).toEqual(
+      expect.arrayContaining(["Retry", "Continue", "Regenerate", "Discard", "Copy", "Fork"]),
+    );
+  });
+
+  test("what a limit of the kernel cut off is not read on", async () => {
+    kernel.say(geo, {
+      type: "run_answering",
+      run_id: run,
+      model: "m",
+      response_id: "resp_1",
+      sequence: 1,
+    });
+    kernel.text(geo, run, "The Sei");
+    const error = cause("The answer reached its limit.", { code: "limit_exceeded" });
+    kernel.say(geo, { type: "run_interrupted", run_id: run, at: 1, error, usage: null });
+    await settled(() => one("button", "Continue", answer()));
+    expect(buttons()).not.toContain("Resume");
+  });
+
   test("a retry says how long it waits and which one it is", async () => {
     const error = cause("The server asks to wait (429).");
     const retry_at = Date.now() / 1000 + 30;

@@ -182,10 +182,14 @@ export class Article {
       const has = message.parts.length > 0;
       if (run.state === "failed") {
         note(t.failedNote);
-        offer("retry", "discard");
+        offer("retry");
+        // It was to go on with an answer, which is still there.
+        if (has) offer("continue_", "regenerate");
+        offer("discard");
       } else if (run.state === "interrupted" && !run.acknowledged) {
         note(t.interruptedNote);
-        if (run.response_id) offer("resume");
+        // At a limit of the kernel it ended in the middle of what had been read.
+        if (run.response_id && run.error?.code !== "limit_exceeded") offer("resume");
         offer("continue_", "regenerate", "retry", "keep", "discard");
       } else if (run.state === "stopped") {
         note(t.stoppedNote);
@@ -218,7 +222,7 @@ export class Article {
     const offered = this.#cause.querySelector('[data-act="regenerate"]') !== null;
     const index = versions.findIndex(({ id }) => id === message.id);
     const user = message.role === "user";
-    const failed = run?.state === "failed";
+    const failed = run?.state === "failed" && message.parts.length === 0;
     const key = [live, offered, busy, last, failed, index, versions.length].join();
     if (key === this.#footerKey) return;
     this.#footerKey = key;
