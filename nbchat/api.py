@@ -118,13 +118,14 @@ def ask(
     """
     registry = the_registry()
     registry.engine.refuse_to_block("ask()")
-    once = registry.create(
-        model=model, instructions=instructions, params=params, provider=provider, temporary=True
-    )
+    settings = {"model": model, "instructions": instructions, "params": params}
+    session_id = new_id("s-")
     try:
+        # An interrupt may come before the session is returned; its id is known all the same.
+        once = registry.create_as(session_id, settings, provider, temporary=True)
         return once.ask(prompt, timeout=timeout)
     finally:
-        registry.engine.call(registry.discard_temporary, once._conversation)  # noqa: SLF001 - made here
+        registry.engine.call(registry.discard_temporary, session_id)
 
 
 def get_completion(

@@ -241,21 +241,29 @@ class SessionRegistry(Mapping[str, Session]):
         TooManySessions
             `limits.sessions` is reached and no session may be evicted.
         """
+        settings = {"title": title, "model": model, "instructions": instructions, "params": params}
+        return self.create_as(new_id("s-"), settings, provider, temporary=temporary)
+
+    def create_as(
+        self,
+        session_id: str,
+        settings: Mapping[str, Any],
+        provider: str | Provider | None = None,
+        *,
+        temporary: bool = False,
+    ) -> Session:
+        """Make a session of a new id that the caller knows, even where an interrupt takes the answer away."""
         self._first_use()
-        settings = session_settings(
-            {
-                "title": title,
-                "model": model,
-                "instructions": instructions,
-                "params": params,
-                "provider": provider if isinstance(provider, str) else None,
-                "closed": temporary,
-            }
-        )
-        own = None if provider is None or isinstance(provider, str) else _checked_provider(provider)
-        return self.engine.call(
-            lambda: self.handle(self.open(Settings(**settings), temporary=temporary, provider=own))
-        )
+        name = provider if isinstance(provider, str) else None
+        checked = session_settings({**settings, "provider": name, "closed": temporary})
+        own = None if provider is None or name is not None else _checked_provider(provider)
+
+        def work() -> Session:
+            return self.handle(
+                self.open(Settings(**checked), temporary=temporary, provider=own, session_id=session_id)
+            )
+
+        return self.engine.call(work)
 
     def get_or_create(self, key: str | None = None, **settings: Any) -> Session:  # noqa: ANN401 - as `create`
         """Return the session of this id or title, made if there is none; settings that are given are set.
@@ -801,9 +809,10 @@ class SessionRegistry(Mapping[str, Session]):
             raise UnknownSession(session_id)
         return self.whole(conversation)
 
-    def discard_temporary(self, conversation: Conversation) -> None:
-        """Forget a temporary session whose answer was read. Only on the engine's thread."""
-        if conversation.state.temporary and self._conversations.get(conversation.id) is conversation:
+    def discard_temporary(self, session_id: str) -> None:
+        """Forget a temporary session whose answer was read, or is not waited for. On the engine's thread."""
+        conversation = self._conversations.get(session_id)
+        if conversation is not None and conversation.state.temporary:
             self.remove(conversation)
 
     def _sweep(self) -> None:

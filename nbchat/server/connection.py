@@ -29,7 +29,7 @@ LINGER_S: Final = 5.0
 """For a client that is still sending what was refused, to read why."""
 
 _VERSIONS = (b"1.0", b"1.1")
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("nbchat")  # the one that takes secrets out
 
 
 @dataclass(frozen=True, slots=True)

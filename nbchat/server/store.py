@@ -23,7 +23,7 @@ KEPT_S: Final = 600.0
 """How long a response can be asked for after its end; about as long as OpenAI keeps one."""
 
 _BATCH = 64
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("nbchat")  # the one that takes secrets out
 
 
 class StoredResponse:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from nbchat import api
 from nbchat.core import errors
 from nbchat.core.messages import Message, TextPart, Usage
 from nbchat.core.transcript import ROOT, SessionState
@@ -245,6 +246,7 @@ def test_an_interrupt_at_each_moment_of_ask_stops_its_run(
     """K2: wherever in `ask` the interrupt strikes, it is raised again, and no run of it goes on."""
     from nbchat.runtime import engine, run  # noqa: PLC0415 - to count where they wait
 
+    monkeypatch.setattr(api, "_shared", lambda: registry)
     provider = ScriptedProvider("a", HANG)
     background = registry.create(provider=ScriptedProvider("x", PAUSE)).send("?")
     waits = {"n": 0, "at": 0}
@@ -275,6 +277,13 @@ def test_an_interrupt_at_each_moment_of_ask_stops_its_run(
         waits["at"] = 0
         for left in session.runs:
             assert wait(left, 10).state == "stopped"
+    others = set(registry._conversations)
+    for moment in range(1, 5):  # of a question without a session, the making of one is a moment more
+        waits.update(n=0, at=moment)
+        with pytest.raises(KeyboardInterrupt):
+            api.ask("?", provider=provider)
+        waits["at"] = 0
+        assert set(registry._conversations) == others
     assert background.state in ("connecting", "streaming"), "background runs go on"
     background.stop()
 

@@ -6,12 +6,15 @@ import io
 import json
 import logging
 import pickle
+import re
 import traceback
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import nbchat
 from nbchat.core import errors
 from nbchat.core.codec import encode
 from nbchat.core.redact import redact
@@ -166,6 +169,14 @@ def test_the_log_is_redacted_by_shape_and_by_value(log: io.StringIO) -> None:
     for shape, secret in SHAPES.items():
         if shape != "without a shape":
             assert secret not in text, shape
+
+
+def test_every_module_logs_where_secrets_are_taken_out() -> None:
+    """A logger of a module's own would pass its records on beside the filter of `nbchat`."""
+    files = sorted(Path(nbchat.__file__).parent.rglob("*.py"))
+    named = [name for file in files for name in re.findall(r"getLogger\((.*?)\)", file.read_text())]
+    assert len(named) > 10
+    assert set(named) == {'"nbchat"'}
 
 
 def test_records_say_what_they_are_about(registry: SessionRegistry, caplog: pytest.LogCaptureFixture) -> None:
