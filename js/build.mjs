@@ -11,15 +11,16 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync
 import { dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import * as esbuild from "esbuild";
+import { trim } from "./trim.mjs";
 
 const root = dirname(fileURLToPath(import.meta.url));
 const outdir = join(root, "..", "nbchat", "static");
 const noticesFile = "THIRD_PARTY_LICENSES.txt";
 
 /** Each becomes one self-contained module: the page loads them from memory, where no relative import works. */
-const entryPoints = ["hub", "view", "highlight", "math"]
-  .map((name) => join(root, "src", `${name}.ts`))
-  .filter((path) => existsSync(path));
+const entryPoints = ["hub", "view", "extras", "highlight", "math", "zh-CN"].map((name) =>
+  join(root, "src", `${name}.ts`),
+);
 
 const [mode = "--write"] = process.argv.slice(2);
 if (!["--write", "--check", "--watch"].includes(mode)) {
@@ -61,7 +62,7 @@ const options = {
   // The notices of what is bundled are gathered in one file instead.
   legalComments: "none",
   alias: JSON.parse(readFileSync(join(root, "aliases.json"), "utf8")),
-  plugins: [cssAsText],
+  plugins: [cssAsText, trim],
   metafile: true,
   logLevel: "info",
 };

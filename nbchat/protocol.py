@@ -207,12 +207,16 @@ class Checkpoint:
     type: Literal["checkpoint"] = "checkpoint"
 
 
+AssetName = Literal["math", "highlight", "extras", "zh-CN"]
+"""A bundle that not every page needs: maths, the highlighter, what opens at a click, a language."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asset:
-    """A bundle of the page that few answers need, as the text of an ES module."""
+    """A bundle of the page, as the text of an ES module."""
 
     to: str
-    name: Literal["math", "highlight"]
+    name: AssetName
     text: str
     type: Literal["asset"] = "asset"
 
@@ -327,12 +331,12 @@ class WantCheckpoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WantAsset:
-    """A page shows the first formula, or the first block of code."""
+    """A page needs a bundle: it shows the first formula, speaks another language, or has time for it."""
 
     id: str
     page: str
     epoch: str
-    name: Literal["math", "highlight"]
+    name: AssetName
     type: Literal["want_asset"] = "want_asset"
 
 

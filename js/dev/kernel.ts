@@ -3,8 +3,12 @@
  * its tests. It writes the same events as the real one, and the real store folds them.
  */
 
+import type { AssetModule, AssetName } from "../src/bundles";
+import * as extras from "../src/extras";
 import { applyEvent, emptyState, isOver, liveRun, statusOf, transcript } from "../src/fold";
+import * as highlight from "../src/highlight";
 import type { AnyModel } from "../src/jupyter";
+import * as math from "../src/math";
 import type {
   Ack,
   ErrorInfo,
@@ -18,6 +22,7 @@ import type {
 } from "../src/protocol";
 import type { CommandInput, Runtime } from "../src/runtime";
 import { Store } from "../src/store";
+import * as zh from "../src/zh-CN";
 
 /** Seconds since 1970. */
 const now = (): number => Date.now() / 1000;
@@ -57,6 +62,7 @@ export class FakeKernel {
     const { store } = this;
     store.connection = "live";
     store.setConfig({ type: "config", demo: true, provider: "demo", model: "demo-tour" });
+    const bundles: Record<AssetName, AssetModule> = { math, highlight, extras, "zh-CN": zh };
     this.runtime = {
       store,
       page: "page_1",
@@ -77,8 +83,8 @@ export class FakeKernel {
       },
       host: {},
       stats: store.stats,
-      load: (name: string) =>
-        name === "math" ? import("../src/math") : import("../src/highlight"),
+      load: async (name: AssetName) => bundles[name],
+      loaded: (name: AssetName) => bundles[name],
       mount: () => () => {},
     } as unknown as Runtime;
   }

@@ -1,24 +1,29 @@
 /**
- * Bundles that few answers need: maths and the highlighter. They come from the kernel, when the first
- * formula or block of code is shown, since a notebook's page can fetch nothing else.
+ * What few pages need, or none at first: maths and the highlighter, what opens at a click, other
+ * languages. It comes from the kernel when it is wanted, since a notebook's page can fetch nothing else.
  */
+import type { Extras } from "./extras";
+import type { Strings } from "./i18n";
 import type { Highlighter, MathRenderer } from "./markdown";
-import type { Asset } from "./protocol";
+import type { Asset, AssetName } from "./protocol";
 
 /** Unanswered, a question is asked again after this long, and given up after so many times. */
 const AGAIN_MS = 2000;
 const TIMES = 8;
 
-export type AssetName = Asset["name"];
+export type { AssetName };
 
-/** What a bundle gives: `highlight` the one, `math` the other. */
+/** What a bundle gives, each one thing. */
 export interface AssetModule {
   readonly highlighter?: Highlighter;
   readonly maths?: MathRenderer;
+  readonly extras?: Extras;
+  readonly strings?: Strings;
 }
 
 export class Assets {
   private readonly modules = new Map<AssetName, Promise<AssetModule>>();
+  private readonly here = new Map<AssetName, AssetModule>();
   private readonly waiting = new Map<AssetName, (text: string) => void>();
 
   /** @param want Sends the question; what it sends may get lost. */
@@ -30,10 +35,18 @@ export class Assets {
     if (module === undefined) {
       module = this.fetch(name).then(evaluate);
       this.modules.set(name, module);
-      // What failed may succeed with the next kernel.
-      module.catch(() => this.modules.delete(name));
+      module.then(
+        (loaded) => this.here.set(name, loaded),
+        // What failed may succeed with the next kernel.
+        () => this.modules.delete(name),
+      );
     }
     return module;
+  }
+
+  /** Return the module of a bundle that has been loaded. */
+  loaded(name: AssetName): AssetModule | undefined {
+    return this.here.get(name);
   }
 
   /** Take what the kernel sent. */

@@ -821,10 +821,15 @@ export interface Checkpoint {
   readonly type: "checkpoint";
 }
 
-/** A bundle of the page that few answers need, as the text of an ES module. */
+/**
+ * A bundle that not every page needs: maths, the highlighter, what opens at a click, a language.
+ */
+export type AssetName = "math" | "highlight" | "extras" | "zh-CN";
+
+/** A bundle of the page, as the text of an ES module. */
 export interface Asset {
   readonly to: string;
-  readonly name: "math" | "highlight";
+  readonly name: AssetName;
   readonly text: string;
   readonly type: "asset";
 }
@@ -921,12 +926,14 @@ export interface WantCheckpoint {
   readonly type: "want_checkpoint";
 }
 
-/** A page shows the first formula, or the first block of code. */
+/**
+ * A page needs a bundle: it shows the first formula, speaks another language, or has time for it.
+ */
 export interface WantAsset {
   readonly id: string;
   readonly page: string;
   readonly epoch: string;
-  readonly name: "math" | "highlight";
+  readonly name: AssetName;
   readonly type: "want_asset";
 }
 

@@ -37,8 +37,10 @@ export interface Runtime {
   viewing(view: symbol, sessionIds: readonly string[]): void;
   readonly drafts: Drafts;
   readonly host: Host;
-  /** Load a bundle that few answers need. */
+  /** Load a bundle that not every page needs. */
   load(name: AssetName): Promise<AssetModule>;
+  /** Return a bundle that has been loaded. */
+  loaded(name: AssetName): AssetModule | undefined;
   readonly stats: Readonly<Stats>;
   /** Show a view in `el`; returns the function that takes it away. */
   mount(kind: string, model: AnyModel, el: HTMLElement): () => void;
@@ -152,6 +154,10 @@ export class PageRuntime implements SharedRuntime {
 
   load(name: AssetName): Promise<AssetModule> {
     return this.link.assets.load(name);
+  }
+
+  loaded(name: AssetName): AssetModule | undefined {
+    return this.link.assets.loaded(name);
   }
 
   mount(kind: string, model: AnyModel, el: HTMLElement): () => void {

@@ -1,16 +1,14 @@
 /** The view's rules that need no page: order of tabs, keys, labels, parameters, pieces of a message. */
 import { describe, expect, test } from "vitest";
-import { catalogues } from "../src/i18n";
+import { en as t } from "../src/i18n";
 import type { Head, Message, Part } from "../src/protocol";
-import { fenced } from "../src/view/composer";
+import { fenced } from "../src/view/attachment";
 import { ago, findIn, matches } from "../src/view/directory";
 import { staysInside } from "../src/view/keys";
 import { moved, neighbour, openSessions } from "../src/view/order";
 import { blocksOf } from "../src/view/parts";
 import { readParams, writeParams } from "../src/view/settings";
 import { inBytes, inSeconds, label, reveal } from "../src/view/text";
-
-const t = catalogues.en;
 
 function head(id: string, more: Partial<Head> = {}): Head {
   return {

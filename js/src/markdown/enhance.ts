@@ -1,6 +1,4 @@
 /** Colours code and typesets formulas, once each and in idle time, when the block they stand in is final. */
-import { sanitizeMaths } from "./sanitize";
-
 /** What the separate bundle `highlight.ts` gives. */
 export interface Highlighter {
   /** Whether it knows a language by this name. */
@@ -11,8 +9,8 @@ export interface Highlighter {
 
 /** What the separate bundle `math.ts` gives. */
 export interface MathRenderer {
-  /** Return MathML for a TeX formula; raise when it is not one. */
-  render(tex: string, display: boolean): string;
+  /** Return MathML for a TeX formula, with nothing in it that could lead or load anywhere; raise when it is not one. */
+  render(tex: string, display: boolean): DocumentFragment;
 }
 
 export interface Loaders {
@@ -102,7 +100,7 @@ export class Enhancer {
     if (maths === null || tex.length > MAX_TEX_CHARS) return;
     try {
       const display = formula.classList.contains("nbc-display");
-      const typeset = sanitizeMaths(maths.render(tex, display));
+      const typeset = maths.render(tex, display);
       if (typeset.querySelector("math")) formula.replaceChildren(typeset);
     } catch {
       // Its source, which stands there, is what can be said of a formula that TeX does not understand.

@@ -1,11 +1,11 @@
 /** One message on the page: its pieces, how it ended, and what can be done with it. */
 
 import { isOver } from "../fold";
-import type { Message, RunRecord, Usage } from "../protocol";
+import type { Message, RunRecord } from "../protocol";
 import { type Context, causeOf } from "./context";
 import { button, h, iconButton, setAttribute, setText, show } from "./dom";
 import { type BlockView, blocksOf, createBlock } from "./parts";
-import { inSeconds, label, reveal } from "./text";
+import { label, reveal, textOf } from "./text";
 
 /** What a message's elements depend on. */
 export interface Turn {
@@ -27,11 +27,6 @@ export interface Turn {
 /** Tell whether a run can still do something. */
 export function isLive(run: RunRecord | null): boolean {
   return run !== null && !isOver(run.state);
-}
-
-/** Return the Markdown of a message. */
-export function textOf(message: Message): string {
-  return message.parts.map((part) => (part.type === "text" ? part.text : "")).join("");
 }
 
 export class Article {
@@ -291,37 +286,9 @@ export class Article {
   }
 
   #fillDetails(): void {
-    if (!this.#turn || !this.#details) return;
-    const { t, locale } = this.#context;
-    const { message, run } = this.#turn;
-    const seconds = (from: number | null | undefined, to: number | null | undefined) =>
-      from && to ? t.seconds(inSeconds(Math.max(0, to - from))) : "";
-    const usage: Usage | null = message.usage;
-    const count = (n: number | null | undefined) =>
-      typeof n === "number" ? n.toLocaleString(locale) : "";
-    const rows: readonly (readonly [string, string])[] = [
-      [t.model, label(message.model ?? run?.model ?? "")],
-      [t.tokensIn, count(usage?.input_tokens)],
-      [t.tokensCached, count(usage?.cached_tokens)],
-      [t.tokensOut, count(usage?.output_tokens)],
-      [t.tokensThought, count(usage?.reasoning_tokens)],
-      [t.firstToken, seconds(run?.started_at, run?.first_delta_at)],
-      [t.duration, seconds(run?.started_at, run?.ended_at)],
-      [t.finish, label(message.finish_reason ?? "")],
-      [t.httpStatus, run?.error?.http_status ? String(run.error.http_status) : ""],
-      [t.requestId, label(run?.error?.request_id ?? "")],
-      [
-        t.sent,
-        message.created_at ? new Date(message.created_at * 1000).toLocaleString(locale) : "",
-      ],
-    ];
-    this.#details.replaceChildren(
-      ...rows
-        .filter(([, value]) => value !== "")
-        .map(([name, value]) =>
-          h("div", {}, h("dt", { text: name }), h("dd", {}, h("bdi", { text: value }))),
-        ),
-    );
+    this.#context.extras(({ detailsOf }) => {
+      if (this.#turn) this.#details?.replaceChildren(...detailsOf(this.#context, this.#turn));
+    });
   }
 
   /** Put the question's text into an editor, in its place. */

@@ -1,5 +1,6 @@
 /** Where the user writes. A text stays here until the kernel has it. */
 
+import type { Extras } from "../extras";
 import { isOver } from "../fold";
 import type { Head, ImagePart } from "../protocol";
 import { type Context, causeOf, thrown } from "./context";
@@ -9,8 +10,6 @@ import { inBytes, label, reveal } from "./text";
 
 /** Largest message, in bytes with its images: what one message of the uplink carries. */
 export const MOST_BYTES = 1024 * 1024 - 4096;
-
-const IMAGE_TYPES = new Set(["image/png", "image/jpeg", "image/gif", "image/webp"]);
 
 export class Composer {
   readonly element: HTMLElement;
@@ -308,6 +307,7 @@ export class Composer {
   async #attach(files: readonly File[]): Promise<void> {
     const { t } = this.#context;
     const sessionId = this.#sessionId;
+    const { readAttachment } = await new Promise<Extras>(this.#context.extras);
     for (const file of files) {
       const name = label(file.name);
       if (file.size > MOST_BYTES) {
@@ -315,18 +315,16 @@ export class Composer {
           sessionId,
           `“${name}”: ${t.tooLong(inBytes(file.size), inBytes(1024 * 1024))}`,
         );
-      } else if (IMAGE_TYPES.has(file.type)) {
-        const text = await dataUrl(file);
+        continue;
+      }
+      const attachment = await readAttachment(file);
+      if (attachment === null) this.#refuse(sessionId, t.badFile(name));
+      else if (typeof attachment !== "string") {
         const images = this.#images.get(sessionId) ?? [];
-        this.#images.set(sessionId, [...images, { type: "image", name: file.name, text }]);
+        this.#images.set(sessionId, [...images, attachment]);
         this.#refresh();
-      } else {
-        const text = await file.text();
-        if (text.includes("\0") || text.includes("\ufffd")) {
-          this.#refuse(sessionId, t.badFile(name));
-        } else if (sessionId === this.#sessionId) {
-          this.put(fenced(file.name, text));
-        }
+      } else if (sessionId === this.#sessionId) {
+        this.put(attachment);
       }
     }
   }
@@ -345,22 +343,4 @@ function hint({ t, sendKey }: Context): string {
   const habit = sendKey();
   if (habit === "shift-enter") return t.hintShiftEnter;
   return habit === "ctrl-enter" ? t.hintCtrlEnter : t.hintEnter;
-}
-
-/** Return a file's text as Markdown code, with a fence that the text does not contain. */
-export function fenced(name: string, text: string): string {
-  const longest = Math.max(2, ...Array.from(text.matchAll(/`+/g), ([run]) => run.length));
-  const fence = "`".repeat(longest + 1);
-  const language = /\.(\w{1,12})$/.exec(name)?.[1]?.toLowerCase() ?? "";
-  const title = name.replaceAll("`", "");
-  return `\`${title}\`\n${fence}${language}\n${text.replace(/\n?$/, "\n")}${fence}\n`;
-}
-
-function dataUrl(file: File): Promise<string> {
-  return new Promise((resolve, reject) => {
-    const reader = new FileReader();
-    reader.onload = () => resolve(String(reader.result));
-    reader.onerror = () => reject(reader.error ?? new Error(file.name));
-    reader.readAsDataURL(file);
-  });
 }

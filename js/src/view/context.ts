@@ -1,5 +1,6 @@
 /** What every piece of a view needs to know about the view it is in. */
 
+import type { Extras } from "../extras";
 import type { Strings } from "../i18n";
 import type { ErrorInfo } from "../protocol";
 import type { Runtime } from "../runtime";
@@ -31,6 +32,8 @@ export interface Context {
   readonly signal: AbortSignal;
   /** Draw Markdown into an element. */
   markdown(element: HTMLElement): Markdown;
+  /** Use what opens at a click: at once where it is here, else when it has come. */
+  extras(use: (extras: Extras) => void): void;
   /** Which key sends: `enter`, `shift-enter` or `ctrl-enter`. */
   sendKey(): string;
   /** Show a session and its tab, now or as soon as it is there. */

@@ -1,11 +1,10 @@
 /** The list of all sessions: open, closed, put away, deleted; to find one again, or what was said in one. */
 
 import type { Head, Message } from "../protocol";
-import { textOf } from "./article";
 import type { Context } from "./context";
 import { h, setAttribute } from "./dom";
 import { openPopup } from "./popup";
-import { label, reveal } from "./text";
+import { label, reveal, textOf } from "./text";
 
 /** Fewer characters than this find too much in messages. */
 const SEARCH_LENGTH = 3;
@@ -68,7 +67,7 @@ export function openDirectory(
   anchor: Element,
   choose: (head: Head, messageId: string) => void,
 ): void {
-  const { t, locale, runtime, root } = context;
+  const { t, locale, runtime } = context;
   const search = h("input", {
     type: "search",
     class: "search",
@@ -165,7 +164,7 @@ export function openDirectory(
       }, 500);
     }
   });
-  const popup = openPopup(root, anchor, dialog, () => {
+  const popup = openPopup(context, anchor, dialog, () => {
     clearTimeout(frame);
     unsubscribe();
     anchor.setAttribute("aria-expanded", "false");

@@ -107,12 +107,13 @@ export function uniqueId(name: string): string {
   return `nbchat-${name}-${counter}`;
 }
 
-const installed = new WeakSet<Document>();
+const installed = new WeakMap<Document, Set<string>>();
 
-/** Put the style sheet into the document, once. */
+/** Put a style sheet into the document, once. */
 export function installStyles(document: Document, css: string): void {
-  if (installed.has(document)) return;
-  installed.add(document);
+  const known = installed.get(document) ?? new Set();
+  if (known.has(css)) return;
+  installed.set(document, known.add(css));
   const style = document.createElement("style");
   style.setAttribute("data-nbchat", "");
   style.textContent = css;

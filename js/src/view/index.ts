@@ -5,13 +5,15 @@
  * them, and a screen reader meets ordinary elements. All classes begin with `nbchat-`.
  */
 
+import { chooseLocale, en, type Locale, type Strings } from "../i18n";
 import type { AnyModel } from "../jupyter";
+import { whenIdle } from "../later";
 import { type Highlighter, MarkdownView, type MathRenderer } from "../markdown";
 import type { Runtime } from "../runtime";
 import type { Context, Markdown } from "./context";
 import { installStyles } from "./dom";
 import markdownCss from "./markdown.css";
-import { View } from "./view";
+import { HEIGHT, View } from "./view";
 import css from "./view.css";
 
 /** How Markdown is drawn; a seam for tests. */
@@ -31,8 +33,65 @@ export function mountView(
   drawMarkdown: DrawMarkdown = draw,
 ): () => void {
   installStyles(el.ownerDocument, css + markdownCss);
-  const view = new View(runtime, kind, model, el, drawMarkdown);
-  return () => view.dispose();
+  loadExtras(runtime);
+  const locale = chooseLocale(String(model.get("locale") ?? ""), navigator.languages ?? []);
+  let view: View | null = null;
+  let gone = false;
+  const make = (words: Words): void => {
+    if (!gone) view = new View(runtime, kind, model, el, words, drawMarkdown);
+  };
+  if (locale === "en") make(ENGLISH);
+  else {
+    // The place is kept, so that nothing below it moves when the words have come.
+    const place = el.appendChild(el.ownerDocument.createElement("div"));
+    place.style.height = String(model.get("height") || HEIGHT);
+    void wordsOf(runtime, locale).then((words) => {
+      place.remove();
+      make(words);
+    });
+  }
+  return () => {
+    gone = true;
+    view?.dispose();
+  };
+}
+
+interface Words {
+  readonly locale: Locale;
+  readonly t: Strings;
+}
+
+const ENGLISH: Words = { locale: "en", t: en };
+/** Words that take longer than this are not waited for: English is better than nothing. */
+const PATIENCE_MS = 5000;
+
+/** Return the words of a language, or English where they cannot be had. */
+async function wordsOf(runtime: Runtime, locale: Exclude<Locale, "en">): Promise<Words> {
+  const t =
+    runtime.loaded(locale)?.strings ??
+    (await Promise.race([
+      runtime.load(locale).then(
+        ({ strings }) => strings,
+        () => undefined,
+      ),
+      new Promise<undefined>((resolve) => setTimeout(resolve, PATIENCE_MS)),
+    ]));
+  return t === undefined ? ENGLISH : { locale, t };
+}
+
+const begun = new WeakSet<Runtime>();
+
+/** Load what opens at a click once the kernel has answered and the page has time: then a click is at once. */
+function loadExtras(runtime: Runtime): void {
+  if (begun.has(runtime)) return;
+  begun.add(runtime);
+  const begin = (): void => {
+    if (runtime.store.connection !== "live") return;
+    end();
+    whenIdle(() => void runtime.load("extras").catch(() => {})); // a click tries again
+  };
+  const end = runtime.store.subscribe(begin);
+  begin();
 }
 
 function draw(element: HTMLElement, { t, runtime }: Context): Markdown {

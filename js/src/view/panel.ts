@@ -4,7 +4,7 @@ import { isOver } from "../fold";
 import type { Head } from "../protocol";
 import type { CommandInput } from "../runtime";
 import type { SessionView } from "../store";
-import { isLive, textOf } from "./article";
+import { isLive } from "./article";
 import { copyText } from "./clipboard";
 import { perform } from "./commands";
 import { Composer } from "./composer";
@@ -13,8 +13,7 @@ import { button, h, setAttribute, setText, show } from "./dom";
 import { isComposing } from "./keys";
 import { Log } from "./log";
 import { Queue } from "./queue";
-import { openSettings } from "./settings";
-import { inSeconds, label } from "./text";
+import { inSeconds, label, textOf } from "./text";
 
 /** How long a passing remark stands in the status line. */
 const SAID_MS = 5000;
@@ -332,9 +331,10 @@ export class Panel {
 
   /** Show the session's settings. */
   openSettings(anchor: Element = this.#model): void {
-    if (this.#session) {
-      openSettings(this.#context, anchor, this.#sessionId, this.#session.state.settings);
-    }
+    this.#context.extras(({ openSettings }) => {
+      const settings = this.#session?.state.settings;
+      if (settings) openSettings(this.#context, anchor, this.#sessionId, settings);
+    });
   }
 
   #stop(): void {

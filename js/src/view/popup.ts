@@ -1,6 +1,11 @@
 /** Things that float above the page for a moment: one at a time, closed by Escape or a press outside. */
 
-import { h, iconButton, show } from "./dom";
+import type { Context } from "./context";
+import { h, installStyles } from "./dom";
+import css from "./popup.css";
+
+/** What a popup hangs in: a view, and as long as it is there. */
+type Place = Pick<Context, "root" | "signal">;
 
 export interface Popup {
   readonly element: HTMLElement;
@@ -16,11 +21,12 @@ let current: Popup | null = null;
  * applies. Focus goes back to where it was unless `closed` moved it.
  */
 export function openPopup(
-  root: HTMLElement,
+  { root, signal: ended }: Place,
   anchor: Element,
   element: HTMLElement,
   closed: () => void = () => {},
 ): Popup {
+  installStyles(root.ownerDocument, css);
   current?.close();
   const { activeElement } = root.ownerDocument;
   const gone = new AbortController();
@@ -40,13 +46,14 @@ export function openPopup(
     },
   };
   current = popup;
+  ended.addEventListener("abort", () => popup.close(), { signal });
   element.classList.add("nbchat-popup");
   root.append(element);
   if (typeof element.showPopover === "function") {
     element.popover = "manual";
     element.showPopover();
   }
-  place(anchor, element);
+  put(anchor, element);
 
   element.addEventListener(
     "keydown",
@@ -76,12 +83,7 @@ export function openPopup(
   return popup;
 }
 
-/** Close whatever floats inside `root`. */
-export function closePopups(root: HTMLElement): void {
-  if (current && root.contains(current.element)) current.close();
-}
-
-function place(anchor: Element, element: HTMLElement): void {
+function put(anchor: Element, element: HTMLElement): void {
   const view = element.ownerDocument.defaultView ?? window;
   const at = anchor.getBoundingClientRect();
   const size = element.getBoundingClientRect();
@@ -101,7 +103,7 @@ export interface MenuItem {
 
 /** Show a menu below `anchor`, by the ARIA pattern: arrows, Home, End, first letters. */
 export function openMenu(
-  root: HTMLElement,
+  place: Place,
   anchor: Element,
   label: string,
   items: readonly (MenuItem | null)[],
@@ -120,7 +122,7 @@ export function openMenu(
     );
   });
   anchor.setAttribute("aria-expanded", "true");
-  const popup = openPopup(root, anchor, menu, () => anchor.setAttribute("aria-expanded", "false"));
+  const popup = openPopup(place, anchor, menu, () => anchor.setAttribute("aria-expanded", "false"));
   const choices = entries.filter((_, i) => items[i] !== null);
   const focus = (index: number): void => {
     choices.at(index % choices.length)?.focus();
@@ -154,48 +156,4 @@ export function openMenu(
     event.preventDefault();
   });
   focus(0);
-}
-
-/** The one line at the bottom that says what was done, and offers to take it back. */
-export class Toast {
-  readonly element = h("div", { class: "toast", hidden: true });
-  readonly #text = h("bdi", { class: "toast-text" });
-  readonly #buttons = h("span", { class: "toast-buttons" });
-  #actions: readonly (() => void)[] = [];
-
-  constructor(dismiss: string) {
-    this.element.append(
-      this.#text,
-      this.#buttons,
-      iconButton("toast-close", "close", dismiss, { class: "icon-button i-close" }),
-    );
-  }
-
-  /** Show a text with what can be done about it; it stays until dismissed or replaced. */
-  show(text: string, actions: readonly (readonly [string, () => void])[]): void {
-    this.#text.textContent = text;
-    this.#actions = actions.map(([, run]) => run);
-    this.#buttons.replaceChildren(
-      ...actions.map(([label], i) =>
-        h("button", {
-          type: "button",
-          class: "button",
-          "data-act": "toast",
-          "data-i": i,
-          text: label,
-        }),
-      ),
-    );
-    show(this.element, true);
-  }
-
-  /** Do what button number `index` says. */
-  act(index: number): void {
-    this.hide();
-    this.#actions[index]?.();
-  }
-
-  hide(): void {
-    show(this.element, false);
-  }
 }

@@ -1,12 +1,12 @@
 /** Questions that wait outside of the transcript: to be changed, removed, or asked again. */
 
 import type { RunRecord } from "../protocol";
-import { isLive, textOf } from "./article";
+import { isLive } from "./article";
 import { perform } from "./commands";
 import { type Context, causeOf } from "./context";
 import { arrange, button, h, iconButton, show } from "./dom";
 import { isComposing } from "./keys";
-import { label, reveal } from "./text";
+import { label, reveal, textOf } from "./text";
 
 /** Characters of a waiting question that are shown. */
 const LINE = 200;

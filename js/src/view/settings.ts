@@ -65,7 +65,7 @@ export function openSettings(
   sessionId: string,
   settings: Settings,
 ): void {
-  const { t, runtime, root } = context;
+  const { t, runtime } = context;
   const { store } = runtime;
   const listId = uniqueId("models");
   const params = writeParams(settings.params);
@@ -125,7 +125,7 @@ export function openSettings(
     if (changed) listModels();
   });
   const dialog = h("div", { role: "dialog", "aria-label": t.settingsTitle }, form);
-  const popup = openPopup(root, anchor, dialog, unsubscribe);
+  const popup = openPopup(context, anchor, dialog, unsubscribe);
   void runtime.do({ type: "list_models" }).catch(() => {});
 
   form.addEventListener("click", (event) => {

@@ -1,6 +1,7 @@
 /** Words that come from outside, made safe to read: nothing invisible, nothing endless. */
 
 import { revealHidden } from "../markdown/hidden";
+import type { Message } from "../protocol";
 
 /** Longest title or name shown, in characters as a reader counts them. */
 const LABEL_GRAPHEMES = 64;
@@ -39,6 +40,11 @@ export function label(text: string, most = LABEL_GRAPHEMES): string {
     graphemes.push(grapheme);
   }
   return line;
+}
+
+/** Return the Markdown of a message. */
+export function textOf(message: Message): string {
+  return message.parts.map((part) => (part.type === "text" ? part.text : "")).join("");
 }
 
 /** Return a duration in seconds for people: one decimal below ten seconds. */

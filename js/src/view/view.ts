@@ -1,21 +1,25 @@
 /** A view as a whole: tabs, the shown session, others beside it, and what the reader has to know. */
 
-import { catalogues, chooseLocale } from "../i18n";
+import type { Extras } from "../extras";
+import type { Locale, Strings } from "../i18n";
 import type { AnyModel } from "../jupyter";
 import type { Head } from "../protocol";
 import type { Runtime } from "../runtime";
 import { Columns } from "./columns";
 import { archive, close, create, perform, remove, reopen } from "./commands";
 import { type Context, causeOf, type Markdown, type Way } from "./context";
-import { openDirectory } from "./directory";
 import { h, iconButton, setAttribute, setText, show, uniqueId } from "./dom";
 import { guardKeys } from "./keys";
 import { Notifier } from "./notify";
 import { moved, neighbour, openSessions } from "./order";
 import { Panel } from "./panel";
-import { closePopups, type MenuItem, openMenu, Toast } from "./popup";
+import type { MenuItem } from "./popup";
 import { Tabs, titleOf } from "./tabs";
 import { reveal } from "./text";
+import { Toast } from "./toast";
+
+/** How tall a view is where its author says nothing. */
+export const HEIGHT = "560px";
 
 /** Set while a view changes its model itself: other views of the model keep their own tab. */
 let choosing = false;
@@ -53,13 +57,12 @@ export class View {
     kind: string,
     model: AnyModel,
     el: HTMLElement,
+    { locale, t }: { readonly locale: Locale; readonly t: Strings },
     drawMarkdown: (element: HTMLElement, context: Context) => Markdown,
   ) {
     this.#runtime = runtime;
     this.#model = model;
     const { signal } = this.#gone;
-    const locale = chooseLocale(this.#trait("locale"), navigator.languages ?? []);
-    const t = catalogues[locale];
     this.#root = h("section", { class: "view", lang: locale, "aria-label": t.chatSessions });
     this.#root.classList.add("nbchat");
     const context: Context = {
@@ -68,6 +71,7 @@ export class View {
       locale,
       root: this.#root,
       signal,
+      extras: (use) => this.#extras(use),
       sendKey: () => this.#trait("send_key") || "enter",
       markdown: (element) => drawMarkdown(element, context),
       go: (id, way = {}) => this.#go(id, way),
@@ -107,11 +111,24 @@ export class View {
   }
 
   dispose(): void {
-    closePopups(this.#root);
     clearInterval(this.#timer);
     this.#runtime.viewing(this.#key, []);
     this.#gone.abort();
     this.#root.remove();
+  }
+
+  #extras(use: (extras: Extras) => void): void {
+    const { runtime, t } = this.#context;
+    const here = runtime.loaded("extras")?.extras;
+    if (here) use(here);
+    else {
+      runtime
+        .load("extras")
+        .then(({ extras }) => {
+          if (extras && !this.#gone.signal.aborted) use(extras);
+        })
+        .catch(() => this.#context.notify(t.notLoaded));
+    }
   }
 
   #trait(name: string): string {
@@ -169,7 +186,7 @@ export class View {
   }
 
   #setHeight(): void {
-    this.#root.style.height = this.#trait("height") || "560px";
+    this.#root.style.height = this.#trait("height") || HEIGHT;
   }
 
   /** An answer is read when its session is on screen, and only then. */
@@ -343,9 +360,11 @@ export class View {
         void create(this.#context);
         break;
       case "all":
-        openDirectory(this.#context, target, (head, messageId) => {
-          void reopen(this.#context, head, messageId);
-        });
+        this.#extras(({ openDirectory }) =>
+          openDirectory(this.#context, target, (head, messageId) => {
+            void reopen(this.#context, head, messageId);
+          }),
+        );
         break;
       case "menu":
         this.#menu(this.#shown, target);
@@ -369,9 +388,11 @@ export class View {
   }
 
   #menu(id: string, anchor: Element): void {
-    this.#withHead(id, (head) => {
-      openMenu(this.#root, anchor, this.#context.t.sessionMenu, this.#menuOf(head));
-    });
+    this.#extras(({ openMenu }) =>
+      this.#withHead(id, (head) => {
+        openMenu(this.#context, anchor, this.#context.t.sessionMenu, this.#menuOf(head));
+      }),
+    );
   }
 
   #menuOf(head: Head): (MenuItem | null)[] {

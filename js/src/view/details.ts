@@ -1,0 +1,32 @@
+/** What one answer took: tokens, times, where it came from. */
+import type { Turn } from "./article";
+import type { Context } from "./context";
+import { h } from "./dom";
+import { inSeconds, label } from "./text";
+
+/** Return a row for each fact that is known. */
+export function detailsOf({ t, locale }: Context, { message, run }: Turn): HTMLElement[] {
+  const { usage } = message;
+  const seconds = (from: number | null | undefined, to: number | null | undefined) =>
+    from && to ? t.seconds(inSeconds(Math.max(0, to - from))) : "";
+  const count = (n: number | null | undefined) =>
+    typeof n === "number" ? n.toLocaleString(locale) : "";
+  const rows: readonly (readonly [string, string])[] = [
+    [t.model, label(message.model ?? run?.model ?? "")],
+    [t.tokensIn, count(usage?.input_tokens)],
+    [t.tokensCached, count(usage?.cached_tokens)],
+    [t.tokensOut, count(usage?.output_tokens)],
+    [t.tokensThought, count(usage?.reasoning_tokens)],
+    [t.firstToken, seconds(run?.started_at, run?.first_delta_at)],
+    [t.duration, seconds(run?.started_at, run?.ended_at)],
+    [t.finish, label(message.finish_reason ?? "")],
+    [t.httpStatus, run?.error?.http_status ? String(run.error.http_status) : ""],
+    [t.requestId, label(run?.error?.request_id ?? "")],
+    [t.sent, message.created_at ? new Date(message.created_at * 1000).toLocaleString(locale) : ""],
+  ];
+  return rows
+    .filter(([, value]) => value !== "")
+    .map(([name, value]) =>
+      h("div", {}, h("dt", { text: name }), h("dd", {}, h("bdi", { text: value }))),
+    );
+}
