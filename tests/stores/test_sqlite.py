@@ -6,6 +6,8 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -99,14 +101,64 @@ def test_a_folder_that_is_a_file_is_read_only(tmp_path: Path) -> None:
         SqliteStore(tmp_path / "file" / "a.sqlite")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may write everywhere")
-def test_a_read_only_file_is_said_to_be_one(tmp_path: Path) -> None:
-    """A file that cannot be written is not opened."""
-    path = tmp_path / "a.sqlite"
+NOBODY = 65534
+"""Id of the user without rights, in whose place a superuser tries what only others are refused."""
+
+OPEN_AS_A_USER = """
+import os, sys
+from pathlib import Path
+from nbchat.core.errors import StoreError
+from nbchat.stores.sqlite import SqliteStore
+if os.geteuid() == 0:
+    os.setgroups([])
+    os.setgid(int(sys.argv[2]))
+    os.setuid(int(sys.argv[2]))
+try:
+    SqliteStore(Path(sys.argv[1])).close()
+except StoreError as error:
+    print(error.code)
+else:
+    print("opened")
+"""
+
+
+@pytest.fixture
+def shared() -> Iterator[Path]:
+    """Give a folder that belongs to a user without rights, where the tests run as the superuser."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if os.geteuid() == 0:
+            os.chown(folder, NOBODY, NOBODY)
+        yield folder
+        folder.chmod(0o700)
+
+
+def opened_as_a_user(path: Path) -> str:
+    """Open a store in a process that may not write everywhere; return the error's code, or `opened`."""
+    command = [sys.executable, "-c", OPEN_AS_A_USER, str(path), str(NOBODY)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_a_read_only_file_is_said_to_be_one(shared: Path) -> None:
+    """A file that cannot be written is not opened, and is as it was."""
+    path = shared / "a.sqlite"
     filled(path, 1, 1)
+    before = path.read_bytes()
+    if os.geteuid() == 0:
+        os.chown(path, NOBODY, NOBODY)
+    assert opened_as_a_user(path) == "opened"
     path.chmod(0o400)
-    with pytest.raises(StoreReadOnly):
-        SqliteStore(path)
+
+    assert opened_as_a_user(path) == "store_read_only"
+    assert path.read_bytes() == before
+
+
+def test_a_read_only_folder_is_said_to_be_one(shared: Path) -> None:
+    """Where no file can be made, the error says that it cannot be written."""
+    shared.chmod(0o500)
+
+    assert opened_as_a_user(shared / "a.sqlite") == "store_read_only"
+    assert list(shared.iterdir()) == []
 
 
 def test_what_is_no_database_is_set_aside(tmp_path: Path) -> None:
