@@ -40,6 +40,7 @@ class Engine:
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._ending = False
         self._closed = False
 
     def __repr__(self) -> str:
@@ -89,19 +90,19 @@ class Engine:
                     raise
             return self._loop
 
-    @staticmethod
-    def _work(loop: asyncio.AbstractEventLoop) -> None:
+    def _work(self, loop: asyncio.AbstractEventLoop) -> None:
         asyncio.set_event_loop(loop)
         try:
-            while True:
+            while not self._ending:
+                # asyncio lets SystemExit and KeyboardInterrupt of any callback end its loop, and everybody
+                # may call its `stop`. Here that is somebody's mistake, and all sessions live on this loop.
                 try:
                     loop.run_forever()
                 except BaseException:
-                    # asyncio lets SystemExit and KeyboardInterrupt of any callback end its loop. Here they
-                    # are somebody's mistake, and all sessions live on this loop.
                     logger.exception("something tried to end nbchat's loop; it goes on")
                 else:
-                    return
+                    if not self._ending:
+                        logger.error("something stopped nbchat's loop; it goes on")
         finally:
             loop.close()
 
@@ -188,6 +189,7 @@ class Engine:
                 task.cancel()
             if self._tasks:
                 await asyncio.wait(self._tasks, timeout=timeout_s / 2)
+            self._ending = True
             loop.call_soon(loop.stop)
 
         with contextlib.suppress(RuntimeError):

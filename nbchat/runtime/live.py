@@ -13,9 +13,9 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import aclosing, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
 from nbchat.core.errors import (
     EmptyResponse,
@@ -77,17 +77,30 @@ TICK_S: Final = 0.04
 MAX_DELTA: Final = 32_768
 """Characters of one delta event, at most; longer text becomes several."""
 
+BREATH_S: Final = 0.02
+"""The longest time for which one run keeps the loop to itself."""
+
 AFTER_FINISH_S: Final = 3.0
 """After the finish reason, the time a server has to send the usage and to close."""
 
 MAX_PARTS: Final = 1000
 """Parts of one answer, at most. Each takes room in every view, also when hardly anything is in it."""
 
+LOOKED_AT: Final = 20_000
+"""Characters of an error's text that are looked through for secrets; what is shown is far shorter."""
+
 MAX_NAME: Final = 200
 """Characters of a name or id that a server gives: a model, a response, a call, a tool, a finish reason."""
 
 EARLY: Final = frozenset({"length", "max_tokens", "max_output_tokens", "content_filter"})
 """Finish reasons that say the model stopped before it was done."""
+
+
+@runtime_checkable
+class _Closes(Protocol):
+    """What an asynchronous iterator may have besides."""
+
+    async def aclose(self) -> None: ...
 
 
 class _Stopped(NbchatError):
@@ -258,7 +271,8 @@ class LiveRun:
         end: EndEvent
         try:
             await self._answer()
-            end = self._end_by(None)
+            # A cause is there where somebody swallowed the cancellation and went on.
+            end = self._end_by(self._cause)
         except asyncio.CancelledError:
             end = self._end_by(
                 self._cause or RunCrashed("the run's task was cancelled from outside.", hint="")
@@ -267,19 +281,20 @@ class LiveRun:
             end = self._end_by(self._cause or error)
         except BaseException as error:
             logger.warning("run %s crashed", self.run_id, exc_info=error, extra=about(run_id=self.run_id))
-            crash = RunCrashed(f"the provider raised {type(error).__name__}: {redact(str(error))[:200]}.")
+            crash = RunCrashed(f"the provider raised {type(error).__name__}: {_shown(str(error), 200)}.")
             end = self._end_by(self._cause or crash)
         self._settle(end)
 
     def _task_over(self, task: asyncio.Task[None]) -> None:
         """Settle what the task itself could not: it was cancelled before its first step, or it broke."""
+        crash = RunCrashed("the run's task was cancelled from outside.", hint="")
         error = None if task.cancelled() else task.exception()
         if error is not None:
             logger.error(
                 "run %s could not be settled", self.run_id, exc_info=error, extra=about(run_id=self.run_id)
             )
+            crash = RunCrashed(f"the provider raised {type(error).__name__}, in a form that cannot be shown.")
         if not self.over:
-            crash = RunCrashed("the run's task was cancelled from outside.", hint="")
             self._settle(self._end_by(self._cause or crash))
 
     async def _answer(self) -> None:
@@ -341,14 +356,23 @@ class LiveRun:
         # Finding the provider may have taken a while (its client is loaded, its models are listed): the
         # wait for the first token begins here.
         self._attempt_began = self.loop.time()
-        async with aclosing(provider.stream(request)) as stream:  # type: ignore[type-var]
+        stream = provider.stream(request)
+        breath = self._attempt_began
+        try:
             async for delta in stream:
                 if self._paused_at is not None:
                     await self._resumed.wait()
+                elif self.loop.time() - breath > BREATH_S:
+                    # A provider that has everything at hand never waits, and nobody else would have a turn.
+                    await asyncio.sleep(0)
+                    breath = self.loop.time()
                 if self._cause is not None:
                     # It was cancelled and has not noticed; what it says now is too late.
                     break
                 self._accept(delta)
+        finally:
+            if isinstance(stream, _Closes):  # all generators do; an iterator need not
+                await stream.aclose()
 
     # What arrives
 
@@ -371,7 +395,7 @@ class LiveRun:
         elif isinstance(delta, Answering):
             self._answering(delta)
         elif isinstance(delta, Notice):
-            logger.info("run %s: %s", self.run_id, redact(delta.text)[:200], extra=about(run_id=self.run_id))
+            logger.info("run %s: %s", self.run_id, _shown(delta.text, 200), extra=about(run_id=self.run_id))
         else:
             raise TypeError(f"a provider yields deltas, not {type(delta).__name__}")
 
@@ -645,4 +669,9 @@ def _name(value: object) -> str:
 
 def _safe(info: ErrorInfo) -> ErrorInfo:
     """Return the error without secrets and of a length that can be shown."""
-    return replace(info, message=clean(redact(info.message))[:600], hint=redact(info.hint)[:400])
+    return replace(info, message=_shown(info.message, 600), hint=_shown(info.hint, 400))
+
+
+def _shown(text: str, length: int) -> str:
+    """Return the beginning of a text without secrets; of a huge one the rest is not looked at."""
+    return clean(redact(text[:LOOKED_AT]))[:length]

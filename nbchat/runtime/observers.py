@@ -5,6 +5,7 @@ A callback may take its time, raise, or call back into nbchat; the engine's loop
 
 from __future__ import annotations
 
+import inspect
 import logging
 import queue
 import threading
@@ -82,12 +83,17 @@ class Observers:
         ValueError
             There is no such event.
         TypeError
-            `callback` cannot be called.
+            `callback` cannot be called, or would only make a coroutine that nobody runs.
         """
         if event not in EVENTS:
             raise ValueError(f"there is no event {event!r}; the events are {', '.join(sorted(EVENTS))}.")
         if not callable(callback):
             raise TypeError(f"the callback must be callable, not {callback!r}.")
+        if inspect.iscoroutinefunction(callback):
+            raise TypeError(
+                f"the callback must be a plain function, not {callback!r}: no event loop runs where it is "
+                "called. Await the run instead, or start the coroutine with run_coroutine_threadsafe."
+            )
         entry = (event, session_id, callback)
         with self._lock:
             self._callbacks.append(entry)

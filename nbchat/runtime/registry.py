@@ -194,6 +194,7 @@ class SessionRegistry(Mapping[str, Session]):
         found = self._conversations.get(key)
         if found is not None:
             return found
+        key = session_settings({"title": key})["title"]  # as titles are kept
         titled = [
             c
             for c in conversations
@@ -378,8 +379,9 @@ class SessionRegistry(Mapping[str, Session]):
             if message.parts:
                 parent = copies[-1].id if copies else None
                 copies.append(replace(message, id=new_id("m-"), parent_id=parent, run_id=None))
+        named = session_settings({"title": title})["title"]
         settings = replace(
-            state.settings, title=title or state.title, closed=False, archived=False, pinned=False
+            state.settings, title=named or state.title, closed=False, archived=False, pinned=False
         )
         fork = self.open(settings, messages=copies, temporary=False)
         fork.provider = conversation.provider

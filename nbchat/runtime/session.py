@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from nbchat.core.errors import PicklingRefused
+from nbchat.core.errors import PicklingRefused, ProviderError
 from nbchat.core.ids import new_id
 from nbchat.core.messages import ImagePart, Message
 from nbchat.runtime.conversation import session_settings
@@ -217,7 +217,9 @@ class Session:
         run_id = new_id("r-")
         try:
             return self._send(prompt, (), run_id).result(timeout)
-        except (KeyboardInterrupt, TimeoutError):
+        except ProviderError:  # it is over
+            raise
+        except BaseException:
             # Only this call knows of the run, so nobody else could end it. The interrupt may even
             # have come before `send` returned; the id is known all the same.
             self._registry.engine.call(self._conversation.stop, run_id)

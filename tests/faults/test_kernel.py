@@ -189,6 +189,7 @@ def test_a_loop_that_dies_under_a_call_does_not_hang_it() -> None:
     engine = Engine()
 
     def end_the_loop() -> None:
+        engine._ending = True
         engine.loop.stop()
 
     engine.post(end_the_loop)

@@ -1,0 +1,179 @@
+"""What is somebody else's: providers that behave oddly, callbacks, and arguments that nobody expected."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
+
+import pytest
+
+from nbchat.core import errors
+from nbchat.providers.base import Delta, Finish, Request, TextDelta
+from nbchat.providers.scripted import HANG, ScriptedProvider
+from nbchat.runtime import live
+from nbchat.runtime.registry import SessionRegistry
+from tests.faults.invariants import check_end, check_free
+from tests.waiting import wait_for
+
+
+class Foreign:
+    """A provider as somebody writes one who has read no more than the signature of `stream`."""
+
+    name = "foreign"
+    can_prefill = False
+    can_resume = False
+
+    def __init__(self, stream: Callable[[Request], Any]) -> None:
+        self.stream = stream
+
+    async def models(self) -> Sequence[str]:
+        """List one model."""
+        return ["foreign"]
+
+    async def aclose(self) -> None:
+        """Have nothing to close."""
+
+
+def test_a_provider_that_swallows_the_cancellation_is_stopped(registry: SessionRegistry) -> None:
+    """T64: a stream that catches its cancellation and talks on ends as `stopped`, not as broken."""
+
+    async def stream(_request: Request) -> AsyncIterator[Delta]:
+        yield TextDelta("a")
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            yield TextDelta("late")
+
+    session = registry.create(provider=Foreign(stream))
+    run = session.send("?")
+    next(iter(run))
+    run.stop()
+    assert run.wait(10).state == "stopped"
+    assert run.text == "a"
+    check_end(session, run)
+    check_free(registry, session)
+
+
+def test_a_provider_that_never_waits_leaves_the_others_their_turn(registry: SessionRegistry) -> None:
+    """T77: a stream without a single pause cannot keep a stop, or another session, from being heard."""
+
+    async def stream(_request: Request) -> AsyncIterator[Delta]:
+        while True:
+            yield TextDelta("")
+
+    session = registry.create(provider=Foreign(stream))
+    run = session.send("?")
+    assert registry.create(provider=ScriptedProvider("beside")).ask("?", timeout=10).text == "beside"
+    run.stop()
+    assert run.wait(10).state == "stopped"
+    check_free(registry, session)
+
+
+def test_an_iterator_need_not_be_a_generator(registry: SessionRegistry) -> None:
+    """P42: what has only the methods that asynchronous iterators must have is a stream like any other."""
+
+    class Stream:
+        def __init__(self) -> None:
+            self.left = [TextDelta("a"), Finish("stop")]
+
+        def __aiter__(self) -> "Stream":
+            return self
+
+        async def __anext__(self) -> Delta:
+            if not self.left:
+                raise StopAsyncIteration
+            return self.left.pop(0)
+
+    run = registry.create(provider=Foreign(lambda _request: Stream())).send("?").wait(10)
+    assert (run.state, run.text) == ("completed", "a")
+
+
+def test_whoever_stops_the_loop_stops_nothing(registry: SessionRegistry) -> None:
+    """K12: `loop.stop()` in a provider is somebody's mistake, and no session pays for it."""
+
+    async def stream(_request: Request) -> AsyncIterator[Delta]:
+        yield TextDelta("a")
+        asyncio.get_running_loop().stop()
+        await asyncio.sleep(0)
+        yield TextDelta("b")
+        yield Finish("stop")
+
+    session = registry.create(provider=Foreign(stream))
+    run = session.send("?").wait(10)
+    assert (run.state, run.text) == ("completed", "ab")
+    check_free(registry, session)
+
+
+class Mute(Exception):
+    """An exception that cannot be shown."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+class NoInfo(errors.ProviderError):
+    """An error of somebody else's whose summary fails."""
+
+    @property
+    def info(self) -> errors.ErrorInfo:
+        """Fail."""
+        raise RuntimeError("no info")
+
+
+@pytest.mark.parametrize("error", [Mute(), NoInfo("x")], ids=["words", "summary"])
+def test_an_error_that_cannot_be_shown_is_named(registry: SessionRegistry, error: Exception) -> None:
+    """T54: an exception that raises when it is looked at ends its run, and the message says whose it is."""
+    session = registry.create(provider=ScriptedProvider("kept", error))
+    run = session.send("?").wait(10)
+    assert (run.state, run.text) == ("interrupted", "kept")
+    assert "the provider raised RuntimeError" in str(run.error)
+    check_end(session, run)
+    check_free(registry, session)
+
+
+def test_of_a_huge_error_only_the_beginning_is_read(
+    registry: SessionRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """T77: megabytes of somebody's words are not searched for secrets on the loop that everybody shares."""
+    sizes: list[int] = []
+    redact = live.redact
+    monkeypatch.setattr(live, "redact", lambda text: (sizes.append(len(text)), redact(text))[1])
+    run = registry.create(provider=ScriptedProvider(errors.StreamBroken("no! " * 10**6))).send("?").wait(30)
+    assert "no! no!" in str(run.error)
+    assert max(sizes) <= live.LOOKED_AT
+
+
+def test_a_callback_that_would_never_run_is_refused(registry: SessionRegistry) -> None:
+    """K4: calling an `async def` only makes a coroutine; whoever registers one hears of it at once."""
+
+    async def callback(_event: object) -> None: ...
+
+    with pytest.raises(TypeError, match="plain function"):
+        registry.on("end", callback)
+    assert registry.observers._callbacks == []
+
+
+@pytest.mark.parametrize("title", ["\0", "\ud800", "x" * 20_000, "a\r\nb", ""], ids=repr)
+def test_a_title_is_found_as_it_was_given(registry: SessionRegistry, title: str) -> None:
+    """U5, U11: a title that is kept in another form, cleaned or shortened, names one session."""
+    made = registry.create(title)
+    assert registry.get_or_create(title) is made
+    assert registry[title] is made
+    assert title in registry
+
+
+def test_a_fork_is_titled_as_any_session(registry: SessionRegistry) -> None:
+    """U5: what is no title is refused before anything is made."""
+    session = registry.create(provider=ScriptedProvider("x"))
+    with pytest.raises(TypeError, match="title must be a string"):
+        session.fork(title=5)  # type: ignore[arg-type]
+    assert len(registry) == 1
+
+
+def test_ask_leaves_no_run_behind_whatever_ends_it(registry: SessionRegistry) -> None:
+    """K2: a wait that ends by any error, here a timeout that is no number, ends its run, too."""
+    session = registry.create(provider=ScriptedProvider("a", HANG))
+    with pytest.raises(TypeError):
+        session.ask("?", timeout="soon")  # type: ignore[arg-type]
+    (run,) = session.runs
+    wait_for(lambda: run.is_over, "the run was stopped")
+    assert run.state == "stopped"
