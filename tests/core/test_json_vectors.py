@@ -1,0 +1,81 @@
+"""Whatever text stands where a snapshot should be: it is read or refused, and nothing else happens."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import orjson
+import pytest
+
+from nbchat.core.errors import SnapshotCorrupt, SnapshotError, SnapshotTooLarge
+from nbchat.core.snapshot import FORMAT, loads, parse
+from nbchat.export.reading import from_notebook
+from nbchat.runtime.registry import SessionRegistry
+from tests.core import json_vectors
+
+VALID, INVALID, OPEN = json_vectors.valid(), json_vectors.invalid(), json_vectors.OPEN_WHOLE
+
+
+def test_there_are_enough_and_their_verdicts_are_right() -> None:
+    """Another reader, strict by RFC 8259, says the same of what is valid and of what is not."""
+    assert len(VALID) + len(INVALID) + len(OPEN) >= 318
+    assert len(INVALID) >= 188
+    for name, data in VALID.items():
+        assert orjson.loads(data) is not Ellipsis, name
+    for name, data in INVALID.items():
+        with pytest.raises(orjson.JSONDecodeError):
+            pytest.fail(f"{name} was read as {orjson.loads(data)!r}")
+
+
+def test_what_is_json_is_read_as_what_it_says() -> None:
+    """Every valid text is read, from bytes and from text, and means what another reader finds in it."""
+    for name, data in VALID.items():
+        assert loads(data) == loads(data.decode()) == orjson.loads(data), name
+
+
+def test_what_is_not_json_is_refused_as_that() -> None:
+    """Every other text raises `SnapshotCorrupt`, wherever it is read."""
+    for name, data in INVALID.items():
+        for read in (loads, parse):
+            with pytest.raises(SnapshotCorrupt):
+                pytest.fail(f"{name} was taken by {read.__name__}: {read(data)!r}")
+
+
+def test_what_is_left_open_is_read_or_refused() -> None:
+    """Huge numbers, halves of characters and bottomless nesting give a value or an error, at once."""
+    for data in OPEN.values():
+        try:
+            loads(data)
+        except (SnapshotCorrupt, SnapshotTooLarge):
+            continue
+
+
+@pytest.fixture(scope="module")
+def registry() -> Iterator[SessionRegistry]:
+    """Give a registry with one session, to see that it stays as it is."""
+    made = SessionRegistry()
+    made.create("geo")
+    yield made
+    made.shutdown()
+
+
+def test_no_vector_restores_or_breaks_anything(registry: SessionRegistry) -> None:
+    """None of them is a snapshot: each is refused, whole or inside of one, and nothing changes."""
+    before = registry.snapshot()["sessions"]
+    head = json.dumps({"format": FORMAT, "version": 1, "sessions": []})[:-1].encode()
+    for data in {**VALID, **INVALID, **OPEN}.values():
+        for text in (data, head + b',"notes":' + data + b"}", head[:-1] + data + b"]}"):
+            with pytest.raises(SnapshotError):
+                pytest.fail(f"{text[:80]!r} restored {registry.restore(text)!r}")
+    assert registry.snapshot()["sessions"] == before
+
+
+def test_no_vector_in_a_notebook_breaks_reading_it(tmp_path: Path) -> None:
+    """A notebook whose metadata hold any of them gives no conversation, and one of nbchat's errors."""
+    path = tmp_path / "a.ipynb"
+    for data in {**VALID, **INVALID, **OPEN}.values():
+        path.write_bytes(b'{"cells":[],"nbformat":4,"nbformat_minor":5,"metadata":{"nbchat":' + data + b"}}")
+        with pytest.raises(SnapshotError):
+            pytest.fail(f"{data[:80]!r} gave {from_notebook(path)!r}")
