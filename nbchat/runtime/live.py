@@ -343,10 +343,11 @@ class LiveRun:
             self._pausing.clear()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._pausing.wait(), left)
-        if self._resumed.is_set():
-            return False
-        await self._resumed.wait()
-        return True
+        held = False
+        while not self._resumed.is_set():  # it may be paused again before this has its turn
+            held = True
+            await self._resumed.wait()
+        return held
 
     async def _attempt(self) -> None:
         self._attempt_began = self.loop.time()
@@ -360,12 +361,12 @@ class LiveRun:
         breath = self._attempt_began
         try:
             async for delta in stream:
-                if self._paused_at is not None:
-                    await self._resumed.wait()
-                elif self.loop.time() - breath > BREATH_S:
+                if self.loop.time() - breath > BREATH_S:
                     # A provider that has everything at hand never waits, and nobody else would have a turn.
                     await asyncio.sleep(0)
                     breath = self.loop.time()
+                while self._paused_at is not None and self._cause is None:
+                    await self._resumed.wait()  # it may be paused again before this has its turn
                 if self._cause is not None:
                     # It was cancelled and has not noticed; what it says now is too late.
                     break

@@ -8,7 +8,7 @@ import pytest
 
 from nbchat.core import errors
 from nbchat.providers.base import Delta, Finish, Request, TextDelta
-from nbchat.providers.scripted import HANG, ScriptedProvider
+from nbchat.providers.scripted import HANG, PAUSE, ScriptedProvider
 from nbchat.runtime import live
 from nbchat.runtime.registry import SessionRegistry
 from tests.faults.invariants import check_end, check_free
@@ -177,3 +177,30 @@ def test_ask_leaves_no_run_behind_whatever_ends_it(registry: SessionRegistry) ->
     (run,) = session.runs
     wait_for(lambda: run.is_over, "the run was stopped")
     assert run.state == "stopped"
+
+
+def test_a_pause_right_after_a_resume_holds(
+    registry: SessionRegistry, caplog: pytest.LogCaptureFixture
+) -> None:
+    """T51: paused again before the stream had its turn, it is paused: nothing is read or lost."""
+    provider = ScriptedProvider(PAUSE, TextDelta("a"), "b")
+    session = registry.create(provider=provider)
+    conversation = session._conversation
+    run = session.send("?")
+    provider.wait_paused()
+    run.pause()
+    provider.go()
+    wait_for(lambda: registry.engine.call(lambda: conversation.live._resumed._waiters), "it is held")
+
+    def again() -> None:
+        conversation.resume()
+        conversation.pause()
+
+    registry.engine.call(again)
+    for _ in range(20):
+        registry.engine.call(lambda: None)
+    assert (run.state, run.text) == ("paused", "")
+    run.resume()
+    assert (run.wait(10).state, run.text) == ("completed", "ab")
+    assert "cannot take" not in caplog.text
+    check_end(session, run)
