@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from nbchat.core.errors import SnapshotError, TooManySessions
 from nbchat.core.snapshot import SavedSession
 from nbchat.runtime.observers import Notification
-from nbchat.runtime.persistence import fold
+from nbchat.runtime.persistence import fold, saved_session
 
 if TYPE_CHECKING:
     from nbchat.runtime.conversation import Conversation
@@ -33,6 +33,7 @@ class Eviction:
         self._registry = registry
         self._sizes: dict[str, tuple[int, int]] = {}
         self._warned: set[str] = set()
+        self._left_out: dict[str, int] = {}
 
     def make_room(self) -> None:
         """Make room for one more session. Only on the engine's thread.
@@ -83,18 +84,35 @@ class Eviction:
         StoreError, SnapshotError
             The store does not give it back.
         """
-        saved = self.stored(conversation.id)
+        saved = self.stored(self.outlined(conversation))
         conversation.come_back(saved.state)
+        self._left_out.pop(conversation.id, None)
 
-    def stored(self, session_id: str) -> SavedSession:
-        """Return a session as it is in the store. From any thread."""
+    def outlined(self, conversation: Conversation) -> SavedSession:
+        """Return what is in memory of an evicted session: everything but its messages."""
+        return replace(
+            saved_session(self._registry, conversation), omitted=self._left_out.get(conversation.id, 1)
+        )
+
+    def is_outline(self, saved: SavedSession) -> bool:
+        """Tell whether this is an evicted session of this kernel, without its messages. From any thread."""
+        return saved.state.id in self._left_out and saved.omitted > 0 and not saved.state.messages
+
+    def stored(self, outline: SavedSession) -> SavedSession:
+        """Return an evicted session as it is in the store. From any thread.
+
+        Raises
+        ------
+        StoreError, SnapshotError
+            The store does not give it back, or not all of it.
+        """
+        session_id = outline.state.id
         journal = self._registry.journal
         store = None if journal is None else journal.store
         if store is None:
             raise SnapshotError(f"session {session_id!r} is in a store that is not open any more.")
         saved = fold(session_id, store.read_session(session_id))
-        conversation = self._registry.known_to_me(session_id)
-        if conversation is not None and saved.state.seq != conversation.record.state.seq:
+        if saved.state.seq < outline.state.seq:  # it may have come back and gone on in the meantime
             raise SnapshotError(f"session {session_id!r} could not be read again from {store.where}.")
         return saved
 
@@ -132,6 +150,7 @@ class Eviction:
             selected={},
             runs=state.runs[-1:],
         )
+        self._left_out[state.id] = len(state.messages)
         conversation.leave(outline)
         self._registry.count("evicted")
         self._registry.observers.tell(Notification(event="evicted", session_id=conversation.id))

@@ -30,7 +30,7 @@ from nbchat.core.events import MessageAdded, SessionCreated, Settings
 from nbchat.core.ids import new_id
 from nbchat.core.messages import Message, Role, TextPart
 from nbchat.core.run import RunState
-from nbchat.core.snapshot import Clock, SavedSession, dump
+from nbchat.core.snapshot import Clock, dump
 from nbchat.core.transcript import SessionState
 from nbchat.runtime.conversation import SETTLE_S, Conversation, Journal, session_settings
 from nbchat.runtime.engine import Engine
@@ -668,7 +668,7 @@ class SessionRegistry(Mapping[str, Session]):
         """
         self._first_use()
         snapshot = self.engine.call(self.snapshots.take, session_ids)
-        return dump(snapshot)
+        return dump(self.snapshots.whole(snapshot))
 
     def restore(self, snapshot: object, *, adopt: bool = False) -> list[Session]:
         """Merge a snapshot into what there is: the newest of each session wins, and nothing is dropped.
@@ -788,11 +788,6 @@ class SessionRegistry(Mapping[str, Session]):
             self.eviction.bring_back(conversation)
             self.changed(conversation)  # its tab counts its messages again
             self.eviction.trim()
-
-    def evicted_state(self, session_id: str) -> SavedSession | None:
-        """Return what the store has of a session that left memory; None for one that is here."""
-        conversation = self._conversations.get(session_id)
-        return self.eviction.stored(session_id) if conversation is not None and conversation.evicted else None
 
     def remembered(self, session_id: str) -> Conversation | None:
         """Return a conversation by its id, also one whose deletion can still be undone; else None."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
+from nbchat.core.errors import SnapshotError, StoreError
 from nbchat.core.recovery import distrusted, recover, recovered
 from nbchat.core.snapshot import (
     Clock,
@@ -21,8 +23,8 @@ from nbchat.core.snapshot import (
     merge,
     merge_all,
     parse,
-    window,
 )
+from nbchat.runtime.fitting import at_most, fitted, last_touched
 from nbchat.runtime.persistence import restored_order, saved_session
 
 if TYPE_CHECKING:
@@ -30,15 +32,13 @@ if TYPE_CHECKING:
     from nbchat.runtime.conversation import Conversation
     from nbchat.runtime.registry import SessionRegistry
 
+logger = logging.getLogger("nbchat")
+
 MAX_STONES: Final = 500
 """Deletions that a snapshot remembers at most."""
 
 MAX_NOTE: Final = 20
 """Notes that a snapshot carries at most; the oldest go first."""
-
-
-ENVELOPE: Final = 1024
-"""Bytes for the note and the commas that are added where something is left out."""
 
 
 class Snapshots:
@@ -55,22 +55,26 @@ class Snapshots:
         self.unreadable: list[Any] = []
         self.notes: list[str] = []
         self._records: dict[str, tuple[int, Clock, bytes]] = {}
+        self._fetched: dict[str, SavedSession] = {}
         self._late: dict[str, SavedSession] = {}
 
     # Taking
 
     def take(self, session_ids: Iterable[str] | None = None) -> Snapshot:
-        """Return all sessions that are kept, or some, as they are at this moment."""
+        """Return all sessions that are kept, or some, as they are at this moment.
+
+        Of one that left memory there is its outline, without messages: the loop reads no store. `whole`
+        puts them in.
+        """
         registry = self._registry
         chosen = None if session_ids is None else set(session_ids)
         sessions = [
-            saved_session(registry, conversation)
+            registry.eviction.outlined(conversation)
+            if conversation.evicted
+            else saved_session(registry, conversation)
             for conversation in registry.conversations()
             if not conversation.state.temporary and (chosen is None or conversation.id in chosen)
         ]
-        for index, saved in enumerate(sessions):
-            if (kept := registry.evicted_state(saved.state.id)) is not None:
-                sessions[index] = kept
         whole = chosen is None
         return Snapshot(
             notebook_id=self.notebook_id,
@@ -82,6 +86,48 @@ class Snapshots:
             notes=tuple(self.notes[-MAX_NOTE:]) if whole else (),
             unreadable=tuple(self.unreadable) if whole else (),
         )
+
+    def whole(self, snapshot: Snapshot, characters: int | None = None) -> Snapshot:
+        """Put in what the store has of sessions that had left memory. From any thread, one at a time.
+
+        Parameters
+        ----------
+        characters
+            Where all of it together has no room, the sessions in which something happened last are whole.
+            What was read for that is kept for the next time. None: all of them.
+
+        Raises
+        ------
+        StoreError, SnapshotError
+            The store does not give one back; only where all are asked for.
+        """
+        eviction = self._registry.eviction
+        sessions = list(snapshot.sessions)
+        outlines = [index for index, saved in enumerate(sessions) if eviction.is_outline(saved)]
+        if not outlines:
+            self._fetched = {}
+            return snapshot
+        if characters is None:
+            for index in outlines:
+                sessions[index] = eviction.stored(sessions[index])
+            return replace(snapshot, sessions=tuple(sessions))
+        room = characters - sum(saved.state.characters for saved in sessions)
+        fetched: dict[str, SavedSession] = {}
+        for index in sorted(outlines, key=lambda i: last_touched(sessions[i]), reverse=True):
+            if room <= 0:
+                break
+            outline = sessions[index]
+            saved = self._fetched.get(outline.state.id)
+            if saved is None or saved.state.seq != outline.state.seq:
+                try:
+                    saved = at_most(eviction.stored(outline), characters)
+                except (StoreError, SnapshotError) as error:
+                    logger.info("a checkpoint goes without session %s: %s", outline.state.id, error)
+                    continue
+            fetched[saved.state.id] = sessions[index] = saved
+            room -= saved.state.characters
+        self._fetched = fetched
+        return replace(snapshot, sessions=tuple(sessions))
 
     def encode(self, snapshot: Snapshot, max_bytes: int | None = None) -> bytes:
         """Return a snapshot as JSON; sessions that did not change since the last time cost nothing.
@@ -95,11 +141,12 @@ class Snapshots:
         """
         if max_bytes is not None:
             # What has no room in any case is not even looked at.
-            sessions = tuple(_at_most(saved, max_bytes) for saved in snapshot.sessions)
+            snapshot = self.whole(snapshot, max_bytes)
+            sessions = tuple(at_most(saved, max_bytes) for saved in snapshot.sessions)
             snapshot = replace(snapshot, sessions=sessions)
         bodies = [self._encode_session(saved) for saved in snapshot.sessions]
         if max_bytes is not None:
-            snapshot, bodies = _fitted(snapshot, bodies, max_bytes)
+            snapshot, bodies = fitted(snapshot, bodies, max_bytes)
         return orjson.dumps(dump(snapshot, [orjson.Fragment(body) for body in bodies]))
 
     def _encode_session(self, saved: SavedSession) -> bytes:
@@ -149,7 +196,9 @@ class Snapshots:
         restored = []
         for saved in restored_order(sessions.values()):
             conversation = registry.known_to_me(saved.state.id)
-            mine = None if conversation is None else saved_session(registry, registry.whole(conversation))
+            mine = None if conversation is None else saved_session(registry, conversation)
+            if conversation is not None and conversation.evicted and not _is_known(saved, mine):
+                mine = saved_session(registry, registry.whole(conversation))
             if not adopt and not self._is_own(saved, mine):
                 saved = _marked(saved, (known or {}).get(saved.state.id), mine)  # noqa: PLW2901 - the same session
             if conversation is None:
@@ -162,7 +211,7 @@ class Snapshots:
 
     def _is_own(self, saved: SavedSession, mine: SavedSession | None) -> bool:
         """Tell whether this very kernel wrote it: nobody else knows its epoch."""
-        return self._registry.epoch in saved.clock and (mine is None or includes(mine.clock, saved.clock))
+        return self._registry.epoch in saved.clock and (mine is None or _is_known(saved, mine))
 
     def _adopt(self, saved: SavedSession) -> Conversation:
         registry = self._registry
@@ -195,6 +244,10 @@ class Snapshots:
             self._merge_into(conversation, saved_session(self._registry, conversation), late)
 
 
+def _is_known(saved: SavedSession, mine: SavedSession | None) -> bool:
+    return mine is not None and includes(mine.clock, saved.clock)
+
+
 def _marked(saved: SavedSession, known: Settings | None, mine: SavedSession | None) -> SavedSession:
     settings = distrusted(saved.state.settings, known)
     if settings.from_file and mine is not None:
@@ -202,53 +255,6 @@ def _marked(saved: SavedSession, known: Settings | None, mine: SavedSession | No
     if settings == saved.state.settings:
         return saved
     return replace(saved, state=replace(saved.state, settings=settings))
-
-
-def _fitted(snapshot: Snapshot, bodies: list[bytes], max_bytes: int) -> tuple[Snapshot, list[bytes]]:
-    """Leave out the oldest content: the session where something was said last gets its room first."""
-    room = max_bytes - ENVELOPE - len(orjson.dumps(dump(replace(snapshot, sessions=()))))
-    if sum(map(len, bodies)) <= room and not any(saved.omitted for saved in snapshot.sessions):
-        return snapshot, bodies
-    sessions = list(snapshot.sessions)
-    least = [orjson.dumps(dump_session(window(saved, 0))) for saved in sessions]
-    room -= sum(map(len, least))
-    order = sorted(range(len(sessions)), key=lambda i: _last_touched(sessions[i]), reverse=True)
-    fitted: dict[int, tuple[SavedSession, bytes]] = {}
-    for index in order:
-        if room + len(least[index]) < 0:
-            continue  # not even its name has room
-        fitted[index] = _shortened(sessions[index], bodies[index], least[index], room + len(least[index]))
-        room -= len(fitted[index][1]) - len(least[index])
-    kept = [fitted[index] for index in sorted(fitted)]
-    note = (
-        f"Not all of it is in this file, which may hold {max_bytes:,} bytes of chats: what is missing is in "
-        "the journal of the machine where it was written."
-    )
-    sessions = [saved for saved, _ in kept]
-    return replace(snapshot, sessions=tuple(sessions), notes=(*snapshot.notes, note)), [b for _, b in kept]
-
-
-def _at_most(saved: SavedSession, characters: int) -> SavedSession:
-    return saved if saved.state.characters <= characters else window(saved, characters)
-
-
-def _shortened(saved: SavedSession, body: bytes, least: bytes, room: int) -> tuple[SavedSession, bytes]:
-    """Return as much of the end of a session as has room."""
-    if len(body) <= room:
-        return saved, body
-    characters = room
-    while characters > 0:
-        shorter = window(saved, characters)
-        body = orjson.dumps(dump_session(shorter))
-        if len(body) <= room:
-            return shorter, body
-        characters = min(characters // 2, characters * room // len(body))
-    return window(saved, 0), least
-
-
-def _last_touched(saved: SavedSession) -> float:
-    times = [m.created_at for m in saved.state.messages.values()]
-    return max([saved.state.created_at, *times])
 
 
 def read(value: object) -> Snapshot:

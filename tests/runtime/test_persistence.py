@@ -11,11 +11,12 @@ import pytest
 
 from nbchat.core.errors import SnapshotCorrupt, StoreBusy, StoreError, StoreFull, TooManySessions
 from nbchat.core.run import RunState
+from nbchat.core.snapshot import parse
 from nbchat.providers.scripted import HANG, PAUSE, ScriptedProvider
 from nbchat.runtime.observers import Notification
 from nbchat.runtime.persistence import Persistence, SaveStatus, read_back
 from nbchat.runtime.registry import SessionRegistry
-from nbchat.stores.base import Contents, Entry, Stretch
+from nbchat.stores.base import Contents, Entry, Kept, Stretch
 from nbchat.stores.memory import MemoryStore
 
 
@@ -371,6 +372,50 @@ def test_the_longest_untouched_session_leaves_memory_and_comes_back(kernel: Make
     assert [m.text for m in handles[1].messages] == ["question 1", "ok"]
     assert not handles[1]._held.evicted
     assert registry.snapshot([handles[1].id])["sessions"] == before
+
+
+class ReadStore(MemoryStore):
+    """A store that notes on which threads single sessions are read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.readers: list[str] = []
+
+    def read_session(self, session_id: str) -> Kept:
+        """Read, and note the thread."""
+        self.readers.append(threading.current_thread().name)
+        return super().read_session(session_id)
+
+
+def test_checkpoints_leave_evicted_sessions_where_they_are(kernel: MakeRegistry) -> None:
+    """What left memory is read for a checkpoint off the loop, once, as far as there is room for it."""
+    store = ReadStore()
+    registry = kernel(store)
+    for number in range(4):
+        registry.create(f"t{number}", provider=ScriptedProvider(f"{number}" * 40_000)).ask("go")
+    registry.save()
+    whole = registry.snapshot()["sessions"]
+    registry.limits.sessions = 2
+    for number in range(2):
+        registry.create(f"new {number}").pin()
+    assert sum(c.evicted for c in registry.conversations()) == 4
+
+    def checkpoint(limit: int) -> list[Any]:
+        snapshot = registry.engine.call(registry.snapshots.take)
+        sessions: list[Any] = json.loads(registry.snapshots.encode(snapshot, limit))["sessions"]
+        return sessions
+
+    assert store.readers == []
+    assert checkpoint(1_000_000)[:4] == whole
+    assert checkpoint(1_000_000)[:4] == whole
+    assert store.readers == [threading.current_thread().name] * 4
+    small = checkpoint(60_000)
+    assert [len(str(session)) > 30_000 for session in small] == [False, False, False, True, False, False]
+    assert [session["omitted"] for session in small[:3]] == [2, 2, 2]
+
+    # A page that comes late, with what is known anyway, does not bring them back into memory.
+    registry.engine.call(registry.snapshots.restore, parse({**registry.snapshot(), "sessions": whole}))
+    assert sum(c.evicted for c in registry.conversations()) == 4
 
 
 def test_when_nothing_may_leave_the_error_says_so(kernel: MakeRegistry) -> None:
