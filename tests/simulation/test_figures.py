@@ -1,0 +1,127 @@
+"""The figures that are promised, in virtual time: what a page waits for counts, the machine does not."""
+
+import asyncio
+import statistics
+from collections.abc import AsyncIterator, Callable, Sequence
+
+import pytest
+
+from nbchat.providers.base import Delta, Request, TextDelta
+from nbchat.runtime.limits import Limits
+from tests.simulation.world import PageModel, World
+
+
+class Stubborn:
+    """Says 1,000 words a second from some moment on, and hangs or hears nothing when it is told to end.
+
+    Parameters
+    ----------
+    silent_s
+        Seconds before the first word.
+    deaf_s
+        Seconds for which it goes on after its cancellation.
+    """
+
+    name = "stubborn"
+    can_prefill = False
+    can_resume = False
+
+    def __init__(self, silent_s: float, deaf_s: float) -> None:
+        self._silent_s, self._deaf_s = silent_s, deaf_s
+
+    async def stream(self, _request: Request) -> AsyncIterator[Delta]:
+        """Speak without end."""
+        try:
+            await asyncio.sleep(self._silent_s)
+            while True:
+                yield TextDelta("word ")
+                await asyncio.sleep(0.001)
+        finally:
+            if self._deaf_s:
+                await asyncio.sleep(self._deaf_s)
+
+    async def models(self) -> Sequence[str]:
+        """List one model."""
+        return ["stubborn"]
+
+    async def aclose(self) -> None:
+        """Nothing is open."""
+
+
+async def until(condition: Callable[[], bool]) -> float:
+    """Wait until something is so, and return when it was."""
+    while not condition():  # noqa: ASYNC110 - virtual time costs nothing
+        await asyncio.sleep(0.005)
+    return asyncio.get_running_loop().time()
+
+
+def shows(page: PageModel, session_id: str, state: str) -> bool:
+    """Tell whether the page shows a session in that state."""
+    return session_id in page.heads and page.heads[session_id][1].state == state
+
+
+async def stop_and_measure(
+    world: World, *, deaf_s: float, silent_s: float, after_s: float
+) -> tuple[float, float]:
+    """Ask, press Stop after a while, and return how long its answer took, and how long the end."""
+    page = world.pages[0]
+    session = world.registry.create(provider=Stubborn(silent_s, deaf_s))
+    await asyncio.sleep(0.5)
+    run = session.send("?")
+    await asyncio.sleep(after_s)
+    pressed = world.loop.time()
+    command = page.do({"type": "stop", "session_id": session.id, "run_id": run.id})
+    answered = await until(lambda: command in page.acks)
+    ended = await until(lambda: shows(page, session.id, "stopped"))
+    assert page.states[session.id] == session._conversation.state
+    return answered - pressed, ended - pressed
+
+
+def test_stop_is_quick_at_every_instant_and_at_a_thousand_words_a_second() -> None:
+    """Stop: answered in 100 ms, over in 200 ms 95 times of 100, and in 500 ms whatever the provider does."""
+    world = World(0, pages=1)
+
+    async def story() -> tuple[list[float], list[float]]:
+        answers, ends = [], []
+        for number in range(100):
+            silent_s = 0.15 if number % 2 else 0.0
+            took = await stop_and_measure(
+                world, deaf_s=3600 if number % 25 == 24 else 0, silent_s=silent_s, after_s=number * 0.003
+            )
+            answers.append(took[0])
+            ends.append(took[1])
+        return answers, ends
+
+    answers, ends = world.run(story())
+    assert max(answers) <= 0.1
+    assert statistics.quantiles(ends, n=20)[-1] <= 0.2
+    assert max(ends) <= 0.5
+
+
+@pytest.mark.parametrize(("loss", "bound_s"), [(0.0, 0.2), (0.5, 1.5)])
+def test_pages_are_up_to_date_in_time(loss: float, bound_s: float) -> None:
+    """Of 100 news a page shows 95 within 1.5 s, also while half of all messages are lost."""
+    took: list[float] = []
+    for seed in range(4):
+        world = World(seed, loss=loss, pages=1)
+
+        async def story(world: World = world) -> None:
+            page, session = world.pages[0], world.registry.create()
+            await asyncio.sleep(3)
+            for number in range(50):
+                await asyncio.sleep(world.chance.random())
+                session.rename(f"news {number}")
+                said = world.loop.time()
+                here = session._conversation.state
+                took.append(await until(lambda: page.states.get(here.id) == here) - said)  # noqa: B023 - at once
+
+        world.run(story())
+    assert statistics.quantiles(took, n=20)[-1] <= bound_s
+
+
+def test_the_limits_are_those_that_are_promised() -> None:
+    """A connection, a first word and the next word have their times; an answer has its size."""
+    limits = Limits()
+    assert (limits.connect_s, limits.first_token_s, limits.idle_s) == (10.0, 120.0, 120.0)
+    assert (limits.stop_s, limits.retry_after_s, limits.retries) == (0.4, 120.0, 2)
+    assert limits.answer_chars == 2_000_000
