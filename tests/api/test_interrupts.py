@@ -77,7 +77,7 @@ def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
         ("nbchat.compare('Go.', [{'model': 'm', 'provider': session_provider}]).wait()", None),
     ],
 )
-def test_an_interrupt_ends_the_call_and_what_it_owns(kernel: Kernel, blocks: str, state: str | None) -> None:
+def test_an_interrupt_ends_the_cell_and_what_it_owns(kernel: Kernel, blocks: str, state: str | None) -> None:
     """The call ends within half a second. `ask` takes its run along; what others started goes on."""
     took_s = []
     for _ in range(TRIES):
