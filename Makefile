@@ -9,13 +9,15 @@ NPM := npm --prefix js
 PYTEST := $(PY) -m pytest
 STAMPS := $(VENV)/stamps
 PIP := $(PY) -m pip --disable-pip-version-check install --quiet --constraint requirements/dev.txt
+OLDEST := $(VENV)-oldest
+PIP_OLDEST := -m pip --disable-pip-version-check install --quiet --constraint $(OLDEST)/constraints.txt
 
 # Node, where it had to be installed, and every tool of the environment are found first.
 export PATH := $(abspath $(VENV)/bin):$(PATH)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # two installations at once would be in each other's way
-.PHONY: help demo dev test test-python test-js test-notebooks test-browser docs lint format build fresh bench soak lock
+.PHONY: help demo dev test test-python test-oldest test-js test-notebooks test-browser docs lint format build fresh bench soak lock
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
@@ -30,6 +32,14 @@ test: test-python test-js test-notebooks docs test-browser ## run all tests
 
 test-python: $(STAMPS)/python $(STAMPS)/js ## Python in this process, with a loopback server at most
 	$(PYTEST) -m "not browser and not notebook and not soak" $(ARGS)
+
+test-oldest: $(STAMPS)/js ## the same, with the oldest releases that pyproject.toml allows of what nbchat needs
+	bash tools/make_venv.sh $(OLDEST)
+	$(OLDEST)/bin/python -m tools.oldest >$(OLDEST)/constraints.txt
+	$(OLDEST)/bin/python $(PIP_OLDEST) pip
+	$(OLDEST)/bin/python $(PIP_OLDEST) --group test
+	$(OLDEST)/bin/python $(PIP_OLDEST) --no-build-isolation --editable '.[frames]'
+	$(OLDEST)/bin/python -m pytest -m "not browser and not notebook and not soak" $(ARGS)
 
 test-js: $(STAMPS)/js ## TypeScript in Node
 	$(NPM) test -- $(ARGS)
