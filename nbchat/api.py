@@ -313,6 +313,17 @@ def allow_nested_loops() -> None:
     nbchat itself needs no nesting: its runs live on a loop and thread of their own. This applies
     `nest_asyncio` to the loop of the calling thread, for the whole process, and cannot be taken back;
     so it is never done by itself.
+
+    Examples
+    --------
+    >>> nbchat.allow_nested_loops()
+    >>> import asyncio
+    >>> async def main():
+    ...     return (await geo.send("From a loop within a loop.")).text
+    >>> async def cell():
+    ...     return asyncio.run(main())
+    >>> asyncio.run(cell())
+    'From a loop within a loop.'
     """
     import nest_asyncio  # noqa: PLC0415 - it patches asyncio, so only when it is asked for
 

@@ -35,7 +35,16 @@ MAX_CONCURRENCY: Final = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """One prompt of a batch and what became of it. `str(result)` is the answer's text."""
+    """One prompt of a batch and what became of it. `str(result)` is the answer's text.
+
+    Examples
+    --------
+    >>> river, nothing = nbchat.map(["Seine", ""], model="nbchat-echo", progress=False)
+    >>> str(river), river.ok, river.attempts
+    ('Seine', True, 1)
+    >>> nothing.ok, nothing.error.code
+    (False, 'request_rejected')
+    """
 
     index: int
     """Place among the prompts, from 0."""
@@ -176,7 +185,17 @@ class Results(Sequence[Result]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchProgress:
-    """How far a batch is; what a function given as `progress` is called with."""
+    """How far a batch is; what a function given as `progress` is called with.
+
+    Examples
+    --------
+    >>> told = []
+    >>> results = nbchat.map(["Seine", "Rhône"], model="nbchat-echo", progress=told.append)
+    >>> [now.done for now in told]
+    [0, 1, 2]
+    >>> told[-1].remaining_s
+    0.0
+    """
 
     total: int
     done: int

@@ -32,6 +32,14 @@ class Comparison:
         What was asked.
     runs
         The runs, in the order of the models.
+
+    Examples
+    --------
+    >>> both = nbchat.compare("Hello", models=["nbchat-echo", "nbchat-tour"]).wait()
+    >>> [session.model for session in both]
+    ['nbchat-echo', 'nbchat-tour']
+    >>> both.send("And once more?").wait()["nbchat-echo"].messages[-1].text
+    'And once more?'
     """
 
     def __init__(self, prompt: str, sessions: Sequence[Session], runs: Sequence[Run]) -> None:

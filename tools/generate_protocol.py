@@ -201,7 +201,7 @@ class Generator:
             else:
                 declaration = self.interface(kind)
             line = self.modules[kind.__module__].lines[name]
-            yield kind.__module__, line, comment(inspect.getdoc(kind)) + declaration
+            yield kind.__module__, line, comment(what_it_is(kind)) + declaration
         for name, value in self.aliases.items():
             module = next(m for m, docs in self.modules.items() if name in docs.lines)
             docs = self.modules[module]
@@ -231,6 +231,12 @@ def alias(name: str, members: Sequence[str]) -> str:
     if len(line) <= WIDTH:
         return line
     return f"export type {name} =\n" + "\n".join([f"  | {member}" for member in members]) + ";\n"
+
+
+def what_it_is(kind: type) -> str:
+    """Return a class's docstring without its examples, which are Python."""
+    text, _, _ = (inspect.getdoc(kind) or "").partition("\n\nExamples\n")
+    return text
 
 
 def comment(text: str | None, indent: str = "") -> str:

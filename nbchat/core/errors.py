@@ -59,7 +59,17 @@ class ErrorInfo:
 
 
 class NbchatError(Exception):
-    """The root: `except nbchat.NbchatError` catches whatever nbchat raises on its own."""
+    """The root: `except nbchat.NbchatError` catches whatever nbchat raises on its own.
+
+    Examples
+    --------
+    >>> try:
+    ...     geo.regenerate()
+    ... except nbchat.NbchatError as error:
+    ...     caught = error
+    >>> caught.code, caught.stage, caught.retryable, caught.hint
+    ('nothing_to_do', 'command', False, 'Ask something with send().')
+    """
 
     stage: Stage = "command"
     retryable: Retryable = False
@@ -139,11 +149,31 @@ def from_info(info: ErrorInfo) -> NbchatError:
 
 
 class CommandError(NbchatError):
-    """What was asked for cannot be done now, and nothing has changed."""
+    """What was asked for cannot be done now, and nothing has changed.
+
+    Examples
+    --------
+    >>> try:
+    ...     geo.regenerate()
+    ... except nbchat.CommandError as error:
+    ...     caught = error
+    >>> type(caught).__name__
+    'NothingToDo'
+    """
 
 
 class UnknownSession(CommandError, KeyError):
-    """No open session has this id or title."""
+    """No open session has this id or title.
+
+    Examples
+    --------
+    >>> try:
+    ...     nbchat.registry["nobody"]
+    ... except nbchat.UnknownSession as error:
+    ...     caught = error
+    >>> caught.key
+    'nobody'
+    """
 
     def __init__(self, key: object) -> None:
         super().__init__(
@@ -154,7 +184,18 @@ class UnknownSession(CommandError, KeyError):
 
 
 class SessionGone(CommandError):
-    """The session was deleted while something held on to it."""
+    """The session was deleted while something held on to it.
+
+    Examples
+    --------
+    >>> geo.delete()
+    >>> try:
+    ...     geo.send("Hello?")
+    ... except nbchat.SessionGone as error:
+    ...     caught = error
+    >>> caught.session_id == geo.id
+    True
+    """
 
     def __init__(self, session_id: str) -> None:
         super().__init__(
@@ -165,7 +206,20 @@ class SessionGone(CommandError):
 
 
 class RunInProgress(CommandError):
-    """A session generates one answer at a time, and one is not over."""
+    """A session generates one answer at a time, and one is not over.
+
+    Examples
+    --------
+    >>> from nbchat.providers.scripted import HANG, ScriptedProvider
+    >>> busy = nbchat.session("busy", provider=ScriptedProvider("so far", HANG))
+    >>> run = busy.send("Take your time.")
+    >>> try:
+    ...     busy.regenerate()
+    ... except nbchat.RunInProgress as error:
+    ...     caught = error
+    >>> caught.run_id == run.id
+    True
+    """
 
     def __init__(self, session_id: str, run_id: str, state: str) -> None:
         super().__init__(
@@ -178,19 +232,60 @@ class RunInProgress(CommandError):
 
 
 class RunNotLive(CommandError):
-    """The command needs a live run, and the session has none in the right state."""
+    """The command needs a live run, and the session has none in the right state.
+
+    Examples
+    --------
+    >>> try:
+    ...     geo.pause()
+    ... except nbchat.RunNotLive as error:
+    ...     caught = error
+    >>> caught.code
+    'run_not_live'
+    """
 
 
 class RunOver(CommandError):
-    """The run has ended, and ended runs do not change."""
+    """The run has ended, and ended runs do not change.
+
+    Examples
+    --------
+    >>> run = geo.send("Seine").wait(30)
+    >>> try:
+    ...     run.pause()
+    ... except nbchat.RunOver as error:
+    ...     caught = error
+    >>> caught.code
+    'run_over'
+    """
 
 
 class NothingToDo(CommandError):
-    """There is no message that the command could apply to."""
+    """There is no message that the command could apply to.
+
+    Examples
+    --------
+    >>> try:
+    ...     geo.retry()
+    ... except nbchat.NothingToDo as error:
+    ...     caught = error
+    >>> caught.hint
+    'Ask something with send().'
+    """
 
 
 class SessionFull(CommandError):
-    """The session holds as much text as its limit allows."""
+    """The session holds as much text as its limit allows.
+
+    Examples
+    --------
+    >>> try:
+    ...     geo.send("x" * (nbchat.registry.limits.session_chars + 1))
+    ... except nbchat.SessionFull as error:
+    ...     caught = error
+    >>> caught.session_id == geo.id
+    True
+    """
 
     def __init__(self, session_id: str, chars: int, limit: int) -> None:
         super().__init__(
@@ -201,67 +296,162 @@ class SessionFull(CommandError):
 
 
 class QueueFull(CommandError):
-    """Too many prompts wait in one session."""
+    """Too many prompts wait in one session.
+
+    Examples
+    --------
+    >>> from nbchat.providers.scripted import HANG, ScriptedProvider
+    >>> busy = nbchat.session("busy", provider=ScriptedProvider("so far", HANG))
+    >>> try:
+    ...     all(busy.send("Next.") for _ in range(1_000))
+    ... except nbchat.QueueFull as error:
+    ...     caught = error
+    >>> caught.code
+    'queue_full'
+    """
 
 
 class TooManySessions(CommandError):
-    """The registry is full and nothing may be evicted."""
+    """The registry is full and nothing may be evicted.
+
+    Examples
+    --------
+    >>> error = nbchat.TooManySessions("the registry holds 10,000 sessions.")
+    >>> error.code, error.stage, error.retryable
+    ('too_many_sessions', 'command', False)
+    """
 
 
 class WouldDeadlock(CommandError):
-    """A blocking call on nbchat's own thread would wait for itself."""
+    """A blocking call on nbchat's own thread would wait for itself.
+
+    Examples
+    --------
+    >>> try:
+    ...     nbchat.registry.engine.call(lambda: geo.ask("Seine"))
+    ... except nbchat.WouldDeadlock as error:
+    ...     caught = error
+    >>> caught.code
+    'would_deadlock'
+    """
 
 
 class StaleCommand(CommandError):
-    """The command speaks of a run or a kernel that is over; it was dropped."""
+    """The command speaks of a run or a kernel that is over; it was dropped.
+
+    Examples
+    --------
+    >>> nbchat.StaleCommand("session 's-1' has no run 'r-1'.").stage
+    'command'
+    """
 
 
 class PicklingRefused(CommandError, TypeError):
-    """Live objects are not pickled: a pickle would lose the run and could carry secrets."""
+    """Live objects are not pickled: a pickle would lose the run and could carry secrets.
+
+    Examples
+    --------
+    >>> import pickle
+    >>> try:
+    ...     pickle.dumps(geo)
+    ... except nbchat.PicklingRefused as error:
+    ...     caught = error
+    >>> caught.code
+    'pickling_refused'
+    """
 
 
 class ProviderError(NbchatError):
-    """The answer could not be had, or not the whole of it."""
+    """The answer could not be had, or not the whole of it.
+
+    Examples
+    --------
+    >>> run = nbchat.session("other", model="no-such-model").send("Hello?").wait(30)
+    >>> run.state, type(run.error).__name__
+    (<RunState.FAILED: 'failed'>, 'ModelNotFound')
+    """
 
     stage: Stage = "stream"
 
 
 class ConfigError(ProviderError):
-    """The settings cannot work: wrong base URL, wrong value, a redirect to another host."""
+    """The settings cannot work: wrong base URL, wrong value, a redirect to another host.
+
+    Examples
+    --------
+    >>> error = nbchat.ConfigError("the base URL has no host.")
+    >>> error.code, error.stage, error.retryable
+    ('config_error', 'connect', False)
+    """
 
     stage: Stage = "connect"
 
 
 class AuthenticationFailed(ProviderError):
-    """The server refused the key (401) or what the key may do (403)."""
+    """The server refused the key (401) or what the key may do (403).
+
+    Examples
+    --------
+    >>> error = nbchat.AuthenticationFailed("the server refused the key.")
+    >>> error.code, error.stage, error.retryable
+    ('authentication_failed', 'first_byte', False)
+    """
 
     stage: Stage = "first_byte"
     hint = "Check OPENAI_API_KEY for this server; it is read again at every run."
 
 
 class ModelNotFound(ProviderError):
-    """The server does not know the model, or the path (404)."""
+    """The server does not know the model, or the path (404).
+
+    Examples
+    --------
+    >>> run = nbchat.session("other", model="no-such-model").send("Hello?").wait(30)
+    >>> run.error.code, run.error.stage, run.error.http_status
+    ('model_not_found', 'first_byte', 404)
+    """
 
     stage: Stage = "first_byte"
     hint = "Check the model's name and OPENAI_BASE_URL (it usually ends in /v1)."
 
 
 class RequestRejected(ProviderError):
-    """The server understood the request and refused it (400, 422)."""
+    """The server understood the request and refused it (400, 422).
+
+    Examples
+    --------
+    >>> error = nbchat.RequestRejected("the server does not know temperature=9.")
+    >>> error.code, error.stage, error.retryable
+    ('request_rejected', 'first_byte', False)
+    """
 
     stage: Stage = "first_byte"
     hint = "Check the session's model and params."
 
 
 class ContextTooLong(ProviderError):
-    """The conversation is longer than the model can read."""
+    """The conversation is longer than the model can read.
+
+    Examples
+    --------
+    >>> error = nbchat.ContextTooLong("200,000 tokens are more than the model reads.")
+    >>> error.code, error.stage, error.retryable
+    ('context_too_long', 'first_byte', False)
+    """
 
     stage: Stage = "first_byte"
     hint = "Fork from an earlier message, shorten the prompt, or choose a model with a longer context."
 
 
 class RateLimited(ProviderError):
-    """The server asks to wait (429)."""
+    """The server asks to wait (429).
+
+    Examples
+    --------
+    >>> error = nbchat.RateLimited("too many requests.", retryable=2.5)
+    >>> error.code, error.retryable
+    ('rate_limited', 2.5)
+    """
 
     stage: Stage = "first_byte"
     retryable: Retryable = True
@@ -271,7 +461,14 @@ class RateLimited(ProviderError):
 
 
 class ProviderUnavailable(ProviderError):
-    """The server is there and cannot answer now (408, 409, 5xx)."""
+    """The server is there and cannot answer now (408, 409, 5xx).
+
+    Examples
+    --------
+    >>> error = nbchat.ProviderUnavailable("the server is overloaded.")
+    >>> error.code, error.stage, error.retryable
+    ('provider_unavailable', 'first_byte', True)
+    """
 
     stage: Stage = "first_byte"
     retryable: Retryable = True
@@ -279,7 +476,14 @@ class ProviderUnavailable(ProviderError):
 
 
 class ConnectFailed(ProviderError):
-    """No connection: refused, unknown host, TLS, proxy."""
+    """No connection: refused, unknown host, TLS, proxy.
+
+    Examples
+    --------
+    >>> error = nbchat.ConnectFailed("localhost refused the connection.")
+    >>> error.code, error.stage, error.retryable
+    ('connect_failed', 'connect', True)
+    """
 
     stage: Stage = "connect"
     retryable: Retryable = True
@@ -287,126 +491,302 @@ class ConnectFailed(ProviderError):
 
 
 class FirstTokenTimeout(ProviderError):
-    """Connected, and nothing came within the limit."""
+    """Connected, and nothing came within the limit.
+
+    Examples
+    --------
+    >>> error = nbchat.FirstTokenTimeout("nothing came for 120 s.")
+    >>> error.code, error.stage, error.retryable
+    ('first_token_timeout', 'first_byte', False)
+    """
 
     stage: Stage = "first_byte"
     hint = "Retry, or raise registry.limits.first_token_s; a model that is being loaded can take minutes."
 
 
 class EmptyResponse(ProviderError):
-    """The server answered without an answer."""
+    """The server answered without an answer.
+
+    Examples
+    --------
+    >>> error = nbchat.EmptyResponse("the answer has no text.")
+    >>> error.code, error.stage, error.retryable
+    ('empty_response', 'first_byte', False)
+    """
 
     stage: Stage = "first_byte"
     hint = "Retry; if it stays empty, look at the server's own log."
 
 
 class IdleTimeout(ProviderError):
-    """The answer had begun and no content came for the idle limit; pings do not count."""
+    """The answer had begun and no content came for the idle limit; pings do not count.
+
+    Examples
+    --------
+    >>> error = nbchat.IdleTimeout("nothing came for 120 s.")
+    >>> error.code, error.stage, error.retryable
+    ('idle_timeout', 'stream', False)
+    """
 
     hint = "What has arrived is kept. Continue, regenerate, or raise registry.limits.idle_s."
 
 
 class TotalTimeout(ProviderError):
-    """The answer took longer than the total limit that was set."""
+    """The answer took longer than the total limit that was set.
+
+    Examples
+    --------
+    >>> error = nbchat.TotalTimeout("the answer took longer than 600 s.")
+    >>> error.code, error.stage, error.retryable
+    ('total_timeout', 'stream', False)
+    """
 
     hint = "What has arrived is kept. Continue, or raise registry.limits.total_s."
 
 
 class StreamBroken(ProviderError):
-    """The connection broke while the answer was arriving."""
+    """The connection broke while the answer was arriving.
+
+    Examples
+    --------
+    >>> error = nbchat.StreamBroken("the connection was cut.")
+    >>> error.code, error.stage, error.retryable
+    ('stream_broken', 'stream', False)
+    """
 
     hint = "What has arrived is kept. Continue or regenerate."
 
 
 class ProtocolError(ProviderError):
-    """The server sent something that is not a stream of chat completion chunks."""
+    """The server sent something that is not a stream of chat completion chunks.
+
+    Examples
+    --------
+    >>> error = nbchat.ProtocolError("this is not a stream of chunks.")
+    >>> error.code, error.stage, error.retryable
+    ('protocol_error', 'stream', False)
+    """
 
     hint = "Check that OPENAI_BASE_URL names an OpenAI-compatible server. What has arrived is kept."
 
 
 class ProviderErrorEvent(ProviderError):
-    """The server reported an error inside the stream."""
+    """The server reported an error inside the stream.
+
+    Examples
+    --------
+    >>> error = nbchat.ProviderErrorEvent("the server's model crashed.")
+    >>> error.code, error.stage, error.retryable
+    ('provider_error_event', 'stream', False)
+    """
 
     hint = "What has arrived is kept. Retry or regenerate."
 
 
 class StreamTruncated(ProviderError):
-    """The stream ended cleanly but never said that the answer is complete."""
+    """The stream ended cleanly but never said that the answer is complete.
+
+    Examples
+    --------
+    >>> error = nbchat.StreamTruncated("the stream ended without a finish reason.")
+    >>> error.code, error.stage, error.retryable
+    ('stream_truncated', 'stream', False)
+    """
 
     hint = "What has arrived is kept. Continue or regenerate."
 
 
 class LimitExceeded(ProviderError):
-    """The answer is longer than the limit for one answer or one session."""
+    """The answer is longer than the limit for one answer or one session.
+
+    Examples
+    --------
+    >>> error = nbchat.LimitExceeded("the answer is longer than its limit.")
+    >>> error.code, error.stage, error.retryable
+    ('limit_exceeded', 'stream', False)
+    """
 
     hint = "What has arrived is kept. Raise registry.limits.answer_chars to allow more."
 
 
 class PauseExpired(ProviderError):
-    """The run was paused for longer than the pause limit, so its connection was closed."""
+    """The run was paused for longer than the pause limit, so its connection was closed.
+
+    Examples
+    --------
+    >>> error = nbchat.PauseExpired("the run was paused for 60 s.")
+    >>> error.code, error.stage, error.retryable
+    ('pause_expired', 'stream', False)
+    """
 
     hint = "What has arrived is kept. Continue or regenerate."
 
 
 class KernelGone(ProviderError):
-    """The kernel that generated the answer died or was restarted."""
+    """The kernel that generated the answer died or was restarted.
+
+    Examples
+    --------
+    >>> error = nbchat.KernelGone("the kernel was restarted.")
+    >>> error.code, error.stage, error.retryable
+    ('kernel_gone', 'stream', False)
+    """
 
     hint = "What has arrived is kept. Continue, regenerate, or keep it as it is."
 
 
 class RunCrashed(ProviderError):
-    """An unexpected exception in a provider or in nbchat ended the run."""
+    """An unexpected exception in a provider or in nbchat ended the run.
+
+    Examples
+    --------
+    >>> error = nbchat.RunCrashed("the provider raised KeyError.")
+    >>> error.code, error.stage, error.retryable
+    ('run_crashed', 'stream', False)
+    """
 
     hint = "The kernel's log has the traceback."
 
 
 class WireError(NbchatError):
-    """A page sent something that is not in the protocol; it was ignored and counted."""
+    """A page sent something that is not in the protocol; it was ignored and counted.
+
+    Examples
+    --------
+    >>> error = nbchat.WireError("a command has no type.")
+    >>> error.code, error.stage, error.retryable
+    ('wire_error', 'view', False)
+    """
 
     stage: Stage = "view"
 
 
 class ViewOutOfSync(WireError):
-    """A view missed messages and has to ask for the state again."""
+    """A view missed messages and has to ask for the state again.
+
+    Examples
+    --------
+    >>> error = nbchat.ViewOutOfSync("message 7 came after message 5.")
+    >>> error.code, error.stage, error.retryable
+    ('view_out_of_sync', 'view', False)
+    """
 
 
 class CallbackError(NbchatError):
-    """A callback given to `on` raised; the run goes on."""
+    """A callback given to `on` raised; the run goes on.
+
+    Examples
+    --------
+    >>> error = nbchat.CallbackError("a callback raised ZeroDivisionError.")
+    >>> error.code, error.stage, error.retryable
+    ('callback_error', 'command', False)
+    """
 
 
 class SnapshotError(NbchatError):
-    """A saved state could not be read."""
+    """A saved state could not be read.
+
+    Examples
+    --------
+    >>> import pathlib
+    >>> _ = pathlib.Path("empty.ipynb").write_text("{}")
+    >>> try:
+    ...     nbchat.load("empty.ipynb")
+    ... except nbchat.SnapshotError as error:
+    ...     caught = error
+    >>> caught.stage
+    'restore'
+    """
 
     stage: Stage = "restore"
 
 
 class SnapshotCorrupt(SnapshotError):
-    """The saved state is damaged or is not one of nbchat's."""
+    """The saved state is damaged or is not one of nbchat's.
+
+    Examples
+    --------
+    >>> try:
+    ...     nbchat.registry.restore({"version": "one"})
+    ... except nbchat.SnapshotCorrupt as error:
+    ...     caught = error
+    >>> caught.code
+    'snapshot_corrupt'
+    """
 
 
 class SnapshotTooNew(SnapshotError):
-    """The saved state was written by a newer nbchat; it is shown and never overwritten."""
+    """The saved state was written by a newer nbchat; it is shown and never overwritten.
+
+    Examples
+    --------
+    >>> try:
+    ...     nbchat.registry.restore({**nbchat.registry.snapshot(), "version": 1_000})
+    ... except nbchat.SnapshotTooNew as error:
+    ...     caught = error
+    >>> caught.code
+    'snapshot_too_new'
+    """
 
     hint = "Update nbchat: pip install -U jupyter-nbchat"
 
 
 class SnapshotTooLarge(SnapshotError):
-    """The saved state is larger than nbchat is willing to read."""
+    """The saved state is larger than nbchat is willing to read.
+
+    Examples
+    --------
+    >>> error = nbchat.SnapshotTooLarge("the metadata holds 600 MB.")
+    >>> error.code, error.stage, error.retryable
+    ('snapshot_too_large', 'restore', False)
+    """
 
 
 class StoreError(NbchatError):
-    """The state could not be written down; everything goes on in memory."""
+    """The state could not be written down; everything goes on in memory.
+
+    Examples
+    --------
+    >>> error = nbchat.StoreError("the journal cannot be written.")
+    >>> error.code, error.stage, error.retryable
+    ('store_error', 'persist', False)
+    """
 
     stage: Stage = "persist"
 
 
 class StoreFull(StoreError):
-    """No space is left on the disk."""
+    """No space is left on the disk.
+
+    Examples
+    --------
+    >>> error = nbchat.StoreFull("no space is left.")
+    >>> error.code, error.stage, error.retryable
+    ('store_full', 'persist', False)
+    """
 
 
 class StoreReadOnly(StoreError):
-    """The folder or the file cannot be written."""
+    """The folder or the file cannot be written.
+
+    Examples
+    --------
+    >>> error = nbchat.StoreReadOnly("the folder cannot be written.")
+    >>> error.code, error.stage, error.retryable
+    ('store_read_only', 'persist', False)
+    """
 
 
 class StoreBusy(StoreError):
-    """Another kernel holds the store of this notebook."""
+    """Another kernel holds the store of this notebook.
+
+    Examples
+    --------
+    >>> again = lambda now: nbchat.map(["a"], journal="a.jsonl", progress=False)
+    >>> try:
+    ...     nbchat.map(["a"], model="nbchat-echo", journal="a.jsonl", progress=again)
+    ... except nbchat.StoreBusy as error:
+    ...     caught = error
+    >>> caught.code
+    'store_busy'
+    """

@@ -13,7 +13,14 @@ Role = Literal["system", "user", "assistant", "tool"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """Tokens that a server says a run took; a count it did not give is None."""
+    """Tokens that a server says a run took; a count it did not give is None.
+
+    Examples
+    --------
+    >>> first, second = (geo.ask(text).usage for text in ("Seine", "Rhône"))
+    >>> (first + second).total_tokens == first.total_tokens + second.total_tokens
+    True
+    """
 
     input_tokens: int | None = None
     output_tokens: int | None = None
@@ -41,7 +48,13 @@ class Usage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextPart:
-    """A stretch of Markdown, the user's or the model's."""
+    """A stretch of Markdown, the user's or the model's.
+
+    Examples
+    --------
+    >>> geo.ask("Seine").parts
+    (TextPart(text='Seine', type='text'),)
+    """
 
     text: str = ""
     type: Literal["text"] = "text"
@@ -49,7 +62,14 @@ class TextPart:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReasoningPart:
-    """What the model thought aloud; shown folded, never sent back."""
+    """What the model thought aloud; shown folded, never sent back.
+
+    Examples
+    --------
+    >>> thought, answer = nbchat.ask("Why?", model="nbchat-think").parts
+    >>> thought.type, thought.text != "", thought.seconds is not None
+    ('reasoning', True, True)
+    """
 
     text: str = ""
     seconds: float | None = None
@@ -59,7 +79,15 @@ class ReasoningPart:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolCallPart:
-    """A call the model asked for. `text` is the JSON of its arguments, as it arrived."""
+    """A call the model asked for. `text` is the JSON of its arguments, as it arrived.
+
+    Examples
+    --------
+    >>> import json
+    >>> call = nbchat.ToolCallPart(call_id="call_1", name="rivers", text='{"city": "Paris"}')
+    >>> json.loads(call.text)["city"]
+    'Paris'
+    """
 
     call_id: str = ""
     name: str = ""
@@ -69,7 +97,13 @@ class ToolCallPart:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolResultPart:
-    """What a tool returned; data, never parsed as structure again."""
+    """What a tool returned; data, never parsed as structure again.
+
+    Examples
+    --------
+    >>> nbchat.ToolResultPart(call_id="call_1", text="Seine").is_error
+    False
+    """
 
     call_id: str = ""
     text: str = ""
@@ -79,7 +113,15 @@ class ToolResultPart:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImagePart:
-    """An image the user attached, as a `data:` URL of type png, jpeg, gif or webp."""
+    """An image the user attached, as a `data:` URL of type png, jpeg, gif or webp.
+
+    Examples
+    --------
+    >>> dot = nbchat.ImagePart(text="data:image/gif;base64,R0lGODlhAQABAAAAACw=", name="dot.gif")
+    >>> run = geo.send("What is in the picture?", images=[dot]).wait(30)
+    >>> geo.messages[0].parts[1].name
+    'dot.gif'
+    """
 
     text: str = ""
     """The whole `data:` URL."""
@@ -100,7 +142,16 @@ PART_CLASSES: dict[str, type[Part]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """One turn: who said it, and its pieces."""
+    """One turn: who said it, and its pieces.
+
+    Examples
+    --------
+    >>> answer = geo.ask("Which **river**?")
+    >>> answer.role, answer.text, answer.finish_reason
+    ('assistant', 'Which **river**?', 'stop')
+    >>> geo.messages[-1] == answer
+    True
+    """
 
     id: str
     role: Role

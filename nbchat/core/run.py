@@ -41,7 +41,16 @@ from nbchat.core.messages import Message, Usage
 
 
 class RunState(StrEnum):
-    """One plain word, the same in Python, on the wire and in the page."""
+    """One plain word, the same in Python, on the wire and in the page.
+
+    Examples
+    --------
+    >>> run = geo.send("Seine").wait(30)
+    >>> run.state == "completed", f"{run.state}", run.state is nbchat.RunState.COMPLETED
+    (True, 'completed', True)
+    >>> run.state.is_over
+    True
+    """
 
     QUEUED = "queued"
     """Waits for the run before it, or for one of the kernel's slots."""

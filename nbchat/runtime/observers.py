@@ -45,7 +45,19 @@ EVENTS: Final = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notification:
-    """What a callback gets: one object, with what it is about."""
+    """What a callback gets: one object, with what it is about.
+
+    Examples
+    --------
+    >>> seen = []
+    >>> off = geo.on("end", lambda event: seen.append((event.event, event.state)))
+    >>> geo.ask("Seine").text
+    'Seine'
+    >>> nbchat.registry.observers.drain(30)
+    >>> seen
+    [('end', 'completed')]
+    >>> off()
+    """
 
     event: str
     session_id: str | None = None

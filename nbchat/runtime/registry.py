@@ -76,7 +76,19 @@ UNDO: Final = 50
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamingInfo:
-    """What a session's live run is doing."""
+    """What a session's live run is doing.
+
+    Examples
+    --------
+    >>> from nbchat.providers.scripted import HANG, ScriptedProvider
+    >>> run = nbchat.session("busy", provider=ScriptedProvider("so far", HANG)).send("Go.")
+    >>> next(iter(run))
+    'so far'
+    >>> info = nbchat.registry.streaming_info("busy")
+    >>> info.run == run.id, info.state, info.characters
+    (True, <RunState.STREAMING: 'streaming'>, 6)
+    >>> run.stop()
+    """
 
     session_id: str
     run_id: str

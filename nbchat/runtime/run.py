@@ -30,7 +30,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """Counts and times of a run at one moment. Times are seconds since 1970-01-01 UTC."""
+    """Counts and times of a run at one moment. Times are seconds since 1970-01-01 UTC.
+
+    Examples
+    --------
+    >>> now = geo.send("Seine").wait(30).progress
+    >>> now.characters, now.attempt
+    (5, 0)
+    >>> now.elapsed_s >= now.time_to_first_token_s
+    True
+    """
 
     state: RunState
     characters: int

@@ -2,6 +2,9 @@
 
 import doctest
 import inspect
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,8 +17,14 @@ import nbchat
 FUNCTIONS = [name for name in nbchat.__all__ if inspect.isfunction(getattr(nbchat, name))]
 CLASSES = [name for name in nbchat.__all__ if inspect.isclass(getattr(nbchat, name))]
 
-PATCHES_THE_PROCESS = {"allow_nested_loops"}
-"""What cannot be taken back; tests/api/test_interrupts.py runs it in a kernel of its own."""
+PATCHES_THE_PROCESS = {"nbchat.allow_nested_loops"}
+"""What cannot be taken back, and runs in a process of its own."""
+
+IN_A_PROCESS = """
+import pathlib, sys
+from tests.api.test_examples import TESTS, play
+play(next(test for test in TESTS if test.name == sys.argv[1]), pathlib.Path.cwd())
+"""
 
 
 def examples() -> Iterator[doctest.DocTest]:
@@ -24,7 +33,7 @@ def examples() -> Iterator[doctest.DocTest]:
     names = {"nbchat": nbchat}
     for name in nbchat.__all__:
         for test in finder.find(getattr(nbchat, name), f"nbchat.{name}", module=False, globs=dict(names)):
-            if test.examples and not set(test.name.split(".")) & PATCHES_THE_PROCESS:
+            if test.examples:
                 yield test
 
 
@@ -39,21 +48,32 @@ def _write_files(folder: Path) -> None:
     nbformat.write(notebook, folder / "chat.ipynb")
 
 
+def play(test: doctest.DocTest, folder: Path) -> None:
+    """Run one example; what it shows is what stands below it."""
+    _write_files(folder)
+    scope: dict[str, Any] = {"nbchat": nbchat, "geo": nbchat.session("geo", model="nbchat-echo")}
+    for example in test.examples:
+        if example.want:
+            # The kind of line is the doctest module's: an expression whose value is shown.
+            got = repr(eval(example.source, scope)) + "\n"
+            assert doctest.OutputChecker().check_output(example.want, got, doctest.ELLIPSIS), got
+        else:
+            exec(example.source, scope)
+
+
 @pytest.mark.parametrize("test", TESTS, ids=[test.name for test in TESTS])
 def test_an_example_runs(test: doctest.DocTest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The example raises nothing, and gives what it says it gives."""
     monkeypatch.setenv("NBCHAT_DEMO_PACE", "0")
     monkeypatch.chdir(tmp_path)
-    _write_files(tmp_path)
-    scope: dict[str, Any] = {"nbchat": nbchat, "geo": nbchat.session("geo", model="nbchat-echo")}
+    if test.name in PATCHES_THE_PROCESS:
+        command = [sys.executable, "-c", IN_A_PROCESS, test.name]
+        env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
+        assert done.returncode == 0, done.stderr
+        return
     try:
-        for example in test.examples:
-            if example.want:
-                # The kind of line is the doctest module's: an expression whose value is shown.
-                got = repr(eval(example.source, scope)) + "\n"
-                assert doctest.OutputChecker().check_output(example.want, got, doctest.ELLIPSIS), got
-            else:
-                exec(example.source, scope)
+        play(test, tmp_path)
     finally:
         nbchat.registry.stop_all()
         nbchat.registry.wait_all(30)
@@ -62,16 +82,20 @@ def test_an_example_runs(test: doctest.DocTest, monkeypatch: pytest.MonkeyPatch,
         nbchat.config(model=None, instructions=None, base_url=None, provider=None)
 
 
+@pytest.mark.parametrize("name", [*FUNCTIONS, *CLASSES])
+def test_a_public_name_has_an_example(name: str) -> None:
+    """Every function, class and error of nbchat shows how it is used."""
+    assert f"nbchat.{name}" in {test.name for test in TESTS}
+
+
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_a_function_says_what_it_takes_and_gives(name: str) -> None:
-    """Every public function has a docstring, an annotation for everything, and an example."""
+    """Every public function has a docstring and an annotation for everything."""
     function = getattr(nbchat, name)
     signature = inspect.signature(function)
     assert function.__doc__
     assert signature.return_annotation is not inspect.Signature.empty
     assert all(p.annotation is not inspect.Parameter.empty for p in signature.parameters.values())
-    if name not in PATCHES_THE_PROCESS:
-        assert f"nbchat.{name}" in {test.name for test in TESTS}
 
 
 @pytest.mark.parametrize("name", CLASSES)
