@@ -83,8 +83,9 @@ class VirtualProvider:
     can_prefill = True
     can_resume = False
 
-    def __init__(self, chance: random.Random) -> None:
+    def __init__(self, chance: random.Random, words: int = 40) -> None:
         self._chance = chance
+        self._words = words
         self.said: dict[str, str] = {}
         """What each run was given, by the run's id: the oracle."""
 
@@ -93,7 +94,7 @@ class VirtualProvider:
         chance = self._chance
         self.said[request.run_id] = ""
         await asyncio.sleep(chance.choice([0, 0.01, 0.3, 2]))
-        for _ in range(chance.randrange(0, 40)):
+        for _ in range(chance.randrange(0, self._words)):
             text = chance.choice(["word ", "日本", "😀", "\n\n# h\n", "`x`", "é"]) * chance.randrange(1, 4)
             self.said[request.run_id] += text
             yield TextDelta(text)
@@ -282,13 +283,13 @@ async def _nothing() -> None:
 class World:
     """A kernel, some pages, and a line between them, from one seed."""
 
-    def __init__(self, seed: int, *, loss: float = 0.0, pages: int = 2) -> None:
+    def __init__(self, seed: int, *, loss: float = 0.0, pages: int = 2, words: int = 40) -> None:
         self.chance = random.Random(seed)
         self.loop = VirtualLoop()
         self.registry = SessionRegistry()
         self.registry.engine = InlineEngine(self.loop)
         self.registry.sources.warm_up = _nothing  # type: ignore[method-assign]
-        self.provider = VirtualProvider(self.chance)
+        self.provider = VirtualProvider(self.chance, words)
         self.line = Line(self.loop, self.chance, loss=loss)
         self.sent: list[tuple[float, int]] = []
         """When each comm message was sent, and how many bytes it had."""
