@@ -1,0 +1,66 @@
+"""The Python that the documentation shows runs, in the order in which it stands on a page."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pandas as pd
+import pytest
+
+import nbchat
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+CODE = {page.relative_to(ROOT).as_posix(): BLOCK.findall(page.read_text()) for page in PAGES}
+
+
+@pytest.fixture(autouse=True)
+def _as_a_reader_would(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """Be in a folder of one's own, with neither key nor server, and leave the registry empty."""
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "NBCHAT_MODEL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NBCHAT_DEMO_PACE", "0")
+    monkeypatch.chdir(tmp_path)
+    first_token_s = nbchat.registry.limits.first_token_s
+    yield
+    nbchat.registry.limits.first_token_s = first_token_s
+    nbchat.registry.stop_all()
+    nbchat.registry.wait_all(30)
+    for session in list(nbchat.registry.values()):
+        session.delete()
+    nbchat.config(model=None, instructions=None, base_url=None, provider=None)
+
+
+def what_readers_have() -> dict[str, Any]:
+    """Return the things of the reader's own that pages speak of."""
+    geo = nbchat.session("geo")
+    geo.ask("Which rivers cross Paris?")
+    Path("talk.md").write_text("# Talk\n\n## User\n\nHello?\n\n## Assistant\n\nHello!\n")
+    nbformat.write(nbformat.v4.new_notebook(metadata={"nbchat": nbchat.registry.snapshot()}), "their.ipynb")
+    return {
+        "nbchat": nbchat,
+        "geo": geo,
+        "session": geo,
+        "prompts": ["Seine", "Tiber"],
+        "frame": pd.DataFrame({"product": ["kettle"], "review": ["It boils."]}),
+    }
+
+
+@pytest.mark.parametrize("page", [page for page, blocks in CODE.items() if blocks])
+def test_the_code_of_a_page_runs(page: str) -> None:
+    """No block raises; each may use what the ones before it made."""
+    scope = {} if page == "README.md" else what_readers_have()
+    for block in CODE[page]:
+        exec(compile(block, page, "exec"), scope)
+
+
+def test_the_first_answer_takes_two_lines_and_no_key() -> None:
+    """The first lines of Python in the README are an import and a question, and it is answered."""
+    lines = CODE["README.md"][0].splitlines()
+    assert len(lines) == 2
+    scope: dict[str, Any] = {}
+    exec(lines[0], scope)
+    assert "nbchat" in eval(lines[1], scope).text
