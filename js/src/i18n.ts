@@ -123,7 +123,7 @@ export const en = {
   retryingNow: (attempt: number, of: number) => `Trying again (${attempt} of ${of})`,
   pausedNote: "Paused. The connection is held for a while; the server may go on generating.",
   stoppedNote: "Stopped. What had arrived is kept.",
-  interruptedNote: "The answer was interrupted. What had arrived is kept.",
+  interruptedNote: "The answer was interrupted.",
   failedNote: "No answer came.",
   lengthNote: "The answer reached its length limit.",
   filterNote: "The server's content filter ended this answer.",

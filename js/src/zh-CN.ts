@@ -111,7 +111,7 @@ export const strings: Strings = {
   retryingNow: (attempt, of) => `正在重试（第 ${attempt} 次，共 ${of} 次）`,
   pausedNote: "已暂停。连接会保持一段时间；服务器可能仍在生成。",
   stoppedNote: "已停止，已收到的内容会保留。",
-  interruptedNote: "回答被中断，已收到的内容会保留。",
+  interruptedNote: "回答被中断。",
   failedNote: "没有收到回答。",
   lengthNote: "回答达到了长度上限。",
   filterNote: "服务器的内容过滤器终止了这个回答。",

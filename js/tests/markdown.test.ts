@@ -139,7 +139,7 @@ describe("images", () => {
     view.reset("- ![a plot](https://example.org:8080/p.png?q=1)", false);
     const button = root.querySelector("button");
     expect(root.querySelector("img")).toBeNull();
-    expect(button?.textContent).toBe("Load image from example.org:8080a plot");
+    expect(button?.textContent).toBe("Load image from example.org:8080 a plot");
     expect(root.innerHTML).not.toContain("p.png");
 
     button?.click();

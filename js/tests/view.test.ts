@@ -491,7 +491,7 @@ describe("messages", () => {
 
   test("an interrupted answer shows its cause and the choices", async () => {
     kernel.text(geo, run, "The Sei");
-    const error = cause("The connection broke.", { hint: "Continue or regenerate." });
+    const error = cause("the connection broke", { hint: "Continue or regenerate." });
     kernel.say(geo, { type: "run_interrupted", run_id: run, at: 1, error, usage: null });
     await settled(() =>
       expect(answer().textContent).toContain("The connection broke. Continue or regenerate."),

@@ -110,7 +110,11 @@ class NbchatError(Exception):
     def __str__(self) -> str:
         """Return the message, followed by what to do next."""
         message = str(self.args[0]) if self.args else self.code
-        return f"{message} {self.hint}" if self.hint else message
+        if not self.hint:
+            return message
+        # A server's own words often end without a full stop.
+        stop = "" if message.endswith((".", "!", "?", "…")) else "."
+        return f"{message}{stop} {self.hint}"
 
     @property
     def info(self) -> ErrorInfo:

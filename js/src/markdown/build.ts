@@ -248,7 +248,7 @@ class Builder {
     const card = element("button", "nbc-image");
     card.setAttribute("type", "button");
     card.append(withText("span", "nbc-image-load", this.context.strings.loadImage(url.host)));
-    if (alt !== "") card.append(withText("span", "nbc-image-alt", alt));
+    if (alt !== "") card.append(" ", withText("span", "nbc-image-alt", alt));
     remoteImages.set(card, { url: url.href, alt });
     this.add(card);
   }

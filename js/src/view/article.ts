@@ -2,7 +2,7 @@
 
 import { isOver } from "../fold";
 import type { Message, RunRecord } from "../protocol";
-import { type Context, causeOf } from "./context";
+import { type Context, causeOf, sentence } from "./context";
 import { button, h, iconButton, setAttribute, setText, show } from "./dom";
 import { type BlockView, blocksOf, createBlock } from "./parts";
 import { label, reveal, textOf } from "./text";
@@ -198,7 +198,7 @@ export class Article {
         if (reason !== "content_filter") offer("continue_");
       }
       if (run.error && !(run.state === "interrupted" && run.acknowledged)) {
-        lines.push(h("p", { class: "cause-text", dir: "auto", text: reveal(causeOf(run.error)) }));
+        lines.push(h("p", { class: "cause-text", dir: "auto", text: reveal(sentence(causeOf(run.error))) }));
       }
       if (!run.saved) note(t.unsavedNote);
     }

@@ -3,7 +3,7 @@
 import { isOver } from "../fold";
 import type { Ack, Head } from "../protocol";
 import type { CommandInput } from "../runtime";
-import { type Context, causeOf, thrown } from "./context";
+import { type Context, causeOf, sentence, thrown } from "./context";
 import { titleOf } from "./tabs";
 import { reveal } from "./text";
 
@@ -12,7 +12,7 @@ export async function perform(context: Context, command: CommandInput): Promise<
   try {
     const ack = await context.runtime.do(command);
     if (!ack.error) return ack;
-    context.notify(reveal(causeOf(ack.error)));
+    context.notify(reveal(sentence(causeOf(ack.error))));
   } catch (reason) {
     context.notify(reveal(thrown(reason)));
   }

@@ -44,9 +44,16 @@ export interface Context {
   notify(text: string, actions?: readonly (readonly [string, () => void])[]): void;
 }
 
-/** Return a cause for people, on one line: what happened, and what to do. */
-export function causeOf(error: ErrorInfo): string {
-  return error.hint ? `${error.message} ${error.hint}` : error.message;
+/** Return a cause for people: what happened, and what to do. It may follow a colon. */
+export function causeOf({ message, hint }: ErrorInfo): string {
+  if (!hint) return message;
+  // A server's own words often end without a full stop.
+  return /[.!?…。！？]$/.test(message) ? `${message} ${hint}` : `${message}. ${hint}`;
+}
+
+/** Return a text as one that stands alone: messages of errors begin in lower case. */
+export function sentence(text: string): string {
+  return text.charAt(0).toUpperCase() + text.slice(1);
 }
 
 /** Return whatever was thrown as a line for people. */

@@ -8,7 +8,7 @@ import { isLive } from "./article";
 import { copyText } from "./clipboard";
 import { perform } from "./commands";
 import { Composer } from "./composer";
-import { type Context, causeOf, thrown } from "./context";
+import { type Context, causeOf, sentence, thrown } from "./context";
 import { button, h, setAttribute, setText, show } from "./dom";
 import { isComposing } from "./keys";
 import { Log } from "./log";
@@ -389,7 +389,7 @@ export class Panel {
         message_id: messageId,
         text,
       });
-      if (ack.error) article.refuseEdit(causeOf(ack.error));
+      if (ack.error) article.refuseEdit(sentence(causeOf(ack.error)));
       else {
         article.endEdit();
         this.#log.latest();

@@ -1,7 +1,7 @@
 /** A session's model, instructions and parameters. */
 
 import type { Settings } from "../protocol";
-import { type Context, causeOf, thrown } from "./context";
+import { type Context, causeOf, sentence, thrown } from "./context";
 import { button, h, uniqueId } from "./dom";
 import { openPopup } from "./popup";
 import { label, reveal } from "./text";
@@ -118,7 +118,7 @@ export function openSettings(
   const listModels = (): void => {
     const { models } = store;
     list.replaceChildren(...(models?.models ?? []).map((name) => h("option", { value: name })));
-    if (models?.error && !error.textContent) error.textContent = reveal(causeOf(models.error));
+    if (models?.error && !error.textContent) error.textContent = reveal(sentence(causeOf(models.error)));
   };
   listModels();
   const unsubscribe = store.subscribe(({ other: changed }) => {
@@ -152,7 +152,7 @@ export function openSettings(
         params: read,
       })
       .then((ack) => {
-        if (ack.error) error.textContent = reveal(causeOf(ack.error));
+        if (ack.error) error.textContent = reveal(sentence(causeOf(ack.error)));
         else popup.close();
       })
       .catch((reason: unknown) => {
