@@ -198,7 +198,9 @@ export class Article {
         if (reason !== "content_filter") offer("continue_");
       }
       if (run.error && !(run.state === "interrupted" && run.acknowledged)) {
-        lines.push(h("p", { class: "cause-text", dir: "auto", text: reveal(sentence(causeOf(run.error))) }));
+        lines.push(
+          h("p", { class: "cause-text", dir: "auto", text: reveal(sentence(causeOf(run.error))) }),
+        );
       }
       if (!run.saved) note(t.unsavedNote);
     }

@@ -118,7 +118,8 @@ export function openSettings(
   const listModels = (): void => {
     const { models } = store;
     list.replaceChildren(...(models?.models ?? []).map((name) => h("option", { value: name })));
-    if (models?.error && !error.textContent) error.textContent = reveal(sentence(causeOf(models.error)));
+    if (models?.error && !error.textContent)
+      error.textContent = reveal(sentence(causeOf(models.error)));
   };
   listModels();
   const unsubscribe = store.subscribe(({ other: changed }) => {
