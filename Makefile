@@ -2,11 +2,12 @@
 # environment, installs what is missing and then does its work. `make` alone lists them.
 
 VENV ?= .venv
+WORKERS ?= 2# tests at a time; 0: in one process, as a debugger wants it
 ARGS ?=# for the command behind the target: make test-python ARGS="-k resync -x", make demo ARGS=--no-browser
 
 PY := $(VENV)/bin/python
 NPM := npm --prefix js
-PYTEST := $(PY) -m pytest
+PYTEST := -m pytest --numprocesses $(WORKERS) --dist worksteal
 STAMPS := $(VENV)/stamps
 PIP := $(PY) -m pip --disable-pip-version-check install --quiet --constraint requirements/dev.txt
 OLDEST := $(VENV)-oldest
@@ -31,7 +32,7 @@ dev: $(STAMPS)/python $(STAMPS)/js ## the same, and rebuild the page's half at e
 test: test-python test-js test-notebooks docs test-browser ## run all tests
 
 test-python: $(STAMPS)/python $(STAMPS)/js ## Python in this process, with a loopback server at most
-	$(PYTEST) -m "not browser and not notebook and not soak" $(ARGS)
+	$(PY) $(PYTEST) -m "not browser and not notebook and not soak" $(ARGS)
 
 test-oldest: $(STAMPS)/js ## the same, with the oldest releases that pyproject.toml allows of what nbchat needs
 	bash tools/make_venv.sh $(OLDEST)
@@ -39,17 +40,17 @@ test-oldest: $(STAMPS)/js ## the same, with the oldest releases that pyproject.t
 	$(OLDEST)/bin/python $(PIP_OLDEST) pip
 	$(OLDEST)/bin/python $(PIP_OLDEST) --group test
 	$(OLDEST)/bin/python $(PIP_OLDEST) --no-build-isolation --editable '.[frames]'
-	$(OLDEST)/bin/python -m pytest -m "not browser and not notebook and not soak" $(ARGS)
+	$(OLDEST)/bin/python $(PYTEST) -m "not browser and not notebook and not soak" $(ARGS)
 
 test-js: $(STAMPS)/js ## TypeScript in Node
 	$(NPM) test -- $(ARGS)
 
 test-notebooks: $(STAMPS)/python ## execute the demo notebooks
-	$(PYTEST) -m "notebook and not soak" $(ARGS)
+	$(PY) $(PYTEST) -m "notebook and not soak" $(ARGS)
 
 test-browser: $(STAMPS)/python ## a real JupyterLab, and Notebook 7, in Chromium
 	$(PY) -m tools.chromium --install
-	$(PYTEST) -m "browser and not soak" $(ARGS)
+	$(PY) $(PYTEST) -m "browser and not soak" $(ARGS)
 
 docs: $(STAMPS)/python ## build the documentation into docs/_build; a warning is an error
 	$(PY) -m sphinx --builder html --fresh-env --fail-on-warning --keep-going --quiet docs docs/_build
@@ -84,7 +85,7 @@ bench: $(STAMPS)/python $(STAMPS)/js ## print the figures of speed and size, sid
 soak: export NBCHAT_SOAK := 1
 soak: $(STAMPS)/python $(STAMPS)/js ## the long versions of the tests: more examples, more rounds
 	$(PY) -m tools.chromium --install
-	$(PYTEST) --timeout 3600 $(ARGS)
+	$(PY) $(PYTEST) --timeout 3600 $(ARGS)
 	$(NPM) test
 
 lock: ## pin what there is today in requirements/dev.txt
