@@ -130,6 +130,8 @@ class Wire:
         self._messages: list[KernelMessage] = []
         self._asks: dict[str, tuple[str, int, Mapping[str, int]]] = {}
         """Pages that want all they do not have: id of the last request, revision, sessions."""
+        self._answering: set[str] = set()
+        """Pages whose answer is in the outbox."""
         self._outbox: deque[tuple[Mapping[str, Any], list[bytes]]] = deque()
         self._n = 0
         self._rev = 0
@@ -220,6 +222,8 @@ class Wire:
                 logger.debug("a packet could not be sent", exc_info=True)
             self._registry.count("frames")
             self._registry.count("frame_bytes", len(buffers[0]))
+        if not self._outbox:
+            self._answering.clear()
 
     def _plan_beacon(self) -> None:
         if self._beacon is not None:
@@ -453,12 +457,15 @@ class Wire:
         )
 
     def _sync(self, message: Hello | Sync, rev: int, sessions: Mapping[str, int]) -> None:
+        if message.page in self._answering:
+            return  # all of it is on its way: a large state takes seconds, and a page asks again sooner
         # A page that asked again before it was answered takes any answer for one to its last question.
         self._asks[message.page] = (message.id, rev, sessions)
         self._wake()
 
     def _synced(self, page: str, ask_id: str, rev: int, sessions: Mapping[str, int]) -> list[KernelMessage]:
         """Return all that the page does not have. One step of the loop: nothing happens in between."""
+        self._answering.add(page)
         said: list[KernelMessage] = []
         known = {key: self._registry.remembered(key) for key in sessions}
         # A page that asks for a session which is gone has not heard that it is.

@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 
 import pytest
 
+from nbchat.core.events import Settings
+from nbchat.core.messages import Message, TextPart
 from nbchat.providers.base import Delta, Request, TextDelta
 from nbchat.runtime.limits import Limits
 from tests.simulation.world import PageModel, World
@@ -125,3 +127,25 @@ def test_the_limits_are_those_that_are_promised() -> None:
     assert (limits.connect_s, limits.first_token_s, limits.idle_s) == (10.0, 120.0, 120.0)
     assert (limits.stop_s, limits.retry_after_s, limits.retries) == (0.4, 120.0, 2)
     assert limits.answer_chars == 2_000_000
+
+
+def test_twenty_megabytes_are_framed_and_sent_hardly_more_than_once() -> None:
+    """T26: a page that opens on a huge answer gets it in messages of 256 KiB, all in all 1.1 times of it."""
+    world = World(0, pages=0)
+    text = "Wörter " * 3_000_000
+    question = Message(id="m-1", role="user", parts=(TextPart(text="?"),))
+    answer = Message(id="m-2", role="assistant", parts=(TextPart(text=text),), parent_id="m-1")
+    state = world.registry.open(Settings(), messages=(question, answer)).state
+
+    async def story() -> None:
+        await asyncio.sleep(60)  # what was said when nobody was there is over
+        world.sent.clear()
+        page = PageModel(world.loop, world._up)
+        world.line.ends.append(page.receive)
+        await until(lambda: page.states.get(state.id) == state)
+        await asyncio.sleep(10)
+
+    world.run(story())
+    sizes = [size for _, size in world.sent]
+    assert max(sizes) <= 256 * 1024
+    assert len(text.encode()) < sum(sizes) <= 1.1 * len(text.encode())
