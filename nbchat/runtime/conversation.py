@@ -54,7 +54,7 @@ from nbchat.core.messages import ImagePart, Message, Part, TextPart
 from nbchat.core.recovery import in_force
 from nbchat.core.run import Illegal, Moved, RunRecord, RunState, Stale
 from nbchat.core.session import SessionRecord
-from nbchat.core.snapshot import Clock
+from nbchat.core.snapshot import Clock, SavedSession
 from nbchat.core.text import clean
 from nbchat.providers.base import Provider, Request, Timeouts
 from nbchat.runtime.live import LiveRun, Task
@@ -166,6 +166,8 @@ class Conversation:
         """Whose events are in the state that it was restored from."""
         self.restored_seq: int = 0
         """Number of the last of those events."""
+        self.omitted: int = 0
+        """Messages that the file it was restored from had left out; nobody here has them."""
         self.evicted: bool = False
         """Its messages are in the store only; `state` is an outline of it."""
         self.requests: dict[str, Request] = {}
@@ -216,11 +218,11 @@ class Conversation:
         self.evicted = False
         self.touched = time.monotonic()
 
-    def take_over(self, state: SessionState, clock: Clock) -> None:
+    def take_over(self, saved: SavedSession) -> None:
         """Go on from a state that was merged from this one and another. Nothing may be live."""
-        self.record = SessionRecord(state)
-        self.clock = clock
-        self.restored_seq = state.seq
+        self.record = SessionRecord(saved.state)
+        self.clock, self.omitted = saved.clock, saved.omitted
+        self.restored_seq = saved.state.seq
         self.publish()
 
     def announced(self, run_id: str) -> bool:

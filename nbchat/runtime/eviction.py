@@ -90,9 +90,8 @@ class Eviction:
 
     def outlined(self, conversation: Conversation) -> SavedSession:
         """Return what is in memory of an evicted session: everything but its messages."""
-        return replace(
-            saved_session(self._registry, conversation), omitted=self._left_out.get(conversation.id, 1)
-        )
+        saved = saved_session(self._registry, conversation)
+        return replace(saved, omitted=saved.omitted + self._left_out.get(conversation.id, 1))
 
     def is_outline(self, saved: SavedSession) -> bool:
         """Tell whether this is an evicted session of this kernel, without its messages. From any thread."""

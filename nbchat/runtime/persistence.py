@@ -402,7 +402,7 @@ def saved_session(registry: SessionRegistry, conversation: Conversation) -> Save
     clock = dict(conversation.clock)
     if state.seq > conversation.restored_seq or not clock:
         clock[registry.epoch] = state.seq
-    return SavedSession(state=state, clock=clock)
+    return SavedSession(state=state, clock=clock, omitted=conversation.omitted)
 
 
 def _entries(session_id: str, waiting: _Waiting, state: SavedSession | None, epoch: str) -> list[Entry]:

@@ -30,7 +30,7 @@ from nbchat.core.events import MessageAdded, SessionCreated, Settings
 from nbchat.core.ids import new_id
 from nbchat.core.messages import Message, Role, TextPart
 from nbchat.core.run import RunState
-from nbchat.core.snapshot import Clock, dump
+from nbchat.core.snapshot import SavedSession, dump
 from nbchat.core.transcript import SessionState
 from nbchat.runtime.conversation import SETTLE_S, Conversation, Journal, session_settings
 from nbchat.runtime.engine import Engine
@@ -356,10 +356,12 @@ class SessionRegistry(Mapping[str, Session]):
         self.observers.tell(Notification(event="created", session_id=conversation.id))
         return conversation
 
-    def adopt(self, state: SessionState, clock: Clock | None = None) -> Conversation:
+    def adopt(self, saved: SavedSession) -> Conversation:
         """Take over a session as it was saved. Only on the engine's thread."""
+        state = saved.state
         conversation = Conversation(self, state)
-        conversation.clock, conversation.restored_seq = clock or {}, state.seq
+        conversation.clock, conversation.restored_seq = saved.clock, state.seq
+        conversation.omitted = saved.omitted
         self._conversations[state.id] = conversation
         self._deleted.pop(state.id, None)
         if (handle := self._handles.get(state.id)) is not None:

@@ -54,7 +54,7 @@ class Snapshots:
         self.tombstones: dict[str, Tombstone] = {}
         self.unreadable: list[Any] = []
         self.notes: list[str] = []
-        self._records: dict[str, tuple[int, Clock, bytes]] = {}
+        self._records: dict[str, tuple[tuple[int, Clock, int], bytes]] = {}
         self._fetched: dict[str, SavedSession] = {}
         self._late: dict[str, SavedSession] = {}
 
@@ -151,11 +151,12 @@ class Snapshots:
 
     def _encode_session(self, saved: SavedSession) -> bytes:
         state = saved.state
+        which = (state.seq, saved.clock, saved.omitted)
         known = self._records.get(state.id)
-        if known is not None and known[0] == state.seq and known[1] == saved.clock and not saved.omitted:
-            return known[2]
+        if known is not None and known[0] == which:
+            return known[1]
         body = orjson.dumps(dump_session(saved))
-        self._records[state.id] = (state.seq, saved.clock, body)
+        self._records[state.id] = (which, body)
         return body
 
     def deleted(self, conversation: Conversation) -> None:
@@ -215,7 +216,7 @@ class Snapshots:
 
     def _adopt(self, saved: SavedSession) -> Conversation:
         registry = self._registry
-        conversation = registry.adopt(saved.state, clock=saved.clock)
+        conversation = registry.adopt(saved)
         if registry.journal is not None:
             # The events that made it may be in no journal of ours, or in one that is set aside.
             registry.journal.write_whole(saved.state.id)
@@ -233,7 +234,7 @@ class Snapshots:
             return
         over = replace(saved, state=recovered(saved.state, time.time()))
         merged = merge(mine, over)
-        conversation.take_over(merged.state, merged.clock)
+        conversation.take_over(merged)
         if self._registry.journal is not None:
             self._registry.journal.write_whole(conversation.id)
 

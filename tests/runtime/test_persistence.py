@@ -5,19 +5,23 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from nbchat.core.errors import SnapshotCorrupt, StoreBusy, StoreError, StoreFull, TooManySessions
 from nbchat.core.run import RunState
-from nbchat.core.snapshot import parse
+from nbchat.core.snapshot import SavedSession, Snapshot, dump, parse
 from nbchat.providers.scripted import HANG, PAUSE, ScriptedProvider
 from nbchat.runtime.observers import Notification
 from nbchat.runtime.persistence import Persistence, SaveStatus, read_back
 from nbchat.runtime.registry import SessionRegistry
 from nbchat.stores.base import Contents, Entry, Kept, Stretch
 from nbchat.stores.memory import MemoryStore
+from tests.core.test_snapshot import sessions
 
 
 class FailingStore(MemoryStore):
@@ -448,3 +452,54 @@ def test_characters_in_memory_have_a_limit_too(kernel: MakeRegistry) -> None:
 
     assert len(told) == 2
     assert [len(registry[f"t{n}"].messages[-1].text) for n in range(3)] == [1000] * 3
+
+
+@pytest.mark.parametrize("apart", [False, True], ids=["went on there", "went on in both places"])
+def test_what_a_file_left_out_is_put_back_where_it_is_known(kernel: MakeRegistry, apart: bool) -> None:
+    """A conversation that went on elsewhere from a shortened file is whole again where it came from."""
+    store = MemoryStore()
+    home = kernel(store)
+    geo = home.create("geo", provider=ScriptedProvider("x" * 2000))
+    for number in range(10):
+        geo.ask(f"question {number}")
+    file = home.snapshots.encode(home.engine.call(home.snapshots.take), 10_000)
+    assert b"question 9" in file
+    assert b"question 0" not in file
+    if apart:
+        geo.ask("question at home")
+    home.save()
+
+    away = kernel(MemoryStore())
+    (there,) = away.restore(file)
+    there._conversation.provider = ScriptedProvider("said elsewhere")
+    there.ask("question 10")
+    file = away.snapshots.encode(away.engine.call(away.snapshots.take), 1_000_000)
+    assert parse(file).sessions[0].omitted > 0
+
+    again = kernel(store)
+    (here,) = again.restore(file)
+    assert [m.text for m in here.messages][::2] == [f"question {number}" for number in range(11)]
+    assert here.messages[-1].text == "said elsewhere"
+    assert parse(again.snapshot()).sessions[0].omitted == 0
+    versions = {m.text for m in here._conversation.state.versions(here.messages[-2].id)}
+    assert versions == ({"question at home", "question 10"} if apart else {"question 10"})
+
+
+@settings(max_examples=max(settings().max_examples // 3, 1), deadline=None)
+@given(st.lists(sessions(), max_size=3, unique_by=lambda one: one.state.id))
+def test_a_snapshot_restored_is_the_same_snapshot(chosen: list[SavedSession]) -> None:
+    """Whatever was said and over comes out of another kernel as it went in."""
+    before = []
+    for number, saved in enumerate(chosen):
+        over = tuple(run for run in saved.state.runs if run.state.is_over)
+        state = replace(saved.state, runs=over, created_at=1e9 + number)
+        before.append(replace(saved, state=state, clock={"k-1": 1, **saved.clock}))
+    text = json.dumps(dump(Snapshot(sessions=tuple(before))))
+    registry = SessionRegistry()
+    try:
+        registry.restore(text, adopt=True)
+        assert parse(json.dumps(registry.snapshot())).sessions == tuple(before)
+        registry.restore(text, adopt=True)
+        assert parse(json.dumps(registry.snapshot())).sessions == tuple(before)
+    finally:
+        registry.shutdown()

@@ -26,6 +26,7 @@ from nbchat.core import errors
 from nbchat.core.events import Event
 from nbchat.core.recovery import recovered
 from nbchat.core.run import RunState
+from nbchat.core.snapshot import SavedSession
 from nbchat.core.text import clean
 from nbchat.core.transcript import SessionState, apply_event
 from nbchat.jupyter.wire import Wire
@@ -465,7 +466,7 @@ class Chats(RuleBasedStateMachine):
             if not state.deleted:
                 after = recovered(state, 0.0)
                 self.disk.adopt(after)
-                registry.adopt(after).provider = self.provider
+                registry.adopt(SavedSession(state=after)).provider = self.provider
                 assert all(run.state.is_over for run in after.runs)
                 lost = {run.id for run in state.runs if run.state.is_live}
                 assert all(
