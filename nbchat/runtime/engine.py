@@ -185,10 +185,12 @@ class Engine:
         loop, thread = self._loop, self._thread
 
         async def finish() -> None:
-            for task in list(self._tasks):
-                task.cancel()
-            if self._tasks:
-                await asyncio.wait(self._tasks, timeout=timeout_s / 2)
+            until = loop.time() + timeout_s / 2
+            # A timer may start another task while those that there were are ending.
+            while self._tasks and (left_s := until - loop.time()) > 0:
+                for task in list(self._tasks):
+                    task.cancel()
+                await asyncio.wait(self._tasks, timeout=left_s)
             self._ending = True
             loop.call_soon(loop.stop)
 
