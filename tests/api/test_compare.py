@@ -165,4 +165,8 @@ def test_what_a_cell_shows() -> None:
     failed = (
         nbchat.session("bad", provider=ScriptedProvider(nbchat.RequestRejected("no."))).send("x").wait(30)
     )
-    assert failed._repr_markdown_().startswith("`failed: no.")
+    assert failed._repr_markdown_().startswith("`failed`: no.")
+    live = nbchat.session("live", provider=ScriptedProvider("a", HANG)).send("x")
+    next(iter(live))
+    assert live._repr_markdown_() == "a\n\n`streaming`, when this was shown; it goes on in the background"
+    live.stop()
