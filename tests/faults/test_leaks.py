@@ -14,8 +14,10 @@ from tests.faults.invariants import open_files, slots, tasks
 from tests.waiting import wait_for
 
 
-def test_two_hundred_rounds_leave_nothing(registry: SessionRegistry) -> None:
+@pytest.mark.timeout(1800)
+def test_two_hundred_rounds_leave_nothing(registry: SessionRegistry, soak: bool) -> None:
     """Create, stream, stop, close, delete, 200 times, with a page looking: everything is flat."""
+    rounds = 10_000 if soak else 200
     wire = registry.engine.call(Wire, registry, lambda _content, _buffers: None)
     heard: list[str] = []
 
@@ -62,7 +64,7 @@ def test_two_hundred_rounds_leave_nothing(registry: SessionRegistry) -> None:
         one_round(number)
     wait_for(lambda: registry.engine.call(lambda: not wire._dirty), "the wire has said everything")
     before, objects = flat(), len(gc.get_objects())
-    for number in range(UNDO + 50, 200):
+    for number in range(UNDO + 50, rounds):
         one_round(number)
     wait_for(lambda: registry.engine.call(lambda: not wire._dirty), "the wire has said everything")
     after, grown = flat(), len(gc.get_objects()) - objects
@@ -71,8 +73,9 @@ def test_two_hundred_rounds_leave_nothing(registry: SessionRegistry) -> None:
     assert registry.engine.call(lambda: len(wire._readers)) <= UNDO + 1
     assert registry.engine.call(lambda: len(wire._pages)) <= 64
     assert slots(registry) == (0, 0)
-    assert grown < 100 * 20, f"{grown / 100:.0f} objects are left of each round"
-    assert len(heard) == 200
+    # Of a deleted session its id, its clock and the time are kept, so that no other page brings it back.
+    assert grown < 1500 + 5 * rounds, f"{grown / rounds:.0f} objects are left of each round"
+    assert len(heard) == rounds
     registry.engine.call(wire.close)
 
 

@@ -17,6 +17,7 @@ import orjson
 
 from nbchat.core.codec import decode
 from nbchat.core.ids import new_id
+from nbchat.core.run import LIVE_STATES
 from nbchat.core.text import checksum, utf16_length
 from nbchat.core.transcript import SessionState, apply_event
 from nbchat.jupyter.wire import Wire
@@ -142,6 +143,8 @@ class PageModel:
     """A page: folds what comes, notices what does not, and asks."""
 
     ASK_AGAIN_S = 0.25
+    SILENCE_S = 1.0
+    """A page that knows of a live run asks when it has heard nothing for so long."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, up: Callable[[dict[str, Any]], None]) -> None:
         self.id = new_id("p-")
@@ -156,6 +159,7 @@ class PageModel:
         self._pieces: dict[str, dict[int, bytes]] = {}
         self._asked: str | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._silence: asyncio.TimerHandle | None = None
         self.resyncs = 0
         self.shown: dict[tuple[str, str], list[str]] = {}
         """Every text that was ever shown, by session and message."""
@@ -193,6 +197,18 @@ class PageModel:
         self.n = max(self.n, packet.n)
         if self._wanted:
             self._ask()
+        self._listen()
+
+    def _listen(self) -> None:
+        if self._silence is not None:
+            self._silence.cancel()
+            self._silence = None
+        if any(head.state in LIVE_STATES for _, head in self.heads.values()):
+            self._silence = self._loop.call_later(self.SILENCE_S, self._missed_all)
+
+    def _missed_all(self) -> None:
+        self._ask()
+        self._listen()
 
     def _take(self, n: int, message: KernelMessage) -> None:
         if isinstance(message, Heads):
