@@ -68,7 +68,8 @@ def load(name: str, **options: object) -> Provider:
 
 def _found() -> dict[str, EntryPoint]:
     # The first of two of one name wins, as on the import path; and nothing takes the place of nbchat's own.
-    found = {point.name: point for point in reversed(entry_points(group=GROUP))}
+    points = list(entry_points(group=GROUP))  # from Python 3.12 on they are found by name, and not reversible
+    found = {point.name: point for point in reversed(points)}
     return {**found, **_BUILT_IN}
 
 

@@ -3,6 +3,7 @@
 import copy
 import pickle
 from importlib.metadata import EntryPoint
+from typing import Any
 
 import pytest
 
@@ -26,17 +27,32 @@ def raises() -> None:
     raise RuntimeError("no settings for sk-proj-0123456789abcdef")
 
 
+class EntryPoints(tuple[EntryPoint, ...]):
+    """A sequence of entry points as it is from Python 3.12 on."""
+
+    __slots__ = ()
+
+    def __getitem__(self, name: Any) -> Any:
+        """Return the one of this name."""
+        for point in self:
+            if point.name == name:
+                return point
+        raise KeyError(name)
+
+
 @pytest.fixture(autouse=True)
 def _installed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Install packages that bring providers."""
     here = "tests.providers.test_plugins"
-    points = [
-        EntryPoint("scripted", "nbchat.providers.scripted:ScriptedProvider", plugins.GROUP),
-        EntryPoint("broken", f"{here}:Broken", plugins.GROUP),
-        EntryPoint("raises", f"{here}:raises", plugins.GROUP),
-        EntryPoint("missing", "no_such_package:Provider", plugins.GROUP),
-        EntryPoint("openai", "no_such_package:Provider", plugins.GROUP),
-    ]
+    points = EntryPoints(
+        [
+            EntryPoint("scripted", "nbchat.providers.scripted:ScriptedProvider", plugins.GROUP),
+            EntryPoint("broken", f"{here}:Broken", plugins.GROUP),
+            EntryPoint("raises", f"{here}:raises", plugins.GROUP),
+            EntryPoint("missing", "no_such_package:Provider", plugins.GROUP),
+            EntryPoint("openai", "no_such_package:Provider", plugins.GROUP),
+        ]
+    )
     monkeypatch.setattr(plugins, "entry_points", lambda group: points if group == plugins.GROUP else [])
 
 
