@@ -18,8 +18,9 @@ EXPECTED = {
     *(f"T{n:02}" for n in range(1, 79)),
     *(f"S{n}" for n in range(1, 15)),
     *(f"T-TRUST-{n}" for n in range(1, 6)),
+    *(f"F{n}" for n in range(1, 12)),
 }
-"""Provider, kernel, browser, disk, users, scenarios, security, a stranger's notebook."""
+"""Provider, kernel, browser, disk, users, scenarios, security, a stranger's notebook, figures."""
 
 
 def test_every_promise_has_one_line() -> None:
@@ -41,3 +42,10 @@ def test_a_test_that_is_named_is_there(name: str) -> None:
         assert re.search(rf"^(async )?def {re.escape(test)}\(", file.read_text(), re.MULTILINE), name
     elif test:
         assert test in file.read_text(), name
+
+
+def test_a_promise_names_a_test_and_not_a_file() -> None:
+    """A file has many tests, and which of them holds a promise nobody would look for."""
+    for number, _, proof in ROWS:
+        for name in re.findall(r"`((?:tests|js/tests)/[^`]+)`", proof):
+            assert "::" in name, f"{number}: {name}"
