@@ -59,7 +59,7 @@ def test_the_code_of_a_page_runs(page: str) -> None:
 
 def test_the_first_answer_takes_two_lines_and_no_key() -> None:
     """The first lines of Python in the README are an import and a question, and it is answered."""
-    lines = CODE["README.md"][0].splitlines()
+    lines = [line for line in CODE["README.md"][0].splitlines() if line]
     assert len(lines) == 2
     scope: dict[str, Any] = {}
     exec(lines[0], scope)
