@@ -268,10 +268,11 @@ def map(  # noqa: A001 - `nbchat.map` reads as what it does
         A file to go on from: what is asked and answered is written to it as it happens, and what it has
         is not asked again. It is for the same prompts with the same settings; other ones are asked. What
         failed, or was ended with the cell, is asked again. What was on its way when the process was
-        killed is not, since it may have been answered, and charged: it has the error `KernelGone`. None:
-        nothing is kept.
+        killed is not, since it may have been answered, and charged: its answer is read from the server,
+        where that has kept it (`nbchat.config(api="responses")`), and else it has the error `KernelGone`.
+        None: nothing is kept.
     retry_interrupted
-        True: what was on its way when the process was killed is asked again.
+        True: what was on its way when the process was killed, and was not kept, is asked again.
     progress
         True: a bar in a notebook, a line in a terminal. False: nothing. Or a function, which is called
         with a `BatchProgress`, on this thread; what it raises ends the batch.
@@ -315,14 +316,18 @@ def map(  # noqa: A001 - `nbchat.map` reads as what it does
         names = (
             dict(zip([at for at, _ in asked], _keys(asked, chosen), strict=True)) if file is not None else {}
         )
-        todo = []
+        todo: list[tuple[int, str]] = []
+        kept: dict[int, Answer] = {}
         for at, text in enumerate(texts):
             if isinstance(text, NbchatError):
                 put(Result(index=at, prompt="", error=text))
                 continue
             found = file.find(names[at], at) if file is not None else None
-            if found is None or (retry_interrupted and found.error is not None):
+            if found is None:
                 todo.append((at, text))
+            elif found.error is not None and (retry_interrupted or found.response_id is not None):
+                todo.append((at, text))
+                kept[at] = found
             else:
                 put(_result(found, text, restored=found.error is None))
         stack.callback(tally.close)
@@ -338,6 +343,8 @@ def map(  # noqa: A001 - `nbchat.map` reads as what it does
             attempts=attempts,
             deliver=inbox.put,
             ledger=stack.enter_context(Ledger(file, names)) if file is not None else None,
+            kept=kept,
+            retry_interrupted=retry_interrupted,
         )
         waiting = dict(todo)
 

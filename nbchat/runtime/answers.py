@@ -1,9 +1,9 @@
 """The file by which a batch goes on from where it stopped: a line of JSON for each thing that happened.
 
-That a prompt is asked is written before it is sent (`asked`); then what became of it: its answer, or
-that it has none (`unanswered`). A prompt that was asked, and has neither, was on its way when the process
-was killed: nobody can say whether it was answered, so whoever opens the file next is told, and does not
-ask it twice unawares.
+That a prompt is asked is written before it is sent (`asked`); then, where the server keeps answers, by
+which id (`answering`); then what became of it: its answer, or that it has none (`unanswered`). A prompt
+that was asked, and has neither, was on its way when the process was killed: nobody can say whether it was
+answered, so whoever opens the file next is told, and does not ask it twice unawares.
 
 Lines are only ever appended, so a process that is killed leaves at most one broken line, the last,
 which is cut off by whoever opens the file next.
@@ -19,8 +19,8 @@ import os
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -82,6 +82,8 @@ class AnswerFile:
         """How often each was asked."""
         self._open: set[str] = set()
         """Those that were asked and of which no more is known."""
+        self._responses: dict[str, str] = {}
+        """By which the server may have kept their answers."""
         self._mine: set[str] = set()
         """Those of `_open` that were asked by this object."""
         self._lock = threading.Lock()
@@ -157,6 +159,9 @@ class AnswerFile:
         if isinstance(key := record.get("asked"), str):
             self._times[key] += 1
             self._open.add(key)
+            self._responses.pop(key, None)
+        elif isinstance(key := record.get("answering"), str):
+            self._responses[key] = str(record.get("response_id"))
         elif isinstance(key := record.get("unanswered"), str):
             self._open.discard(key)
         elif isinstance(key := record.get("key"), str):
@@ -168,8 +173,9 @@ class AnswerFile:
 
         Returns
         -------
-        The answer; or one with the error `KernelGone`, where the process was killed while it was asked;
-        or None, where it was never asked or is known to have none.
+        The answer; or one with the error `KernelGone`, where the process was killed while it was asked,
+        and with the id by which the server may have kept it; or None, where it was never asked or is
+        known to have none.
         """
         if key in self._open:
             return Answer(
@@ -181,6 +187,7 @@ class AnswerFile:
                     hint="nbchat.map(…, retry_interrupted=True) asks it again.",
                 ),
                 attempts=self._times[key],
+                response_id=self._responses.get(key),
             )
         record = self._answers.get(key)
         if record is None:
@@ -202,6 +209,17 @@ class AnswerFile:
         """Write down that a prompt is about to be sent; when this returns, it outlives the process."""
         self._mine.add(key)
         self._write({"asked": key})
+
+    def answering(self, key: str, response_id: str) -> None:
+        """Write down by which id the server keeps the answer that has begun."""
+        self._write({"answering": key, "response_id": response_id})
+
+    @contextmanager
+    def reading_on(self, key: str) -> Iterator[None]:
+        """While an answer that the server kept is read, it is this batch's: an orderly end ends it."""
+        self._mine.add(key)
+        yield
+        self._mine.discard(key)  # not where it was cancelled: then the server was told to end it
 
     def unanswered(self, key: str) -> None:
         """Write down that a prompt has no answer and may be asked again."""
@@ -274,6 +292,20 @@ class Ledger:
             It could not be written; do not send it.
         """
         await self._write(self._file.asked, self._names[index])
+
+    async def answering(self, index: int, response_id: str) -> None:
+        """Return when it is written down by which id the server keeps an answer that has begun.
+
+        Raises
+        ------
+        StoreError
+            It could not be written.
+        """
+        await self._write(self._file.answering, self._names[index], response_id)
+
+    def reading_on(self, index: int) -> AbstractContextManager[None]:
+        """While an answer that the server kept is read, it is this batch's: an orderly end ends it."""
+        return self._file.reading_on(self._names[index])
 
     async def over(self, answer: Answer) -> None:
         """Return when it is written down what became of a prompt: its answer, or that it has none.

@@ -11,8 +11,9 @@ import asyncio
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from nbchat.core.errors import (
@@ -22,6 +23,7 @@ from nbchat.core.errors import (
     EmptyResponse,
     FirstTokenTimeout,
     IdleTimeout,
+    KernelGone,
     ModelNotFound,
     NbchatError,
     ProviderErrorEvent,
@@ -84,6 +86,8 @@ class Answer:
     duration_s: float | None = None
     """Of the last attempt."""
     attempts: int = 0
+    response_id: str | None = None
+    """Of one that was on its way when its process was killed: by which the server may have kept it."""
 
 
 class Batch:
@@ -106,6 +110,11 @@ class Batch:
     ledger
         Where it is written down that a prompt is asked, before it is, and what became of it, before the
         answer is delivered. None: nowhere.
+    kept
+        By index, what is known of prompts that were on their way when an earlier batch was killed. Their
+        answers are read from the server, where it has kept them; else this is their answer.
+    retry_interrupted
+        Those that the server has not kept are asked again instead.
     """
 
     def __init__(
@@ -120,6 +129,8 @@ class Batch:
         attempts: int,
         deliver: Callable[[Answer], object],
         ledger: Ledger | None = None,
+        kept: Mapping[int, Answer] = MappingProxyType({}),
+        retry_interrupted: bool = False,
     ) -> None:
         self._waiting = deque(prompts)
         self._context = _Context(registry, concurrency)
@@ -130,6 +141,8 @@ class Batch:
         self._attempts = attempts
         self._deliver = deliver
         self._ledger = ledger
+        self._kept = kept
+        self._retry_interrupted = retry_interrupted
         self._answered = 0
         self._hopeless: NbchatError | None = None
 
@@ -152,10 +165,14 @@ class Batch:
     async def _work(self, gate: Gate) -> None:
         while self._waiting:
             index, prompt = self._waiting.popleft()
-            if self._hopeless is None:
-                answer = await self._answer(index, prompt, gate)
-            else:
-                answer = Answer(index=index, error=self._hopeless)
+            answer = self._kept.get(index)
+            if answer is not None:
+                answer = await self._read_on(answer, prompt, gate)
+            if answer is None or (answer.error is not None and self._retry_interrupted):
+                if self._hopeless is None:
+                    answer = await self._answer(index, prompt, gate)
+                else:
+                    answer = Answer(index=index, error=self._hopeless)
             if answer.error is None:
                 self._answered += 1
             elif self._is_hopeless(answer.error):
@@ -165,6 +182,19 @@ class Batch:
     def _is_hopeless(self, error: NbchatError) -> bool:
         # A server that was never reached by any prompt will not be there for the others.
         return isinstance(error, HOPELESS) or (isinstance(error, ConnectFailed) and not self._answered)
+
+    async def _read_on(self, known: Answer, prompt: str, gate: Gate) -> Answer:
+        """Return the answer that the server has kept, or what was known before."""
+        if self._ledger is None or known.response_id is None:
+            return known
+        async with gate.turn():
+            pass  # a request as any other
+        with self._ledger.reading_on(known.index):
+            answer = await self._attempt(known.index, prompt, known.attempts, known.response_id)
+            if answer.error is not None:
+                return known
+            await self._ledger.over(answer)
+            return answer
 
     async def _answer(self, index: int, prompt: str, gate: Gate) -> Answer:
         attempts = refusals = 0
@@ -204,20 +234,25 @@ class Batch:
         backoff_s = min(BACKOFF_S * 2.0 ** (tries - 1), MAX_BACKOFF_S)
         return backoff_s * random.uniform(0.75, 1.25)  # noqa: S311 - jitter, not a secret
 
-    async def _attempt(self, index: int, prompt: str, attempts: int) -> Answer:
-        conversation = Conversation(self._context, SessionState(id=new_id("s-")), self._provider)
+    async def _attempt(
+        self, index: int, prompt: str, attempts: int, response_id: str | None = None
+    ) -> Answer:
+        context = self._context if response_id is None else _Rest(self._context, response_id)
+        conversation = Conversation(context, SessionState(id=new_id("s-")), self._provider)
         conversation.append(SessionCreated(at=time.time(), settings=self._settings, temporary=True))
-        over = asyncio.Event()
+        changed = asyncio.Event()
+        conversation.watchers.add(changed.set)
         run_id = ""
-
-        def look() -> None:
-            if conversation.announced(run_id):
-                over.set()
-
-        conversation.watchers.add(look)
         try:
             run_id = conversation.send(prompt)
-            await over.wait()
+            while not conversation.announced(run_id):
+                await changed.wait()
+                changed.clear()
+                run = conversation.state.run(run_id)
+                if run is not None and run.response_id not in (None, response_id):
+                    response_id = run.response_id
+                    if self._ledger is not None:
+                        await self._ledger.answering(index, response_id)
         except NbchatError as error:  # the prompt itself was refused, as one that is too long
             return Answer(index=index, error=error, attempts=attempts)
         except asyncio.CancelledError:
@@ -273,3 +308,26 @@ class _Context:
     def is_viewed(self, _session_id: str) -> bool:
         """As if shown: a mark "unread" would be for nobody."""
         return True
+
+
+class _Rest(_Context):
+    """A batch's context for one answer that the server may have kept: it is read, and not asked for."""
+
+    def __init__(self, batch: _Context, response_id: str) -> None:
+        vars(self).update(vars(batch))
+        self._response_id = response_id
+
+    async def choose(
+        self, own: Provider | None, settings: Settings, request: Request
+    ) -> tuple[Provider, Request]:
+        """Return the provider, and a request to read the response from its beginning.
+
+        Raises
+        ------
+        KernelGone
+            The provider reads no kept responses; asking is not what this is for.
+        """
+        provider, request = await super().choose(own, settings, request)
+        if not provider.can_resume:
+            raise KernelGone(f"{provider.name} reads no answers that were kept.")
+        return provider, replace(request, resume_id=self._response_id, resume_after=0)

@@ -28,12 +28,11 @@ class LimitedServer:
         self.refused = 0
         """Requests above the limit."""
         self.most_at_once = 0
-        self._now = 0
+        self._now = self._held = 0
         self._requests = 0
         self._times: list[float] = []
         self._changed = threading.Condition()
-        self._hold = threading.Event()
-        self._hold.set()
+        self._hold_after: int | None = None
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self.base_url = ""
@@ -61,10 +60,14 @@ class LimitedServer:
         self._thread.join(10)
         self._loop.close()
 
-    def wait_answered(self, prompts: int, timeout_s: float = 60.0) -> None:
-        """Wait until that many answers were given."""
+    def hold_after(self, prompts: int | None) -> None:
+        """Answer that many prompts, and begin all further answers without going on. None: answer all."""
+        self._hold_after = prompts
+
+    def wait_held(self, requests: int, timeout_s: float = 60.0) -> None:
+        """Wait until that many answers have begun and do not go on."""
         with self._changed:
-            assert self._changed.wait_for(lambda: sum(self.answered.values()) >= prompts, timeout_s)
+            assert self._changed.wait_for(lambda: self._held >= requests, timeout_s)
 
     def wait_idle(self, timeout_s: float = 60.0) -> None:
         """Wait until no request is being answered, as when a client was killed."""
@@ -86,7 +89,7 @@ class LimitedServer:
                 self._now += 1
                 self.most_at_once = max(self.most_at_once, self._now)
                 try:
-                    await self._answer(body["messages"][-1]["content"], writer)
+                    await self._answer(body["messages"][-1]["content"], reader, writer)
                 finally:
                     with self._changed:
                         self._now -= 1
@@ -96,7 +99,17 @@ class LimitedServer:
         finally:
             writer.close()
 
-    async def _answer(self, prompt: str, writer: asyncio.StreamWriter) -> None:
+    async def _hold(self, reader: asyncio.StreamReader) -> None:
+        """Wait until the client is gone."""
+        with self._changed:
+            self._held += 1
+            self._changed.notify_all()
+        await reader.read()
+        with self._changed:
+            self._held -= 1
+        raise ConnectionError
+
+    async def _answer(self, prompt: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         now = time.monotonic()
         self._times = [at for at in self._times if at > now - 1.0]
         if self._per_s is not None and len(self._times) >= self._per_s:
@@ -117,6 +130,8 @@ class LimitedServer:
         _chunk(writer, {"choices": [{"index": 0, "delta": {"content": text[:4]}}]})
         await writer.drain()
         await asyncio.sleep(0.005)
+        if self._hold_after is not None and sum(self.answered.values()) >= self._hold_after:
+            await self._hold(reader)
         if failure:
             raise ConnectionError  # cut in the middle of the answer
         _chunk(
