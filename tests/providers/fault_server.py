@@ -405,9 +405,9 @@ async def _context(wire: Wire) -> None:
 
 RETRY_AFTER: dict[str, tuple[dict[str, str], errors.Retryable]] = {
     "seconds": ({"retry_after": "3"}, 3.0),
-    "fraction": ({"retry_after": "0.25"}, 0.25),
+    "fraction": ({"retry_after": "0.05"}, 0.05),
     "long": ({"retry_after": "3600"}, 3600.0),
-    "ms": ({"retry_after_ms": "300", "retry_after": "7"}, 0.3),
+    "ms": ({"retry_after_ms": "40", "retry_after": "7"}, 0.04),
     "past-date": ({"retry_after": "Wed, 21 Oct 2015 07:28:00 GMT"}, True),
     "negative": ({"retry_after": "-5"}, True),
     "nan": ({"retry_after": "nan"}, True),
