@@ -221,6 +221,30 @@ class Asset:
     type: Literal["asset"] = "asset"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hit:
+    """A message in which something was found: where, and the words around it."""
+
+    session_id: str
+    message_id: str
+    before: str
+    match: str
+    after: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """The answer to `search`."""
+
+    to: str
+    id: str
+    hits: tuple[Hit, ...]
+    """The session that was active last comes first, and in each the newest message."""
+    more: bool
+    """There may be more: the search ended at a limit."""
+    type: Literal["found"] = "found"
+
+
 KernelMessage = (
     Welcome
     | Heads
@@ -234,6 +258,7 @@ KernelMessage = (
     | Saving
     | Checkpoint
     | Asset
+    | Found
 )
 
 
@@ -340,7 +365,18 @@ class WantAsset:
     type: Literal["want_asset"] = "want_asset"
 
 
-PageMessage = Hello | Sync | WantEarlier | Do | Stored | WantCheckpoint | WantAsset
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Search:
+    """The reader looks for words in all sessions. A page's next search takes the place of its last."""
+
+    id: str
+    page: str
+    epoch: str
+    query: str
+    type: Literal["search"] = "search"
+
+
+PageMessage = Hello | Sync | WantEarlier | Do | Stored | WantCheckpoint | WantAsset | Search
 
 
 def parse_page_message(data: object) -> PageMessage:

@@ -13,6 +13,7 @@ import type {
   Ack,
   ErrorInfo,
   Event,
+  Found,
   Head,
   Message,
   PartType,
@@ -72,6 +73,7 @@ export class FakeKernel {
       },
       earlier: (id: string) => this.#earlier(id),
       do: (command: CommandInput) => this.#do(command),
+      search: async (query: string) => (query ? this.#find(query) : null),
       viewing: (key: symbol, ids: string[]) => {
         this.viewing.set(key, ids);
       },
@@ -335,6 +337,24 @@ export class FakeKernel {
       selected,
       omitted: Math.max(0, end - this.window),
     });
+  }
+
+  #find(query: string): Found {
+    const hits = [...this.#states.values()].flatMap((state) =>
+      transcript(state).flatMap(({ id, parts }) => {
+        const text = parts.map((part) => part.text).join("");
+        const at = text.toLowerCase().indexOf(query.toLowerCase());
+        if (at < 0) return [];
+        const [before, match] = [
+          text.slice(Math.max(0, at - 24), at),
+          text.slice(at, at + query.length),
+        ];
+        const after = text.slice(at + query.length, at + query.length + 80);
+        return [{ session_id: state.id, message_id: id, before, match, after }];
+      }),
+    );
+    const more = hits.length > 50;
+    return { type: "found", to: this.runtime.page, id: "", hits: hits.slice(0, 50), more };
   }
 
   /** Give the next queued run its turn. */

@@ -20,6 +20,8 @@ export const en = {
   searchSessions: "Find a session or a message",
   inMessages: "In messages",
   noMatch: "Nothing found",
+  searching: "Searching messages…",
+  moreFound: "There is more: write a longer word.",
   sessionMenu: "Session menu",
   noOpenSessions: "No conversation is open.",
   openSessions: "Open",

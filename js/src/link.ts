@@ -21,6 +21,7 @@ import {
   PROTOCOL_VERSION,
   type Welcome,
 } from "./protocol";
+import { Searches } from "./search";
 import { Sequence } from "./sequence";
 import { type Connection, Store } from "./store";
 import { Uplink } from "./transport";
@@ -72,6 +73,10 @@ export class Link {
   readonly assets = new Assets((name) => {
     const { page } = this;
     this.send({ type: "want_asset", id: newId("ask_"), page, epoch: this.store.epoch, name });
+  });
+
+  readonly searches = new Searches((id, query) => {
+    this.send({ type: "search", id, page: this.page, epoch: this.store.epoch, query });
   });
 
   private uplink: Uplink | null = null;
@@ -328,6 +333,9 @@ export class Link {
         break;
       case "asset":
         if (message.to === this.page) this.assets.take(message);
+        break;
+      case "found":
+        if (message.to === this.page) this.searches.take(message);
         break;
       default:
         message satisfies never;

@@ -834,6 +834,26 @@ export interface Asset {
   readonly type: "asset";
 }
 
+/** A message in which something was found: where, and the words around it. */
+export interface Hit {
+  readonly session_id: string;
+  readonly message_id: string;
+  readonly before: string;
+  readonly match: string;
+  readonly after: string;
+}
+
+/** The answer to `search`. */
+export interface Found {
+  readonly to: string;
+  readonly id: string;
+  /** The session that was active last comes first, and in each the newest message. */
+  readonly hits: readonly Hit[];
+  /** There may be more: the search ended at a limit. */
+  readonly more: boolean;
+  readonly type: "found";
+}
+
 export type KernelMessage =
   | Welcome
   | Heads
@@ -846,7 +866,8 @@ export type KernelMessage =
   | Models
   | Saving
   | Checkpoint
-  | Asset;
+  | Asset
+  | Found;
 
 /** What the kernel says in one tick, to all pages. */
 export interface Packet {
@@ -937,7 +958,26 @@ export interface WantAsset {
   readonly type: "want_asset";
 }
 
-export type PageMessage = Hello | Sync | WantEarlier | Do | Stored | WantCheckpoint | WantAsset;
+/**
+ * The reader looks for words in all sessions. A page's next search takes the place of its last.
+ */
+export interface Search {
+  readonly id: string;
+  readonly page: string;
+  readonly epoch: string;
+  readonly query: string;
+  readonly type: "search";
+}
+
+export type PageMessage =
+  | Hello
+  | Sync
+  | WantEarlier
+  | Do
+  | Stored
+  | WantCheckpoint
+  | WantAsset
+  | Search;
 
 /** Where an event leads from each state; what is not in a state's row is not taken there. */
 export const TRANSITIONS: Readonly<

@@ -11,7 +11,7 @@ import { type Host, hostOf, NotebookMetadata } from "./host";
 import { newId } from "./ids";
 import type { AnyModel, DocumentContext } from "./jupyter";
 import { Link } from "./link";
-import type { Ack, Command } from "./protocol";
+import type { Ack, Command, Found } from "./protocol";
 import type { Stats, Store } from "./store";
 
 type WithoutId<C> = C extends Command ? Omit<C, "id"> : never;
@@ -37,6 +37,8 @@ export interface Runtime {
   viewing(view: symbol, sessionIds: readonly string[]): void;
   readonly drafts: Drafts;
   readonly host: Host;
+  /** Look for words in all sessions; null where a later search came in between. */
+  search(query: string): Promise<Found | null>;
   /** Load a bundle that not every page needs. */
   load(name: AssetName): Promise<AssetModule>;
   /** Return a bundle that has been loaded. */
@@ -150,6 +152,10 @@ export class PageRuntime implements SharedRuntime {
     if (sessionIds.length > 0) this.shown.set(view, sessionIds);
     else this.shown.delete(view);
     this.planViewing();
+  }
+
+  search(query: string): Promise<Found | null> {
+    return this.link.searches.find(query);
   }
 
   load(name: AssetName): Promise<AssetModule> {

@@ -10,6 +10,8 @@ export const strings: Strings = {
   searchSessions: "查找会话或消息",
   inMessages: "消息中",
   noMatch: "没有找到",
+  searching: "正在搜索消息…",
+  moreFound: "还有更多结果：请输入更长的词语。",
   sessionMenu: "会话菜单",
   noOpenSessions: "没有打开的对话。",
   openSessions: "已打开",

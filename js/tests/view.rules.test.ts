@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 import { en as t } from "../src/i18n";
 import type { Head, Message, Part } from "../src/protocol";
 import { fenced } from "../src/view/attachment";
-import { ago, findIn, matches } from "../src/view/directory";
+import { ago, matches } from "../src/view/directory";
 import { staysInside } from "../src/view/keys";
 import { moved, neighbour, openSessions } from "../src/view/order";
 import { blocksOf } from "../src/view/parts";
@@ -169,15 +169,4 @@ test("a file's text is fenced by more backticks than it holds", () => {
 test("sessions are found by words of title, model and state, messages by what they say", () => {
   expect(matches(head("Rivers of Paris", { model: "gpt-x" }), "paris GPT")).toBe(true);
   expect(matches(head("Rivers"), "lake")).toBe(false);
-  const message = (id: string, words: string) =>
-    ({ id, parts: [text(words)] }) as unknown as Message;
-  const text = (words: string): Part => ({ type: "text", text: words });
-  const found = findIn(
-    [message("1", "The Seine."), message("2", "the seine and the Seine")],
-    "SEINE",
-  );
-  expect(found.map(({ message: { id }, before, match }) => [id, before, match])).toEqual([
-    ["2", "the ", "seine"],
-    ["1", "The ", "Seine"],
-  ]);
 });

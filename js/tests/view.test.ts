@@ -247,6 +247,7 @@ describe("tabs", () => {
 
 describe("finding what was said", () => {
   test("a message is found in every session, and shown where it stands", async () => {
+    kernel.window = 20; // it has to be loaded first, in several steps
     kernel.create("geo");
     const code = kernel.create("code");
     kernel.message(code, "user", "How does the *needle* get into the hay?");
@@ -260,7 +261,9 @@ describe("finding what was said", () => {
     await settled(() => expect(document.querySelector("mark")?.textContent).toBe("needle"));
     document.querySelector("mark")?.closest("button")?.click();
     await settled(() => expect(one("tab", "code").getAttribute("aria-selected")).toBe("true"));
-    expect(document.querySelector(".nbchat-found")?.textContent).toContain("the *needle* get");
+    await settled(() =>
+      expect(document.querySelector(".nbchat-found")?.textContent).toContain("the *needle* get"),
+    );
   });
 });
 

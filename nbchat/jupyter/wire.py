@@ -6,6 +6,7 @@ what goes out, `receive` what came in, so tests put a lossy line between it and 
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import pathlib
 from collections import OrderedDict, deque
@@ -20,6 +21,7 @@ from nbchat.core.log import LogCompacted
 from nbchat.core.redact import redact
 from nbchat.core.run import RunState
 from nbchat.core.transcript import ROOT, SessionState
+from nbchat.jupyter.search import search
 from nbchat.protocol import (
     PROTOCOL_VERSION,
     WINDOW,
@@ -29,6 +31,7 @@ from nbchat.protocol import (
     Do,
     Earlier,
     Events,
+    Found,
     Head,
     Heads,
     Hello,
@@ -37,6 +40,7 @@ from nbchat.protocol import (
     Packet,
     PageMessage,
     Saving,
+    Search,
     StateOf,
     Stored,
     Sync,
@@ -145,6 +149,8 @@ class Wire:
         self._tokens_at = self._loop.time()
         self._pages: OrderedDict[str, _Page] = OrderedDict()
         self._acks: OrderedDict[str, Ack] = OrderedDict()
+        self._searches: dict[str, str] = {}
+        """Id of each page's newest search, until it is answered."""
         self._config: Config | None = None
         self.last_actor: str | None = None
         """The page where the user last acted."""
@@ -425,6 +431,9 @@ class Wire:
         elif isinstance(message, WantAsset):
             text = (STATIC / f"{message.name}.js").read_text(encoding="utf-8")
             self.say(Asset(to=message.page, name=message.name, text=text))
+        elif isinstance(message, Search):
+            self._searches[message.page] = message.id
+            self._registry.engine.spawn(self._search(message), name="nbchat-search")
 
     def _hello(self, message: Hello, *, subshell: bool) -> None:
         if not self._pages:
@@ -530,6 +539,29 @@ class Wire:
                 omitted=start,
             )
         )
+
+    async def _search(self, message: Search) -> None:
+        """Look for words on a thread of their own: what is written goes on meanwhile."""
+        registry = self._registry
+        listed = [c for c in registry.conversations() if not c.state.temporary]
+        # Those in memory first; the others have to be read again, as far as there is time.
+        listed.sort(key=lambda c: (c.evicted, -self._head(c).active_at))
+
+        def state_of(conversation: Conversation) -> Callable[[], SessionState]:
+            if conversation.evicted:
+                outline = registry.eviction.outlined(conversation)
+                return lambda: registry.eviction.stored(outline).state
+            held = conversation.state
+            return lambda: held
+
+        def is_wanted() -> bool:
+            return self._searches.get(message.page) == message.id
+
+        states = [state_of(conversation) for conversation in listed]
+        result = await asyncio.to_thread(search, message.query, states, is_wanted=is_wanted)
+        if is_wanted():
+            del self._searches[message.page]
+            self.say(Found(to=message.page, id=message.id, hits=result.hits, more=result.more))
 
     def _do(self, message: Do) -> None:
         command = message.command

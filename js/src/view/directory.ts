@@ -1,15 +1,15 @@
 /** The list of all sessions: open, closed, put away, deleted; to find one again, or what was said in one. */
 
-import type { Head, Message } from "../protocol";
+import type { Found, Head, Hit } from "../protocol";
 import type { Context } from "./context";
 import { h, setAttribute } from "./dom";
 import { openPopup } from "./popup";
-import { label, reveal, textOf } from "./text";
+import { label, reveal } from "./text";
 
 /** Fewer characters than this find too much in messages. */
 const SEARCH_LENGTH = 3;
-/** Messages that are listed at most. */
-const MOST_FOUND = 30;
+/** Milliseconds after the last key before messages are searched. */
+const PAUSE_MS = 200;
 
 /** Return how long ago something was, in the reader's language. */
 export function ago(seconds: number, locale: string, now = Date.now() / 1000): string {
@@ -28,33 +28,6 @@ export function matches(head: Head, query: string): boolean {
     .toLocaleLowerCase()
     .split(/\s+/)
     .every((word) => text.includes(word));
-}
-
-/** A place in a message where something was found. */
-export interface Found {
-  readonly message: Message;
-  readonly before: string;
-  readonly match: string;
-  readonly after: string;
-}
-
-/** Return where `query` stands in messages, once for each, newest first. */
-export function findIn(messages: readonly Message[], query: string): Found[] {
-  const found: Found[] = [];
-  const wanted = query.trim().toLocaleLowerCase();
-  for (const message of messages.toReversed()) {
-    const text = textOf(message);
-    const at = text.toLocaleLowerCase().indexOf(wanted);
-    if (at < 0) continue;
-    const end = at + wanted.length;
-    found.push({
-      message,
-      before: text.slice(Math.max(0, at - 24), at),
-      match: text.slice(at, end),
-      after: text.slice(end, end + 60),
-    });
-  }
-  return found;
 }
 
 /**
@@ -82,11 +55,19 @@ export function openDirectory(
     list,
   );
   let heads = new Map<string, Head>();
+  let found: Found | null = null;
+  let looking = false;
+  let pause: ReturnType<typeof setTimeout> | undefined;
 
   const draw = (): void => {
-    const focused = dialog.querySelector(":focus")?.getAttribute("data-id");
+    const entryOf = (element: Element | null | undefined): string =>
+      `[data-id="${CSS.escape(element?.getAttribute("data-id") ?? "")}"]` +
+      (element?.hasAttribute("data-message")
+        ? `[data-message="${CSS.escape(element.getAttribute("data-message") ?? "")}"]`
+        : ":not([data-message])");
+    const focused = list.querySelector(":focus");
     heads = new Map(runtime.store.heads);
-    const found = [...heads.values()]
+    const listed = [...heads.values()]
       .filter((head) => !head.temporary && matches(head, search.value))
       .sort((a, b) => (b.active_at || b.created_at) - (a.active_at || a.created_at));
     const groups: readonly (readonly [string, (head: Head) => boolean])[] = [
@@ -96,30 +77,18 @@ export function openDirectory(
       [t.deletedSessions, (head) => head.deleted],
     ];
     const sections: HTMLElement[] = groups.flatMap(([name, member]) => {
-      const members = found.filter(member);
+      const members = listed.filter(member);
       if (members.length === 0) return [];
       return [h("h3", { class: "group", text: name }), ...members.map((head) => entry(head))];
     });
-    const query = search.value.trim();
-    if (query.length >= SEARCH_LENGTH) {
-      const hits = [...heads.values()]
-        .filter((head) => !head.temporary && !head.deleted)
-        .sort((a, b) => b.active_at - a.active_at)
-        .flatMap((head) => {
-          // What is not here yet comes, and the list is drawn again.
-          runtime.want(head.id);
-          const path = runtime.store.session(head.id)?.path ?? [];
-          return findIn(path, query).map((hit) => messageEntry(head, hit));
-        });
-      if (hits.length > 0) {
-        const most = hits.slice(0, MOST_FOUND);
-        sections.push(h("h3", { class: "group", text: t.inMessages }), ...most);
-      }
+    const hits = found?.hits.flatMap((hit) => messageEntry(hit)) ?? [];
+    if (hits.length > 0) sections.push(h("h3", { class: "group", text: t.inMessages }), ...hits);
+    const note = looking ? t.searching : found?.more ? t.moreFound : "";
+    if (note || sections.length === 0) {
+      sections.push(h("p", { class: "empty", text: note || t.noMatch }));
     }
-    list.replaceChildren(
-      ...(sections.length > 0 ? sections : [h("p", { class: "empty", text: t.noMatch })]),
-    );
-    if (focused) list.querySelector<HTMLElement>(`[data-id="${CSS.escape(focused)}"]`)?.focus();
+    list.replaceChildren(...sections);
+    if (focused) list.querySelector<HTMLElement>(entryOf(focused))?.focus();
   };
   const entry = (head: Head): HTMLElement => {
     const facts = [
@@ -138,26 +107,50 @@ export function openDirectory(
     return element;
   };
 
-  const messageEntry = (head: Head, { message, before, match, after }: Found): HTMLElement =>
-    h(
-      "button",
-      { type: "button", class: "entry", "data-id": head.id, "data-message": message.id },
-      h("bdi", { class: "entry-title", text: label(head.title) || t.untitled }),
+  const messageEntry = ({ session_id, message_id, before, match, after }: Hit): HTMLElement[] => {
+    const head = heads.get(session_id);
+    if (!head || head.deleted) return [];
+    return [
       h(
-        "span",
-        { class: "entry-facts" },
-        reveal(before),
-        h("mark", { text: reveal(match) }),
-        reveal(after),
+        "button",
+        { type: "button", class: "entry", "data-id": session_id, "data-message": message_id },
+        h("bdi", { class: "entry-title", text: label(head.title) || t.untitled }),
+        h(
+          "span",
+          { class: "entry-facts" },
+          reveal(before),
+          h("mark", { text: reveal(match) }),
+          reveal(after),
+        ),
       ),
-    );
+    ];
+  };
+
+  /** Ask the kernel, which has all sessions, once the reader has written enough and pauses. */
+  const look = (): void => {
+    const query = search.value.trim();
+    clearTimeout(pause);
+    void runtime.search("");
+    looking = query.length >= SEARCH_LENGTH;
+    if (!looking) found = null;
+    else {
+      pause = setTimeout(async () => {
+        const answer = await runtime.search(query);
+        if (answer === null) return;
+        found = answer;
+        looking = false;
+        draw();
+      }, PAUSE_MS);
+    }
+    draw();
+  };
 
   draw();
   anchor.setAttribute("aria-expanded", "true");
   let frame: ReturnType<typeof setTimeout> | undefined;
   const unsubscribe = runtime.store.subscribe((change) => {
     // The list is for finding: it need not follow every token.
-    if ((change.heads.size > 0 || change.sessions.size > 0) && frame === undefined) {
+    if (change.heads.size > 0 && frame === undefined) {
       frame = setTimeout(() => {
         frame = undefined;
         draw();
@@ -166,10 +159,12 @@ export function openDirectory(
   });
   const popup = openPopup(context, anchor, dialog, () => {
     clearTimeout(frame);
+    clearTimeout(pause);
+    void runtime.search("");
     unsubscribe();
     anchor.setAttribute("aria-expanded", "false");
   });
-  search.addEventListener("input", draw);
+  search.addEventListener("input", look);
   list.addEventListener("click", (event) => {
     const element = event.target instanceof Element && event.target.closest("[data-id]");
     const head = element && heads.get(element.getAttribute("data-id") ?? "");

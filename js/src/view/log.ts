@@ -48,6 +48,8 @@ export class Log {
   #filling: number | null = null;
   /** How many messages were missing when earlier ones were asked for; -1: they were not. */
   #asked = -1;
+  /** Message to be shown as soon as it is here; empty: none. */
+  #wanted = "";
 
   constructor(context: Context) {
     const { t, signal } = context;
@@ -113,6 +115,7 @@ export class Log {
     this.#clear();
     this.#sessionId = sessionId;
     this.#session = null;
+    this.#wanted = "";
     this.update(session);
     if (session) this.#restore();
   }
@@ -142,6 +145,7 @@ export class Log {
       this.#asked = -1;
       this.earlier();
     }
+    if (this.#wanted) this.reveal(this.#wanted);
     this.#updateJump();
   }
 
@@ -180,15 +184,17 @@ export class Log {
   /** Go to the end and stay there. */
   latest(): void {
     this.#follows = true;
-    this.#seen = "";
+    this.#seen = this.#wanted = "";
     this.#scroller.scrollTop = this.#scroller.scrollHeight;
     this.#updateJump();
   }
 
-  /** Scroll a message into view and mark it. */
+  /** Scroll a message into view and mark it, once it is here: it may be far before what is loaded. */
   reveal(messageId: string): void {
     const session = this.#session;
     const index = session?.path.findIndex(({ id }) => id === messageId) ?? -1;
+    this.#wanted = index < 0 && session?.omitted !== 0 ? messageId : "";
+    if (this.#wanted && session) this.#context.runtime.earlier(this.#sessionId);
     if (!session || index < 0) return;
     if (index < this.#start(session)) {
       this.#first = messageId;

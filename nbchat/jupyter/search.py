@@ -1,0 +1,105 @@
+"""Finding words in what was said: in all sessions, also in those whose messages have left memory."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Final
+
+from nbchat.core.errors import NbchatError
+from nbchat.core.messages import TextPart
+from nbchat.core.transcript import SessionState
+from nbchat.protocol import Hit
+
+MOST: Final = 50
+"""Places that are returned, at most."""
+
+BEFORE: Final = 24
+AFTER: Final = 80
+"""Characters around a place that are returned with it."""
+
+MAX_QUERY: Final = 200
+"""Characters of a query; what follows them is not looked for."""
+
+SEARCH_S: Final = 2.0
+"""Seconds that a search may take before it returns what it has: reading many sessions again costs time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What was found."""
+
+    hits: tuple[Hit, ...]
+    more: bool
+    """There may be more: the search ended at a limit."""
+
+
+def search(
+    query: str,
+    sessions: Iterable[Callable[[], SessionState]],
+    *,
+    most: int = MOST,
+    seconds: float = SEARCH_S,
+    is_wanted: Callable[[], bool] = lambda: True,
+) -> Result:
+    """Return where `query` stands in transcripts, once for each message, without regard to case.
+
+    States are immutable, so this may run on any thread beside those that write.
+
+    Parameters
+    ----------
+    query
+        What to look for, as it stands; white space around it does not count.
+    sessions
+        Functions that return sessions' states, in the order in which their hits are wanted. They are
+        called one by one, so that what has to be read again is read only when its turn comes.
+    most, seconds
+        Limits of hits and of time.
+    is_wanted
+        Asked between two sessions; once it says no, the search ends.
+
+    Returns
+    -------
+    The hits, in each session the newest message first.
+    """
+    words = query.strip()[:MAX_QUERY]
+    if not words:
+        return Result((), more=False)
+    pattern = re.compile(re.escape(words), re.IGNORECASE)
+    deadline = time.monotonic() + seconds
+    hits: list[Hit] = []
+    more = False
+    for state_of in sessions:
+        if time.monotonic() > deadline or not is_wanted():
+            more = True
+            break
+        try:
+            found = list(islice(_find(pattern, state_of()), most + 1 - len(hits)))
+        except NbchatError:
+            more = True  # it could not be read again; the others can
+            continue
+        hits += found
+        if len(hits) > most:
+            more = True
+            break
+    return Result(tuple(hits[:most]), more=more)
+
+
+def _find(pattern: re.Pattern[str], state: SessionState) -> Iterator[Hit]:
+    for message in reversed(state.path):
+        for part in message.parts:
+            found = pattern.search(part.text) if isinstance(part, TextPart) else None
+            if found is None:
+                continue
+            text, start, end = part.text, found.start(), found.end()
+            yield Hit(
+                session_id=state.id,
+                message_id=message.id,
+                before=text[max(start - BEFORE, 0) : start],
+                match=found.group(),
+                after=text[end : end + AFTER],
+            )
+            break
