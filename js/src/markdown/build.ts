@@ -66,64 +66,67 @@ const TAGS: ReadonlySet<string> = new Set(
 );
 
 class Builder {
-  private readonly open: Node[] = [];
+  readonly #open: Node[] = [];
   /** Text of links that are open, by their element; null where a link leads nowhere. */
-  private readonly links: (URL | null)[] = [];
-  private task: "none" | "item" | "text" = "none";
+  readonly #links: (URL | null)[] = [];
+  #task: "none" | "item" | "text" = "none";
 
-  constructor(
-    private parent: Node,
-    private readonly context: BuildContext,
-  ) {}
+  #parent: Node;
+  readonly #context: BuildContext;
+
+  constructor(parent: Node, context: BuildContext) {
+    this.#parent = parent;
+    this.#context = context;
+  }
 
   blocks(tokens: readonly Token[]): void {
-    for (const token of tokens) this.block(token);
+    for (const token of tokens) this.#block(token);
   }
 
-  private block(token: Token): void {
-    if (this.task === "item" && token.type !== "paragraph_open") this.task = "none";
+  #block(token: Token): void {
+    if (this.#task === "item" && token.type !== "paragraph_open") this.#task = "none";
     switch (token.type) {
       case "inline":
-        this.inline(token.children ?? []);
-        this.task = "none";
+        this.#inline(token.children ?? []);
+        this.#task = "none";
         return;
       case "fence":
-        this.add(codeBlock(token.content, languageOf(token.info), this.context));
+        this.#add(codeBlock(token.content, languageOf(token.info), this.#context));
         return;
       case "code_block":
-        this.add(codeBlock(token.content, "", this.context));
+        this.#add(codeBlock(token.content, "", this.#context));
         return;
       case "math_block":
-        this.add(withText("div", "nbc-math nbc-display", dropHidden(token.content)));
+        this.#add(withText("div", "nbc-math nbc-display", dropHidden(token.content)));
         return;
       case "source":
-        this.add(withText("p", "nbc-source", dropHidden(token.content)));
+        this.#add(withText("p", "nbc-source", dropHidden(token.content)));
         return;
       case "hr":
-        this.add(element("hr"));
+        this.#add(element("hr"));
         return;
       case "footnote_open":
-        this.push(element("div", "nbc-note"));
+        this.#push(element("div", "nbc-note"));
         return;
       case "table_open":
-        this.openTable();
+        this.#openTable();
         return;
       case "list_item_open":
-        this.push(element("li"));
-        this.task = "item";
+        this.#push(element("li"));
+        this.#task = "item";
         return;
       case "paragraph_open":
-        if (this.task === "item") this.task = "text";
+        if (this.#task === "item") this.#task = "text";
         break;
     }
-    if (token.type === "table_close") this.pop();
+    if (token.type === "table_close") this.#pop();
     if (token.hidden) return;
-    if (token.nesting < 0) this.pop();
-    else if (token.nesting > 0) this.push(this.plain(token));
+    if (token.nesting < 0) this.#pop();
+    else if (token.nesting > 0) this.#push(this.#plain(token));
   }
 
-  private plain(token: Token): Node {
-    if (!TAGS.has(token.tag)) return this.parent;
+  #plain(token: Token): Node {
+    if (!TAGS.has(token.tag)) return this.#parent;
     const created = element(token.tag);
     const start = token.tag === "ol" ? token.attrGet("start") : null;
     if (start !== null) created.setAttribute("start", String(start));
@@ -132,63 +135,63 @@ class Builder {
     return created;
   }
 
-  private openTable(): void {
+  #openTable(): void {
     const frame = element("div", "nbc-table");
     frame.tabIndex = 0;
     frame.setAttribute("role", "group");
-    frame.setAttribute("aria-label", this.context.strings.table);
-    this.push(frame);
-    this.push(element("table"));
+    frame.setAttribute("aria-label", this.#context.strings.table);
+    this.#push(frame);
+    this.#push(element("table"));
   }
 
-  private inline(tokens: readonly Token[]): void {
+  #inline(tokens: readonly Token[]): void {
     tokens.forEach((token, i) => {
-      if (i === 0 && this.task === "text" && token.type === "text") this.taskText(token.content);
-      else this.inlineToken(token);
+      if (i === 0 && this.#task === "text" && token.type === "text") this.#taskText(token.content);
+      else this.#inlineToken(token);
     });
   }
 
-  private inlineToken(token: Token): void {
+  #inlineToken(token: Token): void {
     switch (token.type) {
       case "text":
-        this.text(dropHidden(token.content));
+        this.#text(dropHidden(token.content));
         break;
       case "softbreak":
-        this.text("\n");
+        this.#text("\n");
         break;
       case "hardbreak":
-        this.add(element("br"));
+        this.#add(element("br"));
         break;
       case "code_inline":
-        this.add(withText("code", "", revealHidden(token.content)));
+        this.#add(withText("code", "", revealHidden(token.content)));
         break;
       case "math_inline":
-        this.add(withText("span", mathClass(token.content), dropHidden(token.content)));
+        this.#add(withText("span", mathClass(token.content), dropHidden(token.content)));
         break;
       case "footnote_reference":
-        this.footnote(noteOf(token));
+        this.#footnote(noteOf(token));
         break;
       case "image":
-        this.image(String(token.attrGet("src")), altOf(token.children ?? []), token);
+        this.#image(String(token.attrGet("src")), altOf(token.children ?? []), token);
         break;
       case "link_open":
-        this.openLink(String(token.attrGet("href")), token);
+        this.#openLink(String(token.attrGet("href")), token);
         break;
       case "link_close":
-        this.closeLink();
+        this.#closeLink();
         break;
       case "s_open":
-        this.push(element("del"));
+        this.#push(element("del"));
         break;
       default:
-        if (token.nesting > 0) this.push(this.plain(token));
-        else if (token.nesting < 0) this.pop();
+        if (token.nesting > 0) this.#push(this.#plain(token));
+        else if (token.nesting < 0) this.#pop();
     }
   }
 
-  private taskText(content: string): void {
+  #taskText(content: string): void {
     const box = /^\[([ xX])\][ \t]+(?=\S)/.exec(content);
-    const item = this.parent instanceof HTMLLIElement ? this.parent : this.parent.parentNode;
+    const item = this.#parent instanceof HTMLLIElement ? this.#parent : this.#parent.parentNode;
     if (box && item instanceof HTMLLIElement) {
       const done = box[1] !== " ";
       item.className = "nbc-task";
@@ -196,19 +199,19 @@ class Builder {
       input.setAttribute("type", "checkbox");
       input.setAttribute("disabled", "");
       if (done) input.setAttribute("checked", "");
-      const { taskDone, taskOpen } = this.context.strings;
+      const { taskDone, taskOpen } = this.#context.strings;
       input.setAttribute("aria-label", done ? taskDone : taskOpen);
-      this.add(input);
-      this.text(" ");
+      this.#add(input);
+      this.#text(" ");
     }
-    this.text(dropHidden(box ? content.slice(box[0].length) : content));
+    this.#text(dropHidden(box ? content.slice(box[0].length) : content));
   }
 
-  private openLink(href: string, token: Token): void {
+  #openLink(href: string, token: Token): void {
     const target = linkTarget(href);
-    this.links.push(target);
+    this.#links.push(target);
     if (target === null) {
-      this.push(this.parent);
+      this.#push(this.#parent);
       return;
     }
     const link = element("a");
@@ -217,19 +220,19 @@ class Builder {
     link.setAttribute("target", "_blank");
     const title = token.attrGet("title");
     if (title) link.title = dropHidden(String(title));
-    this.push(link);
+    this.#push(link);
   }
 
-  private closeLink(): void {
-    const link = this.parent;
-    const target = this.links.pop();
-    this.pop();
-    if (!target || link === this.parent) return;
+  #closeLink(): void {
+    const link = this.#parent;
+    const target = this.#links.pop();
+    this.#pop();
+    if (!target || link === this.#parent) return;
     const host = hostToShow(link.textContent ?? "", target);
-    if (host !== null) this.add(withText("span", "nbc-host", ` (${host})`));
+    if (host !== null) this.#add(withText("span", "nbc-host", ` (${host})`));
   }
 
-  private image(src: string, alt: string, token: Token): void {
+  #image(src: string, alt: string, token: Token): void {
     const data = inlineImage(src);
     if (data !== null) {
       const image = element("img", "nbc-img");
@@ -237,52 +240,52 @@ class Builder {
       image.setAttribute("src", data);
       const title = token.attrGet("title");
       if (title) image.title = dropHidden(String(title));
-      this.add(image);
+      this.#add(image);
       return;
     }
     const url = remoteImage(src);
     if (url === null) {
-      this.text(alt);
+      this.#text(alt);
       return;
     }
     const card = element("button", "nbc-image");
     card.setAttribute("type", "button");
-    card.append(withText("span", "nbc-image-load", this.context.strings.loadImage(url.host)));
+    card.append(withText("span", "nbc-image-load", this.#context.strings.loadImage(url.host)));
     if (alt !== "") card.append(" ", withText("span", "nbc-image-alt", alt));
     remoteImages.set(card, { url: url.href, alt });
-    this.add(card);
+    this.#add(card);
   }
 
-  private footnote(key: string): void {
-    const number = this.context.note(key);
+  #footnote(key: string): void {
+    const number = this.#context.note(key);
     const button = withText("button", "nbc-noteref", String(number));
     button.setAttribute("type", "button");
-    button.setAttribute("aria-label", this.context.strings.footnote(number));
+    button.setAttribute("aria-label", this.#context.strings.footnote(number));
     const sup = element("sup");
     sup.append(button);
-    this.add(sup);
+    this.#add(sup);
   }
 
-  private push(node: Node): void {
-    this.open.push(this.parent);
-    if (node === this.parent || this.open.length > MAX_DEPTH) return;
-    this.parent.appendChild(node);
-    this.parent = node;
+  #push(node: Node): void {
+    this.#open.push(this.#parent);
+    if (node === this.#parent || this.#open.length > MAX_DEPTH) return;
+    this.#parent.appendChild(node);
+    this.#parent = node;
   }
 
-  private pop(): void {
-    this.parent = this.open.pop() ?? this.parent;
+  #pop(): void {
+    this.#parent = this.#open.pop() ?? this.#parent;
   }
 
-  private add(node: Node): void {
-    this.parent.appendChild(node);
+  #add(node: Node): void {
+    this.#parent.appendChild(node);
   }
 
-  private text(text: string): void {
+  #text(text: string): void {
     if (text === "") return;
-    const last = this.parent.lastChild;
+    const last = this.#parent.lastChild;
     if (last instanceof Text) last.appendData(text);
-    else this.parent.appendChild(document.createTextNode(text));
+    else this.#parent.appendChild(document.createTextNode(text));
   }
 }
 

@@ -29,61 +29,61 @@ enum Mode {
 }
 
 export class Cleaner {
-  private mode = Mode.Text;
-  private controlChars = 0;
-  private high = "";
-  private afterReturn = false;
+  #mode = Mode.Text;
+  #controlChars = 0;
+  #high = "";
+  #afterReturn = false;
 
   /** Return the part of the clean text that `text` adds to it. */
   push(text: string): string {
-    const plain = this.mode === Mode.Text && this.high === "" && !this.afterReturn;
+    const plain = this.#mode === Mode.Text && this.#high === "" && !this.#afterReturn;
     if (plain && !CONTROL.test(text) && !LONE_SURROGATE.test(text)) return text;
     let result = "";
-    for (let i = 0; i < text.length; i++) result += this.next(text.charCodeAt(i));
+    for (let i = 0; i < text.length; i++) result += this.#next(text.charCodeAt(i));
     return result;
   }
 
   /** Return what stands for a character that was cut in half, when no more comes. */
   rest(): string {
-    return this.high === "" ? "" : "\ufffd";
+    return this.#high === "" ? "" : "\ufffd";
   }
 
-  private next(code: number): string {
-    switch (this.mode) {
+  #next(code: number): string {
+    switch (this.#mode) {
       case Mode.Text:
-        return this.text(code);
+        return this.#text(code);
       case Mode.Escape:
-        this.mode = this.afterEscape(code);
-        return this.mode === Mode.Text && code !== 0x5c ? this.text(code) : "";
+        this.#mode = this.#afterEscape(code);
+        return this.#mode === Mode.Text && code !== 0x5c ? this.#text(code) : "";
       case Mode.Intermediate:
-        this.mode = Mode.Text;
-        return code >= 0x30 && code <= 0x7e ? "" : this.text(code);
+        this.#mode = Mode.Text;
+        return code >= 0x30 && code <= 0x7e ? "" : this.#text(code);
       case Mode.Control:
-        if (code >= 0x20 && code <= 0x3f && ++this.controlChars < MAX_CSI_CHARS) return "";
-        this.mode = Mode.Text;
-        return code >= 0x40 && code <= 0x7e ? "" : this.text(code);
+        if (code >= 0x20 && code <= 0x3f && ++this.#controlChars < MAX_CSI_CHARS) return "";
+        this.#mode = Mode.Text;
+        return code >= 0x40 && code <= 0x7e ? "" : this.#text(code);
       case Mode.String:
-        if (code === 0x07 || code === 0x9c) this.mode = Mode.Text;
-        else if (code === ESCAPE) this.mode = Mode.StringEscape;
+        if (code === 0x07 || code === 0x9c) this.#mode = Mode.Text;
+        else if (code === ESCAPE) this.#mode = Mode.StringEscape;
         else if (code === 0x0a || code === 0x0d) {
           // A string that is never ended must not swallow the answer.
-          this.mode = Mode.Text;
-          return this.text(code);
+          this.#mode = Mode.Text;
+          return this.#text(code);
         }
         return "";
       case Mode.StringEscape:
         if (code === 0x5c) {
-          this.mode = Mode.Text;
+          this.#mode = Mode.Text;
           return "";
         }
-        this.mode = Mode.Escape;
-        return this.next(code);
+        this.#mode = Mode.Escape;
+        return this.#next(code);
     }
   }
 
-  private afterEscape(code: number): Mode {
+  #afterEscape(code: number): Mode {
     if (code === 0x5b) {
-      this.controlChars = 0;
+      this.#controlChars = 0;
       return Mode.Control;
     }
     // ] P X ^ _ begin a string.
@@ -93,32 +93,32 @@ export class Cleaner {
     return code >= 0x20 && code <= 0x2f ? Mode.Intermediate : Mode.Text;
   }
 
-  private text(code: number): string {
-    const afterReturn = this.afterReturn;
-    this.afterReturn = false;
+  #text(code: number): string {
+    const afterReturn = this.#afterReturn;
+    this.#afterReturn = false;
     let before = "";
-    if (this.high !== "") {
-      const high = this.high;
-      this.high = "";
+    if (this.#high !== "") {
+      const high = this.#high;
+      this.#high = "";
       if (code >= 0xdc00 && code <= 0xdfff) return high + String.fromCharCode(code);
       before = "\ufffd";
     }
     if (code >= 0xd800 && code <= 0xdbff) {
-      this.high = String.fromCharCode(code);
+      this.#high = String.fromCharCode(code);
       return before;
     }
     if (code >= 0xdc00 && code <= 0xdfff) return `${before}\ufffd`;
     if (code === 0x0d) {
-      this.afterReturn = true;
+      this.#afterReturn = true;
       return `${before}\n`;
     }
     if (code === 0x0a) return afterReturn ? before : `${before}\n`;
-    if (code === ESCAPE) this.mode = Mode.Escape;
+    if (code === ESCAPE) this.#mode = Mode.Escape;
     else if (code === 0x9b) {
-      this.controlChars = 0;
-      this.mode = Mode.Control;
+      this.#controlChars = 0;
+      this.#mode = Mode.Control;
     } else if (code === 0x9d || code === 0x90 || code === 0x98 || code === 0x9e || code === 0x9f) {
-      this.mode = Mode.String;
+      this.#mode = Mode.String;
     } else if (code === 0x09 || (code >= 0x20 && (code < 0x7f || code > 0x9f))) {
       return before + String.fromCharCode(code);
     }

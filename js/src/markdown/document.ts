@@ -59,103 +59,106 @@ export interface DocumentOptions {
 }
 
 export class MarkdownDocument {
-  private readonly cleaner = new Cleaner();
-  private readonly blocks: Block[] = [];
-  private readonly sections: HTMLElement[] = [];
-  private readonly definitions: Definitions = definitionsAfter(null);
-  private readonly numbers = new Map<string, number>();
-  private notes: HTMLElement | null = null;
-  private readonly loadedImages = new Set<string>();
+  readonly #cleaner = new Cleaner();
+  readonly #blocks: Block[] = [];
+  readonly #sections: HTMLElement[] = [];
+  readonly #definitions: Definitions = definitionsAfter(null);
+  readonly #numbers = new Map<string, number>();
+  #notes: HTMLElement | null = null;
+  readonly #loadedImages = new Set<string>();
 
   /** Source from the first open block on. */
-  private tail = "";
+  #tail = "";
   /** How much of it was searched for blocks that are closed. */
-  private searched = 0;
+  #searched = 0;
   /** Length from which on it is to be parsed again. */
-  private due = 0;
-  private open: Element[] = [];
-  private follower: Follower | null = null;
-  private reopening: Reopening | null = null;
-  private wasReopened = false;
+  #due = 0;
+  #open: Element[] = [];
+  #follower: Follower | null = null;
+  #reopening: Reopening | null = null;
+  #wasReopened = false;
 
-  constructor(
-    private readonly root: Node,
-    private readonly options: DocumentOptions,
-  ) {}
+  readonly #root: Node;
+  readonly #options: DocumentOptions;
+
+  constructor(root: Node, options: DocumentOptions) {
+    this.#root = root;
+    this.#options = options;
+  }
 
   /** Add text and show it. */
   push(text: string): void {
-    if (this.reopening) this.reopen(this.reopening);
-    const added = this.cleaner.push(text);
+    if (this.#reopening) this.#reopen(this.#reopening);
+    const added = this.#cleaner.push(text);
     if (added === "") return;
-    this.tail += added;
-    if (this.follower?.follow(added)) return;
-    this.follower = null;
-    if (this.tail.length < this.due) this.showSource(added);
+    this.#tail += added;
+    if (this.#follower?.follow(added)) return;
+    this.#follower = null;
+    if (this.#tail.length < this.#due) this.#showSource(added);
     else {
       const begin = performance.now();
-      this.close();
-      this.show();
-      this.due = dueAfter(this.tail.length, performance.now() - begin);
+      this.#close();
+      this.#show();
+      this.#due = dueAfter(this.#tail.length, performance.now() - begin);
     }
   }
 
   /** Add the last text: all that is open is closed, and what was defined late is put where it belongs. */
   end(text = ""): void {
-    if (this.reopening) {
+    if (this.#reopening) {
       if (text === "") return;
-      this.reopen(this.reopening);
+      this.#reopen(this.#reopening);
     }
-    this.tail += this.cleaner.push(text);
-    this.reopening = { blocks: this.blocks.length, tail: this.tail };
-    const definitions = definitionsAfter(this.definitions);
-    const source = this.tail + this.cleaner.rest();
-    this.commit(parse(source, definitions, false), source);
-    this.dropOpen(0);
-    this.tail = "";
-    this.follower = null;
-    this.resolve(definitions);
-    this.appendNotes(definitions);
+    this.#tail += this.#cleaner.push(text);
+    this.#reopening = { blocks: this.#blocks.length, tail: this.#tail };
+    const definitions = definitionsAfter(this.#definitions);
+    const source = this.#tail + this.#cleaner.rest();
+    this.#commit(parse(source, definitions, false), source);
+    this.#dropOpen(0);
+    this.#tail = "";
+    this.#follower = null;
+    this.#resolve(definitions);
+    this.#appendNotes(definitions);
   }
 
   /** Show an image that the reader asked for, here and wherever it is built again. */
   loadImage(button: Element): void {
     const image = remoteImageOf(button);
     if (image === undefined) return;
-    this.loadedImages.add(image.url);
+    this.#loadedImages.add(image.url);
     button.replaceWith(buildImage(image.url, image.alt));
   }
 
   /** Close the blocks that no further text can change. */
-  private close(): void {
-    const whole = this.tail.lastIndexOf("\n") + 1;
-    if (whole <= this.searched) return;
-    const end = offsetOf(this.tail, closedLines(this.tail.slice(0, whole)));
+  #close(): void {
+    const whole = this.#tail.lastIndexOf("\n") + 1;
+    if (whole <= this.#searched) return;
+    const end = offsetOf(this.#tail, closedLines(this.#tail.slice(0, whole)));
     if (end > 0) {
-      const source = this.tail.slice(0, end);
-      this.commit(parse(source, this.definitions, false), source);
-      this.tail = this.tail.slice(end);
+      const source = this.#tail.slice(0, end);
+      this.#commit(parse(source, this.#definitions, false), source);
+      this.#tail = this.#tail.slice(end);
     }
-    this.searched = whole - end;
+    this.#searched = whole - end;
   }
 
   /** Show the open part as it stands. */
-  private show(): void {
-    const groups = parse(this.tail, definitionsAfter(this.definitions), true);
-    const numbers = new Map(this.numbers);
-    const context = this.context(numbers);
+  #show(): void {
+    const groups = parse(this.#tail, definitionsAfter(this.#definitions), true);
+    const numbers = new Map(this.#numbers);
+    const context = this.#context(numbers);
     groups.forEach(({ tokens }, i) => {
       const fresh = buildBlock(tokens, context);
-      if (fresh) this.place(i, this.withLoadedImages(fresh));
+      if (fresh) this.#place(i, this.#withLoadedImages(fresh));
     });
-    this.dropOpen(groups.length);
-    const [group, element] = [groups.at(-1), this.open.at(-1)];
-    this.follower = group && element ? followerOf(this.tail, group, element) : null;
+    this.#dropOpen(groups.length);
+    const [group, element] = [groups.at(-1), this.#open.at(-1)];
+    this.#follower = group && element ? followerOf(this.#tail, group, element) : null;
   }
 
   /** Show the end of a long block as it came, until it is parsed again. */
-  private showSource(added: string): void {
-    let last = this.open.at(-1);
+  #showSource(added: string): void {
+    let last = this.#open.at(-1);
     while (/^(?:blockquote|ol|ul|li|p)$/.test(last?.lastElementChild?.localName ?? "")) {
       last = last?.lastElementChild ?? undefined;
     }
@@ -169,85 +172,85 @@ export class MarkdownDocument {
     source.className = "nbc-source";
     source.append(added);
     if (goesOn) last?.append(source);
-    else this.place(this.open.length, source);
+    else this.#place(this.#open.length, source);
   }
 
   /** Make `fresh` the open part's element at `index`. */
-  private place(index: number, fresh: Element): void {
-    const shown = this.open[index];
-    if (shown) this.open[index] = morph(shown, fresh);
+  #place(index: number, fresh: Element): void {
+    const shown = this.#open[index];
+    if (shown) this.#open[index] = morph(shown, fresh);
     else {
-      this.section(this.blocks.length + index).append(fresh);
-      this.open.push(fresh);
+      this.#section(this.#blocks.length + index).append(fresh);
+      this.#open.push(fresh);
     }
   }
 
-  private dropOpen(from: number): void {
-    for (const element of this.open.splice(from)) element.remove();
-    const needed = Math.ceil((this.blocks.length + this.open.length) / SECTION_BLOCKS);
-    for (const section of this.sections.splice(needed)) section.remove();
+  #dropOpen(from: number): void {
+    for (const element of this.#open.splice(from)) element.remove();
+    const needed = Math.ceil((this.#blocks.length + this.#open.length) / SECTION_BLOCKS);
+    for (const section of this.#sections.splice(needed)) section.remove();
   }
 
-  private section(block: number): HTMLElement {
+  #section(block: number): HTMLElement {
     const index = Math.floor(block / SECTION_BLOCKS);
-    let section = this.sections[index];
+    let section = this.#sections[index];
     if (section === undefined) {
       section = document.createElement("div");
       section.className = "nbc-section";
-      this.root.appendChild(section);
-      this.sections[index] = section;
+      this.#root.appendChild(section);
+      this.#sections[index] = section;
     }
     return section;
   }
 
-  private commit(groups: readonly Group[], source: string): void {
+  #commit(groups: readonly Group[], source: string): void {
     const lines = new LineOffsets(source);
     for (const { tokens, misses, lines: range } of groups) {
       const note = tokens[0]?.type === "footnote_open" ? noteOf(tokens[0]) : null;
       // What a note refers to is numbered when the note itself has its place, at the end.
-      const numbers = note === null ? this.numbers : new Map(this.numbers);
-      const fresh = buildBlock(tokens, this.context(numbers));
+      const numbers = note === null ? this.#numbers : new Map(this.#numbers);
+      const fresh = buildBlock(tokens, this.#context(numbers));
       if (fresh === null) continue;
       sanitize(fresh);
-      this.place(0, this.withLoadedImages(fresh));
-      const element = this.open.shift() ?? fresh;
+      this.#place(0, this.#withLoadedImages(fresh));
+      const element = this.#open.shift() ?? fresh;
       const hasNotes = tokens.some(hasNoteReference);
       const isKept = misses.size > 0 || hasNotes || note !== null;
-      this.blocks.push({
+      this.#blocks.push({
         element,
         source: isKept ? lines.slice(range[0], range[1]) : "",
         misses,
         hasNotes,
         note,
       });
-      this.options.onClosed(element);
+      this.#options.onClosed(element);
     }
   }
 
   /** Build the blocks again that refer to what was defined after them. */
-  private resolve(definitions: Definitions): void {
+  #resolve(definitions: Definitions): void {
     const isNote = (key: string) => definitions.footnotes[key] === true;
     const isLate = ({ misses }: Block) =>
       Array.from(misses).some((key) => isNote(key) || definitions.references[key] !== undefined);
     const renumber =
-      this.wasReopened || this.blocks.some(({ misses }) => Array.from(misses).some(isNote));
-    if (renumber) this.numbers.clear();
-    this.wasReopened = false;
-    for (const block of this.blocks) {
+      this.#wasReopened || this.#blocks.some(({ misses }) => Array.from(misses).some(isNote));
+    if (renumber) this.#numbers.clear();
+    this.#wasReopened = false;
+    for (const block of this.#blocks) {
       if (block.note !== null || !(isLate(block) || (renumber && block.hasNotes))) continue;
       const [group] = parse(block.source, definitionsAfter(definitions), false);
-      const fresh = group && buildBlock(group.tokens, this.context(this.numbers));
+      const fresh = group && buildBlock(group.tokens, this.#context(this.#numbers));
       if (!fresh) continue;
       sanitize(fresh);
-      block.element = morph(block.element, this.withLoadedImages(fresh));
-      this.options.onClosed(block.element);
+      block.element = morph(block.element, this.#withLoadedImages(fresh));
+      this.#options.onClosed(block.element);
     }
   }
 
   /** Move the footnotes to the end: in the order of their numbers, then those that nothing refers to. */
-  private appendNotes(definitions: Definitions): void {
+  #appendNotes(definitions: Definitions): void {
     const sources = new Map<string, string>();
-    for (const { note, source, element } of this.blocks) {
+    for (const { note, source, element } of this.#blocks) {
       if (note === null) continue;
       element.remove();
       if (!sources.has(note)) sources.set(note, source);
@@ -257,32 +260,32 @@ export class MarkdownDocument {
     const written = new Set<string>();
     const write = (key: string, number: number | null) => {
       written.add(key);
-      list.append(this.noteItem(sources.get(key) ?? "", number, definitions));
+      list.append(this.#noteItem(sources.get(key) ?? "", number, definitions));
     };
     // A note may refer to another, which then gets its number while this goes on.
-    for (const [key, number] of this.numbers) if (sources.has(key)) write(key, number);
+    for (const [key, number] of this.#numbers) if (sources.has(key)) write(key, number);
     for (const key of sources.keys()) if (!written.has(key)) write(key, null);
 
-    this.notes = document.createElement("div");
-    this.notes.className = "nbc-notes";
-    this.notes.setAttribute("role", "group");
-    this.notes.setAttribute("aria-label", this.options.strings.footnotes);
-    this.notes.append(list);
-    sanitize(this.notes);
-    this.root.appendChild(this.withLoadedImages(this.notes));
-    this.options.onClosed(this.notes);
+    this.#notes = document.createElement("div");
+    this.#notes.className = "nbc-notes";
+    this.#notes.setAttribute("role", "group");
+    this.#notes.setAttribute("aria-label", this.#options.strings.footnotes);
+    this.#notes.append(list);
+    sanitize(this.#notes);
+    this.#root.appendChild(this.#withLoadedImages(this.#notes));
+    this.#options.onClosed(this.#notes);
   }
 
-  private noteItem(source: string, number: number | null, definitions: Definitions): Element {
+  #noteItem(source: string, number: number | null, definitions: Definitions): Element {
     const item = document.createElement("li");
     const [group] = parse(source, definitionsAfter(definitions), false);
     const tokens = group?.tokens.slice(1, -1) ?? [];
-    buildInto(item, tokens, this.context(this.numbers));
+    buildInto(item, tokens, this.#context(this.#numbers));
     if (number === null) return item;
     const back = document.createElement("button");
     back.setAttribute("type", "button");
     back.className = "nbc-noteback";
-    back.setAttribute("aria-label", this.options.strings.footnoteBack(number));
+    back.setAttribute("aria-label", this.#options.strings.footnoteBack(number));
     back.append("↩");
     const last = item.lastElementChild;
     (last?.localName === "p" ? last : item).append(" ", back);
@@ -290,24 +293,24 @@ export class MarkdownDocument {
   }
 
   /** Open the end again, since more text has come. */
-  private reopen({ blocks, tail }: Reopening): void {
-    this.reopening = null;
-    this.wasReopened = true;
-    this.notes?.remove();
-    this.notes = null;
-    const reopened = this.blocks.splice(blocks);
-    this.open = reopened.map(({ element }) => element);
-    if (reopened.some(({ note }) => note !== null)) this.dropOpen(0);
-    this.tail = tail;
-    this.searched = 0;
-    this.due = 0;
+  #reopen({ blocks, tail }: Reopening): void {
+    this.#reopening = null;
+    this.#wasReopened = true;
+    this.#notes?.remove();
+    this.#notes = null;
+    const reopened = this.#blocks.splice(blocks);
+    this.#open = reopened.map(({ element }) => element);
+    if (reopened.some(({ note }) => note !== null)) this.#dropOpen(0);
+    this.#tail = tail;
+    this.#searched = 0;
+    this.#due = 0;
   }
 
-  private withLoadedImages<Built extends Element>(built: Built): Built {
-    if (this.loadedImages.size > 0) {
+  #withLoadedImages<Built extends Element>(built: Built): Built {
+    if (this.#loadedImages.size > 0) {
       for (const button of Array.from(built.querySelectorAll(".nbc-image"))) {
         const image = remoteImageOf(button);
-        if (image && this.loadedImages.has(image.url)) {
+        if (image && this.#loadedImages.has(image.url)) {
           button.replaceWith(buildImage(image.url, image.alt));
         }
       }
@@ -315,10 +318,10 @@ export class MarkdownDocument {
     return built;
   }
 
-  private context(numbers: Map<string, number>): BuildContext {
+  #context(numbers: Map<string, number>): BuildContext {
     return {
-      strings: this.options.strings,
-      codeActions: this.options.codeActions,
+      strings: this.#options.strings,
+      codeActions: this.#options.codeActions,
       note(key) {
         const number = numbers.get(key) ?? numbers.size + 1;
         numbers.set(key, number);
@@ -351,16 +354,20 @@ function offsetOf(source: string, line: number): number {
 
 /** Cuts lines out of a text, from its beginning to its end. */
 class LineOffsets {
-  private line = 0;
-  private offset = 0;
+  #line = 0;
+  #offset = 0;
 
-  constructor(private readonly source: string) {}
+  readonly #source: string;
+
+  constructor(source: string) {
+    this.#source = source;
+  }
 
   /** Return the lines of a range, which begins where an earlier one ended or later. */
   slice(begin: number, end: number): string {
-    this.offset += offsetOf(this.source.slice(this.offset), begin - this.line);
-    this.line = begin;
-    const rest = this.source.slice(this.offset);
+    this.#offset += offsetOf(this.#source.slice(this.#offset), begin - this.#line);
+    this.#line = begin;
+    const rest = this.#source.slice(this.#offset);
     return rest.slice(0, offsetOf(rest, end - begin));
   }
 }

@@ -27,59 +27,63 @@ const MAX_TEX_CHARS = 5_000;
 const SLICE_MS = 8;
 
 export class Enhancer {
-  private readonly waiting: Element[] = [];
-  private highlighter: Promise<Highlighter | null> | undefined;
-  private maths: Promise<MathRenderer | null> | undefined;
-  private running: Promise<void> | null = null;
-  private stopped = false;
+  readonly #waiting: Element[] = [];
+  #highlighter: Promise<Highlighter | null> | undefined;
+  #maths: Promise<MathRenderer | null> | undefined;
+  #running: Promise<void> | null = null;
+  #stopped = false;
 
-  constructor(private readonly loaders: Loaders) {}
+  readonly #loaders: Loaders;
+
+  constructor(loaders: Loaders) {
+    this.#loaders = loaders;
+  }
 
   /** Take the code and the formulas of an element that will not change any more. */
   add(block: Element): void {
-    const { loadHighlight, loadMath } = this.loaders;
-    if (loadHighlight) this.take(block, "pre > code[class]");
-    if (loadMath) this.take(block, ".nbc-math");
-    if (this.waiting.length > 0) this.running ??= this.run();
+    const { loadHighlight, loadMath } = this.#loaders;
+    if (loadHighlight) this.#take(block, "pre > code[class]");
+    if (loadMath) this.#take(block, ".nbc-math");
+    if (this.#waiting.length > 0) this.#running ??= this.#run();
   }
 
   /** Return when everything that was added is done. */
   async settled(): Promise<void> {
-    while (this.running) await this.running;
+    while (this.#running) await this.#running;
   }
 
   stop(): void {
-    this.stopped = true;
-    this.waiting.length = 0;
+    this.#stopped = true;
+    this.#waiting.length = 0;
   }
 
-  private take(block: Element, selector: string): void {
-    if (block.matches(selector)) this.waiting.push(block);
-    else this.waiting.push(...Array.from(block.querySelectorAll(selector)));
+  #take(block: Element, selector: string): void {
+    if (block.matches(selector)) this.#waiting.push(block);
+    else this.#waiting.push(...Array.from(block.querySelectorAll(selector)));
   }
 
-  private async run(): Promise<void> {
-    while (this.waiting.length > 0 && !this.stopped) {
+  async #run(): Promise<void> {
+    while (this.#waiting.length > 0 && !this.#stopped) {
       const deadline = await idle();
       do {
-        const element = this.waiting.shift();
+        const element = this.#waiting.shift();
         if (element === undefined) break;
         // A block that was built again for a late definition is added again: it may be done already.
         if (element.childElementCount > 0) continue;
         if (isSelected(element)) {
           // What the reader has selected is not rebuilt under the pointer.
-          this.waiting.push(element);
-          if (this.waiting.every(isSelected)) await selectionChange();
-        } else if (element.localName === "code") await this.highlight(element);
-        else await this.typeset(element);
+          this.#waiting.push(element);
+          if (this.#waiting.every(isSelected)) await selectionChange();
+        } else if (element.localName === "code") await this.#highlight(element);
+        else await this.#typeset(element);
       } while (performance.now() < deadline);
     }
-    this.running = null;
+    this.#running = null;
   }
 
-  private async highlight(code: Element): Promise<void> {
-    this.highlighter ??= orNull(this.loaders.loadHighlight);
-    const highlighter = await this.highlighter;
+  async #highlight(code: Element): Promise<void> {
+    this.#highlighter ??= orNull(this.#loaders.loadHighlight);
+    const highlighter = await this.#highlighter;
     const language = /^language-(\S+)$/.exec(code.className)?.[1] ?? "";
     const source = code.textContent ?? "";
     if (!highlighter?.knows(language)) return;
@@ -93,9 +97,9 @@ export class Enhancer {
     }
   }
 
-  private async typeset(formula: Element): Promise<void> {
-    this.maths ??= orNull(this.loaders.loadMath);
-    const maths = await this.maths;
+  async #typeset(formula: Element): Promise<void> {
+    this.#maths ??= orNull(this.#loaders.loadMath);
+    const maths = await this.#maths;
     const tex = texOf(formula.textContent ?? "");
     if (maths === null || tex.length > MAX_TEX_CHARS) return;
     try {

@@ -19,74 +19,81 @@ export interface MarkdownOptions {
 
 /** A view of one text. Elements that are shown stay the same ones while it grows, so that a selection survives. */
 export class MarkdownView {
-  private readonly strings: MarkdownStrings;
-  private readonly codeActions: readonly CodeAction[];
-  private readonly enhancer: Enhancer;
-  private readonly listening = new AbortController();
-  private document: MarkdownDocument;
-  private raw = "";
+  readonly #strings: MarkdownStrings;
+  readonly #codeActions: readonly CodeAction[];
+  readonly #enhancer: Enhancer;
+  readonly #listening = new AbortController();
+  #document: MarkdownDocument;
+  #raw = "";
 
-  constructor(
-    private readonly root: HTMLElement,
-    options: MarkdownOptions = {},
-  ) {
-    this.strings = { ...english, ...options.strings };
-    this.codeActions = options.codeActions ?? [];
-    this.enhancer = new Enhancer({
+  readonly #root: HTMLElement;
+
+  constructor(root: HTMLElement, options: MarkdownOptions = {}) {
+    this.#root = root;
+
+    this.#strings = { ...english, ...options.strings };
+    this.#codeActions = options.codeActions ?? [];
+    this.#enhancer = new Enhancer({
       loadHighlight: options.loadHighlight,
       loadMath: options.loadMath,
     });
-    this.document = this.newDocument();
-    serveButtons(root, () => this.document, this.strings, this.codeActions, this.listening.signal);
+    this.#document = this.#newDocument();
+    serveButtons(
+      root,
+      () => this.#document,
+      this.#strings,
+      this.#codeActions,
+      this.#listening.signal,
+    );
   }
 
   /** The text so far, as it came. */
   get text(): string {
-    return this.raw;
+    return this.#raw;
   }
 
   /** Add text and show it at once; call it once per animation frame. After the end, it opens the text again. */
   append(text: string): void {
     if (text === "") return;
-    this.raw += text;
-    this.document.push(text);
+    this.#raw += text;
+    this.#document.push(text);
   }
 
   /** The text is complete: close what is open, and put in what was defined after its use. */
   end(): void {
-    this.document.end();
+    this.#document.end();
   }
 
   /** Show another text. One that goes on from this one is appended; otherwise all is built again. */
   reset(text: string, done: boolean): void {
-    if (text.startsWith(this.raw) && this.raw !== "") {
-      this.append(text.slice(this.raw.length));
+    if (text.startsWith(this.#raw) && this.#raw !== "") {
+      this.append(text.slice(this.#raw.length));
       if (done) this.end();
       return;
     }
-    this.root.replaceChildren();
-    this.document = this.newDocument();
-    this.raw = text;
-    if (done) this.document.end(text);
-    else if (text !== "") this.document.push(text);
+    this.#root.replaceChildren();
+    this.#document = this.#newDocument();
+    this.#raw = text;
+    if (done) this.#document.end(text);
+    else if (text !== "") this.#document.push(text);
   }
 
   /** Return when the code and formulas that are final have their colours and shape. */
   settled(): Promise<void> {
-    return this.enhancer.settled();
+    return this.#enhancer.settled();
   }
 
   destroy(): void {
-    this.listening.abort();
-    this.enhancer.stop();
-    this.root.replaceChildren();
+    this.#listening.abort();
+    this.#enhancer.stop();
+    this.#root.replaceChildren();
   }
 
-  private newDocument(): MarkdownDocument {
-    return new MarkdownDocument(this.root, {
-      strings: this.strings,
-      codeActions: this.codeActions,
-      onClosed: (element) => this.enhancer.add(element),
+  #newDocument(): MarkdownDocument {
+    return new MarkdownDocument(this.#root, {
+      strings: this.#strings,
+      codeActions: this.#codeActions,
+      onClosed: (element) => this.#enhancer.add(element),
     });
   }
 }
