@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-PARTS = ("imports", "decode", "wire", "page", "persist")
+PARTS = ("imports", "decode", "wire", "page", "sessions", "persist")
 
 
 def main() -> None:

@@ -31,8 +31,8 @@ Costs = dict[str, dict[int, float]]
 
 
 @contextmanager
-def blank_page() -> Iterator[Page]:
-    """Open an empty page with the page's style sheet and the script of the benchmark."""
+def blank_page(script: str) -> Iterator[Page]:
+    """Open an empty page with the page's style sheet and a script under `js/`."""
     css = (ROOT / "js/src/view/markdown.css").read_text()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
@@ -40,7 +40,7 @@ def blank_page() -> Iterator[Page]:
         )
         page = browser.new_page()
         page.set_content(f"<!doctype html><style>{css}</style><body></body>")
-        page.add_script_tag(content=bundle.script("tests/bench/page.ts"))
+        page.add_script_tag(content=bundle.script(script))
         yield page
         browser.close()
 
@@ -96,7 +96,7 @@ def in_real_time(page: Page, name: str) -> tuple[dict[str, float], float]:
 
 def main() -> None:
     """Measure and print the tables."""
-    with blank_page() as page:
+    with blank_page("tests/bench/page.ts") as page:
         costs = measure(page)
         print(f"{'streamed answer':<18}" + "".join(f"{kb:>9} KB        " for kb in SIZES_KB))
         for name, values in costs.items():

@@ -22,6 +22,8 @@ def script(entry: str) -> str:
             "--target=es2022",
             "--charset=utf8",
             "--log-level=error",
+            "--loader:.css=text",
+            "--loader:.woff2=dataurl",
             *(f"--alias:{name}={ROOT / 'js' / path}" for name, path in aliases.items()),
         ],
         check=True,

@@ -64,14 +64,15 @@ export class Columns {
     column.element.remove();
   }
 
-  /** Show what has changed; `ids` are the sessions that still have a tab. */
-  update(ids?: readonly string[]): void {
+  /** Take away the columns of sessions that have no tab any more. */
+  keep(ids: readonly string[]): void {
+    for (const id of this.ids) if (!ids.includes(id)) this.hide(id);
+  }
+
+  /** Show what has changed. */
+  update(): void {
     const { runtime, t } = this.#context;
     for (const [id, { element, title, panel }] of this.#columns) {
-      if (ids && !ids.includes(id)) {
-        this.hide(id);
-        continue;
-      }
       const head = runtime.store.heads.get(id);
       if (head) {
         setText(title, titleOf(head, t));

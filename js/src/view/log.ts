@@ -1,9 +1,9 @@
 /**
  * The messages of one session, scrolled.
  *
- * Of a long transcript only the end has elements; earlier messages come when the reader asks. Nothing
- * that is being read moves: the view follows the end only while the reader is there, and what is put in
- * above is taken back by as much scrolling.
+ * Of a long transcript only a stretch has elements: the end, or what is around the place that the reader
+ * went to; the others come when the reader gets near. Nothing that is being read moves: the view follows
+ * the end only while the reader is there, and what is put in above is taken back by as much scrolling.
  */
 
 import type { Message, RunRecord } from "../protocol";
@@ -12,13 +12,15 @@ import { Article, isLive } from "./article";
 import type { Context } from "./context";
 import { arrange, button, h, setText, show } from "./dom";
 
-/** Messages shown at once when a session is opened; enough for a screen. */
-const FIRST = 12;
-/** Messages that follow when the page has time. */
+/** Messages shown at once when a session is opened, and as many again until they fill the screen. */
+const FIRST = 4;
+/** Messages that follow when the page has time, unless they are long. */
 const WINDOW = 50;
+/** Elements from which on nothing follows by itself: a page with many is slow wherever they are. */
+const MANY_ELEMENTS = 2000;
 /** Messages that a click on "earlier" brings. */
 const STEP = 50;
-/** With more elements than this, messages far above a reader at the end are let go. */
+/** Messages that have elements at most; those farthest from the reader are let go. */
 const MOST = 400;
 /** Distance from the end, in pixels, that still counts as being there. */
 const NEAR = 24;
@@ -40,6 +42,8 @@ export class Log {
   #sessionId = "";
   /** Id of the first message that has elements; empty until there is one. */
   #first = "";
+  /** Id of the first message after those that have elements; empty where the transcript's last has some. */
+  #last = "";
   #follows = true;
   #held = false;
   #lastTop = 0;
@@ -133,11 +137,14 @@ export class Log {
       const place = this.#places.get(this.#sessionId);
       const wanted =
         place && place !== "end" ? session.path.findIndex((m) => m.id === place.id) : -1;
-      const start = Math.max(0, session.path.length - FIRST);
-      this.#first = session.path[wanted >= 0 ? Math.min(wanted, start) : start]?.id ?? "";
+      const { path } = session;
+      const start = wanted >= 0 ? wanted : Math.max(0, path.length - FIRST);
+      this.#first = path[start]?.id ?? "";
+      this.#last = wanted >= 0 ? (path[start + STEP]?.id ?? "") : "";
     }
     this.#draw(session);
     if (opening) {
+      this.#fillScreen(session);
       this.#restore();
       this.#fill();
     } else if (typeof ResizeObserver !== "function") this.#follow();
@@ -171,7 +178,9 @@ export class Log {
     const start = this.#start(session);
     if (start > 0) {
       this.#keepPlace(() => {
-        this.#first = session.path[Math.max(0, start - STEP)]?.id ?? "";
+        const first = Math.max(0, start - STEP);
+        this.#first = session.path[first]?.id ?? "";
+        if (this.#end(session) - first > MOST) this.#last = session.path[first + MOST]?.id ?? "";
         this.#draw(session);
       });
     } else if (session.omitted > 0) {
@@ -181,8 +190,27 @@ export class Log {
     }
   }
 
+  /** Show more of what comes after. */
+  #later(): void {
+    const session = this.#session;
+    if (!session || this.#last === "") return;
+    const end = this.#end(session) + STEP;
+    this.#last = session.path[end]?.id ?? "";
+    this.#keepPlace(() => {
+      if (end - this.#start(session) > MOST) this.#first = session.path[end - MOST]?.id ?? "";
+      this.#draw(session);
+    });
+  }
+
   /** Go to the end and stay there. */
   latest(): void {
+    const session = this.#session;
+    if (session && this.#last !== "") {
+      this.#first = session.path.at(-FIRST)?.id ?? "";
+      this.#last = "";
+      this.#draw(session);
+      this.#fillScreen(session);
+    }
     this.#follows = true;
     this.#seen = this.#wanted = "";
     this.#scroller.scrollTop = this.#scroller.scrollHeight;
@@ -196,11 +224,12 @@ export class Log {
     this.#wanted = index < 0 && session?.omitted !== 0 ? messageId : "";
     if (this.#wanted && session) this.#context.runtime.earlier(this.#sessionId);
     if (!session || index < 0) return;
-    if (index < this.#start(session)) {
+    this.#leave();
+    if (index < this.#start(session) || index >= this.#end(session)) {
       this.#first = messageId;
+      this.#last = session.path[index + STEP]?.id ?? "";
       this.#draw(session);
     }
-    this.#leave();
     const element = this.#articles.get(messageId)?.element;
     this.#list.querySelector(".nbchat-found")?.classList.remove("nbchat-found");
     element?.classList.add("nbchat-found");
@@ -213,11 +242,20 @@ export class Log {
     return index >= 0 ? index : Math.max(0, session.path.length - WINDOW);
   }
 
+  /** Number of the first message after those that have elements. */
+  #end({ path }: SessionView): number {
+    const index = this.#last === "" ? -1 : path.findIndex(({ id }) => id === this.#last);
+    return index < 0 ? path.length : index;
+  }
+
   #draw(session: SessionView): void {
     const { path, state } = session;
     let start = this.#start(session);
     if (this.#follows && path.length - start > MOST) start = path.length - WINDOW;
     this.#first = path[start]?.id ?? "";
+    // Another version of the conversation may have neither message.
+    if (this.#end(session) <= start) this.#last = "";
+    const end = this.#end(session);
 
     const runs = new Map<string, RunRecord>();
     const seams = new Map<string, number[]>();
@@ -241,7 +279,7 @@ export class Log {
 
     const shown = new Set<string>();
     const elements: HTMLElement[] = [];
-    for (let index = start; index < path.length; index += 1) {
+    for (let index = start; index < end; index += 1) {
       const message = path[index] as Message;
       let article = this.#articles.get(message.id);
       if (!article) {
@@ -270,6 +308,17 @@ export class Log {
     if (this.#asked < 0) setText(this.#earlier, this.#context.t.earlier);
   }
 
+  /** Give elements to as many messages as fill the screen. */
+  #fillScreen(session: SessionView): void {
+    const { clientHeight } = this.#scroller;
+    for (let start = this.#start(session); start > 0; ) {
+      if (this.#list.offsetHeight >= clientHeight) break;
+      start = Math.max(0, start - FIRST);
+      this.#first = session.path[start]?.id ?? "";
+      this.#draw(session);
+    }
+  }
+
   /** Give elements to the messages above the first screen, when the page has nothing better to do. */
   #fill(): void {
     const idle =
@@ -282,8 +331,9 @@ export class Log {
       const session = this.#session;
       if (!session || this.#context.signal.aborted) return;
       const start = this.#start(session);
-      const shown = session.path.length - start;
+      const shown = this.#end(session) - start;
       if (start === 0 || shown >= WINDOW) return;
+      if (this.#list.getElementsByTagName("*").length >= MANY_ELEMENTS) return;
       this.#keepPlace(() => {
         this.#first = session.path[Math.max(0, start - FIRST)]?.id ?? "";
         this.#draw(session);
@@ -296,7 +346,7 @@ export class Log {
     for (const article of this.#articles.values()) article.destroy();
     this.#articles.clear();
     this.#list.replaceChildren();
-    this.#first = "";
+    this.#first = this.#last = "";
     this.#asked = -1;
   }
 
@@ -322,7 +372,7 @@ export class Log {
   }
 
   #place(): Place {
-    if (this.#follows) return "end";
+    if (this.#follows && this.#last === "") return "end";
     const element = this.#topArticle();
     const id = element?.getAttribute("data-message-id");
     if (!element || !id) return "end";
@@ -364,7 +414,9 @@ export class Log {
     const distance = scrollHeight - clientHeight - scrollTop;
     const up = scrollTop < this.#lastTop - 2;
     this.#lastTop = scrollTop;
-    if (distance <= 2 || (distance <= NEAR && !up)) {
+    if (this.#last !== "") {
+      if (distance <= NEAR && !up) this.#later();
+    } else if (distance <= 2 || (distance <= NEAR && !up)) {
       this.#follows = true;
       this.#seen = "";
       this.#updateJump();

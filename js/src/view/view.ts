@@ -103,8 +103,9 @@ export class View {
     el.append(this.#root);
     this.#watchVisibility();
     const unsubscribe = runtime.store.subscribe((change) => {
-      if (change.heads.size > 0 || change.other) this.#update();
-      else if (this.#looksAt().some((id) => change.sessions.has(id))) this.#updatePanels();
+      if (change.heads.size > 0 || change.other) this.#updateTabs();
+      const mine = (id: string): boolean => change.sessions.has(id) || change.heads.has(id);
+      if (change.other || this.#looksAt().some(mine)) this.#updatePanels();
     });
     signal.addEventListener("abort", unsubscribe);
     this.#update();
@@ -223,6 +224,12 @@ export class View {
 
   /** Show what has changed. */
   #update(): void {
+    this.#updateTabs();
+    this.#updatePanels();
+  }
+
+  /** Show what has changed of the sessions there are; of most of them that is a tab. */
+  #updateTabs(): void {
     const { store } = this.#runtime;
     this.#updateBanner();
     const open = this.#open();
@@ -242,9 +249,8 @@ export class View {
     if (tabFocused && !this.#tabs?.hasFocus && !wanted?.focus) this.#tabs?.focus(this.#shown);
     show(this.#empty, this.#shown === "" && store.connection !== "connecting");
     show(this.#main.element, this.#shown !== "");
-    this.#columns.update(ids);
+    this.#columns.keep(ids);
     this.#notifier.update(open);
-    this.#updatePanels();
     this.#report();
   }
 
