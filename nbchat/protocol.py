@@ -40,6 +40,12 @@ MAX_PIECE: Final = 224 * 1024
 MAX_PAGE_MESSAGE: Final = 10 * 1024 * 1024
 """Bytes of one message from a page, at most."""
 
+MAX_COMMAND: Final = 16 * 1024 * 1024
+"""Characters of a command's JSON, at most."""
+
+MAX_PART: Final = 512 * 1024
+"""Characters of a command's JSON that go in one message; a longer one goes in parts."""
+
 WINDOW: Final = 200
 """Messages of a transcript that a state carries; earlier ones come when the reader asks."""
 
@@ -329,6 +335,21 @@ class Do:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DoPart:
+    """A part of a command that is too long for one message: a stretch of its JSON."""
+
+    id: str
+    """The command's."""
+    page: str
+    epoch: str
+    part: int
+    """Counted from 0."""
+    of: int
+    text: str
+    type: Literal["do_part"] = "do_part"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Stored:
     """What the page found under the notebook's metadata key `nbchat` (a piece of its JSON)."""
 
@@ -376,7 +397,7 @@ class Search:
     type: Literal["search"] = "search"
 
 
-PageMessage = Hello | Sync | WantEarlier | Do | Stored | WantCheckpoint | WantAsset | Search
+PageMessage = Hello | Sync | WantEarlier | Do | DoPart | Stored | WantCheckpoint | WantAsset | Search
 
 
 def parse_page_message(data: object) -> PageMessage:

@@ -16,6 +16,7 @@ import {
   type Checkpoint,
   type Command,
   type KernelMessage,
+  MAX_PART,
   type Packet,
   type PageMessage,
   PROTOCOL_VERSION,
@@ -479,7 +480,7 @@ export class Link {
       queueMicrotask(() => this.outbox.abandon());
     } else if (this.welcome !== null) {
       // Before that there is no epoch to send it to; it goes out with the welcome.
-      this.send({ type: "do", page: this.page, epoch: this.store.epoch, command });
+      for (const message of messagesOf(command, this.page, this.store.epoch)) this.send(message);
     }
     this.arm();
   }
@@ -524,6 +525,20 @@ export class Link {
     if (unanswered >= LOST_MS) return "lost";
     return this.welcome === null ? "connecting" : "live";
   }
+}
+
+/** Return a command as it is sent: whole, or in parts where it is long. */
+export function messagesOf(command: Command, page: string, epoch: string): PageMessage[] {
+  // Half of a surrogate pair is no text by itself.
+  const json = JSON.stringify(command).replace(/[\ud800-\udfff]/g, (half) => {
+    return `\\u${half.charCodeAt(0).toString(16)}`;
+  });
+  if (json.length <= MAX_PART) return [{ type: "do", page, epoch, command }];
+  const of = Math.ceil(json.length / MAX_PART);
+  return Array.from({ length: of }, (_, part) => {
+    const text = json.slice(part * MAX_PART, (part + 1) * MAX_PART);
+    return { type: "do_part", id: command.id, page, epoch, part, of, text };
+  });
 }
 
 function isNews(message: KernelMessage): boolean {

@@ -7,12 +7,16 @@ import type { Ack, Command } from "./protocol";
 /** Time until the first repetition; it doubles each time, up to `LONGEST_MS`. */
 const FIRST_MS = 1000;
 const LONGEST_MS = 8000;
+/** How fast a slow road is. */
+const BYTES_PER_MS = 500;
 
 interface Waiting {
   readonly command: Command;
   readonly resolve: (ack: Ack) => void;
   readonly reject: (reason: Error) => void;
   readonly since: number;
+  /** Time until the first repetition. */
+  readonly first: number;
   sent: number;
   pause: number;
 }
@@ -37,17 +41,23 @@ export class Outbox {
     return this.waiting.size;
   }
 
-  /** Ask for something. Settles with the answer; rejects only where the kernel is gone. */
-  do(command: Command): Promise<Ack> {
+  /**
+   * Ask for something. Settles with the answer; rejects only where the kernel is gone.
+   *
+   * @param bytes How long it is: the road takes its time for a long one.
+   */
+  do(command: Command, bytes = 0): Promise<Ack> {
     return new Promise((resolve, reject) => {
       const now = performance.now();
+      const first = FIRST_MS + bytes / BYTES_PER_MS;
       this.waiting.set(command.id, {
         command,
         resolve,
         reject,
         since: now,
         sent: now,
-        pause: FIRST_MS,
+        first,
+        pause: first,
       });
       this.send(command);
     });
@@ -71,7 +81,7 @@ export class Outbox {
     for (const waiting of this.waiting.values()) {
       if (now - waiting.sent < waiting.pause) continue;
       waiting.sent = now;
-      waiting.pause = Math.min(waiting.pause * 2, LONGEST_MS);
+      waiting.pause = Math.max(waiting.first, Math.min(waiting.pause * 2, LONGEST_MS));
       this.send(waiting.command);
     }
   }
@@ -80,7 +90,7 @@ export class Outbox {
   again(): void {
     for (const waiting of this.waiting.values()) {
       waiting.sent = performance.now();
-      waiting.pause = FIRST_MS;
+      waiting.pause = waiting.first;
       this.send(waiting.command);
     }
   }

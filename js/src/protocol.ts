@@ -8,6 +8,12 @@ export const MAX_PIECE = 229376;
 /** Bytes of one message from a page, at most. */
 export const MAX_PAGE_MESSAGE = 10485760;
 
+/** Characters of a command's JSON, at most. */
+export const MAX_COMMAND = 16777216;
+
+/** Characters of a command's JSON that go in one message; a longer one goes in parts. */
+export const MAX_PART = 524288;
+
 /** Messages of a transcript that a state carries; earlier ones come when the reader asks. */
 export const WINDOW = 200;
 
@@ -925,6 +931,19 @@ export interface Do {
   readonly type: "do";
 }
 
+/** A part of a command that is too long for one message: a stretch of its JSON. */
+export interface DoPart {
+  /** The command's. */
+  readonly id: string;
+  readonly page: string;
+  readonly epoch: string;
+  /** Counted from 0. */
+  readonly part: number;
+  readonly of: number;
+  readonly text: string;
+  readonly type: "do_part";
+}
+
 /** What the page found under the notebook's metadata key `nbchat` (a piece of its JSON). */
 export interface Stored {
   readonly id: string;
@@ -974,6 +993,7 @@ export type PageMessage =
   | Sync
   | WantEarlier
   | Do
+  | DoPart
   | Stored
   | WantCheckpoint
   | WantAsset

@@ -11,7 +11,7 @@ import { type Host, hostOf, NotebookMetadata } from "./host";
 import { newId } from "./ids";
 import type { AnyModel, DocumentContext } from "./jupyter";
 import { Link } from "./link";
-import type { Ack, Command, Found } from "./protocol";
+import { type Ack, type Command, type Found, MAX_COMMAND } from "./protocol";
 import type { Stats, Store } from "./store";
 
 type WithoutId<C> = C extends Command ? Omit<C, "id"> : never;
@@ -56,8 +56,6 @@ export type Mount = (
   el: HTMLElement,
 ) => () => void;
 
-/** Bytes that a command may have on its way; a server in between may refuse more. */
-const MAX_COMMAND_BYTES = 1024 * 1024;
 /** Which sessions are looked at is said this long after the last change. */
 const VIEWING_MS = 100;
 
@@ -144,8 +142,8 @@ export class PageRuntime implements SharedRuntime {
   async do(input: CommandInput): Promise<Ack> {
     const command = { ...input, id: newId("cmd_") } as Command;
     const bytes = byteLength(JSON.stringify(command));
-    if (bytes > MAX_COMMAND_BYTES) return tooLarge(command.id, bytes);
-    return this.link.outbox.do(command);
+    if (bytes > MAX_COMMAND) return tooLarge(command.id, bytes);
+    return this.link.outbox.do(command, bytes);
   }
 
   viewing(view: symbol, sessionIds: readonly string[]): void {
@@ -210,7 +208,7 @@ export class PageRuntime implements SharedRuntime {
 }
 
 function byteLength(text: string): number {
-  return text.length * 3 <= MAX_COMMAND_BYTES ? text.length : new TextEncoder().encode(text).length;
+  return text.length * 3 <= MAX_COMMAND ? text.length : new TextEncoder().encode(text).length;
 }
 
 function tooLarge(id: string, bytes: number): Ack {
@@ -219,7 +217,7 @@ function tooLarge(id: string, bytes: number): Ack {
     id,
     error: {
       code: "message_too_large",
-      message: `This message has ${size} MiB; one message can have 1 MiB.`,
+      message: `This message has ${size} MiB; one message can have ${MAX_COMMAND / 1024 / 1024} MiB.`,
       stage: "command",
       retryable: false,
       hint: "Send less at once.",

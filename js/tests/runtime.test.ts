@@ -97,11 +97,11 @@ describe("commands", () => {
 
   test("that are too large are refused here, with how large they are", async () => {
     const { runtime, heard } = open();
-    const text = "é".repeat(600_000);
+    const text = "é".repeat(9_000_000);
     const command = { type: "send", session_id: "s", text, images: [] } as const;
     expect((await runtime.do(command)).error).toMatchObject({
       code: "message_too_large",
-      message: expect.stringContaining("1.1 MiB"),
+      message: expect.stringContaining("17.2 MiB"),
     });
     await vi.advanceTimersByTimeAsync(100);
     expect(heard.filter(({ type }) => type === "do")).toEqual([]);

@@ -362,9 +362,9 @@ describe("writing", () => {
   });
 
   test("a text larger than one message can be is refused here", async () => {
-    type("x".repeat(1024 * 1024));
+    type("x".repeat(16 * 1024 * 1024));
     press("Enter");
-    await settled(() => expect(host.textContent).toContain("the limit is 1.0 MB"));
+    await settled(() => expect(host.textContent).toContain("the limit is 16.0 MB"));
     expect(sent()).toHaveLength(0);
   });
 

@@ -21,6 +21,7 @@ from nbchat.core.log import LogCompacted
 from nbchat.core.redact import redact
 from nbchat.core.run import RunState
 from nbchat.core.transcript import ROOT, SessionState
+from nbchat.jupyter.parts import Parts
 from nbchat.jupyter.search import search
 from nbchat.protocol import (
     PROTOCOL_VERSION,
@@ -29,6 +30,7 @@ from nbchat.protocol import (
     Asset,
     Config,
     Do,
+    DoPart,
     Earlier,
     Events,
     Found,
@@ -149,6 +151,7 @@ class Wire:
         self._tokens_at = self._loop.time()
         self._pages: OrderedDict[str, _Page] = OrderedDict()
         self._acks: OrderedDict[str, Ack] = OrderedDict()
+        self._parts = Parts()
         self._searches: dict[str, str] = {}
         """Id of each page's newest search, until it is answered."""
         self._config: Config | None = None
@@ -417,6 +420,8 @@ class Wire:
             self._hello(message, subshell=subshell)
         elif isinstance(message, Do):
             self._do(message)
+        elif isinstance(message, DoPart):
+            self._do_part(message)
         elif isinstance(message, Sync):
             self._registry.count("resyncs")
             self._registry.observers.tell(Notification(event="resync", data={"page": message.page}))
@@ -574,6 +579,19 @@ class Wire:
         while len(self._acks) > REMEMBERED:
             self._acks.popitem(last=False)
         self.say(ack)
+
+    def _do_part(self, message: DoPart) -> None:
+        known = self._acks.get(message.id)
+        if known is not None:
+            self.say(known)
+            return
+        try:
+            whole = self._parts.take(message)
+        except WireError as error:
+            self._refuse({"command": {"id": message.id}}, error)
+            return
+        if whole is not None:
+            self._received(whole, subshell=False)
 
     def _carry_out(self, message: Do) -> Ack:
         command = message.command

@@ -2,14 +2,14 @@
 
 import type { Extras } from "../extras";
 import { isOver } from "../fold";
-import type { Head, ImagePart } from "../protocol";
+import { type Head, type ImagePart, MAX_COMMAND } from "../protocol";
 import { type Context, causeOf, thrown } from "./context";
 import { button, h, iconButton, setAttribute, setText, show, uniqueId } from "./dom";
 import { isComposing } from "./keys";
 import { inBytes, label, reveal } from "./text";
 
-/** Largest message, in bytes with its images: what one message of the uplink carries. */
-export const MOST_BYTES = 1024 * 1024 - 4096;
+/** Largest message, in bytes with its images, beside what is around it in a command. */
+const MOST_BYTES = MAX_COMMAND - 4096;
 
 export class Composer {
   readonly element: HTMLElement;
@@ -177,7 +177,7 @@ export class Composer {
     if (!sessionId || this.#pending.has(sessionId) || (!text.trim() && images.length === 0)) return;
     const bytes = new TextEncoder().encode(JSON.stringify([text, images])).length;
     if (bytes > MOST_BYTES) {
-      this.#refuse(sessionId, t.tooLong(inBytes(bytes), inBytes(1024 * 1024)));
+      this.#refuse(sessionId, t.tooLong(inBytes(bytes), inBytes(MOST_BYTES)));
       return;
     }
     this.#errors.delete(sessionId);
@@ -311,10 +311,7 @@ export class Composer {
     for (const file of files) {
       const name = label(file.name);
       if (file.size > MOST_BYTES) {
-        this.#refuse(
-          sessionId,
-          `“${name}”: ${t.tooLong(inBytes(file.size), inBytes(1024 * 1024))}`,
-        );
+        this.#refuse(sessionId, `“${name}”: ${t.tooLong(inBytes(file.size), inBytes(MOST_BYTES))}`);
         continue;
       }
       const attachment = await readAttachment(file);
