@@ -80,117 +80,125 @@ export class Link {
     this.send({ type: "search", id, page: this.page, epoch: this.store.epoch, query });
   });
 
-  private uplink: Uplink | null = null;
-  private end = new AbortController();
-  private pieces = new Pieces();
-  private sequence = new Sequence();
-  private readonly decoder = new TextDecoder();
+  #uplink: Uplink | null = null;
+  #end = new AbortController();
+  #pieces = new Pieces();
+  #sequence = new Sequence();
+  readonly #decoder = new TextDecoder();
   /** Kernels that are gone; what is still on its way from them is not taken. */
-  private readonly past = new Set<string>();
-  private kernel: Kernel = "there";
-  private kernelSince = 0;
-  private kernelBusy = false;
-  private welcome: Welcome | null = null;
-  private question: Question | null = null;
-  private readonly scrolled = new Map<string, Scrolled>();
+  readonly #past = new Set<string>();
+  #kernel: Kernel = "there";
+  #kernelSince = 0;
+  #kernelBusy = false;
+  #welcome: Welcome | null = null;
+  #question: Question | null = null;
+  readonly #scrolled = new Map<string, Scrolled>();
   /** Something that was sent on this uplink has been answered. */
-  private answered = false;
-  private roadSince = 0;
-  private heardAt = 0;
+  #answered = false;
+  #roadSince = 0;
+  #heardAt = 0;
   /** When something was heard last that had happened in a session. */
-  private newsAt = 0;
+  #newsAt = 0;
   /** Time that an answer takes, as far as is known. */
-  private roundTrip: number | null = null;
-  private laggingSince: number | null = null;
+  #roundTrip: number | null = null;
+  #laggingSince: number | null = null;
   /** Answers in a row that brought nothing although something is missing; each makes the next wait. */
-  private fruitless = 0;
-  private notBefore = 0;
-  private timer: ReturnType<typeof setTimeout> | null = null;
+  #fruitless = 0;
+  #notBefore = 0;
+  #timer: ReturnType<typeof setTimeout> | null = null;
 
   /**
    * @param version nbchat's version in this page.
    * @param onCheckpoint Is given every checkpoint, also those for other pages.
    * @param onWelcome Is called when a kernel, the first or another one, has answered.
    */
+  readonly #version: string;
+  readonly #onCheckpoint: (checkpoint: Checkpoint) => void;
+  readonly #onWelcome: () => void;
+
   constructor(
-    private readonly version: string,
-    private readonly onCheckpoint: (checkpoint: Checkpoint) => void = () => {},
-    private readonly onWelcome: () => void = () => {},
+    version: string,
+    onCheckpoint: (checkpoint: Checkpoint) => void = () => {},
+    onWelcome: () => void = () => {},
   ) {
-    this.store = new Store(() => this.review());
-    this.outbox = new Outbox((command) => this.sendCommand(command));
+    this.#version = version;
+    this.#onCheckpoint = onCheckpoint;
+    this.#onWelcome = onWelcome;
+
+    this.store = new Store(() => this.#review());
+    this.outbox = new Outbox((command) => this.#sendCommand(command));
   }
 
   /** Talk to the kernel through its hub widget, instead of any that was there before. */
   attach(model: AnyModel): void {
     this.detach();
-    this.end = new AbortController();
-    const { signal } = this.end;
-    const received = (content: unknown, buffers: unknown): void => this.receive(content, buffers);
+    this.#end = new AbortController();
+    const { signal } = this.#end;
+    const received = (content: unknown, buffers: unknown): void => this.#receive(content, buffers);
     model.on("msg:custom", received);
     signal.addEventListener("abort", () => model.off("msg:custom", received));
 
     const kernel = model.widget_manager?.kernel ?? undefined;
-    follow(kernel?.statusChanged, signal, (status) => this.statusChanged(status));
+    follow(kernel?.statusChanged, signal, (status) => this.#statusChanged(status));
     follow(kernel?.connectionStatusChanged, signal, (status) => {
       // A road that was found while there was no network may not be the best one.
-      if (status === "connected" && this.uplink?.free === false) this.openUplink(model);
-      this.connectionChanged(status);
+      if (status === "connected" && this.#uplink?.free === false) this.#openUplink(model);
+      this.#connectionChanged(status);
     });
     follow(kernel?.disposed, signal, () => this.lose("dead"));
-    this.kernelBusy = kernel?.status === "busy";
+    this.#kernelBusy = kernel?.status === "busy";
     if (typeof document !== "undefined") {
       // Timers of a hidden page come late or not at all; whoever looks wants to see what is.
       const visible = (): void => {
-        if (!document.hidden) this.ask();
+        if (!document.hidden) this.#ask();
       };
       document.addEventListener("visibilitychange", visible, { signal });
-      globalThis.addEventListener?.("online", () => this.ask(), { signal });
+      globalThis.addEventListener?.("online", () => this.#ask(), { signal });
     }
 
-    this.kernel = "there";
-    this.welcome = null;
-    this.question = null;
-    this.openUplink(model);
-    this.ask();
+    this.#kernel = "there";
+    this.#welcome = null;
+    this.#question = null;
+    this.#openUplink(model);
+    this.#ask();
   }
 
-  private openUplink(model: AnyModel): void {
-    this.uplink?.close();
-    this.uplink = new Uplink(model);
-    this.answered = false;
-    this.roadSince = performance.now();
+  #openUplink(model: AnyModel): void {
+    this.#uplink?.close();
+    this.#uplink = new Uplink(model);
+    this.#answered = false;
+    this.#roadSince = performance.now();
   }
 
   /** Let go of the hub widget; timers end. */
   detach(): void {
-    this.end.abort();
-    this.uplink?.close();
-    this.uplink = null;
-    this.pieces = new Pieces();
-    if (this.timer !== null) clearTimeout(this.timer);
-    this.timer = null;
+    this.#end.abort();
+    this.#uplink?.close();
+    this.#uplink = null;
+    this.#pieces = new Pieces();
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#timer = null;
   }
 
   /** Nothing will come from this kernel any more. */
   lose(how: "restarted" | "dead"): void {
-    if (this.kernel === how) return;
-    this.kernel = how;
-    if (this.store.epoch) this.past.add(this.store.epoch);
-    this.question = null;
-    this.scrolled.clear();
+    if (this.#kernel === how) return;
+    this.#kernel = how;
+    if (this.store.epoch) this.#past.add(this.store.epoch);
+    this.#question = null;
+    this.#scrolled.clear();
     this.outbox.abandon();
-    this.assess();
+    this.#assess();
   }
 
   /** Whether the kernel that this page knew is gone for good. */
   get gone(): boolean {
-    return this.kernel === "restarted" || this.kernel === "dead";
+    return this.#kernel === "restarted" || this.#kernel === "dead";
   }
 
   /** Follow a session from now on. */
   want(sessionId: string): void {
-    if (this.store.want(sessionId)) this.ask();
+    if (this.store.want(sessionId)) this.#ask();
   }
 
   /** Ask for the messages before those of a session that are here. */
@@ -198,36 +206,36 @@ export class Link {
     const view = this.store.session(sessionId);
     const first = view?.path[0];
     if (view === undefined || view.omitted === 0 || first === undefined) return;
-    if (this.scrolled.get(sessionId)?.before === first.id) return;
+    if (this.#scrolled.get(sessionId)?.before === first.id) return;
     const scrolled = { id: newId("ask_"), before: first.id, sent: 0 };
-    this.scrolled.set(sessionId, scrolled);
-    this.sendEarlier(sessionId, scrolled);
+    this.#scrolled.set(sessionId, scrolled);
+    this.#sendEarlier(sessionId, scrolled);
     this.arm();
   }
 
   /** Send a message that needs no answer here. */
   send(message: PageMessage): void {
-    if (!this.gone) this.uplink?.send(message);
+    if (!this.gone) this.#uplink?.send(message);
   }
 
   /** Look again at what is outstanding, as something was added to it. */
   arm(): void {
-    if (this.timer !== null || this.uplink === null || !this.watching) return;
-    this.timer = setTimeout(() => {
-      this.timer = null;
-      this.tick();
+    if (this.#timer !== null || this.#uplink === null || !this.#watching) return;
+    this.#timer = setTimeout(() => {
+      this.#timer = null;
+      this.#tick();
       this.arm();
     }, TICK_MS);
   }
 
-  private get watching(): boolean {
-    if (this.gone || this.kernel === "incompatible") return false;
+  get #watching(): boolean {
+    if (this.gone || this.#kernel === "incompatible") return false;
     return (
-      this.kernel === "reconnecting" ||
-      this.question !== null ||
+      this.#kernel === "reconnecting" ||
+      this.#question !== null ||
       this.outbox.size > 0 ||
-      this.scrolled.size > 0 ||
-      this.sequence.gap ||
+      this.#scrolled.size > 0 ||
+      this.#sequence.gap ||
       this.store.lacking ||
       this.store.live
     );
@@ -235,45 +243,45 @@ export class Link {
 
   // What comes in.
 
-  private receive(content: unknown, buffers: unknown): void {
-    const packet = this.read(content, buffers);
+  #receive(content: unknown, buffers: unknown): void {
+    const packet = this.#read(content, buffers);
     if (packet === null) return;
     if (packet.protocol !== PROTOCOL_VERSION) {
-      this.kernel = "incompatible";
-      this.assess();
+      this.#kernel = "incompatible";
+      this.#assess();
       return;
     }
     if (packet.epoch !== this.store.epoch) {
       const welcomed = packet.messages.some((m) => m.type === "welcome" && m.to === this.page);
-      if (!welcomed || this.past.has(packet.epoch)) {
+      if (!welcomed || this.#past.has(packet.epoch)) {
         this.store.stats.dropped++;
         return;
       }
-      this.begin(packet.epoch);
+      this.#begin(packet.epoch);
     }
-    this.heardAt = performance.now();
-    if (packet.messages.some(isNews)) this.newsAt = this.heardAt;
+    this.#heardAt = performance.now();
+    if (packet.messages.some(isNews)) this.#newsAt = this.#heardAt;
     this.store.stats.packets++;
-    if (this.sequence.take(packet.n, packet.rev, packet.messages.length > 0)) {
-      for (const message of packet.messages) this.take(message, packet);
+    if (this.#sequence.take(packet.n, packet.rev, packet.messages.length > 0)) {
+      for (const message of packet.messages) this.#take(message, packet);
     } else {
       this.store.stats.duplicates++;
     }
     // The kernel speaks, and not about what it was asked: the answer was lost.
-    if (this.question !== null) this.askAgain(this.question, this.patience);
-    this.review();
+    if (this.#question !== null) this.#askAgain(this.#question, this.#patience);
+    this.#review();
   }
 
-  private read(content: unknown, buffers: unknown): Packet | null {
+  #read(content: unknown, buffers: unknown): Packet | null {
     const { nbchat, piece, of } = (content ?? {}) as Record<string, unknown>;
     const view = Array.isArray(buffers) ? (buffers[0] as DataView | undefined) : undefined;
     if (nbchat === undefined || view === undefined) return null;
     const { buffer, byteOffset, byteLength } = view;
     const bytes = new Uint8Array(buffer, byteOffset, byteLength);
     try {
-      const whole = this.pieces.take(String(nbchat), Number(piece), Number(of), bytes);
+      const whole = this.#pieces.take(String(nbchat), Number(piece), Number(of), bytes);
       if (whole === null) return null;
-      const packet: Packet = JSON.parse(this.decoder.decode(whole));
+      const packet: Packet = JSON.parse(this.#decoder.decode(whole));
       if (packet.type === "packet") return packet;
     } catch {
       // Fall through: what cannot be read is as good as lost, and asked for like that.
@@ -282,22 +290,22 @@ export class Link {
     return null;
   }
 
-  private begin(epoch: string): void {
+  #begin(epoch: string): void {
     if (this.store.epoch !== "") {
       // Another kernel answers: what was asked of the old one may or may not have been done.
-      this.past.add(this.store.epoch);
+      this.#past.add(this.store.epoch);
       this.outbox.abandon();
     }
-    this.kernel = "there";
-    this.sequence = new Sequence();
-    this.scrolled.clear();
+    this.#kernel = "there";
+    this.#sequence = new Sequence();
+    this.#scrolled.clear();
     this.store.reset(epoch);
   }
 
-  private take(message: KernelMessage, { n, rev }: Packet): void {
+  #take(message: KernelMessage, { n, rev }: Packet): void {
     switch (message.type) {
       case "welcome":
-        if (message.to === this.page) this.welcomed(message);
+        if (message.to === this.page) this.#welcomed(message);
         break;
       case "heads":
         this.store.takeHeads(message, n);
@@ -310,7 +318,7 @@ export class Link {
         break;
       case "earlier":
         if (message.to === this.page) {
-          this.scrolled.delete(message.session_id);
+          this.#scrolled.delete(message.session_id);
           this.store.takeEarlier(message);
         }
         break;
@@ -318,7 +326,7 @@ export class Link {
         this.outbox.take(message);
         break;
       case "synced":
-        if (message.to === this.page) this.synced(message.id, n, rev);
+        if (message.to === this.page) this.#synced(message.id, n, rev);
         break;
       case "config":
         this.store.setConfig(message);
@@ -330,7 +338,7 @@ export class Link {
         this.store.setSaving(message);
         break;
       case "checkpoint":
-        this.onCheckpoint(message);
+        this.#onCheckpoint(message);
         break;
       case "asset":
         if (message.to === this.page) this.assets.take(message);
@@ -343,123 +351,124 @@ export class Link {
     }
   }
 
-  private welcomed(welcome: Welcome): void {
-    const first = this.welcome === null;
-    this.welcome = welcome;
+  #welcomed(welcome: Welcome): void {
+    const first = this.#welcome === null;
+    this.#welcome = welcome;
     const { demo, provider, model } = welcome;
     this.store.setConfig({ demo, provider, model, type: "config" });
     // A comm without a subshell is no better than the widget's own; the next road may be.
-    if (this.uplink?.name === "comm" && !welcome.subshell) this.uplink.next();
+    if (this.#uplink?.name === "comm" && !welcome.subshell) this.#uplink.next();
     if (!first) return;
     this.outbox.again();
-    this.onWelcome();
+    this.#onWelcome();
   }
 
-  private synced(id: string, n: number, rev: number): void {
-    this.sequence.settle(n, rev);
-    const question = this.question;
+  #synced(id: string, n: number, rev: number): void {
+    this.#sequence.settle(n, rev);
+    const question = this.#question;
     const sentAt = question?.sentAt.get(id);
     if (question === null || sentAt === undefined) return;
-    this.question = null;
-    this.answered = true;
+    this.#question = null;
+    this.#answered = true;
     const now = performance.now();
     const took = now - sentAt;
-    this.roundTrip = this.roundTrip === null ? took : (this.roundTrip + took) / 2;
-    const fruitless = this.store.lacking && this.had() === question.had;
-    this.fruitless = fruitless ? this.fruitless + 1 : 0;
-    this.notBefore = fruitless ? now + Math.min(2000, 50 * 2 ** this.fruitless) : 0;
+    this.#roundTrip = this.#roundTrip === null ? took : (this.#roundTrip + took) / 2;
+    const fruitless = this.store.lacking && this.#had() === question.had;
+    this.#fruitless = fruitless ? this.#fruitless + 1 : 0;
+    this.#notBefore = fruitless ? now + Math.min(2000, 50 * 2 ** this.#fruitless) : 0;
   }
 
   // What is missing.
 
   /** Ask, if something is missing; called whenever that may have changed. */
-  private review(): void {
+  #review(): void {
     const now = performance.now();
-    if (this.welcome !== null && this.question === null && now >= this.notBefore) {
+    if (this.#welcome !== null && this.#question === null && now >= this.#notBefore) {
       this.store.recount();
       const { lacking, broken } = this.store;
-      this.laggingSince = lacking ? (this.laggingSince ?? now) : null;
-      const lagging = this.laggingSince !== null && now - this.laggingSince >= LAG_MS;
-      if (this.sequence.gap || broken || lagging) {
+      this.#laggingSince = lacking ? (this.#laggingSince ?? now) : null;
+      const lagging = this.#laggingSince !== null && now - this.#laggingSince >= LAG_MS;
+      if (this.#sequence.gap || broken || lagging) {
         this.store.stats.resyncs++;
-        this.ask();
+        this.#ask();
       }
     }
-    this.assess();
+    this.#assess();
     this.arm();
   }
 
-  private tick(): void {
+  #tick(): void {
     const now = performance.now();
-    const { question } = this;
+    const question = this.#question;
     if (question !== null) {
       // One that has worked is kept: then it is the network that is gone, and not the road.
-      if (!this.answered && now - this.roadSince >= ROAD_MS) {
-        this.roadSince = now;
-        this.uplink?.next();
+      if (!this.#answered && now - this.#roadSince >= ROAD_MS) {
+        this.#roadSince = now;
+        this.#uplink?.next();
       }
-      this.askAgain(question, Math.max(ASK_AGAIN_MS.least, this.patience));
-    } else if (this.store.live && now - this.heardAt >= this.silence) {
-      this.ask();
+      this.#askAgain(question, Math.max(ASK_AGAIN_MS.least, this.#patience));
+    } else if (this.store.live && now - this.#heardAt >= this.#silence) {
+      this.#ask();
     }
-    for (const [sessionId, scrolled] of this.scrolled) {
-      if (now - scrolled.sent >= 1000) this.sendEarlier(sessionId, scrolled);
+    for (const [sessionId, scrolled] of this.#scrolled) {
+      if (now - scrolled.sent >= 1000) this.#sendEarlier(sessionId, scrolled);
     }
-    if (this.welcome !== null) this.outbox.repeat();
-    this.review();
+    if (this.#welcome !== null) this.outbox.repeat();
+    this.#review();
   }
 
   /** Ask the kernel for everything that is not here. */
-  private ask(): void {
-    if (this.gone || this.uplink === null || this.kernel === "incompatible") return;
+  #ask(): void {
+    if (this.gone || this.#uplink === null || this.#kernel === "incompatible") return;
     const now = performance.now();
-    this.question = {
+    this.#question = {
       id: newId("ask_"),
       sentAt: new Map(),
-      since: this.question?.since ?? now,
-      had: this.had(),
+      since: this.#question?.since ?? now,
+      had: this.#had(),
       sent: now,
       times: 0,
     };
-    this.sendQuestion(this.question);
+    this.#sendQuestion(this.#question);
     this.arm();
   }
 
   /** Silence after which a page asks that knows of a live run, in milliseconds. */
-  private get silence(): number {
+  get #silence(): number {
     const { soon, later, soonFor } = SILENCE_MS;
-    return performance.now() - this.newsAt < soonFor ? soon : later;
+    return performance.now() - this.#newsAt < soonFor ? soon : later;
   }
 
   /** Time after which an answer should have come, in milliseconds. */
-  private get patience(): number {
-    return this.roundTrip === null ? 400 : Math.max(60, this.roundTrip * 1.5);
+  get #patience(): number {
+    return this.#roundTrip === null ? 400 : Math.max(60, this.#roundTrip * 1.5);
   }
 
   /** Repeat a question that was sent at least `pause` ago; ever more rarely when that did not help. */
-  private askAgain(question: Question, pause: number): void {
+  #askAgain(question: Question, pause: number): void {
     const { most, often } = ASK_AGAIN_MS;
     const slower = 1.5 ** Math.max(0, question.times - often);
     if (performance.now() - question.sent >= Math.min(most, pause * slower)) {
-      this.sendQuestion(question);
+      this.#sendQuestion(question);
     }
   }
 
-  private had(): string {
-    return JSON.stringify([this.sequence.rev, this.store.cursors()]);
+  #had(): string {
+    return JSON.stringify([this.#sequence.rev, this.store.cursors()]);
   }
 
-  private sendQuestion(question: Question): void {
-    const { page, version } = this;
+  #sendQuestion(question: Question): void {
+    const { page } = this;
+    const version = this.#version;
     const { epoch } = this.store;
-    const { rev } = this.sequence;
+    const { rev } = this.#sequence;
     const sessions = this.store.cursors();
     question.sent = performance.now();
     question.times++;
     const id = `${question.id}.${question.times}`;
     question.sentAt.set(id, question.sent);
     // A kernel that does not know this page's epoch has no answer to `sync`; `hello` it always has.
-    if (this.welcome === null || question.times > 2) {
+    if (this.#welcome === null || question.times > 2) {
       const known = epoch === "" ? null : epoch;
       const protocol = PROTOCOL_VERSION;
       this.send({ type: "hello", id, page, protocol, version, epoch: known, rev, sessions });
@@ -468,17 +477,17 @@ export class Link {
     }
   }
 
-  private sendEarlier(session_id: string, scrolled: Scrolled): void {
+  #sendEarlier(session_id: string, scrolled: Scrolled): void {
     scrolled.sent = performance.now();
     const { id, before } = scrolled;
     const { epoch } = this.store;
     this.send({ type: "want_earlier", id, page: this.page, epoch, session_id, before });
   }
 
-  private sendCommand(command: Command): void {
+  #sendCommand(command: Command): void {
     if (this.gone) {
       queueMicrotask(() => this.outbox.abandon());
-    } else if (this.welcome !== null) {
+    } else if (this.#welcome !== null) {
       // Before that there is no epoch to send it to; it goes out with the welcome.
       for (const message of messagesOf(command, this.page, this.store.epoch)) this.send(message);
     }
@@ -487,43 +496,43 @@ export class Link {
 
   // How it stands.
 
-  private statusChanged(status: string): void {
-    this.kernelBusy = status === "busy";
+  #statusChanged(status: string): void {
+    this.#kernelBusy = status === "busy";
     if (status === "restarting" || status === "autorestarting") this.lose("restarted");
     else if (status === "dead" || status === "terminating") this.lose("dead");
-    else this.assess();
+    else this.#assess();
   }
 
-  private connectionChanged(status: string): void {
+  #connectionChanged(status: string): void {
     if (this.gone) return;
     if (status === "connected") {
-      if (this.kernel === "reconnecting") this.kernel = "there";
-      this.ask();
-    } else if (this.kernel === "there") {
-      this.kernel = "reconnecting";
-      this.kernelSince = performance.now();
+      if (this.#kernel === "reconnecting") this.#kernel = "there";
+      this.#ask();
+    } else if (this.#kernel === "there") {
+      this.#kernel = "reconnecting";
+      this.#kernelSince = performance.now();
     }
-    this.assess();
+    this.#assess();
     this.arm();
   }
 
-  private assess(): void {
-    this.store.connection = this.connection();
+  #assess(): void {
+    this.store.connection = this.#connection();
   }
 
-  private connection(): Connection {
+  #connection(): Connection {
     const now = performance.now();
-    const { kernel } = this;
+    const kernel = this.#kernel;
     if (kernel === "dead" || kernel === "restarted" || kernel === "incompatible") return kernel;
-    if (kernel === "reconnecting" && now - this.kernelSince >= RECONNECT_MS) return "lost";
-    const unanswered = this.question === null ? 0 : now - this.question.since;
-    if (this.uplink !== null && !this.uplink.free) {
+    if (kernel === "reconnecting" && now - this.#kernelSince >= RECONNECT_MS) return "lost";
+    const unanswered = this.#question === null ? 0 : now - this.#question.since;
+    if (this.#uplink !== null && !this.#uplink.free) {
       const outstanding = Math.max(unanswered, this.outbox.oldest);
-      const heard = now - this.heardAt < LOST_MS;
-      if (outstanding >= 1000 && (this.kernelBusy || heard)) return "waiting";
+      const heard = now - this.#heardAt < LOST_MS;
+      if (outstanding >= 1000 && (this.#kernelBusy || heard)) return "waiting";
     }
     if (unanswered >= LOST_MS) return "lost";
-    return this.welcome === null ? "connecting" : "live";
+    return this.#welcome === null ? "connecting" : "live";
   }
 }
 

@@ -11,42 +11,42 @@ interface Incomplete {
 }
 
 export class Pieces {
-  private readonly waiting = new Map<string, Incomplete>();
-  private bytes = 0;
+  readonly #waiting = new Map<string, Incomplete>();
+  #bytes = 0;
 
   /** Take one piece, in any order and any number of times; return the packet that it completes. */
   take(key: string, piece: number, of: number, bytes: Uint8Array): Uint8Array | null {
     if (of === 1) return bytes;
     if (!(Number.isInteger(piece) && piece >= 0 && piece < of && of <= 4096)) return null;
-    const packet = this.waiting.get(key) ?? this.begin(key, of);
+    const packet = this.#waiting.get(key) ?? this.#begin(key, of);
     if (of !== packet.pieces.length || packet.pieces[piece] !== undefined) return null;
     packet.pieces[piece] = bytes;
     packet.bytes += bytes.byteLength;
-    this.bytes += bytes.byteLength;
+    this.#bytes += bytes.byteLength;
     if (--packet.missing > 0) {
-      this.trim(key);
+      this.#trim(key);
       return null;
     }
-    this.forget(key, packet);
+    this.#forget(key, packet);
     return joined(packet);
   }
 
-  private begin(key: string, of: number): Incomplete {
+  #begin(key: string, of: number): Incomplete {
     const packet = { pieces: new Array(of).fill(undefined), missing: of, bytes: 0 };
-    this.waiting.set(key, packet);
+    this.#waiting.set(key, packet);
     return packet;
   }
 
-  private trim(current: string): void {
-    for (const [key, packet] of this.waiting) {
-      if (this.waiting.size <= MAX_PACKETS && this.bytes <= MAX_BYTES) return;
-      if (key !== current) this.forget(key, packet);
+  #trim(current: string): void {
+    for (const [key, packet] of this.#waiting) {
+      if (this.#waiting.size <= MAX_PACKETS && this.#bytes <= MAX_BYTES) return;
+      if (key !== current) this.#forget(key, packet);
     }
   }
 
-  private forget(key: string, packet: Incomplete): void {
-    this.waiting.delete(key);
-    this.bytes -= packet.bytes;
+  #forget(key: string, packet: Incomplete): void {
+    this.#waiting.delete(key);
+    this.#bytes -= packet.bytes;
   }
 }
 

@@ -30,68 +30,68 @@ export interface Road {
 
 /** Sends a page's messages by the best road there is, in order. */
 export class Uplink {
-  private road: Road | null = null;
-  private readonly roads: (() => Promise<Road | null>)[];
-  private readonly queue: PageMessage[] = [];
-  private closed = false;
+  #road: Road | null = null;
+  readonly #roads: (() => Promise<Road | null>)[];
+  readonly #queue: PageMessage[] = [];
+  #closed = false;
 
   constructor(model: AnyModel) {
     const kernel = model.widget_manager?.kernel ?? null;
-    this.roads = [() => byComm(kernel), () => byControl(kernel), async () => byModel(model)];
-    void this.open();
+    this.#roads = [() => byComm(kernel), () => byControl(kernel), async () => byModel(model)];
+    void this.#open();
   }
 
   /** Whether what is sent is handled while a cell runs; true until that is known. */
   get free(): boolean {
-    return this.road?.free ?? true;
+    return this.#road?.free ?? true;
   }
 
   /** Name of the road that is used; null while it is being found. */
   get name(): Road["name"] | null {
-    return this.road?.name ?? null;
+    return this.#road?.name ?? null;
   }
 
   /** Send a message; what cannot be sent is lost, as it can be on any road. */
   send(message: PageMessage): void {
-    if (this.closed) return;
-    if (this.road === null) {
-      this.queue.push(message);
+    if (this.#closed) return;
+    if (this.#road === null) {
+      this.#queue.push(message);
       return;
     }
     try {
-      this.road.send(message);
+      this.#road.send(message);
     } catch {
       // The comm died with its connection. The next road may still be there.
       this.next();
-      this.queue.push(message);
+      this.#queue.push(message);
     }
   }
 
   /** Give this road up, as nothing that was sent on it is answered; the last one stays. */
   next(): void {
-    if (this.closed || this.road === null || this.roads.length === 0) return;
-    this.road.close();
-    this.road = null;
-    void this.open();
+    if (this.#closed || this.#road === null || this.#roads.length === 0) return;
+    this.#road.close();
+    this.#road = null;
+    void this.#open();
   }
 
   close(): void {
-    this.closed = true;
-    this.queue.length = 0;
-    this.road?.close();
-    this.road = null;
+    this.#closed = true;
+    this.#queue.length = 0;
+    this.#road?.close();
+    this.#road = null;
   }
 
-  private async open(): Promise<void> {
-    while (this.roads.length > 0) {
-      const road = await this.roads
+  async #open(): Promise<void> {
+    while (this.#roads.length > 0) {
+      const road = await this.#roads
         .shift()?.()
         .catch(() => null);
-      if (this.closed) road?.close();
-      if (this.closed) return;
+      if (this.#closed) road?.close();
+      if (this.#closed) return;
       if (!road) continue;
-      this.road = road;
-      for (const message of this.queue.splice(0)) this.send(message);
+      this.#road = road;
+      for (const message of this.#queue.splice(0)) this.send(message);
       return;
     }
   }
