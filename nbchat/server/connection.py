@@ -257,6 +257,12 @@ class Connection(asyncio.Protocol):
         self._body = bytearray()
         self._clear_timer()
         self._task = asyncio.get_running_loop().create_task(self._answer(request))
+        self._task.add_done_callback(self._answered)
+
+    def _answered(self, task: asyncio.Task[None]) -> None:
+        if task.cancelled() and self._transport is not None:
+            # By somebody, perhaps before its first step: the client must not wait for what never comes.
+            self._transport.abort()
 
     async def _answer(self, request: HttpRequest) -> None:
         exchange = Exchange(self)

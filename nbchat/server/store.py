@@ -42,6 +42,7 @@ class StoredResponse:
         self.ended_at: float | None = None
         """By the clock; None while it goes on."""
         self._clock = clock
+        self._activity = activity
         self._generation = ask.ask.generation()
         self._writer = ResponseWriter(ask, self._generation)
         self._events: list[bytes] = []
@@ -51,7 +52,7 @@ class StoredResponse:
         self._add(self._writer.begin())
         activity.begin()
         self._task = asyncio.get_running_loop().create_task(self._generate(pace))
-        self._task.add_done_callback(lambda _: activity.end())
+        self._task.add_done_callback(self._generated)
 
     @property
     def id(self) -> str:
@@ -124,6 +125,11 @@ class StoredResponse:
             self._end(self._writer.end())
         except Exception:  # noqa: BLE001 - whatever it is, the followers are told
             _log.exception("response %s failed", self.id)
+            self._end(self._writer.fail())
+
+    def _generated(self, _task: asyncio.Task[None]) -> None:
+        self._activity.end()
+        if not self.is_over:  # cancelled by somebody, perhaps before its first step
             self._end(self._writer.fail())
 
     def _end(self, events: list[bytes]) -> None:

@@ -262,3 +262,25 @@ async def test_a_failure_inside_is_an_error_not_silence(
     assert reply.json["status"] == "failed"
     assert server.generating == 0
     assert caplog.text.count("ZeroDivisionError: deliberate") == 3
+
+
+@pytest.mark.parametrize("turns", [0, 1, 5])
+async def test_whoever_cancels_its_tasks_leaves_no_client_waiting(
+    held_server: DemoServer, turns: int
+) -> None:
+    """Tasks on a loop that others share may be cancelled, also before their first step: the end is told."""
+    ours = asyncio.all_tasks()
+    body = {"model": "nbchat-slow", "input": "?", "background": True, "stream": False}
+    kept = (await ask(held_server, request("/v1/responses", body))).json["id"]
+    asked = request("/v1/chat/completions", {"model": "nbchat-slow", "messages": user("?"), "stream": True})
+    async with await RawConnection.open(held_server) as connection:
+        connection.send(asked)
+        while len(asyncio.all_tasks() - ours) < 2:  # noqa: ASYNC110 - it is the tasks that are waited for
+            await asyncio.sleep(0)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        for task in asyncio.all_tasks() - ours:
+            task.cancel()
+        assert await connection.is_closed()
+    found = (await ask(held_server, request(f"/v1/responses/{kept}"))).json
+    assert found["status"] == "failed"
