@@ -208,8 +208,10 @@ class Checkpoint:
     version: int
     """Counts up; a page never writes an older one over a newer one."""
     metadata: Mapping[str, Any]
-    transcript: str = ""
-    """The conversations as Markdown, for where no widget runs."""
+    transcripts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """What the page does not have yet of the outputs for where no widget runs: MIME bundles by output."""
+    settled: bool = True
+    """No answer is being generated. Else the page keeps the outputs until the notebook is saved."""
     type: Literal["checkpoint"] = "checkpoint"
 
 
@@ -372,6 +374,8 @@ class WantCheckpoint:
     epoch: str
     version: int
     """The checkpoint that the page has."""
+    path: str = ""
+    """The notebook's path, as the page knows it now: it may have been renamed, or saved as another."""
     type: Literal["want_checkpoint"] = "want_checkpoint"
 
 

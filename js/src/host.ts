@@ -5,8 +5,10 @@
  * the notebook's metadata key `nbchat`, from where it travels with the file.
  */
 import { newId } from "./ids";
-import { type DocumentContext, follow } from "./jupyter";
+import { type DocumentContext, follow, type NotebookModel } from "./jupyter";
 import type { Checkpoint, PageMessage } from "./protocol";
+
+type Bundle = Checkpoint["transcripts"][string];
 
 /** The metadata key. */
 export const KEY = "nbchat";
@@ -82,6 +84,8 @@ async function soon<T>(look: () => T): Promise<T | null> {
 /** Carries the notebook's metadata to the kernel, and the kernel's checkpoints into it. */
 export class NotebookMetadata {
   private newest: Checkpoint | null = null;
+  /** Outputs that wait for the answers' end, or for the notebook to be saved. */
+  private readonly waiting = new Map<string, Bundle>();
   private written = 0;
   private epoch = "";
 
@@ -100,6 +104,7 @@ export class NotebookMetadata {
   watch(end: AbortSignal): void {
     follow(this.context?.saveState, end, (state) => {
       if (state !== "started") return;
+      this.show();
       // The signal comes before the document is serialised: what is written now is in the file.
       if (!this.write()) this.tell();
     });
@@ -109,7 +114,8 @@ export class NotebookMetadata {
   private tell(): void {
     if (this.epoch === "") return;
     const { page, epoch, written: version } = this;
-    this.send({ type: "want_checkpoint", id: newId("ask_"), page, epoch, version });
+    const path = this.context?.path ?? "";
+    this.send({ type: "want_checkpoint", id: newId("ask_"), page, epoch, version, path });
   }
 
   /** Tell the kernel what is stored in the notebook; `null` where there is nothing. */
@@ -132,6 +138,7 @@ export class NotebookMetadata {
     this.epoch = epoch;
     this.newest = null;
     this.written = 0;
+    this.waiting.clear();
   }
 
   /** Take a checkpoint and write it, if this is the page to do so. */
@@ -140,10 +147,24 @@ export class NotebookMetadata {
     if (checkpoint.to !== null && checkpoint.to !== this.page) {
       // The user acts in another page, and that page's notebook is the newer one.
       this.newest = null;
+      this.waiting.clear();
       return;
     }
     this.newest = checkpoint;
     this.write();
+    for (const [id, bundle] of Object.entries(checkpoint.transcripts)) this.waiting.set(id, bundle);
+    if (checkpoint.settled) this.show();
+  }
+
+  /** Put what waits into the outputs that are there for where no widget runs. */
+  private show(): void {
+    if (this.waiting.size === 0) return;
+    try {
+      showTranscripts(this.context?.model, this.waiting);
+    } catch (error) {
+      console.warn("nbchat: the conversations' outputs could not be written", error);
+    }
+    this.waiting.clear();
   }
 
   /** Write the newest checkpoint, if there is one that is not in the notebook yet, and say so. */
@@ -163,6 +184,21 @@ export class NotebookMetadata {
     }
     this.tell();
     return true;
+  }
+}
+
+/** Replace the outputs that have one of these ids and another text. Each is an output of its own. */
+function showTranscripts(model: NotebookModel | undefined, bundles: Map<string, Bundle>): void {
+  if (model?.readOnly) return;
+  for (const { outputs } of model?.cells ?? []) {
+    for (let index = 0; index < (outputs?.length ?? 0); index++) {
+      const output = outputs?.get?.(index);
+      const id = output?.metadata?.nbchat?.transcript;
+      const bundle = typeof id === "string" ? bundles.get(id) : undefined;
+      if (bundle === undefined || bundle["text/markdown"] === output?.data?.["text/markdown"])
+        continue;
+      outputs?.set?.(index, { ...output?.toJSON?.(), data: bundle });
+    }
   }
 }
 

@@ -62,10 +62,24 @@ export interface NotebookModel {
   readonly readOnly?: boolean;
   getMetadata?(key: string): unknown;
   setMetadata?(key: string, value: unknown): void;
+  readonly cells?: Iterable<{ readonly outputs?: Outputs }>;
   readonly sharedModel?: {
     readonly cells?: readonly unknown[];
     insertCell?(index: number, cell: { cell_type: "code"; source: string }): unknown;
   };
+}
+
+/** The outputs of a cell. */
+export interface Outputs {
+  readonly length: number;
+  get?(index: number): Output;
+  set?(index: number, output: unknown): void;
+}
+
+export interface Output {
+  readonly metadata?: { readonly nbchat?: { readonly transcript?: unknown } };
+  readonly data?: { readonly [type: string]: unknown };
+  toJSON?(): object;
 }
 
 /** Connect to a signal that may be missing, until `end` is aborted. */

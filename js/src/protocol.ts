@@ -822,8 +822,13 @@ export interface Checkpoint {
   /** Counts up; a page never writes an older one over a newer one. */
   readonly version: number;
   readonly metadata: Readonly<Record<string, unknown>>;
-  /** The conversations as Markdown, for where no widget runs. */
-  readonly transcript: string;
+  /**
+   * What the page does not have yet of the outputs for where no widget runs: MIME bundles by
+   * output.
+   */
+  readonly transcripts: Readonly<Record<string, Readonly<Record<string, string>>>>;
+  /** No answer is being generated. Else the page keeps the outputs until the notebook is saved. */
+  readonly settled: boolean;
   readonly type: "checkpoint";
 }
 
@@ -963,6 +968,10 @@ export interface WantCheckpoint {
   readonly epoch: string;
   /** The checkpoint that the page has. */
   readonly version: number;
+  /**
+   * The notebook's path, as the page knows it now: it may have been renamed, or saved as another.
+   */
+  readonly path: string;
   readonly type: "want_checkpoint";
 }
 

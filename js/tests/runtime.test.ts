@@ -39,6 +39,36 @@ class FakeNotebook {
   }
 }
 
+interface FakeOutput {
+  readonly output_type: string;
+  readonly data?: { readonly [type: string]: string };
+  readonly [name: string]: unknown;
+}
+
+function shownAs(transcript: string) {
+  return { nbchat: { transcript } };
+}
+
+class FakeOutputs {
+  writes = 0;
+
+  constructor(readonly all: FakeOutput[]) {}
+
+  get length(): number {
+    return this.all.length;
+  }
+
+  get(index: number) {
+    const output = this.all[index];
+    return { ...output, toJSON: () => output };
+  }
+
+  set(index: number, output: FakeOutput): void {
+    this.writes++;
+    this.all[index] = output;
+  }
+}
+
 interface Rig {
   readonly runtime: PageRuntime;
   readonly host: FakeHost;
@@ -179,7 +209,14 @@ test("a page that becomes visible asks at once what it has missed", async () => 
 
 describe("the notebook", () => {
   function checkpoint(version: number, to: string | null = null): Checkpoint {
-    return { type: "checkpoint", to, version, metadata: { version }, transcript: "" };
+    return {
+      type: "checkpoint",
+      to,
+      version,
+      metadata: { version },
+      transcripts: {},
+      settled: true,
+    };
   }
 
   test("says what it has stored as soon as a page is there, in pieces that are not too large", async () => {
@@ -241,6 +278,41 @@ describe("the notebook", () => {
     expect(heard.at(-1)).toMatchObject({ type: "want_checkpoint", version: 1, page: runtime.page });
     notebook.saveState.emit("completed");
     expect(heard.filter(({ type }) => type === "want_checkpoint")).toHaveLength(1);
+  });
+
+  test("gets the text of its readable outputs when the answers are there, or when it is saved", async () => {
+    const notebook = new FakeNotebook();
+    const cell = new FakeOutputs([
+      { output_type: "display_data", data: { "text/markdown": "old" }, metadata: shownAs("t-1") },
+      { output_type: "stream", name: "stdout", text: "t-1" },
+      {
+        output_type: "display_data",
+        data: { "text/markdown": "mine" },
+        metadata: shownAs("__proto__"),
+      },
+    ]);
+    notebook.model["cells"] = [{}, { outputs: cell }];
+    const { kernel, runtime } = open(notebook);
+    await vi.advanceTimersByTimeAsync(100);
+    const say = async (version: number, text: string, settled: boolean, to = runtime.page) => {
+      const transcripts = { "t-1": { "text/markdown": text }, "t-2": { "text/markdown": "?" } };
+      kernel.say({ ...checkpoint(version, to), transcripts, settled });
+      await vi.advanceTimersByTimeAsync(100);
+    };
+    const texts = () => cell.all.map(({ data }) => data?.["text/markdown"]);
+
+    await say(1, "new", true);
+    expect(texts()).toEqual(["new", undefined, "mine"]);
+    expect(cell.all[0]).toMatchObject({ output_type: "display_data", metadata: shownAs("t-1") });
+    await say(2, "half", false);
+    expect(texts()[0]).toBe("new");
+    notebook.saveState.emit("started");
+    expect(texts()[0]).toBe("half");
+    await say(3, "half", true);
+    expect(cell.writes).toBe(2); // the same text again makes no notebook unsaved
+    await say(4, "elsewhere", true, "another");
+    notebook.saveState.emit("started");
+    expect(texts()[0]).toBe("half");
   });
 
   test("takes code into a new cell", async () => {

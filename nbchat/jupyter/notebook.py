@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import orjson
 
-from nbchat.core.errors import NbchatError, SnapshotError, SnapshotTooNew, StoreBusy
+from nbchat.core.errors import NbchatError, SnapshotError, SnapshotTooNew, StoreBusy, StoreError
 from nbchat.core.ids import new_id
 from nbchat.core.snapshot import Snapshot, loads, parse
 from nbchat.export.reading import saved_in
@@ -54,6 +54,9 @@ STREAMING_S: Final = 2.0
 
 BYTES_PER_S: Final = 200_000
 """What checkpoints may take of the line, on the average."""
+
+SETTLE_S: Final = 5.0
+"""The longest wait for a journal that is left behind to have everything."""
 
 ACK_S: Final = 3.0
 """A page that does not say within this time that it wrote a checkpoint is not asked again."""
@@ -104,6 +107,7 @@ class Notebook:
         self._answered = threading.Event()
         self._stored: str | None = None
         self._page_path = ""
+        self._paths: dict[str, str] = {}
         self._restored = False
         self._version = 0
         self._acked = 0
@@ -229,11 +233,44 @@ class Notebook:
         home = store.recall("path")
         if not home or os.path.realpath(home) == os.path.realpath(self.path):
             return False
-        try:
-            value = saved_in(Path(home))
-        except (OSError, NbchatError):
-            return False
-        return isinstance(value, dict) and value.get("notebook_id") == notebook_id
+        return _carries(home, notebook_id)
+
+    def _look_where_it_is(self, page: str, path: str) -> None:
+        """Find out whether the notebook was renamed, or saved as another one, while the kernel is at work."""
+        before = self._paths.get(page)
+        if not path or not before or path == before:
+            return
+        self._paths[page] = path
+        if self.path.endswith(before):
+            old, new = self.path, self.path.removesuffix(before) + path
+        elif Path(self.path).name == Path(before).name:
+            old, new = self.path, str(Path(self.path).with_name(Path(path).name))
+        else:
+            return  # the page shows another notebook than the kernel was started for
+        self._registry.engine.spawn(self._move(old, new), name="nbchat-notebook-moved")
+
+    async def _move(self, old: str, new: str) -> None:
+        self.path = new
+        stays = await asyncio.to_thread(_carries, old, self.id)
+        journal = self._registry.journal
+        if stays:
+            # Saved as another notebook: the one that stays keeps what was said so far, and its journal.
+            if journal is not None:
+                with contextlib.suppress(StoreError, TimeoutError):
+                    await asyncio.wait_for(journal.settled(""), SETTLE_S)
+                self._stop_journal()
+            self.id = new_id("n-")
+            self._id_is_saved = False
+            if self._journal:
+                await asyncio.to_thread(places.note, new, self.id)
+                self._start_journal()
+        elif journal is not None and journal.store is not None:
+            with contextlib.suppress(NbchatError):
+                await asyncio.to_thread(journal.store.remember, "path", new)
+        snapshots = self._registry.snapshots
+        snapshots.notebook_id, snapshots.place = self.id, places.digest(new)
+        self._dirty, self._said = True, None
+        self._plan(0.0)
 
     # The wire
 
@@ -264,6 +301,7 @@ class Notebook:
             return
         del self._pieces[key]
         text = "".join(pieces[i] for i in range(message.of))
+        self._paths[message.page] = message.path
         if self._restored or self._answered.is_set():
             self._registry.engine.spawn(self._late(text, message.page), name="nbchat-late-page")
         else:
@@ -380,7 +418,11 @@ class Notebook:
 
     def _checkpoint(self) -> None:
         self._timer = None
-        if not self._dirty or self._making or self.blocked is not None or self._writer() is None:
+        if not self._dirty or self._making:
+            return
+        if self.blocked is not None or self._writer() is None:
+            if all(c.is_idle for c in self._registry.conversations()):
+                self._registry.engine.spawn(self.transcripts.display(), name="nbchat-transcripts")
             return
         self._dirty, self._making = False, True
         task = self._registry.engine.spawn(self._make_checkpoint(), name="nbchat-checkpoint")
@@ -409,14 +451,22 @@ class Notebook:
         limit = _max_metadata()
         body = await asyncio.to_thread(snapshots.encode, snapshot, limit)
         self._said, self._last_bytes = said, len(body)
-        self._version += 1
         writer = self._writer()
+        transcripts = await self.transcripts.news(writer) if writer is not None else {}
+        self._version += 1
         if self._wire is not None and writer is not None:
+            self._last_bytes += sum(len(text) for b in transcripts.values() for text in b.values())
             metadata = cast("Any", orjson.Fragment(body))
-            self._wire.say(Checkpoint(to=writer, version=self._version, metadata=metadata))
+            self._wire.say(
+                Checkpoint(
+                    to=writer,
+                    version=self._version,
+                    metadata=metadata,
+                    transcripts=transcripts,
+                    settled=settled,
+                )
+            )
             self._wait_for_ack(writer)
-        if settled:
-            await self.transcripts.update()
         return settled
 
     def _wait_for_ack(self, page: str) -> None:
@@ -429,6 +479,7 @@ class Notebook:
             if self._acked < version:
                 # Closed without a word, or it shows no notebook. Another page may do it.
                 self._mute.add(page)
+                self.transcripts.lost(page)
                 self._dirty, self._said = True, None
                 self._plan(0.0)
 
@@ -438,6 +489,7 @@ class Notebook:
         if message.epoch != self._registry.epoch or self._wire is None:
             return
         self._mute.discard(message.page)
+        self._look_where_it_is(message.page, message.path)
         if message.version >= self._version > 0:
             self._acked = max(self._acked, message.version)
             self._check_id_is_saved()
@@ -454,14 +506,21 @@ class Notebook:
             return
 
         def look() -> None:
-            with contextlib.suppress(OSError, NbchatError):
-                value = saved_in(Path(self.path))
-                if isinstance(value, dict) and value.get("notebook_id") == self.id:
-                    self._id_is_saved = True
-                    places.forget_note(self.path)
+            if _carries(self.path, self.id):
+                self._id_is_saved = True
+                places.forget_note(self.path)
 
         loop = self._registry.engine.loop
         loop.call_later(2.0, lambda: loop.run_in_executor(None, look))
+
+
+def _carries(path: str, notebook_id: str) -> bool:
+    """Tell whether there is a notebook of this identity at a path."""
+    try:
+        value = saved_in(Path(path))
+    except (OSError, NbchatError):
+        return False
+    return isinstance(value, dict) and value.get("notebook_id") == notebook_id
 
 
 def _opened(notebook_id: str, busy_s: float = 1.0) -> SqliteStore:

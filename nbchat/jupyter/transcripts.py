@@ -2,6 +2,10 @@
 
 GitHub, nbviewer, nbconvert and a notebook that is opened without its kernel show it. Where the view runs,
 the page hides it; the view's own output is never updated, since that would rebuild the view.
+
+The page that writes checkpoints puts the newest text into the output as well: a message by display id
+would reach every page, and make each of them unsaved, and none that was reloaded. Where there is no such
+page (another front end, `nbconvert --execute`) the display is updated.
 """
 
 from __future__ import annotations
@@ -9,7 +13,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from nbchat.core.ids import new_id
@@ -27,13 +32,27 @@ MARK: Final = "[](#nbchat-transcript)"
 KEPT: Final = 8
 """Outputs that are kept up to date: those that were shown last."""
 
+Bundle = Mapping[str, str]
+"""An output's MIME types and their texts."""
+
+
+@dataclass(slots=True)
+class _Shown:
+    """An output, and how old what stands there is."""
+
+    session_ids: tuple[str, ...] | None
+    text: str
+    page: str | None = None
+    """The page that has this text; empty: nobody knows; None: every page, for it was just displayed."""
+
 
 class Transcripts:
-    """Shows transcripts beside views, and updates them."""
+    """Shows transcripts beside views, and brings them up to date."""
 
     def __init__(self, registry: SessionRegistry) -> None:
         self._registry = registry
-        self._shown: OrderedDict[str, tuple[tuple[str, ...] | None, str]] = OrderedDict()
+        self._shown: OrderedDict[str, _Shown] = OrderedDict()
+        self._displaying = asyncio.Lock()
 
     def show(self, session_ids: Sequence[str] | None) -> None:
         """Display a transcript now, in the running cell. On the cell's thread.
@@ -46,24 +65,50 @@ class Transcripts:
         from IPython.display import display  # noqa: PLC0415 - only in a kernel
 
         ids = None if session_ids is None else tuple(session_ids)
-        bundle = self._bundle(self._registry.engine.call(self._states, ids))
+        bundle = _bundle(self._registry.engine.call(self._states, ids))
         display_id = new_id("nbchat-")
-        self._shown[display_id] = (ids, bundle["text/markdown"])
+        self._shown[display_id] = _Shown(ids, bundle["text/markdown"])
         while len(self._shown) > KEPT:
             self._shown.popitem(last=False)
-        metadata = {"nbchat": {"transcript": True}}
-        display(bundle, raw=True, display_id=display_id, metadata=metadata)  # type: ignore[no-untyped-call,unused-ignore]
+        display(bundle, raw=True, display_id=display_id, metadata=_metadata(display_id))  # type: ignore[no-untyped-call,unused-ignore]
 
-    async def update(self) -> None:
-        """Bring all that were shown up to date. On the engine's loop."""
-        for display_id, (ids, text) in list(self._shown.items()):
-            bundle = await asyncio.to_thread(self._bundle, self._states(ids))
-            if bundle["text/markdown"] != text and display_id in self._shown:
-                self._shown[display_id] = (ids, bundle["text/markdown"])
+    async def news(self, page: str) -> dict[str, Bundle]:
+        """Return what a page does not have yet, by output; it is taken to have it then.
+
+        On the engine's loop.
+        """
+        news: dict[str, Bundle] = {}
+        for display_id, shown in self._all():
+            bundle = await self._made(shown)
+            if bundle["text/markdown"] != shown.text or shown.page not in (None, page):
+                shown.text, shown.page = bundle["text/markdown"], page
+                news[display_id] = bundle
+        return news
+
+    def lost(self, page: str) -> None:
+        """Hear that a page did not take what it was given. On the engine's loop."""
+        for _, shown in self._all():
+            if shown.page == page:
+                shown.page = ""
+
+    async def display(self) -> None:
+        """Bring all outputs up to date where no page does it. On the engine's loop."""
+        async with self._displaying:
+            for display_id, shown in self._all():
+                bundle = await self._made(shown)
+                if bundle["text/markdown"] == shown.text:
+                    continue
+                shown.text, shown.page = bundle["text/markdown"], ""
                 try:
                     await asyncio.to_thread(_update, bundle, display_id)
                 except Exception:
                     logger.debug("a transcript could not be updated", exc_info=True)
+
+    def _all(self) -> Iterator[tuple[str, _Shown]]:
+        yield from list(self._shown.items())
+
+    async def _made(self, shown: _Shown) -> Bundle:
+        return await asyncio.to_thread(_bundle, self._states(shown.session_ids))
 
     def _states(self, ids: tuple[str, ...] | None) -> list[SessionState]:
         return [
@@ -74,15 +119,17 @@ class Transcripts:
             and (not conversation.state.settings.closed if ids is None else conversation.id in ids)
         ]
 
-    @staticmethod
-    def _bundle(states: Sequence[SessionState]) -> dict[str, Any]:
-        spoken = [state for state in states if state.messages]
-        rich, plain = transcript(spoken)
-        return {"text/markdown": f"{MARK}\n\n{rich}".rstrip(), "text/plain": plain}
+
+def _bundle(states: Sequence[SessionState]) -> dict[str, str]:
+    rich, plain = transcript([state for state in states if state.messages])
+    return {"text/markdown": f"{MARK}\n\n{rich}".rstrip(), "text/plain": plain}
 
 
-def _update(bundle: dict[str, Any], display_id: str) -> None:
+def _metadata(display_id: str) -> dict[str, Any]:
+    return {"nbchat": {"transcript": display_id}}
+
+
+def _update(bundle: Bundle, display_id: str) -> None:
     from IPython.display import update_display  # noqa: PLC0415 - only in a kernel
 
-    metadata = {"nbchat": {"transcript": True}}
-    update_display(bundle, raw=True, display_id=display_id, metadata=metadata)  # type: ignore[no-untyped-call,unused-ignore]
+    update_display(bundle, raw=True, display_id=display_id, metadata=_metadata(display_id))  # type: ignore[no-untyped-call,unused-ignore]

@@ -199,16 +199,59 @@ def test_the_transcript_takes_no_room_beside_the_view(notebook: OpenNotebook) ->
     expect(region(page)).to_be_visible()
     page.execute("nbchat.session('geo').ask('which river')")
 
-    def markdown() -> str:
-        outputs = page.evaluate("panel.content.model.cells.get(0).outputs.toJSON()")
-        texts = [output.get("data", {}).get("text/markdown", "") for output in outputs]
-        return "".join("".join(text) for text in texts)
-
-    wait_for(lambda: "which river" in markdown(), "the transcript in the notebook")
+    wait_for(lambda: "which river" in transcript(page), "the transcript in the notebook")
     expect(page.output(0).locator('a[href="#nbchat-transcript"]')).to_have_count(1)
     expect(page.output(0).locator('a[href="#nbchat-transcript"]')).to_be_hidden()
     assert page.output(0).get_by_text("which river").count() >= 1
     expect(region(page)).to_be_visible()
+
+
+def transcript(page: NotebookPage) -> str:
+    """Return the text that the notebook's first cell has for where no widget runs."""
+    outputs = page.evaluate("panel.content.model.cells.get(0).outputs.toJSON()")
+    texts = [output.get("data", {}).get("text/markdown", "") for output in outputs]
+    return "".join("".join(text) for text in texts)
+
+
+def test_after_a_reload_the_file_gets_the_newest_transcript(notebook: OpenNotebook) -> None:
+    """A page that was reloaded keeps the readable text up to date, without drawing the view anew."""
+    page = notebook(["import nbchat\nchat = nbchat.ChatTabs()\nchat.session('geo')\nchat"])
+    page.run_cell(0)
+    page.execute("nbchat.session('geo').ask('which river')")
+    wait_for(lambda: "which river" in transcript(page), "the transcript in the notebook")
+    page.save()
+    page.reload()
+    expect(region(page)).to_be_visible(timeout=60_000)
+    box = region(page).get_by_role("textbox", name="Message")
+    box.fill("half a thou")
+    page.page.evaluate("() => { window.boxBefore = document.activeElement; }")
+
+    page.execute("nbchat.session('geo').ask('which city')")
+    wait_for(lambda: "which city" in transcript(page), "the newest transcript after a reload")
+    assert page.page.evaluate("() => window.boxBefore === document.activeElement")
+    box.press_sequentially("ght")
+    expect(box).to_have_value("half a thought")
+    page.save()
+    assert "which city" in "".join(_readable(page.file))
+
+
+def test_a_transcript_is_saved_in_the_middle_of_an_answer(notebook: OpenNotebook) -> None:
+    """Ctrl-S while an answer streams: what has arrived is in the text for where no widget runs."""
+    page = notebook([CHAT])
+    page.run_cell(0)
+    page.save()
+    stream_into_three(page)
+    wait_for(lambda: all(len(text) > 100 for text in said_in(page.metadata()).values()), "a checkpoint")
+    assert "A20" not in transcript(page)  # it is not drawn again and again
+    page.page.keyboard.press("Control+s")
+    wait_for(lambda: "A20" in "".join(_readable(page.file)), "the begun answer in the file")
+
+
+def _readable(file: Path) -> list[str]:
+    text = file.read_text(encoding="utf-8")
+    cells = json.loads(text)["cells"] if text else []  # empty: it is being written
+    bundles = [output.get("data", {}) for cell in cells for output in cell.get("outputs", [])]
+    return ["".join(bundle.get("text/markdown", "")) for bundle in bundles]
 
 
 def test_only_the_page_where_the_user_acts_writes(notebook: OpenNotebook) -> None:
@@ -226,8 +269,10 @@ def test_only_the_page_where_the_user_acts_writes(notebook: OpenNotebook) -> Non
     def has(page: NotebookPage) -> bool:
         return "only here" in json.dumps(page.metadata())
 
-    wait_for(lambda: has(first), "the question in the first page's metadata")
+    wait_for(lambda: has(first) and "only here" in transcript(first), "the question in the first notebook")
     assert not has(second)
+    assert "only here" not in transcript(second)
+    assert not second.evaluate("panel.context.model.dirty")
 
 
 def test_saved_and_not_saved_are_said(notebook: OpenNotebook) -> None:

@@ -37,6 +37,8 @@ class Page:
         self.version = 0
         self.confirms = confirms
         self.saving: list[Mapping[str, Any]] = []
+        self.outputs: dict[str, str] = {}
+        self.path = ""
         self.wire: Wire | None = None
         self.epoch = ""
 
@@ -49,7 +51,7 @@ class Page:
         cut = len(text) // 2
         for piece, part in enumerate((text[:cut], text[cut:])):
             stored = {"type": "stored", "id": "s", "page": self.name, "piece": piece, "of": 2, "text": part}
-            wire.receive(stored)
+            wire.receive({**stored, "path": self.path})
 
     def hear(self, packet: Mapping[str, Any]) -> None:
         """Take what the kernel says."""
@@ -60,6 +62,7 @@ class Page:
             mine = message["type"] == "checkpoint" and message["to"] == self.name
             if mine and message["version"] > self.version and self.confirms:
                 self.metadata, self.version = message["metadata"], message["version"]
+                self.outputs |= {key: b["text/markdown"] for key, b in message["transcripts"].items()}
                 self.tell()
 
     def tell(self) -> None:
@@ -72,8 +75,13 @@ class Page:
                 "page": self.name,
                 "epoch": self.epoch,
                 "version": self.version,
+                "path": self.path,
             }
         )
+
+    def file_at(self, path: Path) -> Path:
+        """Save the notebook at this path."""
+        return new_notebook(path, self.metadata)
 
     def texts(self) -> list[list[str]]:
         """Return what the sessions in the metadata say."""
@@ -261,6 +269,55 @@ def test_a_renamed_notebook_keeps_its_journal(kernel: Start, tmp_path: Path) -> 
     assert said(second) == TALK
 
 
+def test_renamed_under_a_kernel_it_is_the_same_notebook(kernel: Start, tmp_path: Path) -> None:
+    """A notebook that gets another name while its kernel works keeps its identity and its journal."""
+    page = Page("p-1")
+    page.path = "a.ipynb"
+    path = new_notebook(tmp_path / "a.ipynb")
+    registry = kernel(path, page)
+    ask(registry)
+    wait_for(lambda: page.texts() == TALK, "a checkpoint")
+    page.file_at(path)
+    identity = page.metadata["notebook_id"]
+
+    page.path = "b.ipynb"
+    path.rename(tmp_path / "b.ipynb")
+    page.tell()
+    wait_for(lambda: page.metadata["place"] == places.digest(str(tmp_path / "b.ipynb")), "the new place")
+    assert page.metadata["notebook_id"] == identity
+    ask(registry, text="And Lyon?")
+    end(registry)
+    assert said(kernel(tmp_path / "b.ipynb", Page("p-2", page.metadata))) == [
+        [*TALK[0], "And Lyon?", *TALK[0][1:]]
+    ]
+
+
+def test_saved_as_another_it_is_another_notebook(kernel: Start, tmp_path: Path) -> None:
+    """After Save As each of the two files has its own identity and journal, and what was said in it."""
+    page = Page("p-1")
+    page.path = "a.ipynb"
+    path = new_notebook(tmp_path / "a.ipynb")
+    registry = kernel(path, page)
+    ask(registry)
+    wait_for(lambda: page.texts() == TALK, "a checkpoint")
+    page.file_at(path)
+    before = dict(page.metadata)
+
+    (tmp_path / "copies").mkdir()
+    page.path = "copies/b.ipynb"
+    copy = page.file_at(tmp_path / "copies" / "b.ipynb")
+    page.tell()
+    wait_for(lambda: page.metadata["notebook_id"] != before["notebook_id"], "an identity of its own")
+    ask(registry, text="And Lyon?")
+    wait_for(lambda: "And Lyon?" in str(page.metadata), "a checkpoint")
+    page.file_at(copy)
+    end(registry)
+
+    assert said(kernel(path, Page("p-2", before))) == TALK
+    both = said(kernel(copy, Page("p-3", page.metadata)))
+    assert both == [[*TALK[0], "And Lyon?", *TALK[0][1:]]]
+
+
 def test_two_kernels_on_one_notebook_do_not_harm_each_other(kernel: Start, tmp_path: Path) -> None:
     """The second one is told that the journal is taken, works in memory, and gets it when it is free."""
     page = Page("p-1")
@@ -427,3 +484,65 @@ def test_ids_that_are_none_become_no_files(tmp_path: Path, monkeypatch: pytest.M
             places.journal(evil)  # type: ignore[arg-type]
     assert places.journal("n-abc") == tmp_path / "n-abc.sqlite"
     assert os.sep not in places.digest("/some/where.ipynb")
+
+
+@pytest.fixture
+def displays(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
+    """Stand in for the notebook's outputs: what was displayed under each id, oldest first."""
+    shown: dict[str, list[str]] = {}
+
+    def display(bundle: Mapping[str, str], *, display_id: str, metadata: Any, raw: bool) -> None:
+        assert raw
+        assert metadata == {"nbchat": {"transcript": display_id}}
+        shown.setdefault(display_id, []).append(bundle["text/markdown"])
+
+    monkeypatch.setattr("IPython.display.display", display)
+    monkeypatch.setattr("IPython.display.update_display", display)
+    return shown
+
+
+def test_readable_outputs_go_to_the_page_that_writes(
+    kernel: Start, tmp_path: Path, displays: dict[str, list[str]]
+) -> None:
+    """The writing page gets the newest text, another one that acts later too, and no display is updated."""
+    first, second = Page("p-1"), Page("p-2")
+    registry = kernel(new_notebook(tmp_path / "a.ipynb"), first, second)
+    wire = registry.__dict__["wire"]
+    registry.__dict__["notebook"].transcripts.show(None)
+    (output,) = displays
+    wire.last_actor = "p-1"
+    ask(registry)
+    wait_for(lambda: "The Seine." in first.outputs.get(output, ""), "the text in the first page")
+    assert second.outputs == {}
+
+    wire.last_actor = "p-2"
+    registry.save()
+    wait_for(lambda: second.outputs == first.outputs, "the same in the page where the user acts now")
+    assert len(displays[output]) == 1
+
+
+def test_without_a_page_the_display_is_updated(
+    kernel: Start, tmp_path: Path, displays: dict[str, list[str]]
+) -> None:
+    """Where no page takes checkpoints the readable output is brought up to date all the same."""
+    registry = kernel(new_notebook(tmp_path / "a.ipynb"), journal=False)
+    registry.__dict__["notebook"].transcripts.show(None)
+    (output,) = displays
+    ask(registry)
+
+    wait_for(lambda: "The Seine." in displays[output][-1], "the text in the display")
+
+
+def test_a_page_that_takes_nothing_has_nothing(
+    kernel: Start, tmp_path: Path, displays: dict[str, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a page that went away was given is given to the next."""
+    monkeypatch.setattr(notebook_module, "ACK_S", 0.1)
+    gone, here = Page("p-1", confirms=False), Page("p-2")
+    registry = kernel(new_notebook(tmp_path / "a.ipynb"), gone, here)
+    registry.__dict__["notebook"].transcripts.show(None)
+    (output,) = displays
+    registry.__dict__["wire"].last_actor = "p-1"
+    ask(registry)
+
+    wait_for(lambda: "The Seine." in here.outputs.get(output, ""), "the text in the page that is there")
