@@ -1,10 +1,12 @@
-"""What a real page and a real server bear."""
+"""What a real page and a real server bear: a flood of output, and hundreds of sessions that come and go."""
 
 from __future__ import annotations
 
-from playwright.sync_api import expect
+import pytest
+from playwright.sync_api import CDPSession, expect
 
 from tests.browser.conftest import OpenNotebook
+from tests.browser.lab import NotebookPage
 
 SHOWN = """
 import time
@@ -22,6 +24,18 @@ while time.monotonic() < until:
     print("flood " * 50_000, flush=True)
     time.sleep(0.1)
 """
+ROUNDS = """
+def rounds(first, last):
+    for number in range(first, last):
+        one = chat.session(f"round {number}", model="nbchat-echo", params={"nbchat_pace": 0.5})
+        run = one.send("**word** `code` $x$ " * 200)
+        next(iter(run))
+        run.stop()
+        run.wait(30)
+        one.close()
+        one.delete()
+        time.sleep(0.05)  # as users are, a little slower than the screen
+"""
 WORDS = " ".join(f"word{i}" for i in range(300))
 
 
@@ -36,3 +50,44 @@ def test_a_flood_of_output_loses_nothing_of_an_answer(notebook: OpenNotebook) ->
     expect(answer).to_have_attribute("data-run-state", "completed", timeout=30_000)
     text = answer.locator(".nbchat-markdown, .nbc-markdown").last.text_content() or ""
     assert " ".join(text.split()) == WORDS
+
+
+def counters(page: NotebookPage, devtools: CDPSession) -> dict[str, int]:
+    """Return how many nodes and listeners the page holds when its garbage is gone."""
+    page.evaluate("new Promise((done) => requestAnimationFrame(() => setTimeout(done, 0)))")
+    for _ in range(3):  # what finalizers let go is garbage for the next time
+        devtools.send("HeapProfiler.collectGarbage")
+    found = devtools.send("Memory.getDOMCounters")
+    heap = devtools.send("Runtime.getHeapUsage")
+    return {
+        "nodes": int(found["nodes"]),
+        "listeners": int(found["jsEventListeners"]),
+        "heap": int(heap["usedSize"]),
+        "comms": int(page.execute("print(len(get_ipython().kernel.comm_manager.comms), end='')")),
+    }
+
+
+@pytest.mark.timeout(600)  # four minutes on a machine that is busy with something else
+def test_two_hundred_sessions_leave_nothing_in_the_page(notebook: OpenNotebook) -> None:
+    """Create, stream, stop, close and delete, 200 times: nodes, listeners, comms and memory are flat."""
+    page = notebook([SHOWN])
+    page.run_cell(0)
+    devtools = page.page.context.new_cdp_session(page.page)
+    page.execute(ROUNDS)
+    tabs = page.output(0).get_by_role("region", name="Chat sessions").get_by_role("tab")
+
+    expect(tabs.first).to_be_visible()
+    there = tabs.count()
+
+    def after(first: int, last: int) -> dict[str, int]:
+        page.execute(f"rounds({first}, {last})")
+        expect(tabs).to_have_count(there, timeout=30_000)
+        return counters(page, devtools)
+
+    before = after(0, 60)  # more than the deletions that can be taken back
+    last = after(60, 200)
+    assert last["comms"] == before["comms"]
+    assert last["nodes"] <= before["nodes"] + 140, (before, last)
+    assert last["listeners"] <= before["listeners"] + 70, (before, last)
+    assert last["heap"] <= before["heap"] + 140 * 20_000, (before, last)
+    assert page.uncaught_errors == []
