@@ -153,6 +153,8 @@ export const en = {
   hintCtrlEnter: "Ctrl+Enter sends, Enter breaks the line",
   send: "Send",
   stop: "Stop",
+  goesOn: "The answer goes on in the kernel when you leave this page.",
+  wentOn: (n: number) => `${one(n, "answer", "answers")} went on while this page was away.`,
   pause: "Pause",
   resume: "Resume",
   sending: "sending…",

@@ -140,6 +140,8 @@ export const strings: Strings = {
   hintCtrlEnter: "Ctrl+Enter 发送，Enter 换行",
   send: "发送",
   stop: "停止",
+  goesOn: "离开此页面后，回答仍会在内核中继续。",
+  wentOn: (n) => `页面不在时，有 ${n} 个回答仍在继续。`,
   pause: "暂停",
   resume: "恢复",
   sending: "正在发送…",

@@ -245,6 +245,27 @@ describe("tabs", () => {
   });
 });
 
+describe("coming back", () => {
+  test("a page that finds answers going on says so once, and that they need no page", async () => {
+    const geo = kernel.create("geo");
+    kernel.ask(geo, "Rivers?");
+    kernel.tweak(geo, { started_at: Date.now() / 1000 - 60 });
+    mount();
+    await settled(() => expect(status()).toContain("1 answer went on while this page was away."));
+    expect(one("button", "Stop").title).toContain("goes on in the kernel when you leave");
+    kernel.ask(kernel.create("later"), "Lakes?");
+    await settled(() => expect(tabs()).toHaveLength(2));
+    expect(status().match(/went on/g)).toHaveLength(1);
+  });
+
+  test("an answer that begins with the page is nothing to speak of", async () => {
+    kernel.ask(kernel.create("geo"), "Rivers?");
+    mount();
+    await settled(() => expect(tabs()).toEqual(["geo, streaming"]));
+    expect(status()).not.toContain("went on");
+  });
+});
+
 describe("finding what was said", () => {
   test("a message is found in every session, and shown where it stands", async () => {
     kernel.window = 20; // it has to be loaded first, in several steps

@@ -54,7 +54,7 @@ export class Composer {
       title: hint(context),
     });
     this.#send = button("send", t.send, { class: "button primary" });
-    this.#stop = button("stop", t.stop);
+    this.#stop = button("stop", t.stop, { title: t.goesOn });
     this.#pause = button("pause", t.pause);
     this.#resume = button("resume-run", t.resume);
     this.#error = h("p", { class: "composer-error", id: errorId, hidden: true });

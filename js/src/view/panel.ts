@@ -148,6 +148,7 @@ export class Panel {
     const head = this.#head;
     const live = head !== undefined && !isOver(head.state);
     setText(this.#progress, live ? this.#progressOf(head) : this.#last());
+    setAttribute(this.#progress, "title", live && this.#context.t.goesOn);
     if (this.#log.ticks) this.#log.tick();
     return live;
   }

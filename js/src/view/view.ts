@@ -1,6 +1,7 @@
 /** A view as a whole: tabs, the shown session, others beside it, and what the reader has to know. */
 
 import type { Extras } from "../extras";
+import { isOver } from "../fold";
 import type { Locale, Strings } from "../i18n";
 import type { AnyModel } from "../jupyter";
 import type { Head } from "../protocol";
@@ -20,6 +21,9 @@ import { Toast } from "./toast";
 
 /** How tall a view is where its author says nothing. */
 export const HEIGHT = "560px";
+
+/** An answer that began this long before a page went on without it; others may have begun with it. */
+const AWAY_S = 5;
 
 /** Set while a view changes its model itself: other views of the model keep their own tab. */
 let choosing = false;
@@ -48,6 +52,8 @@ export class View {
   /** Session to be shown as soon as it is there. */
   #wanted: ({ readonly id: string } & Way) | null = null;
   #visible = true;
+  /** Whether sessions have been seen. */
+  #begun = false;
   #reported = "";
   #bannerSaid = "";
   #timer: ReturnType<typeof setInterval> | undefined;
@@ -251,7 +257,17 @@ export class View {
     show(this.#main.element, this.#shown !== "");
     this.#columns.keep(ids);
     this.#notifier.update(open);
+    this.#begin(open);
     this.#report();
+  }
+
+  /** Say once, in a page that has just come, what went on without it. */
+  #begin(open: readonly Head[]): void {
+    if (this.#begun || open.length === 0) return;
+    this.#begun = true;
+    const before = Date.now() / 1000 - AWAY_S;
+    const live = open.filter((head) => !isOver(head.state) && (head.started_at ?? before) < before);
+    if (live.length > 0) this.#main.say(this.#context.t.wentOn(live.length));
   }
 
   /** Show the tabs, or the title where there are none. */
