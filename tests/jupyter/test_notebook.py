@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -357,6 +358,30 @@ def test_metadata_that_cannot_be_read_are_not_overwritten(
     wait_for(lambda: page.saving and page.saving[-1]["state"] == "unsaved", "the page's warning")
     assert page.saving[-1]["error"]["code"] in ("snapshot_too_new", "snapshot_corrupt")
     assert page.metadata == metadata
+
+
+def test_every_damage_of_the_metadata_is_found(kernel: Start, tmp_path: Path) -> None:
+    """Cut off anywhere or with any bit flipped: what is good is read, or nothing is, nor written."""
+    page = Page("p-1")
+    registry = kernel(new_notebook(tmp_path / "a.ipynb"), page)
+    ask(registry)
+    ask(registry, "other")
+    wait_for(lambda: page.texts() == TALK * 2, "a checkpoint")
+    good = json.dumps(page.metadata)
+    whole = parse(good)
+    dice = random.Random(5)
+    for number in range(1500):
+        text = good[: dice.randrange(len(good))]
+        if number % 3:
+            at = dice.randrange(len(good))
+            text = good[:at] + chr(ord(good[at]) ^ 1 << dice.randrange(7)) + good[at + 1 :]
+        notebook = Notebook(registry, "a.ipynb")
+        found = notebook._read(text)
+        if found is None:
+            assert notebook.blocked is not None
+        elif notebook.blocked is None and found != whole:
+            assert found.unreadable  # it is carried along, whole, beside what could be read
+            assert set(map(repr, found.sessions)) < set(map(repr, whole.sessions))
 
 
 def test_one_damaged_session_is_carried_along(kernel: Start, tmp_path: Path) -> None:
