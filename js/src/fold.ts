@@ -153,63 +153,68 @@ function following(state: RunState, event: Event): RunState {
  * conversation.
  */
 export class Draft {
-  private state: SessionState;
-  private seen: number;
-  private messages: Dict<Message>;
-  private selected: Dict<string>;
-  private runs: RunRecord[];
-  private ownsMessages = false;
-  private ownsSelected = false;
-  private ownsRuns = false;
+  #state: SessionState;
+  #seen: number;
+  #messages: Dict<Message>;
+  #selected: Dict<string>;
+  #runs: RunRecord[];
+  #ownsMessages = false;
+  #ownsSelected = false;
+  #ownsRuns = false;
 
   constructor(state: SessionState) {
-    this.state = state;
-    this.seen = state.seq;
+    this.#state = state;
+    this.#seen = state.seq;
     // Written to only after they were copied, see `own…`.
-    this.messages = state.messages as Dict<Message>;
-    this.selected = state.selected as Dict<string>;
-    this.runs = state.runs as RunRecord[];
+    this.#messages = state.messages as Dict<Message>;
+    this.#selected = state.selected as Dict<string>;
+    this.#runs = state.runs as RunRecord[];
   }
 
   /** Number of the last event folded in. */
   get seq(): number {
-    return this.seen;
+    return this.#seen;
   }
 
   /** Return the state as it is now. */
   snapshot(): SessionState {
-    const { seen: seq, messages, selected, runs } = this;
-    this.ownsMessages = this.ownsSelected = this.ownsRuns = false;
-    this.state = { ...this.state, seq, messages, selected, runs };
-    return this.state;
+    const [seq, messages, selected, runs] = [
+      this.#seen,
+      this.#messages,
+      this.#selected,
+      this.#runs,
+    ];
+    this.#ownsMessages = this.#ownsSelected = this.#ownsRuns = false;
+    this.#state = { ...this.#state, seq, messages, selected, runs };
+    return this.#state;
   }
 
   /** Return how many messages the transcript has now. */
   get length(): number {
-    return transcript({ messages: this.messages, selected: this.selected }).length;
+    return transcript({ messages: this.#messages, selected: this.#selected }).length;
   }
 
   /** Return a message as it is now. */
   message(id: string): Message | undefined {
-    return this.messages[id];
+    return this.#messages[id];
   }
 
   /** Return how many messages follow this one, all versions counted. */
   children(id: string | null): number {
-    return Object.values(this.messages).filter((message) => message.parent_id === id).length;
+    return Object.values(this.#messages).filter((message) => message.parent_id === id).length;
   }
 
   /** Return a run as it is now; of two with one id, the newer. */
   run(runId: string): RunRecord | undefined {
-    return this.runs.findLast((run) => run.id === runId);
+    return this.#runs.findLast((run) => run.id === runId);
   }
 
   /** Fold one more event in. */
   apply(event: Event): void {
-    this.seen++;
+    this.#seen++;
     switch (event.type) {
       case "session_created":
-        this.change({
+        this.#change({
           created_at: event.at,
           settings: event.settings,
           temporary: event.temporary,
@@ -217,31 +222,31 @@ export class Draft {
         });
         break;
       case "settings_changed":
-        this.change({ settings: event.settings });
+        this.#change({ settings: event.settings });
         break;
       case "unread_changed":
-        this.change({ unread: event.unread });
+        this.#change({ unread: event.unread });
         break;
       case "session_deleted":
-        this.change({ deleted: event.deleted });
+        this.#change({ deleted: event.deleted });
         break;
       case "message_added":
-        this.place(event.message);
+        this.#place(event.message);
         break;
       case "message_removed":
-        this.remove(event.message_id);
+        this.#remove(event.message_id);
         break;
       case "message_selected":
-        this.select(event.message_id);
+        this.#select(event.message_id);
         break;
       case "run_queued":
-        this.queue(event);
+        this.#queue(event);
         break;
       case "run_started":
-        this.start(event);
+        this.#start(event);
         break;
       case "run_retrying":
-        this.move(event, {
+        this.#move(event, {
           attempt: event.attempt,
           attempts: event.of,
           retry_at: event.retry_at,
@@ -249,38 +254,38 @@ export class Draft {
         });
         break;
       case "run_connecting":
-        this.move(event, { retry_at: null, error: null });
+        this.#move(event, { retry_at: null, error: null });
         break;
       case "run_answering":
-        this.answering(event);
+        this.#answering(event);
         break;
       case "part_started":
-        this.partStarted(event);
+        this.#partStarted(event);
         break;
       case "part_delta":
-        this.partDelta(event);
+        this.#partDelta(event);
         break;
       case "part_ended":
-        this.partEnded(event);
+        this.#partEnded(event);
         break;
       case "run_paused":
       case "run_resumed":
       case "run_requeued":
       case "stop_requested":
-        this.move(event, {});
+        this.#move(event, {});
         break;
       case "run_completed":
       case "run_incomplete":
       case "run_stopped":
       case "run_failed":
       case "run_interrupted":
-        this.end(event);
+        this.#end(event);
         break;
       case "run_acknowledged":
-        this.setRun(event.run_id, { acknowledged: true });
+        this.#setRun(event.run_id, { acknowledged: true });
         break;
       case "run_saved":
-        this.setRun(event.run_id, { saved: event.saved });
+        this.#setRun(event.run_id, { saved: event.saved });
         break;
       default:
         // A kernel that knows more than this page says so in the handshake; the number still counts.
@@ -288,76 +293,76 @@ export class Draft {
     }
   }
 
-  private change(fields: Partial<SessionState>): void {
-    this.state = { ...this.state, ...fields };
+  #change(fields: Partial<SessionState>): void {
+    this.#state = { ...this.#state, ...fields };
   }
 
-  private ownMessages(): Dict<Message> {
-    if (!this.ownsMessages) this.messages = dict(this.messages);
-    this.ownsMessages = true;
-    return this.messages;
+  #ownMessages(): Dict<Message> {
+    if (!this.#ownsMessages) this.#messages = dict(this.#messages);
+    this.#ownsMessages = true;
+    return this.#messages;
   }
 
-  private ownSelected(): Dict<string> {
-    if (!this.ownsSelected) this.selected = dict(this.selected);
-    this.ownsSelected = true;
-    return this.selected;
+  #ownSelected(): Dict<string> {
+    if (!this.#ownsSelected) this.#selected = dict(this.#selected);
+    this.#ownsSelected = true;
+    return this.#selected;
   }
 
-  private ownRuns(): RunRecord[] {
-    if (!this.ownsRuns) this.runs = [...this.runs];
-    this.ownsRuns = true;
-    return this.runs;
+  #ownRuns(): RunRecord[] {
+    if (!this.#ownsRuns) this.#runs = [...this.#runs];
+    this.#ownsRuns = true;
+    return this.#runs;
   }
 
   /** Return the run that an event moves; undefined where it is over or was never here. */
-  private live(event: RunEvent): RunRecord | undefined {
+  #live(event: RunEvent): RunRecord | undefined {
     const run = this.run(event.run_id);
     return run === undefined || isOver(run.state) ? undefined : run;
   }
 
-  private setRun(runId: string, fields: Partial<RunRecord>): void {
-    const index = this.runs.findLastIndex((run) => run.id === runId);
-    const run = this.runs[index];
-    if (run !== undefined) this.ownRuns()[index] = { ...run, ...fields };
+  #setRun(runId: string, fields: Partial<RunRecord>): void {
+    const index = this.#runs.findLastIndex((run) => run.id === runId);
+    const run = this.#runs[index];
+    if (run !== undefined) this.#ownRuns()[index] = { ...run, ...fields };
   }
 
-  private setMessage(id: string, fields: Partial<Message>): void {
-    const message = this.messages[id];
-    if (message !== undefined) this.ownMessages()[id] = { ...message, ...fields };
+  #setMessage(id: string, fields: Partial<Message>): void {
+    const message = this.#messages[id];
+    if (message !== undefined) this.#ownMessages()[id] = { ...message, ...fields };
   }
 
-  private move(event: RunEvent, fields: Partial<RunRecord>): void {
-    const run = this.live(event);
+  #move(event: RunEvent, fields: Partial<RunRecord>): void {
+    const run = this.#live(event);
     if (run !== undefined) {
-      this.setRun(run.id, { state: following(run.state, event), ...fields });
+      this.#setRun(run.id, { state: following(run.state, event), ...fields });
     }
   }
 
   /** Put a message into the tree, selected among its siblings. */
-  private place(message: Message | null): void {
+  #place(message: Message | null): void {
     if (message === null) return;
-    this.ownMessages()[message.id] = message;
-    this.ownSelected()[message.parent_id || ROOT] = message.id;
+    this.#ownMessages()[message.id] = message;
+    this.#ownSelected()[message.parent_id || ROOT] = message.id;
   }
 
-  private select(id: string): void {
-    const message = this.messages[id];
-    if (message !== undefined) this.ownSelected()[message.parent_id || ROOT] = id;
+  #select(id: string): void {
+    const message = this.#messages[id];
+    if (message !== undefined) this.#ownSelected()[message.parent_id || ROOT] = id;
   }
 
   /** Take a message and its descendants out; the newest sibling that is left is shown instead. */
-  private remove(id: string): void {
-    const message = this.messages[id];
+  #remove(id: string): void {
+    const message = this.#messages[id];
     if (message === undefined) return;
     const gone = new Set([id]);
-    for (const other of Object.values(this.messages)) {
+    for (const other of Object.values(this.#messages)) {
       // Parents stand before their children.
       if (other.parent_id !== null && gone.has(other.parent_id)) gone.add(other.id);
     }
-    const messages = this.ownMessages();
+    const messages = this.#ownMessages();
     for (const key of gone) delete messages[key];
-    const selected = this.ownSelected();
+    const selected = this.#ownSelected();
     for (const [parent, child] of Object.entries(selected)) {
       if (gone.has(parent) || gone.has(child)) delete selected[parent];
     }
@@ -369,13 +374,13 @@ export class Draft {
     }
   }
 
-  private queue(event: Extract<Event, { type: "run_queued" }>): void {
-    if (event.prompt !== null && this.live(event)?.prompt) {
+  #queue(event: Extract<Event, { type: "run_queued" }>): void {
+    if (event.prompt !== null && this.#live(event)?.prompt) {
       // It waits, and its question was changed.
-      this.setRun(event.run_id, { prompt: event.prompt, prompt_id: event.prompt.id });
+      this.#setRun(event.run_id, { prompt: event.prompt, prompt_id: event.prompt.id });
       return;
     }
-    this.ownRuns().push({
+    this.#ownRuns().push({
       id: event.run_id,
       kind: event.kind,
       state: "queued",
@@ -406,19 +411,19 @@ export class Draft {
     });
   }
 
-  private start(event: Extract<Event, { type: "run_started" }>): void {
+  #start(event: Extract<Event, { type: "run_started" }>): void {
     const run = this.run(event.run_id);
     if (run === undefined) return;
-    const replaced = run.replaces === null ? undefined : this.messages[run.replaces];
-    if (replaced?.parts.length === 0) this.remove(replaced.id);
-    const existing = event.answer === null ? this.messages[run.message_id] : undefined;
+    const replaced = run.replaces === null ? undefined : this.#messages[run.replaces];
+    if (replaced?.parts.length === 0) this.#remove(replaced.id);
+    const existing = event.answer === null ? this.#messages[run.message_id] : undefined;
     const appended =
       existing === undefined
         ? null
         : { ...existing, run_id: run.id, finish_reason: null, usage: null };
-    this.place(event.prompt);
-    this.place(event.answer ?? appended);
-    this.setRun(run.id, {
+    this.#place(event.prompt);
+    this.#place(event.answer ?? appended);
+    this.#setRun(run.id, {
       state: following(run.state, event),
       started_at: event.at,
       prompt: null,
@@ -427,59 +432,59 @@ export class Draft {
     });
   }
 
-  private answering(event: Extract<Event, { type: "run_answering" }>): void {
-    const run = this.live(event);
+  #answering(event: Extract<Event, { type: "run_answering" }>): void {
+    const run = this.#live(event);
     if (run === undefined) return;
     const model = event.model || run.model;
-    this.setRun(run.id, {
+    this.#setRun(run.id, {
       state: following(run.state, event),
       model,
       response_id: event.response_id || run.response_id,
       response_sequence: Math.max(event.sequence, run.response_sequence),
     });
-    this.setMessage(run.message_id, { model });
+    this.#setMessage(run.message_id, { model });
   }
 
-  private partStarted(event: Extract<Event, { type: "part_started" }>): void {
-    const run = this.live(event);
-    const message = run && this.messages[run.message_id];
+  #partStarted(event: Extract<Event, { type: "part_started" }>): void {
+    const run = this.#live(event);
+    const message = run && this.#messages[run.message_id];
     if (run === undefined || message?.parts.length !== event.part_index) return;
     // What it replaces is kept until there is something in its place.
-    if (run.replaces !== null && run.replaces !== message.id) this.remove(run.replaces);
-    this.setRun(run.id, {
+    if (run.replaces !== null && run.replaces !== message.id) this.#remove(run.replaces);
+    this.#setRun(run.id, {
       state: following(run.state, event),
       first_delta_at: run.first_delta_at || event.at,
       last_delta_at: event.at,
     });
-    this.setMessage(message.id, { parts: [...message.parts, event.part] });
+    this.#setMessage(message.id, { parts: [...message.parts, event.part] });
   }
 
-  private partDelta(event: Extract<Event, { type: "part_delta" }>): void {
-    const run = this.live(event);
-    const message = run && this.messages[run.message_id];
+  #partDelta(event: Extract<Event, { type: "part_delta" }>): void {
+    const run = this.#live(event);
+    const message = run && this.#messages[run.message_id];
     const part = message?.parts[event.part_index];
     if (run === undefined || message === undefined || part === undefined) return;
-    this.setRun(run.id, {
+    this.#setRun(run.id, {
       state: following(run.state, event),
       last_delta_at: event.at,
       characters: run.characters + codePoints(event.text),
     });
-    this.setMessage(message.id, {
+    this.#setMessage(message.id, {
       parts: message.parts.with(event.part_index, { ...part, text: part.text + event.text }),
     });
   }
 
-  private partEnded(event: Extract<Event, { type: "part_ended" }>): void {
-    const run = this.live(event);
-    const message = run && this.messages[run.message_id];
+  #partEnded(event: Extract<Event, { type: "part_ended" }>): void {
+    const run = this.#live(event);
+    const message = run && this.#messages[run.message_id];
     const part = message?.parts[event.part_index];
     if (message === undefined || part === undefined) return;
-    this.setMessage(message.id, {
+    this.#setMessage(message.id, {
       parts: message.parts.with(event.part_index, endedPart(part, event)),
     });
   }
 
-  private end(
+  #end(
     event: Extract<
       Event,
       {
@@ -487,11 +492,11 @@ export class Draft {
       }
     >,
   ): void {
-    const run = this.live(event);
+    const run = this.#live(event);
     if (run === undefined) return;
     const finish_reason = "finish_reason" in event ? event.finish_reason : null;
     const usage = "usage" in event ? event.usage : null;
-    this.setRun(run.id, {
+    this.#setRun(run.id, {
       state: following(run.state, event),
       ended_at: event.at,
       finish_reason,
@@ -499,9 +504,9 @@ export class Draft {
       error: "error" in event ? event.error : null,
       retry_at: null,
     });
-    const message = this.messages[run.message_id];
+    const message = this.#messages[run.message_id];
     if (message?.run_id !== run.id) return;
-    this.setMessage(message.id, { finish_reason, usage, model: run.model || message.model });
+    this.#setMessage(message.id, { finish_reason, usage, model: run.model || message.model });
   }
 }
 

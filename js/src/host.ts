@@ -83,106 +83,115 @@ async function soon<T>(look: () => T): Promise<T | null> {
 
 /** Carries the notebook's metadata to the kernel, and the kernel's checkpoints into it. */
 export class NotebookMetadata {
-  private newest: Checkpoint | null = null;
+  #newest: Checkpoint | null = null;
   /** Outputs that wait for the answers' end, or for the notebook to be saved. */
-  private readonly waiting = new Map<string, Bundle>();
-  private written = 0;
-  private epoch = "";
+  readonly #waiting = new Map<string, Bundle>();
+  #written = 0;
+  #epoch = "";
+
+  readonly #context: DocumentContext | undefined;
+  readonly #page: string;
+  readonly #send: (message: PageMessage) => void;
 
   constructor(
-    private readonly context: DocumentContext | undefined,
-    private readonly page: string,
-    private readonly send: (message: PageMessage) => void,
-  ) {}
+    context: DocumentContext | undefined,
+    page: string,
+    send: (message: PageMessage) => void,
+  ) {
+    this.#context = context;
+    this.#page = page;
+    this.#send = send;
+  }
 
   /** The version of the checkpoint that is in the notebook; 0 for none of this kernel. */
   get version(): number {
-    return this.written;
+    return this.#written;
   }
 
   /** Follow the notebook's saving until `end` is aborted. */
   watch(end: AbortSignal): void {
-    follow(this.context?.saveState, end, (state) => {
+    follow(this.#context?.saveState, end, (state) => {
       if (state !== "started") return;
-      this.show();
+      this.#show();
       // The signal comes before the document is serialised: what is written now is in the file.
-      if (!this.write()) this.tell();
+      if (!this.#write()) this.#tell();
     });
   }
 
   /** Tell the kernel which checkpoint is in the notebook: it is written, or a newer one is wanted. */
-  private tell(): void {
-    if (this.epoch === "") return;
-    const { page, epoch, written: version } = this;
-    const path = this.context?.path ?? "";
-    this.send({ type: "want_checkpoint", id: newId("ask_"), page, epoch, version, path });
+  #tell(): void {
+    if (this.#epoch === "") return;
+    const [page, epoch, version] = [this.#page, this.#epoch, this.#written];
+    const path = this.#context?.path ?? "";
+    this.#send({ type: "want_checkpoint", id: newId("ask_"), page, epoch, version, path });
   }
 
   /** Tell the kernel what is stored in the notebook; `null` where there is nothing. */
   sendStored(): void {
-    const model = this.context?.model;
+    const model = this.#context?.model;
     if (typeof model?.getMetadata !== "function") return;
     const text = JSON.stringify(model.getMetadata(KEY) ?? null);
     const texts = cut(text);
     const id = newId("stored_");
-    const path = this.context?.path ?? "";
+    const path = this.#context?.path ?? "";
     texts.forEach((piece, index) => {
       const of = texts.length;
-      this.send({ type: "stored", id, page: this.page, piece: index, of, text: piece, path });
+      this.#send({ type: "stored", id, page: this.#page, piece: index, of, text: piece, path });
     });
   }
 
   /** Another kernel counts its checkpoints anew. */
   begin(epoch: string): void {
-    if (epoch === this.epoch) return;
-    this.epoch = epoch;
-    this.newest = null;
-    this.written = 0;
-    this.waiting.clear();
+    if (epoch === this.#epoch) return;
+    this.#epoch = epoch;
+    this.#newest = null;
+    this.#written = 0;
+    this.#waiting.clear();
   }
 
   /** Take a checkpoint and write it, if this is the page to do so. */
   take(checkpoint: Checkpoint): void {
-    if (checkpoint.version <= Math.max(this.written, this.newest?.version ?? 0)) return;
-    if (checkpoint.to !== null && checkpoint.to !== this.page) {
+    if (checkpoint.version <= Math.max(this.#written, this.#newest?.version ?? 0)) return;
+    if (checkpoint.to !== null && checkpoint.to !== this.#page) {
       // The user acts in another page, and that page's notebook is the newer one.
-      this.newest = null;
-      this.waiting.clear();
+      this.#newest = null;
+      this.#waiting.clear();
       return;
     }
-    this.newest = checkpoint;
-    this.write();
-    for (const [id, bundle] of Object.entries(checkpoint.transcripts)) this.waiting.set(id, bundle);
-    if (checkpoint.settled) this.show();
+    this.#newest = checkpoint;
+    this.#write();
+    for (const [id, bundle] of Object.entries(checkpoint.transcripts))
+      this.#waiting.set(id, bundle);
+    if (checkpoint.settled) this.#show();
   }
 
   /** Put what waits into the outputs that are there for where no widget runs. */
-  private show(): void {
-    if (this.waiting.size === 0) return;
+  #show(): void {
+    if (this.#waiting.size === 0) return;
     try {
-      showTranscripts(this.context?.model, this.waiting);
+      showTranscripts(this.#context?.model, this.#waiting);
     } catch (error) {
       console.warn("nbchat: the conversations' outputs could not be written", error);
     }
-    this.waiting.clear();
+    this.#waiting.clear();
   }
 
   /** Write the newest checkpoint, if there is one that is not in the notebook yet, and say so. */
-  private write(): boolean {
-    const { newest } = this;
-    const model = this.context?.model;
+  #write(): boolean {
+    const newest = this.#newest;
+    const model = this.#context?.model;
     if (newest === null || model?.readOnly || typeof model?.setMetadata !== "function")
       return false;
     try {
       model.setMetadata(KEY, newest.metadata);
-      this.written = newest.version;
-      this.newest = null;
+      this.#written = newest.version;
+      this.#newest = null;
     } catch (error) {
       // It stays the newest: the next save tries again.
       console.warn("nbchat: the notebook's metadata could not be written", error);
       return false;
     }
-    this.tell();
+    this.#tell();
     return true;
   }
 }

@@ -32,13 +32,17 @@ export class KernelGone extends Error {
 }
 
 export class Outbox {
-  private readonly waiting = new Map<string, Waiting>();
+  readonly #waiting = new Map<string, Waiting>();
 
   /** @param send Puts a command on the road, if there is a kernel to take it. */
-  constructor(private readonly send: (command: Command) => void) {}
+  readonly #send: (command: Command) => void;
+
+  constructor(send: (command: Command) => void) {
+    this.#send = send;
+  }
 
   get size(): number {
-    return this.waiting.size;
+    return this.#waiting.size;
   }
 
   /**
@@ -50,7 +54,7 @@ export class Outbox {
     return new Promise((resolve, reject) => {
       const now = performance.now();
       const first = FIRST_MS + bytes / BYTES_PER_MS;
-      this.waiting.set(command.id, {
+      this.#waiting.set(command.id, {
         command,
         resolve,
         reject,
@@ -59,53 +63,53 @@ export class Outbox {
         first,
         pause: first,
       });
-      this.send(command);
+      this.#send(command);
     });
   }
 
   /** Do not ask for this any more; nobody waits for its answer. */
   withdraw(id: string): void {
-    this.waiting.delete(id);
+    this.#waiting.delete(id);
   }
 
   /** Take an answer; one for another page's command is none of ours. */
   take(ack: Ack): void {
-    const waiting = this.waiting.get(ack.id);
-    this.waiting.delete(ack.id);
+    const waiting = this.#waiting.get(ack.id);
+    this.#waiting.delete(ack.id);
     waiting?.resolve(ack);
   }
 
   /** Send again what was not answered in time. */
   repeat(): void {
     const now = performance.now();
-    for (const waiting of this.waiting.values()) {
+    for (const waiting of this.#waiting.values()) {
       if (now - waiting.sent < waiting.pause) continue;
       waiting.sent = now;
       waiting.pause = Math.max(waiting.first, Math.min(waiting.pause * 2, LONGEST_MS));
-      this.send(waiting.command);
+      this.#send(waiting.command);
     }
   }
 
   /** Send everything at once, as there is a new road. */
   again(): void {
-    for (const waiting of this.waiting.values()) {
+    for (const waiting of this.#waiting.values()) {
       waiting.sent = performance.now();
       waiting.pause = waiting.first;
-      this.send(waiting.command);
+      this.#send(waiting.command);
     }
   }
 
   /** How long the oldest command has waited, in milliseconds. */
   get oldest(): number {
     let since = performance.now();
-    for (const waiting of this.waiting.values()) since = Math.min(since, waiting.since);
+    for (const waiting of this.#waiting.values()) since = Math.min(since, waiting.since);
     return performance.now() - since;
   }
 
   /** The kernel is gone: nothing will be answered. */
   abandon(): void {
-    const all = [...this.waiting.values()];
-    this.waiting.clear();
+    const all = [...this.#waiting.values()];
+    this.#waiting.clear();
     for (const waiting of all) waiting.reject(new KernelGone());
   }
 }

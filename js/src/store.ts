@@ -72,7 +72,7 @@ export interface Stats {
 export const MAX_HELD = 4096;
 
 class View implements SessionView {
-  private cached: readonly Message[] | undefined;
+  #cached: readonly Message[] | undefined;
 
   constructor(
     readonly generation: number,
@@ -81,8 +81,8 @@ class View implements SessionView {
   ) {}
 
   get path(): readonly Message[] {
-    this.cached ??= transcript(this.state);
-    return this.cached;
+    this.#cached ??= transcript(this.state);
+    return this.#cached;
   }
 }
 
@@ -124,40 +124,44 @@ export class Store {
     checksumErrors: 0,
   };
 
-  private current: Connection = "connecting";
-  private readonly directory = new Map<string, Head>();
+  #current: Connection = "connecting";
+  readonly #directory = new Map<string, Head>();
   /** The packet that each head came in: a late packet does not bring an old head back. */
-  private readonly headPackets = new Map<string, number>();
-  private wholeDirectory = 0;
-  private readonly replicas = new Map<string, Replica>();
-  private readonly listeners = new Set<(change: Change) => void>();
-  private changed = { heads: new Set<string>(), sessions: new Set<string>(), other: false };
-  private cancelNotice: (() => void) | null = null;
-  private cancelCheck: (() => void) | null = null;
+  readonly #headPackets = new Map<string, number>();
+  #wholeDirectory = 0;
+  readonly #replicas = new Map<string, Replica>();
+  readonly #listeners = new Set<(change: Change) => void>();
+  #changed = { heads: new Set<string>(), sessions: new Set<string>(), other: false };
+  #cancelNotice: (() => void) | null = null;
+  #cancelCheck: (() => void) | null = null;
 
   /**
    * @param damaged Called when a text turned out to be another than the kernel's, some time after it
    *   was received: the session is lacking from now on.
    */
-  constructor(private readonly damaged: (sessionId: string) => void = () => {}) {}
+  readonly #damaged: (sessionId: string) => void;
+
+  constructor(damaged: (sessionId: string) => void = () => {}) {
+    this.#damaged = damaged;
+  }
 
   get heads(): ReadonlyMap<string, Head> {
-    return this.directory;
+    return this.#directory;
   }
 
   get connection(): Connection {
-    return this.current;
+    return this.#current;
   }
 
   set connection(connection: Connection) {
-    if (connection === this.current) return;
-    this.current = connection;
-    this.note({ other: true });
+    if (connection === this.#current) return;
+    this.#current = connection;
+    this.#note({ other: true });
   }
 
   /** Return a session as far as it is here; undefined where it has to be wanted first. */
   session(id: string): SessionView | undefined {
-    const replica = this.replicas.get(id);
+    const replica = this.#replicas.get(id);
     if (!replica?.draft) return undefined;
     // Only what somebody looks at becomes a snapshot; the other sessions cost their text alone.
     replica.view ??= new View(replica.generation, replica.draft.snapshot(), replica.omitted);
@@ -169,21 +173,21 @@ export class Store {
    * page now and then. Returns the function that ends it.
    */
   subscribe(listener: (change: Change) => void): () => void {
-    this.listeners.add(listener);
-    return () => this.listeners.delete(listener);
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
   }
 
   /** Follow a session from now on. Returns whether that is new. */
   want(id: string): boolean {
-    if (this.replicas.has(id)) return false;
-    this.replicas.set(id, empty(0));
+    if (this.#replicas.has(id)) return false;
+    this.#replicas.set(id, empty(0));
     return true;
   }
 
   /** Return, for each session that is followed, the last event that is here; 0 asks for all of it. */
   cursors(): Record<string, number> {
     const cursors: Record<string, number> = Object.create(null);
-    for (const [id, { draft, broken }] of this.replicas) {
+    for (const [id, { draft, broken }] of this.#replicas) {
       cursors[id] = draft === null || broken ? 0 : draft.seq;
     }
     return cursors;
@@ -191,93 +195,93 @@ export class Store {
 
   /** Whether the kernel has something about a session that is followed which is not here. */
   get lacking(): boolean {
-    for (const [id, replica] of this.replicas) {
-      const head = this.directory.get(id);
-      if (head !== undefined && this.behind(replica, head)) return true;
+    for (const [id, replica] of this.#replicas) {
+      const head = this.#directory.get(id);
+      if (head !== undefined && this.#behind(replica, head)) return true;
     }
     return false;
   }
 
   /** Whether a session that the kernel has is not here at all, or has to be had whole again. */
   get broken(): boolean {
-    for (const [id, { draft, broken }] of this.replicas) {
-      if ((draft === null || broken) && this.directory.has(id)) return true;
+    for (const [id, { draft, broken }] of this.#replicas) {
+      if ((draft === null || broken) && this.#directory.has(id)) return true;
     }
     return false;
   }
 
   /** Whether, as far as is known, some run is going on. */
   get live(): boolean {
-    for (const head of this.directory.values()) if (!isOver(head.state)) return true;
+    for (const head of this.#directory.values()) if (!isOver(head.state)) return true;
     return false;
   }
 
   /** Forget everything: another kernel was started. Numbers of generations go on. */
   reset(epoch: string): void {
     this.epoch = epoch;
-    for (const id of this.directory.keys()) this.changed.heads.add(id);
-    this.directory.clear();
-    this.headPackets.clear();
-    this.wholeDirectory = 0;
-    for (const [id, replica] of this.replicas) {
-      if (replica.draft !== null) this.changed.sessions.add(id);
-      this.replicas.set(id, empty(replica.generation));
+    for (const id of this.#directory.keys()) this.#changed.heads.add(id);
+    this.#directory.clear();
+    this.#headPackets.clear();
+    this.#wholeDirectory = 0;
+    for (const [id, replica] of this.#replicas) {
+      if (replica.draft !== null) this.#changed.sessions.add(id);
+      this.#replicas.set(id, empty(replica.generation));
     }
     this.config = this.saving = this.models = null;
-    this.note({ other: true });
+    this.#note({ other: true });
   }
 
   /** End all timers; nobody is called any more. */
   dispose(): void {
-    this.listeners.clear();
-    this.cancelNotice?.();
-    this.cancelCheck?.();
+    this.#listeners.clear();
+    this.#cancelNotice?.();
+    this.#cancelCheck?.();
   }
 
   /** Take news that has no history: the newest is what counts. */
   setConfig(config: Config): void {
     this.config = config;
-    this.note({ other: true });
+    this.#note({ other: true });
   }
 
   setModels(models: Models): void {
     this.models = models;
-    this.note({ other: true });
+    this.#note({ other: true });
   }
 
   setSaving(saving: Saving): void {
     this.saving = saving;
-    this.note({ other: true });
+    this.#note({ other: true });
   }
 
   /** Take heads from packet `n`; one that came in a later packet stays. */
   takeHeads({ heads, all }: Heads, n: number): void {
     for (const head of heads) {
-      const known = this.headPackets.get(head.id);
-      if (known === undefined ? n < this.wholeDirectory : n < known) continue;
+      const known = this.#headPackets.get(head.id);
+      if (known === undefined ? n < this.#wholeDirectory : n < known) continue;
       // A packet can hold news and, after them, the answer to a question that came before the news.
-      if (n === known && head.seq <= (this.directory.get(head.id)?.seq ?? 0)) continue;
-      this.directory.set(head.id, head);
-      this.headPackets.set(head.id, n);
-      this.changed.heads.add(head.id);
+      if (n === known && head.seq <= (this.#directory.get(head.id)?.seq ?? 0)) continue;
+      this.#directory.set(head.id, head);
+      this.#headPackets.set(head.id, n);
+      this.#changed.heads.add(head.id);
     }
-    if (all && n >= this.wholeDirectory) {
-      this.wholeDirectory = n;
+    if (all && n >= this.#wholeDirectory) {
+      this.#wholeDirectory = n;
       const named = new Set(heads.map((head) => head.id));
-      for (const [id, packet] of this.headPackets) {
-        if (packet < n && !named.has(id)) this.forget(id);
+      for (const [id, packet] of this.#headPackets) {
+        if (packet < n && !named.has(id)) this.#forget(id);
       }
     }
-    this.note();
+    this.#note();
   }
 
   /** Take a stretch of a session's log from packet `n`; what does not follow yet is held back. */
   takeEvents(stretch: Events, n: number): void {
-    const replica = this.replicas.get(stretch.session_id);
+    const replica = this.#replicas.get(stretch.session_id);
     if (replica === undefined) return;
-    if (this.append(stretch.session_id, replica, stretch)) {
+    if (this.#append(stretch.session_id, replica, stretch)) {
       replica.packet = Math.max(replica.packet, n);
-      this.drain(stretch.session_id, replica);
+      this.#drain(stretch.session_id, replica);
     } else {
       hold(replica, stretch);
     }
@@ -285,7 +289,7 @@ export class Store {
 
   /** Take a session whole from packet `n`, unless what is here is newer. */
   takeState({ state, omitted }: StateOf, n: number): void {
-    const replica = this.replicas.get(state.id);
+    const replica = this.#replicas.get(state.id);
     if (replica === undefined) return;
     const seq = replica.draft?.seq ?? -1;
     // In a later packet an older state is the truth: the kernel has put the session back.
@@ -299,14 +303,14 @@ export class Store {
     replica.broken = false;
     replica.unchecked = [];
     replica.packet = Math.max(replica.packet, n);
-    this.changed.sessions.add(state.id);
-    this.note();
-    this.drain(state.id, replica);
+    this.#changed.sessions.add(state.id);
+    this.#note();
+    this.#drain(state.id, replica);
   }
 
   /** Put messages in front of the window. Returns false where they do not belong there any more. */
   takeEarlier({ session_id, messages, selected, omitted }: Earlier): boolean {
-    const replica = this.replicas.get(session_id);
+    const replica = this.#replicas.get(session_id);
     const view = this.session(session_id);
     const first = view?.path[0];
     if (replica === undefined || view === undefined || first?.parent_id == null) return false;
@@ -322,8 +326,8 @@ export class Store {
     );
     replica.view = null;
     replica.omitted = omitted;
-    this.changed.sessions.add(session_id);
-    this.note();
+    this.#changed.sessions.add(session_id);
+    this.#note();
     return true;
   }
 
@@ -334,13 +338,13 @@ export class Store {
    * then the transcript's length differs. A session that came back from elsewhere counts anew.
    */
   recount(): void {
-    for (const [id, replica] of this.replicas) {
+    for (const [id, replica] of this.#replicas) {
       const { draft, broken } = replica;
-      const head = this.directory.get(id);
+      const head = this.#directory.get(id);
       if (draft === null || broken || head === undefined || !isOver(head.state)) continue;
       const { seq } = draft;
       if (head.seq < seq) {
-        replica.broken = (this.headPackets.get(id) ?? 0) >= replica.packet;
+        replica.broken = (this.#headPackets.get(id) ?? 0) >= replica.packet;
       } else if (head.seq === seq && replica.miscounted !== seq) {
         // Once for each state: should the kernel count differently, asking again would not end.
         replica.miscounted = seq;
@@ -349,24 +353,24 @@ export class Store {
     }
   }
 
-  private behind({ draft, broken }: Replica, head: Head): boolean {
+  #behind({ draft, broken }: Replica, head: Head): boolean {
     return draft === null || broken || draft.seq < head.seq;
   }
 
-  private forget(id: string): void {
-    this.directory.delete(id);
-    this.headPackets.delete(id);
-    this.changed.heads.add(id);
-    const replica = this.replicas.get(id);
+  #forget(id: string): void {
+    this.#directory.delete(id);
+    this.#headPackets.delete(id);
+    this.#changed.heads.add(id);
+    const replica = this.#replicas.get(id);
     if (!replica?.draft) return;
     replica.draft = replica.view = null;
     replica.held = [];
     replica.heldCount = 0;
-    this.changed.sessions.add(id);
+    this.#changed.sessions.add(id);
   }
 
   /** Fold what is new in a stretch. Returns false where something before it is missing. */
-  private append(id: string, replica: Replica, { first_seq, events }: Events): boolean {
+  #append(id: string, replica: Replica, { first_seq, events }: Events): boolean {
     const { draft } = replica;
     if (draft === null || replica.broken) return false;
     const known = draft.seq + 1 - first_seq;
@@ -381,58 +385,58 @@ export class Store {
         if (reason === "text") this.stats.checksumErrors++;
         break;
       }
-      this.check(replica, draft, event);
+      this.#check(replica, draft, event);
       draft.apply(event);
     }
     replica.view = null;
-    this.changed.sessions.add(id);
-    this.note();
+    this.#changed.sessions.add(id);
+    this.#note();
     return true;
   }
 
   /** Fold what was held back, as far as it follows now. */
-  private drain(id: string, replica: Replica): void {
+  #drain(id: string, replica: Replica): void {
     for (let progress = true; progress && replica.held.length > 0 && !replica.broken; ) {
       progress = false;
       const held = replica.held;
       replica.held = [];
       replica.heldCount = 0;
       for (const stretch of held) {
-        if (this.append(id, replica, stretch)) progress = true;
+        if (this.#append(id, replica, stretch)) progress = true;
         else hold(replica, stretch);
       }
     }
   }
 
-  private check(replica: Replica, draft: Draft, event: Event): void {
+  #check(replica: Replica, draft: Draft, event: Event): void {
     const ended = endedBy(draft, event);
     if (ended === null) return;
     replica.unchecked.push(ended);
-    this.cancelCheck ??= whenIdle(() => {
-      this.cancelCheck = null;
-      this.checkTexts();
+    this.#cancelCheck ??= whenIdle(() => {
+      this.#cancelCheck = null;
+      this.#checkTexts();
     });
   }
 
-  private checkTexts(): void {
-    for (const [id, replica] of this.replicas) {
+  #checkTexts(): void {
+    for (const [id, replica] of this.#replicas) {
       const ended = replica.unchecked;
       replica.unchecked = [];
       if (!replica.broken && !ended.every((part) => intact(replica.draft, part))) {
         replica.broken = true;
         this.stats.checksumErrors++;
-        this.damaged(id);
+        this.#damaged(id);
       }
     }
   }
 
-  private note({ other = false } = {}): void {
-    this.changed.other ||= other;
-    this.cancelNotice ??= nextFrame(() => {
-      this.cancelNotice = null;
-      const change = this.changed;
-      this.changed = { heads: new Set(), sessions: new Set(), other: false };
-      for (const listener of [...this.listeners]) {
+  #note({ other = false } = {}): void {
+    this.#changed.other ||= other;
+    this.#cancelNotice ??= nextFrame(() => {
+      this.#cancelNotice = null;
+      const change = this.#changed;
+      this.#changed = { heads: new Set(), sessions: new Set(), other: false };
+      for (const listener of [...this.#listeners]) {
         try {
           listener(change);
         } catch (error) {
