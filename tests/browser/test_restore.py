@@ -258,18 +258,21 @@ def test_only_the_page_where_the_user_acts_writes(notebook: OpenNotebook) -> Non
     """Of two pages on one kernel only the one that the user works in gets new metadata."""
     first = notebook([CHAT], name="two-pages")
     first.run_cell(0)
-    wait_for(lambda: "nbchat" in first.metadata(), "a checkpoint in the first page")
+    box = region(first).get_by_role("textbox", name="Message")
+
+    def ask(text: str) -> None:
+        box.fill(text)
+        box.press("Enter")
+        wait_for(lambda: has(first, text) and text in transcript(first), "the question in the first notebook")
+
+    def has(page: NotebookPage, text: str = "only here") -> bool:
+        return text in json.dumps(page.metadata())
+
+    ask("begun here")
     first.save()
     second = notebook(name="two-pages")
     expect(region(second)).to_be_visible()
-    box = region(first).get_by_role("textbox", name="Message")
-    box.fill("only here")
-    box.press("Enter")
-
-    def has(page: NotebookPage) -> bool:
-        return "only here" in json.dumps(page.metadata())
-
-    wait_for(lambda: has(first) and "only here" in transcript(first), "the question in the first notebook")
+    ask("only here")
     assert not has(second)
     assert "only here" not in transcript(second)
     assert not second.evaluate("panel.context.model.dirty")
