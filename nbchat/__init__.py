@@ -106,7 +106,6 @@ if TYPE_CHECKING:
     )
     from nbchat.runtime.registry import (
         SessionRegistry,
-        StreamingInfo,
     )
     from nbchat.runtime.run import (
         Progress,
@@ -114,6 +113,9 @@ if TYPE_CHECKING:
     )
     from nbchat.runtime.session import (
         Session,
+    )
+    from nbchat.runtime.streaming import (
+        StreamingInfo,
     )
 
     registry: SessionRegistry
@@ -195,7 +197,7 @@ _HOME = {
     "Limits": "nbchat.runtime.limits",
     "Notification": "nbchat.runtime.observers",
     "SessionRegistry": "nbchat.runtime.registry",
-    "StreamingInfo": "nbchat.runtime.registry",
+    "StreamingInfo": "nbchat.runtime.streaming",
     "Progress": "nbchat.runtime.run",
     "Run": "nbchat.runtime.run",
     "Session": "nbchat.runtime.session",

@@ -20,9 +20,9 @@ from nbchat.core.events import Settings
 from nbchat.core.messages import Usage
 from nbchat.runtime.answers import AnswerFile, Ledger, keys
 from nbchat.runtime.batch import Answer, Batch
-from nbchat.runtime.conversation import session_settings
 from nbchat.runtime.engine import POLL_S, Engine
 from nbchat.runtime.frames import is_frame, make_frame, rate, rows_of, with_columns
+from nbchat.runtime.settings import session_settings
 
 if TYPE_CHECKING:
     import asyncio

@@ -36,9 +36,10 @@ from nbchat.core.errors import (
 from nbchat.core.events import SessionCreated, Settings
 from nbchat.core.ids import new_id
 from nbchat.core.transcript import SessionState
-from nbchat.runtime.conversation import Conversation, Journal
+from nbchat.runtime.conversation import Conversation
 from nbchat.runtime.gate import Gate
 from nbchat.runtime.observers import Observers
+from nbchat.runtime.ports import Journal
 from nbchat.runtime.scheduler import Scheduler
 
 if TYPE_CHECKING:

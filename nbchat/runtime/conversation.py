@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from nbchat.core.errors import (
     ErrorInfo,
@@ -56,17 +56,15 @@ from nbchat.core.run import Illegal, Moved, RunRecord, RunState, Stale
 from nbchat.core.session import SessionRecord
 from nbchat.core.snapshot import Clock, SavedSession
 from nbchat.core.text import clean
-from nbchat.providers.base import Provider, Request, Timeouts
+from nbchat.providers.base import Provider, Request
+from nbchat.runtime.asking import fitted, resumed_by, task_of
 from nbchat.runtime.live import LiveRun, Task
 from nbchat.runtime.logs import about
-from nbchat.runtime.observers import Notification, Observers
+from nbchat.runtime.observers import Notification
+from nbchat.runtime.ports import Context
 
 if TYPE_CHECKING:
     from nbchat.core.transcript import SessionState
-    from nbchat.runtime.engine import Engine
-    from nbchat.runtime.limits import Limits
-    from nbchat.runtime.scheduler import Scheduler
-    from nbchat.stores.base import Store
 
 logger = logging.getLogger("nbchat")
 
@@ -81,74 +79,6 @@ CAUSES: Final = 8
 
 REQUESTS: Final = 100
 """Requests that are kept for each session, for `run.request`."""
-
-CONTINUE: Final = (
-    "Continue your last answer exactly where it stopped. Do not repeat anything, do not comment."
-)
-"""Said to a server that does not go on from a partial answer by itself."""
-
-
-class Journal(Protocol):
-    """Where events are written down. Both methods are called on the engine's loop and do not block it."""
-
-    def record(self, session_id: str, seq: int, event: Event) -> None:
-        """Take one event; it is written with the next batch."""
-        ...
-
-    async def settled(self, session_id: str) -> None:
-        """Return when all that was recorded is durable against the death of the process.
-
-        Raises
-        ------
-        StoreError
-            It could not be written down.
-        """
-        ...
-
-    @property
-    def store(self) -> Store | None:
-        """Where it is written to; None while there is no such place."""
-        ...
-
-    def write_whole(self, session_id: str) -> None:
-        """Write a session's state, and not its events: it came from elsewhere."""
-        ...
-
-    def is_saved(self, session_id: str) -> bool:
-        """Tell whether everything of a session is written."""
-        ...
-
-    def close(self) -> None:
-        """Let go of the store, after the last `settled`."""
-        ...
-
-
-class Context(Protocol):
-    """What a conversation needs of its registry."""
-
-    engine: Engine
-    limits: Limits
-    scheduler: Scheduler
-    observers: Observers
-    journal: Journal | None
-
-    async def choose(
-        self, own: Provider | None, settings: Settings, request: Request
-    ) -> tuple[Provider, Request]:
-        """Return the provider to ask (the session's `own`, if any), and the request with a model in it."""
-        ...
-
-    def changed(self, conversation: Conversation) -> None:
-        """Hear that a session has news for its readers."""
-        ...
-
-    def is_viewed(self, session_id: str) -> bool:
-        """Tell whether some page shows the session now."""
-        ...
-
-    def count(self, name: str, more: int = 1) -> None:
-        """Add to a counter of `registry.stats()`."""
-        ...
 
 
 class Conversation:
@@ -673,7 +603,7 @@ class Conversation:
         self.append(
             RunStarted(run_id=run.id, at=time.time(), prompt=prompt, answer=answer, model=settings.model)
         )
-        resumed = self._resumed_by(run)
+        resumed = resumed_by(self.state, run)
         if resumed is not None:
             # Said at once: should nothing come of it, it is still known where to read on.
             self.append(
@@ -694,46 +624,12 @@ class Conversation:
         )
 
     def _task(self, run_id: str) -> Task:
-        state, settings = self.state, in_force(self.state.settings)
-        run = self._known_run(run_id)
-        answer = state.messages[run.message_id]
-        appends = run.kind in ("continue", "resume")
-        until = answer.id if appends else answer.parent_id
-        resumed = self._resumed_by(run)
-        request = Request(
-            # An answer of which nothing arrived says nothing; its question stays.
-            messages=tuple(m for m in state.context(until) if m.parts),
-            model=settings.model or (answer.model if appends and not settings.from_file else None),
-            instructions=settings.instructions,
-            params=dict(settings.params),
-            session_id=self.id,
-            run_id=run_id,
-            prefill=appends and bool(answer.text),
-            resume_id=resumed.response_id if resumed is not None else None,
-            resume_after=resumed.response_sequence if resumed is not None else 0,
-            timeouts=Timeouts(connect_s=self._context.limits.connect_s),
-        )
-        return Task(
-            run_id=run_id,
-            request=request,
-            first_part=len(answer.parts),
-            characters_left=max(self._context.limits.session_chars - state.characters, 0),
-        )
-
-    def _resumed_by(self, run: RunRecord) -> RunRecord | None:
-        """Return the run whose response `run` reads on; None where it does not."""
-        if run.kind != "resume":
-            return None
-        runs = [r for r in self.state.runs if r.message_id == run.message_id and r.id != run.id]
-        return next((r for r in reversed(runs) if r.response_id), None)
+        return task_of(self.state, self._known_run(run_id), self._context.limits)
 
     def _choose(self, settings: Settings) -> Callable[[Request], Awaitable[tuple[Provider, Request]]]:
         async def choose(request: Request) -> tuple[Provider, Request]:
             provider, request = await self._context.choose(self.provider, settings, request)
-            if request.prefill and request.resume_id is None and not provider.can_prefill:
-                nudge = Message(id="", role="user", parts=(TextPart(text=CONTINUE),))
-                request = replace(request, messages=(*request.messages, nudge), prefill=False)
-            self.requests[request.run_id] = request
+            request = self.requests[request.run_id] = fitted(request, provider)
             while len(self.requests) > REQUESTS:
                 del self.requests[next(iter(self.requests))]
             return provider, request
@@ -863,50 +759,3 @@ class Conversation:
         if run.state.is_over:
             raise RunOver(f"run {run.id!r} is {run.state}; there is nothing to {what}.")
         return run
-
-
-def session_settings(changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Check what a caller wants to set, and return it as fields of `Settings`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        A value that cannot be a setting; the message says which, and what it may be.
-    """
-    checked: dict[str, Any] = {}
-    for name, value in changes.items():
-        if name in ("title", "model", "instructions", "provider"):
-            if value is not None and not isinstance(value, str):
-                raise TypeError(f"{name} must be a string, not {type(value).__name__}.")
-            if name == "title":
-                checked[name] = clean(value or "")[:10_000]
-            else:
-                checked[name] = clean(value) if value else None
-        elif name == "params":
-            checked[name] = _params(value)
-        elif name in ("pinned", "closed", "archived", "from_file"):
-            checked[name] = bool(value)
-        else:
-            raise TypeError(f"a session has no setting {name!r}.")
-    return checked
-
-
-def _params(value: object) -> dict[str, Any]:
-    from nbchat.core.codec import DecodeError, decode  # noqa: PLC0415 - only where params are given
-
-    if value is None:
-        return {}
-    if not isinstance(value, Mapping):
-        raise TypeError(
-            f"params must be a mapping such as {{'temperature': 0.2}}, not {type(value).__name__}."
-        )
-    try:
-        params: dict[str, Any] = decode(Mapping[str, Any], dict(value))
-    except DecodeError as error:
-        raise TypeError(f"params must hold JSON values only: {error}.") from error
-    for reserved in ("messages", "model", "stream", "input"):
-        if reserved in params:
-            raise ValueError(
-                f"params cannot hold {reserved!r}: nbchat sets it. Use the session's own setting."
-            )
-    return params

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from nbchat.core import commands as c
 from nbchat.core.errors import CommandError, NbchatError, RequestRejected
-from nbchat.runtime.conversation import session_settings
+from nbchat.runtime.settings import session_settings
 
 if TYPE_CHECKING:
     from nbchat.core.commands import Command

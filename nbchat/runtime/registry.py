@@ -13,7 +13,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from nbchat.core.errors import (
@@ -32,18 +32,21 @@ from nbchat.core.messages import Message, Role, TextPart
 from nbchat.core.run import RunState
 from nbchat.core.snapshot import SavedSession, dump
 from nbchat.core.transcript import SessionState
-from nbchat.runtime.conversation import SETTLE_S, Conversation, Journal, session_settings
+from nbchat.runtime.conversation import SETTLE_S, Conversation
 from nbchat.runtime.engine import Engine
 from nbchat.runtime.eviction import Eviction
 from nbchat.runtime.frames import runs_frame
 from nbchat.runtime.limits import Limits
 from nbchat.runtime.logs import about
 from nbchat.runtime.observers import Callback, Notification, Observers
+from nbchat.runtime.ports import Journal
 from nbchat.runtime.run import Run
 from nbchat.runtime.scheduler import Scheduler
 from nbchat.runtime.session import Session
+from nbchat.runtime.settings import session_settings
 from nbchat.runtime.snapshots import Snapshots, read
 from nbchat.runtime.sources import Sources
+from nbchat.runtime.streaming import StreamingInfo, info_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,45 +75,6 @@ _COUNTERS: Final = (
 
 UNDO: Final = 50
 """Deleted sessions that are kept for an undo."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StreamingInfo:
-    """What a session's live run is doing.
-
-    Examples
-    --------
-    >>> from nbchat.providers.scripted import HANG, ScriptedProvider
-    >>> run = nbchat.session("busy", provider=ScriptedProvider("so far", HANG)).send("Go.")
-    >>> next(iter(run))
-    'so far'
-    >>> info = nbchat.registry.streaming_info("busy")
-    >>> info.run == run.id, info.state, info.characters
-    (True, <RunState.STREAMING: 'streaming'>, 6)
-    >>> run.stop()
-    """
-
-    session_id: str
-    run_id: str
-    state: RunState
-    started_at: float | None
-    """Seconds since 1970-01-01 UTC; None while it is queued."""
-    last_delta_at: float | None
-    """When content came last; None before the first."""
-    characters: int
-    """Accepted so far, text and reasoning."""
-    text: str = ""
-    """The answer so far."""
-
-    @property
-    def session(self) -> str:
-        """The session's id."""
-        return self.session_id
-
-    @property
-    def run(self) -> str:
-        """The run's id."""
-        return self.run_id
 
 
 class SessionRegistry(Mapping[str, Session]):
@@ -481,7 +445,7 @@ class SessionRegistry(Mapping[str, Session]):
 
         def work() -> StreamingInfo:
             conversation.pause()
-            info = _info(conversation)
+            info = info_of(conversation)
             assert info is not None  # noqa: S101 - `pause` raises where nothing is live
             return info
 
@@ -504,7 +468,7 @@ class SessionRegistry(Mapping[str, Session]):
                 live = conversation.state.live
                 if live is not None and live.state not in (RunState.STOPPING, RunState.PAUSED):
                     conversation.pause()
-                    paused.append(_info(conversation))
+                    paused.append(info_of(conversation))
             return [info for info in paused if info is not None]
 
         return self.engine.call(work)
@@ -556,11 +520,11 @@ class SessionRegistry(Mapping[str, Session]):
 
     def streaming_info(self, key: str) -> StreamingInfo | None:
         """Return what a session's live run is doing, or None where none is live."""
-        return _info(self._known(key))
+        return info_of(self._known(key))
 
     def all_streaming(self) -> list[StreamingInfo]:
         """Return what every live run is doing, sessions oldest first."""
-        found = [_info(conversation) for conversation in list(self._conversations.values())]
+        found = [info_of(conversation) for conversation in list(self._conversations.values())]
         return [info for info in found if info is not None]
 
     def cleanup_stale(self, max_idle_s: float | None = None) -> list[Run]:
@@ -891,23 +855,6 @@ class SessionRegistry(Mapping[str, Session]):
 
 def _is_hidden(conversation: Conversation) -> bool:
     return conversation.state.temporary
-
-
-def _info(conversation: Conversation) -> StreamingInfo | None:
-    state = conversation.state
-    run = state.live
-    if run is None:
-        return None
-    answer = state.messages.get(run.message_id)
-    return StreamingInfo(
-        session_id=state.id,
-        run_id=run.id,
-        state=run.state,
-        started_at=run.started_at,
-        last_delta_at=run.last_delta_at,
-        characters=run.characters,
-        text=answer.text if answer is not None else "",
-    )
 
 
 def _checked_provider(provider: object) -> Provider:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from nbchat.core.errors import PicklingRefused, ProviderError
 from nbchat.core.ids import new_id
 from nbchat.core.messages import ImagePart, Message
-from nbchat.runtime.conversation import session_settings
 from nbchat.runtime.frames import runs_frame
 from nbchat.runtime.observing import observe
 from nbchat.runtime.run import Run
+from nbchat.runtime.settings import session_settings
 
 if TYPE_CHECKING:
     from nbchat.core.messages import Usage

@@ -1,0 +1,55 @@
+"""Settings of a session as callers give them, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from nbchat.core.text import clean
+
+
+def session_settings(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Check what a caller wants to set, and return it as fields of `Settings`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        A value that cannot be a setting; the message says which, and what it may be.
+    """
+    checked: dict[str, Any] = {}
+    for name, value in changes.items():
+        if name in ("title", "model", "instructions", "provider"):
+            if value is not None and not isinstance(value, str):
+                raise TypeError(f"{name} must be a string, not {type(value).__name__}.")
+            if name == "title":
+                checked[name] = clean(value or "")[:10_000]
+            else:
+                checked[name] = clean(value) if value else None
+        elif name == "params":
+            checked[name] = _params(value)
+        elif name in ("pinned", "closed", "archived", "from_file"):
+            checked[name] = bool(value)
+        else:
+            raise TypeError(f"a session has no setting {name!r}.")
+    return checked
+
+
+def _params(value: object) -> dict[str, Any]:
+    from nbchat.core.codec import DecodeError, decode  # noqa: PLC0415 - only where params are given
+
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise TypeError(
+            f"params must be a mapping such as {{'temperature': 0.2}}, not {type(value).__name__}."
+        )
+    try:
+        params: dict[str, Any] = decode(Mapping[str, Any], dict(value))
+    except DecodeError as error:
+        raise TypeError(f"params must hold JSON values only: {error}.") from error
+    for reserved in ("messages", "model", "stream", "input"):
+        if reserved in params:
+            raise ValueError(
+                f"params cannot hold {reserved!r}: nbchat sets it. Use the session's own setting."
+            )
+    return params
