@@ -14,7 +14,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
 from nbchat.core.errors import (
@@ -33,10 +33,6 @@ from nbchat.core.errors import (
 from nbchat.core.events import (
     EndEvent,
     Event,
-    PartDelta,
-    PartEnded,
-    PartStarted,
-    RunAnswering,
     RunCompleted,
     RunConnecting,
     RunFailed,
@@ -48,9 +44,9 @@ from nbchat.core.events import (
     RunStopped,
     StopRequested,
 )
-from nbchat.core.messages import Part, ReasoningPart, TextPart, ToolCallPart, Usage
+from nbchat.core.messages import Usage
 from nbchat.core.redact import redact
-from nbchat.core.text import checksum, clean, utf16_length
+from nbchat.core.text import clean
 from nbchat.providers.base import (
     Answering,
     Cancels,
@@ -64,6 +60,7 @@ from nbchat.providers.base import (
     ToolCallDelta,
     UsageDelta,
 )
+from nbchat.runtime.gathering import Gathering, as_name
 from nbchat.runtime.logs import about
 
 if TYPE_CHECKING:
@@ -71,26 +68,14 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("nbchat")
 
-TICK_S: Final = 0.04
-"""Text is gathered for this long before it becomes an event."""
-
-MAX_DELTA: Final = 32_768
-"""Characters of one delta event, at most; longer text becomes several."""
-
 BREATH_S: Final = 0.02
 """The longest time for which one run keeps the loop to itself."""
 
 AFTER_FINISH_S: Final = 3.0
 """After the finish reason, the time a server has to send the usage and to close."""
 
-MAX_PARTS: Final = 1000
-"""Parts of one answer, at most. Each takes room in every view, also when hardly anything is in it."""
-
 LOOKED_AT: Final = 20_000
 """Characters of an error's text that are looked through for secrets; what is shown is far shorter."""
-
-MAX_NAME: Final = 200
-"""Characters of a name or id that a server gives: a model, a response, a call, a tool, a finish reason."""
 
 EARLY: Final = frozenset({"length", "max_tokens", "max_output_tokens", "content_filter"})
 """Finish reasons that say the model stopped before it was done."""
@@ -105,18 +90,6 @@ class _Closes(Protocol):
 
 class _Stopped(NbchatError):
     """The user ended the run; never leaves this module."""
-
-
-@dataclass(slots=True)
-class _OpenPart:
-    """A part that text is arriving for."""
-
-    index: int
-    started: float
-    call: ToolCallDelta | None = None
-    pending: list[str] = field(default_factory=list)
-    length: int = 0
-    crc32: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,21 +137,11 @@ class LiveRun:
         self._emit = emit
         self._choose = choose
         self._ended = ended
-        self._parts: dict[object, _OpenPart] = {}
-        self._parts_started = task.first_part
-        self._flush_timer: asyncio.TimerHandle | None = None
+        self._gathered = Gathering(task.run_id, task.first_part, emit, self.loop)
         self._cause: NbchatError | None = None
         self._finish: str | None = None
         self._usage: Usage | None = None
-        self.accepted: int = 0
-        """Characters accepted."""
-        self.deltas: int = 0
-        """Pieces of content accepted."""
         self._provider: Provider | None = None
-        self._answered_by: tuple[str | None, str | None] | None = None
-        self._sequence = self._said_sequence = 0
-        self._is_counted = True
-        self._owes_sequence = False
         self.over: bool = False
         self.error: NbchatError | None = None
         """What ended it, with its cause; set for a failed or interrupted run."""
@@ -204,7 +167,7 @@ class LiveRun:
     def stop(self) -> None:
         """End the run and keep its text; settled within `limits.stop_s` whatever the provider does."""
         if self._cause is None and not self.over:
-            self.flush()
+            self._gathered.flush()
             self._emit(StopRequested(run_id=self.run_id, at=time.time()))
             self._cancel(_Stopped("stopped"))
 
@@ -228,7 +191,7 @@ class LiveRun:
         """Stop reading. The connection stays, and so does what the server has sent: back-pressure."""
         if self.over or self._cause is not None or self._paused_at is not None:
             return
-        self.flush()
+        self._gathered.flush()
         self._paused_at = self.loop.time()
         self._resumed.clear()
         self._pausing.set()
@@ -246,14 +209,13 @@ class LiveRun:
         self._paused_at = None
         self._resumed.set()
         # A run that had said nothing yet is still connecting, as far as anybody can tell.
-        event = RunResumed if self.deltas else RunConnecting
+        event = RunResumed if self._gathered.deltas else RunConnecting
         self._emit(event(run_id=self.run_id))
         self._look()
 
     def cancel_at_server(self) -> Coroutine[Any, Any, None] | None:
         """Return what ends the response at a server that would go on with it; None where none does."""
-        answered = self._answered_by[1] if self._answered_by is not None else None
-        response_id = answered or self._todo.request.resume_id
+        response_id = self._gathered.response_id or self._todo.request.resume_id
         if response_id is None or not isinstance(self._provider, Cancels):
             return None
         return _cancel(self._provider, response_id, self.run_id)
@@ -328,7 +290,7 @@ class LiveRun:
 
     def _may_retry(self, error: ProviderError, retries: int) -> float | None:
         """Return the seconds to wait before the next attempt, or None where there is to be none."""
-        if self.deltas or self._finish or self._cause or retries >= self._limits.retries:
+        if self._gathered.deltas or self._finish or self._cause or retries >= self._limits.retries:
             return None
         if error.retryable is False:
             return None
@@ -379,149 +341,41 @@ class LiveRun:
 
     def _accept(self, delta: Delta) -> None:
         # A provider may be anybody's: a value of another type is found here, before it is in the log.
-        if isinstance(delta, TextDelta):
-            if _text(delta.text):
-                self._add("text", delta.text, TextPart)
-        elif isinstance(delta, ReasoningDelta):
-            if _text(delta.text):
-                self._add("reasoning", delta.text, ReasoningPart)
-        elif isinstance(delta, ToolCallDelta):
-            self._add_call(delta)
+        if isinstance(delta, TextDelta | ReasoningDelta | ToolCallDelta):
+            self._add(delta)
         elif isinstance(delta, Finish):
-            self._finish = _name(delta.reason)
+            self._finish = as_name(delta.reason)
             self._finished_at = self.loop.time()
             self._look()
         elif isinstance(delta, UsageDelta):
             self._usage = delta.usage if isinstance(delta.usage, Usage) else None
         elif isinstance(delta, Answering):
-            self._answering(delta)
+            self._gathered.answering(delta)
         elif isinstance(delta, Notice):
             logger.info("run %s: %s", self.run_id, _shown(delta.text, 200), extra=about(run_id=self.run_id))
         else:
             raise TypeError(f"a provider yields deltas, not {type(delta).__name__}")
 
-    def _answering(self, delta: Answering) -> None:
-        model = _name(delta.model) if delta.model else None
-        response_id = _name(delta.response_id) if delta.response_id else None
-        self._sequence, self._is_counted = int(delta.sequence), True
-        if self._owes_sequence:
-            self.flush()
-        if (model, response_id) != self._answered_by:
-            self._answered_by = (model, response_id)
-            self._emit(RunAnswering(run_id=self.run_id, model=model, response_id=response_id))
-
-    def _add(self, key: object, text: str, kind: type[Part]) -> None:
-        part = self._parts.get(key)
-        if part is None:
-            # Text after reasoning, or the other way round, is a part of its own; calls stay open,
-            # since their pieces may come interleaved.
-            for other in [k for k in self._parts if isinstance(k, str)]:
-                self._close(other)
-            part = self._open(key, kind())
-        self._append(part, text)
-
-    def _add_call(self, delta: ToolCallDelta) -> None:
-        key = ("call", delta.index)
-        part = self._parts.get(key)
-        call_id, name, arguments = _name(delta.id), _name(delta.name), _text(delta.arguments)
-        if part is None:
-            part = self._open(key, ToolCallPart(call_id=call_id, name=name))
-            part.call = ToolCallDelta(delta.index, call_id, name)
-        elif part.call is not None:
-            part.call = replace(part.call, id=part.call.id or call_id, name=_name(part.call.name + name))
-        self._append(part, arguments)
-
-    def _open(self, key: object, empty: Part) -> _OpenPart:
-        if self._parts_started >= self._todo.first_part + MAX_PARTS:
-            raise LimitExceeded(
-                f"the answer reached {MAX_PARTS:,} parts, the limit for it.", hint="What has arrived is kept."
-            )
-        part = self._parts[key] = _OpenPart(self._parts_started, self.loop.time())
-        self._parts_started += 1
-        self._emit(PartStarted(run_id=self.run_id, at=time.time(), part_index=part.index, part=empty))
-        return part
-
-    def _append(self, part: _OpenPart, text: str) -> None:
-        allowed = min(self._limits.answer_chars, self._todo.characters_left) - self.accepted
-        if len(text) > allowed:
-            text = text[: max(allowed, 0)]
-            limit = (
-                "answer_chars" if self._limits.answer_chars <= self._todo.characters_left else "session_chars"
-            )
+    def _add(self, delta: TextDelta | ReasoningDelta | ToolCallDelta) -> None:
+        gathered, limits = self._gathered, self._limits
+        before = gathered.deltas
+        room = min(limits.answer_chars, self._todo.characters_left) - gathered.accepted
+        dropped = gathered.add(delta, room)
+        if dropped:
+            limit = "answer_chars" if limits.answer_chars <= self._todo.characters_left else "session_chars"
             self._cancel(
                 LimitExceeded(
-                    f"the answer reached {self.accepted + len(text):,} characters, the limit for it.",
+                    f"the answer reached {gathered.accepted:,} characters, the limit for it.",
                     hint=f"What has arrived is kept. Raise registry.limits.{limit} to allow more.",
                 )
             )
+        if gathered.deltas == before:
+            return
         first = self.last_content is None
-        self.deltas += 1
-        self._is_counted = False
-        self.accepted += len(text)
         self.last_content = self.loop.time()
-        part.pending.append(text)
         if first:
-            self.flush()
+            gathered.flush()
             self._look()
-        elif self._flush_timer is None:
-            self._flush_timer = self.loop.call_later(TICK_S, self.flush)
-
-    def flush(self, *, final: bool = False) -> None:
-        """Turn the text that was gathered into events."""
-        if self._flush_timer is not None:
-            self._flush_timer.cancel()
-            self._flush_timer = None
-        for part in self._parts.values():
-            if not part.pending:
-                continue
-            text = "".join(part.pending)
-            part.pending.clear()
-            if not final and "\ud800" <= text[-1:] <= "\udbff":
-                # Half a character: the other half may come with the next delta.
-                part.pending.append(text[-1])
-                text = text[:-1]
-            text = clean(text)
-            for start in range(0, len(text), MAX_DELTA):
-                piece = text[start : start + MAX_DELTA]
-                self._emit(
-                    PartDelta(
-                        run_id=self.run_id,
-                        at=time.time(),
-                        part_index=part.index,
-                        offset=part.length,
-                        text=piece,
-                    )
-                )
-                part.length += utf16_length(piece)
-                part.crc32 = checksum(piece, part.crc32)
-        self._say_sequence()
-
-    def _say_sequence(self) -> None:
-        """Say up to which number the text was read that has become events.
-
-        In the same step of the loop as that text, neither before it nor after: a broken stream is read on
-        from this number, and text that is not counted would come twice.
-        """
-        pending = any(part.pending for part in self._parts.values())
-        self._owes_sequence = not self._is_counted or pending
-        if not self._owes_sequence and self._sequence != self._said_sequence and self._parts:
-            self._said_sequence = self._sequence
-            self._emit(RunAnswering(run_id=self.run_id, sequence=self._sequence))
-
-    def _close(self, key: object) -> None:
-        self.flush(final=True)
-        part = self._parts.pop(key)
-        self._emit(
-            PartEnded(
-                run_id=self.run_id,
-                part_index=part.index,
-                length=part.length,
-                crc32=part.crc32,
-                seconds=round(self.loop.time() - part.started, 3),
-                call_id=part.call.id if part.call else None,
-                name=part.call.name if part.call else None,
-            )
-        )
 
     # Clocks
 
@@ -607,7 +461,7 @@ class LiveRun:
         run_id, at, usage = self.run_id, time.time(), self._usage
         if self._finish is not None and not isinstance(cause, LimitExceeded):
             # A partial answer that the server finds complete has nothing to be added.
-            if not self.deltas and self._finish not in EARLY and not self._todo.request.prefill:
+            if not self._gathered.deltas and self._finish not in EARLY and not self._todo.request.prefill:
                 empty = EmptyResponse("the server finished without an answer.")
                 return RunFailed(run_id=run_id, at=at, error=_safe(empty.info))
             kind = RunIncomplete if self._finish in EARLY else RunCompleted
@@ -617,12 +471,12 @@ class LiveRun:
         if cause is None:
             cause = (
                 StreamTruncated("the stream ended before the model said that it was done.")
-                if self.deltas
+                if self._gathered.deltas
                 else EmptyResponse("the server's stream ended without an answer.")
             )
-        info = _safe(replace(cause.info, partial_chars=self.accepted))
+        info = _safe(replace(cause.info, partial_chars=self._gathered.accepted))
         self.error = cause
-        if self.deltas or self._from_outside or isinstance(cause, PauseExpired):
+        if self._gathered.deltas or self._from_outside or isinstance(cause, PauseExpired):
             return RunInterrupted(run_id=run_id, at=at, error=info, usage=usage)
         return RunFailed(run_id=run_id, at=at, error=info)
 
@@ -632,8 +486,7 @@ class LiveRun:
         if isinstance(end, RunStopped) and self._cause is None:
             self._emit(StopRequested(run_id=self.run_id, at=time.time()))
         try:
-            for key in list(self._parts):
-                self._close(key)
+            self._gathered.close()
         except Exception:
             # Whatever is wrong with the text, the session must be free again.
             logger.exception(
@@ -644,9 +497,6 @@ class LiveRun:
         if self._patience is not None:
             self._patience.cancel()
             self._patience = None
-        if self._flush_timer is not None:
-            self._flush_timer.cancel()
-            self._flush_timer = None
         self._ended(self, end)
 
 
@@ -656,16 +506,6 @@ async def _cancel(provider: Cancels, response_id: str, run_id: str) -> None:
         await provider.cancel(response_id)
     except ProviderError as error:
         logger.info("run %s: the server was not told to end: %s", run_id, error, extra=about(run_id=run_id))
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"the text of a delta is a string, not {type(value).__name__}")
-    return value
-
-
-def _name(value: object) -> str:
-    return clean(_text(value))[:MAX_NAME]
 
 
 def _safe(info: ErrorInfo) -> ErrorInfo:

@@ -5,6 +5,7 @@ Each case is a check that passes, and a defect put in by hand with which the sam
 
 import asyncio
 import logging
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -17,8 +18,9 @@ from nbchat.core.events import RunStopped
 from nbchat.core.session import SessionRecord
 from nbchat.jupyter.wire import Wire
 from nbchat.providers.scripted import PAUSE, ScriptedProvider
-from nbchat.runtime import dispatch, live, logs
+from nbchat.runtime import dispatch, gathering, logs
 from nbchat.runtime.conversation import Conversation
+from nbchat.runtime.gathering import Gathering
 from nbchat.runtime.live import LiveRun
 from nbchat.runtime.observers import Observers
 from nbchat.runtime.registry import SessionRegistry
@@ -271,27 +273,27 @@ def take_late_events(patch: Patch) -> None:
 
 def count_code_points(patch: Patch) -> None:
     """Count text as Python does, not as JavaScript does."""
-    patch.setattr(live, "utf16_length", len)
+    patch.setattr(gathering, "utf16_length", len)
 
 
 def forget_the_checksum(patch: Patch) -> None:
     """Begin the checksum anew with each delta."""
-    patch.setattr(live, "checksum", lambda piece, _start=0: text.checksum(piece))
+    patch.setattr(gathering, "checksum", lambda piece, _start=0: text.checksum(piece))
 
 
 def leave_halves(patch: Patch) -> None:
     """Let halves of characters into the log."""
-    patch.setattr(live, "clean", lambda value: value)
+    patch.setattr(gathering, "clean", lambda value: value)
 
 
 def lose_the_last_words(patch: Patch) -> None:
     """End a run without what was gathered."""
 
-    def wrong(self: LiveRun, **_options: bool) -> None:
+    def wrong(self: Gathering, **_options: bool) -> None:
         for part in self._parts.values():
             part.pending.clear()
 
-    patch.setattr(LiveRun, "flush", wrong)
+    patch.setattr(Gathering, "flush", wrong)
 
 
 def stop_whatever_is_live(patch: Patch) -> None:
@@ -329,12 +331,8 @@ def have_no_limits(patch: Patch) -> None:
 
 def cut_nothing(patch: Patch) -> None:
     """Count no characters."""
-
-    def wrong(self: LiveRun, part: Any, piece: str) -> None:
-        part.pending.append(piece)
-        self.deltas += 1
-
-    patch.setattr(LiveRun, "_append", wrong)
+    add = Gathering.add
+    patch.setattr(Gathering, "add", lambda self, delta, _room: add(self, delta, sys.maxsize))
 
 
 def share_a_context(patch: Patch) -> None:

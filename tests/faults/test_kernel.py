@@ -28,7 +28,7 @@ from nbchat.providers.base import (
     UsageDelta,
 )
 from nbchat.providers.scripted import HANG, PAUSE, ScriptedProvider
-from nbchat.runtime import live
+from nbchat.runtime import gathering
 from nbchat.runtime.engine import Engine
 from nbchat.runtime.registry import SessionRegistry
 from tests.faults.invariants import check_end, check_free, slots
@@ -447,7 +447,7 @@ def test_what_a_provider_says_can_be_sent_to_pages(registry: SessionRegistry) ->
     assert run.state == "completed"
     for event in session._conversation.record.log.read_from(0):
         orjson.dumps(event)
-    assert len(run.message.parts[1].name) <= live.MAX_NAME  # type: ignore[union-attr]
+    assert len(run.message.parts[1].name) <= gathering.MAX_NAME  # type: ignore[union-attr]
     check_end(session, run)
 
 
@@ -455,12 +455,12 @@ def test_parts_are_bounded(registry: SessionRegistry) -> None:
     """A server that begins ever new parts, with hardly anything in them, reaches a limit."""
 
     def endless(_request: Request) -> list[Delta]:
-        return [TextDelta("a") if i % 2 else ReasoningDelta("b") for i in range(2 * live.MAX_PARTS + 10)]
+        return [TextDelta("a") if i % 2 else ReasoningDelta("b") for i in range(2 * gathering.MAX_PARTS + 10)]
 
     session = registry.create(provider=ScriptedProvider(endless))
     run = session.send("?").wait(30)
     assert type(run.error) is errors.LimitExceeded
-    assert len(run.message.parts) == live.MAX_PARTS
+    assert len(run.message.parts) == gathering.MAX_PARTS
     check_end(session, run)
 
 
