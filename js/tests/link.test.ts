@@ -15,7 +15,7 @@ describe("whatever is lost, doubled and reordered", { timeout: 120_000 }, () => 
   const double = fc.constantFrom(0, 0.2);
   const late = fc.constantFrom(0, 0.3);
   const faults = fc.record({ drop: fc.constantFrom(0, 0.05, 0.3, 0.5), double, late });
-  // Of a packet in five pieces, 30 % loss leaves one in six.
+  // Of a packet in six pieces, 30 % loss leaves one in nine: that takes a while.
   const fewer = fc.record({ drop: fc.constantFrom(0, 0.05, 0.3), double, late });
 
   test("a view is a prefix of its session at every moment, and all of it in the end", async () => {
@@ -30,7 +30,8 @@ describe("whatever is lost, doubled and reordered", { timeout: 120_000 }, () => 
   test("so it is with a window of a long conversation, and with packets in pieces", async () => {
     await fc.assert(
       fc.asyncProperty(fc.nat(), fewer, async (seed, faults) => {
-        (await play({ seed, window: 4, past: 100, pieceBytes: 3000 }, faults, 2, 150)).close();
+        const world = { seed, window: 4, past: 100, pieceBytes: 6000 };
+        (await play(world, faults, 2, 150, 600_000)).close();
       }),
       { numRuns: RUNS },
     );

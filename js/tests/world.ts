@@ -132,6 +132,7 @@ export async function play(
   faults: Faults,
   sessions: number,
   steps: number,
+  limit?: number,
 ): Promise<World> {
   const world = new World(options);
   world.faults = faults;
@@ -143,6 +144,6 @@ export async function play(
     world.step(`s${Math.floor(world.random() * sessions)}`);
     if (world.random() < 0.5) await vi.advanceTimersByTimeAsync(world.random() * 60);
   }
-  await world.settle();
+  await world.settle(limit);
   return world;
 }
