@@ -196,7 +196,9 @@ def config(*, journal: bool | None = None, **values: str | None) -> Configuratio
         was interrupted can be resumed, by another kernel too.
     instructions
         What models are told before conversations that have no instructions of their own.
-
+    titles
+        What a conversation is called that nobody has named: `words`, the first ones of its first question;
+        or `model`, a title that its model is asked for once, after the first answer. Never the demo's.
     journal
         False: private mode, nothing is written outside of the notebook; True is how it begins. The
         environment variable `NBCHAT_JOURNAL=0` does the same.

@@ -48,6 +48,9 @@ class NbChat(Configurable):
     instructions: traitlets.Unicode[str | None, str | bytes | None] = traitlets.Unicode(
         None, allow_none=True, help=FIELDS["instructions"]
     ).tag(config=True)
+    titles: traitlets.Unicode[str | None, str | bytes | None] = traitlets.Unicode(
+        None, allow_none=True, help=FIELDS["titles"]
+    ).tag(config=True)
 
     def __init__(self, defaults: Defaults, **kwargs: Any) -> None:  # noqa: ANN401 - as Configurable
         self.defaults = defaults

@@ -306,6 +306,9 @@ class _Context:
         """Add to a counter of the registry's `stats`."""
         self._registry.count(name, more)
 
+    def ended(self, conversation: Conversation, run: RunRecord) -> None:
+        """Nothing follows from it."""
+
     def is_viewed(self, _session_id: str) -> bool:
         """As if shown: a mark "unread" would be for nobody."""
         return True

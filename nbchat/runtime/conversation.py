@@ -661,26 +661,27 @@ class Conversation:
         self._context.scheduler.release()
         self._submit()
 
-    def _announce(self, end: EndEvent | None) -> None:
-        if end is not None:
-            run = self.state.run(end.run_id)
-            self._context.observers.tell(
-                Notification(
-                    event="end",
-                    session_id=self.id,
-                    run_id=end.run_id,
-                    state=str(run.state) if run is not None else None,
-                    data=getattr(end, "error", None),
-                )
+    def _announce(self, end: EndEvent) -> None:
+        run = self.state.run(end.run_id)
+        self._context.observers.tell(
+            Notification(
+                event="end",
+                session_id=self.id,
+                run_id=end.run_id,
+                state=str(run.state) if run is not None else None,
+                data=getattr(end, "error", None),
             )
-            if (
-                run is not None
-                and run.started_at is not None
-                and not self.state.deleted
-                and not self._context.is_viewed(self.id)
-            ):
-                self.set_unread(unread=True)
+        )
+        if (
+            run is not None
+            and run.started_at is not None
+            and not self.state.deleted
+            and not self._context.is_viewed(self.id)
+        ):
+            self.set_unread(unread=True)
         self.publish()
+        if run is not None:
+            self._context.ended(self, run)
 
     async def _settled(self) -> bool:
         """Wait for the journal, but not for long; False when it does not have everything."""

@@ -35,6 +35,7 @@ VARIABLES: Final[Mapping[str, str]] = MappingProxyType(
         "base_url": "OPENAI_BASE_URL",
         "provider": "NBCHAT_PROVIDER",
         "api": "NBCHAT_API",
+        "titles": "NBCHAT_TITLES",
     }
 )
 """Environment variables, by the value that they give."""
@@ -48,12 +49,16 @@ FIELDS: Final[Mapping[str, str]] = MappingProxyType(
         "api": "How that server is asked: chat (Chat Completions), or responses (Responses in the "
         "background, which the server keeps, so that an interrupted answer can be resumed). Empty: chat.",
         "instructions": "What models are told before conversations that have no instructions of their own.",
+        "titles": "What a conversation is called that has no title: words (the first ones of its first "
+        "question), or model (a title that its model is asked for after the first answer). Empty: words.",
     }
 )
 """What can be configured, with what it means."""
 
-APIS: Final = ("auto", "chat", "responses")
-"""What `api` may be; `auto` is the same as to say nothing."""
+CHOICES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {"api": ("auto", "chat", "responses"), "titles": ("words", "model")}
+)
+"""What may be chosen, by name; the first is the same as to say nothing."""
 
 
 def checked(name: str, value: object) -> str | None:
@@ -77,8 +82,8 @@ def checked(name: str, value: object) -> str | None:
             raise ValueError(
                 f"base_url must be a URL such as http://localhost:11434/v1, not {redact(text)!r}."
             )
-    elif name == "api" and text and text not in APIS:
-        raise ValueError(f"api must be one of {', '.join(APIS)}, not {text!r}.")
+    elif name in CHOICES and text and text not in CHOICES[name]:
+        raise ValueError(f"{name} must be one of {', '.join(CHOICES[name])}, not {text!r}.")
     elif name in ("model", "provider") and not text.isprintable():
         raise ValueError(f"{name} must be one line of text, not {text!r}.")
     return text or None
@@ -177,6 +182,11 @@ class Defaults:
     def instructions(self) -> str | None:
         """What models are told before conversations that have no instructions of their own."""
         return self.look("instructions").value
+
+    @property
+    def titles(self) -> str | None:
+        """What a conversation is called that has no title."""
+        return self.look("titles").value
 
 
 class Configuration(Mapping[str, "str | None"]):

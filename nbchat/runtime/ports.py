@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from nbchat.core.events import Event, Settings
+from nbchat.core.run import RunRecord
 from nbchat.providers.base import Provider, Request
 
 if TYPE_CHECKING:
@@ -68,6 +69,10 @@ class Context(Protocol):
 
     def changed(self, conversation: Conversation) -> None:
         """Hear that a session has news for its readers."""
+        ...
+
+    def ended(self, conversation: Conversation, run: RunRecord) -> None:
+        """Hear that a run is over, and that its end may be seen."""
         ...
 
     def is_viewed(self, session_id: str) -> bool:

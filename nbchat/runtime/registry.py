@@ -29,7 +29,7 @@ from nbchat.core.errors import (
 from nbchat.core.events import MessageAdded, SessionCreated, Settings
 from nbchat.core.ids import new_id
 from nbchat.core.messages import Message, Role, TextPart
-from nbchat.core.run import RunState
+from nbchat.core.run import RunRecord, RunState
 from nbchat.core.snapshot import SavedSession, dump
 from nbchat.core.transcript import SessionState
 from nbchat.runtime.conversation import SETTLE_S, Conversation
@@ -47,6 +47,7 @@ from nbchat.runtime.settings import session_settings
 from nbchat.runtime.snapshots import Snapshots, read
 from nbchat.runtime.sources import Sources
 from nbchat.runtime.streaming import StreamingInfo, info_of
+from nbchat.runtime.titles import Titles
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -113,6 +114,7 @@ class SessionRegistry(Mapping[str, Session]):
         """Restores what was saved, once; set where there is a notebook."""
         self.snapshots: Snapshots = Snapshots(self)
         self.eviction: Eviction = Eviction(self)
+        self.titles: Titles = Titles(self)
         self.save_elsewhere: Callable[[], None] = lambda: None
         """Asks whoever else keeps the state, as the notebook, to do it now."""
         self._restoring = threading.RLock()
@@ -742,6 +744,13 @@ class SessionRegistry(Mapping[str, Session]):
                     conversation.id,
                     extra=about(session_id=conversation.id),
                 )
+
+    def ended(self, conversation: Conversation, run: RunRecord) -> None:
+        """Hear that a run is over, and that its end may be seen."""
+        try:
+            self.titles.consider(conversation, run)
+        except Exception:
+            logger.exception("session %s: no title could be asked for", conversation.id)
 
     def is_viewed(self, session_id: str) -> bool:
         """Tell whether some page shows the session now."""

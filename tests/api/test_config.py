@@ -57,6 +57,7 @@ def test_config_says_where_each_value_came_from() -> None:
         "base_url": None,
         "api": None,
         "instructions": "Answer briefly.",
+        "titles": None,
     }
     assert dict(found.sources) == {
         "model": "set in this kernel",
@@ -64,6 +65,7 @@ def test_config_says_where_each_value_came_from() -> None:
         "base_url": "default",
         "api": "default",
         "instructions": "set in this kernel",
+        "titles": "default",
     }
     assert "model         nbchat-echo      set in this kernel" in repr(found)
     assert "| model | nbchat-echo | set in this kernel |" in found._repr_markdown_()
@@ -78,6 +80,7 @@ def test_config_says_where_each_value_came_from() -> None:
         ({"base_url": "localhost:11434"}, ValueError, "such as http://localhost:11434/v1"),
         ({"base_url": "ftp://host/v1"}, ValueError, "must be a URL"),
         ({"api": "completions"}, ValueError, "one of auto, chat, responses"),
+        ({"titles": "emoji"}, ValueError, "one of words, model"),
     ],
 )
 def test_a_wrong_value_is_refused_whole(values: dict[str, object], error: type[Exception], says: str) -> None:
