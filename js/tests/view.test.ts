@@ -134,6 +134,21 @@ describe("tabs", () => {
     expect(panel.getAttribute("aria-labelledby")).toBe(one("tab", "a").id);
   });
 
+  test("the order that the user gives them is the model's, and outlives the page", async () => {
+    for (const title of ["a", "b", "c"]) kernel.create(title);
+    mount();
+    await settled(() => expect(tabs()).toEqual(["a", "b", "c"]));
+    one("tab", "c").focus();
+    press("ArrowLeft", { shiftKey: true });
+    expect(tabs()).toEqual(["a", "c", "b"]);
+    expect(document.activeElement).toBe(one("tab", "c"));
+    dispose();
+    document.body.replaceChildren();
+    mount();
+    kernel.create("d");
+    await settled(() => expect(tabs()).toEqual(["a", "c", "b", "d"]));
+  });
+
   test("the kernel learns which tab is shown, and a cell can show another", async () => {
     const a = kernel.create("a");
     const b = kernel.create("b");

@@ -44,8 +44,6 @@ export class View {
   readonly #banner = h("div", { class: "banner", hidden: true });
   readonly #title = h("bdi", { class: "tab-title only" });
   readonly #empty = h("p", { class: "empty", hidden: true });
-  /** The user's own order of tabs; the others follow as they were made. */
-  #moved: readonly string[] = [];
   /** The tabs as they were shown last. */
   #ids: readonly string[] = [];
   #shown = "";
@@ -142,10 +140,10 @@ export class View {
     return String(this.#model.get(name) ?? "");
   }
 
-  /** Ids that the author of the view named, or null. */
-  #only(): readonly string[] | null {
-    const sessions: unknown = this.#model.get("sessions");
-    return Array.isArray(sessions) ? sessions.map(String) : null;
+  /** Ids that a trait lists, or null: `sessions`, which the author of the view named, or `order`. */
+  #list(trait: string): readonly string[] | null {
+    const ids: unknown = this.#model.get(trait);
+    return Array.isArray(ids) ? ids.map(String) : null;
   }
 
   #createTabs(panelId: string): Tabs {
@@ -182,6 +180,7 @@ export class View {
         if (id && !choosing) this.#go(id, {});
       },
       "change:sessions": () => this.#update(),
+      "change:order": () => this.#update(),
       "change:height": () => this.#setHeight(),
     };
     for (const [name, listener] of Object.entries(listeners)) {
@@ -222,8 +221,8 @@ export class View {
 
   #open(): Head[] {
     const { heads } = this.#runtime.store;
-    const only = this.#only();
-    if (this.#tabs) return openSessions(heads.values(), only, this.#moved);
+    const only = this.#list("sessions");
+    if (this.#tabs) return openSessions(heads.values(), only, this.#list("order") ?? []);
     const head = heads.get(only?.[0] ?? this.#trait("active"));
     return head && !head.deleted ? [head] : [];
   }
@@ -330,7 +329,7 @@ export class View {
 
   /** Show a session in this view, now or as soon as it is there. */
   #go(id: string, way: Way): void {
-    const only = this.#only();
+    const only = this.#list("sessions");
     const byUser = way.focus !== undefined;
     if (byUser && only && !only.includes(id)) {
       this.#model.set("sessions", [...only, id]);
@@ -363,8 +362,8 @@ export class View {
   }
 
   #move(id: string, before: string | null): void {
-    this.#moved = moved(this.#ids, id, before);
-    this.#update();
+    this.#model.set("order", moved(this.#ids, id, before));
+    this.#model.save_changes();
     this.#tabs?.focus(id);
   }
 
