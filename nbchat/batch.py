@@ -7,7 +7,6 @@ import math
 import os
 import string
 import sys
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,6 +19,7 @@ from nbchat.core.events import Settings
 from nbchat.core.messages import Usage
 from nbchat.runtime.answers import AnswerFile, Ledger, keys
 from nbchat.runtime.batch import Answer, Batch
+from nbchat.runtime.bell import Bell
 from nbchat.runtime.engine import POLL_S, Engine
 from nbchat.runtime.frames import is_frame, make_frame, rate, rows_of, with_columns
 from nbchat.runtime.settings import session_settings
@@ -362,17 +362,16 @@ class _Inbox:
 
     def __init__(self) -> None:
         self._answers: deque[Answer] = deque()
-        self._arrived = threading.Event()
+        self._arrived = Bell()
 
     def put(self, answer: Answer) -> None:
         """Take an answer; on the engine's thread."""
         self._answers.append(answer)
-        self._arrived.set()
+        self._arrived.ring()
 
     def wait(self) -> None:
         """Return when something has arrived, or after a moment."""
         self._arrived.wait(POLL_S)
-        self._arrived.clear()
 
     def empty(self, take: Callable[[Answer], None]) -> None:
         """Hand all answers over. Interrupted in the middle, it can be called again and loses none."""

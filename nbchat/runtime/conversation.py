@@ -688,7 +688,8 @@ class Conversation:
         if self._context.journal is None or self.state.temporary:
             return True
         try:
-            await asyncio.wait_for(self._context.journal.settled(self.id), SETTLE_S)
+            async with asyncio.timeout(SETTLE_S):
+                await self._context.journal.settled(self.id)
         except (StoreError, TimeoutError):
             return False
         except Exception:

@@ -8,13 +8,13 @@ long as it likes.
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import contextlib
 import logging
 import os
+import queue
 import threading
 from collections.abc import Callable, Coroutine
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, TypeAlias, TypeVar, cast
 
 from nbchat.core.errors import CommandError, WouldDeadlock
 
@@ -22,6 +22,9 @@ logger = logging.getLogger("nbchat")
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+Answer: TypeAlias = "queue.SimpleQueue[tuple[T | None, BaseException | None]]"
+"""Takes one value, or one error, to the thread that waits for it."""
 
 POLL_S: Final = 0.2
 """How often a blocking wait looks up, so that an interrupt is seen on every platform."""
@@ -123,19 +126,22 @@ class Engine:
         """
         if self.is_current:
             return function(*args, **kwargs)
-        done: concurrent.futures.Future[T] = concurrent.futures.Future()
+        answer: Answer[T] = queue.SimpleQueue()
 
         def work() -> None:
             try:
-                done.set_result(function(*args, **kwargs))
+                answer.put((function(*args, **kwargs), None))
             except BaseException as error:  # noqa: BLE001 - it is raised again where it was asked
-                done.set_exception(error)
+                answer.put((None, error))
 
+        self._hand_over(work)
+        return _take(answer, None, alive=self._is_alive)
+
+    def _hand_over(self, work: Callable[[], object]) -> None:
         try:
             self.loop.call_soon_threadsafe(work)
         except RuntimeError as error:  # the loop was closed in between
             raise CommandError("nbchat is shut down: the process is ending.") from error
-        return result(done, alive=self._is_alive)
 
     def run(self, coroutine: Coroutine[Any, Any, T], timeout_s: float | None = None) -> T:
         """Run a coroutine on the loop and wait for it; cancelled when the wait is interrupted.
@@ -150,11 +156,22 @@ class Engine:
         except WouldDeadlock:
             coroutine.close()
             raise
-        future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+        answer: Answer[T] = queue.SimpleQueue()
+        tasks: list[asyncio.Task[T]] = []
+
+        def done(task: asyncio.Task[T]) -> None:
+            error = asyncio.CancelledError() if task.cancelled() else task.exception()
+            answer.put((None, error) if error is not None else (task.result(), None))
+
+        def work() -> None:
+            tasks.append(self.loop.create_task(coroutine))
+            tasks[0].add_done_callback(done)
+
+        self._hand_over(work)
         try:
-            return result(future, timeout_s, alive=self._is_alive)
+            return _take(answer, timeout_s, alive=self._is_alive)
         except BaseException:
-            future.cancel()
+            self.post(lambda: [task.cancel() for task in tasks])
             raise
 
     def refuse_to_block(self, what: str) -> None:
@@ -201,28 +218,26 @@ class Engine:
         self._closed = True
 
 
-def result(
-    future: concurrent.futures.Future[T],
-    timeout_s: float | None = None,
-    *,
-    alive: Callable[[], bool] = lambda: True,
-) -> T:
-    """Wait for a future in short steps, so that an interrupt of the waiting thread is seen.
+def _take(answer: Answer[T], timeout_s: float | None, *, alive: Callable[[], bool]) -> T:
+    """Wait for an answer in short steps, so that an interrupt of the waiting thread is seen.
 
     Raises
     ------
     TimeoutError
-        The future was not done within `timeout_s`.
+        There was none within `timeout_s`.
     CommandError
-        Whoever would finish it is not `alive` any more.
+        Whoever would give it is not `alive` any more.
     """
     left = timeout_s
     while True:
         step = POLL_S if left is None else min(POLL_S, max(left, 0.0))
-        done, _ = concurrent.futures.wait([future], timeout=step)
-        if done:
-            return future.result()
-        if not alive() and not future.done():
+        # Not a Future: see bell.py.
+        with contextlib.suppress(queue.Empty):
+            value, error = answer.get(timeout=step)
+            if error is not None:
+                raise error
+            return cast("T", value)
+        if not alive() and answer.empty():
             raise CommandError("nbchat is shut down: the process is ending.")
         if left is not None:
             left -= step

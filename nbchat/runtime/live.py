@@ -304,7 +304,8 @@ class LiveRun:
         while self._paused_at is None and (left := end - self.loop.time()) > 0:
             self._pausing.clear()
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._pausing.wait(), left)
+                async with asyncio.timeout(left):
+                    await self._pausing.wait()
         held = False
         while not self._resumed.is_set():  # it may be paused again before this has its turn
             held = True

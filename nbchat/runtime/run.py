@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import threading
 import time
 from collections.abc import AsyncIterator, Generator, Iterator
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from nbchat.core.errors import NbchatError, PicklingRefused, ProviderError, RunOver, from_info
 from nbchat.core.messages import Message, ReasoningPart, TextPart
 from nbchat.core.run import RunState
+from nbchat.runtime.bell import Bell
 from nbchat.runtime.engine import POLL_S
 
 if TYPE_CHECKING:
@@ -254,7 +254,6 @@ class Run:
                         "It goes on; wait() again, or stop() it."
                     )
                 changed.wait(POLL_S if left is None else min(POLL_S, left))
-                changed.clear()
         return self
 
     def result(self, timeout: float | None = None) -> Message:
@@ -295,7 +294,6 @@ class Run:
                     break
                 else:
                     changed.wait(POLL_S)
-                    changed.clear()
         if (error := self.error) is not None:
             raise error
 
@@ -397,14 +395,14 @@ class Run:
         return "".join([part.text for part in parts if isinstance(part, kind)])
 
     @contextlib.contextmanager
-    def _watching(self) -> Iterator[threading.Event]:
-        changed = threading.Event()
+    def _watching(self) -> Iterator[Bell]:
+        changed = Bell()
         watchers = self._conversation.watchers
         try:
-            self._engine.call(watchers.add, changed.set)  # taken back also when this is interrupted
+            self._engine.call(watchers.add, changed.ring)  # taken back also when this is interrupted
             yield changed
         finally:
-            self._engine.post(watchers.discard, changed.set)
+            self._engine.post(watchers.discard, changed.ring)
 
     @contextlib.asynccontextmanager
     async def _awaiting(self) -> AsyncIterator[asyncio.Event]:
@@ -427,6 +425,9 @@ async def _turn(changed: asyncio.Event) -> None:
 
     An interrupt of a cell that awaits does not wake the kernel's idle loop; something has to.
     """
+    # Not wait_for: on Python 3.11 it may keep a cancellation to itself that comes together with the news,
+    # and a cell that was interrupted then waits on.
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(changed.wait(), POLL_S)
+        async with asyncio.timeout(POLL_S):
+            await changed.wait()
     changed.clear()

@@ -251,15 +251,15 @@ def test_an_interrupt_at_each_moment_of_ask_stops_its_run(
     provider = ScriptedProvider("a", HANG)
     background = registry.create(provider=ScriptedProvider("x", PAUSE)).send("?")
     waits = {"n": 0, "at": 0}
-    result, wait = engine.result, run.Run.wait
+    take, wait = engine._take, run.Run.wait
 
     def strike() -> None:
         waits["n"] += 1
         if waits["n"] == waits["at"]:
             raise KeyboardInterrupt
 
-    def at_result(*args: Any, **kwargs: Any) -> Any:
-        value = result(*args, **kwargs)
+    def at_take(*args: Any, **kwargs: Any) -> Any:
+        value = take(*args, **kwargs)
         if threading.current_thread() is threading.main_thread():
             strike()  # the work is done, and its answer lost
         return value
@@ -268,7 +268,7 @@ def test_an_interrupt_at_each_moment_of_ask_stops_its_run(
         strike()
         return wait(self, timeout)
 
-    monkeypatch.setattr(engine, "result", at_result)
+    monkeypatch.setattr(engine, "_take", at_take)
     monkeypatch.setattr(run.Run, "wait", at_wait)
     for moment in range(1, 4):
         session = registry.create(provider=provider)

@@ -1,0 +1,77 @@
+"""K2, K3: an interrupt may strike a waiting thread anywhere, and the engine is none the worse for it."""
+
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from types import FrameType
+from typing import Any
+
+import pytest
+
+from nbchat.providers.scripted import HANG, ScriptedProvider
+from nbchat.runtime.registry import SessionRegistry
+
+LIBRARIES = ("/nbchat/runtime/", "/threading.py", "/concurrent/futures/")
+"""Code that takes part in waiting, and may be interrupted between any two of its instructions."""
+
+
+def interrupted_at(step: int, call: Callable[[], object]) -> bool:
+    """Call with a KeyboardInterrupt at the n-th instruction; tell whether it came that far."""
+    count = 0
+
+    def trace(frame: FrameType, event: str, _argument: Any) -> Any:
+        nonlocal count
+        if not any(part in frame.f_code.co_filename for part in LIBRARIES):
+            return None
+        frame.f_trace_opcodes = True
+        if event == "opcode":
+            count += 1
+            if count == step:
+                raise KeyboardInterrupt
+        return trace
+
+    sys.settrace(trace)
+    try:
+        call()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(None)
+    return count >= step
+
+
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")  # interrupted before it was handed over
+@pytest.mark.parametrize("what", ["call", "run", "wait", "iterate"])
+def test_an_interrupt_at_any_instruction_leaves_the_engine_free(registry: SessionRegistry, what: str) -> None:
+    """Whatever lock the waiting thread had, the engine goes on, and the next call is answered."""
+    engine = registry.engine
+    session = registry.create(provider=ScriptedProvider("so far", HANG))
+    run = session.send("?")
+    assert next(iter(run)) == "so far"
+
+    async def nothing() -> None: ...
+
+    def call() -> None:
+        with suppress(TimeoutError):
+            if what == "call":
+                engine.call(len, "two")
+            elif what == "run":
+                engine.run(nothing())
+            elif what == "wait":
+                run.wait(0.001)
+            else:
+                deltas = iter(run)
+                try:
+                    next(deltas)
+                finally:
+                    deltas.close()  # type: ignore[attr-defined]
+
+    step = 1
+    while interrupted_at(step, call):
+        heard = threading.Event()
+        engine.post(heard.set)
+        assert heard.wait(10), f"the engine stands still after instruction {step}"
+        step += 1
+    assert step > 50
+    assert run.state == "streaming"
