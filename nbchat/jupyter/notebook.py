@@ -257,7 +257,8 @@ class Notebook:
             # Saved as another notebook: the one that stays keeps what was said so far, and its journal.
             if journal is not None:
                 with contextlib.suppress(StoreError, TimeoutError):
-                    await asyncio.wait_for(journal.settled(""), SETTLE_S)
+                    async with asyncio.timeout(SETTLE_S):
+                        await journal.settled("")
                 self._stop_journal()
             self.id = new_id("n-")
             self._id_is_saved = False

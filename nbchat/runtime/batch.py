@@ -28,7 +28,6 @@ from nbchat.core.errors import (
     NbchatError,
     ProviderErrorEvent,
     RateLimited,
-    RunCrashed,
     StreamBroken,
     StreamTruncated,
     from_info,
@@ -259,13 +258,11 @@ class Batch:
         except asyncio.CancelledError:
             conversation.stop(run_id)
             raise
-        record = conversation.state.run(run_id)
-        if record is None:  # pragma: no cover - it was announced
-            raise RunCrashed("a run of the batch is not known.")
-        return _answer_of(index, conversation.state, record, attempts)
+        return _answer_of(index, conversation.state, attempts)
 
 
-def _answer_of(index: int, state: SessionState, record: RunRecord, attempts: int) -> Answer:
+def _answer_of(index: int, state: SessionState, attempts: int) -> Answer:
+    record = state.runs[-1]  # its only one
     message = state.messages.get(record.message_id)
     started, first, ended = record.started_at, record.first_delta_at, record.ended_at
     return Answer(

@@ -20,7 +20,8 @@ class Bell:
 
     def ring(self) -> None:
         """Wake the one that waits, or that will. Never waits itself."""
-        self._rings.put(None)
+        if self._rings.empty():  # one is enough, and nobody may ever come to take it
+            self._rings.put(None)
 
     def wait(self, timeout_s: float) -> None:
         """Return when it has rung since the last time, or after `timeout_s`."""

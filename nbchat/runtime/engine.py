@@ -23,7 +23,7 @@ logger = logging.getLogger("nbchat")
 P = ParamSpec("P")
 T = TypeVar("T")
 
-Answer: TypeAlias = "queue.SimpleQueue[tuple[T | None, BaseException | None]]"
+Reply: TypeAlias = "queue.SimpleQueue[tuple[T | None, BaseException | None]]"
 """Takes one value, or one error, to the thread that waits for it."""
 
 POLL_S: Final = 0.2
@@ -126,7 +126,7 @@ class Engine:
         """
         if self.is_current:
             return function(*args, **kwargs)
-        answer: Answer[T] = queue.SimpleQueue()
+        answer: Reply[T] = queue.SimpleQueue()
 
         def work() -> None:
             try:
@@ -156,7 +156,7 @@ class Engine:
         except WouldDeadlock:
             coroutine.close()
             raise
-        answer: Answer[T] = queue.SimpleQueue()
+        answer: Reply[T] = queue.SimpleQueue()
         tasks: list[asyncio.Task[T]] = []
 
         def done(task: asyncio.Task[T]) -> None:
@@ -218,7 +218,7 @@ class Engine:
         self._closed = True
 
 
-def _take(answer: Answer[T], timeout_s: float | None, *, alive: Callable[[], bool]) -> T:
+def _take(answer: Reply[T], timeout_s: float | None, *, alive: Callable[[], bool]) -> T:
     """Wait for an answer in short steps, so that an interrupt of the waiting thread is seen.
 
     Raises

@@ -32,13 +32,13 @@ def fitted(snapshot: Snapshot, bodies: list[bytes], max_bytes: int) -> tuple[Sna
     least = [orjson.dumps(dump_session(window(saved, 0))) for saved in sessions]
     room -= sum(map(len, least))
     order = sorted(range(len(sessions)), key=lambda i: last_touched(sessions[i]), reverse=True)
-    fitted: dict[int, tuple[SavedSession, bytes]] = {}
+    room_for: dict[int, tuple[SavedSession, bytes]] = {}
     for index in order:
         if room + len(least[index]) < 0:
             continue  # not even its name has room
-        fitted[index] = _shortened(sessions[index], bodies[index], least[index], room + len(least[index]))
-        room -= len(fitted[index][1]) - len(least[index])
-    kept = [fitted[index] for index in sorted(fitted)]
+        room_for[index] = _shortened(sessions[index], bodies[index], least[index], room + len(least[index]))
+        room -= len(room_for[index][1]) - len(least[index])
+    kept = [room_for[index] for index in sorted(room_for)]
     note = (
         f"Not all of it is in this file, which may hold {max_bytes:,} bytes of chats: what is missing is in "
         "the journal of the machine where it was written."

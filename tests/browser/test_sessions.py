@@ -302,6 +302,35 @@ def test_trouble_is_shown_beside_its_message(notebook: OpenNotebook, setup: str,
     assert "Traceback" not in (log.text_content() or "")
 
 
+NAMELESS = """
+from nbchat.providers.scripted import ScriptedProvider
+nbchat.config(titles="model")
+nameless = nbchat.registry.create(
+    provider=ScriptedProvider(
+        lambda request: ["Rivers of Paris"] if "<question>" in request.messages[-1].text else ["The Seine."]
+    )
+)
+nameless.ask("Which rivers cross it?")
+"""
+
+
+def test_tabs_keep_their_names_and_their_order(notebook: OpenNotebook) -> None:
+    """A title that the model makes comes to its tab; the order that the user gives outlives a reload."""
+    page = opened(notebook)
+    page.execute(NAMELESS)
+    named = tab(page, "Rivers of Paris")
+    expect(named).to_be_visible()
+    named.focus()
+    for _ in range(2):
+        page.page.keyboard.press("Shift+ArrowLeft")
+    order = ["New chat", "Rivers of Paris", "A", "B"]
+    tabs = region(page).get_by_role("tab")
+    expect(tabs).to_have_text(order)
+    page.save()
+    page.reload()
+    expect(tabs).to_have_text(order)
+
+
 LOAD = """
 import asyncio, json, subprocess, sys, time
 import nbchat
