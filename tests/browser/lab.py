@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -144,10 +145,7 @@ class Server:
         name = requirement.replace("==", "-")
         folder = Path(sys.prefix) / "share" / "nbchat-kernels" / name
         if not folder.exists():
-            pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"]
-            unfinished = folder.with_name(f"{name}.unfinished")
-            subprocess.run([*pip, "--upgrade", "--target", str(unfinished), requirement], check=True)
-            unfinished.rename(folder)
+            install(requirement, folder)
         spec = {
             "argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
             "display_name": name,
@@ -184,6 +182,20 @@ class Server:
         traceback: TracebackType | None,
     ) -> None:
         self.stop()
+
+
+def install(requirement: str, folder: Path) -> None:
+    """Install one package into a folder of its own; of several that do so at once, the first to end wins."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as unfinished:
+        made = Path(unfinished) / folder.name
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"]
+        subprocess.run([*pip, "--target", str(made), requirement], check=True)
+        try:
+            made.rename(folder)
+        except OSError:
+            if not folder.exists():
+                raise
 
 
 def _read_json(path: Path) -> Any:
