@@ -83,6 +83,7 @@ if TYPE_CHECKING:
         new_id,
     )
     from nbchat.core.messages import (
+        FilePart,
         ImagePart,
         Message,
         Part,
@@ -184,6 +185,7 @@ _HOME = {
     "WireError": "nbchat.core.errors",
     "WouldDeadlock": "nbchat.core.errors",
     "new_id": "nbchat.core.ids",
+    "FilePart": "nbchat.core.messages",
     "ImagePart": "nbchat.core.messages",
     "Message": "nbchat.core.messages",
     "Part": "nbchat.core.messages",
@@ -215,6 +217,7 @@ __all__ = [
     "ConnectFailed",
     "ContextTooLong",
     "EmptyResponse",
+    "FilePart",
     "FirstTokenTimeout",
     "IdleTimeout",
     "ImagePart",

@@ -11,13 +11,13 @@ import type { AnyModel } from "../src/jupyter";
 import * as math from "../src/math";
 import type {
   Ack,
+  Attachment,
   ErrorInfo,
   Event,
   Found,
   Head,
   Message,
   PartType,
-  RunKind,
   RunRecord,
   SessionState,
 } from "../src/protocol";
@@ -56,6 +56,7 @@ export class FakeKernel {
   gate: Promise<void> = Promise.resolve();
   readonly #states = new Map<string, SessionState>();
   readonly #drafts = new Map<string, string>();
+  readonly #attached = new Map<string, readonly Attachment[]>();
   #packet = 0;
   #ids = 0;
 
@@ -81,6 +82,10 @@ export class FakeKernel {
         get: (id: string) => this.#drafts.get(id) ?? "",
         set: (id: string, text: string) => {
           this.#drafts.set(id, text);
+        },
+        attached: (id: string) => this.#attached.get(id) ?? [],
+        attach: (id: string, attachments: readonly Attachment[]) => {
+          this.#attached.set(id, attachments);
         },
       },
       host: {},
@@ -132,15 +137,16 @@ export class FakeKernel {
   }
 
   /** Ask, and let the answer begin; returns the run's id. */
-  ask(id: string, prompt: string, kind: RunKind = "send"): string {
-    const question = this.#message("user", prompt, null);
+  ask(id: string, prompt: string, attachments: readonly Attachment[] = []): string {
+    const message = this.#message("user", prompt, null);
+    const question = { ...message, parts: [...message.parts, ...attachments] };
     const run_id = this.#id("r");
     const idle = !liveRun(this.state(id));
     this.say(id, {
       type: "run_queued",
       run_id,
       at: now(),
-      kind,
+      kind: "send",
       message_id: this.#id("m"),
       prompt: question,
       rooted: false,
@@ -392,7 +398,7 @@ export class FakeKernel {
       case "new_session":
         return { session_id: this.create(command.title) };
       case "send": {
-        const run_id = this.ask(command.session_id, command.text);
+        const run_id = this.ask(command.session_id, command.text, command.attachments);
         if (this.run(command.session_id, run_id).state === "connecting") {
           this.#answer(command.session_id, run_id);
         }

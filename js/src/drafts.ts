@@ -4,6 +4,7 @@
  * Two pages of one notebook share the storage, and neither may type into the other: a page reads a
  * draft once, and from then on what it has itself counts.
  */
+import type { Attachment } from "./protocol";
 
 const PREFIX = "nbchat:draft:";
 /** Drafts that nobody came back to. */
@@ -13,6 +14,9 @@ const MAX_LENGTH = 200_000;
 export interface Drafts {
   get(sessionId: string): string;
   set(sessionId: string, text: string): void;
+  /** Return what was attached; it lasts as long as the page. */
+  attached(sessionId: string): readonly Attachment[];
+  attach(sessionId: string, attachments: readonly Attachment[]): void;
 }
 
 /**
@@ -22,6 +26,7 @@ export interface Drafts {
  */
 export function openDrafts(path: string): Drafts {
   const own = new Map<string, string>();
+  const attached = new Map<string, readonly Attachment[]>();
   // The tab's own storage first: after a reload it is this page's typing, and not another's.
   const storages = [storage("sessionStorage"), storage("localStorage")].filter((s) => s !== null);
   for (const stored of storages) prune(stored);
@@ -49,6 +54,11 @@ export function openDrafts(path: string): Drafts {
           // The storage is full or forbidden: the draft lasts as long as the page.
         }
       }
+    },
+    attached: (sessionId) => attached.get(sessionId) ?? [],
+    attach(sessionId, attachments) {
+      if (attachments.length > 0) attached.set(sessionId, attachments);
+      else attached.delete(sessionId);
     },
   };
 }

@@ -2,9 +2,9 @@
 import { readAttachment } from "./view/attachment";
 import { detailsOf } from "./view/details";
 import { openDirectory } from "./view/directory";
-import { openMenu } from "./view/popup";
+import { openSessionMenu } from "./view/menu";
 import { openSettings } from "./view/settings";
 
-export const extras = { detailsOf, openDirectory, openMenu, openSettings, readAttachment };
+export const extras = { detailsOf, openDirectory, openSessionMenu, openSettings, readAttachment };
 
 export type Extras = typeof extras;

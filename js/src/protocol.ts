@@ -22,7 +22,7 @@ export interface Send {
   readonly id: string;
   readonly session_id: string;
   readonly text: string;
-  readonly images: readonly ImagePart[];
+  readonly attachments: readonly Attachment[];
   readonly type: "send";
 }
 
@@ -591,9 +591,21 @@ export interface ImagePart {
   readonly type: "image";
 }
 
-export type Part = TextPart | ReasoningPart | ToolCallPart | ToolResultPart | ImagePart;
+/**
+ * A text file the user attached. It is not part of the message's `text`; a model reads `markdown`.
+ */
+export interface FilePart {
+  readonly text: string;
+  readonly name: string;
+  readonly type: "file";
+}
 
-export type PartType = "text" | "reasoning" | "tool_call" | "tool_result" | "image";
+/** What a user may add to a message. */
+export type Attachment = ImagePart | FilePart;
+
+export type Part = TextPart | ReasoningPart | ToolCallPart | ToolResultPart | ImagePart | FilePart;
+
+export type PartType = "text" | "reasoning" | "tool_call" | "tool_result" | "image" | "file";
 
 /** One turn: who said it, and its pieces. */
 export interface Message {

@@ -1,7 +1,7 @@
 /** The words in Chinese: a bundle of its own, loaded where the reader wants them. */
-import type { Strings } from "./i18n";
+import type { AllStrings } from "./i18n-extras";
 
-export const strings: Strings = {
+export const strings: AllStrings = {
   chatSessions: "聊天会话",
   sessions: "会话",
   newSession: "新建会话",
@@ -22,7 +22,6 @@ export const strings: Strings = {
   title: "标题",
   pin: "置顶",
   archive: "归档",
-  unarchive: "取消归档",
   close: "关闭",
   deleteSession: "删除",
   settings: "设置",
@@ -40,7 +39,6 @@ export const strings: Strings = {
   dismiss: "关闭提示",
   demo: "演示",
   demoHint: "回答来自内置的演示服务器，不使用密钥，也不联网。",
-  temporary: "临时",
 
   state: {
     idle: "",
@@ -90,6 +88,7 @@ export const strings: Strings = {
   toolError: "工具错误",
   showAll: "显示全部",
   image: "附带的图片",
+  file: "文件",
   copy: "复制",
   copied: "已复制",
   copyFailed: "浏览器不允许复制。",
@@ -118,7 +117,6 @@ export const strings: Strings = {
   lengthNote: "回答达到了长度上限。",
   filterNote: "服务器的内容过滤器终止了这个回答。",
   earlyNote: (reason) => `模型提前结束（${reason}）。`,
-  emptyNote: "回答是空的。",
   unsavedNote: "尚未保存。",
   model: "模型",
   tokensIn: "输入词元",
@@ -132,6 +130,7 @@ export const strings: Strings = {
   requestId: "请求编号",
   httpStatus: "HTTP 状态",
   total: "会话合计",
+  totalTokens: (into, out) => `输入 ${into} 个词元，输出 ${out} 个词元`,
 
   message: "消息",
   placeholder: "想问什么？",

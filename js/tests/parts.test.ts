@@ -5,7 +5,7 @@ import { messagesOf } from "../src/link";
 import { type Command, MAX_PART } from "../src/protocol";
 
 function send(text: string): Command {
-  return { type: "send", id: "cmd_1", session_id: "s", text, images: [] };
+  return { type: "send", id: "cmd_1", session_id: "s", text, attachments: [] };
 }
 
 test("a command of usual length goes as it is", () => {

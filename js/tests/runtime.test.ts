@@ -128,7 +128,7 @@ describe("commands", () => {
   test("that are too large are refused here, with how large they are", async () => {
     const { runtime, heard } = open();
     const text = "é".repeat(9_000_000);
-    const command = { type: "send", session_id: "s", text, images: [] } as const;
+    const command = { type: "send", session_id: "s", text, attachments: [] } as const;
     expect((await runtime.do(command)).error).toMatchObject({
       code: "message_too_large",
       message: expect.stringContaining("17.2 MiB"),

@@ -1,14 +1,16 @@
 /** The view's rules that need no page: order of tabs, keys, labels, parameters, pieces of a message. */
 import { describe, expect, test } from "vitest";
-import { en as t } from "../src/i18n";
+import { en } from "../src/i18n";
+import { allStrings } from "../src/i18n-extras";
 import type { Head, Message, Part } from "../src/protocol";
-import { fenced } from "../src/view/attachment";
 import { ago, matches } from "../src/view/directory";
 import { staysInside } from "../src/view/keys";
 import { moved, neighbour, openSessions } from "../src/view/order";
 import { blocksOf } from "../src/view/parts";
 import { readParams, writeParams } from "../src/view/settings";
 import { inBytes, inSeconds, label, reveal } from "../src/view/text";
+
+const t = allStrings(en);
 
 function head(id: string, more: Partial<Head> = {}): Head {
   return {
@@ -160,10 +162,6 @@ describe("a message's pieces", () => {
       "text:a+b+c",
     ]);
   });
-});
-
-test("a file's text is fenced by more backticks than it holds", () => {
-  expect(fenced("a`b.py", "x = '````'")).toBe("`ab.py`\n`````py\nx = '````'\n`````\n");
 });
 
 test("sessions are found by words of title, model and state, messages by what they say", () => {

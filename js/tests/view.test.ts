@@ -397,6 +397,41 @@ describe("writing", () => {
     expect(kernel.runtime.drafts.get(geo)).toBe("half a thou");
   });
 
+  test("a file is a chip beside the text, goes with it, and is shown folded", async () => {
+    const rows = `name,km\n${"Seine,775\n".repeat(2_000)}`;
+    const file = { type: "file", name: "rivers.csv", text: rows } as const;
+    kernel.runtime.drafts.attach(geo, [file, { type: "file", name: "b.txt", text: "b" }]);
+    kernel.create("code");
+    await settled(() => expect(tabs()).toHaveLength(2));
+    one("tab", "code").click();
+    expect(all("group", "Attached")).toEqual([]);
+    one("tab", "geo").click();
+    expect(one("group", "Attached").textContent).toContain("rivers.csv19.5 KB");
+    one("button", "Remove b.txt").click();
+    press("Enter", {}, box());
+    await settled(() => expect(all("article")).not.toHaveLength(0));
+    expect(sent().at(-1)).toMatchObject({ text: "", attachments: [file] });
+    expect(all("group", "Attached")).toEqual([]);
+
+    const card = all("article")[0]?.querySelector("details") as HTMLDetailsElement;
+    expect(card.open).toBe(false);
+    expect(card.querySelector("summary")?.textContent).toBe("File rivers.csv 19.5 KB");
+    expect(card.querySelector("pre")?.textContent).toHaveLength(8_001);
+    one("button", "Show all", card).click();
+    expect(card.querySelector("pre")?.textContent).toBe(rows);
+  });
+
+  test("a question that was not asked comes back with its files", async () => {
+    const file = { type: "file", name: "rivers.csv", text: "Seine" } as const;
+    kernel.ask(geo, "First?");
+    const run_id = kernel.ask(geo, "Which?", [file]);
+    kernel.say(geo, { type: "run_failed", run_id, at: 1, error: cause("the queue was lost") });
+    await settled(() => expect(host.textContent).toContain("Which? [rivers.csv]"));
+    one("button", "Put back").click();
+    expect(box().value).toBe("Which?");
+    expect(one("group", "Attached").textContent).toContain("rivers.csv");
+  });
+
   test("a text larger than one message can be is refused here", async () => {
     type("x".repeat(16 * 1024 * 1024));
     press("Enter");

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from nbchat.core.messages import ImagePart
+from nbchat.core.messages import Attachment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +21,7 @@ class Send:
     id: str
     session_id: str
     text: str
-    images: tuple[ImagePart, ...] = ()
+    attachments: tuple[Attachment, ...] = ()
     type: Literal["send"] = "send"
 
 

@@ -5,8 +5,11 @@ Terms are those of the OpenAI API: `role`, `finish_reason` and `usage` keep its 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
+
+from nbchat.core.text import fenced
 
 Role = Literal["system", "user", "assistant", "tool"]
 
@@ -118,7 +121,7 @@ class ImagePart:
     Examples
     --------
     >>> dot = nbchat.ImagePart(text="data:image/gif;base64,R0lGODlhAQABAAAAACw=", name="dot.gif")
-    >>> run = geo.send("What is in the picture?", images=[dot]).wait(30)
+    >>> run = geo.send("What is in the picture?", attachments=[dot]).wait(30)
     >>> geo.messages[0].parts[1].name
     'dot.gif'
     """
@@ -129,14 +132,43 @@ class ImagePart:
     type: Literal["image"] = "image"
 
 
-Part = TextPart | ReasoningPart | ToolCallPart | ToolResultPart | ImagePart
-PartType = Literal["text", "reasoning", "tool_call", "tool_result", "image"]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilePart:
+    r"""A text file the user attached. It is not part of the message's `text`; a model reads `markdown`.
+
+    Examples
+    --------
+    >>> table = nbchat.FilePart(name="rivers.csv", text="name,km\nSeine,775\n")
+    >>> run = geo.send("Which is the longest?", attachments=[table]).wait(30)
+    >>> geo.messages[0].text, geo.messages[0].parts[1].name
+    ('Which is the longest?', 'rivers.csv')
+    """
+
+    text: str = ""
+    name: str = ""
+    type: Literal["file"] = "file"
+
+    @property
+    def markdown(self) -> str:
+        """The file's name, and its text in a block of code that nothing in it can close."""
+        name = " ".join(self.name.replace("`", "").split())
+        suffix = re.search(r"\.(\w{1,12})$", name)
+        code = fenced(self.text.removesuffix("\n"), suffix[1].lower() if suffix else "")
+        return f"`{name}`\n{code}" if name else code
+
+
+Attachment = ImagePart | FilePart
+"""What a user may add to a message."""
+
+Part = TextPart | ReasoningPart | ToolCallPart | ToolResultPart | ImagePart | FilePart
+PartType = Literal["text", "reasoning", "tool_call", "tool_result", "image", "file"]
 PART_CLASSES: dict[str, type[Part]] = {
     "text": TextPart,
     "reasoning": ReasoningPart,
     "tool_call": ToolCallPart,
     "tool_result": ToolResultPart,
     "image": ImagePart,
+    "file": FilePart,
 }
 
 
@@ -171,6 +203,12 @@ class Message:
     def text(self) -> str:
         """The Markdown of all text parts, joined without a seam."""
         return "".join([part.text for part in self.parts if isinstance(part, TextPart)])
+
+    @property
+    def text_with_files(self) -> str:
+        """The text, and each attached file in a block of code."""
+        files = [part.markdown for part in self.parts if isinstance(part, FilePart)]
+        return "\n\n".join([*filter(None, [self.text]), *files])
 
     @property
     def reasoning(self) -> str:

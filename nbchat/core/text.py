@@ -22,6 +22,13 @@ def clean(text: str) -> str:
     return text.replace("\0", "\ufffd") if "\0" in text else text
 
 
+def fenced(code: str, language: str = "") -> str:
+    """Return a block of Markdown code, with a fence that nothing in it can close (CommonMark 0.31.2, 4.5)."""
+    longest = max((len(run) for run in re.findall("`+", code)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}{language}\n{code}\n{fence}"
+
+
 def utf16_length(text: str) -> int:
     """Return the length of `text` as JavaScript counts it, in UTF-16 code units."""
     return len(text) if text.isascii() else len(text.encode("utf-16-le", "surrogatepass")) // 2

@@ -43,7 +43,7 @@ from nbchat.core.events import (
     StopRequested,
     UnreadChanged,
 )
-from nbchat.core.messages import Message, ReasoningPart, ToolCallPart, Usage
+from nbchat.core.messages import Attachment, Message, ReasoningPart, ToolCallPart, Usage
 from nbchat.core.run import Moved, RunRecord, RunState, transition
 
 ROOT: Final = ""
@@ -131,11 +131,15 @@ class SessionState:
 
     @property
     def title(self) -> str:
-        """The user's title, else the first words of the first question."""
+        """The user's title, else the first words of the first question, or what was attached to it."""
         if self.settings.title:
             return self.settings.title
-        first = next((message.text for message in self.path if message.role == "user"), "")
-        return " ".join(first.split()[:8])[:48]
+        for message in self.path:
+            if message.role == "user":
+                names = [part.name for part in message.parts if isinstance(part, Attachment)]
+                words = message.text.split() or " ".join(names).split()
+                return " ".join(words[:8])[:48]
+        return ""
 
     @property
     def characters(self) -> int:

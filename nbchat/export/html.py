@@ -7,7 +7,15 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from typing import Final
 
-from nbchat.core.messages import ImagePart, Message, ReasoningPart, TextPart, ToolCallPart, ToolResultPart
+from nbchat.core.messages import (
+    FilePart,
+    ImagePart,
+    Message,
+    ReasoningPart,
+    TextPart,
+    ToolCallPart,
+    ToolResultPart,
+)
 from nbchat.core.transcript import SessionState
 from nbchat.export.markdown import SPEAKERS
 
@@ -74,6 +82,9 @@ def _parts(message: Message) -> Iterator[str]:
             yield f"<p>Tool result:</p><pre><code>{escape(part.text)}</code></pre>"
         elif isinstance(part, ImagePart):
             yield _image(part)
+        elif isinstance(part, FilePart):
+            yield f"<details><summary>File: <bdi>{escape(part.name)}</bdi></summary>"
+            yield f"<pre><code>{escape(part.text)}</code></pre></details>"
 
 
 def _image(part: ImagePart) -> str:

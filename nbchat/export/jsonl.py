@@ -17,7 +17,9 @@ def to_jsonl(states: Sequence[SessionState]) -> str:
         if state.settings.instructions:
             messages.append({"role": "system", "content": clean(state.settings.instructions)})
         messages += [
-            {"role": message.role, "content": clean(message.text)} for message in state.path if message.text
+            {"role": message.role, "content": clean(text)}
+            for message in state.path
+            if (text := message.text_with_files)
         ]
         lines.append(json.dumps({"messages": messages}, ensure_ascii=False))
     return "".join(f"{line}\n" for line in lines)

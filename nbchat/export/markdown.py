@@ -10,7 +10,16 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from nbchat.core.messages import ImagePart, Message, ReasoningPart, TextPart, ToolCallPart, ToolResultPart
+from nbchat.core.messages import (
+    FilePart,
+    ImagePart,
+    Message,
+    ReasoningPart,
+    TextPart,
+    ToolCallPart,
+    ToolResultPart,
+)
+from nbchat.core.text import fenced
 from nbchat.core.transcript import SessionState
 
 SPEAKERS: Final = {"user": "User", "assistant": "Assistant", "system": "Instructions", "tool": "Tool"}
@@ -51,11 +60,13 @@ def parts(message: Message) -> Iterator[str]:
         elif isinstance(part, ReasoningPart):
             yield "\n".join(f"> {line}".rstrip() for line in inert(part.text).split("\n"))
         elif isinstance(part, ToolCallPart):
-            yield f"*Tool call:* {inert_line(part.name)}\n\n{_fenced(part.text, 'json')}"
+            yield f"*Tool call:* {inert_line(part.name)}\n\n{fenced(part.text, 'json')}"
         elif isinstance(part, ToolResultPart):
-            yield f"*Tool result:*\n\n{_fenced(part.text, '')}"
+            yield f"*Tool result:*\n\n{fenced(part.text)}"
         elif isinstance(part, ImagePart):
             yield f"*Image:* {inert_line(part.name) or 'without a name'}"
+        elif isinstance(part, FilePart):
+            yield f"*File:* {inert_line(part.name) or 'without a name'}\n\n{fenced(part.text)}"
 
 
 def transcript(states: Sequence[SessionState], limit: int = 262_144) -> tuple[str, str]:
@@ -114,17 +125,15 @@ def inert(text: str) -> str:
                 break
             code.append(inner)
         out.append(_inert_prose("\n".join(prose)))
-        out.append(_fenced("\n".join(code), fence[2]))
+        out.append(fenced("\n".join(code), _language(fence[2])))
         prose = []
     out.append(_inert_prose("\n".join(prose)))
     return "\n\n".join(block for block in (block.strip("\n") for block in out) if block)
 
 
-def _fenced(code: str, info: str) -> str:
-    longest = max((len(run) for run in re.findall(r"`+", code)), default=0)
-    fence = "`" * max(3, longest + 1)
-    language = re.sub(r"[^\w+#.-]", "", info.strip().split(" ")[0] if info.strip() else "")[:30]
-    return f"{fence}{language}\n{code}\n{fence}"
+def _language(info: str) -> str:
+    """Return the first word of a fence's line, as far as it can be the name of a language."""
+    return re.sub(r"[^\w+#.-]", "", info.split(maxsplit=1)[0] if info.strip() else "")[:30]
 
 
 def _inert_prose(text: str) -> str:

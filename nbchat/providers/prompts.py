@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from nbchat.core.messages import ImagePart, Message, TextPart, ToolCallPart, ToolResultPart
+from nbchat.core.messages import FilePart, ImagePart, Message, TextPart, ToolCallPart, ToolResultPart
 from nbchat.core.text import clean
 from nbchat.providers.base import Request
 
@@ -104,11 +104,13 @@ def _results(message: Message, answered: frozenset[str]) -> Iterator[Body]:
 
 def _content(message: Message, text_type: str, image_type: str) -> str | list[Body]:
     if not any(isinstance(part, ImagePart) for part in message.parts):
-        return clean(message.text)
+        return clean(message.text_with_files)
     content: list[Body] = []
     for part in message.parts:
         if isinstance(part, TextPart) and part.text:
             content.append({"type": text_type, "text": clean(part.text)})
+        elif isinstance(part, FilePart):
+            content.append({"type": text_type, "text": clean(part.markdown)})
         elif isinstance(part, ImagePart):
             url = clean(part.text)
             image = {"url": url} if image_type == "image_url" else url

@@ -50,7 +50,7 @@ from nbchat.core.events import (
     UnreadChanged,
 )
 from nbchat.core.ids import new_id
-from nbchat.core.messages import ImagePart, Message, Part, TextPart
+from nbchat.core.messages import Attachment, Message, Part, TextPart
 from nbchat.core.recovery import in_force
 from nbchat.core.run import Illegal, Moved, RunRecord, RunState, Stale
 from nbchat.core.session import SessionRecord
@@ -234,7 +234,7 @@ class Conversation:
 
     # Asking
 
-    def send(self, text: str, images: tuple[ImagePart, ...] = (), run_id: str | None = None) -> str:
+    def send(self, text: str, attachments: tuple[Attachment, ...] = (), run_id: str | None = None) -> str:
         """Queue a prompt and return the new run's id.
 
         Raises
@@ -242,8 +242,8 @@ class Conversation:
         SessionGone, SessionFull, QueueFull
             Nothing was queued.
         """
-        self._check_room(len(text) + sum(len(image.text) for image in images))
-        return self._queue("send", prompt=self._user_message(text, images), run_id=run_id)
+        self._check_room(len(text) + sum(len(attachment.text) for attachment in attachments))
+        return self._queue("send", prompt=self._user_message(text, attachments), run_id=run_id)
 
     def edit(self, message_id: str, text: str) -> str | None:
         """Ask a changed question as a new version of the old one; of a waiting prompt, change the text.
@@ -263,15 +263,14 @@ class Conversation:
             )
         self._refuse_while_busy()
         self._check_room(len(text))
-        images = tuple(part for part in message.parts if isinstance(part, ImagePart))
-        prompt = replace(self._user_message(text, images), parent_id=message.parent_id)
+        changed = self._user_message(text, _attachments(message))
+        prompt = replace(changed, parent_id=message.parent_id)
         return self._queue("send", prompt=prompt, rooted=True)
 
     def _edit_waiting(self, run: RunRecord, prompt: Message, text: str) -> None:
         """Say the same run again with another prompt: it keeps its place, its id, and who waits for it."""
         self._check_room(len(text))
-        images = tuple(part for part in prompt.parts if isinstance(part, ImagePart))
-        changed = replace(prompt, parts=self._user_message(text, images).parts)
+        changed = replace(prompt, parts=self._user_message(text, _attachments(prompt)).parts)
         self.append(
             RunQueued(
                 run_id=run.id,
@@ -699,8 +698,11 @@ class Conversation:
 
     # Finding things
 
-    def _user_message(self, text: str, images: tuple[ImagePart, ...]) -> Message:
-        parts: tuple[Part, ...] = (TextPart(text=clean(text)), *images)
+    def _user_message(self, text: str, attachments: tuple[Attachment, ...]) -> Message:
+        parts: tuple[Part, ...] = (
+            TextPart(text=clean(text)),
+            *(replace(part, name=clean(part.name), text=clean(part.text)) for part in attachments),
+        )
         return Message(id=new_id("m-"), role="user", parts=parts, created_at=time.time())
 
     def _check_room(self, chars: int) -> None:
@@ -761,3 +763,7 @@ class Conversation:
         if run.state.is_over:
             raise RunOver(f"run {run.id!r} is {run.state}; there is nothing to {what}.")
         return run
+
+
+def _attachments(message: Message) -> tuple[Attachment, ...]:
+    return tuple(part for part in message.parts if isinstance(part, Attachment))

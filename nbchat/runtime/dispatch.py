@@ -49,9 +49,9 @@ def _session(registry: SessionRegistry, command: Any) -> Conversation:  # noqa: 
 
 
 def _send(registry: SessionRegistry, command: c.Send) -> Outcome:
-    if not command.text.strip() and not command.images:
+    if not command.text.strip() and not command.attachments:
         raise ValueError("the prompt is empty; write what you want to ask.")
-    return Outcome(run_id=_session(registry, command).send(command.text, command.images))
+    return Outcome(run_id=_session(registry, command).send(command.text, command.attachments))
 
 
 def _stop(registry: SessionRegistry, command: c.Stop) -> Outcome:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from nbchat.core.errors import PicklingRefused, ProviderError
 from nbchat.core.ids import new_id
-from nbchat.core.messages import ImagePart, Message
+from nbchat.core.messages import Attachment, Message
 from nbchat.runtime.frames import runs_frame
 from nbchat.runtime.observing import observe
 from nbchat.runtime.run import Run
@@ -164,7 +164,7 @@ class Session:
 
     # Asking
 
-    def send(self, prompt: str, *, images: tuple[ImagePart, ...] = ()) -> Run:
+    def send(self, prompt: str, *, attachments: Iterable[Attachment] = ()) -> Run:
         """Ask, and return at once; the run goes on in the background.
 
         While another run is live this one waits as `queued`; its message enters `messages` when it
@@ -174,8 +174,8 @@ class Session:
         ----------
         prompt
             Markdown; not empty.
-        images
-            `nbchat.ImagePart`s to go with it.
+        attachments
+            `nbchat.ImagePart` and `nbchat.FilePart` values to go with it.
 
         Raises
         ------
@@ -185,18 +185,18 @@ class Session:
             The session cannot take it; nothing was sent. Trouble with the provider, the key or the
             connection is not raised here: it ends the run as `failed`.
         """
-        return self._send(prompt, images, new_id("r-"))
+        return self._send(prompt, attachments, new_id("r-"))
 
-    def _send(self, prompt: str, images: tuple[ImagePart, ...], run_id: str) -> Run:
+    def _send(self, prompt: str, attachments: Iterable[Attachment], run_id: str) -> Run:
         _check_prompt(prompt)
-        images = tuple(images)
-        if not all(isinstance(image, ImagePart) for image in images):
-            raise TypeError("images must be nbchat.ImagePart values.")
+        attached = _check_attachments(attachments)
         run = Run.of(self, run_id)
-        self._registry.engine.call(self._conversation.send, prompt, images, run_id)
+        self._registry.engine.call(self._conversation.send, prompt, attached, run_id)
         return run
 
-    def ask(self, prompt: str, *, timeout: float | None = None) -> Message:
+    def ask(
+        self, prompt: str, *, attachments: Iterable[Attachment] = (), timeout: float | None = None
+    ) -> Message:
         """Ask, wait, and return the answer; blocks this cell only.
 
         Interrupting the wait stops this run, and no other.
@@ -216,7 +216,7 @@ class Session:
         _check_prompt(prompt)
         run_id = new_id("r-")
         try:
-            return self._send(prompt, (), run_id).result(timeout)
+            return self._send(prompt, attachments, run_id).result(timeout)
         except ProviderError:  # it is over
             raise
         except BaseException:
@@ -422,3 +422,16 @@ def _check_prompt(prompt: object) -> None:
         raise TypeError(f"the prompt must be a string, not {type(prompt).__name__}.")
     if not prompt.strip():
         raise ValueError("the prompt is empty; write what you want to ask.")
+
+
+def _check_attachments(attachments: Iterable[object]) -> tuple[Attachment, ...]:
+    checked: list[Attachment] = []
+    for part in attachments:
+        if not isinstance(part, Attachment):
+            raise TypeError(
+                f"an attachment is an nbchat.ImagePart or nbchat.FilePart, not {type(part).__name__}."
+            )
+        if not isinstance(part.text, str) or not isinstance(part.name, str):
+            raise TypeError("an attachment's text and name are strings.")
+        checked.append(part)
+    return tuple(checked)

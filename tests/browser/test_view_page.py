@@ -262,8 +262,8 @@ def test_nothing_is_cut_off_in_a_narrow_page(view: OpenPage, scene: str) -> None
     assert small == []
 
 
-def test_a_pasted_image_is_attached_and_can_be_removed(view: OpenPage) -> None:
-    """An image is shown before it is sent; a file of another kind is refused with a reason."""
+def test_images_and_files_are_attached_and_can_be_removed(view: OpenPage) -> None:
+    """They are shown before they are sent; what is neither image nor text is refused with a reason."""
     page = view("scene=idle")
     page.get_by_role("textbox", name="Message").evaluate(
         """box => { const data = new DataTransfer();
@@ -282,7 +282,9 @@ def test_a_pasted_image_is_attached_and_can_be_removed(view: OpenPage) -> None:
     page.locator("input[type=file]").set_input_files(
         {"name": "a.py", "mimeType": "text/x-python", "buffer": b"print('```')\n"}
     )
-    expect(page.get_by_role("textbox", name="Message")).to_have_value("`a.py`\n````py\nprint('```')\n````\n")
+    expect(attached).to_contain_text("a.py")
+    page.get_by_role("button", name="Send").click()
+    expect(page.get_by_role("list", name="Waiting questions")).to_contain_text("[a.py]")
 
 
 def test_switching_to_a_long_session_is_quick(view: OpenPage) -> None:

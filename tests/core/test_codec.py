@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from nbchat.core.codec import DecodeError, decode, encode
 from nbchat.core.commands import Command, Send, Stop
 from nbchat.core.events import Event, PartDelta, RunQueued, RunStarted, Settings, SettingsChanged
-from nbchat.core.messages import ImagePart, Message, ReasoningPart, TextPart, ToolCallPart
+from nbchat.core.messages import FilePart, ImagePart, Message, ReasoningPart, TextPart, ToolCallPart
 from nbchat.core.run import RunState
 from nbchat.core.transcript import SessionState
 
@@ -21,6 +21,7 @@ PARTS = st.one_of(
     st.builds(ReasoningPart, text=TEXT, seconds=st.none() | st.floats(0, 1e6)),
     st.builds(ToolCallPart, call_id=TEXT, name=TEXT, text=TEXT),
     st.builds(ImagePart, text=TEXT, name=TEXT),
+    st.builds(FilePart, text=TEXT, name=TEXT),
 )
 MESSAGES = st.builds(
     Message,
@@ -88,9 +89,9 @@ def test_a_newer_versions_fields_are_passed_over() -> None:
                 "id": "1",
                 "session_id": "s",
                 "text": "",
-                "images": [{"type": "image", "text": 3}],
+                "attachments": [{"type": "image", "text": 3}],
             },
-            r"images\[0\].text: expected a string, got 3",
+            r"attachments\[0\].text: expected a string, got 3",
         ),
         (
             {"type": "configure", "id": "1", "session_id": "s", "params": {"a": float("nan")}},

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from nbchat.core import snapshot as s
 from nbchat.core.errors import ErrorInfo, SnapshotCorrupt, SnapshotError, SnapshotTooLarge, SnapshotTooNew
 from nbchat.core.events import MessageAdded, RunQueued, SessionCreated, Settings
-from nbchat.core.messages import ImagePart, Message, ReasoningPart, TextPart, ToolCallPart, Usage
+from nbchat.core.messages import FilePart, ImagePart, Message, ReasoningPart, TextPart, ToolCallPart, Usage
 from nbchat.core.recovery import distrusted, in_force, recover, recovered
 from nbchat.core.run import RunRecord, RunState
 from nbchat.core.transcript import ROOT, SessionState, apply_event
@@ -27,6 +27,7 @@ PARTS = st.one_of(
     st.builds(ReasoningPart, text=TEXT, seconds=st.none() | st.floats(0, 1e6)),
     st.builds(ToolCallPart, call_id=TEXT, name=TEXT, text=TEXT),
     st.builds(ImagePart, text=TEXT, name=TEXT),
+    st.builds(FilePart, text=TEXT, name=TEXT),
 )
 USAGES = st.none() | st.builds(Usage, input_tokens=COUNTS, output_tokens=COUNTS)
 ERRORS = st.none() | st.builds(

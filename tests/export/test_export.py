@@ -13,7 +13,7 @@ import pytest
 import nbchat
 from nbchat.core.errors import SnapshotError
 from nbchat.core.events import Settings
-from nbchat.core.messages import ImagePart, Message, Part, ReasoningPart, TextPart, ToolCallPart
+from nbchat.core.messages import FilePart, ImagePart, Message, Part, ReasoningPart, TextPart, ToolCallPart
 from nbchat.core.transcript import ROOT, SessionState
 from nbchat.export import FORMATS, export, render, slug
 from nbchat.export.markdown import inert, transcript
@@ -113,7 +113,8 @@ class Elements(HTMLParser):
 def test_nothing_hostile_is_alive_in_any_format(payload: str) -> None:
     """Whatever a model, a title or the instructions hold: no script, no handler, no request, no odd link."""
     mistune = pytest.importorskip("mistune")
-    state = conversation(payload, payload, title=payload, parts=(ReasoningPart(text=payload),))
+    parts = (ReasoningPart(text=payload), FilePart(text=payload, name=payload))
+    state = conversation(payload, payload, title=payload, parts=parts)
 
     assert Elements(render([state], "html")).dangers == []
     render_as_others_do = mistune.create_markdown(escape=False, plugins=["table", "url"])
@@ -139,14 +140,16 @@ def test_markdown_comes_back_as_the_same_turns(payload: str) -> None:
 def test_html_is_one_inert_file() -> None:
     """The page has a policy that lets nothing load, and shows code, lists and images that it holds itself."""
     image = ImagePart(text="data:image/png;base64,AAAA", name='"><script>')
+    file = FilePart(text="</pre><script>", name="<b>")
     call = ToolCallPart(call_id="c", name="search", text='{"q": "<b>"}')
     page = render(
-        [conversation("a", "# T\n\n- x\n- **y**\n\n```py\n1 < 2\n```", parts=(image, call))], "html"
+        [conversation("a", "# T\n\n- x\n- **y**\n\n```py\n1 < 2\n```", parts=(image, call, file))], "html"
     )
 
     assert "default-src 'none'" in page
     assert "<li><strong>y</strong></li>" in page
     assert "<pre><code>1 &lt; 2</code></pre>" in page
+    assert "<summary>File: <bdi>&lt;b&gt;</bdi></summary>" in page
     assert '<img alt="&quot;&gt;&lt;script&gt;" src="data:image/png;base64,AAAA">' in page
     assert Elements(page).dangers == []
 
@@ -169,6 +172,13 @@ def test_jsonl_is_the_form_of_fine_tuning() -> None:
     ]
     with pytest.raises(SnapshotError, match="line 1"):
         list(from_jsonl('{"messages": [{"role": "wizard", "content": "x"}]}'))
+
+
+def test_files_are_part_of_what_was_said() -> None:
+    """A model that is tuned on a conversation reads the attached files as the model that answered did."""
+    state = conversation("q", "a", parts=(FilePart(name="a.csv", text="x,y\n"),))
+    assert json.loads(render([state], "jsonl"))["messages"][2]["content"] == "a\n\n`a.csv`\n```csv\nx,y\n```"
+    assert "*File:* a.csv\n\n```\nx,y" in render([state], "md").replace("&#46;", ".")
 
 
 def test_an_exported_notebook_is_valid_and_loads(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from nbchat.core.messages import (
+    FilePart,
     ImagePart,
     Message,
     Part,
@@ -54,6 +55,16 @@ def test_images_are_sent_in_their_place() -> None:
         {"type": "image_url", "image_url": {"url": IMAGE}},
         {"type": "text", "text": "?"},
     ]
+
+
+def test_a_file_is_sent_as_a_block_of_code() -> None:
+    """A model reads the file's name and its text, after the question; nothing in the text ends the block."""
+    file = FilePart(name="notes.md", text="# A\n```\nb\n```\n")
+    sent = asked(turn("user", text("Summarise."), file))
+    assert sent[0]["content"] == "Summarise.\n\n`notes.md`\n````md\n# A\n```\nb\n```\n````"
+    sent = asked(turn("user", text(""), file, ImagePart(text=IMAGE)))
+    assert [part["type"] for part in sent[0]["content"]] == ["text", "image_url"]
+    assert sent[0]["content"][0]["text"].startswith("`notes.md`\n````md\n")
 
 
 def test_reasoning_is_not_sent_back() -> None:

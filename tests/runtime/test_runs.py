@@ -1,11 +1,12 @@
 """A run's life as its user sees it."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
 from nbchat.core import errors
-from nbchat.core.messages import ReasoningPart, TextPart, ToolCallPart, Usage
+from nbchat.core.messages import FilePart, ImagePart, ReasoningPart, TextPart, ToolCallPart, Usage
 from nbchat.providers.base import Finish, ReasoningDelta, TextDelta, ToolCallDelta, UsageDelta
 from nbchat.providers.scripted import HANG, PAUSE, ScriptedProvider
 from nbchat.runtime.registry import SessionRegistry
@@ -491,6 +492,44 @@ def test_edit_makes_a_version_of_the_question(registry: SessionRegistry) -> None
 
     assert [m.text for m in session.messages] == ["uno", "re: uno"]
     assert len(session._conversation.state.versions(session.messages[0].id)) == 2
+
+
+def test_attachments_stay_with_their_question(registry: SessionRegistry) -> None:
+    """A question that is edited keeps its files and images, waiting or asked; all of them can be stored."""
+    file = FilePart(name="a\ud800.csv", text="x\0y\n")
+    image = ImagePart(name="dot.gif", text="data:image/gif;base64,R0lGODlhAQABAAAAACw=")
+    provider = ScriptedProvider(lambda r: [PAUSE, f"{len(r.messages[-1].parts)} parts"])
+    session = registry.create(provider=provider)
+    first = session.send("one", attachments=[file, image])
+    waiting = session.send("two", attachments=(part for part in [file]))
+    provider.wait_paused()
+    prompt = next(run.prompt for run in session._conversation.state.runs if run.prompt is not None)
+    session.edit(prompt.id, "TWO")
+    for run, parts in ((first, 3), (waiting, 2)):
+        provider.wait_paused()
+        provider.go()
+        assert run.result(10).text == f"{parts} parts"
+    assert [part.text for part in session.messages[2].parts] == ["TWO", "x\ufffdy\n"]
+    assert session.messages[0].parts[1] == FilePart(name="a\ufffd.csv", text="x\ufffdy\n")
+
+    again = session.edit(session.messages[0].id, "uno")
+    provider.wait_paused()
+    provider.go()
+    assert again is not None
+    assert again.result(10).text == "3 parts"
+    assert session.messages[0].parts[2] == image
+
+
+@pytest.mark.parametrize("wrong", [["a.csv"], [TextPart(text="x")], [FilePart(text=3)]])  # type: ignore[arg-type]
+def test_what_cannot_be_attached_is_refused(registry: SessionRegistry, wrong: list[Any]) -> None:
+    """The error says what an attachment is, and nothing was asked. Files count for the session's limit."""
+    session = registry.create(provider=ScriptedProvider("a"))
+    with pytest.raises(TypeError, match="attachment"):
+        session.send("?", attachments=wrong)
+    registry.limits.session_chars = 1000
+    with pytest.raises(errors.SessionFull):
+        session.send("?", attachments=[FilePart(text="x" * 1000)])
+    assert session.runs == ()
 
 
 def test_versions_need_a_session_that_is_not_busy(registry: SessionRegistry) -> None:

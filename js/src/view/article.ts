@@ -20,6 +20,8 @@ export interface Turn {
   readonly last: boolean;
   /** The session has a live run. */
   readonly busy: boolean;
+  /** All runs of the session, oldest first. */
+  readonly runs: readonly RunRecord[];
   /** Within one generation, texts only grow. */
   readonly generation: number;
 }
@@ -70,8 +72,8 @@ export class Article {
   /** Show the message as it is now. */
   update(turn: Turn): void {
     const before = this.#turn;
-    if (before && same(before, turn)) return;
     this.#turn = turn;
+    if (before && same(before, turn)) return;
     const grows = before?.generation === turn.generation;
     if (before?.message.parts !== turn.message.parts || before.run !== turn.run) {
       this.#updateBody(turn, grows);

@@ -1,31 +1,34 @@
-/** Files that the user adds to a message: images as images, text as a fenced block. */
-import type { ImagePart } from "../protocol";
+/** Files that the user adds to a message: images as images, everything else as text. */
+import { allStrings } from "../i18n-extras";
+import type { Attachment } from "../protocol";
+import type { Context } from "./context";
+import { inBytes, label, MOST_BYTES } from "./text";
 
 const IMAGE_TYPES = new Set(["image/png", "image/jpeg", "image/gif", "image/webp"]);
 
-/** Return what a file becomes: a part of the message, Markdown, or null where it is neither image nor text. */
-export async function readAttachment(file: File): Promise<ImagePart | string | null> {
-  if (IMAGE_TYPES.has(file.type)) {
-    return { type: "image", name: file.name, text: await dataUrl(file) };
+/** Return what a file becomes, or the sentence that says why it cannot be attached. */
+export async function readAttachment(
+  { t }: Pick<Context, "t">,
+  file: File,
+): Promise<Attachment | string> {
+  const name = label(file.name);
+  if (file.size > MOST_BYTES) {
+    return `“${name}”: ${t.tooLong(inBytes(file.size), inBytes(MOST_BYTES))}`;
   }
-  const text = await file.text();
-  return /[\0\ufffd]/.test(text) ? null : fenced(file.name, text);
+  if (IMAGE_TYPES.has(file.type)) {
+    return { type: "image", name: file.name, text: await read(file, "readAsDataURL") };
+  }
+  const text = await read(file, "readAsText");
+  return /[\0\ufffd]/.test(text)
+    ? allStrings(t).badFile(name)
+    : { type: "file", name: file.name, text };
 }
 
-/** Return a file's text as Markdown code, with a fence that the text does not contain. */
-export function fenced(name: string, text: string): string {
-  const longest = Math.max(2, ...Array.from(text.matchAll(/`+/g), ([run]) => run.length));
-  const fence = "`".repeat(longest + 1);
-  const language = /\.(\w{1,12})$/.exec(name)?.[1]?.toLowerCase() ?? "";
-  const title = name.replaceAll("`", "");
-  return `\`${title}\`\n${fence}${language}\n${text.replace(/\n?$/, "\n")}${fence}\n`;
-}
-
-function dataUrl(file: File): Promise<string> {
+function read(file: File, how: "readAsText" | "readAsDataURL"): Promise<string> {
   return new Promise((resolve, reject) => {
     const reader = new FileReader();
     reader.onload = () => resolve(String(reader.result));
     reader.onerror = () => reject(reader.error ?? new Error(file.name));
-    reader.readAsDataURL(file);
+    reader[how](file);
   });
 }

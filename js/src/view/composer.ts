@@ -2,14 +2,11 @@
 
 import type { Extras } from "../extras";
 import { isOver } from "../fold";
-import { type Head, type ImagePart, MAX_COMMAND } from "../protocol";
+import type { Attachment, Head } from "../protocol";
 import { type Context, causeOf, thrown } from "./context";
 import { button, h, iconButton, setAttribute, setText, show, uniqueId } from "./dom";
 import { isComposing } from "./keys";
-import { inBytes, label, reveal } from "./text";
-
-/** Largest message, in bytes with its images, beside what is around it in a command. */
-const MOST_BYTES = MAX_COMMAND - 4096;
+import { inBytes, label, MOST_BYTES, reveal, sizeOf } from "./text";
 
 export class Composer {
   readonly element: HTMLElement;
@@ -25,11 +22,12 @@ export class Composer {
   readonly #attached: HTMLElement;
   readonly #pending = new Map<string, string>();
   readonly #errors = new Map<string, string>();
-  readonly #images = new Map<string, readonly ImagePart[]>();
   readonly #sent: (sessionId: string) => void;
   readonly #asked: () => readonly string[];
   #sessionId = "";
   #head: Head | undefined;
+  /** What the chips stand for. */
+  #chips: readonly Attachment[] = [];
   /** Place in the questions asked before, counted from the newest; -1: not among them. */
   #recalled = -1;
   #draft = "";
@@ -97,7 +95,7 @@ export class Composer {
     this.#files.addEventListener(
       "change",
       () => {
-        void this.#attach(Array.from(this.#files.files ?? []));
+        void this.#read(Array.from(this.#files.files ?? []));
         this.#files.value = "";
       },
       { signal },
@@ -148,8 +146,9 @@ export class Composer {
     this.#text.focus({ preventScroll: true });
   }
 
-  /** Put text into the composer, after what is there. */
-  put(text: string): void {
+  /** Put text into the composer, after what is there, and attach what belongs to it. */
+  put(text: string, attachments: readonly Attachment[] = []): void {
+    this.#attach(this.#sessionId, attachments);
     this.#text.value = this.#text.value ? `${this.#text.value}\n${text}` : text;
     this.#typed();
     this.focus();
@@ -160,9 +159,13 @@ export class Composer {
     this.#files.click();
   }
 
-  removeImage(index: number): void {
-    const images = (this.#images.get(this.#sessionId) ?? []).filter((_, i) => i !== index);
-    this.#images.set(this.#sessionId, images);
+  detach(index: number): void {
+    const { drafts } = this.#context.runtime;
+    const attached = drafts.attached(this.#sessionId);
+    drafts.attach(
+      this.#sessionId,
+      attached.filter((_, i) => i !== index),
+    );
     this.#refresh();
     this.focus();
   }
@@ -172,10 +175,11 @@ export class Composer {
     const { runtime, t } = this.#context;
     const sessionId = this.#sessionId;
     const text = this.#text.value;
-    const images = this.#images.get(sessionId) ?? [];
+    const attachments = runtime.drafts.attached(sessionId);
     // What is on its way is not sent again: a double click is one question.
-    if (!sessionId || this.#pending.has(sessionId) || (!text.trim() && images.length === 0)) return;
-    const bytes = new TextEncoder().encode(JSON.stringify([text, images])).length;
+    if (!sessionId || this.#pending.has(sessionId) || (!text.trim() && attachments.length === 0))
+      return;
+    const bytes = new TextEncoder().encode(JSON.stringify([text, attachments])).length;
     if (bytes > MOST_BYTES) {
       this.#refuse(sessionId, t.tooLong(inBytes(bytes), inBytes(MOST_BYTES)));
       return;
@@ -185,7 +189,7 @@ export class Composer {
     this.#refresh();
     let error = "";
     try {
-      const ack = await runtime.do({ type: "send", session_id: sessionId, text, images });
+      const ack = await runtime.do({ type: "send", session_id: sessionId, text, attachments });
       if (ack.error) error = causeOf(ack.error);
     } catch (reason) {
       error = thrown(reason);
@@ -195,7 +199,11 @@ export class Composer {
       this.#refuse(sessionId, error);
       return;
     }
-    this.#images.delete(sessionId);
+    // So does what was attached meanwhile.
+    runtime.drafts.attach(
+      sessionId,
+      runtime.drafts.attached(sessionId).filter((one) => !attachments.includes(one)),
+    );
     const here = sessionId === this.#sessionId;
     const now = here ? this.#text.value : runtime.drafts.get(sessionId);
     // What was typed while the text was on its way stays.
@@ -222,8 +230,8 @@ export class Composer {
     const { t, runtime } = this.#context;
     const id = this.#sessionId;
     const pending = this.#pending.has(id);
-    const images = this.#images.get(id) ?? [];
-    const nothing = this.#text.value.trim() === "" && images.length === 0;
+    const attached = runtime.drafts.attached(id);
+    const nothing = this.#text.value.trim() === "" && attached.length === 0;
     setAttribute(this.#send, "disabled", nothing || pending || !this.#head);
     setAttribute(this.element, "data-pending", pending);
     const error = this.#errors.get(id) ?? "";
@@ -232,20 +240,22 @@ export class Composer {
     setAttribute(this.#error, "data-tone", error ? "error" : null);
     show(this.#error, error !== "" || pending);
     setAttribute(this.#text, "aria-invalid", error ? "true" : null);
-    if (this.#attached.childElementCount !== images.length) {
+    if (this.#chips !== attached) {
+      this.#chips = attached;
       this.#attached.replaceChildren(
-        ...images.map(({ name, text }, i) =>
+        ...attached.map(({ type, name, text }, i) =>
           h(
             "span",
             { class: "chip" },
-            h("img", { src: text, alt: "" }),
+            type === "image" && h("img", { src: text, alt: "" }),
             h("bdi", { text: label(name, 24) }),
+            type === "file" && h("span", { class: "quiet-text", text: sizeOf(text) }),
             iconButton("detach", "close", t.removeAttachment(label(name, 24)), { "data-i": i }),
           ),
         ),
       );
     }
-    show(this.#attached, images.length > 0);
+    show(this.#attached, attached.length > 0);
   }
 
   #typed(): void {
@@ -300,29 +310,24 @@ export class Composer {
     if (files.length === 0) return;
     event.preventDefault();
     event.stopPropagation();
-    void this.#attach(files);
+    void this.#read(files);
   }
 
-  /** Add files to the message: images as images, text as a fenced block. */
-  async #attach(files: readonly File[]): Promise<void> {
-    const { t } = this.#context;
+  #attach(sessionId: string, attachments: readonly Attachment[]): void {
+    if (attachments.length === 0) return;
+    const { drafts } = this.#context.runtime;
+    drafts.attach(sessionId, [...drafts.attached(sessionId), ...attachments]);
+    this.#refresh();
+  }
+
+  /** Read files and attach them to the message. */
+  async #read(files: readonly File[]): Promise<void> {
     const sessionId = this.#sessionId;
     const { readAttachment } = await new Promise<Extras>(this.#context.extras);
     for (const file of files) {
-      const name = label(file.name);
-      if (file.size > MOST_BYTES) {
-        this.#refuse(sessionId, `“${name}”: ${t.tooLong(inBytes(file.size), inBytes(MOST_BYTES))}`);
-        continue;
-      }
-      const attachment = await readAttachment(file);
-      if (attachment === null) this.#refuse(sessionId, t.badFile(name));
-      else if (typeof attachment !== "string") {
-        const images = this.#images.get(sessionId) ?? [];
-        this.#images.set(sessionId, [...images, attachment]);
-        this.#refresh();
-      } else if (sessionId === this.#sessionId) {
-        this.put(attachment);
-      }
+      const read = await readAttachment(this.#context, file).catch(thrown);
+      if (typeof read === "string") this.#refuse(sessionId, read);
+      else this.#attach(sessionId, [read]);
     }
   }
 }

@@ -1,5 +1,6 @@
 /** The list of all sessions: open, closed, put away, deleted; to find one again, or what was said in one. */
 
+import { allStrings } from "../i18n-extras";
 import type { Found, Head, Hit } from "../protocol";
 import type { Context } from "./context";
 import { h, setAttribute } from "./dom";
@@ -40,7 +41,8 @@ export function openDirectory(
   anchor: Element,
   choose: (head: Head, messageId: string) => void,
 ): void {
-  const { t, locale, runtime } = context;
+  const { locale, runtime } = context;
+  const t = allStrings(context.t);
   const search = h("input", {
     type: "search",
     class: "search",

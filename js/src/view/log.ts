@@ -294,6 +294,7 @@ export class Log {
         versions: versions.get(`${message.role} ${message.parent_id ?? ""}`) ?? [message],
         seams: seams.get(message.id) ?? [],
         last: index === path.length - 1,
+        runs: state.runs,
         busy,
         generation: session.generation,
       });

@@ -13,7 +13,7 @@ import { button, h, setAttribute, setText, show } from "./dom";
 import { isComposing } from "./keys";
 import { Log } from "./log";
 import { Queue } from "./queue";
-import { inSeconds, label, textOf } from "./text";
+import { inSeconds, isAttachment, label, textOf } from "./text";
 
 /** How long a passing remark stands in the status line. */
 const SAID_MS = 5000;
@@ -54,8 +54,8 @@ export class Panel {
       },
       () => this.#questions(),
     );
-    this.#queue = new Queue(context, (text) => {
-      if (text) this.#composer.put(text);
+    this.#queue = new Queue(context, (prompt) => {
+      if (prompt) this.#composer.put(textOf(prompt), prompt.parts.filter(isAttachment));
       else this.#composer.focus();
     });
     this.#fromFile = h(
@@ -262,7 +262,7 @@ export class Panel {
         this.#composer.chooseFiles();
         break;
       case "detach":
-        this.#composer.removeImage(Number(target.getAttribute("data-i")));
+        this.#composer.detach(Number(target.getAttribute("data-i")));
         break;
       case "stop":
         this.#stop();

@@ -1,6 +1,7 @@
 /** The pieces of a message on the page. Each is told its text again and again, and adds only what is new. */
 
 import type {
+  FilePart,
   ImagePart,
   Message,
   Part,
@@ -10,9 +11,9 @@ import type {
 } from "../protocol";
 import type { Context } from "./context";
 import { button, h, setAttribute, setText } from "./dom";
-import { inSeconds, label, reveal } from "./text";
+import { inSeconds, label, reveal, sizeOf } from "./text";
 
-/** Characters of a tool's data that are shown before the reader asks for all. */
+/** Characters of data that are shown before the reader asks for all. */
 const CARD_CHARACTERS = 8_000;
 
 /** Images that are shown: what the user attached, of types that cannot carry script. */
@@ -78,7 +79,8 @@ export function createBlock(context: Context, message: Message, block: Block): B
       return new ReasoningBlock(context);
     case "tool_call":
     case "tool_result":
-      return new ToolBlock(context, block.type);
+    case "file":
+      return new DataBlock(context, block.type);
     case "image":
       return new ImageBlock(context);
     default:
@@ -188,12 +190,13 @@ class ReasoningBlock implements BlockView {
   destroy(): void {}
 }
 
-/** A tool call or its result: data, shown as data. */
-class ToolBlock implements BlockView {
+/** A tool call, its result, or a file that the user attached: data, shown as data. */
+class DataBlock implements BlockView {
   readonly element = h("details", { class: "card" });
   readonly #context: Context;
   readonly #kind = h("span");
   readonly #name = h("bdi", { class: "card-name" });
+  readonly #size = h("span", { class: "quiet-text" });
   readonly #data = h("pre", { class: "card-data", tabindex: 0 });
   readonly #more: HTMLButtonElement;
   #all = false;
@@ -201,7 +204,7 @@ class ToolBlock implements BlockView {
 
   constructor(
     context: Context,
-    readonly type: "tool_call" | "tool_result",
+    readonly type: "tool_call" | "tool_result" | "file",
   ) {
     this.#context = context;
     this.#more = button("", context.t.showAll, { "data-act": null, hidden: true });
@@ -213,16 +216,24 @@ class ToolBlock implements BlockView {
       },
       { signal: context.signal },
     );
-    this.element.append(h("summary", {}, this.#kind, " ", this.#name), this.#data, this.#more);
+    this.element.append(
+      h("summary", {}, this.#kind, " ", this.#name, " ", this.#size),
+      this.#data,
+      this.#more,
+    );
   }
 
   update(block: Block): void {
     this.#block = block;
     const { t } = this.#context;
-    const part = block.parts[0] as ToolCallPart | ToolResultPart;
+    const part = block.parts[0] as ToolCallPart | ToolResultPart | FilePart;
     if (part.type === "tool_call") {
       setText(this.#kind, t.toolCall);
       setText(this.#name, label(part.name));
+    } else if (part.type === "file") {
+      setText(this.#kind, t.file);
+      setText(this.#name, label(part.name));
+      setText(this.#size, sizeOf(part.text));
     } else {
       setText(this.#kind, part.is_error ? t.toolError : t.toolResult);
       setAttribute(this.element, "data-error", part.is_error);

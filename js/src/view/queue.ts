@@ -1,12 +1,12 @@
 /** Questions that wait outside of the transcript: to be changed, removed, or asked again. */
 
-import type { RunRecord } from "../protocol";
+import type { Message, RunRecord } from "../protocol";
 import { isLive } from "./article";
 import { perform } from "./commands";
 import { type Context, causeOf } from "./context";
 import { arrange, button, h, iconButton, show } from "./dom";
 import { isComposing } from "./keys";
-import { label, reveal, textOf } from "./text";
+import { isAttachment, label, reveal, textOf } from "./text";
 
 /** Characters of a waiting question that are shown. */
 const LINE = 200;
@@ -14,7 +14,7 @@ const LINE = 200;
 export class Queue {
   readonly element: HTMLElement;
   readonly #context: Context;
-  readonly #putBack: (text: string) => void;
+  readonly #putBack: (prompt?: Message) => void;
   readonly #items = new Map<string, HTMLElement>();
   /** Runs that never started, and whose question the user has taken back. */
   readonly #taken = new Set<string>();
@@ -22,7 +22,7 @@ export class Queue {
   #runs: readonly RunRecord[] = [];
 
   /** @param putBack puts a question into the composer, or nothing, and focuses it. */
-  constructor(context: Context, putBack: (text: string) => void) {
+  constructor(context: Context, putBack: (prompt?: Message) => void) {
     this.#context = context;
     this.#putBack = putBack;
     this.element = h("ul", { class: "queue", "aria-label": context.t.queue, hidden: true });
@@ -52,8 +52,13 @@ export class Queue {
 
   #create(run: RunRecord, lost: boolean): HTMLElement {
     const { t } = this.#context;
-    const text = run.prompt ? textOf(run.prompt) : "";
-    const line = h("span", { class: "queue-text", dir: "auto", text: label(text, LINE) });
+    const parts = run.prompt?.parts ?? [];
+    const texts = parts.map((part) => (isAttachment(part) ? `[${part.name}]` : part.text));
+    const line = h("span", {
+      class: "queue-text",
+      dir: "auto",
+      text: label(texts.join(" "), LINE),
+    });
     const item = h("li", { class: "queue-item", "data-run-id": run.id });
     if (lost) {
       item.append(h("span", { text: t.notAsked }), line);
@@ -85,11 +90,11 @@ export class Queue {
     switch (target.getAttribute("data-act")) {
       case "queue-remove":
         void perform(this.#context, { type: "stop", session_id, run_id: run.id });
-        this.#putBack("");
+        this.#putBack();
         break;
       case "queue-back":
         this.#taken.add(run.id);
-        this.#putBack(textOf(run.prompt));
+        this.#putBack(run.prompt);
         this.update(session_id, this.#runs);
         break;
       case "queue-edit":
@@ -130,6 +135,6 @@ export class Queue {
       void perform(this.#context, { type: "edit", session_id, message_id: prompt.id, text });
     }
     this.#endEdit(editor);
-    this.#putBack("");
+    this.#putBack();
   }
 }

@@ -1,5 +1,6 @@
 /** A session's model, instructions and parameters. */
 
+import { type AllStrings, allStrings } from "../i18n-extras";
 import type { Settings } from "../protocol";
 import { type Context, causeOf, sentence, thrown } from "./context";
 import { button, h, uniqueId } from "./dom";
@@ -33,7 +34,7 @@ export function writeParams(params: Readonly<Record<string, unknown>>): {
 /** Return the form's parameters, or the sentence that says what is wrong with them. */
 export function readParams(
   written: Omit<Written, "model" | "instructions">,
-  t: Context["t"],
+  t: AllStrings,
 ): Record<string, unknown> | string {
   let params: Record<string, unknown> = {};
   if (written.other.trim()) {
@@ -65,7 +66,8 @@ export function openSettings(
   sessionId: string,
   settings: Settings,
 ): void {
-  const { t, runtime } = context;
+  const { runtime } = context;
+  const t = allStrings(context.t);
   const { store } = runtime;
   const listId = uniqueId("models");
   const params = writeParams(settings.params);

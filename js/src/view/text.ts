@@ -1,7 +1,10 @@
 /** Words that come from outside, made safe to read: nothing invisible, nothing endless. */
 
 import { revealHidden } from "../markdown/hidden";
-import type { Message } from "../protocol";
+import { type Attachment, MAX_COMMAND, type Message, type Part } from "../protocol";
+
+/** Largest message, in bytes with what is attached, beside what is around it in a command. */
+export const MOST_BYTES = MAX_COMMAND - 4096;
 
 /** Longest title or name shown, in characters as a reader counts them. */
 const LABEL_GRAPHEMES = 64;
@@ -45,6 +48,16 @@ export function label(text: string, most = LABEL_GRAPHEMES): string {
 /** Return the Markdown of a message. */
 export function textOf(message: Message): string {
   return message.parts.map((part) => (part.type === "text" ? part.text : "")).join("");
+}
+
+/** Tell whether a part is something that the user added to the text. */
+export function isAttachment(part: Part): part is Attachment {
+  return part.type === "image" || part.type === "file";
+}
+
+/** Return the size of a file's text for people. */
+export function sizeOf(text: string): string {
+  return inBytes(new Blob([text]).size);
 }
 
 /** Return a duration in seconds for people: one decimal below ten seconds. */

@@ -7,14 +7,13 @@ import type { AnyModel } from "../jupyter";
 import type { Head } from "../protocol";
 import type { Runtime } from "../runtime";
 import { Columns } from "./columns";
-import { archive, close, create, perform, remove, reopen } from "./commands";
+import { close, create, perform, reopen } from "./commands";
 import { type Context, causeOf, type Markdown, type Way } from "./context";
 import { h, iconButton, setAttribute, setText, show, uniqueId } from "./dom";
 import { guardKeys } from "./keys";
 import { Notifier } from "./notify";
 import { moved, neighbour, openSessions } from "./order";
 import { Panel } from "./panel";
-import type { MenuItem } from "./popup";
 import { Tabs, titleOf } from "./tabs";
 import { reveal } from "./text";
 import { Toast } from "./toast";
@@ -409,51 +408,21 @@ export class View {
   }
 
   #menu(id: string, anchor: Element): void {
-    this.#extras(({ openMenu }) =>
+    this.#extras(({ openSessionMenu }) =>
       this.#withHead(id, (head) => {
-        openMenu(this.#context, anchor, this.#context.t.sessionMenu, this.#menuOf(head));
+        openSessionMenu(this.#context, anchor, head, {
+          ids: this.#ids,
+          beside: id === this.#shown ? null : this.#columns.has(id),
+          notifier: Notifier.possible ? this.#notifier : null,
+          rename: () => this.#tabs?.rename(id),
+          openSettings: () => {
+            this.#choose(id, false);
+            this.#main.openSettings();
+          },
+          setBeside: (beside) => this.#setBeside(id, beside),
+          move: (before) => this.#move(id, before),
+        });
       }),
     );
-  }
-
-  #menuOf(head: Head): (MenuItem | null)[] {
-    const { t } = this.#context;
-    const { id } = head;
-    const context = this.#context;
-    const here = this.#ids.indexOf(id);
-    const beside = this.#columns.has(id);
-    const pin = { type: "pin", session_id: id, pinned: !head.pinned } as const;
-    const items: (MenuItem | null | false)[] = [
-      { label: t.rename, run: () => this.#tabs?.rename(id) },
-      {
-        label: t.settings,
-        run: () => {
-          this.#choose(id, false);
-          this.#main.openSettings();
-        },
-      },
-      { label: t.pin, checked: head.pinned, run: () => void perform(context, pin) },
-      null,
-      id !== this.#shown && {
-        label: t.beside,
-        checked: beside,
-        run: () => this.#setBeside(id, !beside),
-      },
-      here > 0 && { label: t.moveLeft, run: () => this.#move(id, this.#ids[here - 1] ?? null) },
-      here < this.#ids.length - 1 && {
-        label: t.moveRight,
-        run: () => this.#move(id, this.#ids[here + 2] ?? null),
-      },
-      Notifier.possible && {
-        label: t.notify,
-        checked: this.#notifier.on,
-        run: () => void this.#notifier.toggle(),
-      },
-      null,
-      { label: t.archive, run: () => void archive(context, head) },
-      { label: t.close, run: () => void close(context, head) },
-      { label: t.deleteSession, run: () => void remove(context, head) },
-    ];
-    return items.filter((item) => item !== false);
   }
 }

@@ -1,0 +1,63 @@
+/** What can be done with a session, as the menu of its tab. */
+
+import { allStrings } from "../i18n-extras";
+import type { Head } from "../protocol";
+import { archive, close, perform, remove } from "./commands";
+import type { Context } from "./context";
+import type { Notifier } from "./notify";
+import { type MenuItem, openMenu } from "./popup";
+
+/** A session among the tabs of a view, and what the view can do with it. */
+export interface TabPlace {
+  /** The tabs' sessions, from left to right. */
+  readonly ids: readonly string[];
+  /** It is shown beside the chosen one; null where it is that itself. */
+  readonly beside: boolean | null;
+  readonly notifier: Notifier | null;
+  rename(): void;
+  openSettings(): void;
+  setBeside(beside: boolean): void;
+  /** Move the tab in front of another session's; null: to the end. */
+  move(before: string | null): void;
+}
+
+/** Show the menu of a session below `anchor`. */
+export function openSessionMenu(
+  context: Context,
+  anchor: Element,
+  head: Head,
+  place: TabPlace,
+): void {
+  const t = allStrings(context.t);
+  const { ids, beside, notifier } = place;
+  const here = ids.indexOf(head.id);
+  const pin = { type: "pin", session_id: head.id, pinned: !head.pinned } as const;
+  const items: (MenuItem | null | false)[] = [
+    { label: t.rename, run: () => place.rename() },
+    { label: t.settings, run: () => place.openSettings() },
+    { label: t.pin, checked: head.pinned, run: () => void perform(context, pin) },
+    null,
+    beside !== null && {
+      label: t.beside,
+      checked: beside,
+      run: () => place.setBeside(!beside),
+    },
+    here > 0 && { label: t.moveLeft, run: () => place.move(ids[here - 1] ?? null) },
+    here < ids.length - 1 && { label: t.moveRight, run: () => place.move(ids[here + 2] ?? null) },
+    notifier !== null && {
+      label: t.notify,
+      checked: notifier.on,
+      run: () => void notifier.toggle(),
+    },
+    null,
+    { label: t.archive, run: () => void archive(context, head) },
+    { label: t.close, run: () => void close(context, head) },
+    { label: t.deleteSession, run: () => void remove(context, head) },
+  ];
+  openMenu(
+    context,
+    anchor,
+    t.sessionMenu,
+    items.filter((item) => item !== false),
+  );
+}
