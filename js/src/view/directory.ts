@@ -1,10 +1,12 @@
 /** The list of all sessions: open, closed, put away, deleted; to find one again, or what was said in one. */
 
+import { isOver } from "../fold";
 import { allStrings } from "../i18n-extras";
 import type { Found, Head, Hit } from "../protocol";
 import type { Context } from "./context";
 import { h, setAttribute } from "./dom";
 import { openPopup } from "./popup";
+import { progressOf } from "./progress";
 import { label, reveal } from "./text";
 
 /** Fewer characters than this find too much in messages. */
@@ -96,7 +98,9 @@ export function openDirectory(
     const facts = [
       t.state[head.state] ?? head.state,
       head.unread ? t.badge.unread : "",
-      head.active_at ? ago(head.active_at, locale) : "",
+      isOver(head.state)
+        ? head.active_at && ago(head.active_at, locale)
+        : progressOf(context, head),
       label(head.model ?? "", 32),
     ];
     const element = h(

@@ -12,8 +12,10 @@ import { Article, isLive } from "./article";
 import type { Context } from "./context";
 import { arrange, button, h, setText, show } from "./dom";
 
-/** Messages shown at once when a session is opened, and as many again until they fill the screen. */
-const FIRST = 4;
+/** Messages shown at once when a session is opened; twice as many again and again until they fill the screen. */
+const FIRST = 2;
+/** Messages that follow at a time while the page has nothing better to do. */
+const NEXT = 4;
 /** Messages that follow when the page has time, unless they are long. */
 const WINDOW = 50;
 /** Elements from which on nothing follows by itself: a page with many is slow wherever they are. */
@@ -312,9 +314,10 @@ export class Log {
   /** Give elements to as many messages as fill the screen. */
   #fillScreen(session: SessionView): void {
     const { clientHeight } = this.#scroller;
-    for (let start = this.#start(session); start > 0; ) {
+    let more = FIRST;
+    for (let start = this.#start(session); start > 0; more *= 2) {
       if (this.#list.offsetHeight >= clientHeight) break;
-      start = Math.max(0, start - FIRST);
+      start = Math.max(0, start - more);
       this.#first = session.path[start]?.id ?? "";
       this.#draw(session);
     }
@@ -336,7 +339,7 @@ export class Log {
       if (start === 0 || shown >= WINDOW) return;
       if (this.#list.getElementsByTagName("*").length >= MANY_ELEMENTS) return;
       this.#keepPlace(() => {
-        this.#first = session.path[Math.max(0, start - FIRST)]?.id ?? "";
+        this.#first = session.path[Math.max(0, start - NEXT)]?.id ?? "";
         this.#draw(session);
       });
       this.#fill();

@@ -12,8 +12,9 @@ import { type Context, causeOf, sentence, thrown } from "./context";
 import { button, h, setAttribute, setText, show } from "./dom";
 import { isComposing } from "./keys";
 import { Log } from "./log";
+import { elapsed, progressOf } from "./progress";
 import { Queue } from "./queue";
-import { inSeconds, isAttachment, label, textOf } from "./text";
+import { isAttachment, label, textOf } from "./text";
 
 /** How long a passing remark stands in the status line. */
 const SAID_MS = 5000;
@@ -147,7 +148,7 @@ export class Panel {
   tick(): boolean {
     const head = this.#head;
     const live = head !== undefined && !isOver(head.state);
-    setText(this.#progress, live ? this.#progressOf(head) : this.#last());
+    setText(this.#progress, live ? progressOf(this.#context, head) : this.#last());
     setAttribute(this.#progress, "title", live && this.#context.t.goesOn);
     if (this.#log.ticks) this.#log.tick();
     return live;
@@ -186,22 +187,6 @@ export class Panel {
     const state = this.#head?.state;
     setText(this.#state, state ? (this.#context.t.state[state] ?? state) : "");
     setAttribute(this.#status, "data-run-state", state);
-  }
-
-  #progressOf(head: Head): string {
-    const { t } = this.#context;
-    const facts: string[] = [];
-    if (head.position !== null) facts.push(t.place(head.position));
-    if (head.characters > 0) facts.push(t.characters(head.characters));
-    if (head.started_at !== null && head.state !== "paused") {
-      const seconds = Math.max(0, Date.now() / 1000 - head.started_at);
-      facts.push(elapsed(this.#context, seconds));
-      if (head.characters > 0 && seconds >= 1) {
-        facts.push(t.perSecond(Math.round(head.characters / seconds)));
-      }
-    }
-    if (head.queued > 0) facts.push(t.queuedBehind(head.queued));
-    return facts.join(" · ");
   }
 
   /** What the last answer took, quietly. */
@@ -400,10 +385,4 @@ export class Panel {
       article.refuseEdit(thrown(reason));
     }
   }
-}
-
-function elapsed({ t }: Context, seconds: number): string {
-  if (seconds < 60)
-    return t.seconds(seconds < 10 ? inSeconds(seconds) : String(Math.round(seconds)));
-  return t.minutes(Math.floor(seconds / 60), Math.floor(seconds % 60));
 }

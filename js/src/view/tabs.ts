@@ -1,9 +1,11 @@
 /** The strip of tabs, by the ARIA pattern: one stop for Tab, arrows move and show, Delete closes, F2 renames. */
 
+import { isOver } from "../fold";
 import type { Head } from "../protocol";
 import type { Context } from "./context";
 import { arrange, h, setAttribute, setText } from "./dom";
 import { isComposing } from "./keys";
+import { progressOf } from "./progress";
 import { label } from "./text";
 
 /** What a tab shows of a run's state beside the title; nothing where all is quiet. */
@@ -247,7 +249,8 @@ export class Tabs {
       head.pinned && t.badge.pinned,
     ].filter(Boolean);
     setAttribute(tab.element, "aria-label", [title, ...words].join(", "));
-    setAttribute(tab.element, "title", title);
+    const progress = isOver(head.state) ? "" : progressOf(this.#context, head);
+    setAttribute(tab.element, "title", progress ? `${title}\n${progress}` : title);
   }
 
   #key(event: KeyboardEvent): void {

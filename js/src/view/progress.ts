@@ -1,0 +1,30 @@
+/** How far an answer is: what waits, what has come, how long it took and how fast it is. */
+
+import type { Head } from "../protocol";
+import type { Context } from "./context";
+import { inSeconds } from "./text";
+
+type Words = Pick<Context, "t">;
+
+/** Return the progress of a session's live run as one line; empty where nothing is known yet. */
+export function progressOf({ t }: Words, head: Head): string {
+  const facts: string[] = [];
+  if (head.position !== null) facts.push(t.place(head.position));
+  if (head.characters > 0) facts.push(t.characters(head.characters));
+  if (head.started_at !== null && head.state !== "paused") {
+    const seconds = Math.max(0, Date.now() / 1000 - head.started_at);
+    facts.push(elapsed({ t }, seconds));
+    if (head.characters > 0 && seconds >= 1) {
+      facts.push(t.perSecond(Math.round(head.characters / seconds)));
+    }
+  }
+  if (head.queued > 0) facts.push(t.queuedBehind(head.queued));
+  return facts.join(" · ");
+}
+
+/** Return a duration for people. */
+export function elapsed({ t }: Words, seconds: number): string {
+  if (seconds < 60)
+    return t.seconds(seconds < 10 ? inSeconds(seconds) : String(Math.round(seconds)));
+  return t.minutes(Math.floor(seconds / 60), Math.floor(seconds % 60));
+}
