@@ -348,7 +348,10 @@ class Decoder(ABC):
         return False
 
     def _mend(self, payload: bytes) -> object:
-        """Return JSON that orjson refuses and the grammar allows: lone surrogates, huge numbers.
+        """Return JSON that orjson refuses: with lone surrogates, huge numbers, or `NaN`.
+
+        The grammar does not allow the last; Python's `json.dumps` writes it all the same, so servers send
+        it beside their text, as a log probability. The text must not be lost for it.
 
         From here on text is looked through for surrogates, which orjson never lets through.
 
@@ -366,7 +369,7 @@ class Decoder(ABC):
         self._mended = True
         self._plain_only = False
         try:
-            return json.loads(text, parse_constant=_refuse)
+            return json.loads(text, parse_constant=_nothing)
         except RecursionError:
             raise ValueError("nested too deeply") from None
 
@@ -429,8 +432,8 @@ def _is_utf8(data: bytes) -> bool:
     return True
 
 
-def _refuse(constant: str) -> Never:
-    raise ValueError(f"{constant} is not JSON")
+def _nothing(_constant: str) -> None:
+    """Return what `NaN` and `Infinity` say: a number that there is none of."""
 
 
 def _kind(value: object) -> str:

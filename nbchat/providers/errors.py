@@ -102,7 +102,7 @@ def words(body: object) -> str:
         body = next((body[k] for k in ("message", "error", "detail", "msg") if body.get(k)), None)
     if isinstance(body, list):
         # FastAPI's validation errors: a list of objects with `loc` and `msg`.
-        return "; ".join([_problem(item) for item in body[:3]])
+        return "; ".join([problem for item in body[:3] if (problem := _problem(item))])
     return body if isinstance(body, str) else ""
 
 

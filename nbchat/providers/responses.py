@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
-from nbchat.core.errors import ProviderError, StreamTruncated
+from nbchat.core.errors import ProtocolError, ProviderError, StreamTruncated
 from nbchat.core.messages import Usage
 from nbchat.core.text import clean
 from nbchat.providers.base import Answering, Delta, Finish
@@ -54,6 +54,7 @@ class ResponsesDecoder(Decoder):
         self._resumable = resumable
         self._is_rest = response_id is not None
         self._sequence = read
+        self._is_joined = response_id is None
         self._told_sequence = read
         self._response_id = response_id
         self._calls: dict[object, int] = {}
@@ -107,11 +108,23 @@ class ResponsesDecoder(Decoder):
             yield from self._handlers[name](event)
 
     def _was_read(self, number: object) -> bool:
-        """Note an event's number; return whether it was read before the connection broke."""
+        """Note an event's number; return whether it was read before the connection broke.
+
+        Raises
+        ------
+        ProtocolError
+            The rest does not begin where the reading broke off: words would be missing.
+        """
         if type(number) is not int:
             return False
         if self._is_rest and number <= self._sequence:
             return True
+        if not self._is_joined and number > self._sequence + 1:
+            raise ProtocolError(
+                f"the server left out events {self._sequence + 1} to {number - 1} of this response.",
+                hint="What was there before is kept. Continue or regenerate.",
+            )
+        self._is_joined = True
         self._sequence = max(self._sequence, number)
         return False
 
@@ -159,6 +172,9 @@ class ResponsesDecoder(Decoder):
             self.error(response.get("error") or response)
         if name == "response.cancelled" or status == "cancelled":
             raise StreamTruncated("the response was cancelled at the server.")
+        output = response.get("output")
+        if not (self.began or self._is_rest) and type(output) is list:
+            yield from self._output(output)  # a server, or a proxy, that sends no deltas
         reason = "tool_calls" if self._calls else "stop"
         if name == "response.incomplete" or status == "incomplete":
             details = response.get("incomplete_details")
@@ -174,6 +190,11 @@ class ResponsesDecoder(Decoder):
         if type(output) is not list:
             self.no_answer(value)
         yield from self._created({"response": value})
+        yield from self._output(output)
+        yield from self._end("", value)
+
+    def _output(self, output: list[object]) -> Iterator[Delta]:
+        """Yield what a response holds that is over."""
         for item in output:
             if type(item) is not dict:
                 self.wrong("an item", item)
@@ -189,7 +210,6 @@ class ResponsesDecoder(Decoder):
                 for part in parts:
                     if isinstance(part, dict):
                         yield from self.text(_string(part, "text") or _string(part, "refusal"))
-        yield from self._end("", value)
 
 
 def read_usage(value: object) -> Usage | None:

@@ -624,7 +624,7 @@ plain(
 plain("three-bad", "P27", event(b"{") + event(b"nonsense") + ANSWER + event(b'{"a":') + END)
 plain("four-bad", "P27", _HELLO + event(b"{oops") * 4 + END, error=errors.ProtocolError, kept="Hello, ")
 plain("deep", "P27", event(b"[" * 100_000) + ANSWER + END)
-plain("nan", "P27", event(b'{"choices":NaN}') + ANSWER + END)
+plain("nan", "P27", event(b'{"choices":[{"index":0,"delta":{},"logprobs":NaN}]}') + ANSWER + END)
 
 ERROR_EVENTS: dict[str, bytes] = {
     "object": event({"error": {"message": f"It broke: {ECHOED_KEY}", "type": "server_error", "code": 502}}),

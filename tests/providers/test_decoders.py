@@ -375,3 +375,33 @@ def test_the_rest_of_a_response_is_added_once(read: int, again: int) -> None:
     after = decode(rest, events[max(read + 1 - again, 0) :])
     assert Heard([*before, *after.deltas]).text == "Hello, wörld 🌍"
     assert (after.finish == "stop") is (read < 7)
+
+
+def test_a_rest_that_begins_too_late_is_no_rest() -> None:
+    """Where the server forgot what comes next, its later words are not joined to the earlier ones."""
+    events = [data + b"\n\n" for data in RESPONSE.split(b"\n\n") if data]
+    rest = decode(ResponsesDecoder(resumable=True, response_id="resp_1", read=2), events[4:])
+    assert (rest.text, rest.finish) == ("", None)
+    assert isinstance(rest.error, ProtocolError)
+    assert "left out events 3 to 3" in str(rest.error)
+
+
+def test_a_response_without_deltas_is_read_from_its_end() -> None:
+    """A server that only shows the whole response at the end has answered."""
+    output = [{"type": "message", "content": [{"type": "output_text", "text": "Hello"}]}]
+    end = typed("response.completed", 1, response=a_response(status="completed", output=output))
+    begin = typed("response.created", 0, response=a_response())
+    assert gist(decode(ResponsesDecoder(), [begin, end]))[:1] == ("Hello",)
+    spoken = typed("response.output_text.delta", 1, delta="Hel") + typed(
+        "response.completed", 2, response=a_response(status="completed", output=output)
+    )
+    assert decode(ResponsesDecoder(), [begin, spoken]).text == "Hel"
+
+
+@pytest.mark.parametrize("constant", ["NaN", "Infinity", "-Infinity"])
+def test_a_number_that_is_none_costs_no_text(constant: str) -> None:
+    """Python servers write such log probabilities beside their text, which is taken all the same."""
+    odd = event(json.dumps(say("Hello", logprob=float(constant.lower()))).encode())
+    assert f'"logprob": {constant}'.encode() in odd
+    heard = decode(ChatDecoder(), [odd, event(say(", world")), END])
+    assert (heard.text, heard.finish, heard.error) == ("Hello, world", "stop", None)

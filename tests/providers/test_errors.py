@@ -48,7 +48,7 @@ def test_a_wait_is_a_positive_number_or_nothing(headers: dict[str, str], seconds
         ({"object": "error", "message": "No.", "type": "BadRequest"}, "No.", "BadRequest"),
         ({"error": {"message": {"message": "No."}}}, "No.", ""),
         ({"error": {"message": 5}}, "", ""),
-        ({"error": [1, 2]}, "; ", ""),
+        ({"error": [1, 2]}, "", ""),
         (["No."], "No.", ""),
         (7, "", ""),
         (None, "", ""),
