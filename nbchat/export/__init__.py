@@ -63,7 +63,9 @@ def export(states: Sequence[SessionState], target: str | os.PathLike[str], *, to
     path = Path(name)
     if path.is_dir():
         path /= f"{slug(states[0].title if states else '')}.{to or 'md'}"
-    text = render(states, to or path.suffix or "md")
+    if to is None and not path.suffix:
+        raise ValueError(f"there is no format {name!r}; the formats are {', '.join(FORMATS)}.")
+    text = render(states, to or path.suffix)
     # Neither replaced nor followed: what stands there, or where a link leads, is somebody else's.
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
     with os.fdopen(os.open(path, flags, 0o644), "w", encoding="utf-8", newline="\n") as file:

@@ -7,6 +7,7 @@ and its methods could not do.
 from __future__ import annotations
 
 import argparse
+import keyword
 import shlex
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Never
@@ -113,7 +114,7 @@ class ChatMagics(Magics):
         return self._ask(prompt.strip("\n"), options)
 
     def _ask(self, prompt: str, options: argparse.Namespace) -> Run | None:
-        if options.output is not None and not options.output.isidentifier():
+        if options.output is not None and not _is_variable(options.output):
             raise UsageError(f"%%chat: -o takes the name of a variable, not {options.output!r}.")
         session = nbchat.session(
             options.session or SESSION, model=options.model, instructions=options.instructions
@@ -262,6 +263,10 @@ def _complete(_shell: object, event: Any) -> list[str]:  # noqa: ANN401 - IPytho
     else:
         found = []
     return [word for word in found if word.startswith(event.symbol)]
+
+
+def _is_variable(name: str) -> bool:
+    return name.isidentifier() and not keyword.iskeyword(name)
 
 
 def load(shell: Any) -> None:  # noqa: ANN401 - an InteractiveShell

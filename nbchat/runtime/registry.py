@@ -40,7 +40,7 @@ from nbchat.runtime.limits import Limits
 from nbchat.runtime.logs import about
 from nbchat.runtime.observers import Callback, Notification, Observers
 from nbchat.runtime.ports import Journal
-from nbchat.runtime.run import Run
+from nbchat.runtime.run import Run, check_timeout
 from nbchat.runtime.scheduler import Scheduler
 from nbchat.runtime.session import Session
 from nbchat.runtime.settings import session_settings
@@ -505,6 +505,7 @@ class SessionRegistry(Mapping[str, Session]):
         WouldDeadlock
             Called on the engine's own thread.
         """
+        check_timeout(timeout)
         until = None if timeout is None else time.monotonic() + timeout
         while runs := [
             Run.of(self.handle(c), run.id)

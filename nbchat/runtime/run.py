@@ -238,9 +238,12 @@ class Run:
         ------
         TimeoutError
             The run goes on.
+        TypeError, ValueError
+            The timeout is not a number of seconds.
         WouldDeadlock
             Called on the engine's own thread.
         """
+        check_timeout(timeout)
         if self.is_over:
             return self
         self._engine.refuse_to_block("run.wait()")
@@ -267,7 +270,7 @@ class Run:
         ------
         ProviderError
             The run failed or was interrupted; what had arrived is in `run.text`.
-        TimeoutError, WouldDeadlock
+        TimeoutError, TypeError, ValueError, WouldDeadlock
             As `wait`.
         """
         self.wait(timeout)
@@ -418,6 +421,24 @@ class Run:
             yield changed
         finally:
             self._engine.post(watchers.discard, ring)
+
+
+def check_timeout(timeout: object) -> None:
+    """Refuse what is no number of seconds: for who waits, before anything is asked.
+
+    Raises
+    ------
+    TypeError, ValueError
+        It is none.
+    """
+    if timeout is None:
+        return
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
+        raise TypeError(
+            f"timeout must be a number of seconds, or None to wait as long as it takes, not {timeout!r}."
+        )
+    if timeout != timeout:  # noqa: PLR0124 - nan
+        raise ValueError("timeout must be a number of seconds, not nan.")
 
 
 async def _turn(changed: asyncio.Event) -> None:

@@ -12,7 +12,7 @@ from nbchat.core.ids import new_id
 from nbchat.core.messages import Attachment, Message
 from nbchat.runtime.frames import runs_frame
 from nbchat.runtime.observing import observe
-from nbchat.runtime.run import Run
+from nbchat.runtime.run import Run, check_timeout
 from nbchat.runtime.settings import session_settings
 
 if TYPE_CHECKING:
@@ -214,6 +214,7 @@ class Session:
         """
         self._registry.engine.refuse_to_block("ask()")
         _check_prompt(prompt)
+        check_timeout(timeout)
         run_id = new_id("r-")
         try:
             return self._send(prompt, attachments, run_id).result(timeout)

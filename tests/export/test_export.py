@@ -191,7 +191,7 @@ def test_an_exported_notebook_is_valid_and_loads(tmp_path: Path) -> None:
     assert [m.text for m in saved.state.path] == ["q", "a"]
 
 
-def test_files_are_made_and_never_replaced(tmp_path: Path) -> None:
+def test_files_are_made_and_never_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An export goes to a new file: not over one that is there, nor through a link, nor out of the folder."""
     state = conversation("q", "a", title="../../etc/passwd")
     export([state], tmp_path)
@@ -204,6 +204,11 @@ def test_files_are_made_and_never_replaced(tmp_path: Path) -> None:
     assert not (tmp_path / "elsewhere.md").exists()
     with pytest.raises(ValueError, match=r"no format '\.exe'"):
         export([state], tmp_path / "a.exe")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="no format 'pdf'"):
+        export([state], "pdf")
+    export([state], "named", to="md")
+    assert {path.name for path in tmp_path.iterdir()} == {"etc-passwd.md", "link.md", "named"}
     assert slug("con") == "chat-con"
     assert slug("…") == "chat"
     assert len(slug("é" * 200).encode()) <= 80

@@ -46,6 +46,9 @@ def test_variables_stand_in_the_message(kernel: Kernel) -> None:
     kernel.run("river, n = 'Seine', 3.14159")
     cell = kernel.run('%%chat -s echo\n{river} {n:.2f} {{river}} {nothing} {"a": 1} \\frac{n}{n}')
     assert cell.displays[0]["text/markdown"] == 'Seine 3.14 {river} {nothing} {"a": 1} \\frac{n}{n}'
+    kernel.run("table = {'a': {'b c': [1, 22]}, '0': 'zero'}")
+    cell = kernel.run("%%chat -s echo\n{table['a']['b c'][-1]} {table[a][b c][0]} {table['0']} {river!r:>8}")
+    assert cell.displays[0]["text/markdown"] == "22 1 zero  'Seine'"
     cell = kernel.run("%%chat -s echo --raw\n{river}")
     assert cell.displays[0]["text/markdown"] == "{river}"
 
@@ -94,6 +97,7 @@ def test_what_cannot_be_answered_raises_the_runs_error(kernel: Kernel) -> None:
         ("%%chat\n   ", "the cell is empty"),
         ("%%chat --bogus\nHello", "unrecognized arguments: --bogus"),
         ("%%chat -o 1x\nHello", "-o takes the name of a variable"),
+        ("%%chat -o class\nHello", "-o takes the name of a variable"),
         ("%chat frobnicate", "no command 'frobnicate'"),
         ("%chat stop nobody", "there is no session 'nobody'"),
         ("%chat stop 'no", "No closing quotation"),

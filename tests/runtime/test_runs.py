@@ -43,6 +43,23 @@ def test_waiting_with_a_limit_leaves_the_run_alone(registry: SessionRegistry) ->
     assert run.state in ("queued", "connecting")
 
 
+@pytest.mark.parametrize(
+    ("timeout", "error"), [("5", TypeError), (True, TypeError), (float("nan"), ValueError)]
+)
+def test_a_timeout_that_is_none_is_refused_before_anything_is_asked(
+    registry: SessionRegistry, timeout: Any, error: type[Exception]
+) -> None:
+    """A wrong timeout is told in words, and a question with one is not sent."""
+    session = registry.create(provider=ScriptedProvider("a"))
+    with pytest.raises(error, match="timeout must be a number of seconds"):
+        session.ask("?", timeout=timeout)
+    assert session.messages == session.runs == ()
+    run = session.send("?").wait(10)
+    for wait in (run.wait, run.result, registry.wait_all):
+        with pytest.raises(error, match="timeout must be a number of seconds"):
+            wait(timeout)
+
+
 def test_iterating_late_and_twice_gives_the_whole_text(registry: SessionRegistry) -> None:
     """However late and often, iteration begins at the first character."""
     provider = ScriptedProvider("a", "b", PAUSE, "c")
