@@ -76,6 +76,8 @@ class Head:
     """Place in the kernel's queue, from 1, where the live run waits for a slot."""
     unread: bool = False
     pinned: bool = False
+    rank: float = 0.0
+    """Place among the tabs, lowest first; pinned ones stand before all others."""
     closed: bool = False
     archived: bool = False
     deleted: bool = False

@@ -23,6 +23,7 @@ import type {
 } from "../src/protocol";
 import type { CommandInput, Runtime } from "../src/runtime";
 import { Store } from "../src/store";
+import { moved } from "../src/view/order";
 import * as zh from "../src/zh-CN";
 
 /** Seconds since 1970. */
@@ -298,6 +299,7 @@ export class FakeKernel {
       position: null,
       unread: state.unread,
       pinned: state.settings.pinned,
+      rank: state.settings.rank ?? state.created_at,
       closed: state.settings.closed,
       archived: state.settings.archived,
       deleted: state.deleted,
@@ -476,6 +478,15 @@ export class FakeKernel {
         return this.#settings(command.session_id, { title: command.title });
       case "pin":
         return this.#settings(command.session_id, { pinned: command.pinned });
+      case "move": {
+        const heads = [...this.store.heads.values()];
+        heads.sort((a, b) => a.rank - b.rank || (a.id < b.id ? -1 : 1));
+        const ids = heads.map(({ id }) => id);
+        for (const [rank, id] of moved(ids, command.session_id, command.before).entries()) {
+          this.#settings(id, { rank });
+        }
+        return {};
+      }
       case "close":
         return this.#settings(command.session_id, { closed: command.closed });
       case "archive":

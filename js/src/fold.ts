@@ -33,6 +33,7 @@ export function emptyState(id: string): SessionState {
       params: {},
       provider: null,
       pinned: false,
+      rank: null,
       closed: false,
       archived: false,
       from_file: false,

@@ -155,6 +155,14 @@ export interface Pin {
   readonly type: "pin";
 }
 
+/** Put a session's tab in front of another's; None: behind all others. */
+export interface Move {
+  readonly id: string;
+  readonly session_id: string;
+  readonly before: string | null;
+  readonly type: "move";
+}
+
 /** Hide the tab; runs go on. With `closed=False`, show it again. */
 export interface Close {
   readonly id: string;
@@ -210,6 +218,7 @@ export type Command =
   | Rename
   | Configure
   | Pin
+  | Move
   | Close
   | Archive
   | Delete
@@ -260,6 +269,10 @@ export interface Settings {
   /** Name of an `nbchat.providers` entry point; None for the configured one. */
   readonly provider: string | null;
   readonly pinned: boolean;
+  /**
+   * Place among the tabs, lowest first; None: by when the session was made, in seconds since 1970.
+   */
+  readonly rank: number | null;
   /** The tab is hidden; runs go on. */
   readonly closed: boolean;
   readonly archived: boolean;
@@ -722,6 +735,8 @@ export interface Head {
   readonly position: number | null;
   readonly unread: boolean;
   readonly pinned: boolean;
+  /** Place among the tabs, lowest first; pinned ones stand before all others. */
+  readonly rank: number;
   readonly closed: boolean;
   readonly archived: boolean;
   readonly deleted: boolean;

@@ -167,6 +167,7 @@ export class KernelModel {
       position: null,
       unread: state.unread,
       pinned: false,
+      rank: 0,
       closed: false,
       archived: false,
       deleted: state.deleted,

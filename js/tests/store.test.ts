@@ -25,6 +25,7 @@ function head(id: string, fields: Partial<Head> = {}): Head {
     position: null,
     unread: false,
     pinned: false,
+    rank: 0,
     closed: false,
     archived: false,
     deleted: false,

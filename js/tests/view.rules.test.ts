@@ -19,7 +19,7 @@ function head(id: string, more: Partial<Head> = {}): Head {
     state: "idle",
     model: null,
     pinned: false,
-    created_at: 0,
+    rank: 0,
     ...more,
   } as Head;
 }
@@ -28,11 +28,11 @@ describe("tabs", () => {
   const ids = (heads: Head[], only: string[] | null = null, order: string[] = []) =>
     openSessions(heads, only, order).map(({ id }) => id);
 
-  test("stand as they were made, pinned ones first, the user's own order before all", () => {
+  test("stand by their ranks, pinned ones first, what the user did last before all", () => {
     const heads = [
-      head("c", { created_at: 3 }),
-      head("a", { created_at: 1 }),
-      head("b", { created_at: 2, pinned: true }),
+      head("c", { rank: 3 }),
+      head("a", { rank: 1 }),
+      head("b", { rank: 2, pinned: true }),
     ];
     expect(ids(heads)).toEqual(["b", "a", "c"]);
     expect(ids(heads, null, ["c", "a"])).toEqual(["b", "c", "a"]);

@@ -136,19 +136,40 @@ describe("tabs", () => {
     expect(panel.getAttribute("aria-labelledby")).toBe(one("tab", "a").id);
   });
 
-  test("the order that the user gives them is the model's, and outlives the page", async () => {
-    for (const title of ["a", "b", "c"]) kernel.create(title);
+  test("the order that the user gives them is there at once, and the kernel's", async () => {
+    for (const title of ["a", "b", "c", "d"]) kernel.create(title);
+    let free = (): void => {};
+    kernel.gate = new Promise((resolve) => {
+      free = resolve;
+    });
     mount();
-    await settled(() => expect(tabs()).toEqual(["a", "b", "c"]));
-    one("tab", "c").focus();
+    await settled(() => expect(tabs()).toEqual(["a", "b", "c", "d"]));
+    one("tab", "d").focus();
     press("ArrowLeft", { shiftKey: true });
-    expect(tabs()).toEqual(["a", "c", "b"]);
-    expect(document.activeElement).toBe(one("tab", "c"));
+    press("ArrowLeft", { shiftKey: true });
+    expect(tabs()).toEqual(["a", "d", "b", "c"]);
+    expect(document.activeElement).toBe(one("tab", "d"));
+    free();
+    await settled(() =>
+      expect(kernel.commands.filter(({ type }) => type === "move")).toHaveLength(2),
+    );
     dispose();
     document.body.replaceChildren();
     mount();
-    kernel.create("d");
-    await settled(() => expect(tabs()).toEqual(["a", "c", "b", "d"]));
+    kernel.create("e");
+    await settled(() => expect(tabs()).toEqual(["a", "d", "b", "c", "e"]));
+  });
+
+  test("a tab that cannot be moved goes back to its place", async () => {
+    for (const title of ["a", "b"]) kernel.create(title);
+    mount();
+    await settled(() => expect(tabs()).toEqual(["a", "b"]));
+    kernel.refuse = () => cause("the session is gone");
+    one("tab", "b").focus();
+    press("ArrowLeft", { shiftKey: true });
+    expect(tabs()).toEqual(["b", "a"]);
+    await settled(() => expect(tabs()).toEqual(["a", "b"]));
+    expect(host.textContent).toContain("The session is gone");
   });
 
   test("the kernel learns which tab is shown, and a cell can show another", async () => {
@@ -810,6 +831,10 @@ describe("the view as a whole", () => {
     model.set("sessions", [c, a]);
     mount();
     await settled(() => expect(tabs()).toEqual(["c", "a"]));
+    one("tab", "c").focus();
+    press("ArrowRight", { shiftKey: true });
+    await settled(() => expect(tabs()).toEqual(["a", "c"]));
+    expect(model.get("sessions")).toEqual([a, c]);
   });
 
   test("a lost connection is said, and so is the demo", async () => {

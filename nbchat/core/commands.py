@@ -187,6 +187,16 @@ class Pin:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Move:
+    """Put a session's tab in front of another's; None: behind all others."""
+
+    id: str
+    session_id: str
+    before: str | None = None
+    type: Literal["move"] = "move"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Close:
     """Hide the tab; runs go on. With `closed=False`, show it again."""
 
@@ -251,6 +261,7 @@ Command = (
     | Rename
     | Configure
     | Pin
+    | Move
     | Close
     | Archive
     | Delete

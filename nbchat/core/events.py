@@ -30,6 +30,8 @@ class Settings:
     provider: str | None = None
     """Name of an `nbchat.providers` entry point; None for the configured one."""
     pinned: bool = False
+    rank: float | None = None
+    """Place among the tabs, lowest first; None: by when the session was made, in seconds since 1970."""
     closed: bool = False
     """The tab is hidden; runs go on."""
     archived: bool = False

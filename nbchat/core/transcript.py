@@ -49,6 +49,9 @@ from nbchat.core.run import Moved, RunRecord, RunState, transition
 ROOT: Final = ""
 """Key in `selected` for the first message, which has no parent."""
 
+MAX_RANK: Final = 1e12
+"""Far beyond any time at which a session can be made."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionState:
@@ -140,6 +143,13 @@ class SessionState:
                 words = message.text.split() or " ".join(names).split()
                 return " ".join(words[:8])[:48]
         return ""
+
+    @property
+    def rank(self) -> float:
+        """Place among the tabs, lowest first."""
+        rank = self.settings.rank
+        # A number out of all proportion, as of a hostile file, would leave no room for the others.
+        return self.created_at if rank is None or not abs(rank) < MAX_RANK else rank
 
     @property
     def characters(self) -> int:

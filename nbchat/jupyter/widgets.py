@@ -28,8 +28,6 @@ class View(anywidget.AnyWidget):
     kind: traitlets.Unicode[str, str | bytes] = traitlets.Unicode("tabs").tag(sync=True)
     sessions = traitlets.List(traitlets.Unicode(), default_value=None, allow_none=True).tag(sync=True)
     """Ids of the sessions shown; None: all open ones."""
-    order = traitlets.List(traitlets.Unicode()).tag(sync=True)
-    """Ids of tabs in the order that the user gave them; the others follow as they were made."""
     active: traitlets.Unicode[str, str | bytes] = traitlets.Unicode("").tag(sync=True, echo_update=False)
     """Id of the session whose tab was chosen last. Setting it shows that tab in every view."""
     locale: traitlets.Unicode[str, str | bytes] = traitlets.Unicode("").tag(sync=True)
@@ -70,7 +68,7 @@ class ChatTabs(View):
     sessions
         Sessions, ids or titles to show; None: all open ones. Where there is none yet, an empty one is
         started.
-    locale, height, send_key, order
+    locale, height, send_key
         How it looks and feels; see the traits.
 
     Examples

@@ -358,6 +358,7 @@ class Wire:
             position=conversation.position,
             unread=state.unread,
             pinned=state.settings.pinned,
+            rank=state.rank,
             closed=state.settings.closed,
             archived=state.settings.archived,
             deleted=state.deleted,

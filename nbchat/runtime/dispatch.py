@@ -137,6 +137,12 @@ def _pin(registry: SessionRegistry, command: c.Pin) -> Outcome:
     return Outcome()
 
 
+def _move(registry: SessionRegistry, command: c.Move) -> Outcome:
+    session = _session(registry, command)
+    registry.move(session, None if command.before is None else registry.conversation(command.before))
+    return Outcome()
+
+
 def _close(registry: SessionRegistry, command: c.Close) -> Outcome:
     registry.close_tab(_session(registry, command), closed=command.closed)
     return Outcome()
@@ -173,6 +179,7 @@ _HANDLERS: Final[Mapping[type[Any], Callable[[SessionRegistry, Any], Outcome]]] 
     c.Rename: _rename,
     c.Configure: _configure,
     c.Pin: _pin,
+    c.Move: _move,
     c.Close: _close,
     c.Archive: _archive,
     c.Delete: _delete,

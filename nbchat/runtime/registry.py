@@ -40,6 +40,7 @@ from nbchat.runtime.limits import Limits
 from nbchat.runtime.logs import about
 from nbchat.runtime.observers import Callback, Notification, Observers
 from nbchat.runtime.ports import Journal
+from nbchat.runtime.ranks import moved
 from nbchat.runtime.run import Run, check_timeout
 from nbchat.runtime.scheduler import Scheduler
 from nbchat.runtime.session import Session
@@ -384,6 +385,13 @@ class SessionRegistry(Mapping[str, Session]):
         conversation.configure(closed=closed)
         if closed:
             self.observers.tell(Notification(event="closed", session_id=conversation.id))
+
+    def move(self, conversation: Conversation, before: Conversation | None) -> None:
+        """Put a tab in front of another; None: behind all others. Only on the engine's thread."""
+        tabs = [c.state for c in self.conversations() if not (c.state.deleted or c.state.temporary)]
+        ranks = moved(tabs, conversation.state, None if before is None else before.state)
+        for key, rank in ranks.items():
+            self._conversations[key].configure(rank=rank)
 
     def delete(self, key: str) -> None:
         """Stop what runs in a session and remove it. `undelete` takes that back."""

@@ -328,6 +328,17 @@ class Session:
         self._configure(pinned=False)
         return self
 
+    def move(self, before: Session | str | None = None) -> Session:
+        """Put its tab in front of another session's, given by itself, id or title; None: behind all others.
+
+        Pinned tabs stand before all others.
+        """
+        other = None
+        if before is not None:
+            other = self._registry[before if isinstance(before, str) else before.id]._conversation  # noqa: SLF001
+        self._registry.engine.call(self._registry.move, self._conversation, other)
+        return self
+
     def close(self) -> None:
         """Hide its tab; runs go on."""
         self._registry.engine.call(self._registry.close_tab, self._conversation, closed=True)

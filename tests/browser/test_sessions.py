@@ -315,7 +315,7 @@ nameless.ask("Which rivers cross it?")
 
 
 def test_tabs_keep_their_names_and_their_order(notebook: OpenNotebook) -> None:
-    """A title that the model makes comes to its tab; the order that the user gives outlives a reload."""
+    """A model's title comes to its tab; the order that the user gives outlives the page and the kernel."""
     page = opened(notebook)
     page.execute(NAMELESS)
     named = tab(page, "Rivers of Paris")
@@ -328,6 +328,9 @@ def test_tabs_keep_their_names_and_their_order(notebook: OpenNotebook) -> None:
     expect(tabs).to_have_text(order)
     page.save()
     page.reload()
+    expect(tabs).to_have_text(order)
+    page.restart_kernel()
+    page.run_cell(0)
     expect(tabs).to_have_text(order)
 
 

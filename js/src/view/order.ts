@@ -5,17 +5,17 @@ import type { Head } from "../protocol";
 /**
  * Return the sessions of a tabbed view, in their order.
  *
- * @param only ids the author of the view named, in that order; null: all open ones, as they were made.
- * @param moved ids in the order that the user has given them; they come first.
+ * @param only ids the author of the view named, in that order; null: all open ones, by their ranks.
+ * @param wanted ids in an order that the kernel does not know yet; they come first.
  */
 export function openSessions(
   heads: Iterable<Head>,
   only: readonly string[] | null,
-  moved: readonly string[],
+  wanted: readonly string[],
 ): Head[] {
   const rank = new Map((only ?? []).map((id, i) => [id, i]));
-  moved.forEach((id, i) => {
-    rank.set(id, i - moved.length);
+  wanted.forEach((id, i) => {
+    rank.set(id, i - wanted.length);
   });
   const place = ({ id }: Head) => rank.get(id) ?? Number.MAX_SAFE_INTEGER;
   return [...heads]
@@ -25,7 +25,7 @@ export function openSessions(
       (a, b) =>
         Number(b.pinned) - Number(a.pinned) ||
         place(a) - place(b) ||
-        a.created_at - b.created_at ||
+        a.rank - b.rank ||
         (a.id < b.id ? -1 : 1),
     );
 }

@@ -45,6 +45,8 @@ export class View {
   readonly #empty = h("p", { class: "empty", hidden: true });
   /** The tabs as they were shown last. */
   #ids: readonly string[] = [];
+  /** The tabs in an order that the kernel does not know yet; empty where it does. */
+  #order: readonly string[] = [];
   #shown = "";
   /** Session to be shown as soon as it is there. */
   #wanted: ({ readonly id: string } & Way) | null = null;
@@ -139,9 +141,9 @@ export class View {
     return String(this.#model.get(name) ?? "");
   }
 
-  /** Ids that a trait lists, or null: `sessions`, which the author of the view named, or `order`. */
-  #list(trait: string): readonly string[] | null {
-    const ids: unknown = this.#model.get(trait);
+  /** Ids that the author of the view named, or null for all that are open. */
+  #only(): readonly string[] | null {
+    const ids: unknown = this.#model.get("sessions");
     return Array.isArray(ids) ? ids.map(String) : null;
   }
 
@@ -179,7 +181,6 @@ export class View {
         if (id && !choosing) this.#go(id, {});
       },
       "change:sessions": () => this.#update(),
-      "change:order": () => this.#update(),
       "change:height": () => this.#setHeight(),
     };
     for (const [name, listener] of Object.entries(listeners)) {
@@ -220,8 +221,8 @@ export class View {
 
   #open(): Head[] {
     const { heads } = this.#runtime.store;
-    const only = this.#list("sessions");
-    if (this.#tabs) return openSessions(heads.values(), only, this.#list("order") ?? []);
+    const only = this.#only();
+    if (this.#tabs) return openSessions(heads.values(), only, this.#order);
     const head = heads.get(only?.[0] ?? this.#trait("active"));
     return head && !head.deleted ? [head] : [];
   }
@@ -328,7 +329,7 @@ export class View {
 
   /** Show a session in this view, now or as soon as it is there. */
   #go(id: string, way: Way): void {
-    const only = this.#list("sessions");
+    const only = this.#only();
     const byUser = way.focus !== undefined;
     if (byUser && only && !only.includes(id)) {
       this.#model.set("sessions", [...only, id]);
@@ -361,8 +362,20 @@ export class View {
   }
 
   #move(id: string, before: string | null): void {
-    this.#model.set("order", moved(this.#ids, id, before));
-    this.#model.save_changes();
+    const only = this.#only();
+    if (only) {
+      this.#model.set("sessions", moved(only, id, before));
+      this.#model.save_changes();
+    } else {
+      // At once, and until the kernel has done it.
+      const order = moved(this.#ids, id, before);
+      this.#order = order;
+      this.#update();
+      void perform(this.#context, { type: "move", session_id: id, before }).then(() => {
+        if (this.#order === order) this.#order = [];
+        this.#update();
+      });
+    }
     this.#tabs?.focus(id);
   }
 
