@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Final
 
 from nbchat.core.errors import NbchatError
-from nbchat.core.messages import TextPart
+from nbchat.core.messages import Attachment, FilePart, Message, TextPart
 from nbchat.core.transcript import SessionState
 from nbchat.protocol import Hit
 
@@ -90,11 +90,11 @@ def search(
 
 def _find(pattern: re.Pattern[str], state: SessionState) -> Iterator[Hit]:
     for message in reversed(state.path):
-        for part in message.parts:
-            found = pattern.search(part.text) if isinstance(part, TextPart) else None
+        for text in _texts(message):
+            found = pattern.search(text)
             if found is None:
                 continue
-            text, start, end = part.text, found.start(), found.end()
+            start, end = found.span()
             yield Hit(
                 session_id=state.id,
                 message_id=message.id,
@@ -103,3 +103,12 @@ def _find(pattern: re.Pattern[str], state: SessionState) -> Iterator[Hit]:
                 after=text[end : end + AFTER],
             )
             break
+
+
+def _texts(message: Message) -> Iterator[str]:
+    """Yield what was said, and the names and texts of what was attached."""
+    for part in message.parts:
+        if isinstance(part, Attachment):
+            yield part.name
+        if isinstance(part, TextPart | FilePart):
+            yield part.text

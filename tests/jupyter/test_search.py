@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from nbchat.core.errors import SnapshotError
-from nbchat.core.messages import Message, TextPart
+from nbchat.core.messages import FilePart, ImagePart, Message, TextPart
 from nbchat.core.transcript import ROOT, SessionState
 from nbchat.jupyter.search import AFTER, BEFORE, search
 from nbchat.jupyter.wire import Wire
@@ -50,6 +50,23 @@ def test_a_place_is_found_with_the_words_around_it() -> None:
     assert hit.before + hit.match + hit.after in long
     assert (len(hit.before), len(hit.after)) == (BEFORE, AFTER)
     assert not result.more
+
+
+def test_files_are_found_by_name_and_by_what_they_say() -> None:
+    """What was attached is part of the conversation; the bytes of an image are not words."""
+    question = Message(
+        id="m",
+        role="user",
+        parts=(
+            TextPart(text="Look."),
+            FilePart(name="rivers.csv", text="Seine,775"),
+            ImagePart(name="map.png", text="data:image/png;base64,SEIN"),
+        ),
+    )
+    state = SessionState(id="s", messages={"m": question}, selected={ROOT: "m"})
+    for words, match in (("rivers", "rivers"), ("seine", "Seine"), ("MAP.", "map.")):
+        assert [hit.match for hit in search(words, [lambda: state]).hits] == [match]
+    assert search("base64", [lambda: state]).hits == ()
 
 
 def test_what_is_written_is_no_pattern() -> None:
