@@ -73,8 +73,7 @@ def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     parser.add_argument(
         "--to",
         choices=("md", "html", "jsonl", "ipynb"),
-        default="md",
-        help="the format (default: %(default)s)",
+        help="the format (default: what FILE's name ends in, else md)",
     )
     parser.add_argument("-o", "--output", metavar="FILE", help="write this new file, and print nothing")
     parser.add_argument(
@@ -102,7 +101,8 @@ def _export(options: argparse.Namespace) -> None:
         if not states:
             raise ValueError(f"{options.notebook} has no session called {' or '.join(options.session)}.")
     if options.output:
-        export(states, options.output, to=options.to)
+        named = bool(Path(options.output).suffix)
+        export(states, options.output, to=options.to or (None if named else "md"))
     else:
-        sys.stdout.buffer.write(render(states, options.to).encode("utf-8", "replace"))
+        sys.stdout.buffer.write(render(states, options.to or "md").encode("utf-8", "replace"))
         sys.stdout.flush()

@@ -87,7 +87,8 @@ def from_jsonl(text: str, name: str = "Imported") -> Iterator[Imported]:
     SnapshotCorrupt
         A line is something else; the message says which.
     """
-    for number, line in enumerate(text.splitlines(), 1):
+    # Not `splitlines`: JSON may hold U+2028 and its like as they are, and they end no line.
+    for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
         data = loads(line)

@@ -77,7 +77,7 @@ class ChatDecoder(Decoder):
             self._foreign = value
         model = value.get("model")
         if isinstance(model, str) and model:
-            yield Answering(clean(model))
+            yield Answering(self._quote(model) or None)
         elif not value.get("choices"):
             return  # Azure begins with what it thinks of the prompt
         self._answering = True

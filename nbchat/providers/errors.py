@@ -196,7 +196,7 @@ def from_status(
         hint=hint,
         retryable=retryable,
         http_status=status,
-        request_id=request_id(headers),
+        request_id=request_id(headers, quote),
     )
     if isinstance(error, RateLimited):
         error.retry_after_s = wait
@@ -225,14 +225,20 @@ def _redirected(status: int, host: str, headers: Mapping[str, str], quote: Said)
         stage="first_byte",
         retryable=False,
         http_status=status,
-        request_id=request_id(headers),
+        request_id=request_id(headers, quote),
     )
 
 
-def request_id(headers: Mapping[str, str]) -> str | None:
-    """Return the id that the server gave to the request, for its support; None where there is none."""
+def request_id(headers: Mapping[str, str], quote: Said) -> str | None:
+    """Return the id that the server gave to the request, for its support; None where there is none.
+
+    It is the server's words like any other: one that echoes what it was sent may put the key there.
+    """
     value = headers.get("x-request-id") or headers.get("request-id") or headers.get("cf-ray")
-    return "".join([c for c in value if c.isascii() and c.isprintable()])[:100] or None if value else None
+    if not value:
+        return None
+    printable = "".join([c for c in value if c.isascii() and c.isprintable()])
+    return quote(printable).removesuffix("…")[:100] or None
 
 
 def from_event(body: object, *, began: bool, quote: Said) -> ProviderError:

@@ -144,7 +144,7 @@ class ResponsesDecoder(Decoder):
             self._response_id = clean(response_id)
             self._told_sequence = self._sequence
             yield Answering(
-                clean(model) if isinstance(model, str) and model else None,
+                (self._quote(model) or None) if isinstance(model, str) else None,
                 self._response_id if self._resumable else None,
                 self._sequence if self._resumable else 0,
             )

@@ -261,12 +261,21 @@ def test_the_command_reads_a_saved_notebook(tmp_path: Path) -> None:
         assert "The Seine." in done.stdout
     assert run(str(path), "--to", "html", "-o", str(tmp_path / "o.html")).stdout == ""
     assert "The Seine." in (tmp_path / "o.html").read_text()
+    assert run(str(path), "-o", str(tmp_path / "by-name.html")).returncode == 0
+    assert (tmp_path / "by-name.html").read_text() == (tmp_path / "o.html").read_text()
 
     (tmp_path / "broken.ipynb").write_text("<<<<<<< HEAD")
     for name, problem in [("broken.ipynb", "not a notebook"), ("none.ipynb", "No such file")]:
         failed = run(str(tmp_path / name))
         assert failed.returncode == 1
         assert re.fullmatch(rf"nbchat: .*{problem}.*\n", failed.stderr)
+
+
+def test_jsonl_of_any_text_comes_back() -> None:
+    """Characters that Python takes for line ends, and JSON does not, cut no line."""
+    text = "a\u2028b\u2029c\x85d\x0be\x0cf\x1cg\r\nh\ri"
+    (one,) = from_jsonl(render([conversation(text, text)], "jsonl"))
+    assert one.turns == (("user", text), ("assistant", text))
 
 
 def test_load_and_import_make_sessions(tmp_path: Path) -> None:

@@ -67,11 +67,12 @@ def log() -> Iterator[io.StringIO]:
 
 
 async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Answer 401 and say the key that was sent, as some servers do."""
+    """Answer 401 and say the key that was sent, as some servers do, in the body and in the head."""
     head = (await reader.readuntil(b"\r\n\r\n")).decode()
     sent = next(line for line in head.splitlines() if line.lower().startswith("authorization:"))
     body = json.dumps({"error": {"message": f"Incorrect API key provided: {sent.split()[-1]}"}}).encode()
     writer.write(b"HTTP/1.1 401 Unauthorized\r\ncontent-type: application/json\r\n")
+    writer.write(b"x-request-id: req_%s\r\n" % sent.split()[-1].encode())
     writer.write(b"x-echo: %s\r\ncontent-length: %d\r\n\r\n%s" % (sent.encode(), len(body), body))
     await writer.drain()
     writer.close()
