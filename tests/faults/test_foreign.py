@@ -11,6 +11,7 @@ from nbchat.providers.base import Delta, Finish, Request, TextDelta
 from nbchat.providers.scripted import HANG, PAUSE, ScriptedProvider
 from nbchat.runtime import live
 from nbchat.runtime.registry import SessionRegistry
+from nbchat.runtime.run import Run
 from tests.faults.invariants import check_end, check_free
 from tests.waiting import wait_for
 
@@ -169,11 +170,18 @@ def test_a_fork_is_titled_as_any_session(registry: SessionRegistry) -> None:
     assert len(registry) == 1
 
 
-def test_ask_leaves_no_run_behind_whatever_ends_it(registry: SessionRegistry) -> None:
-    """K2: a wait that ends by any error, here a timeout that is no number, ends its run, too."""
+def test_ask_leaves_no_run_behind_whatever_ends_it(
+    registry: SessionRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """K2: a wait that ends by any error, as one that a signal handler raises, ends its run, too."""
     session = registry.create(provider=ScriptedProvider("a", HANG))
-    with pytest.raises(TypeError):
-        session.ask("?", timeout="soon")  # type: ignore[arg-type]
+
+    def out_of_memory(_run: Run, _timeout: float | None = None) -> Run:
+        raise MemoryError
+
+    monkeypatch.setattr(Run, "wait", out_of_memory)
+    with pytest.raises(MemoryError):
+        session.ask("?")
     (run,) = session.runs
     wait_for(lambda: run.is_over, "the run was stopped")
     assert run.state == "stopped"
