@@ -5,7 +5,7 @@ the page hides it; the view's own output is never updated, since that would rebu
 
 The page that writes checkpoints puts the newest text into the output as well: a message by display id
 would reach every page, and make each of them unsaved, and none that was reloaded. Where there is no such
-page (another front end, `nbconvert --execute`) the display is updated.
+page (another front end, nbclient, `nbconvert --execute`) the display is updated.
 """
 
 from __future__ import annotations
@@ -104,6 +104,21 @@ class Transcripts:
                 except Exception:
                     logger.debug("a transcript could not be updated", exc_info=True)
 
+    def after_cell(self, _result: object = None) -> None:
+        """Bring all outputs up to date before the cell is over. On the cell's thread.
+
+        For kernels that know of no notebook. A program that runs a notebook takes what belongs to the cell
+        that is running, and nothing later.
+        """
+        for display_id, shown in self._all():
+            try:
+                bundle = _bundle(self._registry.engine.call(self._states, shown.session_ids))
+                if bundle["text/markdown"] != shown.text:
+                    shown.text = bundle["text/markdown"]
+                    _update(bundle, display_id)
+            except Exception:
+                logger.debug("a transcript could not be updated", exc_info=True)
+
     def _all(self) -> Iterator[tuple[str, _Shown]]:
         yield from list(self._shown.items())
 
@@ -118,6 +133,28 @@ class Transcripts:
             and not conversation.evicted
             and (not conversation.state.settings.closed if ids is None else conversation.id in ids)
         ]
+
+
+def transcripts_of(registry: SessionRegistry) -> Transcripts | None:
+    """Return what shows a kernel's transcripts; None outside of a kernel.
+
+    Also where nobody told the kernel of a notebook (nbclient, papermill, Colab), for what they make is a
+    notebook that is read without nbchat.
+    """
+    notebook = registry.__dict__.get("notebook")
+    if notebook is not None:
+        shown: Transcripts = notebook.transcripts
+        return shown
+    from IPython import get_ipython  # noqa: PLC0415 - asked for in kernels only
+
+    shell = get_ipython()  # type: ignore[no-untyped-call,unused-ignore]
+    if getattr(shell, "kernel", None) is None:
+        return None
+    alone: Transcripts | None = registry.__dict__.get("transcripts")
+    if alone is None:
+        alone = registry.__dict__["transcripts"] = Transcripts(registry)
+        shell.events.register("post_run_cell", alone.after_cell)
+    return alone
 
 
 def _bundle(states: Sequence[SessionState]) -> dict[str, str]:

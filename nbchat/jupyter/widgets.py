@@ -12,6 +12,7 @@ from ipywidgets import widget_serialization
 import nbchat
 from nbchat.core.errors import UnknownSession
 from nbchat.jupyter.hub import Hub, hub
+from nbchat.jupyter.transcripts import transcripts_of
 from nbchat.jupyter.wire import STATIC
 from nbchat.runtime.session import Session
 
@@ -51,10 +52,10 @@ class View(anywidget.AnyWidget):
         return nbchat.registry
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:  # noqa: ANN401 - IPython's protocol
-        notebook = self.registry.__dict__.get("notebook")
-        if notebook is not None:
+        transcripts = transcripts_of(self.registry)
+        if transcripts is not None:
             # Before the view, in an output of its own: what is readable without a kernel.
-            notebook.transcripts.show(self.sessions)
+            transcripts.show(self.sessions)
         return super()._repr_mimebundle_(**kwargs)
 
 
@@ -166,6 +167,10 @@ class SessionView(View):
         super().__init__(
             hub=hub(nbchat.registry), kind="session", sessions=[session.id], active=session.id, **traits
         )
+
+    def __repr__(self) -> str:
+        """Return which session is shown."""
+        return f"<SessionView of {self.registry.get(self.active, self.active)!r}>"
 
 
 def _listed(sessions: Iterable[Session | str]) -> Sequence[Session | str]:

@@ -1,0 +1,38 @@
+"""A notebook that a program runs, as nbclient, papermill and `nbconvert --execute` do: nobody looks."""
+
+import os
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+from tools.jupyter_home import environment
+
+CELLS = (
+    "import nbchat; chat = nbchat.ChatTabs(); geo = chat.session('geo', model='nbchat-echo'); chat",
+    "geo.ask('Seine'); geo",
+    "geo.ask('Rhône').text",
+)
+
+
+def test_what_was_said_is_in_the_notebook_that_comes_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each view stands beside a transcript, which has the answer of the last cell too."""
+    for name, value in (environment(tmp_path, os.environ) | {"NBCHAT_DEMO_PACE": "0"}).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code) for code in CELLS])
+    here = {"metadata": {"path": str(tmp_path)}}
+    NotebookClient(notebook, timeout=60, kernel_name="python3", resources=here).execute()
+
+    nbformat.validate(notebook)
+    for cell in notebook.cells[:2]:
+        transcript, view = cell.outputs
+        assert transcript.data["text/plain"] == "geo\n\n" + "\n\n".join(
+            f"{who}: {word}" for word in ("Seine", "Rhône") for who in ("User", "Assistant")
+        )
+        assert "**Assistant**\n\nRhône" in transcript.data["text/markdown"]
+        assert "application/vnd.jupyter.widget-view+json" in view.data
+    assert "object at" not in notebook.cells[1].outputs[1].data["text/plain"]
