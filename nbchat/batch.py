@@ -474,7 +474,7 @@ def _prompts(given: Iterable[Any], template: str | Callable[[Any], str] | None) 
     """Return the prompts; in the place of one that cannot be made, why."""
     if template is not None and not callable(template) and not isinstance(template, str):
         raise TypeError(f"the template must be a string or a function, not {type(template).__name__}.")
-    if isinstance(given, str | bytes | Mapping):
+    if isinstance(given, str | bytes | Mapping) or not (isinstance(given, Iterable) or is_frame(given)):
         raise TypeError(f"prompts must be a list of prompts, not one {type(given).__name__}.")
     items: list[Any]
     if is_frame(given):

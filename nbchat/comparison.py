@@ -192,7 +192,7 @@ def compare(
 
 
 def _listed(models: Iterable[str | Mapping[str, Any]]) -> list[dict[str, Any]]:
-    if isinstance(models, str | Mapping):
+    if isinstance(models, str | Mapping) or not isinstance(models, Iterable):
         raise TypeError(f"models must be a list of models, as [{models!r}].")
     listed = []
     for one in models:

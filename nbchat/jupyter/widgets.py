@@ -174,7 +174,7 @@ class SessionView(View):
 
 
 def _listed(sessions: Iterable[Session | str]) -> Sequence[Session | str]:
-    if isinstance(sessions, str | Session):
+    if isinstance(sessions, str | Session) or not isinstance(sessions, Iterable):
         raise TypeError(f"sessions must be a list of sessions, as [{sessions!r}].")
     return list(sessions)
 

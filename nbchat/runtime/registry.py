@@ -169,6 +169,7 @@ class SessionRegistry(Mapping[str, Session]):
 
     def find(self, key: str) -> Conversation | None:
         """Return the conversation with this id, else the oldest open one with this title, or None."""
+        _check_key(key)
         conversations = list(self._conversations.values())
         found = self._conversations.get(key)
         if found is not None:
@@ -253,8 +254,7 @@ class SessionRegistry(Mapping[str, Session]):
         self._first_use()
         if key is None:
             return self.create(**settings)
-        if not isinstance(key, str):
-            raise TypeError(f"a session is named by its id or title, a string, not {type(key).__name__}.")
+        _check_key(key)
         provider = settings.pop("provider", None)
         temporary = settings.pop("temporary", False)
         given = {name: value for name, value in settings.items() if value is not None}
@@ -869,6 +869,11 @@ class SessionRegistry(Mapping[str, Session]):
         self.engine.close(timeout_s)
         if self.journal is not None:
             self.journal.close()
+
+
+def _check_key(key: object) -> None:
+    if not isinstance(key, str):
+        raise TypeError(f"a session is named by its id or title, a string, not {type(key).__name__}.")
 
 
 def _is_hidden(conversation: Conversation) -> bool:

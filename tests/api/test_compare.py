@@ -98,6 +98,7 @@ def test_a_comparison_goes_on() -> None:
         (("", ["a"]), ValueError, "prompt is empty"),
         ((1, ["a"]), TypeError, "must be a string"),
         (("x", "a"), TypeError, "a list of models"),
+        (("x", None), TypeError, "a list of models"),
         (("x", []), ValueError, "from 1 to 20 models"),
         (("x", [1]), TypeError, "a name or a mapping"),
         (("x", [{"modell": "a"}]), TypeError, "no setting 'modell'"),

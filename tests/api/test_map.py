@@ -345,6 +345,7 @@ def test_prompts_are_made_by_templates() -> None:
     ("call", "error", "says"),
     [
         (lambda: nbchat.map("one prompt"), TypeError, "a list of prompts, not one str"),
+        (lambda: nbchat.map(5), TypeError, "a list of prompts, not one int"),  # type: ignore[arg-type]
         (lambda: nbchat.map([1, 2]), TypeError, "prompt 0 is of type int"),
         (lambda: nbchat.map([{"a": 1}], "{b}"), ValueError, "names 'b'"),
         (lambda: nbchat.map(["a"], concurrency=0), ValueError, "concurrency must be from 1"),

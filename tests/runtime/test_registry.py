@@ -40,6 +40,10 @@ def test_a_look_up_takes_an_id_or_a_title(registry: SessionRegistry) -> None:
         registry["nope"]
     with pytest.raises(KeyError):
         registry.stop("nope")
+    for wrong in (0, b"geo", ["geo"]):
+        for look in (registry.__getitem__, registry.get, registry.get_or_create):
+            with pytest.raises(TypeError, match="named by its id or title, a string, not"):
+                look(wrong)  # type: ignore[arg-type]
 
 
 def test_get_or_create_makes_one_whoever_asks(registry: SessionRegistry) -> None:
