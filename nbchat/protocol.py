@@ -184,9 +184,11 @@ class Config:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Models:
-    """The models the server lists, in its order."""
+    """The models that a session's server lists, in its order."""
 
     models: tuple[str, ...]
+    session_id: str | None = None
+    """None: the server that new sessions ask."""
     error: ErrorInfo | None = None
     type: Literal["models"] = "models"
 

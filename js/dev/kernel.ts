@@ -504,7 +504,12 @@ export class FakeKernel {
         this.say(command.session_id, { type: "session_deleted", at, deleted: command.deleted });
         return {};
       case "list_models":
-        this.store.setModels({ type: "models", models: ["demo-tour", "demo-echo"], error: null });
+        this.store.setModels({
+          type: "models",
+          models: ["demo-tour", "demo-echo"],
+          session_id: command.session_id,
+          error: null,
+        });
         return {};
       default:
         return {};

@@ -194,9 +194,11 @@ export interface Viewing {
   readonly type: "viewing";
 }
 
-/** Ask the server which models there are; the answer is a `models` message. */
+/** Ask a session's server which models there are; the answer is a `models` message. */
 export interface ListModels {
   readonly id: string;
+  /** None: the server that new sessions ask. */
+  readonly session_id: string | null;
   readonly type: "list_models";
 }
 
@@ -827,9 +829,11 @@ export interface Config {
   readonly type: "config";
 }
 
-/** The models the server lists, in its order. */
+/** The models that a session's server lists, in its order. */
 export interface Models {
   readonly models: readonly string[];
+  /** None: the server that new sessions ask. */
+  readonly session_id: string | null;
   readonly error: ErrorInfo | null;
   readonly type: "models";
 }

@@ -323,14 +323,14 @@ describe("kernels come and go", () => {
     const world = await streaming();
     const [{ link, host, up }] = world.pages as [World["pages"][0]];
     up.lose = () => true;
-    const asked = link.outbox.do({ type: "list_models", id: "c1" });
+    const asked = link.outbox.do({ type: "list_models", id: "c1", session_id: null });
     const refused = expect(asked).rejects.toMatchObject({ code: "kernel_gone" });
     host.statusChanged.emit("restarting");
     expect(link.store.connection).toBe("restarted");
     await refused;
-    await expect(link.outbox.do({ type: "list_models", id: "c2" })).rejects.toThrow(
-      "kernel is gone",
-    );
+    await expect(
+      link.outbox.do({ type: "list_models", id: "c2", session_id: null }),
+    ).rejects.toThrow("kernel is gone");
     // What was on screen stays readable.
     expect(link.store.session("s")).toBeDefined();
     const sent = host.roads.length;
@@ -441,7 +441,7 @@ describe("commands", () => {
   test("that come before the kernel has answered wait for it", async () => {
     const world = new World();
     const [{ link, up }] = world.pages as [World["pages"][0]];
-    const asked = link.outbox.do({ type: "list_models", id: "c1" });
+    const asked = link.outbox.do({ type: "list_models", id: "c1", session_id: null });
     up.lose = (message: PageMessage) => message.type === "hello";
     await vi.advanceTimersByTimeAsync(700);
     expect(world.kernel.heard).toEqual([]);
@@ -458,7 +458,7 @@ describe("commands", () => {
     const sent: number[] = [];
     const from = performance.now();
     up.lose = (message) => message.type === "do" && sent.push(performance.now() - from) > 0;
-    void link.outbox.do({ type: "list_models", id: "c1" }).catch(() => {});
+    void link.outbox.do({ type: "list_models", id: "c1", session_id: null }).catch(() => {});
     await vi.advanceTimersByTimeAsync(8000);
     expect(sent.map((ms) => Math.round(ms / 1000))).toEqual([0, 1, 3, 7]);
     world.close();

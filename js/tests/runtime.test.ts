@@ -145,7 +145,7 @@ describe("commands", () => {
     host.statusChanged.emit("busy");
     const before = heard.length;
     vi.spyOn(rigs[0]?.kernel as KernelModel, "receive").mockImplementation(() => {});
-    void runtime.do({ type: "list_models" }).catch(() => {});
+    void runtime.do({ type: "list_models", session_id: null }).catch(() => {});
     await vi.advanceTimersByTimeAsync(1200);
     expect(runtime.store.connection).toBe("waiting");
     vi.restoreAllMocks();

@@ -237,9 +237,11 @@ class Viewing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListModels:
-    """Ask the server which models there are; the answer is a `models` message."""
+    """Ask a session's server which models there are; the answer is a `models` message."""
 
     id: str
+    session_id: str | None = None
+    """None: the server that new sessions ask."""
     type: Literal["list_models"] = "list_models"
 
 

@@ -18,6 +18,7 @@ import nbchat
 from nbchat.core.commands import ListModels, Viewing
 from nbchat.core.errors import ErrorInfo, NbchatError, StaleCommand, WireError
 from nbchat.core.log import LogCompacted
+from nbchat.core.recovery import in_force
 from nbchat.core.redact import redact
 from nbchat.core.run import RunState
 from nbchat.core.transcript import ROOT, SessionState
@@ -603,7 +604,7 @@ class Wire:
             self._viewing(message.page, command.session_ids)
             return Ack(id=command.id)
         if isinstance(command, ListModels):
-            self._registry.engine.spawn(self._list_models(), name="nbchat-models")
+            self._registry.engine.spawn(self._list_models(command.session_id), name="nbchat-models")
             return Ack(id=command.id)
         self.last_actor = message.page
         try:
@@ -616,13 +617,19 @@ class Wire:
             return Ack(id=command.id, error=info)
         return Ack(id=command.id, session_id=outcome.session_id, run_id=outcome.run_id)
 
-    async def _list_models(self) -> None:
+    async def _list_models(self, session_id: str | None) -> None:
+        models: tuple[str, ...] = ()
+        failure = None
         try:
-            models = await self._registry.sources.models()
+            if session_id is None:
+                models = await self._registry.sources.models()
+            else:
+                session = self._registry.conversation(session_id)
+                named = in_force(session.state.settings).provider
+                models = await self._registry.sources.models(session.provider, named)
         except NbchatError as error:
-            self.say(Models(models=(), error=error.info))
-        else:
-            self.say(Models(models=tuple(models)))
+            failure = error.info
+        self.say(Models(models=models, session_id=session_id, error=failure))
 
     # Who looks at what
 

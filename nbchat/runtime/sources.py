@@ -117,11 +117,11 @@ class Sources:
         """Load the client, off the loop: the user is about to ask, and it takes most of a second."""
         await asyncio.to_thread(importlib.import_module, "nbchat.providers.transport")
 
-    async def models(self) -> tuple[str, ...]:
-        """Return the models that the provider for new runs lists, asked anew."""
-        provider = await self.provider(None)
+    async def models(self, own: Provider | None = None, name: str | None = None) -> tuple[str, ...]:
+        """Return the models that a session's provider lists, asked anew; by default, that of new sessions."""
+        provider = own or await self.provider(name)
         models = tuple(await provider.models())
-        if models:
+        if models and own is None and name is None:
             self._models[self._key] = self._models[f"None|{self._key}"] = models
         return models
 

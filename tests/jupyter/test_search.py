@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator
 
-import orjson
 import pytest
 
 from nbchat.core.errors import SnapshotError
@@ -17,6 +15,7 @@ from nbchat.providers.scripted import ScriptedProvider
 from nbchat.runtime.persistence import Persistence, read_back
 from nbchat.runtime.registry import SessionRegistry
 from nbchat.stores.memory import MemoryStore
+from tests.jupyter.page import Page
 from tests.waiting import wait_for
 
 
@@ -96,21 +95,6 @@ def test_a_session_that_cannot_be_read_hides_no_other() -> None:
     assert result.more
 
 
-class Page:
-    """Takes what the kernel says."""
-
-    def __init__(self) -> None:
-        self.found: dict[str, Mapping[str, Any]] = {}
-        self._pieces: list[bytes] = []
-
-    def take(self, content: Mapping[str, Any], buffers: list[bytes]) -> None:
-        """Take one comm message."""
-        self._pieces += buffers
-        if content["piece"] + 1 == content["of"]:
-            packet, self._pieces = orjson.loads(b"".join(self._pieces)), []
-            self.found |= {m["id"]: m for m in packet["messages"] if m["type"] == "found"}
-
-
 @pytest.fixture
 def registry() -> Iterator[SessionRegistry]:
     """Return a registry that keeps its sessions in a store of its own."""
@@ -139,7 +123,7 @@ def test_a_page_searches_every_session(registry: SessionRegistry) -> None:
     wire = registry.engine.call(Wire, registry, page.take)
     ask = {"type": "search", "page": "p", "epoch": registry.epoch}
     wire.receive({**ask, "id": "1", "query": "loire"})
-    found = wait_for(lambda: page.found.get("1"), "the answer to the search")
+    found = wait_for(lambda: page.heard("found", id="1"), "the answer to the search")
     assert [hit["session_id"] for hit in found["hits"]] == [ids[3], ids[2], ids[1], ids[0]]
     assert {hit["match"] for hit in found["hits"]} == {"Loire"}
     assert found["more"] is False

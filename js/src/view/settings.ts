@@ -118,7 +118,7 @@ export function openSettings(
   );
 
   const listModels = (): void => {
-    const { models } = store;
+    const models = store.models?.session_id === sessionId ? store.models : null;
     list.replaceChildren(...(models?.models ?? []).map((name) => h("option", { value: name })));
     if (models?.error && !error.textContent)
       error.textContent = reveal(sentence(causeOf(models.error)));
@@ -129,7 +129,7 @@ export function openSettings(
   });
   const dialog = h("div", { role: "dialog", "aria-label": t.settingsTitle }, form);
   const popup = openPopup(context, anchor, dialog, unsubscribe);
-  void runtime.do({ type: "list_models" }).catch(() => {});
+  void runtime.do({ type: "list_models", session_id: sessionId }).catch(() => {});
 
   form.addEventListener("click", (event) => {
     if (event.target instanceof Element && event.target.closest('[data-act="settings-cancel"]')) {

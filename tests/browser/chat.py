@@ -1,0 +1,88 @@
+"""The chat widget in a notebook, as tests find and use it: by role and name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from playwright.sync_api import Locator, expect
+
+from tests.browser.lab import NotebookPage
+
+expect.set_options(timeout=30_000)  # what is waited for comes; how soon depends on the machine
+
+
+class Chat:
+    """The first chat widget of a page."""
+
+    def __init__(self, notebook: NotebookPage) -> None:
+        self.notebook = notebook
+        self.page = notebook.page
+
+    @property
+    def region(self) -> Locator:
+        """The widget."""
+        return self.page.get_by_role("region", name="Chat sessions").first
+
+    @property
+    def tabs(self) -> Locator:
+        """All tabs, from left to right."""
+        return self.region.get_by_role("tab")
+
+    def tab(self, title: str) -> Locator:
+        """Return a session's tab, whatever its badges say."""
+        return self.region.get_by_role("tab", name=re.compile(rf"^{re.escape(title)}(?:,|$)"))
+
+    @property
+    def box(self) -> Locator:
+        """Where the user writes."""
+        return self.region.get_by_role("textbox", name="Message")
+
+    @property
+    def log(self) -> Locator:
+        """The conversation shown."""
+        return self.region.get_by_role("log").first
+
+    def articles(self, who: str) -> Locator:
+        """Return the messages shown of `You` or `Assistant`."""
+        return self.log.get_by_role("article", name=who)
+
+    @property
+    def status(self) -> Locator:
+        """The status line."""
+        return self.region.get_by_role("status").first
+
+    def button(self, name: str) -> Locator:
+        """Return a button by its whole name."""
+        return self.region.get_by_role("button", name=name, exact=True)
+
+    def ask(self, text: str) -> None:
+        """Type a question, press Enter, and wait until the kernel has it."""
+        self.box.fill(text)
+        self.box.press("Enter")
+        expect(self.box).to_have_value("")
+
+    def menu(self, item: str) -> None:
+        """Choose from the menu of the shown session."""
+        self.button("Session menu").click()
+        role = "menuitemcheckbox" if item in ("Pin", "Show beside") else "menuitem"
+        self.page.get_by_role("menu").get_by_role(role, name=item, exact=True).click()
+
+    def kernel(self, expression: str) -> str:
+        """Return what an expression prints in the kernel."""
+        return self.notebook.execute(f"import nbchat\nprint({expression}, end='')")
+
+
+AXE = """async (rules) => {
+  const tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"];
+  const { violations } = await axe.run(document.querySelector(".nbchat"), { runOnly: tags, rules });
+  return violations.map(({ id, nodes }) => [id, nodes.map(({ html }) => html.slice(0, 300))]);
+}"""
+
+
+def violations(chat: Chat, axe: str, rules: Mapping[str, Any]) -> list[Any]:
+    """Return what axe has to say of the widget as it is now."""
+    chat.page.evaluate(axe)
+    found: list[Any] = chat.page.evaluate(AXE, rules)
+    return found

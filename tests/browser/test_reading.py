@@ -1,0 +1,129 @@
+"""Reading in a real JupyterLab: what a model writes, what it took, and the reader's place."""
+
+from __future__ import annotations
+
+import re
+
+from playwright.sync_api import expect
+
+from tests.browser.chat import Chat
+from tests.browser.conftest import OpenNotebook
+
+ANSWER = r"""
+# Rivers
+
+Paris lies on the **Seine**[^1], see [the list](https://rivers.example/list).
+
+| river | km |
+| ----- | -: |
+| Seine | 775 |
+
+- [x] read
+- [ ] swim
+
+```python
+def length(river: str) -> int:
+    return {"Seine": 775}[river]
+```
+
+Its mean flow is $Q = v \cdot A$, and
+
+$$\int_0^T Q\,dt$$
+
+```mermaid
+graph TD; Source --> Sea
+```
+
+![a map](https://maps.example/seine.png) <b onclick="alert(1)">no markup</b>
+
+[^1]: 775 km long.
+"""
+
+CHAT = f"""
+import nbchat
+from nbchat.providers.base import ReasoningDelta, ToolCallDelta, UsageDelta
+from nbchat.providers.scripted import PAUSE, ScriptedProvider
+model = ScriptedProvider(
+    ReasoningDelta("Which rivers are there?"),
+    ToolCallDelta(0, id="call_1", name="look_up", arguments='{{"city": "Paris"}}'),
+    {ANSWER!r},
+    UsageDelta(nbchat.Usage(input_tokens=12, output_tokens=345)),
+)
+slow = ScriptedProvider(*(f"Paragraph {{i}}.\\n\\n" for i in range(60)), PAUSE, "And *more*.\\n\\n" * 30)
+chat = nbchat.ChatTabs()
+chat.session("slow", provider=slow)
+chat.session("rivers", provider=model)
+chat
+"""
+
+
+def test_an_answer_is_read(notebook: OpenNotebook) -> None:
+    """Markdown, code, formulas, what was thought and called, and what it took; nothing foreign is loaded."""
+    page = notebook([CHAT])
+    page.run_cell(0)
+    chat = Chat(page)
+    chat.tab("rivers").click()
+    chat.ask("Which rivers cross Paris?")
+    answer = chat.articles("Assistant")
+    expect(chat.status).to_contain_text("done")
+    expect(answer.get_by_role("heading", name="Rivers")).to_be_visible()
+    expect(answer.get_by_role("cell", name="775")).to_be_visible()
+    expect(answer.get_by_label("Done")).to_be_visible()
+    expect(answer.get_by_role("link", name="the list")).to_have_attribute(
+        "href", "https://rivers.example/list"
+    )
+    expect(answer.locator("math")).to_have_count(2)
+    expect(answer.get_by_text("graph TD; Source --> Sea")).to_be_visible()
+    expect(answer.locator("code span").filter(has_text="def").first).to_be_visible()  # it is highlighted
+    expect(answer.get_by_role("button", name="Load image from maps.example")).to_be_visible()
+    expect(answer.get_by_text('<b onclick="alert(1)">')).to_be_visible()
+    expect(answer.get_by_role("button", name="Back to the text of footnote 1")).to_be_visible()
+
+    thought = answer.get_by_role("group").filter(has_text=re.compile(r"Thought for \d\.\d s"))
+    expect(thought.get_by_text("Which rivers are there?")).to_be_hidden()
+    thought.get_by_text("Thought for").click()
+    expect(thought.get_by_text("Which rivers are there?")).to_be_visible()
+    call = answer.get_by_role("group").filter(has_text="look_up")
+    call.get_by_text("Tool call").click()
+    expect(call.get_by_text('{"city": "Paris"}')).to_be_visible()
+
+    answer.get_by_role("button", name="Copy code").first.click()
+    assert page.page.evaluate("navigator.clipboard.readText()").startswith("def length(river: str) -> int:\n")
+    answer.get_by_role("button", name="Copy", exact=True).click()
+    assert page.page.evaluate("navigator.clipboard.readText()") == ANSWER
+    answer.get_by_role("button", name="Details").click()
+    for name, value in (("Tokens in", "12"), ("Tokens out", "345"), ("Finish reason", "stop")):
+        expect(answer.get_by_text(re.compile(f"^{name}:?$")).locator("xpath=..")).to_contain_text(value)
+    expect(answer.get_by_text("12 tokens in, 345 out")).to_be_visible()
+    for name in ("First token after", "Duration"):
+        expect(answer.get_by_text(re.compile(f"^{name}"))).to_be_visible()
+    assert page.foreign_requests == []
+    assert page.uncaught_errors == []
+
+
+def test_what_is_read_stays_where_it_is(notebook: OpenNotebook) -> None:
+    """New text moves nothing that is being read or selected; "Jump to latest" brings the reader to it."""
+    page = notebook([CHAT])
+    page.run_cell(0)
+    chat = Chat(page)
+    chat.tab("slow").click()
+    chat.ask("Go on.")
+    expect(chat.articles("Assistant")).to_contain_text("Paragraph 59.")
+    expect(chat.articles("Assistant").get_by_text("Paragraph 59.")).to_be_in_viewport()
+
+    read = chat.articles("Assistant").get_by_text("Paragraph 20.")
+    read.scroll_into_view_if_needed()
+    chat.log.hover()
+    page.page.mouse.wheel(0, -60)
+    expect(chat.button("Jump to latest")).to_be_visible()
+    read.dblclick(position={"x": 12, "y": 8})
+    before = read.bounding_box()
+    selected = page.page.evaluate("getSelection().toString()")
+    assert selected.strip()
+    page.execute("slow.go()")
+    expect(chat.status).to_contain_text("done")
+    expect(chat.articles("Assistant")).to_contain_text("And more.")
+    assert read.bounding_box() == before
+    assert page.page.evaluate("getSelection().toString()") == selected
+    chat.region.get_by_role("button", name="Jump to latest").click()
+    expect(chat.articles("Assistant").get_by_text("And more.").last).to_be_in_viewport()

@@ -1,0 +1,42 @@
+"""Which models a page offers in a session's settings."""
+
+from collections.abc import Sequence
+
+from nbchat.core.errors import RequestRejected
+from nbchat.jupyter.wire import Wire
+from nbchat.providers.scripted import ScriptedProvider
+from nbchat.runtime.registry import SessionRegistry
+from tests.jupyter.page import Page
+from tests.waiting import wait_for
+
+
+class Silent(ScriptedProvider):
+    """Lists no models, and says so."""
+
+    async def models(self) -> Sequence[str]:
+        """Refuse."""
+        raise RequestRejected("there is no such page.", http_status=404)
+
+
+def test_models_are_those_of_the_sessions_own_server() -> None:
+    """Each session's provider is asked, and what it answers, or why it does not, is told for that session."""
+    registry = SessionRegistry()
+    own = registry.create("own", provider=ScriptedProvider("x", models=["small", "large"]))
+    mute = registry.create("mute", provider=Silent("x"))
+    usual = registry.create("usual")
+    page = Page()
+    wire = registry.engine.call(Wire, registry, page.take)
+
+    def listed(session_id: str | None) -> list[str]:
+        command = {"type": "list_models", "id": f"c-{session_id}", "session_id": session_id}
+        wire.receive({"type": "do", "page": "p", "epoch": registry.epoch, "command": command})
+        answer = wait_for(lambda: page.heard("models", session_id=session_id), "the list of models")
+        assert (answer["error"] is None) == bool(answer["models"])
+        return list(answer["models"])
+
+    assert listed(own.id) == ["small", "large"]
+    assert listed(mute.id) == []
+    assert listed(usual.id) == listed(None)
+    assert "nbchat-echo" in listed(None)
+    registry.engine.call(wire.close)
+    registry.shutdown()
