@@ -848,6 +848,21 @@ describe("the view as a whole", () => {
     await settled(() => expect(host.textContent).not.toContain("No answer from the kernel."));
   });
 
+  test("a session whose provider is not the demo does not say so", async () => {
+    const { settings } = kernel.state(kernel.create("own"));
+    const [own] = kernel.store.heads.keys();
+    kernel.say(own ?? "", {
+      type: "settings_changed",
+      settings: { ...settings, provider: "acme" },
+    });
+    kernel.create("usual");
+    mount();
+    await settled(() => expect(tabs()).toHaveLength(2));
+    expect(host.querySelector(".nbchat-demo")?.closest("[hidden]")).not.toBeNull();
+    one("tab", "usual").click();
+    expect(host.querySelector(".nbchat-demo")?.closest("[hidden]")).toBeNull();
+  });
+
   test("it speaks Chinese where that is wanted", async () => {
     model.set("locale", "zh-CN");
     kernel.create("geo");

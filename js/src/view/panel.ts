@@ -137,7 +137,7 @@ export class Panel {
     const name = label(chosen, 40);
     setText(this.#model, name || t.model);
     setAttribute(this.#model, "aria-label", `${t.model}: ${name || "?"}`);
-    show(this.#demo, store.config?.demo === true);
+    show(this.#demo, this.#isDemo);
     const settings = session?.state.settings;
     show(this.#fromFile, settings?.from_file === true);
     this.#suggest(session?.path.length === 0 && session.state.runs.length === 0);
@@ -170,12 +170,18 @@ export class Panel {
     this.#log.reveal(messageId);
   }
 
+  /** Whether the demo server answers here: a session may name a provider of its own. */
+  get #isDemo(): boolean {
+    const named = this.#session?.state.settings.provider;
+    return named ? named === "demo" : this.#context.runtime.store.config?.demo === true;
+  }
+
   /** Offer ways to begin; the demo server knows other things than a model does. */
   #suggest(empty: boolean): void {
-    const { t, runtime } = this.#context;
+    const { t } = this.#context;
     show(this.#suggestions, empty);
     if (!empty) return;
-    const texts = runtime.store.config?.demo ? t.demoSuggestions : t.suggestions;
+    const texts = this.#isDemo ? t.demoSuggestions : t.suggestions;
     if (this.#suggestions.getAttribute("data-first") === texts[0]) return;
     setAttribute(this.#suggestions, "data-first", texts[0]);
     this.#suggestions.replaceChildren(
