@@ -15,6 +15,8 @@ first use.
 
 from __future__ import annotations
 
+# Refuses to be imported once the main thread of a script has ended, when another may use nbchat first.
+import concurrent.futures.thread  # noqa: F401
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 

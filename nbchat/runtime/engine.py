@@ -17,6 +17,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final, ParamSpec, TypeAlias, TypeVar, cast
 
 from nbchat.core.errors import CommandError, WouldDeadlock
+from nbchat.runtime.aside import Aside
 
 logger = logging.getLogger("nbchat")
 
@@ -82,6 +83,7 @@ class Engine:
                 # Known before the thread runs: an interrupt here must not lead to a second one. What is
                 # posted until then waits in the loop.
                 self._loop = loop = asyncio.new_event_loop()
+                loop.set_default_executor(Aside())
                 self._thread = threading.Thread(
                     target=self._work, args=(loop,), name="nbchat-engine", daemon=True
                 )

@@ -4,6 +4,7 @@ import copy
 import gc
 import importlib.util
 import multiprocessing
+import os
 import pickle
 import subprocess
 import sys
@@ -386,6 +387,39 @@ for run in runs: next(iter(run))
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+IN_A_THREAD = """
+import threading
+
+def work():
+    threading.main_thread().join()
+    print(nbchat.ask("Seine", model="nbchat-echo").text)
+
+threading.Thread(target=work).start()
+"""
+
+
+@pytest.mark.parametrize(
+    ("script", "says"),
+    [
+        ("nbchat.session('a', model='nbchat-echo').send('x')", ""),
+        (IN_A_THREAD, "Seine\n"),
+    ],
+    ids=["while it connects", "in another thread"],
+)
+def test_the_end_of_the_main_thread_is_not_the_end_of_an_answer(script: str, says: str) -> None:
+    """A script ends quietly while a run connects, and its other threads may use nbchat to their own end."""
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("OPENAI_", "NBCHAT_"))}
+    done = subprocess.run(
+        [sys.executable, "-c", f"import nbchat\n{script}"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env=env | {"NBCHAT_DEMO_PACE": "0"},
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, says, "")
 
 
 def _in_a_child(registry: SessionRegistry, queue: "multiprocessing.SimpleQueue[str]") -> None:
