@@ -47,6 +47,8 @@ def observe(session: Session, handler: Handler, names: str | Iterable[str]) -> C
     """
     if not callable(handler):
         raise TypeError(f"the handler must be callable, not {handler!r}.")
+    if not isinstance(names, Iterable):
+        raise TypeError(f"names are one or more of {', '.join(NAMES)}, not {names!r}.")
     watched = (names,) if isinstance(names, str) else tuple(names)
     for name in watched:
         if name not in NAMES:

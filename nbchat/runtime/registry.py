@@ -338,9 +338,11 @@ class SessionRegistry(Mapping[str, Session]):
         self.changed(conversation)
         return conversation
 
-    def fork(self, session: Session, message_id: str | None = None, title: str | None = None) -> Session:
+    def fork(
+        self, session: Session | str, message_id: str | None = None, title: str | None = None
+    ) -> Session:
         """Start a new session with the conversation of another one, up to a message."""
-        conversation = self._known(session.id)
+        conversation = self._known(session if isinstance(session, str) else session.id)
 
         def work() -> Session:
             return self.handle(self.branch(conversation, message_id, title))
@@ -362,7 +364,12 @@ class SessionRegistry(Mapping[str, Session]):
                 copies.append(replace(message, id=new_id("m-"), parent_id=parent, run_id=None))
         named = session_settings({"title": title})["title"]
         settings = replace(
-            state.settings, title=named or state.title, closed=False, archived=False, pinned=False
+            state.settings,
+            title=named or state.title,
+            closed=False,
+            archived=False,
+            pinned=False,
+            rank=None,
         )
         fork = self.open(settings, messages=copies, temporary=False)
         fork.provider = conversation.provider
@@ -432,7 +439,10 @@ class SessionRegistry(Mapping[str, Session]):
         self.changed(conversation)
 
     def put_back(self, session_id: str) -> Conversation:
-        """Undo a deletion. Only on the engine's thread."""
+        """Undo a deletion; what is not deleted stays as it is. Only on the engine's thread."""
+        known = self._conversations.get(session_id)
+        if known is not None:
+            return known
         conversation = self._deleted.pop(session_id, None)
         if conversation is None:
             raise SessionGone(session_id)

@@ -226,7 +226,7 @@ class Session:
             self._registry.engine.call(self._conversation.stop, run_id)
             raise
 
-    def retry(self, message_id: str | None = None) -> Run:
+    def retry(self, message_id: str | Message | None = None) -> Run:
         """Ask again for an answer that failed, was interrupted or stopped; it is replaced.
 
         Parameters
@@ -241,15 +241,15 @@ class Session:
         NothingToDo
             There is no such answer.
         """
-        return self._new(self._conversation.retry, message_id)
+        return self._new(self._conversation.retry, _optional_id(message_id))
 
-    def regenerate(self, message_id: str | None = None) -> Run:
+    def regenerate(self, message_id: str | Message | None = None) -> Run:
         """Ask for another version of an answer (None: of the last one); the earlier one stays beside it."""
-        return self._new(self._conversation.regenerate, message_id)
+        return self._new(self._conversation.regenerate, _optional_id(message_id))
 
-    def continue_(self, message_id: str | None = None) -> Run:
+    def continue_(self, message_id: str | Message | None = None) -> Run:
         """Ask the model to go on at the end of an answer (None: the last one), in the same message."""
-        return self._new(self._conversation.continue_, message_id)
+        return self._new(self._conversation.continue_, _optional_id(message_id))
 
     def resume(self) -> Run:
         """Read on in the paused run; after an interruption, go on where the server keeps the answer.
@@ -265,7 +265,7 @@ class Session:
         """
         return self._new(self._conversation.resume)
 
-    def edit(self, message_id: str, prompt: str) -> Run | None:
+    def edit(self, message_id: str | Message, prompt: str) -> Run | None:
         """Ask a changed question: a new version of a message of yours, and of all that follows.
 
         A prompt that still waits in the queue is simply changed.
@@ -278,7 +278,7 @@ class Session:
             There is no such message of the user.
         """
         _check_prompt(prompt)
-        run_id = self._registry.engine.call(self._conversation.edit, message_id, prompt)
+        run_id = self._registry.engine.call(self._conversation.edit, _id(message_id), prompt)
         return None if run_id is None else Run.of(self, run_id)
 
     def stop(self) -> None:
@@ -299,19 +299,19 @@ class Session:
         """
         return Run.of(self, self._registry.engine.call(self._conversation.pause).id)
 
-    def discard(self, message_id: str) -> None:
+    def discard(self, message_id: str | Message) -> None:
         """Remove an answer that is over, and what follows it; the question stays."""
-        self._registry.engine.call(self._conversation.discard, message_id)
+        self._registry.engine.call(self._conversation.discard, _id(message_id))
 
-    def select(self, message_id: str) -> None:
+    def select(self, message_id: str | Message) -> None:
         """Show this version of a turn, and take it as the context."""
-        self._registry.engine.call(self._conversation.select, message_id)
+        self._registry.engine.call(self._conversation.select, _id(message_id))
 
     # Its life
 
-    def fork(self, message_id: str | None = None, *, title: str | None = None) -> Session:
+    def fork(self, message_id: str | Message | None = None, *, title: str | None = None) -> Session:
         """Start a new session with the conversation up to a message (None: all of it)."""
-        return self._registry.fork(self, message_id, title)
+        return self._registry.fork(self, _optional_id(message_id), title)
 
     def rename(self, title: str) -> Session:
         """Give it a title; an empty one goes back to the first words of the first question."""
@@ -427,6 +427,21 @@ class Session:
 
     def _new(self, what: Callable[..., str], *args: object) -> Run:
         return Run.of(self, self._registry.engine.call(what, *args))
+
+
+def _id(message: str | Message) -> str:
+    """Return a message's id, of itself or given as that."""
+    found = message.id if isinstance(message, Message) else message
+    if not isinstance(found, str):
+        raise TypeError(
+            f"a message is given by itself or by its id, not by {type(found).__name__}; "
+            "session.messages has both."
+        )
+    return found
+
+
+def _optional_id(message: str | Message | None) -> str | None:
+    return None if message is None else _id(message)
 
 
 def _check_prompt(prompt: object) -> None:

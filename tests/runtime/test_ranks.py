@@ -43,6 +43,14 @@ def test_pinned_tabs_have_an_order_of_their_own(registry: SessionRegistry) -> No
     assert tabs(registry) == ["d", "c", "b", "a"]
 
 
+def test_a_fork_is_behind_all_others(registry: SessionRegistry) -> None:
+    """It begins where new sessions do, wherever the session was put that it came from."""
+    a, _ = (registry.create(title) for title in "ab")
+    a.move("b")
+    assert a.fork(title="fork").title == "fork"
+    assert tabs(registry) == ["a", "b", "fork"]
+
+
 def test_the_order_is_saved(registry: SessionRegistry) -> None:
     """A snapshot has the order, and who restores it too."""
     a, b, c = (registry.create(title) for title in "abc")

@@ -240,6 +240,7 @@ def test_deleting_while_it_streams(registry: SessionRegistry) -> None:
     assert [m.text for m in back.messages] == ["?", "a"]
     with pytest.raises(errors.SessionGone):
         registry.undelete("s-nobody")
+    assert registry.undelete(session.id) is back
 
 
 def test_closing_hides_the_tab_and_leaves_the_run(registry: SessionRegistry) -> None:

@@ -549,6 +549,23 @@ def test_what_cannot_be_attached_is_refused(registry: SessionRegistry, wrong: li
     assert session.runs == ()
 
 
+def test_a_message_is_given_by_itself_or_by_its_id(registry: SessionRegistry) -> None:
+    """Both do the same; anything else is refused with a word on what to give."""
+    session = registry.create(provider=ScriptedProvider(lambda r: [f"re: {r.messages[-1].text}"]))
+    session.ask("one")
+    session.regenerate(session.messages[-1]).wait(10)
+    session.regenerate(session.messages[-1].id).wait(10)
+    run = session.edit(session.messages[0], "uno")
+    assert run is not None
+    assert run.result(10).text == "re: uno"
+    assert [message.text for message in session.fork(session.messages[0]).messages] == ["uno"]
+    assert [message.text for message in registry.fork(session.id).messages] == ["uno", "re: uno"]
+    for wrong in ([], 5, b"m-1"):
+        for call in (session.retry, session.regenerate, session.continue_, session.fork, session.discard):
+            with pytest.raises(TypeError, match="given by itself or by its id"):
+                call(wrong)  # type: ignore[operator]
+
+
 def test_versions_need_a_session_that_is_not_busy(registry: SessionRegistry) -> None:
     """While a run is live, retry and its kin are refused, with what to do next."""
     provider = ScriptedProvider("a", PAUSE)
