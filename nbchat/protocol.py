@@ -84,6 +84,8 @@ class Head:
     temporary: bool = False
     messages: int = 0
     """Length of the transcript."""
+    own_provider: bool = False
+    """Answered by a provider object of its own, not by one that settings or configuration name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

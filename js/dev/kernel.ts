@@ -305,6 +305,7 @@ export class FakeKernel {
       deleted: state.deleted,
       temporary: state.temporary,
       messages: path.length,
+      own_provider: false,
       ...more,
     };
     this.store.takeHeads({ type: "heads", heads: [head], all: false }, this.#packet);

@@ -745,6 +745,8 @@ export interface Head {
   readonly temporary: boolean;
   /** Length of the transcript. */
   readonly messages: number;
+  /** Answered by a provider object of its own, not by one that settings or configuration name. */
+  readonly own_provider: boolean;
 }
 
 /** The answer to `hello`: which kernel this is, and how it is set up. */

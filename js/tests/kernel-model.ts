@@ -173,6 +173,7 @@ export class KernelModel {
       deleted: state.deleted,
       temporary: false,
       messages: transcript(state).length,
+      own_provider: false,
     };
   }
 

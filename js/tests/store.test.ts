@@ -31,6 +31,7 @@ function head(id: string, fields: Partial<Head> = {}): Head {
     deleted: false,
     temporary: false,
     messages: 0,
+    own_provider: false,
     ...fields,
   };
 }

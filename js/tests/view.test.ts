@@ -849,18 +849,17 @@ describe("the view as a whole", () => {
   });
 
   test("a session whose provider is not the demo does not say so", async () => {
-    const { settings } = kernel.state(kernel.create("own"));
-    const [own] = kernel.store.heads.keys();
-    kernel.say(own ?? "", {
-      type: "settings_changed",
-      settings: { ...settings, provider: "acme" },
-    });
-    kernel.create("usual");
+    const [named, usual] = [kernel.create("named"), kernel.create("usual")];
+    const { settings } = kernel.state(named);
+    kernel.say(named, { type: "settings_changed", settings: { ...settings, provider: "acme" } });
     mount();
     await settled(() => expect(tabs()).toHaveLength(2));
-    expect(host.querySelector(".nbchat-demo")?.closest("[hidden]")).not.toBeNull();
+    const label = () => host.querySelector(".nbchat-demo")?.closest("[hidden]");
+    expect(label()).not.toBeNull();
     one("tab", "usual").click();
-    expect(host.querySelector(".nbchat-demo")?.closest("[hidden]")).toBeNull();
+    expect(label()).toBeNull();
+    kernel.tweak(usual, { own_provider: true });
+    await settled(() => expect(label()).not.toBeNull());
   });
 
   test("it speaks Chinese where that is wanted", async () => {

@@ -365,6 +365,7 @@ class Wire:
             deleted=state.deleted,
             temporary=state.temporary,
             messages=len(state.path),
+            own_provider=conversation.provider is not None,
         )
 
     def _state_of(self, state: SessionState, page: str | None) -> StateOf:

@@ -271,10 +271,11 @@ class SessionRegistry(Mapping[str, Session]):
                 )
                 conversation = self.open(fresh, temporary=temporary, provider=own)
             else:
-                if own is not None:
-                    conversation.provider = own
                 if checked:
                     conversation.configure(**checked, from_file=False)
+                if provider is not None:
+                    conversation.provider = own  # a name takes the place of an object
+                    conversation.publish()
             return self.handle(conversation)
 
         return self.engine.call(work)

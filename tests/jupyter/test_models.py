@@ -40,3 +40,26 @@ def test_models_are_those_of_the_sessions_own_server() -> None:
     assert "nbchat-echo" in listed(None)
     registry.engine.call(wire.close)
     registry.shutdown()
+
+
+def test_a_head_says_whether_a_provider_object_answers() -> None:
+    """The page must not call the answers of a provider given as an object those of the demo."""
+    registry = SessionRegistry()
+    page = Page()
+    wire = registry.engine.call(Wire, registry, page.take)
+
+    def told(session_id: str, *, own: bool) -> bool:
+        heads = [head for said in page.messages if said["type"] == "heads" for head in said["heads"]]
+        newest = [head for head in heads if head["id"] == session_id][-1:]
+        return [head["own_provider"] for head in newest] == [own]
+
+    usual = registry.get_or_create("usual")
+    wait_for(lambda: told(usual.id, own=False), "its head")
+    registry.get_or_create("usual", provider=ScriptedProvider("mine"))
+    wait_for(lambda: told(usual.id, own=True), "the object's head")
+    assert usual.ask("Who?").text == "mine"
+    registry.get_or_create("usual", provider="demo", model="nbchat-echo")
+    wait_for(lambda: told(usual.id, own=False), "the name's head")
+    assert usual.ask("Who?").text != "mine"
+    registry.engine.call(wire.close)
+    registry.shutdown()

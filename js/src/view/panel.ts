@@ -170,8 +170,9 @@ export class Panel {
     this.#log.reveal(messageId);
   }
 
-  /** Whether the demo server answers here: a session may name a provider of its own. */
+  /** Whether the demo server answers here: a session may have, or name, a provider of its own. */
   get #isDemo(): boolean {
+    if (this.#head?.own_provider) return false;
     const named = this.#session?.state.settings.provider;
     return named ? named === "demo" : this.#context.runtime.store.config?.demo === true;
   }
