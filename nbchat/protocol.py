@@ -191,6 +191,8 @@ class Models:
     models: tuple[str, ...]
     session_id: str | None = None
     """None: the server that new sessions ask."""
+    model: str | None = None
+    """The one that answers where the session's settings name none."""
     error: ErrorInfo | None = None
     type: Literal["models"] = "models"
 

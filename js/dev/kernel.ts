@@ -508,6 +508,7 @@ export class FakeKernel {
         this.store.setModels({
           type: "models",
           models: ["demo-tour", "demo-echo"],
+          model: "demo-tour",
           session_id: command.session_id,
           error: null,
         });

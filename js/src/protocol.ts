@@ -836,6 +836,8 @@ export interface Models {
   readonly models: readonly string[];
   /** None: the server that new sessions ask. */
   readonly session_id: string | null;
+  /** The one that answers where the session's settings name none. */
+  readonly model: string | null;
   readonly error: ErrorInfo | null;
   readonly type: "models";
 }

@@ -893,6 +893,7 @@ describe("the view as a whole", () => {
     one("button", "Model: demo-tour").click();
     const form = one("dialog", "Session settings").querySelector("form") as HTMLFormElement;
     const [modelField, temperature] = form.querySelectorAll("input");
+    await settled(() => expect(modelField?.placeholder).toBe("Default: demo-tour"));
     (modelField as HTMLInputElement).value = "demo-echo";
     (temperature as HTMLInputElement).value = "0.5";
     form.requestSubmit();

@@ -619,18 +619,20 @@ class Wire:
         return Ack(id=command.id, session_id=outcome.session_id, run_id=outcome.run_id)
 
     async def _list_models(self, session_id: str | None) -> None:
+        sources = self._registry.sources
         models: tuple[str, ...] = ()
         failure = None
         try:
             if session_id is None:
-                models = await self._registry.sources.models()
+                models = await sources.models()
             else:
                 session = self._registry.conversation(session_id)
                 named = in_force(session.state.settings).provider
-                models = await self._registry.sources.models(session.provider, named)
+                models = await sources.models(session.provider, named)
         except NbchatError as error:
             failure = error.info
-        self.say(Models(models=models, session_id=session_id, error=failure))
+        usual = sources.defaults.model or next(iter(models), None)
+        self.say(Models(models=models, session_id=session_id, model=usual, error=failure))
 
     # Who looks at what
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import importlib
 import os
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 from nbchat.core.errors import AuthenticationFailed, ConfigError, ConnectFailed, ProviderError
 from nbchat.runtime.defaults import Defaults
@@ -35,7 +37,8 @@ class Sources:
         self._server: DemoServer | None = None
         self._server_url: str | None = None
         self._starting = asyncio.Lock()
-        self._models: dict[str, tuple[str, ...]] = {}
+        self._models: dict[tuple[str, str | None], tuple[str, ...]] = {}
+        self._own_models: WeakKeyDictionary[Provider, tuple[str, ...]] = WeakKeyDictionary()
 
     @property
     def is_demo(self) -> bool:
@@ -61,11 +64,29 @@ class Sources:
     @property
     def known_models(self) -> tuple[str, ...]:
         """What the server for new runs has listed so far, without asking it."""
-        return self._models.get(self._key, ())
+        return self._models.get(self._place(None), ())
 
-    @property
-    def _key(self) -> str:
-        return f"{self.defaults.provider}|{DEMO if self.is_demo else self.defaults.base_url}"
+    def _place(self, name: str | None) -> tuple[str, str | None]:
+        """Name the server that the provider of that name, or the configured one, asks."""
+        name = name or self.defaults.provider
+        if name == DEMO or (not name and self.is_demo):
+            return DEMO, None
+        return name or "openai", self.defaults.base_url
+
+    def _known(self, own: Provider | None, name: str | None) -> tuple[str, ...]:
+        if own is None:
+            return self._models.get(self._place(name), ())
+        # An object that cannot be remembered weakly is asked each time.
+        with suppress(TypeError):
+            return self._own_models.get(own, ())
+        return ()
+
+    def _keep(self, own: Provider | None, name: str | None, models: tuple[str, ...]) -> None:
+        if own is None:
+            self._models[self._place(name)] = models
+            return
+        with suppress(TypeError):
+            self._own_models[own] = models
 
     async def choose(
         self, own: Provider | None, settings: Settings, request: Request
@@ -86,20 +107,17 @@ class Sources:
         if request.model is None:
             model = self.defaults.model
             if model is None:
-                key = f"{id(own)}" if own is not None else f"{settings.provider}|{self._key}"
-                model = (await self._listed(key, provider))[0]
+                model = (self._known(own, settings.provider) or await self._listed(own, settings.provider))[0]
             request = replace(request, model=model)
         if request.instructions is None and self.defaults.instructions:
             request = replace(request, instructions=self.defaults.instructions)
         return provider, request
 
-    async def _listed(self, key: str, provider: Provider) -> Sequence[str]:
-        known = self._models.get(key)
-        if known:
-            return known
+    async def _listed(self, own: Provider | None, name: str | None) -> Sequence[str]:
+        provider = own or await self.provider(name)
         hint = "Set NBCHAT_MODEL, or give a session one: nbchat.session(..., model='...')."
         try:
-            models = tuple(await provider.models())
+            models = await self.models(own, name)
         except (ConnectFailed, AuthenticationFailed):
             raise
         except ProviderError as error:
@@ -108,9 +126,6 @@ class Sources:
             ) from error
         if not models:
             raise ConfigError(f"no model is set, and {provider.name} lists none.", hint=hint)
-        if self.is_demo:
-            self._models[self._key] = models
-        self._models[key] = models
         return models
 
     async def warm_up(self) -> None:
@@ -121,15 +136,15 @@ class Sources:
         """Return the models that a session's provider lists, asked anew; by default, that of new sessions."""
         provider = own or await self.provider(name)
         models = tuple(await provider.models())
-        if models and own is None and name is None:
-            self._models[self._key] = self._models[f"None|{self._key}"] = models
+        if models:
+            self._keep(own, name, models)
         return models
 
     async def provider(self, name: str | None) -> Provider:
         """Return the provider of that name, or the configured one."""
-        name = name or self.defaults.provider
-        if name in (None, "", DEMO) and (name == DEMO or self.is_demo):
+        if self._place(name)[0] == DEMO:
             return await self._demo()
+        name = name or self.defaults.provider
         from nbchat.providers.plugins import load  # noqa: PLC0415 - only when the first run starts
 
         # The URL that the environment names is read by the provider itself, at each run.

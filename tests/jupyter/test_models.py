@@ -32,12 +32,19 @@ def test_models_are_those_of_the_sessions_own_server() -> None:
         wire.receive({"type": "do", "page": "p", "epoch": registry.epoch, "command": command})
         answer = wait_for(lambda: page.heard("models", session_id=session_id), "the list of models")
         assert (answer["error"] is None) == bool(answer["models"])
+        assert answer["model"] == next(iter(answer["models"]), None)
         return list(answer["models"])
 
     assert listed(own.id) == ["small", "large"]
     assert listed(mute.id) == []
     assert listed(usual.id) == listed(None)
     assert "nbchat-echo" in listed(None)
+    # What a provider of its own lists says nothing of the sessions that have none.
+    assert registry.sources.model == listed(None)[0]
+    run = own.send("Which model?")
+    run.wait()
+    assert run.model == "small"
+    assert registry.sources.model == listed(None)[0]
     registry.engine.call(wire.close)
     registry.shutdown()
 

@@ -133,7 +133,11 @@ export class Panel {
     }
     this.#composer.update(this.#head);
     this.#updateStatus();
-    const chosen = this.#head?.model ?? session?.state.settings.model ?? store.config?.model ?? "";
+    const chosen =
+      this.#head?.model ??
+      session?.state.settings.model ??
+      (this.#isUsual ? store.config?.model : undefined) ??
+      "";
     const name = label(chosen, 40);
     setText(this.#model, name || t.model);
     setAttribute(this.#model, "aria-label", `${t.model}: ${name || "?"}`);
@@ -170,11 +174,15 @@ export class Panel {
     this.#log.reveal(messageId);
   }
 
-  /** Whether the demo server answers here: a session may have, or name, a provider of its own. */
+  /** Whether the configured provider answers here: a session may have, or name, one of its own. */
+  get #isUsual(): boolean {
+    return !this.#head?.own_provider && !this.#session?.state.settings.provider;
+  }
+
+  /** Whether the demo server answers here. */
   get #isDemo(): boolean {
-    if (this.#head?.own_provider) return false;
-    const named = this.#session?.state.settings.provider;
-    return named ? named === "demo" : this.#context.runtime.store.config?.demo === true;
+    if (this.#isUsual) return this.#context.runtime.store.config?.demo === true;
+    return !this.#head?.own_provider && this.#session?.state.settings.provider === "demo";
   }
 
   /** Offer ways to begin; the demo server knows other things than a model does. */

@@ -75,7 +75,6 @@ export function openSettings(
     type: "text",
     list: listId,
     value: settings.model,
-    placeholder: t.defaultModel(label(store.config?.model ?? "")),
     autocomplete: "off",
     spellcheck: "false",
   });
@@ -120,6 +119,7 @@ export function openSettings(
   const listModels = (): void => {
     const models = store.models?.session_id === sessionId ? store.models : null;
     list.replaceChildren(...(models?.models ?? []).map((name) => h("option", { value: name })));
+    if (models) model.placeholder = t.defaultModel(label(models.model ?? ""));
     if (models?.error && !error.textContent)
       error.textContent = reveal(sentence(causeOf(models.error)));
   };
