@@ -21,10 +21,8 @@ from nbchat.core.errors import (
     RunCrashed,
     RunInProgress,
     RunNotLive,
-    RunOver,
     SessionFull,
     SessionGone,
-    StaleCommand,
     StoreError,
 )
 from nbchat.core.events import (
@@ -57,6 +55,7 @@ from nbchat.core.session import SessionRecord
 from nbchat.core.snapshot import Clock, SavedSession
 from nbchat.core.text import clean
 from nbchat.providers.base import Provider, Request
+from nbchat.runtime import lookup
 from nbchat.runtime.asking import fitted, resumed_by, task_of
 from nbchat.runtime.live import LiveRun, Task
 from nbchat.runtime.logs import about
@@ -256,7 +255,7 @@ class Conversation:
             if run.state.is_live and run.prompt is not None and run.prompt.id == message_id:
                 self._edit_waiting(run, run.prompt, text)
                 return None
-        message = self._message(message_id)
+        message = lookup.message(self.state, message_id)
         if message.role != "user":
             raise NothingToDo(
                 "only a message of the user can be edited.", hint="Use regenerate for an answer."
@@ -291,7 +290,7 @@ class Conversation:
         as versions, and the next retry replaces both.
         """
         self._refuse_while_busy()
-        run = self._last_run() if message_id is None else self._run_of(message_id)
+        run = lookup.last_run(self.state) if message_id is None else lookup.run_of(self.state, message_id)
         if run.state not in (RunState.FAILED, RunState.INTERRUPTED, RunState.STOPPED):
             raise NothingToDo(
                 f"the last answer is {run.state}; retry is for one that failed, was interrupted or stopped.",
@@ -324,13 +323,13 @@ class Conversation:
     def regenerate(self, message_id: str | None = None) -> str:
         """Ask for another version of an answer; the earlier one stays beside it."""
         self._refuse_while_busy()
-        answer = self._answer(message_id)
+        answer = lookup.answer(self.state, message_id)
         return self._queue("regenerate", rooted=True, parent_id=answer.parent_id)
 
     def continue_(self, message_id: str | None = None) -> str:
         """Ask the model to go on at the end of an answer; the text is appended to the same message."""
         self._refuse_while_busy()
-        answer = self._answer(message_id)
+        answer = lookup.answer(self.state, message_id)
         return self._queue("continue", message_id=answer.id)
 
     def resume(self, run_id: str | None = None) -> str:
@@ -351,7 +350,7 @@ class Conversation:
                 self._submit()
             return held.id
         self._refuse_while_busy()
-        run = self._last_run() if run_id is None else self._known_run(run_id)
+        run = lookup.last_run(self.state) if run_id is None else lookup.run(self.state, run_id)
         if run.state is not RunState.INTERRUPTED:
             raise NothingToDo(f"the last run is {run.state}; there is nothing to resume.")
         if run.response_id is None or (run.error is not None and run.error.code == LimitExceeded.code):
@@ -367,7 +366,7 @@ class Conversation:
 
     def pause(self, run_id: str | None = None) -> RunRecord:
         """Hold the oldest live run, or the one named; one that waits stays where it is in the queue."""
-        run = self._live_run(run_id, "pause")
+        run = lookup.live_run(self.state, run_id, "pause")
         if run.state is RunState.STOPPING:
             raise RunNotLive(f"run {run.id!r} is stopping.")
         if run.state is not RunState.PAUSED:
@@ -432,7 +431,7 @@ class Conversation:
 
     def discard(self, message_id: str) -> None:
         """Remove an answer that is over, with what follows it; the question stays."""
-        answer = self._answer(message_id)
+        answer = lookup.answer(self.state, message_id)
         run = self.state.run(answer.run_id) if answer.run_id else None
         if run is not None and run.state.is_live:
             raise RunInProgress(self.id, run.id, run.state)
@@ -441,13 +440,13 @@ class Conversation:
 
     def keep(self, run_id: str) -> None:
         """Take an interrupted answer as it is."""
-        run = self._known_run(run_id)
+        run = lookup.run(self.state, run_id)
         if not run.acknowledged:
             self.append(RunAcknowledged(run_id=run_id))
 
     def select(self, message_id: str) -> None:
         """Show this version of a turn."""
-        self._message(message_id)
+        lookup.message(self.state, message_id)
         self._refuse_while_busy()
         self.append(MessageSelected(message_id=message_id))
 
@@ -623,7 +622,7 @@ class Conversation:
         )
 
     def _task(self, run_id: str) -> Task:
-        return task_of(self.state, self._known_run(run_id), self._context.limits)
+        return task_of(self.state, lookup.run(self.state, run_id), self._context.limits)
 
     def _choose(self, settings: Settings) -> Callable[[Request], Awaitable[tuple[Provider, Request]]]:
         async def choose(request: Request) -> tuple[Provider, Request]:
@@ -718,51 +717,6 @@ class Conversation:
         live = self.state.live
         if live is not None:
             raise RunInProgress(self.id, live.id, live.state)
-
-    def _message(self, message_id: str) -> Message:
-        message = self.state.messages.get(message_id)
-        if message is None:
-            raise NothingToDo(
-                f"session {self.id!r} has no message {message_id!r}.",
-                hint="session.messages lists the messages and their ids.",
-            )
-        return message
-
-    def _answer(self, message_id: str | None) -> Message:
-        if message_id is not None:
-            message = self._message(message_id)
-            if message.role != "assistant":
-                raise NothingToDo(f"message {message_id!r} is the {message.role}'s, not an answer.")
-            return message
-        for message in reversed(self.state.path):
-            if message.role == "assistant":
-                return message
-        raise NothingToDo(f"session {self.id!r} has no answer yet.", hint="Ask something with send().")
-
-    def _run_of(self, message_id: str) -> RunRecord:
-        for run in reversed(self.state.runs):
-            if message_id in (run.message_id, run.prompt_id):
-                return run
-        raise NothingToDo(f"session {self.id!r} has no run for message {message_id!r}.")
-
-    def _last_run(self) -> RunRecord:
-        if not self.state.runs:
-            raise NothingToDo(f"session {self.id!r} has had no run yet.", hint="Ask something with send().")
-        return self.state.runs[-1]
-
-    def _known_run(self, run_id: str) -> RunRecord:
-        run = self.state.run(run_id)
-        if run is None:
-            raise StaleCommand(f"session {self.id!r} has no run {run_id!r}.")
-        return run
-
-    def _live_run(self, run_id: str | None, what: str) -> RunRecord:
-        run = self.state.live if run_id is None else self._known_run(run_id)
-        if run is None:
-            raise RunNotLive(f"session {self.id!r} has no live run to {what}.")
-        if run.state.is_over:
-            raise RunOver(f"run {run.id!r} is {run.state}; there is nothing to {what}.")
-        return run
 
 
 def _attachments(message: Message) -> tuple[Attachment, ...]:

@@ -10,6 +10,7 @@ import logging
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
+from weakref import WeakKeyDictionary
 
 from nbchat.core.errors import SnapshotError, TooManySessions
 from nbchat.core.snapshot import SavedSession
@@ -31,7 +32,7 @@ class Eviction:
 
     def __init__(self, registry: SessionRegistry) -> None:
         self._registry = registry
-        self._sizes: dict[str, tuple[int, int]] = {}
+        self._sizes: WeakKeyDictionary[Conversation, tuple[int, int]] = WeakKeyDictionary()
         self._warned: set[str] = set()
         self._left_out: dict[str, int] = {}
 
@@ -134,10 +135,10 @@ class Eviction:
         return sorted(free, key=lambda c: c.touched)
 
     def _characters(self, conversation: Conversation) -> int:
-        state = conversation.record.state
-        known = self._sizes.get(state.id)
+        state = conversation.state
+        known = self._sizes.get(conversation)
         if known is None or known[0] != state.seq:
-            known = self._sizes[state.id] = (state.seq, state.characters)
+            known = self._sizes[conversation] = (state.seq, state.characters)
         return known[1]
 
     def _evict(self, conversation: Conversation) -> None:

@@ -11,7 +11,6 @@ import logging
 import sys
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
@@ -22,7 +21,6 @@ from nbchat.core.errors import (
     KernelGone,
     NothingToDo,
     PicklingRefused,
-    SessionGone,
     SnapshotCorrupt,
     UnknownSession,
 )
@@ -45,6 +43,7 @@ from nbchat.runtime.run import Run, check_timeout
 from nbchat.runtime.scheduler import Scheduler
 from nbchat.runtime.session import Session
 from nbchat.runtime.settings import session_settings
+from nbchat.runtime.shelf import Shelf
 from nbchat.runtime.snapshots import Snapshots, read
 from nbchat.runtime.sources import Sources
 from nbchat.runtime.streaming import StreamingInfo, info_of
@@ -74,9 +73,6 @@ _COUNTERS: Final = (
     "reader_errors",
     "evicted",
 )
-
-UNDO: Final = 50
-"""Deleted sessions that are kept for an undo."""
 
 
 class SessionRegistry(Mapping[str, Session]):
@@ -121,10 +117,7 @@ class SessionRegistry(Mapping[str, Session]):
         self._restoring = threading.RLock()
         self._restores = False
         self.counters: dict[str, int] = {}
-        self._conversations: dict[str, Conversation] = {}
-        self._handles: dict[str, Session] = {}
-        self._threads: dict[str, str] = {}
-        self._deleted: OrderedDict[str, Conversation] = OrderedDict()
+        self._shelf: Shelf = Shelf(lambda conversation: Session(self, conversation))
         self._sweeping = False
 
     def __repr__(self) -> str:
@@ -155,12 +148,12 @@ class SessionRegistry(Mapping[str, Session]):
     def __iter__(self) -> Iterator[str]:
         """Iterate over the ids of the sessions, oldest first."""
         self._first_use()
-        return iter([c.id for c in list(self._conversations.values()) if not _is_hidden(c)])
+        return iter([c.id for c in self._shelf if not _is_hidden(c)])
 
     def __len__(self) -> int:
         """Return the number of sessions, closed ones too."""
         self._first_use()
-        return sum(not _is_hidden(c) for c in list(self._conversations.values()))
+        return sum(not _is_hidden(c) for c in self._shelf)
 
     def __contains__(self, key: object) -> bool:
         """Tell whether there is a session of this id or title."""
@@ -169,26 +162,11 @@ class SessionRegistry(Mapping[str, Session]):
 
     def find(self, key: str) -> Conversation | None:
         """Return the conversation with this id, else the oldest open one with this title, or None."""
-        _check_key(key)
-        conversations = list(self._conversations.values())
-        found = self._conversations.get(key)
-        if found is not None:
-            return found
-        key = session_settings({"title": key})["title"]  # as titles are kept
-        titled = [
-            c
-            for c in conversations
-            if c.state.title == key and not c.state.temporary and c.state.thread_id is None
-        ]
-        titled = titled or [c for c in conversations if c.state.title == key and not c.state.temporary]
-        return next((c for c in titled if not c.state.settings.closed), next(iter(titled), None))
+        return self._shelf.find(key)
 
     def handle(self, conversation: Conversation) -> Session:
         """Return the handle of a conversation, always the same one."""
-        handle = self._handles.get(conversation.id)
-        if handle is None:
-            handle = self._handles.setdefault(conversation.id, Session(self, conversation))
-        return handle
+        return self._shelf.handle(conversation)
 
     # Making and ending sessions
 
@@ -254,7 +232,6 @@ class SessionRegistry(Mapping[str, Session]):
         self._first_use()
         if key is None:
             return self.create(**settings)
-        _check_key(key)
         provider = settings.pop("provider", None)
         temporary = settings.pop("temporary", False)
         given = {name: value for name, value in settings.items() if value is not None}
@@ -288,7 +265,7 @@ class SessionRegistry(Mapping[str, Session]):
         checked = session_settings({k: v for k, v in settings.items() if v is not None})
 
         def work() -> Session:
-            conversation = self._conversations.get(self._threads.get(thread_id, ""))
+            conversation = self._shelf.of_thread(thread_id)
             if conversation is None:
                 fresh = Settings(
                     **{"title": session_settings({"title": thread_id})["title"], "closed": True, **checked}
@@ -313,14 +290,12 @@ class SessionRegistry(Mapping[str, Session]):
         """Make a conversation. Only on the engine's thread."""
         self._make_room()
         conversation = Conversation(self, SessionState(id=session_id or new_id("s-")), provider)
-        self._conversations[conversation.id] = conversation
+        self._shelf.put(conversation, thread_id)
         conversation.append(
             SessionCreated(at=time.time(), settings=settings, temporary=temporary, thread_id=thread_id)
         )
         for message in messages:
             conversation.append(MessageAdded(message=message))
-        if thread_id is not None:
-            self._threads[thread_id] = conversation.id
         self.observers.tell(Notification(event="created", session_id=conversation.id))
         return conversation
 
@@ -330,12 +305,7 @@ class SessionRegistry(Mapping[str, Session]):
         conversation = Conversation(self, state)
         conversation.clock, conversation.restored_seq = saved.clock, state.seq
         conversation.omitted = saved.omitted
-        self._conversations[state.id] = conversation
-        self._deleted.pop(state.id, None)
-        if (handle := self._handles.get(state.id)) is not None:
-            handle._held = conversation  # noqa: SLF001 - a handle outlives what it was made for
-        if state.thread_id is not None:
-            self._threads.setdefault(state.thread_id, state.id)
+        self._shelf.put(conversation, state.thread_id)
         self.changed(conversation)
         return conversation
 
@@ -398,8 +368,9 @@ class SessionRegistry(Mapping[str, Session]):
         """Put a tab in front of another; None: behind all others. Only on the engine's thread."""
         tabs = [c.state for c in self.conversations() if not (c.state.deleted or c.state.temporary)]
         ranks = moved(tabs, conversation.state, None if before is None else before.state)
-        for key, rank in ranks.items():
-            self._conversations[key].configure(rank=rank)
+        for session_id, rank in ranks.items():
+            if (tab := self._shelf.get(session_id)) is not None:
+                tab.configure(rank=rank)
 
     def delete(self, key: str) -> None:
         """Stop what runs in a session and remove it. `undelete` takes that back."""
@@ -422,35 +393,21 @@ class SessionRegistry(Mapping[str, Session]):
 
     def remove(self, conversation: Conversation) -> None:
         """Delete. Only on the engine's thread."""
-        if self._conversations.get(conversation.id) is not conversation:
+        if self._shelf.get(conversation.id) is not conversation:
             return
         conversation.delete()
         self.snapshots.deleted(conversation)
-        del self._conversations[conversation.id]
-        if conversation.state.thread_id is not None:
-            self._threads.pop(conversation.state.thread_id, None)
-        if not conversation.state.temporary:
-            self._deleted[conversation.id] = conversation
-            while len(self._deleted) > UNDO:
-                gone, _ = self._deleted.popitem(last=False)
-                self._handles.pop(gone, None)
-        else:
-            self._handles.pop(conversation.id, None)
+        self._shelf.take(conversation)
         self.observers.tell(Notification(event="deleted", session_id=conversation.id))
         self.changed(conversation)
 
     def put_back(self, session_id: str) -> Conversation:
         """Undo a deletion; what is not deleted stays as it is. Only on the engine's thread."""
-        known = self._conversations.get(session_id)
+        known = self._shelf.get(session_id)
         if known is not None:
             return known
-        conversation = self._deleted.pop(session_id, None)
-        if conversation is None:
-            raise SessionGone(session_id)
-        self._conversations[session_id] = conversation
+        conversation = self._shelf.put_back(session_id)
         self.snapshots.tombstones.pop(session_id, None)
-        if conversation.state.thread_id is not None:
-            self._threads.setdefault(conversation.state.thread_id, session_id)
         conversation.undelete()
         return conversation
 
@@ -478,14 +435,14 @@ class SessionRegistry(Mapping[str, Session]):
 
     def stop_all(self) -> int:
         """Stop every run, queued ones too; return how many there were."""
-        return self.engine.call(lambda: sum(c.stop_all() for c in list(self._conversations.values())))
+        return self.engine.call(lambda: sum(c.stop_all() for c in self._shelf))
 
     def pause_all(self) -> list[StreamingInfo]:
         """Hold every run that can be held; return what they have so far."""
 
         def work() -> list[StreamingInfo]:
             paused = []
-            for conversation in list(self._conversations.values()):
+            for conversation in self._shelf:
                 live = conversation.state.live
                 if live is not None and live.state not in (RunState.STOPPING, RunState.PAUSED):
                     conversation.pause()
@@ -499,9 +456,7 @@ class SessionRegistry(Mapping[str, Session]):
 
         def work() -> int:
             paused = [
-                c
-                for c in list(self._conversations.values())
-                if c.state.live is not None and c.state.live.state is RunState.PAUSED
+                c for c in self._shelf if c.state.live is not None and c.state.live.state is RunState.PAUSED
             ]
             for conversation in paused:
                 conversation.resume()
@@ -528,7 +483,7 @@ class SessionRegistry(Mapping[str, Session]):
         until = None if timeout is None else time.monotonic() + timeout
         while runs := [
             Run.of(self.handle(c), run.id)
-            for c in list(self._conversations.values())
+            for c in self._shelf
             for run in c.state.runs
             if not c.announced(run.id)
         ]:
@@ -546,7 +501,7 @@ class SessionRegistry(Mapping[str, Session]):
 
     def all_streaming(self) -> list[StreamingInfo]:
         """Return what every live run is doing, sessions oldest first."""
-        found = [info_of(conversation) for conversation in list(self._conversations.values())]
+        found = [info_of(conversation) for conversation in self._shelf]
         return [info for info in found if info is not None]
 
     def cleanup_stale(self, max_idle_s: float | None = None) -> list[Run]:
@@ -562,7 +517,7 @@ class SessionRegistry(Mapping[str, Session]):
 
         def work() -> list[Run]:
             ended = []
-            for conversation in list(self._conversations.values()):
+            for conversation in self._shelf:
                 live = conversation.live
                 if live is not None and not live.over and live.silent_s >= limit and not live.is_held:
                     error = IdleTimeout(f"the run was silent for {live.silent_s:.0f} s.")
@@ -607,7 +562,7 @@ class SessionRegistry(Mapping[str, Session]):
         `packets`, `frames` (comm messages) and `frame_bytes` to pages, their `resyncs`, `send_errors`,
         `wire_errors` (messages of pages that were refused), `reader_errors`, `callback_errors`, `evicted`.
         """
-        conversations = list(self._conversations.values())
+        conversations = self.conversations()
         held = {c.id: c.state.characters for c in conversations}
         sizes = {
             c.id: sum(sys.getsizeof(part.text) for m in c.state.messages.values() for part in m.parts)
@@ -778,11 +733,11 @@ class SessionRegistry(Mapping[str, Session]):
 
     def conversations(self) -> list[Conversation]:
         """Return all conversations, temporary ones too, oldest first."""
-        return list(self._conversations.values())
+        return list(self._shelf)
 
     def known_to_me(self, session_id: str) -> Conversation | None:
         """Return a conversation by its id, as it is in memory, or None."""
-        return self._conversations.get(session_id)
+        return self._shelf.get(session_id)
 
     def whole(self, conversation: Conversation) -> Conversation:
         """Return a conversation, brought back if it had left memory."""
@@ -798,7 +753,7 @@ class SessionRegistry(Mapping[str, Session]):
 
     def remembered(self, session_id: str) -> Conversation | None:
         """Return a conversation by its id, also one whose deletion can still be undone; else None."""
-        return self._conversations.get(session_id) or self._deleted.get(session_id)
+        return self._shelf.remembered(session_id)
 
     def conversation(self, session_id: str) -> Conversation:
         """Return a conversation by its id.
@@ -808,20 +763,20 @@ class SessionRegistry(Mapping[str, Session]):
         UnknownSession
             There is none (any more).
         """
-        conversation = self._conversations.get(session_id)
+        conversation = self._shelf.get(session_id)
         if conversation is None:
             raise UnknownSession(session_id)
         return self.whole(conversation)
 
     def discard_temporary(self, session_id: str) -> None:
         """Forget a temporary session whose answer was read, or is not waited for. On the engine's thread."""
-        conversation = self._conversations.get(session_id)
+        conversation = self._shelf.get(session_id)
         if conversation is not None and conversation.state.temporary:
             self.remove(conversation)
 
     def _sweep(self) -> None:
         self._sweeping = False
-        if any(c.live is not None for c in self._conversations.values()):
+        if any(c.live is not None for c in self._shelf):
             self.cleanup_stale()
             self._sweeping = True
             self.engine.loop.call_later(SWEEP_S, self._sweep)
@@ -861,11 +816,11 @@ class SessionRegistry(Mapping[str, Session]):
 
         async def finish() -> None:
             info: ErrorInfo = gone.info
-            for conversation in list(self._conversations.values()):
+            for conversation in self._shelf:
                 conversation.fail_all(info)
                 conversation.end_live(gone)
             for _ in range(int(timeout_s * 20)):
-                if all(c.live is None for c in self._conversations.values()):
+                if all(c.live is None for c in self._shelf):
                     break
                 await asyncio.sleep(0.05)
             self.save_elsewhere()
@@ -880,11 +835,6 @@ class SessionRegistry(Mapping[str, Session]):
         self.engine.close(timeout_s)
         if self.journal is not None:
             self.journal.close()
-
-
-def _check_key(key: object) -> None:
-    if not isinstance(key, str):
-        raise TypeError(f"a session is named by its id or title, a string, not {type(key).__name__}.")
 
 
 def _is_hidden(conversation: Conversation) -> bool:

@@ -278,13 +278,13 @@ def test_an_interrupt_at_each_moment_of_ask_stops_its_run(
         waits["at"] = 0
         for left in session.runs:
             assert wait(left, 10).state == "stopped"
-    others = set(registry._conversations)
+    others = set(registry._shelf)
     for moment in range(1, 5):  # of a question without a session, the making of one is a moment more
         waits.update(n=0, at=moment)
         with pytest.raises(KeyboardInterrupt):
             api.ask("?", provider=provider)
         waits["at"] = 0
-        assert set(registry._conversations) == others
+        assert set(registry._shelf) == others
     assert background.state in ("connecting", "streaming"), "background runs go on"
     background.stop()
 

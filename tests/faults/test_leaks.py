@@ -9,7 +9,8 @@ import pytest
 from nbchat import api
 from nbchat.jupyter.wire import Wire
 from nbchat.providers.scripted import PAUSE, ScriptedProvider
-from nbchat.runtime.registry import UNDO, SessionRegistry
+from nbchat.runtime.registry import SessionRegistry
+from nbchat.runtime.shelf import UNDO
 from tests.faults.invariants import open_files, slots, tasks
 from tests.waiting import wait_for
 
@@ -53,8 +54,8 @@ def test_two_hundred_rounds_leave_nothing(registry: SessionRegistry, soak: bool)
         return (
             threading.active_count(),
             open_files(),
-            len(registry._handles),
-            len(registry._deleted),
+            len(registry._shelf._handles),
+            len(registry._shelf._deleted),
             len(registry.conversations()),
             len(registry.observers._callbacks),
             len(registry.counters),
@@ -113,5 +114,5 @@ def test_one_off_questions_leave_no_session(
     for number in range(100):
         assert api.ask(f"{number}?", provider=ScriptedProvider("x")).text == "x"
     assert registry.conversations() == []
-    assert registry._handles == {}
+    assert registry._shelf._handles == {}
     assert len(registry) == 0

@@ -17,7 +17,8 @@ from nbchat.providers.base import Request
 from nbchat.providers.scripted import PAUSE, ScriptedProvider
 from nbchat.runtime.conversation import Conversation
 from nbchat.runtime.persistence import Persistence
-from nbchat.runtime.registry import UNDO, SessionRegistry
+from nbchat.runtime.registry import SessionRegistry
+from nbchat.runtime.shelf import UNDO
 from nbchat.stores.memory import MemoryStore
 from tests.simulation.world import PageModel, World
 

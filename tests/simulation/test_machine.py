@@ -175,7 +175,12 @@ class Chats(RuleBasedStateMachine):
         self.cut: set[str] = set()
         """Runs that a user ended, or a pause, so that not all they were given was read."""
         self.doubled: dict[str, int] = {}
+        self.crashed_at = 0
+        """How many had been asked when a kernel died last: there is little to lose before the next two."""
         self.open_page()
+        for _ in range(2):  # a story begins in the middle: most of what can happen needs somebody who asked
+            self.create()
+            self.send(which=-1, how="cell", page=0, more=1)
 
     # The world
 
@@ -425,10 +430,11 @@ class Chats(RuleBasedStateMachine):
         """Let time pass."""
         self.go(seconds)
 
-    @precondition(lambda self: self.registry.conversations())
+    @precondition(lambda self: self.number >= self.crashed_at + 2)
     @rule()
     def crash(self) -> None:
         """Kill the kernel: what is not on the disk is lost; a new one restores the rest."""
+        self.crashed_at = self.number
         promised = {
             run.prompt_id
             for states in self.disk.states.values()
@@ -499,7 +505,7 @@ class Chats(RuleBasedStateMachine):
     def a_session_does_one_thing(self) -> None:
         """At most one run has a connection; the queue holds nobody who has nothing to ask; slots add up."""
         held = 0
-        everybody = [*self.registry.conversations(), *self.registry._deleted.values()]
+        everybody = [*self.registry.conversations(), *self.registry._shelf._deleted.values()]
         for conversation in everybody:
             busy = conversation.live is not None or conversation._starting
             held += busy
@@ -654,7 +660,7 @@ def test_the_machine_finds_defects(
             run_state_machine_as_test(  # type: ignore[no-untyped-call]
                 Chats,
                 settings=settings(
-                    max_examples=300,
+                    max_examples=3000,
                     stateful_step_count=30,
                     phases=[Phase.generate],
                     database=None,
