@@ -19,18 +19,14 @@ export interface Drafts {
   attach(sessionId: string, attachments: readonly Attachment[]): void;
 }
 
-/**
- * Return the drafts of one notebook.
- *
- * @param path Of the notebook, as far as the host says it; sessions' ids are unique without it.
- */
-export function openDrafts(path: string): Drafts {
+/** Return the drafts. They are named by the sessions' ids alone, for a notebook may get another name. */
+export function openDrafts(): Drafts {
   const own = new Map<string, string>();
   const attached = new Map<string, readonly Attachment[]>();
   // The tab's own storage first: after a reload it is this page's typing, and not another's.
   const storages = [storage("sessionStorage"), storage("localStorage")].filter((s) => s !== null);
   for (const stored of storages) prune(stored);
-  const key = (sessionId: string): string => `${PREFIX}${path}:${sessionId}`;
+  const key = (sessionId: string): string => PREFIX + sessionId;
   return {
     get(sessionId) {
       const known = own.get(sessionId);

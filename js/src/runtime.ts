@@ -91,7 +91,7 @@ export class PageRuntime implements SharedRuntime {
     this.metadata = new NotebookMetadata(context, this.link.page, (m) => this.link.send(m));
     this.metadata.watch(this.end.signal);
     this.host = hostOf(context);
-    this.drafts = openDrafts(context?.path ?? "");
+    this.drafts = openDrafts();
     this.store.subscribe(({ heads }) => this.sawEnds(heads));
     if (typeof document !== "undefined") {
       const { signal } = this.end;

@@ -326,32 +326,31 @@ describe("the notebook", () => {
 
 describe("drafts", () => {
   test("survive a reload, and are gone when they were sent", () => {
-    openDrafts("a.ipynb").set("s", "half a thought");
-    expect(openDrafts("a.ipynb").get("s")).toBe("half a thought");
-    expect(openDrafts("b.ipynb").get("s")).toBe("");
-    openDrafts("a.ipynb").set("s", "");
-    expect(openDrafts("a.ipynb").get("s")).toBe("");
+    openDrafts().set("s", "half a thought");
+    expect(openDrafts().get("s")).toBe("half a thought");
+    openDrafts().set("s", "");
+    expect(openDrafts().get("s")).toBe("");
   });
 
   test("survive the tab, and two pages do not type into each other", () => {
-    const one = openDrafts("a.ipynb");
-    const two = openDrafts("a.ipynb");
+    const one = openDrafts();
+    const two = openDrafts();
     expect([one.get("s"), two.get("s")]).toEqual(["", ""]);
     one.set("s", "one");
     two.set("s", "two");
     expect([one.get("s"), two.get("s")]).toEqual(["one", "two"]);
     sessionStorage.clear();
-    expect(openDrafts("a.ipynb").get("s")).toBe("two");
+    expect(openDrafts().get("s")).toBe("two");
   });
 
   test("are kept in memory where there is no storage, and for a month where there is", () => {
-    openDrafts("a.ipynb").set("s", "old");
+    openDrafts().set("s", "old");
     vi.setSystemTime(Date.now() + 31 * 86_400_000);
-    expect(openDrafts("a.ipynb").get("s")).toBe("");
+    expect(openDrafts().get("s")).toBe("");
     const setItem = vi.spyOn(Storage.prototype, "setItem").mockImplementation(() => {
       throw new Error("full");
     });
-    const drafts = openDrafts("a.ipynb");
+    const drafts = openDrafts();
     drafts.set("s", "text");
     expect(setItem).toHaveBeenCalled();
     expect(drafts.get("s")).toBe("text");
@@ -359,9 +358,9 @@ describe("drafts", () => {
 
   test("that are not ours to read are nothing", () => {
     for (const text of ["{", "null", "[]", '{"text":1}', '"x"']) {
-      sessionStorage.setItem("nbchat:draft:a.ipynb:s", text);
-      localStorage.setItem("nbchat:draft:a.ipynb:s", text);
-      expect(openDrafts("a.ipynb").get("s")).toBe("");
+      sessionStorage.setItem("nbchat:draft:s", text);
+      localStorage.setItem("nbchat:draft:s", text);
+      expect(openDrafts().get("s")).toBe("");
     }
   });
 });

@@ -477,6 +477,28 @@ describe("writing", () => {
     expect(box().value).toBe("dr");
   });
 
+  test("a question that was brought back leaves the draft, wherever the user goes from there", async () => {
+    kernel.ask(geo, "First?");
+    const code = kernel.create("code");
+    await settled(() => expect(tabs()).toEqual(["geo, streaming", "code"]));
+    type("draft");
+    box().setSelectionRange(0, 0);
+    press("ArrowUp");
+    expect(box().value).toBe("First?");
+    one("tab", "code").click();
+    one("tab", "geo, streaming").click();
+    expect(box().value).toBe("draft");
+    box().focus();
+    box().setSelectionRange(0, 0);
+    press("ArrowUp");
+    expect(box().value).toBe("First?");
+    press("Enter");
+    await settled(() => expect(box().value).toBe("draft"));
+    expect(sent().at(-1)).toMatchObject({ text: "First?" });
+    expect(kernel.runtime.drafts.get(geo)).toBe("draft");
+    expect(kernel.runtime.drafts.get(code)).toBe("");
+  });
+
   test("Stop and Pause are there exactly while a run is live, Resume while it is paused", async () => {
     const names = () =>
       ["Stop", "Pause", "Resume"].filter((name) => all("button", name).length > 0);
@@ -513,6 +535,33 @@ describe("writing", () => {
     type("Better?", one("textbox", "Edited text") as HTMLTextAreaElement);
     press("Enter", {}, one("textbox", "Edited text"));
     expect(kernel.commands.at(-1)).toMatchObject({ type: "edit", text: "Better?" });
+  });
+
+  test("a change of a waiting question is kept when the user goes elsewhere", async () => {
+    kernel.ask(geo, "First?");
+    kernel.ask(geo, "Second?");
+    await settled(() => one("button", "Change").click());
+    const editor = one("textbox", "Edited text") as HTMLTextAreaElement;
+    type("Better?", editor);
+    box().focus();
+    await settled(() =>
+      expect(kernel.commands.at(-1)).toMatchObject({ type: "edit", text: "Better?" }),
+    );
+    expect(all("textbox", "Edited text")).toHaveLength(0);
+    await settled(() => one("button", "Change").click());
+    press("Escape", {}, one("textbox", "Edited text"));
+    expect(kernel.commands.filter(({ type }) => type === "edit")).toHaveLength(1);
+  });
+
+  test("a change that comes too late goes to the composer", async () => {
+    const first = kernel.ask(geo, "First?");
+    kernel.ask(geo, "Second?");
+    await settled(() => one("button", "Change").click());
+    type("Better?", one("textbox", "Edited text") as HTMLTextAreaElement);
+    kernel.refuse = ({ type }) => (type === "edit" ? cause("It has been asked already.") : null);
+    kernel.complete(geo, first);
+    await settled(() => expect(box().value).toBe("Better?"));
+    expect(host.textContent).toContain("It has been asked already.");
   });
 
   test("keys that edit do not reach the notebook, chords do", () => {
@@ -745,6 +794,36 @@ describe("messages", () => {
     press("Enter", {}, editor);
     await settled(() => expect(all("article")[0]?.textContent).toContain("Which lakes?"));
     expect(kernel.commands.at(-1)).toMatchObject({ type: "edit", text: "Which lakes?" });
+  });
+
+  test("a question that is being edited is so still after a look at another session", async () => {
+    kernel.complete(geo, run);
+    kernel.create("code");
+    await settled(() => expect(tabs()).toHaveLength(2));
+    one("button", "Edit", all("article")[0]).click();
+    type("Which lakes?", one("textbox", "Edited text") as HTMLTextAreaElement);
+    one("tab", "code").click();
+    expect(all("textbox", "Edited text")).toHaveLength(0);
+    const geoTab = all("tab")[0] as HTMLElement;
+    geoTab.click();
+    const editor = one("textbox", "Edited text") as HTMLTextAreaElement;
+    expect(editor.value).toBe("Which lakes?");
+    press("Escape", {}, editor);
+    one("tab", "code").click();
+    geoTab.click();
+    expect(all("textbox", "Edited text")).toHaveLength(0);
+  });
+
+  test("the habit of the composer's Enter is that of an editor", async () => {
+    model.set("send_key", "ctrl-enter");
+    kernel.complete(geo, run);
+    await settled(() => one("button", "Edit", all("article")[0]).click());
+    const editor = one("textbox", "Edited text") as HTMLTextAreaElement;
+    type("Which lakes?", editor);
+    press("Enter", {}, editor);
+    expect(kernel.commands.some(({ type }) => type === "edit")).toBe(false);
+    press("Enter", { ctrlKey: true }, editor);
+    await settled(() => expect(kernel.commands.at(-1)).toMatchObject({ type: "edit" }));
   });
 
   test("Copy copies the Markdown", async () => {

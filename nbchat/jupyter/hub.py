@@ -42,6 +42,8 @@ class Hub(anywidget.AnyWidget):
 
     def __init__(self, registry: SessionRegistry) -> None:
         self._registry = registry
+        self.last_chosen = ""
+        """Id of the session whose tab was chosen last in any view."""
         self.wire: Wire = registry.engine.call(Wire, registry, self._down)
         # Before the page hears of this widget: its first word may come at once.
         _listen(self.wire)

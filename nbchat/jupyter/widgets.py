@@ -68,7 +68,7 @@ class ChatTabs(View):
     ----------
     sessions
         Sessions, ids or titles to show; None: all open ones. Where there is none yet, an empty one is
-        started.
+        started. The tab that was chosen last is chosen again when the cell is run again.
     locale, height, send_key
         How it looks and feels; see the traits.
 
@@ -86,6 +86,24 @@ class ChatTabs(View):
         super().__init__(hub=hub(registry), kind="tabs", sessions=ids, **traits)
         if not self._shown():
             self.new()
+        elif not self.active:
+            self.active = self._last_used()
+
+    @traitlets.observe("active")
+    def _remember(self, change: Any) -> None:  # noqa: ANN401 - traitlets' change
+        self.hub.last_chosen = change["new"]
+
+    def _last_used(self) -> str:
+        """Return the tab to begin with: that chosen last in this kernel, else that of the newest question."""
+        ids = [session.id for session in self._shown()]
+        if self.hub.last_chosen in ids:
+            return self.hub.last_chosen
+        asked = {}
+        for one in ids:
+            conversation = self.registry.known_to_me(one)
+            if conversation is not None and conversation.state.runs:
+                asked[one] = conversation.state.runs[-1].queued_at
+        return max(asked, key=asked.__getitem__, default="")
 
     def __repr__(self) -> str:
         """Return how many sessions are shown, and which tab is chosen."""

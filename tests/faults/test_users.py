@@ -106,6 +106,24 @@ def test_a_cell_may_run_fifty_times(registry: SessionRegistry, monkeypatch) -> N
     wait_for(lambda: not registry.readers, "the wire is closed")
 
 
+def test_a_view_begins_with_the_tab_used_last(registry: SessionRegistry, monkeypatch) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
+    """A cell that is run again shows what was shown; the first one after a restart, the newest question."""
+    monkeypatch.setattr(api, "_shared", lambda: registry)
+    first, second, third = (registry.create(title) for title in ("first", "second", "third"))
+    assert ChatTabs().active == ""
+    registry.create("asked", provider=ScriptedProvider("x")).ask("?")
+    assert ChatTabs().active == registry["asked"].id
+    chat = ChatTabs()
+    chat.show(second)
+    assert ChatTabs().active == second.id
+    assert ChatTabs([third]).active == ""
+    second.close()
+    assert ChatTabs().active == registry["asked"].id
+    assert ChatTabs(active=first.id).active == first.id
+    registry.hub.close()  # type: ignore[attr-defined]
+    wait_for(lambda: not registry.readers, "the wire is closed")
+
+
 def test_shutting_down_keeps_what_was_said(tmp_path: Path) -> None:
     """K24, T66: five live runs, a waiting one and a slow store: all is written within two seconds."""
     registry = SessionRegistry()

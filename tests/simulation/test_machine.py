@@ -567,7 +567,7 @@ class Chats(RuleBasedStateMachine):
     def _recover(self) -> None:
         self.disk.health, self.world.line.loss = "good", 0.0
         self.registry.resume_all()
-        for _ in range(40):
+        for _ in range(self.registry.limits.queue + 30):  # the queue of a session may be full
             self.go(0.5)
             for run_id in list(self.provider.open):
                 self.provider.say(run_id, TextDelta("end"), Finish("stop"), None)

@@ -295,8 +295,8 @@ export class Article {
     });
   }
 
-  /** Put the question's text into an editor, in its place. */
-  edit(): void {
+  /** Put the question into an editor, in its place; with `text`, one that was open before, without the focus. */
+  edit(text?: string): void {
     if (this.#editor || !this.#turn) return;
     const { t } = this.#context;
     this.#editor = h("textarea", {
@@ -305,7 +305,7 @@ export class Article {
       dir: "auto",
       rows: 3,
     });
-    this.#editor.value = textOf(this.#turn.message);
+    this.#editor.value = text ?? textOf(this.#turn.message);
     this.#editError = h("p", { class: "cause-text", hidden: true });
     const form = h(
       "div",
@@ -322,6 +322,7 @@ export class Article {
     this.#body.hidden = true;
     this.#footer.hidden = true;
     this.#body.after(form);
+    if (text !== undefined) return;
     this.#editor.focus();
     this.#editor.setSelectionRange(this.#editor.value.length, this.#editor.value.length);
   }

@@ -184,6 +184,8 @@ export class Composer {
       this.#refuse(sessionId, t.tooLong(inBytes(bytes), inBytes(MOST_BYTES)));
       return;
     }
+    // What a question asked before stands in the place of comes back.
+    const draft = this.#recalled < 0 ? "" : this.#draft;
     this.#errors.delete(sessionId);
     this.#pending.set(sessionId, text);
     this.#refresh();
@@ -207,7 +209,7 @@ export class Composer {
     const here = sessionId === this.#sessionId;
     const now = here ? this.#text.value : runtime.drafts.get(sessionId);
     // What was typed while the text was on its way stays.
-    const rest = now.startsWith(text) ? now.slice(text.length) : now;
+    const rest = (now.startsWith(text) ? now.slice(text.length) : now) || draft;
     runtime.drafts.set(sessionId, rest);
     if (here) {
       this.#text.value = rest;
@@ -299,7 +301,6 @@ export class Composer {
     this.#recalled = next;
     this.#text.value = next < 0 ? this.#draft : (asked.at(-1 - next) ?? "");
     this.#text.setSelectionRange(this.#text.value.length, this.#text.value.length);
-    this.#context.runtime.drafts.set(this.#sessionId, this.#text.value);
     this.#grow();
     this.#refresh();
     return true;

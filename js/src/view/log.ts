@@ -40,6 +40,8 @@ export class Log {
   readonly #jump: HTMLButtonElement;
   readonly #articles = new Map<string, Article>();
   readonly #places = new Map<string, Place>();
+  /** Changes to questions that are not asked yet, by message, while they have no element. */
+  readonly #edits = new Map<string, string>();
   #session: SessionView | null = null;
   #sessionId = "";
   /** Id of the first message that has elements; empty until there is one. */
@@ -48,6 +50,8 @@ export class Log {
   #last = "";
   #follows = true;
   #held = false;
+  /** It has no size: its output is collapsed. */
+  #hidden = false;
   #lastTop = 0;
   /** The last message when the reader left the end. */
   #seen = "";
@@ -106,7 +110,13 @@ export class Log {
       );
     }
     if (typeof ResizeObserver === "function") {
-      const observer = new ResizeObserver(() => this.#follow());
+      const observer = new ResizeObserver(() => {
+        const hidden = this.#scroller.clientHeight === 0;
+        // A collapsed output comes back scrolled to its top.
+        if (this.#hidden && !hidden && !this.#follows) this.#scroller.scrollTop = this.#lastTop;
+        this.#hidden = hidden;
+        this.#follow();
+      });
       observer.observe(this.#list);
       observer.observe(this.#scroller);
       signal.addEventListener("abort", () => observer.disconnect());
@@ -235,7 +245,7 @@ export class Log {
     const element = this.#articles.get(messageId)?.element;
     this.#list.querySelector(".nbchat-found")?.classList.remove("nbchat-found");
     element?.classList.add("nbchat-found");
-    element?.scrollIntoView?.({ block: "start" });
+    if (element) this.#align(element, 0);
     this.#lastTop = this.#scroller.scrollTop;
   }
 
@@ -283,10 +293,13 @@ export class Log {
     const elements: HTMLElement[] = [];
     for (let index = start; index < end; index += 1) {
       const message = path[index] as Message;
+      let edited: string | undefined;
       let article = this.#articles.get(message.id);
       if (!article) {
         article = new Article(this.#context, message);
         this.#articles.set(message.id, article);
+        edited = this.#edits.get(message.id);
+        this.#edits.delete(message.id);
       }
       shown.add(message.id);
       elements.push(article.element);
@@ -300,12 +313,9 @@ export class Log {
         busy,
         generation: session.generation,
       });
+      if (edited !== undefined) article.edit(edited);
     }
-    for (const [id, article] of this.#articles) {
-      if (shown.has(id)) continue;
-      article.destroy();
-      this.#articles.delete(id);
-    }
+    for (const id of this.#articles.keys()) if (!shown.has(id)) this.#drop(id);
     arrange(this.#list, elements);
     show(this.#earlier, start > 0 || session.omitted > 0);
     if (this.#asked < 0) setText(this.#earlier, this.#context.t.earlier);
@@ -347,11 +357,18 @@ export class Log {
   }
 
   #clear(): void {
-    for (const article of this.#articles.values()) article.destroy();
-    this.#articles.clear();
+    for (const id of this.#articles.keys()) this.#drop(id);
     this.#list.replaceChildren();
     this.#first = this.#last = "";
     this.#asked = -1;
+  }
+
+  #drop(id: string): void {
+    const article = this.#articles.get(id);
+    const edited = article?.edited ?? null;
+    if (edited !== null) this.#edits.set(id, edited);
+    article?.destroy();
+    this.#articles.delete(id);
   }
 
   /** Change what is above without moving what is read. */
@@ -363,7 +380,7 @@ export class Log {
     else if (anchor?.isConnected) {
       this.#scroller.scrollTop += anchor.getBoundingClientRect().top - before;
     }
-    this.#lastTop = this.#scroller.scrollTop;
+    if (!this.#hidden) this.#lastTop = this.#scroller.scrollTop;
   }
 
   /** The first message that the reader sees. */
@@ -393,11 +410,16 @@ export class Log {
     } else {
       this.#follows = false;
       this.#seen = this.#session?.path.at(-1)?.id ?? "";
-      const top = this.#scroller.getBoundingClientRect().top;
-      this.#scroller.scrollTop += element.getBoundingClientRect().top - top - place.offset;
+      this.#align(element, place.offset);
     }
     this.#lastTop = this.#scroller.scrollTop;
     this.#updateJump();
+  }
+
+  /** Scroll so that an element is `offset` pixels below the upper edge. */
+  #align(element: Element, offset: number): void {
+    const { top } = this.#scroller.getBoundingClientRect();
+    this.#scroller.scrollTop += element.getBoundingClientRect().top - top - offset;
   }
 
   #follow(): void {
@@ -414,6 +436,7 @@ export class Log {
   }
 
   #scrolled(): void {
+    if (this.#hidden) return;
     const { scrollTop, scrollHeight, clientHeight } = this.#scroller;
     const distance = scrollHeight - clientHeight - scrollTop;
     const up = scrollTop < this.#lastTop - 2;

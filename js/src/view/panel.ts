@@ -7,7 +7,7 @@ import type { SessionView } from "../store";
 import { isLive } from "./article";
 import { copyText } from "./clipboard";
 import { perform } from "./commands";
-import { Composer } from "./composer";
+import { Composer, sends } from "./composer";
 import { type Context, causeOf, sentence, thrown } from "./context";
 import { button, h, setAttribute, setText, show } from "./dom";
 import { isComposing } from "./keys";
@@ -231,7 +231,8 @@ export class Panel {
     if (event.target instanceof HTMLElement && event.target.matches(".nbchat-editor")) {
       if (isComposing(event)) return;
       if (event.key === "Escape") article?.endEdit();
-      else if (event.key === "Enter" && !event.shiftKey) void this.#sendEdit(event.target);
+      else if (event.key === "Enter" && sends(event, this.#context.sendKey()))
+        void this.#sendEdit(event.target);
       else return;
       event.preventDefault();
       return;

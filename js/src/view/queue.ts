@@ -3,10 +3,18 @@
 import type { Message, RunRecord } from "../protocol";
 import { isLive } from "./article";
 import { perform } from "./commands";
+import { sends } from "./composer";
 import { type Context, causeOf } from "./context";
 import { arrange, button, h, iconButton, show } from "./dom";
 import { isComposing } from "./keys";
 import { isAttachment, label, reveal, textOf } from "./text";
+
+/** A waiting question that is being changed. */
+interface Editing {
+  readonly session_id: string;
+  readonly prompt: Message;
+  readonly editor: HTMLTextAreaElement;
+}
 
 /** Characters of a waiting question that are shown. */
 const LINE = 200;
@@ -18,6 +26,7 @@ export class Queue {
   readonly #items = new Map<string, HTMLElement>();
   /** Runs that never started, and whose question the user has taken back. */
   readonly #taken = new Set<string>();
+  #editing: Editing | null = null;
   #sessionId = "";
   #runs: readonly RunRecord[] = [];
 
@@ -29,7 +38,7 @@ export class Queue {
     const { signal } = context;
     this.element.addEventListener("click", (event) => this.#click(event), { signal });
     this.element.addEventListener("keydown", (event) => this.#key(event), { signal });
-    this.element.addEventListener("focusout", (event) => this.#endEdit(event.target), { signal });
+    this.element.addEventListener("focusout", () => void this.#keepEdit(), { signal });
   }
 
   /** Show what waits in a session. */
@@ -48,6 +57,7 @@ export class Queue {
     for (const [key, item] of items) this.#items.set(key, item);
     arrange(this.element, [...items.values()]);
     show(this.element, items.size > 0);
+    if (this.#editing?.editor.isConnected === false) void this.#keepEdit();
   }
 
   #create(run: RunRecord, lost: boolean): HTMLElement {
@@ -98,43 +108,57 @@ export class Queue {
         this.update(session_id, this.#runs);
         break;
       case "queue-edit":
-        this.#edit(target.closest("[data-run-id]"), textOf(run.prompt));
+        this.#edit(target.closest("[data-run-id]"), run.prompt);
         break;
     }
   }
 
-  #edit(item: Element | null, text: string): void {
+  #edit(item: Element | null, prompt: Message): void {
     const editor = h("textarea", {
       class: "editor",
       "aria-label": this.#context.t.editLabel,
       dir: "auto",
       rows: 2,
     });
-    editor.value = text;
+    editor.value = textOf(prompt);
+    this.#editing = { session_id: this.#sessionId, prompt, editor };
     item?.prepend(editor);
     item?.setAttribute("data-editing", "");
     editor.focus();
   }
 
-  #endEdit(target: EventTarget | null): void {
-    if (!(target instanceof HTMLTextAreaElement)) return;
-    target.parentElement?.removeAttribute("data-editing");
-    target.remove();
+  /** Close the editor, and return what it was. */
+  #endEdit(): Editing | null {
+    const editing = this.#editing;
+    this.#editing = null;
+    editing?.editor.parentElement?.removeAttribute("data-editing");
+    editing?.editor.remove();
+    return editing;
+  }
+
+  /** Close the editor and ask for the change; what cannot be changed any more goes back to the composer. */
+  async #keepEdit(): Promise<void> {
+    const editing = this.#endEdit();
+    if (!editing) return;
+    const { session_id, prompt } = editing;
+    const text = editing.editor.value;
+    if (!text.trim() || text === textOf(prompt)) return;
+    const command = { type: "edit", session_id, message_id: prompt.id, text } as const;
+    if (await perform(this.#context, command)) return;
+    const { drafts } = this.#context.runtime;
+    const parts = prompt.parts.slice(0, 1).map((part) => ({ ...part, text }));
+    if (session_id === this.#sessionId) this.#putBack({ ...prompt, parts });
+    else drafts.set(session_id, drafts.get(session_id) || text);
   }
 
   #key(event: KeyboardEvent): void {
-    const editor = event.target;
-    if (!(editor instanceof HTMLTextAreaElement) || isComposing(event)) return;
-    if (event.key !== "Escape" && (event.key !== "Enter" || event.shiftKey)) return;
+    if (event.target !== this.#editing?.editor || isComposing(event)) return;
+    const keeps = event.key === "Enter" && sends(event, this.#context.sendKey());
+    if (event.key !== "Escape" && !keeps) return;
     event.preventDefault();
     event.stopPropagation();
-    const prompt = this.#runOf(editor)?.prompt;
-    const text = editor.value;
-    if (event.key === "Enter" && prompt && text.trim() && text !== textOf(prompt)) {
-      const session_id = this.#sessionId;
-      void perform(this.#context, { type: "edit", session_id, message_id: prompt.id, text });
-    }
-    this.#endEdit(editor);
+    if (keeps) void this.#keepEdit();
+    else this.#endEdit();
     this.#putBack();
   }
 }

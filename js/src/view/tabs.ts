@@ -147,8 +147,13 @@ export class Tabs {
       return tab.element;
     });
     arrange(this.element, elements);
-    if (moved)
-      this.#tabs.get(shown)?.element.scrollIntoView?.({ block: "nearest", inline: "nearest" });
+    const tab = moved && this.#tabs.get(shown)?.element;
+    if (!tab) return;
+    // The strip alone: `scrollIntoView` would turn the notebook, too, when a cell shows a session.
+    const at = tab.getBoundingClientRect();
+    const strip = this.element.getBoundingClientRect();
+    this.element.scrollLeft +=
+      Math.min(0, at.left - strip.left) + Math.max(0, at.right - strip.right);
   }
 
   /** Return the id of the element that names a session's panel. */
