@@ -188,6 +188,7 @@ export class Link {
     this.#question = null;
     this.#scrolled.clear();
     this.outbox.abandon();
+    this.store.lose();
     this.#assess();
   }
 

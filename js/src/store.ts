@@ -231,6 +231,16 @@ export class Store {
     this.#note({ other: true });
   }
 
+  /** The kernel is gone, and with it what it was doing. */
+  lose(): void {
+    for (const head of this.#directory.values()) {
+      if (isOver(head.state)) continue;
+      this.#directory.set(head.id, { ...head, state: "interrupted", run_id: null, queued: 0 });
+      this.#changed.heads.add(head.id);
+    }
+    this.#note();
+  }
+
   /** End all timers; nobody is called any more. */
   dispose(): void {
     this.#listeners.clear();

@@ -327,6 +327,7 @@ describe("kernels come and go", () => {
     const refused = expect(asked).rejects.toMatchObject({ code: "kernel_gone" });
     host.statusChanged.emit("restarting");
     expect(link.store.connection).toBe("restarted");
+    expect(link.store.heads.get("s")).toMatchObject({ state: "interrupted", run_id: null });
     await refused;
     await expect(
       link.outbox.do({ type: "list_models", id: "c2", session_id: null }),

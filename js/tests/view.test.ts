@@ -462,6 +462,36 @@ describe("writing", () => {
     expect(sent()).toHaveLength(0);
   });
 
+  test("a table from an office program is pasted as text, a picture is attached", async () => {
+    const paste = (data: Readonly<Record<string, string>>): Event => {
+      const event = new Event("paste", { bubbles: true, cancelable: true });
+      const files = [new File(["x"], "image.png", { type: "image/png" })];
+      const clipboardData = { files, getData: (type: string) => data[type] ?? "" };
+      box().dispatchEvent(Object.assign(event, { clipboardData }));
+      return event;
+    };
+    const attached = () => kernel.runtime.drafts.attached(geo).length;
+    const table = { "text/plain": "1\t2", "text/html": "<table></table>" };
+    expect(paste(table).defaultPrevented).toBe(false);
+    expect(paste({ "text/html": "<img>" }).defaultPrevented).toBe(true);
+    await settled(() => expect(attached()).toBe(1));
+    expect(paste({ "text/plain": "image.png" }).defaultPrevented).toBe(true);
+    await settled(() => expect(attached()).toBe(2));
+  });
+
+  test("a file that is dropped anywhere in the view is attached, and opened by nobody", async () => {
+    for (const target of [one("log"), one("tablist"), box()]) {
+      const before = kernel.runtime.drafts.attached(geo).length;
+      const over = new Event("dragover", { bubbles: true, cancelable: true });
+      target.dispatchEvent(over);
+      const drop = new Event("drop", { bubbles: true, cancelable: true });
+      const dataTransfer = { files: [new File(["a,b"], "a.csv", { type: "text/csv" })] };
+      target.dispatchEvent(Object.assign(drop, { dataTransfer }));
+      expect([over.defaultPrevented, drop.defaultPrevented]).toEqual([true, true]);
+      await settled(() => expect(kernel.runtime.drafts.attached(geo)).toHaveLength(before + 1));
+    }
+  });
+
   test("Up brings back the last question, Down the draft", async () => {
     kernel.ask(geo, "First?");
     kernel.ask(geo, "Second?");

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -68,7 +69,9 @@ def search(
     words = query.strip()[:MAX_QUERY]
     if not words:
         return Result((), more=False)
-    pattern = re.compile(re.escape(words), re.IGNORECASE)
+    # An accent may be part of its letter or a character behind it: systems differ in what they type.
+    forms = {re.escape(unicodedata.normalize(form, words)) for form in ("NFC", "NFD")}
+    pattern = re.compile("|".join(forms | {re.escape(words)}), re.IGNORECASE)
     deadline = time.monotonic() + seconds
     hits: list[Hit] = []
     more = False

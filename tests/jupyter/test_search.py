@@ -68,6 +68,13 @@ def test_files_are_found_by_name_and_by_what_they_say() -> None:
     assert search("base64", [lambda: state]).hits == ()
 
 
+def test_accents_are_found_however_they_are_typed() -> None:
+    """On one system é is a character, on another it is an e and an accent behind it."""
+    for said in ("Rhône", "Rho\u0302ne"):
+        for asked in ("rhône", "RHO\u0302NE"):
+            assert [hit.match for hit in search(asked, states(session("a", said))).hits] == [said]
+
+
 def test_what_is_written_is_no_pattern() -> None:
     """Signs stand for themselves, and white space alone finds nothing."""
     assert [h.match for h in search(" a.*( ", states(session("a", "abc(", "a.*(b"))).hits] == ["a.*("]

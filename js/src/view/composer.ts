@@ -85,13 +85,15 @@ export class Composer {
 
     this.#text.addEventListener("input", () => this.#typed(), { signal });
     this.#text.addEventListener("keydown", (event) => this.#key(event), { signal });
-    this.#text.addEventListener("paste", (event) => this.#take(event.clipboardData, event), {
-      signal,
-    });
-    this.element.addEventListener("dragover", (event) => event.preventDefault(), { signal });
-    this.element.addEventListener("drop", (event) => this.#take(event.dataTransfer, event), {
-      signal,
-    });
+    this.#text.addEventListener(
+      "paste",
+      (event) => {
+        // Office programs put a picture of what is copied beside it, as text and as HTML.
+        const { clipboardData: data } = event;
+        if (!data?.getData("text/plain") || !data.getData("text/html")) this.take(data, event);
+      },
+      { signal },
+    );
     this.#files.addEventListener(
       "change",
       () => {
@@ -306,7 +308,8 @@ export class Composer {
     return true;
   }
 
-  #take(data: DataTransfer | null, event: Event): void {
+  /** Attach the files that were pasted or dropped. */
+  take(data: DataTransfer | null, event: Event): void {
     const files = Array.from(data?.files ?? []);
     if (files.length === 0) return;
     event.preventDefault();
@@ -324,6 +327,7 @@ export class Composer {
   /** Read files and attach them to the message. */
   async #read(files: readonly File[]): Promise<void> {
     const sessionId = this.#sessionId;
+    this.#errors.delete(sessionId);
     const { readAttachment } = await new Promise<Extras>(this.#context.extras);
     for (const file of files) {
       const read = await readAttachment(this.#context, file).catch(thrown);

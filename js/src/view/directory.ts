@@ -9,8 +9,8 @@ import { openPopup } from "./popup";
 import { progressOf } from "./progress";
 import { label, reveal } from "./text";
 
-/** Fewer characters than this find too much in messages. */
-const SEARCH_LENGTH = 3;
+/** Fewer letters than this find too much in messages; in other scripts one character can be a word. */
+const ENOUGH = /...|[^\0-\u02ff]/su;
 /** Milliseconds after the last key before messages are searched. */
 const PAUSE_MS = 200;
 
@@ -137,7 +137,7 @@ export function openDirectory(
     const query = search.value.trim();
     clearTimeout(pause);
     void runtime.search("");
-    looking = query.length >= SEARCH_LENGTH;
+    looking = ENOUGH.test(query);
     if (!looking) found = null;
     else {
       pause = setTimeout(async () => {

@@ -97,6 +97,7 @@ export class Panel {
     );
     this.element.addEventListener("click", (event) => this.#click(event), { signal });
     this.element.addEventListener("keydown", (event) => this.#key(event), { signal });
+    this.element.addEventListener("drop", (event) => this.drop(event), { signal });
     signal.addEventListener("abort", () => {
       clearTimeout(this.#copied);
       clearTimeout(this.#silence);
@@ -163,6 +164,11 @@ export class Panel {
     clearTimeout(this.#silence);
     setText(this.#said, text);
     if (text) this.#silence = setTimeout(() => setText(this.#said, ""), SAID_MS);
+  }
+
+  /** Attach the files that were dropped here. */
+  drop(event: DragEvent): void {
+    this.#composer.take(event.dataTransfer, event);
   }
 
   focusComposer(): void {

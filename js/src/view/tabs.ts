@@ -185,6 +185,7 @@ export class Tabs {
       style: `left:${at.left - around.left}px;width:${Math.max(at.width, 120)}px`,
     });
     input.value = tab.head.title;
+    const before = input.value.trim(); // without what a line cannot show
     strip.append(input);
     input.select();
     input.focus();
@@ -193,7 +194,7 @@ export class Tabs {
       if (over) return;
       over = true;
       const title = input.value.trim();
-      if (keep && title !== tab.head?.title) this.#actions.rename(sessionId, title);
+      if (keep && title !== before) this.#actions.rename(sessionId, title);
       input.remove();
       if (focus) this.focus(sessionId);
     };

@@ -103,6 +103,9 @@ export class View {
 
     guardKeys(this.#root, signal);
     this.#root.addEventListener("click", (event) => this.#click(event), { signal });
+    // A file that misses the composer would be opened in the place of JupyterLab.
+    this.#root.addEventListener("dragover", (event) => event.preventDefault(), { signal });
+    this.#root.addEventListener("drop", (event) => this.#main.drop(event), { signal });
     this.#followModel();
     this.#setHeight();
     el.append(this.#root);
