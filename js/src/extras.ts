@@ -3,8 +3,16 @@ import { readAttachment } from "./view/attachment";
 import { detailsOf } from "./view/details";
 import { openDirectory } from "./view/directory";
 import { openSessionMenu } from "./view/menu";
+import { openRename } from "./view/rename";
 import { openSettings } from "./view/settings";
 
-export const extras = { detailsOf, openDirectory, openSessionMenu, openSettings, readAttachment };
+export const extras = {
+  detailsOf,
+  openDirectory,
+  openRename,
+  openSessionMenu,
+  openSettings,
+  readAttachment,
+};
 
 export type Extras = typeof extras;

@@ -8,6 +8,9 @@ import { newId } from "./ids";
 import { type DocumentContext, follow, type NotebookModel } from "./jupyter";
 import type { Checkpoint, PageMessage } from "./protocol";
 
+/** Characters of an output that are drawn anew at an answer's end: JupyterLab draws also what is hidden. */
+const SHORT = 32_768;
+
 type Bundle = Checkpoint["transcripts"][string];
 
 /** The metadata key. */
@@ -162,18 +165,23 @@ export class NotebookMetadata {
     this.#write();
     for (const [id, bundle] of Object.entries(checkpoint.transcripts))
       this.#waiting.set(id, bundle);
-    if (checkpoint.settled) this.#show();
+    if (checkpoint.settled) this.#show(SHORT);
   }
 
-  /** Put what waits into the outputs that are there for where no widget runs. */
-  #show(): void {
-    if (this.#waiting.size === 0) return;
+  /** Put what waits, up to a length, into the outputs that are there for where no widget runs. */
+  #show(most = Number.POSITIVE_INFINITY): void {
+    const ready = new Map<string, Bundle>();
+    for (const [id, bundle] of this.#waiting) {
+      if ((bundle["text/markdown"]?.length ?? 0) > most) continue;
+      ready.set(id, bundle);
+      this.#waiting.delete(id);
+    }
+    if (ready.size === 0) return;
     try {
-      showTranscripts(this.#context?.model, this.#waiting);
+      showTranscripts(this.#context?.model, ready);
     } catch (error) {
       console.warn("nbchat: the conversations' outputs could not be written", error);
     }
-    this.#waiting.clear();
   }
 
   /** Write the newest checkpoint, if there is one that is not in the notebook yet, and say so. */

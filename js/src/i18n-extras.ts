@@ -18,6 +18,7 @@ const english = {
 
   // The menu of a session
   rename: "Rename",
+  title: "Title",
   pin: "Pin",
   archive: "Archive",
   deleteSession: "Delete",

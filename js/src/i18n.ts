@@ -19,7 +19,6 @@ export const en = {
   allSessions: "All sessions",
   sessionMenu: "Session menu",
   noOpenSessions: "No conversation is open.",
-  title: "Title",
   close: "Close",
   notBeside: "Show alone",
   closed: (title: string) => `“${title}” is closed.`,

@@ -313,6 +313,11 @@ describe("the notebook", () => {
     await say(4, "elsewhere", true, "another");
     notebook.saveState.emit("started");
     expect(texts()[0]).toBe("half");
+    const long = "long ".repeat(8000);
+    await say(5, long, true);
+    expect(texts()[0]).toBe("half"); // it takes long to be drawn, and is hidden here
+    notebook.saveState.emit("started");
+    expect(texts()[0]).toBe(long);
   });
 
   test("takes code into a new cell", async () => {

@@ -570,7 +570,8 @@ describe("writing", () => {
   test("a change of a waiting question is kept when the user goes elsewhere", async () => {
     kernel.ask(geo, "First?");
     kernel.ask(geo, "Second?");
-    await settled(() => one("button", "Change").click());
+    await settled(() => one("button", "Change").focus()); // as a pointer does
+    one("button", "Change").click();
     const editor = one("textbox", "Edited text") as HTMLTextAreaElement;
     type("Better?", editor);
     box().focus();
@@ -1011,6 +1012,55 @@ describe("the view as a whole", () => {
       model: "demo-echo",
       params: { temperature: 0.5 },
     });
+  });
+
+  test("the settings' form sets what was changed in it, and keeps it until it is saved", async () => {
+    const geo = kernel.create("geo");
+    mount();
+    await settled(() => expect(kernel.store.session(geo)).toBeDefined());
+    one("button", "Model: demo-tour").click();
+    const form = one("dialog", "Session settings").querySelector("form") as HTMLFormElement;
+    const [instructions] = form.querySelectorAll("textarea");
+    (instructions as HTMLTextAreaElement).value = "Briefly.";
+    window.dispatchEvent(new Event("resize"));
+    one("tab", "geo").dispatchEvent(new Event("pointerdown", { bubbles: true }));
+    const { settings } = kernel.state(geo);
+    const params = { temperature: 0.5 };
+    kernel.say(geo, {
+      type: "settings_changed",
+      settings: { ...settings, model: "demo-echo", params },
+    });
+    await settled(() => one("button", "Model: demo-echo"));
+    form.requestSubmit();
+    await settled(() => expect(all("dialog")).toHaveLength(0));
+    const wanted = { model: "demo-echo", instructions: "Briefly.", params };
+    expect(kernel.state(geo).settings).toMatchObject(wanted);
+    one("button", "Model: demo-echo").click();
+    one("tab", "geo").dispatchEvent(new Event("pointerdown", { bubbles: true }));
+    expect(all("dialog"), "nothing was changed in it").toHaveLength(0);
+  });
+
+  test("a double click is one wish", async () => {
+    kernel.create("geo");
+    mount();
+    await settled(() => expect(tabs()).toHaveLength(1));
+    for (const detail of [1, 2]) {
+      one("button", "New session").dispatchEvent(
+        new MouseEvent("click", { bubbles: true, detail }),
+      );
+    }
+    await settled(() => expect(tabs()).toHaveLength(2));
+    expect(kernel.commands.filter(({ type }) => type === "new_session")).toHaveLength(1);
+  });
+
+  test("after the last tab the focus is where another one is made, and then in its composer", async () => {
+    kernel.create("geo");
+    mount();
+    await settled(() => one("tab", "geo").focus());
+    press("Delete", {}, one("tab", "geo"));
+    await settled(() => expect(document.activeElement).toBe(one("button", "New session")));
+    one("button", "New session").click();
+    await settled(() => expect(document.activeElement?.getAttribute("aria-label")).toBe("Message"));
   });
 
   test("two sessions stand side by side, each with its own composer", async () => {

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Final
 
 from nbchat.core.messages import (
     FilePart,
     ImagePart,
     Message,
+    Part,
     ReasoningPart,
     TextPart,
     ToolCallPart,
@@ -27,6 +29,9 @@ SPEAKERS: Final = {"user": "User", "assistant": "Assistant", "system": "Instruct
 
 MARK: Final = "<!-- nbchat: {} -->"
 """Stands before every heading of ours, so that one in a text is not taken for it."""
+
+PARAGRAPH: Final = 4000
+"""Characters of a paragraph at most, in a transcript."""
 
 _FENCE: Final = re.compile(r"^ {0,3}(`{3,}|~{3,})([^`]*)$")
 _LINK: Final = re.compile(r"\](?=\((?!https?://|mailto:|#))")
@@ -95,9 +100,45 @@ def _newest_first(states: Sequence[SessionState]) -> Iterator[tuple[str, str]]:
     for state in reversed(states):
         for message in reversed(state.path):
             who = SPEAKERS[message.role]
-            text = "\n\n".join(parts(message))
+            text = "\n\n".join(parts(replace(message, parts=tuple(map(_readable, message.parts)))))
             yield f"**{who}**\n\n{text}".rstrip(), f"{who}: {message.text}".rstrip()
         yield f"# {inert_line(state.title) or 'Chat'}", state.title or "Chat"
+
+
+def _readable(part: Part) -> Part:
+    if isinstance(part, TextPart | ReasoningPart):
+        return replace(part, text=_in_paragraphs(part.text))
+    return part
+
+
+def _in_paragraphs(text: str) -> str:
+    """Return Markdown without paragraphs of more than `PARAGRAPH` characters; tables and code stay whole.
+
+    The time that JupyterLab's renderer takes grows with the square of a paragraph's length.
+    """
+    out: list[str] = []
+    size = 0
+    fence = ""
+    for line in text.split("\n"):
+        mark = _FENCE.match(line)
+        if fence:
+            closes = mark is not None and mark[1].startswith(fence) and not mark[2].strip()
+            fence = "" if closes else fence
+        elif mark is not None:
+            fence, size = mark[1], 0
+        elif not line.strip() or line.startswith("|"):
+            size = 0
+        else:
+            if size + len(line) > PARAGRAPH and size:
+                out.append("")
+                size = 0
+            while len(line) > PARAGRAPH:
+                at = line.rfind(" ", 1, PARAGRAPH) + 1 or PARAGRAPH
+                out += [line[:at].rstrip(), ""]
+                line = line[at:]  # noqa: PLW2901
+            size += len(line) + 1
+        out.append(line)
+    return "\n".join(out)
 
 
 def inert_line(text: str) -> str:

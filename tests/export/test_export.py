@@ -16,7 +16,7 @@ from nbchat.core.events import Settings
 from nbchat.core.messages import FilePart, ImagePart, Message, Part, ReasoningPart, TextPart, ToolCallPart
 from nbchat.core.transcript import ROOT, SessionState
 from nbchat.export import FORMATS, export, render, slug
-from nbchat.export.markdown import inert, transcript
+from nbchat.export.markdown import PARAGRAPH, inert, transcript
 from nbchat.export.reading import from_jsonl, from_markdown, from_notebook
 from nbchat.providers.scripted import ScriptedProvider
 from nbchat.runtime.registry import SessionRegistry
@@ -296,3 +296,18 @@ def test_load_and_import_make_sessions(tmp_path: Path) -> None:
     finally:
         for session in list(nbchat.registry.values())[before:]:
             session.delete()
+
+
+def test_a_transcript_has_no_long_paragraphs() -> None:
+    """JupyterLab's renderer takes the square of their length; no word is lost, code and tables stay whole."""
+    words = [f"**b{i}**" for i in range(20_000)]
+    code = "\n".join(f"x{i} = {i}" for i in range(2000))
+    table = "| a | b |\n| - | - |\n" + "\n".join(f"| {i} | {i} |" for i in range(1000))
+    for prose in (" ".join(words), "\n".join(words), "\n> ".join(words)):
+        text = f"{prose}\n\n```python\n{code}\n```\n\n{table}\n"
+        rich, _ = transcript([conversation(text)], limit=10**6)
+        assert rich.split("```")[1] == f"python\n{code}\n"
+        assert table in rich
+        before = rich.split("```")[0]
+        assert max(map(len, before.split("\n\n"))) <= PARAGRAPH
+        assert re.findall(r"\*\*b\d+\*\*", before) == words

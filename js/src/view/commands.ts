@@ -7,6 +7,14 @@ import { type Context, causeOf, sentence, thrown } from "./context";
 import { titleOf } from "./tabs";
 import { reveal } from "./text";
 
+/** What one asks for once, and not for each press of a button. */
+const ONCE = /^(new|fork|regenerate|retry|continue_|resume|edit-send|discard)$/;
+
+/** Tell whether a click is the second of a double click, which is one wish. */
+export function isSecond({ detail }: MouseEvent, act: string): boolean {
+  return detail > 1 && ONCE.test(act);
+}
+
 /** Ask the kernel. A refusal is shown, and the answer is null then. */
 export async function perform(context: Context, command: CommandInput): Promise<Ack | null> {
   try {

@@ -8,6 +8,9 @@ import { button, h, iconButton, setAttribute, setText, show, uniqueId } from "./
 import { isComposing } from "./keys";
 import { inBytes, label, MOST_BYTES, reveal, sizeOf } from "./text";
 
+/** Characters from which on the browser is not asked again at every key which way a text runs. */
+const LONG = 50_000;
+
 export class Composer {
   readonly element: HTMLElement;
   readonly #context: Context;
@@ -46,7 +49,6 @@ export class Composer {
       class: "input",
       "aria-label": t.message,
       "aria-describedby": errorId,
-      dir: "auto",
       rows: 1,
       placeholder: t.placeholder,
       title: hint(context),
@@ -90,7 +92,9 @@ export class Composer {
       (event) => {
         // Office programs put a picture of what is copied beside it, as text and as HTML.
         const { clipboardData: data } = event;
-        if (!data?.getData("text/plain") || !data.getData("text/html")) this.take(data, event);
+        const text = data?.getData("text/plain") ?? "";
+        if (!text || !data?.getData("text/html")) this.take(data, event);
+        this.#direct(this.#text.value.length + text.length);
       },
       { signal },
     );
@@ -109,7 +113,9 @@ export class Composer {
     if (sessionId === this.#sessionId) return;
     this.#sessionId = sessionId;
     this.#recalled = -1;
-    this.#text.value = this.#context.runtime.drafts.get(sessionId);
+    const draft = this.#context.runtime.drafts.get(sessionId);
+    this.#direct(draft.length);
+    this.#text.value = draft;
     this.#text.disabled = sessionId === "";
     this.#grow();
     this.#refresh();
@@ -266,8 +272,14 @@ export class Composer {
     this.#recalled = -1;
     if (this.#errors.delete(this.#sessionId)) this.#context.say("");
     this.#context.runtime.drafts.set(this.#sessionId, this.#text.value);
+    this.#direct(this.#text.value.length);
     this.#grow();
     this.#refresh();
+  }
+
+  /** Let the text's first letter say which way it runs, unless that takes too long. */
+  #direct(length: number): void {
+    setAttribute(this.#text, "dir", length < LONG ? "auto" : null);
   }
 
   #grow(): void {

@@ -6,7 +6,7 @@ import type { CommandInput } from "../runtime";
 import type { SessionView } from "../store";
 import { isLive } from "./article";
 import { copyText } from "./clipboard";
-import { perform } from "./commands";
+import { isSecond, perform } from "./commands";
 import { Composer, sends } from "./composer";
 import { type Context, causeOf, sentence, thrown } from "./context";
 import { button, h, setAttribute, setText, show } from "./dom";
@@ -260,7 +260,8 @@ export class Panel {
     const article = this.#log.article(messageId);
     const run = article?.turn?.run;
     const runId = this.#head?.run_id;
-    const act = target.getAttribute("data-act");
+    const act = target.getAttribute("data-act") ?? "";
+    if (isSecond(event, act)) return;
     switch (act) {
       case "send":
         void this.#composer.send();

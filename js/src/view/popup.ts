@@ -19,12 +19,16 @@ let current: Popup | null = null;
  *
  * The element stays inside `root` in the document, so that its keys are guarded and its style
  * applies. Focus goes back to where it was unless `closed` moved it.
+ *
+ * @param closed is called once it is closed.
+ * @param keeps tells whether it holds what a press outside must not throw away.
  */
 export function openPopup(
   { root, signal: ended }: Place,
   anchor: Element,
   element: HTMLElement,
   closed: () => void = () => {},
+  keeps: () => boolean = () => false,
 ): Popup {
   installStyles(root.ownerDocument, css);
   current?.close();
@@ -67,16 +71,18 @@ export function openPopup(
   );
   const view = root.ownerDocument.defaultView ?? window;
   const outside = (event: Event): void => {
-    if (event.target instanceof Node && !element.contains(event.target)) popup.close();
+    if (event.target instanceof Node && !element.contains(event.target) && !keeps()) popup.close();
   };
   view.addEventListener("pointerdown", outside, { capture: true, signal });
   view.addEventListener("focusin", outside, { capture: true, signal });
-  view.addEventListener("resize", () => popup.close(), { signal });
+  view.addEventListener("resize", () => put(anchor, element), { signal });
   view.addEventListener(
     "scroll",
     (event) => {
       // What it hangs on has moved away below it.
-      if (event.target instanceof Node && event.target.contains(anchor)) popup.close();
+      if (!(event.target instanceof Node && event.target.contains(anchor))) return;
+      if (keeps()) put(anchor, element);
+      else popup.close();
     },
     { capture: true, signal },
   );

@@ -38,7 +38,10 @@ export class Queue {
     const { signal } = context;
     this.element.addEventListener("click", (event) => this.#click(event), { signal });
     this.element.addEventListener("keydown", (event) => this.#key(event), { signal });
-    this.element.addEventListener("focusout", () => void this.#keepEdit(), { signal });
+    const left = ({ target }: Event): void => {
+      if (target === this.#editing?.editor) void this.#keepEdit();
+    };
+    this.element.addEventListener("focusout", left, { signal });
   }
 
   /** Show what waits in a session. */

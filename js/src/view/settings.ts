@@ -128,7 +128,11 @@ export function openSettings(
     if (changed) listModels();
   });
   const dialog = h("div", { role: "dialog", "aria-label": t.settingsTitle }, form);
-  const popup = openPopup(context, anchor, dialog, unsubscribe);
+  const fields = [model, instructions, temperature, maxTokens, other] as const;
+  const before = fields.map(({ value }) => value);
+  const isChanged = (field: (typeof fields)[number]): boolean =>
+    field.value !== before[fields.indexOf(field)];
+  const popup = openPopup(context, anchor, dialog, unsubscribe, () => fields.some(isChanged));
   void runtime.do({ type: "list_models", session_id: sessionId }).catch(() => {});
 
   form.addEventListener("click", (event) => {
@@ -146,13 +150,15 @@ export function openSettings(
       error.textContent = read;
       return;
     }
+    // What was left as it was may have been set from a cell meanwhile.
+    const now = store.session(sessionId)?.state.settings ?? settings;
     runtime
       .do({
         type: "configure",
         session_id: sessionId,
-        model: model.value.trim() || null,
-        instructions: instructions.value || null,
-        params: read,
+        model: isChanged(model) ? model.value.trim() || null : now.model,
+        instructions: isChanged(instructions) ? instructions.value || null : now.instructions,
+        params: [temperature, maxTokens, other].some(isChanged) ? read : now.params,
       })
       .then((ack) => {
         if (ack.error) error.textContent = reveal(sentence(causeOf(ack.error)));

@@ -4,7 +4,6 @@ import { isOver } from "../fold";
 import type { Head } from "../protocol";
 import type { Context } from "./context";
 import { arrange, h, setAttribute, setText } from "./dom";
-import { isComposing } from "./keys";
 import { progressOf } from "./progress";
 import { label } from "./text";
 
@@ -171,41 +170,14 @@ export class Tabs {
 
   /** Edit a title in place. */
   rename(sessionId: string): void {
-    const tab = this.#tabs.get(sessionId);
-    const strip = this.element.parentElement;
-    if (!tab?.head || !strip) return;
-    // A tab may hold no other control: the field lies above it, beside the list.
-    const at = tab.element.getBoundingClientRect();
-    const around = strip.getBoundingClientRect();
-    const input = h("input", {
-      class: "rename",
-      "aria-label": this.#context.t.title,
-      maxlength: 200,
-      dir: "auto",
-      style: `left:${at.left - around.left}px;width:${Math.max(at.width, 120)}px`,
+    this.#context.extras(({ openRename }) => {
+      const tab = this.#tabs.get(sessionId);
+      if (!tab?.head) return;
+      openRename(this.#context, tab.element, tab.head.title, (title, byKey) => {
+        if (title !== null) this.#actions.rename(sessionId, title);
+        if (byKey) this.focus(sessionId);
+      });
     });
-    input.value = tab.head.title;
-    const before = input.value.trim(); // without what a line cannot show
-    strip.append(input);
-    input.select();
-    input.focus();
-    let over = false;
-    const end = (keep: boolean, focus: boolean): void => {
-      if (over) return;
-      over = true;
-      const title = input.value.trim();
-      if (keep && title !== before) this.#actions.rename(sessionId, title);
-      input.remove();
-      if (focus) this.focus(sessionId);
-    };
-    input.addEventListener("keydown", (event) => {
-      if (isComposing(event)) return;
-      if (event.key !== "Enter" && event.key !== "Escape") return;
-      event.preventDefault();
-      event.stopPropagation();
-      end(event.key === "Enter", true);
-    });
-    input.addEventListener("blur", () => end(true, false));
   }
 
   #create(id: string): Tab {

@@ -7,7 +7,7 @@ import type { AnyModel } from "../jupyter";
 import type { Head } from "../protocol";
 import type { Runtime } from "../runtime";
 import { Columns } from "./columns";
-import { close, create, perform, reopen } from "./commands";
+import { close, create, isSecond, perform, reopen } from "./commands";
 import { type Context, causeOf, type Markdown, type Way } from "./context";
 import { h, iconButton, setAttribute, setText, show, uniqueId } from "./dom";
 import { guardKeys } from "./keys";
@@ -254,9 +254,12 @@ export class View {
     }
     this.#ids = ids;
     this.#updateNames(open);
-    if (tabFocused && !this.#tabs?.hasFocus && !wanted?.focus) this.#tabs?.focus(this.#shown);
-    show(this.#empty, this.#shown === "" && store.connection !== "connecting");
+    if (tabFocused && !this.#tabs?.hasFocus && !wanted?.focus) {
+      if (this.#shown) this.#tabs?.focus(this.#shown);
+      else this.#root.querySelector<HTMLElement>('[data-act="new"]')?.focus();
+    }
     show(this.#main.element, this.#shown !== "");
+    show(this.#empty, this.#shown === "" && store.connection !== "connecting");
     this.#columns.keep(ids);
     this.#notifier.update(open);
     this.#begin(open);
@@ -322,6 +325,7 @@ export class View {
   #show(id: string, { focus, messageId }: Way): void {
     if (id !== this.#shown) {
       this.#shown = id;
+      show(this.#main.element, id !== ""); // what is hidden takes no focus
       this.#columns.hide(id);
       this.#main.open(id);
       this.#report();
@@ -390,8 +394,9 @@ export class View {
   #click(event: MouseEvent): void {
     const target =
       event.target instanceof Element && event.target.closest<HTMLElement>("[data-act]");
-    if (!target) return;
-    switch (target.getAttribute("data-act")) {
+    const act = target ? (target.getAttribute("data-act") ?? "") : "";
+    if (!target || isSecond(event, act)) return;
+    switch (act) {
       case "new":
         void create(this.#context);
         break;
