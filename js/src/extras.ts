@@ -2,12 +2,14 @@
 import { readAttachment } from "./view/attachment";
 import { detailsOf } from "./view/details";
 import { openDirectory } from "./view/directory";
+import { editForm } from "./view/editor";
 import { openSessionMenu } from "./view/menu";
 import { openRename } from "./view/rename";
 import { openSettings } from "./view/settings";
 
 export const extras = {
   detailsOf,
+  editForm,
   openDirectory,
   openRename,
   openSessionMenu,

@@ -28,6 +28,10 @@ const english = {
   moveRight: "Move right",
   notify: "Notify me when an answer ends",
 
+  // Forms
+  askAgain: "Ask again",
+  cancel: "Cancel",
+
   // What an answer took
   tokensIn: "Tokens in",
   tokensThought: "of them thinking",

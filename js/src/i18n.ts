@@ -87,8 +87,6 @@ export const en = {
   copyFailed: "The browser did not allow copying.",
   edit: "Edit",
   editLabel: "Edited text",
-  askAgain: "Ask again",
-  cancel: "Cancel",
   fork: "Fork",
   regenerate: "Regenerate",
   retry: "Retry",

@@ -809,10 +809,16 @@ describe("messages", () => {
     await settled(() =>
       expect(one("button", "Previous version", answer())).toHaveProperty("disabled", false),
     );
+    one("button", "Previous version", answer()).focus();
     one("button", "Previous version", answer()).click();
     await settled(() => expect(answer().textContent).toContain("One."));
     expect(answer().textContent).toContain("1 / 2");
     expect(all("article")).toHaveLength(2);
+    // The first has none before it; who came by keyboard goes on with its other button.
+    expect(document.activeElement).toBe(one("button", "Next version", answer()));
+    one("button", "Next version", answer()).click();
+    await settled(() => expect(answer().textContent).toContain("2 / 2"));
+    expect(document.activeElement).toBe(one("button", "Previous version", answer()));
   });
 
   test("a question can be edited in place", async () => {
@@ -958,6 +964,22 @@ describe("the view as a whole", () => {
     await settled(() => expect(host.textContent).not.toContain("No answer from the kernel."));
   });
 
+  test("of a kernel that is gone nothing is shown as going on", async () => {
+    const geo = kernel.create("geo");
+    kernel.ask(geo, "Rivers?");
+    kernel.ask(geo, "Lakes?");
+    mount();
+    await settled(() => expect(all("article")).toHaveLength(2));
+    kernel.store.lose();
+    kernel.store.connection = "restarted";
+    await settled(() => expect(all("article").at(-1)?.textContent).toContain("interrupted"));
+    expect(document.querySelector("[aria-busy=true]")).toBeNull();
+    expect(document.querySelector("[data-run-state=streaming]")).toBeNull();
+    expect([...all("button", "Stop"), ...all("button", "Change")]).toHaveLength(0);
+    one("button", "Put back").click();
+    expect((one("textbox", "Message") as HTMLTextAreaElement).value).toBe("Lakes?");
+  });
+
   test("a session whose provider is not the demo does not say so", async () => {
     const [named, usual] = [kernel.create("named"), kernel.create("usual")];
     const { settings } = kernel.state(named);
@@ -979,6 +1001,12 @@ describe("the view as a whole", () => {
     await settled(() => one("region", "聊天会话"));
     one("textbox", "消息");
     one("button", "发送");
+    model.set("locale", "en");
+    await settled(() => one("region", "Chat sessions"));
+    expect(all("region")).toHaveLength(1);
+    model.set("locale", "zh-CN");
+    await settled(() => one("region", "聊天会话"));
+    expect(all("region")).toHaveLength(1);
   });
 
   test("settings that came with a file wait for the user's word", async () => {

@@ -4,6 +4,7 @@ import { isOver } from "../fold";
 import type { Message, RunRecord } from "../protocol";
 import { type Context, causeOf, sentence } from "./context";
 import { button, h, iconButton, setAttribute, setText, show } from "./dom";
+import type { EditForm } from "./editor";
 import { type BlockView, blocksOf, createBlock } from "./parts";
 import { label, reveal, textOf } from "./text";
 
@@ -43,8 +44,7 @@ export class Article {
   #footerKey = "";
   #causeKey = "";
   #details: HTMLElement | null = null;
-  #editor: HTMLTextAreaElement | null = null;
-  #editError: HTMLElement | null = null;
+  #editor: EditForm | null = null;
 
   constructor(context: Context, message: Message) {
     this.#context = context;
@@ -297,56 +297,30 @@ export class Article {
 
   /** Put the question into an editor, in its place; with `text`, one that was open before, without the focus. */
   edit(text?: string): void {
-    if (this.#editor || !this.#turn) return;
-    const { t } = this.#context;
-    this.#editor = h("textarea", {
-      class: "editor",
-      "aria-label": t.editLabel,
-      dir: "auto",
-      rows: 3,
+    this.#context.extras(({ editForm }) => {
+      if (this.#editor || !this.#turn) return;
+      this.#editor = editForm(this.#context, text ?? textOf(this.#turn.message));
+      this.#body.hidden = this.#footer.hidden = true;
+      this.#body.after(this.#editor.element);
+      if (text === undefined) this.#editor.focus();
     });
-    this.#editor.value = text ?? textOf(this.#turn.message);
-    this.#editError = h("p", { class: "cause-text", hidden: true });
-    const form = h(
-      "div",
-      { class: "edit-form" },
-      this.#editor,
-      this.#editError,
-      h(
-        "div",
-        { class: "choices" },
-        button("edit-send", t.askAgain, { class: "button primary" }),
-        button("edit-cancel", t.cancel),
-      ),
-    );
-    this.#body.hidden = true;
-    this.#footer.hidden = true;
-    this.#body.after(form);
-    if (text !== undefined) return;
-    this.#editor.focus();
-    this.#editor.setSelectionRange(this.#editor.value.length, this.#editor.value.length);
   }
 
   /** The text in the editor, or null where none is open. */
   get edited(): string | null {
-    return this.#editor?.value ?? null;
+    return this.#editor?.field.value ?? null;
   }
 
   /** Say beside the editor why the change was refused. */
   refuseEdit(why: string): void {
-    if (!this.#editError) return;
-    this.#editError.textContent = reveal(why);
-    this.#editError.hidden = false;
-    this.#editor?.focus();
+    this.#editor?.refuse(why);
   }
 
   /** Close the editor and show the message again. */
   endEdit(): void {
-    if (!this.#editor) return;
-    this.#editor.closest(".nbchat-edit-form")?.remove();
+    this.#editor?.element.remove();
     this.#editor = null;
-    this.#body.hidden = false;
-    this.#footer.hidden = false;
+    this.#body.hidden = this.#footer.hidden = false;
     this.#footer.querySelector<HTMLElement>('[data-act="edit"]')?.focus();
   }
 }

@@ -60,8 +60,10 @@ export class Columns {
     const column = this.#columns.get(id);
     if (!column) return;
     this.#columns.delete(id);
+    const focused = column.element.contains(document.activeElement);
     column.gone.abort();
     column.element.remove();
+    if (focused) this.#context.root.querySelector("textarea")?.focus({ preventScroll: true });
   }
 
   /** Take away the columns of sessions that have no tab any more. */

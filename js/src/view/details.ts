@@ -3,12 +3,14 @@
 import { allStrings } from "../i18n-extras";
 import type { Turn } from "./article";
 import type { Context } from "./context";
-import { h } from "./dom";
+import { h, installStyles } from "./dom";
+import css from "./extras.css";
 import { inSeconds, label } from "./text";
 
 /** Return a row for each fact that is known. */
 export function detailsOf(context: Context, { message, run, runs }: Turn): HTMLElement[] {
   const { locale } = context;
+  installStyles(context.root.ownerDocument, css);
   const t = allStrings(context.t);
   const { usage } = message;
   const seconds = (from: number | null | undefined, to: number | null | undefined) =>

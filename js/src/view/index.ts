@@ -34,24 +34,31 @@ export function mountView(
 ): () => void {
   installStyles(el.ownerDocument, css + markdownCss);
   loadExtras(runtime);
-  const locale = chooseLocale(String(model.get("locale") ?? ""), navigator.languages ?? []);
   let view: View | null = null;
-  let gone = false;
-  const make = (words: Words): void => {
-    if (!gone) view = new View(runtime, kind, model, el, words, drawMarkdown);
+  let times = 0;
+  const begin = (): void => {
+    const locale = chooseLocale(String(model.get("locale") ?? ""), navigator.languages ?? []);
+    const time = ++times;
+    const make = (words: Words): void => {
+      if (time === times) view = new View(runtime, kind, model, el, words, drawMarkdown);
+    };
+    view?.dispose();
+    if (locale === "en") make(ENGLISH);
+    else {
+      // The place is kept, so that nothing below it moves when the words have come.
+      const place = el.appendChild(el.ownerDocument.createElement("div"));
+      place.style.height = String(model.get("height") || HEIGHT);
+      void wordsOf(runtime, locale).then((words) => {
+        place.remove();
+        make(words);
+      });
+    }
   };
-  if (locale === "en") make(ENGLISH);
-  else {
-    // The place is kept, so that nothing below it moves when the words have come.
-    const place = el.appendChild(el.ownerDocument.createElement("div"));
-    place.style.height = String(model.get("height") || HEIGHT);
-    void wordsOf(runtime, locale).then((words) => {
-      place.remove();
-      make(words);
-    });
-  }
+  begin();
+  model.on("change:locale", begin);
   return () => {
-    gone = true;
+    model.off("change:locale", begin);
+    times = 0;
     view?.dispose();
   };
 }

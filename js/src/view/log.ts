@@ -315,8 +315,15 @@ export class Log {
       });
       if (edited !== undefined) article.edit(edited);
     }
-    for (const id of this.#articles.keys()) if (!shown.has(id)) this.#drop(id);
+    const focused = document.activeElement;
+    let left = "";
+    for (const [id, { element }] of this.#articles) {
+      if (shown.has(id)) continue;
+      if (element.contains(focused)) left = id;
+      this.#drop(id);
+    }
     arrange(this.#list, elements);
+    if (left) this.#focusVersion(left, focused?.getAttribute("aria-label") ?? "");
     show(this.#earlier, start > 0 || session.omitted > 0);
     if (this.#asked < 0) setText(this.#earlier, this.#context.t.earlier);
   }
@@ -361,6 +368,16 @@ export class Log {
     this.#list.replaceChildren();
     this.#first = this.#last = "";
     this.#asked = -1;
+  }
+
+  /** Another version took the place of one that had the focus: its button of that name gets it, or another. */
+  #focusVersion(of: string, label: string): void {
+    for (const { element, turn } of this.#articles.values()) {
+      if (!turn?.versions.some(({ id }) => id === of)) continue;
+      const buttons = [...element.querySelectorAll<HTMLElement>(".nbchat-actions button:enabled")];
+      const same = buttons.find((one) => one.getAttribute("aria-label") === label);
+      (same ?? buttons[0])?.focus({ preventScroll: true });
+    }
   }
 
   #drop(id: string): void {

@@ -4,7 +4,7 @@ import { allStrings } from "../i18n-extras";
 import type { Head } from "../protocol";
 import { archive, close, perform, remove } from "./commands";
 import type { Context } from "./context";
-import type { Notifier } from "./notify";
+import { NOTIFY, type Notifier } from "./notify";
 import { type MenuItem, openMenu } from "./popup";
 
 /** A session among the tabs of a view, and what the view can do with it. */
@@ -47,7 +47,7 @@ export function openSessionMenu(
     notifier !== null && {
       label: t.notify,
       checked: notifier.on,
-      run: () => void notifier.toggle(),
+      run: () => void toggle(notifier),
     },
     null,
     { label: t.archive, run: () => void archive(context, head) },
@@ -60,4 +60,14 @@ export function openSessionMenu(
     t.sessionMenu,
     items.filter((item) => item !== false),
   );
+}
+
+/** Ask for notifications, or for none any more. */
+async function toggle(notifier: Notifier): Promise<void> {
+  const on = !notifier.on && (await Notification.requestPermission()) === "granted";
+  try {
+    localStorage.setItem(NOTIFY, on ? "1" : "0");
+  } catch {
+    // Storage is forbidden: the choice cannot be kept.
+  }
 }

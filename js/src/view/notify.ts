@@ -5,7 +5,8 @@ import type { Head } from "../protocol";
 import type { Context } from "./context";
 import { titleOf } from "./tabs";
 
-const KEY = "nbchat:notify";
+/** Where the wish is stored: "1" for yes. */
+export const NOTIFY = "nbchat:notify";
 
 export class Notifier {
   readonly #t: Context["t"];
@@ -24,19 +25,9 @@ export class Notifier {
   get on(): boolean {
     if (!Notifier.possible || Notification.permission !== "granted") return false;
     try {
-      return localStorage.getItem(KEY) === "1";
+      return localStorage.getItem(NOTIFY) === "1";
     } catch {
       return false; // storage is forbidden
-    }
-  }
-
-  /** Ask for notifications, or for none any more. */
-  async toggle(): Promise<void> {
-    const on = !this.on && (await Notification.requestPermission()) === "granted";
-    try {
-      localStorage.setItem(KEY, on ? "1" : "0");
-    } catch {
-      // Storage is forbidden: the choice cannot be kept.
     }
   }
 

@@ -1,7 +1,7 @@
 /** One session on the page: its log, its status, what waits, and the composer. */
 
 import { isOver } from "../fold";
-import type { Head } from "../protocol";
+import type { Head, RunRecord } from "../protocol";
 import type { CommandInput } from "../runtime";
 import type { SessionView } from "../store";
 import { isLive } from "./article";
@@ -126,7 +126,7 @@ export class Panel {
     const { store } = runtime;
     const id = this.#sessionId;
     this.#head = store.heads.get(id);
-    const session = id ? store.session(id) : undefined;
+    const session = id ? this.#seen(store.session(id)) : undefined;
     if (session !== this.#session || !session) {
       this.#session = session;
       this.#log.update(session);
@@ -178,6 +178,17 @@ export class Panel {
   /** Go to a message. */
   reveal(messageId: string): void {
     this.#log.reveal(messageId);
+  }
+
+  /** The session as it is shown: of a kernel that is gone nothing goes on. */
+  #seen(session: SessionView | undefined): SessionView | undefined {
+    const { connection } = this.#context.runtime.store;
+    if (!session || (connection !== "restarted" && connection !== "dead")) return session;
+    const runs = session.state.runs.map(
+      (run): RunRecord => (isLive(run) ? { ...run, state: "interrupted" } : run),
+    );
+    const { path, omitted, generation, state } = session;
+    return { path, omitted, generation, state: { ...state, runs } };
   }
 
   /** Whether the configured provider answers here: a session may have, or name, one of its own. */

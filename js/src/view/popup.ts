@@ -2,7 +2,7 @@
 
 import type { Context } from "./context";
 import { h, installStyles } from "./dom";
-import css from "./popup.css";
+import css from "./extras.css";
 
 /** What a popup hangs in: a view, and as long as it is there. */
 type Place = Pick<Context, "root" | "signal">;

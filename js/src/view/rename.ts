@@ -2,7 +2,8 @@
 
 import { allStrings } from "../i18n-extras";
 import type { Context } from "./context";
-import { h } from "./dom";
+import { h, installStyles } from "./dom";
+import css from "./extras.css";
 import { isComposing } from "./keys";
 
 /**
@@ -19,6 +20,7 @@ export function openRename(
 ): void {
   const strip = tab.parentElement?.parentElement;
   if (!strip) return;
+  installStyles(strip.ownerDocument, css);
   const at = tab.getBoundingClientRect();
   const around = strip.getBoundingClientRect();
   const input = h("input", {

@@ -174,7 +174,7 @@ export class Tabs {
       const tab = this.#tabs.get(sessionId);
       if (!tab?.head) return;
       openRename(this.#context, tab.element, tab.head.title, (title, byKey) => {
-        if (title !== null) this.#actions.rename(sessionId, title);
+        if (title !== null && this.#tabs.has(sessionId)) this.#actions.rename(sessionId, title);
         if (byKey) this.focus(sessionId);
       });
     });

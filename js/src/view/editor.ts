@@ -1,0 +1,49 @@
+/** The form in which a question that was asked is changed. */
+
+import { allStrings } from "../i18n-extras";
+import type { Context } from "./context";
+import { button, h, installStyles } from "./dom";
+import css from "./extras.css";
+import { reveal } from "./text";
+
+export interface EditForm {
+  readonly element: HTMLElement;
+  readonly field: HTMLTextAreaElement;
+  focus(): void;
+  /** Say beside the text why the change was refused. */
+  refuse(why: string): void;
+}
+
+/** Return a form with this text in it. */
+export function editForm(context: Pick<Context, "t" | "root">, text: string): EditForm {
+  const t = allStrings(context.t);
+  installStyles(context.root.ownerDocument, css);
+  const field = h("textarea", { class: "editor", "aria-label": t.editLabel, dir: "auto", rows: 3 });
+  field.value = text;
+  const error = h("p", { class: "cause-text", hidden: true });
+  const element = h(
+    "div",
+    { class: "edit-form" },
+    field,
+    error,
+    h(
+      "div",
+      { class: "choices" },
+      button("edit-send", t.askAgain, { class: "button primary" }),
+      button("edit-cancel", t.cancel),
+    ),
+  );
+  return {
+    element,
+    field,
+    focus() {
+      field.focus();
+      field.setSelectionRange(field.value.length, field.value.length);
+    },
+    refuse(why) {
+      error.textContent = reveal(why);
+      error.hidden = false;
+      field.focus();
+    },
+  };
+}
