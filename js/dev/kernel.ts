@@ -80,6 +80,8 @@ export class FakeKernel {
         this.viewing.set(key, ids);
       },
       drafts: {
+        places: new Map(),
+        edits: new Map(),
         get: (id: string) => this.#drafts.get(id) ?? "",
         set: (id: string, text: string) => {
           this.#drafts.set(id, text);

@@ -11,7 +11,14 @@ const PREFIX = "nbchat:draft:";
 const KEEP_DAYS = 30;
 const MAX_LENGTH = 200_000;
 
+/** Where a reader was: at the end, or at a message, so many pixels below the upper edge. */
+export type Place = "end" | { readonly id: string; readonly offset: number };
+
 export interface Drafts {
+  /** Where each session was read last in this page: a cell that is moved makes another view. */
+  readonly places: Map<string, Place>;
+  /** Changes to questions that are not asked yet, by message, while no view shows them. */
+  readonly edits: Map<string, string>;
   get(sessionId: string): string;
   set(sessionId: string, text: string): void;
   /** Return what was attached; it lasts as long as the page. */
@@ -28,6 +35,8 @@ export function openDrafts(): Drafts {
   for (const stored of storages) prune(stored);
   const key = (sessionId: string): string => PREFIX + sessionId;
   return {
+    places: new Map(),
+    edits: new Map(),
     get(sessionId) {
       const known = own.get(sessionId);
       if (known !== undefined) return known;

@@ -1,4 +1,5 @@
 /** What opens at a click: a bundle of its own, loaded when the page has nothing better to do. */
+import { insertCell } from "./cells";
 import { readAttachment } from "./view/attachment";
 import { detailsOf } from "./view/details";
 import { openDirectory } from "./view/directory";
@@ -10,6 +11,7 @@ import { openSettings } from "./view/settings";
 export const extras = {
   detailsOf,
   editForm,
+  insertCell,
   openDirectory,
   openRename,
   openSessionMenu,

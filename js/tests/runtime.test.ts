@@ -1,5 +1,6 @@
 // @vitest-environment jsdom
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { insertCell } from "../src/cells";
 import { openDrafts } from "../src/drafts";
 import { placeOf, runtimesOf } from "../src/exchange";
 import type { AnyModel } from "../src/jupyter";
@@ -323,9 +324,10 @@ describe("the notebook", () => {
   test("takes code into a new cell", async () => {
     const notebook = new FakeNotebook();
     const { runtime } = open(notebook);
-    await runtime.host.insertCell?.("2 + 2", false);
+    expect(runtime.host.hasCells).toBe(true);
+    await insertCell(runtime.host.context, "2 + 2", false);
     expect(notebook.cells).toEqual(["1 + 1", "2 + 2"]);
-    expect(open().runtime.host.insertCell).toBeUndefined();
+    expect(open().runtime.host.hasCells).toBe(false);
   });
 });
 

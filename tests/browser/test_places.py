@@ -6,6 +6,7 @@ from playwright.sync_api import expect
 
 from tests.browser.chat import Chat
 from tests.browser.conftest import OpenNotebook
+from tests.browser.lab import NotebookPage
 
 CHAT = """
 import nbchat
@@ -38,6 +39,28 @@ def test_a_collapsed_output_comes_back_where_it_was_read(notebook: OpenNotebook)
     expect(chat.box).to_have_value("half a thought")
 
 
+def test_a_view_that_is_moved_goes_on_where_it_was_read(notebook: OpenNotebook) -> None:
+    """Moving its cell makes another view: at the same line, with the question that is being changed."""
+    page = notebook([CHAT, "1 + 1"])
+    page.run_cell(0)
+    chat = Chat(page)
+    chat.ask("Tell.")
+    expect(chat.status).to_contain_text("done")
+    chat.log.evaluate("log => { log.scrollTop = 0; }")
+    chat.articles("You").get_by_role("button", name="Edit").click()
+    editor = chat.region.get_by_role("textbox", name="Edited text")
+    editor.fill("Tell me.")
+    chat.log.evaluate("log => { log.scrollTop = 700; }")
+    expect(chat.button("Jump to latest")).to_be_visible()
+    old = chat.region.element_handle()
+    page.evaluate("(panel.content.activeCellIndex = 0)")
+    page.evaluate("jupyterapp.commands.execute('notebook:move-cell-down')")
+    chat.page.wait_for_function("old => !old.isConnected", arg=old)
+    place = "Math.round(document.querySelector('.nbchat [role=log]')?.scrollTop / 10)"
+    chat.page.wait_for_function(f"{place} === 70")
+    expect(editor).to_have_value("Tell me.")
+
+
 def test_a_cell_that_shows_a_session_leaves_the_notebook_where_it_is(notebook: OpenNotebook) -> None:
     """The reader of a cell far below is not taken to the view, whose tab changes there."""
     page = notebook([CHAT, *["# " + "\n# ".join(map(str, range(40)))] * 4])
@@ -52,15 +75,21 @@ def test_a_cell_that_shows_a_session_leaves_the_notebook_where_it_is(notebook: O
     assert page.evaluate(SCROLLED) == before
 
 
-def test_a_waiting_question_and_an_asked_one_are_changed(notebook: OpenNotebook) -> None:
-    """A change is kept when the user goes elsewhere, and is what is asked in the end."""
-    page = notebook([CHAT])
+def with_a_waiting_question(page: NotebookPage) -> Chat:
+    """Let a session answer for ever, with another question behind."""
     page.run_cell(0)
     chat = Chat(page)
     chat.tab("waits").click()
     chat.ask("First?")
     expect(chat.articles("Assistant")).to_contain_text("So far.")
     chat.ask("Second?")
+    expect(chat.button("Change")).to_be_visible()
+    return chat
+
+
+def test_a_waiting_question_and_an_asked_one_are_changed(notebook: OpenNotebook) -> None:
+    """A change is kept when the user goes elsewhere, and is what is asked in the end."""
+    chat = with_a_waiting_question(notebook([CHAT]))
     chat.button("Change").click()
     editor = chat.region.get_by_role("textbox", name="Edited text")
     expect(editor).to_be_focused()
@@ -91,13 +120,7 @@ def test_a_waiting_question_and_an_asked_one_are_changed(notebook: OpenNotebook)
 def test_a_restarted_kernel_leaves_nothing_going_on(notebook: OpenNotebook) -> None:
     """The page says that the answer ended with its kernel, and gives a waiting question back."""
     page = notebook([CHAT])
-    page.run_cell(0)
-    chat = Chat(page)
-    chat.tab("waits").click()
-    chat.ask("First?")
-    expect(chat.articles("Assistant")).to_contain_text("So far.")
-    chat.ask("Second?")
-    expect(chat.button("Change")).to_be_visible()
+    chat = with_a_waiting_question(page)
     page.restart_kernel()
     expect(chat.region).to_contain_text("The kernel was restarted.")
     expect(chat.articles("Assistant")).to_contain_text("The answer was interrupted.")

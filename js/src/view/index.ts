@@ -101,14 +101,13 @@ function loadExtras(runtime: Runtime): void {
   begin();
 }
 
-function draw(element: HTMLElement, { t, runtime }: Context): Markdown {
+function draw(element: HTMLElement, { t, runtime, extras }: Context): Markdown {
   const { host } = runtime;
-  const codeActions = host.insertCell
-    ? [
-        { label: t.insertCell, run: (code: string) => host.insertCell?.(code, false) },
-        { label: t.runCell, run: (code: string) => host.insertCell?.(code, true) },
-      ]
-    : [];
+  const action = (label: string, runs: boolean) => ({
+    label,
+    run: (code: string) => extras(({ insertCell }) => void insertCell(host.context, code, runs)),
+  });
+  const codeActions = host.hasCells ? [action(t.insertCell, false), action(t.runCell, true)] : [];
   return new MarkdownView(element, {
     strings: t.markdown,
     codeActions,

@@ -6,6 +6,7 @@
  * the end only while the reader is there, and what is put in above is taken back by as much scrolling.
  */
 
+import type { Place } from "../drafts";
 import type { Message, RunRecord } from "../protocol";
 import type { SessionView } from "../store";
 import { Article, isLive } from "./article";
@@ -27,9 +28,6 @@ const MOST = 400;
 /** Distance from the end, in pixels, that still counts as being there. */
 const NEAR = 24;
 
-/** Where a reader was: at the end, or at a message. */
-type Place = "end" | { readonly id: string; readonly offset: number };
-
 export class Log {
   readonly element: HTMLElement;
   readonly #context: Context;
@@ -40,8 +38,6 @@ export class Log {
   readonly #jump: HTMLButtonElement;
   readonly #articles = new Map<string, Article>();
   readonly #places = new Map<string, Place>();
-  /** Changes to questions that are not asked yet, by message, while they have no element. */
-  readonly #edits = new Map<string, string>();
   #session: SessionView | null = null;
   #sessionId = "";
   /** Id of the first message that has elements; empty until there is one. */
@@ -127,7 +123,7 @@ export class Log {
   /** Show another session, at the place where the reader left it. */
   open(sessionId: string, session: SessionView | undefined): void {
     if (sessionId === this.#sessionId) return;
-    if (this.#sessionId) this.#places.set(this.#sessionId, this.#place());
+    this.#keep();
     this.#clear();
     this.#sessionId = sessionId;
     this.#session = null;
@@ -146,7 +142,7 @@ export class Log {
     if (opening) {
       this.#follows = true;
       this.#seen = "";
-      const place = this.#places.get(this.#sessionId);
+      const place = this.#kept;
       const wanted =
         place && place !== "end" ? session.path.findIndex((m) => m.id === place.id) : -1;
       const { path } = session;
@@ -289,6 +285,7 @@ export class Log {
       else versions.set(turn, [message]);
     }
 
+    const { edits } = this.#context.runtime.drafts;
     const shown = new Set<string>();
     const elements: HTMLElement[] = [];
     for (let index = start; index < end; index += 1) {
@@ -298,8 +295,8 @@ export class Log {
       if (!article) {
         article = new Article(this.#context, message);
         this.#articles.set(message.id, article);
-        edited = this.#edits.get(message.id);
-        this.#edits.delete(message.id);
+        edited = edits.get(message.id);
+        edits.delete(message.id);
       }
       shown.add(message.id);
       elements.push(article.element);
@@ -383,7 +380,7 @@ export class Log {
   #drop(id: string): void {
     const article = this.#articles.get(id);
     const edited = article?.edited ?? null;
-    if (edited !== null) this.#edits.set(id, edited);
+    if (edited !== null) this.#context.runtime.drafts.edits.set(id, edited);
     article?.destroy();
     this.#articles.delete(id);
   }
@@ -409,6 +406,19 @@ export class Log {
     return null;
   }
 
+  /** Remember where the reader is, for this view and for one that comes in its place. */
+  #keep(): void {
+    if (this.#sessionId === "" || this.#scroller.clientHeight === 0) return;
+    const place = this.#place();
+    this.#places.set(this.#sessionId, place);
+    this.#context.runtime.drafts.places.set(this.#sessionId, place);
+  }
+
+  get #kept(): Place | undefined {
+    const { places } = this.#context.runtime.drafts;
+    return this.#places.get(this.#sessionId) ?? places.get(this.#sessionId);
+  }
+
   #place(): Place {
     if (this.#follows && this.#last === "") return "end";
     const element = this.#topArticle();
@@ -419,7 +429,7 @@ export class Log {
   }
 
   #restore(): void {
-    const place = this.#places.get(this.#sessionId) ?? "end";
+    const place = this.#kept ?? "end";
     const element = place === "end" ? undefined : this.#articles.get(place.id)?.element;
     if (place === "end" || !element) {
       this.#follows = true;
@@ -468,6 +478,7 @@ export class Log {
       this.#leave();
     }
     if (!this.#follows && scrollTop < 40 && up && !this.#earlier.hidden) this.earlier();
+    this.#keep();
   }
 
   #updateJump(): void {
