@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import numbers
 import os
 import string
 import sys
@@ -480,9 +481,9 @@ def _prompts(given: Iterable[Any], template: str | Callable[[Any], str] | None) 
     if is_frame(given):
         columns, rows = rows_of(given)
         if template is None:
-            template = _only_column(columns)
-            _check_fields(template, columns)
-        elif isinstance(template, str):
+            column = _only_column(columns)
+            return [_of_column(at, column, row[column]) for at, row in enumerate(rows)]
+        if isinstance(template, str):
             _check_fields(template, columns)
         items = list(rows)
     else:
@@ -491,15 +492,22 @@ def _prompts(given: Iterable[Any], template: str | Callable[[Any], str] | None) 
 
 
 def _only_column(columns: Sequence[str]) -> str:
-    name = "prompt" if "prompt" in columns else columns[0] if len(columns) == 1 else None
-    if name is None:
+    if "prompt" in columns:
+        return "prompt"
+    if len(columns) != 1:
         raise ValueError(
             "the frame has several columns and none is called 'prompt'; give a template such as "
             f"'{{{columns[0]}}}'."
             if columns
             else "the frame has no columns."
         )
-    return f"{{{name}}}"
+    return columns[0]
+
+
+def _of_column(at: int, column: str, value: object) -> str | NbchatError:
+    if _is_missing(value):
+        return _nothing(at, f"has no value for {column!r}")
+    return _prompt(at, str(value), None)
 
 
 def _check_fields(template: str, columns: Sequence[str]) -> None:
@@ -533,7 +541,9 @@ def _prompt(at: int, item: object, template: str | Callable[[Any], str] | None) 
         if root in fields and _is_missing(fields[root]):
             return _nothing(at, f"has no value for {root!r}")
     try:
-        filled = template.format(*([] if isinstance(item, Mapping) else [item]), **fields)
+        # A frame's columns may be called 0, 1, 2, …
+        numbered = [fields[str(n)] for n in range(len(fields)) if str(n) in fields]
+        filled = template.format(*(numbered if isinstance(item, Mapping) else [item]), **fields)
     except (KeyError, IndexError) as error:
         raise ValueError(
             f"the template names {error}, which item {at} does not have. "
@@ -548,7 +558,9 @@ def _nothing(at: int, why: str) -> NbchatError:
 
 def _is_missing(value: object) -> bool:
     """Tell whether a cell of a frame has no value: None, NaN, or a library's own mark."""
-    return value is None or type(value).__name__ in ("NAType", "NaTType") or value != value  # noqa: PLR0124
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):
+        return True
+    return isinstance(value, numbers.Number) and bool(value != value)  # noqa: PLR0124
 
 
 # Progress

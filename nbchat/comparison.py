@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from nbchat.api import the_registry
 from nbchat.runtime.frames import rate, runs_frame
+from nbchat.runtime.run import check_timeout
 from nbchat.runtime.table import Table
 
 if TYPE_CHECKING:
@@ -96,6 +97,7 @@ class Comparison:
         WouldDeadlock
             Called on the engine's own thread.
         """
+        check_timeout(timeout)
         until = None if timeout is None else time.monotonic() + timeout
         for run in self.runs:
             run.wait(None if until is None else max(until - time.monotonic(), 0.0))

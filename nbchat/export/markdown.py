@@ -49,12 +49,18 @@ def _conversation(state: SessionState) -> str:
     lines = [f"{MARK.format('session')}\n# {inert_line(state.title) or 'Chat'}"]
     if state.settings.instructions:
         lines.append(_turn("system", inert(state.settings.instructions)))
-    lines += [_turn(message.role, "\n\n".join(parts(message))) for message in state.path]
+    lines += [_turn(message.role, "\n\n".join(_marked_parts(message))) for message in state.path]
     return "\n\n".join(lines)
 
 
 def _turn(role: str, text: str) -> str:
     return f"{MARK.format(role)}\n## {SPEAKERS[role]}\n\n{text}".rstrip()
+
+
+def _marked_parts(message: Message) -> Iterator[str]:
+    for part, text in zip(message.parts, parts(message), strict=True):
+        # Else it would be read in again as what the model answered.
+        yield f"{MARK.format('reasoning')}\n{text}" if isinstance(part, ReasoningPart) else text
 
 
 def parts(message: Message) -> Iterator[str]:

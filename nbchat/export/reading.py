@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+from bisect import bisect
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from html import unescape
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +24,12 @@ _HEADING: Final = re.compile(
     r"^#{1,6}\s*\**(User|You|Human|Assistant|AI|ChatGPT|Claude|Instructions|System)\**:?\**\s*$",
     re.MULTILINE | re.IGNORECASE,
 )
+# What `markdown.inert` makes of a text, for the way back.
+_FENCE: Final = re.compile(r"^ {0,3}(`{3,}|~{3,})(.*)$", re.MULTILINE)
+_THOUGHT: Final = re.compile(r"^<!-- nbchat: reasoning -->\n(?:>.*(?:\n|\Z))*", re.MULTILINE)
+_SPAN: Final = re.compile(r"<code>(.*?)</code>|(?<![\\`])(`+)(?!`)(?:.+?)(?<!`)\2(?!`)")
+_LINK: Final = re.compile(r"\\\](?=\((?!https?://|mailto:|#))")
+_DEFINITION: Final = re.compile(r"^(\s{0,3})\\\[(?=[^\]]*\]:(?!\s*(?:https?://|mailto:|#)\S))", re.MULTILINE)
 _ROLES: Final[Mapping[str, Role]] = {
     **dict.fromkeys(("user", "you", "human"), "user"),
     **dict.fromkeys(("assistant", "ai", "chatgpt", "claude"), "assistant"),
@@ -113,12 +121,16 @@ def _turn(message: object, line: int) -> tuple[Role, str]:
 
 
 def from_markdown(text: str, name: str = "Imported") -> list[Imported]:
-    """Return the conversations of a Markdown file: of our own, or with headings such as `## User`."""
+    """Return the conversations of a Markdown file: of our own, or with headings such as `## User`.
+
+    What a model thought is left out.
+    """
     text = clean(text.replace("\r\n", "\n"))
-    marks = list(_MARK.finditer(text))
+    blocks = _blocks(text)
+    marks = list(_outside(blocks, _MARK.finditer(text)))
     if marks:
         return list(_from_marks(text, marks))
-    headings = list(_HEADING.finditer(text))
+    headings = list(_outside(blocks, _HEADING.finditer(text)))
     if not headings:
         return [_imported([("user", text.strip())], name)] if text.strip() else []
     turns = []
@@ -127,6 +139,27 @@ def from_markdown(text: str, name: str = "Imported") -> list[Imported]:
         turns.append((_ROLES[heading[1].lower()], body.strip()))
     first = text[: headings[0].start()].strip().lstrip("# ").split("\n")[0]
     return [_imported(turns, first or name)]
+
+
+def _blocks(text: str) -> list[range]:
+    """Return where fenced blocks of code stand, as far as they are closed, in order."""
+    found: list[range] = []
+    begun: re.Match[str] | None = None
+    for fence in _FENCE.finditer(text):
+        if begun is None:
+            begun = fence if "`" not in fence[2] else None
+        elif fence[1].startswith(begun[1]) and not fence[2].strip():
+            found.append(range(begun.start(), fence.end()))
+            begun = None
+    return found
+
+
+def _outside(blocks: list[range], matches: Iterator[re.Match[str]]) -> Iterator[re.Match[str]]:
+    starts = [block.start for block in blocks]
+    for match in matches:
+        at = bisect(starts, match.start()) - 1
+        if at < 0 or match.start() not in blocks[at]:
+            yield match
 
 
 def _from_marks(text: str, marks: list[re.Match[str]]) -> Iterator[Imported]:
@@ -138,18 +171,37 @@ def _from_marks(text: str, marks: list[re.Match[str]]) -> Iterator[Imported]:
         if mark[1] == "session":
             if begun:
                 yield _imported(turns, title)
-            title, turns, begun = _plain(heading.lstrip("# ")), [], True
+            title, turns, begun = unescape(heading.lstrip("# ")), [], True
         else:
-            turns.append((_ROLES[mark[1]], _plain(body.strip().removesuffix("\n---").strip())))
+            body = body.strip()
+            if following and following[1] == "session":
+                body = body.removesuffix("\n---")
+            turns.append((_ROLES[mark[1]], _plain(_THOUGHT.sub("", body).strip())))
     yield _imported(turns, title)
 
 
 def _plain(text: str) -> str:
-    """Take back what was escaped when it was written."""
-    from html import unescape  # noqa: PLC0415 - beside its only use
+    """Take back what was escaped when it was written; code is as it was."""
+    out: list[str] = []
+    at = 0
+    for block in _blocks(text):
+        out += [_plain_prose(text[at : block.start]), text[block.start : block.stop]]
+        at = block.stop
+    return "".join([*out, _plain_prose(text[at:])])
 
-    text = re.sub(r"<code>(.*?)</code>", lambda m: f"`{m[1]}`", text)
-    return unescape(text.replace("\\]", "]").replace("\\[", "["))
+
+def _plain_prose(text: str) -> str:
+    out: list[str] = []
+    at = 0
+    for span in _SPAN.finditer(text):
+        out += [_unescaped(text[at : span.start()]), f"`{unescape(span[1])}`" if span[1] else span[0]]
+        at = span.end()
+    return "".join([*out, _unescaped(text[at:])])
+
+
+def _unescaped(text: str) -> str:
+    text = _DEFINITION.sub(r"\1[", _LINK.sub("]", text))
+    return text.replace("&lt;", "<").replace("&amp;", "&")
 
 
 def _imported(turns: list[tuple[Role, str]], title: str) -> Imported:

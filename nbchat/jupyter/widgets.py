@@ -89,6 +89,11 @@ class ChatTabs(View):
         elif not self.active:
             self.active = self._last_used()
 
+    @traitlets.validate("active")
+    def _valid_active(self, proposal: Any) -> str:  # noqa: ANN401 - traitlets' proposal
+        session = self.registry.get(proposal["value"])  # a title is as good as an id
+        return str(proposal["value"]) if session is None else session.id
+
     @traitlets.observe("active")
     def _remember(self, change: Any) -> None:  # noqa: ANN401 - traitlets' change
         self.hub.last_chosen = change["new"]

@@ -93,6 +93,8 @@ class ChatDecoder(Decoder):
             yield from self._notice("choices other than the first were ignored")
             return
         delta = choice.get("delta")
+        if delta is None and not self.began:
+            delta = choice.get("message")  # a server that streams the shape of a whole answer
         if type(delta) is dict:
             yield from self._delta(delta)
         elif delta is not None:

@@ -26,7 +26,7 @@ from nbchat.core.errors import EmptyResponse, ProtocolError, ProviderError, Stre
 from nbchat.core.messages import Usage
 from nbchat.core.text import clean
 from nbchat.providers.base import Delta, Notice, ReasoningDelta, TextDelta, ToolCallDelta, UsageDelta
-from nbchat.providers.errors import Said, from_event, said, words
+from nbchat.providers.errors import Said, from_event, said, unwrapped, words
 from nbchat.providers.sse import MAX_EVENT_BYTES, Event, EventTooLarge, SSEDecoder, read_event
 from nbchat.providers.template import Template
 
@@ -72,6 +72,8 @@ class Decoder(ABC):
         self._template = Template(self._plain_text)
         self.began: bool = False
         """Content was yielded."""
+        self.said: bool = False
+        """Text of the answer was yielded."""
         self.finished = False
         """The finish reason was yielded."""
         self.done: bool = False
@@ -93,7 +95,7 @@ class Decoder(ABC):
             if text is None:
                 text = self._one_text(data)
             if text:
-                self.began = True
+                self.began = self.said = True
                 return (TextDelta(text),)
         return self._feed(data)
 
@@ -224,6 +226,7 @@ class Decoder(ABC):
                 value = self._mend(body)
         except ValueError:
             raise ProtocolError("the server answered with JSON that is broken or cut off.") from None
+        value = unwrapped(value)
         if not isinstance(value, dict):
             self.wrong("the answer", value)
         yield Notice("the server does not stream: the whole answer came at once")
@@ -256,7 +259,7 @@ class Decoder(ABC):
         if self._mended:
             text = self._join("text", text)
         if text:
-            self.began = True
+            self.began = self.said = True
             yield TextDelta(text)
 
     def reasoning(self, text: str) -> Iterator[Delta]:

@@ -65,9 +65,13 @@ _BY_STATUS: Final[Mapping[int, type[ProviderError]]] = {
 _TOO_LONG: Final = re.compile(
     r"context[ _-]?(?:length|window|size|limit)|maximum context"
     r"|(?:prompt|input|request) is too (?:long|large)"
-    r"|too many (?:input )?tokens|exceed_context_size|maximum (?:prompt|input) length",
+    r"|too many (?:input )?tokens|exceed_context_size|maximum (?:prompt|input) length"
+    r"|token count\b.{0,40}\bexceeds",
     re.IGNORECASE,
 )
+
+_BAD_KEY: Final = re.compile(r"\bapi[ _-]?key\W+(?:is )?(?:not valid|invalid|expired)", re.IGNORECASE)
+"""Servers that answer 400 to a wrong key."""
 
 _HINTS: Final[Mapping[int, str]] = {
     402: "The account at the provider needs credit.",
@@ -95,6 +99,7 @@ def said(text: str, secrets: Iterable[str] = ()) -> str:
 
 def words(body: object) -> str:
     """Return the message of an error body in any of the shapes that servers give it; empty for none."""
+    body = unwrapped(body)
     # {"error": {"message": {…}}} is the deepest there is.
     for _ in range(3):
         if not isinstance(body, Mapping):
@@ -104,6 +109,13 @@ def words(body: object) -> str:
         # FastAPI's validation errors: a list of objects with `loc` and `msg`.
         return "; ".join([problem for item in body[:3] if (problem := _problem(item))])
     return body if isinstance(body, str) else ""
+
+
+def unwrapped(body: object) -> object:
+    """Return the error in a list of one, as Gemini sends it; else the body itself."""
+    if isinstance(body, list) and len(body) == 1 and isinstance(body[0], Mapping) and "error" in body[0]:
+        return body[0]
+    return body
 
 
 def _problem(item: object) -> str:
@@ -117,6 +129,7 @@ def _problem(item: object) -> str:
 
 def code_of(body: object) -> str:
     """Return an error body's code, or its type where it has none; empty for neither."""
+    body = unwrapped(body)
     inner = body.get("error") if isinstance(body, Mapping) else None
     for place in (inner, body):
         if isinstance(place, Mapping):
@@ -213,7 +226,8 @@ def _class_of(status: int, code: str, text: str) -> type[ProviderError]:
         return cls
     if code == "context_length_exceeded" or _TOO_LONG.search(text[:_LOOKED_AT]):
         return ContextTooLong
-    return AuthenticationFailed if code in {"invalid_api_key", "authentication_error"} else cls
+    is_key = code in {"invalid_api_key", "authentication_error"} or _BAD_KEY.search(text[:_LOOKED_AT])
+    return AuthenticationFailed if is_key else cls
 
 
 def _redirected(status: int, host: str, headers: Mapping[str, str], quote: Said) -> ConfigError:

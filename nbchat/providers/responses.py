@@ -64,7 +64,13 @@ class ResponsesDecoder(Decoder):
             "response.in_progress": self._created,
             "response.output_item.added": self._item_added,
             "response.function_call_arguments.delta": self._arguments,
+            "response.function_call_arguments.done": self._arguments_done,
+            "response.output_text.done": self._text_done,
         }
+        self._in_parts = False
+        """What was said so far came in whole parts, not in deltas."""
+        self._argued: set[int] = set()
+        """Calls whose arguments came as deltas."""
 
     @property
     def response_id(self) -> str | None:
@@ -159,7 +165,19 @@ class ResponsesDecoder(Decoder):
 
     def _arguments(self, event: Json) -> Iterator[Delta]:
         index = self._calls.setdefault(event.get("item_id"), len(self._calls))
+        self._argued.add(index)
         yield from self.call(index, "", "", self._delta(event))
+
+    def _arguments_done(self, event: Json) -> Iterator[Delta]:
+        index = self._calls.setdefault(event.get("item_id"), len(self._calls))
+        if index not in self._argued and not self._is_rest:  # a server, or a proxy, that sends no deltas
+            self._argued.add(index)
+            yield from self.call(index, "", "", _string(event, "arguments"))
+
+    def _text_done(self, event: Json) -> Iterator[Delta]:
+        if (self._in_parts or not self.said) and not self._is_rest:
+            self._in_parts = True
+            yield from self.text(_string(event, "text"))
 
     def _end(self, name: str, response: object) -> Iterator[Delta]:
         if type(response) is not dict:
@@ -173,7 +191,7 @@ class ResponsesDecoder(Decoder):
         if name == "response.cancelled" or status == "cancelled":
             raise StreamTruncated("the response was cancelled at the server.")
         output = response.get("output")
-        if not (self.began or self._is_rest) and type(output) is list:
+        if not self._is_rest and type(output) is list:
             yield from self._output(output)  # a server, or a proxy, that sends no deltas
         reason = "tool_calls" if self._calls else "stop"
         if name == "response.incomplete" or status == "incomplete":
@@ -190,26 +208,43 @@ class ResponsesDecoder(Decoder):
         if type(output) is not list:
             self.no_answer(value)
         yield from self._created({"response": value})
-        yield from self._output(output)
+        if value.get("status") in ("queued", "in_progress"):
+            yield from self._output(output)
+            raise StreamTruncated("the server sent the response before it was over.")
         yield from self._end("", value)
 
     def _output(self, output: list[object]) -> Iterator[Delta]:
-        """Yield what a response holds that is over."""
+        """Yield what a response holds and no delta said."""
+        began, said, calls = self.began, self.said, bool(self._calls)
         for item in output:
             if type(item) is not dict:
                 self.wrong("an item", item)
-            if item.get("type") == "function_call":
-                index = self._calls.setdefault(item.get("id"), len(self._calls))
-                yield from self.call(
-                    index, _string(item, "call_id"), _string(item, "name"), _string(item, "arguments")
-                )
-            elif item.get("type") == "message":
+            kind = item.get("type")
+            if kind == "function_call":
+                yield from self._call_of(item, calls=calls)
+            elif kind == "reasoning" and not began:
+                yield from self.reasoning("\n\n".join(_texts(item.get("summary"))))
+            elif kind == "message" and not said:
                 parts = item.get("content")
                 if type(parts) is not list:
                     self.wrong("'content'", parts)
-                for part in parts:
-                    if isinstance(part, dict):
-                        yield from self.text(_string(part, "text") or _string(part, "refusal"))
+                for text in _texts(parts):
+                    yield from self.text(text)
+
+    def _call_of(self, item: Json, *, calls: bool) -> Iterator[Delta]:
+        known = item.get("id") in self._calls
+        if calls and not known:
+            return  # the same calls by other names
+        index = self._calls.setdefault(item.get("id"), len(self._calls))
+        if index not in self._argued:
+            call_id, name = ("", "") if known else (_string(item, "call_id"), _string(item, "name"))
+            yield from self.call(index, call_id, name, _string(item, "arguments"))
+
+
+def _texts(parts: object) -> Iterator[str]:
+    for part in parts if isinstance(parts, list) else ():
+        if isinstance(part, dict) and (text := _string(part, "text") or _string(part, "refusal")):
+            yield text
 
 
 def read_usage(value: object) -> Usage | None:

@@ -48,7 +48,7 @@ def narwhals() -> ModuleType:
 
 
 def rows_of(frame: object) -> tuple[list[str], list[dict[str, Any]]]:
-    """Return the columns of a frame, and its rows by column; of a series, one column."""
+    """Return the columns of a frame as text, and its rows by column; of a series, one column."""
     nw = narwhals()
     given = nw.from_native(frame, allow_series=True)
     if isinstance(given, nw.Series):
@@ -56,7 +56,8 @@ def rows_of(frame: object) -> tuple[list[str], list[dict[str, Any]]]:
         return [name], [{name: value} for value in given.to_list()]
     if isinstance(given, nw.LazyFrame):
         given = given.collect()
-    return list(given.columns), list(given.iter_rows(named=True))
+    columns = [str(name) for name in given.columns]
+    return columns, [dict(zip(columns, row, strict=True)) for row in given.iter_rows()]
 
 
 def with_columns(frame: object, columns: Mapping[str, Sequence[Any]]) -> Any:  # noqa: ANN401 - of its kind

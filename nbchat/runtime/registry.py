@@ -21,6 +21,7 @@ from nbchat.core.errors import (
     KernelGone,
     NothingToDo,
     PicklingRefused,
+    SessionGone,
     SnapshotCorrupt,
     UnknownSession,
 )
@@ -313,7 +314,7 @@ class SessionRegistry(Mapping[str, Session]):
         self, session: Session | str, message_id: str | None = None, title: str | None = None
     ) -> Session:
         """Start a new session with the conversation of another one, up to a message."""
-        conversation = self._known(session if isinstance(session, str) else session.id)
+        conversation = self._known(session)
 
         def work() -> Session:
             return self.handle(self.branch(conversation, message_id, title))
@@ -784,9 +785,11 @@ class SessionRegistry(Mapping[str, Session]):
     def _make_room(self) -> None:
         self.eviction.make_room()
 
-    def _known(self, key: str) -> Conversation:
+    def _known(self, key: str | Session) -> Conversation:
         self._first_use()
         if isinstance(key, Session):  # a handle is as good as its id
+            if self._shelf.get(key.id) is None and self._shelf.remembered(key.id) is not None:
+                raise SessionGone(key.id)
             return self.conversation(key.id)
         found = self.find(key) if isinstance(key, str) else None
         if found is None:

@@ -220,6 +220,11 @@ class Session:
             return self._send(prompt, attachments, run_id).result(timeout)
         except ProviderError:  # it is over
             raise
+        except TimeoutError:
+            self._registry.engine.call(self._conversation.stop, run_id)
+            raise TimeoutError(
+                f"no whole answer after {timeout:g} s; the run was stopped, and its text is kept."
+            ) from None
         except BaseException:
             # Only this call knows of the run, so nobody else could end it. The interrupt may even
             # have come before `send` returned; the id is known all the same.

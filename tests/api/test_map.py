@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
@@ -339,6 +340,9 @@ def test_prompts_are_made_by_templates() -> None:
     assert ask([{"a": None}, {"a": float("nan")}, {"a": ""}], "{a}") == [None, None, None]
     assert ask(["a", "", None], None) == ["A", None, None]
     assert ask([], None) == []
+    tags = np.array(["x", "y"])
+    assert ask([{"q": "a", "tags": tags}], "{q}: {tags}") == ["A: ['X' 'Y']"]
+    assert ask(pd.DataFrame({"q": ["a"], "tags": [tags]}), "{q}: {tags}") == ["A: ['X' 'Y']"]
 
 
 @pytest.mark.parametrize(
@@ -386,6 +390,22 @@ def test_a_frame_goes_in_and_comes_out(kind: str) -> None:
     assert list(out["error"])[1] == "request_rejected"
     if kind == "pandas":
         assert list(out.index) == [7, 3, 3]
+
+
+@pytest.mark.parametrize("name", [0, "a.b", "q: short", "q[0]", "q!", "Why {x}?", "2"])
+def test_the_only_column_is_the_prompts_whatever_its_name(name: object) -> None:
+    """A frame of one column needs no template, and a name is no template."""
+    frame = pd.DataFrame({name: ["a", None, "b"]})
+    assert nbchat.map(frame, provider=shouting(), progress=False).texts == ["A", None, "B"]
+
+
+def test_columns_without_names_are_numbered() -> None:
+    """Pandas numbers columns that have no name; so does a template."""
+    frame = pd.DataFrame([["a", "b"], ["c", "d"]])
+    results = nbchat.map(frame, "{1} after {0}", provider=shouting(), progress=False)
+    assert results.texts == ["B AFTER A", "D AFTER C"]
+    with pytest.raises(ValueError, match="several columns"):
+        nbchat.map(frame)
 
 
 def test_a_series_is_its_own_prompts() -> None:

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -135,6 +136,43 @@ def test_markdown_comes_back_as_the_same_turns(payload: str) -> None:
     assert (read.title, read.instructions) == ("geo", "Answer briefly.")
     assert read.turns[0] == ("user", "Which river?")
     assert read.turns[2] == ("user", "Thanks.")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        r"\[ E = mc^2 \]",
+        "```python\nre.sub(r'\\[x\\]', '&amp;', '<code>x</code>')\n```",
+        "```\n## User\n<!-- nbchat: user -->\n```\n\nbehind it",
+        "a `x[0] & <b>` and [y](javascript:z) \\] [z]",
+        "[a]: javascript:x\n\n[b]: https://rivers.example",
+        "1 < 2 & 3 &lt; &amp;lt;",
+        "it ends so\n\n---",
+    ],
+)
+def test_markdown_comes_back_as_it_was(text: str) -> None:
+    """Code, formulas and what looks like an escape are the same after export and import."""
+    (read,) = from_markdown(render([conversation("Which river?", text)], "md"))
+    assert read.turns == (("user", "Which river?"), ("assistant", text))
+
+
+def test_thoughts_are_not_read_in_as_an_answer() -> None:
+    """What the model thought is in the file for people, and does not become what it said."""
+    state = conversation("Which river?", "The Seine.")
+    (answer,) = (m for m in state.path if m.role == "assistant")
+    thought = replace(answer, parts=(ReasoningPart(text="Paris.\n\nThe Seine?"), *answer.parts))
+    text = render([replace(state, messages={**state.messages, thought.id: thought})], "md")
+    assert "> The Seine?" in text
+    (read,) = from_markdown(text)
+    assert read.turns == (("user", "Which river?"), ("assistant", "The Seine."))
+
+
+def test_headings_in_code_begin_no_turn() -> None:
+    """A foreign file may hold such a heading in a block of code, or a block that is never closed."""
+    (read,) = from_markdown("## User\n\nHow?\n\n## Assistant\n\n```md\n## User\n```\n\nSo.")
+    assert [role for role, _ in read.turns] == ["user", "assistant"]
+    (read,) = from_markdown("## User\n\nHow?\n\n## Assistant\n\n```md\nSo.\n\n## User\n\nThanks.")
+    assert [role for role, _ in read.turns] == ["user", "assistant", "user"]
 
 
 def test_html_is_one_inert_file() -> None:

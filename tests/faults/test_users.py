@@ -120,6 +120,8 @@ def test_a_view_begins_with_the_tab_used_last(registry: SessionRegistry, monkeyp
     second.close()
     assert ChatTabs().active == registry["asked"].id
     assert ChatTabs(active=first.id).active == first.id
+    chat.active = "third"
+    assert chat.active == third.id, "a title is as good as an id"
     registry.hub.close()  # type: ignore[attr-defined]
     wait_for(lambda: not registry.readers, "the wire is closed")
 

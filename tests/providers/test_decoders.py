@@ -396,6 +396,47 @@ def test_a_response_without_deltas_is_read_from_its_end() -> None:
         "response.completed", 2, response=a_response(status="completed", output=output)
     )
     assert decode(ResponsesDecoder(), [begin, spoken]).text == "Hel"
+    done = typed("response.output_text.done", 1, text="Hello")
+    bare = typed("response.completed", 2, response=a_response(status="completed"))
+    assert decode(ResponsesDecoder(), [begin, done, bare]).text == "Hello"
+    parts = [begin, done, typed("response.output_text.done", 2, text=", world"), bare]
+    assert decode(ResponsesDecoder(), [*parts]).text == "Hello, world"
+    thought = typed("response.reasoning_text.delta", 1, delta="hm")
+    heard = decode(ResponsesDecoder(), [begin, thought, end])
+    assert (heard.reasoning, heard.text) == ("hm", "Hello")
+
+
+def test_arguments_without_deltas_are_read_from_their_end() -> None:
+    """A call whose arguments come at once, or with the whole response only, has them once."""
+    begin = typed("response.created", 0, response=a_response())
+    item = {"type": "function_call", "id": "fc", "call_id": "c", "name": "f"}
+    added = typed("response.output_item.added", 1, item={**item, "arguments": ""})
+    done = typed("response.function_call_arguments.done", 2, item_id="fc", arguments="{}")
+    whole = a_response(status="completed", output=[{**item, "arguments": "{}"}])
+    end = typed("response.completed", 3, response=whole)
+    for stream in ([begin, added, done, end], [begin, added, end], [begin, end]):
+        assert decode(ResponsesDecoder(), stream).calls == [("c", "f", "{}")]
+
+
+def test_a_whole_response_that_is_not_over_is_no_success() -> None:
+    """A server that does not stream may show what it is still working on; what is there is kept."""
+    summary = [{"type": "summary_text", "text": text} for text in ("Plan.", "Check.")]
+    message = {"type": "message", "content": [{"type": "output_text", "text": "Hel"}]}
+    output = [{"type": "reasoning", "summary": summary}, message]
+    for status in ("queued", "in_progress"):
+        deltas: list[Delta] = []
+        with pytest.raises(StreamTruncated):
+            deltas.extend(ResponsesDecoder().whole(orjson.dumps(a_response(status=status, output=output))))
+        assert (Heard(deltas).text, Heard(deltas).reasoning) == ("Hel", "Plan.\n\nCheck.")
+
+
+def test_a_stream_of_whole_messages_is_read() -> None:
+    """A server that streams the shape of a whole answer has answered, once."""
+    told = {"choices": [{"index": 0, "message": {"content": "Hello"}, "finish_reason": "stop"}]}
+    heard = decode(ChatDecoder(), [event(told), END])
+    assert (heard.text, heard.finish, heard.error) == ("Hello", "stop", None)
+    heard = decode(ChatDecoder(), [event(say("Hello")), event(told), END])
+    assert (heard.text, heard.finish) == ("Hello", "stop")
 
 
 @pytest.mark.parametrize("constant", ["NaN", "Infinity", "-Infinity"])

@@ -111,6 +111,12 @@ def test_hints_name_what_to_do() -> None:
             errors.ContextTooLong,
         ),
         (400, {"error": {"message": "temperature is too high"}}, errors.RequestRejected),
+        (400, [{"error": {"code": 400, "message": "API key not valid."}}], errors.AuthenticationFailed),
+        (
+            400,
+            [{"error": {"message": "The input token count (9) exceeds the maximum number of tokens (5)."}}],
+            errors.ContextTooLong,
+        ),
         (418, "teapot", errors.RequestRejected),
         (599, "", errors.ProviderUnavailable),
         (304, "", errors.ConfigError),
@@ -121,6 +127,13 @@ def test_the_class_follows_status_and_code(
 ) -> None:
     """Every status has a class, and codes make it more exact."""
     assert type(from_status(status, host="h", body=body, headers={}, quote=said)) is cls
+
+
+def test_what_is_in_a_list_of_one_is_said() -> None:
+    """Gemini wraps its errors in a list."""
+    body = [{"error": {"code": 429, "message": "Quota exceeded."}}]
+    error = from_status(429, host="h", body=body, headers={}, quote=said)
+    assert "Quota exceeded." in str(error)
 
 
 def test_a_wait_is_told_as_a_number() -> None:

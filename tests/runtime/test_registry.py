@@ -233,6 +233,8 @@ def test_deleting_while_it_streams(registry: SessionRegistry) -> None:
     provider.go()
     provider.wait_until(lambda p: p.closed == 1)
     assert session.id not in registry
+    with pytest.raises(errors.SessionGone):
+        session.fork()
     with pytest.raises(errors.SessionGone, match="was deleted"):
         session.send("?")
     back = registry.undelete(session.id)

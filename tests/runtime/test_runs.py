@@ -629,6 +629,14 @@ def test_a_full_session_says_so(registry: SessionRegistry) -> None:
     assert len(session.messages) == 2
 
 
+def test_a_question_that_takes_too_long_is_stopped(registry: SessionRegistry) -> None:
+    """`ask(timeout=…)` says what it did: nobody else knows of the run."""
+    session = registry.create(provider=ScriptedProvider("so far", HANG))
+    with pytest.raises(TimeoutError, match=r"after 0\.2 s; the run was stopped, and its text is kept"):
+        session.ask("?", timeout=0.2)
+    assert session.runs[-1].wait(10).state == "stopped"
+
+
 def test_callbacks_hear_of_a_run_and_may_fail(registry: SessionRegistry) -> None:
     """Callbacks get one event each, on a thread of their own; one that raises disturbs nobody."""
     heard: list[tuple[str, str | None]] = []
