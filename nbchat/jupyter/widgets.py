@@ -91,8 +91,9 @@ class ChatTabs(View):
 
     @traitlets.validate("active")
     def _valid_active(self, proposal: Any) -> str:  # noqa: ANN401 - traitlets' proposal
-        session = self.registry.get(proposal["value"])  # a title is as good as an id
-        return str(proposal["value"]) if session is None else session.id
+        key = str(proposal["value"])
+        session = self.registry.get(key) if key else None  # a title is as good as an id
+        return key if session is None else session.id
 
     @traitlets.observe("active")
     def _remember(self, change: Any) -> None:  # noqa: ANN401 - traitlets' change

@@ -122,6 +122,9 @@ def test_a_view_begins_with_the_tab_used_last(registry: SessionRegistry, monkeyp
     assert ChatTabs(active=first.id).active == first.id
     chat.active = "third"
     assert chat.active == third.id, "a title is as good as an id"
+    registry.create()
+    chat.active = ""
+    assert chat.active == "", "which is not a session without a title"
     registry.hub.close()  # type: ignore[attr-defined]
     wait_for(lambda: not registry.readers, "the wire is closed")
 
