@@ -484,14 +484,15 @@ def _prompts(given: Iterable[Any], template: str | Callable[[Any], str] | None) 
             column = _only_column(columns)
             return [_of_column(at, column, row[column]) for at, row in enumerate(rows)]
         if isinstance(template, str):
-            _check_fields(template, columns)
+            _check_fields(template, [str(column) for column in columns])
+            rows = [{str(column): value for column, value in row.items()} for row in rows]
         items = list(rows)
     else:
         items = list(given)
     return [_prompt(at, item, template) for at, item in enumerate(items)]
 
 
-def _only_column(columns: Sequence[str]) -> str:
+def _only_column(columns: Sequence[Any]) -> Any:  # noqa: ANN401 - whatever the frame calls it
     if "prompt" in columns:
         return "prompt"
     if len(columns) != 1:
@@ -504,7 +505,7 @@ def _only_column(columns: Sequence[str]) -> str:
     return columns[0]
 
 
-def _of_column(at: int, column: str, value: object) -> str | NbchatError:
+def _of_column(at: int, column: object, value: object) -> str | NbchatError:
     if _is_missing(value):
         return _nothing(at, f"has no value for {column!r}")
     return _prompt(at, str(value), None)

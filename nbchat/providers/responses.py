@@ -70,7 +70,7 @@ class ResponsesDecoder(Decoder):
         self._in_parts = False
         """What was said so far came in whole parts, not in deltas."""
         self._argued: set[int] = set()
-        """Calls whose arguments came as deltas."""
+        """Calls whose arguments are known."""
 
     @property
     def response_id(self) -> str | None:
@@ -208,8 +208,8 @@ class ResponsesDecoder(Decoder):
         if type(output) is not list:
             self.no_answer(value)
         yield from self._created({"response": value})
+        yield from self._output(output)
         if value.get("status") in ("queued", "in_progress"):
-            yield from self._output(output)
             raise StreamTruncated("the server sent the response before it was over.")
         yield from self._end("", value)
 
@@ -237,6 +237,7 @@ class ResponsesDecoder(Decoder):
             return  # the same calls by other names
         index = self._calls.setdefault(item.get("id"), len(self._calls))
         if index not in self._argued:
+            self._argued.add(index)
             call_id, name = ("", "") if known else (_string(item, "call_id"), _string(item, "name"))
             yield from self.call(index, call_id, name, _string(item, "arguments"))
 

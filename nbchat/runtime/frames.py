@@ -47,8 +47,8 @@ def narwhals() -> ModuleType:
         ) from error
 
 
-def rows_of(frame: object) -> tuple[list[str], list[dict[str, Any]]]:
-    """Return the columns of a frame as text, and its rows by column; of a series, one column."""
+def rows_of(frame: object) -> tuple[list[Any], list[dict[Any, Any]]]:
+    """Return the columns of a frame, and its rows by column; of a series, one column."""
     nw = narwhals()
     given = nw.from_native(frame, allow_series=True)
     if isinstance(given, nw.Series):
@@ -56,7 +56,7 @@ def rows_of(frame: object) -> tuple[list[str], list[dict[str, Any]]]:
         return [name], [{name: value} for value in given.to_list()]
     if isinstance(given, nw.LazyFrame):
         given = given.collect()
-    columns = [str(name) for name in given.columns]
+    columns: list[Any] = list(given.columns)  # pandas' need not be strings
     return columns, [dict(zip(columns, row, strict=True)) for row in given.iter_rows()]
 
 

@@ -404,6 +404,8 @@ def test_columns_without_names_are_numbered() -> None:
     frame = pd.DataFrame([["a", "b"], ["c", "d"]])
     results = nbchat.map(frame, "{1} after {0}", provider=shouting(), progress=False)
     assert results.texts == ["B AFTER A", "D AFTER C"]
+    results = nbchat.map(frame, lambda row: row[1], provider=shouting(), progress=False)
+    assert results.texts == ["B", "D"]
     with pytest.raises(ValueError, match="several columns"):
         nbchat.map(frame)
 

@@ -423,11 +423,14 @@ def test_a_whole_response_that_is_not_over_is_no_success() -> None:
     summary = [{"type": "summary_text", "text": text} for text in ("Plan.", "Check.")]
     message = {"type": "message", "content": [{"type": "output_text", "text": "Hel"}]}
     output = [{"type": "reasoning", "summary": summary}, message]
-    for status in ("queued", "in_progress"):
+    call = {"type": "function_call", "id": "fc", "call_id": "c", "name": "f", "arguments": "{}"}
+    for status in ("queued", "in_progress", "cancelled", "failed"):
         deltas: list[Delta] = []
-        with pytest.raises(StreamTruncated):
-            deltas.extend(ResponsesDecoder().whole(orjson.dumps(a_response(status=status, output=output))))
-        assert (Heard(deltas).text, Heard(deltas).reasoning) == ("Hel", "Plan.\n\nCheck.")
+        whole = orjson.dumps(a_response(status=status, output=[*output, call]))
+        with pytest.raises(ProviderErrorEvent if status == "failed" else StreamTruncated):
+            deltas.extend(ResponsesDecoder().whole(whole))
+        heard = Heard(deltas)
+        assert (heard.text, heard.reasoning, heard.calls) == ("Hel", "Plan.\n\nCheck.", [("c", "f", "{}")])
 
 
 def test_a_stream_of_whole_messages_is_read() -> None:
