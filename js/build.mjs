@@ -18,9 +18,10 @@ const outdir = join(root, "..", "nbchat", "static");
 const noticesFile = "THIRD_PARTY_LICENSES.txt";
 
 /** Each becomes one self-contained module: the page loads them from memory, where no relative import works. */
-const entryPoints = ["hub", "view", "extras", "highlight", "math", "zh-CN"].map((name) =>
-  join(root, "src", `${name}.ts`),
-);
+const entryPoints = [
+  ...["hub", "view", "extras", "highlight", "math"].map((name) => `src/entries/${name}.ts`),
+  "src/i18n/zh-CN.ts",
+];
 
 const [mode = "--write"] = process.argv.slice(2);
 if (!["--write", "--check", "--watch"].includes(mode)) {
@@ -53,6 +54,7 @@ const options = {
   absWorkingDir: root,
   entryPoints,
   outdir,
+  entryNames: "[name]",
   bundle: true,
   format: "esm",
   target: "es2022",

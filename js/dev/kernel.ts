@@ -3,12 +3,12 @@
  * its tests. It writes the same events as the real one, and the real store folds them.
  */
 
-import type { AssetModule, AssetName } from "../src/bundles";
-import * as extras from "../src/extras";
-import { applyEvent, emptyState, isOver, liveRun, statusOf, transcript } from "../src/fold";
-import * as highlight from "../src/highlight";
+import * as extras from "../src/entries/extras";
+import * as highlight from "../src/entries/highlight";
+import * as math from "../src/entries/math";
+import type { CommandInput, Runtime } from "../src/entries/runtime";
+import * as zh from "../src/i18n/zh-CN";
 import type { AnyModel } from "../src/jupyter";
-import * as math from "../src/math";
 import type {
   Ack,
   Attachment,
@@ -21,10 +21,10 @@ import type {
   RunRecord,
   SessionState,
 } from "../src/protocol";
-import type { CommandInput, Runtime } from "../src/runtime";
-import { Store } from "../src/store";
+import { applyEvent, emptyState, isOver, liveRun, statusOf, transcript } from "../src/state/fold";
+import { Store } from "../src/state/store";
 import { moved } from "../src/view/order";
-import * as zh from "../src/zh-CN";
+import type { AssetModule, AssetName } from "../src/wire/bundles";
 
 /** Seconds since 1970. */
 const now = (): number => Date.now() / 1000;

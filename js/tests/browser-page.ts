@@ -1,7 +1,7 @@
 /** What the browser tests call in a blank page: the renderer, and the texts it is tried with. */
-import { highlighter } from "../src/highlight";
+import { highlighter } from "../src/entries/highlight";
+import { maths } from "../src/entries/math";
 import { type MarkdownOptions, MarkdownView, renderMarkdown } from "../src/markdown";
-import { maths } from "../src/math";
 import { generator } from "./bench/answer";
 import { hostile, type Payload } from "./hostile";
 

@@ -1,6 +1,6 @@
 """The state of a session as a fold of its events: immutable, and the same in every language.
 
-`apply_event` is pure: it reads no clock and draws no random numbers. `js/src/store.ts` folds the same
+`apply_event` is pure: it reads no clock and draws no random numbers. `js/src/state/fold.ts` folds the same
 events; `tests/logs/*.json` holds both to the same results.
 
 Messages form a tree, since an edited question and a regenerated answer are *versions* of a turn:

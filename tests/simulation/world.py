@@ -1,7 +1,7 @@
 """A kernel and its pages in virtual time: one thread, one seed, nothing waits for real.
 
 `VirtualLoop` jumps from timer to timer. `Line` loses, repeats, delays and reorders what crosses.
-`PageModel` is a page's rules in a few lines of Python; `js/src/link.ts` has the same in TypeScript.
+`PageModel` is a page's rules in a few lines of Python; `js/src/wire/link.ts` has the same in TypeScript.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 /** One message on the page: its pieces, how it ended, and what can be done with it. */
 
-import { isOver } from "../fold";
 import type { Message, RunRecord } from "../protocol";
+import { isOver } from "../state/fold";
 import { type Context, causeOf, sentence } from "./context";
 import { button, h, iconButton, setAttribute, setText, show } from "./dom";
 import type { EditForm } from "./editor";

@@ -1,5 +1,5 @@
 /** Files that the user adds to a message: images as images, everything else as text. */
-import { allStrings } from "../i18n-extras";
+import { allStrings } from "../i18n/extras";
 import type { Attachment } from "../protocol";
 import type { Context } from "./context";
 import { inBytes, label, MOST_BYTES } from "./text";

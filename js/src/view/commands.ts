@@ -1,8 +1,8 @@
 /** What the user does to sessions, as commands; what is refused, and what can be taken back, is said. */
 
-import { isOver } from "../fold";
+import type { CommandInput } from "../entries/runtime";
 import type { Ack, Head } from "../protocol";
-import type { CommandInput } from "../runtime";
+import { isOver } from "../state/fold";
 import { type Context, causeOf, sentence, thrown } from "./context";
 import { titleOf } from "./tabs";
 import { reveal } from "./text";

@@ -1,8 +1,8 @@
 /** Where the user writes. A text stays here until the kernel has it. */
 
-import type { Extras } from "../extras";
-import { isOver } from "../fold";
+import type { Extras } from "../entries/extras";
 import type { Attachment, Head } from "../protocol";
+import { isOver } from "../state/fold";
 import { type Context, causeOf, thrown } from "./context";
 import { button, h, iconButton, setAttribute, setText, show, uniqueId } from "./dom";
 import { isComposing } from "./keys";

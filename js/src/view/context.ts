@@ -1,9 +1,9 @@
 /** What every piece of a view needs to know about the view it is in. */
 
-import type { Extras } from "../extras";
+import type { Extras } from "../entries/extras";
+import type { Runtime } from "../entries/runtime";
 import type { Strings } from "../i18n";
 import type { ErrorInfo } from "../protocol";
-import type { Runtime } from "../runtime";
 
 /** Markdown that is drawn as it arrives; see `markdown/`. */
 export interface Markdown {

@@ -1,6 +1,6 @@
 /** What one answer took: tokens, times, where it came from. */
 
-import { allStrings } from "../i18n-extras";
+import { allStrings } from "../i18n/extras";
 import type { Turn } from "./article";
 import type { Context } from "./context";
 import { h, installStyles } from "./dom";

@@ -1,8 +1,8 @@
 /** The list of all sessions: open, closed, put away, deleted; to find one again, or what was said in one. */
 
-import { isOver } from "../fold";
-import { allStrings } from "../i18n-extras";
+import { allStrings } from "../i18n/extras";
 import type { Found, Head, Hit } from "../protocol";
+import { isOver } from "../state/fold";
 import type { Context } from "./context";
 import { h, setAttribute } from "./dom";
 import { openPopup } from "./popup";

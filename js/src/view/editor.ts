@@ -1,6 +1,6 @@
 /** The form in which a question that was asked is changed. */
 
-import { allStrings } from "../i18n-extras";
+import { allStrings } from "../i18n/extras";
 import type { Context } from "./context";
 import { button, h, installStyles } from "./dom";
 import css from "./extras.css";

@@ -5,11 +5,11 @@
  * them, and a screen reader meets ordinary elements. All classes begin with `nbchat-`.
  */
 
+import type { Runtime } from "../entries/runtime";
 import { chooseLocale, en, type Locale, type Strings } from "../i18n";
 import type { AnyModel } from "../jupyter";
 import { whenIdle } from "../later";
 import { type Highlighter, MarkdownView, type MathRenderer } from "../markdown";
-import type { Runtime } from "../runtime";
 import type { Context, Markdown } from "./context";
 import { installStyles } from "./dom";
 import markdownCss from "./markdown.css";

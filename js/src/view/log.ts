@@ -6,9 +6,9 @@
  * the end only while the reader is there, and what is put in above is taken back by as much scrolling.
  */
 
-import type { Place } from "../drafts";
 import type { Message, RunRecord } from "../protocol";
-import type { SessionView } from "../store";
+import type { Place } from "../state/drafts";
+import type { SessionView } from "../state/store";
 import { Article, isLive } from "./article";
 import type { Context } from "./context";
 import { arrange, button, h, setText, show } from "./dom";

@@ -1,6 +1,6 @@
 /** What can be done with a session, as the menu of its tab. */
 
-import { allStrings } from "../i18n-extras";
+import { allStrings } from "../i18n/extras";
 import type { Head } from "../protocol";
 import { archive, close, perform, remove } from "./commands";
 import type { Context } from "./context";

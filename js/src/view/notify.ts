@@ -1,7 +1,7 @@
 /** Notifications of the browser, for who asked for them: an answer has ended while the page was hidden. */
 
-import { isOver } from "../fold";
 import type { Head } from "../protocol";
+import { isOver } from "../state/fold";
 import type { Context } from "./context";
 import { titleOf } from "./tabs";
 

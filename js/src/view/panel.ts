@@ -1,9 +1,9 @@
 /** One session on the page: its log, its status, what waits, and the composer. */
 
-import { isOver } from "../fold";
+import type { CommandInput } from "../entries/runtime";
 import type { Head, RunRecord } from "../protocol";
-import type { CommandInput } from "../runtime";
-import type { SessionView } from "../store";
+import { isOver } from "../state/fold";
+import type { SessionView } from "../state/store";
 import { isLive } from "./article";
 import { copyText } from "./clipboard";
 import { isSecond, perform } from "./commands";

@@ -1,6 +1,6 @@
 /** A field above a tab, to give it another title in place. */
 
-import { allStrings } from "../i18n-extras";
+import { allStrings } from "../i18n/extras";
 import type { Context } from "./context";
 import { h, installStyles } from "./dom";
 import css from "./extras.css";

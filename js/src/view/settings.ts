@@ -1,6 +1,6 @@
 /** A session's model, instructions and parameters. */
 
-import { type AllStrings, allStrings } from "../i18n-extras";
+import { type AllStrings, allStrings } from "../i18n/extras";
 import type { Settings } from "../protocol";
 import { type Context, causeOf, sentence, thrown } from "./context";
 import { button, h, uniqueId } from "./dom";

@@ -1,11 +1,11 @@
 /** A view as a whole: tabs, the shown session, others beside it, and what the reader has to know. */
 
-import type { Extras } from "../extras";
-import { isOver } from "../fold";
+import type { Extras } from "../entries/extras";
+import type { Runtime } from "../entries/runtime";
 import type { Locale, Strings } from "../i18n";
 import type { AnyModel } from "../jupyter";
 import type { Head } from "../protocol";
-import type { Runtime } from "../runtime";
+import { isOver } from "../state/fold";
 import { Columns } from "./columns";
 import { close, create, isSecond, perform, reopen } from "./commands";
 import { type Context, causeOf, type Markdown, type Way } from "./context";

@@ -1,0 +1,22 @@
+/** What opens at a click: a bundle of its own, loaded when the page has nothing better to do. */
+import { insertCell } from "../jupyter/cells";
+import { readAttachment } from "../view/attachment";
+import { detailsOf } from "../view/details";
+import { openDirectory } from "../view/directory";
+import { editForm } from "../view/editor";
+import { openSessionMenu } from "../view/menu";
+import { openRename } from "../view/rename";
+import { openSettings } from "../view/settings";
+
+export const extras = {
+  detailsOf,
+  editForm,
+  insertCell,
+  openDirectory,
+  openRename,
+  openSessionMenu,
+  openSettings,
+  readAttachment,
+};
+
+export type Extras = typeof extras;

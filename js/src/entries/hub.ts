@@ -1,0 +1,19 @@
+/** The module of the hub widget: one for each kernel, without a view, with everything that runs. */
+
+import type { AnyModel } from "../jupyter";
+import { mountView } from "../view/index";
+import { placeOf, runtimesOf } from "./exchange";
+import { PageRuntime } from "./runtime";
+
+/** Make the runtime for this hub widget, or give it one whose kernel was restarted. */
+function initialize({ model }: { model: AnyModel }): () => void {
+  const version = String(model.get("version") ?? "");
+  const manager: object = model.widget_manager ?? globalThis;
+  const orphan = runtimesOf(manager).find((made) => made.orphaned && made.version === version);
+  const runtime = orphan ?? new PageRuntime(version, model.widget_manager?.context, mountView);
+  runtime.attach(model);
+  placeOf(manager, String(model.get("epoch") ?? "")).offer(runtime);
+  return () => runtime.release(model);
+}
+
+export default { initialize };

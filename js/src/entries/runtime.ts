@@ -1,0 +1,233 @@
+/**
+ * What the views of one page share: the store, the way to the kernel, drafts, the notebook.
+ *
+ * There is one for each hub widget, made by `hub.ts`. After a kernel was restarted in the same page,
+ * the hub widget of the new kernel takes the runtime over, and the views with it.
+ */
+
+import { newId } from "../ids";
+import type { AnyModel, DocumentContext } from "../jupyter";
+import { type Host, hostOf, NotebookMetadata } from "../jupyter/host";
+import { type Ack, type Command, type Found, MAX_COMMAND } from "../protocol";
+import { type Drafts, openDrafts } from "../state/drafts";
+import type { Stats, Store } from "../state/store";
+import type { AssetModule, AssetName } from "../wire/bundles";
+import { Link } from "../wire/link";
+import type { SharedRuntime } from "./exchange";
+
+type WithoutId<C> = C extends Command ? Omit<C, "id"> : never;
+
+/** A command as a view gives it: its id is made here. */
+export type CommandInput = WithoutId<Command>;
+
+export type { Host } from "../jupyter/host";
+export type { Drafts } from "../state/drafts";
+export { KernelGone } from "../wire/outbox";
+
+export interface Runtime {
+  readonly store: Store;
+  /** Names this page to the kernel. */
+  readonly page: string;
+  /** Load a session's state, if it is not here, and follow it from then on. */
+  want(sessionId: string): void;
+  /** Load the messages before those that are here. */
+  earlier(sessionId: string): void;
+  /** Ask the kernel for something. A refusal is in `error`; rejects only where the kernel is gone. */
+  do(command: CommandInput): Promise<Ack>;
+  /** Say which sessions a view shows at the moment. */
+  viewing(view: symbol, sessionIds: readonly string[]): void;
+  readonly drafts: Drafts;
+  readonly host: Host;
+  /** Look for words in all sessions; null where a later search came in between. */
+  search(query: string): Promise<Found | null>;
+  /** Load a bundle that not every page needs. */
+  load(name: AssetName): Promise<AssetModule>;
+  /** Return a bundle that has been loaded. */
+  loaded(name: AssetName): AssetModule | undefined;
+  readonly stats: Readonly<Stats>;
+  /** Show a view in `el`; returns the function that takes it away. */
+  mount(kind: string, model: AnyModel, el: HTMLElement): () => void;
+}
+
+/** Draws a view; given by whoever makes the runtime, since a view needs the runtime to be drawn. */
+export type Mount = (
+  runtime: Runtime,
+  kind: string,
+  model: AnyModel,
+  el: HTMLElement,
+) => () => void;
+
+/** Which sessions are looked at is said this long after the last change. */
+const VIEWING_MS = 100;
+
+export class PageRuntime implements SharedRuntime {
+  readonly drafts: Drafts;
+  readonly host: Host;
+
+  private hub: AnyModel | null = null;
+  private readonly link: Link;
+  private readonly metadata: NotebookMetadata;
+  private readonly end = new AbortController();
+  private readonly shown = new Map<symbol, readonly string[]>();
+  private viewingTimer: ReturnType<typeof setTimeout> | null = null;
+  private viewingSaid = "";
+  private viewingId = "";
+  /** When each session that is shown was last active, as of the last look. */
+  private readonly activeAt = new Map<string, number>();
+
+  /**
+   * @param version nbchat's version in this page.
+   * @param context The notebook, where the host shows it.
+   */
+  constructor(
+    readonly version: string,
+    context: DocumentContext | undefined,
+    private readonly draw: Mount,
+  ) {
+    this.link = new Link(
+      version,
+      (checkpoint) => this.metadata.take(checkpoint),
+      () => this.welcomed(),
+    );
+    this.metadata = new NotebookMetadata(context, this.link.page, (m) => this.link.send(m));
+    this.metadata.watch(this.end.signal);
+    this.host = hostOf(context);
+    this.drafts = openDrafts();
+    this.store.subscribe(({ heads }) => this.sawEnds(heads));
+    if (typeof document !== "undefined") {
+      const { signal } = this.end;
+      document.addEventListener("visibilitychange", () => this.planViewing(), { signal });
+    }
+  }
+
+  get store(): Store {
+    return this.link.store;
+  }
+
+  get page(): string {
+    return this.link.page;
+  }
+
+  get stats(): Readonly<Stats> {
+    return this.store.stats;
+  }
+
+  get orphaned(): boolean {
+    return this.link.gone;
+  }
+
+  attach(hub: AnyModel): void {
+    this.hub = hub;
+    this.link.attach(hub);
+    // A constructor in the kernel may be waiting for what the notebook holds.
+    this.metadata.sendStored();
+  }
+
+  release(hub: AnyModel): void {
+    if (this.hub !== hub) return;
+    this.hub = null;
+    this.end.abort();
+    if (this.viewingTimer !== null) clearTimeout(this.viewingTimer);
+    this.link.lose("dead");
+    this.link.detach();
+  }
+
+  want(sessionId: string): void {
+    this.link.want(sessionId);
+  }
+
+  earlier(sessionId: string): void {
+    this.link.earlier(sessionId);
+  }
+
+  async do(input: CommandInput): Promise<Ack> {
+    const command = { ...input, id: newId("cmd_") } as Command;
+    const bytes = byteLength(JSON.stringify(command));
+    if (bytes > MAX_COMMAND) return tooLarge(command.id, bytes);
+    return this.link.outbox.do(command, bytes);
+  }
+
+  viewing(view: symbol, sessionIds: readonly string[]): void {
+    if (sessionIds.length > 0) this.shown.set(view, sessionIds);
+    else this.shown.delete(view);
+    this.planViewing();
+  }
+
+  search(query: string): Promise<Found | null> {
+    return this.link.searches.find(query);
+  }
+
+  load(name: AssetName): Promise<AssetModule> {
+    return this.link.assets.load(name);
+  }
+
+  loaded(name: AssetName): AssetModule | undefined {
+    return this.link.assets.loaded(name);
+  }
+
+  mount(kind: string, model: AnyModel, el: HTMLElement): () => void {
+    return this.draw(this, kind, model, el);
+  }
+
+  private welcomed(): void {
+    this.metadata.begin(this.store.epoch);
+    this.viewingSaid = "";
+    this.planViewing();
+  }
+
+  /** Say again what is shown when an answer there has ended, so that the kernel knows it was seen. */
+  private sawEnds(heads: ReadonlySet<string>): void {
+    for (const id of heads) {
+      const head = this.store.heads.get(id);
+      if (head === undefined || head.run_id !== null) continue;
+      const before = this.activeAt.get(id);
+      this.activeAt.set(id, head.active_at);
+      if (before === head.active_at || ![...this.shown.values()].flat().includes(id)) continue;
+      this.viewingSaid = "";
+      this.planViewing();
+    }
+  }
+
+  private planViewing(): void {
+    this.viewingTimer ??= setTimeout(() => {
+      this.viewingTimer = null;
+      this.sayViewing();
+    }, VIEWING_MS);
+  }
+
+  private sayViewing(): void {
+    const hidden = typeof document !== "undefined" && document.hidden;
+    const ids = hidden ? [] : [...new Set([...this.shown.values()].flat())].sort();
+    const said = JSON.stringify(ids);
+    if (said === (this.viewingSaid || "[]") || this.orphaned) return;
+    this.viewingSaid = said;
+    // An older answer to "who looks at what" must not come after a newer one.
+    this.link.outbox.withdraw(this.viewingId);
+    this.viewingId = newId("cmd_");
+    this.link.outbox.do({ type: "viewing", id: this.viewingId, session_ids: ids }).catch(() => {}); // the next kernel is told when it says welcome
+  }
+}
+
+function byteLength(text: string): number {
+  return text.length * 3 <= MAX_COMMAND ? text.length : new TextEncoder().encode(text).length;
+}
+
+function tooLarge(id: string, bytes: number): Ack {
+  const size = (bytes / 1024 / 1024).toFixed(1);
+  return {
+    id,
+    error: {
+      code: "message_too_large",
+      message: `This message has ${size} MiB; one message can have ${MAX_COMMAND / 1024 / 1024} MiB.`,
+      stage: "command",
+      retryable: false,
+      hint: "Send less at once.",
+      http_status: null,
+      request_id: null,
+      partial_chars: 0,
+    },
+    session_id: null,
+    run_id: null,
+    type: "ack",
+  };
+}

@@ -1,0 +1,45 @@
+/** The module of every view widget: finds the hub's runtime in this page, and lets it draw. */
+
+import type { AnyModel } from "../jupyter";
+import { placeOf } from "./exchange";
+
+const REFERENCE = "IPY_MODEL_";
+/** A hub whose module takes longer than this will not come. */
+const PATIENCE_MS = 20_000;
+
+const GONE = {
+  en: "This view belongs to a kernel that is gone. Run its cell again.",
+  zh: "此视图所属的内核已不存在。请重新运行其单元格。",
+};
+
+async function render({ model, el }: { model: AnyModel; el: HTMLElement }): Promise<() => void> {
+  const manager = model.widget_manager;
+  const ended = new AbortController();
+  try {
+    const id = String(model.get("hub") ?? "");
+    if (!id.startsWith(REFERENCE)) throw new Error("the view names no hub");
+    const hub = await manager?.get_model?.(id.slice(REFERENCE.length));
+    if (hub === undefined) throw new Error("this page has no hub");
+    const place = placeOf(manager ?? globalThis, String(hub.get("epoch") ?? ""));
+    const runtime = await Promise.race([place.runtime, late(ended.signal)]);
+    return runtime.mount(String(model.get("kind") ?? "tabs"), model, el);
+  } catch (error) {
+    console.error("nbchat: a view could not be shown", error);
+    const line = el.ownerDocument.createElement("p");
+    line.setAttribute("role", "alert");
+    line.textContent = navigator.language.startsWith("zh") ? GONE.zh : GONE.en;
+    el.append(line);
+    return () => line.remove();
+  } finally {
+    ended.abort();
+  }
+}
+
+function late(ended: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    const timer = setTimeout(() => reject(new Error("the hub did not load")), PATIENCE_MS);
+    ended.addEventListener("abort", () => clearTimeout(timer));
+  });
+}
+
+export default { render };

@@ -1,0 +1,99 @@
+/**
+ * What was typed and not sent: it survives a reload and the closing of a tab.
+ *
+ * Two pages of one notebook share the storage, and neither may type into the other: a page reads a
+ * draft once, and from then on what it has itself counts.
+ */
+import type { Attachment } from "../protocol";
+
+const PREFIX = "nbchat:draft:";
+/** Drafts that nobody came back to. */
+const KEEP_DAYS = 30;
+const MAX_LENGTH = 200_000;
+
+/** Where a reader was: at the end, or at a message, so many pixels below the upper edge. */
+export type Place = "end" | { readonly id: string; readonly offset: number };
+
+export interface Drafts {
+  /** Where each session was read last in this page: a cell that is moved makes another view. */
+  readonly places: Map<string, Place>;
+  /** Changes to questions that are not asked yet, by message, while no view shows them. */
+  readonly edits: Map<string, string>;
+  get(sessionId: string): string;
+  set(sessionId: string, text: string): void;
+  /** Return what was attached; it lasts as long as the page. */
+  attached(sessionId: string): readonly Attachment[];
+  attach(sessionId: string, attachments: readonly Attachment[]): void;
+}
+
+/** Return the drafts. They are named by the sessions' ids alone, for a notebook may get another name. */
+export function openDrafts(): Drafts {
+  const own = new Map<string, string>();
+  const attached = new Map<string, readonly Attachment[]>();
+  // The tab's own storage first: after a reload it is this page's typing, and not another's.
+  const storages = [storage("sessionStorage"), storage("localStorage")].filter((s) => s !== null);
+  for (const stored of storages) prune(stored);
+  const key = (sessionId: string): string => PREFIX + sessionId;
+  return {
+    places: new Map(),
+    edits: new Map(),
+    get(sessionId) {
+      const known = own.get(sessionId);
+      if (known !== undefined) return known;
+      let text = "";
+      for (const stored of storages) {
+        text = read(stored, key(sessionId))?.text ?? "";
+        if (text !== "") break;
+      }
+      own.set(sessionId, text);
+      return text;
+    },
+    set(sessionId, text) {
+      if (own.get(sessionId) === text) return;
+      own.set(sessionId, text);
+      for (const stored of storages) {
+        try {
+          if (text === "" || text.length > MAX_LENGTH) stored.removeItem(key(sessionId));
+          else stored.setItem(key(sessionId), JSON.stringify({ text, at: Date.now() }));
+        } catch {
+          // The storage is full or forbidden: the draft lasts as long as the page.
+        }
+      }
+    },
+    attached: (sessionId) => attached.get(sessionId) ?? [],
+    attach(sessionId, attachments) {
+      if (attachments.length > 0) attached.set(sessionId, attachments);
+      else attached.delete(sessionId);
+    },
+  };
+}
+
+function storage(name: "sessionStorage" | "localStorage"): Storage | null {
+  try {
+    return globalThis[name] ?? null;
+  } catch {
+    return null; // forbidden by the browser's settings
+  }
+}
+
+function read(stored: Storage, key: string): { text: string; at: number } | null {
+  try {
+    const draft: unknown = JSON.parse(stored.getItem(key) ?? "null");
+    if (typeof draft !== "object" || draft === null) return null;
+    const { text, at } = draft as Record<string, unknown>;
+    return typeof text === "string" && typeof at === "number" ? { text, at } : null;
+  } catch {
+    return null;
+  }
+}
+
+function prune(stored: Storage): void {
+  const before = Date.now() - KEEP_DAYS * 86_400_000;
+  try {
+    for (const key of Object.keys(stored)) {
+      if (key.startsWith(PREFIX) && (read(stored, key)?.at ?? 0) < before) stored.removeItem(key);
+    }
+  } catch {
+    // A draft too many does no harm.
+  }
+}

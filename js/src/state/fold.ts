@@ -1,0 +1,523 @@
+/**
+ * The state of a session as a fold of its events: pure, and equal to `nbchat/core/transcript.py`.
+ *
+ * `tests/logs/*.json` holds both to the same results. The table of states is not repeated here; it
+ * comes from Python with the rest of `protocol.ts`.
+ */
+import {
+  type Event,
+  type Message,
+  type Part,
+  type RunRecord,
+  type RunState,
+  type SessionState,
+  TRANSITIONS,
+} from "../protocol";
+
+/** Key in `selected` for the first message, which has no parent. */
+export const ROOT = "";
+
+type Dict<T> = Record<string, T>;
+type RunEvent = Extract<Event, { run_id: string }>;
+
+/** Return the session as it is before its first event. */
+export function emptyState(id: string): SessionState {
+  return {
+    id,
+    seq: 0,
+    created_at: 0,
+    settings: {
+      title: "",
+      model: null,
+      instructions: null,
+      params: {},
+      provider: null,
+      pinned: false,
+      rank: null,
+      closed: false,
+      archived: false,
+      from_file: false,
+    },
+    temporary: false,
+    thread_id: null,
+    deleted: false,
+    unread: false,
+    messages: dict({}),
+    selected: dict({}),
+    runs: [],
+  };
+}
+
+/** Return a state that came over the wire in the form that is folded here. */
+export function adoptState(state: SessionState): SessionState {
+  return { ...state, messages: dict(state.messages), selected: dict(state.selected) };
+}
+
+/** Return `state` with one more event folded in; `seq` counts up by one. */
+export function applyEvent(state: SessionState, event: Event): SessionState {
+  return applyEvents(state, [event]);
+}
+
+/**
+ * Return `state` with a stretch of its log folded in.
+ *
+ * What no event touched keeps its identity. The maps are copied at most once for all the events, so
+ * a frame costs its text and not the length of the conversation for every delta.
+ *
+ * An event that does not fit (a late delta, an unknown message) changes nothing but `seq`.
+ */
+export function applyEvents(state: SessionState, events: readonly Event[]): SessionState {
+  if (events.length === 0) return state;
+  const draft = new Draft(state);
+  for (const event of events) draft.apply(event);
+  return draft.snapshot();
+}
+
+/** Return the transcript: the selected version of every turn, oldest first. */
+export function transcript({
+  messages,
+  selected,
+}: Pick<SessionState, "messages" | "selected">): readonly Message[] {
+  const path: Message[] = [];
+  const seen = new Set<string>();
+  let here = selected[ROOT];
+  // A damaged file can hold a tree that leads back to itself.
+  while (here !== undefined && !seen.has(here)) {
+    const message = messages[here];
+    if (message === undefined) break;
+    path.push(message);
+    seen.add(here);
+    here = selected[here];
+  }
+  return path;
+}
+
+/** Return the siblings of a message, itself included, oldest first. */
+export function versions(state: SessionState, message: Message): readonly Message[] {
+  return Object.values(state.messages).filter(
+    (other) => other.parent_id === message.parent_id && other.role === message.role,
+  );
+}
+
+/** Return the record of a run; of two with one id, the newer. */
+export function findRun(state: SessionState, runId: string): RunRecord | undefined {
+  return state.runs.findLast((run) => run.id === runId);
+}
+
+/** Return the oldest run that is not over. */
+export function liveRun(state: SessionState): RunRecord | undefined {
+  return state.runs.find((run) => !isOver(run.state));
+}
+
+/** Return the state of the live run, else of the last one, else `idle`. */
+export function statusOf(state: SessionState): RunState | "idle" {
+  return (liveRun(state) ?? state.runs.at(-1))?.state ?? "idle";
+}
+
+const OVER = new Set<string>(
+  Object.entries(TRANSITIONS)
+    .filter(([, table]) => Object.keys(table).length === 0)
+    .map(([state]) => state),
+);
+
+/** Whether nothing can happen to a run in this state any more; `idle` is over too. */
+export function isOver(state: string): boolean {
+  return state === "idle" || OVER.has(state);
+}
+
+/** Copy a map without a prototype: ids come from files too, and `constructor` must not be found. */
+function dict<T>(entries: Readonly<Dict<T>>): Dict<T> {
+  return Object.assign(Object.create(null) as Dict<T>, entries);
+}
+
+/** Length of a text as Python counts it, in code points. */
+function codePoints(text: string): number {
+  let count = text.length;
+  for (let i = 0; i < text.length - 1; i++) {
+    if ((text.charCodeAt(i) & 0xfc00) === 0xd800 && (text.charCodeAt(i + 1) & 0xfc00) === 0xdc00) {
+      count--;
+      i++;
+    }
+  }
+  return count;
+}
+
+function following(state: RunState, event: Event): RunState {
+  return TRANSITIONS[state][event.type] ?? state;
+}
+
+/**
+ * A state that goes on: events are folded into it, and snapshots are taken when somebody looks.
+ *
+ * A snapshot is immutable. It takes the maps with it, and the first event after it that writes to one
+ * copies that one; so many events between two looks cost what they change, and not the length of the
+ * conversation.
+ */
+export class Draft {
+  #state: SessionState;
+  #seen: number;
+  #messages: Dict<Message>;
+  #selected: Dict<string>;
+  #runs: RunRecord[];
+  #ownsMessages = false;
+  #ownsSelected = false;
+  #ownsRuns = false;
+
+  constructor(state: SessionState) {
+    this.#state = state;
+    this.#seen = state.seq;
+    // Written to only after they were copied, see `own…`.
+    this.#messages = state.messages as Dict<Message>;
+    this.#selected = state.selected as Dict<string>;
+    this.#runs = state.runs as RunRecord[];
+  }
+
+  /** Number of the last event folded in. */
+  get seq(): number {
+    return this.#seen;
+  }
+
+  /** Return the state as it is now. */
+  snapshot(): SessionState {
+    const [seq, messages, selected, runs] = [
+      this.#seen,
+      this.#messages,
+      this.#selected,
+      this.#runs,
+    ];
+    this.#ownsMessages = this.#ownsSelected = this.#ownsRuns = false;
+    this.#state = { ...this.#state, seq, messages, selected, runs };
+    return this.#state;
+  }
+
+  /** Return how many messages the transcript has now. */
+  get length(): number {
+    return transcript({ messages: this.#messages, selected: this.#selected }).length;
+  }
+
+  /** Return a message as it is now. */
+  message(id: string): Message | undefined {
+    return this.#messages[id];
+  }
+
+  /** Return how many messages follow this one, all versions counted. */
+  children(id: string | null): number {
+    return Object.values(this.#messages).filter((message) => message.parent_id === id).length;
+  }
+
+  /** Return a run as it is now; of two with one id, the newer. */
+  run(runId: string): RunRecord | undefined {
+    return this.#runs.findLast((run) => run.id === runId);
+  }
+
+  /** Fold one more event in. */
+  apply(event: Event): void {
+    this.#seen++;
+    switch (event.type) {
+      case "session_created":
+        this.#change({
+          created_at: event.at,
+          settings: event.settings,
+          temporary: event.temporary,
+          thread_id: event.thread_id,
+        });
+        break;
+      case "settings_changed":
+        this.#change({ settings: event.settings });
+        break;
+      case "unread_changed":
+        this.#change({ unread: event.unread });
+        break;
+      case "session_deleted":
+        this.#change({ deleted: event.deleted });
+        break;
+      case "message_added":
+        this.#place(event.message);
+        break;
+      case "message_removed":
+        this.#remove(event.message_id);
+        break;
+      case "message_selected":
+        this.#select(event.message_id);
+        break;
+      case "run_queued":
+        this.#queue(event);
+        break;
+      case "run_started":
+        this.#start(event);
+        break;
+      case "run_retrying":
+        this.#move(event, {
+          attempt: event.attempt,
+          attempts: event.of,
+          retry_at: event.retry_at,
+          error: event.error,
+        });
+        break;
+      case "run_connecting":
+        this.#move(event, { retry_at: null, error: null });
+        break;
+      case "run_answering":
+        this.#answering(event);
+        break;
+      case "part_started":
+        this.#partStarted(event);
+        break;
+      case "part_delta":
+        this.#partDelta(event);
+        break;
+      case "part_ended":
+        this.#partEnded(event);
+        break;
+      case "run_paused":
+      case "run_resumed":
+      case "run_requeued":
+      case "stop_requested":
+        this.#move(event, {});
+        break;
+      case "run_completed":
+      case "run_incomplete":
+      case "run_stopped":
+      case "run_failed":
+      case "run_interrupted":
+        this.#end(event);
+        break;
+      case "run_acknowledged":
+        this.#setRun(event.run_id, { acknowledged: true });
+        break;
+      case "run_saved":
+        this.#setRun(event.run_id, { saved: event.saved });
+        break;
+      default:
+        // A kernel that knows more than this page says so in the handshake; the number still counts.
+        event satisfies never;
+    }
+  }
+
+  #change(fields: Partial<SessionState>): void {
+    this.#state = { ...this.#state, ...fields };
+  }
+
+  #ownMessages(): Dict<Message> {
+    if (!this.#ownsMessages) this.#messages = dict(this.#messages);
+    this.#ownsMessages = true;
+    return this.#messages;
+  }
+
+  #ownSelected(): Dict<string> {
+    if (!this.#ownsSelected) this.#selected = dict(this.#selected);
+    this.#ownsSelected = true;
+    return this.#selected;
+  }
+
+  #ownRuns(): RunRecord[] {
+    if (!this.#ownsRuns) this.#runs = [...this.#runs];
+    this.#ownsRuns = true;
+    return this.#runs;
+  }
+
+  /** Return the run that an event moves; undefined where it is over or was never here. */
+  #live(event: RunEvent): RunRecord | undefined {
+    const run = this.run(event.run_id);
+    return run === undefined || isOver(run.state) ? undefined : run;
+  }
+
+  #setRun(runId: string, fields: Partial<RunRecord>): void {
+    const index = this.#runs.findLastIndex((run) => run.id === runId);
+    const run = this.#runs[index];
+    if (run !== undefined) this.#ownRuns()[index] = { ...run, ...fields };
+  }
+
+  #setMessage(id: string, fields: Partial<Message>): void {
+    const message = this.#messages[id];
+    if (message !== undefined) this.#ownMessages()[id] = { ...message, ...fields };
+  }
+
+  #move(event: RunEvent, fields: Partial<RunRecord>): void {
+    const run = this.#live(event);
+    if (run !== undefined) {
+      this.#setRun(run.id, { state: following(run.state, event), ...fields });
+    }
+  }
+
+  /** Put a message into the tree, selected among its siblings. */
+  #place(message: Message | null): void {
+    if (message === null) return;
+    this.#ownMessages()[message.id] = message;
+    this.#ownSelected()[message.parent_id || ROOT] = message.id;
+  }
+
+  #select(id: string): void {
+    const message = this.#messages[id];
+    if (message !== undefined) this.#ownSelected()[message.parent_id || ROOT] = id;
+  }
+
+  /** Take a message and its descendants out; the newest sibling that is left is shown instead. */
+  #remove(id: string): void {
+    const message = this.#messages[id];
+    if (message === undefined) return;
+    const gone = new Set([id]);
+    for (const other of Object.values(this.#messages)) {
+      // Parents stand before their children.
+      if (other.parent_id !== null && gone.has(other.parent_id)) gone.add(other.id);
+    }
+    const messages = this.#ownMessages();
+    for (const key of gone) delete messages[key];
+    const selected = this.#ownSelected();
+    for (const [parent, child] of Object.entries(selected)) {
+      if (gone.has(parent) || gone.has(child)) delete selected[parent];
+    }
+    const parent = message.parent_id || ROOT;
+    if (!(parent in selected)) {
+      for (const other of Object.values(messages)) {
+        if ((other.parent_id || ROOT) === parent) selected[parent] = other.id;
+      }
+    }
+  }
+
+  #queue(event: Extract<Event, { type: "run_queued" }>): void {
+    if (event.prompt !== null && this.#live(event)?.prompt) {
+      // It waits, and its question was changed.
+      this.#setRun(event.run_id, { prompt: event.prompt, prompt_id: event.prompt.id });
+      return;
+    }
+    this.#ownRuns().push({
+      id: event.run_id,
+      kind: event.kind,
+      state: "queued",
+      message_id: event.message_id,
+      queued_at: event.at,
+      prompt: event.prompt,
+      prompt_id: event.prompt?.id ?? null,
+      rooted: event.rooted,
+      parent_id: event.parent_id,
+      replaces: event.replaces,
+      first_part: 0,
+      started_at: null,
+      first_delta_at: null,
+      last_delta_at: null,
+      ended_at: null,
+      characters: 0,
+      attempt: 0,
+      attempts: 0,
+      retry_at: null,
+      model: null,
+      response_id: null,
+      response_sequence: 0,
+      finish_reason: null,
+      usage: null,
+      error: null,
+      acknowledged: false,
+      saved: true,
+    });
+  }
+
+  #start(event: Extract<Event, { type: "run_started" }>): void {
+    const run = this.run(event.run_id);
+    if (run === undefined) return;
+    const replaced = run.replaces === null ? undefined : this.#messages[run.replaces];
+    if (replaced?.parts.length === 0) this.#remove(replaced.id);
+    const existing = event.answer === null ? this.#messages[run.message_id] : undefined;
+    const appended =
+      existing === undefined
+        ? null
+        : { ...existing, run_id: run.id, finish_reason: null, usage: null };
+    this.#place(event.prompt);
+    this.#place(event.answer ?? appended);
+    this.#setRun(run.id, {
+      state: following(run.state, event),
+      started_at: event.at,
+      prompt: null,
+      model: event.model,
+      first_part: appended?.parts.length ?? 0,
+    });
+  }
+
+  #answering(event: Extract<Event, { type: "run_answering" }>): void {
+    const run = this.#live(event);
+    if (run === undefined) return;
+    const model = event.model || run.model;
+    this.#setRun(run.id, {
+      state: following(run.state, event),
+      model,
+      response_id: event.response_id || run.response_id,
+      response_sequence: Math.max(event.sequence, run.response_sequence),
+    });
+    this.#setMessage(run.message_id, { model });
+  }
+
+  #partStarted(event: Extract<Event, { type: "part_started" }>): void {
+    const run = this.#live(event);
+    const message = run && this.#messages[run.message_id];
+    if (run === undefined || message?.parts.length !== event.part_index) return;
+    // What it replaces is kept until there is something in its place.
+    if (run.replaces !== null && run.replaces !== message.id) this.#remove(run.replaces);
+    this.#setRun(run.id, {
+      state: following(run.state, event),
+      first_delta_at: run.first_delta_at || event.at,
+      last_delta_at: event.at,
+    });
+    this.#setMessage(message.id, { parts: [...message.parts, event.part] });
+  }
+
+  #partDelta(event: Extract<Event, { type: "part_delta" }>): void {
+    const run = this.#live(event);
+    const message = run && this.#messages[run.message_id];
+    const part = message?.parts[event.part_index];
+    if (run === undefined || message === undefined || part === undefined) return;
+    this.#setRun(run.id, {
+      state: following(run.state, event),
+      last_delta_at: event.at,
+      characters: run.characters + codePoints(event.text),
+    });
+    this.#setMessage(message.id, {
+      parts: message.parts.with(event.part_index, { ...part, text: part.text + event.text }),
+    });
+  }
+
+  #partEnded(event: Extract<Event, { type: "part_ended" }>): void {
+    const run = this.#live(event);
+    const message = run && this.#messages[run.message_id];
+    const part = message?.parts[event.part_index];
+    if (message === undefined || part === undefined) return;
+    this.#setMessage(message.id, {
+      parts: message.parts.with(event.part_index, endedPart(part, event)),
+    });
+  }
+
+  #end(
+    event: Extract<
+      Event,
+      {
+        type: "run_completed" | "run_incomplete" | "run_stopped" | "run_failed" | "run_interrupted";
+      }
+    >,
+  ): void {
+    const run = this.#live(event);
+    if (run === undefined) return;
+    const finish_reason = "finish_reason" in event ? event.finish_reason : null;
+    const usage = "usage" in event ? event.usage : null;
+    this.#setRun(run.id, {
+      state: following(run.state, event),
+      ended_at: event.at,
+      finish_reason,
+      usage,
+      error: "error" in event ? event.error : null,
+      retry_at: null,
+    });
+    const message = this.#messages[run.message_id];
+    if (message?.run_id !== run.id) return;
+    this.#setMessage(message.id, { finish_reason, usage, model: run.model || message.model });
+  }
+}
+
+function endedPart(part: Part, event: Extract<Event, { type: "part_ended" }>): Part {
+  switch (part.type) {
+    case "reasoning":
+      return { ...part, seconds: event.seconds };
+    case "tool_call":
+      return { ...part, call_id: event.call_id || part.call_id, name: event.name || part.name };
+    default:
+      return part;
+  }
+}

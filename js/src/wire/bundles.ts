@@ -1,0 +1,85 @@
+/**
+ * What few pages need, or none at first: maths and the highlighter, what opens at a click, other
+ * languages. It comes from the kernel when it is wanted, since a notebook's page can fetch nothing else.
+ */
+import type { Extras } from "../entries/extras";
+import type { Strings } from "../i18n";
+import type { Highlighter, MathRenderer } from "../markdown";
+import type { Asset, AssetName } from "../protocol";
+
+/** Unanswered, a question is asked again after this long, and given up after so many times. */
+const AGAIN_MS = 2000;
+const TIMES = 8;
+
+export type { AssetName };
+
+/** What a bundle gives, each one thing. */
+export interface AssetModule {
+  readonly highlighter?: Highlighter;
+  readonly maths?: MathRenderer;
+  readonly extras?: Extras;
+  readonly strings?: Strings;
+}
+
+export class Assets {
+  private readonly modules = new Map<AssetName, Promise<AssetModule>>();
+  private readonly here = new Map<AssetName, AssetModule>();
+  private readonly waiting = new Map<AssetName, (text: string) => void>();
+
+  /** @param want Sends the question; what it sends may get lost. */
+  constructor(private readonly want: (name: AssetName) => void) {}
+
+  /** Return the module of a bundle, loaded once for all views; rejects where it cannot be had. */
+  load(name: AssetName): Promise<AssetModule> {
+    let module = this.modules.get(name);
+    if (module === undefined) {
+      module = this.fetch(name).then(evaluate);
+      this.modules.set(name, module);
+      module.then(
+        (loaded) => this.here.set(name, loaded),
+        // What failed may succeed with the next kernel.
+        () => this.modules.delete(name),
+      );
+    }
+    return module;
+  }
+
+  /** Return the module of a bundle that has been loaded. */
+  loaded(name: AssetName): AssetModule | undefined {
+    return this.here.get(name);
+  }
+
+  /** Take what the kernel sent. */
+  take(asset: Asset): void {
+    this.waiting.get(asset.name)?.(asset.text);
+  }
+
+  private fetch(name: AssetName): Promise<string> {
+    return new Promise((resolve, reject) => {
+      let times = 0;
+      const ask = (): void => {
+        if (times++ >= TIMES) {
+          this.waiting.delete(name);
+          clearInterval(timer);
+          reject(new Error(`the kernel did not send ${name}`));
+        } else this.want(name);
+      };
+      const timer = setInterval(ask, AGAIN_MS);
+      this.waiting.set(name, (text) => {
+        this.waiting.delete(name);
+        clearInterval(timer);
+        resolve(text);
+      });
+      ask();
+    });
+  }
+}
+
+async function evaluate(text: string): Promise<AssetModule> {
+  const url = URL.createObjectURL(new Blob([text], { type: "text/javascript" }));
+  try {
+    return (await import(url)) as AssetModule;
+  } finally {
+    URL.revokeObjectURL(url);
+  }
+}

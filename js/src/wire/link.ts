@@ -1,0 +1,557 @@
+/**
+ * The page's half of the wire: packets in, questions out, until what is here is what the kernel has.
+ *
+ * Every way of being late is one thing. A new page, a lost packet, a dropped connection, a laptop that
+ * slept: the page says what it has (`hello`, `sync`), and the kernel answers with what comes after it,
+ * all in one packet that ends in `synced`. Nothing is trusted to arrive, so every question is repeated
+ * until it is answered, and a page that knows of a live run and hears nothing asks, since a lost *last*
+ * packet leaves no gap.
+ */
+
+import { newId } from "../ids";
+import { type AnyModel, follow } from "../jupyter";
+import {
+  type Checkpoint,
+  type Command,
+  type KernelMessage,
+  MAX_PART,
+  type Packet,
+  type PageMessage,
+  PROTOCOL_VERSION,
+  type Welcome,
+} from "../protocol";
+import { type Connection, Store } from "../state/store";
+import { Assets } from "./bundles";
+import { Outbox } from "./outbox";
+import { Pieces } from "./pieces";
+import { Searches } from "./search";
+import { Sequence } from "./sequence";
+import { Uplink } from "./transport";
+
+/** How often what is outstanding is looked at. */
+const TICK_MS = 50;
+/**
+ * A page that knows of a live run asks after this much silence. Soon after news the kernel repeats
+ * its last number five times a second, so then it is sooner that silence says something.
+ */
+const SILENCE_MS = { soon: 350, later: 1000, soonFor: 1500 };
+/** Without an answer for this long the connection is shown as lost. */
+const LOST_MS = 5000;
+/** Heads may be ahead of the events, which come in the next packet. */
+const LAG_MS = 300;
+/**
+ * A question that is not answered is asked again after one and a half round trips, and at least this
+ * much; when it was asked that often, ever more rarely.
+ */
+const ASK_AGAIN_MS = { least: 120, most: 1000, often: 8 };
+/** A road on which nothing is answered for this long is given up for the next one. */
+const ROAD_MS = 3000;
+/** A connection that is being made again is shown as lost after this long. */
+const RECONNECT_MS = 1000;
+
+interface Question {
+  readonly id: string;
+  /** When each repetition was sent, by its own id: so an answer tells the time that it took. */
+  readonly sentAt: Map<string, number>;
+  /** When this was asked first, of any kernel that did not answer. */
+  readonly since: number;
+  readonly had: string;
+  sent: number;
+  times: number;
+}
+
+interface Scrolled {
+  readonly id: string;
+  readonly before: string;
+  sent: number;
+}
+
+type Kernel = "there" | "reconnecting" | "restarted" | "dead" | "incompatible";
+
+export class Link {
+  readonly page = newId("page_");
+  readonly store: Store;
+  readonly outbox: Outbox;
+  readonly assets = new Assets((name) => {
+    const { page } = this;
+    this.send({ type: "want_asset", id: newId("ask_"), page, epoch: this.store.epoch, name });
+  });
+
+  readonly searches = new Searches((id, query) => {
+    this.send({ type: "search", id, page: this.page, epoch: this.store.epoch, query });
+  });
+
+  #uplink: Uplink | null = null;
+  #end = new AbortController();
+  #pieces = new Pieces();
+  #sequence = new Sequence();
+  readonly #decoder = new TextDecoder();
+  /** Kernels that are gone; what is still on its way from them is not taken. */
+  readonly #past = new Set<string>();
+  #kernel: Kernel = "there";
+  #kernelSince = 0;
+  #kernelBusy = false;
+  #welcome: Welcome | null = null;
+  #question: Question | null = null;
+  readonly #scrolled = new Map<string, Scrolled>();
+  /** Something that was sent on this uplink has been answered. */
+  #answered = false;
+  #roadSince = 0;
+  #heardAt = 0;
+  /** When something was heard last that had happened in a session. */
+  #newsAt = 0;
+  /** Time that an answer takes, as far as is known. */
+  #roundTrip: number | null = null;
+  #laggingSince: number | null = null;
+  /** Answers in a row that brought nothing although something is missing; each makes the next wait. */
+  #fruitless = 0;
+  #notBefore = 0;
+  #timer: ReturnType<typeof setTimeout> | null = null;
+
+  /**
+   * @param version nbchat's version in this page.
+   * @param onCheckpoint Is given every checkpoint, also those for other pages.
+   * @param onWelcome Is called when a kernel, the first or another one, has answered.
+   */
+  readonly #version: string;
+  readonly #onCheckpoint: (checkpoint: Checkpoint) => void;
+  readonly #onWelcome: () => void;
+
+  constructor(
+    version: string,
+    onCheckpoint: (checkpoint: Checkpoint) => void = () => {},
+    onWelcome: () => void = () => {},
+  ) {
+    this.#version = version;
+    this.#onCheckpoint = onCheckpoint;
+    this.#onWelcome = onWelcome;
+
+    this.store = new Store(() => this.#review());
+    this.outbox = new Outbox((command) => this.#sendCommand(command));
+  }
+
+  /** Talk to the kernel through its hub widget, instead of any that was there before. */
+  attach(model: AnyModel): void {
+    this.detach();
+    this.#end = new AbortController();
+    const { signal } = this.#end;
+    const received = (content: unknown, buffers: unknown): void => this.#receive(content, buffers);
+    model.on("msg:custom", received);
+    signal.addEventListener("abort", () => model.off("msg:custom", received));
+
+    const kernel = model.widget_manager?.kernel ?? undefined;
+    follow(kernel?.statusChanged, signal, (status) => this.#statusChanged(status));
+    follow(kernel?.connectionStatusChanged, signal, (status) => {
+      // A road that was found while there was no network may not be the best one.
+      if (status === "connected" && this.#uplink?.free === false) this.#openUplink(model);
+      this.#connectionChanged(status);
+    });
+    follow(kernel?.disposed, signal, () => this.lose("dead"));
+    this.#kernelBusy = kernel?.status === "busy";
+    if (typeof document !== "undefined") {
+      // Timers of a hidden page come late or not at all; whoever looks wants to see what is.
+      const visible = (): void => {
+        if (!document.hidden) this.#ask();
+      };
+      document.addEventListener("visibilitychange", visible, { signal });
+      globalThis.addEventListener?.("online", () => this.#ask(), { signal });
+    }
+
+    this.#kernel = "there";
+    this.#welcome = null;
+    this.#question = null;
+    this.#openUplink(model);
+    this.#ask();
+  }
+
+  #openUplink(model: AnyModel): void {
+    this.#uplink?.close();
+    this.#uplink = new Uplink(model);
+    this.#answered = false;
+    this.#roadSince = performance.now();
+  }
+
+  /** Let go of the hub widget; timers end. */
+  detach(): void {
+    this.#end.abort();
+    this.#uplink?.close();
+    this.#uplink = null;
+    this.#pieces = new Pieces();
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#timer = null;
+  }
+
+  /** Nothing will come from this kernel any more. */
+  lose(how: "restarted" | "dead"): void {
+    if (this.#kernel === how) return;
+    this.#kernel = how;
+    if (this.store.epoch) this.#past.add(this.store.epoch);
+    this.#question = null;
+    this.#scrolled.clear();
+    this.outbox.abandon();
+    this.store.lose();
+    this.#assess();
+  }
+
+  /** Whether the kernel that this page knew is gone for good. */
+  get gone(): boolean {
+    return this.#kernel === "restarted" || this.#kernel === "dead";
+  }
+
+  /** Follow a session from now on. */
+  want(sessionId: string): void {
+    if (this.store.want(sessionId)) this.#ask();
+  }
+
+  /** Ask for the messages before those of a session that are here. */
+  earlier(sessionId: string): void {
+    const view = this.store.session(sessionId);
+    const first = view?.path[0];
+    if (view === undefined || view.omitted === 0 || first === undefined) return;
+    if (this.#scrolled.get(sessionId)?.before === first.id) return;
+    const scrolled = { id: newId("ask_"), before: first.id, sent: 0 };
+    this.#scrolled.set(sessionId, scrolled);
+    this.#sendEarlier(sessionId, scrolled);
+    this.arm();
+  }
+
+  /** Send a message that needs no answer here. */
+  send(message: PageMessage): void {
+    if (!this.gone) this.#uplink?.send(message);
+  }
+
+  /** Look again at what is outstanding, as something was added to it. */
+  arm(): void {
+    if (this.#timer !== null || this.#uplink === null || !this.#watching) return;
+    this.#timer = setTimeout(() => {
+      this.#timer = null;
+      this.#tick();
+      this.arm();
+    }, TICK_MS);
+  }
+
+  get #watching(): boolean {
+    if (this.gone || this.#kernel === "incompatible") return false;
+    return (
+      this.#kernel === "reconnecting" ||
+      this.#question !== null ||
+      this.outbox.size > 0 ||
+      this.#scrolled.size > 0 ||
+      this.#sequence.gap ||
+      this.store.lacking ||
+      this.store.live
+    );
+  }
+
+  // What comes in.
+
+  #receive(content: unknown, buffers: unknown): void {
+    const packet = this.#read(content, buffers);
+    if (packet === null) return;
+    if (packet.protocol !== PROTOCOL_VERSION) {
+      this.#kernel = "incompatible";
+      this.#assess();
+      return;
+    }
+    if (packet.epoch !== this.store.epoch) {
+      const welcomed = packet.messages.some((m) => m.type === "welcome" && m.to === this.page);
+      if (!welcomed || this.#past.has(packet.epoch)) {
+        this.store.stats.dropped++;
+        return;
+      }
+      this.#begin(packet.epoch);
+    }
+    this.#heardAt = performance.now();
+    if (packet.messages.some(isNews)) this.#newsAt = this.#heardAt;
+    this.store.stats.packets++;
+    if (this.#sequence.take(packet.n, packet.rev, packet.messages.length > 0)) {
+      for (const message of packet.messages) this.#take(message, packet);
+    } else {
+      this.store.stats.duplicates++;
+    }
+    // The kernel speaks, and not about what it was asked: the answer was lost.
+    if (this.#question !== null) this.#askAgain(this.#question, this.#patience);
+    this.#review();
+  }
+
+  #read(content: unknown, buffers: unknown): Packet | null {
+    const { nbchat, piece, of } = (content ?? {}) as Record<string, unknown>;
+    const view = Array.isArray(buffers) ? (buffers[0] as DataView | undefined) : undefined;
+    if (nbchat === undefined || view === undefined) return null;
+    const { buffer, byteOffset, byteLength } = view;
+    const bytes = new Uint8Array(buffer, byteOffset, byteLength);
+    try {
+      const whole = this.#pieces.take(String(nbchat), Number(piece), Number(of), bytes);
+      if (whole === null) return null;
+      const packet: Packet = JSON.parse(this.#decoder.decode(whole));
+      if (packet.type === "packet") return packet;
+    } catch {
+      // Fall through: what cannot be read is as good as lost, and asked for like that.
+    }
+    this.store.stats.dropped++;
+    return null;
+  }
+
+  #begin(epoch: string): void {
+    if (this.store.epoch !== "") {
+      // Another kernel answers: what was asked of the old one may or may not have been done.
+      this.#past.add(this.store.epoch);
+      this.outbox.abandon();
+    }
+    this.#kernel = "there";
+    this.#sequence = new Sequence();
+    this.#scrolled.clear();
+    this.store.reset(epoch);
+  }
+
+  #take(message: KernelMessage, { n, rev }: Packet): void {
+    switch (message.type) {
+      case "welcome":
+        if (message.to === this.page) this.#welcomed(message);
+        break;
+      case "heads":
+        this.store.takeHeads(message, n);
+        break;
+      case "events":
+        this.store.takeEvents(message, n);
+        break;
+      case "state":
+        if (message.to === null || message.to === this.page) this.store.takeState(message, n);
+        break;
+      case "earlier":
+        if (message.to === this.page) {
+          this.#scrolled.delete(message.session_id);
+          this.store.takeEarlier(message);
+        }
+        break;
+      case "ack":
+        this.outbox.take(message);
+        break;
+      case "synced":
+        if (message.to === this.page) this.#synced(message.id, n, rev);
+        break;
+      case "config":
+        this.store.setConfig(message);
+        break;
+      case "models":
+        this.store.setModels(message);
+        break;
+      case "saving":
+        this.store.setSaving(message);
+        break;
+      case "checkpoint":
+        this.#onCheckpoint(message);
+        break;
+      case "asset":
+        if (message.to === this.page) this.assets.take(message);
+        break;
+      case "found":
+        if (message.to === this.page) this.searches.take(message);
+        break;
+      default:
+        message satisfies never;
+    }
+  }
+
+  #welcomed(welcome: Welcome): void {
+    const first = this.#welcome === null;
+    this.#welcome = welcome;
+    const { demo, provider, model } = welcome;
+    this.store.setConfig({ demo, provider, model, type: "config" });
+    // A comm without a subshell is no better than the widget's own; the next road may be.
+    if (this.#uplink?.name === "comm" && !welcome.subshell) this.#uplink.next();
+    if (!first) return;
+    this.outbox.again();
+    this.#onWelcome();
+  }
+
+  #synced(id: string, n: number, rev: number): void {
+    this.#sequence.settle(n, rev);
+    const question = this.#question;
+    const sentAt = question?.sentAt.get(id);
+    if (question === null || sentAt === undefined) return;
+    this.#question = null;
+    this.#answered = true;
+    const now = performance.now();
+    const took = now - sentAt;
+    this.#roundTrip = this.#roundTrip === null ? took : (this.#roundTrip + took) / 2;
+    const fruitless = this.store.lacking && this.#had() === question.had;
+    this.#fruitless = fruitless ? this.#fruitless + 1 : 0;
+    this.#notBefore = fruitless ? now + Math.min(2000, 50 * 2 ** this.#fruitless) : 0;
+  }
+
+  // What is missing.
+
+  /** Ask, if something is missing; called whenever that may have changed. */
+  #review(): void {
+    const now = performance.now();
+    if (this.#welcome !== null && this.#question === null && now >= this.#notBefore) {
+      this.store.recount();
+      const { lacking, broken } = this.store;
+      this.#laggingSince = lacking ? (this.#laggingSince ?? now) : null;
+      const lagging = this.#laggingSince !== null && now - this.#laggingSince >= LAG_MS;
+      if (this.#sequence.gap || broken || lagging) {
+        this.store.stats.resyncs++;
+        this.#ask();
+      }
+    }
+    this.#assess();
+    this.arm();
+  }
+
+  #tick(): void {
+    const now = performance.now();
+    const question = this.#question;
+    if (question !== null) {
+      // One that has worked is kept: then it is the network that is gone, and not the road.
+      if (!this.#answered && now - this.#roadSince >= ROAD_MS) {
+        this.#roadSince = now;
+        this.#uplink?.next();
+      }
+      this.#askAgain(question, Math.max(ASK_AGAIN_MS.least, this.#patience));
+    } else if (this.store.live && now - this.#heardAt >= this.#silence) {
+      this.#ask();
+    }
+    for (const [sessionId, scrolled] of this.#scrolled) {
+      if (now - scrolled.sent >= 1000) this.#sendEarlier(sessionId, scrolled);
+    }
+    if (this.#welcome !== null) this.outbox.repeat();
+    this.#review();
+  }
+
+  /** Ask the kernel for everything that is not here. */
+  #ask(): void {
+    if (this.gone || this.#uplink === null || this.#kernel === "incompatible") return;
+    const now = performance.now();
+    this.#question = {
+      id: newId("ask_"),
+      sentAt: new Map(),
+      since: this.#question?.since ?? now,
+      had: this.#had(),
+      sent: now,
+      times: 0,
+    };
+    this.#sendQuestion(this.#question);
+    this.arm();
+  }
+
+  /** Silence after which a page asks that knows of a live run, in milliseconds. */
+  get #silence(): number {
+    const { soon, later, soonFor } = SILENCE_MS;
+    return performance.now() - this.#newsAt < soonFor ? soon : later;
+  }
+
+  /** Time after which an answer should have come, in milliseconds. */
+  get #patience(): number {
+    return this.#roundTrip === null ? 400 : Math.max(60, this.#roundTrip * 1.5);
+  }
+
+  /** Repeat a question that was sent at least `pause` ago; ever more rarely when that did not help. */
+  #askAgain(question: Question, pause: number): void {
+    const { most, often } = ASK_AGAIN_MS;
+    const slower = 1.5 ** Math.max(0, question.times - often);
+    if (performance.now() - question.sent >= Math.min(most, pause * slower)) {
+      this.#sendQuestion(question);
+    }
+  }
+
+  #had(): string {
+    return JSON.stringify([this.#sequence.rev, this.store.cursors()]);
+  }
+
+  #sendQuestion(question: Question): void {
+    const { page } = this;
+    const version = this.#version;
+    const { epoch } = this.store;
+    const { rev } = this.#sequence;
+    const sessions = this.store.cursors();
+    question.sent = performance.now();
+    question.times++;
+    const id = `${question.id}.${question.times}`;
+    question.sentAt.set(id, question.sent);
+    // A kernel that does not know this page's epoch has no answer to `sync`; `hello` it always has.
+    if (this.#welcome === null || question.times > 2) {
+      const known = epoch === "" ? null : epoch;
+      const protocol = PROTOCOL_VERSION;
+      this.send({ type: "hello", id, page, protocol, version, epoch: known, rev, sessions });
+    } else {
+      this.send({ type: "sync", id, page, epoch, rev, sessions });
+    }
+  }
+
+  #sendEarlier(session_id: string, scrolled: Scrolled): void {
+    scrolled.sent = performance.now();
+    const { id, before } = scrolled;
+    const { epoch } = this.store;
+    this.send({ type: "want_earlier", id, page: this.page, epoch, session_id, before });
+  }
+
+  #sendCommand(command: Command): void {
+    if (this.gone) {
+      queueMicrotask(() => this.outbox.abandon());
+    } else if (this.#welcome !== null) {
+      // Before that there is no epoch to send it to; it goes out with the welcome.
+      for (const message of messagesOf(command, this.page, this.store.epoch)) this.send(message);
+    }
+    this.arm();
+  }
+
+  // How it stands.
+
+  #statusChanged(status: string): void {
+    this.#kernelBusy = status === "busy";
+    if (status === "restarting" || status === "autorestarting") this.lose("restarted");
+    else if (status === "dead" || status === "terminating") this.lose("dead");
+    else this.#assess();
+  }
+
+  #connectionChanged(status: string): void {
+    if (this.gone) return;
+    if (status === "connected") {
+      if (this.#kernel === "reconnecting") this.#kernel = "there";
+      this.#ask();
+    } else if (this.#kernel === "there") {
+      this.#kernel = "reconnecting";
+      this.#kernelSince = performance.now();
+    }
+    this.#assess();
+    this.arm();
+  }
+
+  #assess(): void {
+    this.store.connection = this.#connection();
+  }
+
+  #connection(): Connection {
+    const now = performance.now();
+    const kernel = this.#kernel;
+    if (kernel === "dead" || kernel === "restarted" || kernel === "incompatible") return kernel;
+    if (kernel === "reconnecting" && now - this.#kernelSince >= RECONNECT_MS) return "lost";
+    const unanswered = this.#question === null ? 0 : now - this.#question.since;
+    if (this.#uplink !== null && !this.#uplink.free) {
+      const outstanding = Math.max(unanswered, this.outbox.oldest);
+      const heard = now - this.#heardAt < LOST_MS;
+      if (outstanding >= 1000 && (this.#kernelBusy || heard)) return "waiting";
+    }
+    if (unanswered >= LOST_MS) return "lost";
+    return this.#welcome === null ? "connecting" : "live";
+  }
+}
+
+/** Return a command as it is sent: whole, or in parts where it is long. */
+export function messagesOf(command: Command, page: string, epoch: string): PageMessage[] {
+  // Half of a surrogate pair is no text by itself.
+  const json = JSON.stringify(command).replace(/[\ud800-\udfff]/g, (half) => {
+    return `\\u${half.charCodeAt(0).toString(16)}`;
+  });
+  if (json.length <= MAX_PART) return [{ type: "do", page, epoch, command }];
+  const of = Math.ceil(json.length / MAX_PART);
+  return Array.from({ length: of }, (_, part) => {
+    const text = json.slice(part * MAX_PART, (part + 1) * MAX_PART);
+    return { type: "do_part", id: command.id, page, epoch, part, of, text };
+  });
+}
+
+function isNews(message: KernelMessage): boolean {
+  return message.type === "events" || (message.type === "heads" && !message.all);
+}

@@ -1,0 +1,449 @@
+// @vitest-environment jsdom
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { placeOf, runtimesOf } from "../../src/entries/exchange";
+import { PageRuntime } from "../../src/entries/runtime";
+import view from "../../src/entries/view";
+import type { AnyModel } from "../../src/jupyter";
+import { insertCell } from "../../src/jupyter/cells";
+import type { Checkpoint, PageMessage } from "../../src/protocol";
+import { openDrafts } from "../../src/state/drafts";
+import { Author, FakeHost, FakeSignal, KernelModel } from "../../testing/kernel-model";
+
+beforeEach(() => {
+  vi.useFakeTimers();
+  localStorage.clear();
+  sessionStorage.clear();
+});
+afterEach(() => void vi.useRealTimers());
+
+/** A notebook that remembers its metadata. */
+class FakeNotebook {
+  readonly saveState = new FakeSignal<string>();
+  readonly path = "folder/notes.ipynb";
+  readonly cells: string[] = ["1 + 1"];
+  readonly model: Record<string, unknown>;
+  writes = 0;
+
+  constructor(readonly metadata: Record<string, unknown> = {}) {
+    this.model = {
+      getMetadata: (key: string) => this.metadata[key],
+      setMetadata: (key: string, value: unknown) => {
+        this.writes++;
+        this.metadata[key] = value;
+      },
+      sharedModel: {
+        cells: this.cells,
+        insertCell: (index: number, { source }: { source: string }) =>
+          this.cells.splice(index, 0, source),
+      },
+    };
+  }
+}
+
+interface FakeOutput {
+  readonly output_type: string;
+  readonly data?: { readonly [type: string]: string };
+  readonly [name: string]: unknown;
+}
+
+function shownAs(transcript: string) {
+  return { nbchat: { transcript } };
+}
+
+class FakeOutputs {
+  writes = 0;
+
+  constructor(readonly all: FakeOutput[]) {}
+
+  get length(): number {
+    return this.all.length;
+  }
+
+  get(index: number) {
+    const output = this.all[index];
+    return { ...output, toJSON: () => output };
+  }
+
+  set(index: number, output: FakeOutput): void {
+    this.writes++;
+    this.all[index] = output;
+  }
+}
+
+interface Rig {
+  readonly runtime: PageRuntime;
+  readonly host: FakeHost;
+  readonly kernel: KernelModel;
+  readonly heard: PageMessage[];
+}
+
+const rigs: Rig[] = [];
+
+function open(notebook?: FakeNotebook, kind = {}): Rig {
+  const kernel: KernelModel = new KernelModel("k1", (wire) =>
+    setTimeout(() => host.receive(wire), 5),
+  );
+  const context = notebook as unknown as Record<string, unknown> | undefined;
+  const traits = { epoch: "k1", version: "1" };
+  const host = new FakeHost((message) => kernel.receive(message), kind, traits, context);
+  const { context: given } = host.model.widget_manager ?? {};
+  const runtime = new PageRuntime("1", given, () => () => {});
+  runtime.attach(host.model);
+  const rig = { runtime, host, kernel, heard: kernel.heard };
+  rigs.push(rig);
+  return rig;
+}
+
+afterEach(() => {
+  for (const { runtime, host, kernel } of rigs.splice(0)) {
+    runtime.release(host.model);
+    kernel.close();
+    expect(host.listeners).toBe(0);
+  }
+});
+
+function hide(hidden: boolean): void {
+  Object.defineProperty(document, "hidden", { configurable: true, get: () => hidden });
+  document.dispatchEvent(new Event("visibilitychange"));
+}
+afterEach(() => hide(false));
+
+function viewings(heard: readonly PageMessage[]): (readonly string[])[] {
+  return heard.flatMap((message) =>
+    message.type === "do" && message.command.type === "viewing"
+      ? [message.command.session_ids]
+      : [],
+  );
+}
+
+describe("commands", () => {
+  test("get an id of their own and an answer", async () => {
+    const { runtime, heard } = open();
+    const asked = [1, 2].map(() => runtime.do({ type: "new_session", title: "geo" }));
+    await vi.advanceTimersByTimeAsync(200);
+    const [one, two] = await Promise.all(asked);
+    expect(one?.id).not.toBe(two?.id);
+    expect(heard.filter(({ type }) => type === "do")).toHaveLength(2);
+  });
+
+  test("that are too large are refused here, with how large they are", async () => {
+    const { runtime, heard } = open();
+    const text = "é".repeat(9_000_000);
+    const command = { type: "send", session_id: "s", text, attachments: [] } as const;
+    expect((await runtime.do(command)).error).toMatchObject({
+      code: "message_too_large",
+      message: expect.stringContaining("17.2 MiB"),
+    });
+    await vi.advanceTimersByTimeAsync(100);
+    expect(heard.filter(({ type }) => type === "do")).toEqual([]);
+  });
+
+  test("wait for the cell where the host has no road around it, and the page says so", async () => {
+    const { runtime, host, heard } = open(undefined, { subshell: false, control: false });
+    await vi.advanceTimersByTimeAsync(2000);
+    expect(runtime.store.connection).toBe("live");
+    host.status = "busy";
+    host.statusChanged.emit("busy");
+    const before = heard.length;
+    vi.spyOn(rigs[0]?.kernel as KernelModel, "receive").mockImplementation(() => {});
+    void runtime.do({ type: "list_models", session_id: null }).catch(() => {});
+    await vi.advanceTimersByTimeAsync(1200);
+    expect(runtime.store.connection).toBe("waiting");
+    vi.restoreAllMocks();
+    host.statusChanged.emit("idle");
+    await vi.advanceTimersByTimeAsync(3000);
+    expect(runtime.store.connection).toBe("live");
+    expect(heard.length).toBeGreaterThan(before);
+  });
+});
+
+describe("what views show", () => {
+  test("is said once for all views of the page, and again when it changed", async () => {
+    const { runtime, heard } = open();
+    const [a, b] = [Symbol("a"), Symbol("b")];
+    runtime.viewing(a, ["s1"]);
+    runtime.viewing(b, ["s2", "s1"]);
+    await vi.advanceTimersByTimeAsync(1000);
+    runtime.viewing(b, []);
+    await vi.advanceTimersByTimeAsync(1000);
+    runtime.viewing(b, ["s1"]);
+    await vi.advanceTimersByTimeAsync(1000);
+    expect(viewings(heard)).toEqual([["s1", "s2"], ["s1"]]);
+  });
+
+  test("is said again when an answer ended there, for the kernel to know that it was seen", async () => {
+    const { runtime, kernel, heard } = open();
+    const author = new Author(() => 0.99, "x");
+    const answer = async (id: string): Promise<void> => {
+      const goOn = (): void => kernel.append(id, ...author.next(kernel.state(id)));
+      while (kernel.head(id).run_id === null) goOn();
+      while (kernel.head(id).run_id !== null) goOn();
+      await vi.advanceTimersByTimeAsync(1000);
+    };
+    runtime.viewing(Symbol("a"), ["s1"]);
+    await vi.advanceTimersByTimeAsync(1000);
+    await answer("s1");
+    await answer("s2");
+    expect(viewings(heard)).toEqual([["s1"], ["s1"]]);
+  });
+
+  test("is nothing while the page is hidden", async () => {
+    const { runtime, heard } = open();
+    runtime.viewing(Symbol("a"), ["s1"]);
+    await vi.advanceTimersByTimeAsync(500);
+    hide(true);
+    await vi.advanceTimersByTimeAsync(500);
+    hide(false);
+    await vi.advanceTimersByTimeAsync(500);
+    expect(viewings(heard)).toEqual([["s1"], [], ["s1"]]);
+  });
+});
+
+test("a page that becomes visible asks at once what it has missed", async () => {
+  const { heard } = open();
+  await vi.advanceTimersByTimeAsync(1000);
+  hide(true);
+  const before = heard.length;
+  hide(false);
+  expect(heard.slice(before).map(({ type }) => type)).toEqual(["sync"]);
+});
+
+describe("the notebook", () => {
+  function checkpoint(version: number, to: string | null = null): Checkpoint {
+    return {
+      type: "checkpoint",
+      to,
+      version,
+      metadata: { version },
+      transcripts: {},
+      settled: true,
+    };
+  }
+
+  test("says what it has stored as soon as a page is there, in pieces that are not too large", async () => {
+    const stored = { text: "👩".repeat(500_000) };
+    const { heard } = open(new FakeNotebook({ nbchat: stored }));
+    await vi.advanceTimersByTimeAsync(10);
+    const pieces = heard.filter((message) => message.type === "stored");
+    expect(JSON.parse(pieces.map(({ text }) => text).join(""))).toEqual(stored);
+    expect(pieces.map(({ piece, of }) => [piece, of])).toEqual([
+      [0, 3],
+      [1, 3],
+      [2, 3],
+    ]);
+    for (const piece of pieces) {
+      expect(new TextEncoder().encode(piece.text).length).toBeLessThanOrEqual(1024 * 1024);
+      expect(piece.text).not.toMatch(/\p{Surrogate}/u);
+      expect(piece.path).toBe("folder/notes.ipynb");
+    }
+  });
+
+  test("that has nothing stored says so, and one that shows nothing says nothing", async () => {
+    const { heard } = open(new FakeNotebook());
+    await vi.advanceTimersByTimeAsync(10);
+    expect(heard.find(({ type }) => type === "stored")).toMatchObject({ text: "null", of: 1 });
+    const other = open();
+    await vi.advanceTimersByTimeAsync(10);
+    expect(other.heard.find(({ type }) => type === "stored")).toBeUndefined();
+  });
+
+  test("gets the newest checkpoint, and never an older one or another page's", async () => {
+    const notebook = new FakeNotebook();
+    const { runtime, kernel } = open(notebook);
+    await vi.advanceTimersByTimeAsync(100);
+    const written: unknown[] = [];
+    for (const [version, to] of [[1], [3, runtime.page], [2], [4, "another"], [5]] as const) {
+      kernel.say(checkpoint(version, to ?? null));
+      await vi.advanceTimersByTimeAsync(100);
+      written.push(notebook.metadata["nbchat"]);
+    }
+    expect(written).toEqual([1, 3, 3, 3, 5].map((version) => ({ version })));
+    expect(notebook.writes).toBe(3);
+  });
+
+  test("that cannot be written is tried again when it is saved, before it is on the disk", async () => {
+    const complaint = vi.spyOn(console, "warn").mockImplementation(() => {});
+    const notebook = new FakeNotebook();
+    const { setMetadata } = notebook.model;
+    notebook.model["setMetadata"] = () => {
+      throw new Error("read only");
+    };
+    const { kernel, heard, runtime } = open(notebook);
+    await vi.advanceTimersByTimeAsync(100);
+    kernel.say(checkpoint(1));
+    await vi.advanceTimersByTimeAsync(100);
+    expect(complaint).toHaveBeenCalledOnce();
+    notebook.model["setMetadata"] = setMetadata;
+    notebook.saveState.emit("started");
+    expect(notebook.metadata["nbchat"]).toEqual({ version: 1 });
+    expect(heard.at(-1)).toMatchObject({ type: "want_checkpoint", version: 1, page: runtime.page });
+    notebook.saveState.emit("completed");
+    expect(heard.filter(({ type }) => type === "want_checkpoint")).toHaveLength(1);
+  });
+
+  test("gets the text of its readable outputs when the answers are there, or when it is saved", async () => {
+    const notebook = new FakeNotebook();
+    const cell = new FakeOutputs([
+      { output_type: "display_data", data: { "text/markdown": "old" }, metadata: shownAs("t-1") },
+      { output_type: "stream", name: "stdout", text: "t-1" },
+      {
+        output_type: "display_data",
+        data: { "text/markdown": "mine" },
+        metadata: shownAs("__proto__"),
+      },
+    ]);
+    notebook.model["cells"] = [{}, { outputs: cell }];
+    const { kernel, runtime } = open(notebook);
+    await vi.advanceTimersByTimeAsync(100);
+    const say = async (version: number, text: string, settled: boolean, to = runtime.page) => {
+      const transcripts = { "t-1": { "text/markdown": text }, "t-2": { "text/markdown": "?" } };
+      kernel.say({ ...checkpoint(version, to), transcripts, settled });
+      await vi.advanceTimersByTimeAsync(100);
+    };
+    const texts = () => cell.all.map(({ data }) => data?.["text/markdown"]);
+
+    await say(1, "new", true);
+    expect(texts()).toEqual(["new", undefined, "mine"]);
+    expect(cell.all[0]).toMatchObject({ output_type: "display_data", metadata: shownAs("t-1") });
+    await say(2, "half", false);
+    expect(texts()[0]).toBe("new");
+    notebook.saveState.emit("started");
+    expect(texts()[0]).toBe("half");
+    await say(3, "half", true);
+    expect(cell.writes).toBe(2); // the same text again makes no notebook unsaved
+    await say(4, "elsewhere", true, "another");
+    notebook.saveState.emit("started");
+    expect(texts()[0]).toBe("half");
+    const long = "long ".repeat(8000);
+    await say(5, long, true);
+    expect(texts()[0]).toBe("half"); // it takes long to be drawn, and is hidden here
+    notebook.saveState.emit("started");
+    expect(texts()[0]).toBe(long);
+  });
+
+  test("takes code into a new cell", async () => {
+    const notebook = new FakeNotebook();
+    const { runtime } = open(notebook);
+    expect(runtime.host.hasCells).toBe(true);
+    await insertCell(runtime.host.context, "2 + 2", false);
+    expect(notebook.cells).toEqual(["1 + 1", "2 + 2"]);
+    expect(open().runtime.host.hasCells).toBe(false);
+  });
+});
+
+describe("drafts", () => {
+  test("survive a reload, and are gone when they were sent", () => {
+    openDrafts().set("s", "half a thought");
+    expect(openDrafts().get("s")).toBe("half a thought");
+    openDrafts().set("s", "");
+    expect(openDrafts().get("s")).toBe("");
+  });
+
+  test("survive the tab, and two pages do not type into each other", () => {
+    const one = openDrafts();
+    const two = openDrafts();
+    expect([one.get("s"), two.get("s")]).toEqual(["", ""]);
+    one.set("s", "one");
+    two.set("s", "two");
+    expect([one.get("s"), two.get("s")]).toEqual(["one", "two"]);
+    sessionStorage.clear();
+    expect(openDrafts().get("s")).toBe("two");
+  });
+
+  test("are kept in memory where there is no storage, and for a month where there is", () => {
+    openDrafts().set("s", "old");
+    vi.setSystemTime(Date.now() + 31 * 86_400_000);
+    expect(openDrafts().get("s")).toBe("");
+    const setItem = vi.spyOn(Storage.prototype, "setItem").mockImplementation(() => {
+      throw new Error("full");
+    });
+    const drafts = openDrafts();
+    drafts.set("s", "text");
+    expect(setItem).toHaveBeenCalled();
+    expect(drafts.get("s")).toBe("text");
+  });
+
+  test("that are not ours to read are nothing", () => {
+    for (const text of ["{", "null", "[]", '{"text":1}', '"x"']) {
+      sessionStorage.setItem("nbchat:draft:s", text);
+      localStorage.setItem("nbchat:draft:s", text);
+      expect(openDrafts().get("s")).toBe("");
+    }
+  });
+});
+
+describe("hub and views", () => {
+  function viewModel(manager: object): AnyModel {
+    const traits: Record<string, string> = { hub: "IPY_MODEL_7", kind: "tabs" };
+    return { get: (key: string) => traits[key], widget_manager: manager } as unknown as AnyModel;
+  }
+
+  test("find each other, whichever module comes first", async () => {
+    const { runtime, host } = open();
+    const manager = { get_model: async () => host.model };
+    const mount = vi.spyOn(runtime, "mount").mockReturnValue(() => {});
+    const shown = view.render({ model: viewModel(manager), el: document.createElement("div") });
+    await vi.advanceTimersByTimeAsync(100);
+    expect(mount).not.toHaveBeenCalled();
+    placeOf(manager, "k1").offer(runtime);
+    await shown;
+    expect(mount).toHaveBeenCalledOnce();
+    await view.render({ model: viewModel(manager), el: document.createElement("div") });
+    expect(mount).toHaveBeenCalledTimes(2);
+    expect(runtimesOf(manager)).toEqual([runtime]);
+  });
+
+  test("of a notebook that was closed and opened again are not mixed up", async () => {
+    const [old, again] = [{}, {}];
+    const { runtime } = open();
+    placeOf(old, "k1").offer(runtime);
+    expect(runtimesOf(again)).toEqual([]);
+  });
+
+  test("a view without a hub says what to do", async () => {
+    vi.spyOn(console, "error").mockImplementation(() => {});
+    const el = document.createElement("div");
+    const manager = { get_model: async () => Promise.reject(new Error("widget model not found")) };
+    const dispose = await view.render({ model: viewModel(manager), el });
+    expect(el.querySelector("[role=alert]")?.textContent).toContain("Run its cell again");
+    dispose();
+    expect(el.childElementCount).toBe(0);
+  });
+
+  test("a hub that never loads is not waited for for ever", async () => {
+    vi.spyOn(console, "error").mockImplementation(() => {});
+    const { host } = open();
+    const el = document.createElement("div");
+    const shown = view.render({ model: viewModel({ get_model: async () => host.model }), el });
+    await vi.advanceTimersByTimeAsync(21_000);
+    await shown;
+    expect(el.querySelector("[role=alert]")).not.toBeNull();
+  });
+});
+
+test("a runtime whose kernel was restarted goes on with the next hub, and ends with that one", async () => {
+  const { runtime, host } = open();
+  await vi.advanceTimersByTimeAsync(500);
+  runtime.viewing(Symbol("a"), ["s1"]);
+  await vi.advanceTimersByTimeAsync(500);
+  host.statusChanged.emit("restarting");
+  expect(runtime.orphaned).toBe(true);
+
+  const kernel: KernelModel = new KernelModel("k2", (wire) =>
+    setTimeout(() => next.receive(wire), 5),
+  );
+  const next = new FakeHost((message) => kernel.receive(message));
+  runtime.attach(next.model);
+  runtime.release(host.model); // the old hub's widget is gone; that is none of the runtime's business
+  await vi.advanceTimersByTimeAsync(1000);
+  expect([runtime.orphaned, runtime.store.connection, runtime.store.epoch]).toEqual([
+    false,
+    "live",
+    "k2",
+  ]);
+  // The new kernel learns what is looked at.
+  expect(viewings(kernel.heard)).toEqual([["s1"]]);
+  runtime.release(next.model);
+  expect(runtime.store.connection).toBe("dead");
+  kernel.close();
+});

@@ -1,0 +1,170 @@
+/** The view's rules that need no page: order of tabs, keys, labels, parameters, pieces of a message. */
+import { describe, expect, test } from "vitest";
+import { en } from "../../src/i18n";
+import { allStrings } from "../../src/i18n/extras";
+import type { Head, Message, Part } from "../../src/protocol";
+import { ago, matches } from "../../src/view/directory";
+import { staysInside } from "../../src/view/keys";
+import { moved, neighbour, openSessions } from "../../src/view/order";
+import { blocksOf } from "../../src/view/parts";
+import { readParams, writeParams } from "../../src/view/settings";
+import { inBytes, inSeconds, label, reveal } from "../../src/view/text";
+
+const t = allStrings(en);
+
+function head(id: string, more: Partial<Head> = {}): Head {
+  return {
+    id,
+    title: id,
+    state: "idle",
+    model: null,
+    pinned: false,
+    rank: 0,
+    ...more,
+  } as Head;
+}
+
+describe("tabs", () => {
+  const ids = (heads: Head[], only: string[] | null = null, order: string[] = []) =>
+    openSessions(heads, only, order).map(({ id }) => id);
+
+  test("stand by their ranks, pinned ones first, what the user did last before all", () => {
+    const heads = [
+      head("c", { rank: 3 }),
+      head("a", { rank: 1 }),
+      head("b", { rank: 2, pinned: true }),
+    ];
+    expect(ids(heads)).toEqual(["b", "a", "c"]);
+    expect(ids(heads, null, ["c", "a"])).toEqual(["b", "c", "a"]);
+    expect(ids(heads, ["c", "a"])).toEqual(["c", "a"]);
+  });
+
+  test("are there for open sessions only, and for temporary ones where they are named", () => {
+    const heads = [
+      head("closed", { closed: true }),
+      head("deleted", { deleted: true }),
+      head("archived", { archived: true }),
+      head("temporary", { temporary: true }),
+      head("open"),
+    ];
+    expect(ids(heads)).toEqual(["open"]);
+    expect(ids(heads, ["closed", "temporary"])).toEqual(["temporary"]);
+  });
+
+  test("hand over to the next when one goes, else to the one before", () => {
+    expect(neighbour(["a", "b", "c"], "b", ["a", "c"])).toBe("c");
+    expect(neighbour(["a", "b", "c"], "c", ["a", "b"])).toBe("b");
+    expect(neighbour([], "", ["a"])).toBe("a");
+    expect(neighbour(["a"], "a", [])).toBe("");
+  });
+
+  test("move in front of another, or to the end", () => {
+    expect(moved(["a", "b", "c"], "c", "a")).toEqual(["c", "a", "b"]);
+    expect(moved(["a", "b", "c"], "a", null)).toEqual(["b", "c", "a"]);
+    expect(moved(["a", "b"], "a", "gone")).toEqual(["b", "a"]);
+  });
+});
+
+describe("keys", () => {
+  const key = (name: string, held: Partial<KeyboardEvent> = {}): KeyboardEvent =>
+    ({ key: name, getModifierState: () => false, ...held }) as KeyboardEvent;
+
+  test.each(["a", "Enter", "Escape", "Delete", "ArrowUp", "F2", " ", "Tab"])("%s stays", (name) => {
+    expect(staysInside(key(name))).toBe(true);
+  });
+  test.each(["a", "C", "v", "x", "z", "y", "Enter", "ArrowLeft", "Backspace"])(
+    "Ctrl+%s edits",
+    (name) => {
+      expect(staysInside(key(name, { ctrlKey: true }))).toBe(true);
+      expect(staysInside(key(name, { metaKey: true }))).toBe(true);
+    },
+  );
+  test.each(["s", "b", "f", "p", "S"])("Ctrl+%s is the notebook's", (name) => {
+    expect(staysInside(key(name, { ctrlKey: true }))).toBe(false);
+  });
+  test("Ctrl+Shift+C is the notebook's, Ctrl+Shift+Z is redo, F5 reloads, AltGr types", () => {
+    expect(staysInside(key("C", { ctrlKey: true, shiftKey: true }))).toBe(false);
+    expect(staysInside(key("Z", { ctrlKey: true, shiftKey: true }))).toBe(true);
+    expect(staysInside(key("F5"))).toBe(false);
+    const altGraph = { ctrlKey: true, altKey: true, getModifierState: () => true };
+    expect(staysInside(key("@", altGraph))).toBe(true);
+  });
+});
+
+describe("labels", () => {
+  test("count graphemes, and cut between them", () => {
+    const family = "👩‍👩‍👧";
+    expect(label(family.repeat(64))).toBe(family.repeat(64));
+    expect(label(family.repeat(65))).toBe(`${family.repeat(63)}…`);
+  });
+  test("are one line, with what hides shown", () => {
+    expect(label("  a\n\tb ")).toBe("a b");
+    expect(reveal("a\u202eb\u0007\u200b")).toBe("a⟦U+202E⟧b⟦U+0007⟧⟦U+200B⟧");
+    expect(reveal("line\n\ttab")).toBe("line\n\ttab");
+  });
+  test("say sizes and times", () => {
+    expect([inBytes(12), inBytes(2048), inBytes(3 << 20)]).toEqual(["12 B", "2.0 KB", "3.0 MB"]);
+    expect([inSeconds(0.34), inSeconds(12.6)]).toEqual(["0.3", "13"]);
+    expect([ago(100, "en", 130), ago(0, "en", 7200), ago(0, "zh-CN", 3 * 86400)]).toEqual([
+      "this minute",
+      "2 hr. ago",
+      "3天前",
+    ]);
+  });
+});
+
+describe("parameters", () => {
+  test("that the form does not name are kept as they are", () => {
+    const params = { temperature: 0.2, max_tokens: 100, stop: ["\n"], seed: 7 };
+    expect(readParams(writeParams(params), t)).toEqual(params);
+    expect(readParams(writeParams({}), t)).toEqual({});
+  });
+  test.each(["[1]", "{", "null", '"a"'])("%s is no JSON object", (other) => {
+    expect(readParams({ temperature: "", maxTokens: "", other }, t)).toBe(t.badParams);
+  });
+  test("must be numbers where they are numbers", () => {
+    expect(readParams({ temperature: "1e999", maxTokens: "", other: "" }, t)).toBe(
+      "Temperature must be a number.",
+    );
+  });
+});
+
+describe("a message's pieces", () => {
+  const text = (words: string): Part => ({ type: "text", text: words });
+  const thought = (words: string): Part => ({ type: "reasoning", text: words, seconds: 1 });
+  const call: Part = { type: "tool_call", call_id: "c", name: "f", text: "{}" };
+  const blocks = (parts: Part[], seams: number[] = []) =>
+    blocksOf({ parts } as unknown as Message, seams).map(
+      ({ type, parts: own }) => `${type}:${own.map((part) => part.text).join("+")}`,
+    );
+
+  test("keep their order", () => {
+    expect(blocks([thought("hm"), text("a"), call, text("b")])).toEqual([
+      "reasoning:hm",
+      "text:a",
+      "tool_call:{}",
+      "text:b",
+    ]);
+    expect(blocks([text("a"), thought("hm"), text("b")])).toEqual([
+      "text:a",
+      "reasoning:hm",
+      "text:b",
+    ]);
+  });
+  test("go on over the seam of a continuation, with its thoughts in front", () => {
+    expect(blocks([text("a"), text("b")], [1])).toEqual(["text:a+b"]);
+    expect(blocks([text("a"), thought("hm"), text("b")], [1])).toEqual([
+      "reasoning:hm",
+      "text:a+b",
+    ]);
+    expect(blocks([text("a"), text("b"), thought("hm"), text("c")], [1, 2])).toEqual([
+      "reasoning:hm",
+      "text:a+b+c",
+    ]);
+  });
+});
+
+test("sessions are found by words of title, model and state, messages by what they say", () => {
+  expect(matches(head("Rivers of Paris", { model: "gpt-x" }), "paris GPT")).toBe(true);
+  expect(matches(head("Rivers"), "lake")).toBe(false);
+});

@@ -1,0 +1,1121 @@
+// @vitest-environment jsdom
+/** The view over a kernel in the page: what a user sees and does, by role and name. */
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { cause, FakeKernel, FakeModel } from "../../dev/kernel";
+import { mountView } from "../../src/view/index";
+
+/** Stands in for the Markdown renderer: shows the text as it is, and counts what it was told. */
+class Plain {
+  appended = 0;
+  resets = 0;
+  constructor(readonly element: HTMLElement) {}
+  append(text: string): void {
+    this.appended += 1;
+    this.element.append(text);
+  }
+  reset(text: string): void {
+    this.resets += 1;
+    this.element.textContent = text;
+  }
+  end(): void {}
+  destroy(): void {}
+}
+
+let kernel: FakeKernel;
+let model: FakeModel;
+let host: HTMLElement;
+let dispose: () => void;
+let markdown: Plain[];
+
+beforeEach(() => {
+  kernel = new FakeKernel();
+  model = new FakeModel();
+  markdown = [];
+});
+afterEach(() => {
+  dispose?.();
+  document.body.replaceChildren();
+});
+
+function mount(kind = "tabs"): void {
+  host = document.body.appendChild(document.createElement("div"));
+  dispose = mountView(kernel.runtime, kind, model, host, (element) => {
+    const plain = new Plain(element);
+    markdown.push(plain);
+    return plain;
+  });
+}
+
+/** Elements by role and accessible name, as far as these tests need the rules. */
+function all(role: string, name?: string, within: ParentNode = document): HTMLElement[] {
+  const tags: Record<string, string> = {
+    button: "button, [role=button]",
+    textbox: "textarea, input:not([type=file]):not([type=search])",
+    region: "section[aria-label]",
+    article: "article",
+  };
+  return [...within.querySelectorAll<HTMLElement>(tags[role] ?? `[role=${role}]`)].filter(
+    (element) => {
+      if (element.closest("[hidden]")) return false;
+      const own = element.getAttribute("aria-label") ?? element.textContent ?? "";
+      return name === undefined || own === name;
+    },
+  );
+}
+
+function one(role: string, name?: string, within: ParentNode = document): HTMLElement {
+  const found = all(role, name, within);
+  expect(found, `${role} ${name ?? ""}`).toHaveLength(1);
+  return found[0] as HTMLElement;
+}
+
+const box = (): HTMLTextAreaElement => one("textbox", "Message") as HTMLTextAreaElement;
+
+function type(text: string, into: HTMLTextAreaElement = box()): void {
+  into.value = text;
+  into.dispatchEvent(new InputEvent("input", { bubbles: true }));
+}
+
+function press(
+  key: string,
+  more: KeyboardEventInit = {},
+  target: Element = document.activeElement ?? box(),
+): KeyboardEvent {
+  const event = new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true, ...more });
+  target.dispatchEvent(event);
+  return event;
+}
+
+const status = (): string => one("status").textContent ?? "";
+
+const tabs = (): string[] => all("tab").map((tab) => tab.getAttribute("aria-label") ?? "");
+const settled = (check: () => void): Promise<void> => vi.waitFor(check, { interval: 5 });
+
+describe("tabs", () => {
+  test("every session has a tab with its title and state", async () => {
+    const geo = kernel.create("geo");
+    kernel.create("code");
+    mount();
+    await settled(() => expect(tabs()).toEqual(["geo", "code"]));
+    kernel.ask(geo, "Rivers?");
+    await settled(() => expect(tabs()).toEqual(["geo, streaming", "code"]));
+    const tab = one("tab", "geo, streaming");
+    expect(tab.getAttribute("data-session-id")).toBe(geo);
+    expect(tab.getAttribute("data-run-state")).toBe("connecting");
+    expect(tab.querySelector("[data-badge=streaming]")?.closest("[hidden]")).toBeNull();
+    one("region", "Chat sessions");
+    one("tablist", "Sessions");
+    kernel.text(geo, kernel.state(geo).runs[0]?.id ?? "", "The Seine crosses Paris.");
+    await settled(() => expect(tab.title).toMatch(/^geo\n24 characters · 0\.\d s$/));
+  });
+
+  test("a title cannot lie by invisible characters or by its length", async () => {
+    kernel.create(`bill\u202Egnp.exe ${"x".repeat(300)}`);
+    mount();
+    await settled(() => expect(tabs()[0]).toMatch(/^bill⟦U\+202E⟧gnp\.exe x+…$/));
+    expect(Array.from(tabs()[0] ?? "").length).toBeLessThanOrEqual(64);
+  });
+
+  test("arrows, Home and End move and show; one tab is in the tab order", async () => {
+    for (const title of ["a", "b", "c"]) kernel.create(title);
+    mount();
+    await settled(() => expect(tabs()).toHaveLength(3));
+    one("tab", "a").focus();
+    press("ArrowRight");
+    expect(document.activeElement).toBe(one("tab", "b"));
+    expect(one("tab", "b").getAttribute("aria-selected")).toBe("true");
+    press("End");
+    expect(document.activeElement).toBe(one("tab", "c"));
+    press("ArrowRight");
+    expect(document.activeElement).toBe(one("tab", "a"));
+    press("ArrowLeft");
+    press("Home");
+    expect(all("tab").map((tab) => tab.tabIndex)).toEqual([0, -1, -1]);
+    const panel = one("tabpanel");
+    expect(one("tab", "a").getAttribute("aria-controls")).toBe(panel.id);
+    expect(panel.getAttribute("aria-labelledby")).toBe(one("tab", "a").id);
+  });
+
+  test("the order that the user gives them is there at once, and the kernel's", async () => {
+    for (const title of ["a", "b", "c", "d"]) kernel.create(title);
+    let free = (): void => {};
+    kernel.gate = new Promise((resolve) => {
+      free = resolve;
+    });
+    mount();
+    await settled(() => expect(tabs()).toEqual(["a", "b", "c", "d"]));
+    one("tab", "d").focus();
+    press("ArrowLeft", { shiftKey: true });
+    press("ArrowLeft", { shiftKey: true });
+    expect(tabs()).toEqual(["a", "d", "b", "c"]);
+    expect(document.activeElement).toBe(one("tab", "d"));
+    free();
+    await settled(() =>
+      expect(kernel.commands.filter(({ type }) => type === "move")).toHaveLength(2),
+    );
+    dispose();
+    document.body.replaceChildren();
+    mount();
+    kernel.create("e");
+    await settled(() => expect(tabs()).toEqual(["a", "d", "b", "c", "e"]));
+  });
+
+  test("a tab that cannot be moved goes back to its place", async () => {
+    for (const title of ["a", "b"]) kernel.create(title);
+    mount();
+    await settled(() => expect(tabs()).toEqual(["a", "b"]));
+    kernel.refuse = () => cause("the session is gone");
+    one("tab", "b").focus();
+    press("ArrowLeft", { shiftKey: true });
+    expect(tabs()).toEqual(["b", "a"]);
+    await settled(() => expect(tabs()).toEqual(["a", "b"]));
+    expect(host.textContent).toContain("The session is gone");
+  });
+
+  test("the kernel learns which tab is shown, and a cell can show another", async () => {
+    const a = kernel.create("a");
+    const b = kernel.create("b");
+    mount();
+    await settled(() => expect(tabs()).toHaveLength(2));
+    one("tab", "b").click();
+    expect(model.get("active")).toBe(b);
+    model.set("active", a);
+    expect(one("tab", "a").getAttribute("aria-selected")).toBe("true");
+    expect([...kernel.viewing.values()]).toEqual([[a]]);
+  });
+
+  test("another view of the same model keeps its own tab", async () => {
+    kernel.create("a");
+    kernel.create("b");
+    mount();
+    const first = dispose;
+    mount();
+    await settled(() => expect(all("tab")).toHaveLength(4));
+    all("tab", "b")[0]?.click();
+    expect(all("tab", "b").map((tab) => tab.getAttribute("aria-selected"))).toEqual([
+      "true",
+      "false",
+    ]);
+    first();
+  });
+
+  test("a session that a cell made active is shown as soon as it is known", async () => {
+    kernel.create("a");
+    model.set("active", "s_later");
+    mount();
+    await settled(() => expect(tabs()).toEqual(["a"]));
+    kernel.create("later", "s_later");
+    await settled(() => expect(one("tab", "later").getAttribute("aria-selected")).toBe("true"));
+  });
+
+  test("a closed tab goes on and says so, with Stop and Reopen", async () => {
+    const geo = kernel.create("geo");
+    kernel.create("code");
+    kernel.ask(geo, "Rivers?");
+    mount();
+    await settled(() => expect(tabs()).toHaveLength(2));
+    one("tab", "geo, streaming").focus();
+    press("Delete");
+    await settled(() => expect(tabs()).toEqual(["code"]));
+    expect(document.body.textContent).toContain(
+      "“geo” is closed. Its answer goes on in the background.",
+    );
+    expect(kernel.state(geo).runs[0]?.state).toBe("connecting");
+    one("button", "Reopen").click();
+    await settled(() => expect(tabs()).toEqual(["geo, streaming", "code"]));
+    expect(one("tab", "geo, streaming").getAttribute("aria-selected")).toBe("true");
+  });
+
+  test("F2 renames in place; Escape does not", async () => {
+    const geo = kernel.create("geo");
+    mount();
+    await settled(() => expect(tabs()).toEqual(["geo"]));
+    one("tab", "geo").focus();
+    press("F2");
+    const input = one("textbox", "Title") as HTMLInputElement;
+    input.value = "geography";
+    press("Escape", {}, input);
+    expect(kernel.state(geo).settings.title).toBe("geo");
+    one("tab", "geo").focus();
+    press("F2");
+    (one("textbox", "Title") as HTMLInputElement).value = "geography";
+    press("Enter", {}, one("textbox", "Title"));
+    await settled(() => expect(tabs()).toEqual(["geography"]));
+  });
+
+  test("deleting can be undone", async () => {
+    kernel.create("geo");
+    kernel.create("code");
+    mount();
+    await settled(() => expect(tabs()).toHaveLength(2));
+    one("button", "Session menu").click();
+    one("menuitem", "Delete").click();
+    await settled(() => expect(tabs()).toEqual(["code"]));
+    one("button", "Undo").click();
+    await settled(() => expect(tabs()).toEqual(["geo", "code"]));
+  });
+
+  test("New session shows a new one, ready to write in", async () => {
+    kernel.create("geo");
+    mount();
+    await settled(() => expect(tabs()).toEqual(["geo"]));
+    one("button", "New session").click();
+    await settled(() => expect(tabs()).toEqual(["geo", "New chat"]));
+    await settled(() => expect(one("tab", "New chat").getAttribute("aria-selected")).toBe("true"));
+    expect(document.activeElement).toBe(box());
+  });
+
+  test("All sessions finds closed ones and opens them again", async () => {
+    const geo = kernel.create("geo");
+    kernel.create("code");
+    mount();
+    await settled(() => expect(tabs()).toHaveLength(2));
+    one("tab", "geo").focus();
+    press("Delete");
+    await settled(() => expect(tabs()).toEqual(["code"]));
+    one("button", "All sessions").click();
+    const search = one("dialog", "All sessions").querySelector("input") as HTMLInputElement;
+    search.value = "GE";
+    search.dispatchEvent(new InputEvent("input", { bubbles: true }));
+    press("Enter", {}, search);
+    await settled(() => expect(tabs()).toContain("geo"));
+    expect(kernel.state(geo).settings.closed).toBe(false);
+  });
+});
+
+describe("coming back", () => {
+  test("a page that finds answers going on says so once, and that they need no page", async () => {
+    const geo = kernel.create("geo");
+    kernel.ask(geo, "Rivers?");
+    kernel.tweak(geo, { started_at: Date.now() / 1000 - 60 });
+    mount();
+    await settled(() => expect(status()).toContain("1 answer went on while this page was away."));
+    expect(one("button", "Stop").title).toContain("goes on in the kernel when you leave");
+    kernel.ask(kernel.create("later"), "Lakes?");
+    await settled(() => expect(tabs()).toHaveLength(2));
+    expect(status().match(/went on/g)).toHaveLength(1);
+  });
+
+  test("an answer that begins with the page is nothing to speak of", async () => {
+    kernel.ask(kernel.create("geo"), "Rivers?");
+    mount();
+    await settled(() => expect(tabs()).toEqual(["geo, streaming"]));
+    expect(status()).not.toContain("went on");
+  });
+});
+
+describe("finding what was said", () => {
+  test("a message is found in every session, and shown where it stands", async () => {
+    kernel.window = 20; // it has to be loaded first, in several steps
+    kernel.create("geo");
+    const code = kernel.create("code");
+    kernel.message(code, "user", "How does the *needle* get into the hay?");
+    for (let i = 0; i < 80; i += 1) kernel.message(code, "user", `Straw ${i}`);
+    mount();
+    await settled(() => expect(tabs()).toHaveLength(2));
+    one("button", "All sessions").click();
+    const search = one("dialog", "All sessions").querySelector("input") as HTMLInputElement;
+    search.value = "NEEDLE";
+    search.dispatchEvent(new InputEvent("input", { bubbles: true }));
+    await settled(() => expect(document.querySelector("mark")?.textContent).toBe("needle"));
+    document.querySelector("mark")?.closest("button")?.click();
+    await settled(() => expect(one("tab", "code").getAttribute("aria-selected")).toBe("true"));
+    await settled(() =>
+      expect(document.querySelector(".nbchat-found")?.textContent).toContain("the *needle* get"),
+    );
+  });
+});
+
+describe("writing", () => {
+  let geo: string;
+  beforeEach(async () => {
+    geo = kernel.create("geo");
+    mount();
+    await settled(() => expect(tabs()).toEqual(["geo"]));
+    box().focus();
+  });
+  const sent = () => kernel.commands.filter(({ type }) => type === "send");
+
+  test("Enter sends, and the text leaves the composer when the kernel has it", async () => {
+    let open = (): void => {};
+    kernel.gate = new Promise((resolve) => {
+      open = resolve;
+    });
+    type("Rivers?");
+    expect(press("Enter").defaultPrevented).toBe(true);
+    expect(box().value).toBe("Rivers?");
+    open();
+    await settled(() => expect(box().value).toBe(""));
+    await settled(() =>
+      expect(all("article").map((a) => a.getAttribute("data-role"))).toEqual(["user", "assistant"]),
+    );
+    expect(status()).toBe("answering");
+  });
+
+  test("a double click on Send is one question", async () => {
+    type("Rivers?");
+    one("button", "Send").click();
+    one("button", "Send").click();
+    await settled(() => expect(box().value).toBe(""));
+    one("button", "Send").click();
+    expect(sent()).toHaveLength(1);
+  });
+
+  test("what is typed while a text is on its way stays", async () => {
+    let open = (): void => {};
+    kernel.gate = new Promise((resolve) => {
+      open = resolve;
+    });
+    type("Rivers?");
+    press("Enter");
+    type("Rivers? And");
+    open();
+    await settled(() => expect(box().value).toBe(" And"));
+  });
+
+  test("a refused text stays, with the reason beside it", async () => {
+    kernel.refuse = () => cause("session 'geo' is full.", { hint: "Start a new session." });
+    type("Rivers?");
+    press("Enter");
+    await settled(() =>
+      expect(host.textContent).toContain("Not sent: session 'geo' is full. Start a new session."),
+    );
+    expect(box().value).toBe("Rivers?");
+    expect(box().getAttribute("aria-invalid")).toBe("true");
+    type("Rivers");
+    expect(host.textContent).not.toContain("Not sent");
+  });
+
+  test("Enter of an input method does not send", () => {
+    type("河");
+    press("Enter", { isComposing: true });
+    press("Enter", { keyCode: 229 });
+    expect(sent()).toHaveLength(0);
+  });
+
+  test.each([
+    ["enter", {}, true],
+    ["enter", { shiftKey: true }, false],
+    ["enter", { ctrlKey: true }, false],
+    ["shift-enter", {}, false],
+    ["shift-enter", { shiftKey: true }, true],
+    ["ctrl-enter", { ctrlKey: true }, true],
+    ["ctrl-enter", { metaKey: true }, true],
+    ["ctrl-enter", {}, false],
+  ])("with %s, Enter and %o sends: %s", (habit, keys, does) => {
+    model.set("send_key", habit);
+    type("Rivers?");
+    press("Enter", keys);
+    expect(sent()).toHaveLength(does ? 1 : 0);
+  });
+
+  test("drafts belong to their session", async () => {
+    kernel.create("code");
+    await settled(() => expect(tabs()).toHaveLength(2));
+    type("half a thou");
+    one("tab", "code").click();
+    expect(box().value).toBe("");
+    one("tab", "geo").click();
+    expect(box().value).toBe("half a thou");
+    expect(kernel.runtime.drafts.get(geo)).toBe("half a thou");
+  });
+
+  test("a file is a chip beside the text, goes with it, and is shown folded", async () => {
+    const rows = `name,km\n${"Seine,775\n".repeat(2_000)}`;
+    const file = { type: "file", name: "rivers.csv", text: rows } as const;
+    kernel.runtime.drafts.attach(geo, [file, { type: "file", name: "b.txt", text: "b" }]);
+    kernel.create("code");
+    await settled(() => expect(tabs()).toHaveLength(2));
+    one("tab", "code").click();
+    expect(all("group", "Attached")).toEqual([]);
+    one("tab", "geo").click();
+    expect(one("group", "Attached").textContent).toContain("rivers.csv19.5 KB");
+    one("button", "Remove b.txt").click();
+    press("Enter", {}, box());
+    await settled(() => expect(all("article")).not.toHaveLength(0));
+    expect(sent().at(-1)).toMatchObject({ text: "", attachments: [file] });
+    expect(all("group", "Attached")).toEqual([]);
+
+    const card = all("article")[0]?.querySelector("details") as HTMLDetailsElement;
+    expect(card.open).toBe(false);
+    expect(card.querySelector("summary")?.textContent).toBe("File rivers.csv 19.5 KB");
+    expect(card.querySelector("pre")?.textContent).toHaveLength(8_001);
+    one("button", "Show all", card).click();
+    expect(card.querySelector("pre")?.textContent).toBe(rows);
+  });
+
+  test("a question that was not asked comes back with its files", async () => {
+    const file = { type: "file", name: "rivers.csv", text: "Seine" } as const;
+    kernel.ask(geo, "First?");
+    const run_id = kernel.ask(geo, "Which?", [file]);
+    kernel.say(geo, { type: "run_failed", run_id, at: 1, error: cause("the queue was lost") });
+    await settled(() => expect(host.textContent).toContain("Which? [rivers.csv]"));
+    one("button", "Put back").click();
+    expect(box().value).toBe("Which?");
+    expect(one("group", "Attached").textContent).toContain("rivers.csv");
+  });
+
+  test("a text larger than one message can be is refused here", async () => {
+    type("x".repeat(16 * 1024 * 1024));
+    press("Enter");
+    await settled(() => expect(host.textContent).toContain("the limit is 16.0 MB"));
+    expect(sent()).toHaveLength(0);
+  });
+
+  test("a table from an office program is pasted as text, a picture is attached", async () => {
+    const paste = (data: Readonly<Record<string, string>>): Event => {
+      const event = new Event("paste", { bubbles: true, cancelable: true });
+      const files = [new File(["x"], "image.png", { type: "image/png" })];
+      const clipboardData = { files, getData: (type: string) => data[type] ?? "" };
+      box().dispatchEvent(Object.assign(event, { clipboardData }));
+      return event;
+    };
+    const attached = () => kernel.runtime.drafts.attached(geo).length;
+    const table = { "text/plain": "1\t2", "text/html": "<table></table>" };
+    expect(paste(table).defaultPrevented).toBe(false);
+    expect(paste({ "text/html": "<img>" }).defaultPrevented).toBe(true);
+    await settled(() => expect(attached()).toBe(1));
+    expect(paste({ "text/plain": "image.png" }).defaultPrevented).toBe(true);
+    await settled(() => expect(attached()).toBe(2));
+  });
+
+  test("a file that is dropped anywhere in the view is attached, and opened by nobody", async () => {
+    for (const target of [one("log"), one("tablist"), box()]) {
+      const before = kernel.runtime.drafts.attached(geo).length;
+      const over = new Event("dragover", { bubbles: true, cancelable: true });
+      target.dispatchEvent(over);
+      const drop = new Event("drop", { bubbles: true, cancelable: true });
+      const dataTransfer = { files: [new File(["a,b"], "a.csv", { type: "text/csv" })] };
+      target.dispatchEvent(Object.assign(drop, { dataTransfer }));
+      expect([over.defaultPrevented, drop.defaultPrevented]).toEqual([true, true]);
+      await settled(() => expect(kernel.runtime.drafts.attached(geo)).toHaveLength(before + 1));
+    }
+  });
+
+  test("Up brings back the last question, Down the draft", async () => {
+    kernel.ask(geo, "First?");
+    kernel.ask(geo, "Second?");
+    await settled(() => expect(all("article")).toHaveLength(2));
+    type("dr");
+    box().setSelectionRange(0, 0);
+    press("ArrowUp");
+    expect(box().value).toBe("Second?");
+    press("ArrowUp");
+    expect(box().value).toBe("First?");
+    press("ArrowDown");
+    press("ArrowDown");
+    expect(box().value).toBe("dr");
+  });
+
+  test("a question that was brought back leaves the draft, wherever the user goes from there", async () => {
+    kernel.ask(geo, "First?");
+    const code = kernel.create("code");
+    await settled(() => expect(tabs()).toEqual(["geo, streaming", "code"]));
+    type("draft");
+    box().setSelectionRange(0, 0);
+    press("ArrowUp");
+    expect(box().value).toBe("First?");
+    one("tab", "code").click();
+    one("tab", "geo, streaming").click();
+    expect(box().value).toBe("draft");
+    box().focus();
+    box().setSelectionRange(0, 0);
+    press("ArrowUp");
+    expect(box().value).toBe("First?");
+    press("Enter");
+    await settled(() => expect(box().value).toBe("draft"));
+    expect(sent().at(-1)).toMatchObject({ text: "First?" });
+    expect(kernel.runtime.drafts.get(geo)).toBe("draft");
+    expect(kernel.runtime.drafts.get(code)).toBe("");
+  });
+
+  test("Stop and Pause are there exactly while a run is live, Resume while it is paused", async () => {
+    const names = () =>
+      ["Stop", "Pause", "Resume"].filter((name) => all("button", name).length > 0);
+    expect(names()).toEqual([]);
+    kernel.ask(geo, "Rivers?");
+    await settled(() => expect(names()).toEqual(["Stop", "Pause"]));
+    one("button", "Pause").click();
+    await settled(() => expect(names()).toEqual(["Stop", "Resume"]));
+    expect(status()).toBe("paused");
+    one("button", "Resume").click();
+    await settled(() => expect(names()).toEqual(["Stop", "Pause"]));
+    one("button", "Stop").click();
+    await settled(() => expect(names()).toEqual([]));
+    expect(status()).toBe("stopped");
+  });
+
+  test("Escape stops, but not while something is written", async () => {
+    kernel.ask(geo, "Rivers?");
+    await settled(() => one("button", "Stop"));
+    type("half");
+    press("Escape", {}, box());
+    expect(kernel.commands.some((c) => c.type === "stop")).toBe(false);
+    type("");
+    press("Escape", {}, box());
+    await settled(() => expect(status()).toBe("stopped"));
+  });
+
+  test("waiting questions can be changed and removed", async () => {
+    kernel.ask(geo, "First?");
+    kernel.ask(geo, "Second?");
+    const list = () => document.querySelector("[aria-label='Waiting questions']");
+    await settled(() => expect(list()?.textContent).toContain("Second?"));
+    one("button", "Change").click();
+    type("Better?", one("textbox", "Edited text") as HTMLTextAreaElement);
+    press("Enter", {}, one("textbox", "Edited text"));
+    expect(kernel.commands.at(-1)).toMatchObject({ type: "edit", text: "Better?" });
+  });
+
+  test("a change of a waiting question is kept when the user goes elsewhere", async () => {
+    kernel.ask(geo, "First?");
+    kernel.ask(geo, "Second?");
+    await settled(() => one("button", "Change").focus()); // as a pointer does
+    one("button", "Change").click();
+    const editor = one("textbox", "Edited text") as HTMLTextAreaElement;
+    type("Better?", editor);
+    box().focus();
+    await settled(() =>
+      expect(kernel.commands.at(-1)).toMatchObject({ type: "edit", text: "Better?" }),
+    );
+    expect(all("textbox", "Edited text")).toHaveLength(0);
+    await settled(() => one("button", "Change").click());
+    press("Escape", {}, one("textbox", "Edited text"));
+    expect(kernel.commands.filter(({ type }) => type === "edit")).toHaveLength(1);
+  });
+
+  test("a change that comes too late goes to the composer", async () => {
+    const first = kernel.ask(geo, "First?");
+    kernel.ask(geo, "Second?");
+    await settled(() => one("button", "Change").click());
+    type("Better?", one("textbox", "Edited text") as HTMLTextAreaElement);
+    kernel.refuse = ({ type }) => (type === "edit" ? cause("It has been asked already.") : null);
+    kernel.complete(geo, first);
+    await settled(() => expect(box().value).toBe("Better?"));
+    expect(host.textContent).toContain("It has been asked already.");
+  });
+
+  test("keys that edit do not reach the notebook, chords do", () => {
+    const seen: string[] = [];
+    const listen = (event: KeyboardEvent): void => {
+      const held =
+        event.target instanceof Element && event.target.closest("[data-lm-suppress-shortcuts]");
+      if (!held) seen.push(event.key);
+    };
+    document.addEventListener("keydown", listen, true);
+    for (const key of ["a", "d", "Enter", "ArrowDown", "Escape"]) press(key, {}, box());
+    press("c", { ctrlKey: true }, box());
+    press("Enter", { ctrlKey: true }, box());
+    press("s", { ctrlKey: true }, box());
+    press("b", { metaKey: true }, box());
+    document.removeEventListener("keydown", listen, true);
+    expect(seen).toEqual(["s", "b"]);
+  });
+});
+
+describe("messages", () => {
+  let geo: string;
+  let run: string;
+  beforeEach(async () => {
+    geo = kernel.create("geo");
+    run = kernel.ask(geo, "Which *rivers*?");
+    mount();
+    await settled(() => expect(all("article")).toHaveLength(2));
+  });
+  const answer = (): HTMLElement => all("article").at(-1) as HTMLElement;
+  const buttons = (within: ParentNode = answer()) =>
+    all("button", undefined, within).map((b) => b.getAttribute("aria-label") ?? b.textContent);
+
+  test("text is added, not drawn again, and every message keeps its element", async () => {
+    const before = answer();
+    for (const word of ["The ", "Seine ", "of course."]) {
+      kernel.text(geo, run, word);
+      await settled(() => expect(before.textContent).toContain(word));
+    }
+    expect(answer()).toBe(before);
+    expect(markdown).toHaveLength(1);
+    expect(markdown[0]).toMatchObject({ appended: 3, resets: 0 });
+    expect(before.textContent).toContain("The Seine of course.");
+    kernel.complete(geo, run);
+    await settled(() => expect(status()).toBe("done"));
+  });
+
+  test("the log is not announced word by word", () => {
+    expect(one("log").getAttribute("aria-live")).toBe("off");
+    expect(one("status").getAttribute("aria-live")).toBe("polite");
+  });
+
+  test("what the user wrote is shown as it was written", () => {
+    expect(all("article")[0]?.textContent).toContain("Which *rivers*?");
+  });
+
+  test("thinking is folded, with its duration", async () => {
+    kernel.text(geo, run, "hm", "reasoning");
+    await settled(() => expect(answer().querySelector("summary")?.textContent).toBe("Thinking…"));
+    kernel.text(geo, run, "The Seine");
+    await settled(() =>
+      expect(answer().querySelector("summary")?.textContent).toBe("Thought for 2.4 s"),
+    );
+    expect(answer().querySelector("details")?.open).toBe(false);
+  });
+
+  test("a tool's data is data", async () => {
+    kernel.text(geo, run, '{"q": "<img src=x onerror=alert(1)>"}', "tool_call");
+    await settled(() => expect(answer().textContent).toContain("lookup"));
+    expect(answer().querySelector("img")).toBeNull();
+    expect(answer().querySelector("pre")?.textContent).toContain("<img src=x");
+  });
+
+  test("an interrupted answer shows its cause and the choices", async () => {
+    kernel.text(geo, run, "The Sei");
+    const error = cause("the connection broke", { hint: "Continue or regenerate." });
+    kernel.say(geo, { type: "run_interrupted", run_id: run, at: 1, error, usage: null });
+    await settled(() =>
+      expect(answer().textContent).toContain("The connection broke. Continue or regenerate."),
+    );
+    expect(buttons()).toEqual([
+      "Continue",
+      "Regenerate",
+      "Retry",
+      "Keep",
+      "Discard",
+      "Copy",
+      "Fork",
+      "Details",
+    ]);
+    expect(status()).toBe("interrupted");
+    one("button", "Keep", answer()).click();
+    await settled(() => expect(answer().textContent).not.toContain("The connection broke."));
+    expect(buttons()).toEqual(["Copy", "Regenerate", "Continue", "Fork", "Details"]);
+  });
+
+  test("Resume is offered where the server can go on", async () => {
+    kernel.say(geo, {
+      type: "run_answering",
+      run_id: run,
+      model: "m",
+      response_id: "resp_1",
+      sequence: 1,
+    });
+    kernel.text(geo, run, "The Sei");
+    kernel.say(geo, {
+      type: "run_interrupted",
+      run_id: run,
+      at: 1,
+      error: cause("Gone."),
+      usage: null,
+    });
+    await settled(() => one("button", "Resume", answer()));
+    one("button", "Resume", answer()).click();
+    expect(kernel.commands.at(-1)).toMatchObject({ type: "resume", run_id: run });
+  });
+
+  test("a continued answer goes on in the same text", async () => {
+    kernel.text(geo, run, "```python\nprint(");
+    kernel.say(geo, {
+      type: "run_interrupted",
+      run_id: run,
+      at: 1,
+      error: cause("Gone."),
+      usage: null,
+    });
+    await settled(() => one("button", "Continue", answer()));
+    one("button", "Continue", answer()).click();
+    await settled(() => expect(kernel.state(geo).runs).toHaveLength(2));
+    const again = kernel.state(geo).runs[1]?.id ?? "";
+    kernel.text(geo, again, "where was I", "reasoning");
+    kernel.text(geo, again, "1)\n```");
+    await settled(() =>
+      expect(markdown.at(-1)?.element.textContent).toBe("```python\nprint(1)\n```"),
+    );
+    expect(markdown).toHaveLength(1);
+  });
+
+  test("a failed question offers Retry, beside the cause", async () => {
+    const error = cause("The server refused the key (401).", { hint: "Check OPENAI_API_KEY." });
+    kernel.say(geo, { type: "run_failed", run_id: run, at: 1, error });
+    await settled(() => expect(answer().textContent).toContain("Check OPENAI_API_KEY."));
+    expect(buttons()).toContain("Retry");
+    expect(one("tab").getAttribute("aria-label")).toBe("geo, failed");
+  });
+
+  test("where only the continuation failed, the answer can be gone on with, copied or asked for anew", async () => {
+    kernel.text(geo, run, "The Sei");
+    kernel.say(geo, {
+      type: "run_interrupted",
+      run_id: run,
+      at: 1,
+      error: cause("Gone."),
+      usage: null,
+    });
+    await settled(() => one("button", "Continue", answer()));
+    one("button", "Continue", answer()).click();
+    await settled(() => expect(kernel.state(geo).runs).toHaveLength(2));
+    const again = kernel.state(geo).runs[1]?.id ?? "";
+    kernel.say(geo, { type: "run_failed", run_id: again, at: 1, error: cause("Not there.") });
+    await settled(() => expect(answer().textContent).toContain("Not there."));
+    expect(buttons()).toEqual(
+      expect.arrayContaining(["Retry", "Continue", "Regenerate", "Discard", "Copy", "Fork"]),
+    );
+  });
+
+  test("what a limit of the kernel cut off is not read on", async () => {
+    kernel.say(geo, {
+      type: "run_answering",
+      run_id: run,
+      model: "m",
+      response_id: "resp_1",
+      sequence: 1,
+    });
+    kernel.text(geo, run, "The Sei");
+    const error = cause("The answer reached its limit.", { code: "limit_exceeded" });
+    kernel.say(geo, { type: "run_interrupted", run_id: run, at: 1, error, usage: null });
+    await settled(() => one("button", "Continue", answer()));
+    expect(buttons()).not.toContain("Resume");
+  });
+
+  test("a retry says how long it waits and which one it is", async () => {
+    const error = cause("The server asks to wait (429).");
+    const retry_at = Date.now() / 1000 + 30;
+    kernel.say(geo, { type: "run_retrying", run_id: run, attempt: 1, of: 2, retry_at, error });
+    await settled(() =>
+      expect(answer().textContent).toMatch(/Waiting (30|29) s \(1 of 2\): The server asks/),
+    );
+    expect(one("tab").getAttribute("aria-label")).toBe("geo, waiting");
+  });
+
+  test("an answer cut off by its length can be continued", async () => {
+    kernel.text(geo, run, "The Sei");
+    kernel.say(geo, {
+      type: "run_incomplete",
+      run_id: run,
+      at: 1,
+      finish_reason: "length",
+      usage: null,
+    });
+    await settled(() => expect(answer().textContent).toContain("length limit"));
+    one("button", "Continue", answer());
+  });
+
+  test("versions can be turned over", async () => {
+    kernel.text(geo, run, "One.");
+    kernel.complete(geo, run);
+    await settled(() => one("button", "Regenerate", answer()));
+    one("button", "Regenerate", answer()).click();
+    await settled(() => expect(answer().textContent).toContain("2 / 2"));
+    const again = kernel.state(geo).runs[1]?.id ?? "";
+    kernel.text(geo, again, "Two.");
+    kernel.complete(geo, again);
+    await settled(() =>
+      expect(one("button", "Previous version", answer())).toHaveProperty("disabled", false),
+    );
+    one("button", "Previous version", answer()).focus();
+    one("button", "Previous version", answer()).click();
+    await settled(() => expect(answer().textContent).toContain("One."));
+    expect(answer().textContent).toContain("1 / 2");
+    expect(all("article")).toHaveLength(2);
+    // The first has none before it; who came by keyboard goes on with its other button.
+    expect(document.activeElement).toBe(one("button", "Next version", answer()));
+    one("button", "Next version", answer()).click();
+    await settled(() => expect(answer().textContent).toContain("2 / 2"));
+    expect(document.activeElement).toBe(one("button", "Previous version", answer()));
+  });
+
+  test("a question can be edited in place", async () => {
+    kernel.complete(geo, run);
+    const question = all("article")[0] as HTMLElement;
+    one("button", "Edit", question).click();
+    const editor = one("textbox", "Edited text") as HTMLTextAreaElement;
+    expect(editor.value).toBe("Which *rivers*?");
+    type("Which lakes?", editor);
+    press("Enter", {}, editor);
+    await settled(() => expect(all("article")[0]?.textContent).toContain("Which lakes?"));
+    expect(kernel.commands.at(-1)).toMatchObject({ type: "edit", text: "Which lakes?" });
+  });
+
+  test("a question that is being edited is so still after a look at another session", async () => {
+    kernel.complete(geo, run);
+    kernel.create("code");
+    await settled(() => expect(tabs()).toHaveLength(2));
+    one("button", "Edit", all("article")[0]).click();
+    type("Which lakes?", one("textbox", "Edited text") as HTMLTextAreaElement);
+    one("tab", "code").click();
+    expect(all("textbox", "Edited text")).toHaveLength(0);
+    const geoTab = all("tab")[0] as HTMLElement;
+    geoTab.click();
+    const editor = one("textbox", "Edited text") as HTMLTextAreaElement;
+    expect(editor.value).toBe("Which lakes?");
+    press("Escape", {}, editor);
+    one("tab", "code").click();
+    geoTab.click();
+    expect(all("textbox", "Edited text")).toHaveLength(0);
+  });
+
+  test("the habit of the composer's Enter is that of an editor", async () => {
+    model.set("send_key", "ctrl-enter");
+    kernel.complete(geo, run);
+    await settled(() => one("button", "Edit", all("article")[0]).click());
+    const editor = one("textbox", "Edited text") as HTMLTextAreaElement;
+    type("Which lakes?", editor);
+    press("Enter", {}, editor);
+    expect(kernel.commands.some(({ type }) => type === "edit")).toBe(false);
+    press("Enter", { ctrlKey: true }, editor);
+    await settled(() => expect(kernel.commands.at(-1)).toMatchObject({ type: "edit" }));
+  });
+
+  test("Copy copies the Markdown", async () => {
+    const written: string[] = [];
+    vi.stubGlobal("navigator", {
+      languages: ["en"],
+      clipboard: { writeText: async (text: string) => void written.push(text) },
+    });
+    kernel.text(geo, run, "The **Seine**");
+    await settled(() => expect(answer().textContent).toContain("Seine"));
+    one("button", "Copy", answer()).click();
+    await settled(() => expect(status()).toContain("copied"));
+    expect(written).toEqual(["The **Seine**"]);
+    vi.unstubAllGlobals();
+  });
+
+  test("Fork shows the new session", async () => {
+    kernel.complete(geo, run);
+    await settled(() => one("button", "Fork", answer()));
+    one("button", "Fork", answer()).click();
+    await settled(() => expect(one("tab", "Fork").getAttribute("aria-selected")).toBe("true"));
+  });
+
+  test("text of one session never stands in another", async () => {
+    const code = kernel.create("code");
+    const other = kernel.ask(code, "Code?");
+    await settled(() => expect(tabs()).toHaveLength(2));
+    one("tab", "code, streaming").click();
+    kernel.text(geo, run, "AAAA");
+    kernel.text(code, other, "BBBB");
+    await settled(() => expect(one("log").textContent).toContain("BBBB"));
+    expect(one("log").textContent).not.toContain("AAAA");
+    one("tab", "geo, streaming").click();
+    expect(one("log").textContent).toContain("AAAA");
+    expect(one("log").textContent).not.toContain("BBBB");
+  });
+
+  test("of a long conversation only the end has elements, and more comes on demand", async () => {
+    const long = kernel.create("long");
+    for (let i = 0; i < 150; i += 1) kernel.message(long, "user", `Question ${i}`);
+    await settled(() => expect(tabs()).toHaveLength(2));
+    one("tab", "long").click();
+    expect(all("article")).toHaveLength(2);
+    await settled(() => expect(all("article").length).toBeGreaterThanOrEqual(50));
+    const before = all("article").length;
+    one("button", "Show earlier messages").click();
+    expect(all("article")).toHaveLength(before + 50);
+    expect(all("article").at(-1)?.textContent).toContain("Question 149");
+  });
+});
+
+describe("a window of a long conversation", () => {
+  test("what the page does not have is asked for, and the whole is there in the end", async () => {
+    kernel.window = 30;
+    const long = kernel.create("long");
+    for (let i = 0; i < 100; i += 1) kernel.message(long, "user", `Question ${i}`);
+    mount();
+    await settled(() => expect(all("article")).toHaveLength(30));
+    for (const count of [60, 90, 100]) {
+      one("button", "Show earlier messages").click();
+      await settled(() => expect(all("article")).toHaveLength(count));
+    }
+    expect(all("button", "Show earlier messages")).toHaveLength(0);
+    expect(all("article").map((a) => a.querySelector(".nbchat-plain")?.textContent)).toEqual(
+      Array.from({ length: 100 }, (_, i) => `Question ${i}`),
+    );
+  });
+});
+
+describe("the view as a whole", () => {
+  test("a single session is a region named by its title, without tabs", async () => {
+    const geo = kernel.create("geo");
+    model.set("sessions", [geo]);
+    mount("session");
+    await settled(() => one("region", "geo"));
+    expect(all("tablist")).toHaveLength(0);
+    expect(box()).toBeTruthy();
+  });
+
+  test("a view with a list of its own shows that list, in its order", async () => {
+    const a = kernel.create("a");
+    kernel.create("b");
+    const c = kernel.create("c");
+    model.set("sessions", [c, a]);
+    mount();
+    await settled(() => expect(tabs()).toEqual(["c", "a"]));
+    one("tab", "c").focus();
+    press("ArrowRight", { shiftKey: true });
+    await settled(() => expect(tabs()).toEqual(["a", "c"]));
+    expect(model.get("sessions")).toEqual([a, c]);
+  });
+
+  test("a lost connection is said, and so is the demo", async () => {
+    kernel.create("geo");
+    mount();
+    await settled(() => expect(tabs()).toHaveLength(1));
+    expect(host.textContent).toContain("demo");
+    kernel.store.connection = "lost";
+    await settled(() => expect(host.textContent).toContain("No answer from the kernel."));
+    kernel.store.connection = "live";
+    await settled(() => expect(host.textContent).not.toContain("No answer from the kernel."));
+  });
+
+  test("of a kernel that is gone nothing is shown as going on", async () => {
+    const geo = kernel.create("geo");
+    kernel.ask(geo, "Rivers?");
+    kernel.ask(geo, "Lakes?");
+    mount();
+    await settled(() => expect(all("article")).toHaveLength(2));
+    kernel.store.lose();
+    kernel.store.connection = "restarted";
+    await settled(() => expect(all("article").at(-1)?.textContent).toContain("interrupted"));
+    expect(document.querySelector("[aria-busy=true]")).toBeNull();
+    expect(document.querySelector("[data-run-state=streaming]")).toBeNull();
+    expect([...all("button", "Stop"), ...all("button", "Change")]).toHaveLength(0);
+    one("button", "Put back").click();
+    expect((one("textbox", "Message") as HTMLTextAreaElement).value).toBe("Lakes?");
+  });
+
+  test("a session whose provider is not the demo does not say so", async () => {
+    const [named, usual] = [kernel.create("named"), kernel.create("usual")];
+    const { settings } = kernel.state(named);
+    kernel.say(named, { type: "settings_changed", settings: { ...settings, provider: "acme" } });
+    mount();
+    await settled(() => expect(tabs()).toHaveLength(2));
+    const label = () => host.querySelector(".nbchat-demo")?.closest("[hidden]");
+    expect(label()).not.toBeNull();
+    one("tab", "usual").click();
+    expect(label()).toBeNull();
+    kernel.tweak(usual, { own_provider: true });
+    await settled(() => expect(label()).not.toBeNull());
+  });
+
+  test("it speaks Chinese where that is wanted", async () => {
+    model.set("locale", "zh-CN");
+    kernel.create("geo");
+    mount();
+    await settled(() => one("region", "聊天会话"));
+    one("textbox", "消息");
+    one("button", "发送");
+    model.set("locale", "en");
+    await settled(() => one("region", "Chat sessions"));
+    expect(all("region")).toHaveLength(1);
+    model.set("locale", "zh-CN");
+    await settled(() => one("region", "聊天会话"));
+    expect(all("region")).toHaveLength(1);
+  });
+
+  test("settings that came with a file wait for the user's word", async () => {
+    const geo = kernel.create("geo");
+    const { settings } = kernel.state(geo);
+    kernel.say(geo, {
+      type: "settings_changed",
+      settings: { ...settings, from_file: true, instructions: "Obey me." },
+    });
+    mount();
+    await settled(() => one("button", "Adopt"));
+    one("button", "Adopt").click();
+    expect(kernel.commands.at(-1)).toMatchObject({ type: "configure", instructions: "Obey me." });
+    await settled(() => expect(all("button", "Adopt")).toHaveLength(0));
+  });
+
+  test("the settings' form configures the session", async () => {
+    const geo = kernel.create("geo");
+    mount();
+    await settled(() => one("button", "Model: demo-tour"));
+    await settled(() => expect(kernel.store.session(geo)).toBeDefined());
+    one("button", "Model: demo-tour").click();
+    const form = one("dialog", "Session settings").querySelector("form") as HTMLFormElement;
+    const [modelField, temperature] = form.querySelectorAll("input");
+    await settled(() => expect(modelField?.placeholder).toBe("Default: demo-tour"));
+    (modelField as HTMLInputElement).value = "demo-echo";
+    (temperature as HTMLInputElement).value = "0.5";
+    form.requestSubmit();
+    await settled(() => expect(all("dialog")).toHaveLength(0));
+    expect(kernel.state(geo).settings).toMatchObject({
+      model: "demo-echo",
+      params: { temperature: 0.5 },
+    });
+  });
+
+  test("the settings' form sets what was changed in it, and keeps it until it is saved", async () => {
+    const geo = kernel.create("geo");
+    mount();
+    await settled(() => expect(kernel.store.session(geo)).toBeDefined());
+    one("button", "Model: demo-tour").click();
+    const form = one("dialog", "Session settings").querySelector("form") as HTMLFormElement;
+    const [instructions] = form.querySelectorAll("textarea");
+    (instructions as HTMLTextAreaElement).value = "Briefly.";
+    window.dispatchEvent(new Event("resize"));
+    one("tab", "geo").dispatchEvent(new Event("pointerdown", { bubbles: true }));
+    const { settings } = kernel.state(geo);
+    const params = { temperature: 0.5 };
+    kernel.say(geo, {
+      type: "settings_changed",
+      settings: { ...settings, model: "demo-echo", params },
+    });
+    await settled(() => one("button", "Model: demo-echo"));
+    form.requestSubmit();
+    await settled(() => expect(all("dialog")).toHaveLength(0));
+    const wanted = { model: "demo-echo", instructions: "Briefly.", params };
+    expect(kernel.state(geo).settings).toMatchObject(wanted);
+    one("button", "Model: demo-echo").click();
+    one("tab", "geo").dispatchEvent(new Event("pointerdown", { bubbles: true }));
+    expect(all("dialog"), "nothing was changed in it").toHaveLength(0);
+  });
+
+  test("a double click is one wish", async () => {
+    kernel.create("geo");
+    mount();
+    await settled(() => expect(tabs()).toHaveLength(1));
+    for (const detail of [1, 2]) {
+      one("button", "New session").dispatchEvent(
+        new MouseEvent("click", { bubbles: true, detail }),
+      );
+    }
+    await settled(() => expect(tabs()).toHaveLength(2));
+    expect(kernel.commands.filter(({ type }) => type === "new_session")).toHaveLength(1);
+  });
+
+  test("after the last tab the focus is where another one is made, and then in its composer", async () => {
+    kernel.create("geo");
+    mount();
+    await settled(() => one("tab", "geo").focus());
+    press("Delete", {}, one("tab", "geo"));
+    await settled(() => expect(document.activeElement).toBe(one("button", "New session")));
+    one("button", "New session").click();
+    await settled(() => expect(document.activeElement?.getAttribute("aria-label")).toBe("Message"));
+  });
+
+  test("two sessions stand side by side, each with its own composer", async () => {
+    const geo = kernel.create("geo");
+    const code = kernel.create("code");
+    mount();
+    await settled(() => expect(tabs()).toHaveLength(2));
+    one("tab", "code").dispatchEvent(
+      new MouseEvent("contextmenu", { bubbles: true, cancelable: true }),
+    );
+    one("menuitemcheckbox", "Show beside").click();
+    expect(all("log")).toHaveLength(2);
+    expect([...kernel.viewing.values()]).toEqual([[geo, code]]);
+    one("button", "Show alone").click();
+    expect(all("log")).toHaveLength(1);
+  });
+
+  test("taking it away leaves nothing", async () => {
+    kernel.create("geo");
+    mount();
+    await settled(() => expect(tabs()).toHaveLength(1));
+    dispose();
+    expect(host.childElementCount).toBe(0);
+    expect(model.listening).toBe(0);
+    expect([...kernel.viewing.values()]).toEqual([[]]);
+    kernel.create("later");
+    await new Promise((resolve) => requestAnimationFrame(resolve));
+    expect(host.childElementCount).toBe(0);
+  });
+});

@@ -1,0 +1,42 @@
+/** Long commands go in parts. */
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { type Command, MAX_PART } from "../../src/protocol";
+import { messagesOf } from "../../src/wire/link";
+
+function send(text: string): Command {
+  return { type: "send", id: "cmd_1", session_id: "s", text, attachments: [] };
+}
+
+test("a command of usual length goes as it is", () => {
+  const command = send("Rivers? 🏞️");
+  expect(messagesOf(command, "p", "k")).toEqual([{ type: "do", page: "p", epoch: "k", command }]);
+});
+
+test("a long one goes in parts that fit, each of them text, and is the same again", () => {
+  fc.assert(
+    fc.property(
+      fc.integer({ min: 0, max: 3 }),
+      fc.constantFrom("é", "😀", '"', "\n"),
+      (shift, sign) => {
+        const command = send("x".repeat(shift) + sign.repeat(MAX_PART));
+        const messages = messagesOf(command, "p", "k");
+        const texts = messages.map((message, part) => {
+          expect(message).toMatchObject({
+            type: "do_part",
+            id: "cmd_1",
+            part,
+            of: messages.length,
+          });
+          return message.type === "do_part" ? message.text : "";
+        });
+        for (const text of texts) {
+          expect(text.length).toBeLessThanOrEqual(MAX_PART);
+          expect(text).not.toMatch(/\p{Surrogate}/u);
+        }
+        expect(JSON.parse(texts.join(""))).toEqual(command);
+      },
+    ),
+    { numRuns: 12 },
+  );
+});

@@ -1,0 +1,46 @@
+/** A page's searches: asked again until they are answered, and only the last one counts. */
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import type { Found } from "../../src/protocol";
+import { Searches } from "../../src/wire/search";
+
+const asked: [string, string][] = [];
+let searches: Searches;
+
+function found(id: string): Found {
+  return { type: "found", to: "p", id, hits: [], more: false };
+}
+
+beforeEach(() => {
+  vi.useFakeTimers();
+  asked.length = 0;
+  searches = new Searches((id, query) => asked.push([id, query]));
+});
+afterEach(() => {
+  expect(vi.getTimerCount()).toBe(0);
+  vi.useRealTimers();
+});
+
+test("a question that gets lost is asked again, under the same id", async () => {
+  const answer = searches.find("seine");
+  vi.advanceTimersByTime(5000);
+  expect(asked.map(([, query]) => query)).toEqual(["seine", "seine", "seine"]);
+  expect(new Set(asked.map(([id]) => id)).size).toBe(1);
+  searches.take(found(asked[0]?.[0] ?? ""));
+  expect(await answer).toMatchObject({ hits: [] });
+});
+
+test("a later search takes the place of an earlier one, whose answer is dropped", async () => {
+  const first = searches.find("se");
+  const second = searches.find("seine");
+  expect(await first).toBeNull();
+  searches.take(found(asked[0]?.[0] ?? ""));
+  searches.take(found(asked[1]?.[0] ?? ""));
+  expect((await second)?.id).toBe(asked[1]?.[0]);
+});
+
+test("nothing is looked for when there is nothing to look for", async () => {
+  const first = searches.find("se");
+  expect(await searches.find("")).toBeNull();
+  expect(await first).toBeNull();
+  expect(asked).toHaveLength(1);
+});
