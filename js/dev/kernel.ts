@@ -6,11 +6,11 @@
 import * as extras from "../src/entries/extras";
 import * as highlight from "../src/entries/highlight";
 import * as math from "../src/entries/math";
-import type { CommandInput, Runtime } from "../src/entries/runtime";
 import * as zh from "../src/i18n/zh-CN";
 import type { AnyModel } from "../src/jupyter";
 import type {
   Ack,
+  AssetName,
   Attachment,
   ErrorInfo,
   Event,
@@ -23,8 +23,8 @@ import type {
 } from "../src/protocol";
 import { applyEvent, emptyState, isOver, liveRun, statusOf, transcript } from "../src/state/fold";
 import { Store } from "../src/state/store";
+import type { AssetModule, CommandInput, Runtime } from "../src/types";
 import { moved } from "../src/view/order";
-import type { AssetModule, AssetName } from "../src/wire/bundles";
 
 /** Seconds since 1970. */
 const now = (): number => Date.now() / 1000;

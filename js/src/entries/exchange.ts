@@ -5,8 +5,9 @@
  * page's global object. It belongs to a widget manager and a kernel's epoch: a notebook that is closed
  * and opened again in the same page has a new manager, with the same models and no old connections.
  */
+
 import type { AnyModel } from "../jupyter";
-import type { Runtime } from "./runtime";
+import type { Runtime } from "../types";
 
 const NAME = Symbol.for("nbchat.runtimes");
 

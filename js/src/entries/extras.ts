@@ -1,5 +1,6 @@
 /** What opens at a click: a bundle of its own, loaded when the page has nothing better to do. */
 import { insertCell } from "../jupyter/cells";
+import type { Extras } from "../types";
 import { readAttachment } from "../view/attachment";
 import { detailsOf } from "../view/details";
 import { openDirectory } from "../view/directory";
@@ -8,7 +9,7 @@ import { openSessionMenu } from "../view/menu";
 import { openRename } from "../view/rename";
 import { openSettings } from "../view/settings";
 
-export const extras = {
+export const extras: Extras = {
   detailsOf,
   editForm,
   insertCell,
@@ -18,5 +19,3 @@ export const extras = {
   openSettings,
   readAttachment,
 };
-
-export type Extras = typeof extras;

@@ -8,46 +8,12 @@
 import { newId } from "../ids";
 import type { AnyModel, DocumentContext } from "../jupyter";
 import { type Host, hostOf, NotebookMetadata } from "../jupyter/host";
-import { type Ack, type Command, type Found, MAX_COMMAND } from "../protocol";
+import { type Ack, type AssetName, type Command, type Found, MAX_COMMAND } from "../protocol";
 import { type Drafts, openDrafts } from "../state/drafts";
 import type { Stats, Store } from "../state/store";
-import type { AssetModule, AssetName } from "../wire/bundles";
+import type { AssetModule, CommandInput, Runtime } from "../types";
 import { Link } from "../wire/link";
 import type { SharedRuntime } from "./exchange";
-
-type WithoutId<C> = C extends Command ? Omit<C, "id"> : never;
-
-/** A command as a view gives it: its id is made here. */
-export type CommandInput = WithoutId<Command>;
-
-export type { Host } from "../jupyter/host";
-export type { Drafts } from "../state/drafts";
-export { KernelGone } from "../wire/outbox";
-
-export interface Runtime {
-  readonly store: Store;
-  /** Names this page to the kernel. */
-  readonly page: string;
-  /** Load a session's state, if it is not here, and follow it from then on. */
-  want(sessionId: string): void;
-  /** Load the messages before those that are here. */
-  earlier(sessionId: string): void;
-  /** Ask the kernel for something. A refusal is in `error`; rejects only where the kernel is gone. */
-  do(command: CommandInput): Promise<Ack>;
-  /** Say which sessions a view shows at the moment. */
-  viewing(view: symbol, sessionIds: readonly string[]): void;
-  readonly drafts: Drafts;
-  readonly host: Host;
-  /** Look for words in all sessions; null where a later search came in between. */
-  search(query: string): Promise<Found | null>;
-  /** Load a bundle that not every page needs. */
-  load(name: AssetName): Promise<AssetModule>;
-  /** Return a bundle that has been loaded. */
-  loaded(name: AssetName): AssetModule | undefined;
-  readonly stats: Readonly<Stats>;
-  /** Show a view in `el`; returns the function that takes it away. */
-  mount(kind: string, model: AnyModel, el: HTMLElement): () => void;
-}
 
 /** Draws a view; given by whoever makes the runtime, since a view needs the runtime to be drawn. */
 export type Mount = (

@@ -17,10 +17,11 @@ import {
   remoteImageOf,
 } from "./build";
 import { Cleaner } from "./clean";
+import type { Definitions } from "./environment";
 import { type Follower, followerOf } from "./follow";
 import { noteOf } from "./footnotes";
 import { morph } from "./morph";
-import { closedLines, type Definitions, definitionsAfter, type Group, parse } from "./parser";
+import { closedLines, definitionsAfter, type Group, parse } from "./parser";
 import { sanitize } from "./sanitize";
 import type { MarkdownStrings } from "./strings";
 

@@ -1,6 +1,6 @@
 /** Footnotes: `[^label]` in the text, `[^label]: …` at the top level, its further paragraphs indented by four. */
 import type { StateBlock, StateInline, Token } from "markdown-it";
-import type { ParseEnv } from "./parser";
+import type { ParseEnv } from "./environment";
 
 const DEFINITION = /^\[\^([^\s[\]]{1,100})\]:[ \t]*/;
 const REFERENCE = /\[\^([^\s[\]]{1,100})\]/y;

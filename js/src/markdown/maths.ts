@@ -5,7 +5,7 @@
  * stands inside of it, or a letter or digit at its outside (`$5 and $10`, `US$5`, `$HOME/$USER`).
  */
 import type { StateBlock, StateInline } from "markdown-it";
-import type { ParseEnv } from "./parser";
+import type { ParseEnv } from "./environment";
 
 const MAX_BLOCK_LINES = 100;
 const MAX_INLINE_CHARS = 2000;

@@ -1,30 +1,13 @@
 /** Markdown to tokens: CommonMark 0.31.2 and what GitHub adds to it, with the raw HTML and the URLs left as text. */
-import markdownIt, { type Env, type MarkdownIt, type StateCore, type Token } from "markdown-it";
+import markdownIt, { type MarkdownIt, type StateCore, type Token } from "markdown-it";
 import { autolink, emails, text } from "./autolink";
+import type { Definitions, ParseEnv } from "./environment";
 import { footnoteDefinition, footnoteReference } from "./footnotes";
 import { lineOfOpenMath, mathBlock, mathInline } from "./maths";
 import { boundedTable } from "./tables";
 
 /** Block quotes and lists stand in each other up to this deep (a list counts twice); the rest of them is text. */
 const MAX_NESTING = 40;
-
-/** Link references and footnotes by normalised label; those defined earlier are in the prototypes. */
-export interface Definitions {
-  readonly references: Record<string, { title: string; href: string }>;
-  readonly footnotes: Record<string, true>;
-}
-
-/** What is known to the rules while one text is parsed. */
-export interface ParseEnv extends Env {
-  readonly references: Definitions["references"];
-  readonly footnotes: Definitions["footnotes"];
-  /** Whether more text may follow. */
-  readonly open: boolean;
-  /** Whether it is the text of a footnote, in which no other footnote is defined. */
-  inFootnote: boolean;
-  /** Reference labels that were looked up in vain (those of footnotes begin with `^`). */
-  misses: Set<string> | undefined;
-}
 
 /** The tokens of one block of the top level. */
 export interface Group {

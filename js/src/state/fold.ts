@@ -125,6 +125,11 @@ export function isOver(state: string): boolean {
   return state === "idle" || OVER.has(state);
 }
 
+/** Return whether a run is still live. */
+export function isLive(run: RunRecord | null): boolean {
+  return run !== null && !isOver(run.state);
+}
+
 /** Copy a map without a prototype: ids come from files too, and `constructor` must not be found. */
 function dict<T>(entries: Readonly<Dict<T>>): Dict<T> {
   return Object.assign(Object.create(null) as Dict<T>, entries);

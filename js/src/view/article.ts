@@ -1,36 +1,11 @@
 /** One message on the page: its pieces, how it ended, and what can be done with it. */
 
-import type { Message, RunRecord } from "../protocol";
-import { isOver } from "../state/fold";
-import { type Context, causeOf, sentence } from "./context";
+import type { Message } from "../protocol";
+import { isLive } from "../state/fold";
+import type { Context, EditForm, Turn } from "../types";
 import { button, h, iconButton, setAttribute, setText, show } from "./dom";
-import type { EditForm } from "./editor";
 import { type BlockView, blocksOf, createBlock } from "./parts";
-import { label, reveal, textOf } from "./text";
-
-/** What a message's elements depend on. */
-export interface Turn {
-  readonly message: Message;
-  /** The run that generated it last. */
-  readonly run: RunRecord | null;
-  /** All versions of this turn, oldest first. */
-  readonly versions: readonly Message[];
-  /** Parts with which continuations began. */
-  readonly seams: readonly number[];
-  /** It is the transcript's last. */
-  readonly last: boolean;
-  /** The session has a live run. */
-  readonly busy: boolean;
-  /** All runs of the session, oldest first. */
-  readonly runs: readonly RunRecord[];
-  /** Within one generation, texts only grow. */
-  readonly generation: number;
-}
-
-/** Tell whether a run can still do something. */
-export function isLive(run: RunRecord | null): boolean {
-  return run !== null && !isOver(run.state);
-}
+import { causeOf, label, reveal, sentence, textOf } from "./text";
 
 export class Article {
   readonly element: HTMLElement;

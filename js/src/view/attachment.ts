@@ -1,7 +1,8 @@
 /** Files that the user adds to a message: images as images, everything else as text. */
+
 import { allStrings } from "../i18n/extras";
 import type { Attachment } from "../protocol";
-import type { Context } from "./context";
+import type { Context } from "../types";
 import { inBytes, label, MOST_BYTES } from "./text";
 
 const IMAGE_TYPES = new Set(["image/png", "image/jpeg", "image/gif", "image/webp"]);

@@ -1,6 +1,6 @@
 /** Sessions that are shown beside the one whose tab is chosen, each in a column of its own. */
 
-import type { Context } from "./context";
+import type { Context } from "../types";
 import { h, iconButton, setAttribute, setText } from "./dom";
 import { Panel } from "./panel";
 import { titleOf } from "./tabs";

@@ -1,11 +1,10 @@
 /** What the user does to sessions, as commands; what is refused, and what can be taken back, is said. */
 
-import type { CommandInput } from "../entries/runtime";
 import type { Ack, Head } from "../protocol";
 import { isOver } from "../state/fold";
-import { type Context, causeOf, sentence, thrown } from "./context";
+import type { CommandInput, Context } from "../types";
 import { titleOf } from "./tabs";
-import { reveal } from "./text";
+import { causeOf, reveal, sentence, thrown } from "./text";
 
 /** What one asks for once, and not for each press of a button. */
 const ONCE = /^(new|fork|regenerate|retry|continue_|resume|edit-send|discard)$/;

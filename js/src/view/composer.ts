@@ -1,12 +1,11 @@
 /** Where the user writes. A text stays here until the kernel has it. */
 
-import type { Extras } from "../entries/extras";
 import type { Attachment, Head } from "../protocol";
 import { isOver } from "../state/fold";
-import { type Context, causeOf, thrown } from "./context";
+import type { Context, Extras } from "../types";
 import { button, h, iconButton, setAttribute, setText, show, uniqueId } from "./dom";
 import { isComposing } from "./keys";
-import { inBytes, label, MOST_BYTES, reveal, sizeOf } from "./text";
+import { causeOf, inBytes, label, MOST_BYTES, reveal, sizeOf, thrown } from "./text";
 
 /** Characters from which on the browser is not asked again at every key which way a text runs. */
 const LONG = 50_000;

@@ -1,8 +1,7 @@
 /** What one answer took: tokens, times, where it came from. */
 
 import { allStrings } from "../i18n/extras";
-import type { Turn } from "./article";
-import type { Context } from "./context";
+import type { Context, Turn } from "../types";
 import { h, installStyles } from "./dom";
 import css from "./extras.css";
 import { inSeconds, label } from "./text";

@@ -3,7 +3,7 @@
 import { allStrings } from "../i18n/extras";
 import type { Found, Head, Hit } from "../protocol";
 import { isOver } from "../state/fold";
-import type { Context } from "./context";
+import type { Context } from "../types";
 import { h, setAttribute } from "./dom";
 import { openPopup } from "./popup";
 import { progressOf } from "./progress";

@@ -1,18 +1,10 @@
 /** The form in which a question that was asked is changed. */
 
 import { allStrings } from "../i18n/extras";
-import type { Context } from "./context";
+import type { Context, EditForm } from "../types";
 import { button, h, installStyles } from "./dom";
 import css from "./extras.css";
 import { reveal } from "./text";
-
-export interface EditForm {
-  readonly element: HTMLElement;
-  readonly field: HTMLTextAreaElement;
-  focus(): void;
-  /** Say beside the text why the change was refused. */
-  refuse(why: string): void;
-}
 
 /** Return a form with this text in it. */
 export function editForm(context: Pick<Context, "t" | "root">, text: string): EditForm {

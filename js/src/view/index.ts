@@ -5,12 +5,11 @@
  * them, and a screen reader meets ordinary elements. All classes begin with `nbchat-`.
  */
 
-import type { Runtime } from "../entries/runtime";
 import { chooseLocale, en, type Locale, type Strings } from "../i18n";
 import type { AnyModel } from "../jupyter";
 import { whenIdle } from "../later";
 import { type Highlighter, MarkdownView, type MathRenderer } from "../markdown";
-import type { Context, Markdown } from "./context";
+import type { Context, Markdown, Runtime } from "../types";
 import { installStyles } from "./dom";
 import markdownCss from "./markdown.css";
 import { HEIGHT, View } from "./view";

@@ -8,9 +8,10 @@
 
 import type { Message, RunRecord } from "../protocol";
 import type { Place } from "../state/drafts";
+import { isLive } from "../state/fold";
 import type { SessionView } from "../state/store";
-import { Article, isLive } from "./article";
-import type { Context } from "./context";
+import type { Context } from "../types";
+import { Article } from "./article";
 import { arrange, button, h, setText, show } from "./dom";
 
 /** Messages shown at once when a session is opened; twice as many again and again until they fill the screen. */

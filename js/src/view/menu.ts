@@ -2,24 +2,10 @@
 
 import { allStrings } from "../i18n/extras";
 import type { Head } from "../protocol";
+import type { Context, TabPlace } from "../types";
 import { archive, close, perform, remove } from "./commands";
-import type { Context } from "./context";
-import { NOTIFY, type Notifier } from "./notify";
+import { NOTIFY } from "./notify";
 import { type MenuItem, openMenu } from "./popup";
-
-/** A session among the tabs of a view, and what the view can do with it. */
-export interface TabPlace {
-  /** The tabs' sessions, from left to right. */
-  readonly ids: readonly string[];
-  /** It is shown beside the chosen one; null where it is that itself. */
-  readonly beside: boolean | null;
-  readonly notifier: Notifier | null;
-  rename(): void;
-  openSettings(): void;
-  setBeside(beside: boolean): void;
-  /** Move the tab in front of another session's; null: to the end. */
-  move(before: string | null): void;
-}
 
 /** Show the menu of a session below `anchor`. */
 export function openSessionMenu(
@@ -63,7 +49,7 @@ export function openSessionMenu(
 }
 
 /** Ask for notifications, or for none any more. */
-async function toggle(notifier: Notifier): Promise<void> {
+async function toggle(notifier: { readonly on: boolean }): Promise<void> {
   const on = !notifier.on && (await Notification.requestPermission()) === "granted";
   try {
     localStorage.setItem(NOTIFY, on ? "1" : "0");

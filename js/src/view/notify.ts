@@ -2,7 +2,7 @@
 
 import type { Head } from "../protocol";
 import { isOver } from "../state/fold";
-import type { Context } from "./context";
+import type { Context } from "../types";
 import { titleOf } from "./tabs";
 
 /** Where the wish is stored: "1" for yes. */

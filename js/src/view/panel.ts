@@ -1,20 +1,18 @@
 /** One session on the page: its log, its status, what waits, and the composer. */
 
-import type { CommandInput } from "../entries/runtime";
 import type { Head, RunRecord } from "../protocol";
-import { isOver } from "../state/fold";
+import { isLive, isOver } from "../state/fold";
 import type { SessionView } from "../state/store";
-import { isLive } from "./article";
+import type { CommandInput, Context } from "../types";
 import { copyText } from "./clipboard";
 import { isSecond, perform } from "./commands";
 import { Composer, sends } from "./composer";
-import { type Context, causeOf, sentence, thrown } from "./context";
 import { button, h, setAttribute, setText, show } from "./dom";
 import { isComposing } from "./keys";
 import { Log } from "./log";
 import { elapsed, progressOf } from "./progress";
 import { Queue } from "./queue";
-import { isAttachment, label, textOf } from "./text";
+import { causeOf, isAttachment, label, sentence, textOf, thrown } from "./text";
 
 /** How long a passing remark stands in the status line. */
 const SAID_MS = 5000;

@@ -9,7 +9,7 @@ import type {
   ToolCallPart,
   ToolResultPart,
 } from "../protocol";
-import type { Context } from "./context";
+import type { Context } from "../types";
 import { button, h, setAttribute, setText } from "./dom";
 import { inSeconds, label, reveal, sizeOf } from "./text";
 

@@ -1,6 +1,6 @@
 /** Things that float above the page for a moment: one at a time, closed by Escape or a press outside. */
 
-import type { Context } from "./context";
+import type { Context } from "../types";
 import { h, installStyles } from "./dom";
 import css from "./extras.css";
 

@@ -1,7 +1,7 @@
 /** How far an answer is: what waits, what has come, how long it took and how fast it is. */
 
 import type { Head } from "../protocol";
-import type { Context } from "./context";
+import type { Context } from "../types";
 import { inSeconds } from "./text";
 
 type Words = Pick<Context, "t">;

@@ -1,13 +1,13 @@
 /** Questions that wait outside of the transcript: to be changed, removed, or asked again. */
 
 import type { Message, RunRecord } from "../protocol";
-import { isLive } from "./article";
+import { isLive } from "../state/fold";
+import type { Context } from "../types";
 import { perform } from "./commands";
 import { sends } from "./composer";
-import { type Context, causeOf } from "./context";
 import { arrange, button, h, iconButton, show } from "./dom";
 import { isComposing } from "./keys";
-import { isAttachment, label, reveal, textOf } from "./text";
+import { causeOf, isAttachment, label, reveal, textOf } from "./text";
 
 /** A waiting question that is being changed. */
 interface Editing {

@@ -1,7 +1,7 @@
 /** A field above a tab, to give it another title in place. */
 
 import { allStrings } from "../i18n/extras";
-import type { Context } from "./context";
+import type { Context } from "../types";
 import { h, installStyles } from "./dom";
 import css from "./extras.css";
 import { isComposing } from "./keys";

@@ -2,10 +2,10 @@
 
 import { type AllStrings, allStrings } from "../i18n/extras";
 import type { Settings } from "../protocol";
-import { type Context, causeOf, sentence, thrown } from "./context";
+import type { Context } from "../types";
 import { button, h, uniqueId } from "./dom";
 import { openPopup } from "./popup";
-import { label, reveal } from "./text";
+import { causeOf, label, reveal, sentence, thrown } from "./text";
 
 /** What the form says, before it is checked. */
 export interface Written {

@@ -2,7 +2,7 @@
 
 import type { Head } from "../protocol";
 import { isOver } from "../state/fold";
-import type { Context } from "./context";
+import type { Context } from "../types";
 import { arrange, h, setAttribute, setText } from "./dom";
 import { progressOf } from "./progress";
 import { label } from "./text";

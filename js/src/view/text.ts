@@ -1,6 +1,7 @@
 /** Words that come from outside, made safe to read: nothing invisible, nothing endless. */
 
 import { revealHidden } from "../markdown/hidden";
+import type { ErrorInfo } from "../protocol";
 import { type Attachment, MAX_COMMAND, type Message, type Part } from "../protocol";
 
 /** Largest message, in bytes with what is attached, beside what is around it in a command. */
@@ -70,4 +71,20 @@ export function inBytes(bytes: number): string {
   if (bytes < 1024) return `${bytes} B`;
   if (bytes < 1024 * 1024) return `${(bytes / 1024).toFixed(1)} KB`;
   return `${(bytes / 1024 / 1024).toFixed(1)} MB`;
+}
+/** Return a cause for people: what happened, and what to do. It may follow a colon. */
+export function causeOf({ message, hint }: ErrorInfo): string {
+  if (!hint) return message;
+  // A server's own words often end without a full stop.
+  return /[.!?…。！？]$/.test(message) ? `${message} ${hint}` : `${message}. ${hint}`;
+}
+
+/** Return a text as one that stands alone: messages of errors begin in lower case. */
+export function sentence(text: string): string {
+  return text.charAt(0).toUpperCase() + text.slice(1);
+}
+
+/** Return whatever was thrown as a line for people. */
+export function thrown(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }

@@ -1,21 +1,19 @@
 /** A view as a whole: tabs, the shown session, others beside it, and what the reader has to know. */
 
-import type { Extras } from "../entries/extras";
-import type { Runtime } from "../entries/runtime";
 import type { Locale, Strings } from "../i18n";
 import type { AnyModel } from "../jupyter";
 import type { Head } from "../protocol";
 import { isOver } from "../state/fold";
+import type { Context, Extras, Markdown, Runtime, Way } from "../types";
 import { Columns } from "./columns";
 import { close, create, isSecond, perform, reopen } from "./commands";
-import { type Context, causeOf, type Markdown, type Way } from "./context";
 import { h, iconButton, setAttribute, setText, show, uniqueId } from "./dom";
 import { guardKeys } from "./keys";
 import { Notifier } from "./notify";
 import { moved, neighbour, openSessions } from "./order";
 import { Panel } from "./panel";
 import { Tabs, titleOf } from "./tabs";
-import { reveal } from "./text";
+import { causeOf, reveal } from "./text";
 import { Toast } from "./toast";
 
 /** How tall a view is where its author says nothing. */

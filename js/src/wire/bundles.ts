@@ -2,24 +2,13 @@
  * What few pages need, or none at first: maths and the highlighter, what opens at a click, other
  * languages. It comes from the kernel when it is wanted, since a notebook's page can fetch nothing else.
  */
-import type { Extras } from "../entries/extras";
-import type { Strings } from "../i18n";
-import type { Highlighter, MathRenderer } from "../markdown";
+
 import type { Asset, AssetName } from "../protocol";
+import type { AssetModule } from "../types";
 
 /** Unanswered, a question is asked again after this long, and given up after so many times. */
 const AGAIN_MS = 2000;
 const TIMES = 8;
-
-export type { AssetName };
-
-/** What a bundle gives, each one thing. */
-export interface AssetModule {
-  readonly highlighter?: Highlighter;
-  readonly maths?: MathRenderer;
-  readonly extras?: Extras;
-  readonly strings?: Strings;
-}
 
 export class Assets {
   private readonly modules = new Map<AssetName, Promise<AssetModule>>();

@@ -1,0 +1,166 @@
+/**
+ * `Runtime`, `Context` and `Extras`, and the values they exchange.
+ *
+ * Types only, and a leaf for everything above `state/` and `jupyter/`: a view is drawn with a context, which
+ * holds the runtime, which mounts views. Each module imports these types from here instead of from another.
+ */
+import type { Strings } from "./i18n";
+import type { AnyModel, DocumentContext } from "./jupyter";
+import type { Host } from "./jupyter/host";
+import type { Highlighter, MathRenderer } from "./markdown";
+import type {
+  Ack,
+  AssetName,
+  Attachment,
+  Command,
+  Found,
+  Head,
+  Message,
+  RunRecord,
+  Settings,
+} from "./protocol";
+import type { Drafts } from "./state/drafts";
+import type { Stats, Store } from "./state/store";
+
+type WithoutId<C> = C extends Command ? Omit<C, "id"> : never;
+
+/** A command as a view gives it; the runtime adds the id. */
+export type CommandInput = WithoutId<Command>;
+
+/** What the views of one page share. */
+export interface Runtime {
+  readonly store: Store;
+  /** Identifies this page to the kernel. */
+  readonly page: string;
+  /** Load a session's state if it is missing, and follow it from then on. */
+  want(sessionId: string): void;
+  /** Load the messages before the first one that is loaded. */
+  earlier(sessionId: string): void;
+  /** Send a command. A refusal is in `error`; rejects only if the kernel is gone. */
+  do(command: CommandInput): Promise<Ack>;
+  /** Report which sessions a view shows at the moment. */
+  viewing(view: symbol, sessionIds: readonly string[]): void;
+  readonly drafts: Drafts;
+  readonly host: Host;
+  /** Search the messages of all sessions; null if a later search replaced this one. */
+  search(query: string): Promise<Found | null>;
+  /** Load a bundle that not every page needs. */
+  load(name: AssetName): Promise<AssetModule>;
+  /** Return a bundle that has been loaded. */
+  loaded(name: AssetName): AssetModule | undefined;
+  readonly stats: Readonly<Stats>;
+  /** Draw a view in `el`; returns the function that removes it. */
+  mount(kind: string, model: AnyModel, el: HTMLElement): () => void;
+}
+
+/** The export of a bundle; each bundle has one of these. */
+export interface AssetModule {
+  readonly highlighter?: Highlighter;
+  readonly maths?: MathRenderer;
+  readonly extras?: Extras;
+  readonly strings?: Strings;
+}
+
+/** A Markdown text that is drawn as it arrives; see `markdown/`. */
+export interface Markdown {
+  append(text: string): void;
+  end(): void;
+  reset(text: string, done: boolean): void;
+  destroy(): void;
+}
+
+/** How to show a session. */
+export interface Way {
+  /** Whether the composer gets the focus; undefined if no user asked for the session. */
+  readonly focus?: boolean;
+  /** Message to scroll to. */
+  readonly messageId?: string;
+}
+
+/** Everything that the parts of a view need from the view they are in. */
+export interface Context {
+  readonly runtime: Runtime;
+  readonly t: Strings;
+  /** Language tag, for numbers and dates. */
+  readonly locale: string;
+  /** The view's outermost element; popups are appended to it. */
+  readonly root: HTMLElement;
+  /** Aborted when the view is removed. */
+  readonly signal: AbortSignal;
+  /** Draw Markdown into an element. */
+  markdown(element: HTMLElement): Markdown;
+  /** Call `use` with the extras: immediately if they are loaded, else when they have arrived. */
+  extras(use: (extras: Extras) => void): void;
+  /** Which key sends: `enter`, `shift-enter` or `ctrl-enter`. */
+  sendKey(): string;
+  /** Show a session and its tab, now or as soon as it exists. */
+  go(sessionId: string, way?: Way): void;
+  /** Announce a text once to screen readers; an empty text clears the announcement. */
+  say(text: string): void;
+  /** Show a line at the bottom, with buttons. */
+  notify(text: string, actions?: readonly (readonly [string, () => void])[]): void;
+}
+
+/** A message with everything that its elements depend on. */
+export interface Turn {
+  readonly message: Message;
+  /** The run that generated it last. */
+  readonly run: RunRecord | null;
+  /** All versions of this turn, oldest first. */
+  readonly versions: readonly Message[];
+  /** Indexes of the parts with which continuations began. */
+  readonly seams: readonly number[];
+  /** It is the last message of the transcript. */
+  readonly last: boolean;
+  /** The session has a live run. */
+  readonly busy: boolean;
+  /** All runs of the session, oldest first. */
+  readonly runs: readonly RunRecord[];
+  /** Within one generation, texts only grow. */
+  readonly generation: number;
+}
+
+/** The form in which a question is edited. */
+export interface EditForm {
+  readonly element: HTMLElement;
+  readonly field: HTMLTextAreaElement;
+  focus(): void;
+  /** Show beside the text why the change was refused. */
+  refuse(why: string): void;
+}
+
+/** A session among the tabs of a view, and what the view can do with it. */
+export interface TabPlace {
+  /** The tabs' sessions, from left to right. */
+  readonly ids: readonly string[];
+  /** It is shown beside the chosen one; null if it is the chosen one. */
+  readonly beside: boolean | null;
+  /** Browser notifications; null if this browser has none. */
+  readonly notifier: { readonly on: boolean } | null;
+  rename(): void;
+  openSettings(): void;
+  setBeside(beside: boolean): void;
+  /** Move the tab in front of another session's; null moves it to the end. */
+  move(before: string | null): void;
+}
+
+/** What opens at a click: the export of the bundle `extras`. */
+export interface Extras {
+  detailsOf(context: Context, turn: Turn): HTMLElement[];
+  editForm(context: Pick<Context, "t" | "root">, text: string): EditForm;
+  insertCell(context: DocumentContext | undefined, code: string, run: boolean): Promise<void>;
+  openDirectory(
+    context: Context,
+    anchor: Element,
+    choose: (head: Head, messageId: string) => void,
+  ): void;
+  openRename(
+    context: Pick<Context, "t">,
+    tab: HTMLElement,
+    old: string,
+    done: (title: string | null, byKey: boolean) => void,
+  ): void;
+  openSessionMenu(context: Context, anchor: Element, head: Head, place: TabPlace): void;
+  openSettings(context: Context, anchor: Element, sessionId: string, settings: Settings): void;
+  readAttachment(context: Pick<Context, "t">, file: File): Promise<Attachment | string>;
+}
