@@ -165,7 +165,7 @@ class Results(Sequence[Result]):
         Raises
         ------
         CommandError
-            narwhals, or every such library, is missing.
+            No such library is installed.
         """
         columns: dict[str, list[Any]] = {
             "prompt": [r.prompt for r in self._results],

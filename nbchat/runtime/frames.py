@@ -32,19 +32,8 @@ def is_frame(value: object) -> bool:
 
 
 def narwhals() -> ModuleType:
-    """Return narwhals.
-
-    Raises
-    ------
-    CommandError
-        It is not installed.
-    """
-    try:
-        return importlib.import_module("narwhals")
-    except ImportError as error:
-        raise CommandError(
-            "data frames need the package narwhals.", hint="Install it: pip install 'jupyter-nbchat[frames]'"
-        ) from error
+    """Return narwhals, which is imported at the first use of a data frame."""
+    return importlib.import_module("narwhals")
 
 
 def rows_of(frame: object) -> tuple[list[Any], list[dict[Any, Any]]]:

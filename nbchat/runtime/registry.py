@@ -602,7 +602,7 @@ class SessionRegistry(Mapping[str, Session]):
         Raises
         ------
         CommandError
-            narwhals, or every such library, is missing.
+            No such library is installed.
 
         Examples
         --------

@@ -1,17 +1,20 @@
 """`make demo` opens the first notebook, and touches nothing of the user's."""
 
+import ast
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
+import tomllib
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import pytest
 
 from tests.waiting import wait_for
@@ -79,3 +82,37 @@ def test_the_demo_takes_the_provider_s_settings_away(home: Path) -> None:
     """With a key in the user's environment, the demo still talks to the embedded server."""
     variables = demo.environment(home, {"OPENAI_API_KEY": "sk", "OPENAI_BASE_URL": "u", "NBCHAT_MODEL": "m"})
     assert {"OPENAI_API_KEY", "OPENAI_BASE_URL", "NBCHAT_MODEL"}.isdisjoint(variables)
+
+
+def imported_by(notebook: Path) -> set[str]:
+    """Return the packages that the code cells of a notebook import."""
+    names = set()
+    for cell in nbformat.read(notebook, as_version=4).cells:
+        if cell.cell_type != "code" or cell.source.startswith("%%"):
+            continue
+        source = "\n".join(line for line in cell.source.splitlines() if not line.startswith("%"))
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                names.add(str(node.module).partition(".")[0])
+    return names
+
+
+def test_the_demo_installs_exactly_what_its_notebooks_import() -> None:
+    """The group `demo` has every package that a demo notebook imports, and no other."""
+    groups = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]
+    imported = set().union(*(imported_by(path) for path in (ROOT / "notebooks").glob("*.ipynb")))
+    assert imported - sys.stdlib_module_names - {"nbchat"} == set(groups["demo"])
+
+
+def test_make_demo_installs_the_demo_group_and_not_the_tools_for_development(tmp_path: Path) -> None:
+    """In a fresh clone, `make demo` calls pip once for the demo's packages and leaves its output visible."""
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    command = ["make", "--dry-run", f"VENV={tmp_path / 'venv'}", "demo"]
+    lines = subprocess.run(
+        command, cwd=ROOT, env=variables, check=True, capture_output=True, text=True
+    ).stdout
+    installing = [line for line in lines.splitlines() if "pip" in line and "--group" in line]
+    assert [line.partition("--group")[2].strip() for line in installing] == ["demo"]
+    assert "--quiet" not in installing[0]
