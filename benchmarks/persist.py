@@ -14,8 +14,8 @@ from nbchat.core.events import MessageAdded, PartDelta, SessionCreated, Settings
 from nbchat.core.messages import Message, TextPart
 from nbchat.core.snapshot import SavedSession, Snapshot, dump
 from nbchat.core.transcript import SessionState, apply_event
-from nbchat.runtime.persistence import encode_events
-from nbchat.runtime.registry import SessionRegistry
+from nbchat.engine.journal_writer import encode_events
+from nbchat.handles.registry import SessionRegistry
 from nbchat.stores.base import Stretch
 from nbchat.stores.sqlite import SqliteStore
 from tests.browser.lab import CHROMIUM_FLAGS, NotebookPage, Server, write_notebook

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
         load,
         session,
     )
-    from nbchat.batch import BatchProgress, Result, Results, map  # noqa: A004 - read as nbchat.map
-    from nbchat.comparison import Comparison, compare
+    from nbchat.batch.compare import Comparison, compare
+    from nbchat.batch.map import BatchProgress, Result, Results, map  # noqa: A004 - read as nbchat.map
     from nbchat.core.errors import (
         AuthenticationFailed,
         CallbackError,
@@ -98,27 +98,27 @@ if TYPE_CHECKING:
     from nbchat.core.run import (
         RunState,
     )
-    from nbchat.jupyter.widgets import (
-        ChatTabs,
-    )
-    from nbchat.runtime.limits import (
-        Limits,
-    )
-    from nbchat.runtime.observers import (
+    from nbchat.engine.callbacks import (
         Notification,
     )
-    from nbchat.runtime.registry import (
+    from nbchat.engine.limits import (
+        Limits,
+    )
+    from nbchat.handles.registry import (
         SessionRegistry,
     )
-    from nbchat.runtime.run import (
+    from nbchat.handles.run import (
         Progress,
         Run,
     )
-    from nbchat.runtime.session import (
+    from nbchat.handles.session import (
         Session,
     )
-    from nbchat.runtime.streaming import (
+    from nbchat.handles.streaming_info import (
         StreamingInfo,
+    )
+    from nbchat.jupyter.widgets import (
+        ChatTabs,
     )
 
     registry: SessionRegistry
@@ -134,12 +134,12 @@ _HOME = {
     "import_": "nbchat.api",
     "load": "nbchat.api",
     "session": "nbchat.api",
-    "BatchProgress": "nbchat.batch",
-    "Result": "nbchat.batch",
-    "Results": "nbchat.batch",
-    "map": "nbchat.batch",
-    "Comparison": "nbchat.comparison",
-    "compare": "nbchat.comparison",
+    "BatchProgress": "nbchat.batch.map",
+    "Result": "nbchat.batch.map",
+    "Results": "nbchat.batch.map",
+    "map": "nbchat.batch.map",
+    "Comparison": "nbchat.batch.compare",
+    "compare": "nbchat.batch.compare",
     "AuthenticationFailed": "nbchat.core.errors",
     "CallbackError": "nbchat.core.errors",
     "CommandError": "nbchat.core.errors",
@@ -198,13 +198,13 @@ _HOME = {
     "Usage": "nbchat.core.messages",
     "RunState": "nbchat.core.run",
     "ChatTabs": "nbchat.jupyter.widgets",
-    "Limits": "nbchat.runtime.limits",
-    "Notification": "nbchat.runtime.observers",
-    "SessionRegistry": "nbchat.runtime.registry",
-    "StreamingInfo": "nbchat.runtime.streaming",
-    "Progress": "nbchat.runtime.run",
-    "Run": "nbchat.runtime.run",
-    "Session": "nbchat.runtime.session",
+    "Limits": "nbchat.engine.limits",
+    "Notification": "nbchat.engine.callbacks",
+    "SessionRegistry": "nbchat.handles.registry",
+    "StreamingInfo": "nbchat.handles.streaming_info",
+    "Progress": "nbchat.handles.run",
+    "Run": "nbchat.handles.run",
+    "Session": "nbchat.handles.session",
 }
 """Where each name lives; a module is loaded when its first name is used."""
 

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nbchat.core.ids import new_id
-from nbchat.runtime.defaults import Configuration
-from nbchat.runtime.shared import registry as _shared
+from nbchat.engine.config import Configuration
+from nbchat.handles.process import registry as _shared
 
 if TYPE_CHECKING:
     from nbchat.core.messages import Message
+    from nbchat.handles.registry import SessionRegistry
+    from nbchat.handles.session import Session
     from nbchat.providers.base import Provider
-    from nbchat.runtime.registry import SessionRegistry
-    from nbchat.runtime.session import Session
 
 
 def the_registry() -> SessionRegistry:

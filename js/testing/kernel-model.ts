@@ -1,5 +1,5 @@
 /**
- * A kernel for tests: the rules of `nbchat/jupyter/wire.py` in a few lines, and a line that loses,
+ * A kernel for tests: the rules of `nbchat/wire/server.py` in a few lines, and a line that loses,
  * doubles and reorders what crosses it. All chance comes from a seed.
  */
 

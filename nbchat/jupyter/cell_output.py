@@ -13,7 +13,7 @@ from IPython.display import DisplayHandle
 from nbchat.core.run import RunState
 
 if TYPE_CHECKING:
-    from nbchat.runtime.run import Run
+    from nbchat.handles.run import Run
 
 SHARE: Final = 0.1
 """The part of the time that may go into showing: the longer the text, the rarer the updates."""

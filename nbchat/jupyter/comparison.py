@@ -10,8 +10,8 @@ import ipywidgets
 from nbchat.jupyter.widgets import SessionView
 
 if TYPE_CHECKING:
-    from nbchat.comparison import Comparison
-    from nbchat.runtime.observers import Notification
+    from nbchat.batch.compare import Comparison
+    from nbchat.engine.callbacks import Notification
 
 MIN_WIDTH = "22rem"
 """Of one session's view; narrower, they stand below one another."""

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import traitlets
 from traitlets.config import Configurable
 
-from nbchat.runtime.defaults import FIELDS, Origin, checked
+from nbchat.engine.config import FIELDS, Origin, checked
 
 if TYPE_CHECKING:
-    from nbchat.runtime.defaults import Defaults
-    from nbchat.runtime.registry import SessionRegistry
+    from nbchat.engine.config import Defaults
+    from nbchat.handles.registry import SessionRegistry
 
 logger = logging.getLogger("nbchat")
 

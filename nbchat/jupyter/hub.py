@@ -22,10 +22,10 @@ import anywidget
 import traitlets
 
 import nbchat
-from nbchat.jupyter.wire import STATIC, Wire
+from nbchat.wire.server import STATIC, WireServer
 
 if TYPE_CHECKING:
-    from nbchat.runtime.registry import SessionRegistry
+    from nbchat.handles.registry import SessionRegistry
 
 logger = logging.getLogger("nbchat")
 
@@ -44,7 +44,7 @@ class Hub(anywidget.AnyWidget):
         self._registry = registry
         self.last_chosen = ""
         """Id of the session whose tab was chosen last in any view."""
-        self.wire: Wire = registry.engine.call(Wire, registry, self._down)
+        self.wire: WireServer = registry.engine.call(WireServer, registry, self._down)
         # Before the page hears of this widget: its first word may come at once.
         _listen(self.wire)
         notebook = registry.__dict__.get("notebook")
@@ -94,7 +94,7 @@ def _obey_the_page(widget: anywidget.AnyWidget) -> None:
         comm._reply_subshell_for = lambda _data, default: default  # noqa: SLF001 - feature-tested
 
 
-def _listen(wire: Wire) -> None:
+def _listen(wire: WireServer) -> None:
     """Open the two ways by which pages are heard while a cell is busy, where there is a kernel."""
     kernel = _kernel()
     if kernel is None:

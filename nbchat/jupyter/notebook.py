@@ -25,18 +25,18 @@ import orjson
 from nbchat.core.errors import NbchatError, SnapshotError, SnapshotTooNew, StoreBusy, StoreError
 from nbchat.core.ids import new_id
 from nbchat.core.snapshot import Snapshot, loads, parse
+from nbchat.engine.journal_writer import JournalWriter, SaveStatus, read_back
 from nbchat.export.reading import saved_in
 from nbchat.jupyter.transcripts import Transcripts
 from nbchat.protocol import Checkpoint, Saving, Stored, WantCheckpoint
-from nbchat.runtime.persistence import Persistence, SaveStatus, read_back
 from nbchat.stores import places
 from nbchat.stores.sqlite import SqliteStore
 
 if TYPE_CHECKING:
     from nbchat.core.events import Settings
-    from nbchat.jupyter.wire import Wire
-    from nbchat.runtime.conversation import Conversation
-    from nbchat.runtime.registry import SessionRegistry
+    from nbchat.engine.live_session import LiveSession
+    from nbchat.handles.registry import SessionRegistry
+    from nbchat.wire.server import WireServer
 
 logger = logging.getLogger("nbchat")
 
@@ -101,7 +101,7 @@ class Notebook:
         """Why the metadata must not be overwritten."""
         self._registry = registry
         self._journal = journal
-        self._wire: Wire | None = None
+        self._wire: WireServer | None = None
         self._pieces: dict[tuple[str, str], dict[int, str]] = {}
         self._page_there = threading.Event()
         self._answered = threading.Event()
@@ -194,7 +194,7 @@ class Notebook:
 
     def _open_journal(
         self, metadata: Snapshot | None, known: dict[str, Settings]
-    ) -> tuple[Persistence | None, Snapshot]:
+    ) -> tuple[JournalWriter | None, Snapshot]:
         """Choose the notebook's identity, and open its journal.
 
         A notebook that was copied gets an identity of its own; one that was renamed keeps it.
@@ -225,7 +225,7 @@ class Notebook:
             with contextlib.suppress(NbchatError):
                 store.remember("path", self.path)
         return (
-            Persistence(self._registry, store, error=error, reopen=lambda: _opened(notebook_id, 0.0)),
+            JournalWriter(self._registry, store, error=error, reopen=lambda: _opened(notebook_id, 0.0)),
             snapshot,
         )
 
@@ -275,7 +275,7 @@ class Notebook:
 
     # The wire
 
-    def attach(self, wire: Wire) -> None:
+    def attach(self, wire: WireServer) -> None:
         """Talk to pages over this wire, instead of any before it."""
         self._wire = wire
         wire.on_stored = self._on_stored
@@ -368,7 +368,7 @@ class Notebook:
 
     def _start_journal(self) -> None:
         notebook_id = self.id
-        journal = Persistence(self._registry, None, reopen=lambda: _opened(notebook_id, 0.0))
+        journal = JournalWriter(self._registry, None, reopen=lambda: _opened(notebook_id, 0.0))
         journal.on_status = self._on_status
         self._registry.journal = journal
         for conversation in self._registry.conversations():
@@ -387,7 +387,7 @@ class Notebook:
         self._dirty = True
         self._plan(0.0)
 
-    def _news(self, conversation: Conversation) -> None:
+    def _news(self, conversation: LiveSession) -> None:
         if conversation.record.state.temporary:
             return
         self._dirty = True

@@ -22,7 +22,7 @@ from nbchat.export.markdown import transcript
 
 if TYPE_CHECKING:
     from nbchat.core.transcript import SessionState
-    from nbchat.runtime.registry import SessionRegistry
+    from nbchat.handles.registry import SessionRegistry
 
 logger = logging.getLogger("nbchat")
 

@@ -11,13 +11,13 @@ from ipywidgets import widget_serialization
 
 import nbchat
 from nbchat.core.errors import UnknownSession
+from nbchat.handles.session import Session
 from nbchat.jupyter.hub import Hub, hub
 from nbchat.jupyter.transcripts import transcripts_of
-from nbchat.jupyter.wire import STATIC
-from nbchat.runtime.session import Session
+from nbchat.wire.server import STATIC
 
 if TYPE_CHECKING:
-    from nbchat.runtime.registry import SessionRegistry
+    from nbchat.handles.registry import SessionRegistry
 
 
 class View(anywidget.AnyWidget):

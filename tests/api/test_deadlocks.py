@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 import nbchat
+from nbchat.engine.live_session import LiveSession
 from nbchat.providers.base import Delta, Finish, Request, TextDelta
 from nbchat.providers.scripted import HANG, ScriptedProvider
-from nbchat.runtime.conversation import Conversation
 
 
 @pytest.fixture(autouse=True)
@@ -115,7 +115,7 @@ def test_a_batch_leaves_nothing_in_memory() -> None:
 
     def held() -> int:
         gc.collect()
-        return sum(isinstance(thing, Conversation) for thing in gc.get_objects())
+        return sum(isinstance(thing, LiveSession) for thing in gc.get_objects())
 
     before = held()
     most = 0

@@ -18,8 +18,8 @@ from playwright.sync_api import Error as PlaywrightError
 from playwright.sync_api import Locator, expect
 
 from nbchat.core.snapshot import parse
+from nbchat.handles.registry import SessionRegistry
 from nbchat.providers.scripted import HANG, ScriptedProvider
-from nbchat.runtime.registry import SessionRegistry
 from tests.browser.conftest import OpenNotebook
 from tests.browser.lab import App, NotebookPage, wait_for
 from tests.export.test_export import HOSTILE

@@ -12,7 +12,7 @@ import pytest
 from nbchat.core.errors import SnapshotCorrupt, SnapshotError, SnapshotTooLarge
 from nbchat.core.snapshot import FORMAT, loads, parse
 from nbchat.export.reading import from_notebook
-from nbchat.runtime.registry import SessionRegistry
+from nbchat.handles.registry import SessionRegistry
 from tests.core import json_vectors
 
 VALID, INVALID, OPEN = json_vectors.valid(), json_vectors.invalid(), json_vectors.OPEN_WHOLE

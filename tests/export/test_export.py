@@ -19,8 +19,8 @@ from nbchat.core.transcript import ROOT, SessionState
 from nbchat.export import FORMATS, export, render, slug
 from nbchat.export.markdown import PARAGRAPH, inert, transcript
 from nbchat.export.reading import from_jsonl, from_markdown, from_notebook
+from nbchat.handles.registry import SessionRegistry
 from nbchat.providers.scripted import ScriptedProvider
-from nbchat.runtime.registry import SessionRegistry
 
 HOSTILE = [
     "<script>alert(1)</script>",

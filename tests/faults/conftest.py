@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from nbchat.runtime.registry import SessionRegistry
+from nbchat.handles.registry import SessionRegistry
 from tests.faults.invariants import slots, tasks
 from tests.waiting import wait_for
 

@@ -19,9 +19,9 @@ from nbchat.providers.scripted import ScriptedProvider
 from tests.waiting import wait_for
 
 if TYPE_CHECKING:
-    from nbchat.runtime.registry import SessionRegistry
-    from nbchat.runtime.run import Run
-    from nbchat.runtime.session import Session
+    from nbchat.handles.registry import SessionRegistry
+    from nbchat.handles.run import Run
+    from nbchat.handles.session import Session
 
 ENDS = (RunCompleted, RunIncomplete, RunStopped, RunFailed, RunInterrupted)
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
+from nbchat.engine.live_run import LiveRun
+from nbchat.engine.live_session import LiveSession
+from nbchat.handles.registry import SessionRegistry
 from nbchat.providers.base import ReasoningDelta, ToolCallDelta
 from nbchat.providers.scripted import ScriptedProvider
-from nbchat.runtime.conversation import Conversation
-from nbchat.runtime.live import LiveRun
-from nbchat.runtime.registry import SessionRegistry
 from tests.faults.invariants import check_end, check_free
 
 
@@ -59,15 +59,15 @@ class Watched(Coroutine[Any, Any, Any]):
 SCRIPT = (ReasoningDelta("Hm."), "one ", "two ", ToolCallDelta(0, "c", "f", "{}"), "three")
 
 
-def watch(monkeypatch: pytest.MonkeyPatch, at: int, what: Callable[[Conversation], object]) -> Fuse:
+def watch(monkeypatch: pytest.MonkeyPatch, at: int, what: Callable[[LiveSession], object]) -> Fuse:
     """Let `what` happen at the n-th await of a run, its start and its end; an error is raised there."""
     fuse = Fuse(at)
-    here: list[Conversation] = []
-    for cls, name in ((LiveRun, "_main"), (Conversation, "_settled")):
+    here: list[LiveSession] = []
+    for cls, name in ((LiveRun, "_main"), (LiveSession, "_settled")):
         original = getattr(cls, name)
 
         def watched(self: Any, *args: Any, original: Any = original) -> Any:
-            if isinstance(self, Conversation):
+            if isinstance(self, LiveSession):
                 here[:] = [self]
             return Watched(original(self, *args), fuse, lambda: what(here[0]))
 
@@ -139,7 +139,7 @@ def test_a_deletion_at_every_await(registry: SessionRegistry, monkeypatch: pytes
     """U4: deleted at each instant, and taken back: stopped or over, nothing late, all free."""
     awaits, _ = once(registry, monkeypatch, 0, lambda _conversation: None)
 
-    def delete_and_undo(conversation: Conversation) -> None:
+    def delete_and_undo(conversation: LiveSession) -> None:
         registry.remove(conversation)
         registry.put_back(conversation.id)
 

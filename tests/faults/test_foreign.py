@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from nbchat.core import errors
+from nbchat.engine import live_run
+from nbchat.handles.registry import SessionRegistry
+from nbchat.handles.run import Run
 from nbchat.providers.base import Delta, Finish, Request, TextDelta
 from nbchat.providers.scripted import HANG, PAUSE, ScriptedProvider
-from nbchat.runtime import live
-from nbchat.runtime.registry import SessionRegistry
-from nbchat.runtime.run import Run
 from tests.faults.invariants import check_end, check_free
 from tests.waiting import wait_for
 
@@ -136,11 +136,11 @@ def test_of_a_huge_error_only_the_beginning_is_read(
 ) -> None:
     """T77: megabytes of somebody's words are not searched for secrets on the loop that everybody shares."""
     sizes: list[int] = []
-    redact = live.redact
-    monkeypatch.setattr(live, "redact", lambda text: (sizes.append(len(text)), redact(text))[1])
+    redact = live_run.redact
+    monkeypatch.setattr(live_run, "redact", lambda text: (sizes.append(len(text)), redact(text))[1])
     run = registry.create(provider=ScriptedProvider(errors.StreamBroken("no! " * 10**6))).send("?").wait(30)
     assert "no! no!" in str(run.error)
-    assert max(sizes) <= live.LOOKED_AT
+    assert max(sizes) <= live_run.LOOKED_AT
 
 
 def test_a_callback_that_would_never_run_is_refused(registry: SessionRegistry) -> None:

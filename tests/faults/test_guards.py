@@ -16,15 +16,15 @@ import pytest
 from nbchat.core import errors, text
 from nbchat.core.events import RunStopped
 from nbchat.core.session import SessionRecord
-from nbchat.jupyter.wire import Wire
+from nbchat.engine import answer_builder, carry_out, logs
+from nbchat.engine.answer_builder import AnswerBuilder
+from nbchat.engine.callbacks import Callbacks
+from nbchat.engine.live_run import LiveRun
+from nbchat.engine.live_session import LiveSession
+from nbchat.engine.scheduler import Scheduler
+from nbchat.handles.registry import SessionRegistry
 from nbchat.providers.scripted import PAUSE, ScriptedProvider
-from nbchat.runtime import dispatch, gathering, logs
-from nbchat.runtime.conversation import Conversation
-from nbchat.runtime.gathering import Gathering
-from nbchat.runtime.live import LiveRun
-from nbchat.runtime.observers import Observers
-from nbchat.runtime.registry import SessionRegistry
-from nbchat.runtime.scheduler import Scheduler
+from nbchat.wire.server import WireServer
 from tests.faults.invariants import check_end, slots
 from tests.simulation.test_world import check_prefixes, story, view_equals_transcript
 from tests.simulation.world import PageModel, World
@@ -235,14 +235,14 @@ def the_end_is_told_when_it_is_durable() -> None:
 
 def skip_an_event(patch: Patch) -> None:
     """Tell pages one event fewer, now and then."""
-    read = Wire._read
+    read = WireServer._read
 
-    def wrong(self: Wire, conversation: Conversation, reader: Any, size: int) -> Any:
+    def wrong(self: WireServer, conversation: LiveSession, reader: Any, size: int) -> Any:
         if reader.seq and reader.seq % 5 == 0 and reader.seq < conversation.record.visible:
             reader.seq += 1
         return read(self, conversation, reader, size)
 
-    patch.setattr(Wire, "_read", wrong)
+    patch.setattr(WireServer, "_read", wrong)
     patch.setattr(PageModel, "_ask", lambda _self: None)
 
 
@@ -263,7 +263,7 @@ def say_an_event_twice(patch: Patch) -> None:
 
 def answer_without_the_news(patch: Patch) -> None:
     """Say "that is all" to a page that asks, without saying what it misses."""
-    patch.setattr(Wire, "_catch_up", lambda *_arguments: [])
+    patch.setattr(WireServer, "_catch_up", lambda *_arguments: [])
 
 
 def take_late_events(patch: Patch) -> None:
@@ -273,33 +273,33 @@ def take_late_events(patch: Patch) -> None:
 
 def count_code_points(patch: Patch) -> None:
     """Count text as Python does, not as JavaScript does."""
-    patch.setattr(gathering, "utf16_length", len)
+    patch.setattr(answer_builder, "utf16_length", len)
 
 
 def forget_the_checksum(patch: Patch) -> None:
     """Begin the checksum anew with each delta."""
-    patch.setattr(gathering, "checksum", lambda piece, _start=0: text.checksum(piece))
+    patch.setattr(answer_builder, "checksum", lambda piece, _start=0: text.checksum(piece))
 
 
 def leave_halves(patch: Patch) -> None:
     """Let halves of characters into the log."""
-    patch.setattr(gathering, "clean", lambda value: value)
+    patch.setattr(answer_builder, "clean", lambda value: value)
 
 
 def lose_the_last_words(patch: Patch) -> None:
     """End a run without what was gathered."""
 
-    def wrong(self: Gathering, **_options: bool) -> None:
+    def wrong(self: AnswerBuilder, **_options: bool) -> None:
         for part in self._parts.values():
             part.pending.clear()
 
-    patch.setattr(Gathering, "flush", wrong)
+    patch.setattr(AnswerBuilder, "flush", wrong)
 
 
 def stop_whatever_is_live(patch: Patch) -> None:
     """Ignore which run a stop is for."""
-    stop = Conversation.stop
-    patch.setattr(Conversation, "stop", lambda self, _run_id=None: stop(self))
+    stop = LiveSession.stop
+    patch.setattr(LiveSession, "stop", lambda self, _run_id=None: stop(self))
 
 
 def keep_the_slot(patch: Patch) -> None:
@@ -331,26 +331,26 @@ def have_no_limits(patch: Patch) -> None:
 
 def cut_nothing(patch: Patch) -> None:
     """Count no characters."""
-    add = Gathering.add
-    patch.setattr(Gathering, "add", lambda self, delta, _room: add(self, delta, sys.maxsize))
+    add = AnswerBuilder.add
+    patch.setattr(AnswerBuilder, "add", lambda self, delta, _room: add(self, delta, sys.maxsize))
 
 
 def share_a_context(patch: Patch) -> None:
     """Ask with what any session has said before."""
-    task = Conversation._task
+    task = LiveSession._task
     said: list[Any] = []
 
-    def wrong(self: Conversation, run_id: str) -> Any:
+    def wrong(self: LiveSession, run_id: str) -> Any:
         made = task(self, run_id)
         said.extend(made.request.messages)
         return replace(made, request=replace(made.request, messages=tuple(said)))
 
-    patch.setattr(Conversation, "_task", wrong)
+    patch.setattr(LiveSession, "_task", wrong)
 
 
 def let_callbacks_through(patch: Patch) -> None:
     """Call callbacks where nobody catches what they raise."""
-    patch.setattr(Observers, "_call", lambda _self, callback, item: callback(item))
+    patch.setattr(Callbacks, "_call", lambda _self, callback, item: callback(item))
 
 
 def log_as_it_is(patch: Patch) -> None:
@@ -360,15 +360,17 @@ def log_as_it_is(patch: Patch) -> None:
 
 def forget_what_was_done(patch: Patch) -> None:
     """Remember no command."""
-    patch.setattr("nbchat.jupyter.wire.REMEMBERED", 0)
+    patch.setattr("nbchat.wire.server.REMEMBERED", 0)
 
 
 def take_any_kernels_commands(patch: Patch) -> None:
     """Do not look at which kernel a command was for."""
     patch.setattr(
-        Wire, "_carry_out", lambda self, message: dispatch.dispatch(self._registry, message.command) and None
+        WireServer,
+        "_carry_out",
+        lambda self, message: carry_out.carry_out(self._registry, message.command) and None,
     )
-    patch.setattr(Wire, "say", lambda *_message: None)
+    patch.setattr(WireServer, "say", lambda *_message: None)
 
 
 def tell_the_end_at_once(patch: Patch) -> None:

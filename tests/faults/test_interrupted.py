@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from nbchat.handles.registry import SessionRegistry
 from nbchat.providers.scripted import HANG, ScriptedProvider
-from nbchat.runtime.registry import SessionRegistry
 
-LIBRARIES = ("/nbchat/runtime/", "/threading.py", "/concurrent/futures/")
+LIBRARIES = ("/nbchat/engine/", "/nbchat/handles/", "/threading.py", "/concurrent/futures/")
 """Code that takes part in waiting, and may be interrupted between any two of its instructions."""
 
 

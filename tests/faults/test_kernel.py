@@ -17,6 +17,9 @@ from nbchat import api
 from nbchat.core import errors
 from nbchat.core.messages import Message, TextPart, Usage
 from nbchat.core.transcript import ROOT, SessionState
+from nbchat.engine import answer_builder
+from nbchat.engine.loop_thread import LoopThread
+from nbchat.handles.registry import SessionRegistry
 from nbchat.providers.base import (
     Answering,
     Delta,
@@ -28,9 +31,6 @@ from nbchat.providers.base import (
     UsageDelta,
 )
 from nbchat.providers.scripted import HANG, PAUSE, ScriptedProvider
-from nbchat.runtime import gathering
-from nbchat.runtime.engine import Engine
-from nbchat.runtime.registry import SessionRegistry
 from tests.faults.invariants import check_end, check_free, slots
 from tests.waiting import wait_for
 
@@ -145,7 +145,7 @@ def test_a_callback_may_send_stop_and_close(registry: SessionRegistry) -> None:
     assert session.closed
 
 
-# K10 is `tests/runtime/test_registry.py::test_a_forked_child_does_not_touch_the_parents_runs`.
+# K10 is `tests/handles/test_registry.py::test_a_forked_child_does_not_touch_the_parents_runs`.
 
 
 def test_a_run_needs_nobody_to_hold_it(registry: SessionRegistry, caplog: pytest.LogCaptureFixture) -> None:
@@ -186,7 +186,7 @@ def test_after_shutdown_calls_say_so() -> None:
 
 def test_a_loop_that_dies_under_a_call_does_not_hang_it() -> None:
     """K12: a call whose loop ends before it is answered raises instead of waiting for ever."""
-    engine = Engine()
+    engine = LoopThread()
 
     def end_the_loop() -> None:
         engine._ending = True
@@ -218,7 +218,7 @@ def test_nothing_on_the_loop_ends_it(registry: SessionRegistry, error: type[Base
 
 def test_an_interrupt_while_the_engine_starts_makes_no_second_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """K2: an interrupt in the middle of the first call leaves one engine, which works."""
-    engine = Engine()
+    engine = LoopThread()
     start = threading.Thread.start
 
     def interrupted(thread: threading.Thread) -> None:
@@ -245,13 +245,14 @@ def test_an_interrupt_at_each_moment_of_ask_stops_its_run(
     registry: SessionRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """K2: wherever in `ask` the interrupt strikes, it is raised again, and no run of it goes on."""
-    from nbchat.runtime import engine, run  # noqa: PLC0415 - to count where they wait
+    from nbchat.engine import loop_thread  # noqa: PLC0415 - to count where they wait
+    from nbchat.handles import run  # noqa: PLC0415 - to count where they wait
 
     monkeypatch.setattr(api, "_shared", lambda: registry)
     provider = ScriptedProvider("a", HANG)
     background = registry.create(provider=ScriptedProvider("x", PAUSE)).send("?")
     waits = {"n": 0, "at": 0}
-    take, wait = engine._take, run.Run.wait
+    take, wait = loop_thread._take, run.Run.wait
 
     def strike() -> None:
         waits["n"] += 1
@@ -268,7 +269,7 @@ def test_an_interrupt_at_each_moment_of_ask_stops_its_run(
         strike()
         return wait(self, timeout)
 
-    monkeypatch.setattr(engine, "_take", at_take)
+    monkeypatch.setattr(loop_thread, "_take", at_take)
     monkeypatch.setattr(run.Run, "wait", at_wait)
     for moment in range(1, 4):
         session = registry.create(provider=provider)
@@ -289,7 +290,7 @@ def test_an_interrupt_at_each_moment_of_ask_stops_its_run(
     background.stop()
 
 
-# K14 is tests/runtime/test_registry.py::test_eight_threads_and_fifty_sessions; here at its sharpest.
+# K14 is tests/handles/test_registry.py::test_eight_threads_and_fifty_sessions; here at its sharpest.
 
 
 def test_no_update_is_lost_when_threads_change_hands_all_the_time(registry: SessionRegistry) -> None:
@@ -373,7 +374,7 @@ def test_a_journal_that_hangs_holds_nothing_for_long(
     registry: SessionRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """I3: the end is announced after the bound although the journal says nothing, and marked unsaved."""
-    monkeypatch.setattr("nbchat.runtime.conversation.SETTLE_S", 0.05)
+    monkeypatch.setattr("nbchat.engine.live_session.SETTLE_S", 0.05)
 
     class Hanging:
         def record(self, *_args: object) -> None: ...
@@ -447,7 +448,7 @@ def test_what_a_provider_says_can_be_sent_to_pages(registry: SessionRegistry) ->
     assert run.state == "completed"
     for event in session._conversation.record.log.read_from(0):
         orjson.dumps(event)
-    assert len(run.message.parts[1].name) <= gathering.MAX_NAME  # type: ignore[union-attr]
+    assert len(run.message.parts[1].name) <= answer_builder.MAX_NAME  # type: ignore[union-attr]
     check_end(session, run)
 
 
@@ -455,12 +456,14 @@ def test_parts_are_bounded(registry: SessionRegistry) -> None:
     """A server that begins ever new parts, with hardly anything in them, reaches a limit."""
 
     def endless(_request: Request) -> list[Delta]:
-        return [TextDelta("a") if i % 2 else ReasoningDelta("b") for i in range(2 * gathering.MAX_PARTS + 10)]
+        return [
+            TextDelta("a") if i % 2 else ReasoningDelta("b") for i in range(2 * answer_builder.MAX_PARTS + 10)
+        ]
 
     session = registry.create(provider=ScriptedProvider(endless))
     run = session.send("?").wait(30)
     assert type(run.error) is errors.LimitExceeded
-    assert len(run.message.parts) == gathering.MAX_PARTS
+    assert len(run.message.parts) == answer_builder.MAX_PARTS
     check_end(session, run)
 
 

@@ -7,10 +7,10 @@ import weakref
 import pytest
 
 from nbchat import api
-from nbchat.jupyter.wire import Wire
+from nbchat.engine.session_index import UNDO
+from nbchat.handles.registry import SessionRegistry
 from nbchat.providers.scripted import PAUSE, ScriptedProvider
-from nbchat.runtime.registry import SessionRegistry
-from nbchat.runtime.shelf import UNDO
+from nbchat.wire.server import WireServer
 from tests.faults.invariants import open_files, slots, tasks
 from tests.waiting import wait_for
 
@@ -19,7 +19,7 @@ from tests.waiting import wait_for
 def test_two_hundred_rounds_leave_nothing(registry: SessionRegistry, soak: bool) -> None:
     """Create, stream, stop, close, delete, 200 times, with a page looking: everything is flat."""
     rounds = 10_000 if soak else 200
-    wire = registry.engine.call(Wire, registry, lambda _content, _buffers: None)
+    wire = registry.engine.call(WireServer, registry, lambda _content, _buffers: None)
     heard: list[str] = []
 
     def one_round(number: int) -> None:

@@ -20,12 +20,12 @@ import pytest
 
 from nbchat.core import errors
 from nbchat.core.messages import ToolCallPart
+from nbchat.engine import live_run
+from nbchat.engine.limits import Limits
+from nbchat.handles.registry import SessionRegistry
+from nbchat.handles.run import Run
+from nbchat.handles.session import Session
 from nbchat.providers.openai import OpenAIProvider
-from nbchat.runtime import live
-from nbchat.runtime.limits import Limits
-from nbchat.runtime.registry import SessionRegistry
-from nbchat.runtime.run import Run
-from nbchat.runtime.session import Session
 from tests.faults.invariants import check_end, open_files, slots, tasks
 from tests.providers import dialects  # noqa: F401 - it adds to FAULTS
 from tests.providers.fault_server import CALL_STREAMS, CALLS, FAULTS, TEXT, Fault, FaultServer
@@ -79,8 +79,8 @@ def stand() -> Iterator[Stand]:
         for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
             patch.delenv(name, raising=False)
         # Waits between attempts and after the finish are real; here they are short.
-        patch.setattr(live.random, "uniform", lambda _low, _high: 0.02)
-        patch.setattr(live, "AFTER_FINISH_S", 0.2)
+        patch.setattr(live_run.random, "uniform", lambda _low, _high: 0.02)
+        patch.setattr(live_run, "AFTER_FINISH_S", 0.2)
         server, registry = FaultServer(), SessionRegistry()
         there(server.__aenter__())
         provider = OpenAIProvider(server.base_url)

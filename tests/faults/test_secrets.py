@@ -18,12 +18,12 @@ import nbchat
 from nbchat.core import errors
 from nbchat.core.codec import encode
 from nbchat.core.redact import redact
-from nbchat.jupyter.wire import Wire
+from nbchat.engine.logs import Redacting
+from nbchat.handles.registry import SessionRegistry
 from nbchat.providers.openai import OpenAIProvider
 from nbchat.providers.scripted import ScriptedProvider
 from nbchat.providers.secret import Secret
-from nbchat.runtime.logs import Redacting
-from nbchat.runtime.registry import SessionRegistry
+from nbchat.wire.server import WireServer
 from tests.faults.invariants import slots
 from tests.waiting import wait_for
 
@@ -87,7 +87,7 @@ def test_a_key_is_seen_nowhere(
     server = registry.engine.run(asyncio.start_server(refuse, "127.0.0.1", 0), 10)
     provider = OpenAIProvider(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1")
     packets: list[bytes] = []
-    wire = registry.engine.call(Wire, registry, lambda _content, buffers: packets.extend(buffers))
+    wire = registry.engine.call(WireServer, registry, lambda _content, buffers: packets.extend(buffers))
     session = registry.create("a title", provider=provider, model="m")
     told: list[Any] = []
     registry.on("end", told.append)

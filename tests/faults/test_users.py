@@ -6,10 +6,10 @@ from pathlib import Path
 
 from nbchat import api
 from nbchat.core.snapshot import SavedSession
+from nbchat.engine.journal_writer import JournalWriter
+from nbchat.handles.registry import SessionRegistry
 from nbchat.jupyter.widgets import ChatTabs
 from nbchat.providers.scripted import HANG, PAUSE, ScriptedProvider
-from nbchat.runtime.persistence import Persistence
-from nbchat.runtime.registry import SessionRegistry
 from nbchat.stores.sqlite import SqliteStore
 from tests.faults.invariants import check_end
 from tests.simulation.world import World
@@ -133,7 +133,7 @@ def test_shutting_down_keeps_what_was_said(tmp_path: Path) -> None:
     """K24, T66: five live runs, a waiting one and a slow store: all is written within two seconds."""
     registry = SessionRegistry()
     store = SqliteStore(tmp_path / "n-1.sqlite")
-    registry.journal = Persistence(registry, store)
+    registry.journal = JournalWriter(registry, store)
     registry.limits.live_runs = 5
     provider = ScriptedProvider("some text", HANG)
     runs = [registry.create(provider=provider).send("question") for _ in range(6)]
@@ -146,7 +146,7 @@ def test_shutting_down_keeps_what_was_said(tmp_path: Path) -> None:
     for run in runs:
         check_end(run._session, run)
 
-    from nbchat.runtime.persistence import read_back  # noqa: PLC0415 - beside its only use
+    from nbchat.engine.journal_writer import read_back  # noqa: PLC0415 - beside its only use
 
     again = SqliteStore(tmp_path / "n-1.sqlite")
     found: list[SavedSession] = list(read_back(again.read()).sessions)

@@ -11,15 +11,15 @@ from hypothesis import strategies as st
 from nbchat.core import errors
 from nbchat.core.events import Settings
 from nbchat.core.transcript import SessionState
-from nbchat.jupyter.wire import Wire
+from nbchat.engine.journal_writer import JournalWriter
+from nbchat.engine.live_session import LiveSession
+from nbchat.engine.session_index import UNDO
+from nbchat.handles.registry import SessionRegistry
 from nbchat.protocol import Packet, StateOf, encode_packet
 from nbchat.providers.base import Request
 from nbchat.providers.scripted import PAUSE, ScriptedProvider
-from nbchat.runtime.conversation import Conversation
-from nbchat.runtime.persistence import Persistence
-from nbchat.runtime.registry import SessionRegistry
-from nbchat.runtime.shelf import UNDO
 from nbchat.stores.memory import MemoryStore
+from nbchat.wire.server import WireServer
 from tests.simulation.world import PageModel, World
 
 ANY = st.recursive(
@@ -136,7 +136,7 @@ def test_a_packet_can_always_be_written() -> None:
 
 def test_the_journal_takes_what_a_session_takes(registry: SessionRegistry) -> None:
     """D12: no text or setting that a session accepts keeps the journal from writing everything."""
-    registry.journal = Persistence(registry, MemoryStore())
+    registry.journal = JournalWriter(registry, MemoryStore())
     bad = registry.create("t\ud800", instructions="\ud800", params={"a\ud800": "\udfff"})
     bad._conversation.provider = ScriptedProvider("x\ud800")
     bad.send("\udc00 ?").wait(10)
@@ -386,7 +386,7 @@ def test_ten_thousand_sessions(registry: SessionRegistry) -> None:
 
     registry.limits.sessions = None
     tracemalloc.start()
-    made: list[Conversation] = registry.engine.call(
+    made: list[LiveSession] = registry.engine.call(
         lambda: [registry.open(Settings(title=f"session {n}")) for n in range(10_000)]
     )
     held, _ = tracemalloc.get_traced_memory()
@@ -416,7 +416,7 @@ def test_what_happens_can_be_watched(registry: SessionRegistry) -> None:
     for name in names:
         registry.on(name, lambda event: heard.append((event.event, event.state)))
     assert registry.stats()["deltas"] == registry.stats()["retries"] == registry.stats()["frames"] == 0
-    wire = registry.engine.call(Wire, registry, lambda _content, _buffers: None)
+    wire = registry.engine.call(WireServer, registry, lambda _content, _buffers: None)
     answers: list[Any] = [[errors.ProviderUnavailable("busy.", retryable=0.01)], ["a"], ["b"]]
     session = registry.create(provider=ScriptedProvider(lambda _request: answers.pop(0)))
     first, second = session.send("1"), session.send("2")

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 
 from nbchat.core.errors import RequestRejected
-from nbchat.jupyter.wire import Wire
+from nbchat.handles.registry import SessionRegistry
 from nbchat.providers.scripted import ScriptedProvider
-from nbchat.runtime.registry import SessionRegistry
-from tests.jupyter.page import Page
+from nbchat.wire.server import WireServer
 from tests.waiting import wait_for
+from tests.wire.page import Page
 
 
 class Silent(ScriptedProvider):
@@ -25,7 +25,7 @@ def test_models_are_those_of_the_sessions_own_server() -> None:
     mute = registry.create("mute", provider=Silent("x"))
     usual = registry.create("usual")
     page = Page()
-    wire = registry.engine.call(Wire, registry, page.take)
+    wire = registry.engine.call(WireServer, registry, page.take)
 
     def listed(session_id: str | None) -> list[str]:
         command = {"type": "list_models", "id": f"c-{session_id}", "session_id": session_id}
@@ -53,7 +53,7 @@ def test_a_head_says_whether_a_provider_object_answers() -> None:
     """The page must not call the answers of a provider given as an object those of the demo."""
     registry = SessionRegistry()
     page = Page()
-    wire = registry.engine.call(Wire, registry, page.take)
+    wire = registry.engine.call(WireServer, registry, page.take)
 
     def told(session_id: str, *, own: bool) -> bool:
         heads = [head for said in page.messages if said["type"] == "heads" for head in said["heads"]]

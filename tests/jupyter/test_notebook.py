@@ -17,14 +17,14 @@ import pytest
 
 from nbchat.core.errors import StoreBusy
 from nbchat.core.snapshot import parse
+from nbchat.handles.registry import SessionRegistry
 from nbchat.jupyter import hub as hub_module
 from nbchat.jupyter import notebook as notebook_module
 from nbchat.jupyter.notebook import Notebook
-from nbchat.jupyter.wire import Wire
 from nbchat.protocol import PROTOCOL_VERSION
 from nbchat.providers.scripted import HANG, ScriptedProvider
-from nbchat.runtime.registry import SessionRegistry
 from nbchat.stores import places
+from nbchat.wire.server import WireServer
 from tests.export.test_export import HOSTILE
 from tests.waiting import wait_for
 
@@ -40,10 +40,10 @@ class Page:
         self.saving: list[Mapping[str, Any]] = []
         self.outputs: dict[str, str] = {}
         self.path = ""
-        self.wire: Wire | None = None
+        self.wire: WireServer | None = None
         self.epoch = ""
 
-    def connect(self, wire: Wire) -> None:
+    def connect(self, wire: WireServer) -> None:
         """Say hello, and what is stored."""
         self.wire = wire
         hello = {"type": "hello", "id": "h", "page": self.name, "protocol": PROTOCOL_VERSION, "version": "x"}
@@ -114,7 +114,7 @@ def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
                 page.hear(packet)
 
         def make_hub(_registry: SessionRegistry) -> None:
-            wire = registry.engine.call(Wire, registry, send)
+            wire = registry.engine.call(WireServer, registry, send)
             registry.__dict__["wire"], registry.__dict__["listening"] = wire, listening
             registry.engine.call(notebook.attach, wire)
             for page in pages:
@@ -406,7 +406,7 @@ def test_only_the_page_where_the_user_acted_writes(kernel: Start, tmp_path: Path
     """Checkpoints go to one page; a page that does not write any more is not waited for."""
     one, two = Page("p-1"), Page("p-2")
     registry = kernel(tmp_path / "a.ipynb", one, two)
-    wire: Wire = registry.__dict__["wire"]
+    wire: WireServer = registry.__dict__["wire"]
     wait_for(lambda: len(wire.pages) == 2, "two pages")
     ask(registry)
     wait_for(lambda: TALK in (one.texts(), two.texts()), "a checkpoint for one of them")

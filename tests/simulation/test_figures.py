@@ -8,8 +8,8 @@ import pytest
 
 from nbchat.core.events import Settings
 from nbchat.core.messages import Message, TextPart
+from nbchat.engine.limits import Limits
 from nbchat.providers.base import Delta, Request, TextDelta
-from nbchat.runtime.limits import Limits
 from tests.simulation.world import PageModel, World
 
 

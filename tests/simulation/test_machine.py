@@ -29,10 +29,10 @@ from nbchat.core.run import RunState
 from nbchat.core.snapshot import SavedSession
 from nbchat.core.text import clean
 from nbchat.core.transcript import SessionState, apply_event
-from nbchat.jupyter.wire import Wire
+from nbchat.engine.live_session import LiveSession
+from nbchat.handles.registry import SessionRegistry
 from nbchat.providers.base import Delta, Finish, Request, TextDelta
-from nbchat.runtime.conversation import Conversation
-from nbchat.runtime.registry import SessionRegistry
+from nbchat.wire.server import WireServer
 from tests.faults.invariants import ENDS
 from tests.simulation.world import InlineEngine, PageModel, World, _nothing
 
@@ -200,7 +200,7 @@ class Chats(RuleBasedStateMachine):
 
         self.loop.run_until_complete(turn())
 
-    def pick(self, number: int) -> Conversation:
+    def pick(self, number: int) -> LiveSession:
         """Return one of the sessions."""
         found = self.registry.conversations()
         return found[number % len(found)]
@@ -466,7 +466,7 @@ class Chats(RuleBasedStateMachine):
         self.world.registry = registry
         self.disk = Disk(self.loop)
         registry.journal = self.disk
-        self.world.wire = Wire(registry, self.world._down)
+        self.world.wire = WireServer(registry, self.world._down)
         assert registry.epoch != old.epoch
         for state in kept.values():
             if not state.deleted:
@@ -617,16 +617,16 @@ def test_whatever_happens_the_invariants_hold(soak: bool) -> None:
 
 
 def _pause_the_live_one(patch: pytest.MonkeyPatch) -> None:
-    pause = Conversation.pause
+    pause = LiveSession.pause
 
-    def wrong(self: Conversation, run_id: str | None = None) -> Any:
+    def wrong(self: LiveSession, run_id: str | None = None) -> Any:
         return pause(self, self.live.run_id if self.live is not None else run_id)
 
-    patch.setattr(Conversation, "pause", wrong)
+    patch.setattr(LiveSession, "pause", wrong)
 
 
 def _keep_the_slot(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr("nbchat.runtime.scheduler.Scheduler.release", lambda _self: None)
+    patch.setattr("nbchat.engine.scheduler.Scheduler.release", lambda _self: None)
 
 
 def _ask_before_it_is_written(patch: pytest.MonkeyPatch) -> None:
@@ -637,14 +637,14 @@ def _ask_before_it_is_written(patch: pytest.MonkeyPatch) -> None:
 
 
 def _tell_one_too_many(patch: pytest.MonkeyPatch) -> None:
-    read = Wire._read
+    read = WireServer._read
 
-    def wrong(self: Wire, conversation: Conversation, reader: Any, size: int) -> Any:
+    def wrong(self: WireServer, conversation: LiveSession, reader: Any, size: int) -> Any:
         reader.seq -= reader.seq > 3
         said, size = read(self, conversation, reader, size)
         return [replace(m, first_seq=m.first_seq + 1) if hasattr(m, "first_seq") else m for m in said], size
 
-    patch.setattr(Wire, "_read", wrong)
+    patch.setattr(WireServer, "_read", wrong)
 
 
 @pytest.mark.parametrize(

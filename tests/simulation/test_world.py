@@ -7,7 +7,7 @@ import pytest
 
 from nbchat.core.errors import CommandError
 from nbchat.core.transcript import SessionState
-from nbchat.runtime.session import Session
+from nbchat.handles.session import Session
 from tests.simulation.world import PageModel, World
 
 SEEDS = range(20)

@@ -20,7 +20,8 @@ from nbchat.core.ids import new_id
 from nbchat.core.run import LIVE_STATES
 from nbchat.core.text import checksum, utf16_length
 from nbchat.core.transcript import SessionState, apply_event
-from nbchat.jupyter.wire import Wire
+from nbchat.engine.loop_thread import LoopThread
+from nbchat.handles.registry import SessionRegistry
 from nbchat.protocol import (
     PROTOCOL_VERSION,
     Ack,
@@ -34,8 +35,7 @@ from nbchat.protocol import (
     Welcome,
 )
 from nbchat.providers.base import Finish, Request, TextDelta
-from nbchat.runtime.engine import Engine
-from nbchat.runtime.registry import SessionRegistry
+from nbchat.wire.server import WireServer
 
 
 class _InstantSelector(selectors.SelectSelector):
@@ -64,7 +64,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return self._instant.now
 
 
-class InlineEngine(Engine):
+class InlineEngine(LoopThread):
     """An engine on a given loop and on the calling thread."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -309,7 +309,7 @@ class World:
         self.line = Line(self.loop, self.chance, loss=loss)
         self.sent: list[tuple[float, int]] = []
         """When each comm message was sent, and how many bytes it had."""
-        self.wire = Wire(self.registry, self._down)
+        self.wire = WireServer(self.registry, self._down)
         self.pages = [PageModel(self.loop, self._up) for _ in range(pages)]
         self.line.ends = [page.receive for page in self.pages]
 

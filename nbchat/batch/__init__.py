@@ -1,0 +1,1 @@
+"""`nbchat.map` and `nbchat.compare`: many prompts, or several models, in one call."""

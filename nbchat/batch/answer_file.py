@@ -1,0 +1,337 @@
+"""The file by which a batch goes on from where it stopped: a line of JSON for each thing that happened.
+
+That a prompt is asked is written before it is sent (`asked`); then, where the server keeps answers, by
+which id (`answering`); then what became of it: its answer, or that it has none (`unanswered`). A prompt
+that was asked, and has neither, was on its way when the process was killed: nobody can say whether it was
+answered, so whoever opens the file next is told, and does not ask it twice unawares.
+
+Lines are only ever appended, so a process that is killed leaves at most one broken line, the last,
+which is cut off by whoever opens the file next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import errno
+import hashlib
+import os
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Self
+
+import orjson
+
+from nbchat.batch.runner import Answer
+from nbchat.core.errors import KernelGone, StoreBusy, StoreError
+from nbchat.core.messages import Usage
+from nbchat.core.run import RunState
+
+if sys.platform != "win32":
+    import fcntl
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+HEADER: Final[Mapping[str, str | int]] = {"nbchat": "answers", "version": 1}
+
+_COUNTS: Final = ("input_tokens", "output_tokens", "reasoning_tokens", "cached_tokens")
+
+
+def keys(prompts: Iterable[str], settings: Mapping[str, Any]) -> list[str]:
+    """Return what each prompt's answer is found by: a hash of all that the answer depends on.
+
+    Equal prompts are told apart by their order, so that each is asked.
+    """
+    base = orjson.dumps(dict(settings), option=orjson.OPT_SORT_KEYS)
+    seen: Counter[str] = Counter()
+    found = []
+    for prompt in prompts:
+        text = hashlib.sha256(base + b"\0" + prompt.encode("utf-8", "surrogatepass")).hexdigest()
+        found.append(f"{text}-{seen[text]}" if seen[text] else text)
+        seen[text] += 1
+    return found
+
+
+class AnswerFile:
+    """What was asked and what was answered, in a file of one's own. From any thread.
+
+    Parameters
+    ----------
+    path
+        Made when it is not there, for its owner's eyes only.
+
+    Raises
+    ------
+    ValueError
+        The file is something else; it is left as it is.
+    StoreBusy
+        Another batch is writing to it, in this process or in another one.
+    StoreError
+        It cannot be read or written.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._path = Path(path)
+        self._answers: dict[str, Mapping[str, Any]] = {}
+        self._times: Counter[str] = Counter()
+        """How often each was asked."""
+        self._open: set[str] = set()
+        """Those that were asked and of which no more is known."""
+        self._responses: dict[str, str] = {}
+        """By which the server may have kept their answers."""
+        self._mine: set[str] = set()
+        """Those of `_open` that were asked by this object."""
+        self._lock = threading.Lock()
+        try:
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+            self._file = os.fdopen(descriptor, "r+b", buffering=0)
+        except OSError as error:
+            raise StoreError(f"the answers cannot be kept in {str(path)!r}: {error.strerror}.") from error
+        try:
+            self._claim()
+            self._load()
+        except BaseException:
+            self._file.close()
+            raise
+
+    def __len__(self) -> int:
+        return len(self._answers)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        # An end like this one is orderly: what is being asked is ended with it, so it has no answer.
+        with suppress(OSError, StoreError):
+            for key in sorted(self._mine):
+                self.unanswered(key)
+            os.fsync(self._file.fileno())
+        with self._lock:
+            self._file.close()
+
+    def _claim(self) -> None:
+        """Hold the file until it is closed or the process ends, however it ends."""
+        if sys.platform == "win32":
+            return
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StoreBusy(
+                f"another batch is writing to {str(self._path)!r}.",
+                hint="Wait for its end, or give this one a journal of its own.",
+            ) from None
+        except OSError:
+            return  # a file system without locks
+
+    def _load(self) -> None:
+        whole = 0
+        with self._path.open("rb") as lines:
+            for number, line in enumerate(lines):
+                if not line.endswith(b"\n"):
+                    break
+                record = _parse(line)
+                if number == 0:
+                    if record != HEADER:
+                        raise ValueError(
+                            f"{str(self._path)!r} holds no answers of nbchat.map; choose another file, "
+                            "or remove it."
+                        )
+                elif record is not None:
+                    self._take(record)
+                whole += len(line)
+            rest = line if whole == 0 and self._path.stat().st_size else b""
+        if rest and not orjson.dumps(HEADER).startswith(rest):
+            raise ValueError(f"{str(self._path)!r} holds no answers of nbchat.map; choose another file.")
+        self._file.truncate(whole)
+        self._file.seek(whole)
+        if whole == 0:
+            self._write(HEADER)
+
+    def _take(self, record: Mapping[str, Any]) -> None:
+        """Fold in one line of an earlier batch."""
+        if isinstance(key := record.get("asked"), str):
+            self._times[key] += 1
+            self._open.add(key)
+            self._responses.pop(key, None)
+        elif isinstance(key := record.get("answering"), str):
+            self._responses[key] = str(record.get("response_id"))
+        elif isinstance(key := record.get("unanswered"), str):
+            self._open.discard(key)
+        elif isinstance(key := record.get("key"), str):
+            self._open.discard(key)
+            self._answers[key] = record
+
+    def find(self, key: str, index: int) -> Answer | None:
+        """Return what became of a prompt that was asked before.
+
+        Returns
+        -------
+        The answer; or one with the error `KernelGone`, where the process was killed while it was asked,
+        and with the id by which the server may have kept it; or None, where it was never asked or is
+        known to have none.
+        """
+        if key in self._open:
+            return Answer(
+                index=index,
+                state=RunState.INTERRUPTED,
+                error=KernelGone(
+                    "the process was killed while this prompt was being asked; nobody can say whether "
+                    "it was answered.",
+                    hint="nbchat.map(…, retry_interrupted=True) asks it again.",
+                ),
+                attempts=self._times[key],
+                response_id=self._responses.get(key),
+            )
+        record = self._answers.get(key)
+        if record is None:
+            return None
+        counts = record.get("usage")
+        return Answer(
+            index=index,
+            text=str(record.get("text", "")),
+            state=RunState(record.get("state", RunState.COMPLETED)),
+            model=record.get("model"),
+            finish_reason=record.get("finish_reason"),
+            usage=Usage(**{name: counts.get(name) for name in _COUNTS}) if counts else None,
+            time_to_first_token_s=record.get("time_to_first_token_s"),
+            duration_s=record.get("duration_s"),
+            attempts=int(record.get("attempts", 1)),
+        )
+
+    def asked(self, key: str) -> None:
+        """Write down that a prompt is about to be sent; when this returns, it outlives the process."""
+        self._mine.add(key)
+        self._write({"asked": key})
+
+    def answering(self, key: str, response_id: str) -> None:
+        """Write down by which id the server keeps the answer that has begun."""
+        self._write({"answering": key, "response_id": response_id})
+
+    @contextmanager
+    def reading_on(self, key: str) -> Iterator[None]:
+        """While an answer that the server kept is read, it is this batch's: an orderly end ends it."""
+        self._mine.add(key)
+        yield
+        self._mine.discard(key)  # not where it was cancelled: then the server was told to end it
+
+    def unanswered(self, key: str) -> None:
+        """Write down that a prompt has no answer and may be asked again."""
+        self._mine.discard(key)
+        self._write({"unanswered": key})
+
+    def keep(self, key: str, answer: Answer) -> None:
+        """Write an answer down; when this returns, it outlives the process."""
+        self._mine.discard(key)
+        self._write(
+            {
+                "key": key,
+                "text": answer.text,
+                "state": str(answer.state),
+                "model": answer.model,
+                "finish_reason": answer.finish_reason,
+                "usage": None
+                if answer.usage is None
+                else {name: getattr(answer.usage, name) for name in _COUNTS},
+                "time_to_first_token_s": answer.time_to_first_token_s,
+                "duration_s": answer.duration_s,
+                "attempts": answer.attempts,
+            }
+        )
+
+    def _write(self, record: Mapping[str, Any]) -> None:
+        line = orjson.dumps(record) + b"\n"
+        reason = None
+        with self._lock:
+            try:
+                if self._file.write(line) < len(line):
+                    reason = os.strerror(errno.ENOSPC)
+            except OSError as error:
+                reason = error.strerror
+        if reason is not None:
+            raise StoreError(f"the journal {str(self._path)!r} could not be written: {reason}.")
+
+
+class Ledger:
+    """An `AnswerFile` as a batch on the engine writes to it: in order, and never on the engine's thread.
+
+    Parameters
+    ----------
+    file
+        Open as long as this is used.
+    names
+        The key of each prompt, by its index.
+    """
+
+    def __init__(self, file: AnswerFile, names: Mapping[int, str]) -> None:
+        self._file = file
+        self._names = names
+        self._writer = concurrent.futures.ThreadPoolExecutor(1, "nbchat-answers")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        # What is on its way to the file gets there, and nothing is begun any more.
+        self._writer.shutdown()
+
+    async def asking(self, index: int) -> None:
+        """Return when it is written down that a prompt is about to be sent.
+
+        Raises
+        ------
+        StoreError
+            It could not be written; do not send it.
+        """
+        await self._write(self._file.asked, self._names[index])
+
+    async def answering(self, index: int, response_id: str) -> None:
+        """Return when it is written down by which id the server keeps an answer that has begun.
+
+        Raises
+        ------
+        StoreError
+            It could not be written.
+        """
+        await self._write(self._file.answering, self._names[index], response_id)
+
+    def reading_on(self, index: int) -> AbstractContextManager[None]:
+        """While an answer that the server kept is read, it is this batch's: an orderly end ends it."""
+        return self._file.reading_on(self._names[index])
+
+    async def over(self, answer: Answer) -> None:
+        """Return when it is written down what became of a prompt: its answer, or that it has none.
+
+        Raises
+        ------
+        StoreError
+            It could not be written.
+        """
+        name = self._names[answer.index]
+        if answer.error is None:
+            await self._write(self._file.keep, name, answer)
+        else:
+            await self._write(self._file.unanswered, name)
+
+    async def _write(self, write: Callable[..., None], *what: object) -> None:
+        try:
+            writing = asyncio.get_running_loop().run_in_executor(self._writer, write, *what)
+        except RuntimeError:  # shut down: the batch was ended, and this task will be told in a moment
+            raise asyncio.CancelledError from None
+        await writing
+
+
+def _parse(line: bytes) -> dict[str, Any] | None:
+    try:
+        record = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return None
+    return record if isinstance(record, dict) else None

@@ -1,0 +1,39 @@
+"""A gate that requests pass one by one: so many a minute, and none while the server asks to wait."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+
+class RateLimiter:
+    """Spaces turns evenly, so that no window of time holds more than its share. For one event loop.
+
+    Parameters
+    ----------
+    per_minute
+        Turns per minute; None: as many as come.
+    """
+
+    def __init__(self, per_minute: float | None) -> None:
+        self._interval_s = 60.0 / per_minute if per_minute else 0.0
+        self._turn = asyncio.Lock()
+        self._next = 0.0
+        self._closed_until = 0.0
+
+    def close_for(self, seconds: float) -> None:
+        """Let nobody pass for that long; of several calls the longest counts."""
+        self._closed_until = max(self._closed_until, asyncio.get_running_loop().time() + seconds)
+
+    @contextlib.asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Wait for this caller's turn, which lasts as long as the `with`."""
+        loop = asyncio.get_running_loop()
+        # One at a time, and measured from when the one before really passed: late timers, or a slow
+        # disk, would otherwise let two pass together.
+        async with self._turn:
+            while (wait_s := max(self._next, self._closed_until) - loop.time()) > 0:  # noqa: ASYNC110 - the time may move
+                await asyncio.sleep(wait_s)
+            yield
+            self._next = loop.time() + self._interval_s

@@ -1,0 +1,246 @@
+"""The answer as it arrives: pieces become parts, and parts become events, at most once for each tick.
+
+1. What was accepted is in an event within a tick, whole characters only, in the order in which it came.
+2. Each part ends with its length and checksum, by which every view can tell that it has all of it.
+3. The number up to which a kept response was read is said in the same step as the text it counts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from nbchat.core.errors import LimitExceeded
+from nbchat.core.events import Event, PartDelta, PartEnded, PartStarted, RunAnswering
+from nbchat.core.messages import Part, ReasoningPart, TextPart, ToolCallPart
+from nbchat.core.text import checksum, clean, utf16_length
+from nbchat.providers.base import Answering, ReasoningDelta, TextDelta, ToolCallDelta
+
+TICK_S: Final = 0.04
+"""Text is gathered for this long before it becomes an event."""
+
+MAX_DELTA: Final = 32_768
+"""Characters of one delta event, at most; longer text becomes several."""
+
+MAX_PARTS: Final = 1000
+"""Parts of one answer, at most. Each takes room in every view, also when hardly anything is in it."""
+
+MAX_NAME: Final = 200
+"""Characters of a name or id that a server gives: a model, a response, a call, a tool, a finish reason."""
+
+
+@dataclass(slots=True)
+class _OpenPart:
+    """A part that text is arriving for."""
+
+    index: int
+    started: float
+    call: ToolCallDelta | None = None
+    pending: list[str] = field(default_factory=list)
+    length: int = 0
+    crc32: int = 0
+
+
+class AnswerBuilder:
+    """Gathers the content of one run. Only for the engine's thread.
+
+    A provider may be anybody's: a value of another type than its delta promises is a `TypeError`.
+
+    Parameters
+    ----------
+    run_id
+        Whose answer it is.
+    first_part
+        Parts that the answer has already.
+    emit
+        Appends an event to the session's log.
+    loop
+        The engine's.
+    """
+
+    def __init__(
+        self, run_id: str, first_part: int, emit: Callable[[Event], object], loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self._run_id = run_id
+        self._emit = emit
+        self._loop = loop
+        self._parts: dict[object, _OpenPart] = {}
+        self._next_part = first_part
+        self._last_part = first_part + MAX_PARTS
+        self._timer: asyncio.TimerHandle | None = None
+        self.accepted: int = 0
+        """Characters accepted."""
+        self.deltas: int = 0
+        """Pieces of content accepted."""
+        self.response_id: str | None = None
+        """What the server calls its response."""
+        self._model: str | None = None
+        self._sequence = self._said_sequence = 0
+        self._is_counted = True
+        self._owes_sequence = False
+
+    def add(self, delta: TextDelta | ReasoningDelta | ToolCallDelta, room: int) -> int:
+        """Accept a piece of content, up to `room` characters.
+
+        Returns
+        -------
+        Characters that did not fit and were dropped.
+
+        Raises
+        ------
+        LimitExceeded
+            The answer has `MAX_PARTS` parts.
+        TypeError
+            The delta holds something else than it promises.
+        """
+        if isinstance(delta, ToolCallDelta):
+            text = as_text(delta.arguments)
+            part = self._call(delta)
+        else:
+            text = as_text(delta.text)
+            if not text:
+                return 0
+            part = (
+                self._text("reasoning", ReasoningPart)
+                if isinstance(delta, ReasoningDelta)
+                else (self._text("text", TextPart))
+            )
+        fits = text[: max(room, 0)]
+        self.deltas += 1
+        self._is_counted = False
+        self.accepted += len(fits)
+        part.pending.append(fits)
+        if self._timer is None:
+            self._timer = self._loop.call_later(TICK_S, self.flush)
+        return len(text) - len(fits)
+
+    def answering(self, delta: Answering) -> None:
+        """Hear who answers, and how far a response that the server keeps was read."""
+        model = as_name(delta.model) if delta.model else None
+        response_id = as_name(delta.response_id) if delta.response_id else None
+        self._sequence, self._is_counted = int(delta.sequence), True
+        if self._owes_sequence:
+            self.flush()
+        if (model, response_id) != (self._model, self.response_id):
+            self._model, self.response_id = model, response_id
+            self._emit(RunAnswering(run_id=self._run_id, model=model, response_id=response_id))
+
+    def flush(self, *, final: bool = False) -> None:
+        """Turn the text that was gathered into events."""
+        self._end_timer()
+        for part in self._parts.values():
+            if not part.pending:
+                continue
+            text = "".join(part.pending)
+            part.pending.clear()
+            if not final and "\ud800" <= text[-1:] <= "\udbff":
+                # Half a character: the other half may come with the next delta.
+                part.pending.append(text[-1])
+                text = text[:-1]
+            text = clean(text)
+            for start in range(0, len(text), MAX_DELTA):
+                piece = text[start : start + MAX_DELTA]
+                self._emit(
+                    PartDelta(
+                        run_id=self._run_id,
+                        at=time.time(),
+                        part_index=part.index,
+                        offset=part.length,
+                        text=piece,
+                    )
+                )
+                part.length += utf16_length(piece)
+                part.crc32 = checksum(piece, part.crc32)
+        self._say_sequence()
+
+    def close(self) -> None:
+        """End all parts that are open. May raise what `emit` raises; no timer is left."""
+        try:
+            for key in list(self._parts):
+                self._close(key)
+        finally:
+            self._end_timer()
+
+    def _say_sequence(self) -> None:
+        """Say up to which number the text was read that has become events.
+
+        In the same step of the loop as that text, neither before it nor after: a broken stream is read on
+        from this number, and text that is not counted would come twice.
+        """
+        pending = any(part.pending for part in self._parts.values())
+        self._owes_sequence = not self._is_counted or pending
+        if not self._owes_sequence and self._sequence != self._said_sequence and self._parts:
+            self._said_sequence = self._sequence
+            self._emit(RunAnswering(run_id=self._run_id, sequence=self._sequence))
+
+    def _text(self, key: str, kind: type[Part]) -> _OpenPart:
+        part = self._parts.get(key)
+        if part is None:
+            # Text after reasoning, or the other way round, is a part of its own; calls stay open,
+            # since their pieces may come interleaved.
+            for other in [k for k in self._parts if isinstance(k, str)]:
+                self._close(other)
+            part = self._open(key, kind())
+        return part
+
+    def _call(self, delta: ToolCallDelta) -> _OpenPart:
+        key = ("call", delta.index)
+        part = self._parts.get(key)
+        call_id, name = as_name(delta.id), as_name(delta.name)
+        if part is None:
+            part = self._open(key, ToolCallPart(call_id=call_id, name=name))
+            part.call = ToolCallDelta(delta.index, call_id, name)
+        elif part.call is not None:
+            part.call = replace(part.call, id=part.call.id or call_id, name=as_name(part.call.name + name))
+        return part
+
+    def _open(self, key: object, empty: Part) -> _OpenPart:
+        if self._next_part >= self._last_part:
+            raise LimitExceeded(
+                f"the answer reached {MAX_PARTS:,} parts, the limit for it.", hint="What has arrived is kept."
+            )
+        part = self._parts[key] = _OpenPart(self._next_part, self._loop.time())
+        self._next_part += 1
+        self._emit(PartStarted(run_id=self._run_id, at=time.time(), part_index=part.index, part=empty))
+        return part
+
+    def _close(self, key: object) -> None:
+        self.flush(final=True)
+        part = self._parts.pop(key)
+        self._emit(
+            PartEnded(
+                run_id=self._run_id,
+                part_index=part.index,
+                length=part.length,
+                crc32=part.crc32,
+                seconds=round(self._loop.time() - part.started, 3),
+                call_id=part.call.id if part.call else None,
+                name=part.call.name if part.call else None,
+            )
+        )
+
+    def _end_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+def as_text(value: object) -> str:
+    """Return what a delta gave as a text.
+
+    Raises
+    ------
+    TypeError
+        It is none.
+    """
+    if not isinstance(value, str):
+        raise TypeError(f"the text of a delta is a string, not {type(value).__name__}")
+    return value
+
+
+def as_name(value: object) -> str:
+    """Return what a delta gave as a name: a clean text of at most `MAX_NAME` characters."""
+    return clean(as_text(value))[:MAX_NAME]

@@ -1,0 +1,65 @@
+"""What a run asks, from the state of its session alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from nbchat.core.messages import Message, TextPart
+from nbchat.core.recovery import in_force
+from nbchat.core.run import RunRecord
+from nbchat.engine.live_run import RunPlan
+from nbchat.providers.base import Provider, Request, Timeouts
+
+if TYPE_CHECKING:
+    from nbchat.core.transcript import SessionState
+    from nbchat.engine.limits import Limits
+
+CONTINUE: Final = (
+    "Continue your last answer exactly where it stopped. Do not repeat anything, do not comment."
+)
+"""Said to a server that does not go on from a partial answer by itself."""
+
+
+def plan_of(state: SessionState, run: RunRecord, limits: Limits) -> RunPlan:
+    """Return what a run that has just started has to do: its answer is in the transcript already."""
+    settings = in_force(state.settings)
+    answer = state.messages[run.message_id]
+    appends = run.kind in ("continue", "resume")
+    until = answer.id if appends else answer.parent_id
+    resumed = resumed_by(state, run)
+    request = Request(
+        # An answer of which nothing arrived says nothing; its question stays.
+        messages=tuple(message for message in state.context(until) if message.parts),
+        model=settings.model or (answer.model if appends and not settings.from_file else None),
+        instructions=settings.instructions,
+        params=dict(settings.params),
+        session_id=state.id,
+        run_id=run.id,
+        prefill=appends and bool(answer.text),
+        resume_id=resumed.response_id if resumed is not None else None,
+        resume_after=resumed.response_sequence if resumed is not None else 0,
+        timeouts=Timeouts(connect_s=limits.connect_s),
+    )
+    return RunPlan(
+        run_id=run.id,
+        request=request,
+        first_part=len(answer.parts),
+        characters_left=max(limits.session_chars - state.characters, 0),
+    )
+
+
+def resumed_by(state: SessionState, run: RunRecord) -> RunRecord | None:
+    """Return the run whose response `run` reads on; None where it does not."""
+    if run.kind != "resume":
+        return None
+    others = [other for other in state.runs if other.message_id == run.message_id and other.id != run.id]
+    return next((other for other in reversed(others) if other.response_id), None)
+
+
+def fitted(request: Request, provider: Provider) -> Request:
+    """Return the request as this provider can take it: one that cannot go on from a text is told to."""
+    if not request.prefill or request.resume_id is not None or provider.can_prefill:
+        return request
+    nudge = Message(id="", role="user", parts=(TextPart(text=CONTINUE),))
+    return replace(request, messages=(*request.messages, nudge), prefill=False)

@@ -1,0 +1,229 @@
+"""What is used where a session says nothing: values in layers, and which layer each came from.
+
+From strongest to weakest: an argument (which never comes here), what was set in this kernel, a
+configuration file, the environment, what is built in. The environment is read at each look.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final
+from urllib.parse import urlsplit
+
+from nbchat.core.redact import redact
+from nbchat.handles.text_table import Table
+
+
+class Origin(StrEnum):
+    """The layer that a value came from."""
+
+    SET = "set in this kernel"
+    """`nbchat.config(…)` or `%config NbChat.…`."""
+    FILE = "configuration file"
+    """`c.NbChat.… = …`, as in `ipython_config.py`."""
+    ENVIRONMENT = "environment"
+    DEFAULT = "default"
+
+
+VARIABLES: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "model": "NBCHAT_MODEL",
+        "base_url": "OPENAI_BASE_URL",
+        "provider": "NBCHAT_PROVIDER",
+        "api": "NBCHAT_API",
+        "titles": "NBCHAT_TITLES",
+    }
+)
+"""Environment variables, by the value that they give."""
+
+FIELDS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "model": "Model of sessions that name none. Empty: the first that the server lists.",
+        "provider": "Name of an entry point of the group nbchat.providers. Empty: an OpenAI-compatible "
+        "server, or the embedded one where there is neither a key nor a base URL.",
+        "base_url": "Where the OpenAI-compatible server is, as https://host/v1.",
+        "api": "How that server is asked: chat (Chat Completions), or responses (Responses in the "
+        "background, which the server keeps, so that an interrupted answer can be resumed). Empty: chat.",
+        "instructions": "What models are told before conversations that have no instructions of their own.",
+        "titles": "What a conversation is called that has no title: words (the first ones of its first "
+        "question), or model (a title that its model is asked for after the first answer). Empty: words.",
+    }
+)
+"""What can be configured, with what it means."""
+
+CHOICES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {"api": ("auto", "chat", "responses"), "titles": ("words", "model")}
+)
+"""What may be chosen, by name; the first is the same as to say nothing."""
+
+
+def checked(name: str, value: object) -> str | None:
+    """Return a value as it is kept: a string without spaces around it, or None for an empty one.
+
+    Raises
+    ------
+    TypeError, ValueError
+        There is no such setting, or the value cannot be one; the message says what it may be.
+    """
+    if name not in FIELDS:
+        raise TypeError(f"nbchat.config has no {name!r}; it has {', '.join(FIELDS)}.")
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a string, not {type(value).__name__}.")
+    text = value.strip()
+    if name == "base_url" and text:
+        url = urlsplit(text)
+        if url.scheme not in ("http", "https") or not url.hostname:
+            raise ValueError(
+                f"base_url must be a URL such as http://localhost:11434/v1, not {redact(text)!r}."
+            )
+    elif name in CHOICES and text and text not in CHOICES[name]:
+        raise ValueError(f"{name} must be one of {', '.join(CHOICES[name])}, not {text!r}.")
+    elif name in ("model", "provider") and not text.isprintable():
+        raise ValueError(f"{name} must be one line of text, not {text!r}.")
+    return text or None
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A value and where it came from."""
+
+    value: str | None
+    origin: Origin
+    variable: str | None = None
+    """The environment variable, where it came from one."""
+
+    @property
+    def source(self) -> str:
+        """Where it came from, in words."""
+        return f"{self.origin} ({self.variable})" if self.variable else str(self.origin)
+
+
+class Defaults:
+    """The layers. `model`, `provider` and the others are the values in force; any thread may read them."""
+
+    def __init__(self) -> None:
+        self._layers: dict[Origin, dict[str, str]] = {Origin.SET: {}, Origin.FILE: {}}
+        self._watchers: list[Callable[[], object]] = []
+
+    def __repr__(self) -> str:
+        """Return the values in force."""
+        values = ", ".join(f"{name}={value.value!r}" for name, value in self.values().items())
+        return f"<Defaults {values}>"
+
+    def look(self, name: str) -> Value:
+        """Return the value in force, with its origin."""
+        for origin, layer in self._layers.items():
+            if name in layer:
+                return Value(layer[name], origin)
+        variable = VARIABLES.get(name)
+        if variable is not None and (text := os.environ.get(variable, "").strip()):
+            return Value(text, Origin.ENVIRONMENT, variable)
+        return Value(None, Origin.DEFAULT)
+
+    def values(self) -> dict[str, Value]:
+        """Return all values in force."""
+        return {name: self.look(name) for name in FIELDS}
+
+    def set(self, changes: Mapping[str, object], origin: Origin = Origin.SET) -> None:
+        """Set values in one layer, all or none; None takes a value back.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `checked`; nothing has changed.
+        """
+        new = {name: checked(name, value) for name, value in changes.items()}
+        layer = dict(self._layers[origin])
+        for name, value in new.items():
+            if value is None:
+                layer.pop(name, None)
+            else:
+                layer[name] = value
+        self._layers[origin] = layer  # replaced whole: the engine's thread may be reading
+        for watcher in list(self._watchers):
+            watcher()
+
+    def watch(self, watcher: Callable[[], object]) -> None:
+        """Call `watcher` after each change, on the thread that made it."""
+        self._watchers.append(watcher)
+
+    def configured(self, name: str) -> str | None:
+        """Return what was set here or in a file; None where only the environment may say something."""
+        found = self.look(name)
+        return found.value if found.origin in (Origin.SET, Origin.FILE) else None
+
+    @property
+    def model(self) -> str | None:
+        """Model of sessions that name none."""
+        return self.look("model").value
+
+    @property
+    def provider(self) -> str | None:
+        """Name of an `nbchat.providers` entry point."""
+        return self.look("provider").value
+
+    @property
+    def base_url(self) -> str | None:
+        """Where the server is."""
+        return self.look("base_url").value
+
+    @property
+    def api(self) -> str | None:
+        """How the OpenAI-compatible server is asked."""
+        return self.look("api").value
+
+    @property
+    def instructions(self) -> str | None:
+        """What models are told before conversations that have no instructions of their own."""
+        return self.look("instructions").value
+
+    @property
+    def titles(self) -> str | None:
+        """What a conversation is called that has no title."""
+        return self.look("titles").value
+
+
+class Configuration(Mapping[str, "str | None"]):
+    """The values in force at one moment, by name, and where each came from; what `nbchat.config()` returns.
+
+    Attributes
+    ----------
+    sources
+        Where each value came from, in words: `set in this kernel`, `configuration file`,
+        `environment (NBCHAT_MODEL)` or `default`.
+    """
+
+    def __init__(self, values: Mapping[str, Value]) -> None:
+        self._values = dict(values)
+        self.sources: Mapping[str, str] = MappingProxyType({k: v.source for k, v in self._values.items()})
+
+    def __getitem__(self, name: str) -> str | None:
+        return self._values[name].value
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def _table(self) -> Table:
+        rows = [(name, _shown(name, found.value), found.source) for name, found in self._values.items()]
+        return Table(("setting", "value", "from"), rows)
+
+    def __repr__(self) -> str:
+        """Return a line for each value."""
+        return repr(self._table())
+
+    def _repr_markdown_(self) -> str:
+        """Show a table where it is a cell's result."""
+        return self._table()._repr_markdown_()
+
+
+def _shown(name: str, value: str | None) -> str | None:
+    return redact(value) if value is not None and name == "base_url" else value

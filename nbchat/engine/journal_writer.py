@@ -1,0 +1,514 @@
+"""The journal at work: events go down in batches, and come back when a kernel starts.
+
+`JournalWriter` is the `Journal` that conversations write to. On the engine's loop it only gathers; a thread
+of its own encodes and writes. What a store refuses is kept and tried again, so a disk that is full for a
+while costs nothing but the warning.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import queue
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from nbchat.core.codec import DecodeError, decode, encode
+from nbchat.core.errors import NbchatError, SnapshotCorrupt, SnapshotError, StoreError
+from nbchat.core.events import Event, RunQueued, RunSaved, SessionDeleted
+from nbchat.core.snapshot import (
+    SavedSession,
+    Snapshot,
+    Tombstone,
+    dump_session,
+    from_rfc3339,
+    loads,
+    parse_session,
+    safe_params,
+    to_rfc3339,
+)
+from nbchat.core.text import clean
+from nbchat.core.transcript import SessionState, apply_event
+from nbchat.engine.callbacks import Notification
+from nbchat.stores.base import Base, Contents, Entry, Gone, Kept, Store, Stretch
+
+if TYPE_CHECKING:
+    from nbchat.engine.live_session import LiveSession
+    from nbchat.handles.registry import SessionRegistry
+
+logger = logging.getLogger("nbchat")
+
+FLUSH_S: Final = 0.25
+"""An event waits at most this long before it is written."""
+
+RETRY_S: Final = (0.5, 1.0, 2.0, 5.0, 15.0, 30.0)
+"""Waits before a batch that was refused is tried again; the last one is repeated."""
+
+MAX_WAITING: Final = 20_000
+"""Events of one session that wait for a store; more become the session's whole state."""
+
+BASE_BYTES: Final = 256 * 1024
+"""A session's events are folded into a new base when they are longer than this, and than the last base."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SaveStatus:
+    """Whether everything is written down."""
+
+    state: str
+    """`saved`, `saving` or `unsaved`."""
+    error: NbchatError | None = None
+    """Why it is not."""
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """What of one session is not written yet."""
+
+    events: list[tuple[int, Event]] = field(default_factory=list)
+    whole: bool = False
+    """Write its state instead of its events."""
+    gone: Tombstone | None = None
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What the writing thread gets: values that nobody changes any more."""
+
+    upto: int
+    waiting: dict[str, _Waiting]
+    states: dict[str, SavedSession]
+    epoch: str
+
+
+@dataclass(slots=True)
+class _Size:
+    """How much of one session the store has."""
+
+    base: int = 0
+    since: int = 0
+
+
+class JournalWriter:
+    """Writes a registry's events to a store, and reads them back. Methods are for the engine's thread.
+
+    Parameters
+    ----------
+    registry
+        Whose sessions are written.
+    store
+        Where to; None with `error`: nowhere yet.
+    error
+        Why there is no store.
+    reopen
+        Tries to open the store; called on the writing thread, now and then, while there is none.
+    """
+
+    def __init__(
+        self,
+        registry: SessionRegistry,
+        store: Store | None,
+        *,
+        error: NbchatError | None = None,
+        reopen: Callable[[], Store] | None = None,
+    ) -> None:
+        self._registry = registry
+        self.store = store
+        self.error = error
+        self._reopen = reopen
+        self._waiting: dict[str, _Waiting] = {}
+        self._writing: _Batch | None = None
+        self._number = 0
+        self._written = 0
+        self._last: dict[str, int] = {}
+        """Number of the last event of each session."""
+        self._sizes: dict[str, _Size] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._failures = 0
+        self._waiters: list[tuple[int, asyncio.Future[None]]] = []
+        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._said = ""
+        self._behind_since: float | None = None
+        self.on_status: Callable[[SaveStatus], None] = lambda _status: None
+        self.on_reopened: Callable[[Snapshot], None] = lambda _snapshot: None
+
+    def __repr__(self) -> str:
+        """Return where it writes, and how many events wait."""
+        where = self.store.where if self.store is not None else "nowhere"
+        return f"<JournalWriter to {where}, {sum(len(w.events) for w in self._waiting.values())} events wait>"
+
+    # The journal
+
+    def record(self, session_id: str, seq: int, event: Event) -> None:
+        """Take one event; it is written with the next batch."""
+        if self._behind_since is None:
+            self._behind_since = self._registry.engine.loop.time()
+        self._number += 1
+        self._last[session_id] = self._number
+        waiting = self._waiting.setdefault(session_id, _Waiting())
+        if isinstance(event, SessionDeleted):
+            waiting.events.clear()
+            waiting.whole = not event.deleted
+            waiting.gone = (
+                Tombstone(id=session_id, clock=self._clock_of(session_id, seq), at=event.at)
+                if event.deleted
+                else None
+            )
+        elif not waiting.whole:
+            waiting.events.append((seq, event))
+            if len(waiting.events) > MAX_WAITING:
+                waiting.events.clear()
+                waiting.whole = True
+        # A question is what nobody can have again: it does not wait for the others.
+        self._plan(0.0 if isinstance(event, RunQueued) else FLUSH_S)
+
+    def _clock_of(self, session_id: str, seq: int) -> Mapping[str, int]:
+        conversation = self._registry.known_to_me(session_id)
+        clock = dict(conversation.clock) if conversation is not None else {}
+        return {**clock, self._registry.epoch: seq}
+
+    async def settled(self, session_id: str) -> None:
+        """Return when what was recorded of a session (empty: of all) is in the store.
+
+        Raises
+        ------
+        StoreError
+            The store refused it. It is kept, and tried again later.
+        """
+        upto = self._last.get(session_id, 0) if session_id else self._number
+        if upto <= self._written:
+            return
+        if self.store is None:
+            raise (
+                self.error
+                if isinstance(self.error, StoreError)
+                else StoreError(str(self.error or "no store"))
+            )
+        waiter: asyncio.Future[None] = self._registry.engine.loop.create_future()
+        self._waiters.append((upto, waiter))
+        self._flush()
+        await waiter
+
+    def is_saved(self, session_id: str) -> bool:
+        """Tell whether the store has everything of a session."""
+        return self.store is not None and self._last.get(session_id, 0) <= self._written
+
+    def write_whole(self, session_id: str) -> None:
+        """Write a session's state, and not its events: it came from elsewhere."""
+        self._number += 1
+        self._last[session_id] = self._number
+        waiting = self._waiting.setdefault(session_id, _Waiting())
+        waiting.events.clear()
+        waiting.whole, waiting.gone = True, None
+        self._plan(FLUSH_S)
+
+    # Writing
+
+    def _plan(self, delay_s: float) -> None:
+        if self._writing is not None:
+            return
+        if self._failures:
+            delay_s = max(delay_s, RETRY_S[min(self._failures, len(RETRY_S)) - 1])
+        loop = self._registry.engine.loop
+        at = loop.time() + delay_s
+        if self._timer is None or at < self._timer.when():
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = loop.call_at(at, self._flush)
+
+    def _flush(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._writing is not None or not self._waiting:
+            return
+        if self.store is None:
+            self._try_to_open()
+            return
+        waiting, self._waiting = self._waiting, {}
+        states = {}
+        for session_id, one in waiting.items():
+            size = self._sizes.setdefault(session_id, _Size())
+            if one.gone is None and (one.whole or size.since > max(BASE_BYTES, size.base)):
+                conversation = self._registry.known_to_me(session_id)
+                if conversation is not None and not conversation.evicted:
+                    states[session_id] = saved_session(self._registry, conversation)
+        batch = self._writing = _Batch(self._number, waiting, states, self._registry.epoch)
+        self._say()
+        store = self.store
+        self._post(lambda: self._write(store, batch))
+
+    def _write(self, store: Store, batch: _Batch) -> None:
+        # On the writing thread.
+        error: NbchatError | None = None
+        sizes: dict[str, tuple[int, bool]] = {}
+        try:
+            entries: list[Entry] = []
+            for session_id, waiting in batch.waiting.items():
+                made = _entries(session_id, waiting, batch.states.get(session_id), batch.epoch)
+                entries += made
+                sizes[session_id] = (sum(len(e.body) for e in made), any(isinstance(e, Base) for e in made))
+            store.write(entries)
+        except NbchatError as refused:
+            error = refused
+        except Exception as unforeseen:
+            logger.exception("the journal could not be written")
+            error = StoreError(f"the journal could not be written: {type(unforeseen).__name__}.")
+        self._registry.engine.post(self._wrote, batch, error, sizes)
+
+    def _wrote(self, batch: _Batch, error: NbchatError | None, sizes: Mapping[str, tuple[int, bool]]) -> None:
+        self._writing = None
+        if error is None:
+            recovered = self._failures > 0 or self.error is not None
+            self._failures, self.error = 0, None
+            self._written = batch.upto
+            self._behind_since = self._registry.engine.loop.time() if self.waiting else None
+            for session_id, (length, is_base) in sizes.items():
+                size = self._sizes.setdefault(session_id, _Size())
+                size.base, size.since = (length, 0) if is_base else (size.base, size.since + length)
+            if recovered:
+                self._tell_saved()
+            self._registry.eviction.trim()
+        else:
+            if self._failures == 0:
+                logger.warning("the journal could not be written: %s", error)
+            self._failures += 1
+            self.error = error
+            self._put_back(batch)
+        self._answer(batch, error)
+        self._say()
+        if self._waiters:
+            self._flush()
+        elif self._waiting:
+            self._plan(FLUSH_S)
+
+    def _answer(self, batch: _Batch, error: NbchatError | None) -> None:
+        """Tell those who wait what became of a batch."""
+        due, self._waiters = self._waiters, []
+        for upto, waiter in due:
+            if waiter.done():
+                continue
+            if upto <= self._written:
+                waiter.set_result(None)
+            elif error is not None and upto <= batch.upto:
+                waiter.set_exception(error)
+            else:
+                self._waiters.append((upto, waiter))
+
+    def _put_back(self, batch: _Batch) -> None:
+        for session_id, old in batch.waiting.items():
+            new = self._waiting.get(session_id)
+            if new is None:
+                self._waiting[session_id] = old
+            elif not new.whole and new.gone is None:
+                new.events = [*old.events, *new.events]
+                new.whole, new.gone = old.whole, old.gone
+
+    def _tell_saved(self) -> None:
+        """Correct what was said of runs whose end the store had refused."""
+        for conversation in self._registry.conversations():
+            for run in conversation.state.runs:
+                if not run.saved:
+                    conversation.append(RunSaved(run_id=run.id, saved=True))
+
+    def _try_to_open(self) -> None:
+        reopen = self._reopen
+        if reopen is None:
+            return
+        self._failures += 1
+
+        def work() -> None:
+            try:
+                store = reopen()
+                contents = store.read()
+            except NbchatError as error:
+                self._registry.engine.post(self._opened, None, None, error)
+            else:
+                self._registry.engine.post(self._opened, store, contents, None)
+
+        self._post(work)
+
+    def _opened(self, store: Store | None, contents: Contents | None, error: NbchatError | None) -> None:
+        if store is None or contents is None:
+            self.error = error
+            self._plan(FLUSH_S)
+            return
+        self.store = store
+        for conversation in self._registry.conversations():
+            if not conversation.state.temporary:
+                self.write_whole(conversation.id)
+        self.on_reopened(read_back(contents))
+        self._flush()
+
+    def _say(self) -> None:
+        state = (
+            "unsaved" if self.error is not None else "saving" if self._writing or self._waiting else "saved"
+        )
+        said = f"{state} {self.error.code if self.error else ''}"
+        if said == self._said:
+            return
+        self._said = said
+        self.on_status(self.status)
+        if state == "saved":
+            self._registry.observers.tell(Notification(event="saved"))
+        elif self.error is not None:
+            self._registry.observers.tell(Notification(event="error", data=self.error))
+
+    @property
+    def waiting(self) -> int:
+        """Events that are not written yet."""
+        return self._number - self._written
+
+    @property
+    def lag_s(self) -> float:
+        """How long the oldest of them has waited, in seconds, at most; 0 when everything is written."""
+        since = self._behind_since
+        return 0.0 if since is None else self._registry.engine.loop.time() - since
+
+    @property
+    def status(self) -> SaveStatus:
+        """Whether everything is written down."""
+        if self.error is not None:
+            return SaveStatus(state="unsaved", error=self.error)
+        return SaveStatus(state="saving" if self._writing or self._waiting else "saved")
+
+    def _post(self, job: Callable[[], None]) -> None:
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = threading.Thread(target=self._work, name="nbchat-journal", daemon=True)
+            self._thread.start()
+        self._jobs.put(job)
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            job()
+
+    def close(self) -> None:
+        """Let the thread end and give up the store. From any thread, after the last `settled`."""
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._jobs.put(None)
+            self._thread.join(2.0)
+        if self.store is not None:
+            self.store.close()
+
+
+def saved_session(registry: SessionRegistry, conversation: LiveSession) -> SavedSession:
+    """Return a conversation's state, with the clock that says whose events are in it."""
+    state = conversation.state
+    clock = dict(conversation.clock)
+    if state.seq > conversation.restored_seq or not clock:
+        clock[registry.epoch] = state.seq
+    return SavedSession(state=state, clock=clock, omitted=conversation.omitted)
+
+
+def _entries(session_id: str, waiting: _Waiting, state: SavedSession | None, epoch: str) -> list[Entry]:
+    if waiting.gone is not None:
+        stone = {"clock": dict(waiting.gone.clock), "at": to_rfc3339(waiting.gone.at)}
+        return [Gone(session_id=session_id, body=orjson.dumps(stone))]
+    if state is not None:
+        return [Base(session_id=session_id, seq=state.state.seq, body=dump_bytes(dump_session(state)))]
+    if not waiting.events:
+        return []
+    first = waiting.events[0][0]
+    return [
+        Stretch(
+            session_id=session_id,
+            first_seq=first,
+            count=len(waiting.events),
+            epoch=epoch,
+            body=encode_events([event for _, event in waiting.events]),
+        )
+    ]
+
+
+def encode_events(events: Sequence[Event]) -> bytes:
+    """Return events as JSON, without credentials in their parameters."""
+    safe = [_without_credentials(event) for event in events]
+    try:
+        return orjson.dumps(safe)
+    except TypeError:
+        # A surrogate half or a number that JSON does not have got in; it goes, and the event stays.
+        return orjson.dumps(_cleaned(encode(safe)))
+
+
+def _without_credentials(event: Event) -> Event:
+    settings = getattr(event, "settings", None)
+    if settings is None or not settings.params:
+        return event
+    return replace(event, settings=replace(settings, params=safe_params(settings.params)))
+
+
+def _cleaned(value: Any) -> Any:  # noqa: ANN401 - any JSON value
+    if isinstance(value, str):
+        return clean(value)
+    if isinstance(value, dict):
+        return {clean(key): _cleaned(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_cleaned(item) for item in value]
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 2**53:
+        return None
+    return value
+
+
+def dump_bytes(record: Mapping[str, Any]) -> bytes:
+    """Return a clean record as JSON."""
+    return orjson.dumps(record)
+
+
+# Reading back
+
+
+def read_back(contents: Contents) -> Snapshot:
+    """Return what a store holds as a snapshot. What cannot be read is left out and named in `notes`."""
+    sessions: list[SavedSession] = []
+    stones: list[Tombstone] = []
+    notes = list(contents.damage)
+    for session_id, kept in contents.sessions.items():
+        try:
+            if kept.gone is not None:
+                stones.append(_tombstone(session_id, kept.gone))
+            elif kept.base is not None or kept.stretches:
+                sessions.append(fold(session_id, kept))
+        except (DecodeError, SnapshotError, KeyError, TypeError) as error:
+            notes.append(f"session {session_id}: {error}")
+    return Snapshot(sessions=tuple(sessions), deleted=tuple(stones), notes=tuple(notes))
+
+
+def _tombstone(session_id: str, gone: Gone) -> Tombstone:
+    stone = loads(gone.body)
+    clock = decode(Mapping[str, int], stone["clock"])
+    return Tombstone(id=session_id, clock=clock, at=from_rfc3339(stone["at"]))
+
+
+def fold(session_id: str, kept: Kept) -> SavedSession:
+    """Return a session as its base and the events after it.
+
+    Raises
+    ------
+    DecodeError, SnapshotError
+        The base cannot be read. Events that cannot be read end the session's log.
+    """
+    saved = SavedSession(state=SessionState(id=session_id))
+    if kept.base is not None:
+        saved = parse_session(loads(kept.base.body), "base")
+    state, clock = saved.state, dict(saved.clock)
+    for stretch in kept.stretches:
+        try:
+            events: tuple[Event, ...] = decode(tuple[Event, ...], loads(stretch.body))
+        except (DecodeError, SnapshotCorrupt) as error:
+            logger.warning("session %s: its log ends at event %d: %s", session_id, state.seq, error)
+            break
+        for seq, event in enumerate(events, stretch.first_seq):
+            if seq == state.seq + 1:
+                state = apply_event(state, event)
+        clock[stretch.epoch] = state.seq
+    return replace(saved, state=state, clock=clock)
+
+
+def restored_order(sessions: Iterable[SavedSession]) -> list[SavedSession]:
+    """Return sessions in the order in which they were made."""
+    return sorted(sessions, key=lambda saved: (saved.state.created_at, saved.state.id))

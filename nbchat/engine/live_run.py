@@ -1,0 +1,519 @@
+"""One live run: from its turn to its end, on the engine's loop.
+
+1. It settles on every path: finish, provider error, stop, limit, pause that expired, crash, shutdown.
+2. It settles once. What arrives after that is dropped (the fence), wherever it comes from.
+3. Nothing is asked again after the first piece of content was accepted.
+4. Clocks are monotonic and watch content: pings do not count, and pauses do not either.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
+
+from nbchat.core.errors import (
+    EmptyResponse,
+    ErrorInfo,
+    FirstTokenTimeout,
+    IdleTimeout,
+    LimitExceeded,
+    NbchatError,
+    PauseExpired,
+    ProviderError,
+    RunCrashed,
+    StreamTruncated,
+    TotalTimeout,
+)
+from nbchat.core.events import (
+    EndEvent,
+    Event,
+    RunCompleted,
+    RunConnecting,
+    RunFailed,
+    RunIncomplete,
+    RunInterrupted,
+    RunPaused,
+    RunResumed,
+    RunRetrying,
+    RunStopped,
+    StopRequested,
+)
+from nbchat.core.messages import Usage
+from nbchat.core.redact import redact
+from nbchat.core.text import clean
+from nbchat.engine.answer_builder import AnswerBuilder, as_name
+from nbchat.engine.logs import about
+from nbchat.providers.base import (
+    Answering,
+    Cancels,
+    Delta,
+    Finish,
+    Notice,
+    Provider,
+    ReasoningDelta,
+    Request,
+    TextDelta,
+    ToolCallDelta,
+    UsageDelta,
+)
+
+if TYPE_CHECKING:
+    from nbchat.engine.limits import Limits
+
+logger = logging.getLogger("nbchat")
+
+BREATH_S: Final = 0.02
+"""The longest time for which one run keeps the loop to itself."""
+
+AFTER_FINISH_S: Final = 3.0
+"""After the finish reason, the time a server has to send the usage and to close."""
+
+LOOKED_AT: Final = 20_000
+"""Characters of an error's text that are looked through for secrets; what is shown is far shorter."""
+
+EARLY: Final = frozenset({"length", "max_tokens", "max_output_tokens", "content_filter"})
+"""Finish reasons that say the model stopped before it was done."""
+
+
+@runtime_checkable
+class _Closes(Protocol):
+    """What an asynchronous iterator may have besides."""
+
+    async def aclose(self) -> None: ...
+
+
+class _Stopped(NbchatError):
+    """The user ended the run; never leaves this module."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunPlan:
+    """What a live run has to do, decided when its turn came."""
+
+    run_id: str
+    request: Request
+    first_part: int
+    """Parts that the answer has already."""
+    characters_left: int
+    """Characters that may still be added to the session."""
+
+
+class LiveRun:
+    """Drives one run. All methods are for the engine's thread.
+
+    Parameters
+    ----------
+    task
+        What to ask.
+    limits
+        Read again at each look, so that a change holds at once.
+    emit
+        Appends an event to the session's log.
+    choose
+        Finds the provider and the model, when the run starts; may do I/O and may raise.
+    ended
+        Called once with the last event, which it appends and announces.
+    """
+
+    def __init__(
+        self,
+        task: RunPlan,
+        limits: Limits,
+        *,
+        emit: Callable[[Event], object],
+        choose: Callable[[Request], Awaitable[tuple[Provider, Request]]],
+        ended: Callable[[LiveRun, EndEvent], None],
+    ) -> None:
+        self.run_id: str = task.run_id
+        self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
+        self._todo = task
+        self._limits = limits
+        self._emit = emit
+        self._choose = choose
+        self._ended = ended
+        self._gathered = AnswerBuilder(task.run_id, task.first_part, emit, self.loop)
+        self._cause: NbchatError | None = None
+        self._finish: str | None = None
+        self._usage: Usage | None = None
+        self._provider: Provider | None = None
+        self.over: bool = False
+        self.error: NbchatError | None = None
+        """What ended it, with its cause; set for a failed or interrupted run."""
+        self._from_outside = False
+        self._resumed = asyncio.Event()
+        self._resumed.set()
+        self._pausing = asyncio.Event()
+        self._paused_at: float | None = None
+        self._paused_s = 0.0
+        self._resting = False
+        self._began = self.loop.time()
+        self._attempt_began = self._began
+        self.last_content: float | None = None
+        """When content came last, by the loop's clock."""
+        self._finished_at: float | None = None
+        self._watch: asyncio.TimerHandle | None = None
+        self._patience: asyncio.TimerHandle | None = None
+        self.task: asyncio.Task[None] = self.loop.create_task(self._main(), name=f"nbchat-run-{task.run_id}")
+        self.task.add_done_callback(self._task_over)
+
+    # What users ask for
+
+    def stop(self) -> None:
+        """End the run and keep its text; settled within `limits.stop_s` whatever the provider does."""
+        if self._cause is None and not self.over:
+            self._gathered.flush()
+            self._emit(StopRequested(run_id=self.run_id, at=time.time()))
+            self._cancel(_Stopped("stopped"))
+
+    def end(self, cause: NbchatError) -> None:
+        """End the run because of `cause`, from outside: it is `interrupted`, whatever had arrived."""
+        if self._cause is None and not self.over:
+            self._from_outside = True
+            self._cancel(cause)
+
+    def abandon(self) -> None:
+        """Settle as stopped at once and close the connection behind the scenes; for deletion."""
+        self.stop()
+        self._settle(self._end_by(self._cause or _Stopped("stopped")))
+
+    @property
+    def is_held(self) -> bool:
+        """It says nothing because it was told to: paused, or waiting before it tries again."""
+        return self._paused_at is not None or self._resting
+
+    def pause(self) -> None:
+        """Stop reading. The connection stays, and so does what the server has sent: back-pressure."""
+        if self.over or self._cause is not None or self._paused_at is not None:
+            return
+        self._gathered.flush()
+        self._paused_at = self.loop.time()
+        self._resumed.clear()
+        self._pausing.set()
+        self._emit(RunPaused(run_id=self.run_id, at=time.time()))
+        self._look()
+
+    def resume(self) -> None:
+        """Read on in the same response."""
+        if self.over or self._paused_at is None:
+            return
+        self._paused_s += self.loop.time() - self._paused_at
+        if self.last_content is not None:
+            self.last_content += self.loop.time() - self._paused_at
+        self._attempt_began += self.loop.time() - self._paused_at
+        self._paused_at = None
+        self._resumed.set()
+        # A run that had said nothing yet is still connecting, as far as anybody can tell.
+        event = RunResumed if self._gathered.deltas else RunConnecting
+        self._emit(event(run_id=self.run_id))
+        self._look()
+
+    def cancel_at_server(self) -> Coroutine[Any, Any, None] | None:
+        """Return what ends the response at a server that would go on with it; None where none does."""
+        response_id = self._gathered.response_id or self._todo.request.resume_id
+        if response_id is None or not isinstance(self._provider, Cancels):
+            return None
+        return _cancel(self._provider, response_id, self.run_id)
+
+    @property
+    def silent_s(self) -> float:
+        """Seconds since content came, or since the attempt began; 0 while paused or waiting to retry."""
+        if self.is_held:
+            return 0.0
+        return self.loop.time() - (self.last_content or self._attempt_began)
+
+    # The task
+
+    async def _main(self) -> None:
+        end: EndEvent
+        try:
+            await self._answer()
+            # A cause is there where somebody swallowed the cancellation and went on.
+            end = self._end_by(self._cause)
+        except asyncio.CancelledError:
+            end = self._end_by(
+                self._cause or RunCrashed("the run's task was cancelled from outside.", hint="")
+            )
+        except ProviderError as error:
+            end = self._end_by(self._cause or error)
+        except BaseException as error:
+            logger.warning("run %s crashed", self.run_id, exc_info=error, extra=about(run_id=self.run_id))
+            crash = RunCrashed(f"the provider raised {type(error).__name__}: {_shown(str(error), 200)}.")
+            end = self._end_by(self._cause or crash)
+        self._settle(end)
+
+    def _task_over(self, task: asyncio.Task[None]) -> None:
+        """Settle what the task itself could not: it was cancelled before its first step, or it broke."""
+        crash = RunCrashed("the run's task was cancelled from outside.", hint="")
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            logger.error(
+                "run %s could not be settled", self.run_id, exc_info=error, extra=about(run_id=self.run_id)
+            )
+            crash = RunCrashed(f"the provider raised {type(error).__name__}, in a form that cannot be shown.")
+        if not self.over:
+            self._settle(self._end_by(self._cause or crash))
+
+    async def _answer(self) -> None:
+        retries = 0
+        while True:
+            try:
+                await self._attempt()
+            except ProviderError as error:
+                wait_s = self._may_retry(error, retries)
+                if wait_s is None:
+                    raise
+                retries += 1
+                if self._paused_at is None:  # else it stays `paused`, and `resume` asks again
+                    self._emit(
+                        RunRetrying(
+                            run_id=self.run_id,
+                            attempt=retries,
+                            of=self._limits.retries,
+                            retry_at=time.time() + wait_s,
+                            error=_safe(error.info),
+                        )
+                    )
+                self._resting = True
+                self._look()
+                resumed = await self._rest(wait_s)
+                self._resting = False
+                if not resumed:  # else `resume` has said so already
+                    self._emit(RunConnecting(run_id=self.run_id))
+            else:
+                return
+
+    def _may_retry(self, error: ProviderError, retries: int) -> float | None:
+        """Return the seconds to wait before the next attempt, or None where there is to be none."""
+        if self._gathered.deltas or self._finish or self._cause or retries >= self._limits.retries:
+            return None
+        if error.retryable is False:
+            return None
+        if error.retryable is True:
+            return float(0.5 * 2**retries * random.uniform(0.75, 1.25))  # noqa: S311 - jitter, not a secret
+        return error.retryable if error.retryable <= self._limits.retry_after_s else None
+
+    async def _rest(self, wait_s: float) -> bool:
+        """Wait before a retry; a pause makes it longer, and its end ends it. True when that happened."""
+        end = self.loop.time() + wait_s
+        while self._paused_at is None and (left := end - self.loop.time()) > 0:
+            self._pausing.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(left):
+                    await self._pausing.wait()
+        held = False
+        while not self._resumed.is_set():  # it may be paused again before this has its turn
+            held = True
+            await self._resumed.wait()
+        return held
+
+    async def _attempt(self) -> None:
+        self._attempt_began = self.loop.time()
+        self._look()
+        provider, request = await self._choose(self._todo.request)
+        self._provider = provider
+        # Finding the provider may have taken a while (its client is loaded, its models are listed): the
+        # wait for the first token begins here.
+        self._attempt_began = self.loop.time()
+        stream = provider.stream(request)
+        breath = self._attempt_began
+        try:
+            async for delta in stream:
+                if self.loop.time() - breath > BREATH_S:
+                    # A provider that has everything at hand never waits, and nobody else would have a turn.
+                    await asyncio.sleep(0)
+                    breath = self.loop.time()
+                while self._paused_at is not None and self._cause is None:
+                    await self._resumed.wait()  # it may be paused again before this has its turn
+                if self._cause is not None:
+                    # It was cancelled and has not noticed; what it says now is too late.
+                    break
+                self._accept(delta)
+        finally:
+            if isinstance(stream, _Closes):  # all generators do; an iterator need not
+                await stream.aclose()
+
+    # What arrives
+
+    def _accept(self, delta: Delta) -> None:
+        # A provider may be anybody's: a value of another type is found here, before it is in the log.
+        if isinstance(delta, TextDelta | ReasoningDelta | ToolCallDelta):
+            self._add(delta)
+        elif isinstance(delta, Finish):
+            self._finish = as_name(delta.reason)
+            self._finished_at = self.loop.time()
+            self._look()
+        elif isinstance(delta, UsageDelta):
+            self._usage = delta.usage if isinstance(delta.usage, Usage) else None
+        elif isinstance(delta, Answering):
+            self._gathered.answering(delta)
+        elif isinstance(delta, Notice):
+            logger.info("run %s: %s", self.run_id, _shown(delta.text, 200), extra=about(run_id=self.run_id))
+        else:
+            raise TypeError(f"a provider yields deltas, not {type(delta).__name__}")
+
+    def _add(self, delta: TextDelta | ReasoningDelta | ToolCallDelta) -> None:
+        gathered, limits = self._gathered, self._limits
+        before = gathered.deltas
+        room = min(limits.answer_chars, self._todo.characters_left) - gathered.accepted
+        dropped = gathered.add(delta, room)
+        if dropped:
+            limit = "answer_chars" if limits.answer_chars <= self._todo.characters_left else "session_chars"
+            self._cancel(
+                LimitExceeded(
+                    f"the answer reached {gathered.accepted:,} characters, the limit for it.",
+                    hint=f"What has arrived is kept. Raise registry.limits.{limit} to allow more.",
+                )
+            )
+        if gathered.deltas == before:
+            return
+        first = self.last_content is None
+        self.last_content = self.loop.time()
+        if first:
+            gathered.flush()
+            self._look()
+
+    # Clocks
+
+    def _look(self) -> None:
+        """Set the watch to the next moment at which a limit could be reached."""
+        self._unwatch()
+        if self.over or self._cause is not None:
+            return
+        at, cause = min(self._deadlines(), key=lambda d: d[0], default=(None, None))
+        if at is not None and cause is not None:
+            self._watch = self.loop.call_at(at, self._looked, cause)
+
+    def _looked(self, cause: Callable[[], NbchatError]) -> None:
+        self._watch = None
+        # Content may have come since the watch was set: then it is set again, for later.
+        now = self.loop.time()
+        due = next((c for at, c in self._deadlines() if at <= now), None)
+        if due is None:
+            self._look()
+        else:
+            del cause
+            self._cancel(due())
+
+    def _deadlines(self) -> list[tuple[float, Callable[[], NbchatError]]]:
+        limits = self._limits
+        if self._paused_at is not None:
+            return [(self._paused_at + limits.pause_limit_s, self._pause_expired)]
+        if self._finished_at is not None:
+            return [(self._finished_at + AFTER_FINISH_S, lambda: _Stopped("finished"))]
+        deadlines: list[tuple[float, Callable[[], NbchatError]]] = []
+        if self.last_content is None:
+            if limits.first_token_s is not None and not self._resting:
+                deadlines.append((self._attempt_began + limits.first_token_s, self._no_first_token))
+        elif limits.idle_s is not None:
+            deadlines.append((self.last_content + limits.idle_s, self._idle))
+        if limits.total_s is not None:
+            deadlines.append((self._began + self._paused_s + limits.total_s, self._too_long))
+        return deadlines
+
+    def _no_first_token(self) -> NbchatError:
+        return FirstTokenTimeout(f"the server sent nothing for {self._limits.first_token_s:g} s.")
+
+    def _idle(self) -> NbchatError:
+        return IdleTimeout(f"the answer stopped: no content came for {self._limits.idle_s:g} s.")
+
+    def _too_long(self) -> NbchatError:
+        return TotalTimeout(f"the answer took longer than the limit of {self._limits.total_s:g} s.")
+
+    def _pause_expired(self) -> NbchatError:
+        return PauseExpired(f"the run was paused for longer than {self._limits.pause_limit_s:g} s.")
+
+    def _unwatch(self) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
+
+    # The end
+
+    def _cancel(self, cause: NbchatError) -> None:
+        if self._cause is None:
+            self._cause = cause
+            self._unwatch()
+            self._resumed.set()
+            self.task.cancel()
+            self._patience = self.loop.call_later(self._limits.stop_s, self._give_up)
+
+    def _give_up(self) -> None:
+        """Settle without a provider that does not let itself be closed."""
+        if not self.over:
+            logger.warning(
+                "run %s: the provider did not close within %g s",
+                self.run_id,
+                self._limits.stop_s,
+                extra=about(run_id=self.run_id),
+            )
+            self._settle(self._end_by(self._cause))
+
+    def _end_by(self, cause: NbchatError | None) -> EndEvent:
+        """Return the event that ends the run.
+
+        A finish reason completes a run whatever came after it; without one nothing does.
+        """
+        run_id, at, usage = self.run_id, time.time(), self._usage
+        if self._finish is not None and not isinstance(cause, LimitExceeded):
+            # A partial answer that the server finds complete has nothing to be added.
+            if not self._gathered.deltas and self._finish not in EARLY and not self._todo.request.prefill:
+                empty = EmptyResponse("the server finished without an answer.")
+                return RunFailed(run_id=run_id, at=at, error=_safe(empty.info))
+            kind = RunIncomplete if self._finish in EARLY else RunCompleted
+            return kind(run_id=run_id, at=at, finish_reason=self._finish, usage=usage)
+        if isinstance(cause, _Stopped):
+            return RunStopped(run_id=run_id, at=at, usage=usage)
+        if cause is None:
+            cause = (
+                StreamTruncated("the stream ended before the model said that it was done.")
+                if self._gathered.deltas
+                else EmptyResponse("the server's stream ended without an answer.")
+            )
+        info = _safe(replace(cause.info, partial_chars=self._gathered.accepted))
+        self.error = cause
+        if self._gathered.deltas or self._from_outside or isinstance(cause, PauseExpired):
+            return RunInterrupted(run_id=run_id, at=at, error=info, usage=usage)
+        return RunFailed(run_id=run_id, at=at, error=info)
+
+    def _settle(self, end: EndEvent) -> None:
+        if self.over:
+            return
+        if isinstance(end, RunStopped) and self._cause is None:
+            self._emit(StopRequested(run_id=self.run_id, at=time.time()))
+        try:
+            self._gathered.close()
+        except Exception:
+            # Whatever is wrong with the text, the session must be free again.
+            logger.exception(
+                "run %s: the answer could not be closed", self.run_id, extra=about(run_id=self.run_id)
+            )
+        self.over = True
+        self._unwatch()
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+        self._ended(self, end)
+
+
+async def _cancel(provider: Cancels, response_id: str, run_id: str) -> None:
+    """Tell the server; the run is over, whatever it says."""
+    try:
+        await provider.cancel(response_id)
+    except ProviderError as error:
+        logger.info("run %s: the server was not told to end: %s", run_id, error, extra=about(run_id=run_id))
+
+
+def _safe(info: ErrorInfo) -> ErrorInfo:
+    """Return the error without secrets and of a length that can be shown."""
+    return replace(info, message=_shown(info.message, 600), hint=_shown(info.hint, 400))
+
+
+def _shown(text: str, length: int) -> str:
+    """Return the beginning of a text without secrets; of a huge one the rest is not looked at."""
+    return clean(redact(text[:LOOKED_AT]))[:length]

@@ -1,0 +1,247 @@
+"""The engine: one daemon thread with its own asyncio loop, where sessions change.
+
+Everything that changes a session runs on this loop, one thing at a time; so nothing else needs a lock.
+Cells, comm handlers, magics and callbacks post to it. The kernel's main thread may be busy for as
+long as it likes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import queue
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, ParamSpec, TypeAlias, TypeVar, cast
+
+from nbchat.core.errors import CommandError, WouldDeadlock
+from nbchat.engine.daemon_executor import DaemonExecutor
+
+logger = logging.getLogger("nbchat")
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+Reply: TypeAlias = "queue.SimpleQueue[tuple[T | None, BaseException | None]]"
+"""Takes one value, or one error, to the thread that waits for it."""
+
+POLL_S: Final = 0.2
+"""How often a blocking wait looks up, so that an interrupt is seen on every platform."""
+
+
+class LoopThread:
+    """A thread and its loop; started by the first call, stopped with the process.
+
+    A child made by `fork` has the object but not the thread: its calls raise `CommandError`, so that
+    it never writes to the parent's sockets or files.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._pid = os.getpid()
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._ending = False
+        self._closed = False
+
+    def __repr__(self) -> str:
+        """Return whether the thread runs, and how many tasks it has."""
+        state = "closed" if self._closed else "running" if self._thread else "not started"
+        return f"<LoopThread {state}, {len(self._tasks)} tasks>"
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The engine's loop, running."""
+        loop = self._loop
+        if loop is None or self._pid != os.getpid() or self._closed:
+            loop = self._start()
+        return loop
+
+    @property
+    def is_running(self) -> bool:
+        """The thread was started, in this process, and has not been ended."""
+        return self._loop is not None and not self._closed and self._pid == os.getpid()
+
+    @property
+    def is_current(self) -> bool:
+        """Whether this code runs on the engine's own thread."""
+        return self._thread is threading.current_thread()
+
+    def _start(self) -> asyncio.AbstractEventLoop:
+        if self._pid != os.getpid():
+            raise CommandError(
+                "this process was forked from the one that owns the chats.",
+                hint="Use nbchat in the parent, or start the child with the 'spawn' method.",
+            )
+        with self._lock:
+            if self._closed:
+                raise CommandError("nbchat is shut down: the process is ending.")
+            if self._loop is None:
+                # Known before the thread runs: an interrupt here must not lead to a second one. What is
+                # posted until then waits in the loop.
+                self._loop = loop = asyncio.new_event_loop()
+                loop.set_default_executor(DaemonExecutor())
+                self._thread = threading.Thread(
+                    target=self._work, args=(loop,), name="nbchat-engine", daemon=True
+                )
+                try:
+                    self._thread.start()
+                except RuntimeError:  # the machine has no thread to give; it may later
+                    self._loop = None
+                    loop.close()
+                    raise
+            return self._loop
+
+    def _work(self, loop: asyncio.AbstractEventLoop) -> None:
+        asyncio.set_event_loop(loop)
+        try:
+            while not self._ending:
+                # asyncio lets SystemExit and KeyboardInterrupt of any callback end its loop, and everybody
+                # may call its `stop`. Here that is somebody's mistake, and all sessions live on this loop.
+                try:
+                    loop.run_forever()
+                except BaseException:
+                    logger.exception("something tried to end nbchat's loop; it goes on")
+                else:
+                    if not self._ending:
+                        logger.error("something stopped nbchat's loop; it goes on")
+        finally:
+            loop.close()
+
+    def _is_alive(self) -> bool:
+        return self._thread is None or self._thread.is_alive()
+
+    def post(self, function: Callable[..., object], *args: object) -> None:
+        """Have `function` called on the loop, and do not wait. From any thread; at the end nothing."""
+        if self._closed and self._pid == os.getpid():
+            return
+        with contextlib.suppress(RuntimeError):  # the loop was closed in between
+            self.loop.call_soon_threadsafe(function, *args)
+
+    def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call `function` on the loop and return what it returns, or raise what it raises.
+
+        From any thread; on the engine's own thread it is called directly. `function` must not wait.
+        """
+        if self.is_current:
+            return function(*args, **kwargs)
+        answer: Reply[T] = queue.SimpleQueue()
+
+        def work() -> None:
+            try:
+                answer.put((function(*args, **kwargs), None))
+            except BaseException as error:  # noqa: BLE001 - it is raised again where it was asked
+                answer.put((None, error))
+
+        self._hand_over(work)
+        return _take(answer, None, alive=self._is_alive)
+
+    def _hand_over(self, work: Callable[[], object]) -> None:
+        try:
+            self.loop.call_soon_threadsafe(work)
+        except RuntimeError as error:  # the loop was closed in between
+            raise CommandError("nbchat is shut down: the process is ending.") from error
+
+    def run(self, coroutine: Coroutine[Any, Any, T], timeout_s: float | None = None) -> T:
+        """Run a coroutine on the loop and wait for it; cancelled when the wait is interrupted.
+
+        Raises
+        ------
+        WouldDeadlock
+            Called on the engine's own thread, which would wait for itself.
+        """
+        try:
+            self.refuse_to_block("wait")
+        except WouldDeadlock:
+            coroutine.close()
+            raise
+        answer: Reply[T] = queue.SimpleQueue()
+        tasks: list[asyncio.Task[T]] = []
+
+        def done(task: asyncio.Task[T]) -> None:
+            error = asyncio.CancelledError() if task.cancelled() else task.exception()
+            answer.put((None, error) if error is not None else (task.result(), None))
+
+        def work() -> None:
+            tasks.append(self.loop.create_task(coroutine))
+            tasks[0].add_done_callback(done)
+
+        self._hand_over(work)
+        try:
+            return _take(answer, timeout_s, alive=self._is_alive)
+        except BaseException:
+            self.post(lambda: [task.cancel() for task in tasks])
+            raise
+
+    def refuse_to_block(self, what: str) -> None:
+        """Raise `WouldDeadlock` on the engine's own thread."""
+        if self.is_current:
+            raise WouldDeadlock(
+                f"{what} would block nbchat's own thread, which does the work it waits for.",
+                hint="In a provider or tool, await the run instead, or call from a thread of your own.",
+            )
+
+    def spawn(self, coroutine: Coroutine[Any, Any, object], name: str) -> asyncio.Task[Any]:
+        """Start a task on the loop; its failure is logged, never lost. Only on the engine's thread."""
+        task = self.loop.create_task(coroutine, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("task %s failed", task.get_name(), exc_info=error)
+
+    def close(self, timeout_s: float) -> None:
+        """Cancel what is left and end the thread; for the end of the process."""
+        if self._loop is None or self._pid != os.getpid() or self._closed:
+            self._closed = True
+            return
+        loop, thread = self._loop, self._thread
+
+        async def finish() -> None:
+            until = loop.time() + timeout_s / 2
+            # A timer may start another task while those that there were are ending.
+            while self._tasks and (left_s := until - loop.time()) > 0:
+                for task in list(self._tasks):
+                    task.cancel()
+                await asyncio.wait(self._tasks, timeout=left_s)
+            self._ending = True
+            loop.call_soon(loop.stop)
+
+        with contextlib.suppress(RuntimeError):
+            asyncio.run_coroutine_threadsafe(finish(), loop)
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(timeout_s)
+        self._closed = True
+
+
+def _take(answer: Reply[T], timeout_s: float | None, *, alive: Callable[[], bool]) -> T:
+    """Wait for an answer in short steps, so that an interrupt of the waiting thread is seen.
+
+    Raises
+    ------
+    TimeoutError
+        There was none within `timeout_s`.
+    CommandError
+        Whoever would give it is not `alive` any more.
+    """
+    left = timeout_s
+    while True:
+        step = POLL_S if left is None else min(POLL_S, max(left, 0.0))
+        # Not a Future: see bell.py.
+        with contextlib.suppress(queue.Empty):
+            value, error = answer.get(timeout=step)
+            if error is not None:
+                raise error
+            return cast("T", value)
+        if not alive() and answer.empty():
+            raise CommandError("nbchat is shut down: the process is ending.")
+        if left is not None:
+            left -= step
+            if left <= 0:
+                raise TimeoutError(f"not done after {timeout_s} s")

@@ -1,0 +1,185 @@
+"""Where answers come from: which provider and which model, decided when a run starts.
+
+The environment is read each time, so a key that is set in a later cell is used by the next run. With
+neither a key nor a base URL the embedded server answers, over real HTTP on loopback.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import os
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+from nbchat.core.errors import AuthenticationFailed, ConfigError, ConnectFailed, ProviderError
+from nbchat.engine.config import Defaults
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nbchat.core.events import Settings
+    from nbchat.providers.base import Provider, Request
+    from nbchat.server import DemoServer
+
+DEMO = "demo"
+"""Name of the embedded server's provider."""
+
+
+class ProviderResolver:
+    """Finds providers and models. Methods that wait are for the engine's loop."""
+
+    def __init__(self) -> None:
+        self.defaults: Defaults = Defaults()
+        self._providers: dict[tuple[str, str | None, str | None], Provider] = {}
+        self._server: DemoServer | None = None
+        self._server_url: str | None = None
+        self._starting = asyncio.Lock()
+        self._models: dict[tuple[str, str | None], tuple[str, ...]] = {}
+        self._own_models: WeakKeyDictionary[Provider, tuple[str, ...]] = WeakKeyDictionary()
+
+    @property
+    def is_demo(self) -> bool:
+        """The next run would be answered by the embedded server."""
+        return not (self.defaults.provider or self.defaults.base_url or os.environ.get("OPENAI_API_KEY"))
+
+    @property
+    def name(self) -> str:
+        """Where the next run's answer would come from, for people."""
+        if self.is_demo:
+            return DEMO
+        if self.defaults.provider and self.defaults.provider != "openai":
+            return self.defaults.provider
+        url = self.defaults.base_url or "https://api.openai.com/v1"
+        return url.split("//", 1)[-1].split("/", 1)[0].rsplit("@", 1)[-1]
+
+    @property
+    def model(self) -> str | None:
+        """The model for sessions that name none, as far as it is known without asking a server."""
+        listed = self.known_models
+        return self.defaults.model or (listed[0] if listed else None)
+
+    @property
+    def known_models(self) -> tuple[str, ...]:
+        """What the server for new runs has listed so far, without asking it."""
+        return self._models.get(self._place(None), ())
+
+    def _place(self, name: str | None) -> tuple[str, str | None]:
+        """Name the server that the provider of that name, or the configured one, asks."""
+        name = name or self.defaults.provider
+        if name == DEMO or (not name and self.is_demo):
+            return DEMO, None
+        return name or "openai", self.defaults.base_url
+
+    def _known(self, own: Provider | None, name: str | None) -> tuple[str, ...]:
+        if own is None:
+            return self._models.get(self._place(name), ())
+        # An object that cannot be remembered weakly is asked each time.
+        with suppress(TypeError):
+            return self._own_models.get(own, ())
+        return ()
+
+    def _keep(self, own: Provider | None, name: str | None, models: tuple[str, ...]) -> None:
+        if own is None:
+            self._models[self._place(name)] = models
+            return
+        with suppress(TypeError):
+            self._own_models[own] = models
+
+    async def choose(
+        self, own: Provider | None, settings: Settings, request: Request
+    ) -> tuple[Provider, Request]:
+        """Return the provider to ask, and the request with the model to ask for.
+
+        Raises
+        ------
+        ConfigError
+            The provider is unknown, or no model is set and the server lists none.
+        ProviderError
+            The server could not be asked for its models.
+        """
+        provider = own or await self.provider(settings.provider)
+        prepare = getattr(provider, "prepare", None)
+        if prepare is not None:
+            await prepare()
+        if request.model is None:
+            model = self.defaults.model
+            if model is None:
+                model = (self._known(own, settings.provider) or await self._listed(own, settings.provider))[0]
+            request = replace(request, model=model)
+        if request.instructions is None and self.defaults.instructions:
+            request = replace(request, instructions=self.defaults.instructions)
+        return provider, request
+
+    async def _listed(self, own: Provider | None, name: str | None) -> Sequence[str]:
+        provider = own or await self.provider(name)
+        hint = "Set NBCHAT_MODEL, or give a session one: nbchat.session(..., model='...')."
+        try:
+            models = await self.models(own, name)
+        except (ConnectFailed, AuthenticationFailed):
+            raise
+        except ProviderError as error:
+            raise ConfigError(
+                f"no model is set, and {provider.name} does not list its models.", hint=hint
+            ) from error
+        if not models:
+            raise ConfigError(f"no model is set, and {provider.name} lists none.", hint=hint)
+        return models
+
+    async def warm_up(self) -> None:
+        """Load the client, off the loop: the user is about to ask, and it takes most of a second."""
+        await asyncio.to_thread(importlib.import_module, "nbchat.providers.transport")
+
+    async def models(self, own: Provider | None = None, name: str | None = None) -> tuple[str, ...]:
+        """Return the models that a session's provider lists, asked anew; by default, that of new sessions."""
+        provider = own or await self.provider(name)
+        models = tuple(await provider.models())
+        if models:
+            self._keep(own, name, models)
+        return models
+
+    async def provider(self, name: str | None) -> Provider:
+        """Return the provider of that name, or the configured one."""
+        if self._place(name)[0] == DEMO:
+            return await self._demo()
+        name = name or self.defaults.provider
+        from nbchat.providers.plugins import load  # noqa: PLC0415 - only when the first run starts
+
+        # The URL that the environment names is read by the provider itself, at each run.
+        key = (name or "openai", self.defaults.configured("base_url"), self.defaults.api)
+        provider = self._providers.get(key)
+        if provider is None:
+            given = {"base_url": key[1], "api": key[2]} if key[0] == "openai" else {}
+            options = {option: value for option, value in given.items() if value is not None}
+            provider = self._providers[key] = load(key[0], **options)
+        return provider
+
+    async def _demo(self) -> Provider:
+        async with self._starting:
+            if self._server is None or self._server_url is None:
+                from nbchat.server import DemoServer  # noqa: PLC0415 - only when it is needed
+
+                self._server = DemoServer()
+                self._server_url = await self._server.start()
+        key = (DEMO, self._server_url, None)
+        provider = self._providers.get(key)
+        if provider is None:
+            # By chat: what it keeps ends with this kernel, so nothing could be resumed that cannot be
+            # continued as well.
+            from nbchat.providers.openai import OpenAIProvider  # noqa: PLC0415 - only when it is needed
+
+            provider = self._providers[key] = OpenAIProvider(
+                base_url=self._server_url, api_key=DEMO, name=DEMO, can_prefill=True
+            )
+        return provider
+
+    async def aclose(self) -> None:
+        """Close connections that are kept open, and the embedded server."""
+        for provider in self._providers.values():
+            await provider.aclose()
+        self._providers.clear()
+        if self._server is not None:
+            await self._server.close()
+            self._server = None

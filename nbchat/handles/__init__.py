@@ -1,0 +1,1 @@
+"""The public objects: `SessionRegistry`, `Session`, `Run`, and the values that they return."""

@@ -1,0 +1,161 @@
+"""Data frames in and out, through narwhals: pandas, polars, PyArrow and others, none of them imported here.
+
+A frame that goes in comes out as the same kind. Where a frame is asked for and none went in, it is of a
+library that is loaded already, else of one that is installed.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from nbchat.core.errors import CommandError
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from nbchat.core.run import RunRecord
+    from nbchat.engine.live_session import LiveSession
+
+LIBRARIES: Final = ("pandas", "polars", "pyarrow")
+"""What a frame may be made of, first choice first."""
+
+_FRAMES: Final = (*LIBRARIES, "cudf", "modin", "dask", "duckdb", "ibis", "pyspark", "sqlframe", "narwhals")
+
+
+def is_frame(value: object) -> bool:
+    """Tell whether `value` is a data frame or series of a library that narwhals knows."""
+    return type(value).__module__.partition(".")[0] in _FRAMES
+
+
+def narwhals() -> ModuleType:
+    """Return narwhals, which is imported at the first use of a data frame."""
+    return importlib.import_module("narwhals")
+
+
+def rows_of(frame: object) -> tuple[list[Any], list[dict[Any, Any]]]:
+    """Return the columns of a frame, and its rows by column; of a series, one column."""
+    nw = narwhals()
+    given = nw.from_native(frame, allow_series=True)
+    if isinstance(given, nw.Series):
+        name = str(given.name or "prompt")
+        return [name], [{name: value} for value in given.to_list()]
+    if isinstance(given, nw.LazyFrame):
+        given = given.collect()
+    columns: list[Any] = list(given.columns)  # pandas' need not be strings
+    return columns, [dict(zip(columns, row, strict=True)) for row in given.iter_rows()]
+
+
+def with_columns(frame: object, columns: Mapping[str, Sequence[Any]]) -> Any:  # noqa: ANN401 - of its kind
+    """Return a frame of the same kind with more columns; a series becomes a frame."""
+    nw = narwhals()
+    given = nw.from_native(frame, allow_series=True)
+    if isinstance(given, nw.Series):
+        given = given.alias(str(given.name or "prompt")).to_frame()
+    elif isinstance(given, nw.LazyFrame):
+        given = given.collect()
+    backend = given.implementation
+    # A column that is there already is the user's: ours gets another name.
+    new = {f"nbchat_{name}" if name in given.columns else name: values for name, values in columns.items()}
+    series = [
+        nw.new_series(name, list(values), _dtype(nw, values), backend=backend) for name, values in new.items()
+    ]
+    return given.with_columns(*series).to_native()
+
+
+def make_frame(columns: Mapping[str, Sequence[Any]], library: str | None = None) -> Any:  # noqa: ANN401
+    """Return a new frame.
+
+    Parameters
+    ----------
+    library
+        `pandas`, `polars` or `pyarrow`; None: one that is loaded, else one that is installed.
+
+    Raises
+    ------
+    ValueError
+        There is no such library.
+    CommandError
+        None is installed.
+    """
+    if library is not None and library not in LIBRARIES:
+        raise ValueError(f"library must be one of {', '.join(LIBRARIES)}, not {library!r}.")
+    chosen = library or next((name for name in LIBRARIES if name in sys.modules), None)
+    chosen = chosen or next((name for name in LIBRARIES if importlib.util.find_spec(name)), None)
+    if chosen is None:
+        raise CommandError("no library for data frames is installed.", hint="pip install pandas, or polars.")
+    nw = narwhals()
+    schema = {name: _dtype(nw, values) for name, values in columns.items()}
+    data = {name: list(values) for name, values in columns.items()}
+    return nw.from_dict(data, schema, backend=chosen).to_native()
+
+
+def _dtype(nw: ModuleType, values: Sequence[Any]) -> Any:  # noqa: ANN401 - a narwhals type
+    """Return the type of a column, also of one that is empty or all None."""
+    kinds = {type(value) for value in values if value is not None}
+    if kinds and kinds <= {bool}:
+        return nw.Boolean()
+    if kinds and kinds <= {int} and None not in values:
+        return nw.Int64()
+    if kinds and kinds <= {int, float}:
+        return nw.Float64()
+    return nw.String()
+
+
+RUN_COLUMNS: Final = (
+    *("session_id", "session", "run_id", "kind", "state", "model", "finish_reason", "error"),
+    *("queued_at", "started_at", "first_delta_at", "ended_at"),
+    *("queued_s", "waiting_s", "streaming_s", "duration_s", "time_to_first_token_s"),
+    *("characters", "characters_per_s", "input_tokens", "output_tokens", "tokens_per_s", "retries"),
+)
+"""Columns of `Session.to_frame` and `SessionRegistry.to_frame`: times in seconds, `_at` since 1970 UTC."""
+
+
+def runs_frame(conversations: Sequence[LiveSession], library: str | None) -> Any:  # noqa: ANN401 - a frame
+    """Return a frame with a row for each run, oldest first in each session."""
+    rows = [_run_row(conversation, run) for conversation in conversations for run in conversation.state.runs]
+    columns = {name: [row[name] for row in rows] for name in RUN_COLUMNS}
+    return make_frame(columns, library)
+
+
+def _run_row(conversation: LiveSession, run: RunRecord) -> dict[str, Any]:
+    streaming_s = _between(run.first_delta_at, run.ended_at or run.last_delta_at)
+    usage = run.usage
+    output_tokens = usage.output_tokens if usage is not None else None
+    return {
+        "session_id": conversation.id,
+        "session": conversation.state.title,
+        "run_id": run.id,
+        "kind": str(run.kind),
+        "state": str(run.state),
+        "model": run.model,
+        "finish_reason": run.finish_reason,
+        "error": run.error.code if run.error is not None else None,
+        "queued_at": run.queued_at,
+        "started_at": run.started_at,
+        "first_delta_at": run.first_delta_at,
+        "ended_at": run.ended_at,
+        "queued_s": _between(run.queued_at, run.started_at or run.ended_at),
+        "waiting_s": _between(run.started_at, run.first_delta_at or run.ended_at),
+        "streaming_s": streaming_s,
+        "duration_s": _between(run.started_at, run.ended_at),
+        "time_to_first_token_s": _between(run.started_at, run.first_delta_at),
+        "characters": run.characters,
+        "characters_per_s": rate(run.characters, streaming_s),
+        "input_tokens": usage.input_tokens if usage is not None else None,
+        "output_tokens": output_tokens,
+        "tokens_per_s": rate(output_tokens, streaming_s),
+        "retries": run.attempt,
+    }
+
+
+def _between(start: float | None, end: float | None) -> float | None:
+    return max(end - start, 0.0) if start is not None and end is not None else None
+
+
+def rate(count: int | None, seconds: float | None) -> float | None:
+    """Return a count per second, or None where it cannot be said."""
+    return count / seconds if count is not None and seconds else None

@@ -1,0 +1,68 @@
+"""What streams at the moment, as `registry.streaming_info()` and its kin tell it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from nbchat.core.run import RunState
+
+if TYPE_CHECKING:
+    from nbchat.engine.live_session import LiveSession
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamingInfo:
+    """What a session's live run is doing.
+
+    Examples
+    --------
+    >>> from nbchat.providers.scripted import HANG, ScriptedProvider
+    >>> run = nbchat.session("busy", provider=ScriptedProvider("so far", HANG)).send("Go.")
+    >>> next(iter(run))
+    'so far'
+    >>> info = nbchat.registry.streaming_info("busy")
+    >>> info.run == run.id, info.state, info.characters
+    (True, <RunState.STREAMING: 'streaming'>, 6)
+    >>> run.stop()
+    """
+
+    session_id: str
+    run_id: str
+    state: RunState
+    started_at: float | None
+    """Seconds since 1970-01-01 UTC; None while it is queued."""
+    last_delta_at: float | None
+    """When content came last; None before the first."""
+    characters: int
+    """Accepted so far, text and reasoning."""
+    text: str = ""
+    """The answer so far."""
+
+    @property
+    def session(self) -> str:
+        """The session's id."""
+        return self.session_id
+
+    @property
+    def run(self) -> str:
+        """The run's id."""
+        return self.run_id
+
+
+def info_of(conversation: LiveSession) -> StreamingInfo | None:
+    """Return what a session's live run is doing; None where none is live."""
+    state = conversation.state
+    run = state.live
+    if run is None:
+        return None
+    answer = state.messages.get(run.message_id)
+    return StreamingInfo(
+        session_id=state.id,
+        run_id=run.id,
+        state=run.state,
+        started_at=run.started_at,
+        last_delta_at=run.last_delta_at,
+        characters=run.characters,
+        text=answer.text if answer is not None else "",
+    )

@@ -1,0 +1,1 @@
+"""Serves remote readers: packets, subscriptions, chunked commands, search. Independent of Jupyter."""

@@ -1,0 +1,45 @@
+"""Commands that are too long for one message, put together again."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import orjson
+
+from nbchat.core.errors import WireError
+from nbchat.protocol import MAX_COMMAND, DoPart
+
+MOST: Final = 8
+"""Commands of which parts are kept at a time; of one more, the oldest is given up."""
+
+
+class CommandChunks:
+    """Keeps parts until a command is whole. A part may come twice, and in any order."""
+
+    def __init__(self) -> None:
+        self._parts: dict[tuple[str, str], dict[int, str]] = {}
+
+    def take(self, part: DoPart) -> dict[str, Any] | None:
+        """Take a part; return the whole `do`, not yet checked, when it was the last one missing.
+
+        Raises
+        ------
+        WireError
+            The parts are no command, or longer than one may be.
+        """
+        key = (part.page, part.id)
+        parts = self._parts.setdefault(key, {})
+        while len(self._parts) > MOST:
+            self._parts.pop(next(iter(self._parts)))
+        parts[part.part] = part.text
+        if not 0 <= part.part < part.of or sum(map(len, parts.values())) > MAX_COMMAND:
+            del self._parts[key]
+            raise WireError(f"the parts of command {part.id[:64]!r} do not fit together.")
+        if len(parts) < part.of:
+            return None
+        del self._parts[key]
+        try:
+            command = orjson.loads("".join(parts[i] for i in range(part.of)))
+        except (KeyError, ValueError) as error:
+            raise WireError(f"the parts of command {part.id[:64]!r} are no JSON: {error}.") from error
+        return {"type": "do", "page": part.page, "epoch": part.epoch, "command": command}

@@ -1,0 +1,663 @@
+"""The kernel's end of the wire: all pages, all sessions, at most one packet for each tick.
+
+`nbchat/protocol.py` says what crosses; this module decides when. It knows no Jupyter: `send` takes
+what goes out, `receive` what came in, so tests put a lossy line between it and a page.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import pathlib
+from collections import OrderedDict, deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final
+
+import nbchat
+from nbchat.core.commands import ListModels, Viewing
+from nbchat.core.errors import ErrorInfo, NbchatError, StaleCommand, WireError
+from nbchat.core.log import LogCompacted
+from nbchat.core.recovery import in_force
+from nbchat.core.redact import redact
+from nbchat.core.run import RunState
+from nbchat.core.transcript import ROOT, SessionState
+from nbchat.engine.callbacks import Notification
+from nbchat.engine.carry_out import carry_out
+from nbchat.protocol import (
+    PROTOCOL_VERSION,
+    WINDOW,
+    Ack,
+    Asset,
+    Config,
+    Do,
+    DoPart,
+    Earlier,
+    Events,
+    Found,
+    Head,
+    Heads,
+    Hello,
+    KernelMessage,
+    Models,
+    Packet,
+    PageMessage,
+    Saving,
+    Search,
+    StateOf,
+    Stored,
+    Sync,
+    Synced,
+    WantAsset,
+    WantCheckpoint,
+    WantEarlier,
+    Welcome,
+    encode_packet,
+    parse_page_message,
+    pieces,
+)
+from nbchat.wire.command_chunks import CommandChunks
+from nbchat.wire.search import search
+
+if TYPE_CHECKING:
+    from nbchat.engine.live_session import LiveSession
+    from nbchat.handles.registry import SessionRegistry
+
+logger = logging.getLogger("nbchat")
+
+STATIC: Final = pathlib.Path(nbchat.__file__).parent / "static"
+"""Where the page's bundles are."""
+
+TICK_S: Final = 0.04
+"""At most one packet in this time."""
+
+RATE: Final = 25.0
+BURST: Final = 40.0
+"""Comm messages: this many a second, and this many more at once; at most 290 in any ten seconds."""
+
+BUDGET: Final = 160 * 1024
+"""Bytes of events after which a packet is full and the rest waits for the next tick."""
+
+BEACONS: Final = (0.2, 0.2, 0.2, 0.2, 0.2, 0.5, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0)
+"""Seconds between the empty packets that follow the last news."""
+
+REMEMBERED: Final = 2000
+"""Commands whose acknowledgement is kept, for when they are asked again."""
+
+SEEN_S: Final = 5.0
+"""A page that shows a session says within this time that it saw an answer's end, or it is gone."""
+
+PROGRESS_S: Final = 1.0
+"""A head that differs by its counts alone is said again after this time."""
+
+
+@dataclass(slots=True)
+class _Page:
+    """A page that said hello."""
+
+    viewing: tuple[str, ...] = ()
+    heard_at: float = 0.0
+    """When it said what it shows, last."""
+
+
+@dataclass(slots=True)
+class _Reader:
+    """How far the pages were told of one session."""
+
+    seq: int = 0
+    head: Head | None = None
+    rev: int = 0
+    """Of the directory, when `head` was said."""
+    head_at: float = 0.0
+    wanted_by: set[str] = field(default_factory=set)
+    """Pages that get the state as soon as readers may see all of it."""
+
+
+Send = Callable[[Mapping[str, Any], list[bytes]], None]
+
+
+class WireServer:
+    """One per kernel. All methods but `receive` are for the engine's thread.
+
+    Parameters
+    ----------
+    registry
+        Whose sessions are shown.
+    send
+        Takes one comm message, `(content, buffers)`, from the engine's thread. May raise: then the
+        pages find a gap, and ask.
+    """
+
+    def __init__(self, registry: SessionRegistry, send: Send) -> None:
+        self._registry = registry
+        self._send = send
+        self._loop = registry.engine.loop
+        self._readers: dict[str, _Reader] = {}
+        self._dirty: dict[str, LiveSession] = {}
+        self._messages: list[KernelMessage] = []
+        self._asks: dict[str, tuple[str, int, Mapping[str, int]]] = {}
+        """Pages that want all they do not have: id of the last request, revision, sessions."""
+        self._answering: set[str] = set()
+        """Pages whose answer is in the outbox."""
+        self._outbox: deque[tuple[Mapping[str, Any], list[bytes]]] = deque()
+        self._n = 0
+        self._rev = 0
+        self._removed_rev = 0
+        """Revision at which a session last left the directory."""
+        self._tick: Any = None
+        self._beacon: Any = None
+        self._beacons_left: deque[float] = deque()
+        self._last_packet = 0.0
+        self._tokens = BURST
+        self._tokens_at = self._loop.time()
+        self._pages: OrderedDict[str, _Page] = OrderedDict()
+        self._acks: OrderedDict[str, Ack] = OrderedDict()
+        self._parts = CommandChunks()
+        self._searches: dict[str, str] = {}
+        """Id of each page's newest search, until it is answered."""
+        self._config: Config | None = None
+        self.last_actor: str | None = None
+        """The page where the user last acted."""
+        self.saving: Saving | None = None
+        """Said to every page that comes."""
+        self.on_hello: Callable[[str], None] = lambda _page: None
+        self.on_stored: Callable[[Stored], None] = lambda _message: None
+        self.on_want_checkpoint: Callable[[WantCheckpoint], None] = lambda _message: None
+        registry.readers.add(self.news)
+        registry.viewed = self.is_viewed
+        for conversation in registry.conversations():
+            self.news(conversation)
+
+    def close(self) -> None:
+        """Stop reading; pages get nothing more from this wire."""
+        self._registry.readers.discard(self.news)
+        for timer in (self._tick, self._beacon):
+            if timer is not None:
+                timer.cancel()
+
+    # News, and when it is said
+
+    def news(self, conversation: LiveSession) -> None:
+        """Hear that a session has something new."""
+        if not conversation.state.temporary:
+            self._dirty[conversation.id] = conversation
+            self._wake()
+
+    def say(self, message: KernelMessage) -> None:
+        """Say something in the next packet."""
+        self._messages.append(message)
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._tick is None:
+            at = max(self._last_packet + TICK_S, self._loop.time())
+            self._tick = self._loop.call_at(at, self._on_tick)
+
+    def _on_tick(self) -> None:
+        self._tick = None
+        self._last_packet = self._loop.time()
+        if not self._outbox:
+            messages = self._collect()
+            if messages:
+                self._n += 1
+                self._pack(messages)
+        self._drain()
+        if self._outbox or self._dirty or self._messages or self._asks:
+            self._wake()
+
+    def _pack(self, messages: tuple[KernelMessage, ...]) -> None:
+        payload = encode_packet(
+            Packet(epoch=self._registry.epoch, n=self._n, rev=self._rev, messages=messages)
+        )
+        parts = pieces(payload)
+        self._outbox.extend(
+            ({"nbchat": f"{self._n}", "piece": i, "of": len(parts)}, [part]) for i, part in enumerate(parts)
+        )
+        self._registry.count("packets")
+        if messages:
+            self._beacons_left = deque(BEACONS)
+        self._plan_beacon()
+
+    def _drain(self) -> None:
+        now = self._loop.time()
+        self._tokens = min(BURST, self._tokens + (now - self._tokens_at) * RATE)
+        self._tokens_at = now
+        while self._outbox and self._tokens >= 1:
+            self._tokens -= 1
+            content, buffers = self._outbox.popleft()
+            try:
+                self._send(content, buffers)
+            except Exception:
+                self._registry.count("send_errors")
+                logger.debug("a packet could not be sent", exc_info=True)
+            self._registry.count("frames")
+            self._registry.count("frame_bytes", len(buffers[0]))
+        if not self._outbox:
+            self._answering.clear()
+
+    def _plan_beacon(self) -> None:
+        if self._beacon is not None:
+            self._beacon.cancel()
+            self._beacon = None
+        if self._beacons_left:
+            self._beacon = self._loop.call_later(self._beacons_left[0], self._on_beacon)
+
+    def _on_beacon(self) -> None:
+        self._beacon = None
+        self._beacons_left.popleft()
+        if not self._outbox:
+            self._check_config()
+            self._pack(())
+            self._drain()
+
+    # What is said
+
+    def _collect(self) -> tuple[KernelMessage, ...]:
+        """Take what is new, up to a packet's budget; the rest stays dirty."""
+        self._check_config()
+        messages, self._messages = self._messages, []
+        heads: list[Head] = []
+        news: list[KernelMessage] = []
+        size = 0
+        for session_id in list(self._dirty):
+            if size > BUDGET:
+                break
+            conversation = self._dirty.pop(session_id)
+            reader = self._readers.setdefault(session_id, _Reader())
+            head = self._new_head(conversation, reader)
+            if head is not None:
+                heads.append(head)
+                if head.deleted:
+                    self._forget_what_is_gone()
+            read, size = self._read(conversation, reader, size)
+            news.extend(read)
+        if heads:
+            # Before the events: a page that learns of a session here may ask for it at once.
+            news.insert(0, Heads(heads=tuple(heads)))
+        # Last, so that what a page asked for is never older than the news beside it.
+        asks, self._asks = self._asks, {}
+        for page, ask in asks.items():
+            messages += self._synced(page, *ask)
+        return (*news, *messages)
+
+    def _forget_what_is_gone(self) -> None:
+        """Drop what was told of sessions whose deletion cannot be undone any more."""
+        for session_id in [key for key in self._readers if self._registry.remembered(key) is None]:
+            del self._readers[session_id]
+            self._rev += 1
+            self._removed_rev = self._rev
+
+    def _read(self, conversation: LiveSession, reader: _Reader, size: int) -> tuple[list[KernelMessage], int]:
+        record = conversation.record
+        said: list[KernelMessage] = []
+        visible = record.visible
+        if reader.seq > visible:  # a session that came back from elsewhere counts anew
+            reader.seq = 0
+        if reader.wanted_by and visible == record.log.head:
+            pages, reader.wanted_by = sorted(reader.wanted_by), set()
+            said += [self._state_of(record.state, page) for page in pages]
+        if reader.seq < visible:
+            try:
+                events = record.log.read_from(reader.seq)[: visible - reader.seq]
+            except LogCompacted:
+                # Nobody can read on from there; pages that hold the session find the gap and ask.
+                reader.seq = visible
+                return said, size
+            taken = []
+            for event in events:
+                taken.append(event)
+                size += 200 + 2 * len(getattr(event, "text", ""))
+                if size > BUDGET:
+                    self._dirty[conversation.id] = conversation
+                    break
+            said.append(Events(session_id=conversation.id, first_seq=reader.seq + 1, events=tuple(taken)))
+            reader.seq += len(taken)
+        return said, size
+
+    def _new_head(self, conversation: LiveSession, reader: _Reader) -> Head | None:
+        head, now = self._head(conversation), self._loop.time()
+        old = reader.head
+        if old is not None and replace(head, seq=0, characters=0, active_at=0.0) == replace(
+            old, seq=0, characters=0, active_at=0.0
+        ):
+            moving = head.run_id is not None
+            if head == old or (moving and now - reader.head_at < PROGRESS_S):
+                return None
+        self._rev += 1
+        reader.head, reader.rev, reader.head_at = head, self._rev, now
+        ended = head.run_id is None and old is not None and old.active_at != head.active_at
+        if ended and self.is_viewed(head.id):
+            self._loop.call_later(SEEN_S, self._check_seen, head.id, now)
+        return head
+
+    @staticmethod
+    def _head(conversation: LiveSession) -> Head:
+        state = conversation.state
+        run = state.live
+        last = run or (state.runs[-1] if state.runs else None)
+        status = state.status
+        if run is None and last is not None and not conversation.announced(last.id):
+            # Over, but the journal has not confirmed it yet: readers do not see that.
+            run, status = last, str(RunState.STOPPING)
+        active = 0.0
+        if last is not None:
+            active = last.ended_at or last.last_delta_at or last.started_at or last.queued_at
+        return Head(
+            id=state.id,
+            seq=conversation.record.visible,
+            title=state.title,
+            state=status,
+            run_id=run.id if run is not None else None,
+            model=(last.model if last is not None else None) or state.settings.model,
+            created_at=state.created_at,
+            active_at=active or state.created_at,
+            started_at=run.started_at if run is not None else None,
+            characters=run.characters if run is not None else 0,
+            queued=sum(r.state is RunState.QUEUED and r is not run for r in state.runs),
+            position=conversation.position,
+            unread=state.unread,
+            pinned=state.settings.pinned,
+            rank=state.rank,
+            closed=state.settings.closed,
+            archived=state.settings.archived,
+            deleted=state.deleted,
+            temporary=state.temporary,
+            messages=len(state.path),
+            own_provider=conversation.provider is not None,
+        )
+
+    def _state_of(self, state: SessionState, page: str | None) -> StateOf:
+        path = state.path
+        omitted = max(len(path) - WINDOW, 0)
+        if omitted:
+            shown = {message.id for message in path[omitted:]}
+            parents = {message.parent_id for message in path[omitted:]}
+            messages = {
+                key: message
+                for key, message in state.messages.items()
+                if key in shown or (message.parent_id in parents and message.parent_id is not None)
+            }
+            selected = {key: value for key, value in state.selected.items() if value in shown}
+            selected[ROOT] = path[omitted].id
+            runs = tuple(run for run in state.runs if run.message_id in messages or run.state.is_live)
+            state = replace(state, messages=messages, selected=selected, runs=runs)
+        return StateOf(state=state, omitted=omitted, to=page)
+
+    def _check_config(self) -> None:
+        sources = self._registry.sources
+        config = Config(demo=sources.is_demo, provider=sources.name, model=sources.model)
+        if config != self._config:
+            self._config = config
+            self._messages.append(config)
+            self._wake()
+
+    # What comes in
+
+    def receive(self, data: object, *, subshell: bool = False) -> None:
+        """Take what a page sent. From any thread: it is only handed over."""
+        self._registry.engine.post(self._received, data, subshell)
+
+    def _received(self, data: object, subshell: bool) -> None:
+        try:
+            message = parse_page_message(data)
+        except WireError as error:
+            self._refuse(data, error)
+            return
+        try:
+            self._handle(message, subshell=subshell)
+        except Exception:
+            logger.exception("a page's %s could not be handled", message.type)
+
+    def _refuse(self, data: object, error: WireError) -> None:
+        self._registry.count("wire_errors")
+        logger.warning("%s", redact(str(error))[:300])
+        command = data.get("command") if isinstance(data, dict) else None
+        command_id = command.get("id") if isinstance(command, dict) else None
+        if isinstance(command_id, str) and len(command_id) <= 64:  # noqa: PLR2004 - an id of ours has 26
+            self.say(Ack(id=command_id, error=error.info))
+
+    def _handle(self, message: PageMessage, *, subshell: bool) -> None:
+        if isinstance(message, Hello):
+            self._hello(message, subshell=subshell)
+        elif isinstance(message, Do):
+            self._do(message)
+        elif isinstance(message, DoPart):
+            self._do_part(message)
+        elif isinstance(message, Sync):
+            self._registry.count("resyncs")
+            self._registry.observers.tell(Notification(event="resync", data={"page": message.page}))
+            fresh = message.epoch == self._registry.epoch
+            self._sync(message, message.rev if fresh else 0, message.sessions if fresh else {})
+        elif isinstance(message, WantEarlier):
+            self._earlier(message)
+        elif isinstance(message, Stored):
+            self.on_stored(message)
+        elif isinstance(message, WantCheckpoint):
+            self.on_want_checkpoint(message)
+        elif isinstance(message, WantAsset):
+            text = (STATIC / f"{message.name}.js").read_text(encoding="utf-8")
+            self.say(Asset(to=message.page, name=message.name, text=text))
+        elif isinstance(message, Search):
+            self._searches[message.page] = message.id
+            self._registry.engine.spawn(self._search(message), name="nbchat-search")
+
+    def _hello(self, message: Hello, *, subshell: bool) -> None:
+        if not self._pages:
+            self._registry.engine.spawn(self._registry.sources.warm_up(), name="nbchat-warm-up")
+        self._pages.setdefault(message.page, _Page())
+        while len(self._pages) > 64:  # noqa: PLR2004 - pages that were closed without a word
+            self._pages.popitem(last=False)
+        self._pages.move_to_end(message.page)
+        self.on_hello(message.page)
+        sources = self._registry.sources
+        if self.saving is not None:
+            self.say(self.saving)
+        self.say(
+            Welcome(
+                to=message.page,
+                version=nbchat.__version__,
+                demo=sources.is_demo,
+                provider=sources.name,
+                model=sources.model,
+                subshell=subshell,
+            )
+        )
+        if message.protocol != PROTOCOL_VERSION:
+            return  # the page says so, from the packet's `protocol`
+        same = message.epoch == self._registry.epoch
+        self._sync(
+            message,
+            message.rev if same else 0,
+            message.sessions if same else dict.fromkeys(message.sessions, 0),
+        )
+
+    def _sync(self, message: Hello | Sync, rev: int, sessions: Mapping[str, int]) -> None:
+        if message.page in self._answering:
+            return  # all of it is on its way: a large state takes seconds, and a page asks again sooner
+        # A page that asked again before it was answered takes any answer for one to its last question.
+        self._asks[message.page] = (message.id, rev, sessions)
+        self._wake()
+
+    def _synced(self, page: str, ask_id: str, rev: int, sessions: Mapping[str, int]) -> list[KernelMessage]:
+        """Return all that the page does not have. One step of the loop: nothing happens in between."""
+        self._answering.add(page)
+        said: list[KernelMessage] = []
+        known = {key: self._registry.remembered(key) for key in sessions}
+        # A page that asks for a session which is gone has not heard that it is.
+        whole = rev == 0 or rev < self._removed_rev or rev > self._rev or None in known.values()
+        heads = [
+            reader.head
+            for reader in self._readers.values()
+            if reader.head is not None and (whole or reader.rev > rev)
+        ]
+        if whole or heads:
+            said.append(Heads(heads=tuple(heads), all=whole))
+        for session_id, seq in sessions.items():
+            try:
+                conversation = self._registry.conversation(session_id)
+            except NbchatError:
+                found = known[session_id]  # deleted; a page may want to take that back
+                if found is None:
+                    continue
+                conversation = found
+            said += self._catch_up(conversation, seq, page)
+        return [*said, Synced(to=page, id=ask_id)]
+
+    def _catch_up(self, conversation: LiveSession, seq: int, page: str) -> list[KernelMessage]:
+        record = conversation.record
+        if 0 < seq <= record.visible:
+            try:
+                events = record.log.read_from(seq)[: record.visible - seq]
+            except LogCompacted:
+                pass
+            else:
+                if not events:
+                    return []
+                return [Events(session_id=conversation.id, first_seq=seq + 1, events=tuple(events))]
+        if record.visible == record.log.head:
+            return [self._state_of(record.state, page)]
+        self._readers.setdefault(conversation.id, _Reader()).wanted_by.add(page)
+        return []
+
+    def _earlier(self, message: WantEarlier) -> None:
+        try:
+            state = self._registry.conversation(message.session_id).state
+        except NbchatError:
+            return
+        path = state.path
+        at = next((i for i, m in enumerate(path) if m.id == message.before), 0)
+        start = max(at - WINDOW, 0)
+        chosen = path[start:at]
+        parents = {m.parent_id for m in chosen}
+        versions = tuple(
+            m for m in state.messages.values() if m in chosen or (m.parent_id and m.parent_id in parents)
+        )
+        ids = {m.id for m in chosen} | {message.before}
+        selected = {key: value for key, value in state.selected.items() if value in ids}
+        if chosen:
+            selected[ROOT] = chosen[0].id
+        self.say(
+            Earlier(
+                to=message.page,
+                session_id=message.session_id,
+                messages=versions,
+                selected=selected,
+                omitted=start,
+            )
+        )
+
+    async def _search(self, message: Search) -> None:
+        """Look for words on a thread of their own: what is written goes on meanwhile."""
+        registry = self._registry
+        listed = [c for c in registry.conversations() if not c.state.temporary]
+        # Those in memory first; the others have to be read again, as far as there is time.
+        listed.sort(key=lambda c: (c.evicted, -self._head(c).active_at))
+
+        def state_of(conversation: LiveSession) -> Callable[[], SessionState]:
+            if conversation.evicted:
+                outline = registry.eviction.outlined(conversation)
+                return lambda: registry.eviction.stored(outline).state
+            held = conversation.state
+            return lambda: held
+
+        def is_wanted() -> bool:
+            return self._searches.get(message.page) == message.id
+
+        states = [state_of(conversation) for conversation in listed]
+        result = await asyncio.to_thread(search, message.query, states, is_wanted=is_wanted)
+        if is_wanted():
+            del self._searches[message.page]
+            self.say(Found(to=message.page, id=message.id, hits=result.hits, more=result.more))
+
+    def _do(self, message: Do) -> None:
+        command = message.command
+        known = self._acks.get(command.id)
+        if known is not None:
+            self.say(known)  # it was done; only the answer got lost
+            return
+        ack = self._carry_out(message)
+        self._acks[command.id] = ack
+        while len(self._acks) > REMEMBERED:
+            self._acks.popitem(last=False)
+        self.say(ack)
+
+    def _do_part(self, message: DoPart) -> None:
+        known = self._acks.get(message.id)
+        if known is not None:
+            self.say(known)
+            return
+        try:
+            whole = self._parts.take(message)
+        except WireError as error:
+            self._refuse({"command": {"id": message.id}}, error)
+            return
+        if whole is not None:
+            self._received(whole, subshell=False)
+
+    def _carry_out(self, message: Do) -> Ack:
+        command = message.command
+        if message.epoch != self._registry.epoch:
+            stale = StaleCommand("the kernel was restarted since this was asked.", hint="Ask again.")
+            return Ack(id=command.id, error=stale.info)
+        if isinstance(command, Viewing):
+            self._viewing(message.page, command.session_ids)
+            return Ack(id=command.id)
+        if isinstance(command, ListModels):
+            self._registry.engine.spawn(self._list_models(command.session_id), name="nbchat-models")
+            return Ack(id=command.id)
+        self.last_actor = message.page
+        try:
+            outcome = carry_out(self._registry, command)
+        except NbchatError as error:
+            return Ack(id=command.id, error=error.info)
+        except Exception as error:
+            logger.exception("a page's %s failed", command.type)
+            info = ErrorInfo(code="nbchat_error", message=redact(f"{type(error).__name__}: {error}")[:300])
+            return Ack(id=command.id, error=info)
+        return Ack(id=command.id, session_id=outcome.session_id, run_id=outcome.run_id)
+
+    async def _list_models(self, session_id: str | None) -> None:
+        sources = self._registry.sources
+        models: tuple[str, ...] = ()
+        failure = None
+        try:
+            if session_id is None:
+                models = await sources.models()
+            else:
+                session = self._registry.conversation(session_id)
+                named = in_force(session.state.settings).provider
+                models = await sources.models(session.provider, named)
+        except NbchatError as error:
+            failure = error.info
+        usual = sources.defaults.model or next(iter(models), None)
+        self.say(Models(models=models, session_id=session_id, model=usual, error=failure))
+
+    # Who looks at what
+
+    def _viewing(self, page: str, session_ids: tuple[str, ...]) -> None:
+        self._pages[page] = _Page(session_ids, self._loop.time())
+        for session_id in session_ids:
+            try:
+                self._registry.conversation(session_id).set_unread(unread=False)
+            except NbchatError:
+                continue
+
+    def _check_seen(self, session_id: str, ended_at: float) -> None:
+        """Take an end for unread after all where each page that should have shown it has vanished."""
+        vanished = [
+            page for page in self._pages.values() if session_id in page.viewing and page.heard_at < ended_at
+        ]
+        for page in vanished:
+            page.viewing = ()
+        conversation = self._registry.known_to_me(session_id)
+        if vanished and conversation is not None and not self.is_viewed(session_id):
+            conversation.set_unread(unread=True)
+
+    @property
+    def pages(self) -> list[str]:
+        """The pages that said hello; the last one to do so comes last."""
+        return list(self._pages)
+
+    def is_viewed(self, session_id: str) -> bool:
+        """Tell whether some page shows the session now."""
+        return any(session_id in page.viewing for page in self._pages.values())

@@ -1,0 +1,482 @@
+"""`nbchat.map`: many prompts, in order, within limits, and going on after a stop."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+
+import nbchat
+from nbchat.batch.answer_file import AnswerFile
+from nbchat.core.errors import ProviderUnavailable, StreamBroken
+from nbchat.providers.base import Request
+from nbchat.providers.openai import OpenAIProvider
+from nbchat.providers.scripted import HANG, ScriptedProvider
+from nbchat.server import DemoServer
+from tests.batch.limited_server import LimitedServer
+from tests.waiting import wait_for
+
+ROOT = Path(__file__).parents[2]
+
+
+def shouting() -> ScriptedProvider:
+    """Return a provider that answers with the prompt in capitals."""
+    return ScriptedProvider(lambda request: [request.messages[-1].text.upper()])
+
+
+def asked(provider: ScriptedProvider) -> list[str]:
+    """Return the prompts that a provider was asked."""
+    return [request.messages[-1].text for request in provider.requests]
+
+
+@contextmanager
+def client_of(server: LimitedServer) -> Iterator[OpenAIProvider]:
+    """Give the real client of a server, and close its connections."""
+    provider = OpenAIProvider(base_url=server.base_url, api_key="any")
+    try:
+        yield provider
+    finally:
+        nbchat.registry.engine.run(provider.aclose())
+
+
+def test_answers_come_in_the_order_of_the_prompts() -> None:
+    """Every prompt has its own answer in its own place, with what it took."""
+    results = nbchat.map([f"prompt {n}" for n in range(50)], provider=shouting(), progress=False)
+    assert results.texts == [f"PROMPT {n}" for n in range(50)]
+    assert [result.index for result in results] == list(range(50))
+    assert repr(results) == "<Results: 50 answered, 0 failed, 0 tokens>"
+    assert repr(results[3]) == "<Result 3 'prompt 3' 8 characters>"
+    assert str(results[3]) == results[3]._repr_markdown_() == "PROMPT 3"
+
+
+def test_five_hundred_prompts_against_a_server_that_limits_and_fails() -> None:
+    """All are answered in order, never above the limits; progress only goes up, and usage is summed."""
+    told: list[nbchat.BatchProgress] = []
+    prompts = [f"prompt {n}" for n in range(500)]
+    with LimitedServer(per_s=200, fail=10) as server, client_of(server) as client:
+        results = nbchat.map(prompts, provider=client, concurrency=6, rpm=190 * 60, progress=told.append)
+        assert results.texts == [prompt.upper() for prompt in prompts]
+        assert server.refused == 0
+        assert server.most_at_once <= 6
+        assert sum(server.asked.values()) > 500
+        assert set(server.answered.values()) == {1}
+    assert results.usage.total_tokens >= 2500
+    assert [now.done for now in told] == list(range(501))
+    assert (told[-1].total, told[-1].failed, told[-1].remaining_s) == (500, 0, 0)
+
+
+def test_a_server_that_asks_to_wait_is_waited_for() -> None:
+    """Without a rate of one's own, "too many requests" holds all prompts for the time that it says."""
+    with LimitedServer(per_s=20) as server, client_of(server) as client:
+        results = nbchat.map([f"p{n}" for n in range(40)], provider=client, concurrency=4, progress=False)
+        assert results.failed == []
+        assert 1 <= server.refused <= 20
+
+
+def test_killed_in_the_middle_nothing_is_asked_twice(tmp_path: Path) -> None:
+    """After a kill, what was answered is there, what was on its way says so, and the rest is asked."""
+    journal = tmp_path / "answers.jsonl"
+    prompts = [f"prompt {n}" for n in range(500)]
+    code = (
+        "import nbchat, sys\n"
+        "from nbchat.providers.openai import OpenAIProvider\n"
+        "provider = OpenAIProvider(base_url=sys.argv[1], api_key='any')\n"
+        "nbchat.map([f'prompt {n}' for n in range(500)], provider=provider, journal=sys.argv[2],\n"
+        "           concurrency=6, rpm=60 * 190, progress=False)\n"
+    )
+    with LimitedServer(per_s=200, fail=10) as server, client_of(server) as client:
+        server.hold_after(150)
+        process = subprocess.Popen([sys.executable, "-c", code, server.base_url, str(journal)], cwd=ROOT)
+        server.wait_held(6)
+        process.send_signal(signal.SIGKILL)
+        process.wait(30)
+        server.wait_idle()
+        server.hold_after(None)
+        before = server.asked.copy()
+
+        def go_on(**arguments: Any) -> nbchat.Results:
+            limits: Any = {"concurrency": 6, "rpm": 60 * 190, "progress": False}
+            return nbchat.map(prompts, provider=client, journal=journal, **limits, **arguments)
+
+        results = go_on()
+        lost = [result for result in results if isinstance(result.error, nbchat.KernelGone)]
+        assert len(lost) == 6
+        assert [result.state for result in lost] == ["interrupted"] * len(lost)
+        assert [r.text for r in results if r not in lost] == [
+            prompt.upper() for at, prompt in enumerate(prompts) if results[at] not in lost
+        ]
+        assert 150 <= sum(result.restored for result in results) <= 155
+        asked_now = server.asked - before
+        assert not {r.prompt for r in results if r.restored or r in lost} & set(asked_now)
+        assert max(server.answered.values()) == 1
+
+        before = server.asked.copy()
+        whole = go_on(retry_interrupted=True)
+        assert whole.texts == [prompt.upper() for prompt in prompts]
+        assert set(server.asked - before) == {result.prompt for result in lost}
+        assert (server.refused, server.most_at_once <= 6) == (0, True)
+
+        before = server.asked.copy()
+        again = go_on()
+        assert again.texts == whole.texts
+        assert all(result.restored for result in again)
+        assert again.usage == whole.usage
+        assert server.asked == before
+    assert (journal.stat().st_mode & 0o077) == 0
+
+
+@pytest.fixture
+def keeping_server() -> Iterator[DemoServer]:
+    """Run the embedded server, which keeps answers that are asked for in the background."""
+    engine = nbchat.registry.engine
+    server = DemoServer(pace=0.5)
+    engine.run(server.start(), 10)
+    yield server
+    engine.run(server.close(), 10)
+
+
+def asked_and_kept(journal: Path) -> tuple[Counter[str], set[str], set[str]]:
+    """Return how often each key was asked, which the server keeps, and which are answered."""
+    lines = [json.loads(line) for line in journal.read_bytes().split(b"\n")[1:-1]] if journal.exists() else []
+    return (
+        Counter(line["asked"] for line in lines if "asked" in line),
+        {line["answering"] for line in lines if "answering" in line},
+        {line["key"] for line in lines if "key" in line},
+    )
+
+
+@pytest.mark.parametrize("server_forgets", [False, True])
+def test_what_the_server_has_kept_is_read(
+    keeping_server: DemoServer, server_forgets: bool, tmp_path: Path
+) -> None:
+    """After a kill, answers that the server kept are read from it: all are answered, none is asked twice."""
+    journal = tmp_path / "answers.jsonl"
+    code = (
+        "import nbchat, sys\n"
+        "from nbchat.providers.openai import OpenAIProvider\n"
+        "provider = OpenAIProvider(base_url=sys.argv[1], api_key='any', api='responses')\n"
+        "prompts = [f'{n} and ' * 100 for n in range(24)]\n"
+        "nbchat.map(prompts, provider=provider, model='nbchat-echo', journal=sys.argv[2], progress=False)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, keeping_server.base_url, str(journal)], cwd=ROOT)
+
+    def in_the_middle() -> bool:
+        _, kept, answered = asked_and_kept(journal)
+        return bool(answered) and len(kept - answered) >= 4
+
+    wait_for(in_the_middle, "some are answered and some are being answered")
+    process.send_signal(signal.SIGKILL)
+    process.wait(30)
+    _, kept, answered = asked_and_kept(journal)
+    if server_forgets:
+        journal.write_bytes(journal.read_bytes().replace(b'"resp_', b'"gone_'))
+
+    provider = OpenAIProvider(base_url=keeping_server.base_url, api_key="any", api="responses")
+    prompts = [f"{n} and " * 100 for n in range(24)]
+
+    def go_on(**arguments: Any) -> nbchat.Results:
+        settings: Any = {"provider": provider, "model": "nbchat-echo", "progress": False}
+        return nbchat.map(prompts, journal=journal, **settings, **arguments)
+
+    results = go_on()
+    read = [result for result in results if result.ok and not result.restored]
+    lost = [result for result in results if isinstance(result.error, nbchat.KernelGone)]
+    assert sum(result.restored for result in results) == len(answered)
+    assert len(read) + len(lost) == 24 - len(answered)
+    asked, _, _ = asked_and_kept(journal)
+    assert set(asked.values()) == {1}
+    if server_forgets:
+        assert len(lost) >= len(kept - answered)
+        results = go_on(retry_interrupted=True)
+        assert results.failed == []
+    else:
+        assert len(lost) <= 8 - len(kept - answered)  # killed before the server had said an id
+    assert [r.text for r in results if r.ok] == [prompts[r.index] for r in results if r.ok]
+    nbchat.registry.engine.run(provider.aclose())
+
+
+def test_a_broken_last_line_is_cut_off(tmp_path: Path) -> None:
+    """An answer that was half written when the process was killed counts as one that nobody knows."""
+    journal = tmp_path / "answers.jsonl"
+    nbchat.map(["a", "b"], provider=shouting(), journal=journal, concurrency=1, progress=False)
+    whole = journal.read_bytes()
+    journal.write_bytes(whole[:-20])
+    provider = shouting()
+
+    def go_on(**arguments: Any) -> nbchat.Results:
+        return nbchat.map(["a", "b"], provider=provider, journal=journal, progress=False, **arguments)
+
+    assert go_on().texts == ["A", None]
+    assert provider.requests == []
+    assert go_on(retry_interrupted=True).texts == ["A", "B"]
+    assert len(provider.requests) == 1
+    assert journal.read_bytes().startswith(whole[: whole.rindex(b"{")])
+
+
+def test_it_is_written_down_before_it_is_sent(tmp_path: Path) -> None:
+    """When the server hears of a prompt, the journal knows that it was asked; a failure is asked again."""
+    journal = tmp_path / "answers.jsonl"
+    seen: list[str] = []
+
+    def script(request: Request) -> list[Any]:
+        seen.append(journal.read_text().splitlines()[-1])
+        return [nbchat.RequestRejected("no.")] if len(seen) == 1 else [request.messages[-1].text.upper()]
+
+    provider = ScriptedProvider(script)
+    for expected in (None, "A"):
+        (result,) = nbchat.map(["a"], provider=provider, journal=journal, progress=False)
+        assert result.text == (expected or "")
+    assert [list(json.loads(line)) for line in seen] == [["asked"], ["asked"]]
+    kinds = [next(iter(json.loads(line))) for line in journal.read_text().splitlines()[1:]]
+    assert kinds == ["asked", "unanswered", "asked", "key"]
+
+
+def test_two_batches_do_not_share_a_journal(tmp_path: Path) -> None:
+    """A journal that is being written to is refused, before anything is asked."""
+    journal = tmp_path / "answers.jsonl"
+    second = shouting()
+
+    def while_the_first_runs(_now: nbchat.BatchProgress) -> None:
+        with pytest.raises(nbchat.StoreBusy, match="another batch is writing"):
+            nbchat.map(["a"], provider=second, journal=journal, progress=False)
+
+    nbchat.map(["a"], provider=shouting(), journal=journal, progress=while_the_first_runs)
+    assert second.requests == []
+
+
+def test_a_journal_that_cannot_be_written_ends_the_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it cannot be written down that a prompt is asked, it is not asked."""
+
+    def full(_file: AnswerFile, _key: str) -> None:
+        raise nbchat.StoreError("no space left.")
+
+    monkeypatch.setattr(AnswerFile, "asked", full)
+    provider = shouting()
+    with pytest.raises(nbchat.StoreError, match="no space left"):
+        nbchat.map(["a", "b"], provider=provider, journal=tmp_path / "answers.jsonl", progress=False)
+    assert provider.requests == []
+
+
+def test_a_journal_knows_what_an_answer_depends_on(tmp_path: Path) -> None:
+    """Another model or other instructions are asked anew; equal prompts are asked as often as they stand."""
+    journal = tmp_path / "answers.jsonl"
+    provider = shouting()
+    nbchat.map(["a", "a"], provider=provider, journal=journal, model="m1", progress=False)
+    assert len(provider.requests) == 2
+    for settings in ({"model": "m1"}, {"model": "m2"}, {"model": "m1", "instructions": "Be brief."}):
+        nbchat.map(["a", "a"], provider=provider, journal=journal, progress=False, **settings)
+    assert len(provider.requests) == 6
+
+
+def test_another_file_is_not_written_to(tmp_path: Path) -> None:
+    """A file that is no journal of ours is refused, and stays as it was."""
+    for content in ("one line of something\n", '{"half a', "[]\n[]\n"):
+        notes = tmp_path / "notes.txt"
+        notes.write_text(content)
+        with pytest.raises(ValueError, match="holds no answers"):
+            nbchat.map(["a"], provider=shouting(), journal=notes, progress=False)
+        assert notes.read_text() == content
+    with pytest.raises(nbchat.StoreError, match="cannot be kept"):
+        nbchat.map(["a"], provider=shouting(), journal=tmp_path, progress=False)
+
+
+def test_an_error_stands_in_its_place() -> None:
+    """A prompt that fails has its error; the others have their answers, and a second call asks it again."""
+
+    def script(request: Request) -> list[Any]:
+        text = request.messages[-1].text
+        return [nbchat.RequestRejected("not this one.")] if text == "bad" else [text]
+
+    results = nbchat.map(["a", "bad", "c"], provider=ScriptedProvider(script), progress=False)
+    assert results.texts == ["a", None, "c"]
+    assert [result.index for result in results.failed] == [1]
+    assert isinstance(results[1].error, nbchat.RequestRejected)
+    assert results[1].attempts == 1
+    with pytest.raises(ExceptionGroup, match="1 of 3 prompts were not answered"):
+        results.raise_errors()
+
+
+def test_what_fails_for_a_moment_is_asked_again() -> None:
+    """An overloaded server and a broken answer are asked again, and only the whole answer counts."""
+    failures: list[Any] = [ProviderUnavailable("busy."), StreamBroken("cut.")]
+
+    def script(_request: Request) -> list[Any]:
+        return ["half", failures.pop()] if failures else ["whole"]
+
+    (result,) = nbchat.map(["a"], provider=ScriptedProvider(script), progress=False)
+    assert (result.text, result.attempts) == ("whole", 3)
+
+
+def test_a_wrong_key_is_not_tried_five_hundred_times() -> None:
+    """What fails for one prompt and must fail for all ends the batch, with the error in every place."""
+    with LimitedServer(status=401) as server, client_of(server) as client:
+        results = nbchat.map([f"p{n}" for n in range(500)], provider=client, concurrency=4, progress=False)
+        assert sum(server.asked.values()) <= 4
+    assert {type(result.error) for result in results} == {nbchat.AuthenticationFailed}
+
+
+def test_prompts_are_made_by_templates() -> None:
+    """A template is filled from mappings or single items, or is a function; a missing value is an error."""
+    provider = shouting()
+
+    def ask(prompts: Any, template: Any) -> list[str | None]:
+        return nbchat.map(prompts, template, provider=provider, progress=False).texts
+
+    assert ask([{"a": "x", "b": 2}], "{a}-{b:03}") == ["X-002"]
+    assert ask([1, 2], "n={prompt}") == ask([1, 2], "n={}") == ["N=1", "N=2"]
+    assert ask([1, 2], lambda n: f"f{n}") == ["F1", "F2"]
+    assert ask([{"a": None}, {"a": float("nan")}, {"a": ""}], "{a}") == [None, None, None]
+    assert ask(["a", "", None], None) == ["A", None, None]
+    assert ask([], None) == []
+    tags = np.array(["x", "y"])
+    assert ask([{"q": "a", "tags": tags}], "{q}: {tags}") == ["A: ['X' 'Y']"]
+    assert ask(pd.DataFrame({"q": ["a"], "tags": [tags]}), "{q}: {tags}") == ["A: ['X' 'Y']"]
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "says"),
+    [
+        (lambda: nbchat.map("one prompt"), TypeError, "a list of prompts, not one str"),
+        (lambda: nbchat.map(5), TypeError, "a list of prompts, not one int"),  # type: ignore[arg-type]
+        (lambda: nbchat.map([1, 2]), TypeError, "prompt 0 is of type int"),
+        (lambda: nbchat.map([{"a": 1}], "{b}"), ValueError, "names 'b'"),
+        (lambda: nbchat.map(["a"], concurrency=0), ValueError, "concurrency must be from 1"),
+        (lambda: nbchat.map(["a"], concurrency=True), TypeError, "whole number"),
+        (lambda: nbchat.map(["a"], rpm=-1), ValueError, "rpm must be positive"),
+        (lambda: nbchat.map(["a"], rpm="10"), TypeError, "rpm must be a number"),
+        (lambda: nbchat.map(["a"], params={"stream": False}), ValueError, "nbchat sets it"),
+        (lambda: nbchat.map(pl.DataFrame({"a": ["x"], "b": ["y"]})), ValueError, "several columns"),
+        (lambda: nbchat.map(pl.DataFrame({"a": ["x"]}), "{c}"), ValueError, "has the columns a"),
+    ],
+)
+def test_a_wrong_argument_is_refused_before_anything_is_asked(
+    call: Any, error: type[Exception], says: str
+) -> None:
+    """The message says which argument, and what it may be."""
+    with pytest.raises(error, match=says):
+        call()
+
+
+FRAMES = {
+    "pandas": lambda data: pd.DataFrame(data, index=[7, 3, 3]),
+    "polars": pl.DataFrame,
+    "polars, lazy": pl.LazyFrame,
+}
+
+
+@pytest.mark.parametrize("kind", FRAMES)
+def test_a_frame_goes_in_and_comes_out(kind: str) -> None:
+    """Rows fill the template; the answers come back beside them, in the same kind of frame."""
+    frame = FRAMES[kind]({"city": ["Paris", None, "Rome"], "answer": [1, 2, 3]})
+    results = nbchat.map(frame, "River of {city}?", provider=shouting(), progress=False)
+    assert results.texts == ["RIVER OF PARIS?", None, "RIVER OF ROME?"]
+    out = results.to_frame()
+    assert type(out).__module__.split(".")[0] == type(frame).__module__.split(".")[0]
+    assert list(out.columns)[:2] == ["city", "answer"]
+    assert list(out["answer"]) == [1, 2, 3]
+    assert list(out["nbchat_answer"])[0::2] == ["RIVER OF PARIS?", "RIVER OF ROME?"]
+    assert list(out["error"])[1] == "request_rejected"
+    if kind == "pandas":
+        assert list(out.index) == [7, 3, 3]
+
+
+@pytest.mark.parametrize("name", [0, "a.b", "q: short", "q[0]", "q!", "Why {x}?", "2"])
+def test_the_only_column_is_the_prompts_whatever_its_name(name: object) -> None:
+    """A frame of one column needs no template, and a name is no template."""
+    frame = pd.DataFrame({name: ["a", None, "b"]})
+    assert nbchat.map(frame, provider=shouting(), progress=False).texts == ["A", None, "B"]
+
+
+def test_columns_without_names_are_numbered() -> None:
+    """Pandas numbers columns that have no name; so does a template."""
+    frame = pd.DataFrame([["a", "b"], ["c", "d"]])
+    results = nbchat.map(frame, "{1} after {0}", provider=shouting(), progress=False)
+    assert results.texts == ["B AFTER A", "D AFTER C"]
+    results = nbchat.map(frame, lambda row: row[1], provider=shouting(), progress=False)
+    assert results.texts == ["B", "D"]
+    with pytest.raises(ValueError, match="several columns"):
+        nbchat.map(frame)
+
+
+def test_a_series_is_its_own_prompts() -> None:
+    """A series of strings needs no template; a list gives a frame of the library that is asked for."""
+    assert nbchat.map(pd.Series(["a", "b"]), provider=shouting(), progress=False).texts == ["A", "B"]
+    series = nbchat.map(pl.Series("q", ["a"]), provider=shouting(), progress=False).to_frame()
+    assert series.columns[:3] == ["q", "prompt", "answer"]
+    listed = nbchat.map(["a"], provider=shouting(), progress=False)
+    assert isinstance(listed.to_frame("polars"), pl.DataFrame)
+    assert isinstance(listed.to_frame("pandas"), pd.DataFrame)
+    with pytest.raises(ValueError, match="library must be one of"):
+        listed.to_frame("excel")
+
+
+def test_no_frame_library_is_loaded_for_a_list() -> None:
+    """Prompts in a list load neither pandas nor polars nor narwhals."""
+    code = (
+        "import nbchat, sys\n"
+        "from nbchat.providers.scripted import ScriptedProvider\n"
+        "nbchat.map(['a'], provider=ScriptedProvider('b'))\n"
+        "print({'pandas', 'polars', 'narwhals', 'ipywidgets', 'IPython'} & set(sys.modules))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT, env=os.environ
+    )
+    assert (done.stdout, done.stderr) == ("set()\n", "")
+
+
+def test_it_cannot_wait_for_itself() -> None:
+    """On the engine's own thread it raises instead of blocking."""
+    with pytest.raises(nbchat.WouldDeadlock):
+        nbchat.registry.engine.call(lambda: nbchat.map(["a"]))
+
+
+def test_it_belongs_to_its_call() -> None:
+    """Stopping all sessions leaves a batch alone; raising in its progress function ends it."""
+    hanging = ScriptedProvider(lambda request: ["x"] if request.messages[-1].text == "0" else [HANG])
+
+    def stop(now: nbchat.BatchProgress) -> None:
+        if now.done == 1:
+            hanging.wait_until(lambda provider: len(provider.requests) == 3)
+            nbchat.registry.stop_all()
+            nbchat.registry.wait_all(30)
+            assert hanging.closed == 1
+            raise LookupError("enough")
+
+    with pytest.raises(LookupError, match="enough"):
+        nbchat.map(["0", "1", "2"], provider=hanging, concurrency=2, progress=stop)
+    hanging.wait_until(lambda provider: provider.closed == 3)
+
+
+def test_an_interrupt_ends_it_and_the_journal_keeps_the_rest(tmp_path: Path) -> None:
+    """Ctrl-C ends what is being asked; a second call goes on from what was answered."""
+
+    def script(request: Request) -> list[Any]:
+        number = int(request.messages[-1].text)
+        if number == 12:
+            os.kill(os.getpid(), signal.SIGINT)
+        return ["x"] if number < 10 else [HANG]
+
+    hanging = ScriptedProvider(script)
+    journal = tmp_path / "answers.jsonl"
+    prompts = [str(n) for n in range(100)]
+    with pytest.raises(KeyboardInterrupt) as caught:
+        nbchat.map(prompts, provider=hanging, journal=journal, concurrency=3, progress=False)
+    assert caught.value.__notes__ == ["nbchat.map: 10 of 100 were answered; journal=… keeps them."]
+    hanging.wait_until(lambda p: p.closed == len(p.requests))
+
+    provider = shouting()
+    results = nbchat.map(prompts, provider=provider, journal=journal, progress=False)
+    assert results.texts == ["x"] * 10 + prompts[10:]
+    assert sorted(asked(provider), key=int) == prompts[10:]

@@ -1,0 +1,142 @@
+"""Defaults come in layers, and every value says which layer it came from."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import nbchat
+from nbchat.engine.config import Defaults, Origin
+
+
+@pytest.fixture(autouse=True)
+def _take_back() -> Iterator[None]:
+    """Leave the process's registry as it was."""
+    yield
+    nbchat.config(model=None, provider=None, base_url=None, instructions=None)
+
+
+def test_each_layer_wins_over_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Set in this kernel, then the file, then the environment, then nothing."""
+    defaults = Defaults()
+    assert defaults.look("model").source == "default"
+
+    monkeypatch.setenv("NBCHAT_MODEL", "from-environment")
+    assert (defaults.model, defaults.look("model").source) == (
+        "from-environment",
+        "environment (NBCHAT_MODEL)",
+    )
+
+    defaults.set({"model": "from-file"}, Origin.FILE)
+    assert (defaults.model, defaults.look("model").source) == ("from-file", "configuration file")
+
+    defaults.set({"model": "from-cell"})
+    assert (defaults.model, defaults.look("model").source) == ("from-cell", "set in this kernel")
+
+    defaults.set({"model": None})
+    assert defaults.model == "from-file"
+
+
+def test_the_environment_is_read_at_each_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable that is set in a later cell is seen by the next run."""
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://localhost:1/v1")
+    assert nbchat.config()["base_url"] == "http://localhost:1/v1"
+    monkeypatch.delenv("OPENAI_BASE_URL")
+    assert nbchat.config()["base_url"] is None
+
+
+def test_config_says_where_each_value_came_from() -> None:
+    """`nbchat.config()` is a mapping of values, with their sources beside them and in its repr."""
+    found = nbchat.config(model="nbchat-echo", instructions="Answer briefly.")
+    assert found == {
+        "model": "nbchat-echo",
+        "provider": None,
+        "base_url": None,
+        "api": None,
+        "instructions": "Answer briefly.",
+        "titles": None,
+    }
+    assert dict(found.sources) == {
+        "model": "set in this kernel",
+        "provider": "default",
+        "base_url": "default",
+        "api": "default",
+        "instructions": "set in this kernel",
+        "titles": "default",
+    }
+    assert "model         nbchat-echo      set in this kernel" in repr(found)
+    assert "| model | nbchat-echo | set in this kernel |" in found._repr_markdown_()
+
+
+@pytest.mark.parametrize(
+    ("values", "error", "says"),
+    [
+        ({"modell": "x"}, TypeError, "has no 'modell'; it has model, provider"),
+        ({"model": 3}, TypeError, "model must be a string, not int"),
+        ({"model": "two\nlines"}, ValueError, "one line"),
+        ({"base_url": "localhost:11434"}, ValueError, "such as http://localhost:11434/v1"),
+        ({"base_url": "ftp://host/v1"}, ValueError, "must be a URL"),
+        ({"api": "completions"}, ValueError, "one of auto, chat, responses"),
+        ({"titles": "emoji"}, ValueError, "one of words, model"),
+    ],
+)
+def test_a_wrong_value_is_refused_whole(values: dict[str, object], error: type[Exception], says: str) -> None:
+    """A value that cannot be is refused on assignment with what it may be, and nothing else is set."""
+    with pytest.raises(error, match=says):
+        nbchat.config(**{"instructions": "kept out", **values})  # type: ignore[arg-type]
+    assert nbchat.config()["instructions"] is None
+
+
+def test_a_password_in_a_base_url_is_not_shown() -> None:
+    """The repr redacts what a URL carries; a wrong URL is redacted in the error, too."""
+    found = nbchat.config(base_url="http://user:hunter2@localhost/v1")
+    assert "hunter2" not in repr(found) + found._repr_markdown_()
+    with pytest.raises(ValueError, match="redacted") as caught:
+        nbchat.config(base_url="ftp://user:hunter2@localhost/v1")
+    assert "hunter2" not in str(caught.value)
+
+
+IPYTHON = """
+import json, sys
+from traitlets.config import Config
+from IPython.core.interactiveshell import InteractiveShell
+
+shell = InteractiveShell(config=Config({"NbChat": {"model": "from-file", "instructions": "In the file."}}))
+InteractiveShell._instance = shell
+import nbchat
+said = {}
+said["file"] = [nbchat.config()["model"], nbchat.config().sources["model"]]
+shell.run_line_magic("load_ext", "nbchat")
+shell.run_line_magic("config", "NbChat.model = 'from-cell'")
+said["cell"] = [nbchat.config()["model"], nbchat.config().sources["model"]]
+nbchat.config(model="from-python")
+said["shown"] = shell.run_line_magic("config", "NbChat.model")
+nbchat.config(model=None)
+said["back"] = [shell.run_line_magic("config", "NbChat.model"), nbchat.config().sources["model"]]
+shell.run_line_magic("config", "NbChat.base_url = 'nonsense'")  # IPython prints the refusal
+said["base_url"] = nbchat.config()["base_url"]
+print(json.dumps(said))
+"""
+
+
+def test_ipython_configures_nbchat(tmp_path: Path) -> None:
+    """`c.NbChat` in a file is read, `%config NbChat` wins over it, and both agree with `nbchat.config`."""
+    done = subprocess.run(
+        [sys.executable, "-c", IPYTHON],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(nbchat.__file__).parents[1],
+        env={"IPYTHONDIR": str(tmp_path), "HOME": str(tmp_path), "PATH": ""},
+    )
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout.splitlines()[-1])
+    assert said["file"] == ["from-file", "configuration file"]
+    assert said["cell"] == ["from-cell", "set in this kernel"]
+    assert said["shown"] == "from-python"
+    assert said["back"] == ["from-file", "configuration file"]
+    assert said["base_url"] is None
+    assert "base_url must be a URL" in done.stdout + done.stderr

@@ -1,0 +1,505 @@
+"""The journal at work: what is written when, what a store that fails costs, and what comes back."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nbchat.core.errors import SnapshotCorrupt, StoreBusy, StoreError, StoreFull, TooManySessions
+from nbchat.core.run import RunState
+from nbchat.core.snapshot import SavedSession, Snapshot, dump, parse
+from nbchat.engine.callbacks import Notification
+from nbchat.engine.journal_writer import JournalWriter, SaveStatus, read_back
+from nbchat.handles.registry import SessionRegistry
+from nbchat.providers.scripted import HANG, PAUSE, ScriptedProvider
+from nbchat.stores.base import Contents, Entry, Kept, Stretch
+from nbchat.stores.memory import MemoryStore
+from tests.core.test_snapshot import sessions
+
+
+class FailingStore(MemoryStore):
+    """A store whose writes fail as `plan` says: one error, or None, for each write from the first."""
+
+    def __init__(self, plan: Sequence[StoreError | None] = ()) -> None:
+        super().__init__()
+        self.plan = list(plan)
+        self.broken: StoreError | None = None
+        self.writes: list[list[Entry]] = []
+        self.wrote = threading.Condition()
+
+    def write(self, entries: Sequence[Entry]) -> None:
+        """Write, or fail as planned."""
+        error = self.broken or (self.plan.pop(0) if self.plan else None)
+        with self.wrote:
+            self.writes.append(list(entries))
+            self.wrote.notify_all()
+        if error is not None:
+            raise error
+        super().write(entries)
+
+
+MakeRegistry = Callable[..., SessionRegistry]
+
+
+@pytest.fixture
+def kernel() -> Iterator[MakeRegistry]:
+    """Make registries that write to a store and have restored what is in it; ended at the end."""
+    made: list[SessionRegistry] = []
+
+    def start(store: MemoryStore) -> SessionRegistry:
+        registry = SessionRegistry()
+        made.append(registry)
+
+        def begin() -> None:
+            registry.journal = JournalWriter(registry, store)
+            snapshot = read_back(store.read())
+            known = {one.state.id: one.state.settings for one in snapshot.sessions}
+            registry.snapshots.restore(snapshot, known=known)
+
+        registry.engine.call(begin)
+        return registry
+
+    yield start
+    for registry in made:
+        registry.shutdown()
+
+
+def contents(store: MemoryStore) -> Contents:
+    """Return what a store has, as a kernel that starts now would find it."""
+    return store.read()
+
+
+def test_what_was_said_comes_back_in_another_kernel(kernel: MakeRegistry) -> None:
+    """A conversation, its settings and its runs are the same after the kernel is gone."""
+    store = MemoryStore()
+    first = kernel(store)
+    geo = first.create("geo", model="m", instructions="Be brief.", provider=ScriptedProvider("The Seine."))
+    geo.ask("Which river?")
+    geo.pin()
+    assert first.save()
+
+    second = kernel(store)
+    again = second["geo"]
+
+    assert again.id == geo.id
+    assert [m.text for m in again.messages] == ["Which river?", "The Seine."]
+    assert again.messages == geo.messages
+    assert (again.model, again.instructions, again.pinned, again.from_file) == ("m", "Be brief.", True, False)
+    assert [run.state for run in again.runs] == ["completed"]
+    assert len(second) == 1
+
+
+def test_a_live_run_comes_back_interrupted_and_nothing_starts(kernel: MakeRegistry) -> None:
+    """Text that had arrived is kept, waiting prompts too; nobody is asked until the user says so."""
+    store = MemoryStore()
+    first = kernel(store)
+    provider = ScriptedProvider("Half an", HANG)
+    geo = first.create("geo", provider=provider)
+    run = geo.send("one")
+    for text in run:
+        if "an" in text:
+            break
+    geo.send("two")
+    first.save()
+
+    second = kernel(store)
+    geo = second["geo"]
+
+    assert [(m.role, m.text) for m in geo.messages] == [
+        ("user", "one"),
+        ("assistant", "Half an"),
+        ("user", "two"),
+        ("assistant", ""),
+    ]
+    assert [r.state for r in geo.runs] == ["interrupted", "interrupted"]
+    assert [r.error.code for r in geo.runs if r.error] == ["kernel_gone", "kernel_gone"]
+    assert second.stats()["live"] == second.stats()["queued"] == 0
+
+    second["geo"]._conversation.provider = ScriptedProvider("The answer.")
+    assert geo.retry().result(10).text == "The answer."
+    assert [m.text for m in geo.messages] == ["one", "Half an", "two", "The answer."]
+
+
+def test_the_question_is_written_before_anybody_is_asked(kernel: MakeRegistry) -> None:
+    """When a provider gets a request, the store has the user's message already."""
+    store = MemoryStore()
+    found: list[str] = []
+
+    def script(_request: Any) -> list[str]:
+        found.append(b"".join(_bodies(store)).decode())
+        return ["ok"]
+
+    kernel(store).create("geo", provider=ScriptedProvider(script)).ask("Which river?")
+
+    assert "Which river?" in found[0]
+
+
+def _bodies(store: MemoryStore) -> list[bytes]:
+    return [s.body for kept in store.read().sessions.values() for s in (*kept.stretches, kept.base) if s]
+
+
+def test_the_end_is_told_when_the_store_has_it(kernel: MakeRegistry) -> None:
+    """Whoever waits for a run finds its end in the store."""
+    store = MemoryStore()
+    kernel(store).create("geo", provider=ScriptedProvider("The Seine.")).ask("Which river?")
+
+    assert "run_completed" in b"".join(_bodies(store)).decode()
+
+
+REFUSALS = [StoreFull("full"), StoreBusy("busy"), StoreError("EIO")]
+
+
+@pytest.mark.parametrize("error", REFUSALS, ids=lambda error: error.code)
+@pytest.mark.parametrize("n", range(8))
+def test_a_write_that_fails_costs_nothing(kernel: MakeRegistry, n: int, error: StoreError) -> None:
+    """Whichever write is refused: the run goes on, what is stored is intact, and later everything is."""
+    store = FailingStore([None] * n + [error])
+    registry = kernel(store)
+    geo = registry.create("geo", provider=ScriptedProvider("The ", "Seine."))
+    states: list[str] = []
+    registry.journal.on_status = lambda status: states.append(status.state)  # type: ignore[union-attr]
+
+    for _ in range(2):
+        assert geo.ask("Which river?").text == "The Seine."
+    while True:
+        try:
+            registry.save()
+        except StoreError:
+            continue
+        break
+    registry.save()  # also that the ends are saved after all
+
+    assert "The Seine." in [m.text for m in kernel(store)["geo"].messages]
+    assert kernel(store)["geo"].messages == geo.messages
+    assert all(run.progress.state is RunState.COMPLETED for run in geo.runs)
+    if len(store.writes) > n:
+        assert "unsaved" in states
+    assert states[-1] == "saved"
+
+
+def test_a_run_whose_end_could_not_be_written_says_so_until_it_is(kernel: MakeRegistry) -> None:
+    """The end is told as unsaved, and corrected when the store takes it after all."""
+    store = FailingStore()
+    registry = kernel(store)
+    geo = registry.create("geo", provider=ScriptedProvider("The Seine."))
+    registry.save()
+    statuses: list[SaveStatus] = []
+    registry.journal.on_status = statuses.append  # type: ignore[union-attr]
+    store.broken = StoreFull("no space is left")
+
+    geo.ask("Which river?")
+
+    assert geo._conversation.state.runs[0].saved is False
+    assert (statuses[-1].state, statuses[-1].error) == ("unsaved", store.broken)
+    with pytest.raises(StoreFull):
+        registry.save()
+
+    store.broken = None
+    assert registry.save()
+    assert registry.save()
+    assert geo._conversation.state.runs[0].saved is True
+    assert statuses[-1].state == "saved"
+
+
+def test_callbacks_hear_whether_it_is_saved(kernel: MakeRegistry) -> None:
+    """`on("error")` gets the store's error, `on("saved")` comes when everything is written."""
+    store = FailingStore([StoreFull("no space is left")])
+    registry = kernel(store)
+    heard: list[str] = []
+    registry.on("error", lambda n: heard.append(n.data.code))
+    registry.on("saved", lambda n: heard.append(n.event))
+    registry.create("geo")
+    with pytest.raises(StoreFull):
+        registry.save()
+    registry.save()
+    registry.observers.drain(5)
+
+    assert heard == ["store_full", "saved"]
+
+
+def test_deltas_are_written_in_batches(kernel: MakeRegistry) -> None:
+    """A stream is written a few times a second, not once for each delta."""
+    store = FailingStore()
+    registry = kernel(store)
+    geo = registry.create("geo", provider=ScriptedProvider(*["word "] * 500, PAUSE, "end"))
+    run = geo.send("go")
+    geo._conversation.provider.wait_paused()  # type: ignore[union-attr, attr-defined]
+    registry.save()
+    geo._conversation.provider.go()  # type: ignore[union-attr, attr-defined]
+    run.wait(10)
+    registry.save()
+
+    assert len(store.writes) < 15
+    events = sum(e.count for batch in store.writes for e in batch if isinstance(e, Stretch))
+    assert events == geo._conversation.state.seq
+
+
+def test_a_long_session_is_folded_into_a_base(kernel: MakeRegistry) -> None:
+    """The log of a session does not grow for ever: what is long is replaced by its state."""
+    store = MemoryStore()
+    registry = kernel(store)
+    geo = registry.create("geo", provider=ScriptedProvider("x" * 300_000))
+    for _ in range(4):
+        geo.ask("go")
+        registry.save()
+
+    kept = store.read_session(geo.id)
+    assert kept.base is not None
+    assert sum(len(s.body) for s in kept.stretches) < 700_000
+    assert kernel(store)["geo"].messages == geo.messages
+
+
+def test_deleted_sessions_stay_deleted(kernel: MakeRegistry) -> None:
+    """What was deleted is not restored, and an undo is."""
+    store = MemoryStore()
+    first = kernel(store)
+    for title in ("a", "b"):
+        first.create(title, provider=ScriptedProvider("ok")).ask("go")
+    gone, back = first["a"].id, first["b"].id
+    first.delete(gone)
+    first.delete(back)
+    first.save()
+    first.undelete(back)
+    first.save()
+
+    second = kernel(store)
+    assert list(second) == [back]
+    assert [m.text for m in second[back].messages] == ["go", "ok"]
+
+
+def test_temporary_sessions_and_keys_are_written_nowhere(kernel: MakeRegistry) -> None:
+    """Neither a temporary session nor a credential among the parameters gets into the store or a snapshot."""
+    store = MemoryStore()
+    registry = kernel(store)
+    registry.create(temporary=True, provider=ScriptedProvider("whisper")).ask("secret question")
+    registry.create("geo", params={"extra_headers": {"Authorization": "Bearer abcdefgh12345678"}, "n": 1})
+    registry.save()
+
+    for text in (b"".join(_bodies(store)).decode(), json.dumps(registry.snapshot())):
+        assert "secret question" not in text
+        assert "abcdefgh12345678" not in text
+        assert '"n":1' in text.replace(" ", "")
+
+
+def test_a_snapshot_restores_what_it_holds(kernel: MakeRegistry) -> None:
+    """A snapshot taken in mid-stream restores elsewhere with exactly the text of that moment."""
+    first = kernel(MemoryStore())
+    provider = ScriptedProvider("Half", PAUSE, " more")
+    run = first.create("geo", model="m", provider=provider).send("go")
+    provider.wait_paused()
+    while run.text != "Half":
+        pass
+    snapshot = json.loads(json.dumps(first.snapshot()))
+    provider.go()
+    run.wait(10)
+
+    second = kernel(MemoryStore())
+    (geo,) = second.restore(snapshot)
+    assert [m.text for m in geo.messages] == ["go", "Half"]
+    assert geo.status == "interrupted"
+    assert second.restore(json.dumps(snapshot)) == [geo]
+    assert len(second) == 1
+    # Back home it is older than what there is, and changes nothing.
+    assert [m.text for m in first.restore(snapshot)[0].messages] == ["go", "Half more"]
+    with pytest.raises(SnapshotCorrupt):
+        second.restore({"format": "something else"})
+
+
+def test_a_strangers_settings_are_not_used(kernel: MakeRegistry) -> None:
+    """Model, instructions and parameters from a file are shown, and used when the user says so."""
+    stranger = kernel(MemoryStore())
+    stranger.create("geo", model="evil", instructions="Obey.", params={"temperature": 2}, provider=None)
+    registry = kernel(MemoryStore())
+    (geo,) = registry.restore(stranger.snapshot())
+    provider = ScriptedProvider("ok")
+    geo._conversation.provider = provider
+
+    assert (geo.from_file, geo.model, geo.instructions) == (True, "evil", "Obey.")
+    geo.ask("hello")
+    request = provider.requests[-1]
+    assert (request.model, request.instructions, dict(request.params)) == ("scripted", None, {})
+
+    geo.adopt()
+    geo.ask("hello")
+    request = provider.requests[-1]
+    assert (request.model, request.instructions, dict(request.params)) == (
+        "evil",
+        "Obey.",
+        {"temperature": 2},
+    )
+
+
+def test_choosing_one_setting_does_not_adopt_the_others(kernel: MakeRegistry) -> None:
+    """A user who sets the model of a session from a file does not get the file's instructions with it."""
+    stranger = kernel(MemoryStore())
+    stranger.create("geo", model="evil", instructions="Obey.")
+    registry = kernel(MemoryStore())
+    registry.restore(stranger.snapshot())
+
+    geo = registry.get_or_create("geo", model="mine")
+
+    assert (geo.from_file, geo.model, geo.instructions) == (False, "mine", None)
+
+
+def test_the_longest_untouched_session_leaves_memory_and_comes_back(kernel: MakeRegistry) -> None:
+    """At the limit the longest idle, saved, unpinned session is evicted; selected again, it is identical."""
+    registry = kernel(MemoryStore())
+    told: list[str] = []
+    registry.on("evicted", lambda n: told.append(n.session_id or ""))
+    limits: list[Any] = []
+    registry.on("limit", lambda n: limits.append(n.data))
+    registry.limits.sessions = 3
+    handles = []
+    for number in range(3):
+        handles.append(registry.create("" if number == 1 else f"t{number}", provider=ScriptedProvider("ok")))
+        handles[-1].ask(f"question {number}")
+    handles[0].pin()
+    registry.save()
+    before = registry.snapshot([handles[1].id])["sessions"]
+
+    registry.create("fourth")
+    registry.observers.drain(5)
+
+    assert told == [handles[1].id]
+    assert handles[1]._held.evicted
+    assert limits[0]["limit"] == "sessions"
+    assert registry.snapshot([handles[1].id])["sessions"] == before
+    assert handles[1]._held.evicted  # a snapshot does not need it in memory
+    assert registry["question 1"] is handles[1]
+    assert [m.text for m in handles[1].messages] == ["question 1", "ok"]
+    assert not handles[1]._held.evicted
+    assert registry.snapshot([handles[1].id])["sessions"] == before
+
+
+class ReadStore(MemoryStore):
+    """A store that notes on which threads single sessions are read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.readers: list[str] = []
+
+    def read_session(self, session_id: str) -> Kept:
+        """Read, and note the thread."""
+        self.readers.append(threading.current_thread().name)
+        return super().read_session(session_id)
+
+
+def test_checkpoints_leave_evicted_sessions_where_they_are(kernel: MakeRegistry) -> None:
+    """What left memory is read for a checkpoint off the loop, once, as far as there is room for it."""
+    store = ReadStore()
+    registry = kernel(store)
+    for number in range(4):
+        registry.create(f"t{number}", provider=ScriptedProvider(f"{number}" * 40_000)).ask("go")
+    registry.save()
+    whole = registry.snapshot()["sessions"]
+    registry.limits.sessions = 2
+    for number in range(2):
+        registry.create(f"new {number}").pin()
+    assert sum(c.evicted for c in registry.conversations()) == 4
+
+    def checkpoint(limit: int) -> list[Any]:
+        snapshot = registry.engine.call(registry.snapshots.take)
+        sessions: list[Any] = json.loads(registry.snapshots.encode(snapshot, limit))["sessions"]
+        return sessions
+
+    assert store.readers == []
+    assert checkpoint(1_000_000)[:4] == whole
+    assert checkpoint(1_000_000)[:4] == whole
+    assert store.readers == [threading.current_thread().name] * 4
+    small = checkpoint(60_000)
+    assert [len(str(session)) > 30_000 for session in small] == [False, False, False, True, False, False]
+    assert [session["omitted"] for session in small[:3]] == [2, 2, 2]
+
+    # A page that comes late, with what is known anyway, does not bring them back into memory.
+    registry.engine.call(registry.snapshots.restore, parse({**registry.snapshot(), "sessions": whole}))
+    assert sum(c.evicted for c in registry.conversations()) == 4
+
+
+def test_when_nothing_may_leave_the_error_says_so(kernel: MakeRegistry) -> None:
+    """Busy and pinned sessions stay; one more session is refused, and nothing is changed."""
+    registry = kernel(MemoryStore())
+    registry.limits.sessions = 2
+    registry.create("pinned").pin()
+    busy = registry.create("busy", provider=ScriptedProvider(HANG))
+    busy.send("go")
+    registry.save()
+
+    with pytest.raises(TooManySessions, match="none of them may leave"):
+        registry.create("third")
+    assert len(registry) == 2
+    busy.stop()
+
+
+def test_characters_in_memory_have_a_limit_too(kernel: MakeRegistry) -> None:
+    """Above `limits.total_chars` sessions leave memory until it holds."""
+    registry = kernel(MemoryStore())
+    told: list[Notification] = []
+    registry.on("evicted", told.append)
+    for number in range(4):
+        registry.create(f"t{number}", provider=ScriptedProvider("x" * 1000)).ask("go")
+    registry.limits.total_chars = 2500
+    registry.save()
+    registry["t3"].rename("t3!")
+    registry.save()
+    registry.observers.drain(5)
+
+    assert len(told) == 2
+    assert [len(registry[f"t{n}"].messages[-1].text) for n in range(3)] == [1000] * 3
+
+
+@pytest.mark.parametrize("apart", [False, True], ids=["went on there", "went on in both places"])
+def test_what_a_file_left_out_is_put_back_where_it_is_known(kernel: MakeRegistry, apart: bool) -> None:
+    """A conversation that went on elsewhere from a shortened file is whole again where it came from."""
+    store = MemoryStore()
+    home = kernel(store)
+    geo = home.create("geo", provider=ScriptedProvider("x" * 2000))
+    for number in range(10):
+        geo.ask(f"question {number}")
+    file = home.snapshots.encode(home.engine.call(home.snapshots.take), 10_000)
+    assert b"question 9" in file
+    assert b"question 0" not in file
+    if apart:
+        geo.ask("question at home")
+    home.save()
+
+    away = kernel(MemoryStore())
+    (there,) = away.restore(file)
+    there._conversation.provider = ScriptedProvider("said elsewhere")
+    there.ask("question 10")
+    file = away.snapshots.encode(away.engine.call(away.snapshots.take), 1_000_000)
+    assert parse(file).sessions[0].omitted > 0
+
+    again = kernel(store)
+    (here,) = again.restore(file)
+    assert [m.text for m in here.messages][::2] == [f"question {number}" for number in range(11)]
+    assert here.messages[-1].text == "said elsewhere"
+    assert parse(again.snapshot()).sessions[0].omitted == 0
+    versions = {m.text for m in here._conversation.state.versions(here.messages[-2].id)}
+    assert versions == ({"question at home", "question 10"} if apart else {"question 10"})
+
+
+@settings(max_examples=max(settings().max_examples // 3, 1), deadline=None)
+@given(st.lists(sessions(), max_size=3, unique_by=lambda one: one.state.id))
+def test_a_snapshot_restored_is_the_same_snapshot(chosen: list[SavedSession]) -> None:
+    """Whatever was said and over comes out of another kernel as it went in."""
+    before = []
+    for number, saved in enumerate(chosen):
+        over = tuple(run for run in saved.state.runs if run.state.is_over)
+        state = replace(saved.state, runs=over, created_at=1e9 + number)
+        before.append(replace(saved, state=state, clock={"k-1": 1, **saved.clock}))
+    text = json.dumps(dump(Snapshot(sessions=tuple(before))))
+    registry = SessionRegistry()
+    try:
+        registry.restore(text, adopt=True)
+        assert parse(json.dumps(registry.snapshot())).sessions == tuple(before)
+        registry.restore(text, adopt=True)
+        assert parse(json.dumps(registry.snapshot())).sessions == tuple(before)
+    finally:
+        registry.shutdown()

@@ -1,0 +1,466 @@
+"""The registry: one per process, sessions kept apart, from any thread."""
+
+import copy
+import gc
+import importlib.util
+import multiprocessing
+import os
+import pickle
+import subprocess
+import sys
+import threading
+import weakref
+from pathlib import Path
+
+import pytest
+
+import nbchat
+from nbchat.core import errors
+from nbchat.handles.registry import SessionRegistry
+from nbchat.providers.base import Request
+from nbchat.providers.scripted import HANG, PAUSE, ScriptedProvider
+
+
+def echo(request: Request) -> list[str]:
+    """Say all questions of the context, so that a foreign one shows."""
+    return [" | ".join(message.text for message in request.messages if message.role == "user")]
+
+
+def test_a_look_up_takes_an_id_or_a_title(registry: SessionRegistry) -> None:
+    """An id wins, then the oldest open session of that title."""
+    first, second = registry.create("geo"), registry.create("geo")
+    assert registry["geo"] is first
+    assert registry[second.id] is second
+    first.close()
+    assert registry["geo"] is second
+    assert list(registry) == [first.id, second.id]
+    assert len(registry) == 2
+    assert "geo" in registry
+    assert registry.get("nope") is None
+    with pytest.raises(errors.UnknownSession, match="no session has the id or title 'nope'"):
+        registry["nope"]
+    with pytest.raises(KeyError):
+        registry.stop("nope")
+    for wrong in (0, b"geo", ["geo"]):
+        for look in (registry.__getitem__, registry.get, registry.get_or_create):
+            with pytest.raises(TypeError, match="named by its id or title, a string, not"):
+                look(wrong)  # type: ignore[arg-type]
+
+
+def test_get_or_create_makes_one_whoever_asks(registry: SessionRegistry) -> None:
+    """Fifty callers at once get the same session."""
+    found: list[object] = []
+    barrier = threading.Barrier(50)
+
+    def ask() -> None:
+        barrier.wait()
+        found.append(registry.get_or_create("shared"))
+
+    threads = [threading.Thread(target=ask) for _ in range(50)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 50
+    assert len(set(map(id, found))) == 1
+    assert len(registry) == 1
+
+
+def test_settings_given_again_are_changed(registry: SessionRegistry) -> None:
+    """Asking for an existing session with settings sets those, and leaves the others."""
+    registry.get_or_create("geo", model="m1", instructions="Be brief.")
+    geo = registry.get_or_create("geo", model="m2")
+    assert (geo.model, geo.instructions) == ("m2", "Be brief.")
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"model": 3}, TypeError, "model must be a string, not int"),
+        ({"params": [1]}, TypeError, "params must be a mapping"),
+        ({"params": {"a": object()}}, TypeError, "params must hold JSON values"),
+        ({"params": {"messages": []}}, ValueError, "params cannot hold 'messages'"),
+        ({"provider": ScriptedProvider}, TypeError, "a provider is the name of an entry point"),
+        ({"colour": "red"}, TypeError, "colour"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(
+    registry: SessionRegistry, settings: dict[str, object], error: type, message: str
+) -> None:
+    """Wrong settings are refused with the reason, and no session is made."""
+    with pytest.raises(error, match=message):
+        registry.get_or_create("geo", **settings)
+    assert len(registry) == 0
+
+
+def test_streaming_state_is_told(registry: SessionRegistry) -> None:
+    """Whether, what and how much streams can be read at any time."""
+    provider = ScriptedProvider("abc", PAUSE)
+    session = registry.create("geo", provider=provider)
+    assert not registry.is_streaming("geo")
+    assert registry.streaming_info("geo") is None
+    run = session.send("?")
+    provider.wait_paused()
+
+    info = registry.streaming_info("geo")
+    assert info is not None
+    assert (info.session, info.run, info.state, info.characters) == (session.id, run.id, "streaming", 3)
+    assert info.last_delta_at is not None
+    assert registry.all_streaming() == [info]
+    assert registry.is_streaming("geo")
+    provider.go()
+    registry.wait_all(10)
+    assert registry.all_streaming() == []
+
+
+def test_stale_means_silent_not_old(registry: SessionRegistry) -> None:
+    """Cleaning up ends what is silent, as interrupted, and leaves what is held or waits."""
+    registry.limits.live_runs = 2
+    silent, paused = ScriptedProvider("kept", HANG), ScriptedProvider("x", PAUSE)
+    first = registry.create(provider=silent).send("?")
+    held = registry.create(provider=paused)
+    second = held.send("?")
+    waiting = registry.create(provider=paused).send("?")
+    next(iter(first))
+    paused.wait_paused()
+    held.pause()
+
+    assert registry.cleanup_stale(max_idle_s=3600) == []
+    assert registry.cleanup_stale(max_idle_s=0) == [first]
+    assert (first.state, first.text) == ("interrupted", "kept")
+    assert isinstance(first.error, errors.IdleTimeout)
+    assert second.state == "paused"
+    held.resume()
+    paused.wait_until(lambda p: len(p.requests) == 2)
+    paused.wait_paused(2)
+    paused.go()
+    assert waiting.wait(10).state == second.wait(10).state == "completed"
+
+
+def test_a_silent_run_that_said_nothing_is_interrupted_too(registry: SessionRegistry) -> None:
+    """What cleanup ends is `interrupted`, as the contract says, even before its first token."""
+    provider = ScriptedProvider(HANG)
+    run = registry.create(provider=provider).send("?")
+    provider.wait_until(lambda p: p.requests)
+    assert registry.cleanup_stale(0) == [run]
+    assert run.state == "interrupted"
+
+
+def test_slots_are_bounded_and_fair(registry: SessionRegistry) -> None:
+    """With eight slots fifty sessions stream, first come first served, each with its place in the queue."""
+    registry.limits.live_runs = 8
+    provider = ScriptedProvider("x", PAUSE)
+    runs = [registry.create(provider=provider).send(str(i)) for i in range(50)]
+    provider.wait_paused(8)
+    assert registry.stats()["live"] == 8
+    assert [run.progress.position for run in runs[8:]] == list(range(1, 43))
+    while any(not run.is_over for run in runs):
+        provider.go()
+        provider.wait_until(lambda p: len(p._held) == min(8, 50 - p.closed) or p.closed == 50)
+    assert [request.messages[0].text for request in provider.requests] == [str(i) for i in range(50)]
+
+
+def test_eight_threads_and_fifty_sessions(registry: SessionRegistry) -> None:
+    """Sends in a tight loop from many threads: no message in the wrong session, order kept."""
+    sessions = [registry.create(f"s{i}", provider=ScriptedProvider(echo)) for i in range(50)]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+
+    def work(thread: int) -> None:
+        for turn in range(3):
+            for number, session in enumerate(sessions):
+                session.send(f"s{number}-t{thread}-{turn}")
+
+    try:
+        threads = [threading.Thread(target=work, args=(i,)) for i in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    registry.wait_all(120)
+
+    for number, session in enumerate(sessions):
+        asked = [m.text for m in session.messages if m.role == "user"]
+        assert len(asked) == 24
+        assert all(text.startswith(f"s{number}-") for text in asked)
+        for thread in range(8):
+            own = [text for text in asked if f"-t{thread}-" in text]
+            assert own == [f"s{number}-t{thread}-{turn}" for turn in range(3)]
+        assert [m.role for m in session.messages] == ["user", "assistant"] * 24
+        words = session.messages[-1].text.replace(" | ", " ").split()
+        assert all(word.startswith(f"s{number}-") for word in words)
+
+
+def test_threads_of_callers_are_kept_apart(registry: SessionRegistry) -> None:
+    """Each caller's thread has its own context, under concurrent callers."""
+    registry.sources.provider = lambda _name: _ready(ScriptedProvider(echo))  # type: ignore[method-assign]
+    answers: dict[str, list[str]] = {f"user-{i}": [] for i in range(10)}
+
+    def talk(user: str) -> None:
+        for turn in range(3):
+            answers[user].append(registry.thread(user).ask(f"{user}/{turn}", timeout=30).text)
+
+    threads = [threading.Thread(target=talk, args=(user,)) for user in answers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for user, texts in answers.items():
+        assert len(texts) == 3
+        assert all(word.startswith(f"{user}/") for text in texts for word in text.split(" | "))
+        assert texts[2] == f"{user}/0 | {user}/1 | {user}/2"
+    assert registry.thread("user-1").closed
+
+
+async def _ready(provider: ScriptedProvider) -> ScriptedProvider:
+    return provider
+
+
+def test_deleting_while_it_streams(registry: SessionRegistry) -> None:
+    """Deletion stops the run, no late delta brings the session back, and an undo does."""
+    provider = ScriptedProvider("a", PAUSE, "late")
+    session = registry.create("geo", provider=provider)
+    run = session.send("?")
+    waiting = session.send("then")
+    provider.wait_paused()
+    session.delete()
+
+    assert run.state == "stopped" or run.wait(10).state == "stopped"
+    assert waiting.wait(10).state == "stopped"
+    assert "geo" not in registry
+    provider.go()
+    provider.wait_until(lambda p: p.closed == 1)
+    assert session.id not in registry
+    with pytest.raises(errors.SessionGone):
+        session.fork()
+    with pytest.raises(errors.SessionGone, match="was deleted"):
+        session.send("?")
+    back = registry.undelete(session.id)
+    assert back is session
+    assert [m.text for m in back.messages] == ["?", "a"]
+    with pytest.raises(errors.SessionGone):
+        registry.undelete("s-nobody")
+    assert registry.undelete(session.id) is back
+
+
+def test_closing_hides_the_tab_and_leaves_the_run(registry: SessionRegistry) -> None:
+    """A closed session goes on."""
+    provider = ScriptedProvider("a", PAUSE, "b")
+    session = registry.create(provider=provider)
+    run = session.send("?")
+    provider.wait_paused()
+    registry.close(session.id)
+    assert session.closed
+    provider.go()
+    assert run.wait(10).text == "ab"
+
+
+def test_all_at_once(registry: SessionRegistry) -> None:
+    """pause_all, resume_all, stop_all and wait_all reach every session."""
+    provider = ScriptedProvider("a", PAUSE, "b")
+    sessions = [registry.create(provider=provider) for _ in range(5)]
+    runs = [session.send("?") for session in sessions]
+    provider.wait_paused(5)
+    assert len(registry.pause_all()) == 5
+    provider.go()
+    assert {str(run.state) for run in runs} == {"paused"}
+    assert registry.resume_all() == 5
+    registry.wait_all(10)
+    assert {run.text for run in runs} == {"ab"}
+    more = [session.send("again") for session in sessions for _ in range(2)]
+    assert registry.stop_all() == 10
+    registry.wait_all(10)
+    assert {str(run.state) for run in more} == {"stopped"}
+    hung = registry.create(provider=ScriptedProvider(HANG)).send("?")
+    with pytest.raises(TimeoutError):
+        registry.wait_all(0.05)
+    hung.stop()
+
+
+def test_a_fork_is_a_session_of_its_own(registry: SessionRegistry) -> None:
+    """A fork holds the conversation up to a message, and goes its own way."""
+    session = registry.create("geo", provider=ScriptedProvider(echo))
+    session.send("one").wait(10)
+    session.send("two").wait(10)
+    fork = session.fork(session.messages[1].id)
+    assert [m.text for m in fork.messages] == ["one", "one"]
+    fork.send("three").wait(10)
+    assert fork.messages[-1].text == "one | three"
+    assert len(session.messages) == 4
+    assert not {m.id for m in fork.messages} & {m.id for m in session.messages}
+
+
+def test_runs_do_not_need_their_handles(registry: SessionRegistry) -> None:
+    """A run whose handle nobody holds goes on, and a new handle shows all of it."""
+    provider = ScriptedProvider("a", PAUSE, "b")
+    session = registry.create(provider=provider)
+    handle = weakref.ref(session.send("?"))
+    provider.wait_paused()
+    gc.collect()
+    assert handle() is None
+    provider.go()
+    registry.wait_all(10)
+    assert [run.text for run in session.runs] == ["ab"]
+
+
+@pytest.mark.parametrize("take", [pickle.dumps, copy.copy, copy.deepcopy], ids=lambda f: f.__name__)
+def test_live_objects_are_not_pickled(registry: SessionRegistry, take: object) -> None:
+    """Registry, session and run refuse, and say what to do instead."""
+    session = registry.create(provider=ScriptedProvider("x"))
+    run = session.send("?").wait(10)
+    for live in (registry, session, run):
+        with pytest.raises(errors.PicklingRefused, match="cannot be pickled"):
+            take(live)  # type: ignore[operator]
+
+
+def test_limits_refuse_nonsense(registry: SessionRegistry) -> None:
+    """A limit that makes no sense is refused when it is set, with the reason."""
+    with pytest.raises(ValueError, match=r"limits\.idle_s must be positive and finite, not -1"):
+        registry.limits.idle_s = -1
+    with pytest.raises(TypeError, match=r"limits\.idle_s must be a number"):
+        registry.limits.idle_s = "60"  # type: ignore[assignment]
+    with pytest.raises(AttributeError, match="there is no limit 'idle'"):
+        registry.limits.idle = 1  # type: ignore[attr-defined]
+    with pytest.raises(ValueError, match="cannot be switched off"):
+        registry.limits.connect_s = None  # type: ignore[assignment]
+    with pytest.raises(TypeError, match="whole number"):
+        registry.limits.live_runs = 1.5  # type: ignore[assignment]
+    registry.limits.idle_s = None
+
+
+def test_too_many_sessions_say_so(registry: SessionRegistry) -> None:
+    """Beyond the limit, with nothing to evict, a new session is a clear error."""
+    registry.limits.sessions = 2
+    registry.create("a").pin()
+    registry.create("b").pin()
+    with pytest.raises(errors.TooManySessions, match="the limit is 2"):
+        registry.create("c")
+
+
+def test_the_registry_is_the_same_over_reloads_and_copies() -> None:
+    """A module that is reloaded, or imported under a second name, gets the same registry."""
+    script = """
+import importlib, importlib.util, sys
+import nbchat
+first = nbchat.registry
+session = nbchat.session("geo")
+importlib.reload(nbchat)
+assert nbchat.registry is first
+for name in [n for n in sys.modules if n == "nbchat" or n.startswith("nbchat.")]:
+    del sys.modules[name]
+import nbchat as again
+assert again.registry is first
+assert again.session("geo") is session
+print("same")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.stdout.strip() == "same", done.stderr
+
+
+def test_importing_is_cheap_and_does_nothing() -> None:
+    """`import nbchat` loads neither the SDK nor widgets, and starts no thread."""
+    script = """
+import sys, threading
+import nbchat
+heavy = [n for n in ("openai", "anywidget", "ipywidgets", "sqlite3", "asyncio", "orjson") if n in sys.modules]
+assert not heavy, heavy
+assert threading.active_count() == 1
+nbchat.registry
+assert threading.active_count() == 1
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_process_ends_quietly_with_live_runs() -> None:
+    """Leaving Python in the middle of a stream ends at once, without a traceback."""
+    script = """
+import nbchat
+from nbchat.providers.scripted import ScriptedProvider, HANG
+runs = [nbchat.session(f"s{i}", provider=ScriptedProvider("x", HANG)).send("?") for i in range(5)]
+for run in runs: next(iter(run))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+IN_A_THREAD = """
+import threading
+
+def work():
+    threading.main_thread().join()
+    print(nbchat.ask("Seine", model="nbchat-echo").text)
+
+threading.Thread(target=work).start()
+"""
+
+
+@pytest.mark.parametrize(
+    ("script", "says"),
+    [
+        ("nbchat.session('a', model='nbchat-echo').send('x')", ""),
+        (IN_A_THREAD, "Seine\n"),
+    ],
+    ids=["while it connects", "in another thread"],
+)
+def test_the_end_of_the_main_thread_is_not_the_end_of_an_answer(script: str, says: str) -> None:
+    """A script ends quietly while a run connects, and its other threads may use nbchat to their own end."""
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("OPENAI_", "NBCHAT_"))}
+    done = subprocess.run(
+        [sys.executable, "-c", f"import nbchat\n{script}"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env=env | {"NBCHAT_DEMO_PACE": "0"},
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, says, "")
+
+
+def _in_a_child(registry: SessionRegistry, queue: "multiprocessing.SimpleQueue[str]") -> None:
+    try:
+        registry.create("x")
+    except errors.CommandError as error:
+        queue.put(str(error))
+    else:
+        queue.put("it worked")
+
+
+@pytest.mark.skipif(
+    "fork" not in multiprocessing.get_all_start_methods(), reason="this system has no fork to be safe after"
+)
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_forked_child_does_not_touch_the_parents_runs(registry: SessionRegistry) -> None:
+    """After a fork the child gets a clear error, and the parent's run goes on."""
+    provider = ScriptedProvider("a", PAUSE, "b")
+    run = registry.create(provider=provider).send("?")
+    provider.wait_paused()
+    context = multiprocessing.get_context("fork")
+    queue = context.SimpleQueue()
+    child = context.Process(target=_in_a_child, args=(registry, queue))
+    child.start()
+    said = queue.get()
+    child.join()
+
+    assert "forked" in said
+    provider.go()
+    assert run.wait(10).text == "ab"
+
+
+def test_names_are_all_there() -> None:
+    """Every name that the package promises can be had, and `dir` lists it."""
+    for name in nbchat.__all__:
+        assert getattr(nbchat, name) is not None
+        assert name in dir(nbchat)
+    with pytest.raises(AttributeError, match="has no attribute 'nonsense'"):
+        nbchat.nonsense  # noqa: B018
+    assert importlib.util.find_spec("nbchat") is not None
+    assert Path(nbchat.__file__).with_name("py.typed").exists()

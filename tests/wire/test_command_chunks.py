@@ -1,0 +1,99 @@
+"""Commands that come in parts, since one message cannot hold them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+import pytest
+
+from nbchat.core.errors import WireError
+from nbchat.handles.registry import SessionRegistry
+from nbchat.protocol import MAX_COMMAND, MAX_PART, DoPart
+from nbchat.providers.scripted import ScriptedProvider
+from nbchat.wire.command_chunks import MOST, CommandChunks
+from nbchat.wire.server import WireServer
+from tests.waiting import wait_for
+
+
+@pytest.fixture
+def registry() -> Iterator[SessionRegistry]:
+    """Return a registry that belongs to one test."""
+    made = SessionRegistry()
+    yield made
+    made.shutdown()
+
+
+def part(number: int, of: int, text: str, command_id: str = "c") -> DoPart:
+    """Return a part."""
+    return DoPart(id=command_id, page="p", epoch="k", part=number, of=of, text=text)
+
+
+def test_parts_come_in_any_order_and_twice() -> None:
+    """The last one that is missing makes it whole; nothing of it is kept after that."""
+    parts = CommandChunks()
+    assert parts.take(part(2, 3, "}")) is None
+    assert parts.take(part(0, 3, '{"id":')) is None
+    assert parts.take(part(0, 3, '{"id":')) is None
+    whole = parts.take(part(1, 3, '"c"'))
+    assert whole == {"type": "do", "page": "p", "epoch": "k", "command": {"id": "c"}}
+    assert parts.take(part(1, 3, '"c"')) is None
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [part(1, 1, ""), part(-1, 2, ""), part(0, 0, ""), part(0, 1, "{"), part(0, 2, "x" * (MAX_COMMAND + 1))],
+    ids=["beyond", "before", "of none", "no JSON", "too long"],
+)
+def test_what_is_no_command_is_refused_and_forgotten(wrong: DoPart) -> None:
+    """A page that errs gets an error, and keeps nobody else from being heard."""
+    parts = CommandChunks()
+    with pytest.raises(WireError):
+        parts.take(wrong)
+    assert parts.take(part(0, 1, "{}")) is not None
+
+
+def test_pages_that_went_away_in_the_middle_leave_nothing() -> None:
+    """Of commands that are never whole, only the newest are kept."""
+    parts = CommandChunks()
+    for number in range(MOST + 1):
+        parts.take(part(0, 2, "{", str(number)))
+    assert parts.take(part(1, 2, "}", "0")) is None
+    assert parts.take(part(1, 2, "}", str(MOST))) is not None
+
+
+def test_a_question_of_ten_megabytes_arrives(registry: SessionRegistry) -> None:
+    """Sent in parts, one of them twice, it is asked once, and acknowledged each time it is asked."""
+    text = "word " * 2_000_000
+    session = registry.create("geo", provider=ScriptedProvider("Long!"))
+    acks: list[Any] = []
+    pieces: list[bytes] = []
+
+    def hear(content: Any, buffers: list[bytes]) -> None:
+        pieces.extend(buffers)
+        if content["piece"] + 1 == content["of"]:
+            packet = orjson.loads(b"".join(pieces))
+            pieces.clear()
+            acks.extend(m for m in packet["messages"] if m["type"] == "ack")
+
+    wire = registry.engine.call(WireServer, registry, hear)
+    body = orjson.dumps({"type": "send", "id": "c1", "session_id": session.id, "text": text}).decode()
+    cut = [body[i : i + MAX_PART] for i in range(0, len(body), MAX_PART)]
+    for number in (0, *range(len(cut)), 3):
+        wire.receive(
+            {
+                "type": "do_part",
+                "id": "c1",
+                "page": "p",
+                "epoch": registry.epoch,
+                "part": number,
+                "of": len(cut),
+                "text": cut[number],
+            }
+        )
+    wait_for(lambda: len(acks) == 2, "both acknowledgements")
+    assert {(ack["id"], ack["error"]) for ack in acks} == {("c1", None)}
+    registry.wait_all(30)
+    assert [message.text for message in session.messages] == [text, "Long!"]
+    registry.engine.call(wire.close)

@@ -1,0 +1,138 @@
+"""Finding a message in all sessions, as a page asks for it. The pages are played by the test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from nbchat.core.errors import SnapshotError
+from nbchat.core.messages import FilePart, ImagePart, Message, TextPart
+from nbchat.core.transcript import ROOT, SessionState
+from nbchat.engine.journal_writer import JournalWriter, read_back
+from nbchat.handles.registry import SessionRegistry
+from nbchat.providers.scripted import ScriptedProvider
+from nbchat.stores.memory import MemoryStore
+from nbchat.wire.search import AFTER, BEFORE, search
+from nbchat.wire.server import WireServer
+from tests.waiting import wait_for
+from tests.wire.page import Page
+
+
+def session(session_id: str, *texts: str) -> SessionState:
+    """Return a session in which these were said."""
+    messages = [
+        Message(
+            id=f"{session_id}{i}",
+            role="user",
+            parent_id=f"{session_id}{i - 1}" if i else None,
+            parts=(TextPart(text=text),),
+        )
+        for i, text in enumerate(texts)
+    ]
+    selected = {message.parent_id or ROOT: message.id for message in messages}
+    return SessionState(id=session_id, messages={m.id: m for m in messages}, selected=selected)
+
+
+def states(*sessions: SessionState) -> list[Callable[[], SessionState]]:
+    """Return them as `search` takes them."""
+    return [lambda state=state: state for state in sessions]  # type: ignore[misc]
+
+
+def test_a_place_is_found_with_the_words_around_it() -> None:
+    """Case does not count, the newest message comes first, and a long text is cut around the place."""
+    long = "x" * 500 + " the SEINE flows " + "y" * 500
+    result = search("seine", states(session("a", long, "nothing", "La Seine")))
+    assert [hit.message_id for hit in result.hits] == ["a2", "a0"]
+    assert [hit.match for hit in result.hits] == ["Seine", "SEINE"]
+    hit = result.hits[1]
+    assert hit.before + hit.match + hit.after in long
+    assert (len(hit.before), len(hit.after)) == (BEFORE, AFTER)
+    assert not result.more
+
+
+def test_files_are_found_by_name_and_by_what_they_say() -> None:
+    """What was attached is part of the conversation; the bytes of an image are not words."""
+    question = Message(
+        id="m",
+        role="user",
+        parts=(
+            TextPart(text="Look."),
+            FilePart(name="rivers.csv", text="Seine,775"),
+            ImagePart(name="map.png", text="data:image/png;base64,SEIN"),
+        ),
+    )
+    state = SessionState(id="s", messages={"m": question}, selected={ROOT: "m"})
+    for words, match in (("rivers", "rivers"), ("seine", "Seine"), ("MAP.", "map.")):
+        assert [hit.match for hit in search(words, [lambda: state]).hits] == [match]
+    assert search("base64", [lambda: state]).hits == ()
+
+
+def test_accents_are_found_however_they_are_typed() -> None:
+    """On one system é is a character, on another it is an e and an accent behind it."""
+    for said in ("Rhône", "Rho\u0302ne"):
+        for asked in ("rhône", "RHO\u0302NE"):
+            assert [hit.match for hit in search(asked, states(session("a", said))).hits] == [said]
+
+
+def test_what_is_written_is_no_pattern() -> None:
+    """Signs stand for themselves, and white space alone finds nothing."""
+    assert [h.match for h in search(" a.*( ", states(session("a", "abc(", "a.*(b"))).hits] == ["a.*("]
+    assert search("  ", states(session("a", "a  b"))).hits == ()
+
+
+def test_a_search_ends_at_its_limits_and_says_so() -> None:
+    """No more hits than allowed, no longer than allowed, and not for a page that has asked anew."""
+    many = session("a", *("word" for _ in range(5)))
+    assert len(search("word", states(many), most=3).hits) == 3
+    assert search("word", states(many), most=3).more
+    assert not search("word", states(many), most=5).more
+    assert search("word", states(many), seconds=-1).more
+    assert search("word", states(many), is_wanted=lambda: False).hits == ()
+
+
+def test_a_session_that_cannot_be_read_hides_no_other() -> None:
+    """The others are searched, and the reader learns that something is missing."""
+
+    def broken() -> SessionState:
+        raise SnapshotError("gone")
+
+    result = search("word", [broken, *states(session("b", "a word"))])
+    assert [hit.session_id for hit in result.hits] == ["b"]
+    assert result.more
+
+
+@pytest.fixture
+def registry() -> Iterator[SessionRegistry]:
+    """Return a registry that keeps its sessions in a store of its own."""
+    made = SessionRegistry()
+    store = MemoryStore()
+
+    def begin() -> None:
+        made.journal = JournalWriter(made, store)
+        made.snapshots.restore(read_back(store.read()), known={})
+
+    made.engine.call(begin)
+    yield made
+    made.shutdown()
+
+
+def test_a_page_searches_every_session(registry: SessionRegistry) -> None:
+    """Sessions that no page has loaded are searched, also those whose messages have left memory."""
+    registry.limits.sessions = 3
+    ids = []
+    for number in range(4):
+        ids.append(registry.create(f"s{number}", provider=ScriptedProvider("In France.")).id)
+        registry[ids[-1]].ask("Where is the Loire?")
+        registry.save()
+    assert [c.evicted for c in registry.conversations()] == [True, False, False, False]
+    page = Page()
+    wire = registry.engine.call(WireServer, registry, page.take)
+    ask = {"type": "search", "page": "p", "epoch": registry.epoch}
+    wire.receive({**ask, "id": "1", "query": "loire"})
+    found = wait_for(lambda: page.heard("found", id="1"), "the answer to the search")
+    assert [hit["session_id"] for hit in found["hits"]] == [ids[3], ids[2], ids[1], ids[0]]
+    assert {hit["match"] for hit in found["hits"]} == {"Loire"}
+    assert found["more"] is False
+    assert registry.conversations()[0].evicted  # it was looked at, and not brought back
+    registry.engine.call(wire.close)
