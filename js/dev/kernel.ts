@@ -21,7 +21,8 @@ import type {
   RunRecord,
   SessionState,
 } from "../src/protocol";
-import { applyEvent, emptyState, isOver, liveRun, statusOf, transcript } from "../src/state/fold";
+import { applyEvent } from "../src/state/fold";
+import { emptyState, isOver, liveRun, statusOf, transcript } from "../src/state/session";
 import { Store } from "../src/state/store";
 import type { AssetModule, CommandInput, Runtime } from "../src/types";
 import { moved } from "../src/view/order";

@@ -20,7 +20,8 @@ import type {
   Settings,
 } from "./protocol";
 import type { Drafts } from "./state/drafts";
-import type { Stats, Store } from "./state/store";
+import type { Stats } from "./state/replica";
+import type { Store } from "./state/store";
 
 type WithoutId<C> = C extends Command ? Omit<C, "id"> : never;
 

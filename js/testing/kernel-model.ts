@@ -17,7 +17,8 @@ import type {
   SessionState,
 } from "../src/protocol";
 import { crc32 } from "../src/state/crc32";
-import { applyEvent, emptyState, isOver, liveRun, statusOf, transcript } from "../src/state/fold";
+import { applyEvent } from "../src/state/fold";
+import { emptyState, isOver, liveRun, statusOf, transcript } from "../src/state/session";
 
 const TICK_MS = 40;
 const BEACONS_MS = [200, 200, 200, 200, 200, 500, 500, 1000, 2000, 5000, 10_000, 20_000];

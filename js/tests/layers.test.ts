@@ -64,3 +64,12 @@ test("every folder imports from lower ones only", () => {
     }
   }
 });
+
+test("private members are `#private`, and no file has more than 500 lines", () => {
+  for (const [file, text] of TEXTS) {
+    if (file === "protocol.ts") continue; // generated
+    // A constructor cannot be `#private`.
+    expect(text.match(/^\s*private (?!constructor).*$/m)?.[0], file).toBeUndefined();
+    expect(text.split("\n").length - 1, file).toBeLessThanOrEqual(500);
+  }
+});

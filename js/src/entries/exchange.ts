@@ -26,21 +26,21 @@ export interface SharedRuntime extends Runtime {
 export class Place {
   /** What was offered last. */
   made: SharedRuntime | null = null;
-  private resolve: (runtime: SharedRuntime) => void = () => {};
-  private promise = new Promise<SharedRuntime>((resolve) => {
-    this.resolve = resolve;
+  #resolve: (runtime: SharedRuntime) => void = () => {};
+  #promise = new Promise<SharedRuntime>((resolve) => {
+    this.#resolve = resolve;
   });
 
   /** The runtime, as soon as it is there. */
   get runtime(): Promise<SharedRuntime> {
-    return this.promise;
+    return this.#promise;
   }
 
   /** Hand a runtime to those who wait, and to those who come later. */
   offer(made: SharedRuntime): void {
     this.made = made;
-    this.resolve(made);
-    this.promise = Promise.resolve(made);
+    this.#resolve(made);
+    this.#promise = Promise.resolve(made);
   }
 }
 

@@ -10,7 +10,8 @@ import type { AnyModel, DocumentContext } from "../jupyter";
 import { type Host, hostOf, NotebookMetadata } from "../jupyter/host";
 import { type Ack, type AssetName, type Command, type Found, MAX_COMMAND } from "../protocol";
 import { type Drafts, openDrafts } from "../state/drafts";
-import type { Stats, Store } from "../state/store";
+import type { Stats } from "../state/replica";
+import type { Store } from "../state/store";
 import type { AssetModule, CommandInput, Runtime } from "../types";
 import { Link } from "../wire/link";
 import type { SharedRuntime } from "./exchange";
@@ -30,48 +31,49 @@ export class PageRuntime implements SharedRuntime {
   readonly drafts: Drafts;
   readonly host: Host;
 
-  private hub: AnyModel | null = null;
-  private readonly link: Link;
-  private readonly metadata: NotebookMetadata;
-  private readonly end = new AbortController();
-  private readonly shown = new Map<symbol, readonly string[]>();
-  private viewingTimer: ReturnType<typeof setTimeout> | null = null;
-  private viewingSaid = "";
-  private viewingId = "";
+  #hub: AnyModel | null = null;
+  readonly #link: Link;
+  readonly #metadata: NotebookMetadata;
+  readonly #end = new AbortController();
+  readonly #shown = new Map<symbol, readonly string[]>();
+  #viewingTimer: ReturnType<typeof setTimeout> | null = null;
+  #viewingSaid = "";
+  #viewingId = "";
   /** When each session that is shown was last active, as of the last look. */
-  private readonly activeAt = new Map<string, number>();
+  readonly #activeAt = new Map<string, number>();
 
-  /**
-   * @param version nbchat's version in this page.
-   * @param context The notebook, where the host shows it.
-   */
+  readonly #draw: Mount;
+
   constructor(
+    /** Version of nbchat in this page. */
     readonly version: string,
+    /** The notebook, if the host gives access to it. */
     context: DocumentContext | undefined,
-    private readonly draw: Mount,
+    draw: Mount,
   ) {
-    this.link = new Link(
+    this.#draw = draw;
+    this.#link = new Link(
       version,
-      (checkpoint) => this.metadata.take(checkpoint),
-      () => this.welcomed(),
+      (checkpoint) => this.#metadata.take(checkpoint),
+      () => this.#welcomed(),
     );
-    this.metadata = new NotebookMetadata(context, this.link.page, (m) => this.link.send(m));
-    this.metadata.watch(this.end.signal);
+    this.#metadata = new NotebookMetadata(context, this.#link.page, (m) => this.#link.send(m));
+    this.#metadata.watch(this.#end.signal);
     this.host = hostOf(context);
     this.drafts = openDrafts();
-    this.store.subscribe(({ heads }) => this.sawEnds(heads));
+    this.store.subscribe(({ heads }) => this.#sawEnds(heads));
     if (typeof document !== "undefined") {
-      const { signal } = this.end;
-      document.addEventListener("visibilitychange", () => this.planViewing(), { signal });
+      const { signal } = this.#end;
+      document.addEventListener("visibilitychange", () => this.#planViewing(), { signal });
     }
   }
 
   get store(): Store {
-    return this.link.store;
+    return this.#link.store;
   }
 
   get page(): string {
-    return this.link.page;
+    return this.#link.page;
   }
 
   get stats(): Readonly<Stats> {
@@ -79,98 +81,100 @@ export class PageRuntime implements SharedRuntime {
   }
 
   get orphaned(): boolean {
-    return this.link.gone;
+    return this.#link.gone;
   }
 
   attach(hub: AnyModel): void {
-    this.hub = hub;
-    this.link.attach(hub);
+    this.#hub = hub;
+    this.#link.attach(hub);
     // A constructor in the kernel may be waiting for what the notebook holds.
-    this.metadata.sendStored();
+    this.#metadata.sendStored();
   }
 
   release(hub: AnyModel): void {
-    if (this.hub !== hub) return;
-    this.hub = null;
-    this.end.abort();
-    if (this.viewingTimer !== null) clearTimeout(this.viewingTimer);
-    this.link.lose("dead");
-    this.link.detach();
+    if (this.#hub !== hub) return;
+    this.#hub = null;
+    this.#end.abort();
+    if (this.#viewingTimer !== null) clearTimeout(this.#viewingTimer);
+    this.#link.lose("dead");
+    this.#link.detach();
   }
 
   want(sessionId: string): void {
-    this.link.want(sessionId);
+    this.#link.want(sessionId);
   }
 
   earlier(sessionId: string): void {
-    this.link.earlier(sessionId);
+    this.#link.earlier(sessionId);
   }
 
   async do(input: CommandInput): Promise<Ack> {
     const command = { ...input, id: newId("cmd_") } as Command;
     const bytes = byteLength(JSON.stringify(command));
     if (bytes > MAX_COMMAND) return tooLarge(command.id, bytes);
-    return this.link.outbox.do(command, bytes);
+    return this.#link.outbox.do(command, bytes);
   }
 
   viewing(view: symbol, sessionIds: readonly string[]): void {
-    if (sessionIds.length > 0) this.shown.set(view, sessionIds);
-    else this.shown.delete(view);
-    this.planViewing();
+    if (sessionIds.length > 0) this.#shown.set(view, sessionIds);
+    else this.#shown.delete(view);
+    this.#planViewing();
   }
 
   search(query: string): Promise<Found | null> {
-    return this.link.searches.find(query);
+    return this.#link.searches.find(query);
   }
 
   load(name: AssetName): Promise<AssetModule> {
-    return this.link.assets.load(name);
+    return this.#link.assets.load(name);
   }
 
   loaded(name: AssetName): AssetModule | undefined {
-    return this.link.assets.loaded(name);
+    return this.#link.assets.loaded(name);
   }
 
   mount(kind: string, model: AnyModel, el: HTMLElement): () => void {
-    return this.draw(this, kind, model, el);
+    return this.#draw(this, kind, model, el);
   }
 
-  private welcomed(): void {
-    this.metadata.begin(this.store.epoch);
-    this.viewingSaid = "";
-    this.planViewing();
+  #welcomed(): void {
+    this.#metadata.begin(this.store.epoch);
+    this.#viewingSaid = "";
+    this.#planViewing();
   }
 
   /** Say again what is shown when an answer there has ended, so that the kernel knows it was seen. */
-  private sawEnds(heads: ReadonlySet<string>): void {
+  #sawEnds(heads: ReadonlySet<string>): void {
     for (const id of heads) {
       const head = this.store.heads.get(id);
       if (head === undefined || head.run_id !== null) continue;
-      const before = this.activeAt.get(id);
-      this.activeAt.set(id, head.active_at);
-      if (before === head.active_at || ![...this.shown.values()].flat().includes(id)) continue;
-      this.viewingSaid = "";
-      this.planViewing();
+      const before = this.#activeAt.get(id);
+      this.#activeAt.set(id, head.active_at);
+      if (before === head.active_at || ![...this.#shown.values()].flat().includes(id)) continue;
+      this.#viewingSaid = "";
+      this.#planViewing();
     }
   }
 
-  private planViewing(): void {
-    this.viewingTimer ??= setTimeout(() => {
-      this.viewingTimer = null;
-      this.sayViewing();
+  #planViewing(): void {
+    this.#viewingTimer ??= setTimeout(() => {
+      this.#viewingTimer = null;
+      this.#sayViewing();
     }, VIEWING_MS);
   }
 
-  private sayViewing(): void {
+  #sayViewing(): void {
     const hidden = typeof document !== "undefined" && document.hidden;
-    const ids = hidden ? [] : [...new Set([...this.shown.values()].flat())].sort();
+    const ids = hidden ? [] : [...new Set([...this.#shown.values()].flat())].sort();
     const said = JSON.stringify(ids);
-    if (said === (this.viewingSaid || "[]") || this.orphaned) return;
-    this.viewingSaid = said;
+    if (said === (this.#viewingSaid || "[]") || this.orphaned) return;
+    this.#viewingSaid = said;
     // An older answer to "who looks at what" must not come after a newer one.
-    this.link.outbox.withdraw(this.viewingId);
-    this.viewingId = newId("cmd_");
-    this.link.outbox.do({ type: "viewing", id: this.viewingId, session_ids: ids }).catch(() => {}); // the next kernel is told when it says welcome
+    this.#link.outbox.withdraw(this.#viewingId);
+    this.#viewingId = newId("cmd_");
+    this.#link.outbox
+      .do({ type: "viewing", id: this.#viewingId, session_ids: ids })
+      .catch(() => {}); // the next kernel is told when it says welcome
   }
 }
 

@@ -26,15 +26,20 @@ const MARKS = /[^\S ]|[#$&*<>@[\\\]_`|~]|:\/|www\./i;
 const WORD_CHARS = 64;
 
 class PlainWords implements Follower {
-  private constructor(
-    private readonly node: Text,
-    /** What stands after the last space. */
-    private word: string,
-    /** Spaces at the end: shown when something follows them. */
-    private spaces: string,
-    /** Whether a bracket may still be the beginning of a link. */
-    private readonly inLink: boolean,
-  ) {}
+  readonly #node: Text;
+  /** What stands after the last space. */
+  #word: string;
+  /** Spaces at the end: shown when something follows them. */
+  #spaces: string;
+  /** Whether a bracket may still be the beginning of a link. */
+  readonly #inLink: boolean;
+
+  private constructor(node: Text, word: string, spaces: string, inLink: boolean) {
+    this.#node = node;
+    this.#word = word;
+    this.#spaces = spaces;
+    this.#inLink = inLink;
+  }
 
   static after(tail: string, { tokens }: Group, shown: Element): PlainWords | null {
     const end = /(\S*)( *)$/.exec(tail.slice(-WORD_CHARS));
@@ -55,26 +60,32 @@ class PlainWords implements Follower {
   }
 
   follow(text: string): boolean {
-    if (MARKS.test(this.word + text) || hasHidden(text)) return false;
-    if (this.inLink && /[)"']/.test(text)) return false;
-    const added = this.spaces + text;
-    this.spaces = / *$/.exec(added)?.[0] ?? "";
-    this.node.appendData(added.slice(0, added.length - this.spaces.length));
-    this.word = (this.word + text).slice(-WORD_CHARS);
-    this.word = this.word.slice(this.word.lastIndexOf(" ") + 1);
+    if (MARKS.test(this.#word + text) || hasHidden(text)) return false;
+    if (this.#inLink && /[)"']/.test(text)) return false;
+    const added = this.#spaces + text;
+    this.#spaces = / *$/.exec(added)?.[0] ?? "";
+    this.#node.appendData(added.slice(0, added.length - this.#spaces.length));
+    this.#word = (this.#word + text).slice(-WORD_CHARS);
+    this.#word = this.#word.slice(this.#word.lastIndexOf(" ") + 1);
     return true;
   }
 }
 
 class OpenFence implements Follower {
-  private constructor(
-    private readonly node: Text,
-    private readonly indent: RegExp,
-    private readonly closing: RegExp,
-    /** The last line's source, and how much of it is shown. */
-    private line: string,
-    private shown: number,
-  ) {}
+  readonly #node: Text;
+  readonly #indent: RegExp;
+  readonly #closing: RegExp;
+  /** The last line's source, and how much of it is shown. */
+  #line: string;
+  #shown: number;
+
+  private constructor(node: Text, indent: RegExp, closing: RegExp, line: string, shown: number) {
+    this.#node = node;
+    this.#indent = indent;
+    this.#closing = closing;
+    this.#line = line;
+    this.#shown = shown;
+  }
 
   static after(tail: string, { tokens, lines: [begin] }: Group, shown: Element): OpenFence | null {
     const code = shown.querySelector("code");
@@ -98,20 +109,20 @@ class OpenFence implements Follower {
     const last = pieces.pop() ?? "";
     let added = "";
     for (const piece of pieces) {
-      const line = this.line + piece;
-      if (this.closing.test(line)) return false;
-      added += `${line.replace(this.indent, "").slice(this.shown)}\n`;
-      this.line = "";
-      this.shown = 0;
+      const line = this.#line + piece;
+      if (this.#closing.test(line)) return false;
+      added += `${line.replace(this.#indent, "").slice(this.#shown)}\n`;
+      this.#line = "";
+      this.#shown = 0;
     }
-    this.line += last;
+    this.#line += last;
     // What may become the closing fence is not shown before it is something else.
-    if (!/^\s*(?:`*|~*)\s*$/.test(this.line)) {
-      const line = this.line.replace(this.indent, "");
-      added += line.slice(this.shown);
-      this.shown = line.length;
+    if (!/^\s*(?:`*|~*)\s*$/.test(this.#line)) {
+      const line = this.#line.replace(this.#indent, "");
+      added += line.slice(this.#shown);
+      this.#shown = line.length;
     }
-    if (added !== "") this.node.appendData(revealHidden(added, this.node.data.slice(-16)));
+    if (added !== "") this.#node.appendData(revealHidden(added, this.#node.data.slice(-16)));
     return true;
   }
 }

@@ -1,8 +1,8 @@
 /**
- * The state of a session as a fold of its events: pure, and equal to `nbchat/core/transcript.py`.
+ * `Draft`: folds the events of a session into its state, equal to `nbchat/core/transcript.py`.
  *
- * `tests/logs/*.json` holds both to the same results. The table of states is not repeated here; it
- * comes from Python with the rest of `protocol.ts`.
+ * The same recorded logs (`tests/logs/*.json`) test both. The transition table is generated from Python and is
+ * in `protocol.ts`.
  */
 import {
   type Event,
@@ -13,45 +13,9 @@ import {
   type SessionState,
   TRANSITIONS,
 } from "../protocol";
+import { type Dict, dict, isOver, ROOT, transcript } from "./session";
 
-/** Key in `selected` for the first message, which has no parent. */
-export const ROOT = "";
-
-type Dict<T> = Record<string, T>;
 type RunEvent = Extract<Event, { run_id: string }>;
-
-/** Return the session as it is before its first event. */
-export function emptyState(id: string): SessionState {
-  return {
-    id,
-    seq: 0,
-    created_at: 0,
-    settings: {
-      title: "",
-      model: null,
-      instructions: null,
-      params: {},
-      provider: null,
-      pinned: false,
-      rank: null,
-      closed: false,
-      archived: false,
-      from_file: false,
-    },
-    temporary: false,
-    thread_id: null,
-    deleted: false,
-    unread: false,
-    messages: dict({}),
-    selected: dict({}),
-    runs: [],
-  };
-}
-
-/** Return a state that came over the wire in the form that is folded here. */
-export function adoptState(state: SessionState): SessionState {
-  return { ...state, messages: dict(state.messages), selected: dict(state.selected) };
-}
 
 /** Return `state` with one more event folded in; `seq` counts up by one. */
 export function applyEvent(state: SessionState, event: Event): SessionState {
@@ -71,68 +35,6 @@ export function applyEvents(state: SessionState, events: readonly Event[]): Sess
   const draft = new Draft(state);
   for (const event of events) draft.apply(event);
   return draft.snapshot();
-}
-
-/** Return the transcript: the selected version of every turn, oldest first. */
-export function transcript({
-  messages,
-  selected,
-}: Pick<SessionState, "messages" | "selected">): readonly Message[] {
-  const path: Message[] = [];
-  const seen = new Set<string>();
-  let here = selected[ROOT];
-  // A damaged file can hold a tree that leads back to itself.
-  while (here !== undefined && !seen.has(here)) {
-    const message = messages[here];
-    if (message === undefined) break;
-    path.push(message);
-    seen.add(here);
-    here = selected[here];
-  }
-  return path;
-}
-
-/** Return the siblings of a message, itself included, oldest first. */
-export function versions(state: SessionState, message: Message): readonly Message[] {
-  return Object.values(state.messages).filter(
-    (other) => other.parent_id === message.parent_id && other.role === message.role,
-  );
-}
-
-/** Return the record of a run; of two with one id, the newer. */
-export function findRun(state: SessionState, runId: string): RunRecord | undefined {
-  return state.runs.findLast((run) => run.id === runId);
-}
-
-/** Return the oldest run that is not over. */
-export function liveRun(state: SessionState): RunRecord | undefined {
-  return state.runs.find((run) => !isOver(run.state));
-}
-
-/** Return the state of the live run, else of the last one, else `idle`. */
-export function statusOf(state: SessionState): RunState | "idle" {
-  return (liveRun(state) ?? state.runs.at(-1))?.state ?? "idle";
-}
-
-const OVER = new Set<string>(
-  Object.entries(TRANSITIONS)
-    .filter(([, table]) => Object.keys(table).length === 0)
-    .map(([state]) => state),
-);
-
-/** Whether nothing can happen to a run in this state any more; `idle` is over too. */
-export function isOver(state: string): boolean {
-  return state === "idle" || OVER.has(state);
-}
-
-/** Return whether a run is still live. */
-export function isLive(run: RunRecord | null): boolean {
-  return run !== null && !isOver(run.state);
-}
-
-/** Copy a map without a prototype: ids come from files too, and `constructor` must not be found. */
-function dict<T>(entries: Readonly<Dict<T>>): Dict<T> {
-  return Object.assign(Object.create(null) as Dict<T>, entries);
 }
 
 /** Length of a text as Python counts it, in code points. */

@@ -7,7 +7,8 @@
  */
 
 import type { Event, Message } from "../protocol";
-import { type Draft, isOver } from "./fold";
+import type { Draft } from "./fold";
+import { isOver } from "./session";
 
 /** A part whose text can be compared with its checksum. */
 export interface Ended {

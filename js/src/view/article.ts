@@ -1,7 +1,7 @@
 /** One message on the page: its pieces, how it ended, and what can be done with it. */
 
 import type { Message } from "../protocol";
-import { isLive } from "../state/fold";
+import { isLive } from "../state/session";
 import type { Context, EditForm, Turn } from "../types";
 import { button, h, iconButton, setAttribute, setText, show } from "./dom";
 import { type BlockView, blocksOf, createBlock } from "./parts";

@@ -1,7 +1,7 @@
 /** What the user does to sessions, as commands; what is refused, and what can be taken back, is said. */
 
 import type { Ack, Head } from "../protocol";
-import { isOver } from "../state/fold";
+import { isOver } from "../state/session";
 import type { CommandInput, Context } from "../types";
 import { titleOf } from "./tabs";
 import { causeOf, reveal, sentence, thrown } from "./text";

@@ -1,7 +1,7 @@
 /** Where the user writes. A text stays here until the kernel has it. */
 
 import type { Attachment, Head } from "../protocol";
-import { isOver } from "../state/fold";
+import { isOver } from "../state/session";
 import type { Context, Extras } from "../types";
 import { button, h, iconButton, setAttribute, setText, show, uniqueId } from "./dom";
 import { isComposing } from "./keys";
@@ -24,7 +24,9 @@ export class Composer {
   readonly #attached: HTMLElement;
   readonly #pending = new Map<string, string>();
   readonly #errors = new Map<string, string>();
+  /** Called when the kernel has taken a text. */
   readonly #sent: (sessionId: string) => void;
+  /** Returns the session's questions, oldest first. */
   readonly #asked: () => readonly string[];
   #sessionId = "";
   #head: Head | undefined;
@@ -34,10 +36,6 @@ export class Composer {
   #recalled = -1;
   #draft = "";
 
-  /**
-   * @param sent is called when the kernel has taken a text.
-   * @param asked returns the session's questions, oldest first.
-   */
   constructor(context: Context, sent: (sessionId: string) => void, asked: () => readonly string[]) {
     const { t, signal } = context;
     this.#context = context;

@@ -2,7 +2,7 @@
 
 import { allStrings } from "../i18n/extras";
 import type { Found, Head, Hit } from "../protocol";
-import { isOver } from "../state/fold";
+import { isOver } from "../state/session";
 import type { Context } from "../types";
 import { h, setAttribute } from "./dom";
 import { openPopup } from "./popup";

@@ -8,8 +8,8 @@
 
 import type { Message, RunRecord } from "../protocol";
 import type { Place } from "../state/drafts";
-import { isLive } from "../state/fold";
-import type { SessionView } from "../state/store";
+import type { SessionView } from "../state/replica";
+import { isLive } from "../state/session";
 import type { Context } from "../types";
 import { Article } from "./article";
 import { arrange, button, h, setText, show } from "./dom";

@@ -1,7 +1,7 @@
 /** Notifications of the browser, for who asked for them: an answer has ended while the page was hidden. */
 
 import type { Head } from "../protocol";
-import { isOver } from "../state/fold";
+import { isOver } from "../state/session";
 import type { Context } from "../types";
 import { titleOf } from "./tabs";
 

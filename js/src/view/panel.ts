@@ -1,8 +1,8 @@
 /** One session on the page: its log, its status, what waits, and the composer. */
 
-import type { Head, RunRecord } from "../protocol";
-import { isLive, isOver } from "../state/fold";
-import type { SessionView } from "../state/store";
+import type { Head } from "../protocol";
+import type { SessionView } from "../state/replica";
+import { isLive, isOver } from "../state/session";
 import type { CommandInput, Context } from "../types";
 import { copyText } from "./clipboard";
 import { isSecond, perform } from "./commands";
@@ -124,7 +124,7 @@ export class Panel {
     const { store } = runtime;
     const id = this.#sessionId;
     this.#head = store.heads.get(id);
-    const session = id ? this.#seen(store.session(id)) : undefined;
+    const session = id ? store.session(id) : undefined;
     if (session !== this.#session || !session) {
       this.#session = session;
       this.#log.update(session);
@@ -176,17 +176,6 @@ export class Panel {
   /** Go to a message. */
   reveal(messageId: string): void {
     this.#log.reveal(messageId);
-  }
-
-  /** The session as it is shown: of a kernel that is gone nothing goes on. */
-  #seen(session: SessionView | undefined): SessionView | undefined {
-    const { connection } = this.#context.runtime.store;
-    if (!session || (connection !== "restarted" && connection !== "dead")) return session;
-    const runs = session.state.runs.map(
-      (run): RunRecord => (isLive(run) ? { ...run, state: "interrupted" } : run),
-    );
-    const { path, omitted, generation, state } = session;
-    return { path, omitted, generation, state: { ...state, runs } };
   }
 
   /** Whether the configured provider answers here: a session may have, or name, one of its own. */

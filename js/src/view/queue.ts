@@ -1,7 +1,7 @@
 /** Questions that wait outside of the transcript: to be changed, removed, or asked again. */
 
 import type { Message, RunRecord } from "../protocol";
-import { isLive } from "../state/fold";
+import { isLive } from "../state/session";
 import type { Context } from "../types";
 import { perform } from "./commands";
 import { sends } from "./composer";
@@ -22,6 +22,7 @@ const LINE = 200;
 export class Queue {
   readonly element: HTMLElement;
   readonly #context: Context;
+  /** Puts a question into the composer, if there is one, and focuses the composer. */
   readonly #putBack: (prompt?: Message) => void;
   readonly #items = new Map<string, HTMLElement>();
   /** Runs that never started, and whose question the user has taken back. */
@@ -30,7 +31,6 @@ export class Queue {
   #sessionId = "";
   #runs: readonly RunRecord[] = [];
 
-  /** @param putBack puts a question into the composer, or nothing, and focuses it. */
   constructor(context: Context, putBack: (prompt?: Message) => void) {
     this.#context = context;
     this.#putBack = putBack;

@@ -1,7 +1,7 @@
 /** The strip of tabs, by the ARIA pattern: one stop for Tab, arrows move and show, Delete closes, F2 renames. */
 
 import type { Head } from "../protocol";
-import { isOver } from "../state/fold";
+import { isOver } from "../state/session";
 import type { Context } from "../types";
 import { arrange, h, setAttribute, setText } from "./dom";
 import { progressOf } from "./progress";

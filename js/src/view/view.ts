@@ -3,7 +3,7 @@
 import type { Locale, Strings } from "../i18n";
 import type { AnyModel } from "../jupyter";
 import type { Head } from "../protocol";
-import { isOver } from "../state/fold";
+import { isOver } from "../state/session";
 import type { Context, Extras, Markdown, Runtime, Way } from "../types";
 import { Columns } from "./columns";
 import { close, create, isSecond, perform, reopen } from "./commands";

@@ -11,23 +11,27 @@ const AGAIN_MS = 2000;
 const TIMES = 8;
 
 export class Assets {
-  private readonly modules = new Map<AssetName, Promise<AssetModule>>();
-  private readonly here = new Map<AssetName, AssetModule>();
-  private readonly waiting = new Map<AssetName, (text: string) => void>();
+  readonly #modules = new Map<AssetName, Promise<AssetModule>>();
+  readonly #here = new Map<AssetName, AssetModule>();
+  readonly #waiting = new Map<AssetName, (text: string) => void>();
 
-  /** @param want Sends the question; what it sends may get lost. */
-  constructor(private readonly want: (name: AssetName) => void) {}
+  /** Sends the request; it may get lost. */
+  readonly #want: (name: AssetName) => void;
+
+  constructor(want: (name: AssetName) => void) {
+    this.#want = want;
+  }
 
   /** Return the module of a bundle, loaded once for all views; rejects where it cannot be had. */
   load(name: AssetName): Promise<AssetModule> {
-    let module = this.modules.get(name);
+    let module = this.#modules.get(name);
     if (module === undefined) {
-      module = this.fetch(name).then(evaluate);
-      this.modules.set(name, module);
+      module = this.#fetch(name).then(evaluate);
+      this.#modules.set(name, module);
       module.then(
-        (loaded) => this.here.set(name, loaded),
+        (loaded) => this.#here.set(name, loaded),
         // What failed may succeed with the next kernel.
-        () => this.modules.delete(name),
+        () => this.#modules.delete(name),
       );
     }
     return module;
@@ -35,27 +39,27 @@ export class Assets {
 
   /** Return the module of a bundle that has been loaded. */
   loaded(name: AssetName): AssetModule | undefined {
-    return this.here.get(name);
+    return this.#here.get(name);
   }
 
   /** Take what the kernel sent. */
   take(asset: Asset): void {
-    this.waiting.get(asset.name)?.(asset.text);
+    this.#waiting.get(asset.name)?.(asset.text);
   }
 
-  private fetch(name: AssetName): Promise<string> {
+  #fetch(name: AssetName): Promise<string> {
     return new Promise((resolve, reject) => {
       let times = 0;
       const ask = (): void => {
         if (times++ >= TIMES) {
-          this.waiting.delete(name);
+          this.#waiting.delete(name);
           clearInterval(timer);
           reject(new Error(`the kernel did not send ${name}`));
-        } else this.want(name);
+        } else this.#want(name);
       };
       const timer = setInterval(ask, AGAIN_MS);
-      this.waiting.set(name, (text) => {
-        this.waiting.delete(name);
+      this.#waiting.set(name, (text) => {
+        this.#waiting.delete(name);
         clearInterval(timer);
         resolve(text);
       });

@@ -14,7 +14,6 @@ import {
   type Checkpoint,
   type Command,
   type KernelMessage,
-  MAX_PART,
   type Packet,
   type PageMessage,
   PROTOCOL_VERSION,
@@ -22,10 +21,13 @@ import {
 } from "../protocol";
 import { type Connection, Store } from "../state/store";
 import { Assets } from "./bundles";
+import { messagesOf } from "./chunks";
+import { EarlierRequests } from "./earlier";
 import { Outbox } from "./outbox";
 import { Pieces } from "./pieces";
 import { Searches } from "./search";
 import { Sequence } from "./sequence";
+import { Sync } from "./sync";
 import { Uplink } from "./transport";
 
 /** How often what is outstanding is looked at. */
@@ -39,32 +41,10 @@ const SILENCE_MS = { soon: 350, later: 1000, soonFor: 1500 };
 const LOST_MS = 5000;
 /** Heads may be ahead of the events, which come in the next packet. */
 const LAG_MS = 300;
-/**
- * A question that is not answered is asked again after one and a half round trips, and at least this
- * much; when it was asked that often, ever more rarely.
- */
-const ASK_AGAIN_MS = { least: 120, most: 1000, often: 8 };
 /** A road on which nothing is answered for this long is given up for the next one. */
 const ROAD_MS = 3000;
 /** A connection that is being made again is shown as lost after this long. */
 const RECONNECT_MS = 1000;
-
-interface Question {
-  readonly id: string;
-  /** When each repetition was sent, by its own id: so an answer tells the time that it took. */
-  readonly sentAt: Map<string, number>;
-  /** When this was asked first, of any kernel that did not answer. */
-  readonly since: number;
-  readonly had: string;
-  sent: number;
-  times: number;
-}
-
-interface Scrolled {
-  readonly id: string;
-  readonly before: string;
-  sent: number;
-}
 
 type Kernel = "there" | "reconnecting" | "restarted" | "dead" | "incompatible";
 
@@ -85,36 +65,31 @@ export class Link {
   #end = new AbortController();
   #pieces = new Pieces();
   #sequence = new Sequence();
-  readonly #decoder = new TextDecoder();
   /** Kernels that are gone; what is still on its way from them is not taken. */
   readonly #past = new Set<string>();
   #kernel: Kernel = "there";
   #kernelSince = 0;
   #kernelBusy = false;
   #welcome: Welcome | null = null;
-  #question: Question | null = null;
-  readonly #scrolled = new Map<string, Scrolled>();
+  readonly #sync = new Sync((id, times) => this.#sendSync(id, times));
+  readonly #earlier = new EarlierRequests((id, session_id, before) => {
+    const { page } = this;
+    this.send({ type: "want_earlier", id, page, epoch: this.store.epoch, session_id, before });
+  });
   /** Something that was sent on this uplink has been answered. */
   #answered = false;
   #roadSince = 0;
   #heardAt = 0;
   /** When something was heard last that had happened in a session. */
   #newsAt = 0;
-  /** Time that an answer takes, as far as is known. */
-  #roundTrip: number | null = null;
   #laggingSince: number | null = null;
-  /** Answers in a row that brought nothing although something is missing; each makes the next wait. */
-  #fruitless = 0;
-  #notBefore = 0;
   #timer: ReturnType<typeof setTimeout> | null = null;
 
-  /**
-   * @param version nbchat's version in this page.
-   * @param onCheckpoint Is given every checkpoint, also those for other pages.
-   * @param onWelcome Is called when a kernel, the first or another one, has answered.
-   */
+  /** Version of nbchat in this page. */
   readonly #version: string;
+  /** Called with every checkpoint, also those for other pages. */
   readonly #onCheckpoint: (checkpoint: Checkpoint) => void;
+  /** Called when a kernel, the first or another one, has answered. */
   readonly #onWelcome: () => void;
 
   constructor(
@@ -159,7 +134,7 @@ export class Link {
 
     this.#kernel = "there";
     this.#welcome = null;
-    this.#question = null;
+    this.#sync.cancel();
     this.#openUplink(model);
     this.#ask();
   }
@@ -186,8 +161,8 @@ export class Link {
     if (this.#kernel === how) return;
     this.#kernel = how;
     if (this.store.epoch) this.#past.add(this.store.epoch);
-    this.#question = null;
-    this.#scrolled.clear();
+    this.#sync.cancel();
+    this.#earlier.clear();
     this.outbox.abandon();
     this.store.lose();
     this.#assess();
@@ -208,10 +183,7 @@ export class Link {
     const view = this.store.session(sessionId);
     const first = view?.path[0];
     if (view === undefined || view.omitted === 0 || first === undefined) return;
-    if (this.#scrolled.get(sessionId)?.before === first.id) return;
-    const scrolled = { id: newId("ask_"), before: first.id, sent: 0 };
-    this.#scrolled.set(sessionId, scrolled);
-    this.#sendEarlier(sessionId, scrolled);
+    this.#earlier.ask(sessionId, first.id);
     this.arm();
   }
 
@@ -234,9 +206,9 @@ export class Link {
     if (this.gone || this.#kernel === "incompatible") return false;
     return (
       this.#kernel === "reconnecting" ||
-      this.#question !== null ||
+      this.#sync.pending ||
       this.outbox.size > 0 ||
-      this.#scrolled.size > 0 ||
+      this.#earlier.size > 0 ||
       this.#sequence.gap ||
       this.store.lacking ||
       this.store.live
@@ -270,26 +242,18 @@ export class Link {
       this.store.stats.duplicates++;
     }
     // The kernel speaks, and not about what it was asked: the answer was lost.
-    if (this.#question !== null) this.#askAgain(this.#question, this.#patience);
+    this.#sync.repeat(0);
     this.#review();
   }
 
   #read(content: unknown, buffers: unknown): Packet | null {
-    const { nbchat, piece, of } = (content ?? {}) as Record<string, unknown>;
-    const view = Array.isArray(buffers) ? (buffers[0] as DataView | undefined) : undefined;
-    if (nbchat === undefined || view === undefined) return null;
-    const { buffer, byteOffset, byteLength } = view;
-    const bytes = new Uint8Array(buffer, byteOffset, byteLength);
     try {
-      const whole = this.#pieces.take(String(nbchat), Number(piece), Number(of), bytes);
-      if (whole === null) return null;
-      const packet: Packet = JSON.parse(this.#decoder.decode(whole));
-      if (packet.type === "packet") return packet;
+      return this.#pieces.read(content, buffers);
     } catch {
-      // Fall through: what cannot be read is as good as lost, and asked for like that.
+      // Treated like a lost packet: what it held is requested again.
+      this.store.stats.dropped++;
+      return null;
     }
-    this.store.stats.dropped++;
-    return null;
   }
 
   #begin(epoch: string): void {
@@ -300,7 +264,7 @@ export class Link {
     }
     this.#kernel = "there";
     this.#sequence = new Sequence();
-    this.#scrolled.clear();
+    this.#earlier.clear();
     this.store.reset(epoch);
   }
 
@@ -320,7 +284,7 @@ export class Link {
         break;
       case "earlier":
         if (message.to === this.page) {
-          this.#scrolled.delete(message.session_id);
+          this.#earlier.settle(message.session_id);
           this.store.takeEarlier(message);
         }
         break;
@@ -367,17 +331,7 @@ export class Link {
 
   #synced(id: string, n: number, rev: number): void {
     this.#sequence.settle(n, rev);
-    const question = this.#question;
-    const sentAt = question?.sentAt.get(id);
-    if (question === null || sentAt === undefined) return;
-    this.#question = null;
-    this.#answered = true;
-    const now = performance.now();
-    const took = now - sentAt;
-    this.#roundTrip = this.#roundTrip === null ? took : (this.#roundTrip + took) / 2;
-    const fruitless = this.store.lacking && this.#had() === question.had;
-    this.#fruitless = fruitless ? this.#fruitless + 1 : 0;
-    this.#notBefore = fruitless ? now + Math.min(2000, 50 * 2 ** this.#fruitless) : 0;
+    if (this.#sync.settle(id, this.store.lacking, this.#had())) this.#answered = true;
   }
 
   // What is missing.
@@ -385,7 +339,7 @@ export class Link {
   /** Ask, if something is missing; called whenever that may have changed. */
   #review(): void {
     const now = performance.now();
-    if (this.#welcome !== null && this.#question === null && now >= this.#notBefore) {
+    if (this.#welcome !== null && this.#sync.ready) {
       this.store.recount();
       const { lacking, broken } = this.store;
       this.#laggingSince = lacking ? (this.#laggingSince ?? now) : null;
@@ -401,20 +355,17 @@ export class Link {
 
   #tick(): void {
     const now = performance.now();
-    const question = this.#question;
-    if (question !== null) {
+    if (this.#sync.pending) {
       // One that has worked is kept: then it is the network that is gone, and not the road.
       if (!this.#answered && now - this.#roadSince >= ROAD_MS) {
         this.#roadSince = now;
         this.#uplink?.next();
       }
-      this.#askAgain(question, Math.max(ASK_AGAIN_MS.least, this.#patience));
+      this.#sync.repeat();
     } else if (this.store.live && now - this.#heardAt >= this.#silence) {
       this.#ask();
     }
-    for (const [sessionId, scrolled] of this.#scrolled) {
-      if (now - scrolled.sent >= 1000) this.#sendEarlier(sessionId, scrolled);
-    }
+    this.#earlier.repeat();
     if (this.#welcome !== null) this.outbox.repeat();
     this.#review();
   }
@@ -422,16 +373,7 @@ export class Link {
   /** Ask the kernel for everything that is not here. */
   #ask(): void {
     if (this.gone || this.#uplink === null || this.#kernel === "incompatible") return;
-    const now = performance.now();
-    this.#question = {
-      id: newId("ask_"),
-      sentAt: new Map(),
-      since: this.#question?.since ?? now,
-      had: this.#had(),
-      sent: now,
-      times: 0,
-    };
-    this.#sendQuestion(this.#question);
+    this.#sync.ask(this.#had());
     this.arm();
   }
 
@@ -441,49 +383,24 @@ export class Link {
     return performance.now() - this.#newsAt < soonFor ? soon : later;
   }
 
-  /** Time after which an answer should have come, in milliseconds. */
-  get #patience(): number {
-    return this.#roundTrip === null ? 400 : Math.max(60, this.#roundTrip * 1.5);
-  }
-
-  /** Repeat a question that was sent at least `pause` ago; ever more rarely when that did not help. */
-  #askAgain(question: Question, pause: number): void {
-    const { most, often } = ASK_AGAIN_MS;
-    const slower = 1.5 ** Math.max(0, question.times - often);
-    if (performance.now() - question.sent >= Math.min(most, pause * slower)) {
-      this.#sendQuestion(question);
-    }
-  }
-
   #had(): string {
     return JSON.stringify([this.#sequence.rev, this.store.cursors()]);
   }
 
-  #sendQuestion(question: Question): void {
+  #sendSync(id: string, times: number): void {
     const { page } = this;
     const version = this.#version;
     const { epoch } = this.store;
     const { rev } = this.#sequence;
     const sessions = this.store.cursors();
-    question.sent = performance.now();
-    question.times++;
-    const id = `${question.id}.${question.times}`;
-    question.sentAt.set(id, question.sent);
-    // A kernel that does not know this page's epoch has no answer to `sync`; `hello` it always has.
-    if (this.#welcome === null || question.times > 2) {
+    // A kernel with another epoch does not answer `sync`; it always answers `hello`.
+    if (this.#welcome === null || times > 2) {
       const known = epoch === "" ? null : epoch;
       const protocol = PROTOCOL_VERSION;
       this.send({ type: "hello", id, page, protocol, version, epoch: known, rev, sessions });
     } else {
       this.send({ type: "sync", id, page, epoch, rev, sessions });
     }
-  }
-
-  #sendEarlier(session_id: string, scrolled: Scrolled): void {
-    scrolled.sent = performance.now();
-    const { id, before } = scrolled;
-    const { epoch } = this.store;
-    this.send({ type: "want_earlier", id, page: this.page, epoch, session_id, before });
   }
 
   #sendCommand(command: Command): void {
@@ -527,7 +444,7 @@ export class Link {
     const kernel = this.#kernel;
     if (kernel === "dead" || kernel === "restarted" || kernel === "incompatible") return kernel;
     if (kernel === "reconnecting" && now - this.#kernelSince >= RECONNECT_MS) return "lost";
-    const unanswered = this.#question === null ? 0 : now - this.#question.since;
+    const unanswered = this.#sync.unansweredMs;
     if (this.#uplink !== null && !this.#uplink.free) {
       const outstanding = Math.max(unanswered, this.outbox.oldest);
       const heard = now - this.#heardAt < LOST_MS;
@@ -536,20 +453,6 @@ export class Link {
     if (unanswered >= LOST_MS) return "lost";
     return this.#welcome === null ? "connecting" : "live";
   }
-}
-
-/** Return a command as it is sent: whole, or in parts where it is long. */
-export function messagesOf(command: Command, page: string, epoch: string): PageMessage[] {
-  // Half of a surrogate pair is no text by itself.
-  const json = JSON.stringify(command).replace(/[\ud800-\udfff]/g, (half) => {
-    return `\\u${half.charCodeAt(0).toString(16)}`;
-  });
-  if (json.length <= MAX_PART) return [{ type: "do", page, epoch, command }];
-  const of = Math.ceil(json.length / MAX_PART);
-  return Array.from({ length: of }, (_, part) => {
-    const text = json.slice(part * MAX_PART, (part + 1) * MAX_PART);
-    return { type: "do_part", id: command.id, page, epoch, part, of, text };
-  });
 }
 
 function isNews(message: KernelMessage): boolean {

@@ -34,7 +34,7 @@ export class KernelGone extends Error {
 export class Outbox {
   readonly #waiting = new Map<string, Waiting>();
 
-  /** @param send Puts a command on the road, if there is a kernel to take it. */
+  /** Sends a command, if there is a kernel. */
   readonly #send: (command: Command) => void;
 
   constructor(send: (command: Command) => void) {

@@ -1,4 +1,5 @@
-/** Packets put together from the pieces that they were cut into; a lost piece is a lost packet. */
+/** `Pieces`: reads packets out of comm messages, and joins those that were cut. */
+import type { Packet } from "../protocol";
 
 /** Packets that can be incomplete at a time, and the bytes that they may hold; the oldest goes first. */
 const MAX_PACKETS = 8;
@@ -12,7 +13,24 @@ interface Incomplete {
 
 export class Pieces {
   readonly #waiting = new Map<string, Incomplete>();
+  readonly #decoder = new TextDecoder();
   #bytes = 0;
+
+  /**
+   * Return the packet that a comm message completes; null if pieces of it are missing, or if the message is
+   * not part of a packet. Throws if the packet cannot be read.
+   */
+  read(content: unknown, buffers: unknown): Packet | null {
+    const { nbchat, piece, of } = (content ?? {}) as Record<string, unknown>;
+    const view = Array.isArray(buffers) ? (buffers[0] as DataView | undefined) : undefined;
+    if (nbchat === undefined || view === undefined) return null;
+    const bytes = new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
+    const whole = this.take(String(nbchat), Number(piece), Number(of), bytes);
+    if (whole === null) return null;
+    const packet: Packet = JSON.parse(this.#decoder.decode(whole));
+    if (packet.type !== "packet") throw new Error(`not a packet: ${packet.type}`);
+    return packet;
+  }
 
   /** Take one piece, in any order and any number of times; return the packet that it completes. */
   take(key: string, piece: number, of: number, bytes: Uint8Array): Uint8Array | null {

@@ -6,34 +6,38 @@ import type { Found } from "../protocol";
 const AGAIN_MS = 2000;
 
 export class Searches {
-  private id = "";
-  private timer: ReturnType<typeof setInterval> | undefined;
-  private answer: (found: Found | null) => void = () => {};
+  #id = "";
+  #timer: ReturnType<typeof setInterval> | undefined;
+  #answer: (found: Found | null) => void = () => {};
 
-  /** @param ask Sends the question; what it sends may get lost. */
-  constructor(private readonly ask: (id: string, query: string) => void) {}
+  /** Sends the query; it may get lost. */
+  readonly #ask: (id: string, query: string) => void;
+
+  constructor(ask: (id: string, query: string) => void) {
+    this.#ask = ask;
+  }
 
   /** Return what is found; null where another search came in between. An empty query only ends the last. */
   find(query: string): Promise<Found | null> {
-    this.settle(null);
+    this.#settle(null);
     if (query === "") return Promise.resolve(null);
-    this.id = newId("ask_");
-    const { id } = this;
-    this.timer = setInterval(() => this.ask(id, query), AGAIN_MS);
-    this.ask(id, query);
+    this.#id = newId("ask_");
+    const id = this.#id;
+    this.#timer = setInterval(() => this.#ask(id, query), AGAIN_MS);
+    this.#ask(id, query);
     return new Promise((resolve) => {
-      this.answer = resolve;
+      this.#answer = resolve;
     });
   }
 
   /** Take what the kernel sent. */
   take(found: Found): void {
-    if (found.id === this.id) this.settle(found);
+    if (found.id === this.#id) this.#settle(found);
   }
 
-  private settle(found: Found | null): void {
-    clearInterval(this.timer);
-    this.id = "";
-    this.answer(found);
+  #settle(found: Found | null): void {
+    clearInterval(this.#timer);
+    this.#id = "";
+    this.#answer(found);
   }
 }

@@ -3,7 +3,7 @@
  * what it returns. The view, the store and the packets are the real ones; the kernel is in the page.
  */
 import { FakeKernel, FakeModel } from "../../dev/kernel";
-import { transcript } from "../../src/state/fold";
+import { transcript } from "../../src/state/session";
 import { mountView } from "../../src/view/index";
 import { answer } from "./answer";
 

@@ -2,7 +2,8 @@ import { readdirSync, readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import type { Event, SessionState } from "../../src/protocol";
 import { crc32 } from "../../src/state/crc32";
-import { adoptState, applyEvent, applyEvents, emptyState, transcript } from "../../src/state/fold";
+import { applyEvent, applyEvents } from "../../src/state/fold";
+import { adoptState, emptyState, transcript } from "../../src/state/session";
 
 interface Log {
   about: string;

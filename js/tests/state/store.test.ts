@@ -1,8 +1,9 @@
 // @vitest-environment jsdom
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import type { Event, Head, SessionState } from "../../src/protocol";
-import { emptyState } from "../../src/state/fold";
-import { type Change, MAX_HELD, Store } from "../../src/state/store";
+import { MAX_HELD } from "../../src/state/replica";
+import { emptyState } from "../../src/state/session";
+import { type Change, Store } from "../../src/state/store";
 
 beforeEach(() => void vi.useFakeTimers());
 afterEach(() => void vi.useRealTimers());

@@ -2,7 +2,7 @@
 import * as fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import type { Event, Packet, PageMessage } from "../../src/protocol";
-import { transcript } from "../../src/state/fold";
+import { transcript } from "../../src/state/session";
 import { cut, PERFECT, type Wire } from "../../testing/kernel-model";
 import { play, World } from "../../testing/world";
 

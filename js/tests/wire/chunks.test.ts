@@ -2,7 +2,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { type Command, MAX_PART } from "../../src/protocol";
-import { messagesOf } from "../../src/wire/link";
+import { messagesOf } from "../../src/wire/chunks";
 
 function send(text: string): Command {
   return { type: "send", id: "cmd_1", session_id: "s", text, attachments: [] };
