@@ -10,8 +10,8 @@ NPM := npm --prefix js
 PYTEST := -m pytest --numprocesses $(WORKERS) --dist worksteal
 STAMPS := $(VENV)/stamps
 PIP := $(PY) -m pip --disable-pip-version-check install --constraint requirements/dev.txt
-# One call of pip for everything that a target needs, with its output as the progress. Python compiles what is used at
-# its first import; compiling all of it here takes a third of the time.
+# One call of pip for everything that a target needs, with its output as the progress. Compiling every module would take
+# a third of the time; for the demo, Python compiles what is used at its first import.
 INSTALL := $(PIP) --no-compile --no-build-isolation --editable '.[lab]' --group
 OLDEST := $(VENV)-oldest
 PIP_OLDEST := -m pip --disable-pip-version-check install --quiet --constraint $(OLDEST)/constraints.txt
@@ -113,6 +113,7 @@ $(STAMPS)/demo: $(STAMPS)/pip
 $(STAMPS)/python: $(STAMPS)/pip
 	@echo "Installing everything for development into $(VENV)"
 	@$(INSTALL) dev
+	@$(PY) -m compileall -qq -j 0 $(VENV)/lib || true # also where PYTHONDONTWRITEBYTECODE is set
 	@touch $(STAMPS)/demo $@
 
 $(STAMPS)/node: $(STAMPS)/venv tools/find_node.sh

@@ -48,6 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if watch:
         arguments.remove("--watch")
     variables = environment(Path(sys.prefix) / "share" / "nbchat-demo", os.environ)
+    # `make demo` installs modules that are not compiled yet: keep what the first start compiles.
+    variables.pop("PYTHONDONTWRITEBYTECODE", None)
     watcher = None
     if watch:
         npm = shutil.which("npm")
