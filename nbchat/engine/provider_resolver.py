@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import logging
 import os
+import threading
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from weakref import WeakKeyDictionary
 
 from nbchat.core.errors import AuthenticationFailed, ConfigError, ConnectFailed, ProviderError
@@ -23,6 +25,11 @@ if TYPE_CHECKING:
     from nbchat.core.events import Settings
     from nbchat.providers.base import Provider, Request
     from nbchat.server import DemoServer
+
+logger = logging.getLogger("nbchat")
+
+CLIENT: Final = ("nbchat.providers.transport", "nbchat.providers.openai", "httpcore2", "anyio.streams.tls")
+"""Modules that the first answer of the openai client needs; the last two are imported by its HTTP client."""
 
 DEMO = "demo"
 """Name of the embedded server's provider."""
@@ -37,6 +44,7 @@ class ProviderResolver:
         self._server: DemoServer | None = None
         self._server_url: str | None = None
         self._starting = asyncio.Lock()
+        self._warmed_up = False
         self._models: dict[tuple[str, str | None], tuple[str, ...]] = {}
         self._own_models: WeakKeyDictionary[Provider, tuple[str, ...]] = WeakKeyDictionary()
 
@@ -128,9 +136,19 @@ class ProviderResolver:
             raise ConfigError(f"no model is set, and {provider.name} lists none.", hint=hint)
         return models
 
-    async def warm_up(self) -> None:
-        """Load the client, off the loop: the user is about to ask, and it takes most of a second."""
-        await asyncio.to_thread(importlib.import_module, "nbchat.providers.transport")
+    def warm_up(self, name: str | None) -> None:
+        """Start to import the openai client on a daemon thread, once, if the provider of that name needs it.
+
+        The thread keeps the priority of the process. It holds the GIL while it imports, so at a lower
+        priority the kernel waits for it whenever the machine is busy: with `nice 19` and two busy cores
+        the import took 30 s instead of 2 s, and a cell that was running lost 20 s of them.
+        """
+        if self._warmed_up or (name or self.defaults.provider or "openai") not in ("openai", DEMO):
+            return
+        self._warmed_up = True
+        with suppress(RuntimeError):  # no thread can be started; the first run imports the client itself
+            modules = (*CLIENT, "nbchat.server") if self.is_demo else CLIENT
+            threading.Thread(target=_import, args=(modules,), name="nbchat-warm-up", daemon=True).start()
 
     async def models(self, own: Provider | None = None, name: str | None = None) -> tuple[str, ...]:
         """Return the models that a session's provider lists, asked anew; by default, that of new sessions."""
@@ -183,3 +201,11 @@ class ProviderResolver:
         if self._server is not None:
             await self._server.close()
             self._server = None
+
+
+def _import(modules: Sequence[str]) -> None:
+    try:
+        for module in modules:
+            importlib.import_module(module)
+    except Exception:  # the first run imports it again, and ends with this error
+        logger.debug("a module of the openai client cannot be imported", exc_info=True)

@@ -297,6 +297,8 @@ class SessionRegistry(Mapping[str, Session]):
         )
         for message in messages:
             conversation.append(MessageAdded(message=message))
+        if provider is None:
+            self.sources.warm_up(settings.provider)
         self.observers.tell(Notification(event="created", session_id=conversation.id))
         return conversation
 
@@ -307,6 +309,7 @@ class SessionRegistry(Mapping[str, Session]):
         conversation.clock, conversation.restored_seq = saved.clock, state.seq
         conversation.omitted = saved.omitted
         self._shelf.put(conversation, state.thread_id)
+        self.sources.warm_up(state.settings.provider)
         self.changed(conversation)
         return conversation
 

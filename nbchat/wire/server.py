@@ -442,8 +442,6 @@ class WireServer:
             self._registry.engine.spawn(self._search(message), name="nbchat-search")
 
     def _hello(self, message: Hello, *, subshell: bool) -> None:
-        if not self._pages:
-            self._registry.engine.spawn(self._registry.sources.warm_up(), name="nbchat-warm-up")
         self._pages.setdefault(message.page, _Page())
         while len(self._pages) > 64:  # noqa: PLR2004 - pages that were closed without a word
             self._pages.popitem(last=False)

@@ -292,7 +292,7 @@ class PageModel:
         return str(command["id"])
 
 
-async def _nothing() -> None:
+def _nothing(_provider: str | None) -> None:
     """Load nothing: a thread of its own would run in real time."""
 
 
