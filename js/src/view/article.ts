@@ -211,7 +211,7 @@ export class Article {
           "span",
           { class: "versions" },
           iconButton("version", "previous", t.previousVersion, {
-            "data-to": versions[index - 1]?.id,
+            "data-arg": versions[index - 1]?.id,
             disabled: index <= 0 || busy,
           }),
           h("span", {
@@ -220,7 +220,7 @@ export class Article {
             text: `${index + 1} / ${versions.length}`,
           }),
           iconButton("version", "next", t.nextVersion, {
-            "data-to": versions[index + 1]?.id,
+            "data-arg": versions[index + 1]?.id,
             disabled: index >= versions.length - 1 || busy,
           }),
         ),

@@ -47,7 +47,7 @@ export class Columns {
       "div",
       { class: "column-head" },
       title,
-      iconButton("alone", "close", this.#context.t.notBeside, { "data-beside": id }),
+      iconButton("alone", "close", this.#context.t.notBeside, { "data-arg": id }),
     );
     const element = h("div", { class: "column", role: "group" }, head, panel.element);
     this.#columns.set(id, { element, title, panel, gone });

@@ -6,14 +6,6 @@ import type { CommandInput, Context } from "../types";
 import { titleOf } from "./tabs";
 import { causeOf, reveal, sentence, thrown } from "./text";
 
-/** What one asks for once, and not for each press of a button. */
-const ONCE = /^(new|fork|regenerate|retry|continue_|resume|edit-send|discard)$/;
-
-/** Tell whether a click is the second of a double click, which is one wish. */
-export function isSecond({ detail }: MouseEvent, act: string): boolean {
-  return detail > 1 && ONCE.test(act);
-}
-
 /** Ask the kernel. A refusal is shown, and the answer is null then. */
 export async function perform(context: Context, command: CommandInput): Promise<Ack | null> {
   try {

@@ -3,6 +3,7 @@
 import type { Attachment, Head } from "../protocol";
 import { isOver } from "../state/session";
 import type { Context, Extras } from "../types";
+import { handleActions } from "./actions";
 import { button, h, iconButton, setAttribute, setText, show, uniqueId } from "./dom";
 import { isComposing } from "./keys";
 import { causeOf, inBytes, label, MOST_BYTES, reveal, sizeOf, thrown } from "./text";
@@ -82,6 +83,15 @@ export class Composer {
       this.#files,
     );
 
+    handleActions<"composer">(
+      this.element,
+      {
+        send: () => void this.send(),
+        attach: () => this.#files.click(),
+        detach: (_, index) => this.#detach(Number(index)),
+      },
+      signal,
+    );
     this.#text.addEventListener("input", () => this.#typed(), { signal });
     this.#text.addEventListener("keydown", (event) => this.#key(event), { signal });
     this.#text.addEventListener(
@@ -160,11 +170,7 @@ export class Composer {
     this.#text.setSelectionRange(this.#text.value.length, this.#text.value.length);
   }
 
-  chooseFiles(): void {
-    this.#files.click();
-  }
-
-  detach(index: number): void {
+  #detach(index: number): void {
     const { drafts } = this.#context.runtime;
     const attached = drafts.attached(this.#sessionId);
     drafts.attach(
@@ -257,7 +263,7 @@ export class Composer {
             type === "image" && h("img", { src: text, alt: "" }),
             h("bdi", { text: label(name, 24) }),
             type === "file" && h("span", { class: "quiet-text", text: sizeOf(text) }),
-            iconButton("detach", "close", t.removeAttachment(label(name, 24)), { "data-i": i }),
+            iconButton("detach", "close", t.removeAttachment(label(name, 24)), { "data-arg": i }),
           ),
         ),
       );

@@ -1,4 +1,6 @@
-/** Making and changing elements, with no more work than the change needs. */
+/** Creates and updates elements; nothing is written that is already right. */
+
+import type { ActionName } from "./actions";
 
 type Value = string | number | boolean | null | undefined;
 
@@ -30,9 +32,9 @@ function classes(names: string): string {
     .join(" ");
 }
 
-/** Return a button that asks for `action`; the view's one click listener finds it by that. */
+/** Return a button for an action; `null` if it has a listener of its own. */
 export function button(
-  action: string,
+  action: ActionName | null,
   label: string,
   attributes: Attributes = {},
 ): HTMLButtonElement {
@@ -45,9 +47,9 @@ export function button(
   });
 }
 
-/** Return a button that shows a picture; its name is there for screen readers and as a hint. */
+/** Return a button with an icon; its label is its accessible name and its tooltip. */
 export function iconButton(
-  action: string,
+  action: ActionName | null,
   icon: string,
   label: string,
   attributes: Attributes = {},

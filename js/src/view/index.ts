@@ -7,10 +7,10 @@
 
 import { chooseLocale, en, type Locale, type Strings } from "../i18n";
 import type { AnyModel } from "../jupyter";
-import { whenIdle } from "../later";
 import { type Highlighter, MarkdownView, type MathRenderer } from "../markdown";
 import type { Context, Markdown, Runtime } from "../types";
 import { installStyles } from "./dom";
+import { preloadExtras } from "./load-extras";
 import markdownCss from "./markdown.css";
 import { HEIGHT, View } from "./view";
 import css from "./view.css";
@@ -32,7 +32,7 @@ export function mountView(
   drawMarkdown: DrawMarkdown = draw,
 ): () => void {
   installStyles(el.ownerDocument, css + markdownCss);
-  loadExtras(runtime);
+  preloadExtras(runtime);
   let view: View | null = null;
   let times = 0;
   const begin = (): void => {
@@ -83,21 +83,6 @@ async function wordsOf(runtime: Runtime, locale: Exclude<Locale, "en">): Promise
       new Promise<undefined>((resolve) => setTimeout(resolve, PATIENCE_MS)),
     ]));
   return t === undefined ? ENGLISH : { locale, t };
-}
-
-const begun = new WeakSet<Runtime>();
-
-/** Load what opens at a click once the kernel has answered and the page has time: then a click is at once. */
-function loadExtras(runtime: Runtime): void {
-  if (begun.has(runtime)) return;
-  begun.add(runtime);
-  const begin = (): void => {
-    if (runtime.store.connection !== "live") return;
-    end();
-    whenIdle(() => void runtime.load("extras").catch(() => {})); // a click tries again
-  };
-  const end = runtime.store.subscribe(begin);
-  begin();
 }
 
 function draw(element: HTMLElement, { t, runtime, extras }: Context): Markdown {

@@ -1,18 +1,18 @@
 /**
- * The messages of one session, scrolled.
+ * `Log`: the messages of one session.
  *
- * Of a long transcript only a stretch has elements: the end, or what is around the place that the reader
- * went to; the others come when the reader gets near. Nothing that is being read moves: the view follows
- * the end only while the reader is there, and what is put in above is taken back by as much scrolling.
+ * Only a window of a long transcript has elements: the end, or the surroundings of the place that the reader
+ * went to. The window grows when the reader comes near its edge. `Scroller` keeps what is read in its place.
  */
 
-import type { Message, RunRecord } from "../protocol";
 import type { Place } from "../state/drafts";
 import type { SessionView } from "../state/replica";
-import { isLive } from "../state/session";
 import type { Context } from "../types";
+import { handleActions } from "./actions";
 import { Article } from "./article";
 import { arrange, button, h, setText, show } from "./dom";
+import { type Scrolled, Scroller } from "./scroller";
+import { turnsOf } from "./turns";
 
 /** Messages shown at once when a session is opened; twice as many again and again until they fill the screen. */
 const FIRST = 2;
@@ -32,7 +32,7 @@ const NEAR = 24;
 export class Log {
   readonly element: HTMLElement;
   readonly #context: Context;
-  readonly #scroller: HTMLElement;
+  readonly #scroller: Scroller;
   readonly #list = h("div", { class: "messages" });
   readonly #earlier: HTMLButtonElement;
   readonly #note = h("div", { class: "log-note", hidden: true });
@@ -45,11 +45,6 @@ export class Log {
   #first = "";
   /** Id of the first message after those that have elements; empty where the transcript's last has some. */
   #last = "";
-  #follows = true;
-  #held = false;
-  /** It has no size: its output is collapsed. */
-  #hidden = false;
-  #lastTop = 0;
   /** The last message when the reader left the end. */
   #seen = "";
   #filling: number | null = null;
@@ -63,7 +58,7 @@ export class Log {
     this.#context = context;
     this.#earlier = button("earlier", t.earlier, { class: "button earlier", hidden: true });
     this.#jump = button("latest", t.latest, { class: "button jump", hidden: true });
-    this.#scroller = h(
+    const scroller = h(
       "div",
       {
         role: "log",
@@ -76,49 +71,25 @@ export class Log {
       this.#earlier,
       this.#list,
     );
-    this.element = h("div", { class: "log-box" }, this.#scroller, this.#jump);
+    this.element = h("div", { class: "log-box" }, scroller, this.#jump);
+    this.#scroller = new Scroller(
+      scroller,
+      this.#list,
+      signal,
+      () => this.#left(),
+      (how) => this.#scrolled(how),
+    );
 
-    this.#scroller.addEventListener("scroll", () => this.#scrolled(), { passive: true, signal });
-    this.#scroller.addEventListener(
-      "wheel",
-      (event) => {
-        // Before the scroll event: the next piece of text must not pull the reader back.
-        if (event.deltaY < 0 && this.#scroller.scrollHeight > this.#scroller.clientHeight) {
-          this.#leave();
-        }
-      },
-      { passive: true, signal },
+    handleActions<"log">(
+      this.element,
+      { earlier: () => this.earlier(), latest: () => this.latest() },
+      signal,
     );
-    // Text under the pointer stays where it is while it is being selected.
-    this.#list.addEventListener(
-      "pointerdown",
-      () => {
-        this.#held = true;
-      },
-      { signal },
-    );
-    for (const type of ["pointerup", "pointercancel"] as const) {
-      window.addEventListener(
-        type,
-        () => {
-          this.#held = false;
-        },
-        { signal },
-      );
-    }
-    if (typeof ResizeObserver === "function") {
-      const observer = new ResizeObserver(() => {
-        const hidden = this.#scroller.clientHeight === 0;
-        // A collapsed output comes back scrolled to its top.
-        if (this.#hidden && !hidden && !this.#follows) this.#scroller.scrollTop = this.#lastTop;
-        this.#hidden = hidden;
-        this.#follow();
-      });
-      observer.observe(this.#list);
-      observer.observe(this.#scroller);
-      signal.addEventListener("abort", () => observer.disconnect());
-    }
     signal.addEventListener("abort", () => this.#clear());
+  }
+
+  get sessionId(): string {
+    return this.#sessionId;
   }
 
   /** Show another session, at the place where the reader left it. */
@@ -141,7 +112,7 @@ export class Log {
     if (!session) return;
     this.#session = session;
     if (opening) {
-      this.#follows = true;
+      this.#scroller.join();
       this.#seen = "";
       const place = this.#kept;
       const wanted =
@@ -156,7 +127,7 @@ export class Log {
       this.#fillScreen(session);
       this.#restore();
       this.#fill();
-    } else if (typeof ResizeObserver !== "function") this.#follow();
+    } else if (typeof ResizeObserver !== "function") this.#scroller.follow();
     if (this.#asked > session.omitted) {
       this.#asked = -1;
       this.earlier();
@@ -186,7 +157,7 @@ export class Log {
     if (!session) return;
     const start = this.#start(session);
     if (start > 0) {
-      this.#keepPlace(() => {
+      this.#scroller.keepPlace(() => {
         const first = Math.max(0, start - STEP);
         this.#first = session.path[first]?.id ?? "";
         if (this.#end(session) - first > MOST) this.#last = session.path[first + MOST]?.id ?? "";
@@ -205,7 +176,7 @@ export class Log {
     if (!session || this.#last === "") return;
     const end = this.#end(session) + STEP;
     this.#last = session.path[end]?.id ?? "";
-    this.#keepPlace(() => {
+    this.#scroller.keepPlace(() => {
       if (end - this.#start(session) > MOST) this.#first = session.path[end - MOST]?.id ?? "";
       this.#draw(session);
     });
@@ -220,9 +191,8 @@ export class Log {
       this.#draw(session);
       this.#fillScreen(session);
     }
-    this.#follows = true;
     this.#seen = this.#wanted = "";
-    this.#scroller.scrollTop = this.#scroller.scrollHeight;
+    this.#scroller.toEnd();
     this.#updateJump();
   }
 
@@ -233,7 +203,7 @@ export class Log {
     this.#wanted = index < 0 && session?.omitted !== 0 ? messageId : "";
     if (this.#wanted && session) this.#context.runtime.earlier(this.#sessionId);
     if (!session || index < 0) return;
-    this.#leave();
+    this.#scroller.leave();
     if (index < this.#start(session) || index >= this.#end(session)) {
       this.#first = messageId;
       this.#last = session.path[index + STEP]?.id ?? "";
@@ -242,8 +212,7 @@ export class Log {
     const element = this.#articles.get(messageId)?.element;
     this.#list.querySelector(".nbchat-found")?.classList.remove("nbchat-found");
     element?.classList.add("nbchat-found");
-    if (element) this.#align(element, 0);
-    this.#lastTop = this.#scroller.scrollTop;
+    if (element) this.#scroller.align(element, 0);
   }
 
   #start(session: SessionView): number {
@@ -258,39 +227,19 @@ export class Log {
   }
 
   #draw(session: SessionView): void {
-    const { path, state } = session;
+    const { path } = session;
     let start = this.#start(session);
-    if (this.#follows && path.length - start > MOST) start = path.length - WINDOW;
+    if (this.#scroller.follows && path.length - start > MOST) start = path.length - WINDOW;
     this.#first = path[start]?.id ?? "";
     // Another version of the conversation may have neither message.
     if (this.#end(session) <= start) this.#last = "";
     const end = this.#end(session);
 
-    const runs = new Map<string, RunRecord>();
-    const seams = new Map<string, number[]>();
-    let busy = false;
-    for (const run of state.runs) {
-      runs.set(run.id, run);
-      busy ||= isLive(run);
-      if ((run.kind === "continue" || run.kind === "resume") && run.started_at !== null) {
-        const known = seams.get(run.message_id);
-        if (known) known.push(run.first_part);
-        else seams.set(run.message_id, [run.first_part]);
-      }
-    }
-    const versions = new Map<string, Message[]>();
-    for (const message of Object.values(state.messages)) {
-      const turn = `${message.role} ${message.parent_id ?? ""}`;
-      const known = versions.get(turn);
-      if (known) known.push(message);
-      else versions.set(turn, [message]);
-    }
-
     const { edits } = this.#context.runtime.drafts;
     const shown = new Set<string>();
     const elements: HTMLElement[] = [];
-    for (let index = start; index < end; index += 1) {
-      const message = path[index] as Message;
+    for (const turn of turnsOf(session, start, end)) {
+      const { message } = turn;
       let edited: string | undefined;
       let article = this.#articles.get(message.id);
       if (!article) {
@@ -301,16 +250,7 @@ export class Log {
       }
       shown.add(message.id);
       elements.push(article.element);
-      article.update({
-        message,
-        run: (message.run_id !== null && runs.get(message.run_id)) || null,
-        versions: versions.get(`${message.role} ${message.parent_id ?? ""}`) ?? [message],
-        seams: seams.get(message.id) ?? [],
-        last: index === path.length - 1,
-        runs: state.runs,
-        busy,
-        generation: session.generation,
-      });
+      article.update(turn);
       if (edited !== undefined) article.edit(edited);
     }
     const focused = document.activeElement;
@@ -328,10 +268,9 @@ export class Log {
 
   /** Give elements to as many messages as fill the screen. */
   #fillScreen(session: SessionView): void {
-    const { clientHeight } = this.#scroller;
     let more = FIRST;
     for (let start = this.#start(session); start > 0; more *= 2) {
-      if (this.#list.offsetHeight >= clientHeight) break;
+      if (this.#scroller.filled) break;
       start = Math.max(0, start - more);
       this.#first = session.path[start]?.id ?? "";
       this.#draw(session);
@@ -353,7 +292,7 @@ export class Log {
       const shown = this.#end(session) - start;
       if (start === 0 || shown >= WINDOW) return;
       if (this.#list.getElementsByTagName("*").length >= MANY_ELEMENTS) return;
-      this.#keepPlace(() => {
+      this.#scroller.keepPlace(() => {
         this.#first = session.path[Math.max(0, start - NEXT)]?.id ?? "";
         this.#draw(session);
       });
@@ -386,31 +325,11 @@ export class Log {
     this.#articles.delete(id);
   }
 
-  /** Change what is above without moving what is read. */
-  #keepPlace(change: () => void): void {
-    const anchor = this.#topArticle();
-    const before = anchor?.getBoundingClientRect().top ?? 0;
-    change();
-    if (this.#follows) this.#follow();
-    else if (anchor?.isConnected) {
-      this.#scroller.scrollTop += anchor.getBoundingClientRect().top - before;
-    }
-    if (!this.#hidden) this.#lastTop = this.#scroller.scrollTop;
-  }
-
-  /** The first message that the reader sees. */
-  #topArticle(): Element | null {
-    const top = this.#scroller.getBoundingClientRect().top;
-    for (const element of this.#list.children) {
-      if (element.getBoundingClientRect().bottom > top) return element;
-    }
-    return null;
-  }
-
   /** Remember where the reader is, for this view and for one that comes in its place. */
   #keep(): void {
-    if (this.#sessionId === "" || this.#scroller.clientHeight === 0) return;
-    const place = this.#place();
+    if (this.#sessionId === "" || !this.#scroller.visible) return;
+    const atEnd = this.#scroller.follows && this.#last === "";
+    const place = atEnd ? "end" : this.#scroller.place();
     this.#places.set(this.#sessionId, place);
     this.#context.runtime.drafts.places.set(this.#sessionId, place);
   }
@@ -420,71 +339,40 @@ export class Log {
     return this.#places.get(this.#sessionId) ?? places.get(this.#sessionId);
   }
 
-  #place(): Place {
-    if (this.#follows && this.#last === "") return "end";
-    const element = this.#topArticle();
-    const id = element?.getAttribute("data-message-id");
-    if (!element || !id) return "end";
-    const top = this.#scroller.getBoundingClientRect().top;
-    return { id, offset: element.getBoundingClientRect().top - top };
-  }
-
   #restore(): void {
     const place = this.#kept ?? "end";
     const element = place === "end" ? undefined : this.#articles.get(place.id)?.element;
     if (place === "end" || !element) {
-      this.#follows = true;
-      this.#scroller.scrollTop = this.#scroller.scrollHeight;
+      this.#scroller.toEnd();
     } else {
-      this.#follows = false;
-      this.#seen = this.#session?.path.at(-1)?.id ?? "";
-      this.#align(element, place.offset);
+      this.#scroller.leave();
+      this.#scroller.align(element, place.offset);
     }
-    this.#lastTop = this.#scroller.scrollTop;
     this.#updateJump();
   }
 
-  /** Scroll so that an element is `offset` pixels below the upper edge. */
-  #align(element: Element, offset: number): void {
-    const { top } = this.#scroller.getBoundingClientRect();
-    this.#scroller.scrollTop += element.getBoundingClientRect().top - top - offset;
-  }
-
-  #follow(): void {
-    if (!this.#follows || this.#held) return;
-    this.#scroller.scrollTop = this.#scroller.scrollHeight;
-    this.#lastTop = this.#scroller.scrollTop;
-  }
-
-  #leave(): void {
-    if (!this.#follows) return;
-    this.#follows = false;
+  #left(): void {
     this.#seen = this.#session?.path.at(-1)?.id ?? "";
     this.#updateJump();
   }
 
-  #scrolled(): void {
-    if (this.#hidden) return;
-    const { scrollTop, scrollHeight, clientHeight } = this.#scroller;
-    const distance = scrollHeight - clientHeight - scrollTop;
-    const up = scrollTop < this.#lastTop - 2;
-    this.#lastTop = scrollTop;
+  #scrolled({ distance, top, up }: Scrolled): void {
     if (this.#last !== "") {
       if (distance <= NEAR && !up) this.#later();
     } else if (distance <= 2 || (distance <= NEAR && !up)) {
-      this.#follows = true;
+      this.#scroller.join();
       this.#seen = "";
       this.#updateJump();
     } else if (up) {
-      this.#leave();
+      this.#scroller.leave();
     }
-    if (!this.#follows && scrollTop < 40 && up && !this.#earlier.hidden) this.earlier();
+    if (!this.#scroller.follows && top < 40 && up && !this.#earlier.hidden) this.earlier();
     this.#keep();
   }
 
   #updateJump(): void {
-    show(this.#jump, !this.#follows);
-    if (this.#follows || !this.#session) return;
+    show(this.#jump, !this.#scroller.follows);
+    if (this.#scroller.follows || !this.#session) return;
     const { path } = this.#session;
     const index = path.findIndex(({ id }) => id === this.#seen);
     const fresh = index < 0 ? 0 : path.length - 1 - index;

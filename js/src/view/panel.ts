@@ -1,46 +1,32 @@
-/** One session on the page: its log, its status, what waits, and the composer. */
+/** `Panel`: one session, with its messages, its status, its queue and the composer. */
 
 import type { Head } from "../protocol";
 import type { SessionView } from "../state/replica";
 import { isLive, isOver } from "../state/session";
-import type { CommandInput, Context } from "../types";
-import { copyText } from "./clipboard";
-import { isSecond, perform } from "./commands";
-import { Composer, sends } from "./composer";
-import { button, h, setAttribute, setText, show } from "./dom";
+import type { Context } from "../types";
+import { handleActions } from "./actions";
+import { perform } from "./commands";
+import { Composer } from "./composer";
+import { button, h, setAttribute, show } from "./dom";
+import { Foot } from "./foot";
 import { isComposing } from "./keys";
 import { Log } from "./log";
-import { elapsed, progressOf } from "./progress";
+import { MessageActions } from "./message-actions";
 import { Queue } from "./queue";
-import { causeOf, isAttachment, label, sentence, textOf, thrown } from "./text";
-
-/** How long a passing remark stands in the status line. */
-const SAID_MS = 5000;
+import { isAttachment, textOf } from "./text";
 
 export class Panel {
   readonly element: HTMLElement;
   readonly #context: Context;
   readonly #log: Log;
   readonly #composer: Composer;
-  readonly #state = h("span");
-  readonly #said = h("span", { class: "unseen" });
-  readonly #status = h(
-    "span",
-    { role: "status", "aria-live": "polite", "aria-atomic": "false", class: "status" },
-    this.#state,
-    this.#said,
-  );
-  readonly #progress = h("span", { class: "progress" });
-  readonly #model: HTMLButtonElement;
-  readonly #demo: HTMLElement;
   readonly #queue: Queue;
+  readonly #foot: Foot;
   readonly #fromFile: HTMLElement;
   readonly #suggestions: HTMLElement;
   #sessionId = "";
   #head: Head | undefined;
   #session: SessionView | undefined;
-  #copied: ReturnType<typeof setTimeout> | undefined;
-  #silence: ReturnType<typeof setTimeout> | undefined;
 
   constructor(context: Context, attributes: Readonly<Record<string, string | number>> = {}) {
     const { t, signal } = context;
@@ -53,10 +39,15 @@ export class Panel {
       },
       () => this.#questions(),
     );
+    new MessageActions(context, this.#log, () => {
+      this.#log.latest();
+      this.#composer.focus();
+    });
     this.#queue = new Queue(context, (prompt) => {
       if (prompt) this.#composer.put(textOf(prompt), prompt.parts.filter(isAttachment));
       else this.#composer.focus();
     });
+    this.#foot = new Foot(context);
     this.#fromFile = h(
       "div",
       { class: "note", hidden: true },
@@ -70,11 +61,6 @@ export class Panel {
       "aria-label": t.suggest,
       hidden: true,
     });
-    this.#model = button("settings", "", {
-      class: "button quiet model",
-      "aria-haspopup": "dialog",
-    });
-    this.#demo = h("span", { class: "demo", title: t.demoHint, text: t.demo, hidden: true });
     this.element = h(
       "div",
       { class: "panel", ...attributes },
@@ -82,24 +68,23 @@ export class Panel {
       this.#log.element,
       this.#suggestions,
       this.#queue.element,
-      h(
-        "div",
-        { class: "foot" },
-        this.#status,
-        this.#progress,
-        h("span", { class: "space" }),
-        this.#demo,
-        this.#model,
-      ),
+      this.#foot.element,
       this.#composer.element,
     );
-    this.element.addEventListener("click", (event) => this.#click(event), { signal });
+    handleActions<"panel">(
+      this.element,
+      {
+        stop: () => this.#askRun("stop"),
+        pause: () => this.#askRun("pause"),
+        "resume-run": () => this.#askRun("resume"),
+        settings: (target) => this.openSettings(target),
+        adopt: () => this.#adopt(),
+        suggest: (_, text) => this.#composer.put(text),
+      },
+      signal,
+    );
     this.element.addEventListener("keydown", (event) => this.#key(event), { signal });
     this.element.addEventListener("drop", (event) => this.drop(event), { signal });
-    signal.addEventListener("abort", () => {
-      clearTimeout(this.#copied);
-      clearTimeout(this.#silence);
-    });
   }
 
   get sessionId(): string {
@@ -120,8 +105,7 @@ export class Panel {
 
   /** Show what has changed. */
   update(): void {
-    const { t, runtime } = this.#context;
-    const { store } = runtime;
+    const { store } = this.#context.runtime;
     const id = this.#sessionId;
     this.#head = store.heads.get(id);
     const session = id ? store.session(id) : undefined;
@@ -131,37 +115,21 @@ export class Panel {
       this.#queue.update(id, session?.state.runs ?? []);
     }
     this.#composer.update(this.#head);
-    this.#updateStatus();
-    const chosen =
-      this.#head?.model ??
-      session?.state.settings.model ??
-      (this.#isUsual ? store.config?.model : undefined) ??
-      "";
-    const name = label(chosen, 40);
-    setText(this.#model, name || t.model);
-    setAttribute(this.#model, "aria-label", `${t.model}: ${name || "?"}`);
-    show(this.#demo, this.#isDemo);
-    const settings = session?.state.settings;
-    show(this.#fromFile, settings?.from_file === true);
+    this.#foot.update(this.#head, session);
+    show(this.#fromFile, session?.state.settings.from_file === true);
     this.#suggest(session?.path.length === 0 && session.state.runs.length === 0);
     this.tick();
   }
 
-  /** Show what changes with time alone; tell whether there is such. */
+  /** Show what changes with time alone; returns whether a run is live. */
   tick(): boolean {
-    const head = this.#head;
-    const live = head !== undefined && !isOver(head.state);
-    setText(this.#progress, live ? progressOf(this.#context, head) : this.#last());
-    setAttribute(this.#progress, "title", live && this.#context.t.goesOn);
     if (this.#log.ticks) this.#log.tick();
-    return live;
+    return this.#foot.tick();
   }
 
-  /** Say something once, to those who listen; those who look see it elsewhere. */
+  /** Announce a text once to screen readers. */
   say(text: string): void {
-    clearTimeout(this.#silence);
-    setText(this.#said, text);
-    if (text) this.#silence = setTimeout(() => setText(this.#said, ""), SAID_MS);
+    this.#foot.say(text);
   }
 
   /** Attach the files that were dropped here. */
@@ -173,53 +141,33 @@ export class Panel {
     this.#composer.focus();
   }
 
-  /** Go to a message. */
+  /** Scroll to a message. */
   reveal(messageId: string): void {
     this.#log.reveal(messageId);
   }
 
-  /** Whether the configured provider answers here: a session may have, or name, one of its own. */
-  get #isUsual(): boolean {
-    return !this.#head?.own_provider && !this.#session?.state.settings.provider;
+  /** Show the session's settings. */
+  openSettings(anchor: Element = this.#foot.settingsButton): void {
+    this.#context.extras(({ openSettings }) => {
+      const settings = this.#session?.state.settings;
+      if (settings) openSettings(this.#context, anchor, this.#sessionId, settings);
+    });
   }
 
-  /** Whether the demo server answers here. */
-  get #isDemo(): boolean {
-    if (this.#isUsual) return this.#context.runtime.store.config?.demo === true;
-    return !this.#head?.own_provider && this.#session?.state.settings.provider === "demo";
-  }
-
-  /** Offer ways to begin; the demo server knows other things than a model does. */
+  /** Offer first questions; the demo server has its own. */
   #suggest(empty: boolean): void {
     const { t } = this.#context;
     show(this.#suggestions, empty);
     if (!empty) return;
-    const texts = this.#isDemo ? t.demoSuggestions : t.suggestions;
+    const texts = this.#foot.isDemo ? t.demoSuggestions : t.suggestions;
     if (this.#suggestions.getAttribute("data-first") === texts[0]) return;
     setAttribute(this.#suggestions, "data-first", texts[0]);
     this.#suggestions.replaceChildren(
-      ...texts.map((text) => button("suggest", text.trim(), { "data-text": text })),
+      ...texts.map((text) => button("suggest", text.trim(), { "data-arg": text })),
     );
   }
 
-  #updateStatus(): void {
-    const state = this.#head?.state;
-    setText(this.#state, state ? (this.#context.t.state[state] ?? state) : "");
-    setAttribute(this.#status, "data-run-state", state);
-  }
-
-  /** What the last answer took, quietly. */
-  #last(): string {
-    const run = this.#session?.state.runs.at(-1);
-    if (!run?.ended_at || !run.started_at || isLive(run)) return "";
-    const facts = [elapsed(this.#context, Math.max(0, run.ended_at - run.started_at))];
-    const { t, locale } = this.#context;
-    if (typeof run.usage?.output_tokens === "number") {
-      facts.push(`${t.tokensOut}: ${run.usage.output_tokens.toLocaleString(locale)}`);
-    }
-    return facts.join(" · ");
-  }
-
+  /** Return the questions of the session, oldest first. */
   #questions(): readonly string[] {
     const session = this.#session;
     if (!session) return [];
@@ -230,180 +178,27 @@ export class Panel {
     return asked.filter((text, i) => text !== "" && text !== asked[i - 1]);
   }
 
+  /** Escape stops the live run, unless it ends something else first. */
   #key(event: KeyboardEvent): void {
-    const article = this.#articleOf(event.target);
-    if (event.target instanceof HTMLElement && event.target.matches(".nbchat-editor")) {
-      if (isComposing(event)) return;
-      if (event.key === "Escape") article?.endEdit();
-      else if (event.key === "Enter" && sends(event, this.#context.sendKey()))
-        void this.#sendEdit(event.target);
-      else return;
-      event.preventDefault();
-      return;
-    }
-    if (event.key !== "Escape" || isComposing(event)) return;
+    if (event.key !== "Escape" || event.defaultPrevented || isComposing(event)) return;
     const writing = this.#composer.contains(document.activeElement) && !this.#composer.empty;
-    if (!writing && this.#head && !isOver(this.#head.state)) {
-      event.preventDefault();
-      this.#stop();
-    }
+    if (writing || !this.#head || isOver(this.#head.state)) return;
+    event.preventDefault();
+    this.#askRun("stop");
   }
 
-  #click(event: MouseEvent): void {
-    const target =
-      event.target instanceof Element && event.target.closest<HTMLElement>("[data-act]");
-    if (!target || target.getAttribute("aria-disabled") === "true") return;
-    const messageId = target.closest("[data-message-id]")?.getAttribute("data-message-id") ?? "";
-    const session_id = this.#sessionId;
-    const article = this.#log.article(messageId);
-    const run = article?.turn?.run;
-    const runId = this.#head?.run_id;
-    const act = target.getAttribute("data-act") ?? "";
-    if (isSecond(event, act)) return;
-    switch (act) {
-      case "send":
-        void this.#composer.send();
-        break;
-      case "attach":
-        this.#composer.chooseFiles();
-        break;
-      case "detach":
-        this.#composer.detach(Number(target.getAttribute("data-i")));
-        break;
-      case "stop":
-        this.#stop();
-        break;
-      case "pause":
-        if (runId) this.#ask({ type: "pause", session_id, run_id: runId });
-        break;
-      case "resume-run":
-        if (runId) this.#ask({ type: "resume", session_id, run_id: runId });
-        break;
-      case "resume":
-        if (run) this.#ask({ type: "resume", session_id, run_id: run.id });
-        break;
-      case "keep":
-        if (run) this.#ask({ type: "keep", session_id, run_id: run.id });
-        break;
-      case "retry":
-      case "regenerate":
-      case "discard":
-        this.#ask({ type: act, session_id, message_id: messageId });
-        break;
-      case "continue_":
-        this.#ask({ type: "continue", session_id, message_id: messageId });
-        break;
-      case "version":
-        this.#ask({
-          type: "select_version",
-          session_id,
-          message_id: target.getAttribute("data-to") ?? "",
-        });
-        break;
-      case "fork":
-        void this.#fork(messageId);
-        break;
-      case "copy":
-        if (article?.turn) void this.#copy(textOf(article.turn.message), target);
-        break;
-      case "details":
-        article?.toggleDetails();
-        break;
-      case "edit":
-        article?.edit();
-        break;
-      case "edit-cancel":
-        article?.endEdit();
-        break;
-      case "edit-send":
-        void this.#sendEdit(target);
-        break;
-      case "earlier":
-        this.#log.earlier();
-        break;
-      case "latest":
-        this.#log.latest();
-        break;
-      case "suggest":
-        this.#composer.put(target.getAttribute("data-text") ?? "");
-        break;
-      case "settings":
-        this.openSettings(target);
-        break;
-      case "adopt":
-        this.#adopt();
-        break;
-    }
+  #askRun(type: "stop" | "pause" | "resume"): void {
+    const run_id = this.#head?.run_id;
+    if (run_id) void perform(this.#context, { type, session_id: this.#sessionId, run_id });
   }
 
-  /** Show the session's settings. */
-  openSettings(anchor: Element = this.#model): void {
-    this.#context.extras(({ openSettings }) => {
-      const settings = this.#session?.state.settings;
-      if (settings) openSettings(this.#context, anchor, this.#sessionId, settings);
-    });
-  }
-
-  #stop(): void {
-    const runId = this.#head?.run_id;
-    if (runId) this.#ask({ type: "stop", session_id: this.#sessionId, run_id: runId });
-  }
-
-  #ask(command: CommandInput): void {
-    void perform(this.#context, command);
-  }
-
-  async #fork(messageId: string): Promise<void> {
-    const ack = await perform(this.#context, {
-      type: "fork",
-      session_id: this.#sessionId,
-      message_id: messageId,
-    });
-    if (ack?.session_id) this.#context.go(ack.session_id, { focus: true });
-  }
-
+  /** Use the settings that came with the notebook file. */
   #adopt(): void {
     const settings = this.#session?.state.settings;
     if (!settings) return;
     const { model, instructions, params } = settings;
-    this.#ask({ type: "configure", session_id: this.#sessionId, model, instructions, params });
-  }
-
-  async #copy(text: string, control: HTMLElement): Promise<void> {
-    const { t } = this.#context;
-    const done = await copyText(text);
-    this.say(done ? t.copied : t.copyFailed);
-    if (!done) return;
-    control.classList.add("nbchat-done");
-    clearTimeout(this.#copied);
-    this.#copied = setTimeout(() => control.classList.remove("nbchat-done"), 1500);
-  }
-
-  #articleOf(target: EventTarget | null) {
-    const element = target instanceof Element ? target.closest("[data-message-id]") : null;
-    return this.#log.article(element?.getAttribute("data-message-id") ?? "");
-  }
-
-  async #sendEdit(target: Element): Promise<void> {
-    const article = this.#articleOf(target);
-    const text = article?.edited;
-    const messageId = article?.turn?.message.id;
-    if (!article || !messageId || !text?.trim()) return;
-    try {
-      const ack = await this.#context.runtime.do({
-        type: "edit",
-        session_id: this.#sessionId,
-        message_id: messageId,
-        text,
-      });
-      if (ack.error) article.refuseEdit(sentence(causeOf(ack.error)));
-      else {
-        article.endEdit();
-        this.#log.latest();
-        this.#composer.focus();
-      }
-    } catch (reason) {
-      article.refuseEdit(thrown(reason));
-    }
+    const session_id = this.#sessionId;
+    const command = { type: "configure", session_id, model, instructions, params } as const;
+    void perform(this.#context, command);
   }
 }

@@ -207,7 +207,7 @@ class DataBlock implements BlockView {
     readonly type: "tool_call" | "tool_result" | "file",
   ) {
     this.#context = context;
-    this.#more = button("", context.t.showAll, { "data-act": null, hidden: true });
+    this.#more = button(null, context.t.showAll, { hidden: true });
     this.#more.addEventListener(
       "click",
       () => {

@@ -3,6 +3,7 @@
 import type { Message, RunRecord } from "../protocol";
 import { isLive } from "../state/session";
 import type { Context } from "../types";
+import { handleActions } from "./actions";
 import { perform } from "./commands";
 import { sends } from "./composer";
 import { arrange, button, h, iconButton, show } from "./dom";
@@ -36,7 +37,15 @@ export class Queue {
     this.#putBack = putBack;
     this.element = h("ul", { class: "queue", "aria-label": context.t.queue, hidden: true });
     const { signal } = context;
-    this.element.addEventListener("click", (event) => this.#click(event), { signal });
+    handleActions<"queue">(
+      this.element,
+      {
+        "queue-edit": (target) => this.#edit(target),
+        "queue-remove": (target) => this.#remove(target),
+        "queue-back": (target) => this.#takeBack(target),
+      },
+      signal,
+    );
     this.element.addEventListener("keydown", (event) => this.#key(event), { signal });
     const left = ({ target }: Event): void => {
       if (target === this.#editing?.editor) void this.#keepEdit();
@@ -89,34 +98,31 @@ export class Queue {
     return item;
   }
 
-  #runOf(target: EventTarget | null): RunRecord | undefined {
-    const item = target instanceof Element ? target.closest("[data-run-id]") : null;
-    const id = item?.getAttribute("data-run-id");
+  #runOf(target: Element): RunRecord | undefined {
+    const id = target.closest("[data-run-id]")?.getAttribute("data-run-id");
     return this.#runs.find((run) => run.id === id);
   }
 
-  #click(event: MouseEvent): void {
-    const target = event.target instanceof Element && event.target.closest("[data-act]");
-    const run = this.#runOf(event.target);
-    if (!target || !run?.prompt) return;
-    const session_id = this.#sessionId;
-    switch (target.getAttribute("data-act")) {
-      case "queue-remove":
-        void perform(this.#context, { type: "stop", session_id, run_id: run.id });
-        this.#putBack();
-        break;
-      case "queue-back":
-        this.#taken.add(run.id);
-        this.#putBack(run.prompt);
-        this.update(session_id, this.#runs);
-        break;
-      case "queue-edit":
-        this.#edit(target.closest("[data-run-id]"), run.prompt);
-        break;
-    }
+  #remove(target: Element): void {
+    const run = this.#runOf(target);
+    if (!run) return;
+    const { id: run_id } = run;
+    void perform(this.#context, { type: "stop", session_id: this.#sessionId, run_id });
+    this.#putBack();
   }
 
-  #edit(item: Element | null, prompt: Message): void {
+  #takeBack(target: Element): void {
+    const run = this.#runOf(target);
+    if (!run?.prompt) return;
+    this.#taken.add(run.id);
+    this.#putBack(run.prompt);
+    this.update(this.#sessionId, this.#runs);
+  }
+
+  #edit(target: Element): void {
+    const prompt = this.#runOf(target)?.prompt;
+    const item = target.closest("[data-run-id]");
+    if (!prompt) return;
     const editor = h("textarea", {
       class: "editor",
       "aria-label": this.#context.t.editLabel,

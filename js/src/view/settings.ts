@@ -94,6 +94,7 @@ export function openSettings(
   const error = h("p", { class: "cause-text", role: "alert" });
   const field = (name: string, input: HTMLElement) =>
     h("label", { class: "field" }, h("span", { text: name }), input);
+  const cancel = button(null, t.cancel);
   const form = h(
     "form",
     { class: "form" },
@@ -112,7 +113,7 @@ export function openSettings(
         class: "button primary",
         text: settings.from_file ? t.adopt : t.save,
       }),
-      button("", t.cancel, { "data-act": "settings-cancel" }),
+      cancel,
     ),
   );
 
@@ -135,11 +136,7 @@ export function openSettings(
   const popup = openPopup(context, anchor, dialog, unsubscribe, () => fields.some(isChanged));
   void runtime.do({ type: "list_models", session_id: sessionId }).catch(() => {});
 
-  form.addEventListener("click", (event) => {
-    if (event.target instanceof Element && event.target.closest('[data-act="settings-cancel"]')) {
-      popup.close();
-    }
-  });
+  cancel.addEventListener("click", () => popup.close());
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     const read = readParams(

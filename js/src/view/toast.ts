@@ -1,45 +1,35 @@
-import { h, iconButton, show } from "./dom";
+/** `Toast`: the line at the bottom that reports what was done, with buttons such as Undo. */
 
-/** The one line at the bottom that says what was done, and offers to take it back. */
+import { button, h, iconButton, show } from "./dom";
+
 export class Toast {
   readonly element = h("div", { class: "toast", hidden: true });
   readonly #text = h("bdi", { class: "toast-text" });
   readonly #buttons = h("span", { class: "toast-buttons" });
-  #actions: readonly (() => void)[] = [];
 
   constructor(dismiss: string) {
-    this.element.append(
-      this.#text,
-      this.#buttons,
-      iconButton("toast-close", "close", dismiss, { class: "icon-button i-close" }),
-    );
+    const close = iconButton(null, "close", dismiss);
+    close.addEventListener("click", () => this.#hide());
+    this.element.append(this.#text, this.#buttons, close);
   }
 
-  /** Show a text with what can be done about it; it stays until dismissed or replaced. */
+  /** Show a text with buttons; it stays until it is dismissed or replaced. */
   show(text: string, actions: readonly (readonly [string, () => void])[]): void {
     this.#text.textContent = text;
-    this.#actions = actions.map(([, run]) => run);
     this.#buttons.replaceChildren(
-      ...actions.map(([label], i) =>
-        h("button", {
-          type: "button",
-          class: "button",
-          "data-act": "toast",
-          "data-i": i,
-          text: label,
-        }),
-      ),
+      ...actions.map(([label, run]) => {
+        const control = button(null, label);
+        control.addEventListener("click", () => {
+          this.#hide();
+          run();
+        });
+        return control;
+      }),
     );
     show(this.element, true);
   }
 
-  /** Do what button number `index` says. */
-  act(index: number): void {
-    this.hide();
-    this.#actions[index]?.();
-  }
-
-  hide(): void {
+  #hide(): void {
     show(this.element, false);
   }
 }

@@ -5,15 +5,17 @@ import type { AnyModel } from "../jupyter";
 import type { Head } from "../protocol";
 import { isOver } from "../state/session";
 import type { Context, Extras, Markdown, Runtime, Way } from "../types";
+import { handleActions } from "./actions";
+import { Banner } from "./banner";
 import { Columns } from "./columns";
-import { close, create, isSecond, perform, reopen } from "./commands";
+import { close, create, perform, reopen } from "./commands";
 import { h, iconButton, setAttribute, setText, show, uniqueId } from "./dom";
 import { guardKeys } from "./keys";
+import { useExtras } from "./load-extras";
 import { Notifier } from "./notify";
 import { moved, neighbour, openSessions } from "./order";
 import { Panel } from "./panel";
 import { Tabs, titleOf } from "./tabs";
-import { causeOf, reveal } from "./text";
 import { Toast } from "./toast";
 
 /** How tall a view is where its author says nothing. */
@@ -38,7 +40,7 @@ export class View {
   readonly #columns: Columns;
   readonly #notifier: Notifier;
   readonly #toast: Toast;
-  readonly #banner = h("div", { class: "banner", hidden: true });
+  readonly #banner: Banner;
   readonly #title = h("bdi", { class: "tab-title only" });
   readonly #empty = h("p", { class: "empty", hidden: true });
   /** The tabs as they were shown last. */
@@ -52,7 +54,6 @@ export class View {
   /** Whether sessions have been seen. */
   #begun = false;
   #reported = "";
-  #bannerSaid = "";
   #timer: ReturnType<typeof setInterval> | undefined;
 
   constructor(
@@ -86,6 +87,7 @@ export class View {
     };
     this.#context = context;
     this.#toast = new Toast(t.dismiss);
+    this.#banner = new Banner(context);
     this.#notifier = new Notifier(t);
     const single = kind !== "tabs";
     const panelId = uniqueId("panel");
@@ -97,10 +99,19 @@ export class View {
     const panels = h("div", { class: "panels" }, this.#main.element);
     this.#columns = new Columns(context, panels);
     this.#empty.textContent = t.noOpenSessions;
-    this.#root.append(header, this.#banner, this.#empty, panels, this.#toast.element);
+    this.#root.append(header, this.#banner.element, this.#empty, panels, this.#toast.element);
 
     guardKeys(this.#root, signal);
-    this.#root.addEventListener("click", (event) => this.#click(event), { signal });
+    handleActions<"view">(
+      this.#root,
+      {
+        new: () => void create(context),
+        all: (target) => this.#openDirectory(target),
+        menu: (target) => this.#menu(this.#shown, target),
+        alone: (_, id) => this.#setBeside(id, false),
+      },
+      signal,
+    );
     // A file that misses the composer would be opened in the place of JupyterLab.
     this.#root.addEventListener("dragover", (event) => event.preventDefault(), { signal });
     this.#root.addEventListener("drop", (event) => this.#main.drop(event), { signal });
@@ -125,17 +136,8 @@ export class View {
   }
 
   #extras(use: (extras: Extras) => void): void {
-    const { runtime, t } = this.#context;
-    const here = runtime.loaded("extras")?.extras;
-    if (here) use(here);
-    else {
-      runtime
-        .load("extras")
-        .then(({ extras }) => {
-          if (extras && !this.#gone.signal.aborted) use(extras);
-        })
-        .catch(() => this.#context.notify(t.notLoaded));
-    }
+    const { runtime, t, notify } = this.#context;
+    useExtras(runtime, this.#gone.signal, use, () => notify(t.notLoaded));
   }
 
   #trait(name: string): string {
@@ -237,7 +239,7 @@ export class View {
   /** Show what has changed of the sessions there are; of most of them that is a tab. */
   #updateTabs(): void {
     const { store } = this.#runtime;
-    this.#updateBanner();
+    this.#banner.update();
     const open = this.#open();
     // A kernel that is gone has no sessions; what was shown stays readable.
     if (open.length === 0 && this.#shown && store.heads.size === 0) return;
@@ -303,20 +305,6 @@ export class View {
     } else if (!counting && this.#timer !== undefined) {
       clearInterval(this.#timer);
       this.#timer = undefined;
-    }
-  }
-
-  #updateBanner(): void {
-    const { t } = this.#context;
-    const { connection, saving } = this.#runtime.store;
-    const unsaved = saving?.error ? `${t.notSaved} ${reveal(causeOf(saving.error))}` : "";
-    const text = t.connection[connection] ?? unsaved;
-    setText(this.#banner, text);
-    setAttribute(this.#banner, "data-connection", connection);
-    show(this.#banner, text !== "");
-    if (connection !== "connecting" && text !== this.#bannerSaid) {
-      this.#bannerSaid = text;
-      this.#main.say(text);
     }
   }
 
@@ -389,35 +377,12 @@ export class View {
     if (head) run(head);
   }
 
-  #click(event: MouseEvent): void {
-    const target =
-      event.target instanceof Element && event.target.closest<HTMLElement>("[data-act]");
-    const act = target ? (target.getAttribute("data-act") ?? "") : "";
-    if (!target || isSecond(event, act)) return;
-    switch (act) {
-      case "new":
-        void create(this.#context);
-        break;
-      case "all":
-        this.#extras(({ openDirectory }) =>
-          openDirectory(this.#context, target, (head, messageId) => {
-            void reopen(this.#context, head, messageId);
-          }),
-        );
-        break;
-      case "menu":
-        this.#menu(this.#shown, target);
-        break;
-      case "alone":
-        this.#setBeside(target.getAttribute("data-beside") ?? "", false);
-        break;
-      case "toast":
-        this.#toast.act(Number(target.getAttribute("data-i")));
-        break;
-      case "toast-close":
-        this.#toast.hide();
-        break;
-    }
+  #openDirectory(anchor: Element): void {
+    this.#extras(({ openDirectory }) =>
+      openDirectory(this.#context, anchor, (head, messageId) => {
+        void reopen(this.#context, head, messageId);
+      }),
+    );
   }
 
   #setBeside(id: string, beside: boolean): void {

@@ -1,0 +1,29 @@
+/** `Banner`: the line above the messages that reports a lost connection, or a journal that cannot be written. */
+
+import type { Context } from "../types";
+import { h, setAttribute, setText, show } from "./dom";
+import { causeOf, reveal } from "./text";
+
+export class Banner {
+  readonly element = h("div", { class: "banner", hidden: true });
+  readonly #context: Context;
+  #said = "";
+
+  constructor(context: Context) {
+    this.#context = context;
+  }
+
+  /** Show how the connection and the journal are, and announce a change. */
+  update(): void {
+    const { t, runtime } = this.#context;
+    const { connection, saving } = runtime.store;
+    const unsaved = saving?.error ? `${t.notSaved} ${reveal(causeOf(saving.error))}` : "";
+    const text = t.connection[connection] ?? unsaved;
+    setText(this.element, text);
+    setAttribute(this.element, "data-connection", connection);
+    show(this.element, text !== "");
+    if (connection === "connecting" || text === this.#said) return;
+    this.#said = text;
+    this.#context.say(text);
+  }
+}

@@ -1,0 +1,39 @@
+/** Loads the bundle `extras`, which holds everything that opens at a click. */
+
+import { whenIdle } from "../later";
+import type { Extras, Runtime } from "../types";
+
+const preloaded = new WeakSet<Runtime>();
+
+/** Load the extras once the kernel has answered and the page is idle, so that the first click is quick. */
+export function preloadExtras(runtime: Runtime): void {
+  if (preloaded.has(runtime)) return;
+  preloaded.add(runtime);
+  const begin = (): void => {
+    if (runtime.store.connection !== "live") return;
+    unsubscribe();
+    whenIdle(() => void runtime.load("extras").catch(() => {})); // a click tries again
+  };
+  const unsubscribe = runtime.store.subscribe(begin);
+  begin();
+}
+
+/** Call `use` with the extras: immediately if they are loaded, else when they arrive before `signal` aborts. */
+export function useExtras(
+  runtime: Runtime,
+  signal: AbortSignal,
+  use: (extras: Extras) => void,
+  failed: () => void,
+): void {
+  const loaded = runtime.loaded("extras")?.extras;
+  if (loaded) {
+    use(loaded);
+    return;
+  }
+  runtime
+    .load("extras")
+    .then(({ extras }) => {
+      if (extras && !signal.aborted) use(extras);
+    })
+    .catch(failed);
+}
