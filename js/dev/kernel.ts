@@ -229,7 +229,15 @@ export class FakeKernel {
       reasoning_tokens: null,
       cached_tokens: null,
     };
-    this.say(id, { type: "run_completed", run_id, at: now(), finish_reason: "stop", usage });
+    this.say(id, {
+      type: "run_completed",
+      run_id,
+      at: now(),
+      finish_reason: "stop",
+      usage,
+      sources: [],
+      notices: [],
+    });
     this.#next(id);
   }
 
@@ -277,6 +285,8 @@ export class FakeKernel {
       model: null,
       finish_reason: null,
       usage: null,
+      sources: [],
+      notices: [],
     };
   }
 
@@ -415,7 +425,7 @@ export class FakeKernel {
         this.say(
           id,
           { type: "stop_requested", run_id, at },
-          { type: "run_stopped", run_id, at, usage: null },
+          { type: "run_stopped", run_id, at, usage: null, sources: [], notices: [] },
         );
         this.#next(id);
         return {};

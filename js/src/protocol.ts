@@ -459,6 +459,8 @@ export interface RunCompleted {
   readonly at: number;
   readonly finish_reason: string;
   readonly usage: Usage | null;
+  readonly sources: readonly Source[];
+  readonly notices: readonly string[];
   readonly type: "run_completed";
 }
 
@@ -468,6 +470,8 @@ export interface RunIncomplete {
   readonly at: number;
   readonly finish_reason: string;
   readonly usage: Usage | null;
+  readonly sources: readonly Source[];
+  readonly notices: readonly string[];
   readonly type: "run_incomplete";
 }
 
@@ -476,6 +480,8 @@ export interface RunStopped {
   readonly run_id: string;
   readonly at: number;
   readonly usage: Usage | null;
+  readonly sources: readonly Source[];
+  readonly notices: readonly string[];
   readonly type: "run_stopped";
 }
 
@@ -484,6 +490,7 @@ export interface RunFailed {
   readonly run_id: string;
   readonly at: number;
   readonly error: ErrorInfo;
+  readonly usage: Usage | null;
   readonly type: "run_failed";
 }
 
@@ -493,6 +500,8 @@ export interface RunInterrupted {
   readonly at: number;
   readonly error: ErrorInfo;
   readonly usage: Usage | null;
+  readonly sources: readonly Source[];
+  readonly notices: readonly string[];
   readonly type: "run_interrupted";
 }
 
@@ -615,6 +624,14 @@ export interface FilePart {
   readonly type: "file";
 }
 
+/** A page or a file that an answer cites, as the server named it. */
+export interface Source {
+  /** Empty where the server gave an address alone. */
+  readonly title: string;
+  /** Empty for a file. It comes from the server: only `http` and `https` are drawn as links. */
+  readonly url: string;
+}
+
 /** What a user may add to a message. */
 export type Attachment = ImagePart | FilePart;
 
@@ -637,6 +654,12 @@ export interface Message {
   readonly model: string | null;
   readonly finish_reason: string | null;
   readonly usage: Usage | null;
+  /** What the answer cites, in the order of its numbers. */
+  readonly sources: readonly Source[];
+  /**
+   * Sentences that a reader of the answer has to know, such as "1 item of type … is not shown.".
+   */
+  readonly notices: readonly string[];
 }
 
 /** One plain word, the same in Python, on the wire and in the page. */

@@ -496,7 +496,7 @@ export class Author {
         return [this.started(state, run.id, at)];
       case "connecting":
         if (this.random() < 0.1) {
-          return [{ type: "run_failed", run_id: run.id, at, error: broken() }];
+          return [{ type: "run_failed", run_id: run.id, at, error: broken(), usage: null }];
         }
         return [this.part(run.id, at, index + 1)];
       case "paused":
@@ -513,8 +513,22 @@ export class Author {
         const end = ended(run.id, index, part);
         const finish_reason = "stop";
         if (run.state === "stopping")
-          return [end, { type: "run_stopped", run_id: run.id, at, usage: null }];
-        return [end, { type: "run_completed", run_id: run.id, at, finish_reason, usage: null }];
+          return [
+            end,
+            { type: "run_stopped", run_id: run.id, at, usage: null, sources: [], notices: [] },
+          ];
+        return [
+          end,
+          {
+            type: "run_completed",
+            run_id: run.id,
+            at,
+            finish_reason,
+            usage: null,
+            sources: [],
+            notices: [],
+          },
+        ];
       }
     }
   }
@@ -620,6 +634,8 @@ function message(
     model: null,
     finish_reason: null,
     usage: null,
+    sources: [],
+    notices: [],
   };
 }
 

@@ -233,3 +233,9 @@ class RunRecord:
     """Of a failed or interrupted run, the cause; of a retrying one, why."""
     acknowledged: bool = False
     saved: bool = True
+
+    @property
+    def about(self) -> tuple[str, ...]:
+        """Ids of the answer, and of the question where it is known."""
+        question = self.prompt_id or self.parent_id
+        return (self.message_id,) if question is None else (self.message_id, question)

@@ -663,7 +663,7 @@ def window(saved: SavedSession, characters: int) -> SavedSession:
     }
     if kept:
         selected[ROOT] = kept[0].id
-    runs = tuple(run for run in saved.state.runs if run.message_id in ids or run.state.is_live)
+    runs = tuple(run for run in saved.state.runs if run.state.is_live or not ids.isdisjoint(run.about))
     state = replace(saved.state, messages={m.id: m for m in kept}, selected=selected, runs=runs)
     left_out = len(saved.state.messages) - len(kept)
     return replace(saved, state=state, omitted=saved.omitted + left_out)

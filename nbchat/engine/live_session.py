@@ -50,6 +50,7 @@ from nbchat.core.events import (
 from nbchat.core.ids import new_id
 from nbchat.core.messages import Attachment, Message, Part, TextPart
 from nbchat.core.recovery import in_force
+from nbchat.core.refusals import is_refusal
 from nbchat.core.run import Illegal, Moved, RunRecord, RunState, Stale
 from nbchat.core.session import SessionRecord
 from nbchat.core.snapshot import Clock, SavedSession
@@ -291,7 +292,7 @@ class LiveSession:
         """
         self._refuse_while_busy()
         run = lookup.last_run(self.state) if message_id is None else lookup.run_of(self.state, message_id)
-        if run.state not in (RunState.FAILED, RunState.INTERRUPTED, RunState.STOPPED):
+        if run.state not in (RunState.FAILED, RunState.INTERRUPTED, RunState.STOPPED) and not is_refusal(run):
             raise NothingToDo(
                 f"the last answer is {run.state}; retry is for one that failed, was interrupted or stopped.",
                 hint="Use regenerate for another version.",
@@ -309,7 +310,7 @@ class LiveSession:
                 replaces=run.replaces,
             )
         answer = self.state.messages.get(run.message_id)
-        parent = answer.parent_id if answer is not None else run.prompt_id
+        parent = answer.parent_id if answer is not None else run.prompt_id or run.parent_id
         replaced = run.message_id
         before = self.state.messages.get(run.replaces or "")
         if answer is not None and not answer.parts and before is not None:

@@ -28,6 +28,7 @@ from nbchat.core.errors import (
 from nbchat.core.events import MessageAdded, SessionCreated, Settings
 from nbchat.core.ids import new_id
 from nbchat.core.messages import Message, Role, TextPart
+from nbchat.core.refusals import refused_questions
 from nbchat.core.run import RunRecord, RunState
 from nbchat.core.settings import session_settings
 from nbchat.core.snapshot import SavedSession, dump
@@ -333,8 +334,11 @@ class SessionRegistry(Mapping[str, Session]):
         if message_id is not None and message_id not in state.messages:
             raise NothingToDo(f"session {state.id!r} has no message {message_id!r}.")
         copies: list[Message] = []
-        for message in state.context(until):
-            if message.parts:
+        path = state.context(until)
+        # A fork has no runs, from which it could be seen that a question was refused.
+        refused = refused_questions(state, path)
+        for message in path:
+            if message.parts and message.id not in refused:
                 parent = copies[-1].id if copies else None
                 copies.append(replace(message, id=new_id("m-"), parent_id=parent, run_id=None))
         named = session_settings({"title": title})["title"]
