@@ -20,6 +20,7 @@ from nbchat.batch.runner import Answer, BatchRunner
 from nbchat.core.errors import NbchatError, RequestRejected
 from nbchat.core.events import Settings
 from nbchat.core.messages import Usage
+from nbchat.core.redact import without_references
 from nbchat.core.settings import session_settings
 from nbchat.engine.loop_thread import POLL_S, LoopThread
 from nbchat.engine.wakeup import Wakeup
@@ -445,6 +446,7 @@ def _keys(asked: Sequence[tuple[int, str]], chosen: Mapping[str, Any]) -> list[s
     defaults = the_registry().sources.defaults
     settings = {
         **chosen,
+        "params": without_references(chosen["params"]),
         "model": chosen["model"] or defaults.model,
         "instructions": chosen["instructions"] or defaults.instructions,
     }

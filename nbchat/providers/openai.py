@@ -31,6 +31,7 @@ from nbchat.core.errors import (
     ProviderUnavailable,
     RequestRejected,
 )
+from nbchat.core.extras import Extras, read
 from nbchat.providers.base import Answering, Delta, Notice, Request
 from nbchat.providers.chat import ChatDecoder
 from nbchat.providers.decoder import Decoder
@@ -65,6 +66,8 @@ _PICTURES: Final = Notice(
 )
 
 _TRANSPORT: Final = "nbchat.providers.transport"
+
+NO_EXTRAS: Final = Extras()
 
 
 class OpenAIProvider:
@@ -110,7 +113,12 @@ class OpenAIProvider:
         self._name = name
         own = dict(headers or {})
         # URL, key and headers may all hold secrets: they are this closure's, not the object's.
-        self._find: Callable[[], Endpoint] = lambda: find_endpoint(base_url, api_key, own)
+        self._find: Callable[[Extras], Endpoint] = lambda extras: find_endpoint(
+            base_url,
+            api_key,
+            {**own, **{name: value or "" for name, value in extras.headers.items()}},
+            extras.query,
+        )
         self._url: Callable[[], str] = lambda: base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI_URL
         self._headers: Callable[[], dict[str, str]] = lambda: own
         self._key_may_wait = callable(api_key)
@@ -146,7 +154,7 @@ class OpenAIProvider:
         ProviderError
             As `Provider.stream` says.
         """
-        server = await self._server()
+        server = await self._server(read(request.params))
         model = request.model or ""
         if not model and request.resume_id is None:
             model = await _first_model(server)
@@ -247,13 +255,13 @@ class OpenAIProvider:
         decoder = ResponsesDecoder(quote=quote, resumable=bool(body.get("background")))
         return opened, decoder, attempt.notice
 
-    async def _server(self) -> Server:
+    async def _server(self, extras: Extras = NO_EXTRAS) -> Server:
         """Return the server that the settings and the environment name now, with this loop's client."""
         await self.prepare()
         from nbchat.providers import transport  # noqa: PLC0415 - the openai client, imported just now
 
         # A function that gives the key may ask a keyring, which may ask the user.
-        endpoint = await asyncio.to_thread(self._find) if self._key_may_wait else self._find()
+        endpoint = await asyncio.to_thread(self._find, extras) if self._key_may_wait else self._find(extras)
         loop = asyncio.get_running_loop()
         key = (loop, endpoint.settings)
         with self._lock:
@@ -266,7 +274,7 @@ class OpenAIProvider:
             opened = await asyncio.to_thread(transport.open_client, endpoint)
             with self._lock:
                 client = self._clients.setdefault(key, opened)
-        return transport.Server(endpoint, client, self._headers())
+        return transport.Server(endpoint, client, self._headers(), extras)
 
 
 async def _resume(stack: AsyncExitStack, server: Server, request: Request) -> Response:
@@ -305,6 +313,7 @@ async def _begin(server: Server, response: Response, pieces: AsyncGenerator[byte
         raise ProtocolError(
             f"{server.host} answered with a page instead of a stream: {words or 'without words'}",
             http_status=response.status_code,
+            hint=server.endpoint.missing_version,
         )
     return first, seen[:1] in {b"{", b"["}
 
@@ -355,7 +364,21 @@ async def _list(server: Server) -> tuple[str, ...]:
         raise ProviderUnavailable(
             f"{server.host} did not list its models within {LIST_S:g} s.", stage="first_byte"
         ) from None
-    return read_models(body, server.host)
+    except (ModelNotFound, RequestRejected) as error:
+        if error.hint != server.endpoint.missing_version:
+            raise
+        raise ConfigError(
+            f"{server.endpoint.url}/models does not list models.",
+            hint=error.hint,
+            http_status=error.http_status,
+            request_id=error.request_id,
+        ) from error
+    try:
+        return read_models(body, server.host)
+    except ProtocolError as error:
+        if server.endpoint.missing_version is None:
+            raise
+        raise ConfigError(str(error.args[0]), hint=server.endpoint.missing_version) from None
 
 
 def read_models(body: bytes, host: str) -> tuple[str, ...]:

@@ -34,8 +34,10 @@ NOT_RUN: Final = "The call was not run."
 BEFORE: Final = "(The beginning of this conversation is not included.)"
 """The user's turn before an answer that would be the first message."""
 
-_OURS: Final = frozenset({"model", "messages", "input", "stream", "extra_body"})
-"""Fields that a request's parameters do not set."""
+_OURS: Final = frozenset(
+    {"model", "messages", "input", "stream", "extra_body", "extra_headers", "extra_query"}
+)
+"""Names among a request's parameters that are not fields of its body."""
 
 _RESPONSES_NAMES: Final[Mapping[str, str]] = {
     "max_tokens": "max_output_tokens",
