@@ -156,6 +156,7 @@ export class FakeKernel {
       rooted: false,
       parent_id: null,
       replaces: null,
+      params: {},
     });
     if (idle) this.start(id, run_id);
     return run_id;
@@ -460,6 +461,7 @@ export class FakeKernel {
           rooted: true,
           parent_id: this.state(id).messages[message_id]?.parent_id ?? null,
           replaces: command.type === "retry" ? message_id : null,
+          params: {},
         });
         this.start(id, run_id);
         this.#answer(id, run_id);
@@ -479,6 +481,7 @@ export class FakeKernel {
           rooted: true,
           parent_id: null,
           replaces: null,
+          params: {},
         });
         this.start(id, run_id);
         this.#answer(id, run_id);

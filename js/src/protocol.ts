@@ -350,6 +350,8 @@ export interface RunQueued {
    * part.
    */
   readonly replaces: string | null;
+  /** Fields of the request for this run alone; they win over those of the session. */
+  readonly params: Readonly<Record<string, unknown>>;
   readonly type: "run_queued";
 }
 
@@ -691,6 +693,8 @@ export interface RunRecord {
   readonly rooted: boolean;
   readonly parent_id: string | null;
   readonly replaces: string | null;
+  /** Fields of the request for this run alone; they win over those of the session. */
+  readonly params: Readonly<Record<string, unknown>>;
   /** Index of the first part of the answer that is this run's. */
   readonly first_part: number;
   readonly started_at: number | null;

@@ -578,6 +578,7 @@ export class Author {
       rooted,
       parent_id: kind === "send" ? null : parent,
       replaces: null,
+      params: {},
     };
   }
 

@@ -119,6 +119,8 @@ class RunQueued:
     """With `rooted` and no prompt: the user message that the answer follows."""
     replaces: str | None = None
     """The answer that goes away: at this run's start where it is empty, else with this run's first part."""
+    params: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of the request for this run alone; they win over those of the session."""
     type: Literal["run_queued"] = "run_queued"
 
 

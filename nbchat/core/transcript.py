@@ -266,6 +266,7 @@ def _queued(state: SessionState, event: RunQueued) -> Changes:
         rooted=event.rooted,
         parent_id=event.parent_id,
         replaces=event.replaces,
+        params=event.params,
     )
     return {"runs": (*state.runs, record)}
 

@@ -33,7 +33,7 @@ def plan_of(state: SessionState, run: RunRecord, limits: Limits) -> RunPlan:
         messages=sent_messages(state, until),
         model=settings.model or (answer.model if appends and not settings.from_file else None),
         instructions=settings.instructions,
-        params=dict(settings.params),
+        params={**settings.params, **run.params},
         session_id=state.id,
         run_id=run.id,
         prefill=appends and bool(answer.text),

@@ -299,6 +299,7 @@ export class Draft {
       rooted: event.rooted,
       parent_id: event.parent_id,
       replaces: event.replaces,
+      params: event.params,
       first_part: 0,
       started_at: null,
       first_delta_at: null,

@@ -90,6 +90,7 @@ function begun(id: string): Event[] {
       rooted: false,
       parent_id: null,
       replaces: null,
+      params: {},
     },
     { ...run, type: "run_started", prompt, answer, model: null },
     { ...run, type: "part_started", part_index: 0, part: { type: "text", text: "" } },
