@@ -101,8 +101,6 @@ class Welcome:
     """Where answers come from, for people: `demo`, or the server's host."""
     model: str | None = None
     """The model used where a session names none, if that is known."""
-    subshell: bool = False
-    """The message came on a subshell: the uplink works while a cell is busy."""
     type: Literal["welcome"] = "welcome"
 
 

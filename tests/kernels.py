@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from jupyter_client.manager import KernelManager
+from jupyter_client.session import Session
 
 START_S = 60.0
 """Seconds that a kernel may take to answer, on a busy machine."""
@@ -77,6 +78,8 @@ class Kernel(AbstractContextManager["Kernel"]):
         self._client = self._manager.blocking_client()
         self._client.start_channels()
         self._client.wait_for_ready(timeout=START_S)
+        self.others: list[Mapping[str, Any]] = []
+        """Messages that came while a cell was followed and were not about it."""
 
     def __enter__(self) -> Self:
         return self
@@ -108,6 +111,8 @@ class Kernel(AbstractContextManager["Kernel"]):
                 raise TimeoutError(text) from None
             if message["parent_header"].get("msg_id") == cell.id:
                 cell.take(message)
+            else:
+                self.others.append(message)
         return cell
 
     def run(self, code: str, timeout_s: float = 60.0) -> Cell:
@@ -120,6 +125,21 @@ class Kernel(AbstractContextManager["Kernel"]):
         assert cell.error is None, cell.traceback
         assert cell.result is not None, cell
         return str(cell.result["text/plain"])
+
+    def post(self, kind: str, content: Mapping[str, Any], key: bytes | None = None) -> str:
+        """Send a request on the control channel, signed with the kernel's key or another; return its id."""
+        session = self._client.session if key is None else Session(key=key)
+        message = session.msg(kind, dict(content))
+        self._client.control_channel.socket.send_multipart(session.serialize(message))
+        return str(message["header"]["msg_id"])
+
+    def ask(self, kind: str) -> dict[str, Any]:
+        """Send a request on the control channel, and return its reply."""
+        request = self.post(kind, {})
+        while True:
+            reply: dict[str, Any] = self._client.get_control_msg(timeout=START_S)
+            if reply["parent_header"].get("msg_id") == request:
+                return reply
 
     def interrupt(self) -> None:
         """Interrupt what runs, as the notebook's button does."""

@@ -24,7 +24,7 @@ import type {
 import { applyEvent } from "../src/state/fold";
 import { emptyState, isOver, liveRun, statusOf, transcript } from "../src/state/session";
 import { Store } from "../src/state/store";
-import type { AssetModule, CommandInput, Runtime } from "../src/types";
+import type { AssetModule, CommandInput, Runtime, ViewChange } from "../src/types";
 import { moved } from "../src/view/order";
 
 /** Seconds since 1970. */
@@ -50,6 +50,8 @@ export class FakeKernel {
   readonly runtime: Runtime;
   readonly commands: CommandInput[] = [];
   readonly viewing = new Map<symbol, readonly string[]>();
+  /** Changes of views' traits, in order. */
+  readonly viewChanges: (ViewChange & { readonly view: string })[] = [];
   /** Decides what becomes of a command before it is done; null: it is taken. */
   refuse: (command: CommandInput) => ErrorInfo | null = () => null;
   /** Messages of a transcript that a state carries. */
@@ -79,6 +81,9 @@ export class FakeKernel {
       search: async (query: string) => (query ? this.#find(query) : null),
       viewing: (key: symbol, ids: string[]) => {
         this.viewing.set(key, ids);
+      },
+      setView: (view: string, change: ViewChange) => {
+        this.viewChanges.push({ view, ...change });
       },
       drafts: {
         places: new Map(),
@@ -156,7 +161,6 @@ export class FakeKernel {
       rooted: false,
       parent_id: null,
       replaces: null,
-      params: {},
     });
     if (idle) this.start(id, run_id);
     return run_id;
@@ -230,15 +234,7 @@ export class FakeKernel {
       reasoning_tokens: null,
       cached_tokens: null,
     };
-    this.say(id, {
-      type: "run_completed",
-      run_id,
-      at: now(),
-      finish_reason: "stop",
-      usage,
-      sources: [],
-      notices: [],
-    });
+    this.say(id, { type: "run_completed", run_id, at: now(), finish_reason: "stop", usage });
     this.#next(id);
   }
 
@@ -286,8 +282,6 @@ export class FakeKernel {
       model: null,
       finish_reason: null,
       usage: null,
-      sources: [],
-      notices: [],
     };
   }
 
@@ -426,7 +420,7 @@ export class FakeKernel {
         this.say(
           id,
           { type: "stop_requested", run_id, at },
-          { type: "run_stopped", run_id, at, usage: null, sources: [], notices: [] },
+          { type: "run_stopped", run_id, at, usage: null },
         );
         this.#next(id);
         return {};
@@ -461,7 +455,6 @@ export class FakeKernel {
           rooted: true,
           parent_id: this.state(id).messages[message_id]?.parent_id ?? null,
           replaces: command.type === "retry" ? message_id : null,
-          params: {},
         });
         this.start(id, run_id);
         this.#answer(id, run_id);
@@ -481,7 +474,6 @@ export class FakeKernel {
           rooted: true,
           parent_id: null,
           replaces: null,
-          params: {},
         });
         this.start(id, run_id);
         this.#answer(id, run_id);
@@ -551,6 +543,7 @@ export class FakeModel implements AnyModel {
   constructor(values: Record<string, unknown> = {}) {
     this.#values = {
       kind: "tabs",
+      view_id: "view-1",
       sessions: null,
       active: "",
       locale: "en",
@@ -587,6 +580,10 @@ export class FakeModel implements AnyModel {
     return count;
   }
 
-  save_changes(): void {}
-  send(): void {}
+  save_changes(): void {
+    throw new Error("a view's widget sends nothing: its comm disturbs the cell that runs");
+  }
+  send(): void {
+    this.save_changes();
+  }
 }

@@ -194,6 +194,17 @@ export interface Viewing {
   readonly type: "viewing";
 }
 
+/** Change what one view shows: its chosen tab, its list of sessions, or both. */
+export interface SetView {
+  readonly id: string;
+  readonly view_id: string;
+  /** Id of the session whose tab was chosen; None: unchanged. */
+  readonly active: string | null;
+  /** The sessions that the view shows; None: unchanged. */
+  readonly session_ids: readonly string[] | null;
+  readonly type: "set_view";
+}
+
 /** Ask a session's server which models there are; the answer is a `models` message. */
 export interface ListModels {
   readonly id: string;
@@ -225,6 +236,7 @@ export type Command =
   | Archive
   | Delete
   | Viewing
+  | SetView
   | ListModels;
 
 /** Where on a run's way an error happened. */
@@ -350,8 +362,6 @@ export interface RunQueued {
    * part.
    */
   readonly replaces: string | null;
-  /** Fields of the request for this run alone; they win over those of the session. */
-  readonly params: Readonly<Record<string, unknown>>;
   readonly type: "run_queued";
 }
 
@@ -461,8 +471,6 @@ export interface RunCompleted {
   readonly at: number;
   readonly finish_reason: string;
   readonly usage: Usage | null;
-  readonly sources: readonly Source[];
-  readonly notices: readonly string[];
   readonly type: "run_completed";
 }
 
@@ -472,8 +480,6 @@ export interface RunIncomplete {
   readonly at: number;
   readonly finish_reason: string;
   readonly usage: Usage | null;
-  readonly sources: readonly Source[];
-  readonly notices: readonly string[];
   readonly type: "run_incomplete";
 }
 
@@ -482,8 +488,6 @@ export interface RunStopped {
   readonly run_id: string;
   readonly at: number;
   readonly usage: Usage | null;
-  readonly sources: readonly Source[];
-  readonly notices: readonly string[];
   readonly type: "run_stopped";
 }
 
@@ -492,7 +496,6 @@ export interface RunFailed {
   readonly run_id: string;
   readonly at: number;
   readonly error: ErrorInfo;
-  readonly usage: Usage | null;
   readonly type: "run_failed";
 }
 
@@ -502,8 +505,6 @@ export interface RunInterrupted {
   readonly at: number;
   readonly error: ErrorInfo;
   readonly usage: Usage | null;
-  readonly sources: readonly Source[];
-  readonly notices: readonly string[];
   readonly type: "run_interrupted";
 }
 
@@ -626,14 +627,6 @@ export interface FilePart {
   readonly type: "file";
 }
 
-/** A page or a file that an answer cites, as the server named it. */
-export interface Source {
-  /** Empty where the server gave an address alone. */
-  readonly title: string;
-  /** Empty for a file. It comes from the server: only `http` and `https` are drawn as links. */
-  readonly url: string;
-}
-
 /** What a user may add to a message. */
 export type Attachment = ImagePart | FilePart;
 
@@ -656,12 +649,6 @@ export interface Message {
   readonly model: string | null;
   readonly finish_reason: string | null;
   readonly usage: Usage | null;
-  /** What the answer cites, in the order of its numbers. */
-  readonly sources: readonly Source[];
-  /**
-   * Sentences that a reader of the answer has to know, such as "1 item of type … is not shown.".
-   */
-  readonly notices: readonly string[];
 }
 
 /** One plain word, the same in Python, on the wire and in the page. */
@@ -693,8 +680,6 @@ export interface RunRecord {
   readonly rooted: boolean;
   readonly parent_id: string | null;
   readonly replaces: string | null;
-  /** Fields of the request for this run alone; they win over those of the session. */
-  readonly params: Readonly<Record<string, unknown>>;
   /** Index of the first part of the answer that is this run's. */
   readonly first_part: number;
   readonly started_at: number | null;
@@ -787,8 +772,6 @@ export interface Welcome {
   readonly provider: string;
   /** The model used where a session names none, if that is known. */
   readonly model: string | null;
-  /** The message came on a subshell: the uplink works while a cell is busy. */
-  readonly subshell: boolean;
   readonly type: "welcome";
 }
 

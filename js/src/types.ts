@@ -18,6 +18,7 @@ import type {
   Message,
   RunRecord,
   Settings,
+  SetView,
 } from "./protocol";
 import type { Drafts } from "./state/drafts";
 import type { Stats } from "./state/replica";
@@ -41,6 +42,11 @@ export interface Runtime {
   do(command: CommandInput): Promise<Ack>;
   /** Report which sessions a view shows at the moment. */
   viewing(view: symbol, sessionIds: readonly string[]): void;
+  /**
+   * Change traits of a view in the kernel. A change of the widget's model would be sent on the widget's
+   * comm, which disturbs the cell that runs.
+   */
+  setView(viewId: string, change: ViewChange): void;
   readonly drafts: Drafts;
   readonly host: Host;
   /** Search the messages of all sessions; null if a later search replaced this one. */
@@ -53,6 +59,9 @@ export interface Runtime {
   /** Draw a view in `el`; returns the function that removes it. */
   mount(kind: string, model: AnyModel, el: HTMLElement): () => void;
 }
+
+/** Traits of a view that a page can change. */
+export type ViewChange = Partial<Pick<SetView, "active" | "session_ids">>;
 
 /** The export of a bundle; each bundle has one of these. */
 export interface AssetModule {
@@ -111,8 +120,6 @@ export interface Turn {
   readonly versions: readonly Message[];
   /** Indexes of the parts with which continuations began. */
   readonly seams: readonly number[];
-  /** The question was refused for its content (of an answer: its question), and later requests leave it out. */
-  readonly refused: boolean;
   /** It is the last message of the transcript. */
   readonly last: boolean;
   /** The session has a live run. */

@@ -256,7 +256,6 @@ export class KernelModel {
           demo: true,
           provider: "demo",
           model: null,
-          subshell: true,
         });
         const none = Object.fromEntries(Object.keys(message.sessions).map((id) => [id, 0]));
         this.sync(message, same ? message.rev : 0, same ? message.sessions : none);
@@ -395,9 +394,8 @@ export class FakeSignal<T> implements Signal<T> {
   }
 }
 
-/** What the host gives: `subshell` for a comm of one's own, `control` for the control channel. */
+/** What the host has: `control` for the control channel. */
 export interface HostKind {
-  readonly subshell?: boolean;
   readonly control?: boolean;
 }
 
@@ -407,14 +405,14 @@ export class FakeHost {
   readonly connectionStatusChanged = new FakeSignal<string>();
   readonly disposed = new FakeSignal<unknown>();
   status = "idle";
-  /** By which road each message went. */
-  readonly roads: string[] = [];
+  /** The channel of each message that was sent. */
+  readonly channels: string[] = [];
   private readonly custom = new Set<(content: unknown, buffers: DataView[]) => void>();
   readonly model: AnyModel;
 
   constructor(
     private readonly up: (message: PageMessage) => void,
-    { subshell = true, control = true }: HostKind = {},
+    { control = true }: HostKind = {},
     traits: Record<string, unknown> = { epoch: "k1", version: "0" },
     context: Record<string, unknown> | undefined = undefined,
   ) {
@@ -428,12 +426,6 @@ export class FakeHost {
       statusChanged: this.statusChanged,
       connectionStatusChanged: this.connectionStatusChanged,
       disposed: this.disposed,
-      createComm: () => ({
-        subshellStarted: Promise.resolve(),
-        subshellId: subshell ? "subshell-1" : null,
-        open() {},
-        send: (data) => this.sent("comm", data as PageMessage),
-      }),
       ...(control && {
         sendControlMessage: (message: unknown) => {
           const { content } = message as { content: { message: PageMessage } };
@@ -466,8 +458,8 @@ export class FakeHost {
     return this.custom.size + this.statusChanged.size + this.connectionStatusChanged.size;
   }
 
-  private sent(road: string, message: PageMessage): void {
-    this.roads.push(road);
+  private sent(channel: string, message: PageMessage): void {
+    this.channels.push(channel);
     // What crosses the wire is JSON, and nothing of the page's objects.
     this.up(JSON.parse(JSON.stringify(message)));
   }
@@ -496,7 +488,7 @@ export class Author {
         return [this.started(state, run.id, at)];
       case "connecting":
         if (this.random() < 0.1) {
-          return [{ type: "run_failed", run_id: run.id, at, error: broken(), usage: null }];
+          return [{ type: "run_failed", run_id: run.id, at, error: broken() }];
         }
         return [this.part(run.id, at, index + 1)];
       case "paused":
@@ -513,22 +505,8 @@ export class Author {
         const end = ended(run.id, index, part);
         const finish_reason = "stop";
         if (run.state === "stopping")
-          return [
-            end,
-            { type: "run_stopped", run_id: run.id, at, usage: null, sources: [], notices: [] },
-          ];
-        return [
-          end,
-          {
-            type: "run_completed",
-            run_id: run.id,
-            at,
-            finish_reason,
-            usage: null,
-            sources: [],
-            notices: [],
-          },
-        ];
+          return [end, { type: "run_stopped", run_id: run.id, at, usage: null }];
+        return [end, { type: "run_completed", run_id: run.id, at, finish_reason, usage: null }];
       }
     }
   }
@@ -578,7 +556,6 @@ export class Author {
       rooted,
       parent_id: kind === "send" ? null : parent,
       replaces: null,
-      params: {},
     };
   }
 
@@ -635,8 +612,6 @@ function message(
     model: null,
     finish_reason: null,
     usage: null,
-    sources: [],
-    notices: [],
   };
 }
 

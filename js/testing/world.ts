@@ -48,15 +48,16 @@ export class World {
     for (let i = 0; i < pages; i++) this.open();
   }
 
-  /** Let one more page open. */
-  open(): Page {
-    return this.adopt(new Link("0"));
+  /** Open one more page; messages of it that `lose` names never arrive. */
+  open(lose?: (message: PageMessage, host: FakeHost) => boolean): Page {
+    return this.adopt(new Link("0"), lose);
   }
 
   /** Give a page, new or orphaned, this kernel. */
-  adopt(link: Link): Page {
+  adopt(link: Link, lose?: (message: PageMessage, host: FakeHost) => boolean): Page {
     const up = new Line<PageMessage>(this.random, (message) => this.kernel.receive(message));
-    const host = new FakeHost((message) => up.send(message));
+    if (lose) up.lose = (message) => lose(message, host);
+    const host: FakeHost = new FakeHost((message) => up.send(message));
     const down = new Line<Wire>(this.random, (wire) => {
       host.receive(wire);
       this.inspect();

@@ -236,6 +236,19 @@ class Viewing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SetView:
+    """Change what one view shows: its chosen tab, its list of sessions, or both."""
+
+    id: str
+    view_id: str
+    active: str | None = None
+    """Id of the session whose tab was chosen; None: unchanged."""
+    session_ids: tuple[str, ...] | None = None
+    """The sessions that the view shows; None: unchanged."""
+    type: Literal["set_view"] = "set_view"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ListModels:
     """Ask a session's server which models there are; the answer is a `models` message."""
 
@@ -268,5 +281,6 @@ Command = (
     | Archive
     | Delete
     | Viewing
+    | SetView
     | ListModels
 )

@@ -430,10 +430,7 @@ class RequestRejected(ProviderError):
     """
 
     stage: Stage = "first_byte"
-    hint = (
-        "Edit the question or send it without its files, or choose another model. "
-        "If the server names a parameter, change it in the session's settings."
-    )
+    hint = "Check the session's model and params."
 
 
 class ContextTooLong(ProviderError):
@@ -447,10 +444,7 @@ class ContextTooLong(ProviderError):
     """
 
     stage: Stage = "first_byte"
-    hint = (
-        "Shorten the question or send it without its files, fork from an earlier message, "
-        "or choose a model with a longer context."
-    )
+    hint = "Fork from an earlier message, shorten the prompt, or choose a model with a longer context."
 
 
 class RateLimited(ProviderError):

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from nbchat.core.errors import ErrorInfo
-from nbchat.core.messages import Message, Part, Source, Usage
+from nbchat.core.messages import Message, Part, Usage
 
 RunKind = Literal["send", "retry", "regenerate", "continue", "resume"]
 """Why a run was started."""
@@ -119,8 +119,6 @@ class RunQueued:
     """With `rooted` and no prompt: the user message that the answer follows."""
     replaces: str | None = None
     """The answer that goes away: at this run's start where it is empty, else with this run's first part."""
-    params: Mapping[str, Any] = field(default_factory=dict)
-    """Fields of the request for this run alone; they win over those of the session."""
     type: Literal["run_queued"] = "run_queued"
 
 
@@ -254,8 +252,6 @@ class RunCompleted:
     at: float
     finish_reason: str
     usage: Usage | None = None
-    sources: tuple[Source, ...] = ()
-    notices: tuple[str, ...] = ()
     type: Literal["run_completed"] = "run_completed"
 
 
@@ -267,8 +263,6 @@ class RunIncomplete:
     at: float
     finish_reason: str
     usage: Usage | None = None
-    sources: tuple[Source, ...] = ()
-    notices: tuple[str, ...] = ()
     type: Literal["run_incomplete"] = "run_incomplete"
 
 
@@ -279,8 +273,6 @@ class RunStopped:
     run_id: str
     at: float
     usage: Usage | None = None
-    sources: tuple[Source, ...] = ()
-    notices: tuple[str, ...] = ()
     type: Literal["run_stopped"] = "run_stopped"
 
 
@@ -291,7 +283,6 @@ class RunFailed:
     run_id: str
     at: float
     error: ErrorInfo
-    usage: Usage | None = None
     type: Literal["run_failed"] = "run_failed"
 
 
@@ -303,8 +294,6 @@ class RunInterrupted:
     at: float
     error: ErrorInfo
     usage: Usage | None = None
-    sources: tuple[Source, ...] = ()
-    notices: tuple[str, ...] = ()
     type: Literal["run_interrupted"] = "run_interrupted"
 
 

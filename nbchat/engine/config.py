@@ -12,13 +12,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
-from nbchat.core.errors import ConfigError
-from nbchat.core.extras import is_secret_query
 from nbchat.core.redact import redact
 from nbchat.handles.text_table import Table
-from nbchat.providers.endpoint import check_url
 
 
 class Origin(StrEnum):
@@ -80,10 +77,11 @@ def checked(name: str, value: object) -> str | None:
         raise TypeError(f"{name} must be a string, not {type(value).__name__}.")
     text = value.strip()
     if name == "base_url" and text:
-        try:
-            return check_url(text)
-        except ConfigError as error:
-            raise ValueError(str(error)) from None
+        url = urlsplit(text)
+        if url.scheme not in ("http", "https") or not url.hostname:
+            raise ValueError(
+                f"base_url must be a URL such as http://localhost:11434/v1, not {redact(text)!r}."
+            )
     elif name in CHOICES and text and text not in CHOICES[name]:
         raise ValueError(f"{name} must be one of {', '.join(CHOICES[name])}, not {text!r}.")
     elif name in ("model", "provider") and not text.isprintable():
@@ -228,8 +226,4 @@ class Configuration(Mapping[str, "str | None"]):
 
 
 def _shown(name: str, value: str | None) -> str | None:
-    if value is None or name != "base_url":
-        return value
-    parts = urlsplit(value)
-    query = [(key, "…" if is_secret_query(key) else text) for key, text in parse_qsl(parts.query)]
-    return redact(urlunsplit(parts._replace(query=urlencode(query, safe="…"))))
+    return redact(value) if value is not None and name == "base_url" else value

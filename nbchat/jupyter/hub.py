@@ -1,20 +1,15 @@
-"""One hub widget per kernel: it owns the wire, and has no view.
+"""`Hub`, a widget without a view: one per kernel, through which every page is connected.
 
-Downlink: custom messages of the hub's widget, sent from the engine's thread, which works while a cell
-is busy. Uplink, best first:
-
-1. a comm of the page's own, `nbchat.up`, on which the kernel never publishes: JupyterLab gives it a
-   subshell, so it is heard while a cell is busy (ipykernel 7.4 re-routes comms that were published on);
-2. a request on the control channel, where subshells are switched off;
-3. a custom message to the hub's widget, where the host gives neither: heard when the cell is done.
-
-All three only hand over to the engine's loop.
+Packets to the pages are custom messages of this widget, sent from the engine's thread, which works while a
+cell is busy. Messages from the pages arrive on the control channel, or as custom messages of this widget in a
+host without a control channel, where they are handled when the running cell has ended. Both are only posted
+to the engine's loop.
 """
 
 from __future__ import annotations
 
-import logging
 import threading
+import weakref
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -22,12 +17,12 @@ import anywidget
 import traitlets
 
 import nbchat
+from nbchat.core.commands import SetView
+from nbchat.jupyter.control import listen
 from nbchat.wire.server import STATIC, WireServer
 
 if TYPE_CHECKING:
     from nbchat.handles.registry import SessionRegistry
-
-logger = logging.getLogger("nbchat")
 
 
 class Hub(anywidget.AnyWidget):
@@ -45,18 +40,31 @@ class Hub(anywidget.AnyWidget):
         self.last_chosen = ""
         """Id of the session whose tab was chosen last in any view."""
         self.wire: WireServer = registry.engine.call(WireServer, registry, self._down)
-        # Before the page hears of this widget: its first word may come at once.
-        _listen(self.wire)
+        self.views: weakref.WeakValueDictionary[str, anywidget.AnyWidget]
+        self.views = weakref.WeakValueDictionary()
+        """Views by `view_id`, whose traits a page may change."""
+        self.wire.on_set_view = self._set_view
+        # Before the widget is opened: a page may send its first message at once.
+        listen(_kernel(), self.wire.receive)
         notebook = registry.__dict__.get("notebook")
         if notebook is not None:
             registry.engine.call(notebook.attach, self.wire)
         super().__init__(epoch=registry.epoch)
         self.on_msg(lambda _widget, content, _buffers: self.wire.receive(_message(content)))
-        _obey_the_page(self)
 
     def _down(self, content: Mapping[str, Any], buffers: list[bytes]) -> None:
         if self.comm is not None:
             self.send(dict(content), buffers)
+
+    def _set_view(self, command: SetView) -> None:
+        """Set traits of a view as ipywidgets does for a page. Not on the loop: this calls observers."""
+        view = self.views.get(command.view_id)
+        if view is None:
+            return
+        if command.session_ids is not None:
+            view.set_state({"sessions": list(command.session_ids)})
+        if command.active is not None:
+            view.set_state({"active": command.active})
 
     def close(self) -> None:
         """Close the comm and the wire; the next view makes a new hub."""
@@ -81,45 +89,6 @@ def hub(registry: SessionRegistry) -> Hub:
 
 def _message(content: object) -> object:
     return content.get("message") if isinstance(content, dict) else None
-
-
-def _obey_the_page(widget: anywidget.AnyWidget) -> None:
-    """Let messages of this comm be heard on the subshell that the page chose.
-
-    ipykernel 7.4 re-routes them to where the kernel last published from, which is mostly the busy main
-    shell. The name is private, so its absence is fine.
-    """
-    comm = widget.comm
-    if comm is not None and hasattr(comm, "_reply_subshell_for"):
-        comm._reply_subshell_for = lambda _data, default: default  # noqa: SLF001 - feature-tested
-
-
-def _listen(wire: WireServer) -> None:
-    """Open the two ways by which pages are heard while a cell is busy, where there is a kernel."""
-    kernel = _kernel()
-    if kernel is None:
-        return
-
-    def on_open(comm: Any, message: Mapping[str, Any]) -> None:  # noqa: ANN401 - ipykernel's comm
-        del message
-
-        def on_message(message: Mapping[str, Any]) -> None:
-            # On a subshell's thread, beside the user's code: touch nothing here.
-            here = threading.current_thread() is not threading.main_thread()
-            wire.receive(message["content"]["data"], subshell=here)
-
-        comm.on_msg(on_message)
-
-    async def on_request(stream: Any, ident: Any, parent: Mapping[str, Any]) -> None:  # noqa: ANN401
-        wire.receive(_message(parent.get("content")), subshell=True)
-        kernel.session.send(stream, "nbchat_reply", {"status": "ok"}, parent, ident)
-
-    manager = getattr(kernel, "comm_manager", None)
-    if manager is not None:
-        manager.register_target("nbchat.up", on_open)
-    handlers = getattr(kernel, "control_handlers", None)
-    if isinstance(handlers, dict):
-        handlers["nbchat_request"] = on_request
 
 
 def _kernel() -> Any:  # noqa: ANN401 - an ipykernel, or None

@@ -1,7 +1,7 @@
 """The notebook that the kernel belongs to: what it carries is restored first, and kept up to date.
 
 1. The first call that reads or creates a session restores, before it returns: the page sends what the
-   notebook's metadata hold (unsaved changes too), over a road that works while this cell blocks. Where
+   notebook's metadata hold (unsaved changes too), on the control channel, while this cell blocks. Where
    no page answers in time, the file is read instead; a page that answers late is merged.
 2. The journal is opened under the notebook's id. Both are merged; the newest of each session wins.
 3. From then on checkpoints go to the page where the user last acted, and only there: when something

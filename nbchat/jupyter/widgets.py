@@ -11,6 +11,7 @@ from ipywidgets import widget_serialization
 
 import nbchat
 from nbchat.core.errors import UnknownSession
+from nbchat.core.ids import new_id
 from nbchat.handles.session import Session
 from nbchat.jupyter.hub import Hub, hub
 from nbchat.jupyter.transcripts import transcripts_of
@@ -26,6 +27,8 @@ class View(anywidget.AnyWidget):
     _esm = STATIC / "view.js"
 
     hub: traitlets.Instance[Hub] = traitlets.Instance(Hub).tag(sync=True, **widget_serialization)
+    view_id: traitlets.Unicode[str, str | bytes] = traitlets.Unicode().tag(sync=True)
+    """Names this view in the messages of a page."""
     kind: traitlets.Unicode[str, str | bytes] = traitlets.Unicode("tabs").tag(sync=True)
     sessions = traitlets.List(traitlets.Unicode(), default_value=None, allow_none=True).tag(sync=True)
     """Ids of the sessions shown; None: all open ones."""
@@ -45,6 +48,11 @@ class View(anywidget.AnyWidget):
     @traitlets.validate("send_key")
     def _valid_send_key(self, proposal: Any) -> str:  # noqa: ANN401 - traitlets' proposal
         return _one_of("send_key", proposal["value"], ("enter", "shift-enter", "ctrl-enter"))
+
+    def __init__(self, **traits: Any) -> None:  # noqa: ANN401 - the traits above
+        view_id = new_id("view-")
+        traits["hub"].views[view_id] = self
+        super().__init__(view_id=view_id, **traits)
 
     @property
     def registry(self) -> SessionRegistry:

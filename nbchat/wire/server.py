@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import nbchat
-from nbchat.core.commands import ListModels, Viewing
+from nbchat.core.commands import ListModels, SetView, Viewing
 from nbchat.core.errors import ErrorInfo, NbchatError, StaleCommand, WireError
 from nbchat.core.log import LogCompacted
 from nbchat.core.recovery import in_force
@@ -163,6 +163,8 @@ class WireServer:
         self.on_hello: Callable[[str], None] = lambda _page: None
         self.on_stored: Callable[[Stored], None] = lambda _message: None
         self.on_want_checkpoint: Callable[[WantCheckpoint], None] = lambda _message: None
+        self.on_set_view: Callable[[SetView], None] = lambda _command: None
+        self._setting_views = asyncio.Lock()
         registry.readers.add(self.news)
         registry.viewed = self.is_viewed
         for conversation in registry.conversations():
@@ -379,9 +381,7 @@ class WireServer:
             }
             selected = {key: value for key, value in state.selected.items() if value in shown}
             selected[ROOT] = path[omitted].id
-            runs = tuple(
-                run for run in state.runs if run.state.is_live or not messages.keys().isdisjoint(run.about)
-            )
+            runs = tuple(run for run in state.runs if run.message_id in messages or run.state.is_live)
             state = replace(state, messages=messages, selected=selected, runs=runs)
         return StateOf(state=state, omitted=omitted, to=page)
 
@@ -395,18 +395,18 @@ class WireServer:
 
     # What comes in
 
-    def receive(self, data: object, *, subshell: bool = False) -> None:
-        """Take what a page sent. From any thread: it is only handed over."""
-        self._registry.engine.post(self._received, data, subshell)
+    def receive(self, data: object) -> None:
+        """Take a page's message. From any thread: it is only posted to the engine's loop."""
+        self._registry.engine.post(self._received, data)
 
-    def _received(self, data: object, subshell: bool) -> None:
+    def _received(self, data: object) -> None:
         try:
             message = parse_page_message(data)
         except WireError as error:
             self._refuse(data, error)
             return
         try:
-            self._handle(message, subshell=subshell)
+            self._handle(message)
         except Exception:
             logger.exception("a page's %s could not be handled", message.type)
 
@@ -418,9 +418,9 @@ class WireServer:
         if isinstance(command_id, str) and len(command_id) <= 64:  # noqa: PLR2004 - an id of ours has 26
             self.say(Ack(id=command_id, error=error.info))
 
-    def _handle(self, message: PageMessage, *, subshell: bool) -> None:
+    def _handle(self, message: PageMessage) -> None:
         if isinstance(message, Hello):
-            self._hello(message, subshell=subshell)
+            self._hello(message)
         elif isinstance(message, Do):
             self._do(message)
         elif isinstance(message, DoPart):
@@ -443,7 +443,7 @@ class WireServer:
             self._searches[message.page] = message.id
             self._registry.engine.spawn(self._search(message), name="nbchat-search")
 
-    def _hello(self, message: Hello, *, subshell: bool) -> None:
+    def _hello(self, message: Hello) -> None:
         self._pages.setdefault(message.page, _Page())
         while len(self._pages) > 64:  # noqa: PLR2004 - pages that were closed without a word
             self._pages.popitem(last=False)
@@ -459,7 +459,6 @@ class WireServer:
                 demo=sources.is_demo,
                 provider=sources.name,
                 model=sources.model,
-                subshell=subshell,
             )
         )
         if message.protocol != PROTOCOL_VERSION:
@@ -592,7 +591,7 @@ class WireServer:
             self._refuse({"command": {"id": message.id}}, error)
             return
         if whole is not None:
-            self._received(whole, subshell=False)
+            self._received(whole)
 
     def _carry_out(self, message: Do) -> Ack:
         command = message.command
@@ -602,8 +601,9 @@ class WireServer:
         if isinstance(command, Viewing):
             self._viewing(message.page, command.session_ids)
             return Ack(id=command.id)
-        if isinstance(command, ListModels):
-            self._registry.engine.spawn(self._list_models(command.session_id), name="nbchat-models")
+        if isinstance(command, SetView | ListModels):
+            task = self._set_view(command) if isinstance(command, SetView) else self._list_models(command)
+            self._registry.engine.spawn(task, name=f"nbchat-{command.type}")
             return Ack(id=command.id)
         self.last_actor = message.page
         try:
@@ -616,7 +616,15 @@ class WireServer:
             return Ack(id=command.id, error=info)
         return Ack(id=command.id, session_id=outcome.session_id, run_id=outcome.run_id)
 
-    async def _list_models(self, session_id: str | None) -> None:
+    async def _set_view(self, command: SetView) -> None:
+        async with self._setting_views:  # in the order in which they were sent
+            try:
+                await asyncio.to_thread(self.on_set_view, command)
+            except Exception:
+                logger.exception("the traits of a view could not be set")
+
+    async def _list_models(self, command: ListModels) -> None:
+        session_id = command.session_id
         sources = self._registry.sources
         models: tuple[str, ...] = ()
         failure = None

@@ -4,7 +4,7 @@ A test that fails leaves pictures of its pages, their consoles and the server's 
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,6 +18,17 @@ ARTIFACTS = Path(__file__).parents[2] / "test-artifacts"
 FAILED = pytest.StashKey[bool]()
 
 
+SUBSHELLS_OFF = {"@jupyterlab/apputils-extension:kernels-settings": {"commsOverSubshells": "disabled"}}
+
+
+class GetServer(Protocol):
+    """Returns the running server of an app."""
+
+    def __call__(self, app: App, *, subshells: bool = True) -> Server:
+        """Return the server; without `subshells`, its user has switched them off."""
+        ...
+
+
 class OpenNotebook(Protocol):
     """Writes a notebook and opens it; called again with the same `name`, opens a second page on it."""
 
@@ -29,8 +40,9 @@ class OpenNotebook(Protocol):
         name: str | None = None,
         metadata: Mapping[str, Any] | None = None,
         kernel: str = "python3",
+        subshells: bool = True,
     ) -> NotebookPage:
-        """Return the page, with its kernel connected."""
+        """Return the page, with its kernel connected; without `subshells`, the user has switched them off."""
         ...
 
 
@@ -50,14 +62,15 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[App], Server]]:
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GetServer]:
     """Give the running server of an app, which is started when it is first asked for."""
-    running: dict[App, Server] = {}
+    running: dict[tuple[App, bool], Server] = {}
 
-    def get(app: App) -> Server:
-        if app not in running:
-            running[app] = Server(tmp_path_factory.mktemp(app), app)
-        return running[app]
+    def get(app: App, *, subshells: bool = True) -> Server:
+        if (app, subshells) not in running:
+            settings = {} if subshells else SUBSHELLS_OFF
+            running[app, subshells] = Server(tmp_path_factory.mktemp(app), app, settings)
+        return running[app, subshells]
 
     yield get
     for server in running.values():
@@ -65,7 +78,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[App]
 
 
 @pytest.fixture(scope="session")
-def lab(servers: Callable[[App], Server]) -> Server:
+def lab(servers: GetServer) -> Server:
     """Give the JupyterLab server."""
     return servers("lab")
 
@@ -82,9 +95,7 @@ def chrome() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def notebook(
-    servers: Callable[[App], Server], chrome: Browser, request: pytest.FixtureRequest
-) -> Iterator[OpenNotebook]:
+def notebook(servers: GetServer, chrome: Browser, request: pytest.FixtureRequest) -> Iterator[OpenNotebook]:
     """Open notebooks; each page has cookies and storage of its own, as another person's would."""
     opened: list[NotebookPage] = []
     slug = re.sub(r"[^A-Za-z0-9]+", "-", request.node.name).strip("-")
@@ -96,8 +107,9 @@ def notebook(
         name: str | None = None,
         metadata: Mapping[str, Any] | None = None,
         kernel: str = "python3",
+        subshells: bool = True,
     ) -> NotebookPage:
-        server = servers(app)
+        server = servers(app, subshells=subshells)
         path = f"{name or slug}.ipynb"
         if not any(page.path == path for page in opened):
             write_notebook(server.root / path, cells, metadata, kernel)

@@ -1,16 +1,14 @@
-"""The wire between a real page and a real kernel: which road is taken, and what is said when it breaks."""
+"""The wire between a real page and a real kernel: the channels it uses, and what is shown when it breaks."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Locator, expect
+from playwright.sync_api import Locator, expect
 
 from tests.browser.conftest import OpenNotebook
-from tests.browser.lab import App, NotebookPage, Server, write_notebook
+from tests.browser.lab import App, NotebookPage
 
 CHAT = """
 import nbchat
@@ -26,16 +24,17 @@ BUSY_MS = 15_000
 
 THREADS = """
 import threading, nbchat
-heard = []
-wire = nbchat.registry.hub.wire
-receive = wire.receive
-def noted(data, *, subshell=False):
-    heard.append([type_of(data), threading.current_thread().name, subshell])
-    receive(data, subshell=subshell)
-def type_of(data):
-    return data["command"]["type"] if data["type"] == "do" else data["type"]
-wire.receive = noted
+heard = {}
+engine = nbchat.registry.engine
+post = engine.post
+def noted(function, *arguments):
+    data = arguments[0] if arguments else None
+    if isinstance(data, dict) and data.get("type") == "do":
+        heard[data["command"]["type"]] = threading.current_thread().name
+    return post(function, *arguments)
+engine.post = noted
 """
+"""Notes the thread on which each command of a page arrives."""
 
 
 def view(page: NotebookPage, cell: int = 0) -> Locator:
@@ -60,40 +59,16 @@ def answer(page: NotebookPage, cell: int = 0) -> Locator:
     return view(page, cell).get_by_role("log").locator("article[data-role=assistant]").last
 
 
-def by_thread(page: NotebookPage) -> dict[str, tuple[str, bool]]:
-    """Return, for each kind of message that the kernel heard, the thread and whether it was beside cells."""
-    heard = json.loads(page.execute("import json\nprint(json.dumps(heard))"))
-    return {kind: (thread, subshell) for kind, thread, subshell in heard}
-
-
-@pytest.fixture
-def without_subshells(tmp_path: Path, chrome: Browser) -> Iterator[NotebookPage]:
-    """Open a notebook in a JupyterLab whose user has switched subshells off."""
-    settings = {"@jupyterlab/apputils-extension:kernels-settings": {"commsOverSubshells": "disabled"}}
-    sleep = "import time\nfor _ in range(200): time.sleep(0.1)"
-    with Server(tmp_path / "server", settings=settings) as server:
-        write_notebook(server.root / "off.ipynb", [CHAT, sleep])
-        context = chrome.new_context(locale="en-US")
-        context.set_default_timeout(STARTED_MS)
-        yield NotebookPage(server, context.new_page(), "off.ipynb").open()
-        context.close()
-
-
-def test_a_page_is_heard_on_a_subshell_of_its_own(notebook: OpenNotebook) -> None:
-    """What the page sends comes by its own comm, on a thread that is not the one that runs cells."""
-    page = notebook([CHAT])
-    page.run_cell(0)
-    page.execute(THREADS)
-    ask(page, "hello")
-    expect(answer(page)).to_contain_text("hello", timeout=STARTED_MS)
-    thread, subshell = by_thread(page)["send"]
-    assert subshell
-    assert thread.startswith("subshell")
-
-
-def test_where_subshells_are_off_the_control_channel_is_used(without_subshells: NotebookPage) -> None:
-    """Send and Stop work while a cell is busy, also where the user has switched subshells off."""
-    page = without_subshells
+@pytest.mark.parametrize(
+    ("app", "subshells"),
+    [("lab", True), ("lab", False), ("notebook", True)],
+    ids=["lab", "no-subshells", "notebook"],
+)
+def test_messages_of_a_page_come_on_the_control_channel(
+    notebook: OpenNotebook, app: App, *, subshells: bool
+) -> None:
+    """Send and Stop work while a cell is busy, on the control channel, whatever the host does with comms."""
+    page = notebook([CHAT, "import time\nfor _ in range(600): time.sleep(0.1)"], app=app, subshells=subshells)
     page.run_cell(0)
     page.execute(THREADS)
     page.run_cell(1, wait=False)
@@ -103,16 +78,16 @@ def test_where_subshells_are_off_the_control_channel_is_used(without_subshells: 
     expect(answer(page)).to_have_attribute("data-run-state", "stopped", timeout=BUSY_MS)
     assert page.evaluate("panel.content.widgets[1].model.executionState") == "running"
     page.interrupt_kernel()
-    # The interrupt ends whatever waits behind the cell, too.
+    # The interrupt ends the requests in the queue behind the cell, too.
     page.wait_until("panel.content.widgets[1].model.executionState === 'idle'")
-    assert by_thread(page)["send"] == ("Control", True)
+    heard = json.loads(page.execute("import json\nprint(json.dumps(heard))"))
+    assert {heard["send"], heard["stop"]} == {"Control"}
 
 
-def test_a_host_with_neither_waits_for_the_cell_and_says_so(notebook: OpenNotebook) -> None:
-    """Where only the widget's own comm is left, a question waits for the cell, and the page says so."""
-    page = notebook([CHAT, "import time\nfor _ in range(600): time.sleep(0.1)"])
-    page.evaluate("""Object.assign(panel.sessionContext.session.kernel,
-      { createComm: undefined, sendControlMessage: undefined })""")
+def test_a_host_without_a_control_channel_waits_for_the_cell_and_says_so(notebook: OpenNotebook) -> None:
+    """With only the widget's comm, a question waits for the cell, and the page says so."""
+    page = notebook([CHAT, "import time\nfor _ in range(600): time.sleep(0.1)"], subshells=False)
+    page.evaluate("panel.sessionContext.session.kernel.sendControlMessage = undefined")
     page.run_cell(0)
     expect(connection(page)).to_have_attribute("data-connection", "live", timeout=BUSY_MS)
     page.run_cell(1, wait=False)

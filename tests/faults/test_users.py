@@ -4,6 +4,8 @@ import asyncio
 import time
 from pathlib import Path
 
+import pytest
+
 from nbchat import api
 from nbchat.core.snapshot import SavedSession
 from nbchat.engine.journal_writer import JournalWriter
@@ -156,3 +158,33 @@ def test_shutting_down_keeps_what_was_said(tmp_path: Path) -> None:
     waiting = [r for saved in found for r in saved.state.runs if r.prompt is not None]
     assert [text for text in texts if text] == ["some text"] * 5
     assert len(questions) + len(waiting) == 6, "no question is lost"
+
+
+def test_a_page_changes_a_view_without_the_widgets_comm(
+    registry: SessionRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tab chosen in a page is the view's `active`, in order and once; observers do not hold the engine up."""
+    monkeypatch.setattr(api, "_shared", lambda: registry)
+    ids = [registry.create(title).id for title in ("first", "second", "third")]
+    chat, other = ChatTabs(ids), ChatTabs(ids)
+    changes: list[tuple[str, bool]] = []
+    chat.observe(lambda change: changes.append((change["new"], registry.engine.is_current)), "active")
+
+    def send(name: str, view: str, **change: object) -> None:
+        command = {"type": "set_view", "id": name, "view_id": view, **change}
+        registry.hub.wire.receive(  # type: ignore[attr-defined]
+            {"type": "do", "page": "p", "epoch": registry.epoch, "command": command}
+        )
+
+    send("1", chat.view_id, active=ids[1])
+    send("1", chat.view_id, active=ids[1])
+    send("2", chat.view_id, active=ids[2], session_ids=[ids[2], ids[0]])
+    send("3", "no such view", active=ids[0])
+    send("4", other.view_id, active=ids[1])
+    wait_for(lambda: other.active == ids[1], "the other view's tab")
+    assert changes == [(ids[1], False), (ids[2], False)]
+    assert (chat.active, chat.sessions) == (ids[2], [ids[2], ids[0]])
+    assert other.sessions == ids
+    assert registry.hub.last_chosen == ids[1]  # type: ignore[attr-defined]
+    registry.hub.close()  # type: ignore[attr-defined]
+    wait_for(lambda: not registry.readers, "the wire is closed")

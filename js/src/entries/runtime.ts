@@ -8,11 +8,18 @@
 import { newId } from "../ids";
 import type { AnyModel, DocumentContext } from "../jupyter";
 import { type Host, hostOf, NotebookMetadata } from "../jupyter/host";
-import { type Ack, type AssetName, type Command, type Found, MAX_COMMAND } from "../protocol";
+import {
+  type Ack,
+  type AssetName,
+  type Command,
+  type Found,
+  MAX_COMMAND,
+  type SetView,
+} from "../protocol";
 import { type Drafts, openDrafts } from "../state/drafts";
 import type { Stats } from "../state/replica";
 import type { Store } from "../state/store";
-import type { AssetModule, CommandInput, Runtime } from "../types";
+import type { AssetModule, CommandInput, Runtime, ViewChange } from "../types";
 import { Link } from "../wire/link";
 import type { SharedRuntime } from "./exchange";
 
@@ -39,6 +46,8 @@ export class PageRuntime implements SharedRuntime {
   #viewingTimer: ReturnType<typeof setTimeout> | null = null;
   #viewingSaid = "";
   #viewingId = "";
+  /** The changes of each view that the kernel has not acknowledged. */
+  readonly #viewChanges = new Map<string, SetView>();
   /** When each session that is shown was last active, as of the last look. */
   readonly #activeAt = new Map<string, number>();
 
@@ -119,6 +128,20 @@ export class PageRuntime implements SharedRuntime {
     if (sessionIds.length > 0) this.#shown.set(view, sessionIds);
     else this.#shown.delete(view);
     this.#planViewing();
+  }
+
+  setView(viewId: string, change: ViewChange): void {
+    const before = this.#viewChanges.get(viewId);
+    // An older change that is sent again would undo this one.
+    if (before) this.#link.outbox.withdraw(before.id);
+    const { active = null, session_ids = null } = { ...before, ...change };
+    const id = newId("cmd_");
+    const command: SetView = { type: "set_view", id, view_id: viewId, active, session_ids };
+    this.#viewChanges.set(viewId, command);
+    const done = (): void => {
+      if (this.#viewChanges.get(viewId) === command) this.#viewChanges.delete(viewId);
+    };
+    this.#link.outbox.do(command).then(done, done);
   }
 
   search(query: string): Promise<Found | null> {

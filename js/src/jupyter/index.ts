@@ -23,16 +23,6 @@ export interface Signal<T> {
   disconnect(slot: (sender: unknown, value: T) => void): unknown;
 }
 
-export interface KernelComm {
-  open(data?: unknown): unknown;
-  send(data: unknown): unknown;
-  close?(data?: unknown): unknown;
-  readonly isDisposed?: boolean;
-  /** Settles when the comm has a subshell of its own, where the kernel and the settings give one. */
-  readonly subshellStarted?: Promise<unknown>;
-  readonly subshellId?: string | null;
-}
-
 export interface KernelConnection {
   readonly status?: string;
   readonly connectionStatus?: string;
@@ -42,13 +32,12 @@ export interface KernelConnection {
   readonly connectionStatusChanged?: Signal<string>;
   readonly disposed?: Signal<unknown>;
   readonly isDisposed?: boolean;
-  createComm?(target: string, id?: string): KernelComm;
   sendControlMessage?(message: unknown, expectReply?: boolean, dispose?: boolean): ControlFuture;
 }
 
 export interface ControlFuture {
-  onReply?: (message: { content?: { status?: string } }) => void;
   readonly done?: Promise<unknown>;
+  dispose?(): void;
 }
 
 /** The notebook that a widget is in. */

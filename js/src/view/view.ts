@@ -325,8 +325,7 @@ export class View {
     const only = this.#only();
     const byUser = way.focus !== undefined;
     if (byUser && only && !only.includes(id)) {
-      this.#model.set("sessions", [...only, id]);
-      this.#model.save_changes();
+      this.#setSessions([...only, id]);
     }
     this.#wanted = { id, ...way };
     this.#update();
@@ -348,17 +347,22 @@ export class View {
     choosing = true;
     try {
       this.#model.set("active", id);
-      this.#model.save_changes();
     } finally {
       choosing = false;
     }
+    this.#runtime.setView(this.#trait("view_id"), { active: id });
+  }
+
+  /** Change the list of sessions, here and in the kernel. */
+  #setSessions(ids: readonly string[]): void {
+    this.#model.set("sessions", ids);
+    this.#runtime.setView(this.#trait("view_id"), { session_ids: ids });
   }
 
   #move(id: string, before: string | null): void {
     const only = this.#only();
     if (only) {
-      this.#model.set("sessions", moved(only, id, before));
-      this.#model.save_changes();
+      this.#setSessions(moved(only, id, before));
     } else {
       // At once, and until the kernel has done it.
       const order = moved(this.#ids, id, before);

@@ -41,8 +41,8 @@ const SILENCE_MS = { soon: 350, later: 1000, soonFor: 1500 };
 const LOST_MS = 5000;
 /** Heads may be ahead of the events, which come in the next packet. */
 const LAG_MS = 300;
-/** A road on which nothing is answered for this long is given up for the next one. */
-const ROAD_MS = 3000;
+/** A channel on which nothing is answered for this long is given up for the next one. */
+const CHANNEL_MS = 3000;
 /** A connection that is being made again is shown as lost after this long. */
 const RECONNECT_MS = 1000;
 
@@ -78,7 +78,7 @@ export class Link {
   });
   /** Something that was sent on this uplink has been answered. */
   #answered = false;
-  #roadSince = 0;
+  #channelSince = 0;
   #heardAt = 0;
   /** When something was heard last that had happened in a session. */
   #newsAt = 0;
@@ -117,7 +117,7 @@ export class Link {
     const kernel = model.widget_manager?.kernel ?? undefined;
     follow(kernel?.statusChanged, signal, (status) => this.#statusChanged(status));
     follow(kernel?.connectionStatusChanged, signal, (status) => {
-      // A road that was found while there was no network may not be the best one.
+      // A channel that was given up while there was no network may be the best one.
       if (status === "connected" && this.#uplink?.free === false) this.#openUplink(model);
       this.#connectionChanged(status);
     });
@@ -143,7 +143,7 @@ export class Link {
     this.#uplink?.close();
     this.#uplink = new Uplink(model);
     this.#answered = false;
-    this.#roadSince = performance.now();
+    this.#channelSince = performance.now();
   }
 
   /** Let go of the hub widget; timers end. */
@@ -322,8 +322,6 @@ export class Link {
     this.#welcome = welcome;
     const { demo, provider, model } = welcome;
     this.store.setConfig({ demo, provider, model, type: "config" });
-    // A comm without a subshell is no better than the widget's own; the next road may be.
-    if (this.#uplink?.name === "comm" && !welcome.subshell) this.#uplink.next();
     if (!first) return;
     this.outbox.again();
     this.#onWelcome();
@@ -356,9 +354,9 @@ export class Link {
   #tick(): void {
     const now = performance.now();
     if (this.#sync.pending) {
-      // One that has worked is kept: then it is the network that is gone, and not the road.
-      if (!this.#answered && now - this.#roadSince >= ROAD_MS) {
-        this.#roadSince = now;
+      // One that has worked is kept: then the network is gone, and not the channel.
+      if (!this.#answered && now - this.#channelSince >= CHANNEL_MS) {
+        this.#channelSince = now;
         this.#uplink?.next();
       }
       this.#sync.repeat();

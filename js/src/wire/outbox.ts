@@ -7,7 +7,7 @@ import type { Ack, Command } from "../protocol";
 /** Time until the first repetition; it doubles each time, up to `LONGEST_MS`. */
 const FIRST_MS = 1000;
 const LONGEST_MS = 8000;
-/** How fast a slow road is. */
+/** Speed of a slow channel. */
 const BYTES_PER_MS = 500;
 
 interface Waiting {
@@ -48,7 +48,7 @@ export class Outbox {
   /**
    * Ask for something. Settles with the answer; rejects only where the kernel is gone.
    *
-   * @param bytes How long it is: the road takes its time for a long one.
+   * @param bytes Size of the command; a long one takes longer to arrive.
    */
   do(command: Command, bytes = 0): Promise<Ack> {
     return new Promise((resolve, reject) => {
@@ -90,7 +90,7 @@ export class Outbox {
     }
   }
 
-  /** Send everything at once, as there is a new road. */
+  /** Send every command again, as there is a new channel or kernel. */
   again(): void {
     for (const waiting of this.#waiting.values()) {
       waiting.sent = performance.now();

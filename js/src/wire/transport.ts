@@ -1,123 +1,76 @@
 /**
- * The roads from a page to the kernel, best first.
+ * The channels from a page to the kernel, best first.
  *
- * 1. A comm of our own. JupyterLab gives its target a subshell, so what is sent is handled beside a
- *    running cell. The kernel never publishes on it: ipykernel 7.4 re-routes a comm on which it has
- *    published to the shell that was busy then.
- * 2. The control channel, which is never busy either, where the comm got no subshell.
- * 3. The hub widget's own comm. It always works, and waits until the running cell has ended.
+ * 1. The control channel. The kernel takes messages from it at any time, beside the cell that runs, and the
+ *    cell is not touched.
+ * 2. The hub widget's own comm. It always works, and its messages are handled when the running cell has
+ *    ended.
+ *
+ * A comm that the host runs on a subshell is handled at any time, too, but as a part of the running cell:
+ * ipykernel makes each message the parent of what the cell prints and displays from then on.
  */
 import { newId } from "../ids";
-import type { AnyModel, KernelComm, KernelConnection } from "../jupyter";
+import type { AnyModel, KernelConnection } from "../jupyter";
 import type { PageMessage } from "../protocol";
 
-/** Target that the kernel has registered for comms of pages. */
-export const TARGET = "nbchat.up";
-/** Request that the kernel handles on its control channel. */
+/** Type of the request that the kernel takes from its control channel. */
 export const REQUEST = "nbchat_request";
-/** Time that a subshell may take to start. */
-const SUBSHELL_WAIT_MS = 1500;
 
 /** One way to the kernel. */
-export interface Road {
-  readonly name: "comm" | "control" | "model";
-  /** What is sent is handled while a cell runs. */
+export interface Channel {
+  readonly name: "control" | "model";
+  /** Messages are handled while a cell runs. */
   readonly free: boolean;
-  /** Send, or throw where the road is closed. */
+  /** Send a message, or throw if the channel is closed. */
   send(message: PageMessage): void;
-  close(): void;
 }
 
-/** Sends a page's messages by the best road there is, in order. */
+/** Sends a page's messages on the best channel there is, in order. */
 export class Uplink {
-  #road: Road | null = null;
-  readonly #roads: (() => Promise<Road | null>)[];
-  readonly #queue: PageMessage[] = [];
+  readonly #channels: Channel[] = [];
   #closed = false;
 
   constructor(model: AnyModel) {
-    const kernel = model.widget_manager?.kernel ?? null;
-    this.#roads = [() => byComm(kernel), () => byControl(kernel), async () => byModel(model)];
-    void this.#open();
+    const control = controlChannel(model.widget_manager?.kernel ?? null);
+    if (control !== null) this.#channels.push(control);
+    this.#channels.push(modelChannel(model));
   }
 
-  /** Whether what is sent is handled while a cell runs; true until that is known. */
+  /** Messages are handled while a cell runs. */
   get free(): boolean {
-    return this.#road?.free ?? true;
+    return this.#channels[0]?.free ?? false;
   }
 
-  /** Name of the road that is used; null while it is being found. */
-  get name(): Road["name"] | null {
-    return this.#road?.name ?? null;
+  /** Name of the channel in use. */
+  get name(): Channel["name"] | null {
+    return this.#channels[0]?.name ?? null;
   }
 
-  /** Send a message; what cannot be sent is lost, as it can be on any road. */
+  /** Send a message; one that cannot be sent is lost, as it can be on any channel. */
   send(message: PageMessage): void {
-    if (this.#closed) return;
-    if (this.#road === null) {
-      this.#queue.push(message);
-      return;
-    }
-    try {
-      this.#road.send(message);
-    } catch {
-      // The comm died with its connection. The next road may still be there.
-      this.next();
-      this.#queue.push(message);
+    while (!this.#closed) {
+      try {
+        this.#channels[0]?.send(message);
+        return;
+      } catch {
+        if (!this.next()) return;
+      }
     }
   }
 
-  /** Give this road up, as nothing that was sent on it is answered; the last one stays. */
-  next(): void {
-    if (this.#closed || this.#road === null || this.#roads.length === 0) return;
-    this.#road.close();
-    this.#road = null;
-    void this.#open();
+  /** Change to the next channel, as this one brings no answers; false if there is none. */
+  next(): boolean {
+    if (this.#channels.length < 2) return false;
+    this.#channels.shift();
+    return true;
   }
 
   close(): void {
     this.#closed = true;
-    this.#queue.length = 0;
-    this.#road?.close();
-    this.#road = null;
-  }
-
-  async #open(): Promise<void> {
-    while (this.#roads.length > 0) {
-      const road = await this.#roads
-        .shift()?.()
-        .catch(() => null);
-      if (this.#closed) road?.close();
-      if (this.#closed) return;
-      if (!road) continue;
-      this.#road = road;
-      for (const message of this.#queue.splice(0)) this.send(message);
-      return;
-    }
   }
 }
 
-async function byComm(kernel: KernelConnection | null): Promise<Road | null> {
-  if (typeof kernel?.createComm !== "function") return null;
-  const comm: KernelComm = kernel.createComm(TARGET);
-  // The first messages would go to the main shell if they did not wait for the subshell.
-  await Promise.race([comm.subshellStarted, wait(SUBSHELL_WAIT_MS)]);
-  if (comm.subshellId == null) return null;
-  comm.open({});
-  return {
-    name: "comm",
-    free: true,
-    send(message) {
-      if (comm.isDisposed) throw new Error("the comm is gone");
-      comm.send(message);
-    },
-    close() {
-      if (!comm.isDisposed) comm.close?.();
-    },
-  };
-}
-
-async function byControl(kernel: KernelConnection | null): Promise<Road | null> {
+function controlChannel(kernel: KernelConnection | null): Channel | null {
   if (typeof kernel?.sendControlMessage !== "function") return null;
   return {
     name: "control",
@@ -140,25 +93,16 @@ async function byControl(kernel: KernelConnection | null): Promise<Road | null> 
           content: { message },
           buffers: [],
         },
-        true,
+        false,
         true,
       );
-      // Answers come as packets. A reply that is missed is none of anybody's business.
+      // Answers are packets. The request itself has no reply and no status, for which a future would wait.
       future?.done?.catch(() => {});
+      future?.dispose?.();
     },
-    close() {},
   };
 }
 
-function byModel(model: AnyModel): Road {
-  return {
-    name: "model",
-    free: false,
-    send: (message) => model.send({ message }),
-    close() {},
-  };
-}
-
-function wait(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms));
+function modelChannel(model: AnyModel): Channel {
+  return { name: "model", free: false, send: (message) => model.send({ message }) };
 }

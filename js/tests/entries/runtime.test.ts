@@ -138,8 +138,8 @@ describe("commands", () => {
     expect(heard.filter(({ type }) => type === "do")).toEqual([]);
   });
 
-  test("wait for the cell where the host has no road around it, and the page says so", async () => {
-    const { runtime, host, heard } = open(undefined, { subshell: false, control: false });
+  test("wait for the cell where the host has no control channel, and the page says so", async () => {
+    const { runtime, host, heard } = open(undefined, { control: false });
     await vi.advanceTimersByTimeAsync(2000);
     expect(runtime.store.connection).toBe("live");
     host.status = "busy";
@@ -154,6 +154,33 @@ describe("commands", () => {
     await vi.advanceTimersByTimeAsync(3000);
     expect(runtime.store.connection).toBe("live");
     expect(heard.length).toBeGreaterThan(before);
+  });
+});
+
+describe("what a user changes in a view", () => {
+  const changes = (heard: readonly PageMessage[]) =>
+    heard.flatMap((m) => (m.type === "do" && m.command.type === "set_view" ? [m.command] : []));
+
+  test("is sent at once, by view, and a change that is sent again never undoes a later one", async () => {
+    const { runtime, heard } = open();
+    await vi.advanceTimersByTimeAsync(100);
+    const lost = vi.spyOn(rigs[0]?.kernel as KernelModel, "receive").mockImplementation(() => {});
+    runtime.setView("v1", { session_ids: ["a", "b"] });
+    runtime.setView("v1", { active: "a" });
+    runtime.setView("v2", { active: "c" });
+    runtime.setView("v1", { active: "b" });
+    lost.mockRestore();
+    const sent = changes(heard).length;
+    await vi.advanceTimersByTimeAsync(5000);
+    const repeated = changes(heard).slice(sent);
+    expect(
+      repeated.map(({ view_id, active, session_ids }) => [view_id, active, session_ids]),
+    ).toEqual([
+      ["v2", "c", null],
+      ["v1", "b", ["a", "b"]],
+    ]);
+    runtime.setView("v1", { active: "a" });
+    expect(changes(heard).at(-1)).toMatchObject({ view_id: "v1", active: "a", session_ids: null });
   });
 });
 

@@ -1,7 +1,7 @@
 /** The central property: whatever is lost, a page shows a prefix of the truth, and soon all of it. */
 import * as fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import type { Event, Packet, PageMessage } from "../../src/protocol";
+import type { Event, Packet } from "../../src/protocol";
 import { transcript } from "../../src/state/session";
 import { cut, PERFECT, type Wire } from "../../testing/kernel-model";
 import { play, World } from "../../testing/world";
@@ -68,14 +68,7 @@ async function streaming(options = {}): Promise<World> {
 
 function begun(id: string): Event[] {
   const empty = { role: "user", parts: [], created_at: 0, parent_id: null, run_id: null } as const;
-  const blank = {
-    ...empty,
-    model: null,
-    finish_reason: null,
-    usage: null,
-    sources: [],
-    notices: [],
-  };
+  const blank = { ...empty, model: null, finish_reason: null, usage: null };
   const prompt = { ...blank, id: "q" };
   const answer = { ...blank, id: "a", role: "assistant", parent_id: "q", run_id: "r" } as const;
   const run = { run_id: "r", at: 1 };
@@ -90,7 +83,6 @@ function begun(id: string): Event[] {
       rooted: false,
       parent_id: null,
       replaces: null,
-      params: {},
     },
     { ...run, type: "run_started", prompt, answer, model: null },
     { ...run, type: "part_started", part_index: 0, part: { type: "text", text: "" } },
@@ -107,8 +99,6 @@ const END: Event = {
   at: 3,
   finish_reason: "stop",
   usage: null,
-  sources: [],
-  notices: [],
 };
 
 function packetOf([, [bytes]]: Wire): Packet {
@@ -186,8 +176,8 @@ describe("what is missing", { timeout: 60_000 }, () => {
       host.connectionStatusChanged.emit("connected");
       expect(await world.settle()).toBeLessThanOrEqual(200);
       expect(link.store.connection).toBe("live");
-      expect(host.roads.at(-1)).toBe("comm");
-      // Read on, and not begun anew: what was on screen stays.
+      expect(host.channels.at(-1)).toBe("control");
+      // Continued, not loaded again: what was on screen stays.
       expect(link.store.session("s")?.generation).toBe(before?.generation);
       world.close();
     }
@@ -260,16 +250,16 @@ describe("what is missing", { timeout: 60_000 }, () => {
     const world = await streaming();
     const [{ host }] = world.pages as [World["pages"][0]];
     await vi.advanceTimersByTimeAsync(100_000);
-    const before = host.roads.length;
+    const before = host.channels.length;
     await vi.advanceTimersByTimeAsync(20_000);
-    expect(host.roads.length - before).toBeLessThanOrEqual(20);
-    expect(host.roads.length - before).toBeGreaterThan(2);
+    expect(host.channels.length - before).toBeLessThanOrEqual(20);
+    expect(host.channels.length - before).toBeGreaterThan(2);
     world.kernel.append("s", END);
     await world.settle();
     await vi.advanceTimersByTimeAsync(100);
-    const after = host.roads.length;
+    const after = host.channels.length;
     await vi.advanceTimersByTimeAsync(600_000);
-    expect(host.roads.length).toBe(after);
+    expect(host.channels.length).toBe(after);
     world.close();
   });
 });
@@ -344,9 +334,9 @@ describe("kernels come and go", () => {
     ).rejects.toThrow("kernel is gone");
     // What was on screen stays readable.
     expect(link.store.session("s")).toBeDefined();
-    const sent = host.roads.length;
+    const sent = host.channels.length;
     await vi.advanceTimersByTimeAsync(60_000);
-    expect(host.roads.length).toBe(sent);
+    expect(host.channels.length).toBe(sent);
     world.close();
   });
 
@@ -398,20 +388,17 @@ describe("kernels come and go", () => {
     world.close();
   });
 
-  test("a road that never brings an answer is given up for the next, and taken again later", async () => {
+  test("a channel that never brings an answer is given up for the next, and taken again later", async () => {
     const world = new World({ pages: 0 });
-    const { link, host, up } = world.open();
-    up.lose = () => host.roads.at(-1) !== "model";
+    const { link, host, up } = world.open((_, { channels }) => channels.at(-1) !== "model");
     await vi.advanceTimersByTimeAsync(2900);
-    expect(new Set(host.roads)).toEqual(new Set(["comm"]));
+    expect(new Set(host.channels)).toEqual(new Set(["control"]));
     await vi.advanceTimersByTimeAsync(3000);
-    expect(host.roads.at(-1)).toBe("control");
-    await vi.advanceTimersByTimeAsync(3000);
-    expect([host.roads.at(-1), link.store.connection]).toEqual(["model", "live"]);
+    expect([host.channels.at(-1), link.store.connection]).toEqual(["model", "live"]);
     up.lose = () => false;
     host.connectionStatusChanged.emit("connected");
     await vi.advanceTimersByTimeAsync(100);
-    expect(host.roads.at(-1)).toBe("comm");
+    expect(host.channels.at(-1)).toBe("control");
     world.close();
   });
 
@@ -450,10 +437,9 @@ describe("commands", () => {
   );
 
   test("that come before the kernel has answered wait for it", async () => {
-    const world = new World();
-    const [{ link, up }] = world.pages as [World["pages"][0]];
+    const world = new World({ pages: 0 });
+    const { link, up } = world.open((message) => message.type === "hello");
     const asked = link.outbox.do({ type: "list_models", id: "c1", session_id: null });
-    up.lose = (message: PageMessage) => message.type === "hello";
     await vi.advanceTimersByTimeAsync(700);
     expect(world.kernel.heard).toEqual([]);
     up.lose = () => false;

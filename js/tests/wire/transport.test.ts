@@ -4,7 +4,7 @@ import type { PageMessage } from "../../src/protocol";
 import { Pieces } from "../../src/wire/pieces";
 import { Sequence } from "../../src/wire/sequence";
 import { Uplink } from "../../src/wire/transport";
-import { FakeHost } from "../../testing/kernel-model";
+import { FakeHost, type HostKind } from "../../testing/kernel-model";
 
 beforeEach(() => void vi.useFakeTimers());
 afterEach(() => void vi.useRealTimers());
@@ -13,77 +13,96 @@ function ask(id: string): PageMessage {
   return { type: "sync", id, page: "p", epoch: "k1", rev: 0, sessions: {} };
 }
 
-describe("the way to the kernel", () => {
+/** Return an uplink, the host that it sends to, and the ids of the messages that arrived. */
+function open(kind: HostKind = {}): { uplink: Uplink; host: FakeHost; arrived: string[] } {
+  const arrived: string[] = [];
+  const host = new FakeHost((message) => arrived.push((message as { id: string }).id), kind);
+  return { uplink: new Uplink(host.model), host, arrived };
+}
+
+describe("the channel to the kernel", () => {
   test.each([
-    ["a comm of its own, where that has a subshell", {}, "comm", true],
-    ["the control channel, where subshells are off", { subshell: false }, "control", true],
-    [
-      "the widget, where there is nothing else",
-      { subshell: false, control: false },
-      "model",
-      false,
-    ],
-  ])("is %s", async (_, kind, road, free) => {
-    const heard: string[] = [];
-    const host = new FakeHost((message) => heard.push((message as { id: string }).id), kind);
-    const uplink = new Uplink(host.model);
-    // Sent before any road was open: nothing is lost, and the order stays.
-    uplink.send(ask("1"));
-    uplink.send(ask("2"));
-    await vi.advanceTimersByTimeAsync(2000);
-    uplink.send(ask("3"));
-    expect(heard).toEqual(["1", "2", "3"]);
-    expect(new Set(host.roads)).toEqual(new Set([road]));
+    ["the control channel, where the host has it", {}, "control", true],
+    ["the widget's comm, where there is no control channel", { control: false }, "model", false],
+  ] as const)("is %s, from the first message", (_, kind, channel, free) => {
+    const { uplink, host, arrived } = open(kind);
+    for (const id of ["1", "2", "3"]) uplink.send(ask(id));
+    expect(arrived).toEqual(["1", "2", "3"]);
+    expect(host.channels).toEqual([channel, channel, channel]);
     expect(uplink.free).toBe(free);
-    expect(uplink.name).toBe(road);
+    expect(uplink.name).toBe(channel);
     uplink.close();
     uplink.send(ask("4"));
-    expect(heard).toHaveLength(3);
+    expect(arrived).toHaveLength(3);
   });
 
-  test("is the widget in a host that shows no kernel", async () => {
+  test("is the widget's comm in a host that shows no kernel", () => {
     const sent: unknown[] = [];
     const model = { send: (content: unknown) => sent.push(content) } as unknown as AnyModel;
-    const uplink = new Uplink(model);
-    uplink.send(ask("1"));
-    await vi.advanceTimersByTimeAsync(0);
+    new Uplink(model).send(ask("1"));
     expect(sent).toEqual([{ message: ask("1") }]);
   });
 
-  test("does not wait for a subshell that never starts", async () => {
-    const host = new FakeHost(() => {});
-    const comm = host.model.widget_manager?.kernel?.createComm?.("x");
-    Object.assign(host.model.widget_manager?.kernel ?? {}, {
-      createComm: () => ({ ...comm, subshellStarted: new Promise(() => {}), subshellId: null }),
-    });
-    const uplink = new Uplink(host.model);
+  test("is never a comm of its own: on a subshell that disturbs the cell that runs", () => {
+    const { uplink, host } = open();
+    const createComm = vi.fn();
+    Object.assign(host.model.widget_manager?.kernel ?? {}, { createComm });
     uplink.send(ask("1"));
-    await vi.advanceTimersByTimeAsync(1400);
-    expect(host.roads).toEqual([]);
-    await vi.advanceTimersByTimeAsync(200);
-    expect(host.roads).toEqual(["control"]);
+    expect(createComm).not.toHaveBeenCalled();
   });
 
-  test("is the next one, when the one in use breaks or is given up", async () => {
-    const heard: string[] = [];
-    const host = new FakeHost((message) => heard.push((message as { id: string }).id));
-    const kernel = host.model.widget_manager?.kernel ?? {};
-    const comm = host.model.widget_manager?.kernel?.createComm?.("x");
-    const dead = { isDisposed: false };
-    Object.assign(kernel, { createComm: () => Object.assign(dead, comm) });
-    const uplink = new Uplink(host.model);
-    await vi.advanceTimersByTimeAsync(0);
+  test("is the next one when the one in use breaks, and no message is lost or sent twice", () => {
+    const { uplink, host, arrived } = open();
     uplink.send(ask("1"));
-    dead.isDisposed = true;
+    const kernel = host.model.widget_manager?.kernel;
+    const broken = vi.fn(() => {
+      throw new Error("the kernel connection is disposed");
+    });
+    Object.assign(kernel ?? {}, { sendControlMessage: broken });
+    for (const id of ["2", "3"]) uplink.send(ask(id));
+    expect(arrived).toEqual(["1", "2", "3"]);
+    expect(host.channels).toEqual(["control", "model", "model"]);
+    expect(broken).toHaveBeenCalledTimes(1);
+  });
+
+  test("is the next one when it is given up, and the last one stays", () => {
+    const { uplink, host, arrived } = open();
+    uplink.send(ask("1"));
+    expect(uplink.next()).toBe(true);
     uplink.send(ask("2"));
-    await vi.advanceTimersByTimeAsync(0);
-    uplink.next();
+    expect(uplink.next()).toBe(false);
     uplink.send(ask("3"));
-    await vi.advanceTimersByTimeAsync(0);
-    uplink.next();
-    uplink.send(ask("4"));
-    expect(heard).toEqual(["1", "2", "3", "4"]);
-    expect(host.roads).toEqual(["comm", "control", "model", "model"]);
+    expect(arrived).toEqual(["1", "2", "3"]);
+    expect(host.channels).toEqual(["control", "model", "model"]);
+  });
+
+  test("loses a message that no channel takes, and raises no error", () => {
+    const fail = (): never => {
+      throw new Error("closed");
+    };
+    const model = { send: fail, widget_manager: { kernel: { sendControlMessage: fail } } };
+    const uplink = new Uplink(model as unknown as AnyModel);
+    expect(() => uplink.send(ask("1"))).not.toThrow();
+  });
+
+  test("expects no reply to a request, and leaves no future behind", async () => {
+    const { uplink, host } = open();
+    let cancel: (reason: Error) => void = () => {};
+    const done = new Promise<void>((_, reject) => {
+      cancel = reject;
+    });
+    const sendControlMessage = vi.fn(() => ({
+      done,
+      dispose: () => cancel(new Error("canceled before it was done")),
+    }));
+    Object.assign(host.model.widget_manager?.kernel ?? {}, { sendControlMessage });
+    uplink.send(ask("1"));
+    await expect(done).rejects.toThrow("canceled");
+    expect(sendControlMessage).toHaveBeenCalledWith(
+      expect.objectContaining({ channel: "control", content: { message: ask("1") } }),
+      false,
+      true,
+    );
   });
 });
 
