@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nbchat.core.ids import new_id
+from nbchat.core.request_fields import merged
 from nbchat.engine.config import Configuration
 from nbchat.handles.process import registry as _shared
 
@@ -55,6 +56,7 @@ def session(
     instructions: str | None = None,
     params: Mapping[str, Any] | None = None,
     provider: str | Provider | None = None,
+    **fields: Any,  # noqa: ANN401 - fields of the OpenAI API
 ) -> Session:
     """Return the session of this id or title, made if there is none; no widget is needed.
 
@@ -71,6 +73,8 @@ def session(
         More fields of the request, as `{"temperature": 0.2}`; names as in the OpenAI API.
     provider
         Name of an entry point of the group `nbchat.providers`, or an object with its methods.
+    **fields
+        Fields of the request, as `temperature=0.2`; added to `params`.
 
     Returns
     -------
@@ -93,6 +97,7 @@ def session(
         "instructions": instructions,
         "params": params,
         "provider": provider,
+        **fields,
     }
     if key is None:
         return the_registry().create(**settings)
@@ -107,9 +112,11 @@ def ask(
     params: Mapping[str, Any] | None = None,
     provider: str | Provider | None = None,
     timeout: float | None = None,
+    **fields: Any,  # noqa: ANN401 - fields of the OpenAI API
 ) -> Message:
     """Ask a one-off question and return the answer: no tab, and saved nowhere.
 
+    Request fields can be given as keyword arguments too, as `temperature=0`; names as in the OpenAI API.
     Interrupting the cell stops the run. Raises what `Session.ask` raises.
 
     Examples
@@ -118,7 +125,8 @@ def ask(
     """
     registry = the_registry()
     registry.engine.refuse_to_block("ask()")
-    settings = {"model": model, "instructions": instructions, "params": params}
+    request = merged("ask", params, fields)
+    settings = {"model": model, "instructions": instructions, "params": request}
     session_id = new_id("s-")
     try:
         # An interrupt may come before the session is returned; its id is known all the same.
@@ -136,6 +144,7 @@ def get_completion(
     instructions: str | None = None,
     params: Mapping[str, Any] | None = None,
     timeout: float | None = None,
+    **fields: Any,  # noqa: ANN401 - fields of the OpenAI API
 ) -> str:
     """Return the answer's text, in the context of one caller's thread and of no other.
 
@@ -146,7 +155,7 @@ def get_completion(
     thread_id
         Whose conversation it is. Each has a session of its own, made when it is new, which gets a tab
         when it is shown. None: a one-off question.
-    model, instructions, params
+    model, instructions, params, **fields
         As `session`.
     timeout
         Seconds; the run is stopped when they are over.
@@ -168,11 +177,12 @@ def get_completion(
     >>> [message.role for message in nbchat.registry["user-42"].messages]
     ['user', 'assistant']
     """
+    request = merged("get_completion", params, fields) or None
     if thread_id is None:
-        return ask(prompt, model=model, instructions=instructions, params=params, timeout=timeout).text
+        return ask(prompt, model=model, instructions=instructions, params=request, timeout=timeout).text
     registry = the_registry()
     registry.engine.refuse_to_block("get_completion()")
-    thread = registry.thread(thread_id, model=model, instructions=instructions, params=params)
+    thread = registry.thread(thread_id, model=model, instructions=instructions, params=request)
     return thread.ask(prompt, timeout=timeout).text
 
 

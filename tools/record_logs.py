@@ -55,7 +55,16 @@ from nbchat.core.events import (
     StopRequested,
     UnreadChanged,
 )
-from nbchat.core.messages import ImagePart, Message, Part, ReasoningPart, TextPart, ToolCallPart, Usage
+from nbchat.core.messages import (
+    ImagePart,
+    Message,
+    Part,
+    ReasoningPart,
+    Source,
+    TextPart,
+    ToolCallPart,
+    Usage,
+)
 from nbchat.core.text import checksum, utf16_length
 from nbchat.core.transcript import SessionState, apply_event
 
@@ -313,6 +322,76 @@ def retry_that_fails(s: Story) -> None:
     s.part(3, 0, TextPart())
     s.text(3, 0, "Once upon a time.")
     s.complete(3)
+
+
+@story
+def refused(s: Story) -> None:
+    """Questions that were refused for their content (q_1, q_4, q_5, q_6), and others that failed or were."""
+
+    def refuse(number: int, status: int | None, code: str = "request_rejected") -> None:
+        error = ErrorInfo(code=code, message="No.", stage="first_byte", http_status=status)
+        s.say(RunFailed(run_id=f"run_{number}", at=s.now(), error=error))
+
+    s.create()
+    s.ask(1, "Too large?")
+    refuse(1, 413)
+    s.ask(2, "With a wrong key?")
+    refuse(2, 400, "authentication_failed")
+    s.ask(3, "Too often?")
+    refuse(3, 429, "rate_limited")
+    s.ask(4, "Too long?")
+    refuse(4, None, "context_too_long")
+    s.say(MessageRemoved(message_id="a_4"))
+    s.ask(5, "Filtered?")
+    s.say(RunIncomplete(run_id="run_5", at=s.now(), finish_reason="content_filter"))
+    s.turn(6, "Answered, and then refused?", "Yes.")
+    s.queue(7, kind="regenerate", rooted=True, parent_id="q_6")
+    s.start(7)
+    refuse(7, 422)
+    s.ask(8, "Refused, and then answered?")
+    refuse(8, 400)
+    s.queue(9, kind="retry", rooted=True, parent_id="q_8", replaces="a_8")
+    s.start(9)
+    s.part(9, 0, TextPart())
+    s.text(9, 0, "Yes.")
+    s.complete(9)
+
+
+@story
+def answer_with_sources(s: Story) -> None:
+    """What an answer cites and what has to be known of it come with its end; a continuation adds to them."""
+    s.create()
+    s.ask(1, "Where is the Seine?")
+    s.part(1, 0, TextPart())
+    s.text(1, 0, "In France [1]")
+    first = Source(title="Seine", url="https://example.org/seine")
+    error = replace(BROKEN, partial_chars=13)
+    s.say(RunInterrupted(run_id="run_1", at=s.now(), error=error, sources=(first,), notices=("One.",)))
+    s.queue(2, kind="continue", answer="a_1")
+    s.start(2)
+    s.part(2, 1, TextPart())
+    s.text(2, 1, " [2].")
+    s.say(
+        RunCompleted(
+            run_id="run_2",
+            at=s.now(),
+            finish_reason="stop",
+            sources=(first, Source(title="rivers.pdf")),
+            notices=("One.", "Two."),
+        )
+    )
+
+
+@story
+def answered_by_two_responses(s: Story) -> None:
+    """Each response of a server counts its events by itself."""
+    s.create()
+    s.ask(1, "Twice?")
+    s.say(RunAnswering(run_id="run_1", response_id="resp_1"))
+    s.part(1, 0, TextPart())
+    s.say(RunAnswering(run_id="run_1", sequence=90))
+    s.say(RunAnswering(run_id="run_1", response_id="resp_2"))
+    s.say(RunAnswering(run_id="run_1", sequence=7))
 
 
 @story

@@ -161,6 +161,7 @@ export class FakeKernel {
       rooted: false,
       parent_id: null,
       replaces: null,
+      params: {},
     });
     if (idle) this.start(id, run_id);
     return run_id;
@@ -234,7 +235,15 @@ export class FakeKernel {
       reasoning_tokens: null,
       cached_tokens: null,
     };
-    this.say(id, { type: "run_completed", run_id, at: now(), finish_reason: "stop", usage });
+    this.say(id, {
+      type: "run_completed",
+      run_id,
+      at: now(),
+      finish_reason: "stop",
+      usage,
+      sources: [],
+      notices: [],
+    });
     this.#next(id);
   }
 
@@ -282,6 +291,8 @@ export class FakeKernel {
       model: null,
       finish_reason: null,
       usage: null,
+      sources: [],
+      notices: [],
     };
   }
 
@@ -420,7 +431,7 @@ export class FakeKernel {
         this.say(
           id,
           { type: "stop_requested", run_id, at },
-          { type: "run_stopped", run_id, at, usage: null },
+          { type: "run_stopped", run_id, at, usage: null, sources: [], notices: [] },
         );
         this.#next(id);
         return {};
@@ -455,6 +466,7 @@ export class FakeKernel {
           rooted: true,
           parent_id: this.state(id).messages[message_id]?.parent_id ?? null,
           replaces: command.type === "retry" ? message_id : null,
+          params: {},
         });
         this.start(id, run_id);
         this.#answer(id, run_id);
@@ -474,6 +486,7 @@ export class FakeKernel {
           rooted: true,
           parent_id: null,
           replaces: null,
+          params: {},
         });
         this.start(id, run_id);
         this.#answer(id, run_id);

@@ -62,6 +62,8 @@ if (scene === "interrupted") {
       hint: "What has arrived is kept. Continue or regenerate.",
     }),
     usage: null,
+    sources: [],
+    notices: [],
   });
 }
 if (scene === "failed") {
@@ -73,6 +75,7 @@ if (scene === "failed") {
       hint: "Check OPENAI_API_KEY for this server; it is read again at every run.",
       http_status: 401,
     }),
+    usage: null,
   });
 }
 if (scene === "retrying") {
@@ -93,7 +96,13 @@ if (scene === "paused") {
 const other = kernel.ask(code, "Write a parser.");
 kernel.text(code, other, "Here is");
 const failed = kernel.ask(chem, "What is pH?");
-kernel.say(chem, { type: "run_failed", run_id: failed, at, error: cause("No connection.") });
+kernel.say(chem, {
+  type: "run_failed",
+  run_id: failed,
+  at,
+  error: cause("No connection."),
+  usage: null,
+});
 kernel.tweak(long, { unread: true, pinned: true });
 for (let i = 0; i < 400; i += 1) {
   kernel.message(long, "user", `Question ${i}`);

@@ -362,6 +362,8 @@ export interface RunQueued {
    * part.
    */
   readonly replaces: string | null;
+  /** Fields of the request for this run alone; they win over those of the session. */
+  readonly params: Readonly<Record<string, unknown>>;
   readonly type: "run_queued";
 }
 
@@ -471,6 +473,8 @@ export interface RunCompleted {
   readonly at: number;
   readonly finish_reason: string;
   readonly usage: Usage | null;
+  readonly sources: readonly Source[];
+  readonly notices: readonly string[];
   readonly type: "run_completed";
 }
 
@@ -480,6 +484,8 @@ export interface RunIncomplete {
   readonly at: number;
   readonly finish_reason: string;
   readonly usage: Usage | null;
+  readonly sources: readonly Source[];
+  readonly notices: readonly string[];
   readonly type: "run_incomplete";
 }
 
@@ -488,6 +494,8 @@ export interface RunStopped {
   readonly run_id: string;
   readonly at: number;
   readonly usage: Usage | null;
+  readonly sources: readonly Source[];
+  readonly notices: readonly string[];
   readonly type: "run_stopped";
 }
 
@@ -496,6 +504,7 @@ export interface RunFailed {
   readonly run_id: string;
   readonly at: number;
   readonly error: ErrorInfo;
+  readonly usage: Usage | null;
   readonly type: "run_failed";
 }
 
@@ -505,6 +514,8 @@ export interface RunInterrupted {
   readonly at: number;
   readonly error: ErrorInfo;
   readonly usage: Usage | null;
+  readonly sources: readonly Source[];
+  readonly notices: readonly string[];
   readonly type: "run_interrupted";
 }
 
@@ -627,6 +638,14 @@ export interface FilePart {
   readonly type: "file";
 }
 
+/** A page or a file that an answer cites, as the server named it. */
+export interface Source {
+  /** Empty where the server gave an address alone. */
+  readonly title: string;
+  /** Empty for a file. It comes from the server: only `http` and `https` are drawn as links. */
+  readonly url: string;
+}
+
 /** What a user may add to a message. */
 export type Attachment = ImagePart | FilePart;
 
@@ -649,6 +668,12 @@ export interface Message {
   readonly model: string | null;
   readonly finish_reason: string | null;
   readonly usage: Usage | null;
+  /** What the answer cites, in the order of its numbers. */
+  readonly sources: readonly Source[];
+  /**
+   * Sentences that a reader of the answer has to know, such as "1 item of type … is not shown.".
+   */
+  readonly notices: readonly string[];
 }
 
 /** One plain word, the same in Python, on the wire and in the page. */
@@ -680,6 +705,8 @@ export interface RunRecord {
   readonly rooted: boolean;
   readonly parent_id: string | null;
   readonly replaces: string | null;
+  /** Fields of the request for this run alone; they win over those of the session. */
+  readonly params: Readonly<Record<string, unknown>>;
   /** Index of the first part of the answer that is this run's. */
   readonly first_part: number;
   readonly started_at: number | null;

@@ -120,6 +120,8 @@ export interface Turn {
   readonly versions: readonly Message[];
   /** Indexes of the parts with which continuations began. */
   readonly seams: readonly number[];
+  /** The question was refused for its content (of an answer: its question), and later requests leave it out. */
+  readonly refused: boolean;
   /** It is the last message of the transcript. */
   readonly last: boolean;
   /** The session has a live run. */

@@ -488,7 +488,7 @@ export class Author {
         return [this.started(state, run.id, at)];
       case "connecting":
         if (this.random() < 0.1) {
-          return [{ type: "run_failed", run_id: run.id, at, error: broken() }];
+          return [{ type: "run_failed", run_id: run.id, at, error: broken(), usage: null }];
         }
         return [this.part(run.id, at, index + 1)];
       case "paused":
@@ -505,8 +505,22 @@ export class Author {
         const end = ended(run.id, index, part);
         const finish_reason = "stop";
         if (run.state === "stopping")
-          return [end, { type: "run_stopped", run_id: run.id, at, usage: null }];
-        return [end, { type: "run_completed", run_id: run.id, at, finish_reason, usage: null }];
+          return [
+            end,
+            { type: "run_stopped", run_id: run.id, at, usage: null, sources: [], notices: [] },
+          ];
+        return [
+          end,
+          {
+            type: "run_completed",
+            run_id: run.id,
+            at,
+            finish_reason,
+            usage: null,
+            sources: [],
+            notices: [],
+          },
+        ];
       }
     }
   }
@@ -556,6 +570,7 @@ export class Author {
       rooted,
       parent_id: kind === "send" ? null : parent,
       replaces: null,
+      params: {},
     };
   }
 
@@ -612,6 +627,8 @@ function message(
     model: null,
     finish_reason: null,
     usage: null,
+    sources: [],
+    notices: [],
   };
 }
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from nbchat.api import the_registry
+from nbchat.core.request_fields import merged
 from nbchat.handles.data_frames import rate, runs_frame
 from nbchat.handles.run import check_timeout
 from nbchat.handles.text_table import Table
@@ -145,6 +146,7 @@ def compare(
     *,
     instructions: str | None = None,
     params: Mapping[str, Any] | None = None,
+    **fields: Any,  # noqa: ANN401 - fields of the OpenAI API
 ) -> Comparison:
     """Ask several models the same, each in a session of its own; return at once, while they stream.
 
@@ -155,7 +157,7 @@ def compare(
     models
         Models by name; or, for more, mappings of what `nbchat.session` takes, as
         `{"model": "qwen3", "params": {"temperature": 0}}` or `{"model": "…", "provider": …}`.
-    instructions, params
+    instructions, params, **fields
         For all of them, where a mapping does not say otherwise.
 
     Returns
@@ -177,7 +179,7 @@ def compare(
         raise TypeError(f"the prompt must be a string, not {type(prompt).__name__}.")
     if not prompt.strip():
         raise ValueError("the prompt is empty; write what you want to ask.")
-    common = {"instructions": instructions, "params": params}
+    common = {"instructions": instructions, "params": merged("compare", params, fields)}
     chosen = [common | one for one in _listed(models)]
     registry = the_registry()
     made: list[Session] = []

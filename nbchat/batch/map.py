@@ -20,6 +20,8 @@ from nbchat.batch.runner import Answer, BatchRunner
 from nbchat.core.errors import NbchatError, RequestRejected
 from nbchat.core.events import Settings
 from nbchat.core.messages import Usage
+from nbchat.core.redact import without_references
+from nbchat.core.request_fields import merged
 from nbchat.core.settings import session_settings
 from nbchat.engine.loop_thread import POLL_S, LoopThread
 from nbchat.engine.wakeup import Wakeup
@@ -238,6 +240,7 @@ def map(  # noqa: A001 - `nbchat.map` reads as what it does
     journal: str | os.PathLike[str] | None = None,
     retry_interrupted: bool = False,
     progress: bool | Callable[[BatchProgress], object] = True,
+    **fields: Any,  # noqa: ANN401 - fields of the OpenAI API
 ) -> Results:
     """Ask many prompts, several at a time, and return the answers in the order of the prompts.
 
@@ -255,7 +258,7 @@ def map(  # noqa: A001 - `nbchat.map` reads as what it does
     template
         A format string, as `"Summarise: {text}"`, that is filled from each mapping or row, or, as
         `"Summarise: {prompt}"`, from each other item. Or a function that makes the prompt from an item.
-    model, instructions, params, provider
+    model, instructions, params, provider, **fields
         As `nbchat.session`.
     concurrency
         Prompts that are asked at the same time, at most.
@@ -303,7 +306,7 @@ def map(  # noqa: A001 - `nbchat.map` reads as what it does
     registry.engine.refuse_to_block("nbchat.map()")
     _check_numbers(concurrency, rpm, attempts)
     texts = _prompts(prompts, template)
-    chosen = _settings(model, instructions, params, provider)
+    chosen = _settings(model, instructions, merged("map", params, fields), provider)
     results: list[Result | None] = [None] * len(texts)
     tally = _Tally(len(texts), progress)
 
@@ -445,6 +448,7 @@ def _keys(asked: Sequence[tuple[int, str]], chosen: Mapping[str, Any]) -> list[s
     defaults = the_registry().sources.defaults
     settings = {
         **chosen,
+        "params": without_references(chosen["params"]),
         "model": chosen["model"] or defaults.model,
         "instructions": chosen["instructions"] or defaults.instructions,
     }

@@ -430,7 +430,10 @@ class RequestRejected(ProviderError):
     """
 
     stage: Stage = "first_byte"
-    hint = "Check the session's model and params."
+    hint = (
+        "Edit the question or send it without its files, or choose another model. "
+        "If the server names a parameter, change it in the session's settings."
+    )
 
 
 class ContextTooLong(ProviderError):
@@ -444,7 +447,10 @@ class ContextTooLong(ProviderError):
     """
 
     stage: Stage = "first_byte"
-    hint = "Fork from an earlier message, shorten the prompt, or choose a model with a longer context."
+    hint = (
+        "Shorten the question or send it without its files, fork from an earlier message, "
+        "or choose a model with a longer context."
+    )
 
 
 class RateLimited(ProviderError):

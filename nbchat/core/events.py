@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from nbchat.core.errors import ErrorInfo
-from nbchat.core.messages import Message, Part, Usage
+from nbchat.core.messages import Message, Part, Source, Usage
 
 RunKind = Literal["send", "retry", "regenerate", "continue", "resume"]
 """Why a run was started."""
@@ -119,6 +119,8 @@ class RunQueued:
     """With `rooted` and no prompt: the user message that the answer follows."""
     replaces: str | None = None
     """The answer that goes away: at this run's start where it is empty, else with this run's first part."""
+    params: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of the request for this run alone; they win over those of the session."""
     type: Literal["run_queued"] = "run_queued"
 
 
@@ -252,6 +254,8 @@ class RunCompleted:
     at: float
     finish_reason: str
     usage: Usage | None = None
+    sources: tuple[Source, ...] = ()
+    notices: tuple[str, ...] = ()
     type: Literal["run_completed"] = "run_completed"
 
 
@@ -263,6 +267,8 @@ class RunIncomplete:
     at: float
     finish_reason: str
     usage: Usage | None = None
+    sources: tuple[Source, ...] = ()
+    notices: tuple[str, ...] = ()
     type: Literal["run_incomplete"] = "run_incomplete"
 
 
@@ -273,6 +279,8 @@ class RunStopped:
     run_id: str
     at: float
     usage: Usage | None = None
+    sources: tuple[Source, ...] = ()
+    notices: tuple[str, ...] = ()
     type: Literal["run_stopped"] = "run_stopped"
 
 
@@ -283,6 +291,7 @@ class RunFailed:
     run_id: str
     at: float
     error: ErrorInfo
+    usage: Usage | None = None
     type: Literal["run_failed"] = "run_failed"
 
 
@@ -294,6 +303,8 @@ class RunInterrupted:
     at: float
     error: ErrorInfo
     usage: Usage | None = None
+    sources: tuple[Source, ...] = ()
+    notices: tuple[str, ...] = ()
     type: Literal["run_interrupted"] = "run_interrupted"
 
 

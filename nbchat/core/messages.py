@@ -157,6 +157,22 @@ class FilePart:
         return f"`{name}`\n{code}" if name else code
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """A page or a file that an answer cites, as the server named it.
+
+    Examples
+    --------
+    >>> nbchat.Source(title="Seine", url="https://example.org/seine").url
+    'https://example.org/seine'
+    """
+
+    title: str = ""
+    """Empty where the server gave an address alone."""
+    url: str = ""
+    """Empty for a file. It comes from the server: only `http` and `https` are drawn as links."""
+
+
 Attachment = ImagePart | FilePart
 """What a user may add to a message."""
 
@@ -198,6 +214,10 @@ class Message:
     """The model that answered, as the server named it."""
     finish_reason: str | None = None
     usage: Usage | None = None
+    sources: tuple[Source, ...] = ()
+    """What the answer cites, in the order of its numbers."""
+    notices: tuple[str, ...] = ()
+    """Sentences that a reader of the answer has to know, such as "1 item of type … is not shown."."""
 
     @property
     def text(self) -> str:

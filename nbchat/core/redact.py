@@ -10,14 +10,17 @@ does not overlap with what follows, or are bounded.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
 
 REDACTED: Final = "[redacted]"
 """What stands in a secret's place."""
 
 _PASSES: Final = 4
 """A key right behind another one begins a word only when that is gone. Most text takes one pass."""
+
+_REFERENCE: Final = re.compile(r"\[secret [0-9a-f]{16}\]")
+"""Stands for a credential that is kept in the kernel's memory only."""
 
 MIN_SECRET: Final = 6
 """Characters; a shorter value is no secret worth the words that replacing it would spoil."""
@@ -89,6 +92,20 @@ def redact(text: str, secrets: Iterable[str] = ()) -> str:
         if text == before:
             break
     return text
+
+
+def is_reference(value: object) -> bool:
+    """Return whether `value` stands for a credential instead of being one."""
+    return isinstance(value, str) and _REFERENCE.fullmatch(value) is not None
+
+
+def without_references(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `params` without the references in them, which differ from kernel to kernel."""
+    return {
+        name: without_references(value) if isinstance(value, Mapping) else value
+        for name, value in params.items()
+        if not is_reference(value)
+    }
 
 
 def _by_shape(text: str) -> str:

@@ -12,9 +12,9 @@ The diagram in `docs/states.md` is drawn from the table by `tools/draw_states.py
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 from nbchat.core.errors import ErrorInfo
 from nbchat.core.events import (
@@ -210,6 +210,8 @@ class RunRecord:
     rooted: bool = False
     parent_id: str | None = None
     replaces: str | None = None
+    params: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of the request for this run alone; they win over those of the session."""
     first_part: int = 0
     """Index of the first part of the answer that is this run's."""
     started_at: float | None = None
@@ -233,3 +235,9 @@ class RunRecord:
     """Of a failed or interrupted run, the cause; of a retrying one, why."""
     acknowledged: bool = False
     saved: bool = True
+
+    @property
+    def about(self) -> tuple[str, ...]:
+        """Ids of the answer, and of the question where it is known."""
+        question = self.prompt_id or self.parent_id
+        return (self.message_id,) if question is None else (self.message_id, question)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from nbchat.core import extras
 from nbchat.core.text import clean
 
 
@@ -52,4 +53,6 @@ def _params(value: object) -> dict[str, Any]:
             raise ValueError(
                 f"params cannot hold {reserved!r}: nbchat sets it. Use the session's own setting."
             )
-    return params
+    if "timeout" in params:
+        raise ValueError("params cannot hold 'timeout': the limits are in nbchat.registry.limits.")
+    return extras.hide(params)

@@ -28,7 +28,7 @@ from nbchat.core.codec import MAX_DEPTH, DecodeError, decode
 from nbchat.core.errors import SnapshotCorrupt, SnapshotTooLarge, SnapshotTooNew
 from nbchat.core.events import Settings
 from nbchat.core.messages import Message
-from nbchat.core.redact import redact
+from nbchat.core.redact import is_reference, redact
 from nbchat.core.run import RunRecord
 from nbchat.core.text import clean
 from nbchat.core.transcript import ROOT, SessionState
@@ -194,7 +194,7 @@ def _without_secrets(value: Any) -> Any:  # noqa: ANN401 - any JSON value
         return {
             key: _without_secrets(item)
             for key, item in value.items()
-            if not any(name in key.lower().replace("-", "_") for name in _SECRET_NAMES)
+            if is_reference(item) or not any(name in key.lower().replace("-", "_") for name in _SECRET_NAMES)
         }
     if isinstance(value, list):
         return [_without_secrets(item) for item in value]
@@ -663,7 +663,7 @@ def window(saved: SavedSession, characters: int) -> SavedSession:
     }
     if kept:
         selected[ROOT] = kept[0].id
-    runs = tuple(run for run in saved.state.runs if run.message_id in ids or run.state.is_live)
+    runs = tuple(run for run in saved.state.runs if run.state.is_live or not ids.isdisjoint(run.about))
     state = replace(saved.state, messages={m.id: m for m in kept}, selected=selected, runs=runs)
     left_out = len(saved.state.messages) - len(kept)
     return replace(saved, state=state, omitted=saved.omitted + left_out)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 import zlib
+from collections.abc import Iterable
 from typing import Final
 
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
@@ -27,6 +29,12 @@ def fenced(code: str, language: str = "") -> str:
     longest = max((len(run) for run in re.findall("`+", code)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}{language}\n{code}\n{fence}"
+
+
+def suggestion(name: str, names: Iterable[str]) -> str:
+    """Return `; did you mean 'x'?` for the closest of `names`, or an empty string."""
+    close = difflib.get_close_matches(name, list(names), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def utf16_length(text: str) -> int:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from nbchat.core.events import (
     Event,
@@ -266,6 +266,7 @@ def _queued(state: SessionState, event: RunQueued) -> Changes:
         rooted=event.rooted,
         parent_id=event.parent_id,
         replaces=event.replaces,
+        params=event.params,
     )
     return {"runs": (*state.runs, record)}
 
@@ -357,7 +358,9 @@ def _answering(state: SessionState, event: RunAnswering) -> Changes:
             state=_next(record, event),
             model=event.model or record.model,
             response_id=event.response_id or record.response_id,
-            response_sequence=max(event.sequence, record.response_sequence),
+            response_sequence=event.sequence
+            if event.response_id not in (None, record.response_id)
+            else max(event.sequence, record.response_sequence),
         ),
         **_with_answer(state, record, model=event.model or record.model),
     }
@@ -445,10 +448,23 @@ def _ended(state: SessionState, event: Any) -> Changes:  # noqa: ANN401 - one of
     message = state.messages.get(record.message_id)
     if message is None or message.run_id != record.id:
         return changes
-    return {
-        **changes,
-        **_with_answer(state, record, finish_reason=reason, usage=usage, model=record.model or message.model),
+    answer = {
+        "finish_reason": reason,
+        "usage": usage,
+        "model": record.model or message.model,
+        # A continued answer has those of its beginning already.
+        "sources": _together(message.sources, getattr(event, "sources", ())),
+        "notices": _together(message.notices, getattr(event, "notices", ())),
     }
+    return {**changes, **_with_answer(state, record, **answer)}
+
+
+T = TypeVar("T")
+
+
+def _together(before: tuple[T, ...], more: tuple[T, ...]) -> tuple[T, ...]:
+    """Return `before`, and what `more` adds to it."""
+    return tuple(dict.fromkeys((*before, *more)))
 
 
 def _acknowledged(state: SessionState, event: RunAcknowledged) -> Changes:

@@ -15,7 +15,7 @@ from typing import Final
 
 from nbchat.core.errors import LimitExceeded
 from nbchat.core.events import Event, PartDelta, PartEnded, PartStarted, RunAnswering
-from nbchat.core.messages import Part, ReasoningPart, TextPart, ToolCallPart
+from nbchat.core.messages import ImagePart, Part, ReasoningPart, Source, TextPart, ToolCallPart
 from nbchat.core.text import checksum, clean, utf16_length
 from nbchat.providers.base import Answering, ReasoningDelta, TextDelta, ToolCallDelta
 
@@ -30,6 +30,12 @@ MAX_PARTS: Final = 1000
 
 MAX_NAME: Final = 200
 """Characters of a name or id that a server gives: a model, a response, a call, a tool, a finish reason."""
+
+MAX_TITLE: Final = 300
+"""Characters of a source's title."""
+
+MAX_URL: Final = 4000
+"""Characters of a source's address."""
 
 
 @dataclass(slots=True)
@@ -75,6 +81,8 @@ class AnswerBuilder:
         """Characters accepted."""
         self.deltas: int = 0
         """Pieces of content accepted."""
+        self.image_chars: int = 0
+        """Characters of images accepted; they are not among `accepted`."""
         self.response_id: str | None = None
         """What the server calls its response."""
         self._model: str | None = None
@@ -116,6 +124,20 @@ class AnswerBuilder:
         if self._timer is None:
             self._timer = self._loop.call_later(TICK_S, self.flush)
         return len(text) - len(fits)
+
+    def add_image(self, url: str, name: str, room: int) -> bool:
+        """Accept a whole image of at most `room` characters; return whether it was accepted."""
+        if len(url) > room:
+            return False
+        for key in [k for k in self._parts if isinstance(k, str)]:
+            self._close(key)
+        url = clean(url)
+        part = self._open("image", ImagePart(text=url, name=name))
+        part.length, part.crc32 = utf16_length(url), checksum(url)
+        self._close("image")
+        self.deltas += 1
+        self.image_chars += len(url)
+        return True
 
     def answering(self, delta: Answering) -> None:
         """Hear who answers, and how far a response that the server keeps was read."""
@@ -239,6 +261,22 @@ def as_text(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError(f"the text of a delta is a string, not {type(value).__name__}")
     return value
+
+
+def as_source(value: object) -> Source:
+    """Return a source that a delta gave, clean and of a length that can be shown.
+
+    Raises
+    ------
+    TypeError
+        It is not a `Source` of texts.
+    """
+    if not isinstance(value, Source):
+        raise TypeError(f"the source of a delta is a Source, not {type(value).__name__}")
+    url = clean(as_text(value.url))
+    title = " ".join(clean(as_text(value.title)).split())[:MAX_TITLE]
+    # Half an address leads elsewhere.
+    return Source(title=title or url[:MAX_TITLE], url=url if len(url) <= MAX_URL else "")
 
 
 def as_name(value: object) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from nbchat.core.messages import Message, TextPart
 from nbchat.core.recovery import in_force
+from nbchat.core.refusals import refused_questions
 from nbchat.core.run import RunRecord
 from nbchat.engine.live_run import RunPlan
 from nbchat.providers.base import Provider, Request, Timeouts
@@ -29,11 +30,10 @@ def plan_of(state: SessionState, run: RunRecord, limits: Limits) -> RunPlan:
     until = answer.id if appends else answer.parent_id
     resumed = resumed_by(state, run)
     request = Request(
-        # An answer of which nothing arrived says nothing; its question stays.
-        messages=tuple(message for message in state.context(until) if message.parts),
+        messages=sent_messages(state, until),
         model=settings.model or (answer.model if appends and not settings.from_file else None),
         instructions=settings.instructions,
-        params=dict(settings.params),
+        params={**settings.params, **run.params},
         session_id=state.id,
         run_id=run.id,
         prefill=appends and bool(answer.text),
@@ -46,6 +46,19 @@ def plan_of(state: SessionState, run: RunRecord, limits: Limits) -> RunPlan:
         request=request,
         first_part=len(answer.parts),
         characters_left=max(limits.session_chars - state.characters, 0),
+    )
+
+
+def sent_messages(state: SessionState, until: str | None) -> tuple[Message, ...]:
+    """Return the messages up to `until` that a request has: no empty answers, and no refused questions.
+
+    The last question is the one that is being asked, so it is always there.
+    """
+    path = state.context(until)
+    refused = refused_questions(state, path)
+    asked = next((message.id for message in reversed(path) if message.role == "user"), None)
+    return tuple(
+        message for message in path if message.parts and (message.id not in refused or message.id == asked)
     )
 
 

@@ -12,10 +12,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
+from nbchat.core.errors import ConfigError
+from nbchat.core.extras import is_secret_query
 from nbchat.core.redact import redact
 from nbchat.handles.text_table import Table
+from nbchat.providers.endpoint import check_url
 
 
 class Origin(StrEnum):
@@ -77,11 +80,10 @@ def checked(name: str, value: object) -> str | None:
         raise TypeError(f"{name} must be a string, not {type(value).__name__}.")
     text = value.strip()
     if name == "base_url" and text:
-        url = urlsplit(text)
-        if url.scheme not in ("http", "https") or not url.hostname:
-            raise ValueError(
-                f"base_url must be a URL such as http://localhost:11434/v1, not {redact(text)!r}."
-            )
+        try:
+            return check_url(text)
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
     elif name in CHOICES and text and text not in CHOICES[name]:
         raise ValueError(f"{name} must be one of {', '.join(CHOICES[name])}, not {text!r}.")
     elif name in ("model", "provider") and not text.isprintable():
@@ -226,4 +228,8 @@ class Configuration(Mapping[str, "str | None"]):
 
 
 def _shown(name: str, value: str | None) -> str | None:
-    return redact(value) if value is not None and name == "base_url" else value
+    if value is None or name != "base_url":
+        return value
+    parts = urlsplit(value)
+    query = [(key, "…" if is_secret_query(key) else text) for key, text in parse_qsl(parts.query)]
+    return redact(urlunsplit(parts._replace(query=urlencode(query, safe="…"))))

@@ -436,6 +436,8 @@ def encode_events(events: Sequence[Event]) -> bytes:
 
 
 def _without_credentials(event: Event) -> Event:
+    if isinstance(event, RunQueued):
+        return replace(event, params=safe_params(event.params)) if event.params else event
     settings = getattr(event, "settings", None)
     if settings is None or not settings.params:
         return event

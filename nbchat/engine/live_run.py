@@ -44,20 +44,23 @@ from nbchat.core.events import (
     RunStopped,
     StopRequested,
 )
-from nbchat.core.messages import Usage
+from nbchat.core.messages import Source, Usage
 from nbchat.core.redact import redact
 from nbchat.core.text import clean
-from nbchat.engine.answer_builder import AnswerBuilder, as_name
+from nbchat.engine.answer_builder import AnswerBuilder, as_name, as_source, as_text
 from nbchat.engine.logs import about
 from nbchat.providers.base import (
+    EMPTY,
     Answering,
     Cancels,
     Delta,
     Finish,
+    ImageDelta,
     Notice,
     Provider,
     ReasoningDelta,
     Request,
+    SourceDelta,
     TextDelta,
     ToolCallDelta,
     UsageDelta,
@@ -76,6 +79,15 @@ AFTER_FINISH_S: Final = 3.0
 
 LOOKED_AT: Final = 20_000
 """Characters of an error's text that are looked through for secrets; what is shown is far shorter."""
+
+MAX_SOURCES: Final = 200
+"""Sources of one answer that are kept, at most."""
+
+MAX_NOTICES: Final = 20
+"""Notices of one answer that are kept, at most."""
+
+MAX_IMAGE_CHARS: Final = 12_000_000
+"""Characters of one generated image as a `data:` URL, at most: 9 MB."""
 
 EARLY: Final = frozenset({"length", "max_tokens", "max_output_tokens", "content_filter"})
 """Finish reasons that say the model stopped before it was done."""
@@ -141,6 +153,9 @@ class LiveRun:
         self._cause: NbchatError | None = None
         self._finish: str | None = None
         self._usage: Usage | None = None
+        # Sets that keep their order.
+        self._sources: dict[Source, None] = {}
+        self._notices: dict[str, None] = {}
         self._provider: Provider | None = None
         self.over: bool = False
         self.error: NbchatError | None = None
@@ -353,14 +368,31 @@ class LiveRun:
         elif isinstance(delta, Answering):
             self._gathered.answering(delta)
         elif isinstance(delta, Notice):
-            logger.info("run %s: %s", self.run_id, _shown(delta.text, 200), extra=about(run_id=self.run_id))
+            text = _shown(as_text(delta.text), 200)
+            logger.info("run %s: %s", self.run_id, text, extra=about(run_id=self.run_id))
+            if delta.shown and len(self._notices) < MAX_NOTICES:
+                self._notices[text] = None
+        elif isinstance(delta, SourceDelta):
+            if len(self._sources) < MAX_SOURCES:
+                self._sources[as_source(delta.source)] = None
+        elif isinstance(delta, ImageDelta):
+            self._add_image(delta)
         else:
             raise TypeError(f"a provider yields deltas, not {type(delta).__name__}")
+
+    def _add_image(self, delta: ImageDelta) -> None:
+        gathered = self._gathered
+        left = self._todo.characters_left - gathered.accepted - gathered.image_chars
+        if not gathered.add_image(as_text(delta.url), as_name(delta.name), min(left, MAX_IMAGE_CHARS)):
+            self._accept(Notice("An image is not shown: it is larger than the limit.", shown=True))
+            return
+        self.last_content = self.loop.time()
+        self._look()
 
     def _add(self, delta: TextDelta | ReasoningDelta | ToolCallDelta) -> None:
         gathered, limits = self._gathered, self._limits
         before = gathered.deltas
-        room = min(limits.answer_chars, self._todo.characters_left) - gathered.accepted
+        room = min(limits.answer_chars, self._todo.characters_left - gathered.image_chars) - gathered.accepted
         dropped = gathered.add(delta, room)
         if dropped:
             limit = "answer_chars" if limits.answer_chars <= self._todo.characters_left else "session_chars"
@@ -460,15 +492,28 @@ class LiveRun:
         A finish reason completes a run whatever came after it; without one nothing does.
         """
         run_id, at, usage = self.run_id, time.time(), self._usage
+        sources = tuple(self._sources)
         if self._finish is not None and not isinstance(cause, LimitExceeded):
             # A partial answer that the server finds complete has nothing to be added.
-            if not self._gathered.deltas and self._finish not in EARLY and not self._todo.request.prefill:
+            appends = self._todo.request.prefill
+            if not (self._is_answered or appends or self._finish in EARLY):
                 empty = EmptyResponse("the server finished without an answer.")
-                return RunFailed(run_id=run_id, at=at, error=_safe(empty.info))
+                return RunFailed(run_id=run_id, at=at, error=_safe(empty.info), usage=usage)
             kind = RunIncomplete if self._finish in EARLY else RunCompleted
-            return kind(run_id=run_id, at=at, finish_reason=self._finish, usage=usage)
+            if kind is RunCompleted and not (self._gathered.deltas or self._notices or appends):
+                self._notices[EMPTY] = None
+            return kind(
+                run_id=run_id,
+                at=at,
+                finish_reason=self._finish,
+                usage=usage,
+                sources=sources,
+                notices=tuple(self._notices),
+            )
         if isinstance(cause, _Stopped):
-            return RunStopped(run_id=run_id, at=at, usage=usage)
+            return RunStopped(
+                run_id=run_id, at=at, usage=usage, sources=sources, notices=tuple(self._notices)
+            )
         if cause is None:
             cause = (
                 StreamTruncated("the stream ended before the model said that it was done.")
@@ -478,8 +523,21 @@ class LiveRun:
         info = _safe(replace(cause.info, partial_chars=self._gathered.accepted))
         self.error = cause
         if self._gathered.deltas or self._from_outside or isinstance(cause, PauseExpired):
-            return RunInterrupted(run_id=run_id, at=at, error=info, usage=usage)
-        return RunFailed(run_id=run_id, at=at, error=info)
+            return RunInterrupted(
+                run_id=run_id,
+                at=at,
+                error=info,
+                usage=usage,
+                sources=sources,
+                notices=tuple(self._notices),
+            )
+        return RunFailed(run_id=run_id, at=at, error=info, usage=usage)
+
+    @property
+    def _is_answered(self) -> bool:
+        """Content came, or the reader can see what the server gave instead, or was paid for."""
+        paid = self._usage is not None and bool(self._usage.output_tokens)
+        return bool(self._gathered.deltas or self._notices or paid)
 
     def _settle(self, end: EndEvent) -> None:
         if self.over:

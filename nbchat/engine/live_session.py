@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from nbchat.core.errors import (
@@ -50,6 +51,7 @@ from nbchat.core.events import (
 from nbchat.core.ids import new_id
 from nbchat.core.messages import Attachment, Message, Part, TextPart
 from nbchat.core.recovery import in_force
+from nbchat.core.refusals import is_refusal
 from nbchat.core.run import Illegal, Moved, RunRecord, RunState, Stale
 from nbchat.core.session import SessionRecord
 from nbchat.core.snapshot import Clock, SavedSession
@@ -233,8 +235,14 @@ class LiveSession:
 
     # Asking
 
-    def send(self, text: str, attachments: tuple[Attachment, ...] = (), run_id: str | None = None) -> str:
-        """Queue a prompt and return the new run's id.
+    def send(
+        self,
+        text: str,
+        attachments: tuple[Attachment, ...] = (),
+        run_id: str | None = None,
+        params: Mapping[str, Any] | None = None,
+    ) -> str:
+        """Queue a prompt and return the new run's id; `params` win over those of the session.
 
         Raises
         ------
@@ -242,7 +250,8 @@ class LiveSession:
             Nothing was queued.
         """
         self._check_room(len(text) + sum(len(attachment.text) for attachment in attachments))
-        return self._queue("send", prompt=self._user_message(text, attachments), run_id=run_id)
+        prompt = self._user_message(text, attachments)
+        return self._queue("send", prompt=prompt, run_id=run_id, params=params or {})
 
     def edit(self, message_id: str, text: str) -> str | None:
         """Ask a changed question as a new version of the old one; of a waiting prompt, change the text.
@@ -280,6 +289,7 @@ class LiveSession:
                 rooted=run.rooted,
                 parent_id=run.parent_id,
                 replaces=run.replaces,
+                params=run.params,
             )
         )
 
@@ -291,7 +301,7 @@ class LiveSession:
         """
         self._refuse_while_busy()
         run = lookup.last_run(self.state) if message_id is None else lookup.run_of(self.state, message_id)
-        if run.state not in (RunState.FAILED, RunState.INTERRUPTED, RunState.STOPPED):
+        if run.state not in (RunState.FAILED, RunState.INTERRUPTED, RunState.STOPPED) and not is_refusal(run):
             raise NothingToDo(
                 f"the last answer is {run.state}; retry is for one that failed, was interrupted or stopped.",
                 hint="Use regenerate for another version.",
@@ -307,9 +317,10 @@ class LiveSession:
                 rooted=run.rooted,
                 parent_id=run.parent_id,
                 replaces=run.replaces,
+                params=run.params,
             )
         answer = self.state.messages.get(run.message_id)
-        parent = answer.parent_id if answer is not None else run.prompt_id
+        parent = answer.parent_id if answer is not None else run.prompt_id or run.parent_id
         replaced = run.message_id
         before = self.state.messages.get(run.replaces or "")
         if answer is not None and not answer.parts and before is not None:
@@ -318,19 +329,26 @@ class LiveSession:
             replaced = before.id
         # Where the conversation went on after it, the answer stays as a version, and so does what follows.
         followed = any(m.parent_id == replaced for m in self.state.messages.values())
-        return self._queue("retry", rooted=True, parent_id=parent, replaces=None if followed else replaced)
+        return self._queue(
+            "retry",
+            rooted=True,
+            parent_id=parent,
+            replaces=None if followed else replaced,
+            params=run.params,
+        )
 
     def regenerate(self, message_id: str | None = None) -> str:
         """Ask for another version of an answer; the earlier one stays beside it."""
         self._refuse_while_busy()
         answer = lookup.answer(self.state, message_id)
-        return self._queue("regenerate", rooted=True, parent_id=answer.parent_id)
+        params = self._params_of(answer.id)
+        return self._queue("regenerate", rooted=True, parent_id=answer.parent_id, params=params)
 
     def continue_(self, message_id: str | None = None) -> str:
         """Ask the model to go on at the end of an answer; the text is appended to the same message."""
         self._refuse_while_busy()
         answer = lookup.answer(self.state, message_id)
-        return self._queue("continue", message_id=answer.id)
+        return self._queue("continue", message_id=answer.id, params=self._params_of(answer.id))
 
     def resume(self, run_id: str | None = None) -> str:
         """Read on in a paused run, or go on with an interrupted one where the server keeps it.
@@ -360,7 +378,7 @@ class LiveSession:
                 else "the answer ended at a limit of this kernel, in the middle of what was read.",
                 hint="Use continue_() to let the model go on from the text, or regenerate().",
             )
-        return self._queue("resume", message_id=run.message_id)
+        return self._queue("resume", message_id=run.message_id, params=run.params)
 
     # Holding and ending
 
@@ -485,6 +503,11 @@ class LiveSession:
 
     # The run's way
 
+    def _params_of(self, message_id: str) -> Mapping[str, Any]:
+        """Return the request fields that the run of an answer had for itself."""
+        runs = [run for run in self.state.runs if run.message_id == message_id]
+        return runs[-1].params if runs else {}
+
     def _queue(
         self,
         kind: RunKind,
@@ -495,6 +518,7 @@ class LiveSession:
         parent_id: str | None = None,
         replaces: str | None = None,
         run_id: str | None = None,
+        params: Mapping[str, Any] = MappingProxyType({}),
     ) -> str:
         if self.state.deleted:
             raise SessionGone(self.id)
@@ -516,6 +540,7 @@ class LiveSession:
                 rooted=rooted,
                 parent_id=parent_id,
                 replaces=replaces,
+                params=dict(params),
             )
         )
         self._submit()

@@ -12,7 +12,7 @@ import traceback
 from typing import Final
 
 from nbchat.core.redact import redact
-from nbchat.providers.secret import in_use
+from nbchat.core.secret import in_use
 
 
 class Redacting(logging.Filter):

@@ -76,7 +76,7 @@ def last_run(state: SessionState) -> RunRecord:
 
 
 def run_of(state: SessionState, message_id: str) -> RunRecord:
-    """Return the newest run that asked, or was to write, this message.
+    """Return the newest run that asked this question, or was to write this answer.
 
     Raises
     ------
@@ -84,7 +84,7 @@ def run_of(state: SessionState, message_id: str) -> RunRecord:
         There is none.
     """
     for found in reversed(state.runs):
-        if message_id in (found.message_id, found.prompt_id):
+        if message_id in (found.message_id, found.prompt_id or found.parent_id):
             return found
     raise NothingToDo(f"session {state.id!r} has no run for message {message_id!r}.")
 

@@ -18,6 +18,7 @@ from weakref import WeakKeyDictionary
 
 from nbchat.core.errors import AuthenticationFailed, ConfigError, ConnectFailed, ProviderError
 from nbchat.engine.config import Defaults
+from nbchat.providers.endpoint import OPENAI_URL, host_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,8 +61,7 @@ class ProviderResolver:
             return DEMO
         if self.defaults.provider and self.defaults.provider != "openai":
             return self.defaults.provider
-        url = self.defaults.base_url or "https://api.openai.com/v1"
-        return url.split("//", 1)[-1].split("/", 1)[0].rsplit("@", 1)[-1]
+        return host_of(self.defaults.base_url or OPENAI_URL)
 
     @property
     def model(self) -> str | None:
@@ -126,7 +126,7 @@ class ProviderResolver:
         hint = "Set NBCHAT_MODEL, or give a session one: nbchat.session(..., model='...')."
         try:
             models = await self.models(own, name)
-        except (ConnectFailed, AuthenticationFailed):
+        except (ConfigError, ConnectFailed, AuthenticationFailed):
             raise
         except ProviderError as error:
             raise ConfigError(

@@ -28,6 +28,8 @@ from nbchat.core.errors import (
 from nbchat.core.events import MessageAdded, SessionCreated, Settings
 from nbchat.core.ids import new_id
 from nbchat.core.messages import Message, Role, TextPart
+from nbchat.core.refusals import refused_questions
+from nbchat.core.request_fields import merged
 from nbchat.core.run import RunRecord, RunState
 from nbchat.core.settings import session_settings
 from nbchat.core.snapshot import SavedSession, dump
@@ -59,6 +61,8 @@ logger = logging.getLogger("nbchat")
 
 SWEEP_S: Final = 30.0
 """Seconds between two looks for stale runs."""
+
+_SETTINGS: Final = ("model", "instructions", "params")
 
 _COUNTERS: Final = (
     "runs",
@@ -180,6 +184,7 @@ class SessionRegistry(Mapping[str, Session]):
         params: Mapping[str, Any] | None = None,
         provider: str | Provider | None = None,
         temporary: bool = False,
+        **fields: Any,  # noqa: ANN401 - fields of the OpenAI API
     ) -> Session:
         """Make a new session, whatever others there are.
 
@@ -193,6 +198,8 @@ class SessionRegistry(Mapping[str, Session]):
             Name of an entry point of the group `nbchat.providers`, or an object with its methods.
         temporary
             Saved nowhere, and without a tab.
+        **fields
+            Fields of its requests, as `temperature=0.2`; added to `params`.
 
         Raises
         ------
@@ -201,7 +208,12 @@ class SessionRegistry(Mapping[str, Session]):
         TooManySessions
             `limits.sessions` is reached and no session may be evicted.
         """
-        settings = {"title": title, "model": model, "instructions": instructions, "params": params}
+        settings = {
+            "title": title,
+            "model": model,
+            "instructions": instructions,
+            "params": merged("session", params, fields),
+        }
         return self.create_as(new_id("s-"), settings, provider, temporary=temporary)
 
     def create_as(
@@ -235,7 +247,9 @@ class SessionRegistry(Mapping[str, Session]):
             return self.create(**settings)
         provider = settings.pop("provider", None)
         temporary = settings.pop("temporary", False)
-        given = {name: value for name, value in settings.items() if value is not None}
+        given = {name: settings[name] for name in _SETTINGS if settings.get(name) is not None}
+        others = {name: value for name, value in settings.items() if name not in _SETTINGS}
+        fields = merged("session", None, others)
         if isinstance(provider, str):
             given["provider"] = provider
         checked = session_settings(given)
@@ -244,11 +258,14 @@ class SessionRegistry(Mapping[str, Session]):
         def work() -> Session:
             conversation = self.find(key)
             if conversation is None:
-                fresh = Settings(
-                    **{"title": session_settings({"title": key})["title"], "closed": temporary, **checked}
-                )
+                title = session_settings({"title": key})["title"]
+                params = checked.get("params", {}) | fields
+                fresh = Settings(**{"title": title, "closed": temporary, **checked, "params": params})
                 conversation = self.open(fresh, temporary=temporary, provider=own)
             else:
+                if fields:
+                    params = checked.get("params", conversation.state.settings.params)
+                    checked["params"] = {**params, **fields}
                 if checked:
                     conversation.configure(**checked, from_file=False)
                 if provider is not None:
@@ -333,8 +350,11 @@ class SessionRegistry(Mapping[str, Session]):
         if message_id is not None and message_id not in state.messages:
             raise NothingToDo(f"session {state.id!r} has no message {message_id!r}.")
         copies: list[Message] = []
-        for message in state.context(until):
-            if message.parts:
+        path = state.context(until)
+        # A fork has no runs, from which it could be seen that a question was refused.
+        refused = refused_questions(state, path)
+        for message in path:
+            if message.parts and message.id not in refused:
                 parent = copies[-1].id if copies else None
                 copies.append(replace(message, id=new_id("m-"), parent_id=parent, run_id=None))
         named = session_settings({"title": title})["title"]

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from nbchat.core.errors import PicklingRefused, ProviderError
 from nbchat.core.ids import new_id
 from nbchat.core.messages import Attachment, Message
+from nbchat.core.request_fields import NAMES, merged
 from nbchat.core.settings import session_settings
+from nbchat.core.text import suggestion
 from nbchat.handles.data_frames import runs_frame
 from nbchat.handles.property_observers import observe
 from nbchat.handles.run import Run, check_timeout
@@ -49,6 +52,12 @@ class Session:
         """Return one line: id, title, what it does, how long it is."""
         count = len(self.messages)
         return f"<Session {self.id} {self.title!r} {self.status}, {count} message{'s' * (count != 1)}>"
+
+    def __setattr__(self, name: str, value: object) -> None:
+        """Set a property; any other public name is refused, so that a typo is not lost."""
+        if not name.startswith("_") and not hasattr(type(self), name):
+            raise AttributeError(_cannot_set(name))
+        super().__setattr__(name, value)
 
     def __reduce__(self) -> str | tuple[Any, ...]:
         """Refuse: a pickle would lose the runs, and could carry what is secret."""
@@ -101,8 +110,11 @@ class Session:
 
     @property
     def params(self) -> Mapping[str, Any]:
-        """More fields of the request, as `{"temperature": 0.2}`; names as in the OpenAI API."""
-        return dict(self._conversation.state.settings.params)
+        """Fields of every request, as `{"temperature": 0.2}`; names as in the OpenAI API.
+
+        Read-only: assign a whole mapping, as `session.params = {**session.params, "temperature": 0.2}`.
+        """
+        return MappingProxyType(dict(self._conversation.state.settings.params))
 
     @params.setter
     def params(self, params: Mapping[str, Any]) -> None:
@@ -164,7 +176,14 @@ class Session:
 
     # Asking
 
-    def send(self, prompt: str, *, attachments: Iterable[Attachment] = ()) -> Run:
+    def send(
+        self,
+        prompt: str,
+        *,
+        attachments: Iterable[Attachment] = (),
+        params: Mapping[str, Any] | None = None,
+        **fields: Any,  # noqa: ANN401 - fields of the OpenAI API
+    ) -> Run:
         """Ask, and return at once; the run goes on in the background.
 
         While another run is live this one waits as `queued`; its message enters `messages` when it
@@ -176,6 +195,9 @@ class Session:
             Markdown; not empty.
         attachments
             `nbchat.ImagePart` and `nbchat.FilePart` values to go with it.
+        params, **fields
+            Fields of this request alone, as `temperature=0`; names as in the OpenAI API. They win over
+            the session's, and apply again when the answer is retried, regenerated or continued.
 
         Raises
         ------
@@ -185,21 +207,30 @@ class Session:
             The session cannot take it; nothing was sent. Trouble with the provider, the key or the
             connection is not raised here: it ends the run as `failed`.
         """
-        return self._send(prompt, attachments, new_id("r-"))
+        return self._send(prompt, attachments, new_id("r-"), merged("send", params, fields))
 
-    def _send(self, prompt: str, attachments: Iterable[Attachment], run_id: str) -> Run:
+    def _send(
+        self, prompt: str, attachments: Iterable[Attachment], run_id: str, params: Mapping[str, Any]
+    ) -> Run:
         _check_prompt(prompt)
         attached = _check_attachments(attachments)
         run = Run.of(self, run_id)
-        self._registry.engine.call(self._conversation.send, prompt, attached, run_id)
+        self._registry.engine.call(self._conversation.send, prompt, attached, run_id, params)
         return run
 
     def ask(
-        self, prompt: str, *, attachments: Iterable[Attachment] = (), timeout: float | None = None
+        self,
+        prompt: str,
+        *,
+        attachments: Iterable[Attachment] = (),
+        timeout: float | None = None,
+        params: Mapping[str, Any] | None = None,
+        **fields: Any,  # noqa: ANN401 - fields of the OpenAI API
     ) -> Message:
         """Ask, wait, and return the answer; blocks this cell only.
 
-        Interrupting the wait stops this run, and no other.
+        Interrupting the wait stops this run, and no other. `attachments`, `params` and request fields such
+        as `temperature=0` are those of `send`.
 
         Raises
         ------
@@ -215,9 +246,10 @@ class Session:
         self._registry.engine.refuse_to_block("ask()")
         _check_prompt(prompt)
         check_timeout(timeout)
+        request = merged("ask", params, fields)
         run_id = new_id("r-")
         try:
-            return self._send(prompt, attachments, run_id).result(timeout)
+            return self._send(prompt, attachments, run_id, request).result(timeout)
         except ProviderError:  # it is over
             raise
         except TimeoutError:
@@ -432,6 +464,21 @@ class Session:
 
     def _new(self, what: Callable[..., str], *args: object) -> Run:
         return Run.of(self, self._registry.engine.call(what, *args))
+
+
+def _cannot_set(name: str) -> str:
+    if name in NAMES:
+        return (
+            f"a Session has no attribute {name!r}: it is a field of the request. "
+            f"For every question: session.params = {{**session.params, {name!r}: …}}. "
+            f"For one: session.ask(…, {name}=…)."
+        )
+    properties = {key: found for key, found in vars(Session).items() if isinstance(found, property)}
+    settable = [key for key, found in properties.items() if found.fset is not None]
+    return (
+        f"a Session has no attribute {name!r}{suggestion(name, settable)}. "
+        f"Attributes that can be set: {', '.join(settable)}."
+    )
 
 
 def _id(message: str | Message) -> str:

@@ -121,7 +121,7 @@ class ChatMagics(Magics):
         )
         run_id = new_id("r-")
         try:
-            run = session._send(prompt, (), run_id)  # noqa: SLF001 - as `Session.ask`
+            run = session._send(prompt, (), run_id, {})  # noqa: SLF001 - as `Session.ask`
             if options.no_wait:
                 self._bind(options.output, run)
                 return run

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Final, Protocol, runtime_checkable
 
-from nbchat.core.messages import Message, Usage
+from nbchat.core.messages import Message, Source, Usage
+
+EMPTY: Final = "The model's answer is empty."
+"""Notice of an answer that is complete and holds nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,12 +98,39 @@ class Finish:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Something odd that was survived, for the log: a bad event skipped, a second choice ignored."""
+    """Something odd that was survived: a bad event skipped, a second choice ignored."""
 
     text: str
+    shown: bool = False
+    """The reader of the answer has to know it: it is kept with the message. Else it is for the log."""
 
 
-Delta = TextDelta | ReasoningDelta | ToolCallDelta | Answering | UsageDelta | Finish | Notice
+@dataclass(frozen=True, slots=True)
+class ImageDelta:
+    """A whole image that the model made, as a `data:` URL."""
+
+    url: str
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceDelta:
+    """A source that the answer cites; the order is that of its numbers."""
+
+    source: Source
+
+
+Delta = (
+    TextDelta
+    | ReasoningDelta
+    | ToolCallDelta
+    | ImageDelta
+    | SourceDelta
+    | Answering
+    | UsageDelta
+    | Finish
+    | Notice
+)
 
 
 @runtime_checkable

@@ -6,16 +6,20 @@ import base64
 import ipaddress
 import os
 import re
+import socket
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Final
-from urllib.parse import SplitResult, unquote, urlsplit
-from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]
+from types import MappingProxyType
+from typing import Any, Final
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from nbchat.core.errors import AuthenticationFailed, ConfigError
+from nbchat.core.extras import check_headers, is_secret_header, is_secret_query
+from nbchat.core.redact import REDACTED
+from nbchat.core.secret import Secret
 from nbchat.providers.errors import Said, said
-from nbchat.providers.secret import Secret
 
 OPENAI_URL: Final = "https://api.openai.com/v1"
 
@@ -31,8 +35,25 @@ _READ_BY_CLIENTS: Final = (
     *("SSL_CERT_FILE", "SSL_CERT_DIR", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID", "OPENAI_CUSTOM_HEADERS"),
 )
 
-_OPENING: Final = re.compile(r"auth|key|token|secret|cookie|password", re.IGNORECASE)
 _SENDABLE: Final = re.compile(r"[\x21-\x7e]+")
+_USER: Final = re.compile(r"(?<![^/])[^/]*@")
+_VERSION: Final = re.compile(r"v\d\w*")
+_HTTPS_PORT: Final = 443
+
+
+@dataclass(frozen=True)
+class Proxy:
+    """The proxy for the requests to one server."""
+
+    url: str = field(repr=False)
+    """May hold a user and a password."""
+    variable: str | None
+    """The environment variable that names it; `None` where the system's settings do."""
+
+    @property
+    def source(self) -> str:
+        """The place to correct it."""
+        return self.variable or "the system's proxy settings"
 
 
 @dataclass(frozen=True)
@@ -40,10 +61,14 @@ class Endpoint:
     """A server and the key for it."""
 
     url: str
-    """The base URL, without a slash at its end and without user and password."""
+    """The base URL, without a slash at its end, without user, password and query."""
     authorization: Secret
-    """Value of the header that opens the server."""
+    """Value of the `Authorization` header."""
     _secrets: tuple[Secret, ...] = ()
+    query: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    """The base URL's query, which is sent with every request."""
+    api_key: Secret | None = None
+    """Value of the `api-key` header, which Azure reads; `None` for other servers."""
 
     @cached_property
     def _parts(self) -> SplitResult:
@@ -60,6 +85,19 @@ class Endpoint:
         return is_loopback(self._parts.hostname or "")
 
     @property
+    def is_https(self) -> bool:
+        """The connection to the server is encrypted."""
+        return self._parts.scheme == "https"
+
+    @property
+    def missing_version(self) -> str | None:
+        """A hint that `/v1` is missing from the URL; `None` where the URL has a version."""
+        segments = self._parts.path.split("/")
+        if self.query or "deployments" in segments or any(_VERSION.fullmatch(part) for part in segments):
+            return None
+        return f"The base URL usually ends in /v1: try {said(self.url)}/v1."
+
+    @property
     def quote(self) -> Said:
         """Makes this server's words fit to be shown: the key is not among them."""
         return lambda text: said(text, self.secrets())
@@ -68,17 +106,24 @@ class Endpoint:
         """Return the values that nobody may see. Keep them nowhere."""
         return tuple(secret.reveal() for secret in self._secrets)
 
-    @property
-    def proxy_variable(self) -> str | None:
-        """Name of the environment's variable that sends these requests through a proxy; None for none."""
+    @cached_property
+    def proxy(self) -> Proxy | None:
+        """The proxy for requests to this server; `None` for a direct connection.
+
+        A server on this machine is never asked through a proxy, which would be given the conversation
+        and could not reach the server.
+        """
         host, scheme = self._parts.hostname or "", self._parts.scheme
-        proxies = getproxies_environment()
-        if not host or proxy_bypass_environment(host, proxies):
+        if not host or self.is_loopback:
+            return None
+        proxies = getproxies()
+        if proxy_bypass(self._parts.netloc) or _in_networks(host, proxies.get("no", "")):
             return None
         for name in (scheme, "all"):
-            if proxies.get(name):
-                variable = f"{name}_proxy"
-                return variable if os.environ.get(variable) else variable.upper()
+            if url := proxies.get(name):
+                named = f"{name}_proxy"
+                variable = next((v for v in (named, named.upper()) if os.environ.get(v)), None)
+                return Proxy(url if "://" in url else f"http://{url}", variable)
         return None
 
     @property
@@ -87,24 +132,39 @@ class Endpoint:
         return hash((self.url, *(os.environ.get(name) for name in _READ_BY_CLIENTS)))
 
 
-def find_endpoint(base_url: str | None, api_key: ApiKey, headers: Mapping[str, str]) -> Endpoint:
+def find_endpoint(
+    base_url: str | None,
+    api_key: ApiKey,
+    headers: Mapping[str, str],
+    extra_query: Mapping[str, Any] = MappingProxyType({}),
+) -> Endpoint:
     """Return where the next request goes, from the arguments where they are given, else the environment.
 
     Parameters
     ----------
     headers
         Sent with every request. With an `Authorization` among them no key is needed.
+    extra_query
+        What the request adds to the URL's query. Credentials in it are secrets of the endpoint.
 
     Raises
     ------
     ConfigError
-        The URL cannot be one.
+        The URL cannot be one, or a header cannot be sent.
     AuthenticationFailed
         There is no key for a server that is known to want one, or it cannot be sent.
     """
-    url = _checked_url(base_url or os.environ.get("OPENAI_BASE_URL", "").strip() or OPENAI_URL)
+    from_environment = os.environ.get("OPENAI_BASE_URL", "").strip() or OPENAI_URL
+    url, query = _split_query(
+        check_url(base_url) if base_url else check_url(from_environment, "OPENAI_BASE_URL")
+    )
+    _check_variables()
+    try:
+        check_headers(headers, "the provider's headers")
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
     key = _read_key(api_key)
-    has_own = any(name.lower() == "authorization" for name in headers)
+    has_own = any(name.lower() in {"authorization", "api-key"} for name in headers)
     if not key and not has_own and urlsplit(url).hostname == urlsplit(OPENAI_URL).hostname:
         raise AuthenticationFailed(
             "no key is set for api.openai.com.",
@@ -118,18 +178,44 @@ def find_endpoint(base_url: str | None, api_key: ApiKey, headers: Mapping[str, s
             hint="Copy it again; OPENAI_API_KEY is read when a run starts.",
             stage="connect",
         )
-    # What a header says that opens something is a secret, and its last word by itself is one.
-    opening = [value for name, value in headers.items() if _OPENING.search(name)]
-    secrets = [Secret(text) for value in opening for text in (value, value.split(" ")[-1])]
+    values = [value for name, value in {**_custom_headers(), **headers}.items() if is_secret_header(name)]
+    values += [str(value) for name, value in (*query, *extra_query.items()) if is_secret_query(name)]
+    # The last word of a value is a secret by itself, as in `Bearer KEY`.
+    secrets = [Secret(text) for value in values for text in (value, value.split(" ")[-1])]
     bearer = Secret(f"Bearer {key or PLACEHOLDER_KEY}")
+    # Azure reads keys from a header of its own, and is recognized by the version of its API.
+    azure_key = Secret(key) if key and any(name == "api-version" for name, _ in query) else None
     parts = urlsplit(url)
     if parts.username is None:
-        return Endpoint(url, bearer, (Secret(key), *secrets))
-    # They go where a key goes, and are no part of a URL that a library may log.
+        return Endpoint(url, bearer, (Secret(key), *secrets), query, azure_key)
+    # User and password are sent as a header, and are not part of a URL that a library may log.
     user, password = unquote(parts.username), unquote(parts.password or "")
     basic = base64.b64encode(f"{user}:{password}".encode()).decode("ascii")
     plain = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
-    return Endpoint(plain, Secret(f"Basic {basic}"), (Secret(password or user), Secret(basic), *secrets))
+    hidden = (Secret(password or user), Secret(basic), *secrets)
+    return Endpoint(plain, Secret(f"Basic {basic}"), hidden, query, azure_key)
+
+
+def _check_variables() -> None:
+    """Check the variables that the openai client copies into the headers of each request."""
+    for variable in ("OPENAI_ORG_ID", "OPENAI_PROJECT_ID"):
+        value = os.environ.get(variable, "")
+        if value and not _SENDABLE.fullmatch(value):
+            raise ConfigError(
+                f"{variable} has a line break, a space or another character that an id cannot have.",
+                hint=f"Set {variable} again, or delete it from os.environ.",
+            )
+    try:
+        check_headers(_custom_headers(), "OPENAI_CUSTOM_HEADERS")
+    except ValueError as error:
+        raise ConfigError(str(error), hint="Each of its lines is a header, as `Name: value`.") from None
+
+
+def _custom_headers() -> dict[str, str]:
+    """Return the headers in `OPENAI_CUSTOM_HEADERS`, as the openai client reads them."""
+    lines = os.environ.get("OPENAI_CUSTOM_HEADERS", "").split("\n")
+    found = [line.partition(":") for line in lines if ":" in line]
+    return {name.strip(): value.strip() for name, _, value in found}
 
 
 def _read_key(api_key: ApiKey) -> str:
@@ -156,25 +242,64 @@ def _read_key(api_key: ApiKey) -> str:
     return api_key.strip()
 
 
-def _checked_url(url: str) -> str:
-    hint = "It looks like http://localhost:8000/v1 (argument base_url, or OPENAI_BASE_URL)."
+def check_url(url: str, source: str = "base_url") -> str:
+    """Return a base URL without a slash at the end of its path.
+
+    Parameters
+    ----------
+    source
+        The argument or variable that it was given by, for the message.
+
+    Raises
+    ------
+    ConfigError
+        If it is not an `http` or `https` URL. Where only the scheme is missing, the hint has the whole URL.
+    """
+    shown = said(url.split("?", 1)[0])
+    if "://" not in shown:  # a password may stand before an `@` here, too
+        shown = _USER.sub(f"{REDACTED}@", shown)
+    message = f"{source} must be a URL such as http://localhost:11434/v1, not {shown!r}."
     try:
         parts = urlsplit(url)
-        port = parts.port
+        host, port = parts.hostname, parts.port
     except ValueError:
-        raise ConfigError("the base URL is not a URL.", hint=hint) from None
-    if parts.scheme not in {"http", "https"} or not parts.hostname or port == 0:
-        raise ConfigError(f"the base URL is not a web address: {said(url)!r}.", hint=hint)
-    if parts.query or parts.fragment:
-        raise ConfigError("the base URL has a query or a fragment, which nothing can be added to.", hint=hint)
-    return url.rstrip("/")
+        raise ConfigError(message, hint=f"Check {source}.") from None
+    if parts.scheme not in {"http", "https"} or not host or port == 0:
+        hint = f"Check {source}."
+        if scheme := _missing_scheme(url):
+            rest = shown.lstrip("/")
+            hint = f"Set {source} to {scheme}://{rest if '/' in rest else rest + '/v1'}."
+        raise ConfigError(message, hint=hint)
+    if parts.fragment:
+        raise ConfigError(f"{source} has a fragment (#...): {shown!r}.", hint="Remove it.")
+    return parts._replace(path=parts.path.rstrip("/")).geturl()
+
+
+def _missing_scheme(url: str) -> str | None:
+    """Return the scheme that makes `url` a URL; `None` if it has another fault."""
+    if "://" in url or any(character.isspace() for character in url):
+        return None
+    try:
+        parts = urlsplit(f"//{url.lstrip('/')}")
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        return None
+    if is_loopback(host) or (port and port != _HTTPS_PORT):
+        return "http"
+    return "https" if port or "." in host else None
+
+
+def _split_query(url: str) -> tuple[str, tuple[tuple[str, str], ...]]:
+    parts = urlsplit(url)
+    query = tuple(parse_qsl(parts.query, keep_blank_values=True))
+    return parts._replace(query="").geturl(), query
 
 
 def host_of(url: str) -> str:
     """Return a URL's host, with its port where it is not the usual one and without user and password."""
     try:
         parts = urlsplit(url)
-        host, port = parts.hostname or "", parts.port
+        host, port = parts.hostname or "?", parts.port
     except ValueError:
         return "?"
     host = f"[{host}]" if ":" in host else host
@@ -183,10 +308,34 @@ def host_of(url: str) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether `host` is this machine, without asking anybody."""
+    """Return whether `host` is this machine, without a look-up of its name.
+
+    All spellings that connect to this machine count, among them `127.1`, `0.0.0.0` and `::ffff:127.0.0.1`.
+    """
+    host = host.lower().rstrip(".")
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:
-        return ipaddress.ip_address(host).is_loopback
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        try:
+            address = ipaddress.ip_address(socket.inet_aton(host))
+        except (OSError, ValueError):
+            return False
+    mapped = getattr(address, "ipv4_mapped", None) or address
+    return bool(mapped.is_loopback or mapped.is_unspecified)
+
+
+def _in_networks(host: str, no_proxy: str) -> bool:
+    """Return whether `host` is in a network that `NO_PROXY` names, as `10.0.0.0/8` or `fd00::1`."""
+    try:
+        address = ipaddress.ip_address(host)
     except ValueError:
         return False
+    for entry in no_proxy.split(","):
+        try:
+            if address in ipaddress.ip_network(entry.strip().strip("[]"), strict=False):
+                return True
+        except ValueError:
+            continue
+    return False

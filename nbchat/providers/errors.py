@@ -70,11 +70,27 @@ _TOO_LONG: Final = re.compile(
     re.IGNORECASE,
 )
 
+_IMAGES: Final = re.compile(
+    r"\b(?:images?|image_url|input_image|vision|multi-?modal|mmproj|pictures?)\b"
+    r"|content\b.{0,40}\b(?:must|should|expected)\b.{0,40}\bstring",
+    re.IGNORECASE | re.DOTALL,
+)
+"""Refusals of pictures, in the words of servers; the last is that of those that know text alone."""
+
+_FILTER_CODES: Final = frozenset({"content_filter", "content_policy_violation", "moderation_blocked"})
+_FILTERED: Final = re.compile(
+    r"content (?:management |safety )?(?:policy|filter)|moderation|flagged|safety (?:system|policy)",
+    re.IGNORECASE,
+)
+
+_NO_PICTURE: Final = "Send it without the picture, or choose a model that reads pictures."
+_OTHER_WORDS: Final = "Ask in other words, or choose another model."
+
 _BAD_KEY: Final = re.compile(r"\bapi[ _-]?key\W+(?:is )?(?:not valid|invalid|expired)", re.IGNORECASE)
 """Servers that answer 400 to a wrong key."""
 
 _HINTS: Final[Mapping[int, str]] = {
-    402: "The account at the provider needs credit.",
+    402: "The account at the provider needs credit; then retry.",
     407: "Check the user and the password in the proxy variable (HTTP_PROXY, HTTPS_PROXY).",
 }
 
@@ -203,6 +219,8 @@ def from_status(
         hint = None if wait is None else f"The server asks to wait {wait:g} s; retry then."
     elif cls is ConnectFailed:
         retryable = False
+    elif cls is RequestRejected and hint is None:
+        hint = _remedy(code, text)
     about = f" for model {quote(model)!r}" if cls is ModelNotFound and model else ""
     error = cls(
         f"{host} answered {status}{about}: {quote(text) or 'it gave no reason'}",
@@ -214,6 +232,18 @@ def from_status(
     if isinstance(error, RateLimited):
         error.retry_after_s = wait
     return error
+
+
+def refuses_images(text: str) -> bool:
+    """Return whether a server's words can mean that the model takes no pictures."""
+    return bool(_IMAGES.search(text[:_LOOKED_AT]))
+
+
+def _remedy(code: str, text: str) -> str | None:
+    """Return what to do about a refused question; None where the words do not say why it was refused."""
+    if code in _FILTER_CODES or _FILTERED.search(text[:_LOOKED_AT]):
+        return _OTHER_WORDS
+    return _NO_PICTURE if refuses_images(text) else None
 
 
 def _class_of(status: int, code: str, text: str) -> type[ProviderError]:

@@ -16,12 +16,14 @@ import sys
 import threading
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, Never
 
 import orjson
 
 from nbchat.core.errors import (
     ConfigError,
+    ContextTooLong,
     ModelNotFound,
     PicklingRefused,
     ProtocolError,
@@ -29,11 +31,19 @@ from nbchat.core.errors import (
     ProviderUnavailable,
     RequestRejected,
 )
+from nbchat.core.extras import Extras, read
 from nbchat.providers.base import Answering, Delta, Notice, Request
 from nbchat.providers.chat import ChatDecoder
 from nbchat.providers.decoder import Decoder
 from nbchat.providers.endpoint import OPENAI_URL, ApiKey, Endpoint, find_endpoint, host_of
-from nbchat.providers.prompts import chat_body, responses_body
+from nbchat.providers.errors import refuses_images
+from nbchat.providers.prompts import (
+    Body,
+    chat_body,
+    has_earlier_images,
+    responses_body,
+    without_earlier_images,
+)
 from nbchat.providers.quirks import Quirk, find_quirk, without
 from nbchat.providers.responses import ResponsesDecoder
 
@@ -51,7 +61,13 @@ LIST_S: Final = 15.0
 DRAIN_S: Final = 0.05
 """After `[DONE]`, the time for the response's own end, so that the connection can be used again."""
 
+_PICTURES: Final = Notice(
+    "This model refused the pictures of earlier messages; it was sent their names instead.", shown=True
+)
+
 _TRANSPORT: Final = "nbchat.providers.transport"
+
+NO_EXTRAS: Final = Extras()
 
 
 class OpenAIProvider:
@@ -97,7 +113,12 @@ class OpenAIProvider:
         self._name = name
         own = dict(headers or {})
         # URL, key and headers may all hold secrets: they are this closure's, not the object's.
-        self._find: Callable[[], Endpoint] = lambda: find_endpoint(base_url, api_key, own)
+        self._find: Callable[[Extras], Endpoint] = lambda extras: find_endpoint(
+            base_url,
+            api_key,
+            {**own, **{name: value or "" for name, value in extras.headers.items()}},
+            extras.query,
+        )
         self._url: Callable[[], str] = lambda: base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI_URL
         self._headers: Callable[[], dict[str, str]] = lambda: own
         self._key_may_wait = callable(api_key)
@@ -133,13 +154,15 @@ class OpenAIProvider:
         ProviderError
             As `Provider.stream` says.
         """
-        server = await self._server()
+        server = await self._server(read(request.params))
         model = request.model or ""
         if not model and request.resume_id is None:
             model = await _first_model(server)
             yield Answering(model)
         async with AsyncExitStack() as stack:
-            response, decoder = await self._ask(stack, server, request, model)
+            response, decoder, notice = await self._ask(stack, server, request, model)
+            if notice is not None:
+                yield notice
             pieces = await stack.enter_async_context(aclosing(server.reads(response)))
             data, is_whole = await _begin(server, response, pieces)
             if is_whole:
@@ -199,47 +222,46 @@ class OpenAIProvider:
 
     async def _ask(
         self, stack: AsyncExitStack, server: Server, request: Request, model: str
-    ) -> tuple[Response, Decoder]:
-        """Send the request; once more where the server refuses a field that it can be asked without."""
+    ) -> tuple[Response, Decoder, Notice | None]:
+        """Send the request; once more where the server refuses something that it can be asked without.
+
+        Pictures of earlier questions are such a thing: the question itself may need none of them. They are
+        replaced by their names, and the notice says so.
+        """
         connect_s, quote = request.timeouts.connect_s, server.endpoint.quote
         if request.resume_id is not None:
-            resumed = await _resume(stack, server, request)
+            response = await _resume(stack, server, request)
             rest = ResponsesDecoder(
                 quote=quote, resumable=True, response_id=request.resume_id, read=request.resume_after
             )
-            return resumed, rest
+            return response, rest, None
         # Responses cannot begin with a part of the answer.
         is_chat = self.api != "responses" or request.prefill
-        body = chat_body(request) if is_chat else {"background": True, **responses_body(request)}
-        body["model"] = model
         known = (server.endpoint.settings, model, is_chat)
-        quirks = self._quirks.get(known, ())
-        for quirk in quirks:
-            body = without(body, quirk)
-        response: Response | None = None
-        while response is None:
-            opening = (server.chat if is_chat else server.respond)(body, connect_s)
+        attempt = _Attempt(request, model, is_chat, self._quirks.get(known, ()))
+        ask = server.chat if is_chat else server.respond
+        body = attempt.body()
+        opened: Response | None = None
+        while opened is None:
             try:
-                response = await stack.enter_async_context(opening)
-            except RequestRejected as error:
-                refused = find_quirk(body, _refusal(error), quirks)
-                if refused is None:
-                    raise
-                quirks = (*quirks, refused)
-                body = without(body, refused)
-        if quirks:
-            self._quirks[known] = quirks
+                opened = await stack.enter_async_context(ask(body, connect_s))
+            except ProviderError as error:
+                attempt.learn(error, body)
+                body = attempt.body()
+        if attempt.quirks:
+            self._quirks[known] = attempt.quirks
         if is_chat:
-            return response, ChatDecoder(quote=quote)
-        return response, ResponsesDecoder(quote=quote, resumable=bool(body.get("background")))
+            return opened, ChatDecoder(quote=quote), attempt.notice
+        decoder = ResponsesDecoder(quote=quote, resumable=bool(body.get("background")))
+        return opened, decoder, attempt.notice
 
-    async def _server(self) -> Server:
+    async def _server(self, extras: Extras = NO_EXTRAS) -> Server:
         """Return the server that the settings and the environment name now, with this loop's client."""
         await self.prepare()
         from nbchat.providers import transport  # noqa: PLC0415 - the openai client, imported just now
 
         # A function that gives the key may ask a keyring, which may ask the user.
-        endpoint = await asyncio.to_thread(self._find) if self._key_may_wait else self._find()
+        endpoint = await asyncio.to_thread(self._find, extras) if self._key_may_wait else self._find(extras)
         loop = asyncio.get_running_loop()
         key = (loop, endpoint.settings)
         with self._lock:
@@ -252,7 +274,7 @@ class OpenAIProvider:
             opened = await asyncio.to_thread(transport.open_client, endpoint)
             with self._lock:
                 client = self._clients.setdefault(key, opened)
-        return transport.Server(endpoint, client, self._headers())
+        return transport.Server(endpoint, client, self._headers(), extras)
 
 
 async def _resume(stack: AsyncExitStack, server: Server, request: Request) -> Response:
@@ -291,6 +313,7 @@ async def _begin(server: Server, response: Response, pieces: AsyncGenerator[byte
         raise ProtocolError(
             f"{server.host} answered with a page instead of a stream: {words or 'without words'}",
             http_status=response.status_code,
+            hint=server.endpoint.missing_version,
         )
     return first, seen[:1] in {b"{", b"["}
 
@@ -341,7 +364,21 @@ async def _list(server: Server) -> tuple[str, ...]:
         raise ProviderUnavailable(
             f"{server.host} did not list its models within {LIST_S:g} s.", stage="first_byte"
         ) from None
-    return read_models(body, server.host)
+    except (ModelNotFound, RequestRejected) as error:
+        if error.hint != server.endpoint.missing_version:
+            raise
+        raise ConfigError(
+            f"{server.endpoint.url}/models does not list models.",
+            hint=error.hint,
+            http_status=error.http_status,
+            request_id=error.request_id,
+        ) from error
+    try:
+        return read_models(body, server.host)
+    except ProtocolError as error:
+        if server.endpoint.missing_version is None:
+            raise
+        raise ConfigError(str(error.args[0]), hint=server.endpoint.missing_version) from None
 
 
 def read_models(body: bytes, host: str) -> tuple[str, ...]:
@@ -361,6 +398,55 @@ def read_models(body: bytes, host: str) -> tuple[str, ...]:
         raise ProtocolError(f"{host} answered something else than a list of models.")
     ids = (item.get("id") if isinstance(item, dict) else None for item in data)
     return tuple(i for i in ids if isinstance(i, str) and i)
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """A request as one server takes it: without what it refused before."""
+
+    request: Request
+    model: str
+    is_chat: bool
+    quirks: tuple[Quirk, ...]
+    notice: Notice | None = None
+    """Set where the request lost something that the reader has to know of."""
+    refusal: ProviderError | None = None
+    """Why it was asked again without the pictures."""
+
+    def __post_init__(self) -> None:
+        if "images" in self.quirks and has_earlier_images(self.request):
+            self._drop_images()
+
+    def body(self) -> Body:
+        """Return the body to send."""
+        body = (
+            chat_body(self.request) if self.is_chat else {"background": True, **responses_body(self.request)}
+        )
+        body["model"] = self.model
+        for quirk in self.quirks:
+            body = without(body, quirk)
+        return body
+
+    def learn(self, error: ProviderError, body: Body) -> None:
+        """Leave out what the server refuses; raise the refusal where there is nothing to leave out."""
+        if self.refusal is not None:
+            raise self.refusal from self.refusal.__cause__  # the pictures were not the reason
+        words = _refusal(error)
+        quirk = find_quirk(body, words, self.quirks) if isinstance(error, RequestRejected) else None
+        if quirk is not None:
+            self.quirks = (*self.quirks, quirk)
+            return
+        names_images = error.http_status is not None and refuses_images(words)
+        may_be_images = names_images or isinstance(error, RequestRejected | ContextTooLong)
+        if not may_be_images or not has_earlier_images(self.request):
+            raise error
+        if names_images:
+            self.quirks = (*self.quirks, "images")
+        self.refusal = error
+        self._drop_images()
+
+    def _drop_images(self) -> None:
+        self.request, self.notice = without_earlier_images(self.request), _PICTURES
 
 
 def _refusal(error: ProviderError) -> str:

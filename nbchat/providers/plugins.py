@@ -42,6 +42,12 @@ def load(name: str, **options: object) -> Provider:
         There is none of that name, it cannot be imported or made, or it is no provider.
     """
     found = _found().get(name)
+    if found is None and ("://" in name or ":" in name or "/" in name):
+        url = redact(name)
+        raise ConfigError(
+            f"provider must be a name, not a URL: {url!r}.",
+            hint=f"Give the URL to nbchat.config(base_url='{url if '://' in name else 'http://' + url}').",
+        )
     if found is None:
         raise ConfigError(
             f"there is no provider {name!r}; there is {', '.join(names())}.",

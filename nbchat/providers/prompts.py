@@ -1,17 +1,28 @@
-"""What is asked: a `Request` as the body of either API.
+"""Builds the body of a request for either API from a `Request`.
 
-Reasoning is never sent back, and neither is anything that a server would refuse for good: an answer
-without text, a tool call whose arguments were cut off, a call without its result. A conversation must not
-get stuck on how one of its turns ended.
+What a server receives has the system text first, begins with the user, and alternates between the roles:
+consecutive turns of one role are joined, since many chat templates refuse anything else. Reasoning is never
+sent back, and neither is anything that a server would refuse for good: an answer without text, a tool call
+whose arguments were cut off, a call without its result. A conversation must not get stuck on how one of its
+turns ended.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from nbchat.core.messages import FilePart, ImagePart, Message, TextPart, ToolCallPart, ToolResultPart
+from nbchat.core.messages import (
+    FilePart,
+    ImagePart,
+    Message,
+    Part,
+    TextPart,
+    ToolCallPart,
+    ToolResultPart,
+)
 from nbchat.core.text import clean
 from nbchat.providers.base import Request
 
@@ -20,8 +31,13 @@ Body = dict[str, Any]
 NOT_RUN: Final = "The call was not run."
 """Stands for the result of a call that has none: both APIs refuse calls without results."""
 
-_OURS: Final = frozenset({"model", "messages", "input", "stream", "extra_body"})
-"""Fields that a request's parameters do not set."""
+BEFORE: Final = "(The beginning of this conversation is not included.)"
+"""The user's turn before an answer that would be the first message."""
+
+_OURS: Final = frozenset(
+    {"model", "messages", "input", "stream", "extra_body", "extra_headers", "extra_query"}
+)
+"""Names among a request's parameters that are not fields of its body."""
 
 _RESPONSES_NAMES: Final[Mapping[str, str]] = {
     "max_tokens": "max_output_tokens",
@@ -30,14 +46,74 @@ _RESPONSES_NAMES: Final[Mapping[str, str]] = {
 """Parameters of Chat Completions by their names in Responses."""
 
 
+@dataclass(slots=True)
+class _Turn:
+    """One turn as it is sent: what one role says, and for an answer its calls with their results."""
+
+    role: str
+    parts: list[Part] = field(default_factory=list)
+    """Text, files and images."""
+    calls: list[tuple[ToolCallPart, str]] = field(default_factory=list)
+    """Each call with its result."""
+
+    @property
+    def has_images(self) -> bool:
+        return any(isinstance(part, ImagePart) for part in self.parts)
+
+    @property
+    def text(self) -> str:
+        message = Message(id="", role="user", parts=tuple(self.parts))
+        return clean(message.text_with_files)
+
+    def content(self, text_type: str, image_type: str) -> str | list[Body]:
+        """Return the content in the words of an API: a text, or with images a list in their order."""
+        if not self.has_images:
+            return self.text
+        content: list[Body] = []
+        for part in self.parts:
+            if isinstance(part, TextPart) and part.text.strip():  # some servers refuse a blank one
+                content.append({"type": text_type, "text": clean(part.text)})
+            elif isinstance(part, FilePart):
+                content.append({"type": text_type, "text": clean(part.markdown)})
+            elif isinstance(part, ImagePart):
+                url = clean(part.text)
+                image = {"url": url} if image_type == "image_url" else url
+                content.append({"type": image_type, "image_url": image})
+        return content
+
+    def join(self, other: _Turn) -> None:
+        """Append a turn of the same role that follows without another role in between."""
+        if self.has_images or other.has_images:
+            self.parts += other.parts
+        else:
+            self.parts = [TextPart(text="\n\n".join(filter(None, (self.text, other.text))))]
+        self.calls = other.calls
+
+
 def chat_body(request: Request) -> Body:
     """Return the body for `/chat/completions`, without the model."""
     messages: list[Body] = []
-    if request.instructions:
-        messages.append({"role": "system", "content": clean(request.instructions)})
-    answered = _answered(request.messages)
-    for message in request.messages:
-        messages.extend(_chat_messages(message, answered))
+    system = _system(request)
+    if system:
+        messages.append({"role": "system", "content": system})
+    for turn in _turns(request.messages):
+        if turn.role == "user":
+            messages.append({"role": "user", "content": turn.content("text", "image_url")})
+            continue
+        answer: Body = {"role": "assistant", "content": turn.text or None}
+        if turn.calls:
+            answer["tool_calls"] = [
+                {
+                    "id": call.call_id,
+                    "type": "function",
+                    "function": {"name": call.name, "arguments": clean(call.text) or "{}"},
+                }
+                for call, _ in turn.calls
+            ]
+        messages.append(answer)
+        messages += [
+            {"role": "tool", "tool_call_id": call.call_id, "content": result} for call, result in turn.calls
+        ]
     body: Body = {"stream_options": {"include_usage": True}, **_params(request)}
     if body["stream_options"] is None:
         del body["stream_options"]
@@ -46,19 +122,59 @@ def chat_body(request: Request) -> Body:
 
 def responses_body(request: Request) -> Body:
     """Return the body for `/responses`, without the model."""
-    answered = _answered(request.messages)
-    body: Body = {
-        "input": [item for message in request.messages for item in _response_items(message, answered)],
-        "stream": True,
-    }
-    if request.instructions:
-        body["instructions"] = clean(request.instructions)
+    items: list[Body] = []
+    for turn in _turns(request.messages):
+        if turn.role == "user":
+            items.append({"role": "user", "content": turn.content("input_text", "input_image")})
+            continue
+        if turn.text:
+            items.append({"role": "assistant", "content": turn.text})
+        items += [
+            {
+                "type": "function_call",
+                "call_id": call.call_id,
+                "name": call.name,
+                "arguments": clean(call.text) or "{}",
+            }
+            for call, _ in turn.calls
+        ]
+        items += [
+            {"type": "function_call_output", "call_id": call.call_id, "output": result}
+            for call, result in turn.calls
+        ]
+    body: Body = {"input": items, "stream": True}
+    system = _system(request)
+    if system:
+        body["instructions"] = system
     params = {_RESPONSES_NAMES.get(name, name): value for name, value in _params(request).items()}
     effort = params.pop("reasoning_effort", None)
     if effort is not None:
         params.setdefault("reasoning", {"effort": effort})
     params.pop("stream_options", None)
     return {**params, **body}
+
+
+def has_earlier_images(request: Request) -> bool:
+    """Return whether a message before the question that is asked holds an image."""
+    return any(isinstance(part, ImagePart) for message in _earlier(request) for part in message.parts)
+
+
+def without_earlier_images(request: Request) -> Request:
+    """Return the request with the images of the messages before the question replaced by their names."""
+    earlier = _earlier(request)
+    named = tuple(replace(message, parts=tuple(map(_named, message.parts))) for message in earlier)
+    return replace(request, messages=(*named, *request.messages[len(earlier) :]))
+
+
+def _earlier(request: Request) -> Sequence[Message]:
+    users = [at for at, message in enumerate(request.messages) if message.role == "user"]
+    return request.messages[: users[-1]] if users else ()
+
+
+def _named(part: Part) -> Part:
+    if not isinstance(part, ImagePart):
+        return part
+    return TextPart(text=f"\n[picture: {' '.join(part.name.split()) or 'without a name'}]\n")
 
 
 def _params(request: Request) -> Body:
@@ -70,80 +186,78 @@ def _params(request: Request) -> Body:
     return {name: value for name, value in params.items() if value is not None or name == "stream_options"}
 
 
-def _chat_messages(message: Message, answered: frozenset[str]) -> Iterator[Body]:
-    calls = list(_calls(message))
-    text = clean(message.text)
-    if message.role == "tool":
-        yield from _results(message, answered)
-    elif message.role == "assistant":
-        if text or calls:
-            body: Body = {"role": "assistant", "content": text or None}
-            if calls:
-                body["tool_calls"] = [
-                    {
-                        "id": call.call_id,
-                        "type": "function",
-                        "function": {"name": call.name, "arguments": clean(call.text) or "{}"},
-                    }
-                    for call in calls
-                ]
-            yield body
-            for call in calls:
-                if call.call_id not in answered:
-                    yield {"role": "tool", "tool_call_id": call.call_id, "content": NOT_RUN}
-        yield from _results(message, answered)
-    else:
-        yield {"role": message.role, "content": _content(message, "text", "image_url")}
+def _system(request: Request) -> str:
+    """Return the instructions and the text of all system messages: most servers take one, at the front."""
+    texts = [message.text_with_files for message in request.messages if message.role == "system"]
+    return "\n\n".join([clean(text) for text in (request.instructions, *texts) if text])
 
 
-def _results(message: Message, answered: frozenset[str]) -> Iterator[Body]:
-    for part in message.parts:
-        if isinstance(part, ToolResultPart) and part.call_id in answered:
-            yield {"role": "tool", "tool_call_id": part.call_id, "content": clean(part.text)}
+def _turns(messages: Iterable[Message]) -> list[_Turn]:
+    """Return the conversation as turns that alternate between user and assistant, the user first.
+
+    An answer with results in its middle is several turns of the assistant, with the results between them.
+    """
+    turns: list[_Turn] = []
+    for turn in _pieces(messages):
+        last = turns[-1] if turns else None
+        if last is not None and last.role == turn.role and not last.calls:
+            last.join(turn)
+        else:
+            turns.append(turn)
+    if turns and turns[0].role == "assistant":
+        turns.insert(0, _Turn("user", [TextPart(text=BEFORE)]))
+    return turns
 
 
-def _content(message: Message, text_type: str, image_type: str) -> str | list[Body]:
-    if not any(isinstance(part, ImagePart) for part in message.parts):
-        return clean(message.text_with_files)
-    content: list[Body] = []
-    for part in message.parts:
-        if isinstance(part, TextPart) and part.text:
-            content.append({"type": text_type, "text": clean(part.text)})
-        elif isinstance(part, FilePart):
-            content.append({"type": text_type, "text": clean(part.markdown)})
-        elif isinstance(part, ImagePart):
-            url = clean(part.text)
-            image = {"url": url} if image_type == "image_url" else url
-            content.append({"type": image_type, "image_url": image})
-    return content
+def _pieces(messages: Iterable[Message]) -> Iterator[_Turn]:
+    """Yield what is sent of each message, in order; nothing for one of which nothing can be sent."""
+    messages = list(messages)
+    for message, results in zip(messages, _results(messages), strict=True):
+        if message.role == "user":
+            yield _Turn("user", list(message.parts))
+        elif message.role == "assistant":
+            yield from _answer_turns(message, results)
 
 
-def _response_items(message: Message, answered: frozenset[str]) -> Iterator[Body]:
-    if message.role in {"assistant", "tool"}:
-        text = clean(message.text)
-        if text and message.role == "assistant":
-            yield {"role": "assistant", "content": text}
-        for call in _calls(message):
-            yield {
-                "type": "function_call",
-                "call_id": call.call_id,
-                "name": call.name,
-                "arguments": clean(call.text) or "{}",
-            }
-            if call.call_id not in answered:
-                yield {"type": "function_call_output", "call_id": call.call_id, "output": NOT_RUN}
-        for part in message.parts:
-            if isinstance(part, ToolResultPart) and part.call_id in answered:
-                yield {"type": "function_call_output", "call_id": part.call_id, "output": clean(part.text)}
-    else:
-        yield {"role": message.role, "content": _content(message, "input_text", "input_image")}
+def _answer_turns(message: Message, results: Mapping[int, str]) -> Iterator[_Turn]:
+    turn, answered = _Turn("assistant"), False
+    for index, part in enumerate(message.parts):
+        if isinstance(part, ToolResultPart):
+            answered = bool(turn.calls)
+            continue
+        call = part if isinstance(part, ToolCallPart) and _can_be_sent(part) else None
+        text = _named(part) if isinstance(part, TextPart | ImagePart) else None
+        if answered and (call or text):  # it came with the result at hand
+            yield turn
+            turn, answered = _Turn("assistant"), False
+        if call is not None:
+            turn.calls.append((call, clean(results.get(index, NOT_RUN))))
+        if text is not None:
+            turn.parts.append(text)
+    if turn.text or turn.calls:
+        yield turn
 
 
-def _calls(message: Message) -> Iterator[ToolCallPart]:
-    """Yield the calls that can be sent: named, identified, and with arguments that are whole."""
-    for part in message.parts:
-        if isinstance(part, ToolCallPart) and part.call_id and part.name and _is_object(part.text):
-            yield part
+def _results(messages: Sequence[Message]) -> list[dict[int, str]]:
+    """Return for each message the results of its calls, by the index of the call's part.
+
+    A result belongs to the nearest call before it that has its id: some servers use an id again and again.
+    """
+    found: list[dict[int, str]] = [{} for _ in messages]
+    later: dict[str, str] = {}
+    for message, results in zip(reversed(messages), reversed(found), strict=True):
+        for index in range(len(message.parts) - 1, -1, -1):
+            part = message.parts[index]
+            if isinstance(part, ToolResultPart):
+                later[part.call_id] = part.text
+            elif isinstance(part, ToolCallPart) and part.call_id in later:
+                results[index] = later.pop(part.call_id)
+    return found
+
+
+def _can_be_sent(call: ToolCallPart) -> bool:
+    """Return whether a call is named, identified, and has arguments that are whole."""
+    return bool(call.call_id and call.name and _is_object(call.text))
 
 
 def _is_object(text: str) -> bool:
@@ -151,14 +265,3 @@ def _is_object(text: str) -> bool:
         return isinstance(json.loads(text or "{}"), dict)
     except (ValueError, RecursionError):
         return False
-
-
-def _answered(messages: Iterable[Message]) -> frozenset[str]:
-    """Return the ids of the calls that have a result, where both can be sent."""
-    sent = {call.call_id for message in messages for call in _calls(message)}
-    return frozenset(
-        part.call_id
-        for message in messages
-        for part in message.parts
-        if isinstance(part, ToolResultPart) and part.call_id in sent
-    )

@@ -8,8 +8,8 @@ from typing import Final, Literal
 
 from nbchat.providers.prompts import Body
 
-Quirk = Literal["stream_options", "max_tokens", "max_completion_tokens", "background"]
-"""Named after the field that the server does not take."""
+Quirk = Literal["stream_options", "max_tokens", "max_completion_tokens", "background", "images"]
+"""Named after the field that the server does not take; `images` are those of earlier messages."""
 
 _STREAM_OPTIONS: Final = re.compile(r"stream_options|include_usage")
 _BACKGROUND: Final = re.compile(r"\b(?:background|store)\b")
@@ -43,7 +43,7 @@ def without(body: Body, quirk: Quirk) -> Body:
     elif quirk == "background":
         body.pop("background", None)
         body.pop("store", None)
-    else:
+    elif quirk != "images":  # they are taken out before there is a body
         other = "max_completion_tokens" if quirk == "max_tokens" else "max_tokens"
         if quirk in body:
             body.setdefault(other, body.pop(quirk))

@@ -5,6 +5,7 @@ It opens clients that suit streams, asks servers with them, and translates what 
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import ssl
@@ -18,7 +19,7 @@ from contextlib import (
 )
 from functools import lru_cache
 from typing import Any, Final, cast
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import httpx2
 import openai
@@ -33,13 +34,18 @@ from nbchat.core.errors import (
     Stage,
     StreamBroken,
 )
+from nbchat.core.extras import Extras
 from nbchat.core.redact import redact
+from nbchat.core.secret import in_use
 from nbchat.providers.endpoint import Endpoint
 from nbchat.providers.errors import from_status
 from nbchat.providers.prompts import Body
 
 MAX_ERROR_BYTES: Final = 64 * 1024
 """Of an answer that is not 2xx, so much is read."""
+
+_NO_SUCH_PATH: Final = frozenset({404, 405})
+_PROXY_AUTHENTICATION: Final = 407
 
 Response = httpx2.Response
 Client = openai.AsyncOpenAI
@@ -56,37 +62,86 @@ def open_client(endpoint: Endpoint) -> Client:
     ConfigError, ConnectFailed
         The environment cannot be used: a proxy that is no URL, a certificate file that is not there.
     """
-    variable = endpoint.proxy_variable
+    proxy = endpoint.proxy
+    needs_tls = endpoint.is_https or (proxy is not None and _is_https(proxy.url))
+    tls = _certificates(endpoint) if needs_tls else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     try:
-        return Client(
-            base_url=endpoint.url,
-            api_key="sent with each request",
-            max_retries=0,
-            http_client=_HttpClient(
-                verify=_tls(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")),
-                follow_redirects=False,
-                limits=httpx2.Limits(max_connections=None, max_keepalive_connections=20, keepalive_expiry=30),
-                timeout=None,  # given with each request
-            ),
+        http_client = _HttpClient(
+            verify=tls,
+            # One proxy or none, chosen for this server: a fault in a variable that another scheme or host
+            # would use does not matter, and the variable at fault is known.
+            trust_env=False,
+            proxy=None if proxy is None else _proxy(proxy.url, tls),
+            follow_redirects=False,
+            limits=httpx2.Limits(max_connections=None, max_keepalive_connections=20, keepalive_expiry=30),
+            timeout=None,  # given with each request
         )
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(
-            f"the certificates could not be loaded: {endpoint.quote(str(error))}",
-            hint="Check SSL_CERT_FILE and SSL_CERT_DIR.",
-        ) from error
-    except (ValueError, TypeError, ImportError, httpx2.HTTPError, httpx2.InvalidURL) as error:
-        # The cause would print the variable's value, which may hold a password.
+    except ImportError:
         raise ConnectFailed(
-            f"the proxy in {variable or 'a proxy variable'} cannot be used: {type(error).__name__}.",
-            hint=f"Check {variable or 'HTTP_PROXY, HTTPS_PROXY and ALL_PROXY'} in the environment.",
+            f"{proxy.source if proxy else 'the proxy'} names a SOCKS proxy, for which a package is missing.",
+            hint="Install it (pip install socksio), or set the variable to an http:// proxy.",
             retryable=False,
         ) from None
+    except (ValueError, TypeError, httpx2.HTTPError, httpx2.InvalidURL):
+        # The cause would print the variable's value, which may hold a password.
+        raise ConnectFailed(
+            f"{proxy.source if proxy else 'the proxy'} is not the URL of a proxy.",
+            hint="It looks like http://proxy.example:3128; http, https, socks5 and socks5h are supported.",
+            retryable=False,
+        ) from None
+    return Client(
+        base_url=endpoint.url, api_key="sent with each request", max_retries=0, http_client=http_client
+    )
+
+
+def _proxy(url: str, tls: ssl.SSLContext) -> httpx2.Proxy:
+    proxy = httpx2.Proxy(url, ssl_context=tls if _is_https(url) else None)
+    if not proxy.url.host:
+        raise ValueError("no host")
+    return proxy
+
+
+def _is_https(url: str) -> bool:
+    return url[:6].lower() == "https:"
+
+
+_CERTIFICATES: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE")
+"""Variables that TLS reads, in the order in which they count."""
+
+
+def _certificates(endpoint: Endpoint) -> ssl.SSLContext:
+    values = {name: os.environ.get(name) for name in _CERTIFICATES}
+    try:
+        return _tls(*values.values())
+    except OSError as error:  # ssl.SSLError is one
+        is_log = error.filename is not None and error.filename == values["SSLKEYLOGFILE"]
+        named = [name for name, value in values.items() if value]
+        source = "SSLKEYLOGFILE" if is_log else named[0] if named else "the system"
+        reason = "no such file" if isinstance(error, FileNotFoundError) else endpoint.quote(str(error))
+        raise ConfigError(
+            f"the certificates for {endpoint.host} could not be loaded from {source}: {reason}.",
+            hint=f"Set {source} to a file that exists, or delete it from os.environ." if named else None,
+        ) from error
 
 
 @lru_cache(maxsize=4)
-def _tls(_file: str | None, _folder: str | None) -> ssl.SSLContext:
+def _tls(*_environment: str | None) -> ssl.SSLContext:
     """Return what checks certificates, loaded once for each setting of the environment: it takes long."""
     return httpx2.create_ssl_context()
+
+
+class _WithoutCredentials(logging.Filter):
+    """Removes credentials from the URLs that the HTTP client logs; a query can hold one."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if isinstance(record.args, tuple):
+            record.args = tuple(
+                redact(str(part), in_use()) if isinstance(part, httpx2.URL) else part for part in record.args
+            )
+        return True
+
+
+logging.getLogger("httpx2").addFilter(_WithoutCredentials())
 
 
 class _HttpClient(httpx2.AsyncClient):
@@ -146,7 +201,7 @@ def translate(
     """
     _scrub(error, endpoint)
     if isinstance(error, openai.APIStatusError):
-        return from_status(
+        known = from_status(
             error.status_code,
             host=endpoint.host,
             body=_body(error.response),
@@ -154,6 +209,11 @@ def translate(
             quote=endpoint.quote,
             model=model,
         )
+        if error.status_code in _NO_SUCH_PATH and endpoint.missing_version:
+            known.hint = endpoint.missing_version
+        elif error.status_code == _PROXY_AUTHENTICATION and endpoint.proxy is not None:
+            known.hint = f"Check the user and the password in {endpoint.proxy.source}."
+        return known
     if isinstance(error, openai.APIConnectionError) and isinstance(error.__cause__, Exception):
         error = error.__cause__
     refused = next((e for e in _chain(error) if isinstance(e, httpx2.HTTPStatusError)), None)
@@ -166,9 +226,9 @@ def translate(
             quote=endpoint.quote,
             model=model,
         )
-    known = next((meaning for classes, meaning in _MEANINGS if isinstance(error, classes)), None)
-    if known is not None:
-        return known(error, endpoint, stage)
+    meaning = next((meaning for classes, meaning in _MEANINGS if isinstance(error, classes)), None)
+    if meaning is not None:
+        return meaning(error, endpoint, stage)
     if stage == "connect" and isinstance(error, TypeError | ValueError | RecursionError):
         return RequestRejected(
             f"the request cannot be written as JSON: {endpoint.quote(str(error))}",
@@ -179,25 +239,25 @@ def translate(
 
 
 def _no_connection(error: Exception, endpoint: Endpoint, _stage: Stage) -> ConnectFailed:
-    host, variable = endpoint.host, endpoint.proxy_variable
+    host, proxy = endpoint.host, endpoint.proxy
     causes = list(_chain(error))
     hint: str | None = None
     retryable = True
     if isinstance(error, httpx2.ProxyError) or (
-        variable is not None and not any(isinstance(cause, ssl.SSLError) for cause in causes)
+        proxy is not None and not any(isinstance(cause, ssl.SSLError) for cause in causes)
     ):
-        text = f"no connection to {host} through the proxy that {variable or 'the environment'} names."
-        hint = f"Check {variable or 'the proxy variables'}, or add the host to NO_PROXY."
+        source = proxy.source if proxy is not None else "the environment"
+        text = f"no connection to {host} through the proxy that {source} names."
+        hint = f"Check {source}, or add the host to NO_PROXY."
         retryable = False
     elif any(isinstance(cause, socket.gaierror) for cause in causes):
         text = f"the name {host} is not known to the name service (DNS)."
         hint = "Check the host in OPENAI_BASE_URL, and the network."
     elif (tls := next((cause for cause in causes if isinstance(cause, ssl.SSLError)), None)) is not None:
         text = f"no secure connection (TLS) to {host}: {_tls_reason(tls)}."
-        hint = (
-            "Certificates are always checked; for one of your own set SSL_CERT_FILE. "
-            "A server without TLS has an http:// URL."
-        )
+        named = [name for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if os.environ.get(name)]
+        trusted = f"They are checked against {named[0]}" if named else "For one of your own set SSL_CERT_FILE"
+        hint = f"Certificates are always checked. {trusted}. A server without TLS has an http:// URL."
         retryable = False
     elif isinstance(error, httpx2.ConnectTimeout):
         text = f"no connection to {host} within the time limit."
@@ -296,6 +356,18 @@ def _scrub(error: Exception, endpoint: Endpoint) -> None:
             cause.message = redact(cause.message, secrets)
 
 
+def _headers(endpoint: Endpoint, *given: Mapping[str, str | None]) -> dict[str, str | openai.Omit]:
+    """Return the headers of each request; later ones win, in whatever case their names are written."""
+    named: dict[str, tuple[str, str | None]] = {
+        "authorization": ("Authorization", endpoint.authorization.reveal())
+    }
+    if endpoint.api_key is not None:
+        named["api-key"] = ("api-key", endpoint.api_key.reveal())
+    for headers in given:
+        named.update({name.lower(): (name, value) for name, value in headers.items()})
+    return {name: openai.Omit() if value is None else value for name, value in named.values()}
+
+
 class Server:
     """A server that can be asked. Each way to ask is a context manager that gives the response, unread.
 
@@ -304,30 +376,33 @@ class Server:
     Parameters
     ----------
     headers
-        The user's own, which win over the key's.
+        The user's own, which win over the key's; those of `extras` win over both.
     """
 
-    def __init__(self, endpoint: Endpoint, client: Client, headers: Mapping[str, str]) -> None:
+    def __init__(
+        self, endpoint: Endpoint, client: Client, headers: Mapping[str, str], extras: Extras
+    ) -> None:
         self.endpoint = endpoint
         self.host = endpoint.host
         """The server as people know it."""
         self._client = client
-        self._headers = headers
+        self._headers = _headers(endpoint, headers, extras.headers)
+        self._query = extras.query
 
     def chat(self, body: Body, connect_s: float) -> AbstractAsyncContextManager[httpx2.Response]:
         """Ask `/chat/completions`."""
-        return self._open("/chat/completions", connect_s, body=body)
+        return self._open("/chat/completions", connect_s, body=body, query=self._query)
 
     def respond(self, body: Body, connect_s: float) -> AbstractAsyncContextManager[httpx2.Response]:
         """Ask `/responses`."""
-        return self._open("/responses", connect_s, body=body)
+        return self._open("/responses", connect_s, body=body, query=self._query)
 
     def resume(
         self, response_id: str, after: int, connect_s: float
     ) -> AbstractAsyncContextManager[httpx2.Response]:
         """Ask `/responses/{id}` for the events after the one with number `after`."""
         path = f"/responses/{quote(response_id, safe='')}"
-        return self._open(path, connect_s, query={"stream": True, "starting_after": after})
+        return self._open(path, connect_s, query={**self._query, "stream": True, "starting_after": after})
 
     def cancel(self, response_id: str, connect_s: float) -> AbstractAsyncContextManager[httpx2.Response]:
         """Ask `/responses/{id}/cancel`."""
@@ -355,10 +430,15 @@ class Server:
 
     @asynccontextmanager
     async def _open(
-        self, path: str, connect_s: float, *, body: Body | None = None, query: Body | None = None
+        self,
+        path: str,
+        connect_s: float,
+        *,
+        body: Body | None = None,
+        query: Mapping[str, Any] | None = None,
     ) -> AsyncIterator[httpx2.Response]:
-        names = {name.lower() for name in self._headers}
-        key = {} if "authorization" in names else {"Authorization": self.endpoint.authorization.reveal()}
+        if self.endpoint.query:
+            path = f"{path}?{urlencode(self.endpoint.query)}"
         # The client's general methods: those for one resource know only the fields of their own release,
         # walk through every message in search of files, and build models for a quarter of a second.
         arguments: Any = {
@@ -367,12 +447,12 @@ class Server:
             "stream_cls": openai.AsyncStream[object],
         }
         options: Any = {
-            "headers": {**key, **self._headers},
+            "headers": self._headers,
             # A limit for the connection only: clocks that watch content are the run's.
             "timeout": httpx2.Timeout(None, connect=connect_s),
         }
-        if query is not None:
-            options["params"] = query
+        if query:
+            options["params"] = dict(query)
         with map_errors(self.endpoint, stage="connect", model=None if body is None else body.get("model")):
             if body is None:
                 opened = await self._client.get(path, **arguments, options=options)

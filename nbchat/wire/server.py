@@ -381,7 +381,9 @@ class WireServer:
             }
             selected = {key: value for key, value in state.selected.items() if value in shown}
             selected[ROOT] = path[omitted].id
-            runs = tuple(run for run in state.runs if run.message_id in messages or run.state.is_live)
+            runs = tuple(
+                run for run in state.runs if run.state.is_live or not messages.keys().isdisjoint(run.about)
+            )
             state = replace(state, messages=messages, selected=selected, runs=runs)
         return StateOf(state=state, omitted=omitted, to=page)
 

@@ -13,7 +13,16 @@ from hypothesis import strategies as st
 from nbchat.core import snapshot as s
 from nbchat.core.errors import ErrorInfo, SnapshotCorrupt, SnapshotError, SnapshotTooLarge, SnapshotTooNew
 from nbchat.core.events import MessageAdded, RunQueued, SessionCreated, Settings
-from nbchat.core.messages import FilePart, ImagePart, Message, ReasoningPart, TextPart, ToolCallPart, Usage
+from nbchat.core.messages import (
+    FilePart,
+    ImagePart,
+    Message,
+    ReasoningPart,
+    Source,
+    TextPart,
+    ToolCallPart,
+    Usage,
+)
 from nbchat.core.recovery import distrusted, in_force, recover, recovered
 from nbchat.core.run import RunRecord, RunState
 from nbchat.core.transcript import ROOT, SessionState, apply_event
@@ -71,6 +80,8 @@ def sessions(draw: st.DrawFn) -> s.SavedSession:
             model=draw(st.none() | TEXT),
             finish_reason=draw(st.none() | st.just("stop")),
             usage=draw(USAGES),
+            sources=tuple(draw(st.lists(st.builds(Source, title=TEXT, url=TEXT), max_size=2))),
+            notices=tuple(draw(st.lists(TEXT, max_size=1))),
         )
         selected[parent or ROOT] = key
     runs = tuple(

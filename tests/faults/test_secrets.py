@@ -18,11 +18,11 @@ import nbchat
 from nbchat.core import errors
 from nbchat.core.codec import encode
 from nbchat.core.redact import redact
+from nbchat.core.secret import Secret
 from nbchat.engine.logs import Redacting
 from nbchat.handles.registry import SessionRegistry
 from nbchat.providers.openai import OpenAIProvider
 from nbchat.providers.scripted import ScriptedProvider
-from nbchat.providers.secret import Secret
 from nbchat.wire.server import WireServer
 from tests.faults.invariants import slots
 from tests.waiting import wait_for
@@ -120,6 +120,51 @@ def test_a_key_is_seen_nowhere(
     assert slots(registry) == (0, 0)
 
 
+def test_a_header_of_the_params_is_sent_and_seen_nowhere(
+    registry: SessionRegistry, log: io.StringIO, key: str
+) -> None:
+    """The value of an extra header reaches the server and no sink."""
+    seen: list[str] = []
+
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        seen.append(head)
+        body = json.dumps({"error": {"message": head}}).encode()
+        writer.write(b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n")
+        writer.write(b"content-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body))
+        await writer.drain()
+        writer.close()
+
+    server = registry.engine.run(asyncio.start_server(echo, "127.0.0.1", 0), 10)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+    provider = OpenAIProvider(url, api_key="another-key")
+    packets: list[bytes] = []
+    wire = registry.engine.call(WireServer, registry, lambda _content, buffers: packets.extend(buffers))
+    params = {"extra_headers": {"X-Team": key, "Authorization": f"Bearer {key}"}, "extra_query": {"key": key}}
+    session = registry.create("a title", provider=provider, model="m", params=params)
+    run = session.send("question").wait(20)
+    assert type(run.error) is errors.RequestRejected
+    assert seen[0].count(key) == 3
+    wait_for(lambda: b"request_rejected" in b"".join(packets), "the page was told")
+    snapshot = registry.snapshot()
+    sinks = {
+        "repr": repr([session, run, run.error, run.request, session.params, session.snapshot()]),
+        "error": f"{encode(run.error.info)!r}{''.join(traceback.format_exception(run.error))}",
+        "wire": b"".join(packets).decode(),
+        "snapshot": json.dumps(snapshot),
+        "events": repr(session._conversation.record.log.read_from(0)),
+        "log": log.getvalue(),
+        "markdown": session.export("md"),
+        "jsonl": session.export("jsonl"),
+    }
+    for sink, text in sinks.items():
+        assert key not in text, sink
+    assert '"X-Team": "[secret ' in json.dumps(snapshot)
+    registry.engine.call(wire.close)
+    registry.engine.run(provider.aclose(), 10)
+    registry.engine.call(server.close)
+
+
 def test_a_key_in_an_exception_is_not_logged(registry: SessionRegistry, log: io.StringIO, key: str) -> None:
     """A provider and a callback crash with the key in their exceptions: the log has neither, nor the page."""
     session = registry.create(provider=ScriptedProvider("x", RuntimeError(f"Authorization: Bearer {key}")))
@@ -177,7 +222,10 @@ def test_every_module_logs_where_secrets_are_taken_out() -> None:
     files = sorted(Path(nbchat.__file__).parent.rglob("*.py"))
     named = [name for file in files for name in re.findall(r"getLogger\((.*?)\)", file.read_text())]
     assert len(named) > 10
-    assert set(named) == {'"nbchat"'}
+    assert set(named) == {'"nbchat"', '"httpx2"'}
+    filtered = [file.name for file in files if 'getLogger("httpx2").addFilter' in file.read_text()]
+    assert filtered == ["transport.py"]
+    assert named.count('"httpx2"') == 1
 
 
 def test_records_say_what_they_are_about(registry: SessionRegistry, caplog: pytest.LogCaptureFixture) -> None:

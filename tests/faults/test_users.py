@@ -163,7 +163,7 @@ def test_shutting_down_keeps_what_was_said(tmp_path: Path) -> None:
 def test_a_page_changes_a_view_without_the_widgets_comm(
     registry: SessionRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A tab chosen in a page is the view's `active`, in order and once; observers do not hold the engine up."""
+    """A tab chosen in a page is the view's `active`, in order and once; observers run off the loop."""
     monkeypatch.setattr(api, "_shared", lambda: registry)
     ids = [registry.create(title).id for title in ("first", "second", "third")]
     chat, other = ChatTabs(ids), ChatTabs(ids)

@@ -8,6 +8,7 @@ the ways that `fault_server` has already, so they are run alone, and not in ever
 from __future__ import annotations
 
 import gzip
+import re
 import zlib
 from typing import Any, Final
 
@@ -140,6 +141,27 @@ body(
 body("other-choice-first", "P30", event({"choices": [{"index": 1, "delta": {"content": "no"}}]}) + WHOLE)
 body("other-choice-only", "P30", event({"choices": [{"index": 1, "delta": {}}]}), error=errors.EmptyResponse)
 body("done-first", "P36", event(b"[DONE]") + WHOLE, error=errors.EmptyResponse)
+
+# Servers that look at the conversation
+
+
+@dialect("strict", "section 1")
+async def _strict(wire: Wire) -> None:
+    """Answer as the templates of many models do: only where the roles alternate, the user's first."""
+    roles = [message["role"] for message in wire.seen.body["messages"]]
+    turns = [role for role in roles if role != "tool"]
+    if turns[:1] == ["system"]:
+        turns = turns[1:]
+    if turns != [("user", "assistant")[at % 2] for at in range(len(turns))]:
+        message = "Conversation roles must alternate user/assistant/user/assistant/..."
+        await wire.refuse("400 Bad Request", {"error": {"message": message}})
+    elif found := re.search(r"REFUSE (\d{3})(.*?) END", str(wire.seen.body["messages"])):
+        await wire.refuse(f"{found[1]} No", {"error": {"message": found[2] or "No."}})
+    elif "'image_url'" in str(wire.seen.body["messages"]):
+        await wire.refuse("400 Bad Request", {"error": {"message": "This model does not support images."}})
+    else:
+        await wire.stream(*map(say, PIECES), chunk(None, "stop"))
+
 
 # Ends
 

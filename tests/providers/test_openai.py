@@ -128,8 +128,9 @@ def fail() -> str:
         ({"base_url": "http://"}, errors.ConfigError),
         ({"base_url": "http://h:99999/v1"}, errors.ConfigError),
         ({"base_url": "http://[::1/v1"}, errors.ConfigError),
-        ({"base_url": "http://h/v1?a=b"}, errors.ConfigError),
-        ({"base_url": "http://user:hunter22@h/v1?a=b"}, errors.ConfigError),
+        ({"base_url": "http://h/v1#a"}, errors.ConfigError),
+        ({"base_url": "http://user:hunter22@h/v1#a"}, errors.ConfigError),
+        ({"base_url": "user:hunter22@h.example/v1"}, errors.ConfigError),
         ({"base_url": "https://api.openai.com/v1"}, errors.AuthenticationFailed),
     ],
 )
@@ -211,16 +212,6 @@ async def test_a_server_without_tls_is_told(server: FaultServer) -> None:
     assert "TLS" in str(error) or "within the time limit" in str(error)
 
 
-async def test_a_missing_certificate_file_is_told(
-    server: FaultServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A file that is not there is named as the cause, not the network."""
-    monkeypatch.setenv("SSL_CERT_FILE", "/nowhere/at-all.pem")
-    error = (await hear(OpenAIProvider(server.base_url), ask("ok"))).error
-    assert type(error) is errors.ConfigError
-    assert "SSL_CERT_FILE" in str(error)
-
-
 @pytest.mark.parametrize(
     ("variable", "scheme"), [("HTTP_PROXY", "http"), ("https_proxy", "https"), ("ALL_PROXY", "http")]
 )
@@ -244,7 +235,8 @@ async def test_a_proxy_that_is_none_is_named_by_its_variable(
     monkeypatch.setenv("HTTP_PROXY", value)
     error = (await hear(OpenAIProvider("http://models.example/v1"), ask("ok"))).error
     assert type(error) is errors.ConnectFailed
-    assert "HTTP_PROXY" in error.hint
+    assert str(error).startswith("HTTP_PROXY ")
+    assert value not in str(error)
     assert error.retryable is False
 
 

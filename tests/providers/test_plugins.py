@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from nbchat.core.errors import ConfigError, PicklingRefused
+from nbchat.core.secret import Secret
 from nbchat.providers import plugins
 from nbchat.providers.base import Provider
 from nbchat.providers.openai import OpenAIProvider
 from nbchat.providers.scripted import ScriptedProvider
-from nbchat.providers.secret import Secret
 
 
 class Broken:

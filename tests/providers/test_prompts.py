@@ -3,6 +3,8 @@
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from nbchat.core.messages import (
     FilePart,
@@ -16,7 +18,14 @@ from nbchat.core.messages import (
     ToolResultPart,
 )
 from nbchat.providers.base import Request
-from nbchat.providers.prompts import NOT_RUN, chat_body, responses_body
+from nbchat.providers.prompts import (
+    BEFORE,
+    NOT_RUN,
+    chat_body,
+    has_earlier_images,
+    responses_body,
+    without_earlier_images,
+)
 
 IMAGE = "data:image/png;base64,AAAA"
 
@@ -75,8 +84,132 @@ def test_reasoning_is_not_sent_back() -> None:
 
 @pytest.mark.parametrize("parts", [(), (text(""),), (ReasoningPart(text="hm"),)])
 def test_an_answer_without_text_is_left_out(parts: tuple[Part, ...]) -> None:
-    """An empty answer, as of a run that was stopped, would be refused."""
-    assert len(asked(turn("user", text("a")), turn("assistant", *parts), turn("user", text("b")))) == 2
+    """An empty answer would be refused; the questions around it are one turn."""
+    sent = asked(turn("user", text("a")), turn("assistant", *parts), turn("user", text("b")))
+    assert sent == [{"role": "user", "content": "a\n\nb"}]
+
+
+def test_turns_of_one_role_are_joined_with_what_is_attached() -> None:
+    """Consecutive turns of one role become one, in both APIs, with every text, file and image in order."""
+    file, image = FilePart(name="a.txt", text="A"), ImagePart(text=IMAGE)
+    assert asked(turn("user", text("a"), file), turn("user", text("b"))) == [
+        {"role": "user", "content": f"a\n\n{file.markdown}\n\nb"}
+    ]
+    messages = (turn("user", text("a"), file), turn("user", text("b"), image), turn("user", text("c")))
+    (sent,) = asked(*messages)
+    assert [part.get("text", IMAGE) for part in sent["content"]] == ["a", file.markdown, "b", IMAGE, "c"]
+    (item,) = responses_body(Request(messages=messages))["input"]
+    assert [part["type"] for part in item["content"]] == [
+        "input_text",
+        "input_text",
+        "input_text",
+        "input_image",
+        "input_text",
+    ]
+    answers = asked(turn("user", text("a")), turn("assistant", text("b")), turn("assistant", text("c")))
+    assert answers[1:] == [{"role": "assistant", "content": "b\n\nc"}]
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(("user", "assistant", "system", "tool")),
+            st.sampled_from(
+                (
+                    (),
+                    (text("a"),),
+                    (text(""), ImagePart(text=IMAGE)),
+                    (tool("1"), tool("2", "{")),
+                    (ToolResultPart(call_id="1", text="r"), text("b")),
+                    (text("c"), tool("1"), ToolResultPart(call_id="1", text="s"), text("d"), tool("1")),
+                )
+            ),
+        ),
+        max_size=8,
+    )
+)
+def test_roles_always_alternate(conversation: list[tuple[Role, tuple[Part, ...]]]) -> None:
+    """System text stands first, then user and assistant take turns, and each call has its result."""
+    sent = asked(*(turn(role, *parts) for role, parts in conversation))
+    roles = [message["role"] for message in sent]
+    assert "system" not in roles[1:]
+    spoken = [role for role in roles if role not in ("system", "tool")]
+    assert spoken[:1] in ([], ["user"])
+    last = ""
+    due: list[str] = []
+    for message in sent:
+        if message["role"] == "tool":
+            assert message["tool_call_id"] == due.pop(0)
+            last = "tool"
+            continue
+        assert due == [], "a call's result follows at once"
+        assert message["role"] != last
+        due = [call["id"] for call in message.get("tool_calls", ())]
+        last = message["role"]
+    assert due == []
+
+
+def test_what_followed_a_result_is_sent_after_it() -> None:
+    """Text that the model wrote with a result at hand stands behind the result, in both APIs."""
+    answer = turn(
+        "assistant",
+        text("I look. "),
+        tool("1"),
+        ToolResultPart(call_id="1", text="x"),
+        text("It is x."),
+        tool("1"),
+        ToolResultPart(call_id="1", text="y"),
+    )
+    sent = asked(turn("user", text("a")), answer, turn("user", text("b")))
+    assert [(m["role"], m["content"]) for m in sent] == [
+        ("user", "a"),
+        ("assistant", "I look. "),
+        ("tool", "x"),
+        ("assistant", "It is x."),
+        ("tool", "y"),
+        ("user", "b"),
+    ]
+    items = responses_body(Request(messages=(turn("user", text("a")), answer)))["input"]
+    assert [item.get("content", item.get("output", item.get("call_id"))) for item in items] == [
+        "a",
+        "I look. ",
+        "1",
+        "x",
+        "It is x.",
+        "1",
+        "y",
+    ]
+
+
+def test_system_messages_stand_first() -> None:
+    """Many templates refuse a system message anywhere else, and more than one."""
+    sent = asked(
+        turn("user", text("a")), turn("system", text("s")), turn("user", text("b")), instructions="i"
+    )
+    assert sent == [{"role": "system", "content": "i\n\ns"}, {"role": "user", "content": "a\n\nb"}]
+    request = Request(messages=(turn("system", text("s")), turn("user", text("b"))))
+    assert responses_body(request)["instructions"] == "s"
+
+
+def test_a_conversation_that_begins_with_an_answer_is_given_a_beginning() -> None:
+    """Of a long saved conversation the first messages may be missing; servers want the user's turn first."""
+    sent = asked(turn("assistant", text("a")), turn("user", text("b")))
+    assert sent[0] == {"role": "user", "content": BEFORE}
+    assert [message["role"] for message in sent] == ["user", "assistant", "user"]
+
+
+def test_pictures_of_earlier_questions_can_be_named_instead() -> None:
+    """The question that is asked keeps its pictures; those before it become their names, in their places."""
+    old = turn("user", text("look:"), ImagePart(text=IMAGE, name="a\nb.png"))
+    new = turn("user", text("and?"), ImagePart(text=IMAGE))
+    request = Request(messages=(old, turn("assistant", text("b")), new))
+    assert has_earlier_images(request)
+    named = without_earlier_images(request)
+    assert not has_earlier_images(named)
+    sent = chat_body(named)["messages"]
+    assert sent[0]["content"] == "look:\n[picture: a b.png]\n"
+    assert sent[2]["content"][1]["type"] == "image_url"
+    assert not has_earlier_images(Request(messages=(new,)))
 
 
 def test_a_partial_answer_stands_last() -> None:

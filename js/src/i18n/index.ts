@@ -104,6 +104,7 @@ export const en = {
   stoppedNote: "Stopped. What had arrived is kept.",
   interruptedNote: "The answer was interrupted.",
   failedNote: "No answer came.",
+  leftOut: "Refused by the server: not sent with later questions.",
   lengthNote: "The answer reached its length limit.",
   filterNote: "The server's content filter ended this answer.",
   earlyNote: (reason: string) => `The model ended early (${reason}).`,

@@ -114,6 +114,7 @@ export const strings: AllStrings = {
   stoppedNote: "已停止，已收到的内容会保留。",
   interruptedNote: "回答被中断。",
   failedNote: "没有收到回答。",
+  leftOut: "服务器拒绝了这个问题：之后的提问不会附带它。",
   lengthNote: "回答达到了长度上限。",
   filterNote: "服务器的内容过滤器终止了这个回答。",
   earlyNote: (reason) => `模型提前结束（${reason}）。`,

@@ -299,6 +299,7 @@ export class Draft {
       rooted: event.rooted,
       parent_id: event.parent_id,
       replaces: event.replaces,
+      params: event.params,
       first_part: 0,
       started_at: null,
       first_delta_at: null,
@@ -348,7 +349,10 @@ export class Draft {
       state: following(run.state, event),
       model,
       response_id: event.response_id || run.response_id,
-      response_sequence: Math.max(event.sequence, run.response_sequence),
+      response_sequence:
+        event.response_id && event.response_id !== run.response_id
+          ? event.sequence
+          : Math.max(event.sequence, run.response_sequence),
     });
     this.#setMessage(run.message_id, { model });
   }
@@ -414,8 +418,21 @@ export class Draft {
     });
     const message = this.#messages[run.message_id];
     if (message?.run_id !== run.id) return;
-    this.#setMessage(message.id, { finish_reason, usage, model: run.model || message.model });
+    this.#setMessage(message.id, {
+      finish_reason,
+      usage,
+      model: run.model || message.model,
+      // A continued answer has those of its beginning already.
+      sources: together(message.sources, "sources" in event ? event.sources : []),
+      notices: together(message.notices, "notices" in event ? event.notices : []),
+    });
   }
+}
+
+/** Return `before`, and what `more` adds to it. */
+function together<T>(before: readonly T[] = [], more: readonly T[] = []): readonly T[] {
+  const known = new Map([...before, ...more].map((one) => [JSON.stringify(one), one]));
+  return [...known.values()];
 }
 
 function endedPart(part: Part, event: Extract<Event, { type: "part_ended" }>): Part {

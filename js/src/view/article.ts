@@ -124,24 +124,32 @@ export class Article {
   }
 
   /** Show how the answer ended, where that needs a word, and what can be done about it. */
-  #updateCause({ message, run, last, busy }: Turn): void {
+  #updateCause({ message, run, refused, last, busy }: Turn): void {
     const { t } = this.#context;
     const over = run !== null && !isLive(run);
-    const key = over
-      ? [
-          run.id,
-          run.state,
-          run.acknowledged,
-          run.saved,
-          last,
-          busy,
-          message.parts.length > 0,
-        ].join()
-      : "";
+    const mark = refused && message.role === "user";
+    const key =
+      over || mark
+        ? [
+            run?.id,
+            run?.state,
+            run?.acknowledged,
+            run?.saved,
+            refused,
+            last,
+            busy,
+            message.parts.length > 0,
+            message.notices.length,
+          ].join()
+        : "";
     if (key === this.#causeKey) return;
     this.#causeKey = key;
     const lines: Node[] = [];
     const choices: Node[] = [];
+    if (mark) {
+      lines.push(h("p", { text: t.leftOut }));
+      if (!busy) choices.push(button("retry", t.retry));
+    }
     if (over) {
       const able = last && !busy;
       const offer = (
@@ -154,7 +162,7 @@ export class Article {
       const has = message.parts.length > 0;
       if (run.state === "failed") {
         note(t.failedNote);
-        offer("retry");
+        if (!refused) offer("retry"); // else it is on the question
         // It was to go on with an answer, which is still there.
         if (has) offer("continue_", "regenerate");
         offer("discard");
@@ -178,6 +186,9 @@ export class Article {
         lines.push(
           h("p", { class: "cause-text", dir: "auto", text: reveal(sentence(causeOf(run.error))) }),
         );
+      }
+      for (const notice of message.notices) {
+        lines.push(h("p", { dir: "auto", text: reveal(notice) }));
       }
       if (!run.saved) note(t.unsavedNote);
     }
@@ -304,6 +315,7 @@ function same(a: Turn, b: Turn): boolean {
   return (
     a.message === b.message &&
     a.run === b.run &&
+    a.refused === b.refused &&
     a.last === b.last &&
     a.busy === b.busy &&
     a.versions.length === b.versions.length &&

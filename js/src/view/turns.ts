@@ -1,6 +1,7 @@
 /** Collects what the elements of each message depend on. */
 
 import type { Message, RunRecord } from "../protocol";
+import { refusedQuestions } from "../state/refusals";
 import type { SessionView } from "../state/replica";
 import { isLive } from "../state/session";
 import type { Turn } from "../types";
@@ -23,11 +24,13 @@ export function turnsOf(
   for (const message of Object.values(state.messages)) append(versions, turnKey(message), message);
   const { runs } = state;
   const busy = runs.some(isLive);
+  const refused = refusedQuestions(state, path);
   return path.slice(start, end).map((message, i) => ({
     message,
     run: (message.run_id !== null && byId.get(message.run_id)) || null,
     versions: versions.get(turnKey(message)) ?? [message],
     seams: seams.get(message.id) ?? [],
+    refused: refused.has((message.role === "user" ? message : path[start + i - 1])?.id ?? ""),
     last: start + i === path.length - 1,
     runs,
     busy,

@@ -464,7 +464,13 @@ describe("writing", () => {
     const file = { type: "file", name: "rivers.csv", text: "Seine" } as const;
     kernel.ask(geo, "First?");
     const run_id = kernel.ask(geo, "Which?", [file]);
-    kernel.say(geo, { type: "run_failed", run_id, at: 1, error: cause("the queue was lost") });
+    kernel.say(geo, {
+      type: "run_failed",
+      run_id,
+      at: 1,
+      error: cause("the queue was lost"),
+      usage: null,
+    });
     await settled(() => expect(host.textContent).toContain("Which? [rivers.csv]"));
     one("button", "Put back").click();
     expect(box().value).toBe("Which?");
@@ -685,7 +691,15 @@ describe("messages", () => {
   test("an interrupted answer shows its cause and the choices", async () => {
     kernel.text(geo, run, "The Sei");
     const error = cause("the connection broke", { hint: "Continue or regenerate." });
-    kernel.say(geo, { type: "run_interrupted", run_id: run, at: 1, error, usage: null });
+    kernel.say(geo, {
+      type: "run_interrupted",
+      run_id: run,
+      at: 1,
+      error,
+      usage: null,
+      sources: [],
+      notices: [],
+    });
     await settled(() =>
       expect(answer().textContent).toContain("The connection broke. Continue or regenerate."),
     );
@@ -720,6 +734,8 @@ describe("messages", () => {
       at: 1,
       error: cause("Gone."),
       usage: null,
+      sources: [],
+      notices: [],
     });
     await settled(() => one("button", "Resume", answer()));
     one("button", "Resume", answer()).click();
@@ -734,6 +750,8 @@ describe("messages", () => {
       at: 1,
       error: cause("Gone."),
       usage: null,
+      sources: [],
+      notices: [],
     });
     await settled(() => one("button", "Continue", answer()));
     one("button", "Continue", answer()).click();
@@ -749,10 +767,40 @@ describe("messages", () => {
 
   test("a failed question offers Retry, beside the cause", async () => {
     const error = cause("The server refused the key (401).", { hint: "Check OPENAI_API_KEY." });
-    kernel.say(geo, { type: "run_failed", run_id: run, at: 1, error });
+    kernel.say(geo, { type: "run_failed", run_id: run, at: 1, error, usage: null });
     await settled(() => expect(answer().textContent).toContain("Check OPENAI_API_KEY."));
     expect(buttons()).toContain("Retry");
     expect(one("tab").getAttribute("aria-label")).toBe("geo, failed");
+  });
+
+  test("a refused question says that it is left out, and offers Retry and Edit", async () => {
+    const error = { ...cause("Too long.", { code: "context_too_long" }), http_status: 400 };
+    kernel.say(geo, { type: "run_failed", run_id: run, at: 1, error, usage: null });
+    await settled(() => expect(answer().textContent).toContain("Too long."));
+    const question = all("article")[0] as HTMLElement;
+    expect(question.textContent).toContain("not sent with later questions");
+    expect(all("button", "Retry")).toHaveLength(1);
+    expect(one("button", "Edit", question)).toBeTruthy();
+    one("button", "Retry", question).click();
+    expect(kernel.commands.at(-1)).toMatchObject({
+      type: "retry",
+      message_id: question.dataset["messageId"],
+    });
+  });
+
+  test("what the reader has to know of an answer stands under it", async () => {
+    kernel.text(geo, run, "Here.");
+    kernel.say(geo, {
+      type: "run_completed",
+      run_id: run,
+      at: 1,
+      finish_reason: "stop",
+      usage: null,
+      sources: [],
+      notices: ["1 item of type <b>x</b> is not shown."],
+    });
+    await settled(() => expect(answer().textContent).toContain("of type <b>x</b> is not shown."));
+    expect(answer().querySelector("b")).toBeNull();
   });
 
   test("where only the continuation failed, the answer can be gone on with, copied or asked for anew", async () => {
@@ -763,12 +811,20 @@ describe("messages", () => {
       at: 1,
       error: cause("Gone."),
       usage: null,
+      sources: [],
+      notices: [],
     });
     await settled(() => one("button", "Continue", answer()));
     one("button", "Continue", answer()).click();
     await settled(() => expect(kernel.state(geo).runs).toHaveLength(2));
     const again = kernel.state(geo).runs[1]?.id ?? "";
-    kernel.say(geo, { type: "run_failed", run_id: again, at: 1, error: cause("Not there.") });
+    kernel.say(geo, {
+      type: "run_failed",
+      run_id: again,
+      at: 1,
+      error: cause("Not there."),
+      usage: null,
+    });
     await settled(() => expect(answer().textContent).toContain("Not there."));
     expect(buttons()).toEqual(
       expect.arrayContaining(["Retry", "Continue", "Regenerate", "Discard", "Copy", "Fork"]),
@@ -785,7 +841,15 @@ describe("messages", () => {
     });
     kernel.text(geo, run, "The Sei");
     const error = cause("The answer reached its limit.", { code: "limit_exceeded" });
-    kernel.say(geo, { type: "run_interrupted", run_id: run, at: 1, error, usage: null });
+    kernel.say(geo, {
+      type: "run_interrupted",
+      run_id: run,
+      at: 1,
+      error,
+      usage: null,
+      sources: [],
+      notices: [],
+    });
     await settled(() => one("button", "Continue", answer()));
     expect(buttons()).not.toContain("Resume");
   });
@@ -808,6 +872,8 @@ describe("messages", () => {
       at: 1,
       finish_reason: "length",
       usage: null,
+      sources: [],
+      notices: [],
     });
     await settled(() => expect(answer().textContent).toContain("length limit"));
     one("button", "Continue", answer());

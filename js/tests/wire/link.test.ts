@@ -68,7 +68,14 @@ async function streaming(options = {}): Promise<World> {
 
 function begun(id: string): Event[] {
   const empty = { role: "user", parts: [], created_at: 0, parent_id: null, run_id: null } as const;
-  const blank = { ...empty, model: null, finish_reason: null, usage: null };
+  const blank = {
+    ...empty,
+    model: null,
+    finish_reason: null,
+    usage: null,
+    sources: [],
+    notices: [],
+  };
   const prompt = { ...blank, id: "q" };
   const answer = { ...blank, id: "a", role: "assistant", parent_id: "q", run_id: "r" } as const;
   const run = { run_id: "r", at: 1 };
@@ -83,6 +90,7 @@ function begun(id: string): Event[] {
       rooted: false,
       parent_id: null,
       replaces: null,
+      params: {},
     },
     { ...run, type: "run_started", prompt, answer, model: null },
     { ...run, type: "part_started", part_index: 0, part: { type: "text", text: "" } },
@@ -99,6 +107,8 @@ const END: Event = {
   at: 3,
   finish_reason: "stop",
   usage: null,
+  sources: [],
+  notices: [],
 };
 
 function packetOf([, [bytes]]: Wire): Packet {

@@ -1,0 +1,150 @@
+"""`extra_headers` and `extra_query` of a session's params: checked, kept out of every record, and resolved.
+
+They go where the openai client puts them: into the headers and the query of the request, never into its
+body. Header values are credentials unless the header is known to be harmless. A credential stays in this
+process; the params, and with them the log, the page and every saved place, hold a reference to it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from nbchat.core.errors import ConfigError
+from nbchat.core.redact import is_reference
+from nbchat.core.secret import reference_to, referenced
+
+HEADERS: Final = "extra_headers"
+QUERY: Final = "extra_query"
+BODY: Final = "extra_body"
+
+_HARMLESS: Final = frozenset(
+    {
+        *("accept", "accept-language", "content-type", "user-agent", "referer", "http-referer", "x-title"),
+        *("openai-beta", "openai-organization", "openai-project", "anthropic-beta", "anthropic-version"),
+    }
+)
+"""Headers whose values are stored and shown; the value of any other header is a credential."""
+
+_CREDENTIAL: Final = re.compile(
+    r"auth|key|token|secret|cookie|passw|credential|signature|^sig$|^code$", re.IGNORECASE
+)
+"""Names in a query whose values are credentials."""
+
+_HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_VALUE: Final = re.compile(r"[\t\x20-\x7e]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Extras:
+    """Headers and query of one request, with their credentials."""
+
+    headers: Mapping[str, str | None] = field(default_factory=dict, repr=False)
+    """By name; `None` removes a header that would be sent otherwise."""
+    query: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+
+def is_secret_header(name: str) -> bool:
+    """Return whether the value of this header must not be stored or shown."""
+    return name.lower() not in _HARMLESS
+
+
+def is_secret_query(name: str) -> bool:
+    """Return whether the value of this query parameter must not be stored or shown."""
+    return _CREDENTIAL.search(name) is not None
+
+
+def hide(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `params` with each credential in them replaced by a reference.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `extra_headers`, `extra_query` or `extra_body` is not a mapping, or a header cannot be sent.
+    """
+    hidden = dict(params)
+    for name in (HEADERS, QUERY, BODY):
+        value = hidden.get(name)
+        if value is not None and not isinstance(value, Mapping):
+            raise TypeError(f"params[{name!r}] must be a mapping, not {type(value).__name__}.")
+    if headers := hidden.get(HEADERS):
+        for name, value in headers.items():
+            if value is not None and not isinstance(value, str):
+                raise TypeError(f"header {name!r} must be a string, not {type(value).__name__}.")
+        check_headers(headers, "extra_headers")
+        hidden[HEADERS] = {
+            name: _hidden(value) if is_secret_header(name) else value for name, value in headers.items()
+        }
+    if query := hidden.get(QUERY):
+        hidden[QUERY] = {
+            name: _hidden(value) if is_secret_query(name) else value for name, value in query.items()
+        }
+    return hidden
+
+
+def _hidden(value: Any) -> Any:  # noqa: ANN401 - any JSON value
+    return reference_to(value) if isinstance(value, str) and value and not is_reference(value) else value
+
+
+def read(params: Mapping[str, Any]) -> Extras:
+    """Return what `params` add to the headers and the query of a request, with the credentials.
+
+    Raises
+    ------
+    ConfigError
+        If they cannot be sent, or a credential was set in another kernel and is therefore not available.
+    """
+    headers = {name: _revealed(value, f"header {name!r}") for name, value in _mapping(params, HEADERS)}
+    query = {name: _revealed(value, f"query parameter {name!r}") for name, value in _mapping(params, QUERY)}
+    for name, value in headers.items():
+        if value is not None and not isinstance(value, str):
+            raise ConfigError(f"header {name!r} must be a string.", hint="Check the session's extra_headers.")
+    try:
+        check_headers(headers, "the session's extra_headers")
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    return Extras(headers, query)
+
+
+def _mapping(params: Mapping[str, Any], name: str) -> Iterable[tuple[str, Any]]:
+    value = params.get(name) or {}
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"params[{name!r}] must be a mapping.", hint="Check the session's params.")
+    return value.items()
+
+
+def _revealed(value: Any, what: str) -> Any:  # noqa: ANN401 - any JSON value
+    if not is_reference(value):
+        return value
+    secret = referenced(value)
+    if secret is None:
+        raise ConfigError(
+            f"the value of {what} is a credential, which is never saved, and it was set in another kernel.",
+            hint="Set the session's params again.",
+        )
+    return secret.reveal()
+
+
+def check_headers(headers: Mapping[str, str | None], source: str) -> None:
+    """Check that headers can be sent.
+
+    Parameters
+    ----------
+    source
+        Where they were set, for the message.
+
+    Raises
+    ------
+    ValueError
+        If a name or a value has a character that HTTP does not allow. The value is not shown.
+    """
+    for name, value in headers.items():
+        if not _HEADER_NAME.fullmatch(name):
+            raise ValueError(f"{name!r} in {source} is not a name of an HTTP header.")
+        if value is not None and not _HEADER_VALUE.fullmatch(value):
+            raise ValueError(
+                f"the value of header {name!r} in {source} has a line break or another character "
+                "that cannot be sent in a header."
+            )

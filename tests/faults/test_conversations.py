@@ -1,0 +1,272 @@
+"""One turn's end never spoils the conversation: the real client asks a server that is strict."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from nbchat.core import errors
+from nbchat.core.messages import FilePart, ImagePart, Message
+from nbchat.core.refusals import refused_questions
+from nbchat.handles.registry import SessionRegistry
+from nbchat.handles.session import Session
+from nbchat.providers.base import Notice
+from nbchat.providers.openai import OpenAIProvider
+from nbchat.providers.scripted import HANG, ScriptedProvider
+from tests.providers import dialects  # noqa: F401 - it adds to FAULTS
+from tests.providers.fault_server import TEXT, FaultServer
+from tests.waiting import wait_for
+
+PICTURE = ImagePart(text="data:image/gif;base64,R0lGODlhAQABAAAAACw=", name="dot.gif")
+KEPT = [401, 403, 404, 408, 409, 429]
+LEFT_OUT = [400, 402, 405, 406, 410, 411, 412, 413, 414, 415, 422, 424, 431, 451]
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[FaultServer]:
+    """Run the strict server."""
+    async with FaultServer() as running:
+        yield running
+
+
+@pytest.fixture
+async def chat(registry: SessionRegistry, server: FaultServer) -> AsyncIterator[Session]:
+    """Return a session that asks it, without retries."""
+    registry.limits.retries = 0
+    provider = OpenAIProvider(server.base_url)
+    yield await asyncio.to_thread(registry.create, "chat", model="strict", provider=provider)
+    await asyncio.to_thread(registry.engine.run, provider.aclose(), 10)
+
+
+async def end(run: Any) -> Any:
+    """Wait for a run's end, off the loop that serves."""
+    return await asyncio.to_thread(run.wait, 20)
+
+
+async def asked(chat: Session, text: str, **more: Any) -> Any:
+    """Ask, and return the run when it is over."""
+    return await end(await asyncio.to_thread(chat.send, text, **more))
+
+
+def sent(server: FaultServer) -> list[tuple[str, Any]]:
+    """Return roles and contents of the last request."""
+    return [(message["role"], message["content"]) for message in server.requests[-1].body["messages"]]
+
+
+async def test_a_stopped_answer_leaves_two_questions_that_are_joined(
+    server: FaultServer, chat: Session
+) -> None:
+    """A question whose answer was stopped before its first word is sent with the next one, as one turn."""
+    provider, chat._conversation.provider = chat._conversation.provider, ScriptedProvider(HANG)
+    for text in ("First?", "Second?"):
+        run = await asyncio.to_thread(chat.send, text)
+        await asyncio.to_thread(wait_for, lambda run=run: run.state == "connecting", "it was asked")
+        await asyncio.to_thread(run.stop)
+        await end(run)
+    chat._conversation.provider = provider
+
+    assert (await asked(chat, "Third?")).text == TEXT
+    assert sent(server) == [("user", "First?\n\nSecond?\n\nThird?")]
+    assert (await asked(chat, "Fourth?")).text == TEXT
+    assert [role for role, _ in sent(server)] == ["user", "assistant", "user"]
+
+
+@pytest.mark.parametrize("status", KEPT)
+async def test_a_question_stays_that_was_not_refused_for_its_content(
+    status: int, server: FaultServer, chat: Session
+) -> None:
+    """A key, a limit or a timeout says nothing about the question: the next request has it again."""
+    chat.instructions = f"REFUSE {status} END"
+    assert (await asked(chat, "First?")).error.http_status == status
+    chat.instructions = None
+    assert (await asked(chat, "Second?")).text == TEXT
+    assert sent(server) == [("user", "First?\n\nSecond?")]
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 529])
+async def test_a_question_stays_when_the_server_broke(
+    status: int, server: FaultServer, chat: Session
+) -> None:
+    """A failure of the server does not concern the question."""
+    chat.instructions = f"REFUSE {status} END"
+    assert (await asked(chat, "First?")).state == "failed"
+    chat.instructions = None
+    assert (await asked(chat, "Second?")).text == TEXT
+    assert sent(server) == [("user", "First?\n\nSecond?")]
+
+
+@pytest.mark.parametrize("status", LEFT_OUT)
+async def test_a_refused_question_is_left_out_of_later_requests(
+    status: int, server: FaultServer, chat: Session
+) -> None:
+    """A question that was refused for its content stays visible, and later questions are sent without it."""
+    await asked(chat, "Before?")
+    refused = await asked(chat, f"REFUSE {status} END")
+    assert refused.state == "failed"
+    assert refused.error.http_status == status
+
+    for _ in range(2):
+        assert (await asked(chat, "And now?")).text == TEXT
+    assert "REFUSE" not in str(sent(server))
+    assert ("user", "Before?") in sent(server)
+    assert f"REFUSE {status} END" in [message.text for message in chat.messages]
+    state = chat._conversation.state
+    (question,) = refused_questions(state, state.path)
+    assert state.messages[question].text == f"REFUSE {status} END"
+
+
+async def test_it_is_left_out_after_a_restore_too(
+    server: FaultServer, registry: SessionRegistry, chat: Session
+) -> None:
+    """The log alone says which questions were refused: a saved conversation goes on as well."""
+    await asked(chat, "REFUSE 413 END")
+    snapshot = registry.snapshot()
+    other = SessionRegistry()
+    try:
+        (restored,) = await asyncio.to_thread(other.restore, snapshot)
+        provider = restored._conversation.provider = OpenAIProvider(server.base_url)
+        restored.model = "strict"
+        assert (await asked(restored, "And now?")).text == TEXT
+        assert sent(server) == [("user", "And now?")]
+        await asyncio.to_thread(other.engine.run, provider.aclose(), 10)
+    finally:
+        await asyncio.to_thread(other.shutdown)
+
+
+async def test_a_fork_does_not_take_it_along(chat: Session) -> None:
+    """A fork has no runs that could say that a question was refused, so it begins without it."""
+    await asked(chat, "Before?")
+    await asked(chat, "REFUSE 400 END")
+    fork = await asyncio.to_thread(chat.fork)
+    assert [message.text for message in fork.messages] == ["Before?", TEXT]
+    assert (await asked(fork, "And now?")).text == TEXT
+
+
+async def test_it_can_be_retried_and_edited(server: FaultServer, chat: Session) -> None:
+    """Retry and edit work on the question itself, also when its answer was discarded and others followed."""
+    await asked(chat, "REFUSE 400 END")
+    question, answer = chat.messages
+    conversation = chat._conversation
+    await asyncio.to_thread(chat._registry.engine.call, conversation.discard, answer.id)
+    assert (await asked(chat, "Later?")).text == TEXT
+    assert sent(server) == [("user", "Later?")]
+
+    again = await end(await asyncio.to_thread(chat.retry, question.id))
+    assert (again.state, again.error.http_status) == ("failed", 400)
+    assert sent(server) == [("user", "REFUSE 400 END")], "what is asked is always sent"
+
+    edited = await end(await asyncio.to_thread(chat.edit, question.id, "Better?"))
+    assert edited.text == TEXT
+    assert sent(server) == [("user", "Better?")]
+
+
+async def test_an_answer_by_another_model_takes_the_question_back_in(
+    server: FaultServer, chat: Session
+) -> None:
+    """A question that a retry answered after all is part of the conversation."""
+    chat.instructions = "REFUSE 422 END"
+    await asked(chat, "First?")
+    chat.instructions = None
+    assert (await end(await asyncio.to_thread(chat.retry))).text == TEXT
+    await asked(chat, "Second?")
+    assert sent(server) == [("user", "First?"), ("assistant", TEXT), ("user", "Second?")]
+
+
+async def test_a_filter_that_ends_an_answer_before_its_first_word_is_a_refusal(
+    server: FaultServer, chat: Session
+) -> None:
+    """Some servers filter with a finish reason instead of a status; the question is left out all the same."""
+    provider, chat._conversation.provider = (
+        chat._conversation.provider,
+        ScriptedProvider(finish="content_filter"),
+    )
+    assert (await asked(chat, "Filtered?")).state == "incomplete"
+    chat._conversation.provider = provider
+    await asked(chat, "And now?")
+    assert sent(server) == [("user", "And now?")]
+    assert (await end(await asyncio.to_thread(chat.retry, chat.messages[0].id))).text == TEXT
+
+
+async def test_a_picture_of_earlier_is_replaced_by_its_name_where_the_model_refuses_it(
+    server: FaultServer, chat: Session
+) -> None:
+    """A text-only model chosen later answers: it is sent the pictures' names, and the reader is told."""
+    provider = chat._conversation.provider
+    chat._conversation.provider = ScriptedProvider("A dot.")
+    await asked(chat, "What is it?", attachments=[PICTURE])
+    chat._conversation.provider = provider
+
+    for number in (1, 2):
+        before = len(server.requests)
+        run = await asked(chat, f"Question {number}?")
+        assert run.text == TEXT
+        assert len(server.requests) - before == (2 if number == 1 else 1), "it is asked in vain once"
+        content = sent(server)[0][1]
+        assert content == "What is it?\n[picture: dot.gif]\n"
+        assert "pictures" in str(chat.messages[-1].notices)
+    assert chat.messages[0].parts[1] == PICTURE
+
+
+async def test_a_picture_in_the_question_is_refused_with_the_remedy(
+    server: FaultServer, chat: Session
+) -> None:
+    """The model's refusal of the question's own picture names what to do, and spoils nothing."""
+    run = await asked(chat, "What is it?", attachments=[PICTURE])
+    assert isinstance(run.error, errors.RequestRejected)
+    assert "without the picture" in run.error.hint
+    assert "model" in run.error.hint
+    assert (await asked(chat, "Then tell me a story.")).text == TEXT
+    assert sent(server) == [("user", "Then tell me a story.")]
+
+
+@pytest.mark.parametrize(
+    ("words", "remedy"),
+    [
+        ("400 maximum context length is 10 tokens", "Shorten"),
+        ("413", "Shorten"),
+        ("400 filtered due to the content management policy", "other words"),
+        ("422 messages[0].content must be a string", "without the picture"),
+        ("400", "without its files"),
+    ],
+)
+async def test_a_hint_names_the_remedy(words: str, remedy: str, chat: Session) -> None:
+    """What to do about a refused question: shorten it, leave the file out, choose another model."""
+    status, _, reason = words.partition(" ")
+    run = await asked(chat, f"REFUSE {status} {reason} END", attachments=[FilePart(name="a.txt", text="a")])
+    assert remedy in run.error.hint
+    assert "model" in run.error.hint
+    assert "Check the session's model" not in str(run.error)
+
+
+async def test_imported_turns_alternate(
+    server: FaultServer, registry: SessionRegistry, chat: Session
+) -> None:
+    """A file may begin with an answer and have several turns of one role in a row."""
+    turns: list[tuple[Any, str]] = [
+        ("assistant", "Welcome."),
+        ("assistant", "Ask."),
+        ("user", "One?"),
+        ("user", "Two?"),
+        ("assistant", "Yes."),
+    ]
+    imported = await asyncio.to_thread(registry.imported, "talk", "", tuple(turns))
+    imported._conversation.provider = chat._conversation.provider
+    imported.model = "strict"
+    assert (await asked(imported, "Three?")).text == TEXT
+    assert [role for role, _ in sent(server)] == ["user", "assistant", "user", "assistant", "user"]
+    assert sent(server)[1:3] == [("assistant", "Welcome.\n\nAsk."), ("user", "One?\n\nTwo?")]
+
+
+async def test_what_the_reader_has_to_know_is_kept_with_the_message(
+    registry: SessionRegistry,
+) -> None:
+    """A notice that is to be shown is in the message, once, and survives saving; others are for the log."""
+    script = ("a", Notice("Odd."), *[Notice("1 item is not shown.", shown=True)] * 2)
+    chat = await asyncio.to_thread(registry.create, "n", provider=ScriptedProvider(*script))
+    await asked(chat, "?")
+    assert chat.messages[-1].notices == ("1 item is not shown.",)
+    saved = registry.snapshot()["sessions"][0]["messages"]
+    assert saved[-1]["notices"] == ["1 item is not shown."]
+    assert "notices" not in saved[0], "what is as always is not written"
+    assert Message(id="m", role="user").notices == ()

@@ -1,0 +1,121 @@
+"""Request fields as keyword arguments, read-only parameters, and names that do not exist."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import nbchat
+from nbchat.handles.registry import SessionRegistry
+from nbchat.providers.scripted import ScriptedProvider
+
+
+@pytest.fixture
+def provider() -> ScriptedProvider:
+    """Give a provider that answers each question with one word."""
+    return ScriptedProvider("Seine")
+
+
+def test_fields_of_one_question_win_over_the_session_s(
+    registry: SessionRegistry, provider: ScriptedProvider
+) -> None:
+    """`ask` and `send` take request fields for one request; the session keeps its own."""
+    geo = registry.create("geo", params={"temperature": 0.2, "seed": 1}, provider=provider)
+    geo.ask("One?", temperature=0, max_tokens=5)
+    geo.send("Two?", params={"top_k": 3}, stop=["."]).wait(10)
+    geo.ask("Three?")
+    assert [request.params for request in provider.requests] == [
+        {"temperature": 0, "seed": 1, "max_tokens": 5},
+        {"temperature": 0.2, "seed": 1, "top_k": 3, "stop": ["."]},
+        {"temperature": 0.2, "seed": 1},
+    ]
+    assert geo.params == {"temperature": 0.2, "seed": 1}
+
+
+def test_fields_of_a_question_apply_to_its_other_answers(
+    registry: SessionRegistry, provider: ScriptedProvider
+) -> None:
+    """Regenerating or continuing an answer asks with the fields that the question was asked with."""
+    geo = registry.create("geo", provider=provider)
+    geo.ask("One?", temperature=0)
+    geo.regenerate().wait(10)
+    geo.continue_().wait(10)
+    assert [request.params for request in provider.requests] == [{"temperature": 0}] * 3
+
+
+def test_fields_survive_a_snapshot_without_credentials(
+    registry: SessionRegistry, provider: ScriptedProvider
+) -> None:
+    """A snapshot keeps the fields of a run, and leaves out what looks like a credential."""
+    geo = registry.create("geo", provider=provider)
+    geo.ask("One?", temperature=0, extra_body={"api_key": "sk-secret", "top_k": 3})
+    snapshot = registry.snapshot()
+    (run,) = snapshot["sessions"][0]["runs"]
+    assert run["params"] == {"temperature": 0, "extra_body": {"top_k": 3}}
+    geo.delete()
+    (restored,) = registry.restore(snapshot, adopt=True)
+    assert restored.runs[0].state == "completed"
+
+
+def test_a_session_takes_fields_as_arguments(registry: SessionRegistry) -> None:
+    """`session(temperature=…)` sets fields of every request, and keeps the others that are set."""
+    geo = registry.get_or_create("geo", params={"seed": 1}, temperature=0.2)
+    assert geo.params == {"seed": 1, "temperature": 0.2}
+    assert registry.get_or_create("geo", temperature=0.5).params == {"seed": 1, "temperature": 0.5}
+    assert registry.get_or_create("geo", params={"seed": 2}, top_p=0.1).params == {"seed": 2, "top_p": 0.1}
+
+
+def test_the_functions_of_the_module_take_fields() -> None:
+    """`nbchat.ask`, `get_completion`, `map` and `compare` send request fields that are given by name."""
+    question = "One two three four five"
+    short = {"model": "nbchat-echo", "max_tokens": 2}
+    assert nbchat.ask(question, **short).finish_reason == "length"
+    assert nbchat.get_completion(question, **short) != question
+    assert nbchat.get_completion(question, thread_id="fields", **short) != question
+    (result,) = nbchat.map([question], progress=False, **short)
+    assert result.finish_reason == "length"
+    compared = nbchat.compare(question, models=["nbchat-echo"], max_tokens=2).wait(10)
+    assert compared["nbchat-echo"].messages[-1].finish_reason == "length"
+    for session in compared.sessions:
+        session.delete()
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda **fields: nbchat.session("geo", **fields),
+        lambda **fields: nbchat.registry.create("geo", **fields),
+        lambda **fields: nbchat.ask("One?", **fields),
+        lambda **fields: nbchat.get_completion("One?", **fields),
+        lambda **fields: nbchat.map(["One?"], **fields),
+        lambda **fields: nbchat.compare("One?", ["nbchat-echo"], **fields),
+    ],
+)
+def test_an_unknown_argument_is_refused(call: Callable[..., Any]) -> None:
+    """A misspelt field raises with the closest name and with the way to send it all the same."""
+    with pytest.raises(TypeError, match=r"no argument 'temprature'; did you mean 'temperature'\?.*params=\{"):
+        call(temprature=0)
+
+
+def test_parameters_are_changed_as_a_whole(registry: SessionRegistry) -> None:
+    """`params` is a read-only view: assigning into it raises instead of changing a copy."""
+    geo = registry.create("geo", params={"seed": 1})
+    with pytest.raises(TypeError):
+        geo.params["temperature"] = 0.9  # type: ignore[index]
+    geo.params = {**geo.params, "temperature": 0.9}
+    assert geo.params == {"seed": 1, "temperature": 0.9}
+
+
+def test_an_unknown_attribute_is_refused(registry: SessionRegistry) -> None:
+    """Setting an attribute that a session does not have raises, and names the right one."""
+    geo = registry.create("geo")
+    with pytest.raises(AttributeError, match=r"no attribute 'modle'; did you mean 'model'\?"):
+        geo.modle = "x"  # type: ignore[attr-defined]
+    with pytest.raises(AttributeError, match=r"session\.ask\(…, temperature="):
+        geo.temperature = 0.2  # type: ignore[attr-defined]
+    with pytest.raises(AttributeError, match="can be set: title, model, instructions, params"):
+        geo.foo = 1  # type: ignore[attr-defined]
+    with pytest.raises(AttributeError):
+        geo.messages = ()  # type: ignore[misc]
+    geo.title = "rivers"
+    assert geo.title == "rivers"
