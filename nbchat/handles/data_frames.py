@@ -49,6 +49,18 @@ def rows_of(frame: object) -> tuple[list[Any], list[dict[Any, Any]]]:
     return columns, [dict(zip(columns, row, strict=True)) for row in given.iter_rows()]
 
 
+def csv_of(frame: object, limit: int) -> tuple[str, int | None]:
+    """Return the first `limit` rows as CSV, and the number of all rows, or None for a longer lazy frame."""
+    nw = narwhals()
+    given = nw.from_native(frame, allow_series=True)
+    if isinstance(given, nw.LazyFrame):
+        head = given.head(limit + 1).collect()
+        return str(head.head(limit).write_csv()), len(head) if len(head) <= limit else None
+    if isinstance(given, nw.Series):
+        given = given.alias(str(given.name or "value")).to_frame()
+    return str(given.head(limit).write_csv()), len(given)
+
+
 def with_columns(frame: object, columns: Mapping[str, Sequence[Any]]) -> Any:  # noqa: ANN401 - of its kind
     """Return a frame of the same kind with more columns; a series becomes a frame."""
     nw = narwhals()

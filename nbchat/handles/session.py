@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from nbchat.core.errors import PicklingRefused, ProviderError
 from nbchat.core.ids import new_id
-from nbchat.core.messages import Attachment, Message
+from nbchat.core.messages import Message
 from nbchat.core.request_fields import NAMES, merged
 from nbchat.core.settings import session_settings
 from nbchat.core.text import suggestion
+from nbchat.handles.attachments import read_attachments, warn_if_large
 from nbchat.handles.data_frames import runs_frame
 from nbchat.handles.property_observers import observe
 from nbchat.handles.run import Run, check_timeout
@@ -180,7 +181,7 @@ class Session:
         self,
         prompt: str,
         *,
-        attachments: Iterable[Attachment] = (),
+        attachments: object = (),
         params: Mapping[str, Any] | None = None,
         **fields: Any,  # noqa: ANN401 - fields of the OpenAI API
     ) -> Run:
@@ -194,7 +195,9 @@ class Session:
         prompt
             Markdown; not empty.
         attachments
-            `nbchat.ImagePart` and `nbchat.FilePart` values to go with it.
+            Files, data and pictures to go with it, one or several: paths; data frames, as CSV of their first
+            1,000 rows; Matplotlib figures; pairs of a name and bytes, or a mapping of names to contents;
+            `nbchat.ImagePart` and `nbchat.FilePart` values.
         params, **fields
             Fields of this request alone, as `temperature=0`; names as in the OpenAI API. They win over
             the session's, and apply again when the answer is retried, regenerated or continued.
@@ -202,18 +205,19 @@ class Session:
         Raises
         ------
         TypeError, ValueError
-            The prompt is not a string, or is empty.
+            The prompt is not a string, or is empty; something cannot be attached.
+        OSError
+            A file cannot be read.
         SessionFull, QueueFull, SessionGone
             The session cannot take it; nothing was sent. Trouble with the provider, the key or the
             connection is not raised here: it ends the run as `failed`.
         """
         return self._send(prompt, attachments, new_id("r-"), merged("send", params, fields))
 
-    def _send(
-        self, prompt: str, attachments: Iterable[Attachment], run_id: str, params: Mapping[str, Any]
-    ) -> Run:
+    def _send(self, prompt: str, attachments: object, run_id: str, params: Mapping[str, Any]) -> Run:
         _check_prompt(prompt)
-        attached = _check_attachments(attachments)
+        attached = read_attachments(attachments)
+        warn_if_large(prompt, attached)
         run = Run.of(self, run_id)
         self._registry.engine.call(self._conversation.send, prompt, attached, run_id, params)
         return run
@@ -222,7 +226,7 @@ class Session:
         self,
         prompt: str,
         *,
-        attachments: Iterable[Attachment] = (),
+        attachments: object = (),
         timeout: float | None = None,
         params: Mapping[str, Any] | None = None,
         **fields: Any,  # noqa: ANN401 - fields of the OpenAI API
@@ -501,16 +505,3 @@ def _check_prompt(prompt: object) -> None:
         raise TypeError(f"the prompt must be a string, not {type(prompt).__name__}.")
     if not prompt.strip():
         raise ValueError("the prompt is empty; write what you want to ask.")
-
-
-def _check_attachments(attachments: Iterable[object]) -> tuple[Attachment, ...]:
-    checked: list[Attachment] = []
-    for part in attachments:
-        if not isinstance(part, Attachment):
-            raise TypeError(
-                f"an attachment is an nbchat.ImagePart or nbchat.FilePart, not {type(part).__name__}."
-            )
-        if not isinstance(part.text, str) or not isinstance(part.name, str):
-            raise TypeError("an attachment's text and name are strings.")
-        checked.append(part)
-    return tuple(checked)

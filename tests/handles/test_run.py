@@ -537,7 +537,7 @@ def test_attachments_stay_with_their_question(registry: SessionRegistry) -> None
     assert session.messages[0].parts[2] == image
 
 
-@pytest.mark.parametrize("wrong", [["a.csv"], [TextPart(text="x")], [FilePart(text=3)]])  # type: ignore[arg-type]
+@pytest.mark.parametrize("wrong", [[3], [b"bytes without a name"], [TextPart(text="x")], [FilePart(text=3)]])  # type: ignore[arg-type]
 def test_what_cannot_be_attached_is_refused(registry: SessionRegistry, wrong: list[Any]) -> None:
     """The error says what an attachment is, and nothing was asked. Files count for the session's limit."""
     session = registry.create(provider=ScriptedProvider("a"))
