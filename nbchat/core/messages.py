@@ -6,10 +6,11 @@ Terms are those of the OpenAI API: `role`, `finish_reason` and `usage` keep its 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from nbchat.core.text import fenced
+from nbchat.core.text import fenced, split_thought
 
 Role = Literal["system", "user", "assistant", "tool"]
 
@@ -224,6 +225,14 @@ class Message:
         """The Markdown of all text parts, joined without a seam."""
         return "".join([part.text for part in self.parts if isinstance(part, TextPart)])
 
+    def as_shown(self) -> Message:
+        """Return the message with reasoning at the beginning of an answer's text as a part of its own."""
+        text = self.text
+        thought, rest = split_thought(text) if self.role == "assistant" else ("", text)
+        if rest == text:
+            return self
+        return replace(self, parts=(ReasoningPart(text=thought), *_from(self.parts, len(text) - len(rest))))
+
     @property
     def text_with_files(self) -> str:
         """The text, and each attached file in a block of code."""
@@ -247,3 +256,14 @@ class Message:
     def _repr_markdown_(self) -> str:
         """Show the message as Markdown where it is a cell's result."""
         return self.text
+
+
+def _from(parts: tuple[Part, ...], start: int) -> Iterator[Part]:
+    """Yield parts without the first `start` characters of their text."""
+    for part in parts:
+        if not isinstance(part, TextPart):
+            yield part
+            continue
+        if part.text[start:] or not part.text:
+            yield replace(part, text=part.text[start:])
+        start = max(start - len(part.text), 0)

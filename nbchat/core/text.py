@@ -8,6 +8,8 @@ import zlib
 from collections.abc import Iterable
 from typing import Final
 
+_THOUGHT: Final = re.compile(r"\s*<think>(.*?)</think>\s*", re.DOTALL)
+
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _PAIR: Final = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 
@@ -22,6 +24,16 @@ def clean(text: str) -> str:
         text = _PAIR.sub(lambda m: m[0].encode("utf-16-le", "surrogatepass").decode("utf-16-le"), text)
         text = _SURROGATE.sub("\ufffd", text)
     return text.replace("\0", "\ufffd") if "\0" in text else text
+
+
+def split_thought(text: str) -> tuple[str, str]:
+    """Return the reasoning that a model wrote at the beginning of its text, and the rest.
+
+    `<think>…</think>` is what models write whose server does not tell the two apart. A thought that does not
+    end is text: there would be nothing left. `js/src/view/thinking.ts` has the same rule for what is drawn.
+    """
+    found = _THOUGHT.match(text)
+    return ("", text) if found is None else (found[1].strip(), text[found.end() :])
 
 
 def fenced(code: str, language: str = "") -> str:

@@ -12,12 +12,13 @@ from nbchat.core.messages import (
     ImagePart,
     Message,
     ReasoningPart,
+    Source,
     TextPart,
     ToolCallPart,
     ToolResultPart,
 )
 from nbchat.core.transcript import SessionState
-from nbchat.export.markdown import SPEAKERS
+from nbchat.export.markdown import SPEAKERS, web_url
 
 _POLICY: Final = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
@@ -70,6 +71,7 @@ def _article(role: str, body: str) -> str:
 
 
 def _parts(message: Message) -> Iterator[str]:
+    message = message.as_shown()
     for part in message.parts:
         if isinstance(part, TextPart):
             yield blocks(part.text)
@@ -85,6 +87,16 @@ def _parts(message: Message) -> Iterator[str]:
         elif isinstance(part, FilePart):
             yield f"<details><summary>File: <bdi>{escape(part.name)}</bdi></summary>"
             yield f"<pre><code>{escape(part.text)}</code></pre></details>"
+
+    if message.sources:
+        yield f"<p>Sources:</p><ol>{''.join(map(_source, message.sources))}</ol>"
+
+
+def _source(source: Source) -> str:
+    title, url = escape(source.title or source.url), web_url(source.url)
+    if not url:
+        return f"<li><bdi>{title}</bdi></li>"
+    return f'<li><a href="{escape(url)}" rel="noopener noreferrer"><bdi>{title}</bdi></a></li>'
 
 
 def _image(part: ImagePart) -> str:

@@ -37,6 +37,7 @@ _FENCE: Final = re.compile(r"^ {0,3}(`{3,}|~{3,})([^`]*)$")
 _LINK: Final = re.compile(r"\](?=\((?!https?://|mailto:|#))")
 _DEFINITION: Final = re.compile(r"^(\s{0,3})\[(?=[^\]]*\]:(?!\s*(?:https?://|mailto:|#)\S))", re.MULTILINE)
 _SPAN: Final = re.compile(r"(?<![\\`])(`+)(?!`)(.+?)(?<!`)\1(?!`)")
+_WEB: Final = re.compile(r"https?://[^\s<>\"'`\\\x00-\x1f]{1,2000}", re.IGNORECASE)
 _PUNCTUATION: Final = re.compile(r"[^\w\s]")
 
 
@@ -58,9 +59,12 @@ def _turn(role: str, text: str) -> str:
 
 
 def _marked_parts(message: Message) -> Iterator[str]:
+    message = message.as_shown()
     for part, text in zip(message.parts, parts(message), strict=True):
         # Else it would be read in again as what the model answered.
         yield f"{MARK.format('reasoning')}\n{text}" if isinstance(part, ReasoningPart) else text
+    if message.sources:
+        yield f"{MARK.format('sources')}\n{sources(message)}"
 
 
 def parts(message: Message) -> Iterator[str]:
@@ -78,6 +82,21 @@ def parts(message: Message) -> Iterator[str]:
             yield f"*Image:* {inert_line(part.name) or 'without a name'}"
         elif isinstance(part, FilePart):
             yield f"*File:* {inert_line(part.name) or 'without a name'}\n\n{fenced(part.text)}"
+
+
+def sources(message: Message) -> str:
+    """Return what a message cites as a numbered list; only addresses of the web are links."""
+    lines = ["*Sources:*"]
+    for number, source in enumerate(message.sources, 1):
+        title = inert_line(source.title or source.url) or "?"
+        url = web_url(source.url)
+        lines.append(f"{number}. [{title}](<{url}>)" if url else f"{number}. {title}")
+    return "\n".join(lines)
+
+
+def web_url(url: str) -> str:
+    """Return an address of the web that is safe to stand in a link; empty for any other."""
+    return url if _WEB.fullmatch(url) else ""
 
 
 def transcript(states: Sequence[SessionState], limit: int = 262_144) -> tuple[str, str]:
@@ -104,10 +123,11 @@ def transcript(states: Sequence[SessionState], limit: int = 262_144) -> tuple[st
 def _newest_first(states: Sequence[SessionState]) -> Iterator[tuple[str, str]]:
     """Yield turns and titles from the end, as Markdown and as plain text; what nobody takes costs nothing."""
     for state in reversed(states):
-        for message in reversed(state.path):
+        for message in map(Message.as_shown, reversed(state.path)):
             who = SPEAKERS[message.role]
             text = "\n\n".join(parts(replace(message, parts=tuple(map(_readable, message.parts)))))
-            yield f"**{who}**\n\n{text}".rstrip(), f"{who}: {message.text}".rstrip()
+            cited = f"\n\n{sources(message)}" if message.sources else ""
+            yield f"**{who}**\n\n{text}{cited}".rstrip(), f"{who}: {message.text}".rstrip()
         yield f"# {inert_line(state.title) or 'Chat'}", state.title or "Chat"
 
 

@@ -7,9 +7,10 @@ import zlib
 from collections.abc import Sequence
 from typing import Any
 
+from nbchat.core.messages import Message
 from nbchat.core.snapshot import KEY, SavedSession, Snapshot, dump
 from nbchat.core.transcript import SessionState
-from nbchat.export.markdown import SPEAKERS, inert, inert_line, parts
+from nbchat.export.markdown import SPEAKERS, inert, inert_line, parts, sources
 
 
 def to_ipynb(states: Sequence[SessionState]) -> str:
@@ -31,8 +32,8 @@ def to_ipynb(states: Sequence[SessionState]) -> str:
         add(f"# {inert_line(state.title) or 'Chat'}")
         if state.settings.instructions:
             add(f"**{SPEAKERS['system']}**\n\n{inert(state.settings.instructions)}")
-        for message in state.path:
-            text = "\n\n".join(parts(message))
+        for message in map(Message.as_shown, state.path):
+            text = "\n\n".join([*parts(message), *([sources(message)] if message.sources else [])])
             add(f"**{SPEAKERS[message.role]}**\n\n{text}".rstrip())
     sessions = tuple(SavedSession(state=state, clock={"export": state.seq}) for state in states)
     notebook = {

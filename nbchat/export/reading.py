@@ -27,6 +27,7 @@ _HEADING: Final = re.compile(
 # What `markdown.inert` makes of a text, for the way back.
 _FENCE: Final = re.compile(r"^ {0,3}(`{3,}|~{3,})(.*)$", re.MULTILINE)
 _THOUGHT: Final = re.compile(r"^<!-- nbchat: reasoning -->\n(?:>.*(?:\n|\Z))*", re.MULTILINE)
+_SOURCES: Final = re.compile(r"^<!-- nbchat: sources -->\n(?:.+(?:\n|\Z))*", re.MULTILINE)
 _SPAN: Final = re.compile(r"<code>(.*?)</code>|(?<![\\`])(`+)(?!`)(?:.+?)(?<!`)\2(?!`)")
 _LINK: Final = re.compile(r"\\\](?=\((?!https?://|mailto:|#))")
 _DEFINITION: Final = re.compile(r"^(\s{0,3})\\\[(?=[^\]]*\]:(?!\s*(?:https?://|mailto:|#)\S))", re.MULTILINE)
@@ -176,7 +177,7 @@ def _from_marks(text: str, marks: list[re.Match[str]]) -> Iterator[Imported]:
             body = body.strip()
             if following and following[1] == "session":
                 body = body.removesuffix("\n---")
-            turns.append((_ROLES[mark[1]], _plain(_THOUGHT.sub("", body).strip())))
+            turns.append((_ROLES[mark[1]], _plain(_SOURCES.sub("", _THOUGHT.sub("", body)).strip())))
     yield _imported(turns, title)
 
 

@@ -6,13 +6,14 @@ looked at.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from nbchat.core.messages import Usage
 from nbchat.core.text import clean
 from nbchat.providers.base import Answering, Delta, Finish
-from nbchat.providers.decoder import Decoder, Json, usage_of
+from nbchat.providers.decoder import Decoder, Json, texts_in, usage_of
 from nbchat.providers.errors import Said, said
 from nbchat.providers.sse import MAX_EVENT_BYTES
 
@@ -24,7 +25,7 @@ class _Call:
     index: int
     id: str = ""
     name: str = ""
-    has_arguments: bool = False
+    arguments: str = ""
 
 
 def plain_text(value: object) -> str | None:
@@ -34,6 +35,8 @@ def plain_text(value: object) -> str | None:
     `ChatDecoder` to say.
     """
     if type(value) is not dict or "error" in value or value.get("usage") is not None:
+        return None
+    if "citations" in value or "search_results" in value:
         return None
     choices = value.get("choices")
     if type(choices) is not list or len(choices) != 1 or type(choice := choices[0]) is not dict:
@@ -58,18 +61,22 @@ class ChatDecoder(Decoder):
     _plain_text = staticmethod(plain_text)
 
     def _decode(self, value: object, kind: str) -> Iterator[Delta]:
+        if isinstance(value, dict):
+            # Before anything that may be wrong: what was paid for is known, however the answer ends.
+            yield from self.usage(read_usage(value.get("usage")))
         if kind == "error" or (isinstance(value, dict) and _is_error(value)):
             self.error(value)
         if type(value) is not dict:
             self.wrong("a chunk", value)
         if not self._answering:
             yield from self._first(value)
-        choices = value.get("choices", [])
-        if type(choices) is not list:
+        choices = value.get("choices")
+        if choices is not None and type(choices) is not list:
             self.wrong("'choices'", choices)
-        for choice in choices:
+        for choice in choices or ():
             yield from self._choice(choice)
-        yield from self.usage(read_usage(value.get("usage")))
+        yield from self.sources(value.get("search_results"))
+        yield from self.sources(value.get("citations"))
 
     def _first(self, value: Json) -> Iterator[Delta]:
         """Look at the beginning: who answers is said once, and not always in the first chunk."""
@@ -110,7 +117,8 @@ class ChatDecoder(Decoder):
             yield from self.reasoning(reasoning)
         elif reasoning is not None:
             yield from self._notice("reasoning of an unknown form was ignored")
-        yield from self.text(self._string(delta, "content", "'content'"))
+        yield from self._content(delta.get("content"))
+        yield from self._beside(delta)
         refusal = delta.get("refusal")
         if isinstance(refusal, str):
             yield from self.text(refusal)
@@ -122,6 +130,50 @@ class ChatDecoder(Decoder):
                 yield from self._tool_call(call)
         elif calls is not None:
             self.wrong("'tool_calls'", calls)
+        if isinstance(delta.get("function_call"), dict):  # the form before there were `tool_calls`
+            yield from self._tool_call({"index": 0, "function": delta["function_call"]})
+
+    def _beside(self, delta: Json) -> Iterator[Delta]:
+        """Yield what stands beside the content: sources, images, and the words of a voice."""
+        yield from self.sources(delta.get("annotations"))
+        images, audio = delta.get("images"), delta.get("audio")
+        for image in images if type(images) is list else ():
+            yield from self._part(image)
+        if isinstance(audio, dict) and isinstance(words := audio.get("transcript"), str):
+            yield from self.text(words)
+
+    def _content(self, content: object) -> Iterator[Delta]:
+        """Yield content of any form: a text, a list of parts, or an object, whose JSON is the text."""
+        if content is None:
+            return
+        if type(content) is str:
+            yield from self.text(content)
+        elif type(content) is list:
+            for part in content:
+                yield from self._part(part)
+        elif type(content) is dict:
+            yield from self.text(_json(content))
+        else:
+            self.wrong("'content'", content)
+
+    def _part(self, part: object) -> Iterator[Delta]:
+        if type(part) is str:
+            yield from self.text(part)
+            return
+        if type(part) is not dict:
+            self.wrong("a part of 'content'", part)
+        kind = part.get("type")
+        text = part.get("text")
+        if kind == "thinking":
+            yield from self.reasoning("".join(texts_in(part.get("thinking"))))
+        elif kind == "image_url":
+            image = part.get("image_url")
+            yield from self.image(image.get("url") if isinstance(image, dict) else image)
+        elif type(text) is str:
+            yield from self.text(text)
+            yield from self.sources(part.get("annotations"))
+        else:
+            self.unknown(kind)
 
     def _tool_call(self, value: object) -> Iterator[Delta]:
         if type(value) is not dict:
@@ -133,7 +185,11 @@ class ChatDecoder(Decoder):
             self.wrong("a tool call's 'function'", function)
         call_id = self._string(value, "id", "a tool call's 'id'")
         name = self._string(function, "name", "a tool call's 'name'")
-        arguments = self._string(function, "arguments", "a tool call's 'arguments'")
+        arguments = function.get("arguments")
+        if isinstance(arguments, dict):  # some servers send them parsed
+            arguments = _json(arguments)
+        else:
+            arguments = self._string(function, "arguments", "a tool call's 'arguments'")
         call = self._find_call(value.get("index"), call_id, name)
         # Some servers repeat id and name with every piece, others send a name in pieces.
         if call_id == call.id:
@@ -142,7 +198,7 @@ class ChatDecoder(Decoder):
             name = ""
         call.id += call_id
         call.name += name
-        call.has_arguments = call.has_arguments or bool(arguments)
+        call.arguments += arguments
         yield from self.call(call.index, call_id, name, arguments)
 
     def _find_call(self, index: object, call_id: str, name: str) -> _Call:
@@ -151,8 +207,13 @@ class ChatDecoder(Decoder):
             self.wrong("a tool call's 'index'", index)
         if isinstance(index, int):
             known = self._by_wire_index.get(index)
-            # A new id together with a name is a new call: some servers give all calls the index 0.
-            if known is None or (call_id and name and known.id and call_id != known.id):
+            # Some servers give all calls the index 0: a new id together with a name is a new call, and so is
+            # a name after whole arguments where there are no ids.
+            if (
+                known is None
+                or (call_id and name and known.id and call_id != known.id)
+                or (name and not call_id and not known.id and _is_whole(known.arguments))
+            ):
                 known = self._by_wire_index[index] = self._new_call()
             return known
         if call_id:
@@ -164,7 +225,7 @@ class ChatDecoder(Decoder):
                 return self._calls[-1]
             return self._new_call()
         # Without either, a name after arguments begins the next call.
-        if not self._calls or (name and self._calls[-1].has_arguments):
+        if not self._calls or (name and self._calls[-1].arguments):
             return self._new_call()
         return self._calls[-1]
 
@@ -187,6 +248,7 @@ class ChatDecoder(Decoder):
         if not reason or self.finished:
             return
         yield from self._flush()
+        yield from self.not_shown()
         self.finished = True
         yield Finish(clean(reason))
 
@@ -204,6 +266,20 @@ class ChatDecoder(Decoder):
         elif not _is_error(value):
             self.no_answer(value)
         yield from self._decode(value, "")
+
+
+def _json(value: Json) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _is_whole(arguments: str) -> bool:
+    """Return whether the pieces of a call's arguments are a JSON object by now."""
+    if not arguments.rstrip().endswith("}"):
+        return False
+    try:
+        return isinstance(json.loads(arguments), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def read_usage(value: object) -> Usage | None:

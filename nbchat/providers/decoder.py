@@ -15,17 +15,27 @@ Everything that was decoded before an error is yielded before the error is raise
 from __future__ import annotations
 
 import json
+import re
 from abc import ABC, abstractmethod
-from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter, deque
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, Final, Never
 
 import orjson
 
 from nbchat.core.errors import EmptyResponse, ProtocolError, ProviderError, StreamTruncated
-from nbchat.core.messages import Usage
+from nbchat.core.messages import Source, Usage
 from nbchat.core.text import clean
-from nbchat.providers.base import Delta, Notice, ReasoningDelta, TextDelta, ToolCallDelta, UsageDelta
+from nbchat.providers.base import (
+    Delta,
+    ImageDelta,
+    Notice,
+    ReasoningDelta,
+    SourceDelta,
+    TextDelta,
+    ToolCallDelta,
+    UsageDelta,
+)
 from nbchat.providers.errors import Said, from_event, said, unwrapped, words
 from nbchat.providers.sse import MAX_EVENT_BYTES, Event, EventTooLarge, SSEDecoder, read_event
 from nbchat.providers.template import Template
@@ -41,6 +51,9 @@ _IDS_KEPT: Final = 1024
 
 _PINGS: Final = frozenset({"ping", "heartbeat", "keepalive", "keep-alive"})
 """Types of events that keep a connection open; what they hold need not be JSON."""
+
+_IMAGE: Final = re.compile(r"data:image/(?:png|jpeg|gif|webp);base64,[A-Za-z0-9+/=\s]+\Z")
+"""Images that can be shown: of types that cannot carry script."""
 
 _NOTHING: Final = object()
 _BAD: Final = object()
@@ -69,6 +82,8 @@ class Decoder(ABC):
         self._usage: Usage | None = None
         self._plain_only = False
         self._foreign: Json | None = None
+        self._cited: set[str] = set()
+        self._unknown: Counter[str] = Counter()
         self._template = Template(self._plain_text)
         self.began: bool = False
         """Content was yielded."""
@@ -278,6 +293,41 @@ class Decoder(ABC):
             self.began = True
             yield ToolCallDelta(index, clean(call_id), clean(name), arguments)
 
+    def image(self, url: object) -> Iterator[Delta]:
+        """Yield a whole image that the model made; one that cannot be shown is counted."""
+        if isinstance(url, str) and _IMAGE.match(url):
+            self.began = True
+            yield ImageDelta(url)
+        else:
+            self.unknown("image")
+
+    def sources(self, value: object) -> Iterator[Delta]:
+        """Yield what a list of citations names, in any of the forms of servers; each source once.
+
+        An annotation of either API, an entry of Perplexity's `search_results`, or a bare address.
+        """
+        for item in value if isinstance(value, list) else ():
+            source = _source(item)
+            if source is None or (source.url or source.title) in self._cited:
+                continue
+            self._cited.add(source.url or source.title)
+            yield SourceDelta(source)
+
+    def unknown(self, kind: object) -> None:
+        """Count something that is not shown, by the server's name for its type."""
+        name = (self._quote(kind)[:60] if isinstance(kind, str) else "") or "unknown"
+        self._unknown[name] += 1
+
+    def not_shown(self, but: Collection[str] = ()) -> Iterator[Delta]:
+        """Yield a notice for each type of thing that was not shown, except those in `but`."""
+        for name, number in self._unknown.items():
+            if name in but:
+                continue
+            what = "1 item" if number == 1 else f"{number} items"
+            verb = "is" if number == 1 else "are"
+            yield Notice(f"{what} of type {name} {verb} not shown.", shown=True)
+        self._unknown.clear()
+
     def usage(self, usage: Usage | None) -> Iterator[Delta]:
         """Yield what the answer took, when that is news."""
         if usage is not None and usage != self._usage:
@@ -379,6 +429,33 @@ class Decoder(ABC):
     @staticmethod
     def _too_large() -> ProtocolError:
         return ProtocolError("the server sent an event that does not end; it was not waited for.")
+
+
+def texts_in(parts: object) -> Iterator[str]:
+    """Yield the texts of a list of parts, or the one text that stands in its place."""
+    if isinstance(parts, str):
+        yield parts
+    for part in parts if isinstance(parts, list) else ():
+        text = part.get("text") if isinstance(part, dict) else part
+        if isinstance(text, str):
+            yield text
+
+
+def _source(item: object) -> Source | None:
+    """Return the source that one citation names; None where it names nothing."""
+    if isinstance(item, str):
+        return Source(url=item) if item else None
+    if not isinstance(item, dict):
+        return None
+    # Chat Completions puts what an annotation holds under the name of its type; Responses does not.
+    inner = item.get(str(item.get("type")))
+    held: Mapping[str, object] = inner if isinstance(inner, dict) else item
+
+    def field(*names: str) -> str:
+        return next((v for name in names if isinstance(v := held.get(name), str) and v), "")
+
+    source = Source(title=field("title", "filename", "file_id"), url=field("url"))
+    return source if source.title or source.url else None
 
 
 def count(value: object) -> int | None:

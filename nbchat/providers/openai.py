@@ -308,6 +308,7 @@ async def _begin(server: Server, response: Response, pieces: AsyncGenerator[byte
                 first += await anext(pieces)
             except StopAsyncIteration:
                 break
+    server.check_encoding(response, first)
     if seen[:1] == b"<" or kind in {"text/html", "application/xhtml+xml"}:
         words = server.endpoint.quote(seen.decode("utf-8", "replace"))
         raise ProtocolError(
@@ -360,6 +361,7 @@ async def _list(server: Server) -> tuple[str, ...]:
             aclosing(server.reads(response)) as pieces,
         ):
             body = await _rest(server, pieces)
+            server.check_encoding(response, body)
     except TimeoutError:
         raise ProviderUnavailable(
             f"{server.host} did not list its models within {LIST_S:g} s.", stage="first_byte"

@@ -96,7 +96,7 @@ def chat_body(request: Request) -> Body:
     system = _system(request)
     if system:
         messages.append({"role": "system", "content": system})
-    for turn in _turns(request.messages):
+    for turn in _turns(request):
         if turn.role == "user":
             messages.append({"role": "user", "content": turn.content("text", "image_url")})
             continue
@@ -123,7 +123,7 @@ def chat_body(request: Request) -> Body:
 def responses_body(request: Request) -> Body:
     """Return the body for `/responses`, without the model."""
     items: list[Body] = []
-    for turn in _turns(request.messages):
+    for turn in _turns(request):
         if turn.role == "user":
             items.append({"role": "user", "content": turn.content("input_text", "input_image")})
             continue
@@ -192,11 +192,15 @@ def _system(request: Request) -> str:
     return "\n\n".join([clean(text) for text in (request.instructions, *texts) if text])
 
 
-def _turns(messages: Iterable[Message]) -> list[_Turn]:
+def _turns(request: Request) -> list[_Turn]:
     """Return the conversation as turns that alternate between user and assistant, the user first.
 
     An answer with results in its middle is several turns of the assistant, with the results between them.
     """
+    messages = list(request.messages)
+    # The text that an answer goes on from is sent as it is, to its last character.
+    last_whole = len(messages) - 1 if request.prefill else len(messages)
+    messages[:last_whole] = [message.as_shown() for message in messages[:last_whole]]
     turns: list[_Turn] = []
     for turn in _pieces(messages):
         last = turns[-1] if turns else None

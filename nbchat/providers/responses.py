@@ -13,18 +13,35 @@ from typing import Final
 from nbchat.core.errors import ProtocolError, ProviderError, StreamTruncated
 from nbchat.core.messages import Usage
 from nbchat.core.text import clean
-from nbchat.providers.base import Answering, Delta, Finish
+from nbchat.providers.base import EMPTY, Answering, Delta, Finish, Notice
 from nbchat.providers.decoder import Decoder, Json, usage_of
 from nbchat.providers.errors import Said, said
 from nbchat.providers.sse import MAX_EVENT_BYTES
 
-_TEXT: Final = frozenset({"response.output_text.delta", "response.refusal.delta"})
+_TEXT: Final = frozenset(
+    {
+        "response.output_text.delta",
+        "response.refusal.delta",
+        # The words of a voice, by their earlier and their present name.
+        "response.audio.transcript.delta",
+        "response.output_audio_transcript.delta",
+    }
+)
 _REASONING: Final = frozenset({"response.reasoning_text.delta", "response.reasoning_summary_text.delta"})
 _ENDS: Final = frozenset(
     {"response.completed", "response.incomplete", "response.failed", "response.cancelled"}
 )
 _CHAT_REASONS: Final[Mapping[str, str]] = {"max_output_tokens": "length"}
 """Reasons for an incomplete response, in the words of Chat Completions."""
+
+_SHOWN: Final = frozenset({"message", "reasoning", "function_call"})
+"""Types of items whose content is shown."""
+
+_STEPS: Final = frozenset({"web_search_call", "file_search_call", "mcp_list_tools"})
+"""Types of items that are steps on the way to a text; where there is a text they are not named."""
+
+_FORMATS: Final[Mapping[str, str]] = {"iVBOR": "png", "/9j/": "jpeg", "R0lGOD": "gif", "UklGR": "webp"}
+"""Image formats by the beginning of their base64."""
 
 
 class ResponsesDecoder(Decoder):
@@ -63,6 +80,8 @@ class ResponsesDecoder(Decoder):
             "response.queued": self._created,
             "response.in_progress": self._created,
             "response.output_item.added": self._item_added,
+            "response.output_item.done": self._item_done,
+            "response.output_text.annotation.added": self._annotation_added,
             "response.function_call_arguments.delta": self._arguments,
             "response.function_call_arguments.done": self._arguments_done,
             "response.output_text.done": self._text_done,
@@ -71,6 +90,8 @@ class ResponsesDecoder(Decoder):
         """What was said so far came in whole parts, not in deltas."""
         self._argued: set[int] = set()
         """Calls whose arguments are known."""
+        self._items: set[object] = set()
+        """Items of other kinds than text that were read, by id or position."""
 
     @property
     def response_id(self) -> str | None:
@@ -163,6 +184,35 @@ class ResponsesDecoder(Decoder):
             index = self._calls.setdefault(event.get("item_id") or item.get("id"), len(self._calls))
             yield from self.call(index, _string(item, "call_id"), _string(item, "name"), "")
 
+    def _item_done(self, event: Json) -> Iterator[Delta]:
+        item = event.get("item")
+        if type(item) is dict:
+            yield from self._item(item, event.get("output_index"))
+
+    def _annotation_added(self, event: Json) -> Iterator[Delta]:
+        yield from self.sources([event.get("annotation")])
+
+    def _item(self, item: Json, position: object) -> Iterator[Delta]:
+        """Yield the sources of an item of text, or an image; count an item of any other type."""
+        kind = _string(item, "type")
+        if kind == "message":
+            parts = item.get("content")
+            for part in parts if isinstance(parts, list) else ():
+                if isinstance(part, dict):
+                    yield from self.sources(part.get("annotations"))
+        if kind in _SHOWN:
+            return
+        key = _string(item, "id") or (position if type(position) is int else None)
+        if key in self._items:
+            return
+        self._items.add(key)
+        result = item.get("result")
+        if kind == "image_generation_call" and isinstance(result, str):
+            begin = next((name for start, name in _FORMATS.items() if result.startswith(start)), "unknown")
+            yield from self.image(f"data:image/{begin};base64,{result}")
+        else:
+            self.unknown(kind)
+
     def _arguments(self, event: Json) -> Iterator[Delta]:
         index = self._calls.setdefault(event.get("item_id"), len(self._calls))
         self._argued.add(index)
@@ -191,8 +241,15 @@ class ResponsesDecoder(Decoder):
         if name == "response.cancelled" or status == "cancelled":
             raise StreamTruncated("the response was cancelled at the server.")
         output = response.get("output")
-        if not self._is_rest and type(output) is list:
-            yield from self._output(output)  # a server, or a proxy, that sends no deltas
+        if type(output) is list:
+            if not self._is_rest:
+                yield from self._output(output)  # a server, or a proxy, that sends no deltas
+            for position, item in enumerate(output):
+                if type(item) is dict:
+                    yield from self._item(item, position)
+        yield from self.not_shown(but=_STEPS if self.said else frozenset())
+        if not (self.began or self._items or self._is_rest):
+            yield Notice(EMPTY, shown=True)  # it is complete, and it was paid for
         reason = "tool_calls" if self._calls else "stop"
         if name == "response.incomplete" or status == "incomplete":
             details = response.get("incomplete_details")
@@ -223,10 +280,12 @@ class ResponsesDecoder(Decoder):
             if kind == "function_call":
                 yield from self._call_of(item, calls=calls)
             elif kind == "reasoning" and not began:
-                yield from self.reasoning("\n\n".join(_texts(item.get("summary"))))
+                yield from self.reasoning(
+                    "\n\n".join(_texts(item.get("summary"))) or "".join(_texts(item.get("content")))
+                )
             elif kind == "message" and not said:
                 parts = item.get("content")
-                if type(parts) is not list:
+                if type(parts) not in (list, str):
                     self.wrong("'content'", parts)
                 for text in _texts(parts):
                     yield from self.text(text)
@@ -243,9 +302,13 @@ class ResponsesDecoder(Decoder):
 
 
 def _texts(parts: object) -> Iterator[str]:
+    if isinstance(parts, str):
+        yield parts
     for part in parts if isinstance(parts, list) else ():
-        if isinstance(part, dict) and (text := _string(part, "text") or _string(part, "refusal")):
-            yield text
+        if isinstance(part, dict):
+            text = _string(part, "text") or _string(part, "refusal") or _string(part, "transcript")
+            if text:
+                yield text
 
 
 def read_usage(value: object) -> Usage | None:

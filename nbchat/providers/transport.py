@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import socket
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterator, Mapping
@@ -29,6 +30,7 @@ from nbchat.core.errors import (
     ConfigError,
     ConnectFailed,
     NbchatError,
+    ProtocolError,
     ProviderError,
     RequestRejected,
     Stage,
@@ -149,6 +151,9 @@ class _HttpClient(httpx2.AsyncClient):
 
     async def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:  # noqa: ANN401 - the base's own
         response = await super().send(request, **options)
+        if "x-gzip" in response.headers.get("content-encoding", "").lower():  # RFC 9110, section 8.4.1.3
+            codings = response.headers["content-encoding"].lower().replace("x-gzip", "gzip")
+            response.headers["content-encoding"] = codings
         if not response.is_success and not response.is_stream_consumed:
             response.stream = _Limited(cast("httpx2.AsyncByteStream", response.stream))
         return response
@@ -170,6 +175,26 @@ class _Limited(httpx2.AsyncByteStream):
 
     async def aclose(self) -> None:
         await self._stream.aclose()
+
+
+def unreadable(response: httpx2.Response, body: bytes) -> str:
+    """Return the name of the encoding in which a body came although it was not asked for; empty for none.
+
+    Servers name encodings that they did not use, too, so what the body begins with decides.
+
+    Parameters
+    ----------
+    body
+        Its beginning, as it was read.
+    """
+    asked = {name.strip() for name in response.request.headers.get("accept-encoding", "").lower().split(",")}
+    codings = [name.strip() for name in response.headers.get("content-encoding", "").lower().split(",")]
+    other = next((name for name in codings if name not in {*asked, "", "identity"}), "")
+    return "" if not other or _TEXTUAL.match(body.removeprefix(b"\xef\xbb\xbf")) else other[:40]
+
+
+_TEXTUAL: Final = re.compile(rb"\s*(?:$|[{\[<:]|d(?:$|a)|e(?:$|v)|i(?:$|d)|r(?:$|e)|[A-Z][a-z])")
+"""The beginning of JSON, a page, a stream of events, or a sentence."""
 
 
 @contextmanager
@@ -330,6 +355,8 @@ def _body(response: httpx2.Response) -> object:
         content = response.content
     except httpx2.HTTPError:
         return ""
+    if encoding := unreadable(response, content):
+        return f"its words are in the encoding {encoding!r}, which was not asked for"
     try:
         return orjson.loads(content)
     except orjson.JSONDecodeError:
@@ -419,6 +446,21 @@ class Server:
             # What `aiter_raw` does around it costs as much as decoding does, for nothing that is used here.
             return cast("AsyncGenerator[bytes]", aiter(cast("AsyncIterable[bytes]", response.stream)))
         return response.aiter_bytes()
+
+    def check_encoding(self, response: httpx2.Response, begin: bytes) -> None:
+        """Refuse a body whose encoding was not asked for.
+
+        Raises
+        ------
+        ProtocolError
+            It begins with bytes that only the decoder of that encoding can read.
+        """
+        if encoding := unreadable(response, begin):
+            raise ProtocolError(
+                f"{self.host} answered in the encoding {encoding!r}, which was not asked for.",
+                hint="Switch off compression at the server, or at the proxy in front of it.",
+                http_status=response.status_code,
+            )
 
     def broken(self, error: Exception) -> ProviderError:
         """Return what an error means that came while an answer was read."""

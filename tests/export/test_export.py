@@ -14,7 +14,17 @@ import pytest
 import nbchat
 from nbchat.core.errors import SnapshotError
 from nbchat.core.events import Settings
-from nbchat.core.messages import FilePart, ImagePart, Message, Part, ReasoningPart, TextPart, ToolCallPart
+from nbchat.core.messages import (
+    FilePart,
+    ImagePart,
+    Message,
+    Part,
+    ReasoningPart,
+    Source,
+    TextPart,
+    ToolCallPart,
+)
+from nbchat.core.snapshot import parse
 from nbchat.core.transcript import ROOT, SessionState
 from nbchat.export import FORMATS, export, render, slug
 from nbchat.export.markdown import PARAGRAPH, inert, transcript
@@ -349,3 +359,44 @@ def test_a_transcript_has_no_long_paragraphs() -> None:
         before = rich.split("```")[0]
         assert max(map(len, before.split("\n\n"))) <= PARAGRAPH
         assert re.findall(r"\*\*b\d+\*\*", before) == words
+
+
+def test_sources_and_thoughts_are_exported_and_read_back() -> None:
+    """What an answer cites is a list of links, its thoughts are reasoning; neither becomes its text."""
+    cited = (
+        Source(title="<b>A</b> [x](y)", url="https://example.org/a?b=c&d=(e)"),
+        Source(title="rivers.pdf"),
+        Source(title="run", url="javascript:alert(1)"),
+        Source(title="break", url="https://example.org/> <script>alert(1)</script>"),
+    )
+    question = Message(id="q", role="user", parts=(TextPart(text="?"),))
+    answer = Message(
+        id="a",
+        role="assistant",
+        parent_id="q",
+        parts=(TextPart(text="<think>\nhm\n</think>\n\nThe Seine [1]."),),
+        sources=cited,
+    )
+    state = SessionState(id="s", messages={"q": question, "a": answer}, selected={ROOT: "q", "q": "a"})
+
+    markdown = render((state,), "md")
+    assert "](<https://example.org/a?b=c&d=(e)>)" in markdown
+    assert "> hm" in markdown
+    assert re.findall(r"^\d\.", markdown, re.MULTILINE) == ["1.", "2.", "3.", "4."]
+    page = render((state,), "html")
+    assert re.findall('href="([^"]*)"', page) == ["https://example.org/a?b=c&amp;d=(e)"]
+    assert "<details><summary>Reasoning</summary>" in page
+    assert page.count("<li>") == 4
+    notebook = render((state,), "ipynb")
+    rich, plain = transcript((state,))
+    for text in (markdown, page, json.loads(notebook)["cells"][-1]["source"][-600:], rich):
+        assert "<script>" not in text
+        assert "<b>" not in text
+        assert "javascript:" not in text
+        assert "rivers" in text
+    assert plain.endswith("Assistant: The Seine [1].")
+
+    (back,) = from_markdown(markdown)
+    assert back.turns == (("user", "?"), ("assistant", "The Seine [1]."))
+    (restored,) = parse(json.loads(notebook)["metadata"]["nbchat"]).sessions
+    assert restored.state.messages["a"] == answer

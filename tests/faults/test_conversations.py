@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from nbchat.core import errors
-from nbchat.core.messages import FilePart, ImagePart, Message
+from nbchat.core.messages import FilePart, ImagePart, Message, Source, Usage
 from nbchat.core.refusals import refused_questions
 from nbchat.handles.registry import SessionRegistry
 from nbchat.handles.session import Session
-from nbchat.providers.base import Notice
+from nbchat.providers.base import ImageDelta, Notice, SourceDelta
 from nbchat.providers.openai import OpenAIProvider
 from nbchat.providers.scripted import HANG, ScriptedProvider
 from tests.providers import dialects  # noqa: F401 - it adds to FAULTS
@@ -270,3 +270,82 @@ async def test_what_the_reader_has_to_know_is_kept_with_the_message(
     assert saved[-1]["notices"] == ["1 item is not shown."]
     assert "notices" not in saved[0], "what is as always is not written"
     assert Message(id="m", role="user").notices == ()
+
+
+async def test_what_an_answer_cites_and_draws_is_kept(registry: SessionRegistry) -> None:
+    """Sources and generated images are in the message, in order, and are there after a restore."""
+    picture = "data:image/png;base64,iVBORw0KGgo="
+    script = (
+        "Here: ",
+        ImageDelta(picture, "dot"),
+        " and more",
+        SourceDelta(Source(title="  A\n B ", url="https://example.org/a")),
+        SourceDelta(Source(url="https://example.org/" + "x" * 5000)),
+    )
+    chat = await asyncio.to_thread(registry.create, "n", provider=ScriptedProvider(*script))
+    run = await asked(chat, "?")
+    answer = chat.messages[-1]
+    assert run.text == answer.text == "Here:  and more"
+    assert answer.parts[1] == ImagePart(text=picture, name="dot")
+    assert answer.sources[0] == Source(title="A B", url="https://example.org/a")
+    assert answer.sources[1].url == "", "half an address leads elsewhere"
+    other = SessionRegistry()
+    try:
+        (restored,) = await asyncio.to_thread(other.restore, registry.snapshot())
+        assert restored.messages[-1] == answer
+    finally:
+        await asyncio.to_thread(other.shutdown)
+
+
+async def test_an_image_that_is_too_large_is_left_out_whole(registry: SessionRegistry) -> None:
+    """Half an image is none; the reader is told, and the text is kept."""
+    picture = "data:image/png;base64,iVBORw0KGgo="
+    registry.limits.session_chars = 30
+    chat = await asyncio.to_thread(
+        registry.create, "n", provider=ScriptedProvider("a", ImageDelta(picture), "b")
+    )
+    assert (await asked(chat, "?")).text == "ab"
+    assert "larger than the limit" in chat.messages[-1].notices[0]
+
+
+async def test_a_continued_answer_keeps_the_sources_of_its_beginning(registry: SessionRegistry) -> None:
+    """What the first half cites stays, and what the second cites is added once."""
+    first, second = (Source(title=title, url=f"https://example.org/{title}") for title in "ab")
+    provider = ScriptedProvider("One", SourceDelta(first), finish="length")
+    chat = await asyncio.to_thread(registry.create, "n", provider=provider)
+    await asked(chat, "?")
+    chat._conversation.provider = ScriptedProvider("two", SourceDelta(first), SourceDelta(second))
+    await end(await asyncio.to_thread(chat.continue_))
+    assert chat.messages[-1].sources == (first, second)
+
+
+async def test_what_was_paid_for_is_not_failed(
+    server: FaultServer, registry: SessionRegistry, chat: Session
+) -> None:
+    """An answer without text that cost tokens is completed, with its usage, and says that it is empty."""
+    chat.model = "paid-for-nothing"
+    run = await asked(chat, "?")
+    assert (run.state, run.usage) == ("completed", Usage(input_tokens=3, output_tokens=5))
+    assert chat.messages[-1].notices == ("The model's answer is empty.",)
+
+    chat._conversation.provider, provider = (
+        OpenAIProvider(server.base_url, api="responses"),
+        chat._conversation.provider,
+    )
+    for model in ("empty", "done local_shell_call"):
+        chat.model = model
+        run = await asked(chat, "?")
+        assert (run.state, run.usage) == ("completed", Usage(input_tokens=3, output_tokens=5))
+        assert chat.messages[-1].notices
+    await asyncio.to_thread(registry.engine.run, chat._conversation.provider.aclose(), 10)
+    chat._conversation.provider = provider
+
+
+async def test_usage_beside_an_error_is_kept(chat: Session) -> None:
+    """A failed and an interrupted run have the usage that the server reported."""
+    chat.model = "usage-beside-error"
+    run = await asked(chat, "?")
+    assert (run.state, run.usage) == ("interrupted", Usage(input_tokens=3, output_tokens=5))
+    chat.model = "usage-and-error"
+    run = await asked(chat, "?")
+    assert (run.state, run.usage) == ("failed", Usage(input_tokens=3, output_tokens=5))

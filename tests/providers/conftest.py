@@ -12,10 +12,12 @@ from nbchat.providers.base import (
     Answering,
     Delta,
     Finish,
+    ImageDelta,
     Notice,
     Provider,
     ReasoningDelta,
     Request,
+    SourceDelta,
     TextDelta,
     ToolCallDelta,
     UsageDelta,
@@ -82,6 +84,21 @@ class Heard:
     def model(self) -> str | None:
         """Who answered."""
         return next((d.model for d in self.deltas if isinstance(d, Answering)), None)
+
+    @property
+    def shown(self) -> list[str]:
+        """Notices for the reader of the answer."""
+        return [d.text for d in self.deltas if isinstance(d, Notice) and d.shown]
+
+    @property
+    def sources(self) -> list[tuple[str, str]]:
+        """Titles and addresses of what is cited."""
+        return [(d.source.title, d.source.url) for d in self.deltas if isinstance(d, SourceDelta)]
+
+    @property
+    def images(self) -> list[str]:
+        """Addresses of the images that the model made."""
+        return [d.url for d in self.deltas if isinstance(d, ImageDelta)]
 
     @property
     def notices(self) -> list[str]:

@@ -21,6 +21,7 @@ from tests.providers.fault_server import (
     CALLS,
     END,
     PIECES,
+    RESPONSES,
     TEXT,
     Behaviour,
     Wire,
@@ -224,6 +225,203 @@ body(
     kept="🌍",
 )
 
+# Content in other forms than a text
+
+
+def in_parts(*parts: object) -> bytes:
+    """Return an answer whose content is each of these in turn."""
+    return b"".join([event(chunk({"content": part})) for part in parts]) + END
+
+
+def thought(text: str) -> dict[str, Any]:
+    """Return a part in which a model thinks."""
+    return {"type": "thinking", "thinking": [{"type": "text", "text": text}]}
+
+
+def written(text: str) -> dict[str, Any]:
+    """Return a part of text."""
+    return {"type": "text", "text": text}
+
+
+PNG: Final = (
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
+CITED: Final = "https://example.org/a"
+SEARCHED: Final = [
+    {"title": "A", "url": CITED, "date": "2026"},
+    {"title": "B", "url": "https://example.org/b"},
+]
+ANNOTATION: Final = {"type": "url_citation", "url_citation": {"title": "A", "url": CITED, "end_index": 1}}
+USED: Final = {"prompt_tokens": 3, "completion_tokens": 5}
+
+body("parts", "P42", in_parts(*[[written(piece)] for piece in PIECES]))
+body("parts-thinking", "P42", in_parts([thought("hm, ")], [thought("yes"), written(TEXT[:3])], TEXT[3:]))
+body("parts-thinking-text", "P42", in_parts([{"type": "thinking", "thinking": "hm, yes"}], TEXT))
+body("parts-strings", "P42", in_parts([TEXT[:3], TEXT[3:]]))
+body("parts-unknown", "P42", in_parts([{"type": "reference", "reference_ids": [1]}], TEXT, [{}]))
+body(
+    "parts-image",
+    "P42",
+    in_parts(TEXT, [{"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PNG}"}}]),
+)
+body(
+    "whole-parts",
+    "P42",
+    orjson.dumps(
+        completion(
+            choices=[{"message": {"content": [thought("hm, yes"), written(TEXT)]}, "finish_reason": "stop"}]
+        )
+    ),
+)
+body("object", "P42", in_parts({"city": "Zürich"}), kept='{"city":"Zürich"}')
+body(
+    "whole-object",
+    "P42",
+    orjson.dumps(completion(choices=[{"message": {"content": {"a": [1]}}, "finish_reason": "stop"}])),
+    kept='{"a":[1]}',
+)
+body("choices-null", "P42", event({"choices": None}) + event(chunk(None)) + WHOLE)
+body(
+    "delta-null",
+    "P42",
+    event({"choices": [{"index": 0, "delta": None}]}) + HELLO + WHOLE,
+    kept="Hello, " + TEXT,
+)
+body(
+    "usage-after-finish", "P44", ANSWER + event(chunk(None, "stop")) + event({"choices": None, "usage": USED})
+)
+body(
+    "usage-beside-error",
+    "P44",
+    HELLO + event({"choices": None, "usage": USED, "error": _BOOM}),
+    **_ERROR,
+    kept="Hello, ",
+)
+body("usage-and-error", "P44", event({"usage": USED, "error": _BOOM}), **_ERROR)
+body(
+    "usage-beside-late-error",
+    "P44",
+    ANSWER + event(chunk(None, "stop")) + event({"usage": USED, "error": _BOOM}),
+)
+body("usage-beside-wrong", "P44", ANSWER + event(chunk(None, "stop")) + event({"choices": 7, "usage": USED}))
+body("paid-for-nothing", "P44", event(chunk(None, "stop", usage=USED)) + event(b"[DONE]"), kept="")
+body(
+    "old-function-call",
+    "P34",
+    event(chunk({"function_call": {"name": CALLS[0][1], "arguments": ""}}))
+    + event(chunk({"function_call": {"arguments": CALLS[0][2]}}))
+    + event(chunk(None, "function_call")),
+    kept="",
+    finish="function_call",
+)
+body(
+    "calls-index-0-no-ids",
+    "P34",
+    b"".join(
+        [
+            event(
+                chunk({"tool_calls": [{"index": 0, "function": {"name": name, "arguments": arguments[:4]}}]})
+            )
+            + event(chunk({"tool_calls": [{"index": 0, "function": {"arguments": arguments[4:]}}]}))
+            for _, name, arguments in CALLS
+        ]
+    )
+    + event(chunk(None, "tool_calls")),
+    kept="",
+    finish="tool_calls",
+)
+body("audio", "P43", b"".join([event(chunk({"audio": {"id": "a", "transcript": p}})) for p in PIECES]) + END)
+body(
+    "images",
+    "P43",
+    event(chunk({"images": [{"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PNG}"}}]}))
+    + WHOLE,
+)
+body(
+    "image-elsewhere",
+    "P43",
+    event(chunk({"images": [{"type": "image_url", "image_url": {"url": CITED}}]})) + WHOLE,
+)
+body(
+    "citations",
+    "P43",
+    b"".join([event(say(p, citations=[s["url"] for s in SEARCHED], search_results=SEARCHED)) for p in PIECES])
+    + END,
+)
+body("citations-late", "P43", ANSWER + event(chunk(None, citations=[CITED, 7, "", None])) + END)
+body(
+    "citations-odd", "P43", ANSWER + event(chunk(None, citations={}, search_results=[[], {"title": 1}])) + END
+)
+body("annotations", "P43", ANSWER + event(chunk({"annotations": [ANNOTATION, ANNOTATION, 7]})) + END)
+body(
+    "think",
+    "P43",
+    event(say("<think>\nhm, yes\n</think>\n\n")) + WHOLE,
+    kept="<think>\nhm, yes\n</think>\n\n" + TEXT,
+)
+
+
+# Responses
+
+
+def response(model: str, *events: dict[str, Any], **end: Any) -> None:
+    """Register an answer of the Responses API: these events, and the whole response at its end."""
+
+    async def behave(wire: Wire) -> None:
+        head = {"id": "resp_1", "object": "response", "model": "answering-model", "status": "in_progress"}
+        usage = {"input_tokens": 3, "output_tokens": 5}
+        last = {**head, "status": "completed", "usage": usage, "output": [], **end}
+        stream = [
+            {"type": "response.created", "response": head},
+            *events,
+            {"type": "response.completed", "response": last},
+        ]
+        await wire.stream(*({**one, "sequence_number": number} for number, one in enumerate(stream)))
+
+    RESPONSES[model] = behave
+
+
+def spoken(**part: Any) -> dict[str, Any]:
+    """Return an item of text."""
+    return {"type": "message", "id": "msg", "content": [{"type": "output_text", "text": TEXT, **part}]}
+
+
+_URL: Final = {"type": "url_citation", "title": "A", "url": CITED}
+_FILE: Final = {"type": "file_citation", "file_id": "f-1", "filename": "rivers.pdf"}
+_IMAGE: Final = {"type": "image_generation_call", "id": "ig", "status": "completed", "result": PNG}
+_SHELL: Final = {"type": "local_shell_call", "id": "ls"}
+
+for _kind in ("custom_tool_call", "local_shell_call", "mcp_approval_request", "web_search_call", "<b>x</b>"):
+    response(f"item {_kind}", output=[{"type": _kind, "id": "x"}])
+    response(
+        f"done {_kind}",
+        {"type": "response.output_item.done", "output_index": 0, "item": {"type": _kind, "id": "x"}},
+        output=[{"type": _kind, "id": "x"}],
+    )
+response("items", output=[_SHELL, {**_SHELL, "id": "ls2"}, {"type": 7}, spoken()])
+response(
+    "search",
+    {"type": "response.output_item.done", "item": {"type": "web_search_call", "id": "ws"}},
+    output=[{"type": "web_search_call", "id": "ws"}, spoken()],
+)
+response("empty")
+response("empty-null", output=None)
+response("reasoning-only", output=[{"type": "reasoning", "content": [{"text": "hm, yes"}]}])
+response("image", {"type": "response.output_item.done", "item": _IMAGE}, output=[_IMAGE])
+response("image-whole", output=[_IMAGE, spoken()])
+response("image-broken", output=[{**_IMAGE, "result": "<svg>"}])
+response("audio", {"type": "response.audio.transcript.delta", "delta": TEXT})
+response(
+    "audio-whole", output=[{"type": "message", "content": [{"type": "output_audio", "transcript": TEXT}]}]
+)
+response(
+    "cited",
+    {"type": "response.output_text.delta", "delta": TEXT},
+    {"type": "response.output_text.annotation.added", "annotation": _URL},
+    output=[spoken(annotations=[_URL, _FILE, {"type": "file_path", "file_id": "f-2"}, 7])],
+)
+
+
 # HTTP
 
 raw(
@@ -297,6 +495,29 @@ raw("not-modified", "P41", b"HTTP/1.1 304 Not Modified\r\n\r\n", error=errors.Co
 
 for _coding in ("br", "zstd", "x-unknown"):
     body(f"claims-{_coding}", "P40", WHOLE, head={"content_encoding": _coding})
+BODIES: Final = {
+    "br": b"\x0b\x02\x80hello\x03",
+    "zstd": b"\x28\xb5\x2f\xfd\x20\x05\x29\x00\x00hello",
+    "x-unknown": b"\x00\x01hello",
+}
+"""Bodies in encodings that are not asked for, by their names."""
+
+for _coding, _data in BODIES.items():
+    body(f"in-{_coding}", "P40", _data, head={"content_encoding": _coding}, error=errors.ProtocolError)
+body("x-gzip", "P40", gzip.compress(WHOLE), head={"content_encoding": "X-GZip"})
+body(
+    "gzip-in-x-gzip",
+    "P40",
+    gzip.compress(gzip.compress(WHOLE)),
+    head={"content_encoding": "gzip, x-gzip"},
+)
+
+
+@dialect("status-400-br", "P40", error=errors.RequestRejected)
+async def _status_br(wire: Wire) -> None:
+    await wire.refuse("400 Bad Request", BODIES["br"], content_encoding="br")
+
+
 body(
     "gzip-in-deflate", "P40", gzip.compress(zlib.compress(WHOLE)), head={"content_encoding": "deflate, gzip"}
 )

@@ -206,8 +206,12 @@ def fault(model: str, promise: str, **outcome: Any) -> Callable[[Behaviour], Beh
     return register
 
 
+RESPONSES: dict[str, Behaviour] = {}
+"""Answers of the Responses API, by model."""
+
+
 class FaultServer:
-    """Serves `/v1/chat/completions` and `/v1/models`, and one redirect's target.
+    """Serves `/v1/chat/completions`, `/v1/responses` and `/v1/models`, and one redirect's target.
 
     Parameters
     ----------
@@ -294,6 +298,8 @@ class FaultServer:
                 await wire.refuse("404 Not Found", {"error": {"message": f"no model {seen.model}"}})
             else:
                 await found.behave(wire)
+        elif path == "/responses" and seen.model in RESPONSES:
+            await RESPONSES[seen.model](wire)
         else:
             await wire.refuse("404 Not Found", b"not here", "text/plain")
         return wire.keep and not writer.is_closing()
@@ -670,15 +676,13 @@ WRONG: dict[str, object] = {
     "chunk-null": None,
     "chunk-list": [1],
     "chunk-string": "hello",
-    "choices-null": {"choices": None},
     "choices-object": {"choices": {}},
     "choice-number": {"choices": [1]},
     "index-string": {"choices": [{"index": "0", "delta": {}}]},
     "delta-list": chunk([]),
     "delta-string": chunk("text"),
     "content-number": chunk({"content": 123}),
-    "content-list": chunk({"content": [{"type": "text", "text": "x"}]}),
-    "content-object": chunk({"content": {}}),
+    "content-list": chunk({"content": [7]}),
     "content-flag": chunk({"content": True}),
     "finish-number": chunk({}, 1),
     "calls-object": chunk({"tool_calls": {}}),
@@ -686,7 +690,7 @@ WRONG: dict[str, object] = {
     "call-index": chunk({"tool_calls": [{"index": "a", "function": {}}]}),
     "function-list": chunk({"tool_calls": [{"index": 0, "function": []}]}),
     "name-number": chunk({"tool_calls": [{"index": 0, "function": {"name": 1}}]}),
-    "arguments-object": chunk({"tool_calls": [{"index": 0, "function": {"arguments": {}}}]}),
+    "arguments-list": chunk({"tool_calls": [{"index": 0, "function": {"arguments": []}}]}),
     "call-id-number": chunk({"tool_calls": [{"index": 0, "id": 7}]}),
 }
 """Payloads with a wrong type somewhere."""
@@ -896,6 +900,29 @@ CALL_STREAMS: dict[str, tuple[list[dict[str, Any]], int]] = {
         2,
     ),
     "all-index-0": ([call(0, *_A), call(0, *_B)], 2),
+    "arguments-object": (
+        [
+            {
+                **chunk(),
+                "choices": [
+                    {
+                        "index": 0,
+                        "delta": {
+                            "tool_calls": [
+                                {
+                                    "index": at,
+                                    "id": one[0],
+                                    "function": {"name": one[1], "arguments": orjson.loads(one[2])},
+                                }
+                            ]
+                        },
+                    }
+                ],
+            }
+            for at, one in enumerate(CALLS)
+        ],
+        2,
+    ),
 }
 """The same calls, cut and told in all the ways that servers do, and how many of them."""
 

@@ -82,6 +82,17 @@ def test_reasoning_is_not_sent_back() -> None:
     assert sent[1] == {"role": "assistant", "content": "b"}
 
 
+def test_a_thought_in_the_text_is_not_sent_back_either() -> None:
+    """Reasoning at the beginning of a text stays here, unless the answer goes on from it."""
+    question, more = turn("user", text("a")), turn("user", text("c"))
+    thought = turn("assistant", text("<think>h"), text("m</think>\n\nb "), text("!"))
+    assert asked(question, thought, more)[1] == {"role": "assistant", "content": "b !"}
+    for whole in ("<think>hm", "b <think>hm</think>", "<thinking>hm</thinking>b"):
+        assert asked(question, turn("assistant", text(whole)), more)[1]["content"] == whole
+    assert asked(question, thought, prefill=True)[1]["content"] == "<think>hm</think>\n\nb !"
+    assert asked(turn("user", text("<think>a</think>b")))[0]["content"] == "<think>a</think>b"
+
+
 @pytest.mark.parametrize("parts", [(), (text(""),), (ReasoningPart(text="hm"),)])
 def test_an_answer_without_text_is_left_out(parts: tuple[Part, ...]) -> None:
     """An empty answer would be refused; the questions around it are one turn."""

@@ -81,6 +81,8 @@ export const en = {
   toolError: "Tool error",
   showAll: "Show all",
   image: "Attached image",
+  madeImage: "Generated image",
+  sources: "Sources",
   file: "File",
   copy: "Copy",
   copied: "copied",

@@ -88,6 +88,8 @@ export const strings: AllStrings = {
   toolError: "工具错误",
   showAll: "显示全部",
   image: "附带的图片",
+  madeImage: "生成的图片",
+  sources: "来源",
   file: "文件",
   copy: "复制",
   copied: "已复制",

@@ -5,6 +5,7 @@ import { isLive } from "../state/session";
 import type { Context, EditForm, Turn } from "../types";
 import { button, h, iconButton, setAttribute, setText, show } from "./dom";
 import { type BlockView, blocksOf, createBlock } from "./parts";
+import { sourceList } from "./sources";
 import { causeOf, label, reveal, sentence, textOf } from "./text";
 
 export class Article {
@@ -19,6 +20,7 @@ export class Article {
   #footerKey = "";
   #causeKey = "";
   #details: HTMLElement | null = null;
+  #sources: HTMLElement | null = null;
   #editor: EditForm | null = null;
 
   constructor(context: Context, message: Message) {
@@ -55,6 +57,7 @@ export class Article {
     }
     setAttribute(this.element, "data-run-state", turn.run?.state);
     setAttribute(this.element, "aria-busy", isLive(turn.run) ? "true" : null);
+    if (before?.message.sources !== turn.message.sources) this.#updateSources(turn);
     this.#updateCause(turn);
     this.#updateFooter(turn);
     this.tick();
@@ -82,7 +85,6 @@ export class Article {
   #updateBody(turn: Turn, grows: boolean): void {
     const blocks = blocksOf(turn.message, turn.seams);
     const live = isLive(turn.run);
-    const newest = turn.message.parts.at(-1);
     blocks.forEach((block, index) => {
       let view = this.#blocks[index];
       if (view?.type !== block.type) {
@@ -94,9 +96,15 @@ export class Article {
         this.#blocks.splice(index, 0, fresh);
         view = fresh;
       }
-      view.update(block, live && block.parts.some((part) => part === newest), grows);
+      view.update(block, live && block.newest, grows);
     });
     this.#drop(blocks.length);
+  }
+
+  #updateSources({ message }: Turn): void {
+    this.#sources?.remove();
+    this.#sources = sourceList(this.#context, message.sources);
+    if (this.#sources) this.#body.after(this.#sources);
   }
 
   #drop(from: number): void {

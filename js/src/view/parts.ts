@@ -12,6 +12,7 @@ import type {
 import type { Context } from "../types";
 import { button, h, setAttribute, setText } from "./dom";
 import { inSeconds, label, reveal, sizeOf } from "./text";
+import { thinkingOf } from "./thinking";
 
 /** Characters of data that are shown before the reader asks for all. */
 const CARD_CHARACTERS = 8_000;
@@ -23,6 +24,8 @@ const SAFE_IMAGE = /^data:image\/(?:png|jpeg|gif|webp);base64,[a-z0-9+/=\s]*$/i;
 export interface Block {
   readonly type: Part["type"];
   readonly parts: readonly Part[];
+  /** The message's newest part is one of these: more may follow. */
+  readonly newest: boolean;
 }
 
 /** A block's elements. */
@@ -48,6 +51,33 @@ export interface BlockView {
  * @param seams indices of the parts with which a continuation began.
  */
 export function blocksOf(message: Message, seams: readonly number[]): Block[] {
+  const newest = message.parts.at(-1);
+  const first = message.parts.find(({ type }) => type === "text");
+  return partsInBlocks(message, seams).flatMap(({ type, parts }) => {
+    const block = { type, parts, newest: parts.some((part) => part === newest) };
+    const begins = message.role === "assistant" && type === "text" && parts[0] === first;
+    return begins ? withThinking(block) : [block];
+  });
+}
+
+/** Return a block of text as its thought and its answer, where it begins with a thought. */
+function withThinking(block: Block): Block[] {
+  const thinking = thinkingOf(textOf(block));
+  if (thinking === null) return [block];
+  const { thought, answer, ended } = thinking;
+  const reasoning: Part = { type: "reasoning", text: thought, seconds: null };
+  const text: Part = { type: "text", text: answer };
+  const blocks: Block[] = [
+    { type: "reasoning", parts: [reasoning], newest: block.newest && !ended },
+  ];
+  if (answer !== "") blocks.push({ type: "text", parts: [text], newest: block.newest });
+  return blocks;
+}
+
+function partsInBlocks(
+  message: Message,
+  seams: readonly number[],
+): Pick<Block, "type" | "parts">[] {
   const blocks: { type: Part["type"]; parts: Part[] }[] = [];
   let text = -1; // index of the block that a continued text would go on in
   message.parts.forEach((part, index) => {
@@ -82,7 +112,7 @@ export function createBlock(context: Context, message: Message, block: Block): B
     case "file":
       return new DataBlock(context, block.type);
     case "image":
-      return new ImageBlock(context);
+      return new ImageBlock(context, message.role === "assistant");
     default:
       block.type satisfies never;
       throw new Error(`unknown part: ${JSON.stringify(block)}`);
@@ -246,20 +276,24 @@ class DataBlock implements BlockView {
   destroy(): void {}
 }
 
-/** An image the user attached. */
+/** An image that the user attached or the model made. */
 class ImageBlock implements BlockView {
   readonly type = "image";
   readonly element = h("div", { class: "image" });
   readonly #context: Context;
 
-  constructor(context: Context) {
+  constructor(
+    context: Context,
+    readonly made: boolean,
+  ) {
     this.#context = context;
   }
 
   update(block: Block): void {
     const part = block.parts[0] as ImagePart;
-    if (this.element.firstChild) return; // attached whole, and never changed
-    const alt = label(part.name) || this.#context.t.image;
+    if (this.element.firstChild) return; // it came whole, and never changes
+    const { t } = this.#context;
+    const alt = label(part.name) || (this.made ? t.madeImage : t.image);
     this.element.append(
       SAFE_IMAGE.test(part.text)
         ? h("img", { src: part.text, alt, decoding: "async" })

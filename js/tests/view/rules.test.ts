@@ -9,6 +9,7 @@ import { moved, neighbour, openSessions } from "../../src/view/order";
 import { blocksOf } from "../../src/view/parts";
 import { readParams, writeParams } from "../../src/view/settings";
 import { inBytes, inSeconds, label, reveal } from "../../src/view/text";
+import { thinkingOf } from "../../src/view/thinking";
 
 const t = allStrings(en);
 
@@ -167,4 +168,38 @@ describe("a message's pieces", () => {
 test("sessions are found by words of title, model and state, messages by what they say", () => {
   expect(matches(head("Rivers of Paris", { model: "gpt-x" }), "paris GPT")).toBe(true);
   expect(matches(head("Rivers"), "lake")).toBe(false);
+});
+
+describe("a thought in a text", () => {
+  test.each([
+    ["<think>a</think>b", "a", "b", true],
+    ["\n <think>\na\n</think>\n\nb <think>c</think>", "a", "b <think>c</think>", true],
+    ["<think></think>", "", "", true],
+    ["<think>a</thin", "a", "", false],
+    ["<think>a < b", "a < b", "", false],
+    ["<think>", "", "", false],
+  ])("%j", (text, thought, answer, ended) => {
+    expect(thinkingOf(text)).toEqual({ thought, answer, ended });
+  });
+
+  test.each(["", "<thin", "a <think>b</think>", "<thinking>a</thinking>", "`<think>`"])(
+    "%j is text",
+    (text) => {
+      expect(thinkingOf(text)).toBeNull();
+    },
+  );
+
+  test("is no thought where the user wrote it, or where it does not stand first", () => {
+    const text = (value: string) => ({ type: "text", text: value });
+    const types = (role: string, ...parts: object[]) =>
+      blocksOf({ role, parts } as unknown as Message, []).map(({ type }) => type);
+    expect(types("user", text("<think>a</think>b"))).toEqual(["text"]);
+    expect(types("assistant", text("<think>a</think>b"))).toEqual(["reasoning", "text"]);
+    const call = { type: "tool_call", text: "{}" };
+    expect(types("assistant", text("a"), call, text("<think>b"))).toEqual([
+      "text",
+      "tool_call",
+      "text",
+    ]);
+  });
 });

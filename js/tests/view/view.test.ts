@@ -788,6 +788,83 @@ describe("messages", () => {
     });
   });
 
+  test("sources are a numbered list, and only addresses of the web are links", async () => {
+    kernel.text(geo, run, "In France [1].");
+    const say = (sources: readonly { title: string; url: string }[]) =>
+      kernel.say(geo, {
+        type: "run_completed",
+        run_id: run,
+        at: 1,
+        finish_reason: "stop",
+        usage: null,
+        sources: [...sources],
+        notices: [],
+      });
+    say([
+      { title: "<b>Seine</b>", url: "https://example.org/seine" },
+      { title: "google.com", url: "https://elsewhere.example/" },
+      { title: "", url: "http://example.org/\u202egpj" },
+      { title: "rivers.pdf", url: "" },
+      { title: "click", url: "javascript:alert(1)" },
+      { title: "data", url: "data:text/html,<script>alert(1)</script>" },
+      { title: "mail", url: "mailto:a@example.org" },
+      { title: "relative", url: "/api/contents" },
+      { title: "other", url: "//elsewhere.example/" },
+    ]);
+    await settled(() => one("group", "Sources", answer()));
+    const list = one("group", "Sources", answer());
+    expect(list.querySelectorAll("ol > li")).toHaveLength(9);
+    const links = [...list.querySelectorAll("a")];
+    expect(links.map((link) => link.getAttribute("href"))).toEqual([
+      "https://example.org/seine",
+      "https://elsewhere.example/",
+      "http://example.org/%E2%80%AEgpj",
+    ]);
+    for (const link of links) {
+      expect(link.rel).toBe("noopener noreferrer");
+      expect(link.target).toBe("_blank");
+    }
+    expect(list.querySelector("b, script, img")).toBeNull();
+    expect(list.textContent).toContain("<b>Seine</b>");
+    expect(list.textContent).toContain("elsewhere.example");
+    expect(list.textContent).not.toContain("\u202e");
+  });
+
+  test("a thought at the beginning of a text is drawn as reasoning, however it arrives", async () => {
+    const text = "<think>\nhm, yes\n</think>\n\nThe Seine.";
+    for (const character of text) kernel.text(geo, run, character);
+    await settled(() => expect(markdown.at(-1)?.element.textContent).toBe("The Seine."));
+    const details = answer().querySelector("details.nbchat-reasoning");
+    expect(details?.querySelector(".nbchat-plain")?.textContent).toBe("hm, yes");
+    expect(details?.querySelector("summary")?.textContent).toBe("Thought");
+    expect(answer().textContent).not.toContain("think>");
+    expect(
+      kernel.state(geo).messages[kernel.state(geo).runs[0]?.message_id ?? ""]?.parts,
+    ).toMatchObject([{ type: "text", text }]);
+  });
+
+  test("a thought that has not ended is shown as one that goes on", async () => {
+    kernel.text(geo, run, "<think>hm</thi");
+    await settled(() => expect(answer().querySelector("summary")?.textContent).toBe("Thinking…"));
+    expect(answer().querySelector(".nbchat-plain")?.textContent).toBe("hm");
+  });
+
+  test("a generated image is drawn, and one of an unsafe type is not", async () => {
+    const part = (index: number, text: string) =>
+      kernel.say(geo, {
+        type: "part_started",
+        run_id: run,
+        at: 1,
+        part_index: index,
+        part: { type: "image", text, name: "" },
+      });
+    part(0, "data:image/png;base64,iVBORw0KGgo=");
+    part(1, "data:image/svg+xml;base64,PHN2Zz4=");
+    await settled(() => expect(answer().querySelectorAll("img")).toHaveLength(1));
+    expect(answer().querySelector("img")?.alt).toBe("Generated image");
+    expect(answer().textContent).toContain("Generated image");
+  });
+
   test("what the reader has to know of an answer stands under it", async () => {
     kernel.text(geo, run, "Here.");
     kernel.say(geo, {

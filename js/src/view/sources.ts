@@ -1,0 +1,33 @@
+/** What an answer cites: a numbered list under it. Titles and addresses come from outside. */
+
+import { hostToShow, linkTarget } from "../markdown/urls";
+import type { Source } from "../protocol";
+import type { Context } from "../types";
+import { h } from "./dom";
+import { label, reveal } from "./text";
+
+/** Graphemes of a title that are shown. */
+const TITLE = 120;
+
+/** Return the list; null where nothing is cited. */
+export function sourceList({ t }: Context, sources: readonly Source[]): HTMLElement | null {
+  if (sources.length === 0) return null;
+  return h(
+    "div",
+    { class: "sources", role: "group", "aria-label": t.sources },
+    h("div", { class: "quiet-text", "aria-hidden": "true", text: t.sources }),
+    h("ol", {}, ...sources.map((source) => h("li", {}, ...entry(source)))),
+  );
+}
+
+/** Only addresses of the web are links; beside a title stands where the link leads. */
+function entry({ title, url }: Source): Node[] {
+  const name = h("bdi", { text: label(title || url, TITLE) || "?" });
+  const target = linkTarget(url);
+  if (target === null || target.protocol === "mailto:") return [name];
+  const attributes = { href: target.href, rel: "noopener noreferrer", target: "_blank" };
+  const link = h("a", attributes, name);
+  const host = title && title !== url ? target.hostname : hostToShow(url, target);
+  if (!host) return [link];
+  return [link, h("span", { class: "quiet-text", text: ` ${reveal(host)}` })];
+}

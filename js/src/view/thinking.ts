@@ -1,0 +1,37 @@
+/**
+ * Reasoning that a model wrote into its text: `<think>…</think>` at the beginning of an answer.
+ *
+ * Only what is drawn changes; the stored text stays as it was. `split_thought` in `nbchat/core/text.py` has the
+ * same rule for thoughts that have ended.
+ */
+
+const OPEN = /^\s*<think>/;
+const CLOSE = "</think>";
+
+/** What a text that begins with a thought holds. */
+export interface Thinking {
+  readonly thought: string;
+  /** The answer, without the blank lines before it. */
+  readonly answer: string;
+  /** The thought has ended. */
+  readonly ended: boolean;
+}
+
+/** Return the thought at the beginning of a text; null where there is none. */
+export function thinkingOf(text: string): Thinking | null {
+  const open = OPEN.exec(text)?.[0];
+  if (open === undefined) return null;
+  const end = text.indexOf(CLOSE, open.length);
+  if (end >= 0) {
+    const thought = text.slice(open.length, end).trim();
+    return { thought, answer: text.slice(end + CLOSE.length).trimStart(), ended: true };
+  }
+  let thought = text.slice(open.length).trimStart();
+  // The mark that ends it may have arrived in part.
+  for (let length = CLOSE.length - 1; length > 0; length -= 1) {
+    if (!thought.endsWith(CLOSE.slice(0, length))) continue;
+    thought = thought.slice(0, -length);
+    break;
+  }
+  return { thought, answer: "", ended: false };
+}
