@@ -1,7 +1,9 @@
-/** The development page: the view over a kernel in the page. `?scene=` picks what there is to see. */
+/** The development page: the view over a fake kernel. `?scene=` picks what there is to see. */
 
 import { mountView } from "../src/view/index";
-import { cause, FakeKernel, FakeModel } from "./kernel";
+import { cause, FakeKernel } from "../testing/kernel";
+import { FakeModel } from "../testing/model";
+import { FakePage } from "../testing/page";
 
 const ANSWER = `The **Seine** and, in the north, the canals:
 
@@ -54,32 +56,26 @@ if (scene === "queue") {
 const at = Date.now() / 1000;
 if (scene === "interrupted") {
   kernel.text(geo, second, "The Seine is 777 km long, and the Biè");
-  kernel.say(geo, {
-    type: "run_interrupted",
-    run_id: second,
-    at,
-    error: cause("The connection to the server broke after 37 characters.", {
+  kernel.interrupt(
+    geo,
+    second,
+    cause("The connection to the server broke after 37 characters.", {
       hint: "What has arrived is kept. Continue or regenerate.",
     }),
-    usage: null,
-    sources: [],
-    notices: [],
-  });
+  );
 }
 if (scene === "failed") {
-  kernel.say(geo, {
-    type: "run_failed",
-    run_id: second,
-    at,
-    error: cause("The server refused the key (401).", {
+  kernel.fail(
+    geo,
+    second,
+    cause("The server refused the key (401).", {
       hint: "Check OPENAI_API_KEY for this server; it is read again at every run.",
       http_status: 401,
     }),
-    usage: null,
-  });
+  );
 }
 if (scene === "retrying") {
-  kernel.say(geo, {
+  kernel.append(geo, {
     type: "run_retrying",
     run_id: second,
     attempt: 1,
@@ -90,19 +86,13 @@ if (scene === "retrying") {
 }
 if (scene === "paused") {
   kernel.text(geo, second, "The Seine is ");
-  kernel.say(geo, { type: "run_paused", run_id: second, at });
+  kernel.append(geo, { type: "run_paused", run_id: second, at });
 }
 
 const other = kernel.ask(code, "Write a parser.");
 kernel.text(code, other, "Here is");
 const failed = kernel.ask(chem, "What is pH?");
-kernel.say(chem, {
-  type: "run_failed",
-  run_id: failed,
-  at,
-  error: cause("No connection."),
-  usage: null,
-});
+kernel.fail(chem, failed, cause("No connection."));
 kernel.tweak(long, { unread: true, pinned: true });
 for (let i = 0; i < 400; i += 1) {
   kernel.message(long, "user", `Question ${i}`);
@@ -121,5 +111,5 @@ if (host)
     model,
     geo,
     long,
-    dispose: mountView(kernel.runtime, "tabs", model, host),
+    dispose: mountView(new FakePage(kernel).runtime, "tabs", model, host),
   });

@@ -1,17 +1,12 @@
-/** A kernel and its pages in one process: faults on the line, time that is told, and an oracle. */
+/** `World`: a kernel and its pages in one process, with faulty lines, fake time and an oracle. */
 import { expect, vi } from "vitest";
 import type { PageMessage } from "../src/protocol";
 import { transcript } from "../src/state/session";
 import { Link } from "../src/wire/link";
-import {
-  Author,
-  chance,
-  FakeHost,
-  type Faults,
-  KernelModel,
-  Line,
-  type Wire,
-} from "./kernel-model";
+import { Author } from "./author";
+import { FakeHost } from "./host";
+import { chance, type Faults, Line } from "./line";
+import { type Wire, WireKernel } from "./wire-kernel";
 
 export interface Page {
   readonly link: Link;
@@ -33,18 +28,18 @@ export interface Options {
 /** A kernel and its pages, with a line of its own from and to each page. */
 export class World {
   readonly random: () => number;
-  private readonly windowed: boolean;
-  readonly kernel: KernelModel;
+  readonly #windowed: boolean;
+  readonly kernel: WireKernel;
   readonly pages: Page[] = [];
-  private readonly authors = new Map<string, Author>();
+  readonly #authors = new Map<string, Author>();
 
   constructor({ seed = 1, pages = 1, pieceBytes, window, epoch = "k1" }: Options = {}) {
     this.random = chance(seed);
-    this.windowed = window !== undefined;
+    this.#windowed = window !== undefined;
     const broadcast = (wire: Wire): void => {
       for (const { down } of this.pages) down.send(wire);
     };
-    this.kernel = new KernelModel(epoch, broadcast, pieceBytes, window);
+    this.kernel = new WireKernel(epoch, broadcast, { pieceBytes, window });
     for (let i = 0; i < pages; i++) this.open();
   }
 
@@ -74,8 +69,8 @@ export class World {
 
   /** Let something happen in a session. */
   step(id: string): void {
-    const author = this.authors.get(id) ?? new Author(this.random, id);
-    this.authors.set(id, author);
+    const author = this.#authors.get(id) ?? new Author(this.random, id);
+    this.#authors.set(id, author);
     this.kernel.append(id, ...author.next(this.kernel.state(id)));
   }
 
@@ -90,7 +85,7 @@ export class World {
         const then = this.kernel.state(id, view.state.seq);
         expect(then).toBeDefined();
         expect(view.path).toEqual(transcript(then).slice(view.omitted));
-        if (!this.windowed && !link.gone) expect(view.state).toEqual(then);
+        if (!this.#windowed && !link.gone) expect(view.state).toEqual(then);
       }
     }
   }

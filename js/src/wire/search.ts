@@ -23,11 +23,12 @@ export class Searches {
     if (query === "") return Promise.resolve(null);
     this.#id = newId("ask_");
     const id = this.#id;
-    this.#timer = setInterval(() => this.#ask(id, query), AGAIN_MS);
-    this.#ask(id, query);
-    return new Promise((resolve) => {
+    const found = new Promise<Found | null>((resolve) => {
       this.#answer = resolve;
     });
+    this.#timer = setInterval(() => this.#ask(id, query), AGAIN_MS);
+    this.#ask(id, query);
+    return found;
   }
 
   /** Take what the kernel sent. */

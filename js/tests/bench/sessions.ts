@@ -2,9 +2,13 @@
  * What the benchmark of many sessions calls in the browser; `benchmarks/sessions.py` (at the root) prints
  * what it returns. The view, the store and the packets are the real ones; the kernel is in the page.
  */
-import { FakeKernel, FakeModel } from "../../dev/kernel";
+
 import { transcript } from "../../src/state/session";
 import { mountView } from "../../src/view/index";
+import { FakeKernel } from "../../testing/kernel";
+import { FakeModel } from "../../testing/model";
+import { FakePage } from "../../testing/page";
+import type { Wire } from "../../testing/wire-kernel";
 import { answer } from "./answer";
 
 /** Packets of the kernel in a second, and characters of each session in one: 200 chunks of 4 in a second. */
@@ -16,68 +20,59 @@ const BEFORE = 10_000;
 const WINDOW = 200;
 
 interface Show {
-  readonly kernel: FakeKernel;
+  readonly page: FakePage;
   readonly root: HTMLElement;
   readonly dispose: () => void;
 }
 
-function newShow(): Show {
-  const kernel = new FakeKernel();
-  kernel.window = WINDOW;
-  return {
-    kernel,
-    root: document.body.appendChild(document.createElement("div")),
-    dispose: () => {},
+function newShow(kernel: FakeKernel, active: string): Show {
+  const page = new FakePage(kernel);
+  const root = document.body.appendChild(document.createElement("div"));
+  const unmount = mountView(page.runtime, "tabs", new FakeModel({ active }), root);
+  const dispose = (): void => {
+    unmount();
+    page.close();
+    root.remove();
   };
+  return { page, root, dispose };
 }
 
 let show: Show | null = null;
-/** Packets that are due, each as the text that the wire carries. */
-let packets: string[] = [];
+/** Packets that are due. */
+let packets: Wire[] = [];
 
 /** Show one of `count` sessions that are all answering, and make the packets for `seconds` of it. */
-function prepareStreams(count: number, seconds: number): void {
+async function prepareStreams(count: number, seconds: number): Promise<void> {
   show?.dispose();
-  const made = newShow();
-  const { kernel, root } = made;
+  const kernel = new FakeKernel("k1", { window: WINDOW });
   const text = answer(BEFORE + seconds * PACKETS_PER_S * CHARS + CHARS);
   const streams = Array.from({ length: count }, (_, i) => {
     const id = kernel.create(`Session ${i}`);
     const run_id = kernel.ask(id, "Go on.");
     kernel.text(id, run_id, text.slice(0, BEFORE));
-    return { id, run_id, seq: kernel.state(id).seq };
+    return { id, run_id };
   });
-  packets = Array.from({ length: seconds * PACKETS_PER_S }, (_, n) => {
+  show = newShow(kernel, streams[0]?.id ?? "");
+  const { page } = show;
+  for (const { id } of streams) page.runtime.want(id);
+  await page.connected();
+  const deliver = kernel.broadcast;
+  packets = [];
+  kernel.broadcast = (wire) => packets.push(wire);
+  for (let n = 0; n < seconds * PACKETS_PER_S; n += 1) {
     const offset = BEFORE + n * CHARS;
-    const messages = streams.map(({ id, run_id, seq }) => ({
-      type: "events",
-      session_id: id,
-      first_seq: seq + n + 1,
-      events: [
-        {
-          type: "part_delta",
-          run_id,
-          at: Date.now() / 1000,
-          part_index: 0,
-          offset,
-          text: text.slice(offset, offset + CHARS),
-        },
-      ],
-    }));
-    // What a tab shows of a stream is said once a second.
-    const heads = streams
-      .filter((_, i) => (n + i) % PACKETS_PER_S === 0)
-      .map(({ id }) => ({ ...kernel.store.heads.get(id), characters: offset }));
-    return JSON.stringify({ heads, messages });
-  });
-  const model = new FakeModel({ active: streams[0]?.id ?? "" });
-  for (const { id } of streams) kernel.runtime.want(id);
-  show = { ...made, dispose: mountView(kernel.runtime, "tabs", model, root) };
+    kernel.batch(() => {
+      for (const { id, run_id } of streams) {
+        kernel.text(id, run_id, text.slice(offset, offset + CHARS));
+      }
+    });
+  }
+  kernel.broadcast = deliver;
 }
 
 /** Play the packets in real time; returns the frames in a second, and how many tasks took over 50 ms. */
 async function stream(): Promise<{ framesPerS: number; longTasks: number }> {
-  const { store } = (show as Show).kernel;
+  const { host } = (show as Show).page;
   let longTasks = 0;
   const observer = new PerformanceObserver((list) => {
     longTasks += list.getEntries().length;
@@ -94,11 +89,7 @@ async function stream(): Promise<{ framesPerS: number; longTasks: number }> {
   for (const [n, packet] of packets.entries()) {
     const due = begin + (n * 1000) / PACKETS_PER_S;
     await new Promise((resolve) => setTimeout(resolve, due - performance.now()));
-    const { heads, messages } = JSON.parse(packet);
-    // Far above the packets that the sessions were made with.
-    const number = 1_000_000 + n;
-    if (heads.length > 0) store.takeHeads({ type: "heads", heads, all: false }, number);
-    for (const events of messages) store.takeEvents(events, number);
+    host.receive(packet);
   }
   counting = false;
   observer.disconnect();
@@ -107,9 +98,9 @@ async function stream(): Promise<{ framesPerS: number; longTasks: number }> {
 
 /** Whether all text has arrived where it belongs. */
 function complete(): boolean {
-  const { kernel } = show as Show;
-  return [...kernel.store.heads.keys()].every((id) => {
-    const view = kernel.store.session(id);
+  const { store } = (show as Show).page;
+  return [...store.heads.keys()].every((id) => {
+    const view = store.session(id);
     const text = view && transcript(view.state).at(-1)?.parts[0]?.text;
     return text?.length === BEFORE + packets.length * CHARS;
   });
@@ -118,8 +109,7 @@ function complete(): boolean {
 /** Show a short session beside one of `messages` messages, about 2 KB each. */
 function prepareSwitch(messages: number): void {
   show?.dispose();
-  const made = newShow();
-  const { kernel, root } = made;
+  const kernel = new FakeKernel("k1", { window: WINDOW });
   const short = kernel.create("short");
   kernel.message(short, "user", "Hello.");
   const long = kernel.create("long");
@@ -127,9 +117,8 @@ function prepareSwitch(messages: number): void {
     kernel.message(long, "user", `Question ${i}: what is the mean of each group?`);
     kernel.message(long, "assistant", answer(4000, i));
   }
-  const model = new FakeModel({ active: short });
-  show = { ...made, dispose: mountView(kernel.runtime, "tabs", model, root) };
-  kernel.runtime.want(long);
+  show = newShow(kernel, short);
+  show.page.runtime.want(long);
 }
 
 interface Switched {

@@ -7,7 +7,9 @@ import type { AnyModel } from "../../src/jupyter";
 import { insertCell } from "../../src/jupyter/cells";
 import type { Checkpoint, PageMessage } from "../../src/protocol";
 import { openDrafts } from "../../src/state/drafts";
-import { Author, FakeHost, FakeSignal, KernelModel } from "../../testing/kernel-model";
+import { Author } from "../../testing/author";
+import { FakeHost, FakeSignal } from "../../testing/host";
+import { WireKernel } from "../../testing/wire-kernel";
 
 beforeEach(() => {
   vi.useFakeTimers();
@@ -73,14 +75,14 @@ class FakeOutputs {
 interface Rig {
   readonly runtime: PageRuntime;
   readonly host: FakeHost;
-  readonly kernel: KernelModel;
+  readonly kernel: WireKernel;
   readonly heard: PageMessage[];
 }
 
 const rigs: Rig[] = [];
 
 function open(notebook?: FakeNotebook, kind = {}): Rig {
-  const kernel: KernelModel = new KernelModel("k1", (wire) =>
+  const kernel: WireKernel = new WireKernel("k1", (wire) =>
     setTimeout(() => host.receive(wire), 5),
   );
   const context = notebook as unknown as Record<string, unknown> | undefined;
@@ -145,7 +147,7 @@ describe("commands", () => {
     host.status = "busy";
     host.statusChanged.emit("busy");
     const before = heard.length;
-    vi.spyOn(rigs[0]?.kernel as KernelModel, "receive").mockImplementation(() => {});
+    vi.spyOn(rigs[0]?.kernel as WireKernel, "receive").mockImplementation(() => {});
     void runtime.do({ type: "list_models", session_id: null }).catch(() => {});
     await vi.advanceTimersByTimeAsync(1200);
     expect(runtime.store.connection).toBe("waiting");
@@ -164,7 +166,7 @@ describe("what a user changes in a view", () => {
   test("is sent at once, by view, and a change that is sent again never undoes a later one", async () => {
     const { runtime, heard } = open();
     await vi.advanceTimersByTimeAsync(100);
-    const lost = vi.spyOn(rigs[0]?.kernel as KernelModel, "receive").mockImplementation(() => {});
+    const lost = vi.spyOn(rigs[0]?.kernel as WireKernel, "receive").mockImplementation(() => {});
     runtime.setView("v1", { session_ids: ["a", "b"] });
     runtime.setView("v1", { active: "a" });
     runtime.setView("v2", { active: "c" });
@@ -456,7 +458,7 @@ test("a runtime whose kernel was restarted goes on with the next hub, and ends w
   host.statusChanged.emit("restarting");
   expect(runtime.orphaned).toBe(true);
 
-  const kernel: KernelModel = new KernelModel("k2", (wire) =>
+  const kernel: WireKernel = new WireKernel("k2", (wire) =>
     setTimeout(() => next.receive(wire), 5),
   );
   const next = new FakeHost((message) => kernel.receive(message));

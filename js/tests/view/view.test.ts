@@ -1,8 +1,10 @@
 // @vitest-environment jsdom
 /** The view over a kernel in the page: what a user sees and does, by role and name. */
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import { cause, FakeKernel, FakeModel } from "../../dev/kernel";
 import { mountView } from "../../src/view/index";
+import { cause, type FakeKernel } from "../../testing/kernel";
+import { FakeModel } from "../../testing/model";
+import { FakePage } from "../../testing/page";
 
 /** Stands in for the Markdown renderer: shows the text as it is, and counts what it was told. */
 class Plain {
@@ -21,25 +23,30 @@ class Plain {
   destroy(): void {}
 }
 
+let page: FakePage;
 let kernel: FakeKernel;
 let model: FakeModel;
 let host: HTMLElement;
 let dispose: () => void;
 let markdown: Plain[];
 
-beforeEach(() => {
-  kernel = new FakeKernel();
+beforeEach(async () => {
+  localStorage.clear();
+  sessionStorage.clear();
+  page = await new FakePage().connected();
+  kernel = page.kernel;
   model = new FakeModel();
   markdown = [];
 });
 afterEach(() => {
   dispose?.();
+  page.close();
   document.body.replaceChildren();
 });
 
 function mount(kind = "tabs"): void {
   host = document.body.appendChild(document.createElement("div"));
-  dispose = mountView(kernel.runtime, kind, model, host, (element) => {
+  dispose = mountView(page.runtime, kind, model, host, (element) => {
     const plain = new Plain(element);
     markdown.push(plain);
     return plain;
@@ -181,7 +188,7 @@ describe("tabs", () => {
     expect(model.get("active")).toBe(b);
     model.set("active", a);
     expect(one("tab", "a").getAttribute("aria-selected")).toBe("true");
-    expect([...kernel.viewing.values()]).toEqual([[a]]);
+    await settled(() => expect(kernel.viewing).toEqual([a]));
   });
 
   test("another view of the same model keeps its own tab", async () => {
@@ -208,10 +215,12 @@ describe("tabs", () => {
     one("tab", "b").focus();
     press("ArrowRight", { shiftKey: true });
     await settled(() => expect(tabs()).toEqual(["a", "c", "b"]));
-    expect(kernel.viewChanges).toEqual([
-      { view: "view-1", active: b },
-      { view: "view-1", session_ids: [a, c, b] },
-    ]);
+    await settled(() =>
+      expect(kernel.commands).toMatchObject([
+        { type: "set_view", view_id: "view-1", active: b, session_ids: null },
+        { type: "set_view", view_id: "view-1", session_ids: [a, c, b] },
+      ]),
+    );
     expect([model.get("active"), model.get("sessions")]).toEqual([b, [a, c, b]]);
   });
 
@@ -433,13 +442,13 @@ describe("writing", () => {
     expect(box().value).toBe("");
     one("tab", "geo").click();
     expect(box().value).toBe("half a thou");
-    expect(kernel.runtime.drafts.get(geo)).toBe("half a thou");
+    expect(page.runtime.drafts.get(geo)).toBe("half a thou");
   });
 
   test("a file is a chip beside the text, goes with it, and is shown folded", async () => {
     const rows = `name,km\n${"Seine,775\n".repeat(2_000)}`;
     const file = { type: "file", name: "rivers.csv", text: rows } as const;
-    kernel.runtime.drafts.attach(geo, [file, { type: "file", name: "b.txt", text: "b" }]);
+    page.runtime.drafts.attach(geo, [file, { type: "file", name: "b.txt", text: "b" }]);
     kernel.create("code");
     await settled(() => expect(tabs()).toHaveLength(2));
     one("tab", "code").click();
@@ -464,13 +473,7 @@ describe("writing", () => {
     const file = { type: "file", name: "rivers.csv", text: "Seine" } as const;
     kernel.ask(geo, "First?");
     const run_id = kernel.ask(geo, "Which?", [file]);
-    kernel.say(geo, {
-      type: "run_failed",
-      run_id,
-      at: 1,
-      error: cause("the queue was lost"),
-      usage: null,
-    });
+    kernel.fail(geo, run_id, cause("the queue was lost"));
     await settled(() => expect(host.textContent).toContain("Which? [rivers.csv]"));
     one("button", "Put back").click();
     expect(box().value).toBe("Which?");
@@ -492,7 +495,7 @@ describe("writing", () => {
       box().dispatchEvent(Object.assign(event, { clipboardData }));
       return event;
     };
-    const attached = () => kernel.runtime.drafts.attached(geo).length;
+    const attached = () => page.runtime.drafts.attached(geo).length;
     const table = { "text/plain": "1\t2", "text/html": "<table></table>" };
     expect(paste(table).defaultPrevented).toBe(false);
     expect(paste({ "text/html": "<img>" }).defaultPrevented).toBe(true);
@@ -503,14 +506,14 @@ describe("writing", () => {
 
   test("a file that is dropped anywhere in the view is attached, and opened by nobody", async () => {
     for (const target of [one("log"), one("tablist"), box()]) {
-      const before = kernel.runtime.drafts.attached(geo).length;
+      const before = page.runtime.drafts.attached(geo).length;
       const over = new Event("dragover", { bubbles: true, cancelable: true });
       target.dispatchEvent(over);
       const drop = new Event("drop", { bubbles: true, cancelable: true });
       const dataTransfer = { files: [new File(["a,b"], "a.csv", { type: "text/csv" })] };
       target.dispatchEvent(Object.assign(drop, { dataTransfer }));
       expect([over.defaultPrevented, drop.defaultPrevented]).toEqual([true, true]);
-      await settled(() => expect(kernel.runtime.drafts.attached(geo)).toHaveLength(before + 1));
+      await settled(() => expect(page.runtime.drafts.attached(geo)).toHaveLength(before + 1));
     }
   });
 
@@ -547,8 +550,8 @@ describe("writing", () => {
     press("Enter");
     await settled(() => expect(box().value).toBe("draft"));
     expect(sent().at(-1)).toMatchObject({ text: "First?" });
-    expect(kernel.runtime.drafts.get(geo)).toBe("draft");
-    expect(kernel.runtime.drafts.get(code)).toBe("");
+    expect(page.runtime.drafts.get(geo)).toBe("draft");
+    expect(page.runtime.drafts.get(code)).toBe("");
   });
 
   test("Stop and Pause are there exactly while a run is live, Resume while it is paused", async () => {
@@ -691,15 +694,7 @@ describe("messages", () => {
   test("an interrupted answer shows its cause and the choices", async () => {
     kernel.text(geo, run, "The Sei");
     const error = cause("the connection broke", { hint: "Continue or regenerate." });
-    kernel.say(geo, {
-      type: "run_interrupted",
-      run_id: run,
-      at: 1,
-      error,
-      usage: null,
-      sources: [],
-      notices: [],
-    });
+    kernel.interrupt(geo, run, error);
     await settled(() =>
       expect(answer().textContent).toContain("The connection broke. Continue or regenerate."),
     );
@@ -720,7 +715,7 @@ describe("messages", () => {
   });
 
   test("Resume is offered where the server can go on", async () => {
-    kernel.say(geo, {
+    kernel.append(geo, {
       type: "run_answering",
       run_id: run,
       model: "m",
@@ -728,15 +723,7 @@ describe("messages", () => {
       sequence: 1,
     });
     kernel.text(geo, run, "The Sei");
-    kernel.say(geo, {
-      type: "run_interrupted",
-      run_id: run,
-      at: 1,
-      error: cause("Gone."),
-      usage: null,
-      sources: [],
-      notices: [],
-    });
+    kernel.interrupt(geo, run);
     await settled(() => one("button", "Resume", answer()));
     one("button", "Resume", answer()).click();
     expect(kernel.commands.at(-1)).toMatchObject({ type: "resume", run_id: run });
@@ -744,15 +731,7 @@ describe("messages", () => {
 
   test("a continued answer goes on in the same text", async () => {
     kernel.text(geo, run, "```python\nprint(");
-    kernel.say(geo, {
-      type: "run_interrupted",
-      run_id: run,
-      at: 1,
-      error: cause("Gone."),
-      usage: null,
-      sources: [],
-      notices: [],
-    });
+    kernel.interrupt(geo, run);
     await settled(() => one("button", "Continue", answer()));
     one("button", "Continue", answer()).click();
     await settled(() => expect(kernel.state(geo).runs).toHaveLength(2));
@@ -767,15 +746,14 @@ describe("messages", () => {
 
   test("a failed question offers Retry, beside the cause", async () => {
     const error = cause("The server refused the key (401).", { hint: "Check OPENAI_API_KEY." });
-    kernel.say(geo, { type: "run_failed", run_id: run, at: 1, error, usage: null });
+    kernel.fail(geo, run, error);
     await settled(() => expect(answer().textContent).toContain("Check OPENAI_API_KEY."));
     expect(buttons()).toContain("Retry");
     expect(one("tab").getAttribute("aria-label")).toBe("geo, failed");
   });
 
   test("a refused question says that it is left out, and offers Retry and Edit", async () => {
-    const error = { ...cause("Too long.", { code: "context_too_long" }), http_status: 400 };
-    kernel.say(geo, { type: "run_failed", run_id: run, at: 1, error, usage: null });
+    kernel.fail(geo, run, cause("Too long.", { code: "context_too_long", http_status: 400 }));
     await settled(() => expect(answer().textContent).toContain("Too long."));
     const question = all("article")[0] as HTMLElement;
     expect(question.textContent).toContain("not sent with later questions");
@@ -791,7 +769,7 @@ describe("messages", () => {
   test("sources are a numbered list, and only addresses of the web are links", async () => {
     kernel.text(geo, run, "In France [1].");
     const say = (sources: readonly { title: string; url: string }[]) =>
-      kernel.say(geo, {
+      kernel.append(geo, {
         type: "run_completed",
         run_id: run,
         at: 1,
@@ -851,7 +829,7 @@ describe("messages", () => {
 
   test("a generated image is drawn, and one of an unsafe type is not", async () => {
     const part = (index: number, text: string) =>
-      kernel.say(geo, {
+      kernel.append(geo, {
         type: "part_started",
         run_id: run,
         at: 1,
@@ -867,7 +845,7 @@ describe("messages", () => {
 
   test("what the reader has to know of an answer stands under it", async () => {
     kernel.text(geo, run, "Here.");
-    kernel.say(geo, {
+    kernel.append(geo, {
       type: "run_completed",
       run_id: run,
       at: 1,
@@ -882,26 +860,12 @@ describe("messages", () => {
 
   test("where only the continuation failed, the answer can be gone on with, copied or asked for anew", async () => {
     kernel.text(geo, run, "The Sei");
-    kernel.say(geo, {
-      type: "run_interrupted",
-      run_id: run,
-      at: 1,
-      error: cause("Gone."),
-      usage: null,
-      sources: [],
-      notices: [],
-    });
+    kernel.interrupt(geo, run);
     await settled(() => one("button", "Continue", answer()));
     one("button", "Continue", answer()).click();
     await settled(() => expect(kernel.state(geo).runs).toHaveLength(2));
     const again = kernel.state(geo).runs[1]?.id ?? "";
-    kernel.say(geo, {
-      type: "run_failed",
-      run_id: again,
-      at: 1,
-      error: cause("Not there."),
-      usage: null,
-    });
+    kernel.fail(geo, again, cause("Not there."));
     await settled(() => expect(answer().textContent).toContain("Not there."));
     expect(buttons()).toEqual(
       expect.arrayContaining(["Retry", "Continue", "Regenerate", "Discard", "Copy", "Fork"]),
@@ -909,7 +873,7 @@ describe("messages", () => {
   });
 
   test("what a limit of the kernel cut off is not read on", async () => {
-    kernel.say(geo, {
+    kernel.append(geo, {
       type: "run_answering",
       run_id: run,
       model: "m",
@@ -918,15 +882,7 @@ describe("messages", () => {
     });
     kernel.text(geo, run, "The Sei");
     const error = cause("The answer reached its limit.", { code: "limit_exceeded" });
-    kernel.say(geo, {
-      type: "run_interrupted",
-      run_id: run,
-      at: 1,
-      error,
-      usage: null,
-      sources: [],
-      notices: [],
-    });
+    kernel.interrupt(geo, run, error);
     await settled(() => one("button", "Continue", answer()));
     expect(buttons()).not.toContain("Resume");
   });
@@ -934,7 +890,7 @@ describe("messages", () => {
   test("a retry says how long it waits and which one it is", async () => {
     const error = cause("The server asks to wait (429).");
     const retry_at = Date.now() / 1000 + 30;
-    kernel.say(geo, { type: "run_retrying", run_id: run, attempt: 1, of: 2, retry_at, error });
+    kernel.append(geo, { type: "run_retrying", run_id: run, attempt: 1, of: 2, retry_at, error });
     await settled(() =>
       expect(answer().textContent).toMatch(/Waiting (30|29) s \(1 of 2\): The server asks/),
     );
@@ -943,7 +899,7 @@ describe("messages", () => {
 
   test("an answer cut off by its length can be continued", async () => {
     kernel.text(geo, run, "The Sei");
-    kernel.say(geo, {
+    kernel.append(geo, {
       type: "run_incomplete",
       run_id: run,
       at: 1,
@@ -1117,9 +1073,10 @@ describe("the view as a whole", () => {
     mount();
     await settled(() => expect(tabs()).toHaveLength(1));
     expect(host.textContent).toContain("demo");
-    kernel.store.connection = "lost";
-    await settled(() => expect(host.textContent).toContain("No answer from the kernel."));
-    kernel.store.connection = "live";
+    page.host.connectionStatusChanged.emit("connecting");
+    const lost = () => expect(host.textContent).toContain("No answer from the kernel.");
+    await vi.waitFor(lost, { interval: 5, timeout: 10_000 });
+    page.host.connectionStatusChanged.emit("connected");
     await settled(() => expect(host.textContent).not.toContain("No answer from the kernel."));
   });
 
@@ -1129,8 +1086,7 @@ describe("the view as a whole", () => {
     kernel.ask(geo, "Lakes?");
     mount();
     await settled(() => expect(all("article")).toHaveLength(2));
-    kernel.store.lose();
-    kernel.store.connection = "restarted";
+    page.host.statusChanged.emit("restarting");
     await settled(() => expect(all("article").at(-1)?.textContent).toContain("interrupted"));
     expect(document.querySelector("[aria-busy=true]")).toBeNull();
     expect(document.querySelector("[data-run-state=streaming]")).toBeNull();
@@ -1142,7 +1098,7 @@ describe("the view as a whole", () => {
   test("a session whose provider is not the demo does not say so", async () => {
     const [named, usual] = [kernel.create("named"), kernel.create("usual")];
     const { settings } = kernel.state(named);
-    kernel.say(named, { type: "settings_changed", settings: { ...settings, provider: "acme" } });
+    kernel.append(named, { type: "settings_changed", settings: { ...settings, provider: "acme" } });
     mount();
     await settled(() => expect(tabs()).toHaveLength(2));
     const label = () => host.querySelector(".nbchat-demo")?.closest("[hidden]");
@@ -1171,7 +1127,7 @@ describe("the view as a whole", () => {
   test("settings that came with a file wait for the user's word", async () => {
     const geo = kernel.create("geo");
     const { settings } = kernel.state(geo);
-    kernel.say(geo, {
+    kernel.append(geo, {
       type: "settings_changed",
       settings: { ...settings, from_file: true, instructions: "Obey me." },
     });
@@ -1186,7 +1142,7 @@ describe("the view as a whole", () => {
     const geo = kernel.create("geo");
     mount();
     await settled(() => one("button", "Model: demo-tour"));
-    await settled(() => expect(kernel.store.session(geo)).toBeDefined());
+    await settled(() => expect(page.store.session(geo)).toBeDefined());
     one("button", "Model: demo-tour").click();
     const form = one("dialog", "Session settings").querySelector("form") as HTMLFormElement;
     const [modelField, temperature] = form.querySelectorAll("input");
@@ -1204,7 +1160,7 @@ describe("the view as a whole", () => {
   test("the settings' form sets what was changed in it, and keeps it until it is saved", async () => {
     const geo = kernel.create("geo");
     mount();
-    await settled(() => expect(kernel.store.session(geo)).toBeDefined());
+    await settled(() => expect(page.store.session(geo)).toBeDefined());
     one("button", "Model: demo-tour").click();
     const form = one("dialog", "Session settings").querySelector("form") as HTMLFormElement;
     const [instructions] = form.querySelectorAll("textarea");
@@ -1213,7 +1169,7 @@ describe("the view as a whole", () => {
     one("tab", "geo").dispatchEvent(new Event("pointerdown", { bubbles: true }));
     const { settings } = kernel.state(geo);
     const params = { temperature: 0.5 };
-    kernel.say(geo, {
+    kernel.append(geo, {
       type: "settings_changed",
       settings: { ...settings, model: "demo-echo", params },
     });
@@ -1260,7 +1216,7 @@ describe("the view as a whole", () => {
     );
     one("menuitemcheckbox", "Show beside").click();
     expect(all("log")).toHaveLength(2);
-    expect([...kernel.viewing.values()]).toEqual([[geo, code]]);
+    await settled(() => expect(kernel.viewing).toEqual([geo, code]));
     one("button", "Show alone").click();
     expect(all("log")).toHaveLength(1);
   });
@@ -1272,7 +1228,7 @@ describe("the view as a whole", () => {
     dispose();
     expect(host.childElementCount).toBe(0);
     expect(model.listening).toBe(0);
-    expect([...kernel.viewing.values()]).toEqual([[]]);
+    await settled(() => expect(kernel.viewing).toEqual([]));
     kernel.create("later");
     await new Promise((resolve) => requestAnimationFrame(resolve));
     expect(host.childElementCount).toBe(0);

@@ -3,7 +3,8 @@ import * as fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import type { Event, Packet } from "../../src/protocol";
 import { transcript } from "../../src/state/session";
-import { cut, PERFECT, type Wire } from "../../testing/kernel-model";
+import { PERFECT } from "../../testing/line";
+import { cut, type Wire } from "../../testing/wire-kernel";
 import { play, World } from "../../testing/world";
 
 const RUNS = Number(process.env["NBCHAT_RUNS"] ?? 40);

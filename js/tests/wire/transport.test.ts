@@ -4,7 +4,7 @@ import type { PageMessage } from "../../src/protocol";
 import { Pieces } from "../../src/wire/pieces";
 import { Sequence } from "../../src/wire/sequence";
 import { Uplink } from "../../src/wire/transport";
-import { FakeHost, type HostKind } from "../../testing/kernel-model";
+import { FakeHost, type HostKind } from "../../testing/host";
 
 beforeEach(() => void vi.useFakeTimers());
 afterEach(() => void vi.useRealTimers());
