@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from nbchat.core.ids import new_id
 from nbchat.core.request_fields import merged
+from nbchat.core.tracebacks import short_traceback
 from nbchat.engine.config import Configuration
 from nbchat.handles.process import registry as _shared
 
@@ -49,6 +50,7 @@ def _view_of(session: Session) -> Any:  # noqa: ANN401 - a widget
     return SessionView(session)
 
 
+@short_traceback
 def session(
     key: str | None = None,
     *,
@@ -104,6 +106,7 @@ def session(
     return the_registry().get_or_create(key, **settings)
 
 
+@short_traceback
 def ask(
     prompt: str,
     *,
@@ -136,6 +139,7 @@ def ask(
         registry.engine.call(registry.discard_temporary, session_id)
 
 
+@short_traceback
 def get_completion(
     prompt: str,
     *,
@@ -186,6 +190,7 @@ def get_completion(
     return thread.ask(prompt, timeout=timeout).text
 
 
+@short_traceback
 def config(*, journal: bool | None = None, **values: str | None) -> Configuration:
     """Set defaults for all sessions, and return those in force with where each came from.
 
@@ -250,6 +255,7 @@ def _set_journal(registry: SessionRegistry, *, on: object) -> None:
         notebook.set_journal(on=on)
 
 
+@short_traceback
 def load(path: str | os.PathLike[str]) -> list[Session]:
     """Bring the conversations of a saved notebook into this kernel, and return them.
 
@@ -273,6 +279,7 @@ def load(path: str | os.PathLike[str]) -> list[Session]:
     return the_registry().restore(from_notebook(Path(path)))
 
 
+@short_traceback
 def import_(path: str | os.PathLike[str]) -> list[Session]:
     """Make sessions of the conversations in a JSONL or Markdown file, and return them.
 

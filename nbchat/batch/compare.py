@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from nbchat.api import the_registry
 from nbchat.core.request_fields import merged
+from nbchat.core.tracebacks import short_traceback
 from nbchat.handles.data_frames import rate, runs_frame
 from nbchat.handles.run import check_timeout
 from nbchat.handles.text_table import Table
@@ -140,6 +141,7 @@ def _row(session: Session, run: Run) -> tuple[Any, ...]:
     )
 
 
+@short_traceback
 def compare(
     prompt: str,
     models: Iterable[str | Mapping[str, Any]],

@@ -23,6 +23,7 @@ from nbchat.core.messages import Usage
 from nbchat.core.redact import without_references
 from nbchat.core.request_fields import merged
 from nbchat.core.settings import session_settings
+from nbchat.core.tracebacks import short_traceback
 from nbchat.engine.loop_thread import POLL_S, LoopThread
 from nbchat.engine.wakeup import Wakeup
 from nbchat.handles.data_frames import is_frame, make_frame, rate, rows_of, with_columns
@@ -226,6 +227,7 @@ class BatchProgress:
         return f"{self.done:,} of {self.total:,}{failed}, {self.per_s:.1f}/s{left}"
 
 
+@short_traceback
 def map(  # noqa: A001 - `nbchat.map` reads as what it does
     prompts: Iterable[Any],
     template: str | Callable[[Any], str] | None = None,

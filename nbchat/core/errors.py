@@ -34,6 +34,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Final, Literal
 
+from nbchat.core.tracebacks import render
+
 Stage = Literal["command", "connect", "first_byte", "stream", "tool", "persist", "restore", "view"]
 """Where on a run's way an error happened."""
 
@@ -115,6 +117,10 @@ class NbchatError(Exception):
         # A server's own words often end without a full stop.
         stop = "" if message.endswith((".", "!", "?", "…")) else "."
         return f"{message}{stop} {self.hint}"
+
+    def _render_traceback_(self) -> list[str]:
+        """Show the user's lines alone where IPython shows the error."""
+        return render(self)
 
     @property
     def info(self) -> ErrorInfo:
@@ -283,8 +289,9 @@ class SessionFull(CommandError):
 
     Examples
     --------
+    >>> nbchat.registry.limits.session_chars = 1_000
     >>> try:
-    ...     geo.send("x" * (nbchat.registry.limits.session_chars + 1))
+    ...     geo.send("x" * 1_001)
     ... except nbchat.SessionFull as error:
     ...     caught = error
     >>> caught.session_id == geo.id

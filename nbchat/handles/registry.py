@@ -33,6 +33,7 @@ from nbchat.core.request_fields import merged
 from nbchat.core.run import RunRecord, RunState
 from nbchat.core.settings import session_settings
 from nbchat.core.snapshot import SavedSession, dump
+from nbchat.core.tracebacks import short_traceback
 from nbchat.core.transcript import SessionState
 from nbchat.engine.auto_title import AutoTitle
 from nbchat.engine.callbacks import Callback, Callbacks, Notification
@@ -175,6 +176,7 @@ class SessionRegistry(Mapping[str, Session]):
 
     # Making and ending sessions
 
+    @short_traceback
     def create(
         self,
         title: str = "",
@@ -237,6 +239,7 @@ class SessionRegistry(Mapping[str, Session]):
 
         return self.engine.call(work)
 
+    @short_traceback
     def get_or_create(self, key: str | None = None, **settings: Any) -> Session:  # noqa: ANN401 - as `create`
         """Return the session of this id or title, made if there is none; settings that are given are set.
 
@@ -488,6 +491,7 @@ class SessionRegistry(Mapping[str, Session]):
 
         return self.engine.call(work)
 
+    @short_traceback
     def wait_all(self, timeout: float | None = None) -> None:
         """Wait until no run is live or queued.
 
@@ -697,6 +701,7 @@ class SessionRegistry(Mapping[str, Session]):
             )
         return self.engine.call(lambda: self.handle(self.open(settings, messages=messages)))
 
+    @short_traceback
     def save(self, timeout: float = 5.0) -> bool:
         """Write everything down now: to the journal, and into the notebook where a page shows it.
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from nbchat.core.errors import NbchatError, PicklingRefused, ProviderError, RunOver, from_info
 from nbchat.core.messages import Message, ReasoningPart, TextPart
 from nbchat.core.run import RunState
+from nbchat.core.tracebacks import short_traceback, shorten
 from nbchat.engine.loop_thread import POLL_S
 from nbchat.engine.wakeup import Wakeup
 
@@ -226,6 +227,7 @@ class Run:
 
     # Waiting
 
+    @short_traceback
     def wait(self, timeout: float | None = None) -> Run:
         """Wait for the end, and return the run; its error is not raised.
 
@@ -259,6 +261,7 @@ class Run:
                 changed.wait(POLL_S if left is None else min(POLL_S, left))
         return self
 
+    @short_traceback
     def result(self, timeout: float | None = None) -> Message:
         """Wait for the end, and return the answer.
 
@@ -286,17 +289,21 @@ class Run:
         """Yield the text as it comes, from the first character; raise the run's error at the end."""
         self._engine.refuse_to_block("iterating a run")
         seen = 0
-        with self._watching() as changed:
-            while True:
-                over = self.is_over  # looked at before the text: what is over has all its text
-                text = self.text
-                if len(text) > seen:
-                    yield text[seen:]
-                    seen = len(text)
-                elif over:
-                    break
-                else:
-                    changed.wait(POLL_S)
+        try:
+            with self._watching() as changed:
+                while True:
+                    over = self.is_over  # read before the text: a run that is over has all its text
+                    text = self.text
+                    if len(text) > seen:
+                        yield text[seen:]
+                        seen = len(text)
+                    elif over:
+                        break
+                    else:
+                        changed.wait(POLL_S)
+        except KeyboardInterrupt as interrupt:
+            shorten(interrupt)
+            raise
         if (error := self.error) is not None:
             raise error
 
@@ -336,6 +343,7 @@ class Run:
         """End it and keep its text; after the end this does nothing."""
         self._engine.call(self._conversation.stop, self._id)
 
+    @short_traceback
     def pause(self) -> Run:
         """Stop reading; the connection is held for `limits.pause_limit_s`.
 
@@ -347,6 +355,7 @@ class Run:
         self._engine.call(self._conversation.pause, self._id)
         return self
 
+    @short_traceback
     def resume(self) -> Run:
         """Read on, when it is paused; go on as a new run, where an interrupted one can be resumed.
 

@@ -14,6 +14,7 @@ from nbchat.core.messages import Message
 from nbchat.core.request_fields import NAMES, merged
 from nbchat.core.settings import session_settings
 from nbchat.core.text import suggestion
+from nbchat.core.tracebacks import short_traceback
 from nbchat.handles.attachments import read_attachments, warn_if_large
 from nbchat.handles.data_frames import runs_frame
 from nbchat.handles.property_observers import observe
@@ -177,6 +178,7 @@ class Session:
 
     # Asking
 
+    @short_traceback
     def send(
         self,
         prompt: str,
@@ -222,6 +224,7 @@ class Session:
         self._registry.engine.call(self._conversation.send, prompt, attached, run_id, params)
         return run
 
+    @short_traceback
     def ask(
         self,
         prompt: str,
@@ -267,6 +270,7 @@ class Session:
             self._registry.engine.call(self._conversation.stop, run_id)
             raise
 
+    @short_traceback
     def retry(self, message_id: str | Message | None = None) -> Run:
         """Ask again for an answer that failed, was interrupted or stopped; it is replaced.
 
@@ -284,14 +288,17 @@ class Session:
         """
         return self._new(self._conversation.retry, _optional_id(message_id))
 
+    @short_traceback
     def regenerate(self, message_id: str | Message | None = None) -> Run:
         """Ask for another version of an answer (None: of the last one); the earlier one stays beside it."""
         return self._new(self._conversation.regenerate, _optional_id(message_id))
 
+    @short_traceback
     def continue_(self, message_id: str | Message | None = None) -> Run:
         """Ask the model to go on at the end of an answer (None: the last one), in the same message."""
         return self._new(self._conversation.continue_, _optional_id(message_id))
 
+    @short_traceback
     def resume(self) -> Run:
         """Read on in the paused run; after an interruption, go on where the server keeps the answer.
 
@@ -306,6 +313,7 @@ class Session:
         """
         return self._new(self._conversation.resume)
 
+    @short_traceback
     def edit(self, message_id: str | Message, prompt: str) -> Run | None:
         """Ask a changed question: a new version of a message of yours, and of all that follows.
 
@@ -330,6 +338,7 @@ class Session:
         """End the live run and all queued ones; return how many there were."""
         return self._registry.engine.call(self._conversation.stop_all)
 
+    @short_traceback
     def pause(self) -> Run:
         """Hold the live run: nothing is read, the connection stays for `limits.pause_limit_s`.
 
@@ -340,10 +349,12 @@ class Session:
         """
         return Run.of(self, self._registry.engine.call(self._conversation.pause).id)
 
+    @short_traceback
     def discard(self, message_id: str | Message) -> None:
         """Remove an answer that is over, and what follows it; the question stays."""
         self._registry.engine.call(self._conversation.discard, _id(message_id))
 
+    @short_traceback
     def select(self, message_id: str | Message) -> None:
         """Show this version of a turn, and take it as the context."""
         self._registry.engine.call(self._conversation.select, _id(message_id))
@@ -402,6 +413,7 @@ class Session:
         """Return this session as JSON values, in the format of `docs/snapshot.md`."""
         return self._registry.snapshot([self.id])
 
+    @short_traceback
     def export(self, target: str | os.PathLike[str] = "md", *, to: str | None = None) -> str:
         """Write the conversation down for people or other programs.
 
@@ -462,6 +474,7 @@ class Session:
         """Return a data frame with a row for each run, oldest first; as `registry.to_frame`."""
         return runs_frame([self._conversation], library)
 
+    @short_traceback
     def _configure(self, **changes: Any) -> None:  # noqa: ANN401 - fields of Settings
         checked = session_settings(changes)
         self._registry.engine.call(lambda: self._conversation.configure(**checked))
