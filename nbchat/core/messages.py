@@ -5,12 +5,17 @@ Terms are those of the OpenAI API: `role`, `finish_reason` and `usage` keep its 
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Final, Literal
 
 from nbchat.core.text import fenced, split_thought
+
+_SHOWN_CHARS: Final = 80
+_CODE_BLOCK: Final = re.compile(r"^(`{3,}|~{3,})[^\n]*\n(.*?)^\1", re.DOTALL | re.MULTILINE)
 
 Role = Literal["system", "user", "assistant", "tool"]
 
@@ -249,9 +254,43 @@ class Message:
         return self.text
 
     def __repr__(self) -> str:
-        """Return one short line: who, how much, and how it ended."""
+        """Return one line: id, role, how the answer ended, and the first 80 characters."""
         end = f", {self.finish_reason}" if self.finish_reason else ""
-        return f"<Message {self.id} {self.role}, {len(self.text)} characters{end}>"
+        text = " ".join(self.text[:1000].split())
+        shown = text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]}…"
+        return f"<Message {self.id} {self.role}{end}: {shown!r}>"
+
+    def json(self) -> Any:  # noqa: ANN401 - any JSON value
+        """Return the text parsed as JSON, or else the JSON in its first block of code.
+
+        Raises
+        ------
+        ValueError
+            If neither is valid JSON.
+
+        Examples
+        --------
+        >>> geo.ask('{"river": "Seine", "km": 775}').json()["km"]
+        775
+        """
+        try:
+            return json.loads(self.text)
+        except ValueError as error:
+            block = _CODE_BLOCK.search(self.text)
+            if block is not None:
+                with suppress(ValueError):
+                    return json.loads(block[2])
+            raise ValueError(
+                f"the text is not valid JSON ({error}). Ask for JSON, for example with "
+                "response_format={'type': 'json_object'}."
+            ) from None
+
+    @property
+    def data(self) -> Any:  # noqa: ANN401 - any JSON value
+        """The answer as data: its parsed JSON, or `None` if it has none."""
+        with suppress(ValueError):
+            return self.json()
+        return None
 
     def _repr_markdown_(self) -> str:
         """Show the message as Markdown where it is a cell's result."""
