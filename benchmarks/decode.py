@@ -18,8 +18,8 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
 import httpx2
+import msgspec
 import openai
-import orjson
 
 from nbchat.core.messages import Message, TextPart
 from nbchat.providers.base import Request, TextDelta
@@ -66,7 +66,7 @@ async def raw(client: httpx2.AsyncClient, url: str) -> int:
                 payload = event[6:]
                 if payload == b"[DONE]":
                     break
-                choices = orjson.loads(payload)["choices"]
+                choices = msgspec.json.decode(payload)["choices"]
                 if choices:
                     size += len(choices[0]["delta"].get("content") or "")
     return size
@@ -88,7 +88,7 @@ async def measure(url: str, streams: int, chunks: int, rounds: int) -> Mapping[s
         clients: dict[str, Client] = {
             "nbchat": lambda u: ours(provider, u),
             "openai, typed stream": lambda u: typed(sdk, u),
-            "httpx2 + orjson": lambda u: raw(plain, u),
+            "httpx2 + msgspec": lambda u: raw(plain, u),
         }
         rates: dict[str, list[float]] = {name: [] for name in clients}
         for number in range(rounds + 1):
@@ -111,7 +111,7 @@ async def serve(chunks: int) -> None:
 
     def event(delta: Mapping[str, str], reason: str | None = None) -> bytes:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}
-        return b"data: " + orjson.dumps({**first, "choices": [choice]}) + b"\n\n"
+        return b"data: " + msgspec.json.encode({**first, "choices": [choice]}) + b"\n\n"
 
     events = [event({"role": "assistant", "content": ""})]
     events += [event({"content": WORDS[number % len(WORDS)]}) for number in range(chunks - 2)]
@@ -164,7 +164,7 @@ async def compare(streams: int, chunks: int, rounds: int) -> Mapping[str, float]
 
 def table(rates: Mapping[str, float], streams: int) -> str:
     """Return the figures as people read them."""
-    base = rates["httpx2 + orjson"]
+    base = rates["httpx2 + msgspec"]
     what = "1 stream" if streams == 1 else f"{streams} streams at once"
     lines = [f"{f'decoding, {what}':<28}{'k chunks per CPU s':>20}{'of raw':>9}"]
     lines += [f"{name:<28}{rate:>20.1f}{rate / base:>9.2f}" for name, rate in rates.items()]

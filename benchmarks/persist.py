@@ -5,14 +5,15 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
+from msgspec.structs import replace
 from playwright.sync_api import sync_playwright
 
 from nbchat.core.events import MessageAdded, PartDelta, SessionCreated, Settings
 from nbchat.core.messages import Message, TextPart
-from nbchat.core.snapshot import SavedSession, Snapshot, dump
+from nbchat.core.saved import SavedSession, Snapshot
+from nbchat.core.snapshot import dump
 from nbchat.core.transcript import SessionState, apply_event
 from nbchat.engine.journal_writer import encode_events
 from nbchat.handles.registry import SessionRegistry

@@ -5,7 +5,7 @@
     python -m tools.generate_protocol            write the file
     python -m tools.generate_protocol --check    write nothing; fail when the file is stale
 
-Every dataclass that a message can contain becomes an interface, every named union, literal and
+Every struct that a message can contain becomes an interface, every named union, literal and
 `StrEnum` a type, every public whole number of `nbchat.protocol` a constant; their docstrings come along.
 A field with a default is required all the same: what is on the wire is complete.
 """
@@ -19,13 +19,15 @@ import sys
 import textwrap
 import types
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
-from enum import StrEnum
-from functools import reduce
-from operator import or_
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Final, Literal, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Final, Literal, Union, get_args, get_origin
+
+from msgspec import Struct
+from msgspec import inspect as inspection
 
 if TYPE_CHECKING:
     from nbchat.core.events import Event
@@ -34,14 +36,13 @@ if TYPE_CHECKING:
 TARGET: Final = Path(__file__).parent.parent / "js" / "src" / "protocol.ts"
 WIDTH: Final = 100
 HEADER: Final = "// Generated from nbchat/protocol.py by `make build`. Do not edit."
-SCALARS: Final[Mapping[object, str]] = {
-    str: "string",
-    bool: "boolean",
-    int: "number",
-    float: "number",
-    type(None): "null",
-    Any: "unknown",
-    object: "unknown",
+SCALARS: Final[Mapping[type[inspection.Type], str]] = {
+    inspection.StrType: "string",
+    inspection.BoolType: "boolean",
+    inspection.IntType: "number",
+    inspection.FloatType: "number",
+    inspection.NoneType: "null",
+    inspection.AnyType: "unknown",
 }
 
 
@@ -90,100 +91,121 @@ def is_alias(value: object) -> bool:
 
 
 class Generator:
-    """Finds what the messages are made of, and writes it down once each.
+    """Finds the types that messages consist of, and writes each of them once.
 
     Parameters
     ----------
     module
-        The module whose public dataclasses and unions are the messages.
+        The module whose public structs and unions are the messages.
     """
 
     def __init__(self, module: ModuleType) -> None:
         self.module = module
         self.package = module.__name__.partition(".")[0]
-        self.classes: dict[str, type] = {}
+        self.structs: dict[str, inspection.StructType] = {}
+        self.enums: dict[str, type[Enum]] = {}
         self.modules: dict[str, Docs] = {}
         for value in vars(module).values():
-            if isinstance(value, type) and value.__module__ == module.__name__ and is_dataclass(value):
-                self._collect(value)
+            if isinstance(value, type) and value.__module__ == module.__name__ and issubclass(value, Struct):
+                self._collect(inspection.type_info(value))
         self.aliases = dict(self._aliases())
+        self._names = {frozenset(members): name for name, (_, members) in self.aliases.items()}
 
-    def _collect(self, kind: object) -> None:
-        """Add every class that `kind` is made of."""
-        if isinstance(kind, type) and (is_dataclass(kind) or issubclass(kind, StrEnum)):
-            if self.classes.get(kind.__name__) is kind:
-                return
-            if kind.__name__ in self.classes:
-                raise UnknownType(f"two classes on the wire are called {kind.__name__}")
-            self.classes[kind.__name__] = kind
-            self._docs(kind.__module__)
-            if is_dataclass(kind):
-                for hint in get_type_hints(kind).values():
-                    self._collect(hint)
-        elif get_origin(kind) is not Literal:
-            for argument in get_args(kind):
-                self._collect(argument)
+    def _collect(self, kind: inspection.Type) -> None:
+        """Add every struct and enum that `kind` consists of."""
+        match kind:
+            case inspection.StructType(cls=cls, fields=fields):
+                if self._is_new(cls):
+                    self.structs[cls.__name__] = kind
+                    for field in fields:
+                        self._collect(field.type)
+            case inspection.EnumType(cls=cls):
+                if self._is_new(cls):
+                    self.enums[cls.__name__] = cls
+            case inspection.UnionType(types=types) | inspection.TupleType(item_types=types):
+                for one in types:
+                    self._collect(one)
+            case inspection.VarTupleType(item_type=item) | inspection.DictType(value_type=item):
+                self._collect(item)
+            case _:
+                pass
+
+    def _is_new(self, cls: type) -> bool:
+        known: type | None = self.enums.get(cls.__name__)
+        if cls.__name__ in self.structs:
+            known = self.structs[cls.__name__].cls
+        if known not in (None, cls):
+            raise UnknownType(f"two classes on the wire are called {cls.__name__}")
+        self._docs(cls.__module__)
+        return known is None
 
     def _docs(self, module: str) -> Docs:
         if module not in self.modules:
             self.modules[module] = read_docs(sys.modules[module])
         return self.modules[module]
 
-    def _aliases(self) -> Iterator[tuple[str, object]]:
-        """Yield the unions and literals that are named where the messages are, and made of them only."""
-        known = set(self.classes.values()) | {str, int, float, bool}
+    def _aliases(self) -> Iterator[tuple[str, tuple[str, list[str]]]]:
+        """Yield the module and the members of each union and literal that is named beside the messages."""
         for module in self.modules:
             for name in self.modules[module].lines:
                 value = getattr(sys.modules[module], name, None)
-                if not name.startswith("_") and is_alias(value):
-                    members = () if get_origin(value) is Literal else get_args(value)
-                    if all(member in known for member in members):
-                        yield name, value
+                if name.startswith("_") or not is_alias(value):
+                    continue
+                if get_origin(value) is Literal:
+                    yield name, (module, [quote(member) for member in get_args(value)])
+                    continue
+                with suppress(TypeError):  # a union of other things
+                    kind = inspection.type_info(value)
+                    if isinstance(kind, inspection.UnionType) and all(map(self._is_known, kind.types)):
+                        yield name, (module, list(dict.fromkeys(map(self._simple, kind.types))))
 
-    def typescript(self, kind: Any) -> str:  # noqa: ANN401 - any annotation
-        """Return the TypeScript type of what `kind` looks like on the wire."""
-        for name, value in self.aliases.items():
-            if value == kind:
-                return name
-        if isinstance(kind, type) and kind.__name__ in self.classes:
-            return kind.__name__
-        if get_origin(kind) is None and kind in SCALARS:
-            return SCALARS[kind]
-        return self.compound(kind)
+    def _is_known(self, kind: inspection.Type) -> bool:
+        if isinstance(kind, inspection.StructType):
+            return kind.cls.__name__ in self.structs and self.structs[kind.cls.__name__].cls is kind.cls
+        return type(kind) in SCALARS and not isinstance(kind, inspection.NoneType | inspection.AnyType)
 
-    def compound(self, kind: Any) -> str:  # noqa: ANN401 - any annotation
-        """Return the TypeScript type of a union, literal, sequence or mapping, written out."""
-        origin, arguments = get_origin(kind), get_args(kind)
-        if origin in (Union, types.UnionType):
-            return self.union(arguments)
-        if origin is Literal:
-            return " | ".join([quote(value) for value in arguments])
-        if origin is tuple and arguments[1:] != (...,):
-            return f"readonly [{', '.join(map(self.typescript, arguments))}]"
-        if isinstance(origin, type) and issubclass(origin, Mapping):
-            return f"Readonly<Record<{self.typescript(arguments[0])}, {self.typescript(arguments[1])}>>"
-        if isinstance(origin, type) and issubclass(origin, Sequence):
-            item = self.typescript(arguments[0])
-            return f"readonly ({item})[]" if " " in item else f"readonly {item}[]"
-        raise UnknownType(f"{kind!r} has no counterpart in TypeScript")
+    def _simple(self, kind: inspection.Type) -> str:
+        if isinstance(kind, inspection.StructType | inspection.EnumType):
+            return kind.cls.__name__
+        if type(kind) in SCALARS:
+            return SCALARS[type(kind)]
+        raise UnknownType(f"{type(kind).__name__} has no counterpart in TypeScript")
 
-    def union(self, members: Sequence[object]) -> str:
-        """Return the union; `X | None` uses the name of `X`, if it has one."""
-        rest = tuple(member for member in members if member is not type(None))
-        if len(rest) < len(members):
-            return f"{self.typescript(reduce(or_, rest))} | null"
-        # int | float and the like are one type on the wire.
-        return " | ".join(dict.fromkeys(map(self.typescript, rest)))
+    def typescript(self, kind: inspection.Type) -> str:
+        """Return the TypeScript type of `kind` as it is on the wire."""
+        match kind:
+            case inspection.UnionType(types=types):
+                return self.union([self.typescript(one) for one in types])
+            case inspection.LiteralType(values=values):
+                return self.union([quote(value) for value in values])
+            case inspection.TupleType(item_types=types):
+                return f"readonly [{', '.join(map(self.typescript, types))}]"
+            case inspection.VarTupleType(item_type=item):
+                text = self.typescript(item)
+                return f"readonly ({text})[]" if " " in text else f"readonly {text}[]"
+            case inspection.DictType(key_type=key, value_type=item):
+                return f"Readonly<Record<{self.typescript(key)}, {self.typescript(item)}>>"
+            case _:
+                return self._simple(kind)
 
-    def interface(self, kind: type) -> str:
-        """Return the interface of a dataclass."""
-        docs, hints = self.modules[kind.__module__], get_type_hints(kind)
+    def union(self, members: Sequence[str]) -> str:
+        """Return the union, by its name if it has one; `X | None` uses the name of `X`."""
+        # int and float are one type on the wire.
+        rest = list(dict.fromkeys(member for member in members if member != "null"))
+        text = self._names.get(frozenset(rest), " | ".join(rest))
+        return f"{text} | null" if "null" in members else text
+
+    def interface(self, kind: inspection.StructType) -> str:
+        """Return the interface of a struct."""
+        docs, name = self.modules[kind.cls.__module__], kind.cls.__name__
         members = [
-            comment(docs.texts.get(f"{kind.__name__}.{field.name}"), "  ")
-            + f"  readonly {field.name}: {self.typescript(hints[field.name])};\n"
-            for field in fields(kind)
+            comment(docs.texts.get(f"{name}.{field.name}"), "  ")
+            + f"  readonly {field.encode_name}: {self.typescript(field.type)};\n"
+            for field in kind.fields
         ]
-        return f"export interface {kind.__name__} {{\n{''.join(members)}}}\n"
+        if kind.tag_field is not None:
+            members.append(f"  readonly {kind.tag_field}: {quote(kind.tag)};\n")
+        return f"export interface {name} {{\n{''.join(members)}}}\n"
 
     def constants(self) -> Iterator[str]:
         """Yield the module's public whole numbers."""
@@ -195,20 +217,15 @@ class Generator:
 
     def declarations(self) -> Iterator[tuple[str, int, str]]:
         """Yield every type with the place where its original stands."""
-        for name, kind in self.classes.items():
-            if issubclass(kind, StrEnum):
-                declaration = alias(name, [quote(str(member)) for member in kind])
-            else:
-                declaration = self.interface(kind)
-            line = self.modules[kind.__module__].lines[name]
-            yield kind.__module__, line, comment(what_it_is(kind)) + declaration
-        for name, value in self.aliases.items():
-            module = next(m for m, docs in self.modules.items() if name in docs.lines)
+        for name, enum in self.enums.items():
+            line = self.modules[enum.__module__].lines[name]
+            members = [quote(str(member)) for member in enum]
+            yield enum.__module__, line, comment(what_it_is(enum)) + alias(name, members)
+        for name, kind in self.structs.items():
+            line = self.modules[kind.cls.__module__].lines[name]
+            yield kind.cls.__module__, line, comment(what_it_is(kind.cls)) + self.interface(kind)
+        for name, (module, members) in self.aliases.items():
             docs = self.modules[module]
-            if get_origin(value) is Literal:
-                members = [quote(member) for member in get_args(value)]
-            else:
-                members = list(dict.fromkeys(map(self.typescript, get_args(value))))
             yield module, docs.lines[name], comment(docs.texts.get(name)) + alias(name, members)
 
     def text(self) -> str:
@@ -259,10 +276,7 @@ def transitions(table: Mapping[RunState, Mapping[type[Event], RunState]]) -> str
     """Return the table of run states as a constant, by the events' tags: the page folds by it too."""
     rows = []
     for state, row in table.items():
-        moves = [
-            f"    {get_args(get_type_hints(event)['type'])[0]}: {quote(str(to))},\n"
-            for event, to in row.items()
-        ]
+        moves = [f"    {event.__struct_config__.tag}: {quote(str(to))},\n" for event, to in row.items()]
         rows.append(f"  {state}: {{\n{''.join(moves)}  }},\n" if moves else f"  {state}: {{}},\n")
     return (
         "/** Where an event leads from each state; what is not in a state's row is not taken there. */\n"

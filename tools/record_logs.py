@@ -18,11 +18,11 @@ import json
 import random
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from nbchat.core.codec import encode
+from msgspec.structs import replace
+
 from nbchat.core.errors import ErrorInfo
 from nbchat.core.events import (
     Event,
@@ -67,6 +67,7 @@ from nbchat.core.messages import (
 )
 from nbchat.core.text import checksum, utf16_length
 from nbchat.core.transcript import SessionState, apply_event
+from nbchat.core.values import encode_json
 
 FOLDER: Final = Path(__file__).parent.parent / "tests" / "logs"
 SESSION: Final = "ses_1"
@@ -685,7 +686,19 @@ def record(about: str, tell: Callable[[Story], None]) -> str:
 
 
 def _json(value: object) -> str:
-    return json.dumps(encode(value), ensure_ascii=False)
+    return json.dumps(_type_last(json.loads(encode_json(value))), ensure_ascii=False)
+
+
+def _type_last(value: Any) -> Any:  # noqa: ANN401 - any JSON value
+    """Return `value` with the tag of each object behind its fields, as it is in the recorded files."""
+    if isinstance(value, list):
+        return [_type_last(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    fields = {key: _type_last(item) for key, item in value.items()}
+    if "type" in fields:
+        fields["type"] = fields.pop("type")
+    return fields
 
 
 def files() -> Mapping[Path, str]:

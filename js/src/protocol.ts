@@ -881,7 +881,7 @@ export interface Models {
 
 /** Where the state is kept, and whether it is. */
 export interface Saving {
-  readonly state: "saved" | "saving" | "unsaved" | "off";
+  readonly state: "off" | "saved" | "saving" | "unsaved";
   /** Why it is not. */
   readonly error: ErrorInfo | null;
   readonly type: "saving";

@@ -24,12 +24,13 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
-import orjson
+import msgspec
 
 from nbchat.batch.runner import Answer
 from nbchat.core.errors import KernelGone, StoreBusy, StoreError
 from nbchat.core.messages import Usage
 from nbchat.core.run import RunState
+from nbchat.core.values import DecodeError, decode_json
 
 if sys.platform != "win32":
     import fcntl
@@ -47,7 +48,7 @@ def keys(prompts: Iterable[str], settings: Mapping[str, Any]) -> list[str]:
 
     Equal prompts are told apart by their order, so that each is asked.
     """
-    base = orjson.dumps(dict(settings), option=orjson.OPT_SORT_KEYS)
+    base = msgspec.json.encode(dict(settings), order="sorted")
     seen: Counter[str] = Counter()
     found = []
     for prompt in prompts:
@@ -147,7 +148,7 @@ class AnswerFile:
                     self._take(record)
                 whole += len(line)
             rest = line if whole == 0 and self._path.stat().st_size else b""
-        if rest and not orjson.dumps(HEADER).startswith(rest):
+        if rest and not msgspec.json.encode(HEADER).startswith(rest):
             raise ValueError(f"{str(self._path)!r} holds no answers of nbchat.map; choose another file.")
         self._file.truncate(whole)
         self._file.seek(whole)
@@ -246,7 +247,7 @@ class AnswerFile:
         )
 
     def _write(self, record: Mapping[str, Any]) -> None:
-        line = orjson.dumps(record) + b"\n"
+        line = msgspec.json.encode(record) + b"\n"
         reason = None
         with self._lock:
             try:
@@ -331,7 +332,7 @@ class Ledger:
 
 def _parse(line: bytes) -> dict[str, Any] | None:
     try:
-        record = orjson.loads(line)
-    except orjson.JSONDecodeError:
+        record = decode_json(Any, line)
+    except DecodeError:
         return None
     return record if isinstance(record, dict) else None

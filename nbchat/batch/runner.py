@@ -8,13 +8,16 @@ the rate is known, and also after an answer that broke off, since nobody has see
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import random
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
+
+from msgspec.structs import replace
 
 from nbchat.batch.rate_limiter import RateLimiter
 from nbchat.core.errors import (
@@ -207,7 +210,7 @@ class BatchRunner:
             answer = await self._attempt(index, prompt, attempts)
             if answer.usage is not None:
                 usage = answer.usage if usage is None else usage + answer.usage
-            answer = replace(answer, usage=usage)
+            answer = dataclasses.replace(answer, usage=usage)
             if self._ledger is not None:
                 await self._ledger.over(answer)
             if answer.error is None:
@@ -284,7 +287,7 @@ class _Context:
 
     def __init__(self, registry: SessionRegistry, concurrency: int) -> None:
         self.engine: LoopThread = registry.engine
-        self.limits = replace(registry.limits, retries=0, live_runs=concurrency)
+        self.limits = dataclasses.replace(registry.limits, retries=0, live_runs=concurrency)
         self.scheduler = Scheduler(self.limits)
         self.observers = Callbacks()
         self.journal: Journal | None = None

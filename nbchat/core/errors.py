@@ -31,20 +31,19 @@ comes from outside goes through `redact` first.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar, Final, Literal
 
 from nbchat.core.tracebacks import render
+from nbchat.core.values import FiniteFloat, SafeInt, Value
 
 Stage = Literal["command", "connect", "first_byte", "stream", "tool", "persist", "restore", "view"]
 """Where on a run's way an error happened."""
 
-Retryable = bool | float
+Retryable = bool | FiniteFloat
 """`False`: trying again cannot help. `True`: it may. A number: it may, after that many seconds."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ErrorInfo:
+class ErrorInfo(Value, frozen=True, kw_only=True):
     """What is kept of an error in the log, on the wire and in a snapshot: no traceback, no secret."""
 
     code: str
@@ -54,9 +53,9 @@ class ErrorInfo:
     retryable: Retryable = False
     hint: str = ""
     """One sentence that says what to do next."""
-    http_status: int | None = None
+    http_status: SafeInt | None = None
     request_id: str | None = None
-    partial_chars: int = 0
+    partial_chars: SafeInt = 0
     """Characters of the answer that had arrived."""
 
 

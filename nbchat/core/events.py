@@ -8,18 +8,19 @@ Times (`at`) are seconds since 1970-01-01 UTC.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from msgspec import field
 
 from nbchat.core.errors import ErrorInfo
 from nbchat.core.messages import Message, Part, Source, Usage
+from nbchat.core.values import FiniteFloat, SafeInt, Tagged, Value
 
 RunKind = Literal["send", "retry", "regenerate", "continue", "resume"]
 """Why a run was started."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class Settings(Value, frozen=True, kw_only=True):
     """What the user chose for a session; every field may change at any time."""
 
     title: str = ""
@@ -30,7 +31,7 @@ class Settings:
     provider: str | None = None
     """Name of an `nbchat.providers` entry point; None for the configured one."""
     pinned: bool = False
-    rank: float | None = None
+    rank: FiniteFloat | None = None
     """Place among the tabs, lowest first; None: by when the session was made, in seconds since 1970."""
     closed: bool = False
     """The tab is hidden; runs go on."""
@@ -39,75 +40,60 @@ class Settings:
     """Model, instructions and parameters came with a file and wait for the user's word."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SessionCreated:
+class SessionCreated(Tagged, frozen=True, kw_only=True, tag="session_created"):
     """The session began, or was taken over from a snapshot of another lineage."""
 
-    at: float
+    at: FiniteFloat
     settings: Settings
     temporary: bool = False
     thread_id: str | None = None
-    type: Literal["session_created"] = "session_created"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SettingsChanged:
+class SettingsChanged(Tagged, frozen=True, kw_only=True, tag="settings_changed"):
     """The user chose other settings; the whole of them, so that applying twice changes nothing."""
 
     settings: Settings
-    type: Literal["settings_changed"] = "settings_changed"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UnreadChanged:
+class UnreadChanged(Tagged, frozen=True, kw_only=True, tag="unread_changed"):
     """An answer arrived that nobody was looking at, or somebody looked."""
 
     unread: bool
-    type: Literal["unread_changed"] = "unread_changed"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SessionDeleted:
+class SessionDeleted(Tagged, frozen=True, kw_only=True, tag="session_deleted"):
     """The session was removed; an undo takes it back."""
 
-    at: float
+    at: FiniteFloat
     deleted: bool = True
-    type: Literal["session_deleted"] = "session_deleted"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MessageAdded:
+class MessageAdded(Tagged, frozen=True, kw_only=True, tag="message_added"):
     """A message that no run generated entered the tree: imported, forked, restored."""
 
     message: Message
-    type: Literal["message_added"] = "message_added"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MessageRemoved:
+class MessageRemoved(Tagged, frozen=True, kw_only=True, tag="message_removed"):
     """A message and all that follows it were discarded."""
 
     message_id: str
-    type: Literal["message_removed"] = "message_removed"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MessageSelected:
+class MessageSelected(Tagged, frozen=True, kw_only=True, tag="message_selected"):
     """Of several versions of a turn, this one is shown and is the context."""
 
     message_id: str
-    type: Literal["message_selected"] = "message_selected"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunQueued:
+class RunQueued(Tagged, frozen=True, kw_only=True, tag="run_queued"):
     """A run was asked for. Its user message enters the transcript when it starts.
 
     Said again of a run that still waits, it changes the message.
     """
 
     run_id: str
-    at: float
+    at: FiniteFloat
     kind: RunKind
     message_id: str
     """The answer: a new message, or with `continue` and `resume` the one to append to."""
@@ -121,208 +107,171 @@ class RunQueued:
     """The answer that goes away: at this run's start where it is empty, else with this run's first part."""
     params: Mapping[str, Any] = field(default_factory=dict)
     """Fields of the request for this run alone; they win over those of the session."""
-    type: Literal["run_queued"] = "run_queued"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunStarted:
+class RunStarted(Tagged, frozen=True, kw_only=True, tag="run_started"):
     """The run got its turn: the user message and an empty answer are in the transcript."""
 
     run_id: str
-    at: float
+    at: FiniteFloat
     prompt: Message | None
     answer: Message | None
     """The new, empty answer; None where the run appends to an existing one."""
     model: str | None = None
     """The model asked for."""
-    type: Literal["run_started"] = "run_started"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunRetrying:
+class RunRetrying(Tagged, frozen=True, kw_only=True, tag="run_retrying"):
     """An attempt failed before the first token; the next one comes after a wait."""
 
     run_id: str
-    attempt: int
+    attempt: SafeInt
     """The number of the retry that will follow, from 1."""
-    of: int
-    retry_at: float
+    of: SafeInt
+    retry_at: FiniteFloat
     error: ErrorInfo
-    type: Literal["run_retrying"] = "run_retrying"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunConnecting:
+class RunConnecting(Tagged, frozen=True, kw_only=True, tag="run_connecting"):
     """A wait is over and the run asks the provider (again)."""
 
     run_id: str
-    type: Literal["run_connecting"] = "run_connecting"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunAnswering:
+class RunAnswering(Tagged, frozen=True, kw_only=True, tag="run_answering"):
     """The provider said which model answers, and under which id."""
 
     run_id: str
     model: str | None = None
     response_id: str | None = None
-    sequence: int = 0
-    type: Literal["run_answering"] = "run_answering"
+    sequence: SafeInt = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PartStarted:
+class PartStarted(Tagged, frozen=True, kw_only=True, tag="part_started"):
     """A new, empty part of the answer; parts are numbered from 0 in their message."""
 
     run_id: str
-    at: float
-    part_index: int
+    at: FiniteFloat
+    part_index: SafeInt
     part: Part
-    type: Literal["part_started"] = "part_started"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PartDelta:
+class PartDelta(Tagged, frozen=True, kw_only=True, tag="part_delta"):
     """Text to append to one part of the answer."""
 
     run_id: str
-    at: float
-    part_index: int
-    offset: int
+    at: FiniteFloat
+    part_index: SafeInt
+    offset: SafeInt
     """Length of the part before, in UTF-16 code units."""
     text: str
-    type: Literal["part_delta"] = "part_delta"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PartEnded:
+class PartEnded(Tagged, frozen=True, kw_only=True, tag="part_ended"):
     """No more text for this part; what a view shows can be verified."""
 
     run_id: str
-    part_index: int
-    length: int
+    part_index: SafeInt
+    length: SafeInt
     """UTF-16 code units."""
-    crc32: int
+    crc32: SafeInt
     """Of the UTF-8."""
-    seconds: float
+    seconds: FiniteFloat
     """From the part's start to its end."""
     call_id: str | None = None
     name: str | None = None
     """A tool call's id and name, which may be complete only now."""
-    type: Literal["part_ended"] = "part_ended"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunPaused:
+class RunPaused(Tagged, frozen=True, kw_only=True, tag="run_paused"):
     """Reading has stopped; the connection is held."""
 
     run_id: str
-    at: float
-    type: Literal["run_paused"] = "run_paused"
+    at: FiniteFloat
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunResumed:
+class RunResumed(Tagged, frozen=True, kw_only=True, tag="run_resumed"):
     """Reading goes on, in the middle of the text."""
 
     run_id: str
-    type: Literal["run_resumed"] = "run_resumed"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunRequeued:
+class RunRequeued(Tagged, frozen=True, kw_only=True, tag="run_requeued"):
     """A run that was paused before its turn waits for it again."""
 
     run_id: str
-    type: Literal["run_requeued"] = "run_requeued"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StopRequested:
+class StopRequested(Tagged, frozen=True, kw_only=True, tag="stop_requested"):
     """The user wants the run to end; a delta may still be on its way."""
 
     run_id: str
-    at: float
-    type: Literal["stop_requested"] = "stop_requested"
+    at: FiniteFloat
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunCompleted:
+class RunCompleted(Tagged, frozen=True, kw_only=True, tag="run_completed"):
     """The model finished its answer."""
 
     run_id: str
-    at: float
+    at: FiniteFloat
     finish_reason: str
     usage: Usage | None = None
     sources: tuple[Source, ...] = ()
     notices: tuple[str, ...] = ()
-    type: Literal["run_completed"] = "run_completed"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunIncomplete:
+class RunIncomplete(Tagged, frozen=True, kw_only=True, tag="run_incomplete"):
     """The model stopped early: `length`, `content_filter`."""
 
     run_id: str
-    at: float
+    at: FiniteFloat
     finish_reason: str
     usage: Usage | None = None
     sources: tuple[Source, ...] = ()
     notices: tuple[str, ...] = ()
-    type: Literal["run_incomplete"] = "run_incomplete"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunStopped:
+class RunStopped(Tagged, frozen=True, kw_only=True, tag="run_stopped"):
     """The user ended it; what had arrived is kept."""
 
     run_id: str
-    at: float
+    at: FiniteFloat
     usage: Usage | None = None
     sources: tuple[Source, ...] = ()
     notices: tuple[str, ...] = ()
-    type: Literal["run_stopped"] = "run_stopped"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunFailed:
+class RunFailed(Tagged, frozen=True, kw_only=True, tag="run_failed"):
     """It ended before anything had arrived."""
 
     run_id: str
-    at: float
+    at: FiniteFloat
     error: ErrorInfo
     usage: Usage | None = None
-    type: Literal["run_failed"] = "run_failed"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunInterrupted:
+class RunInterrupted(Tagged, frozen=True, kw_only=True, tag="run_interrupted"):
     """It ended in the middle, without a finish reason; what had arrived is kept."""
 
     run_id: str
-    at: float
+    at: FiniteFloat
     error: ErrorInfo
     usage: Usage | None = None
     sources: tuple[Source, ...] = ()
     notices: tuple[str, ...] = ()
-    type: Literal["run_interrupted"] = "run_interrupted"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunAcknowledged:
+class RunAcknowledged(Tagged, frozen=True, kw_only=True, tag="run_acknowledged"):
     """The user decided to keep an interrupted answer as it is."""
 
     run_id: str
-    type: Literal["run_acknowledged"] = "run_acknowledged"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunSaved:
+class RunSaved(Tagged, frozen=True, kw_only=True, tag="run_saved"):
     """Whether the journal holds the run's end; said only when it does not, or does after all."""
 
     run_id: str
     saved: bool
-    type: Literal["run_saved"] = "run_saved"
 
 
 RunEvent = (

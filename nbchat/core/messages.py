@@ -9,10 +9,12 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
+from msgspec.structs import replace
+
 from nbchat.core.text import fenced, split_thought
+from nbchat.core.values import FiniteFloat, SafeInt, Tagged, Value
 
 _SHOWN_CHARS: Final = 80
 _CODE_BLOCK: Final = re.compile(r"^(`{3,}|~{3,})[^\n]*\n(.*?)^\1", re.DOTALL | re.MULTILINE)
@@ -20,8 +22,7 @@ _CODE_BLOCK: Final = re.compile(r"^(`{3,}|~{3,})[^\n]*\n(.*?)^\1", re.DOTALL | r
 Role = Literal["system", "user", "assistant", "tool"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Usage:
+class Usage(Value, frozen=True, kw_only=True):
     """Tokens that a server says a run took; a count it did not give is None.
 
     Examples
@@ -31,10 +32,10 @@ class Usage:
     True
     """
 
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    reasoning_tokens: int | None = None
-    cached_tokens: int | None = None
+    input_tokens: SafeInt | None = None
+    output_tokens: SafeInt | None = None
+    reasoning_tokens: SafeInt | None = None
+    cached_tokens: SafeInt | None = None
 
     @property
     def total_tokens(self) -> int:
@@ -55,22 +56,19 @@ class Usage:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TextPart:
+class TextPart(Tagged, frozen=True, kw_only=True, tag="text"):
     """A stretch of Markdown, the user's or the model's.
 
     Examples
     --------
     >>> geo.ask("Seine").parts
-    (TextPart(text='Seine', type='text'),)
+    (TextPart(text='Seine'),)
     """
 
     text: str = ""
-    type: Literal["text"] = "text"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReasoningPart:
+class ReasoningPart(Tagged, frozen=True, kw_only=True, tag="reasoning"):
     """What the model thought aloud; shown folded, never sent back.
 
     Examples
@@ -81,13 +79,11 @@ class ReasoningPart:
     """
 
     text: str = ""
-    seconds: float | None = None
+    seconds: FiniteFloat | None = None
     """How long it took, once it is over."""
-    type: Literal["reasoning"] = "reasoning"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ToolCallPart:
+class ToolCallPart(Tagged, frozen=True, kw_only=True, tag="tool_call"):
     """A call the model asked for. `text` is the JSON of its arguments, as it arrived.
 
     Examples
@@ -101,11 +97,9 @@ class ToolCallPart:
     call_id: str = ""
     name: str = ""
     text: str = ""
-    type: Literal["tool_call"] = "tool_call"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ToolResultPart:
+class ToolResultPart(Tagged, frozen=True, kw_only=True, tag="tool_result"):
     """What a tool returned; data, never parsed as structure again.
 
     Examples
@@ -117,11 +111,9 @@ class ToolResultPart:
     call_id: str = ""
     text: str = ""
     is_error: bool = False
-    type: Literal["tool_result"] = "tool_result"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImagePart:
+class ImagePart(Tagged, frozen=True, kw_only=True, tag="image"):
     """An image the user attached, as a `data:` URL of type png, jpeg, gif or webp.
 
     Examples
@@ -135,11 +127,9 @@ class ImagePart:
     text: str = ""
     """The whole `data:` URL."""
     name: str = ""
-    type: Literal["image"] = "image"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FilePart:
+class FilePart(Tagged, frozen=True, kw_only=True, tag="file"):
     r"""A text file the user attached. It is not part of the message's `text`; a model reads `markdown`.
 
     Examples
@@ -152,7 +142,6 @@ class FilePart:
 
     text: str = ""
     name: str = ""
-    type: Literal["file"] = "file"
 
     @property
     def markdown(self) -> str:
@@ -163,8 +152,7 @@ class FilePart:
         return f"`{name}`\n{code}" if name else code
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
+class Source(Value, frozen=True, kw_only=True):
     """A page or a file that an answer cites, as the server named it.
 
     Examples
@@ -194,8 +182,7 @@ PART_CLASSES: dict[str, type[Part]] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Message:
+class Message(Value, frozen=True, kw_only=True):
     """One turn: who said it, and its pieces.
 
     Examples
@@ -210,7 +197,7 @@ class Message:
     id: str
     role: Role
     parts: tuple[Part, ...] = ()
-    created_at: float = 0.0
+    created_at: FiniteFloat = 0.0
     """Seconds since 1970-01-01 UTC."""
     parent_id: str | None = None
     """The message this one follows; None for the first. Siblings are versions of one turn."""

@@ -6,7 +6,8 @@ Pure: the events and values are made here, and applied by whoever restores.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from nbchat.core.errors import ErrorInfo, KernelGone
 from nbchat.core.events import Event, RunInterrupted, RunRequeued, RunStarted, Settings

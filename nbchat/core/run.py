@@ -12,9 +12,10 @@ The diagram in `docs/states.md` is drawn from the table by `tools/draw_states.py
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
+
+from msgspec import Struct, field
 
 from nbchat.core.errors import ErrorInfo
 from nbchat.core.events import (
@@ -38,6 +39,7 @@ from nbchat.core.events import (
     StopRequested,
 )
 from nbchat.core.messages import Message, Usage
+from nbchat.core.values import FiniteFloat, SafeInt, Value
 
 
 class RunState(StrEnum):
@@ -163,23 +165,20 @@ LIVE_STATES: Final = tuple(state for state in RunState if state.is_live)
 OVER_STATES: Final = tuple(state for state in RunState if state.is_over)
 
 
-@dataclass(frozen=True, slots=True)
-class Moved:
+class Moved(Struct, frozen=True):
     """The event was taken."""
 
     state: RunState
 
 
-@dataclass(frozen=True, slots=True)
-class Illegal:
+class Illegal(Struct, frozen=True):
     """The state does not take this event: a defect of the sender. Nothing changed."""
 
     state: RunState
     event: Event
 
 
-@dataclass(frozen=True, slots=True)
-class Stale:
+class Stale(Struct, frozen=True):
     """The run is over, or was never here: the event came late. Nothing changed."""
 
     event: Event
@@ -194,8 +193,7 @@ def transition(state: RunState, event: Event) -> Moved | Illegal | Stale:
     return Illegal(state, event) if following is None else Moved(following)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunRecord:
+class RunRecord(Value, frozen=True, kw_only=True):
     """What is known of a run: an immutable value in the session's state, folded from its events."""
 
     id: str
@@ -203,7 +201,7 @@ class RunRecord:
     state: RunState
     message_id: str
     """The answer."""
-    queued_at: float
+    queued_at: FiniteFloat
     prompt: Message | None = None
     """The user's message, as long as it waits outside of the transcript."""
     prompt_id: str | None = None
@@ -212,23 +210,23 @@ class RunRecord:
     replaces: str | None = None
     params: Mapping[str, Any] = field(default_factory=dict)
     """Fields of the request for this run alone; they win over those of the session."""
-    first_part: int = 0
+    first_part: SafeInt = 0
     """Index of the first part of the answer that is this run's."""
-    started_at: float | None = None
-    first_delta_at: float | None = None
-    last_delta_at: float | None = None
-    ended_at: float | None = None
-    characters: int = 0
+    started_at: FiniteFloat | None = None
+    first_delta_at: FiniteFloat | None = None
+    last_delta_at: FiniteFloat | None = None
+    ended_at: FiniteFloat | None = None
+    characters: SafeInt = 0
     """Accepted so far, text and reasoning."""
-    attempt: int = 0
+    attempt: SafeInt = 0
     """Retries so far."""
-    attempts: int = 0
+    attempts: SafeInt = 0
     """Retries that are allowed."""
-    retry_at: float | None = None
+    retry_at: FiniteFloat | None = None
     model: str | None = None
     """The model that answers; until that is known, the one asked for."""
     response_id: str | None = None
-    response_sequence: int = 0
+    response_sequence: SafeInt = 0
     finish_reason: str | None = None
     usage: Usage | None = None
     error: ErrorInfo | None = None

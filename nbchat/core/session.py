@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from nbchat.core.events import RunAcknowledged, RunQueued, RunSaved
 from nbchat.core.log import EventLog
 from nbchat.core.run import Illegal, Moved, Stale, transition
 from nbchat.core.transcript import SessionState, apply_event
@@ -64,7 +65,7 @@ class SessionRecord:
     def check(self, event: Event) -> Moved | Illegal | Stale | None:
         """Return what `append` would say, and change nothing."""
         run_id = getattr(event, "run_id", None)
-        if run_id is None or event.type in _NOT_MOVING:
+        if run_id is None or type(event) in _NOT_MOVING:
             return None
         record = self.state.run(run_id)
         return Stale(event) if record is None else transition(record.state, event)
@@ -84,4 +85,4 @@ class SessionRecord:
         self._held_from = None
 
 
-_NOT_MOVING: Final = frozenset({"run_queued", "run_acknowledged", "run_saved"})
+_NOT_MOVING: Final = frozenset({RunQueued, RunAcknowledged, RunSaved})

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from typing import Any
 
 from nbchat.core import extras
 from nbchat.core.text import clean
+from nbchat.core.values import DecodeError, check
 
 
 def session_settings(changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -36,8 +38,6 @@ def session_settings(changes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _params(value: object) -> dict[str, Any]:
-    from nbchat.core.codec import DecodeError, decode  # noqa: PLC0415 - only where params are given
-
     if value is None:
         return {}
     if not isinstance(value, Mapping):
@@ -45,9 +45,10 @@ def _params(value: object) -> dict[str, Any]:
             f"params must be a mapping such as {{'temperature': 0.2}}, not {type(value).__name__}."
         )
     try:
-        params: dict[str, Any] = decode(Mapping[str, Any], dict(value))
+        check(dict(value), "params")
     except DecodeError as error:
         raise TypeError(f"params must hold JSON values only: {error}.") from error
+    params: dict[str, Any] = deepcopy(dict(value))
     for reserved in ("messages", "model", "stream", "input"):
         if reserved in params:
             raise ValueError(

@@ -10,8 +10,10 @@ siblings with one parent. `selected` says which child is on the path; the transc
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeVar
+
+from msgspec import field
+from msgspec.structs import replace
 
 from nbchat.core.events import (
     Event,
@@ -45,6 +47,7 @@ from nbchat.core.events import (
 )
 from nbchat.core.messages import Attachment, Message, ReasoningPart, ToolCallPart, Usage
 from nbchat.core.run import Moved, RunRecord, RunState, transition
+from nbchat.core.values import FiniteFloat, SafeInt, Value
 
 ROOT: Final = ""
 """Key in `selected` for the first message, which has no parent."""
@@ -53,14 +56,13 @@ MAX_RANK: Final = 1e12
 """Far beyond any time at which a session can be made."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SessionState:
+class SessionState(Value, frozen=True, kw_only=True):
     """Everything about a session at one `seq`."""
 
     id: str
-    seq: int = 0
+    seq: SafeInt = 0
     """Number of the last event folded in; 0 before the first."""
-    created_at: float = 0.0
+    created_at: FiniteFloat = 0.0
     settings: Settings = field(default_factory=Settings)
     temporary: bool = False
     thread_id: str | None = None

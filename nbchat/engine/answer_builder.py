@@ -10,8 +10,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
+
+from msgspec.structs import replace
 
 from nbchat.core.errors import LimitExceeded
 from nbchat.core.events import Event, PartDelta, PartEnded, PartStarted, RunAnswering

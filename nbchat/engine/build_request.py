@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
+
+from msgspec.structs import replace
 
 from nbchat.core.messages import Message, TextPart
 from nbchat.core.recovery import in_force

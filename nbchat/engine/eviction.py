@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 from weakref import WeakKeyDictionary
 
+from msgspec.structs import replace
+
 from nbchat.core.errors import SnapshotError, TooManySessions
-from nbchat.core.snapshot import SavedSession
+from nbchat.core.saved import SavedSession
 from nbchat.engine.callbacks import Notification
 from nbchat.engine.journal_writer import fold, saved_session
 

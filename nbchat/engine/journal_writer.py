@@ -12,27 +12,18 @@ import logging
 import queue
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
 
-import orjson
+import msgspec
+from msgspec.structs import replace
 
-from nbchat.core.codec import DecodeError, decode, encode
-from nbchat.core.errors import NbchatError, SnapshotCorrupt, SnapshotError, StoreError
-from nbchat.core.events import Event, RunQueued, RunSaved, SessionDeleted
-from nbchat.core.snapshot import (
-    SavedSession,
-    Snapshot,
-    Tombstone,
-    dump_session,
-    from_rfc3339,
-    loads,
-    parse_session,
-    safe_params,
-    to_rfc3339,
-)
-from nbchat.core.text import clean
+from nbchat.core.errors import NbchatError, SnapshotError, StoreError
+from nbchat.core.events import Event, RunQueued, RunSaved, SessionCreated, SessionDeleted, SettingsChanged
+from nbchat.core.saved import SavedSession, Snapshot, Tombstone
+from nbchat.core.snapshot import encode_session, from_rfc3339, loads, parse_session, safe_params, to_rfc3339
 from nbchat.core.transcript import SessionState, apply_event
+from nbchat.core.values import DecodeError, SafeInt, check, convert, decode_json, encode_json
 from nbchat.engine.callbacks import Notification
 from nbchat.stores.base import Base, Contents, Entry, Gone, Kept, Store, Stretch
 
@@ -408,9 +399,9 @@ def saved_session(registry: SessionRegistry, conversation: LiveSession) -> Saved
 def _entries(session_id: str, waiting: _Waiting, state: SavedSession | None, epoch: str) -> list[Entry]:
     if waiting.gone is not None:
         stone = {"clock": dict(waiting.gone.clock), "at": to_rfc3339(waiting.gone.at)}
-        return [Gone(session_id=session_id, body=orjson.dumps(stone))]
+        return [Gone(session_id=session_id, body=msgspec.json.encode(stone))]
     if state is not None:
-        return [Base(session_id=session_id, seq=state.state.seq, body=dump_bytes(dump_session(state)))]
+        return [Base(session_id=session_id, seq=state.state.seq, body=encode_session(state))]
     if not waiting.events:
         return []
     first = waiting.events[0][0]
@@ -427,12 +418,7 @@ def _entries(session_id: str, waiting: _Waiting, state: SavedSession | None, epo
 
 def encode_events(events: Sequence[Event]) -> bytes:
     """Return events as JSON, without credentials in their parameters."""
-    safe = [_without_credentials(event) for event in events]
-    try:
-        return orjson.dumps(safe)
-    except TypeError:
-        # A surrogate half or a number that JSON does not have got in; it goes, and the event stays.
-        return orjson.dumps(_cleaned(encode(safe)))
+    return encode_json([_without_credentials(event) for event in events])
 
 
 def _without_credentials(event: Event) -> Event:
@@ -442,23 +428,6 @@ def _without_credentials(event: Event) -> Event:
     if settings is None or not settings.params:
         return event
     return replace(event, settings=replace(settings, params=safe_params(settings.params)))
-
-
-def _cleaned(value: Any) -> Any:  # noqa: ANN401 - any JSON value
-    if isinstance(value, str):
-        return clean(value)
-    if isinstance(value, dict):
-        return {clean(key): _cleaned(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_cleaned(item) for item in value]
-    if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 2**53:
-        return None
-    return value
-
-
-def dump_bytes(record: Mapping[str, Any]) -> bytes:
-    """Return a clean record as JSON."""
-    return orjson.dumps(record)
 
 
 # Reading back
@@ -482,7 +451,7 @@ def read_back(contents: Contents) -> Snapshot:
 
 def _tombstone(session_id: str, gone: Gone) -> Tombstone:
     stone = loads(gone.body)
-    clock = decode(Mapping[str, int], stone["clock"])
+    clock = convert(Mapping[str, SafeInt], stone["clock"])
     return Tombstone(id=session_id, clock=clock, at=from_rfc3339(stone["at"]))
 
 
@@ -500,8 +469,8 @@ def fold(session_id: str, kept: Kept) -> SavedSession:
     state, clock = saved.state, dict(saved.clock)
     for stretch in kept.stretches:
         try:
-            events: tuple[Event, ...] = decode(tuple[Event, ...], loads(stretch.body))
-        except (DecodeError, SnapshotCorrupt) as error:
+            events = decode_events(stretch.body)
+        except DecodeError as error:
             logger.warning("session %s: its log ends at event %d: %s", session_id, state.seq, error)
             break
         for seq, event in enumerate(events, stretch.first_seq):
@@ -509,6 +478,23 @@ def fold(session_id: str, kept: Kept) -> SavedSession:
                 state = apply_event(state, event)
         clock[stretch.epoch] = state.seq
     return replace(saved, state=state, clock=clock)
+
+
+def decode_events(body: bytes) -> tuple[Event, ...]:
+    """Return the events of a stretch.
+
+    Raises
+    ------
+    DecodeError
+        They cannot be read.
+    """
+    events: tuple[Event, ...] = decode_json(tuple[Event, ...], body)
+    for event in events:
+        if isinstance(event, SessionCreated | SettingsChanged):
+            check(event.settings.params, "params")
+        elif isinstance(event, RunQueued):
+            check(event.params, "params")
+    return events
 
 
 def restored_order(sessions: Iterable[SavedSession]) -> list[SavedSession]:

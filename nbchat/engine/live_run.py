@@ -14,8 +14,10 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
+
+from msgspec.structs import replace
 
 from nbchat.core.errors import (
     EmptyResponse,

@@ -10,9 +10,10 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
+
+from msgspec.structs import replace
 
 from nbchat.core.errors import (
     ErrorInfo,
@@ -31,6 +32,7 @@ from nbchat.core.events import (
     Event,
     MessageRemoved,
     MessageSelected,
+    PartDelta,
     RunAcknowledged,
     RunAnswering,
     RunFailed,
@@ -53,8 +55,8 @@ from nbchat.core.messages import Attachment, Message, Part, TextPart
 from nbchat.core.recovery import in_force
 from nbchat.core.refusals import is_refusal
 from nbchat.core.run import Illegal, Moved, RunRecord, RunState, Stale
+from nbchat.core.saved import Clock, SavedSession
 from nbchat.core.session import SessionRecord
-from nbchat.core.snapshot import Clock, SavedSession
 from nbchat.core.text import clean
 from nbchat.engine import lookup
 from nbchat.engine.build_request import fitted, plan_of, resumed_by
@@ -226,7 +228,7 @@ class LiveSession:
     def _tell_run(self, event: Event, outcome: Moved, before: RunState | None) -> None:
         observers = self._context.observers
         run_id = getattr(event, "run_id", None)
-        if event.type == "part_delta":
+        if isinstance(event, PartDelta):
             observers.tell(Notification(event="delta", session_id=self.id, run_id=run_id, text=event.text))
         elif outcome.state is not before and outcome.state.is_live:
             observers.tell(

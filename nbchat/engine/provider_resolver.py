@@ -12,9 +12,10 @@ import logging
 import os
 import threading
 from contextlib import suppress
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 from weakref import WeakKeyDictionary
+
+from msgspec.structs import replace
 
 from nbchat.core.errors import AuthenticationFailed, ConfigError, ConnectFailed, ProviderError
 from nbchat.engine.config import Defaults

@@ -2,49 +2,52 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
 from typing import Final
 
-import orjson
+from msgspec.structs import replace
 
-from nbchat.core.snapshot import SavedSession, Snapshot, dump, dump_session, window
+from nbchat.core.merging import window
+from nbchat.core.saved import SavedSession, Snapshot
+from nbchat.core.snapshot import encode
 
 ENVELOPE: Final = 1024
 """Bytes for the note and the commas that are added where something is left out."""
 
 
-def fitted(snapshot: Snapshot, bodies: list[bytes], max_bytes: int) -> tuple[Snapshot, list[bytes]]:
+def fitted(snapshot: Snapshot, encoded: Callable[[SavedSession], bytes], max_bytes: int) -> Snapshot:
     """Leave out the oldest content: the session where something happened last gets its room first.
 
     Parameters
     ----------
-    bodies
-        Each session's record as JSON.
+    encoded
+        Returns a session's record as JSON; it is called several times for the same session.
 
     Returns
     -------
-    What has room in `max_bytes`, and its records.
+    What has room in `max_bytes`.
     """
-    room = max_bytes - ENVELOPE - len(orjson.dumps(dump(replace(snapshot, sessions=()))))
-    if sum(map(len, bodies)) <= room and not any(saved.omitted for saved in snapshot.sessions):
-        return snapshot, bodies
+    room = max_bytes - ENVELOPE - len(encode(replace(snapshot, sessions=())))
+    sizes = [len(encoded(saved)) for saved in snapshot.sessions]
+    if sum(sizes) <= room and not any(saved.omitted for saved in snapshot.sessions):
+        return snapshot
     sessions = list(snapshot.sessions)
-    least = [orjson.dumps(dump_session(window(saved, 0))) for saved in sessions]
-    room -= sum(map(len, least))
+    least = [len(encoded(window(saved, 0))) for saved in sessions]
+    room -= sum(least)
     order = sorted(range(len(sessions)), key=lambda i: last_touched(sessions[i]), reverse=True)
-    room_for: dict[int, tuple[SavedSession, bytes]] = {}
+    kept: dict[int, SavedSession] = {}
     for index in order:
-        if room + len(least[index]) < 0:
+        if room + least[index] < 0:
             continue  # not even its name has room
-        room_for[index] = _shortened(sessions[index], bodies[index], least[index], room + len(least[index]))
-        room -= len(room_for[index][1]) - len(least[index])
-    kept = [room_for[index] for index in sorted(room_for)]
+        kept[index], size = _shortened(sessions[index], encoded, room + least[index])
+        room -= size - least[index]
     note = (
         f"Not all of it is in this file, which may hold {max_bytes:,} bytes of chats: what is missing is in "
         "the journal of the machine where it was written."
     )
-    sessions = [saved for saved, _ in kept]
-    return replace(snapshot, sessions=tuple(sessions), notes=(*snapshot.notes, note)), [b for _, b in kept]
+    return replace(
+        snapshot, sessions=tuple(kept[index] for index in sorted(kept)), notes=(*snapshot.notes, note)
+    )
 
 
 def at_most(saved: SavedSession, characters: int) -> SavedSession:
@@ -52,18 +55,18 @@ def at_most(saved: SavedSession, characters: int) -> SavedSession:
     return saved if saved.state.characters <= characters else window(saved, characters)
 
 
-def _shortened(saved: SavedSession, body: bytes, least: bytes, room: int) -> tuple[SavedSession, bytes]:
-    """Return as much of the end of a session as has room."""
-    if len(body) <= room:
-        return saved, body
-    characters = room
-    while characters > 0:
+def _shortened(
+    saved: SavedSession, encoded: Callable[[SavedSession], bytes], room: int
+) -> tuple[SavedSession, int]:
+    """Return as much of the end of a session as has room, and its size in bytes."""
+    shorter, characters = saved, room
+    while (size := len(encoded(shorter))) > room:
+        if characters <= 0:
+            shorter = window(saved, 0)
+            return shorter, len(encoded(shorter))
         shorter = window(saved, characters)
-        body = orjson.dumps(dump_session(shorter))
-        if len(body) <= room:
-            return shorter, body
-        characters = min(characters // 2, characters * room // len(body))
-    return window(saved, 0), least
+        characters = min(characters // 2, characters * room // size)
+    return shorter, size
 
 
 def last_touched(saved: SavedSession) -> float:

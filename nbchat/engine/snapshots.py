@@ -5,25 +5,15 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-import orjson
+from msgspec.structs import replace
 
 from nbchat.core.errors import SnapshotError, StoreError
+from nbchat.core.merging import includes, merge, merge_all
 from nbchat.core.recovery import distrusted, recover, recovered
-from nbchat.core.snapshot import (
-    Clock,
-    SavedSession,
-    Snapshot,
-    Tombstone,
-    dump,
-    dump_session,
-    includes,
-    merge,
-    merge_all,
-    parse,
-)
+from nbchat.core.saved import Clock, SavedSession, Snapshot, Tombstone
+from nbchat.core.snapshot import dump, encode, encode_session, parse
 from nbchat.engine.journal_writer import restored_order, saved_session
 from nbchat.engine.snapshot_size import at_most, fitted, last_touched
 
@@ -40,6 +30,9 @@ MAX_STONES: Final = 500
 MAX_NOTE: Final = 20
 """Notes that a snapshot carries at most; the oldest go first."""
 
+MAX_FORMS: Final = 4
+"""Records that are kept of one session: whole, and shortened to different lengths."""
+
 
 class Snapshots:
     """Takes and restores snapshots of one registry; knows what was deleted, and what is not ours to judge.
@@ -54,7 +47,7 @@ class Snapshots:
         self.tombstones: dict[str, Tombstone] = {}
         self.unreadable: list[Any] = []
         self.notes: list[str] = []
-        self._records: dict[str, tuple[tuple[int, Clock, int], bytes]] = {}
+        self._records: dict[str, tuple[tuple[int, Clock], dict[int, bytes]]] = {}
         self._fetched: dict[str, SavedSession] = {}
         self._late: dict[str, SavedSession] = {}
 
@@ -144,19 +137,29 @@ class Snapshots:
             snapshot = self.whole(snapshot, max_bytes)
             sessions = tuple(at_most(saved, max_bytes) for saved in snapshot.sessions)
             snapshot = replace(snapshot, sessions=sessions)
-        bodies = [self._encode_session(saved) for saved in snapshot.sessions]
         if max_bytes is not None:
-            snapshot, bodies = fitted(snapshot, bodies, max_bytes)
-        return orjson.dumps(dump(snapshot, [orjson.Fragment(body) for body in bodies]))
+            snapshot = fitted(snapshot, self._encode_session, max_bytes)
+        return encode(snapshot, self._encode_session)
+
+    def dump(self, snapshot: Snapshot) -> dict[str, Any]:
+        """Return a snapshot as JSON values, with all sessions whole. From any thread."""
+        return dump(self.whole(snapshot), self._encode_session)
 
     def _encode_session(self, saved: SavedSession) -> bytes:
+        """Return a session's record; one that did not change is taken from the last time.
+
+        Of one that has no room as a whole, the shorter forms that were tried are kept, too.
+        """
         state = saved.state
-        which = (state.seq, saved.clock, saved.omitted)
-        known = self._records.get(state.id)
-        if known is not None and known[0] == which:
-            return known[1]
-        body = orjson.dumps(dump_session(saved))
-        self._records[state.id] = (which, body)
+        version, records = self._records.get(state.id, (None, {}))
+        if version != (state.seq, saved.clock):
+            version, records = (state.seq, saved.clock), {}
+            self._records[state.id] = (version, records)
+        body = records.get(saved.omitted)
+        if body is None:
+            while len(records) >= MAX_FORMS:
+                del records[next(iter(records))]
+            body = records[saved.omitted] = encode_session(saved)
         return body
 
     def deleted(self, conversation: LiveSession) -> None:

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from nbchat.core.messages import Message
-from nbchat.core.snapshot import KEY, SavedSession, Snapshot, dump
+from nbchat.core.saved import SavedSession, Snapshot
+from nbchat.core.snapshot import KEY, dump
 from nbchat.core.transcript import SessionState
 from nbchat.export.markdown import SPEAKERS, inert, inert_line, parts, sources
 

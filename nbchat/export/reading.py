@@ -13,7 +13,8 @@ from typing import Any, Final
 
 from nbchat.core.errors import SnapshotCorrupt, SnapshotTooLarge
 from nbchat.core.messages import Role
-from nbchat.core.snapshot import KEY, Snapshot, loads, parse
+from nbchat.core.saved import Snapshot
+from nbchat.core.snapshot import KEY, loads, parse
 from nbchat.core.text import clean
 
 MAX_FILE: Final = 512 * 1024 * 1024

@@ -12,8 +12,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
+
+from msgspec.structs import replace
 
 from nbchat.core.errors import (
     ErrorInfo,
@@ -31,8 +32,8 @@ from nbchat.core.messages import Message, Role, TextPart
 from nbchat.core.refusals import refused_questions
 from nbchat.core.request_fields import merged
 from nbchat.core.run import RunRecord, RunState
+from nbchat.core.saved import SavedSession
 from nbchat.core.settings import session_settings
-from nbchat.core.snapshot import SavedSession, dump
 from nbchat.core.tracebacks import short_traceback
 from nbchat.core.transcript import SessionState
 from nbchat.engine.auto_title import AutoTitle
@@ -651,7 +652,7 @@ class SessionRegistry(Mapping[str, Session]):
         """
         self._first_use()
         snapshot = self.engine.call(self.snapshots.take, session_ids)
-        return dump(self.snapshots.whole(snapshot))
+        return self.snapshots.dump(snapshot)
 
     def restore(self, snapshot: object, *, adopt: bool = False) -> list[Session]:
         """Merge a snapshot into what there is: the newest of each session wins, and nothing is dropped.

@@ -20,11 +20,12 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
-import orjson
+import msgspec
 
 from nbchat.core.errors import NbchatError, SnapshotError, SnapshotTooNew, StoreBusy, StoreError
 from nbchat.core.ids import new_id
-from nbchat.core.snapshot import Snapshot, loads, parse
+from nbchat.core.saved import Snapshot
+from nbchat.core.snapshot import loads, parse
 from nbchat.engine.journal_writer import JournalWriter, SaveStatus, read_back
 from nbchat.export.reading import saved_in
 from nbchat.jupyter.transcripts import Transcripts
@@ -457,7 +458,7 @@ class Notebook:
         self._version += 1
         if self._wire is not None and writer is not None:
             self._last_bytes += sum(len(text) for b in transcripts.values() for text in b.values())
-            metadata = cast("Any", orjson.Fragment(body))
+            metadata = cast("Any", msgspec.Raw(body))
             self._wire.say(
                 Checkpoint(
                     to=writer,

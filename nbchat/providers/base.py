@@ -7,8 +7,9 @@ translates foreign errors into `nbchat.core.errors.ProviderError`, once, at its 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, runtime_checkable
+
+from msgspec import Struct, field
 
 from nbchat.core.messages import Message, Source, Usage
 
@@ -16,16 +17,14 @@ EMPTY: Final = "The model's answer is empty."
 """Notice of an answer that is complete and holds nothing."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Timeouts:
+class Timeouts(Struct, frozen=True, kw_only=True):
     """Limits that only the provider can keep, in seconds; the engine keeps all the others."""
 
     connect_s: float = 10.0
     """For the connection: name, TCP, TLS."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class Request(Struct, frozen=True, kw_only=True):
     """Everything a provider may look at. Immutable: what the user changes later changes nothing here."""
 
     messages: tuple[Message, ...]
@@ -46,22 +45,19 @@ class Request:
     timeouts: Timeouts = Timeouts()
 
 
-@dataclass(frozen=True, slots=True)
-class TextDelta:
+class TextDelta(Struct, frozen=True):
     """Text to append to the answer."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class ReasoningDelta:
+class ReasoningDelta(Struct, frozen=True):
     """Text to append to what the model thinks aloud."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class ToolCallDelta:
+class ToolCallDelta(Struct, frozen=True):
     """A piece of a tool call. Calls are told apart by `index`; `id` and `name` may come late or in pieces."""
 
     index: int
@@ -70,8 +66,7 @@ class ToolCallDelta:
     arguments: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Answering:
+class Answering(Struct, frozen=True):
     """Who answers: comes at most a few times, at the beginning."""
 
     model: str | None = None
@@ -81,23 +76,20 @@ class Answering:
     """Sequence number up to which the response was read."""
 
 
-@dataclass(frozen=True, slots=True)
-class UsageDelta:
+class UsageDelta(Struct, frozen=True):
     """What the answer took; a later one replaces an earlier one."""
 
     usage: Usage
 
 
-@dataclass(frozen=True, slots=True)
-class Finish:
+class Finish(Struct, frozen=True):
     """The server said that the answer is over, and why. Without it no run completes."""
 
     reason: str
     """As the server said it: `stop`, `length`, `content_filter`, `tool_calls`, or its own word."""
 
 
-@dataclass(frozen=True, slots=True)
-class Notice:
+class Notice(Struct, frozen=True):
     """Something odd that was survived: a bad event skipped, a second choice ignored."""
 
     text: str
@@ -105,16 +97,14 @@ class Notice:
     """The reader of the answer has to know it: it is kept with the message. Else it is for the log."""
 
 
-@dataclass(frozen=True, slots=True)
-class ImageDelta:
+class ImageDelta(Struct, frozen=True):
     """A whole image that the model made, as a `data:` URL."""
 
     url: str
     name: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class SourceDelta:
+class SourceDelta(Struct, frozen=True):
     """A source that the answer cites; the order is that of its numbers."""
 
     source: Source

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-import orjson
+import msgspec
 
 PORTS: Final[Mapping[int, str]] = {
     11434: "Ollama",
@@ -119,7 +119,7 @@ async def _get(host: str, port: int, path: str) -> object:
             body += data
         if headers.get(b"transfer-encoding", b"").lower() == b"chunked":
             body = _unchunked(bytes(body))
-        return orjson.loads(body)
+        return msgspec.json.decode(body)
     finally:
         writer.close()
         with contextlib.suppress(OSError):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
-import orjson
+import msgspec
 
 from nbchat.server.asking import Ask, read_ask, read_turn
 from nbchat.server.errors import invalid
@@ -77,7 +77,7 @@ class ChatWriter:
         # All chunks of an answer are alike but for the text: what stands around it is written once.
         mark = "\0"
         around = {
-            key: self._chunk({key: mark}, None).split(orjson.dumps(mark))
+            key: self._chunk({key: mark}, None).split(msgspec.json.encode(mark))
             for key in ("content", "reasoning_content")
         }
         self._text_before, self._text_after = around["content"]
@@ -90,8 +90,8 @@ class ChatWriter:
     def chunk(self, piece: Piece) -> bytes:
         """Return the chunk of one piece."""
         if piece.reasoning:
-            return self._thought_before + orjson.dumps(piece.text) + self._thought_after
-        return self._text_before + orjson.dumps(piece.text) + self._text_after
+            return self._thought_before + msgspec.json.encode(piece.text) + self._thought_after
+        return self._text_before + msgspec.json.encode(piece.text) + self._text_after
 
     def end(self) -> bytes:
         """Return what ends the stream: the reason, the usage if it was asked for, `[DONE]`."""
@@ -131,4 +131,4 @@ class ChatWriter:
 
 
 def _event(data: dict[str, Any]) -> bytes:
-    return b"data: " + orjson.dumps(data) + b"\n\n"
+    return b"data: " + msgspec.json.encode(data) + b"\n\n"

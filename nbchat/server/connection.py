@@ -17,7 +17,7 @@ from typing import Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import h11
-import orjson
+import msgspec
 
 from nbchat.server.errors import ApiError
 
@@ -58,7 +58,7 @@ class Exchange:
 
     async def respond(self, status: int, body: object, headers: tuple[tuple[str, str], ...] = ()) -> None:
         """Send a JSON answer, or one without a body where `body` is None."""
-        data = b"" if body is None else orjson.dumps(body)
+        data = b"" if body is None else msgspec.json.encode(body)
         kind = () if body is None else (("content-type", "application/json"),)
         length = () if status == HTTPStatus.NO_CONTENT else (("content-length", str(len(data))),)
         self._head(status, (*kind, *length, *headers))
@@ -300,7 +300,7 @@ class Connection(asyncio.Protocol):
         if self._transport is None:
             return
         if self._http.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
-            body = orjson.dumps(error.body)
+            body = msgspec.json.encode(error.body)
             head = (
                 ("content-type", "application/json"),
                 ("content-length", str(len(body))),

@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import orjson
-
+from nbchat.core.values import DecodeError, decode_json
 from nbchat.server.errors import ApiError, invalid
 
 _KINDS = {dict: "an object", list: "a list", str: "a string", bool: "true or false", type(None): "null"}
@@ -38,8 +37,8 @@ class Fields:
             400: the body is not JSON, or not an object.
         """
         try:
-            value = orjson.loads(body)
-        except orjson.JSONDecodeError as error:
+            value = decode_json(Any, body)
+        except DecodeError as error:
             raise ApiError(400, f"The body is not valid JSON: {error}.", code="invalid_json") from None
         if not isinstance(value, dict):
             raise ApiError(400, f"The body must be a JSON object, and is {kind(value)}.", code="invalid_json")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from uuid import uuid4
 
-import orjson
+import msgspec
 
 from nbchat.server.asking import Ask, read_ask, read_turn
 from nbchat.server.chat import refuse_other_formats
@@ -227,7 +227,7 @@ class ResponseWriter:
             events += self._open(reasoning=piece.reasoning)
         self._items[-1].append(piece.text)
         before, after = self._delta_around
-        events.append(before + b"%d" % self._sequence + after + orjson.dumps(piece.text) + b"}\n\n")
+        events.append(before + b"%d" % self._sequence + after + msgspec.json.encode(piece.text) + b"}\n\n")
         self._sequence += 1
         return events
 
@@ -261,7 +261,7 @@ class ResponseWriter:
         # The deltas of an item are alike but for number and text: what stands around is written once.
         kind = f"response.{item.part_type}.delta"
         more: dict[str, Any] = {} if reasoning else {"logprobs": []}
-        rest = orjson.dumps({**item.place, **more})
+        rest = msgspec.json.encode({**item.place, **more})
         self._delta_around = (
             f'event: {kind}\ndata: {{"type":"{kind}","sequence_number":'.encode(),
             b"," + rest[1:-1] + b',"delta":',
@@ -284,7 +284,7 @@ class ResponseWriter:
         return self._event(kind, response=self.json)
 
     def _event(self, kind: str, **fields: object) -> bytes:
-        data = orjson.dumps({"type": kind, "sequence_number": self._sequence, **fields})
+        data = msgspec.json.encode({"type": kind, "sequence_number": self._sequence, **fields})
         self._sequence += 1
         return f"event: {kind}\ndata: ".encode() + data + b"\n\n"
 

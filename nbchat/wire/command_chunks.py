@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-import orjson
-
 from nbchat.core.errors import WireError
+from nbchat.core.values import decode_json
 from nbchat.protocol import MAX_COMMAND, DoPart
 
 MOST: Final = 8
@@ -39,7 +38,7 @@ class CommandChunks:
             return None
         del self._parts[key]
         try:
-            command = orjson.loads("".join(parts[i] for i in range(part.of)))
+            command = decode_json(Any, "".join(parts[i] for i in range(part.of)))
         except (KeyError, ValueError) as error:
             raise WireError(f"the parts of command {part.id[:64]!r} are no JSON: {error}.") from error
         return {"type": "do", "page": part.page, "epoch": part.epoch, "command": command}

@@ -11,8 +11,10 @@ import logging
 import pathlib
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
+
+from msgspec.structs import replace
 
 import nbchat
 from nbchat.core.commands import ListModels, SetView, Viewing

@@ -4,12 +4,19 @@ from typing import Any
 
 import pytest
 
-from nbchat.core.codec import decode, encode
 from nbchat.core.events import Event
 from nbchat.core.transcript import SessionState, apply_event
+from nbchat.core.values import decode, encode_json
 from tools import record_logs
 
 Log = dict[str, Any]
+
+
+def as_json(value: object) -> Any:
+    """Return a value as it is after it was sent."""
+    return json.loads(encode_json(value))
+
+
 LOGS = sorted(record_logs.FOLDER.glob("*.json"))
 
 
@@ -27,26 +34,26 @@ def test_the_fold_of_a_recorded_log_is_its_state(log: Log) -> None:
     for event in log["events"]:
         state = apply_event(state, decode(Event, event))
 
-    assert encode(state) == log["state"]
-    assert list(encode(state)["messages"]) == list(log["state"]["messages"])
+    assert as_json(state) == log["state"]
+    assert list(as_json(state)["messages"]) == list(log["state"]["messages"])
 
 
 def test_a_state_is_read_on_from_wherever_it_was_taken(log: Log) -> None:
     """A state that went over the wire goes on exactly as the one that stayed, at every place of a log."""
     state = SessionState(id=log["session_id"])
     for event in log["events"]:
-        travelled = decode(SessionState, json.loads(json.dumps(encode(state))))
+        travelled = decode(SessionState, as_json(state))
         assert travelled == state
         state = apply_event(travelled, decode(Event, event))
 
-    assert encode(state) == log["state"]
+    assert as_json(state) == log["state"]
 
 
 def test_every_kind_of_event_is_recorded() -> None:
     """No event is left for the page to fold in its own way."""
     recorded = {event["type"] for path in LOGS for event in json.loads(path.read_text("utf-8"))["events"]}
 
-    assert recorded == {kind.__dataclass_fields__["type"].default for kind in Event.__args__}
+    assert recorded == {kind.__struct_config__.tag for kind in Event.__args__}
 
 
 def test_the_recorded_logs_are_fresh(capsys: pytest.CaptureFixture[str]) -> None:

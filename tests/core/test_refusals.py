@@ -2,9 +2,9 @@
 
 import json
 
-from nbchat.core.codec import decode
 from nbchat.core.refusals import refused_questions
 from nbchat.core.transcript import SessionState
+from nbchat.core.values import decode
 from tools import record_logs
 
 

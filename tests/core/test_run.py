@@ -32,7 +32,7 @@ from nbchat.core.run import (
 )
 
 INFO = ErrorInfo(code="stream_broken", message="broke")
-KINDS: list[type] = [kind for kind in get_args(Event) if "run_id" in kind.__dataclass_fields__]
+KINDS: list[type] = [kind for kind in get_args(Event) if "run_id" in kind.__struct_fields__]
 
 
 def an_event(kind: type) -> Event:
@@ -58,9 +58,7 @@ def an_event(kind: type) -> Event:
         "message_id": "m",
         "saved": True,
     }
-    made: Event = kind(
-        **{name: values[name] for name, f in kind.__dataclass_fields__.items() if name in values}
-    )
+    made: Event = kind(**{name: values[name] for name in kind.__struct_fields__ if name in values})
     return made
 
 

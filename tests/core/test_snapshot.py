@@ -2,14 +2,15 @@
 
 import json
 import random
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
+from nbchat.core import merging
 from nbchat.core import snapshot as s
 from nbchat.core.errors import ErrorInfo, SnapshotCorrupt, SnapshotError, SnapshotTooLarge, SnapshotTooNew
 from nbchat.core.events import MessageAdded, RunQueued, SessionCreated, Settings
@@ -25,7 +26,9 @@ from nbchat.core.messages import (
 )
 from nbchat.core.recovery import distrusted, in_force, recover, recovered
 from nbchat.core.run import RunRecord, RunState
+from nbchat.core.saved import VERSION, SavedSession, Snapshot, Tombstone
 from nbchat.core.transcript import ROOT, SessionState, apply_event
+from nbchat.core.tree import sound_tree
 
 # What can stand in a session: text as it is after cleaning, times of this century.
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=30)
@@ -64,7 +67,7 @@ SETTINGS = st.builds(
 
 
 @st.composite
-def sessions(draw: st.DrawFn) -> s.SavedSession:
+def sessions(draw: st.DrawFn) -> SavedSession:
     """Draw a session: a tree of messages, and runs."""
     messages: dict[str, Message] = {}
     selected: dict[str, str] = {}
@@ -113,20 +116,20 @@ def sessions(draw: st.DrawFn) -> s.SavedSession:
         runs=runs,
     )
     clock = draw(st.dictionaries(st.sampled_from(["k-1", "k-2"]), st.integers(0, 99)))
-    return s.SavedSession(state=state, clock=clock, omitted=draw(st.integers(0, 3)))
+    return SavedSession(state=state, clock=clock, omitted=draw(st.integers(0, 3)))
 
 
 @settings(max_examples=max(settings().max_examples // 3, 1))  # an example is a whole notebook's worth
 @given(
     st.lists(sessions(), max_size=2, unique_by=lambda one: one.state.id),
     TIMES,
-    st.lists(st.builds(s.Tombstone, id=st.just("s-9"), clock=st.just({"k-1": 3}), at=TIMES), max_size=1),
+    st.lists(st.builds(Tombstone, id=st.just("s-9"), clock=st.just({"k-1": 3}), at=TIMES), max_size=1),
 )
 def test_there_and_back_is_the_identity(
-    chosen: list[s.SavedSession], at: float, deleted: list[s.Tombstone]
+    chosen: list[SavedSession], at: float, deleted: list[Tombstone]
 ) -> None:
     """A snapshot written as JSON and read again is the same, whatever the sessions hold."""
-    before = s.Snapshot(
+    before = Snapshot(
         notebook_id="n-1",
         epoch="k-1",
         saved_at=at,
@@ -145,7 +148,7 @@ def _as_javascript(text: str) -> float:
     return int(number) if number.is_integer() and abs(number) < 2**53 else number
 
 
-def conversation(*texts: str, key: str = "s-1", epoch: str = "k-1") -> s.SavedSession:
+def conversation(*texts: str, key: str = "s-1", epoch: str = "k-1") -> SavedSession:
     """Return a session in which the user and the model took turns to say `texts`."""
     state = apply_event(SessionState(id=key), SessionCreated(at=1e9, settings=Settings(title="geo")))
     parent = None
@@ -159,10 +162,10 @@ def conversation(*texts: str, key: str = "s-1", epoch: str = "k-1") -> s.SavedSe
         )
         state = apply_event(state, MessageAdded(message=message))
         parent = message.id
-    return s.SavedSession(state=state, clock={epoch: state.seq})
+    return SavedSession(state=state, clock={epoch: state.seq})
 
 
-def said(saved: s.SavedSession, text: str, at: float, epoch: str) -> s.SavedSession:
+def said(saved: SavedSession, text: str, at: float, epoch: str) -> SavedSession:
     """Return the session with one more message, said in another kernel."""
     message = Message(
         id=f"m-{epoch}-{text}",
@@ -175,14 +178,14 @@ def said(saved: s.SavedSession, text: str, at: float, epoch: str) -> s.SavedSess
     return replace(saved, state=state, clock={**saved.clock, epoch: state.seq})
 
 
-def texts(saved: s.SavedSession) -> list[str]:
+def texts(saved: SavedSession) -> list[str]:
     """Return what the transcript says."""
     return [message.text for message in saved.state.path]
 
 
-def snapshot_of(*saved: s.SavedSession) -> s.Snapshot:
+def snapshot_of(*saved: SavedSession) -> Snapshot:
     """Return a snapshot of sessions."""
-    return s.Snapshot(notebook_id="n-1", epoch="k-1", saved_at=1e9, sessions=saved)
+    return Snapshot(notebook_id="n-1", epoch="k-1", saved_at=1e9, sessions=saved)
 
 
 def test_every_flipped_bit_is_detected() -> None:
@@ -247,7 +250,7 @@ def test_wrong_types_everywhere(name: str, value: Any) -> None:
     wholes = ({**head, "sessions": [record]}, {**head, "sessions": value}, {**GOOD, "sessions": [value]})
     for data in wholes:
         try:
-            assert s.parse(data).version == s.VERSION
+            assert s.parse(data).version == VERSION
         except SnapshotError:
             continue
 
@@ -282,7 +285,7 @@ def test_what_is_written_is_clean() -> None:
         },
     )
 
-    text = json.dumps(s.dump(snapshot_of(s.SavedSession(state=state))), ensure_ascii=False, allow_nan=False)
+    text = json.dumps(s.dump(snapshot_of(SavedSession(state=state))), ensure_ascii=False, allow_nan=False)
 
     text.encode()  # no half is left
     assert "\0" not in text
@@ -307,12 +310,34 @@ def test_every_released_version_is_read() -> None:
         assert read.sessions[0].state.runs[0].state is RunState.COMPLETED
 
 
+def test_a_frozen_file_is_written_the_same() -> None:
+    """A file of an earlier release, with numbers such as `1e-07`, is read, and written as it was."""
+    text = (Path(__file__).parent / "snapshots" / "numbers.json").read_text("utf-8")
+    read = s.parse(text)
+
+    assert (len(read.sessions), read.unreadable) == (2, ())
+    assert s.dump(read) == json.loads(text)
+    assert s.parse(s.encode(read)) == read
+
+
+@pytest.mark.parametrize("old", ['"tiny": 5e-324', '"negative": -2.5e-10', '"small": 1e-05', "1e-06"])
+def test_a_changed_number_is_detected(old: str) -> None:
+    """The checksum covers numbers that encoders write in different ways."""
+    text = (Path(__file__).parent / "snapshots" / "numbers.json").read_text("utf-8")
+    assert old in text
+
+    read = s.parse(text.replace(old, old.replace("e-", "e-1")))
+
+    assert read.sessions == ()
+    assert len(read.unreadable) == 2
+
+
 def test_the_newer_of_two_wins() -> None:
     """Of two states of one history the one that knows more is taken, whichever comes first."""
     older = conversation("a", "b")
     newer = said(older, "c", 2e9, "k-2")
-    assert s.merge(older, newer) == s.merge(newer, older) == newer
-    assert s.merge(older, older) is older
+    assert merging.merge(older, newer) == merging.merge(newer, older) == newer
+    assert merging.merge(older, older) is older
 
 
 def test_histories_that_went_apart_are_joined() -> None:
@@ -320,41 +345,41 @@ def test_histories_that_went_apart_are_joined() -> None:
     common = conversation("a", "b")
     left, right = said(common, "left", 1.5e9, "k-2"), said(common, "right", 2e9, "k-3")
 
-    joined = s.merge(left, right)
+    joined = merging.merge(left, right)
 
-    assert joined == s.merge(right, left)
+    assert joined == merging.merge(right, left)
     assert texts(joined) == ["a", "b", "right"]
     assert [m.text for m in joined.state.versions("m-k-3-right")] == ["right", "left"]
-    assert s.includes(joined.clock, left.clock)
-    assert s.includes(joined.clock, right.clock)
+    assert merging.includes(joined.clock, left.clock)
+    assert merging.includes(joined.clock, right.clock)
     assert joined.state.seq > max(left.state.seq, right.state.seq)
-    assert s.merge(joined, left) == joined
+    assert merging.merge(joined, left) == joined
 
 
 def test_a_deletion_holds_against_what_it_knew() -> None:
     """An older copy does not bring a deleted session back; one that went on elsewhere does."""
     old = conversation("a", "b")
     newer = said(old, "c", 2e9, "k-2")
-    stone = s.Tombstone(id="s-1", clock=old.clock, at=1e9)
-    deleted = s.Snapshot(deleted=(stone,))
+    stone = Tombstone(id="s-1", clock=old.clock, at=1e9)
+    deleted = Snapshot(deleted=(stone,))
 
-    assert s.merge_all(snapshot_of(old), deleted) == ({}, {"s-1": stone})
-    assert s.merge_all(snapshot_of(newer), deleted) == ({"s-1": newer}, {})
+    assert merging.merge_all(snapshot_of(old), deleted) == ({}, {"s-1": stone})
+    assert merging.merge_all(snapshot_of(newer), deleted) == ({"s-1": newer}, {})
 
 
 def test_a_window_keeps_the_newest_and_says_what_is_missing() -> None:
     """Under a limit the oldest messages go, and come back from a state that has them."""
     whole = conversation(*(f"{i} " + "x" * 1000 for i in range(20)))
 
-    shorter = s.window(whole, 5000)
+    shorter = merging.window(whole, 5000)
 
     assert texts(shorter) == texts(whole)[-3:]
     assert shorter.omitted == 17
     again = s.parse(json.dumps(s.dump(snapshot_of(shorter)))).sessions[0]
     assert again == shorter
     newer = said(again, "more", 2e9, "k-2")
-    assert texts(s.merge(newer, whole)) == [*texts(whole), "more"]
-    assert s.merge(newer, whole).omitted == 0
+    assert texts(merging.merge(newer, whole)) == [*texts(whole), "more"]
+    assert merging.merge(newer, whole).omitted == 0
 
 
 def test_trees_are_made_sound() -> None:
@@ -370,7 +395,7 @@ def test_trees_are_made_sound() -> None:
         selected={ROOT: "a", "a": "b", "b": "a", "x": "y"},
     )
 
-    sound = s.sound_tree(state)
+    sound = sound_tree(state)
 
     assert set(sound.messages) == {"a", "b", "c", "d", "e"}
     seen: set[str] = set()
@@ -378,7 +403,7 @@ def test_trees_are_made_sound() -> None:
         assert message.parent_id is None or message.parent_id in seen or message.parent_id == "gone"
         seen.add(message.id)
     assert [m.id for m in sound.path] == ["a", "b", "e", "d"]
-    assert s.sound_tree(sound) == sound
+    assert sound_tree(sound) == sound
 
 
 def test_a_live_run_of_a_dead_kernel_is_interrupted() -> None:

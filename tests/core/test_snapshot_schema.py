@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from jsonschema import Draft202012Validator, ValidationError
 
-from nbchat.core.snapshot import SavedSession, Snapshot, Tombstone, dump
+from nbchat.core.saved import SavedSession, Snapshot, Tombstone
+from nbchat.core.snapshot import dump
 from tests.core.test_snapshot import sessions
 
 SCHEMA: Any = json.loads((Path(__file__).parents[2] / "docs" / "snapshot.schema.json").read_text("utf-8"))

@@ -1,11 +1,11 @@
 """Text is measured and cleaned as the page does it."""
 
 import zlib
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from nbchat.core.messages import ImagePart, Message, ReasoningPart, TextPart
 from nbchat.core.text import checksum, clean, split_thought, utf16_length

@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from nbchat.core.errors import SnapshotCorrupt, StoreBusy, StoreError, StoreFull, TooManySessions
 from nbchat.core.run import RunState
-from nbchat.core.snapshot import SavedSession, Snapshot, dump, parse
+from nbchat.core.saved import SavedSession, Snapshot
+from nbchat.core.snapshot import dump, parse
 from nbchat.engine.callbacks import Notification
 from nbchat.engine.journal_writer import JournalWriter, SaveStatus, read_back
 from nbchat.handles.registry import SessionRegistry

@@ -4,12 +4,12 @@ import json
 import re
 import subprocess
 import sys
-from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import nbformat
 import pytest
+from msgspec.structs import replace
 
 import nbchat
 from nbchat.core.errors import SnapshotError

@@ -1,13 +1,13 @@
 """Messages of a page that knows this kernel's epoch and its ids, and means no good: S10, K19, B12."""
 
 import asyncio
-import dataclasses
 import random
 import sys
 import typing
 from typing import Any
 
 import pytest
+from msgspec import Struct
 
 from nbchat import protocol
 from nbchat.core import commands
@@ -52,14 +52,13 @@ class Forger:
         """Return one message."""
         return self._forge(self._chance.choice(MESSAGES))
 
-    def _forge(self, kind: type) -> dict[str, Any]:
+    def _forge(self, kind: type[Struct]) -> dict[str, Any]:
         hints = typing.get_type_hints(kind, vars(sys.modules[kind.__module__]))
         forged: dict[str, Any] = {"extra": 1} if self._chance.random() < 0.05 else {}
-        for field in dataclasses.fields(kind):
-            if field.name == "type":
-                forged["type"] = field.default
-            elif self._chance.random() > 0.04:
-                forged[field.name] = self._value(field.name, str(hints[field.name]))
+        forged["type"] = kind.__struct_config__.tag
+        for name in kind.__struct_fields__:
+            if self._chance.random() > 0.04:
+                forged[name] = self._value(name, str(hints[name]))
         return forged
 
     def _value(self, name: str, kind: str) -> Any:

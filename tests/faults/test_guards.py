@@ -4,14 +4,15 @@ Each case is a check that passes, and a defect put in by hand with which the sam
 """
 
 import asyncio
+import dataclasses
 import logging
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
-import orjson
+import msgspec
 import pytest
+from msgspec.structs import replace
 
 from nbchat.core import errors, text
 from nbchat.core.events import RunStopped
@@ -77,7 +78,7 @@ def runs_end_once(registry: SessionRegistry) -> None:
         check_end(session, run)
         assert run.text == said
         for event in session._conversation.record.log.read_from(0):
-            orjson.dumps(event)
+            msgspec.json.encode(event)
 
 
 @with_registry
@@ -343,7 +344,7 @@ def share_a_context(patch: Patch) -> None:
     def wrong(self: LiveSession, run_id: str) -> Any:
         made = task(self, run_id)
         said.extend(made.request.messages)
-        return replace(made, request=replace(made.request, messages=tuple(said)))
+        return dataclasses.replace(made, request=replace(made.request, messages=tuple(said)))
 
     patch.setattr(LiveSession, "_task", wrong)
 

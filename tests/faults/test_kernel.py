@@ -429,7 +429,7 @@ def test_a_provider_may_yield_anything(registry: SessionRegistry, deltas: list[A
 
 def test_what_a_provider_says_can_be_sent_to_pages(registry: SessionRegistry) -> None:
     """Halves of characters, NUL and long names are made harmless before they are in the log."""
-    import orjson  # noqa: PLC0415 - what the wire and the journal write with
+    import msgspec  # noqa: PLC0415 - what the wire and the journal write with
 
     session = registry.create(
         provider=Odd(
@@ -447,7 +447,7 @@ def test_what_a_provider_says_can_be_sent_to_pages(registry: SessionRegistry) ->
     assert run.text == "😀 \ufffd \ufffd"
     assert run.state == "completed"
     for event in session._conversation.record.log.read_from(0):
-        orjson.dumps(event)
+        msgspec.json.encode(event)
     assert len(run.message.parts[1].name) <= answer_builder.MAX_NAME  # type: ignore[union-attr]
     check_end(session, run)
 

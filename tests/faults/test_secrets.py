@@ -16,9 +16,9 @@ import pytest
 
 import nbchat
 from nbchat.core import errors
-from nbchat.core.codec import encode
 from nbchat.core.redact import redact
 from nbchat.core.secret import Secret
+from nbchat.core.values import encode_json
 from nbchat.engine.logs import Redacting
 from nbchat.handles.registry import SessionRegistry
 from nbchat.providers.openai import OpenAIProvider
@@ -100,7 +100,7 @@ def test_a_key_is_seen_nowhere(
         "repr": repr([registry, session, run, provider, run.error, run.message, told]),
         "str": str([registry, session, run, provider, str(run.error)]),
         "vars": repr([vars(provider), vars(session), vars(registry), vars(registry.sources)]),
-        "error": repr(encode(run.error.info)),
+        "error": repr(encode_json(run.error.info)),
         "traceback": "".join(traceback.format_exception(run.error)),
         "wire": b"".join(packets).decode(),
         "snapshot": json.dumps(registry.snapshot()),
@@ -149,7 +149,7 @@ def test_a_header_of_the_params_is_sent_and_seen_nowhere(
     snapshot = registry.snapshot()
     sinks = {
         "repr": repr([session, run, run.error, run.request, session.params, session.snapshot()]),
-        "error": f"{encode(run.error.info)!r}{''.join(traceback.format_exception(run.error))}",
+        "error": f"{encode_json(run.error.info)!r}{''.join(traceback.format_exception(run.error))}",
         "wire": b"".join(packets).decode(),
         "snapshot": json.dumps(snapshot),
         "events": repr(session._conversation.record.log.read_from(0)),

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from nbchat import api
-from nbchat.core.snapshot import SavedSession
+from nbchat.core.saved import SavedSession
 from nbchat.engine.journal_writer import JournalWriter
 from nbchat.handles.registry import SessionRegistry
 from nbchat.jupyter.widgets import ChatTabs

@@ -366,7 +366,8 @@ def test_importing_is_cheap_and_does_nothing() -> None:
     script = """
 import sys, threading
 import nbchat
-heavy = [n for n in ("openai", "anywidget", "ipywidgets", "sqlite3", "asyncio", "orjson") if n in sys.modules]
+names = ("openai", "anywidget", "ipywidgets", "sqlite3", "asyncio", "msgspec")
+heavy = [n for n in names if n in sys.modules]
 assert not heavy, heavy
 assert threading.active_count() == 1
 nbchat.registry

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import nbformat
-import orjson
 import pytest
 
 from nbchat.core.errors import StoreBusy
@@ -109,7 +109,7 @@ def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
         listening = list(pages)
 
         def send(_content: object, buffers: list[bytes]) -> None:
-            packet = orjson.loads(buffers[0])
+            packet = msgspec.json.decode(buffers[0])
             for page in listening:
                 page.hear(packet)
 
@@ -443,7 +443,7 @@ def test_the_metadata_have_a_limit(kernel: Start, tmp_path: Path, monkeypatch: p
     wait_for(lambda: len(page.texts()) == 6, "a checkpoint")
     wait_for(lambda: "x" * 20_000 in page.texts()[-1][-1:], "the last answer")
 
-    assert len(orjson.dumps(page.metadata)) <= 65536
+    assert len(msgspec.json.encode(page.metadata)) <= 65536
     assert "is missing is in the journal" in page.metadata["notes"][-1]
     newest = parse(page.metadata).sessions[-1]
     assert newest.state.path[-1].text == "x" * 20_000

@@ -12,7 +12,7 @@ import re
 import zlib
 from typing import Any, Final
 
-import orjson
+import msgspec
 
 from nbchat.core import errors
 from tests.providers import fault_server
@@ -74,9 +74,21 @@ def head(*lines: str) -> bytes:
 _BOOM: Final = {"message": "It broke.", "type": "server_error"}
 _ERROR: Final[dict[str, Any]] = {"error": errors.ProviderErrorEvent}
 
-body("error-as-stream", "P28", orjson.dumps({"error": _BOOM}), **_ERROR)
-body("error-without-field", "P28", HELLO + orjson.dumps({"error": _BOOM}) + b"\n", **_ERROR, kept="Hello, ")
-body("error-as-field", "P28", HELLO + b"error: " + orjson.dumps(_BOOM) + b"\n\n", **_ERROR, kept="Hello, ")
+body("error-as-stream", "P28", msgspec.json.encode({"error": _BOOM}), **_ERROR)
+body(
+    "error-without-field",
+    "P28",
+    HELLO + msgspec.json.encode({"error": _BOOM}) + b"\n",
+    **_ERROR,
+    kept="Hello, ",
+)
+body(
+    "error-as-field",
+    "P28",
+    HELLO + b"error: " + msgspec.json.encode(_BOOM) + b"\n\n",
+    **_ERROR,
+    kept="Hello, ",
+)
 body("error-unended", "P28", HELLO + event({"error": _BOOM}).rstrip(), **_ERROR, kept="Hello, ")
 body("error-list", "P28", HELLO + event({"error": ["It broke.", 7]}), **_ERROR, kept="Hello, ")
 body("error-number", "P28", HELLO + event({"error": 500}), **_ERROR, kept="Hello, ")
@@ -131,12 +143,12 @@ body(
 body("nul-lines", "section 1", WHOLE.replace(b"\n\n", b"\n\n\0\n\n"))
 body("named-events", "section 1", WHOLE.replace(b"data:", b"event: completion.chunk\ndata:"))
 body("huge-comment", "section 1", b": " + b"c" * 3_000_000 + b"\n\n" + WHOLE)
-body("json-as-stream", "P39", orjson.dumps(completion()))
+body("json-as-stream", "P39", msgspec.json.encode(completion()))
 body("page-as-stream", "P39", b"<html>Bad gateway", error=errors.ProtocolError)
 body(
     "ndjson",
     "P39",
-    orjson.dumps(say(TEXT)) + b"\n" + orjson.dumps(chunk(None, "stop")),
+    msgspec.json.encode(say(TEXT)) + b"\n" + msgspec.json.encode(chunk(None, "stop")),
     error=errors.ProtocolError,
 )
 body("other-choice-first", "P30", event({"choices": [{"index": 1, "delta": {"content": "no"}}]}) + WHOLE)
@@ -267,7 +279,7 @@ body(
 body(
     "whole-parts",
     "P42",
-    orjson.dumps(
+    msgspec.json.encode(
         completion(
             choices=[{"message": {"content": [thought("hm, yes"), written(TEXT)]}, "finish_reason": "stop"}]
         )
@@ -277,7 +289,7 @@ body("object", "P42", in_parts({"city": "Zürich"}), kept='{"city":"Zürich"}')
 body(
     "whole-object",
     "P42",
-    orjson.dumps(completion(choices=[{"message": {"content": {"a": [1]}}, "finish_reason": "stop"}])),
+    msgspec.json.encode(completion(choices=[{"message": {"content": {"a": [1]}}, "finish_reason": "stop"}])),
     kept='{"a":[1]}',
 )
 body("choices-null", "P42", event({"choices": None}) + event(chunk(None)) + WHOLE)

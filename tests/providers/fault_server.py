@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-import orjson
+import msgspec
 
 from nbchat.core import errors
 
@@ -73,7 +73,7 @@ def completion(text: str = TEXT, **more: object) -> dict[str, Any]:
 
 def event(payload: object) -> bytes:
     """Return an event with that payload, as JSON unless it is bytes already."""
-    data = payload if isinstance(payload, bytes) else orjson.dumps(payload)
+    data = payload if isinstance(payload, bytes) else msgspec.json.encode(payload)
     return b"data: " + data + b"\n\n"
 
 
@@ -148,7 +148,7 @@ class Wire:
 
     async def refuse(self, status: str, body: object, kind: str = "application/json", **fields: str) -> None:
         """Answer with a status and a body."""
-        data = body if isinstance(body, bytes) else orjson.dumps(body)
+        data = body if isinstance(body, bytes) else msgspec.json.encode(body)
         await self.head(status, kind, content_length=str(len(data)), x_request_id="req-17", **fields)
         await self.send(data)
         self.keep = True
@@ -313,7 +313,7 @@ async def read_request(reader: asyncio.StreamReader) -> Seen:
         name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])
     }
     data = await reader.readexactly(int(headers.get("content-length", "0")))
-    return Seen(method, target, headers, orjson.loads(data) if data else None)
+    return Seen(method, target, headers, msgspec.json.decode(data) if data else None)
 
 
 # The right answer, in the forms that servers give it
@@ -777,12 +777,12 @@ async def _whole_json(wire: Wire) -> None:
 
 @fault("whole-json-as-stream", "P39")
 async def _whole_json_as_text(wire: Wire) -> None:
-    await wire.refuse("200 OK", b"\n " + orjson.dumps(completion()), "text/plain")
+    await wire.refuse("200 OK", b"\n " + msgspec.json.encode(completion()), "text/plain")
 
 
 @fault("whole-json-cut", "P39", error=errors.ProtocolError)
 async def _whole_json_cut(wire: Wire) -> None:
-    await wire.refuse("200 OK", orjson.dumps(completion())[:-40])
+    await wire.refuse("200 OK", msgspec.json.encode(completion())[:-40])
 
 
 @fault("whole-json-error", "P39", error=errors.ProviderErrorEvent)
@@ -912,7 +912,7 @@ CALL_STREAMS: dict[str, tuple[list[dict[str, Any]], int]] = {
                                 {
                                     "index": at,
                                     "id": one[0],
-                                    "function": {"name": one[1], "arguments": orjson.loads(one[2])},
+                                    "function": {"name": one[1], "arguments": msgspec.json.decode(one[2])},
                                 }
                             ]
                         },

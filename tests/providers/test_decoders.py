@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from itertools import pairwise
 from typing import Any
 
-import orjson
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -170,7 +170,7 @@ def test_no_json_is_a_surprise(payloads: list[object], make: MakeDecoder, whole:
     deltas: list[Delta] = []
     try:
         if whole and payloads:
-            deltas += make().whole(orjson.dumps(payloads[0]))
+            deltas += make().whole(msgspec.json.encode(payloads[0]))
         else:
             decoder = make()
             for payload in payloads:
@@ -232,7 +232,7 @@ def test_a_whole_answer_is_read_like_a_stream() -> None:
         "choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}],
         "usage": {"prompt_tokens": 1, "completion_tokens": 2},
     }
-    heard = Heard(list(ChatDecoder().whole(orjson.dumps(answer))))
+    heard = Heard(list(ChatDecoder().whole(msgspec.json.encode(answer))))
     assert (heard.model, heard.text, heard.reasoning, heard.finish) == ("m", "Hello", "hm", "tool_calls")
     assert heard.calls == [("a", "f", "{}"), ("b", "g", "[]")]
     assert heard.usage == Usage(input_tokens=1, output_tokens=2)
@@ -426,7 +426,7 @@ def test_a_whole_response_that_is_not_over_is_no_success() -> None:
     call = {"type": "function_call", "id": "fc", "call_id": "c", "name": "f", "arguments": "{}"}
     for status in ("queued", "in_progress", "cancelled", "failed"):
         deltas: list[Delta] = []
-        whole = orjson.dumps(a_response(status=status, output=[*output, call]))
+        whole = msgspec.json.encode(a_response(status=status, output=[*output, call]))
         with pytest.raises(ProviderErrorEvent if status == "failed" else StreamTruncated):
             deltas.extend(ResponsesDecoder().whole(whole))
         heard = Heard(deltas)

@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
-import orjson
+import msgspec
 import pytest
 
 from nbchat.providers.discover import LocalServer, discover
@@ -31,7 +31,7 @@ async def answering(data: bytes, seen: list[Seen] | None = None) -> AsyncIterato
 
 def http(body: object, status: str = "200 OK", **fields: str) -> bytes:
     """Return an answer with that JSON."""
-    data = body if isinstance(body, bytes) else orjson.dumps(body)
+    data = body if isinstance(body, bytes) else msgspec.json.encode(body)
     lines = [f"HTTP/1.1 {status}", *(f"{name}: {value}" for name, value in fields.items())]
     if not fields:
         lines.append(f"Content-Length: {len(data)}")

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-import orjson
+import msgspec
 import pytest
 from openai import AsyncOpenAI
 
@@ -64,7 +64,7 @@ class Reply:
     @property
     def json(self) -> Any:
         """The body as JSON."""
-        return orjson.loads(self.body)
+        return msgspec.json.decode(self.body)
 
     @property
     def error(self) -> dict[str, Any]:
@@ -140,7 +140,7 @@ def request(
     headers: Mapping[str, str] | None = None,
 ) -> bytes:
     """Return a request as bytes; `body` is sent as it is, or as JSON."""
-    data = body if isinstance(body, bytes) else b"" if body is None else orjson.dumps(body)
+    data = body if isinstance(body, bytes) else b"" if body is None else msgspec.json.encode(body)
     method = method or ("GET" if body is None else "POST")
     fields = {"host": "127.0.0.1", **(headers or {})}
     if body is not None:

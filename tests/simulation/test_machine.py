@@ -8,7 +8,6 @@ compared with the log it wrote, the log with what providers said, and every view
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Coroutine
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -21,12 +20,13 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from msgspec.structs import replace
 
 from nbchat.core import errors
 from nbchat.core.events import Event
 from nbchat.core.recovery import recovered
 from nbchat.core.run import RunState
-from nbchat.core.snapshot import SavedSession
+from nbchat.core.saved import SavedSession
 from nbchat.core.text import clean
 from nbchat.core.transcript import SessionState, apply_event
 from nbchat.engine.live_session import LiveSession

@@ -13,13 +13,13 @@ import selectors
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
-import orjson
+import msgspec
 
-from nbchat.core.codec import decode
 from nbchat.core.ids import new_id
 from nbchat.core.run import LIVE_STATES
 from nbchat.core.text import checksum, utf16_length
 from nbchat.core.transcript import SessionState, apply_event
+from nbchat.core.values import decode
 from nbchat.engine.loop_thread import LoopThread
 from nbchat.handles.registry import SessionRegistry
 from nbchat.protocol import (
@@ -135,7 +135,7 @@ class Line:
 @functools.lru_cache(maxsize=256)
 def _decoded(payload: bytes) -> Packet:
     """Return the packet; pages share what they only read."""
-    packet: Packet = decode(Packet, orjson.loads(payload))
+    packet: Packet = decode(Packet, msgspec.json.decode(payload))
     return packet
 
 
@@ -318,7 +318,7 @@ class World:
         self.line(content, buffers)
 
     def _up(self, message: dict[str, Any]) -> None:
-        self.loop.call_later(0.005, self.wire.receive, orjson.loads(orjson.dumps(message)))
+        self.loop.call_later(0.005, self.wire.receive, msgspec.json.decode(msgspec.json.encode(message)))
 
     def run(self, story: Coroutine[Any, Any, Any]) -> Any:
         """Run a story to its end in virtual time."""

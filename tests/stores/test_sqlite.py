@@ -1,7 +1,9 @@
 """The SQLite store: damage, other processes, full and read-only disks."""
 
+import json
 import os
 import random
+import shutil
 import sqlite3
 import stat
 import subprocess
@@ -13,6 +15,9 @@ from pathlib import Path
 import pytest
 
 from nbchat.core.errors import SnapshotTooNew, StoreBusy, StoreError, StoreFull, StoreReadOnly
+from nbchat.core.transcript import SessionState
+from nbchat.core.values import decode
+from nbchat.engine.journal_writer import read_back
 from nbchat.stores.base import Base, Stretch
 from nbchat.stores.sqlite import SqliteStore
 
@@ -55,6 +60,23 @@ def test_a_second_process_finds_it_busy_and_harms_nothing(tmp_path: Path) -> Non
     first.write([Base(session_id="s-1", seq=2, body=b"{}")])
     assert first.read_session("s-1").base == Base(session_id="s-1", seq=2, body=b"{}")
     first.close()
+
+
+@pytest.mark.parametrize(
+    "path", sorted((Path(__file__).parent / "journals").glob("*.sqlite")), ids=lambda p: p.stem
+)
+def test_journals_of_earlier_releases_are_read(path: Path, tmp_path: Path) -> None:
+    """A journal file that an earlier release wrote gives each session as that release read it."""
+    store = SqliteStore(Path(shutil.copy(path, tmp_path)))
+    read = read_back(store.read())
+    store.close()
+
+    assert (read.notes, store.damage) == ((), ())
+    assert [stone.id for stone in read.deleted] == ["s-gone"]
+    frozen = json.loads(path.with_suffix(".json").read_text("utf-8"))
+    assert {saved.state.id: saved.state for saved in read.sessions} == {
+        session_id: decode(SessionState, state) for session_id, state in frozen.items()
+    }
 
 
 def test_a_closed_store_can_be_taken_by_another(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import orjson
+import msgspec
 
 
 class Page:
@@ -19,7 +19,7 @@ class Page:
         """Take one comm message."""
         self._pieces += buffers
         if content["piece"] + 1 == content["of"]:
-            packet, self._pieces = orjson.loads(b"".join(self._pieces)), []
+            packet, self._pieces = msgspec.json.decode(b"".join(self._pieces)), []
             self.messages += packet["messages"]
 
     def heard(self, kind: str, **fields: object) -> Mapping[str, Any] | None:

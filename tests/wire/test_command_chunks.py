@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import orjson
+import msgspec
 import pytest
 
 from nbchat.core.errors import WireError
@@ -73,12 +73,12 @@ def test_a_question_of_ten_megabytes_arrives(registry: SessionRegistry) -> None:
     def hear(content: Any, buffers: list[bytes]) -> None:
         pieces.extend(buffers)
         if content["piece"] + 1 == content["of"]:
-            packet = orjson.loads(b"".join(pieces))
+            packet = msgspec.json.decode(b"".join(pieces))
             pieces.clear()
             acks.extend(m for m in packet["messages"] if m["type"] == "ack")
 
     wire = registry.engine.call(WireServer, registry, hear)
-    body = orjson.dumps({"type": "send", "id": "c1", "session_id": session.id, "text": text}).decode()
+    body = msgspec.json.encode({"type": "send", "id": "c1", "session_id": session.id, "text": text}).decode()
     cut = [body[i : i + MAX_PART] for i in range(0, len(body), MAX_PART)]
     for number in (0, *range(len(cut)), 3):
         wire.receive(
