@@ -42,7 +42,9 @@ def check_end(session: Session, run: Run) -> None:
     for event in events:
         if getattr(event, "run_id", None) != run.id:
             continue
-        if event.type == "part_delta":
+        if event.type == "part_started":
+            texts[event.part_index] = event.part.text  # an image comes whole
+        elif event.type == "part_delta":
             said = texts.setdefault(event.part_index, "")
             assert event.offset == utf16_length(said), "a delta is where the one before it ended"
             texts[event.part_index] = said + event.text

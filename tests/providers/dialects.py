@@ -327,7 +327,7 @@ body(
     finish="function_call",
 )
 body(
-    "calls-index-0-no-ids",
+    "index-0-no-ids",
     "P34",
     b"".join(
         [

@@ -63,7 +63,7 @@ async def test_the_old_form_of_a_call_is_a_call(provider: OpenAIProvider) -> Non
 
 async def test_two_calls_with_index_0_and_no_ids_are_two(provider: OpenAIProvider) -> None:
     """A name after whole arguments begins the next call."""
-    heard = await hear(provider, ask("calls-index-0-no-ids"))
+    heard = await hear(provider, ask("index-0-no-ids"))
     assert heard.calls == [("", *call[1:]) for call in CALLS]
 
 
