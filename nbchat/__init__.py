@@ -29,7 +29,10 @@ if TYPE_CHECKING:
         get_completion,
         import_,
         load,
+        models,
         session,
+        sessions,
+        stop_all,
     )
     from nbchat.batch.compare import Comparison, compare
     from nbchat.batch.map import BatchProgress, Result, Results, map  # noqa: A004 - read as nbchat.map
@@ -134,7 +137,10 @@ _HOME = {
     "get_completion": "nbchat.api",
     "import_": "nbchat.api",
     "load": "nbchat.api",
+    "models": "nbchat.api",
     "session": "nbchat.api",
+    "sessions": "nbchat.api",
+    "stop_all": "nbchat.api",
     "BatchProgress": "nbchat.batch.map",
     "Result": "nbchat.batch.map",
     "Results": "nbchat.batch.map",
@@ -289,9 +295,12 @@ __all__ = [
     "import_",
     "load",
     "map",
+    "models",
     "new_id",
     "registry",
     "session",
+    "sessions",
+    "stop_all",
 ]
 
 
@@ -308,13 +317,13 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever is asked for
     return value
 
 
+def __dir__() -> list[str]:
+    """List what is public, for completion; not the modules behind it."""
+    return sorted([*__all__, "__version__", "__doc__"])
+
+
 def load_ipython_extension(shell: Any) -> None:  # noqa: ANN401 - an InteractiveShell
     """Add `%chat`, `%%chat` and the configuration of `NbChat` to IPython: `%load_ext nbchat`."""
     from nbchat.jupyter.magics import load  # noqa: PLC0415 - IPython is there
 
     load(shell)
-
-
-def __dir__() -> list[str]:
-    """List what can be used, loaded or not."""
-    return sorted({*globals(), *__all__})

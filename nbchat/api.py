@@ -326,6 +326,55 @@ def discover() -> list[Any]:
     return list(the_registry().engine.run(look()))
 
 
+@short_traceback
+def models(provider: str | None = None) -> list[str]:
+    """Return the chat models that the server for new sessions lists now, in its order.
+
+    Models for embeddings, speech and pictures are left out.
+
+    Parameters
+    ----------
+    provider
+        Name of a provider, to ask that one. `None`: the configured provider.
+
+    Raises
+    ------
+    ProviderError
+        If the server cannot be asked, or refuses.
+
+    Examples
+    --------
+    >>> nbchat.models()[0]
+    'nbchat-tour'
+    """
+    registry = the_registry()
+    registry.engine.refuse_to_block("models()")
+    return list(registry.engine.run(registry.sources.models(None, provider)))
+
+
+def sessions() -> list[Session]:
+    """Return all sessions of this kernel, oldest first.
+
+    Examples
+    --------
+    >>> [session.title for session in nbchat.sessions()]
+    ['saved', 'geo']
+    """
+    return list(the_registry().values())
+
+
+def stop_all() -> int:
+    """Stop every run in every session, queued ones too, and return how many there were.
+
+    Examples
+    --------
+    >>> run = nbchat.session("slow", model="nbchat-slow").send("Tell me something.")
+    >>> nbchat.stop_all()
+    1
+    """
+    return the_registry().stop_all()
+
+
 def allow_nested_loops() -> None:
     """Let code of yours call `asyncio.run` or `run_until_complete` inside a cell.
 
@@ -357,7 +406,10 @@ __all__ = [
     "get_completion",
     "import_",
     "load",
+    "models",
     "new_id",
     "session",
+    "sessions",
+    "stop_all",
     "the_registry",
 ]

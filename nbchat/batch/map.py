@@ -6,7 +6,6 @@ import contextlib
 import math
 import numbers
 import os
-import string
 import sys
 import time
 from collections import deque
@@ -19,10 +18,12 @@ from nbchat.batch.answer_file import AnswerFile, Ledger, keys
 from nbchat.batch.runner import Answer, BatchRunner
 from nbchat.core.errors import NbchatError, RequestRejected
 from nbchat.core.events import Settings
+from nbchat.core.interpolation import field_names, interpolate
 from nbchat.core.messages import Usage
 from nbchat.core.redact import without_references
 from nbchat.core.request_fields import merged
 from nbchat.core.settings import session_settings
+from nbchat.core.text import suggestion
 from nbchat.core.tracebacks import short_traceback
 from nbchat.engine.loop_thread import POLL_S, LoopThread
 from nbchat.engine.wakeup import Wakeup
@@ -258,8 +259,11 @@ def map(  # noqa: A001 - `nbchat.map` reads as what it does
         (pandas, polars, PyArrow, …), whose rows are mappings of its columns; without a template, its
         only column or the one called `prompt`.
     template
-        A format string, as `"Summarise: {text}"`, that is filled from each mapping or row, or, as
-        `"Summarise: {prompt}"`, from each other item. Or a function that makes the prompt from an item.
+        A string, as `"Summarise: {text}"`, that is filled from each mapping or row, or, as
+        `"Summarise: {prompt}"`, from each other item. Or a function that makes the prompt from an item; a row
+        of a data frame gives its columns by name and as attributes: `lambda row: f"Summarise: {row.text}"`.
+        The rule for braces is that of `%%chat`: `{name}` is a field, `{{name}}` is text, and so are all other
+        braces, such as those of JSON and LaTeX.
     model, instructions, params, provider, **fields
         As `nbchat.session`.
     concurrency
@@ -477,6 +481,19 @@ def _result(answer: Answer, prompt: str, *, restored: bool = False) -> Result:
 # Prompts
 
 
+class Row(dict[Any, Any]):
+    """One row of a data frame: its values by column, and as attributes where a column's name allows it."""
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - a value of the frame
+        try:
+            return self[name]
+        except KeyError:
+            columns = [str(column) for column in self]
+            raise AttributeError(
+                f"the frame has no column {name!r}{suggestion(name, columns)}. It has {', '.join(columns)}."
+            ) from None
+
+
 def _prompts(given: Iterable[Any], template: str | Callable[[Any], str] | None) -> list[str | NbchatError]:
     """Return the prompts; in the place of one that cannot be made, why."""
     if template is not None and not callable(template) and not isinstance(template, str):
@@ -490,9 +507,8 @@ def _prompts(given: Iterable[Any], template: str | Callable[[Any], str] | None) 
             column = _only_column(columns)
             return [_of_column(at, column, row[column]) for at, row in enumerate(rows)]
         if isinstance(template, str):
-            _check_fields(template, [str(column) for column in columns])
-            rows = [{str(column): value for column, value in row.items()} for row in rows]
-        items = list(rows)
+            _check_fields(template, [str(column) for column in columns], "the frame")
+        items = [Row(row) for row in rows]
     else:
         items = list(given)
     return [_prompt(at, item, template) for at, item in enumerate(items)]
@@ -517,13 +533,16 @@ def _of_column(at: int, column: object, value: object) -> str | NbchatError:
     return _prompt(at, str(value), None)
 
 
-def _check_fields(template: str, columns: Sequence[str]) -> None:
-    for _, field, _, _ in string.Formatter().parse(template):
-        name = (field or "").partition(".")[0].partition("[")[0]
-        if field is not None and name not in columns:
+def _check_fields(template: str, names: Sequence[str], where: str) -> None:
+    fields = field_names(template)
+    if not fields:
+        example = names[0] if names else "prompt"
+        raise ValueError(f"the template has no field; name a value in it, as {{{example}}}.")
+    for name in fields:
+        if name not in names and name != "row":
             raise ValueError(
-                f"the template names {name!r}, and the frame has the columns {', '.join(columns)}. "
-                "Braces that are meant as text are written twice: {{ }}."
+                f"the template names {name!r}, which {where} does not have{suggestion(name, names)}. "
+                f"It has {', '.join(names)}. Braces that are meant as text are written twice: {{{{{name}}}}}."
             )
 
 
@@ -541,21 +560,14 @@ def _prompt(at: int, item: object, template: str | Callable[[Any], str] | None) 
         if not isinstance(made, str):
             raise TypeError(f"the template made {type(made).__name__} of item {at}, not a string.")
         return made if made.strip() else _nothing(at, "is empty")
-    fields = item if isinstance(item, Mapping) else {"prompt": item}
-    named = [name for _, name, _, _ in string.Formatter().parse(template) if name is not None]
-    for name in named:
-        root = name.partition(".")[0].partition("[")[0]
-        if root in fields and _is_missing(fields[root]):
-            return _nothing(at, f"has no value for {root!r}")
-    try:
-        # A frame's columns may be called 0, 1, 2, …
-        numbered = [fields[str(n)] for n in range(len(fields)) if str(n) in fields]
-        filled = template.format(*(numbered if isinstance(item, Mapping) else [item]), **fields)
-    except (KeyError, IndexError) as error:
-        raise ValueError(
-            f"the template names {error}, which item {at} does not have. "
-            "Braces that are meant as text are written twice: {{ }}."
-        ) from error
+    fields = {"prompt": item}
+    if isinstance(item, Mapping):
+        fields = {str(key): value for key, value in item.items()}
+    _check_fields(template, list(fields), f"item {at}")
+    for name in field_names(template):
+        if name in fields and _is_missing(fields[name]):
+            return _nothing(at, f"has no value for {name!r}")
+    filled = interpolate(template, {"row": item, **fields})
     return filled if filled.strip() else _nothing(at, "is empty")
 
 

@@ -288,9 +288,8 @@ class SessionFull(CommandError):
 
     Examples
     --------
-    >>> nbchat.registry.limits.session_chars = 1_000
     >>> try:
-    ...     geo.send("x" * 1_001)
+    ...     geo.send("x" * (nbchat.registry.limits.session_chars + 1))
     ... except nbchat.SessionFull as error:
     ...     caught = error
     >>> caught.session_id == geo.id

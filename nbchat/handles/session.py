@@ -219,9 +219,9 @@ class Session:
     def _send(self, prompt: str, attachments: object, run_id: str, params: Mapping[str, Any]) -> Run:
         _check_prompt(prompt)
         attached = read_attachments(attachments)
-        warn_if_large(prompt, attached)
         run = Run.of(self, run_id)
         self._registry.engine.call(self._conversation.send, prompt, attached, run_id, params)
+        warn_if_large(prompt, attached)
         return run
 
     @short_traceback

@@ -17,12 +17,12 @@ from IPython.core.magic import Magics, line_cell_magic, magics_class
 
 import nbchat
 from nbchat.core.ids import new_id
+from nbchat.core.interpolation import interpolate
 from nbchat.handles.run import Run
 from nbchat.handles.session import Session
 from nbchat.handles.text_table import Table
 from nbchat.jupyter.cell_output import show
 from nbchat.jupyter.configuration import attach
-from nbchat.jupyter.interpolation import interpolate
 from nbchat.jupyter.last_error import describe_last_error
 
 SESSION: Final = "chat"

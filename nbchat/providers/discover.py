@@ -14,6 +14,8 @@ from typing import Final
 
 import msgspec
 
+from nbchat.providers.chat_models import chat_models
+
 PORTS: Final[Mapping[int, str]] = {
     11434: "Ollama",
     8000: "vLLM",
@@ -49,7 +51,7 @@ class LocalServer:
     base_url: str
     """For `OPENAI_BASE_URL`."""
     models: tuple[str, ...]
-    """The models that it lists, in its order."""
+    """The chat models that it lists, in its order."""
 
     def __str__(self) -> str:
         """Return one line for people."""
@@ -79,7 +81,7 @@ async def _look(port: int, label: str, limit_s: float) -> LocalServer | None:
     data = answer.get("data") if isinstance(answer, dict) else None
     if not isinstance(data, list) or not all(isinstance(item, dict) for item in data):
         return None
-    models = tuple(item["id"] for item in data if isinstance(item.get("id"), str))
+    models = chat_models(data)
     if data and not models:
         return None
     owners = (item.get("owned_by") for item in data)

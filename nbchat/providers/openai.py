@@ -34,6 +34,7 @@ from nbchat.core.errors import (
 from nbchat.core.extras import Extras, read
 from nbchat.providers.base import Answering, Delta, Notice, Request
 from nbchat.providers.chat import ChatDecoder
+from nbchat.providers.chat_models import chat_models
 from nbchat.providers.decoder import Decoder
 from nbchat.providers.endpoint import OPENAI_URL, ApiKey, Endpoint, find_endpoint, host_of
 from nbchat.providers.errors import refuses_images
@@ -384,7 +385,7 @@ async def _list(server: Server) -> tuple[str, ...]:
 
 
 def read_models(body: bytes, host: str) -> tuple[str, ...]:
-    """Return the ids in the answer of `/models`.
+    """Return the ids of the chat models in the answer of `/models`.
 
     Raises
     ------
@@ -398,8 +399,7 @@ def read_models(body: bytes, host: str) -> tuple[str, ...]:
     data = listed.get("data") if isinstance(listed, dict) else None
     if not isinstance(data, list):
         raise ProtocolError(f"{host} answered something else than a list of models.")
-    ids = (item.get("id") if isinstance(item, dict) else None for item in data)
-    return tuple(i for i in ids if isinstance(i, str) and i)
+    return chat_models(data)
 
 
 @dataclass(slots=True)

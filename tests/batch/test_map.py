@@ -335,8 +335,11 @@ def test_prompts_are_made_by_templates() -> None:
         return nbchat.map(prompts, template, provider=provider, progress=False).texts
 
     assert ask([{"a": "x", "b": 2}], "{a}-{b:03}") == ["X-002"]
-    assert ask([1, 2], "n={prompt}") == ask([1, 2], "n={}") == ["N=1", "N=2"]
+    assert ask([1, 2], "n={prompt}") == ["N=1", "N=2"]
     assert ask([1, 2], lambda n: f"f{n}") == ["F1", "F2"]
+    assert ask([{"a": "x", "b": 2}], '{{a}}: {"b": {b}}, Q{b}{a}') == ['{A}: {"B": 2}, Q2X']
+    frame = pd.DataFrame({"review": ["x"], "a b": [1]})
+    assert ask(frame, lambda row: f"{row.review}, {row['a b']}") == ask(frame, "{row.review}, 1") == ["X, 1"]
     assert ask([{"a": None}, {"a": float("nan")}, {"a": ""}], "{a}") == [None, None, None]
     assert ask(["a", "", None], None) == ["A", None, None]
     assert ask([], None) == []
@@ -358,7 +361,18 @@ def test_prompts_are_made_by_templates() -> None:
         (lambda: nbchat.map(["a"], rpm="10"), TypeError, "rpm must be a number"),
         (lambda: nbchat.map(["a"], params={"stream": False}), ValueError, "nbchat sets it"),
         (lambda: nbchat.map(pl.DataFrame({"a": ["x"], "b": ["y"]})), ValueError, "several columns"),
-        (lambda: nbchat.map(pl.DataFrame({"a": ["x"]}), "{c}"), ValueError, "has the columns a"),
+        (lambda: nbchat.map(pl.DataFrame({"a": ["x"]}), "{c}"), ValueError, "names 'c'.*It has a"),
+        (lambda: nbchat.map([1], "n={}"), ValueError, r"has no field; name a value in it, as \{prompt\}"),
+        (
+            lambda: nbchat.map([{"text": "a"}], "{txt}"),
+            ValueError,
+            r"'txt'.*did you mean 'text'\?",
+        ),
+        (
+            lambda: nbchat.map(pl.DataFrame({"text": ["x"]}), lambda row: row.txt),
+            AttributeError,
+            "no column 'txt'; did you mean 'text'",
+        ),
     ],
 )
 def test_a_wrong_argument_is_refused_before_anything_is_asked(

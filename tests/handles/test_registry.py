@@ -457,10 +457,10 @@ def test_a_forked_child_does_not_touch_the_parents_runs(registry: SessionRegistr
 
 
 def test_names_are_all_there() -> None:
-    """Every name that the package promises can be had, and `dir` lists it."""
+    """Every public name can be had, and `dir` lists these names and nothing else."""
     for name in nbchat.__all__:
         assert getattr(nbchat, name) is not None
-        assert name in dir(nbchat)
+    assert [name for name in dir(nbchat) if not name.startswith("__")] == sorted(nbchat.__all__)
     with pytest.raises(AttributeError, match="has no attribute 'nonsense'"):
         nbchat.nonsense  # noqa: B018
     assert importlib.util.find_spec("nbchat") is not None
