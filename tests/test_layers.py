@@ -61,8 +61,12 @@ IO = {
         "urllib",
     ),
 }
-# A new id needs the system's randomness, and must not be repeated by a forked child.
-EXCEPTIONS = {"nbchat.core.ids": {"os"}}
+EXCEPTIONS = {
+    # A new id needs the system's randomness, and must not be repeated by a forked child.
+    "nbchat.core.ids": {"os"},
+    # Unicode's tables of graphemes, which the standard library lacks.
+    "nbchat.core.text": {"wcwidth"},
+}
 
 
 MODULES = {

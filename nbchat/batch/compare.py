@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from nbchat.api import the_registry
 from nbchat.core.request_fields import merged
+from nbchat.core.text import cut
 from nbchat.core.tracebacks import short_traceback
 from nbchat.handles.data_frames import rate, runs_frame
 from nbchat.handles.run import check_timeout
@@ -217,7 +218,7 @@ def _listed(models: Iterable[str | Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _short(text: str) -> str:
-    return " ".join(text.split())[:40]
+    return cut(" ".join(text.split()), 40)
 
 
 __all__ = ["Comparison", "compare"]

@@ -23,7 +23,7 @@ from nbchat.core.messages import Usage
 from nbchat.core.redact import without_references
 from nbchat.core.request_fields import merged
 from nbchat.core.settings import session_settings
-from nbchat.core.text import suggestion
+from nbchat.core.text import cut, suggestion
 from nbchat.core.tracebacks import short_traceback
 from nbchat.engine.loop_thread import POLL_S, LoopThread
 from nbchat.engine.wakeup import Wakeup
@@ -663,7 +663,7 @@ def _clock(seconds: float) -> str:
 
 def _short(text: str) -> str:
     line = " ".join(text.split())
-    return line if len(line) <= 40 else f"{line[:39]}…"  # noqa: PLR2004 - fits a line
+    return cut(line, 40, "…")
 
 
 __all__ = ["BatchProgress", "Result", "Results", "map"]

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import random
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec.structs import replace
 
 from nbchat.batch.rate_limiter import RateLimiter
+from nbchat.core.clock import now
 from nbchat.core.errors import (
     AuthenticationFailed,
     ConfigError,
@@ -242,7 +242,7 @@ class BatchRunner:
     ) -> Answer:
         context = self._context if response_id is None else _Rest(self._context, response_id)
         conversation = LiveSession(context, SessionState(id=new_id("s-")), self._provider)
-        conversation.append(SessionCreated(at=time.time(), settings=self._settings, temporary=True))
+        conversation.append(SessionCreated(at=now(), settings=self._settings, temporary=True))
         changed = asyncio.Event()
         conversation.watchers.add(changed.set)
         run_id = ""

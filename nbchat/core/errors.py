@@ -31,7 +31,8 @@ comes from outside goes through `redact` first.
 
 from __future__ import annotations
 
-from typing import ClassVar, Final, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Final, Literal
 
 from nbchat.core.tracebacks import render
 from nbchat.core.values import FiniteFloat, SafeInt, Value
@@ -108,6 +109,10 @@ class NbchatError(Exception):
         self.request_id = request_id
         self.partial_chars = partial_chars
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Support `pickle` and `copy`: an error is rebuilt without its `__init__`, whose arguments differ."""
+        return _rebuild, (type(self), self.args, self.__dict__)
+
     def __str__(self) -> str:
         """Return the message, followed by what to do next."""
         message = str(self.args[0]) if self.args else self.code
@@ -134,6 +139,12 @@ class NbchatError(Exception):
             request_id=self.request_id,
             partial_chars=self.partial_chars,
         )
+
+
+def _rebuild(cls: type[NbchatError], args: tuple[Any, ...], attributes: Mapping[str, Any]) -> NbchatError:
+    error = cls.__new__(cls, *args)
+    error.__dict__.update(attributes)
+    return error
 
 
 CLASSES: Final[dict[str, type[NbchatError]]] = {}

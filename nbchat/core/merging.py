@@ -68,9 +68,15 @@ def _union(first: SavedSession, second: SavedSession) -> SavedSession:
         if have is None or _size(message) > _size(have):
             messages[key] = message
     known = {run.id for run in a.runs}
-    runs = sorted(
-        (*a.runs, *(run for run in b.runs if run.id not in known)), key=lambda r: (r.queued_at, r.id)
-    )
+    # Each log keeps its order; where both continued from the same run, the newer session's runs are last.
+    runs = list(a.runs)
+    place = 0
+    for run in b.runs:
+        if run.id in known:
+            place = next(at for at, other in enumerate(runs) if other.id == run.id) + 1
+        else:
+            runs.insert(place, run)
+            place += 1
     clock = dict(first.clock)
     for epoch, seq in second.clock.items():
         clock[epoch] = max(seq, clock.get(epoch, 0))

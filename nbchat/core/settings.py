@@ -7,7 +7,7 @@ from copy import deepcopy
 from typing import Any
 
 from nbchat.core import extras
-from nbchat.core.text import clean
+from nbchat.core.text import clean, cut
 from nbchat.core.values import DecodeError, check
 
 
@@ -25,7 +25,7 @@ def session_settings(changes: Mapping[str, Any]) -> dict[str, Any]:
             if value is not None and not isinstance(value, str):
                 raise TypeError(f"{name} must be a string, not {type(value).__name__}.")
             if name == "title":
-                checked[name] = clean(value or "")[:10_000]
+                checked[name] = cut(clean(value or ""), 10_000)
             else:
                 checked[name] = clean(value) if value else None
         elif name == "params":

@@ -36,6 +36,47 @@ def split_thought(text: str) -> tuple[str, str]:
     return ("", text) if found is None else (found[1].strip(), text[found.end() :])
 
 
+def cut(text: str, most: int, mark: str = "") -> str:
+    """Return the beginning of `text` in at most `most` characters, and never a part of a grapheme.
+
+    A grapheme is what readers see as one character: a letter with its accents, a flag, a keycap, an emoji
+    with its skin tone, a family (Unicode Standard Annex 29).
+
+    Parameters
+    ----------
+    mark
+        Ends a text that was cut, as `…`; counted in `most`.
+    """
+    if len(text) <= most:
+        return text
+    return text[: boundary(text, most - len(mark))].rstrip() + mark
+
+
+def boundary(text: str, at: int) -> int:
+    """Return the last boundary between graphemes that is not after `at`.
+
+    A grapheme that is longer than `at`, such as a letter with hundreds of accents, is divided.
+    """
+    if at >= len(text) or text[: at + 1].isascii():
+        return at
+    from wcwidth import iter_graphemes  # noqa: PLC0415 - its tables are needed for such text only
+
+    end = 0
+    for grapheme in iter_graphemes(text[: at + 1]):
+        if end + len(grapheme) > at:
+            break
+        end += len(grapheme)
+    return end or at
+
+
+def cut_bytes(text: str, most: int) -> str:
+    """Return the beginning of `text` in at most `most` bytes of UTF-8, cut between graphemes."""
+    whole = text.encode("utf-8", "replace")
+    if len(whole) <= most:
+        return text
+    return text[: boundary(text, len(whole[:most].decode("utf-8", "ignore")))]
+
+
 def fenced(code: str, language: str = "") -> str:
     """Return a block of Markdown code, with a fence that nothing in it can close (CommonMark 0.31.2, 4.5)."""
     longest = max((len(run) for run in re.findall("`+", code)), default=0)

@@ -47,6 +47,7 @@ from nbchat.core.events import (
 )
 from nbchat.core.messages import Attachment, Message, ReasoningPart, ToolCallPart, Usage
 from nbchat.core.run import Moved, RunRecord, RunState, transition
+from nbchat.core.text import cut
 from nbchat.core.values import FiniteFloat, SafeInt, Value
 
 ROOT: Final = ""
@@ -143,7 +144,7 @@ class SessionState(Value, frozen=True, kw_only=True):
             if message.role == "user":
                 names = [part.name for part in message.parts if isinstance(part, Attachment)]
                 words = message.text.split() or " ".join(names).split()
-                return " ".join(words[:8])[:48]
+                return cut(" ".join(words[:8]), 48)
         return ""
 
     @property

@@ -8,17 +8,17 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
 from msgspec.structs import replace
 
+from nbchat.core.clock import now
 from nbchat.core.errors import LimitExceeded
 from nbchat.core.events import Event, PartDelta, PartEnded, PartStarted, RunAnswering
 from nbchat.core.messages import ImagePart, Part, ReasoningPart, Source, TextPart, ToolCallPart
-from nbchat.core.text import checksum, clean, utf16_length
+from nbchat.core.text import checksum, clean, cut, utf16_length
 from nbchat.providers.base import Answering, ReasoningDelta, TextDelta, ToolCallDelta
 
 TICK_S: Final = 0.04
@@ -170,7 +170,7 @@ class AnswerBuilder:
                 self._emit(
                     PartDelta(
                         run_id=self._run_id,
-                        at=time.time(),
+                        at=now(),
                         part_index=part.index,
                         offset=part.length,
                         text=piece,
@@ -228,7 +228,7 @@ class AnswerBuilder:
             )
         part = self._parts[key] = _OpenPart(self._next_part, self._loop.time())
         self._next_part += 1
-        self._emit(PartStarted(run_id=self._run_id, at=time.time(), part_index=part.index, part=empty))
+        self._emit(PartStarted(run_id=self._run_id, at=now(), part_index=part.index, part=empty))
         return part
 
     def _close(self, key: object) -> None:
@@ -276,11 +276,11 @@ def as_source(value: object) -> Source:
     if not isinstance(value, Source):
         raise TypeError(f"the source of a delta is a Source, not {type(value).__name__}")
     url = clean(as_text(value.url))
-    title = " ".join(clean(as_text(value.title)).split())[:MAX_TITLE]
+    title = cut(" ".join(clean(as_text(value.title)).split()), MAX_TITLE)
     # Half an address leads elsewhere.
-    return Source(title=title or url[:MAX_TITLE], url=url if len(url) <= MAX_URL else "")
+    return Source(title=title or cut(url, MAX_TITLE), url=url if len(url) <= MAX_URL else "")
 
 
 def as_name(value: object) -> str:
     """Return what a delta gave as a name: a clean text of at most `MAX_NAME` characters."""
-    return clean(as_text(value))[:MAX_NAME]
+    return cut(clean(as_text(value)), MAX_NAME)

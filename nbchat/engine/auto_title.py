@@ -15,6 +15,7 @@ from nbchat.core.errors import SessionGone
 from nbchat.core.events import Settings
 from nbchat.core.recovery import in_force
 from nbchat.core.run import RunRecord, RunState
+from nbchat.core.text import cut
 from nbchat.engine.logs import about
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class AutoTitle:
         given: list[Answer] = []
         await BatchRunner(
             self._registry,
-            [(0, PROMPT.format(question=question.text[:QUOTED], answer=answer.text[:QUOTED]))],
+            [(0, PROMPT.format(question=cut(question.text, QUOTED), answer=cut(answer.text, QUOTED)))],
             settings=Settings(model=settings.model, provider=settings.provider),
             provider=conversation.provider,
             concurrency=1,
@@ -97,7 +98,7 @@ def made(answer: str) -> str:
     for line in answer.splitlines():
         title = " ".join(_AROUND.sub("", line).split())
         if title:
-            return title if len(title) <= MAX_TITLE else title[: MAX_TITLE - 1].rstrip() + "…"
+            return cut(title, MAX_TITLE, "…")
     return ""
 
 

@@ -7,12 +7,12 @@ looks at it brings it back from the store as it was.
 from __future__ import annotations
 
 import logging
-import time
 from typing import TYPE_CHECKING, Final
 from weakref import WeakKeyDictionary
 
 from msgspec.structs import replace
 
+from nbchat.core.clock import now
 from nbchat.core.errors import SnapshotError, TooManySessions
 from nbchat.core.saved import SavedSession
 from nbchat.engine.callbacks import Notification
@@ -162,4 +162,4 @@ class Eviction:
         elif name not in self._warned:
             self._warned.add(name)
             data = {"limit": name, "value": value, "max": limit}
-            self._registry.observers.tell(Notification(event="limit", at=time.time(), data=data))
+            self._registry.observers.tell(Notification(event="limit", at=now(), data=data))

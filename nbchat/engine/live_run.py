@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import time
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
 from msgspec.structs import replace
 
+from nbchat.core.clock import now
 from nbchat.core.errors import (
     EmptyResponse,
     ErrorInfo,
@@ -185,7 +185,7 @@ class LiveRun:
         """End the run and keep its text; settled within `limits.stop_s` whatever the provider does."""
         if self._cause is None and not self.over:
             self._gathered.flush()
-            self._emit(StopRequested(run_id=self.run_id, at=time.time()))
+            self._emit(StopRequested(run_id=self.run_id, at=now()))
             self._cancel(_Stopped("stopped"))
 
     def end(self, cause: NbchatError) -> None:
@@ -212,7 +212,7 @@ class LiveRun:
         self._paused_at = self.loop.time()
         self._resumed.clear()
         self._pausing.set()
-        self._emit(RunPaused(run_id=self.run_id, at=time.time()))
+        self._emit(RunPaused(run_id=self.run_id, at=now()))
         self._look()
 
     def resume(self) -> None:
@@ -292,7 +292,7 @@ class LiveRun:
                             run_id=self.run_id,
                             attempt=retries,
                             of=self._limits.retries,
-                            retry_at=time.time() + wait_s,
+                            retry_at=now() + wait_s,
                             error=_safe(error.info),
                         )
                     )
@@ -493,7 +493,7 @@ class LiveRun:
 
         A finish reason completes a run whatever came after it; without one nothing does.
         """
-        run_id, at, usage = self.run_id, time.time(), self._usage
+        run_id, at, usage = self.run_id, now(), self._usage
         sources = tuple(self._sources)
         if self._finish is not None and not isinstance(cause, LimitExceeded):
             # A partial answer that the server finds complete has nothing to be added.
@@ -545,7 +545,7 @@ class LiveRun:
         if self.over:
             return
         if isinstance(end, RunStopped) and self._cause is None:
-            self._emit(StopRequested(run_id=self.run_id, at=time.time()))
+            self._emit(StopRequested(run_id=self.run_id, at=now()))
         try:
             self._gathered.close()
         except Exception:

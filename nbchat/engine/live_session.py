@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec.structs import replace
 
+from nbchat.core.clock import now
 from nbchat.core.errors import (
     ErrorInfo,
     LimitExceeded,
@@ -393,7 +394,7 @@ class LiveSession:
             if self._live is not None and self._live.run_id == run.id:
                 self._live.pause()
             else:
-                self.append(RunPaused(run_id=run.id, at=time.time()))
+                self.append(RunPaused(run_id=run.id, at=now()))
                 self._withdraw()
         return self.state.run(run.id) or run
 
@@ -410,7 +411,7 @@ class LiveSession:
         if self._live is not None and self._live.run_id == run.id:
             self._live.stop()
         elif run.state.is_live:
-            self._end_waiting(run, RunStopped(run_id=run.id, at=time.time()))
+            self._end_waiting(run, RunStopped(run_id=run.id, at=now()))
         return True
 
     def stop_all(self) -> int:
@@ -422,7 +423,7 @@ class LiveSession:
 
     def _end_waiting(self, run: RunRecord, end: EndEvent) -> None:
         if isinstance(end, RunStopped):
-            self.append(StopRequested(run_id=run.id, at=time.time()))
+            self.append(StopRequested(run_id=run.id, at=now()))
         self.append(end)
         self._withdraw()
         self._announce(end)
@@ -445,7 +446,7 @@ class LiveSession:
         for run in reversed([run for run in self.state.runs if run.state.is_live]):
             if self._live is not None and self._live.run_id == run.id:
                 continue
-            self._end_waiting(run, RunInterrupted(run_id=run.id, at=time.time(), error=info))
+            self._end_waiting(run, RunInterrupted(run_id=run.id, at=now(), error=info))
 
     # Versions, settings, life
 
@@ -496,12 +497,12 @@ class LiveSession:
                 self._live.abandon()
             else:
                 self.stop(run.id)
-        self.append(SessionDeleted(at=time.time()))
+        self.append(SessionDeleted(at=now()))
 
     def undelete(self) -> None:
         """Take a deletion back; what was stopped stays stopped."""
         if self.state.deleted:
-            self.append(SessionDeleted(at=time.time(), deleted=False))
+            self.append(SessionDeleted(at=now(), deleted=False))
 
     # The run's way
 
@@ -535,7 +536,7 @@ class LiveSession:
         self.append(
             RunQueued(
                 run_id=run_id,
-                at=time.time(),
+                at=now(),
                 kind=kind,
                 message_id=message_id or new_id("m-"),
                 prompt=prompt,
@@ -591,7 +592,7 @@ class LiveSession:
                 extra=about(session_id=self.id, run_id=run.id),
             )
             crash = RunCrashed(f"the run could not be started: {type(error).__name__}.", stage="connect")
-            self._end_unstarted(RunFailed(run_id=run.id, at=time.time(), error=crash.info))
+            self._end_unstarted(RunFailed(run_id=run.id, at=now(), error=crash.info))
 
     def _end_unstarted(self, end: RunFailed) -> None:
         self.append(end)
@@ -616,18 +617,16 @@ class LiveSession:
             answer = Message(
                 id=run.message_id,
                 role="assistant",
-                created_at=time.time(),
+                created_at=now(),
                 parent_id=prompt.id if prompt is not None else run.parent_id,
                 run_id=run.id,
                 model=settings.model,
             )
         if appends and run.message_id not in state.messages:
             gone = NothingToDo("the answer to go on with was removed.").info
-            self._end_unstarted(RunFailed(run_id=run.id, at=time.time(), error=gone))
+            self._end_unstarted(RunFailed(run_id=run.id, at=now(), error=gone))
             return
-        self.append(
-            RunStarted(run_id=run.id, at=time.time(), prompt=prompt, answer=answer, model=settings.model)
-        )
+        self.append(RunStarted(run_id=run.id, at=now(), prompt=prompt, answer=answer, model=settings.model))
         resumed = resumed_by(self.state, run)
         if resumed is not None:
             # Said at once: should nothing come of it, it is still known where to read on.
@@ -729,7 +728,7 @@ class LiveSession:
             TextPart(text=clean(text)),
             *(replace(part, name=clean(part.name), text=clean(part.text)) for part in attachments),
         )
-        return Message(id=new_id("m-"), role="user", parts=parts, created_at=time.time())
+        return Message(id=new_id("m-"), role="user", parts=parts, created_at=now())
 
     def _check_room(self, chars: int) -> None:
         if self.state.deleted:

@@ -12,6 +12,7 @@ import contextlib
 import logging
 import os
 import queue
+import sys
 import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, ParamSpec, TypeAlias, TypeVar, cast
@@ -29,6 +30,17 @@ Reply: TypeAlias = "queue.SimpleQueue[tuple[T | None, BaseException | None]]"
 
 POLL_S: Final = 0.2
 """How often a blocking wait looks up, so that an interrupt is seen on every platform."""
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    """Return a loop of asyncio's own, whatever policy the process has set.
+
+    With uvloop, connections of the embedded server broke; and a policy may be set at any time, so the
+    engine would run on one loop or the other.
+    """
+    if sys.platform == "win32":
+        return asyncio.ProactorEventLoop()
+    return asyncio.SelectorEventLoop()
 
 
 class LoopThread:
@@ -82,7 +94,7 @@ class LoopThread:
             if self._loop is None:
                 # Known before the thread runs: an interrupt here must not lead to a second one. What is
                 # posted until then waits in the loop.
-                self._loop = loop = asyncio.new_event_loop()
+                self._loop = loop = _new_loop()
                 loop.set_default_executor(DaemonExecutor())
                 self._thread = threading.Thread(
                     target=self._work, args=(loop,), name="nbchat-engine", daemon=True

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec.structs import replace
 
+from nbchat.core.clock import now
 from nbchat.core.errors import SnapshotError, StoreError
 from nbchat.core.merging import includes, merge, merge_all
 from nbchat.core.recovery import distrusted, recover, recovered
@@ -72,7 +72,7 @@ class Snapshots:
         return Snapshot(
             notebook_id=self.notebook_id,
             epoch=registry.epoch,
-            saved_at=time.time(),
+            saved_at=now(),
             place=self.place,
             sessions=tuple(sessions),
             deleted=tuple(self.tombstones.values())[-MAX_STONES:] if whole else (),
@@ -167,7 +167,7 @@ class Snapshots:
         state = conversation.record.state
         if not state.temporary:
             clock = {**conversation.clock, self._registry.epoch: state.seq}
-            self.tombstones[state.id] = Tombstone(id=state.id, clock=clock, at=time.time())
+            self.tombstones[state.id] = Tombstone(id=state.id, clock=clock, at=now())
         self._records.pop(state.id, None)
 
     # Restoring
@@ -223,7 +223,7 @@ class Snapshots:
         if registry.journal is not None:
             # The events that made it may be in no journal of ours, or in one that is set aside.
             registry.journal.write_whole(saved.state.id)
-        for event in list(recover(saved.state, time.time())):
+        for event in list(recover(saved.state, now())):
             conversation.append(event)
         return conversation
 
@@ -235,7 +235,7 @@ class Snapshots:
             held = self._late.get(conversation.id)
             self._late[conversation.id] = saved if held is None else merge(held, saved)
             return
-        over = replace(saved, state=recovered(saved.state, time.time()))
+        over = replace(saved, state=recovered(saved.state, now()))
         merged = merge(mine, over)
         conversation.take_over(merged)
         if self._registry.journal is not None:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from nbchat.core.text import cut_bytes
 from nbchat.core.transcript import SessionState
 from nbchat.export.html import to_html
 from nbchat.export.jsonl import to_jsonl
@@ -75,8 +77,12 @@ def export(states: Sequence[SessionState], target: str | os.PathLike[str], *, to
 
 def slug(title: str) -> str:
     """Return a file's name made of a title: letters, digits and dashes, at most 80 bytes, never reserved."""
-    name = re.sub(r"[^\w]+", "-", title, flags=re.UNICODE).strip("-_").lower()
-    name = name.encode()[:80].decode("utf-8", "ignore").rstrip("-")
+    name = ""
+    for character in unicodedata.normalize("NFC", title).lower():
+        # Accents and vowel signs that are characters of their own belong to the letter before them.
+        is_mark = unicodedata.category(character)[0] == "M" and name[-1:] not in {"", "-"}
+        name += character if is_mark or character == "_" or character.isalnum() else "-"
+    name = cut_bytes(re.sub("-+", "-", name).strip("-_"), 80).rstrip("-")
     return f"chat-{name}".rstrip("-") if not name or name in _RESERVED else name
 
 

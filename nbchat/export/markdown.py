@@ -22,7 +22,7 @@ from nbchat.core.messages import (
     ToolCallPart,
     ToolResultPart,
 )
-from nbchat.core.text import fenced
+from nbchat.core.text import cut, fenced
 from nbchat.core.transcript import SessionState
 
 SPEAKERS: Final = {"user": "User", "assistant": "Assistant", "system": "Instructions", "tool": "Tool"}
@@ -170,7 +170,7 @@ def _in_paragraphs(text: str) -> str:
 
 def inert_line(text: str) -> str:
     """Return one line of text in which nothing is Markdown."""
-    return _PUNCTUATION.sub(lambda m: f"&#{ord(m[0])};", " ".join(text.split())[:300])
+    return _PUNCTUATION.sub(lambda m: f"&#{ord(m[0])};", cut(" ".join(text.split()), 300))
 
 
 def inert(text: str) -> str:

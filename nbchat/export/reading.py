@@ -15,7 +15,7 @@ from nbchat.core.errors import SnapshotCorrupt, SnapshotTooLarge
 from nbchat.core.messages import Role
 from nbchat.core.saved import Snapshot
 from nbchat.core.snapshot import KEY, loads, parse
-from nbchat.core.text import clean
+from nbchat.core.text import clean, cut
 
 MAX_FILE: Final = 512 * 1024 * 1024
 """Bytes of a notebook that is read at most; its outputs may be large."""
@@ -209,7 +209,7 @@ def _unescaped(text: str) -> str:
 def _imported(turns: list[tuple[Role, str]], title: str) -> Imported:
     instructions = "\n\n".join(text for role, text in turns if role == "system")
     return Imported(
-        title=clean(title)[:200],
+        title=cut(clean(title), 200),
         instructions=instructions,
         turns=tuple((role, text) for role, text in turns if role in ("user", "assistant")),
     )

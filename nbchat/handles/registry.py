@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec.structs import replace
 
+from nbchat.core.clock import now
 from nbchat.core.errors import (
     ErrorInfo,
     IdleTimeout,
@@ -48,7 +49,7 @@ from nbchat.engine.provider_resolver import ProviderResolver
 from nbchat.engine.scheduler import Scheduler
 from nbchat.engine.session_index import SessionIndex
 from nbchat.engine.snapshots import Snapshots, read
-from nbchat.engine.tab_order import moved
+from nbchat.engine.tab_order import STEP, moved
 from nbchat.handles.data_frames import runs_frame
 from nbchat.handles.run import Run, check_timeout
 from nbchat.handles.session import Session
@@ -311,10 +312,15 @@ class SessionRegistry(Mapping[str, Session]):
     ) -> LiveSession:
         """Make a conversation. Only on the engine's thread."""
         self._make_room()
+        at = now()
+        if settings.rank is None and not temporary:
+            # The tab is the last one, also where the clock was set back since another one was made.
+            last = max((c.state.rank for c in self.conversations() if not c.state.temporary), default=0.0)
+            settings = settings if last < at else replace(settings, rank=last + STEP)
         conversation = LiveSession(self, SessionState(id=session_id or new_id("s-")), provider)
         self._shelf.put(conversation, thread_id)
         conversation.append(
-            SessionCreated(at=time.time(), settings=settings, temporary=temporary, thread_id=thread_id)
+            SessionCreated(at=at, settings=settings, temporary=temporary, thread_id=thread_id)
         )
         for message in messages:
             conversation.append(MessageAdded(message=message))
@@ -696,7 +702,7 @@ class SessionRegistry(Mapping[str, Session]):
                     id=new_id("m-"),
                     role=role,
                     parts=(TextPart(text=text),),
-                    created_at=time.time(),
+                    created_at=now(),
                     parent_id=messages[-1].id if messages else None,
                 )
             )

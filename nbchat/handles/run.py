@@ -13,7 +13,8 @@ from collections.abc import AsyncIterator, Generator, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from nbchat.core.errors import NbchatError, PicklingRefused, ProviderError, RunOver, from_info
+from nbchat.core.clock import now
+from nbchat.core.errors import CommandError, NbchatError, PicklingRefused, ProviderError, RunOver, from_info
 from nbchat.core.messages import Message, ReasoningPart, TextPart
 from nbchat.core.run import RunState
 from nbchat.core.tracebacks import short_traceback, shorten
@@ -64,7 +65,7 @@ class Progress:
         """Seconds from the start to the end, or to now."""
         if self.started_at is None:
             return 0.0
-        return max((self.ended_at or time.time()) - self.started_at, 0.0)
+        return max((self.ended_at or now()) - self.started_at, 0.0)
 
     @property
     def time_to_first_token_s(self) -> float | None:
@@ -394,14 +395,14 @@ class Run:
         if message is None or record.started_at is None:
             return ""
         # A later `continue_` appends to the same message; its parts are not this run's.
+        # The log's order decides what is later: the clock may have been set back.
+        place = next((at for at, run in enumerate(state.runs) if run.id == record.id), len(state.runs))
         later = [
             run.first_part
-            for run in state.runs
+            for run in state.runs[place + 1 :]
             if run.message_id == record.message_id
             and run.started_at is not None
-            and run.id != record.id
             and run.first_part >= record.first_part
-            and run.queued_at >= record.queued_at
         ]
         parts = message.parts[record.first_part : min(later, default=None)]
         return "".join([part.text for part in parts if isinstance(part, kind)])
@@ -418,7 +419,16 @@ class Run:
 
     @contextlib.asynccontextmanager
     async def _awaiting(self) -> AsyncIterator[asyncio.Event]:
-        changed, loop = asyncio.Event(), asyncio.get_running_loop()
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            raise CommandError(
+                "a run can be awaited in an asyncio event loop only, and this code runs in another one "
+                "(%autoawait trio or curio?).",
+                hint="Write run.result() instead of `await run`, `for` instead of `async for`, or select "
+                "asyncio with %autoawait asyncio.",
+            ) from None
+        changed = asyncio.Event()
 
         def ring() -> None:
             with contextlib.suppress(RuntimeError):  # that loop is closed: nobody waits any more

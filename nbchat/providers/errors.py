@@ -27,7 +27,7 @@ from nbchat.core.errors import (
     Retryable,
 )
 from nbchat.core.redact import redact
-from nbchat.core.text import clean
+from nbchat.core.text import clean, cut
 
 MAX_SAID_CHARS: Final = 200
 """Of a server's words, this many are shown."""
@@ -110,7 +110,7 @@ def said(text: str, secrets: Iterable[str] = ()) -> str:
     text = redact(clean(text), secrets)
     text = _SPACE.sub(" ", _MARKUP.sub(" ", text)).strip()
     text = redact(text, secrets)
-    return text if len(text) <= MAX_SAID_CHARS else text[: MAX_SAID_CHARS - 1].rstrip() + "…"
+    return cut(text, MAX_SAID_CHARS, "…")
 
 
 def words(body: object) -> str:

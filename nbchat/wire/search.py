@@ -12,6 +12,7 @@ from typing import Final
 
 from nbchat.core.errors import NbchatError
 from nbchat.core.messages import Attachment, FilePart, Message, TextPart
+from nbchat.core.text import boundary
 from nbchat.core.transcript import SessionState
 from nbchat.protocol import Hit
 
@@ -91,6 +92,10 @@ def search(
     return Result(tuple(hits[:most]), more=more)
 
 
+MAX_GRAPHEME: Final = 64
+"""Characters of the longest grapheme that excerpts keep whole."""
+
+
 def _find(pattern: re.Pattern[str], state: SessionState) -> Iterator[Hit]:
     for message in reversed(state.path):
         for text in _texts(message):
@@ -101,11 +106,19 @@ def _find(pattern: re.Pattern[str], state: SessionState) -> Iterator[Hit]:
             yield Hit(
                 session_id=state.id,
                 message_id=message.id,
-                before=text[max(start - BEFORE, 0) : start],
+                before=_last(text[:start], BEFORE),
                 match=found.group(),
-                after=text[end : end + AFTER],
+                after=text[end : end + boundary(text[end : end + AFTER + 1], AFTER)],
             )
             break
+
+
+def _last(text: str, most: int) -> str:
+    """Return the end of `text` in about `most` characters, from a boundary between graphemes."""
+    start = max(len(text) - most, 0)
+    # The beginning of a grapheme can be seen from some way before it only.
+    seen = max(start - MAX_GRAPHEME, 0)
+    return text[seen + boundary(text[seen:], start - seen) :]
 
 
 def _texts(message: Message) -> Iterator[str]:

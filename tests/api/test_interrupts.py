@@ -1,9 +1,6 @@
 """Interrupting a cell, and nesting loops in one: in a real kernel."""
 
 import os
-import statistics
-import textwrap
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,12 +8,6 @@ import pytest
 
 from tests.kernels import Kernel
 from tools.jupyter_home import environment
-
-BOUND_S = 0.5
-"""Seconds from the interrupt to the end of the call that blocks."""
-
-TRIES = 3
-"""The median counts: a machine that is busy with something else may hold up one of them."""
 
 SAY_WHEN_LIVE = """
 import threading, time
@@ -78,31 +69,21 @@ def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
     ],
 )
 def test_an_interrupt_ends_the_cell_and_what_it_owns(kernel: Kernel, blocks: str, state: str | None) -> None:
-    """The call ends within half a second. `ask` takes its run along; what others started goes on."""
-    took_s = []
-    for _ in range(TRIES):
-        cell = kernel.start(
-            "import time\n"
-            "session_provider = hanging()\n"
-            "session = nbchat.registry.create(provider=session_provider)\n"
-            f"{'' if 'map' in blocks else 'say_when_live()'}\n"
-            "try:\n"
-            f"{textwrap.indent(blocks, '    ')}\n"
-            "except BaseException:\n"
-            "    returned_at = time.monotonic()\n"
-            "    raise"
-        )
-        kernel.follow(cell, lambda c: "live" in c.stdout)
-        before = time.monotonic()
-        kernel.interrupt()
-        kernel.follow(cell, lambda c: c.over)
-        took_s.append(float(kernel.value("returned_at")) - before)  # one clock for all processes of a machine
-        assert cell.error in ("KeyboardInterrupt", "CancelledError"), cell.traceback
-        assert kernel.value("str(background.state)") == "'streaming'"
-        if state is not None:
-            assert kernel.value("session.status") == f"'{state}'"
-        kernel.run("session.stop_all()")
-    assert statistics.median(took_s) < BOUND_S
+    """The call ends, though its answer never does; `ask` stops its run, and no call stops another's."""
+    cell = kernel.start(
+        "session_provider = hanging()\n"
+        "session = nbchat.registry.create(provider=session_provider)\n"
+        f"{'' if 'map' in blocks else 'say_when_live()'}\n"
+        f"{blocks}"
+    )
+    kernel.follow(cell, lambda c: "live" in c.stdout)
+    kernel.interrupt()
+    kernel.follow(cell, lambda c: c.over)
+    assert cell.error in ("KeyboardInterrupt", "CancelledError"), cell.traceback
+    assert kernel.value("str(background.state)") == "'streaming'"
+    if state is not None:
+        assert kernel.value("session.status") == f"'{state}'"
+    kernel.run("session.stop_all()")
 
 
 def test_a_chat_cell_owns_its_run_from_the_first_moment(kernel: Kernel) -> None:

@@ -12,6 +12,7 @@ from playwright.sync_api import Browser, Page, Route
 from tools import bundle
 
 SPEC = Path(__file__).parents[2] / "js/node_modules/commonmark-spec/spec.txt"
+CSS = Path(__file__).parents[2] / "js/src/view/markdown.css"
 ORIGIN = "http://page.test"
 SOAK = "NBCHAT_SOAK" in os.environ
 
@@ -157,3 +158,26 @@ def test_no_text_keeps_the_page_busy(page: Page, text: str) -> None:
     """50 KB of any mark, streamed in 500 pieces, cost no more than a moment for any of them."""
     # The promise is 50 ms on a desk. Machines that run tests are slower, and busy with other tests.
     assert page.evaluate("(t) => nbchat.longestPiece(t, 500, 2)", text) < 1000
+
+
+def test_bullets_and_bars_follow_the_direction_of_the_text(page: Page) -> None:
+    """A list or quote in Hebrew or Arabic has bullets and bar on the right, one in English on the left."""
+    page.add_style_tag(path=CSS)
+    sides = """(text) => {
+        const root = document.body.appendChild(document.createElement("div"));
+        root.className = "nbchat-markdown";
+        const view = new nbchat.MarkdownView(root, {});
+        for (const character of text) view.append(character);
+        view.end();
+        return Array.from(root.querySelectorAll("ul, ol, blockquote"), (one) => {
+            const { direction, paddingLeft, paddingRight } = getComputedStyle(one);
+            const item = one.querySelector("li") ?? one;
+            const side = parseFloat(paddingLeft) > parseFloat(paddingRight) ? "left" : "right";
+            return `${one.localName} ${side} ${direction} ${getComputedStyle(item).direction}`;
+        });
+    }"""
+    for text, side in (
+        ("- שלום\n- עולם\n\n1. مرحبا\n\n> مرحبا", "right rtl rtl"),
+        ("- one\n- two\n\n1. three\n\n> four", "left ltr ltr"),
+    ):
+        assert page.evaluate(sides, text) == [f"{tag} {side}" for tag in ("ul", "ol", "blockquote")]

@@ -152,6 +152,7 @@ def test_a_bare_session_finds_the_stored_one(notebook: OpenNotebook) -> None:
     assert kernel(page, "list(nbchat.registry)") == [first]
 
 
+@pytest.mark.timeout(600)  # two kernels, a browser and two runs of nbconvert on a busy machine
 @pytest.mark.parametrize("app", ["lab", "notebook"])
 def test_the_file_alone_carries_it_all(notebook: OpenNotebook, app: App, tmp_path: Path) -> None:
     """Saved, without a journal, opened by somebody else: it is all there, and nbconvert shows it."""

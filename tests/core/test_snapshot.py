@@ -446,3 +446,24 @@ def test_times_are_readable() -> None:
     """Times stand as RFC 3339 has them."""
     assert s.to_rfc3339(0.0) == "1970-01-01T00:00:00Z"
     assert s.to_rfc3339(1_700_000_000.25) == "2023-11-14T22:13:20.25Z"
+
+
+def test_merged_runs_keep_the_order_of_their_logs() -> None:
+    """Where two copies went on by themselves, the runs of each stay in its order, whatever their times."""
+
+    def saved(epoch: str, *runs: tuple[str, float]) -> s.SavedSession:
+        records = tuple(
+            RunRecord(id=one, kind="send", message_id=f"m-{one}", queued_at=at, state=RunState.COMPLETED)
+            for one, at in runs
+        )
+        state = SessionState(id="s-1", seq=len(runs), created_at=1.0, runs=records)
+        return s.SavedSession(state=state, clock={"k-0": 1, epoch: len(runs)}, omitted=0)
+
+    left = saved("k-1", ("r-1", 9.0), ("r-2", 5.0), ("r-3", 4.0))
+    right = saved("k-2", ("r-1", 9.0), ("r-4", 3.0), ("r-5", 1.0))
+    merged = s.merge(left, right)
+    ids = [run.id for run in merged.state.runs]
+    assert sorted(ids) == ["r-1", "r-2", "r-3", "r-4", "r-5"]
+    for one in (left, right):
+        assert [i for i in ids if i in {run.id for run in one.state.runs}] == [r.id for r in one.state.runs]
+    assert ids == [run.id for run in s.merge(right, left).state.runs]

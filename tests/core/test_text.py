@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from nbchat.core.messages import ImagePart, Message, ReasoningPart, TextPart
-from nbchat.core.text import checksum, clean, split_thought, utf16_length
+from nbchat.core.text import boundary, checksum, clean, cut, cut_bytes, split_thought, utf16_length
 
 ANY_TEXT = st.text(st.characters())  # lone surrogates too
 
@@ -77,3 +77,52 @@ def test_a_message_is_shown_with_its_thought_as_reasoning() -> None:
     assert shown.parts == (ReasoningPart(text="hm"), TextPart(text="A"), ImagePart())
     assert stored.text == "<think>hm</think>\n\nA"
     assert replace(stored, role="user").as_shown() == replace(stored, role="user")
+
+
+FAMILY = "👨‍👩‍👧‍👦"
+GRAPHEMES = {
+    "family": FAMILY,
+    "flag": "🇩🇪",
+    "keycap": "1️⃣",
+    "skin tone": "👍🏽",
+    "accent": "e\u0301",
+    "two accents": "a\u0323\u0302",
+    "syllable": "한",
+    "jamo": "\u1112\u1161\u11ab",
+    "vowel sign": "नि",
+    "rainbow flag": "🏳️‍🌈",
+}
+
+
+@pytest.mark.parametrize("grapheme", GRAPHEMES.values(), ids=GRAPHEMES.keys())
+@pytest.mark.parametrize("before", ["", "a", "ab "])
+def test_text_is_cut_between_graphemes(grapheme: str, before: str) -> None:
+    """What is cut off is whole characters as readers see them, at every length and with a mark or without."""
+    text = before + grapheme * 5
+    allowed = {before[:at] for at in range(len(before) + 1)} | {before + grapheme * n for n in range(6)}
+    for most in range(len(before) + len(grapheme), len(text) + 2):
+        assert len(cut(text, most)) <= most
+        assert cut(text, most) in {one.rstrip() for one in allowed}
+        marked = cut(text, most + 1, "…")
+        assert len(marked) <= most + 1
+        assert marked.removesuffix("…") in {one.rstrip() for one in allowed}
+    for most in range(len((before + grapheme).encode()), len(text.encode()) + 2):
+        assert len(cut_bytes(text, most).encode()) <= most
+        assert cut_bytes(text, most) in allowed
+
+
+def test_what_fits_is_not_cut() -> None:
+    """A text that is short enough stays as it is, its spaces too; one endless grapheme is divided."""
+    assert cut("abc ", 4, "…") == "abc "
+    assert cut("abcdef", 4, "…") == "abc…"
+    assert len(cut("e" + "\u0301" * 500, 48)) == 48
+    assert boundary("abc", 99) == 99
+
+
+@given(st.text(), st.integers(0, 60))
+def test_cutting_takes_a_beginning(text: str, most: int) -> None:
+    """The result is a beginning of the text within the limit, and cutting again changes nothing."""
+    short = cut(text, most)
+    assert text.startswith(short)
+    assert len(short) <= most
+    assert cut(short, most) == short

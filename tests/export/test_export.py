@@ -260,6 +260,9 @@ def test_files_are_made_and_never_replaced(tmp_path: Path, monkeypatch: pytest.M
     assert slug("con") == "chat-con"
     assert slug("…") == "chat"
     assert len(slug("é" * 200).encode()) <= 80
+    assert slug("e\u0301te\u0301") == "\u00e9t\u00e9"
+    assert slug("हिन्दी" * 20) == "हिन्दी" * 4 + "हि"
+    assert slug("❤️ love") == "love"
 
 
 @pytest.mark.parametrize("to", list(FORMATS))

@@ -465,3 +465,39 @@ def test_names_are_all_there() -> None:
         nbchat.nonsense  # noqa: B018
     assert importlib.util.find_spec("nbchat") is not None
     assert Path(nbchat.__file__).with_name("py.typed").exists()
+
+
+def test_a_new_tab_is_the_last_one_when_the_clock_was_set_back(
+    registry: SessionRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tabs stand in the order in which they were made, whatever the clock said."""
+    made = []
+    for at in (5000.0, 1000.0, 1000.0, 9000.0):
+        monkeypatch.setattr("nbchat.handles.registry.now", lambda at=at: at)
+        made.append(registry.create().id)
+    states = [registry[one]._conversation.state for one in made]
+    assert [state.id for state in sorted(states, key=lambda state: (state.rank, state.id))] == made
+
+
+def test_titles_are_cut_between_graphemes(registry: SessionRegistry) -> None:
+    """A title made of the first question ends with a whole emoji, never with a part of one."""
+    family = "👨‍👩‍👧‍👦"
+    session = registry.create(provider=ScriptedProvider("a"))
+    session.send(family * 20).wait(10)
+    assert session.title == family * 6
+
+
+def test_the_engine_runs_on_a_loop_of_its_own() -> None:
+    """A policy for event loops that was set before the first use, as uvloop's, does not reach the engine."""
+    code = """
+import asyncio, warnings
+warnings.simplefilter("ignore")
+class Policy(asyncio.DefaultEventLoopPolicy):
+    def new_event_loop(self):
+        raise AssertionError("asked for a loop")
+asyncio.set_event_loop_policy(Policy())
+import nbchat
+print(nbchat.registry.create(model="nbchat-echo").ask("Seine").text)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "Seine", done.stderr

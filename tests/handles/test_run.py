@@ -1,6 +1,7 @@
 """A run's life as its user sees it."""
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
@@ -684,3 +685,45 @@ def test_blocking_on_the_engines_own_thread_is_refused(registry: SessionRegistry
     run = registry.create(provider=ScriptedProvider(nested)).send("?").wait(10)
     assert run.state == "failed"
     assert "WouldDeadlock" in str(run.error)
+
+
+def test_an_ended_run_stays_as_it_is_when_the_clock_is_set_back(
+    registry: SessionRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An hour back between an answer and its continuation: each run keeps its text, times grow."""
+    session = registry.create(provider=ScriptedProvider("One.", "stop"))
+    first = session.send("?").wait(10)
+    text = first.text
+    ended = session._conversation.state.runs[-1].ended_at
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() - 3600)
+    second = session.continue_().wait(10)
+    assert first.text == text
+    assert second.text
+    assert session.messages[-1].text == first.text + second.text
+    assert second.started_at is not None
+    assert ended is not None
+    assert second.started_at > ended
+    assert second.progress.elapsed_s >= 0
+
+
+def test_the_log_orders_runs_and_not_their_times(
+    registry: SessionRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the times of a log run backwards, as after a restart, runs keep their text."""
+    session = registry.create(provider=ScriptedProvider("One."))
+    first = session.send("?").wait(10)
+    text = first.text
+    monkeypatch.setattr("nbchat.engine.live_session.now", lambda: 1000.0)
+    second = session.continue_().wait(10)
+    assert session._conversation.state.runs[-1].queued_at == 1000.0
+    assert first.text == text
+    assert session.messages[-1].text == first.text + second.text
+
+
+def test_a_run_awaited_outside_of_asyncio_says_what_to_write(registry: SessionRegistry) -> None:
+    """In another kind of event loop, as with `%autoawait trio`, the error names the way without `await`."""
+    run = registry.create(provider=ScriptedProvider("a")).send("?").wait(10)
+    for waiting in (run.__await__(), anext(aiter(run)).__await__()):
+        with pytest.raises(errors.CommandError, match=r"asyncio event loop only.*run\.result\(\)"):
+            waiting.send(None)

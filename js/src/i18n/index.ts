@@ -175,6 +175,7 @@ export const en = {
     copy: "Copy",
     copyCode: "Copy code",
     copied: "Copied",
+    copyFailed: "Not copied",
     code: "code",
     table: "Table",
     loadImage: (host: string) => `Load image from ${host}`,

@@ -195,6 +195,7 @@ export const strings: AllStrings = {
     copy: "复制",
     copyCode: "复制代码",
     copied: "已复制",
+    copyFailed: "未能复制",
     code: "代码",
     table: "表格",
     loadImage: (host) => `从 ${host} 加载图片`,

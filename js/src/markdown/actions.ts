@@ -1,5 +1,6 @@
 /** What the buttons inside of a model's text do. They are found by class; no handler hangs on an element. */
 import type { CodeAction } from "./build";
+import { copyText } from "./clipboard";
 import type { MarkdownDocument } from "./document";
 import type { MarkdownStrings } from "./strings";
 
@@ -38,27 +39,11 @@ function codeOf(button: Element): { code: string; language: string } {
 }
 
 async function copyCode(button: Element, strings: MarkdownStrings): Promise<void> {
-  await copyText(codeOf(button).code);
-  button.textContent = strings.copied;
+  const done = await copyText(codeOf(button).code);
+  button.textContent = done ? strings.copied : strings.copyFailed;
   setTimeout(() => {
     button.textContent = strings.copy;
   }, COPIED_MS);
-}
-
-/** Put text on the clipboard, also where the page is not from a secure origin. */
-async function copyText(text: string): Promise<void> {
-  try {
-    await navigator.clipboard.writeText(text);
-  } catch {
-    const area = document.createElement("textarea");
-    area.value = text;
-    area.style.position = "fixed";
-    area.style.opacity = "0";
-    document.body.append(area);
-    area.select();
-    document.execCommand("copy");
-    area.remove();
-  }
 }
 
 function runAction(button: Element, actions: readonly CodeAction[]): void {

@@ -65,10 +65,18 @@ const TAGS: ReadonlySet<string> = new Set(
   "p h1 h2 h3 h4 h5 h6 blockquote ul ol li table thead tbody tr th td em strong".split(" "),
 );
 
+const CONTAINERS: ReadonlySet<string> = new Set(["blockquote", "ul", "ol"]);
+
+/** Letters of scripts that are written from right to left. */
+const RIGHT_TO_LEFT =
+  /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\u{10800}-\u{10fff}\u{1e800}-\u{1efff}]/u;
+
 class Builder {
   readonly #open: Node[] = [];
   /** Text of links that are open, by their element; null where a link leads nowhere. */
   readonly #links: (URL | null)[] = [];
+  /** Whether there is a letter of a right-to-left script. */
+  #isBidi = false;
   #task: "none" | "item" | "text" = "none";
 
   #parent: Node;
@@ -80,6 +88,7 @@ class Builder {
   }
 
   blocks(tokens: readonly Token[]): void {
+    this.#isBidi = tokens.some((token) => RIGHT_TO_LEFT.test(token.content));
     for (const token of tokens) this.#block(token);
   }
 
@@ -130,6 +139,8 @@ class Builder {
     const created = element(token.tag);
     const start = token.tag === "ol" ? token.attrGet("start") : null;
     if (start !== null) created.setAttribute("start", String(start));
+    // The bullet and the bar are on the side where a right-to-left text begins.
+    if (this.#isBidi && CONTAINERS.has(token.tag)) created.dir = "auto";
     const align = /^text-align:(left|right|center)$/.exec(String(token.attrGet("style") ?? ""));
     if (align) created.className = `nbc-${align[1]}`;
     return created;

@@ -12,7 +12,7 @@ const TAGS = new Set(
   ),
 );
 const ATTRIBUTES = new Set(
-  "href rel target title src alt class start tabindex role aria-label type disabled checked".split(
+  "href rel target title src alt class start dir tabindex role aria-label type disabled checked".split(
     " ",
   ),
 );

@@ -6,6 +6,8 @@ export interface MarkdownStrings {
   copyCode: string;
   /** On it for a moment, when it has. */
   copied: string;
+  /** On it instead, when the browser did not allow copying. */
+  copyFailed: string;
   /** Label of a block of code without a language. */
   code: string;
   /** Accessible name of a table's scrolling frame. */
@@ -26,6 +28,7 @@ export const english: MarkdownStrings = {
   copy: "Copy",
   copyCode: "Copy code",
   copied: "Copied",
+  copyFailed: "Not copied",
   code: "code",
   table: "Table",
   loadImage: (host) => `Load image from ${host}`,

@@ -1,9 +1,9 @@
 /** `MessageActions`: carries out the buttons of a message, and the keys of its editor. */
 
+import { copyText } from "../markdown/clipboard";
 import type { CommandInput, Context } from "../types";
 import { type Handlers, handleActions } from "./actions";
 import type { Article } from "./article";
-import { copyText } from "./clipboard";
 import { perform } from "./commands";
 import { sends } from "./composer";
 import { isComposing } from "./keys";

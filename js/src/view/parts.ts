@@ -11,7 +11,7 @@ import type {
 } from "../protocol";
 import type { Context } from "../types";
 import { button, h, setAttribute, setText } from "./dom";
-import { inSeconds, label, reveal, sizeOf } from "./text";
+import { cut, inSeconds, label, reveal, sizeOf } from "./text";
 import { thinkingOf } from "./thinking";
 
 /** Characters of data that are shown before the reader asks for all. */
@@ -268,9 +268,9 @@ class DataBlock implements BlockView {
       setText(this.#kind, part.is_error ? t.toolError : t.toolResult);
       setAttribute(this.element, "data-error", part.is_error);
     }
-    const cut = !this.#all && part.text.length > CARD_CHARACTERS;
-    setText(this.#data, reveal(cut ? `${part.text.slice(0, CARD_CHARACTERS)}…` : part.text));
-    this.#more.hidden = !cut;
+    const isCut = !this.#all && part.text.length > CARD_CHARACTERS;
+    setText(this.#data, reveal(isCut ? `${cut(part.text, CARD_CHARACTERS)}…` : part.text));
+    this.#more.hidden = !isCut;
   }
 
   destroy(): void {}

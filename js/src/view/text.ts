@@ -23,10 +23,24 @@ export function reveal(text: string): string {
   );
 }
 
+/** UTF-16 units of the longest grapheme that is kept whole. */
+const MAX_GRAPHEME = 64;
+
 const segmenter =
   typeof Intl.Segmenter === "function"
     ? new Intl.Segmenter(undefined, { granularity: "grapheme" })
     : null;
+
+/** Return the beginning of `text` in at most `most` UTF-16 units, never with a part of a grapheme at its end. */
+export function cut(text: string, most: number): string {
+  if (text.length <= most) return text;
+  const start = Math.max(0, most - MAX_GRAPHEME);
+  const near = text.slice(start, most + MAX_GRAPHEME);
+  if (segmenter === null) return text.slice(0, most).replace(/[\ud800-\udbff]$/, "");
+  const last = segmenter.segment(near).containing(most - start);
+  const end = last === undefined || last.index === 0 ? most : start + last.index;
+  return text.slice(0, end);
+}
 
 /** Return `text` as one line of at most `most` graphemes, with invisible characters shown. */
 export function label(text: string, most = LABEL_GRAPHEMES): string {

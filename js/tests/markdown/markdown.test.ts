@@ -93,6 +93,15 @@ describe("GitHub's additions", () => {
   });
 });
 
+describe("text from right to left", () => {
+  it("decides on which side bullets and bars are", () => {
+    expect(shown("- שלום\n- עולם")).toContain('<ul dir="auto">');
+    expect(shown("1. one\n2. مرحبا")).toContain('<ol dir="auto">');
+    expect(shown("> مرحبا")).toContain('<blockquote dir="auto">');
+    expect(shown("- one\n- two\n\n> three")).not.toContain("dir=");
+  });
+});
+
 describe("links", () => {
   it.each([
     ["[x](relative/path.md)", "<p>x</p>"],
@@ -188,6 +197,32 @@ describe("code", () => {
     expect(write).toHaveBeenCalledWith("a\nb");
     vi.unstubAllGlobals();
     view.destroy();
+  });
+
+  it("is given to the clipboard, and called copied only when it was", async () => {
+    vi.stubGlobal("navigator", { clipboard: { writeText: () => Promise.reject(new Error("no")) } });
+    const root = document.createElement("div");
+    document.body.append(root);
+    const view = new MarkdownView(root, {});
+    view.reset("```py\na\n```", true);
+    const button = root.querySelector<HTMLElement>(".nbc-copy");
+    for (const [allowed, shown] of [
+      [false, "Not copied"],
+      [true, "Copied"],
+    ] as const) {
+      document.execCommand = () => allowed;
+      button?.click();
+      await vi.waitFor(() => expect(button?.textContent).toBe(shown));
+    }
+    document.execCommand = () => {
+      throw new Error("not allowed");
+    };
+    button?.click();
+    await vi.waitFor(() => expect(button?.textContent).toBe("Not copied"));
+    expect(document.querySelector("textarea")).toBeNull();
+    vi.unstubAllGlobals();
+    view.destroy();
+    root.remove();
   });
 
   it("gets its colours once it is closed, and its text stays the same", async () => {

@@ -8,7 +8,7 @@ import { staysInside } from "../../src/view/keys";
 import { moved, neighbour, openSessions } from "../../src/view/order";
 import { blocksOf } from "../../src/view/parts";
 import { readParams, writeParams } from "../../src/view/settings";
-import { inBytes, inSeconds, label, reveal } from "../../src/view/text";
+import { cut, inBytes, inSeconds, label, reveal } from "../../src/view/text";
 import { thinkingOf } from "../../src/view/thinking";
 
 const t = allStrings(en);
@@ -95,6 +95,11 @@ describe("keys", () => {
 describe("labels", () => {
   test("count graphemes, and cut between them", () => {
     const family = "👩‍👩‍👧";
+    expect(cut(`${family}${family}`, family.length + 3)).toBe(family);
+    expect(cut("🇩🇪🇫🇷", 6)).toBe("🇩🇪");
+    expect(cut("a\u0301".repeat(500), 999)).toBe("a\u0301".repeat(499));
+    expect(cut("abc", 2)).toBe("ab");
+    expect(cut("abc", 3)).toBe("abc");
     expect(label(family.repeat(64))).toBe(family.repeat(64));
     expect(label(family.repeat(65))).toBe(`${family.repeat(63)}…`);
   });

@@ -1,0 +1,37 @@
+"""The time of events: wall time that never runs backwards within a process."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Final
+
+STEP_S: Final = 1e-6
+"""Two times differ by at least this much, so that they order what happened."""
+
+
+class Clock:
+    """Wall time that continues where the machine's clock is set back.
+
+    It follows the machine's clock forwards. When that clock is set back, it continues at the speed of the
+    monotonic clock, so that durations stay right and what happens later has a later time.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._wall = time.time()
+        self._monotonic = time.monotonic()
+
+    def now(self) -> float:
+        """Return seconds since 1970-01-01 UTC, more than were returned before."""
+        with self._lock:
+            monotonic = time.monotonic()
+            continued = self._wall + max(monotonic - self._monotonic, STEP_S)
+            self._wall, self._monotonic = max(time.time(), continued), monotonic
+            return self._wall
+
+
+_clock: Final = Clock()
+
+now: Final = _clock.now
+"""Return the time of an event, in seconds since 1970-01-01 UTC."""

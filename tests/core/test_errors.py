@@ -1,0 +1,94 @@
+"""Errors as values: they survive pickling, copying and the way back from another process."""
+
+import copy
+import multiprocessing
+import pickle
+from typing import Any
+
+import pytest
+
+import nbchat
+from nbchat.core import errors
+from nbchat.core.values import DecodeError
+
+OF_THEIR_OWN: dict[type[Exception], Exception] = {
+    errors.UnknownSession: errors.UnknownSession("geo"),
+    errors.SessionGone: errors.SessionGone("s-1"),
+    errors.RunInProgress: errors.RunInProgress("s-1", "r-1", "streaming"),
+    errors.SessionFull: errors.SessionFull("s-1", 11, 10),
+    DecodeError: DecodeError("expected str, got int - at $.a"),
+}
+"""An error of each class whose `__init__` takes other arguments than a message."""
+
+
+def one_of(cls: type[errors.NbchatError]) -> Exception:
+    """Return an error of this class with something in every attribute."""
+    error = OF_THEIR_OWN.get(cls)
+    if error is None:
+        error = cls(
+            "it broke.",
+            hint="Mend it.",
+            stage="persist",
+            retryable=2.5,
+            http_status=500,
+            request_id="req-1",
+            partial_chars=3,
+        )
+    error.add_note("seen in a test")
+    return error
+
+
+ALL = [one_of(cls) for cls in {errors.NbchatError, *errors.CLASSES.values()}] + [OF_THEIR_OWN[DecodeError]]
+PUBLIC = [
+    value
+    for name in nbchat.__all__
+    if isinstance(value := getattr(nbchat, name), type) and issubclass(value, BaseException)
+]
+
+
+def check(got: Any, error: Exception) -> None:
+    """Assert that two errors are equal in all that a user can read."""
+    assert type(got) is type(error)
+    assert got is not error
+    assert (str(got), repr(got), got.args) == (str(error), repr(error), error.args)
+    assert vars(got) == vars(error)
+    if isinstance(error, errors.NbchatError):
+        assert got.info == error.info
+
+
+def test_every_public_error_is_tested() -> None:
+    """No exception that `nbchat` exports is missing from these tests."""
+    assert PUBLIC
+    assert set(PUBLIC) <= {type(error) for error in ALL}
+
+
+@pytest.mark.parametrize("error", ALL, ids=lambda error: type(error).__name__)
+def test_an_error_survives_pickle_and_copy(error: Exception) -> None:
+    """Text, attributes, arguments and notes are the same in every protocol and kind of copy."""
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        check(pickle.loads(pickle.dumps(error, protocol)), error)
+    check(copy.copy(error), error)
+    check(copy.deepcopy(error), error)
+
+
+def test_a_copy_shares_no_attributes() -> None:
+    """Changing a copy leaves the original as it is."""
+    error = errors.SessionGone("s-1")
+    copied = copy.copy(error)
+    copied.hint = "another"
+    assert error.hint != "another"
+
+
+def throw(error: Exception) -> None:
+    """Raise it, in another process."""
+    raise error
+
+
+def test_errors_come_back_from_a_pool() -> None:
+    """A `multiprocessing.Pool` raises what its workers raised, instead of waiting forever."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        for error in OF_THEIR_OWN.values():
+            with pytest.raises(type(error)) as caught:
+                pool.apply_async(throw, (error,)).get(60)
+            assert str(caught.value) == str(error)
+            assert caught.value.args == error.args
