@@ -216,6 +216,8 @@ class Notebook:
             self.id = places.noted(self.path) or new_id("n-")
             places.note(self.path, self.id)
             store, error = _open(self.id)
+        if error is not None:
+            logger.warning("the journal could not be opened: %s", error)
         notebook_id = self.id
         snapshot = Snapshot()
         if store is not None:
@@ -533,7 +535,6 @@ def _open(notebook_id: str) -> tuple[SqliteStore | None, NbchatError | None]:
     try:
         return _opened(notebook_id), None
     except NbchatError as error:
-        logger.warning("the journal could not be opened: %s", error)
         return None, error
 
 

@@ -254,6 +254,25 @@ def test_a_copy_gets_an_identity_of_its_own(kernel: Start, tmp_path: Path) -> No
     assert len(said(kernel(copy))[0]) == 4
 
 
+def test_a_copy_beside_its_open_original_is_no_error(
+    kernel: Start, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A copy that is opened while the original is in use gets its own journal, and nothing is logged."""
+    page = Page("p-1")
+    path = new_notebook(tmp_path / "a.ipynb")
+    first = kernel(path, page)
+    ask(first)
+    wait_for(lambda: page.texts() == TALK, "a checkpoint")
+    new_notebook(path, page.metadata)
+    copy = Path(shutil.copy(path, tmp_path / "a-Copy1.ipynb"))
+
+    second = kernel(copy, Page("p-2", page.metadata))
+    assert said(second) == TALK
+    assert second.__dict__["notebook"].id != first.__dict__["notebook"].id
+    assert second.save()
+    assert caplog.records == []
+
+
 def test_a_renamed_notebook_keeps_its_journal(kernel: Start, tmp_path: Path) -> None:
     """Renamed, it is the same notebook."""
     page = Page("p-1")
