@@ -28,8 +28,10 @@ def the_registry() -> SessionRegistry:
         found.view_of = _view_of
         if "IPython" in sys.modules:  # else there is no configuration to read, and no reason to load it
             from nbchat.jupyter.configuration import attach  # noqa: PLC0415
+            from nbchat.jupyter.representations import register  # noqa: PLC0415
 
             attach(found)
+            register()
         _look_for_notebook(found)
     return found
 

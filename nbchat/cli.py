@@ -87,7 +87,8 @@ def _export(options: argparse.Namespace) -> None:
 
     from nbchat.core.errors import NbchatError  # noqa: PLC0415
     from nbchat.export import export, render  # noqa: PLC0415
-    from nbchat.export.reading import from_notebook  # noqa: PLC0415
+    from nbchat.export.raw_outputs import count_raw_outputs  # noqa: PLC0415
+    from nbchat.export.reading import from_notebook, notebook_in  # noqa: PLC0415
 
     try:
         snapshot = from_notebook(Path(options.notebook))
@@ -95,6 +96,12 @@ def _export(options: argparse.Namespace) -> None:
         raise ValueError(str(error)) from error
     for note in snapshot.notes:
         sys.stderr.write(f"nbchat: {note}\n")
+    if raw := count_raw_outputs(notebook_in(Path(options.notebook))):
+        sys.stderr.write(
+            f"nbchat: {options.notebook} has {raw} output{'s' * (raw != 1)} that an earlier version saved as "
+            "raw Markdown. Script in them runs if the notebook is trusted. Show a chat in it and save it, or "
+            "clear its outputs.\n"
+        )
     states = [saved.state for saved in snapshot.sessions]
     if options.session:
         states = [state for state in states if {state.id, state.title} & set(options.session)]

@@ -16,7 +16,7 @@ EXPECTED = {
     *(f"D{n}" for n in range(1, 19)),
     *(f"U{n}" for n in range(1, 17)),
     *(f"T{n:02}" for n in range(1, 79)),
-    *(f"S{n}" for n in range(1, 15)),
+    *(f"S{n}" for n in range(1, 19)),
     *(f"T-TRUST-{n}" for n in range(1, 6)),
     *(f"F{n}" for n in range(1, 12)),
 }

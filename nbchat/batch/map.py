@@ -85,10 +85,6 @@ class Result:
         end = f"failed: {self.error.code}" if self.error is not None else f"{len(self.text):,} characters"
         return f"<Result {self.index} {_short(self.prompt)!r} {end}>"
 
-    def _repr_markdown_(self) -> str:
-        """Show the answer where it is a cell's result."""
-        return self.text if self.error is None else f"`{self.error.code}`: {self.error}"
-
 
 class Results(Sequence[Result]):
     """Results of a batch, in the order of its prompts; failed ones stand in their places.

@@ -279,10 +279,6 @@ class Message(Value, frozen=True, kw_only=True):
             return self.json()
         return None
 
-    def _repr_markdown_(self) -> str:
-        """Show the message as Markdown where it is a cell's result."""
-        return self.text
-
 
 def _from(parts: tuple[Part, ...], start: int) -> Iterator[Part]:
     """Yield parts without the first `start` characters of their text."""

@@ -11,6 +11,7 @@ from typing import Final
 _THOUGHT: Final = re.compile(r"\s*<think>(.*?)</think>\s*", re.DOTALL)
 
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _PAIR: Final = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 
 
@@ -75,6 +76,11 @@ def cut_bytes(text: str, most: int) -> str:
     if len(whole) <= most:
         return text
     return text[: boundary(text, len(whole[:most].decode("utf-8", "ignore")))]
+
+
+def printable(text: str) -> str:
+    """Return text without the characters that a terminal takes for commands; line ends and tabs stay."""
+    return _CONTROL.sub("", text)
 
 
 def fenced(code: str, language: str = "") -> str:

@@ -214,17 +214,14 @@ class Configuration(Mapping[str, "str | None"]):
     def __len__(self) -> int:
         return len(self._values)
 
-    def _table(self) -> Table:
+    def table(self) -> Table:
+        """Return the values and where they come from, as they are shown."""
         rows = [(name, _shown(name, found.value), found.source) for name, found in self._values.items()]
         return Table(("setting", "value", "from"), rows)
 
     def __repr__(self) -> str:
         """Return a line for each value."""
-        return repr(self._table())
-
-    def _repr_markdown_(self) -> str:
-        """Show a table where it is a cell's result."""
-        return self._table()._repr_markdown_()
+        return repr(self.table())
 
 
 def _shown(name: str, value: str | None) -> str | None:

@@ -1,7 +1,7 @@
 """Conversations for people and other programs: Markdown, HTML, JSONL, notebooks; and the way back.
 
-What a model said is data: it stays text in every format, and nothing that is written here runs, loads or
-calls anything when it is opened.
+Exported pages and notebooks run, load and call nothing when they are opened. Markdown and JSONL are the texts
+as they are.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""HTML in one file: inert, without script, and with a policy that lets nothing be loaded."""
+"""HTML in one file: without script, and with a policy that lets nothing be loaded."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
+from functools import cache
 from html import escape
 from typing import Final
 
@@ -12,152 +12,114 @@ from nbchat.core.messages import (
     ImagePart,
     Message,
     ReasoningPart,
-    Source,
     TextPart,
     ToolCallPart,
     ToolResultPart,
 )
 from nbchat.core.transcript import SessionState
-from nbchat.export.markdown import SPEAKERS, web_url
+from nbchat.export.sanitized import PREFIX, code_block, plain, render, sanitize_page, sources
+from nbchat.export.turns import SPEAKERS
 
 _POLICY: Final = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
 )
 
 _STYLE: Final = """
-:root{color-scheme:light dark}
-body{font:16px/1.5 system-ui,sans-serif;max-width:48rem;margin:2rem auto;padding:0 1rem}
-article{margin:1rem 0;padding:.5rem 1rem;border-radius:.5rem;border:1px solid #8886}
-article.user{background:#8882}
-h2{font-size:.8rem;margin:0;opacity:.7}
-pre{overflow:auto;padding:.75rem;background:#8882;border-radius:.25rem}
-details{opacity:.8}
-""".replace("\n", "")
-
-_FENCE: Final = re.compile(r"^ {0,3}(`{3,}|~{3,})\s*([\w+#.-]*)[^`]*$")
-_HEADING: Final = re.compile(r"^(#{1,6})\s+(.*?)\s*#*$")
-_ITEM: Final = re.compile(r"^\s*(?:[-*+]|(\d{1,9})[.)])\s+(.*)$")
-_INLINE: Final = re.compile(
-    r"(?P<code>(?<!`)(`+)(?!`)(?P<span>.+?)(?<!`)\2(?!`))"
-    r"|\[(?P<label>[^\[\]]{1,500})\]\((?P<url>(?:https?://|mailto:)[^\s()<>\"]{1,2000})\)"
-    r"|\*\*(?P<bold>[^*\n]{1,2000})\*\*"
-    r"|(?<![\w*])\*(?P<italic>[^*\s][^*\n]{0,2000})\*(?![\w*])"
-)
+:root { color-scheme: light dark; --line: #8884; --raised: #8881;
+  --muted: color-mix(in srgb, CanvasText 65%, Canvas); }
+body { max-width: 48rem; margin: 2rem auto; padding: 0 1rem; font: 16px/1.55 system-ui, sans-serif;
+  overflow-wrap: anywhere; }
+h1, h2, h3, h4, h5, h6 { line-height: 1.25; margin: 1.2em 0 .5em; }
+h1 { font-size: 1.5rem; } h2 { font-size: 1.25rem; } h3 { font-size: 1.1rem; } h4, h5, h6 { font-size: 1rem; }
+p, ul, ol, blockquote, table, pre, details { margin: 0 0 .8em; }
+ul, ol { padding-inline-start: 1.8em; } li > p, li > ul, li > ol { margin-bottom: .2em; }
+a { color: LinkText; }
+blockquote { padding-inline-start: 1em; border-inline-start: 3px solid var(--line); color: var(--muted); }
+hr { border: 0; border-top: 1px solid var(--line); }
+code { font: .9em/1.45 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; padding: .1em .25em;
+  background: var(--raised); border-radius: 3px; }
+pre { overflow: auto; padding: .75rem; background: var(--raised); border: 1px solid var(--line);
+  border-radius: 6px; overflow-wrap: normal; }
+pre code { padding: 0; background: none; }
+table { display: block; overflow: auto; border-collapse: collapse; }
+th, td { padding: .3em .7em; border: 1px solid var(--line); } th { background: var(--raised); }
+img { max-width: 100%; }
+article { margin: 0 0 1.2rem; overflow: hidden; }
+article.nbchat-user { padding: .7rem 1rem; background: var(--raised); border-radius: 8px; }
+article > div > :last-child { margin-bottom: 0; }
+.nbchat-speaker { margin: 0 0 .3rem; font-size: .8rem; font-weight: 600; color: var(--muted); }
+.nbchat-display { margin: 0 0 .8em; overflow: auto; text-align: center; }
+details { color: var(--muted); } summary { cursor: pointer; }
+@media print {
+  body { max-width: none; margin: 0; font-size: 11pt; }
+  pre { white-space: pre-wrap; overflow-wrap: anywhere; }
+  article.nbchat-user { border: 1px solid var(--line); } pre, tr, img { break-inside: avoid; }
+  h1, h2, h3, h4, .nbchat-speaker { break-after: avoid; }
+}
+"""
 
 
 def to_html(states: Sequence[SessionState]) -> str:
     """Return conversations as one HTML page."""
     title = escape(states[0].title if len(states) == 1 else "Chats") or "Chat"
-    body = "\n".join(_conversation(state) for state in states)
+    body = "\n".join(_conversation(state, number) for number, state in enumerate(states, 1))
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
         '<meta name="referrer" content="no-referrer">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{title}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
+        f"<title>{title}</title>\n<style>{_STYLE}{_colours()}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
     )
 
 
-def _conversation(state: SessionState) -> str:
-    parts = [f"<h1><bdi>{escape(state.title or 'Chat')}</bdi></h1>"]
+@cache
+def _colours() -> str:
+    """Return the styles of coloured code, for light and for dark."""
+    from pygments.formatters import HtmlFormatter  # noqa: PLC0415 - when a page is written
+
+    def of(style: str) -> str:
+        formatter = HtmlFormatter(style=style, classprefix=PREFIX)
+        lines = [line for line in formatter.get_style_defs("pre").splitlines() if f".{PREFIX}" in line]
+        return "\n".join(lines)
+
+    return f"{of('default')}\n@media screen and (prefers-color-scheme: dark) {{\n{of('github-dark')}\n}}\n"
+
+
+def _conversation(state: SessionState, number: int) -> str:
+    parts = [f"<h1><bdi>{plain(state.title or 'Chat')}</bdi></h1>"]
     if state.settings.instructions:
-        parts.append(_article("system", blocks(state.settings.instructions)))
-    parts += [_article(message.role, "".join(_parts(message))) for message in state.path]
-    return f"<section>\n{chr(10).join(parts)}\n</section>"
+        own = f"{number}-0-"
+        parts.append(_article("system", render(state.settings.instructions, own)))
+    for at, message in enumerate(state.path, 1):
+        parts.append(_article(message.role, "\n".join(_parts(message, f"{number}-{at}-"))))
+    return sanitize_page(f"<section>\n{chr(10).join(parts)}\n</section>")
 
 
 def _article(role: str, body: str) -> str:
-    return f'<article class="{role}">\n<h2>{SPEAKERS[role]}</h2>\n{body}\n</article>'
+    return (
+        f'<article class="{PREFIX}{role}">\n<p class="{PREFIX}speaker">{SPEAKERS[role]}</p>\n'
+        f'<div dir="auto">\n{body}\n</div>\n</article>'
+    )
 
 
-def _parts(message: Message) -> Iterator[str]:
+def _parts(message: Message, own: str) -> Iterator[str]:
     message = message.as_shown()
-    for part in message.parts:
+    for number, part in enumerate(message.parts):
         if isinstance(part, TextPart):
-            yield blocks(part.text)
+            yield render(part.text, f"{own}{number}-")
         elif isinstance(part, ReasoningPart):
-            yield f"<details><summary>Reasoning</summary>{blocks(part.text)}</details>"
+            yield _folded("Reasoning", render(part.text, f"{own}{number}-"))
         elif isinstance(part, ToolCallPart):
-            yield f"<p>Tool call: <bdi>{escape(part.name)}</bdi></p>"
-            yield f"<pre><code>{escape(part.text)}</code></pre>"
+            yield f"<p>Tool call: <bdi>{plain(part.name)}</bdi></p>{code_block(part.text)}"
         elif isinstance(part, ToolResultPart):
-            yield f"<p>Tool result:</p><pre><code>{escape(part.text)}</code></pre>"
+            yield f"<p>Tool result:</p>{code_block(part.text)}"
         elif isinstance(part, ImagePart):
-            yield _image(part)
+            # The sanitizer keeps the source of a bitmap, and no other.
+            yield f'<p><img alt="{escape(part.name)}" src="{escape(part.text)}"></p>'
         elif isinstance(part, FilePart):
-            yield f"<details><summary>File: <bdi>{escape(part.name)}</bdi></summary>"
-            yield f"<pre><code>{escape(part.text)}</code></pre></details>"
-
-    if message.sources:
-        yield f"<p>Sources:</p><ol>{''.join(map(_source, message.sources))}</ol>"
+            yield _folded(f"File: <bdi>{plain(part.name)}</bdi>", code_block(part.text))
+    yield sources(message.sources)
 
 
-def _source(source: Source) -> str:
-    title, url = escape(source.title or source.url), web_url(source.url)
-    if not url:
-        return f"<li><bdi>{title}</bdi></li>"
-    return f'<li><a href="{escape(url)}" rel="noopener noreferrer"><bdi>{title}</bdi></a></li>'
-
-
-def _image(part: ImagePart) -> str:
-    if re.fullmatch(r"data:image/(?:png|jpeg|gif|webp);base64,[A-Za-z0-9+/=\s]+", part.text):
-        return f'<p><img alt="{escape(part.name)}" src="{part.text}"></p>'
-    return f"<p>Image: <bdi>{escape(part.name)}</bdi></p>"
-
-
-def blocks(text: str) -> str:
-    """Return the blocks of Markdown that matter in answers, as HTML; everything else as its own text."""
-    out: list[str] = []
-    lines = text.replace("\r\n", "\n").split("\n")
-    at = 0
-    while at < len(lines):
-        line = lines[at]
-        if fence := _FENCE.match(line):
-            end = at + 1
-            while end < len(lines) and not lines[end].strip().startswith(fence[1]):
-                end += 1
-            out.append(f"<pre><code>{escape(chr(10).join(lines[at + 1 : end]))}</code></pre>")
-            at = end + 1
-        elif heading := _HEADING.match(line):
-            level = min(len(heading[1]) + 2, 6)
-            out.append(f"<h{level}>{_inline(heading[2])}</h{level}>")
-            at += 1
-        elif item := _ITEM.match(line):
-            tag = "ol" if item[1] else "ul"
-            items = []
-            while at < len(lines) and (item := _ITEM.match(lines[at])):
-                items.append(f"<li>{_inline(item[2])}</li>")
-                at += 1
-            out.append(f"<{tag}>{''.join(items)}</{tag}>")
-        elif not line.strip():
-            at += 1
-        else:
-            end = at + 1
-            while end < len(lines) and lines[end].strip() and not _begins_block(lines[end]):
-                end += 1
-            out.append(f"<p>{'<br>'.join(_inline(one) for one in lines[at:end])}</p>")
-            at = end
-    return "\n".join(out)
-
-
-def _begins_block(line: str) -> bool:
-    return bool(_FENCE.match(line) or _HEADING.match(line) or _ITEM.match(line))
-
-
-def _inline(text: str) -> str:
-    out: list[str] = []
-    at = 0
-    for found in _INLINE.finditer(text):
-        out.append(escape(text[at : found.start()]))
-        if found["span"] is not None:
-            out.append(f"<code>{escape(found['span'].strip())}</code>")
-        elif found["url"] is not None:
-            href = escape(found["url"])
-            out.append(f'<a href="{href}" rel="noopener noreferrer">{escape(found["label"])}</a>')
-        elif found["bold"] is not None:
-            out.append(f"<strong>{escape(found['bold'])}</strong>")
-        else:
-            out.append(f"<em>{escape(found['italic'])}</em>")
-        at = found.end()
-    out.append(escape(text[at:]))
-    return "".join(out)
+def _folded(summary: str, body: str) -> str:
+    return f"<details><summary>{summary}</summary>\n{body}\n</details>"

@@ -1,24 +1,36 @@
-"""A notebook: one Markdown cell for each message, and the conversations themselves in its metadata."""
+"""A notebook: one Markdown cell for each message, and the conversations themselves in its metadata.
+
+A host renders Markdown cells with a parser of its own, and some do not sanitize them. A cell therefore has no
+Markdown in it: it is one line of sanitized HTML in which all punctuation of texts is written as character
+references, so that it is the same HTML for every parser.
+"""
 
 from __future__ import annotations
 
 import json
+import re
 import zlib
 from collections.abc import Sequence
-from typing import Any
+from html import unescape
+from typing import Any, Final
 
-from nbchat.core.messages import Message
+from nbchat.core.messages import Message, TextPart
 from nbchat.core.saved import SavedSession, Snapshot
 from nbchat.core.snapshot import KEY, dump
 from nbchat.core.transcript import SessionState
-from nbchat.export.markdown import SPEAKERS, inert, inert_line, parts, sources
+from nbchat.export.turns import title_of, turn_of
+
+_TAG: Final = re.compile(r"""(<[a-zA-Z/](?:"[^"]*"|[^"<>])*>)""")
+_VALUE: Final = re.compile(r'"([^"]*)"')
+_PUNCTUATION: Final = re.compile(r"[^\w ]|_")
 
 
 def to_ipynb(states: Sequence[SessionState]) -> str:
     """Return conversations as a notebook of format 4.5, which `nbchat.load` reads in again."""
     cells: list[dict[str, Any]] = []
 
-    def add(text: str) -> None:
+    def add(html: str) -> None:
+        text = _opaque(html)
         number = len(cells)
         cells.append(
             {
@@ -30,12 +42,12 @@ def to_ipynb(states: Sequence[SessionState]) -> str:
         )
 
     for state in states:
-        add(f"# {inert_line(state.title) or 'Chat'}")
+        add(title_of(state).html)
         if state.settings.instructions:
-            add(f"**{SPEAKERS['system']}**\n\n{inert(state.settings.instructions)}")
-        for message in map(Message.as_shown, state.path):
-            text = "\n\n".join([*parts(message), *([sources(message)] if message.sources else [])])
-            add(f"**{SPEAKERS[message.role]}**\n\n{text}".rstrip())
+            part = TextPart(text=state.settings.instructions)
+            add(turn_of(Message(id="instructions", role="system", parts=(part,))).html)
+        for message in state.path:
+            add(turn_of(message).html)
     sessions = tuple(SavedSession(state=state, clock={"export": state.seq}) for state in states)
     notebook = {
         "cells": cells,
@@ -48,3 +60,15 @@ def to_ipynb(states: Sequence[SessionState]) -> str:
         "nbformat_minor": 5,
     }
     return json.dumps(notebook, ensure_ascii=False, indent=1) + "\n"
+
+
+def _opaque(html: str) -> str:
+    """Return sanitized HTML as one block on one line, without a character in its texts that Markdown uses."""
+    pieces = _TAG.split(html)  # texts and tags in turn
+    pieces[0::2] = [_references(text) for text in pieces[0::2]]
+    pieces[1::2] = [_VALUE.sub(lambda value: f'"{_references(value[1])}"', tag) for tag in pieces[1::2]]
+    return f"<div>{''.join(pieces)}</div>"
+
+
+def _references(text: str) -> str:
+    return _PUNCTUATION.sub(lambda found: f"&#{ord(found[0])};", unescape(text))

@@ -7,7 +7,6 @@ import re
 from bisect import bisect
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from html import unescape
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,22 +15,19 @@ from nbchat.core.messages import Role
 from nbchat.core.saved import Snapshot
 from nbchat.core.snapshot import KEY, loads, parse
 from nbchat.core.text import clean, cut
+from nbchat.export.markdown import MARK, SEPARATOR
 
 MAX_FILE: Final = 512 * 1024 * 1024
 """Bytes of a notebook that is read at most; its outputs may be large."""
 
-_MARK: Final = re.compile(r"^<!-- nbchat: (session|system|user|assistant|tool) -->$", re.MULTILINE)
+_MARK: Final = re.compile(
+    r"^<!-- nbchat: (session|system|user|assistant|tool) ([0-9a-f]{8}) -->$", re.MULTILINE
+)
 _HEADING: Final = re.compile(
     r"^#{1,6}\s*\**(User|You|Human|Assistant|AI|ChatGPT|Claude|Instructions|System)\**:?\**\s*$",
     re.MULTILINE | re.IGNORECASE,
 )
-# What `markdown.inert` makes of a text, for the way back.
 _FENCE: Final = re.compile(r"^ {0,3}(`{3,}|~{3,})(.*)$", re.MULTILINE)
-_THOUGHT: Final = re.compile(r"^<!-- nbchat: reasoning -->\n(?:>.*(?:\n|\Z))*", re.MULTILINE)
-_SOURCES: Final = re.compile(r"^<!-- nbchat: sources -->\n(?:.+(?:\n|\Z))*", re.MULTILINE)
-_SPAN: Final = re.compile(r"<code>(.*?)</code>|(?<![\\`])(`+)(?!`)(?:.+?)(?<!`)\2(?!`)")
-_LINK: Final = re.compile(r"\\\](?=\((?!https?://|mailto:|#))")
-_DEFINITION: Final = re.compile(r"^(\s{0,3})\\\[(?=[^\]]*\]:(?!\s*(?:https?://|mailto:|#)\S))", re.MULTILINE)
 _ROLES: Final[Mapping[str, Role]] = {
     **dict.fromkeys(("user", "you", "human"), "user"),
     **dict.fromkeys(("assistant", "ai", "chatgpt", "claude"), "assistant"),
@@ -49,8 +45,8 @@ class Imported:
     turns: tuple[tuple[Role, str], ...]
 
 
-def saved_in(path: Path) -> Any:  # noqa: ANN401 - any JSON value
-    """Return what stands under nbchat's key in a notebook's metadata; None where nothing does.
+def notebook_in(path: Path) -> dict[str, Any]:
+    """Return a notebook's JSON.
 
     Raises
     ------
@@ -65,10 +61,14 @@ def saved_in(path: Path) -> Any:  # noqa: ANN401 - any JSON value
         notebook = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
         raise SnapshotCorrupt(f"{path.name} is not a notebook: {str(error)[:120]}.") from None
-    metadata = notebook.get("metadata") if isinstance(notebook, dict) else None
-    if not isinstance(metadata, dict):
+    if not isinstance(notebook, dict) or not isinstance(notebook.get("metadata"), dict):
         raise SnapshotCorrupt(f"{path.name} is not a notebook: it has no metadata.")
-    return metadata.get(KEY)
+    return notebook
+
+
+def saved_in(path: Path) -> Any:  # noqa: ANN401 - any JSON value
+    """Return the value under nbchat's key in a notebook's metadata, or `None`; raises as `notebook_in`."""
+    return notebook_in(path)["metadata"].get(KEY)
 
 
 def from_notebook(path: Path) -> Snapshot:
@@ -127,11 +127,11 @@ def from_markdown(text: str, name: str = "Imported") -> list[Imported]:
 
     What a model thought is left out.
     """
-    text = clean(text.replace("\r\n", "\n"))
+    text = clean(text.replace("\r\n", "\n")).lstrip("\ufeff\n ")
+    if begin := _MARK.match(text):
+        # A mark with another key is part of a message.
+        return list(_from_marks(text, [mark for mark in _MARK.finditer(text) if mark[2] == begin[2]]))
     blocks = _blocks(text)
-    marks = list(_outside(blocks, _MARK.finditer(text)))
-    if marks:
-        return list(_from_marks(text, marks))
     headings = list(_outside(blocks, _HEADING.finditer(text)))
     if not headings:
         return [_imported([("user", text.strip())], name)] if text.strip() else []
@@ -168,42 +168,25 @@ def _from_marks(text: str, marks: list[re.Match[str]]) -> Iterator[Imported]:
     title, begun = "", False
     turns: list[tuple[Role, str]] = []
     for mark, following in zip(marks, [*marks[1:], None], strict=True):
-        body = text[mark.end() : following.start() if following else len(text)].strip("\n")
+        body = text[mark.end() + 1 : following.start() if following else len(text)]
         heading, _, body = body.partition("\n")
         if mark[1] == "session":
             if begun:
                 yield _imported(turns, title)
-            title, turns, begun = unescape(heading.lstrip("# ")), [], True
+            title, turns, begun = heading.removeprefix("# "), [], True
         else:
-            body = body.strip()
+            body = body.removeprefix("\n").removesuffix("\n\n" if following else "\n")
             if following and following[1] == "session":
-                body = body.removesuffix("\n---")
-            turns.append((_ROLES[mark[1]], _plain(_SOURCES.sub("", _THOUGHT.sub("", body)).strip())))
+                body = body.removesuffix(SEPARATOR)
+            turns.append((_ROLES[mark[1]], _answer(body, mark[2])))
     yield _imported(turns, title)
 
 
-def _plain(text: str) -> str:
-    """Take back what was escaped when it was written; code is as it was."""
-    out: list[str] = []
-    at = 0
-    for block in _blocks(text):
-        out += [_plain_prose(text[at : block.start]), text[block.start : block.stop]]
-        at = block.stop
-    return "".join([*out, _plain_prose(text[at:])])
-
-
-def _plain_prose(text: str) -> str:
-    out: list[str] = []
-    at = 0
-    for span in _SPAN.finditer(text):
-        out += [_unescaped(text[at : span.start()]), f"`{unescape(span[1])}`" if span[1] else span[0]]
-        at = span.end()
-    return "".join([*out, _unescaped(text[at:])])
-
-
-def _unescaped(text: str) -> str:
-    text = _DEFINITION.sub(r"\1[", _LINK.sub("]", text))
-    return text.replace("&lt;", "<").replace("&amp;", "&")
+def _answer(body: str, key: str) -> str:
+    """Return what was said in a turn, without its reasoning and its sources."""
+    reasoning, sources = (re.escape(MARK.format(name, key)) for name in ("reasoning", "sources"))
+    body = re.sub(rf"^{reasoning}\n(?:>.*(?:\n|\Z))*\n?", "", body, flags=re.MULTILINE)
+    return re.sub(rf"(?:\n\n|\A){sources}\n(?:.+(?:\n|\Z))*", "", body)
 
 
 def _imported(turns: list[tuple[Role, str]], title: str) -> Imported:

@@ -116,13 +116,6 @@ class Run:
         error = f", {self.error.code}" if self.error is not None else ""
         return f"<Run {self._id} {self.state}{text}{error}>"
 
-    def _repr_markdown_(self) -> str:
-        """Show the text and the state where it is a cell's result."""
-        error = f": {self.error}" if self.error is not None else ""
-        # A cell's result is not drawn again.
-        live = "" if self.is_over else ", when this was shown; it goes on in the background"
-        return f"{self.text}\n\n`{self.state}`{error}{live}".lstrip()
-
     def __reduce__(self) -> str | tuple[Any, ...]:
         """Refuse: a pickle would not be the run."""
         raise PicklingRefused("a Run cannot be pickled; use run.text, or run.result() for its Message.")

@@ -1,4 +1,4 @@
-"""A small table that reads well as text and as Markdown."""
+"""A small table that reads well as text."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 class Table:
-    """Rows under column names: `repr` lines them up, a notebook shows them as a Markdown table.
+    """Rows under column names: `repr` lines them up, a notebook shows them as a table.
 
     Attributes
     ----------
@@ -38,12 +38,6 @@ class Table:
             for line in lines
         )
 
-    def _repr_markdown_(self) -> str:
-        """Return the rows as a Markdown table; what stands in a cell is text, never markup."""
-        lines = [self.columns, ("---",) * len(self.columns)]
-        lines += [tuple(_escape(text) for text in row) for row in self.texts]
-        return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
 
 def _cell(value: object) -> str:
     if value is None or value == "":
@@ -51,7 +45,3 @@ def _cell(value: object) -> str:
     if isinstance(value, float):
         return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"  # noqa: PLR2004 - three digits
     return " ".join(str(value).split())
-
-
-def _escape(text: str) -> str:
-    return "".join(f"\\{c}" if c in r"\`*_{}[]<>#|~$!&" else c for c in text)

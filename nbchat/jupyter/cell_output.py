@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 from IPython.display import DisplayHandle
 
 from nbchat.core.run import RunState
+from nbchat.core.text import printable
+from nbchat.jupyter.representations import of_text
 
 if TYPE_CHECKING:
     from nbchat.handles.run import Run
@@ -49,7 +51,7 @@ def _print(run: Run) -> None:
     shown = 0
     try:
         for text in _growing(run, lambda: MIN_INTERVAL_S):
-            sys.stdout.write(text[shown:])
+            sys.stdout.write(printable(text[shown:]))
             sys.stdout.flush()
             shown = len(text)
     except KeyboardInterrupt:
@@ -63,7 +65,7 @@ def _update(run: Run) -> None:
     # An update carries the whole text, so that the notebook's file ends up with the answer and not with
     # its pieces. It is sent ever more rarely as the text grows, which keeps the sum small.
     handle = DisplayHandle()  # type: ignore[no-untyped-call,unused-ignore]
-    handle.display(_bundle("…"), raw=True)  # type: ignore[no-untyped-call,unused-ignore]
+    handle.display(of_text("…"), raw=True)  # type: ignore[no-untyped-call,unused-ignore]
     began = time.monotonic()
     try:
         for text in _growing(run, lambda: max(MIN_INTERVAL_S, SHARE * (time.monotonic() - began))):
@@ -74,7 +76,7 @@ def _update(run: Run) -> None:
     finally:
         ending = _ending(run)
         if ending:
-            _replace(handle, f"{run.text}\n\n*{ending}*")
+            _replace(handle, run.text, ending)
 
 
 def _growing(run: Run, interval_s: Callable[[], float]) -> Iterator[str]:
@@ -92,12 +94,8 @@ def _growing(run: Run, interval_s: Callable[[], float]) -> Iterator[str]:
             run.wait(interval_s())
 
 
-def _replace(handle: DisplayHandle, text: str) -> None:
-    handle.update(_bundle(text), raw=True)  # type: ignore[no-untyped-call,unused-ignore]
-
-
-def _bundle(text: str) -> dict[str, str]:
-    return {"text/markdown": text, "text/plain": text}
+def _replace(handle: DisplayHandle, text: str, ending: str = "") -> None:
+    handle.update(of_text(text, ending), raw=True)  # type: ignore[no-untyped-call,unused-ignore]
 
 
 def _ending(run: Run) -> str:

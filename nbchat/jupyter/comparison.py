@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import html
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets
 
+from nbchat.jupyter.representations import of_table
 from nbchat.jupyter.widgets import SessionView
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def view(comparison: Comparison, **kwargs: Any) -> Any:  # noqa: ANN401 - IPytho
     _follow(comparison, table)
     shown = ipywidgets.VBox([grid, table])._repr_mimebundle_(**kwargs)
     bundle = dict(shown[0] if isinstance(shown, tuple) else shown)
-    return bundle | {"text/plain": repr(comparison), "text/markdown": comparison.table()._repr_markdown_()}
+    return bundle | of_table(comparison.table())
 
 
 def _follow(comparison: Comparison, table: ipywidgets.HTML) -> None:
@@ -51,9 +51,4 @@ def _follow(comparison: Comparison, table: ipywidgets.HTML) -> None:
 
 
 def _html(comparison: Comparison) -> str:
-    table = comparison.table()
-    head = "".join(f"<th scope='col'>{html.escape(name)}</th>" for name in table.columns)
-    rows = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(text)}</td>" for text in row) + "</tr>" for row in table.texts
-    )
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+    return of_table(comparison.table())["text/html"]

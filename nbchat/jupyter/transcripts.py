@@ -1,4 +1,4 @@
-"""The conversation as Markdown in an output of its own, for where no widget runs.
+"""The conversation as sanitized HTML in an output of its own, for where no widget runs.
 
 GitHub, nbviewer, nbconvert and a notebook that is opened without its kernel show it. Where the view runs,
 the page hides it; the view's own output is never updated, since that would rebuild the view.
@@ -12,22 +12,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from nbchat.core.ids import new_id
-from nbchat.export.markdown import transcript
 
 if TYPE_CHECKING:
     from nbchat.core.transcript import SessionState
+    from nbchat.export.turns import Rendered
     from nbchat.handles.registry import SessionRegistry
 
 logger = logging.getLogger("nbchat")
 
-MARK: Final = "[](#nbchat-transcript)"
-"""An invisible link, by which the page knows the output and hides it beside a view."""
+MARK: Final = '<a href="#nbchat-transcript"></a>'
+"""An invisible link, by which the page's styles find the output and hide it beside a view.
+
+It is added after the text is sanitized: in the text of a model no such link remains.
+"""
 
 KEPT: Final = 8
 """Outputs that are kept up to date: those that were shown last."""
@@ -42,6 +46,8 @@ class _Shown:
 
     session_ids: tuple[str, ...] | None
     text: str
+    rendered: Rendered
+    """The messages in it as they were rendered last."""
     page: str | None = None
     """The page that has this text; empty: nobody knows; None: every page, for it was just displayed."""
 
@@ -53,6 +59,7 @@ class Transcripts:
         self._registry = registry
         self._shown: OrderedDict[str, _Shown] = OrderedDict()
         self._displaying = asyncio.Lock()
+        self._rendering = threading.Lock()
 
     def show(self, session_ids: Sequence[str] | None) -> None:
         """Display a transcript now, in the running cell. On the cell's thread.
@@ -65,9 +72,11 @@ class Transcripts:
         from IPython.display import display  # noqa: PLC0415 - only in a kernel
 
         ids = None if session_ids is None else tuple(session_ids)
-        bundle = _bundle(self._registry.engine.call(self._states, ids))
+        shown = _Shown(ids, "", {})
+        bundle = self._bundle(shown, self._registry.engine.call(self._states, ids))
+        shown.text = bundle["text/html"]
         display_id = new_id("nbchat-")
-        self._shown[display_id] = _Shown(ids, bundle["text/markdown"])
+        self._shown[display_id] = shown
         while len(self._shown) > KEPT:
             self._shown.popitem(last=False)
         display(bundle, raw=True, display_id=display_id, metadata=_metadata(display_id))  # type: ignore[no-untyped-call,unused-ignore]
@@ -80,8 +89,8 @@ class Transcripts:
         news: dict[str, Bundle] = {}
         for display_id, shown in self._all():
             bundle = await self._made(shown)
-            if bundle["text/markdown"] != shown.text or shown.page not in (None, page):
-                shown.text, shown.page = bundle["text/markdown"], page
+            if bundle["text/html"] != shown.text or shown.page not in (None, page):
+                shown.text, shown.page = bundle["text/html"], page
                 news[display_id] = bundle
         return news
 
@@ -96,9 +105,9 @@ class Transcripts:
         async with self._displaying:
             for display_id, shown in self._all():
                 bundle = await self._made(shown)
-                if bundle["text/markdown"] == shown.text:
+                if bundle["text/html"] == shown.text:
                     continue
-                shown.text, shown.page = bundle["text/markdown"], ""
+                shown.text, shown.page = bundle["text/html"], ""
                 try:
                     await asyncio.to_thread(_update, bundle, display_id)
                 except Exception:
@@ -112,9 +121,9 @@ class Transcripts:
         """
         for display_id, shown in self._all():
             try:
-                bundle = _bundle(self._registry.engine.call(self._states, shown.session_ids))
-                if bundle["text/markdown"] != shown.text:
-                    shown.text = bundle["text/markdown"]
+                bundle = self._bundle(shown, self._registry.engine.call(self._states, shown.session_ids))
+                if bundle["text/html"] != shown.text:
+                    shown.text = bundle["text/html"]
                     _update(bundle, display_id)
             except Exception:
                 logger.debug("a transcript could not be updated", exc_info=True)
@@ -123,7 +132,14 @@ class Transcripts:
         yield from list(self._shown.items())
 
     async def _made(self, shown: _Shown) -> Bundle:
-        return await asyncio.to_thread(_bundle, self._states(shown.session_ids))
+        return await asyncio.to_thread(self._bundle, shown, self._states(shown.session_ids))
+
+    def _bundle(self, shown: _Shown, states: Sequence[SessionState]) -> Bundle:
+        from nbchat.export.turns import transcript  # noqa: PLC0415 - loaded when a view is shown
+
+        with self._rendering:
+            turns = transcript([state for state in states if state.messages], rendered=shown.rendered)
+        return {"text/html": f"{MARK}{turns.html}", "text/plain": turns.text}
 
     def _states(self, ids: tuple[str, ...] | None) -> list[SessionState]:
         return [
@@ -155,11 +171,6 @@ def transcripts_of(registry: SessionRegistry) -> Transcripts | None:
         alone = registry.__dict__["transcripts"] = Transcripts(registry)
         shell.events.register("post_run_cell", alone.after_cell)
     return alone
-
-
-def _bundle(states: Sequence[SessionState]) -> dict[str, str]:
-    rich, plain = transcript([state for state in states if state.messages])
-    return {"text/markdown": f"{MARK}\n\n{rich}".rstrip(), "text/plain": plain}
 
 
 def _metadata(display_id: str) -> dict[str, Any]:

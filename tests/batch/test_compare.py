@@ -154,20 +154,3 @@ def test_properties_can_be_observed() -> None:
     unobserve()
     with pytest.raises(ValueError, match="'colour' cannot be observed"):
         session.observe(print, "colour")
-
-
-def test_what_a_cell_shows() -> None:
-    """A run, a message and a session say their state in a cell, and errors say the same as in the page."""
-    session = nbchat.session("shown", provider=ScriptedProvider("**text**"))
-    run = session.send("one").wait(30)
-    assert run._repr_markdown_() == "**text**\n\n`completed`"
-    assert run.message._repr_markdown_() == "**text**"
-    assert repr(session).endswith("'shown' completed, 2 messages>")
-    failed = (
-        nbchat.session("bad", provider=ScriptedProvider(nbchat.RequestRejected("no."))).send("x").wait(30)
-    )
-    assert failed._repr_markdown_().startswith("`failed`: no.")
-    live = nbchat.session("live", provider=ScriptedProvider("a", HANG)).send("x")
-    next(iter(live))
-    assert live._repr_markdown_() == "a\n\n`streaming`, when this was shown; it goes on in the background"
-    live.stop()

@@ -56,7 +56,7 @@ def test_answers_come_in_the_order_of_the_prompts() -> None:
     assert [result.index for result in results] == list(range(50))
     assert repr(results) == "<Results: 50 answered, 0 failed, 0 tokens>"
     assert repr(results[3]) == "<Result 3 'prompt 3' 8 characters>"
-    assert str(results[3]) == results[3]._repr_markdown_() == "PROMPT 3"
+    assert str(results[3]) == "PROMPT 3"
 
 
 def test_five_hundred_prompts_against_a_server_that_limits_and_fails() -> None:

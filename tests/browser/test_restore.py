@@ -22,7 +22,7 @@ from nbchat.handles.registry import SessionRegistry
 from nbchat.providers.scripted import HANG, ScriptedProvider
 from tests.browser.conftest import OpenNotebook
 from tests.browser.lab import App, NotebookPage, wait_for
-from tests.export.test_export import HOSTILE
+from tests.hostile import HOSTILE
 
 CHAT = """
 import nbchat
@@ -210,7 +210,7 @@ def test_the_transcript_takes_no_room_beside_the_view(notebook: OpenNotebook) ->
 def transcript(page: NotebookPage) -> str:
     """Return the text that the notebook's first cell has for where no widget runs."""
     outputs = page.evaluate("panel.content.model.cells.get(0).outputs.toJSON()")
-    texts = [output.get("data", {}).get("text/markdown", "") for output in outputs]
+    texts = [output.get("data", {}).get("text/html", "") for output in outputs]
     return "".join("".join(text) for text in texts)
 
 
@@ -252,7 +252,7 @@ def _readable(file: Path) -> list[str]:
     text = file.read_text(encoding="utf-8")
     cells = json.loads(text)["cells"] if text else []  # empty: it is being written
     bundles = [output.get("data", {}) for cell in cells for output in cell.get("outputs", [])]
-    return ["".join(bundle.get("text/markdown", "")) for bundle in bundles]
+    return ["".join(bundle.get("text/html", "")) for bundle in bundles]
 
 
 def test_only_the_page_where_the_user_acts_writes(notebook: OpenNotebook) -> None:

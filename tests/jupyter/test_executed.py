@@ -33,6 +33,7 @@ def test_what_was_said_is_in_the_notebook_that_comes_out(
         assert transcript.data["text/plain"] == "geo\n\n" + "\n\n".join(
             f"{who}: {word}" for word in ("Seine", "Rhône") for who in ("User", "Assistant")
         )
-        assert "**Assistant**\n\nRhône" in transcript.data["text/markdown"]
+        assert transcript.data["text/html"].startswith('<a href="#nbchat-transcript"></a><h1>')
+        assert '<strong>Assistant</strong></p>\n<div dir="auto">\n<p>Rhône' in transcript.data["text/html"]
         assert "application/vnd.jupyter.widget-view+json" in view.data
     assert "object at" not in notebook.cells[1].outputs[1].data["text/plain"]

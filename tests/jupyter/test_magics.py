@@ -31,7 +31,9 @@ def test_a_cell_is_the_message(kernel: Kernel) -> None:
     """`%%chat` streams the answer into the cell's output, in place, and binds it."""
     cell = kernel.run("%%chat -s echo -m nbchat-echo -o reply\nHello **there**.")
     assert cell.error is None, cell.traceback
-    assert [display["text/markdown"] for display in cell.displays] == ["Hello **there**."]
+    assert [dict(display) for display in cell.displays] == [
+        {"text/html": "<p>Hello <strong>there</strong>.</p>\n", "text/plain": "Hello **there**."}
+    ]
     assert cell.updates >= 1
     assert cell.stdout == cell.stderr == ""
     assert kernel.value("(reply.role, reply.text, reply is not None)") == (
@@ -44,12 +46,12 @@ def test_variables_stand_in_the_message(kernel: Kernel) -> None:
     """`{name}` is the variable of that name; other braces go out as they are, and `--raw` leaves all."""
     kernel.run("river, n = 'Seine', 3.14159")
     cell = kernel.run('%%chat -s echo\n{river} {n:.2f} {{river}} {nothing} {"a": 1} \\frac{n}{n}')
-    assert cell.displays[0]["text/markdown"] == 'Seine 3.14 {river} {nothing} {"a": 1} \\frac{n}{n}'
+    assert cell.displays[0]["text/plain"] == 'Seine 3.14 {river} {nothing} {"a": 1} \\frac{n}{n}'
     kernel.run("table = {'a': {'b c': [1, 22]}, '0': 'zero'}")
     cell = kernel.run("%%chat -s echo\n{table['a']['b c'][-1]} {table[a][b c][0]} {table['0']} {river!r:>8}")
-    assert cell.displays[0]["text/markdown"] == "22 1 zero  'Seine'"
+    assert cell.displays[0]["text/plain"] == "22 1 zero  'Seine'"
     cell = kernel.run("%%chat -s echo --raw\n{river}")
-    assert cell.displays[0]["text/markdown"] == "{river}"
+    assert cell.displays[0]["text/plain"] == "{river}"
 
 
 def test_without_waiting_the_cell_is_over_at_once(kernel: Kernel) -> None:
@@ -72,11 +74,12 @@ def test_interrupting_the_cell_stops_its_run_and_no_other(kernel: Kernel) -> Non
         "other = nbchat.session('other', provider=ScriptedProvider('x', HANG)).send('Go on.')"
     )
     cell = kernel.start("%%chat -s ours -o kept\nTell me more.")
-    kernel.follow(cell, lambda c: c.updates and "so far" in c.displays[0]["text/markdown"])
+    kernel.follow(cell, lambda c: c.updates and "so far" in c.displays[0]["text/plain"])
     kernel.interrupt()
     kernel.follow(cell, lambda c: c.over)
     assert cell.error == "KeyboardInterrupt"
-    assert cell.displays[0]["text/markdown"] == "so far\n\n*stopped*"
+    assert cell.displays[0]["text/plain"] == "so far\n\nstopped"
+    assert cell.displays[0]["text/html"] == "<p>so far</p>\n<p><em>stopped</em></p>"
     assert kernel.value("kept.text, ours.status, other.is_over") == "('so far', 'stopped', False)"
     kernel.run("other.stop()")
 
@@ -145,7 +148,7 @@ def test_fix_sends_the_last_error_without_secrets(kernel: Kernel) -> None:
     sent = kernel.run('%chat fix -s echo -m nbchat-echo -o answer "Why?"')
     assert sent.error is None, sent.traceback
     assert sent.stdout.startswith("What is sent to demo, nbchat-echo:\n\nWhy?\n")
-    assert "def deep(n):" in sent.displays[0]["text/markdown"]
+    assert "def deep(n):" in sent.displays[0]["text/plain"]
     assert kernel.value("answer.text.startswith('Why?')") == "True"
 
 

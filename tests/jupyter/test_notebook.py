@@ -25,7 +25,7 @@ from nbchat.protocol import PROTOCOL_VERSION
 from nbchat.providers.scripted import HANG, ScriptedProvider
 from nbchat.stores import places
 from nbchat.wire.server import WireServer
-from tests.export.test_export import HOSTILE
+from tests.hostile import HOSTILE
 from tests.waiting import wait_for
 
 
@@ -63,7 +63,7 @@ class Page:
             mine = message["type"] == "checkpoint" and message["to"] == self.name
             if mine and message["version"] > self.version and self.confirms:
                 self.metadata, self.version = message["metadata"], message["version"]
-                self.outputs |= {key: b["text/markdown"] for key, b in message["transcripts"].items()}
+                self.outputs |= {key: b["text/html"] for key, b in message["transcripts"].items()}
                 self.tell()
 
     def tell(self) -> None:
@@ -538,7 +538,7 @@ def displays(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
     def display(bundle: Mapping[str, str], *, display_id: str, metadata: Any, raw: bool) -> None:
         assert raw
         assert metadata == {"nbchat": {"transcript": display_id}}
-        shown.setdefault(display_id, []).append(bundle["text/markdown"])
+        shown.setdefault(display_id, []).append(bundle["text/html"])
 
     monkeypatch.setattr("IPython.display.display", display)
     monkeypatch.setattr("IPython.display.update_display", display)

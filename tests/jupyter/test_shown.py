@@ -10,6 +10,7 @@ import pytest
 import nbchat
 from nbchat.jupyter import comparison as shown
 from nbchat.providers.scripted import PAUSE, ScriptedProvider
+from tests.hostile import Elements
 
 
 def test_a_comparison_shows_its_sessions_and_a_table_that_follows(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -31,11 +32,11 @@ def test_a_comparison_shows_its_sessions_and_a_table_that_follows(monkeypatch: p
     listening = len(nbchat.registry.observers._callbacks)
     bundle = both._repr_mimebundle_()
     assert "application/vnd.jupyter.widget-view+json" in bundle
-    assert bundle["text/markdown"].splitlines()[0].startswith("| model | state |")
+    assert "<th>model</th><th>state</th>" in bundle["text/html"].replace("\n", "")
     (table,) = tables
     assert table.value.count("<td>streaming</td>") == 2
     assert "<img" not in table.value
-    assert "<img" not in bundle["text/markdown"].replace("\\<img", "")
+    assert Elements(bundle["text/html"]).dangers == []
 
     provider.go()
     both.wait(30)

@@ -7,6 +7,7 @@
 import { newId } from "../ids";
 import type { Checkpoint, PageMessage } from "../protocol";
 import { type DocumentContext, follow, type NotebookModel } from ".";
+import { replaceRawOutputs } from "./raw-outputs";
 
 /** Characters of an output that are drawn anew at an answer's end: JupyterLab draws also what is hidden. */
 const SHORT = 32_768;
@@ -97,6 +98,11 @@ export class NotebookMetadata {
     this.#newest = null;
     this.#written = 0;
     this.#waiting.clear();
+    try {
+      replaceRawOutputs(this.#context?.model);
+    } catch (error) {
+      console.warn("nbchat: outputs of an earlier version could not be replaced", error);
+    }
   }
 
   /** Take a checkpoint and write it, if this is the page to do so. */
@@ -119,7 +125,7 @@ export class NotebookMetadata {
   #show(most = Number.POSITIVE_INFINITY): void {
     const ready = new Map<string, Bundle>();
     for (const [id, bundle] of this.#waiting) {
-      if ((bundle["text/markdown"]?.length ?? 0) > most) continue;
+      if ((bundle["text/html"]?.length ?? 0) > most) continue;
       ready.set(id, bundle);
       this.#waiting.delete(id);
     }
@@ -159,8 +165,7 @@ function showTranscripts(model: NotebookModel | undefined, bundles: Map<string, 
       const output = outputs?.get?.(index);
       const id = output?.metadata?.nbchat?.transcript;
       const bundle = typeof id === "string" ? bundles.get(id) : undefined;
-      if (bundle === undefined || bundle["text/markdown"] === output?.data?.["text/markdown"])
-        continue;
+      if (bundle === undefined || bundle["text/html"] === output?.data?.["text/html"]) continue;
       outputs?.set?.(index, { ...output?.toJSON?.(), data: bundle });
     }
   }

@@ -51,7 +51,10 @@ export interface NotebookModel {
   readonly readOnly?: boolean;
   getMetadata?(key: string): unknown;
   setMetadata?(key: string, value: unknown): void;
-  readonly cells?: Iterable<{ readonly outputs?: Outputs }>;
+  readonly cells?: Iterable<{
+    readonly outputs?: Outputs;
+    readonly sharedModel?: { getSource?(): string };
+  }>;
   readonly sharedModel?: {
     readonly cells?: readonly unknown[];
     insertCell?(index: number, cell: { cell_type: "code"; source: string }): unknown;

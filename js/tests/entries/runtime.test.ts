@@ -313,11 +313,11 @@ describe("the notebook", () => {
   test("gets the text of its readable outputs when the answers are there, or when it is saved", async () => {
     const notebook = new FakeNotebook();
     const cell = new FakeOutputs([
-      { output_type: "display_data", data: { "text/markdown": "old" }, metadata: shownAs("t-1") },
+      { output_type: "display_data", data: { "text/html": "old" }, metadata: shownAs("t-1") },
       { output_type: "stream", name: "stdout", text: "t-1" },
       {
         output_type: "display_data",
-        data: { "text/markdown": "mine" },
+        data: { "text/html": "mine" },
         metadata: shownAs("__proto__"),
       },
     ]);
@@ -325,11 +325,11 @@ describe("the notebook", () => {
     const { kernel, runtime } = open(notebook);
     await vi.advanceTimersByTimeAsync(100);
     const say = async (version: number, text: string, settled: boolean, to = runtime.page) => {
-      const transcripts = { "t-1": { "text/markdown": text }, "t-2": { "text/markdown": "?" } };
+      const transcripts = { "t-1": { "text/html": text }, "t-2": { "text/html": "?" } };
       kernel.say({ ...checkpoint(version, to), transcripts, settled });
       await vi.advanceTimersByTimeAsync(100);
     };
-    const texts = () => cell.all.map(({ data }) => data?.["text/markdown"]);
+    const texts = () => cell.all.map(({ data }) => data?.["text/html"]);
 
     await say(1, "new", true);
     expect(texts()).toEqual(["new", undefined, "mine"]);
@@ -348,6 +348,40 @@ describe("the notebook", () => {
     expect(texts()[0]).toBe("half"); // it takes long to be drawn, and is hidden here
     notebook.saveState.emit("started");
     expect(texts()[0]).toBe(long);
+  });
+
+  test("loses the raw Markdown that an earlier version wrote, when a view is welcomed", async () => {
+    const message = "<Message m_1 assistant, 9 characters>";
+    const raw = (markdown: string, plain: string, metadata = {}): FakeOutput => ({
+      output_type: "display_data",
+      data: { "text/markdown": markdown, "text/plain": plain },
+      metadata,
+    });
+    const answers = new FakeOutputs([
+      raw("<script>", message),
+      raw("<script>", "geo <script>", shownAs("t-1")),
+      raw("mine", "<IPython.core.display.Markdown object>"),
+      raw("same", "same"),
+    ]);
+    const magic = new FakeOutputs([raw("<script>", "<script>")]);
+    const notebook = new FakeNotebook();
+    notebook.model["cells"] = [
+      { outputs: answers, sharedModel: { getSource: () => "nbchat.ask('x')" } },
+      { outputs: magic, sharedModel: { getSource: () => "%%chat\nx" } },
+    ];
+    open(notebook);
+    await vi.advanceTimersByTimeAsync(100);
+    expect(answers.all.map(({ data }) => data)).toEqual([
+      { "text/plain": "<script>" },
+      {
+        "text/html": '<a href="#nbchat-transcript"></a><pre>geo &lt;script></pre>',
+        "text/plain": "geo <script>",
+      },
+      { "text/markdown": "mine", "text/plain": "<IPython.core.display.Markdown object>" },
+      { "text/markdown": "same", "text/plain": "same" },
+    ]);
+    expect(answers.all[1]?.["metadata"]).toEqual(shownAs("t-1"));
+    expect(magic.all[0]?.data).toEqual({ "text/plain": "<script>" });
   });
 
   test("takes code into a new cell", async () => {

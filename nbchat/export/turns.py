@@ -1,0 +1,128 @@
+"""Renders messages as sanitized HTML and as plain text, for outputs and cells of notebooks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, MutableMapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from msgspec.structs import replace
+
+from nbchat.core.messages import (
+    FilePart,
+    ImagePart,
+    Message,
+    Part,
+    ReasoningPart,
+    TextPart,
+    ToolCallPart,
+    ToolResultPart,
+)
+from nbchat.core.text import cut, printable
+from nbchat.core.transcript import SessionState
+from nbchat.export.sanitized import code_block, plain, render, sanitize, sources
+
+SPEAKERS: Final = {"user": "User", "assistant": "Assistant", "system": "Instructions", "tool": "Tool"}
+"""Headings by role."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A message as it is shown."""
+
+    html: str
+    text: str
+
+
+Rendered = MutableMapping[Message, Turn]
+"""Turns by message, so that a message that has not changed is not rendered again."""
+
+
+def title_of(state: SessionState) -> Turn:
+    """Return a conversation's title as it is shown."""
+    title = cut(" ".join(state.title.split()), 300, "…") or "Chat"
+    return Turn(f"<h1><bdi>{plain(title)}</bdi></h1>", printable(title))
+
+
+def turn_of(message: Message) -> Turn:
+    """Return a message as it is shown, under the name of its speaker."""
+    message = message.as_shown()
+    who = SPEAKERS[message.role]
+    body = "\n".join(_parts(message))
+    html = sanitize(f'<p><strong>{who}</strong></p>\n<div dir="auto">\n{body}\n</div>')
+    return Turn(html, printable(f"{who}: {message.text}").rstrip())
+
+
+def _parts(message: Message) -> Iterator[str]:
+    for part in message.parts:
+        if isinstance(part, TextPart):
+            yield render(part.text)
+        elif isinstance(part, ReasoningPart):
+            yield _folded("Reasoning", render(part.text))
+        elif isinstance(part, ToolCallPart):
+            yield f"<p>Tool call: <bdi>{plain(part.name)}</bdi></p>{code_block(part.text)}"
+        elif isinstance(part, ToolResultPart):
+            yield f"<p>Tool result:</p>{code_block(part.text)}"
+        elif isinstance(part, ImagePart):
+            yield f"<p>Image: <bdi>{plain(part.name or 'without a name')}</bdi></p>"
+        elif isinstance(part, FilePart):
+            yield _folded(f"File: <bdi>{plain(part.name or 'without a name')}</bdi>", code_block(part.text))
+    yield sources(message.sources)
+
+
+def _folded(summary: str, body: str) -> str:
+    return f"<details><summary>{summary}</summary>\n{body}\n</details>"
+
+
+def transcript(
+    states: Sequence[SessionState], limit: int = 262_144, rendered: Rendered | None = None
+) -> Turn:
+    """Return conversations for an output of a notebook.
+
+    Parameters
+    ----------
+    limit
+        Characters of the HTML. Of a longer conversation the newest turns are shown, and a line says so.
+    rendered
+        Messages rendered earlier. Afterwards it holds those of this transcript.
+    """
+    earlier = dict(rendered or {})
+    used: dict[Message, Turn] = {}
+    shown: list[Turn] = []
+    size = 0
+    for item in _newest_first(states):
+        if isinstance(item, Message):
+            turn = used[item] = earlier.get(item) or _bounded(item, limit)
+        else:
+            turn = item
+        size += len(turn.html)
+        if size > limit and shown:
+            left = "Earlier messages are not shown here."
+            shown.append(Turn(f"<p><em>{left}</em></p>", left))
+            break
+        shown.append(turn)
+    if rendered is not None:
+        rendered.clear()
+        rendered.update(used)
+    shown.reverse()
+    return Turn("\n".join(turn.html for turn in shown), "\n\n".join(turn.text for turn in shown))
+
+
+def _bounded(message: Message, limit: int) -> Turn:
+    """Return a message as it is shown; of a very long one, its beginning."""
+    parts: list[Part] = []
+    left = limit // 2
+    for part in message.parts:
+        if not isinstance(part, ImagePart) and len(part.text) > left:
+            parts.append(replace(part, text=f"{part.text[:left]}…"))
+            break
+        parts.append(part)
+        left -= 0 if isinstance(part, ImagePart) else len(part.text)
+    return turn_of(replace(message, parts=tuple(parts)))
+
+
+def _newest_first(states: Sequence[SessionState]) -> Iterator[Message | Turn]:
+    """Yield messages and titles from the end."""
+    for state in reversed(states):
+        yield from reversed(state.path)
+        yield title_of(state)
