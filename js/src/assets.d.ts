@@ -1,4 +1,4 @@
-/** A style sheet is imported as its minified text, and goes into a shadow root or a `<style>`. */
+/** A style sheet is imported as its minified text. */
 declare module "*.css" {
   const text: string;
   export default text;

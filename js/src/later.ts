@@ -1,6 +1,6 @@
-/** Doing things later, when the page has time for them. */
+/** Schedules work for the next frame or for idle time. */
 
-/** Call `task` before the next frame is drawn; where none is drawn, soon. Returns how to cancel it. */
+/** Call `task` before the next frame, or soon if no frames are drawn. Returns the function that cancels it. */
 export function nextFrame(task: () => void): () => void {
   // A hidden page draws no frames, and its timers come once a second or less.
   const timer = setTimeout(run, typeof requestAnimationFrame === "undefined" ? 16 : 200);
@@ -16,7 +16,7 @@ export function nextFrame(task: () => void): () => void {
   return cancel;
 }
 
-/** Call `task` when there is time, within a second. Returns how to cancel it. */
+/** Call `task` when the page is idle, within a second. Returns the function that cancels it. */
 export function whenIdle(task: () => void): () => void {
   if (typeof requestIdleCallback === "undefined") {
     const timer = setTimeout(task, 50);

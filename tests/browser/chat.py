@@ -66,7 +66,7 @@ class Chat:
     def menu(self, item: str) -> None:
         """Choose from the menu of the shown session."""
         self.button("Session menu").click()
-        role = "menuitemcheckbox" if item in ("Pin", "Show beside") else "menuitem"
+        role = "menuitemcheckbox" if item in ("Pin", "Show in side view") else "menuitem"
         self.page.get_by_role("menu").get_by_role(role, name=item, exact=True).click()
 
     def kernel(self, expression: str) -> str:

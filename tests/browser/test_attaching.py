@@ -28,13 +28,13 @@ def test_a_large_file_goes_with_its_question(notebook: OpenNotebook) -> None:
     view.locator("input[type=file]").set_input_files(
         {"name": "rivers.csv", "mimeType": "text/csv", "buffer": ROWS.encode()}
     )
-    expect(view.get_by_role("group", name="Attached")).to_contain_text("rivers.csv")
+    expect(view.get_by_role("group", name="Attachments")).to_contain_text("rivers.csv")
     box = view.get_by_role("textbox", name="Message")
     expect(box).to_have_value("")
     box.fill("What is in it?")
     box.press("Enter")
     expect(answers(page)).to_be_visible()
-    expect(view.get_by_role("group", name="Attached")).to_be_hidden()
+    expect(view.get_by_role("group", name="Attachments")).to_be_hidden()
     assert page.execute(TALLY).split() == ["rivers.csv", str(len(ROWS)), str(zlib.crc32(ROWS.encode()))]
 
     question = view.get_by_role("article", name="You")

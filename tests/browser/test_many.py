@@ -75,7 +75,7 @@ def test_two_sessions_side_by_side_and_their_settings(notebook: OpenNotebook) ->
     chat = Chat(page)
     chat.tab("b").click()
     chat.tab("a").press("Shift+F10")
-    chat.page.get_by_role("menuitemcheckbox", name="Show beside").click()
+    chat.page.get_by_role("menuitemcheckbox", name="Show in side view").click()
     beside = chat.region.get_by_role("group", name="a", exact=True)
     beside.get_by_role("textbox", name="Message").fill("Go on.")
     beside.get_by_role("button", name="Send").click()
@@ -105,7 +105,7 @@ def test_two_sessions_side_by_side_and_their_settings(notebook: OpenNotebook) ->
     page.execute("slow.wait_paused(); slow.go(); nbchat.session('a').runs[-1].wait(20)")
     used = chat.kernel("(lambda r: (r.model, r.instructions, dict(r.params)))(slow.requests[-1])")
     assert used == "('large', 'Answer briefly.', {'temperature': 0.3})"
-    chat.button("Show alone").click()
+    chat.button("Close side view").click()
     expect(beside).to_have_count(0)
     assert page.uncaught_errors == []
 

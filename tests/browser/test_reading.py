@@ -77,7 +77,7 @@ def test_an_answer_is_read(notebook: OpenNotebook) -> None:
     expect(answer.locator("code span").filter(has_text="def").first).to_be_visible()  # it is highlighted
     expect(answer.get_by_role("button", name="Load image from maps.example")).to_be_visible()
     expect(answer.get_by_text('<b onclick="alert(1)">')).to_be_visible()
-    expect(answer.get_by_role("button", name="Back to the text of footnote 1")).to_be_visible()
+    expect(answer.get_by_role("button", name="Back to reference 1")).to_be_visible()
 
     thought = answer.get_by_role("group").filter(has_text=re.compile(r"Thought for \d\.\d s"))
     expect(thought.get_by_text("Which rivers are there?")).to_be_hidden()

@@ -270,7 +270,7 @@ def test_images_and_files_are_attached_and_can_be_removed(view: OpenPage) -> Non
             data.items.add(new File([new Uint8Array([137, 80])], 'plot.png', { type: 'image/png' }));
             box.dispatchEvent(new ClipboardEvent('paste', { clipboardData: data, bubbles: true })); }"""
     )
-    attached = page.get_by_role("group", name="Attached")
+    attached = page.get_by_role("group", name="Attachments")
     expect(attached).to_contain_text("plot.png")
     expect(page.get_by_role("button", name="Send")).to_be_enabled()
     page.get_by_role("button", name="Remove plot.png").click()
@@ -278,13 +278,13 @@ def test_images_and_files_are_attached_and_can_be_removed(view: OpenPage) -> Non
     page.locator("input[type=file]").set_input_files(
         {"name": "a.bin", "mimeType": "application/octet-stream", "buffer": b"\0\1\2"}
     )
-    expect(page.get_by_role("paragraph").filter(has_text="is neither text nor")).to_be_visible()
+    expect(page.get_by_role("paragraph").filter(has_text="only text, PNG, JPEG, GIF or WebP")).to_be_visible()
     page.locator("input[type=file]").set_input_files(
         {"name": "a.py", "mimeType": "text/x-python", "buffer": b"print('```')\n"}
     )
     expect(attached).to_contain_text("a.py")
     page.get_by_role("button", name="Send").click()
-    expect(page.get_by_role("list", name="Waiting questions")).to_contain_text("[a.py]")
+    expect(page.get_by_role("list", name="Queued questions")).to_contain_text("[a.py]")
 
 
 def test_switching_to_a_long_session_draws_a_screenful(view: OpenPage) -> None:

@@ -74,7 +74,7 @@ def test_what_waits_can_be_changed_and_removed(notebook: OpenNotebook) -> None:
     expect(chat.articles("Assistant")).to_contain_text("So far.")
     for question in ("Second?", "Third?"):
         chat.ask(question)
-    waiting = chat.region.get_by_role("list", name="Waiting questions").get_by_role("listitem")
+    waiting = chat.region.get_by_role("list", name="Queued questions").get_by_role("listitem")
     expect(waiting).to_have_count(2)
     waiting.nth(0).get_by_role("button", name="Change").click()
     editor = waiting.get_by_role("textbox", name="Edited text")
@@ -106,7 +106,7 @@ def test_versions_of_a_turn_and_a_fork(notebook: OpenNotebook) -> None:
     chat.articles("You").get_by_role("button", name="Edit").click()
     editor = chat.region.get_by_role("textbox", name="Edited text")
     editor.fill("Erstens?")
-    chat.button("Ask again").click()
+    chat.button("Send").click()
     expect(chat.articles("Assistant")).to_contain_text("Erstens?")
     expect(chat.status).to_contain_text("done")
     chat.articles("You").get_by_role("button", name="Previous version").click()

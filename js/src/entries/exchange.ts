@@ -1,9 +1,9 @@
 /**
- * Where hub and views of one page find each other.
+ * `Place`: lets the hub and the views of one page find each other.
  *
- * Each widget's module is loaded on its own, from memory, so the runtime is handed over through the
- * page's global object. It belongs to a widget manager and a kernel's epoch: a notebook that is closed
- * and opened again in the same page has a new manager, with the same models and no old connections.
+ * The module of each widget is loaded separately, from memory, so the runtime is passed through the page's global
+ * object. It is keyed by widget manager and epoch: a notebook that is closed and reopened in the same page has a
+ * new manager, with the same models and without the old connections.
  */
 
 import type { AnyModel } from "../jupyter";
@@ -11,32 +11,32 @@ import type { Runtime } from "../types";
 
 const NAME = Symbol.for("nbchat.runtimes");
 
-/** A runtime as hubs hand it to each other. */
+/** A runtime that can be passed from one hub to the next. */
 export interface SharedRuntime extends Runtime {
-  /** nbchat's version, whose code this is. */
+  /** Version of nbchat that this code is from. */
   readonly version: string;
-  /** The kernel is gone for good; another one's hub may take the runtime over. */
+  /** The kernel is gone for good; the hub of the next kernel may take over the runtime. */
   readonly orphaned: boolean;
   attach(hub: AnyModel): void;
-  /** End, unless another hub has taken over. */
+  /** End the runtime, unless another hub has taken it over. */
   release(hub: AnyModel): void;
 }
 
-/** A runtime that somebody waits for or has made. */
+/** A runtime that exists or is expected. */
 export class Place {
-  /** What was offered last. */
+  /** The last runtime that was offered. */
   made: SharedRuntime | null = null;
   #resolve: (runtime: SharedRuntime) => void = () => {};
   #promise = new Promise<SharedRuntime>((resolve) => {
     this.#resolve = resolve;
   });
 
-  /** The runtime, as soon as it is there. */
+  /** Resolves to the runtime as soon as one is offered. */
   get runtime(): Promise<SharedRuntime> {
     return this.#promise;
   }
 
-  /** Hand a runtime to those who wait, and to those who come later. */
+  /** Provide a runtime to current and later callers. */
   offer(made: SharedRuntime): void {
     this.made = made;
     this.#resolve(made);
@@ -46,7 +46,7 @@ export class Place {
 
 type Places = Map<string, Place>;
 
-/** Return the place of a kernel's runtime, whoever comes first. */
+/** Return the place of a kernel's runtime; it is created on first use. */
 export function placeOf(manager: object, epoch: string): Place {
   const places = placesOf(manager);
   const place = places.get(epoch) ?? new Place();
@@ -54,7 +54,7 @@ export function placeOf(manager: object, epoch: string): Place {
   return place;
 }
 
-/** Return every runtime that was made under a widget manager. */
+/** Return every runtime of a widget manager. */
 export function runtimesOf(manager: object): SharedRuntime[] {
   const made = [...placesOf(manager).values()].map((place) => place.made);
   return [...new Set(made.filter((runtime) => runtime !== null))];

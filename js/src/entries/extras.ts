@@ -1,4 +1,4 @@
-/** What opens at a click: a bundle of its own, loaded when the page has nothing better to do. */
+/** The bundle `extras`: everything that opens at a click, loaded when the page is idle. */
 import { insertCell } from "../jupyter/cells";
 import type { Extras } from "../types";
 import { readAttachment } from "../view/attachment";

@@ -1,7 +1,7 @@
 /**
- * Colours for code: a bundle of its own, loaded when the first block of code is shown.
+ * The bundle `highlight`: colours for code, loaded when the first code block is shown.
  *
- * What comes out is pieces of the code that went in, each with one of a few kinds; no markup leaves this module.
+ * The output is a list of pieces of the code, each with one of a few kinds; this module returns no markup.
  */
 import hljs from "highlight.js/lib/core";
 import bash from "highlight.js/lib/languages/bash";
@@ -27,7 +27,7 @@ import xml from "highlight.js/lib/languages/xml";
 import yaml from "highlight.js/lib/languages/yaml";
 import type { Highlighter } from "../markdown";
 
-// Highlight.js knows `toml` as a name of `ini`, `html` of `xml`, `sh` of `bash`, and so on.
+// In highlight.js `toml` is an alias of `ini`, `html` of `xml`, `sh` of `bash`, and so on.
 const languages = {
   bash,
   c,
@@ -57,7 +57,7 @@ hljs.registerAliases(["postgresql", "mysql", "sqlite"], { languageName: "sql" })
 hljs.registerAliases("jsonl", { languageName: "json" });
 hljs.configure({ classPrefix: "" });
 
-/** Kinds by highlight.js's scopes, in the words of JupyterLab's editor colours. */
+/** Kinds by the scopes of highlight.js, named like JupyterLab's editor colours. */
 const KINDS: Readonly<Record<string, string>> = {
   keyword: "keyword",
   literal: "atom",
@@ -102,7 +102,7 @@ const CHARACTERS: Readonly<Record<string, string>> = {
   "#x27": "'",
 };
 
-/** Read the markup that highlight.js writes back into text and scopes. */
+/** Parse the markup of highlight.js into text and scopes. */
 function piecesOf(markup: string): [text: string, kind: string][] {
   const pieces: [string, string][] = [];
   const kinds: string[] = [""];

@@ -1,11 +1,11 @@
-/** The module of the hub widget: one for each kernel, without a view, with everything that runs. */
+/** The module of the hub widget. Each kernel has one; it has no view and owns the runtime. */
 
 import type { AnyModel } from "../jupyter";
 import { mountView } from "../view/index";
 import { placeOf, runtimesOf } from "./exchange";
 import { PageRuntime } from "./runtime";
 
-/** Make the runtime for this hub widget, or give it one whose kernel was restarted. */
+/** Create the runtime for this hub widget, or take over one whose kernel was restarted. */
 function initialize({ model }: { model: AnyModel }): () => void {
   const version = String(model.get("version") ?? "");
   const manager: object = model.widget_manager ?? globalThis;

@@ -1,17 +1,17 @@
 /**
- * Formulas as MathML, which browsers lay out themselves: a bundle of its own, loaded when the first formula is shown.
+ * The bundle `math`: formulas as MathML, which browsers lay out natively, loaded when the first formula is shown.
  *
- * Temml writes some of the layout as inline styles. A model has no say over styles in the page, so they become classes
- * and presentation attributes here; what has no counterpart is dropped, and the formula is a little plainer.
+ * Temml writes some of the layout as inline styles. Model text must not set styles in the page, so they become
+ * classes and presentation attributes; styles without a counterpart are dropped.
  */
 import createDOMPurify from "dompurify";
 import temml from "temml";
 import type { MathRenderer } from "../markdown";
 import { isOwnClass } from "../markdown/sanitize";
 
-/** Expansions of macros before a formula is given up: they can double at every step. */
+/** Limit of macro expansions, which can double at every step. */
 const MAX_EXPAND = 300;
-/** Largest size a formula may ask for, in em and in pt. */
+/** Largest size in a formula, in em and in pt. */
 const MAX_SIZE: [number, number] = [50, 500];
 
 const CLASSES: Readonly<Record<string, string>> = {
@@ -30,7 +30,7 @@ const STYLES: readonly (readonly [style: RegExp, className: string])[] = [
   [/border-bottom:/, "nbc-math-line-below"],
 ];
 
-/** Return a tag with our classes and presentation attributes for its styles and classes. */
+/** Return a tag with classes and presentation attributes in place of its styles and classes. */
 function withoutStyle(tag: string): string {
   const style = / style="([^"]*)"/.exec(tag)?.[1] ?? "";
   const classes = / class="([^"]*)"/.exec(tag)?.[1]?.split(" ") ?? [];
@@ -58,10 +58,10 @@ const ATTRIBUTES =
 
 let purifier: ReturnType<typeof createDOMPurify> | undefined;
 
-/** Return MathML that a library has made, without what could lead or load anywhere. */
+/** Return MathML from a library without anything that links or loads. */
 function sanitize(markup: string): DocumentFragment {
   purifier ??= newPurifier();
-  // The configuration asks for a fragment; the declared type knows the default alone.
+  // The configuration requests a fragment; the declared type covers only the default.
   return purifier.sanitize(markup) as unknown as DocumentFragment;
 }
 
@@ -91,7 +91,7 @@ function markupOf(tex: string, display: boolean): string {
       throwOnError: true,
       trust: false,
       strict: false,
-      // A record of its own each time: a formula defines nothing for the next one.
+      // A new record each time, so that a formula defines nothing for the next one.
       macros: {},
       maxExpand: MAX_EXPAND,
       maxSize: MAX_SIZE,

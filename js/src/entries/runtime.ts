@@ -1,8 +1,8 @@
 /**
- * What the views of one page share: the store, the way to the kernel, drafts, the notebook.
+ * `PageRuntime`: everything that the views of one page share: the store, the link, drafts, the notebook.
  *
- * There is one for each hub widget, made by `hub.ts`. After a kernel was restarted in the same page,
- * the hub widget of the new kernel takes the runtime over, and the views with it.
+ * `hub.ts` creates one for each hub widget. After a kernel restart in the same page, the hub widget of the new kernel
+ * takes over the runtime with its views.
  */
 
 import { newId } from "../ids";
@@ -23,7 +23,7 @@ import type { AssetModule, CommandInput, Runtime, ViewChange } from "../types";
 import { Link } from "../wire/link";
 import type { SharedRuntime } from "./exchange";
 
-/** Draws a view; given by whoever makes the runtime, since a view needs the runtime to be drawn. */
+/** Draws a view. Passed in by `hub.ts`, since views import the runtime. */
 export type Mount = (
   runtime: Runtime,
   kind: string,
@@ -31,7 +31,7 @@ export type Mount = (
   el: HTMLElement,
 ) => () => void;
 
-/** Which sessions are looked at is said this long after the last change. */
+/** Delay before the sessions in view are reported. */
 const VIEWING_MS = 100;
 
 export class PageRuntime implements SharedRuntime {
@@ -48,7 +48,7 @@ export class PageRuntime implements SharedRuntime {
   #viewingId = "";
   /** The changes of each view that the kernel has not acknowledged. */
   readonly #viewChanges = new Map<string, SetView>();
-  /** When each session that is shown was last active, as of the last look. */
+  /** Last known `active_at` of each session in view. */
   readonly #activeAt = new Map<string, number>();
 
   readonly #draw: Mount;
@@ -96,7 +96,7 @@ export class PageRuntime implements SharedRuntime {
   attach(hub: AnyModel): void {
     this.#hub = hub;
     this.#link.attach(hub);
-    // A constructor in the kernel may be waiting for what the notebook holds.
+    // The kernel may be waiting for the notebook's metadata.
     this.#metadata.sendStored();
   }
 
@@ -132,7 +132,7 @@ export class PageRuntime implements SharedRuntime {
 
   setView(viewId: string, change: ViewChange): void {
     const before = this.#viewChanges.get(viewId);
-    // An older change that is sent again would undo this one.
+    // A repetition of an older change would undo this one.
     if (before) this.#link.outbox.withdraw(before.id);
     const { active = null, session_ids = null } = { ...before, ...change };
     const id = newId("cmd_");
@@ -166,7 +166,7 @@ export class PageRuntime implements SharedRuntime {
     this.#planViewing();
   }
 
-  /** Say again what is shown when an answer there has ended, so that the kernel knows it was seen. */
+  /** Report the sessions in view again when one of their answers ends, so that the kernel marks it as read. */
   #sawEnds(heads: ReadonlySet<string>): void {
     for (const id of heads) {
       const head = this.store.heads.get(id);
@@ -192,12 +192,12 @@ export class PageRuntime implements SharedRuntime {
     const said = JSON.stringify(ids);
     if (said === (this.#viewingSaid || "[]") || this.orphaned) return;
     this.#viewingSaid = said;
-    // An older answer to "who looks at what" must not come after a newer one.
+    // An older report must not arrive after a newer one.
     this.#link.outbox.withdraw(this.#viewingId);
     this.#viewingId = newId("cmd_");
     this.#link.outbox
       .do({ type: "viewing", id: this.#viewingId, session_ids: ids })
-      .catch(() => {}); // the next kernel is told when it says welcome
+      .catch(() => {}); // the next kernel gets a report with its welcome
   }
 }
 

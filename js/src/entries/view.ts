@@ -1,15 +1,15 @@
-/** The module of every view widget: finds the hub's runtime in this page, and lets it draw. */
+/** The module of every view widget: finds the hub's runtime in this page and mounts the view. */
 
 import type { AnyModel } from "../jupyter";
 import { placeOf } from "./exchange";
 
 const REFERENCE = "IPY_MODEL_";
-/** A hub whose module takes longer than this will not come. */
+/** Longest wait for the module of the hub. */
 const PATIENCE_MS = 20_000;
 
 const GONE = {
-  en: "This view belongs to a kernel that is gone. Run its cell again.",
-  zh: "此视图所属的内核已不存在。请重新运行其单元格。",
+  en: "The kernel of this view has stopped. Run its cell again.",
+  zh: "此视图的内核已停止。请重新运行其单元格。",
 };
 
 async function render({ model, el }: { model: AnyModel; el: HTMLElement }): Promise<() => void> {
@@ -17,7 +17,7 @@ async function render({ model, el }: { model: AnyModel; el: HTMLElement }): Prom
   const ended = new AbortController();
   try {
     const id = String(model.get("hub") ?? "");
-    if (!id.startsWith(REFERENCE)) throw new Error("the view names no hub");
+    if (!id.startsWith(REFERENCE)) throw new Error("the view has no hub");
     const hub = await manager?.get_model?.(id.slice(REFERENCE.length));
     if (hub === undefined) throw new Error("this page has no hub");
     const place = placeOf(manager ?? globalThis, String(hub.get("epoch") ?? ""));

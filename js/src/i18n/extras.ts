@@ -1,7 +1,4 @@
-/**
- * The words of what opens at a click, in English: they are part of that bundle, and not of what every page
- * loads. The other languages have all their words in one catalogue.
- */
+/** English texts of everything that opens at a click; they are part of the bundle `extras`. */
 import type { Strings } from ".";
 
 const english = {
@@ -10,7 +7,7 @@ const english = {
   inMessages: "In messages",
   noMatch: "Nothing found",
   searching: "Searching messages…",
-  moreFound: "There is more: write a longer word.",
+  moreFound: "More results; refine your search.",
   openSessions: "Open",
   closedSessions: "Closed",
   archivedSessions: "Archived",
@@ -23,50 +20,52 @@ const english = {
   archive: "Archive",
   deleteSession: "Delete",
   settings: "Settings",
-  beside: "Show beside",
+  beside: "Show in side view",
   moveLeft: "Move left",
   moveRight: "Move right",
   notify: "Notify me when an answer ends",
 
   // Forms
-  askAgain: "Ask again",
+  sendEdit: "Send",
   cancel: "Cancel",
 
-  // What an answer took
-  tokensIn: "Tokens in",
-  tokensThought: "of them thinking",
-  tokensCached: "of them cached",
-  firstToken: "First token after",
+  // Details of an answer
+  tokensIn: "Input tokens",
+  tokensOut: "Output tokens",
+  tokensThought: "Reasoning tokens",
+  tokensCached: "Cached tokens",
+  firstToken: "Time to first token",
   duration: "Duration",
   finish: "Finish reason",
   sent: "Sent",
-  requestId: "Request",
+  requestId: "Request ID",
   httpStatus: "HTTP status",
   total: "Session total",
-  totalTokens: (into: string, out: string) => `${into} tokens in, ${out} out`,
+  totalTokens: (into: string, out: string) => `${into} input tokens, ${out} output tokens`,
 
   // A session's settings
   settingsTitle: "Session settings",
   defaultModel: (name: string) => (name ? `Default: ${name}` : "The server's first model"),
   instructions: "Instructions",
   temperature: "Temperature",
-  maxTokens: "Longest answer, in tokens",
+  maxTokens: "Max output tokens",
   otherParams: "Other parameters (JSON)",
-  badParams: "The other parameters must be a JSON object.",
+  badParams: "Other parameters must be a JSON object.",
   badNumber: (name: string) => `${name} must be a number.`,
   save: "Save",
 
   // Files
-  badFile: (name: string) => `“${name}” is neither text nor a PNG, JPEG, GIF or WebP image.`,
+  cannotAttach: (name: string, why: string) => `Can't attach ${name}: ${why}`,
+  fileTypes: "only text, PNG, JPEG, GIF or WebP.",
 };
 
-/** The entries that the core does not have. */
+/** The entries of this bundle. */
 export type ExtraStrings = typeof english;
 
-/** Every word there is, in the language of `t`. */
+/** All entries. */
 export type AllStrings = Strings & ExtraStrings;
 
-/** Return every word, in the language of `t`. */
+/** Return all entries, in the language of `t`. */
 export function allStrings(t: Strings): AllStrings {
   return { ...english, ...t };
 }

@@ -1,10 +1,8 @@
 /**
- * Every word the page shows, in each language it speaks.
+ * The texts of the page in English, and the choice of the language.
  *
- * English is the reference: it fixes which entries there are and what they take, and the compiler
- * holds the other catalogues to it. Roles and accessible names that tests and users rely on are the
- * English ones. An entry is a text, or a function where a count or a name belongs into it. The other
- * languages are bundles of their own, loaded by those who read them.
+ * English defines the entries and their parameters, and the compiler checks the other catalogues against it.
+ * An entry is a text, or a function of a count or a name. Every other language is a bundle of its own.
  */
 
 const one = (n: number, single: string, many: string): string =>
@@ -18,31 +16,31 @@ export const en = {
   untitled: "New chat",
   allSessions: "All sessions",
   sessionMenu: "Session menu",
-  noOpenSessions: "No conversation is open.",
+  noOpenSessions: "No session is open.",
   close: "Close",
-  notBeside: "Show alone",
-  closed: (title: string) => `“${title}” is closed.`,
-  closedLive: (title: string) => `“${title}” is closed. Its answer goes on in the background.`,
-  deleted: (title: string) => `“${title}” is deleted.`,
-  archived: (title: string) => `“${title}” is in the archive.`,
+  notBeside: "Close side view",
+  closed: (title: string) => `Closed “${title}”.`,
+  closedLive: (title: string) => `Closed “${title}”. Its answer continues in the background.`,
+  deleted: (title: string) => `Deleted “${title}”.`,
+  archived: (title: string) => `Archived “${title}”.`,
   reopen: "Reopen",
   undo: "Undo",
   dismiss: "Dismiss",
   demo: "demo",
-  demoHint: "Answers come from the built-in demo server; no key and no network is used.",
+  demoHint: "Answers come from the built-in demo server, which needs no key and no network.",
 
-  // What a run is doing: in a tab's name, in the list, and as the polite status
+  // State of a run: in a tab's name, in the list of sessions, and as the polite status
   state: {
     idle: "",
-    queued: "waiting for its turn",
+    queued: "queued",
     connecting: "answering",
     streaming: "answering",
     paused: "paused",
-    retrying: "waiting to try again",
+    retrying: "retrying",
     awaiting_approval: "waiting for approval",
     stopping: "stopping",
     completed: "done",
-    incomplete: "done, cut short",
+    incomplete: "truncated",
     stopped: "stopped",
     failed: "failed",
     interrupted: "interrupted",
@@ -59,8 +57,8 @@ export const en = {
   perSecond: (n: number) => `${n.toLocaleString("en")} characters/s`,
   seconds: (s: string) => `${s} s`,
   minutes: (m: number, s: number) => `${m} min ${s} s`,
-  place: (n: number) => `place ${n} in the kernel's line`,
-  queuedBehind: (n: number) => one(n, "question waits", "questions wait"),
+  place: (n: number) => `position ${n} in queue`,
+  queuedBehind: (n: number) => one(n, "question queued", "questions queued"),
 
   // Messages
   conversation: "Conversation",
@@ -100,44 +98,45 @@ export const en = {
   nextVersion: "Next version",
   version: (i: number, n: number) => `Version ${i} of ${n}`,
   connecting: "Connecting…",
-  waitingRetry: (s: number, attempt: number, of: number) => `Waiting ${s} s (${attempt} of ${of})`,
-  retryingNow: (attempt: number, of: number) => `Trying again (${attempt} of ${of})`,
-  pausedNote: "Paused. The connection is held for a while; the server may go on generating.",
-  stoppedNote: "Stopped. What had arrived is kept.",
+  waitingRetry: (s: number, attempt: number, of: number) =>
+    `Retrying in ${s} s (attempt ${attempt} of ${of})`,
+  retryingNow: (attempt: number, of: number) => `Retrying now (attempt ${attempt} of ${of})`,
+  pausedNote: "Paused. The connection stays open for a while; the server may continue generating.",
+  stoppedNote: "Stopped. The text so far is kept.",
   interruptedNote: "The answer was interrupted.",
-  failedNote: "No answer came.",
+  failedNote: "No answer was received.",
   leftOut: "Refused by the server: not sent with later questions.",
   lengthNote: "The answer reached its length limit.",
   filterNote: "The server's content filter ended this answer.",
-  earlyNote: (reason: string) => `The model ended early (${reason}).`,
+  earlyNote: (reason: string) => `The model stopped early (${reason}).`,
   unsavedNote: "Not saved yet.",
   model: "Model",
-  tokensOut: "Tokens out",
+  tokens: (n: string) => `${n} tokens`,
 
   // Writing
   message: "Message",
   placeholder: "Ask something",
-  hintEnter: "Enter sends, Shift+Enter breaks the line",
-  hintShiftEnter: "Shift+Enter sends, Enter breaks the line",
-  hintCtrlEnter: "Ctrl+Enter sends, Enter breaks the line",
+  hintEnter: "Enter sends, Shift+Enter inserts a line break",
+  hintShiftEnter: "Shift+Enter sends, Enter inserts a line break",
+  hintCtrlEnter: "Ctrl+Enter sends, Enter inserts a line break",
   send: "Send",
   stop: "Stop",
-  goesOn: "The answer goes on in the kernel when you leave this page.",
-  wentOn: (n: number) => `${one(n, "answer", "answers")} went on while this page was away.`,
+  goesOn: "The answer continues in the kernel when you leave this page.",
+  wentOn: (n: number) => `${one(n, "answer", "answers")} continued in the background.`,
   pause: "Pause",
   resume: "Resume",
   sending: "sending…",
-  sendingWaits: "waits for the running cell…",
+  sendingWaits: "waiting for the running cell…",
   notSent: "Not sent:",
-  tooLong: (size: string, limit: string) => `it is ${size}, and the limit is ${limit}.`,
+  tooLong: (size: string, limit: string) => `too large (${size}); the limit is ${limit}.`,
   attach: "Attach a file",
   removeAttachment: (name: string) => `Remove ${name}`,
-  attachments: "Attached",
-  queue: "Waiting questions",
+  attachments: "Attachments",
+  queue: "Queued questions",
   change: "Change",
   remove: "Remove",
-  notAsked: "This question was not asked:",
-  useAgain: "Put back",
+  notAsked: "This question was not sent:",
+  useAgain: "Restore to composer",
   suggestions: [
     "Show me what you can do",
     "Explain this error message: ",
@@ -150,27 +149,27 @@ export const en = {
     "How do I drive chats from cells?",
     "How do I use a real model?",
   ] as readonly string[],
-  suggest: "Some ways to begin",
+  suggest: "Suggestions",
 
   // Settings
-  fromFile: "Model, instructions and parameters came with the file and are not used yet.",
-  adopt: "Adopt",
+  fromFile: "The model, instructions and parameters stored in this file are not used yet.",
+  adopt: "Use these settings",
   review: "Review",
 
   // The connection
   connection: {
     connecting: "Connecting to the kernel…",
-    waiting: "This host carries actions only between cells: they wait for the running cell.",
-    lost: "No answer from the kernel. Answers go on there; what is shown here may be old. Trying again…",
-    restarted: "The kernel was restarted. Run the notebook's cell again to go on.",
-    dead: "The kernel is gone. Start it and run the notebook's cell again; what was saved comes back.",
+    waiting: "Here, buttons take effect after the running cell finishes.",
+    lost: "Lost connection to the kernel. Answers continue there; this view may be out of date. Reconnecting…",
+    restarted: "The kernel was restarted. Run this cell again to continue.",
+    dead: "The kernel has stopped. Start it and run this cell again; saved sessions are restored.",
     incompatible:
       "The page and the kernel run different versions of nbchat. Reload the page, or restart the kernel.",
   } as Readonly<Record<string, string>>,
-  notLoaded: "The kernel did not send this part of the page. Try again when it is free.",
-  notSaved: "The conversations are not being saved:",
+  notLoaded: "This part of the page could not be loaded. Try again when the kernel is idle.",
+  notSaved: "Sessions are not being saved:",
 
-  // Beside the model's text; `markdown/` says where
+  // Inside an answer's Markdown
   markdown: {
     copy: "Copy",
     copyCode: "Copy code",
@@ -180,7 +179,7 @@ export const en = {
     table: "Table",
     loadImage: (host: string) => `Load image from ${host}`,
     footnote: (n: number) => `Footnote ${n}`,
-    footnoteBack: (n: number) => `Back to the text of footnote ${n}`,
+    footnoteBack: (n: number) => `Back to reference ${n}`,
     footnotes: "Footnotes",
     taskOpen: "To do",
     taskDone: "Done",
@@ -189,17 +188,17 @@ export const en = {
   runCell: "Run in a new cell",
 };
 
-/** The entries of a catalogue. */
+/** The entries of a catalogue that every page needs. */
 export type Strings = typeof en;
 
-/** A language the page speaks. */
+/** A language of the page. */
 export type Locale = "en" | "zh-CN";
 
 /**
- * Return the language to speak.
+ * Return the language of a page.
  *
- * @param wanted what the author of the notebook asked for; empty: the reader's browser decides.
- * @param preferred the browser's languages, best first.
+ * @param wanted the author's choice; empty if the reader's browser decides.
+ * @param preferred the browser's languages, in order of preference.
  */
 export function chooseLocale(wanted: string, preferred: readonly string[]): Locale {
   for (const tag of wanted ? [wanted] : preferred) {

@@ -1,8 +1,8 @@
-/** Code that goes from an answer into a cell of the notebook. */
+/** Inserts code from an answer into the notebook. */
 
 import type { DocumentContext } from ".";
 
-/** Put code into a new cell below the one that has the focus, or at the end, and run it if wanted. */
+/** Insert a cell with this code below the focused one, or at the end, and run it if `run` is set. */
 export async function insertCell(
   context: DocumentContext | undefined,
   code: string,
@@ -15,40 +15,40 @@ export async function insertCell(
   if (run && notebook !== null) await runCell(notebook, index);
 }
 
-/** Index below the cell that has the focus; the end where there is none. */
+/** Return the index below the focused cell, or the end. */
 function placeForCell(cells: number): number {
   const cell = document.activeElement?.closest("[data-windowed-list-index]");
   const index = Number(cell?.getAttribute("data-windowed-list-index") ?? cells - 1);
   return Number.isInteger(index) && index >= 0 && index < cells ? index + 1 : cells;
 }
 
-/** Frames in which a new cell has to appear on screen, or be the chosen one. */
+/** Frames to wait for a new cell to appear or to become active. */
 const FRAMES = 60;
 
 /**
- * Run a cell as a user does: choose it, and press the toolbar's button.
+ * Run a cell by selecting it and pressing the toolbar's button.
  *
- * A widget is not given the application, so this is the only way. Where it does not work, because the
- * cell cannot be chosen or there is no such button, the cell is there and the user runs it.
+ * Widgets have no access to the application, so this is the only way. If the cell cannot be selected or there is
+ * no such button, the cell stays unrun.
  */
 async function runCell(notebook: Element, index: number): Promise<void> {
   const find = () => notebook.querySelector(`[data-windowed-list-index="${index}"]`);
   const prompt = await soon(() => find()?.querySelector(".jp-InputPrompt"));
   if (prompt) press(prompt);
-  // Another cell than this one must not be run, whatever happens.
+  // No other cell may ever be run.
   const chosen = await soon(() => find()?.classList.contains("jp-mod-active"));
   const button = notebook.querySelector('[data-command="notebook:run-cell-and-select-next"]');
   if (chosen && button) press(button);
 }
 
-/** Press the mouse's button on an element; JupyterLab's buttons act when it goes down. */
+/** Press a mouse button on an element; JupyterLab's buttons act on `mousedown`. */
 function press(element: Element): void {
   for (const type of ["mousedown", "mouseup"]) {
     element.dispatchEvent(new MouseEvent(type, { bubbles: true, cancelable: true, button: 0 }));
   }
 }
 
-/** Return what `look` finds, as soon as it finds something; null after some frames. */
+/** Return the first truthy result of `look`, which is called once per frame; null after `FRAMES`. */
 async function soon<T>(look: () => T): Promise<T | null> {
   for (let frame = 0; frame < FRAMES; frame++) {
     const found = look();

@@ -1,13 +1,13 @@
 /**
- * What of Jupyter's front end is used, as far as it is there.
+ * The parts of Jupyter's front end that nbchat uses.
  *
- * anywidget hands its ESM a model whose `widget_manager` has the notebook's context and the kernel's
- * connection in JupyterLab and Notebook. Nothing here is promised to plain widgets, other hosts have
- * less, and so everything is optional and looked at before it is used.
+ * In JupyterLab and Notebook, the model that anywidget passes to a module has a `widget_manager` with the notebook's
+ * context and the kernel's connection. This is no public interface and other hosts have less, so every member is
+ * optional and checked before use.
  */
 import type { AnyModel as WidgetModel } from "@anywidget/types";
 
-/** An anywidget model, whose manager may have more or less than anywidget promises. */
+/** An anywidget model; the members of its manager are optional. */
 export interface AnyModel extends Omit<WidgetModel, "widget_manager"> {
   readonly widget_manager?: WidgetManager | undefined;
 }
@@ -74,7 +74,7 @@ export interface Output {
   toJSON?(): object;
 }
 
-/** Connect to a signal that may be missing, until `end` is aborted. */
+/** Connect to a signal, if it exists, until `end` is aborted. */
 export function follow<T>(
   signal: Signal<T> | undefined,
   end: AbortSignal,

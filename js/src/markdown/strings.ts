@@ -33,7 +33,7 @@ export const english: MarkdownStrings = {
   table: "Table",
   loadImage: (host) => `Load image from ${host}`,
   footnote: (number) => `Footnote ${number}`,
-  footnoteBack: (number) => `Back to the text of footnote ${number}`,
+  footnoteBack: (number) => `Back to reference ${number}`,
   footnotes: "Footnotes",
   taskOpen: "To do",
   taskDone: "Done",

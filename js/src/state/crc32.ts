@@ -1,4 +1,4 @@
-/** The checksum that the end of a part carries: CRC-32 (ISO-HDLC, as in zlib) of the UTF-8. */
+/** CRC-32 (ISO-HDLC, as in zlib) of the UTF-8 of a text: the checksum at the end of a part. */
 
 const TABLE = new Uint32Array(256).map((_, byte) => {
   let value = byte;
@@ -11,7 +11,7 @@ const encoder = new TextEncoder();
 /** Return the CRC-32 of the UTF-8 of `text` as an unsigned number; about 1 ms for 300 KB. */
 export function crc32(text: string): number {
   let crc = 0xffffffff;
-  // A typed array's iterator is many times slower than its index.
+  // Iterating over a typed array is many times slower than indexing it.
   const bytes = encoder.encode(text);
   for (let i = 0; i < bytes.length; i++) {
     crc = (crc >>> 8) ^ (TABLE[(crc ^ (bytes[i] as number)) & 0xff] as number);

@@ -1,36 +1,36 @@
 /**
- * What was typed and not sent: it survives a reload and the closing of a tab.
+ * `Drafts`: text that was typed and not sent. It survives a reload and the closing of a tab.
  *
- * Two pages of one notebook share the storage, and neither may type into the other: a page reads a
- * draft once, and from then on what it has itself counts.
+ * Two pages of one notebook share the storage. So that they do not overwrite each other's text, a page reads a
+ * draft once and keeps its own copy from then on.
  */
 import type { Attachment } from "../protocol";
 
 const PREFIX = "nbchat:draft:";
-/** Drafts that nobody came back to. */
+/** Unused drafts are removed after this time. */
 const KEEP_DAYS = 30;
 const MAX_LENGTH = 200_000;
 
-/** Where a reader was: at the end, or at a message, so many pixels below the upper edge. */
+/** The reader's place: the end, or a message that is `offset` pixels below the upper edge. */
 export type Place = "end" | { readonly id: string; readonly offset: number };
 
 export interface Drafts {
-  /** Where each session was read last in this page: a cell that is moved makes another view. */
+  /** The reader's last place in each session. Moving a cell creates another view, which continues there. */
   readonly places: Map<string, Place>;
-  /** Changes to questions that are not asked yet, by message, while no view shows them. */
+  /** Unsent edits of questions, by message id, while no view shows them. */
   readonly edits: Map<string, string>;
   get(sessionId: string): string;
   set(sessionId: string, text: string): void;
-  /** Return what was attached; it lasts as long as the page. */
+  /** Return the attachments; they last as long as the page. */
   attached(sessionId: string): readonly Attachment[];
   attach(sessionId: string, attachments: readonly Attachment[]): void;
 }
 
-/** Return the drafts. They are named by the sessions' ids alone, for a notebook may get another name. */
+/** Return the drafts. Their keys are session ids alone, since a notebook can be renamed. */
 export function openDrafts(): Drafts {
   const own = new Map<string, string>();
   const attached = new Map<string, readonly Attachment[]>();
-  // The tab's own storage first: after a reload it is this page's typing, and not another's.
+  // The tab's own storage first: after a reload it holds the text of this page and not of another.
   const storages = [storage("sessionStorage"), storage("localStorage")].filter((s) => s !== null);
   for (const stored of storages) prune(stored);
   const key = (sessionId: string): string => PREFIX + sessionId;
@@ -56,7 +56,7 @@ export function openDrafts(): Drafts {
           if (text === "" || text.length > MAX_LENGTH) stored.removeItem(key(sessionId));
           else stored.setItem(key(sessionId), JSON.stringify({ text, at: Date.now() }));
         } catch {
-          // The storage is full or forbidden: the draft lasts as long as the page.
+          // The storage is full or forbidden: the draft lasts only as long as the page.
         }
       }
     },
@@ -94,6 +94,6 @@ function prune(stored: Storage): void {
       if (key.startsWith(PREFIX) && (read(stored, key)?.at ?? 0) < before) stored.removeItem(key);
     }
   } catch {
-    // A draft too many does no harm.
+    // Unused drafts do no harm.
   }
 }

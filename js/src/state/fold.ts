@@ -23,10 +23,10 @@ export function applyEvent(state: SessionState, event: Event): SessionState {
 }
 
 /**
- * Return `state` with a stretch of its log folded in.
+ * Return `state` with several events folded in.
  *
- * What no event touched keeps its identity. The maps are copied at most once for all the events, so
- * a frame costs its text and not the length of the conversation for every delta.
+ * Messages that no event changes keep their identity. The maps are copied at most once for all events, so the
+ * cost depends on the text and not on the length of the conversation.
  *
  * An event that does not fit (a late delta, an unknown message) changes nothing but `seq`.
  */
@@ -54,11 +54,10 @@ function following(state: RunState, event: Event): RunState {
 }
 
 /**
- * A state that goes on: events are folded into it, and snapshots are taken when somebody looks.
+ * A mutable state: events are folded into it, and `snapshot()` returns it as an immutable value.
  *
- * A snapshot is immutable. It takes the maps with it, and the first event after it that writes to one
- * copies that one; so many events between two looks cost what they change, and not the length of the
- * conversation.
+ * A snapshot shares the maps with the draft; the next event that writes to a map copies it first. Events between
+ * two snapshots therefore cost what they change, and not the length of the conversation.
  */
 export class Draft {
   #state: SessionState;
@@ -73,7 +72,7 @@ export class Draft {
   constructor(state: SessionState) {
     this.#state = state;
     this.#seen = state.seq;
-    // Written to only after they were copied, see `own…`.
+    // Copied before the first write, see `#own…`.
     this.#messages = state.messages as Dict<Message>;
     this.#selected = state.selected as Dict<string>;
     this.#runs = state.runs as RunRecord[];
@@ -84,7 +83,7 @@ export class Draft {
     return this.#seen;
   }
 
-  /** Return the state as it is now. */
+  /** Return the current state as an immutable value. */
   snapshot(): SessionState {
     const [seq, messages, selected, runs] = [
       this.#seen,
@@ -97,27 +96,27 @@ export class Draft {
     return this.#state;
   }
 
-  /** Return how many messages the transcript has now. */
+  /** Number of messages of the transcript. */
   get length(): number {
     return transcript({ messages: this.#messages, selected: this.#selected }).length;
   }
 
-  /** Return a message as it is now. */
+  /** Return the current version of a message. */
   message(id: string): Message | undefined {
     return this.#messages[id];
   }
 
-  /** Return how many messages follow this one, all versions counted. */
+  /** Return the number of messages with this parent, all versions included. */
   children(id: string | null): number {
     return Object.values(this.#messages).filter((message) => message.parent_id === id).length;
   }
 
-  /** Return a run as it is now; of two with one id, the newer. */
+  /** Return the current record of a run; the newer one if two have the same id. */
   run(runId: string): RunRecord | undefined {
     return this.#runs.findLast((run) => run.id === runId);
   }
 
-  /** Fold one more event in. */
+  /** Fold one event in. */
   apply(event: Event): void {
     this.#seen++;
     switch (event.type) {
@@ -196,7 +195,7 @@ export class Draft {
         this.#setRun(event.run_id, { saved: event.saved });
         break;
       default:
-        // A kernel that knows more than this page says so in the handshake; the number still counts.
+        // A newer kernel reports its version in the handshake; unknown events still count.
         event satisfies never;
     }
   }
@@ -223,7 +222,7 @@ export class Draft {
     return this.#runs;
   }
 
-  /** Return the run that an event moves; undefined where it is over or was never here. */
+  /** Return the live run of an event; undefined if it is over or unknown. */
   #live(event: RunEvent): RunRecord | undefined {
     const run = this.run(event.run_id);
     return run === undefined || isOver(run.state) ? undefined : run;
@@ -259,13 +258,13 @@ export class Draft {
     if (message !== undefined) this.#ownSelected()[message.parent_id || ROOT] = id;
   }
 
-  /** Take a message and its descendants out; the newest sibling that is left is shown instead. */
+  /** Remove a message and its descendants, and select the newest sibling that is left. */
   #remove(id: string): void {
     const message = this.#messages[id];
     if (message === undefined) return;
     const gone = new Set([id]);
     for (const other of Object.values(this.#messages)) {
-      // Parents stand before their children.
+      // Parents come before their children.
       if (other.parent_id !== null && gone.has(other.parent_id)) gone.add(other.id);
     }
     const messages = this.#ownMessages();
@@ -284,7 +283,7 @@ export class Draft {
 
   #queue(event: Extract<Event, { type: "run_queued" }>): void {
     if (event.prompt !== null && this.#live(event)?.prompt) {
-      // It waits, and its question was changed.
+      // The question of a queued run was edited.
       this.#setRun(event.run_id, { prompt: event.prompt, prompt_id: event.prompt.id });
       return;
     }
@@ -361,7 +360,7 @@ export class Draft {
     const run = this.#live(event);
     const message = run && this.#messages[run.message_id];
     if (run === undefined || message?.parts.length !== event.part_index) return;
-    // What it replaces is kept until there is something in its place.
+    // The replaced answer is kept until the new one has its first part.
     if (run.replaces !== null && run.replaces !== message.id) this.#remove(run.replaces);
     this.#setRun(run.id, {
       state: following(run.state, event),

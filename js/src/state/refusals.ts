@@ -1,5 +1,5 @@
 /**
- * Questions that a server refused for their content: later requests leave them out.
+ * Finds the questions that a server refused for their content; later requests omit them.
  *
  * The rule is that of `nbchat/core/refusals.py`; `tests/logs/refused.json` holds both to the same result.
  */
@@ -16,7 +16,7 @@ const OTHER_CODES = new Set([
   "model_not_found",
 ]);
 
-/** Return the ids of the user's messages in `path` that later requests leave out. */
+/** Return the ids of the user's messages in `path` that later requests omit. */
 export function refusedQuestions(
   { runs: all }: Pick<SessionState, "runs">,
   path: readonly Message[],

@@ -13,16 +13,16 @@ export type Connection =
   /** The kernel has not answered yet. */
   | "connecting"
   | "live"
-  /** The kernel is there, and what is asked waits until its cell has run. */
+  /** The kernel handles commands only after the running cell. */
   | "waiting"
   /** The kernel does not answer, or the network is gone. */
   | "lost"
   | "restarted"
   | "dead"
-  /** The page is of another version than the kernel. */
+  /** Page and kernel run different versions. */
   | "incompatible";
 
-/** What is different since the last time a listener was called. */
+/** Changes since the last call of the listeners. */
 export interface Change {
   readonly heads: ReadonlySet<string>;
   readonly sessions: ReadonlySet<string>;
@@ -31,7 +31,7 @@ export interface Change {
 }
 
 export class Store {
-  /** Which start of the kernel all of this is about; empty before its first answer. */
+  /** The epoch of the kernel that all data is from; empty before its first answer. */
   epoch = "";
   config: Config | null = null;
   saving: Saving | null = null;
@@ -46,7 +46,7 @@ export class Store {
 
   #current: Connection = "connecting";
   readonly #directory = new Map<string, Head>();
-  /** The packet that each head came in: a late packet does not bring an old head back. */
+  /** Number of the packet of each head: a late packet does not restore an old head. */
   readonly #headPackets = new Map<string, number>();
   #wholeDirectory = 0;
   readonly #replicas = new Map<string, Replica>();
@@ -85,8 +85,8 @@ export class Store {
   }
 
   /**
-   * Call `listener` after something changed, at most once for each animation frame, and in a hidden
-   * page now and then. Returns the function that ends it.
+   * Call `listener` after changes, at most once per animation frame, and less often in a hidden page. Returns
+   * the function that unsubscribes.
    */
   subscribe(listener: (change: Change) => void): () => void {
     this.#listeners.add(listener);
@@ -100,14 +100,14 @@ export class Store {
     return true;
   }
 
-  /** Return, for each session that is followed, the last event that is here; 0 asks for all of it. */
+  /** Return the last event of each wanted session that has arrived; 0 requests the whole state. */
   cursors(): Record<string, number> {
     const cursors: Record<string, number> = Object.create(null);
     for (const [id, replica] of this.#replicas) cursors[id] = replica.cursor;
     return cursors;
   }
 
-  /** Whether the kernel has something about a session that is followed which is not here. */
+  /** Whether events of a wanted session are missing. */
   get lacking(): boolean {
     for (const [id, replica] of this.#replicas) {
       const head = this.#directory.get(id);
@@ -116,7 +116,7 @@ export class Store {
     return false;
   }
 
-  /** Whether a session that the kernel has is not here at all, or has to be had whole again. */
+  /** Whether a wanted session is not loaded, or has to be loaded again. */
   get broken(): boolean {
     for (const [id, replica] of this.#replicas) {
       if (replica.broken && this.#directory.has(id)) return true;
@@ -124,13 +124,13 @@ export class Store {
     return false;
   }
 
-  /** Whether, as far as is known, some run is going on. */
+  /** Whether any run is live, as far as the page knows. */
   get live(): boolean {
     for (const head of this.#directory.values()) if (!isOver(head.state)) return true;
     return false;
   }
 
-  /** Forget everything: another kernel was started. Numbers of generations go on. */
+  /** Drop everything, since another kernel has answered. Generations continue to count. */
   reset(epoch: string): void {
     this.epoch = epoch;
     for (const id of this.#directory.keys()) this.#changed.heads.add(id);
@@ -160,14 +160,14 @@ export class Store {
     this.#note();
   }
 
-  /** End all timers; nobody is called any more. */
+  /** Remove all listeners and end all timers. */
   dispose(): void {
     this.#listeners.clear();
     this.#cancelNotice?.();
     this.#cancelCheck?.();
   }
 
-  /** Take news that has no history: the newest is what counts. */
+  /** Take the configuration; as for models and saving, only the newest value counts. */
   setConfig(config: Config): void {
     this.config = config;
     this.#note({ other: true });
@@ -183,12 +183,12 @@ export class Store {
     this.#note({ other: true });
   }
 
-  /** Take heads from packet `n`; one that came in a later packet stays. */
+  /** Take heads from packet `n`; newer ones from a later packet stay. */
   takeHeads({ heads, all }: Heads, n: number): void {
     for (const head of heads) {
       const known = this.#headPackets.get(head.id);
       if (known === undefined ? n < this.#wholeDirectory : n < known) continue;
-      // A packet can hold news and, after them, the answer to a question that came before the news.
+      // One packet can hold an event and, after it, the answer to a request from before the event.
       if (n === known && head.seq <= (this.#directory.get(head.id)?.seq ?? 0)) continue;
       this.#directory.set(head.id, head);
       this.#headPackets.set(head.id, n);
@@ -204,7 +204,7 @@ export class Store {
     this.#note();
   }
 
-  /** Take a stretch of a session's log from packet `n`; what does not follow yet is held back. */
+  /** Take events of a session from packet `n`; they are held back if earlier ones are missing. */
   takeEvents(stretch: Events, n: number): void {
     const replica = this.#replicas.get(stretch.session_id);
     if (replica?.takeEvents(stretch, n)) this.#noteSession(stretch.session_id, replica);
@@ -266,7 +266,7 @@ export class Store {
         try {
           listener(change);
         } catch (error) {
-          // One view that cannot draw is no reason for the others to stand still.
+          // A view that fails to draw must not stop the others.
           console.error("nbchat: a view could not be brought up to date", error);
         }
       }

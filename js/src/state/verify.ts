@@ -1,9 +1,8 @@
 /**
- * Whether an event can follow what a page has.
+ * Checks whether an event fits the state of a page.
  *
- * Deltas say where they begin, and the end of a part its length and checksum. A page has a window of
- * a long conversation, and what happens outside of the window cannot be folded: both are reasons to
- * ask for the state whole.
+ * Deltas carry their offset, and the end of a part carries its length and checksum. A page that has only a window
+ * of a long conversation cannot fold events outside of it. In both cases the page requests the whole state.
  */
 
 import type { Event, Message } from "../protocol";
@@ -18,7 +17,7 @@ export interface Ended {
   readonly crc32: number;
 }
 
-/** Return why `event` cannot be folded into `draft`; null where it can. */
+/** Return why `event` cannot be folded into `draft`; null if it can. */
 export function misfit(draft: Draft, event: Event, windowed: boolean): "text" | "outside" | null {
   switch (event.type) {
     case "part_delta":
@@ -26,7 +25,7 @@ export function misfit(draft: Draft, event: Event, windowed: boolean): "text" | 
     case "part_ended":
       return lengthOf(draft, event, event.length, windowed);
     case "message_selected":
-      // The window has the versions of a turn, and what follows the one that is shown.
+      // The window holds all versions of a turn, but only the descendants of the selected one.
       return windowed ? "outside" : null;
     case "message_removed":
       return windowed && !isOnlyVersion(draft, event.message_id) ? "outside" : null;
@@ -45,7 +44,7 @@ export function misfit(draft: Draft, event: Event, windowed: boolean): "text" | 
   }
 }
 
-/** Return the part that an event has ended; null for any other event. */
+/** Return the part that an event ends; null for any other event. */
 export function endedBy(draft: Draft, event: Event): Ended | null {
   if (event.type !== "part_ended") return null;
   const run = draft.run(event.run_id);
@@ -74,8 +73,8 @@ function isOnlyVersion(draft: Draft, id: string): boolean {
   return inside(draft, message) && draft.children(message?.parent_id ?? null) === 1;
 }
 
-/** Whether a message has its place in the window: its parent is here. */
+/** Whether a message belongs into the window: its parent is loaded. */
 function inside(draft: Draft, message: Message | null | undefined): boolean {
-  if (!message) return message === null; // a run that appends to an answer moves nothing
+  if (!message) return message === null; // a run that appends to an answer adds no message
   return message.parent_id !== null && draft.message(message.parent_id) !== undefined;
 }

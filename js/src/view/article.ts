@@ -121,8 +121,8 @@ export class Article {
       const left = Math.ceil(run.retry_at - Date.now() / 1000);
       const wait =
         left > 0
-          ? t.waitingRetry(left, run.attempt, run.attempts)
-          : t.retryingNow(run.attempt, run.attempts);
+          ? t.waitingRetry(left, run.attempt + 1, run.attempts + 1)
+          : t.retryingNow(run.attempt + 1, run.attempts + 1);
       return run.error ? `${wait}: ${reveal(causeOf(run.error))}` : wait;
     }
     if (run.state === "paused") return t.pausedNote;

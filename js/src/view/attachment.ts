@@ -14,14 +14,15 @@ export async function readAttachment(
 ): Promise<Attachment | string> {
   const name = label(file.name);
   if (file.size > MOST_BYTES) {
-    return `“${name}”: ${t.tooLong(inBytes(file.size), inBytes(MOST_BYTES))}`;
+    const why = t.tooLong(inBytes(file.size), inBytes(MOST_BYTES));
+    return allStrings(t).cannotAttach(name, why);
   }
   if (IMAGE_TYPES.has(file.type)) {
     return { type: "image", name: file.name, text: await read(file, "readAsDataURL") };
   }
   const text = await read(file, "readAsText");
   return /[\0\ufffd]/.test(text)
-    ? allStrings(t).badFile(name)
+    ? allStrings(t).cannotAttach(name, allStrings(t).fileTypes)
     : { type: "file", name: file.name, text };
 }
 

@@ -192,7 +192,7 @@ export class Composer {
       return;
     const bytes = new TextEncoder().encode(JSON.stringify([text, attachments])).length;
     if (bytes > MOST_BYTES) {
-      this.#refuse(sessionId, t.tooLong(inBytes(bytes), inBytes(MOST_BYTES)));
+      this.#refuse(sessionId, `${t.notSent} ${t.tooLong(inBytes(bytes), inBytes(MOST_BYTES))}`);
       return;
     }
     // What a question asked before stands in the place of comes back.
@@ -209,7 +209,7 @@ export class Composer {
     }
     this.#pending.delete(sessionId);
     if (error) {
-      this.#refuse(sessionId, error);
+      this.#refuse(sessionId, `${t.notSent} ${error}`);
       return;
     }
     // So does what was attached meanwhile.
@@ -235,7 +235,7 @@ export class Composer {
     this.#errors.set(sessionId, reveal(why));
     this.#refresh();
     if (sessionId === this.#sessionId) {
-      this.#context.say(`${this.#context.t.notSent} ${reveal(why)}`);
+      this.#context.say(reveal(why));
     }
   }
 
@@ -249,7 +249,7 @@ export class Composer {
     setAttribute(this.element, "data-pending", pending);
     const error = this.#errors.get(id) ?? "";
     const waits = runtime.store.connection === "waiting" ? t.sendingWaits : t.sending;
-    setText(this.#error, error ? `${t.notSent} ${error}` : pending ? waits : "");
+    setText(this.#error, error || (pending ? waits : ""));
     setAttribute(this.#error, "data-tone", error ? "error" : null);
     show(this.#error, error !== "" || pending);
     setAttribute(this.#text, "aria-invalid", error ? "true" : null);

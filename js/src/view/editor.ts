@@ -21,7 +21,7 @@ export function editForm(context: Pick<Context, "t" | "root">, text: string): Ed
     h(
       "div",
       { class: "choices" },
-      button("edit-send", t.askAgain, { class: "button primary" }),
+      button("edit-send", t.sendEdit, { class: "button primary" }),
       button("edit-cancel", t.cancel),
     ),
   );

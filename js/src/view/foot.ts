@@ -102,7 +102,7 @@ export class Foot {
     const facts = [elapsed(this.#context, Math.max(0, run.ended_at - run.started_at))];
     const { t, locale } = this.#context;
     if (typeof run.usage?.output_tokens === "number") {
-      facts.push(`${t.tokensOut}: ${run.usage.output_tokens.toLocaleString(locale)}`);
+      facts.push(t.tokens(run.usage.output_tokens.toLocaleString(locale)));
     }
     return facts.join(" · ");
   }

@@ -1,12 +1,13 @@
 /**
- * What few pages need, or none at first: maths and the highlighter, what opens at a click, other
- * languages. It comes from the kernel when it is wanted, since a notebook's page can fetch nothing else.
+ * `Assets`: loads bundles that not every page needs, such as maths, the highlighter and languages.
+ *
+ * They come from the kernel over the wire, since a notebook's page cannot fetch them by URL.
  */
 
 import type { Asset, AssetName } from "../protocol";
 import type { AssetModule } from "../types";
 
-/** Unanswered, a question is asked again after this long, and given up after so many times. */
+/** An unanswered request is repeated after this long, and given up after this many times. */
 const AGAIN_MS = 2000;
 const TIMES = 8;
 
@@ -22,7 +23,7 @@ export class Assets {
     this.#want = want;
   }
 
-  /** Return the module of a bundle, loaded once for all views; rejects where it cannot be had. */
+  /** Return the module of a bundle, loaded once for all views; rejects if the kernel does not send it. */
   load(name: AssetName): Promise<AssetModule> {
     let module = this.#modules.get(name);
     if (module === undefined) {
@@ -30,7 +31,7 @@ export class Assets {
       this.#modules.set(name, module);
       module.then(
         (loaded) => this.#here.set(name, loaded),
-        // What failed may succeed with the next kernel.
+        // Loading may succeed with the next kernel.
         () => this.#modules.delete(name),
       );
     }
@@ -42,7 +43,7 @@ export class Assets {
     return this.#here.get(name);
   }
 
-  /** Take what the kernel sent. */
+  /** Take a bundle from the kernel. */
   take(asset: Asset): void {
     this.#waiting.get(asset.name)?.(asset.text);
   }

@@ -1,11 +1,10 @@
 /**
- * The page's half of the wire: packets in, questions out, until what is here is what the kernel has.
+ * `Link`: the page's half of the wire. It keeps the store up to date with the kernel.
  *
- * Every way of being late is one thing. A new page, a lost packet, a dropped connection, a laptop that
- * slept: the page says what it has (`hello`, `sync`), and the kernel answers with what comes after it,
- * all in one packet that ends in `synced`. Nothing is trusted to arrive, so every question is repeated
- * until it is answered, and a page that knows of a live run and hears nothing asks, since a lost *last*
- * packet leaves no gap.
+ * There is one mechanism for every way of being late: a new page, a lost packet, a dropped connection, a laptop
+ * that slept. The page sends what it has (`hello`, `sync`), and the kernel answers with everything after it in one
+ * packet that ends in `synced`. Messages can get lost, so every request is repeated until it is answered. A page
+ * that shows a live run asks after a silence, since the loss of the *last* packet leaves no gap.
  */
 
 import { newId } from "../ids";
@@ -30,20 +29,20 @@ import { Sequence } from "./sequence";
 import { Sync } from "./sync";
 import { Uplink } from "./transport";
 
-/** How often what is outstanding is looked at. */
+/** Interval at which unanswered requests are checked. */
 const TICK_MS = 50;
 /**
- * A page that knows of a live run asks after this much silence. Soon after news the kernel repeats
- * its last number five times a second, so then it is sooner that silence says something.
+ * With a live run, the page asks after this much silence. Soon after an event the kernel repeats its last packet
+ * number five times a second, so that a shorter silence is significant then.
  */
 const SILENCE_MS = { soon: 350, later: 1000, soonFor: 1500 };
-/** Without an answer for this long the connection is shown as lost. */
+/** The connection is shown as lost after this long without an answer. */
 const LOST_MS = 5000;
-/** Heads may be ahead of the events, which come in the next packet. */
+/** A head can arrive this long before its events. */
 const LAG_MS = 300;
-/** A channel on which nothing is answered for this long is given up for the next one. */
+/** The next channel is used after this long without an answer. */
 const CHANNEL_MS = 3000;
-/** A connection that is being made again is shown as lost after this long. */
+/** A connection that is being restored is shown as lost after this long. */
 const RECONNECT_MS = 1000;
 
 type Kernel = "there" | "reconnecting" | "restarted" | "dead" | "incompatible";
@@ -65,7 +64,7 @@ export class Link {
   #end = new AbortController();
   #pieces = new Pieces();
   #sequence = new Sequence();
-  /** Kernels that are gone; what is still on its way from them is not taken. */
+  /** Epochs of kernels that are gone; late packets from them are dropped. */
   readonly #past = new Set<string>();
   #kernel: Kernel = "there";
   #kernelSince = 0;
@@ -76,11 +75,11 @@ export class Link {
     const { page } = this;
     this.send({ type: "want_earlier", id, page, epoch: this.store.epoch, session_id, before });
   });
-  /** Something that was sent on this uplink has been answered. */
+  /** A message on this uplink has been answered. */
   #answered = false;
   #channelSince = 0;
   #heardAt = 0;
-  /** When something was heard last that had happened in a session. */
+  /** Time of the last event or changed head. */
   #newsAt = 0;
   #laggingSince: number | null = null;
   #timer: ReturnType<typeof setTimeout> | null = null;
@@ -105,7 +104,7 @@ export class Link {
     this.outbox = new Outbox((command) => this.#sendCommand(command));
   }
 
-  /** Talk to the kernel through its hub widget, instead of any that was there before. */
+  /** Connect to the kernel through its hub widget, in place of an earlier one. */
   attach(model: AnyModel): void {
     this.detach();
     this.#end = new AbortController();
@@ -117,14 +116,14 @@ export class Link {
     const kernel = model.widget_manager?.kernel ?? undefined;
     follow(kernel?.statusChanged, signal, (status) => this.#statusChanged(status));
     follow(kernel?.connectionStatusChanged, signal, (status) => {
-      // A channel that was given up while there was no network may be the best one.
+      // The best channel may have been given up while there was no network.
       if (status === "connected" && this.#uplink?.free === false) this.#openUplink(model);
       this.#connectionChanged(status);
     });
     follow(kernel?.disposed, signal, () => this.lose("dead"));
     this.#kernelBusy = kernel?.status === "busy";
     if (typeof document !== "undefined") {
-      // Timers of a hidden page come late or not at all; whoever looks wants to see what is.
+      // Timers of a hidden page are late or paused: update at once when it becomes visible.
       const visible = (): void => {
         if (!document.hidden) this.#ask();
       };
@@ -146,7 +145,7 @@ export class Link {
     this.#channelSince = performance.now();
   }
 
-  /** Let go of the hub widget; timers end. */
+  /** Disconnect from the hub widget and end all timers. */
   detach(): void {
     this.#end.abort();
     this.#uplink?.close();
@@ -156,7 +155,7 @@ export class Link {
     this.#timer = null;
   }
 
-  /** Nothing will come from this kernel any more. */
+  /** The kernel is gone: nothing more will arrive from it. */
   lose(how: "restarted" | "dead"): void {
     if (this.#kernel === how) return;
     this.#kernel = how;
@@ -168,7 +167,7 @@ export class Link {
     this.#assess();
   }
 
-  /** Whether the kernel that this page knew is gone for good. */
+  /** Whether the kernel of this page is gone for good. */
   get gone(): boolean {
     return this.#kernel === "restarted" || this.#kernel === "dead";
   }
@@ -178,7 +177,7 @@ export class Link {
     if (this.store.want(sessionId)) this.#ask();
   }
 
-  /** Ask for the messages before those of a session that are here. */
+  /** Request the messages before those that are loaded. */
   earlier(sessionId: string): void {
     const view = this.store.session(sessionId);
     const first = view?.path[0];
@@ -187,12 +186,12 @@ export class Link {
     this.arm();
   }
 
-  /** Send a message that needs no answer here. */
+  /** Send a message without waiting for an answer. */
   send(message: PageMessage): void {
     if (!this.gone) this.#uplink?.send(message);
   }
 
-  /** Look again at what is outstanding, as something was added to it. */
+  /** Check unanswered requests at the next interval; called after one was added. */
   arm(): void {
     if (this.#timer !== null || this.#uplink === null || !this.#watching) return;
     this.#timer = setTimeout(() => {
@@ -215,7 +214,7 @@ export class Link {
     );
   }
 
-  // What comes in.
+  // Incoming packets.
 
   #receive(content: unknown, buffers: unknown): void {
     const packet = this.#read(content, buffers);
@@ -241,7 +240,7 @@ export class Link {
     } else {
       this.store.stats.duplicates++;
     }
-    // The kernel speaks, and not about what it was asked: the answer was lost.
+    // The kernel sent something else than the pending answer, which may be lost.
     this.#sync.repeat(0);
     this.#review();
   }
@@ -258,7 +257,7 @@ export class Link {
 
   #begin(epoch: string): void {
     if (this.store.epoch !== "") {
-      // Another kernel answers: what was asked of the old one may or may not have been done.
+      // Another kernel answers: pending commands may or may not have been executed.
       this.#past.add(this.store.epoch);
       this.outbox.abandon();
     }
@@ -332,9 +331,9 @@ export class Link {
     if (this.#sync.settle(id, this.store.lacking, this.#had())) this.#answered = true;
   }
 
-  // What is missing.
+  // Requests for what is missing.
 
-  /** Ask, if something is missing; called whenever that may have changed. */
+  /** Send a request if something is missing; called whenever that may have changed. */
   #review(): void {
     const now = performance.now();
     if (this.#welcome !== null && this.#sync.ready) {
@@ -354,7 +353,7 @@ export class Link {
   #tick(): void {
     const now = performance.now();
     if (this.#sync.pending) {
-      // One that has worked is kept: then the network is gone, and not the channel.
+      // A channel that has worked is kept: the network is gone, not the channel.
       if (!this.#answered && now - this.#channelSince >= CHANNEL_MS) {
         this.#channelSince = now;
         this.#uplink?.next();
@@ -368,14 +367,14 @@ export class Link {
     this.#review();
   }
 
-  /** Ask the kernel for everything that is not here. */
+  /** Request everything that is missing. */
   #ask(): void {
     if (this.gone || this.#uplink === null || this.#kernel === "incompatible") return;
     this.#sync.ask(this.#had());
     this.arm();
   }
 
-  /** Silence after which a page asks that knows of a live run, in milliseconds. */
+  /** Silence after which a page with a live run asks, in milliseconds. */
   get #silence(): number {
     const { soon, later, soonFor } = SILENCE_MS;
     return performance.now() - this.#newsAt < soonFor ? soon : later;
@@ -405,13 +404,13 @@ export class Link {
     if (this.gone) {
       queueMicrotask(() => this.outbox.abandon());
     } else if (this.#welcome !== null) {
-      // Before that there is no epoch to send it to; it goes out with the welcome.
+      // Before the welcome the epoch is unknown; the command is sent after it.
       for (const message of messagesOf(command, this.page, this.store.epoch)) this.send(message);
     }
     this.arm();
   }
 
-  // How it stands.
+  // State of the connection.
 
   #statusChanged(status: string): void {
     this.#kernelBusy = status === "busy";

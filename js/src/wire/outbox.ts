@@ -1,6 +1,6 @@
 /**
- * Commands on their way: each is sent again, under the same id, until the kernel says what became of
- * it. The kernel does a command once, however often it comes.
+ * `Outbox`: unacknowledged commands. Each is repeated under the same id until it is acknowledged; the kernel
+ * executes it once.
  */
 import type { Ack, Command } from "../protocol";
 
@@ -21,13 +21,13 @@ interface Waiting {
   pause: number;
 }
 
-/** The kernel is gone, and what was asked of it with it. */
+/** The kernel stopped before it acknowledged a command. */
 export class KernelGone extends Error {
   override readonly name = "KernelGone";
   readonly code = "kernel_gone";
 
   constructor() {
-    super("The kernel is gone; what was asked of it may not have been done.");
+    super("The kernel has stopped; the command may not have been executed.");
   }
 }
 
@@ -46,7 +46,7 @@ export class Outbox {
   }
 
   /**
-   * Ask for something. Settles with the answer; rejects only where the kernel is gone.
+   * Send a command and return its acknowledgement. Rejects only if the kernel is gone.
    *
    * @param bytes Size of the command; a long one takes longer to arrive.
    */
@@ -67,19 +67,19 @@ export class Outbox {
     });
   }
 
-  /** Do not ask for this any more; nobody waits for its answer. */
+  /** Drop a command that needs no acknowledgement any more. */
   withdraw(id: string): void {
     this.#waiting.delete(id);
   }
 
-  /** Take an answer; one for another page's command is none of ours. */
+  /** Take an acknowledgement; those for other pages' commands are ignored. */
   take(ack: Ack): void {
     const waiting = this.#waiting.get(ack.id);
     this.#waiting.delete(ack.id);
     waiting?.resolve(ack);
   }
 
-  /** Send again what was not answered in time. */
+  /** Repeat the commands that were not acknowledged in time. */
   repeat(): void {
     const now = performance.now();
     for (const waiting of this.#waiting.values()) {
@@ -99,14 +99,14 @@ export class Outbox {
     }
   }
 
-  /** How long the oldest command has waited, in milliseconds. */
+  /** Age of the oldest unacknowledged command, in milliseconds. */
   get oldest(): number {
     let since = performance.now();
     for (const waiting of this.#waiting.values()) since = Math.min(since, waiting.since);
     return performance.now() - since;
   }
 
-  /** The kernel is gone: nothing will be answered. */
+  /** Reject all commands, since the kernel is gone. */
   abandon(): void {
     const all = [...this.#waiting.values()];
     this.#waiting.clear();

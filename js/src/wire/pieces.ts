@@ -1,7 +1,7 @@
 /** `Pieces`: reads packets out of comm messages, and joins those that were cut. */
 import type { Packet } from "../protocol";
 
-/** Packets that can be incomplete at a time, and the bytes that they may hold; the oldest goes first. */
+/** Limits of incomplete packets and their bytes; the oldest is dropped first. */
 const MAX_PACKETS = 8;
 const MAX_BYTES = 64 * 1024 * 1024;
 
@@ -32,7 +32,7 @@ export class Pieces {
     return packet;
   }
 
-  /** Take one piece, in any order and any number of times; return the packet that it completes. */
+  /** Take a piece, in any order and any number of times; return the packet that it completes. */
   take(key: string, piece: number, of: number, bytes: Uint8Array): Uint8Array | null {
     if (of === 1) return bytes;
     if (!(Number.isInteger(piece) && piece >= 0 && piece < of && of <= 4096)) return null;

@@ -1,8 +1,8 @@
-/** Looking for words in all sessions: the kernel does it, since a page has few of them. */
+/** `Searches`: searches the messages of all sessions in the kernel, since a page has few of them loaded. */
 import { newId } from "../ids";
 import type { Found } from "../protocol";
 
-/** Unanswered, a question is asked again after this long. */
+/** An unanswered search is repeated after this long. */
 const AGAIN_MS = 2000;
 
 export class Searches {
@@ -17,7 +17,7 @@ export class Searches {
     this.#ask = ask;
   }
 
-  /** Return what is found; null where another search came in between. An empty query only ends the last. */
+  /** Return the results; null if a later search replaced this one. An empty query ends the last search. */
   find(query: string): Promise<Found | null> {
     this.#settle(null);
     if (query === "") return Promise.resolve(null);
@@ -31,7 +31,7 @@ export class Searches {
     return found;
   }
 
-  /** Take what the kernel sent. */
+  /** Take results from the kernel. */
   take(found: Found): void {
     if (found.id === this.#id) this.#settle(found);
   }

@@ -1,31 +1,31 @@
 /**
- * Which of the kernel's packets have come: found gaps are what makes a page ask again.
+ * `Sequence`: tracks which packets have arrived, and finds gaps.
  *
- * Packets with news are numbered without gaps; an empty one repeats the last number, so that even
- * the loss of the newest packet shows.
+ * Packets are numbered without gaps. An empty packet repeats the last number, so that the loss of the newest packet
+ * is found as well.
  */
 
-/** Packets remembered beyond a gap. More are taken and forgotten: the gap is asked for anyway. */
+/** Packets tracked beyond a gap. Further ones are taken and not tracked, since the gap is requested anyway. */
 const MAX_AHEAD = 1024;
 
 export class Sequence {
-  /** Every packet up to this one is here; null before the first answer of the kernel. */
+  /** Every packet up to this one has arrived; null before the first answer of the kernel. */
   #seen: number | null = null;
   #highest = 0;
-  /** Packets that came beyond a gap, with their directory's revision. */
+  /** Packets beyond a gap, with the revision of the directory. */
   readonly #ahead = new Map<number, number>();
-  /** The directory's revision up to which all heads are here. */
+  /** Revision of the directory up to which all heads have arrived. */
   rev = 0;
 
-  /** Whether something is missing, up to the highest number that was heard of. */
+  /** Whether a packet up to the highest known number is missing. */
   get gap(): boolean {
     return this.#seen === null || this.#highest > this.#seen;
   }
 
-  /** Take note of a packet; false where it was here before. */
+  /** Record a packet; returns false if it has arrived before. */
   take(n: number, rev: number, news: boolean): boolean {
     this.#highest = Math.max(this.#highest, n);
-    // An empty packet is not the packet that it names: that one may be the one that was lost.
+    // An empty packet repeats a number: the packet of that number may be the lost one.
     if (!news) return true;
     if ((this.#seen !== null && n <= this.#seen) || this.#ahead.has(n)) return false;
     if (this.#ahead.size < MAX_AHEAD) this.#ahead.set(n, rev);
@@ -33,7 +33,7 @@ export class Sequence {
     return true;
   }
 
-  /** The kernel said that everything up to packet `n` is here. */
+  /** Record that everything up to packet `n` has arrived. */
   settle(n: number, rev: number): void {
     if (this.#seen !== null && n <= this.#seen) return;
     this.#seen = n;

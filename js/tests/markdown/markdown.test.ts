@@ -76,7 +76,7 @@ describe("GitHub's additions", () => {
     const reference = (n: number) =>
       `<sup><button class="nbc-noteref" type="button" aria-label="Footnote ${n}">${n}</button></sup>`;
     const back = (n: number) =>
-      ` <button type="button" class="nbc-noteback" aria-label="Back to the text of footnote ${n}">↩</button>`;
+      ` <button type="button" class="nbc-noteback" aria-label="Back to reference ${n}">↩</button>`;
     expect(html).toBe(
       `<p>See ${reference(1)} and ${reference(2)}, again ${reference(1)}.</p>` +
         '<div class="nbc-notes" role="group" aria-label="Footnotes"><ol>' +

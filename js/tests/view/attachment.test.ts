@@ -30,6 +30,6 @@ describe("a file", () => {
     const large = new File([], "large.csv");
     Object.defineProperty(large, "size", { value: 17 * 1024 * 1024 });
     Object.defineProperty(large, "text", { value: () => Promise.reject(new Error("read")) });
-    expect(await readAttachment({ t }, large)).toMatch(/“large\.csv”: it is 17\.0 MB/);
+    expect(await readAttachment({ t }, large)).toMatch(/large\.csv: too large \(17\.0 MB\)/);
   });
 });

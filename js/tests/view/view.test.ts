@@ -243,7 +243,7 @@ describe("tabs", () => {
     press("Delete");
     await settled(() => expect(tabs()).toEqual(["code"]));
     expect(document.body.textContent).toContain(
-      "“geo” is closed. Its answer goes on in the background.",
+      "Closed “geo”. Its answer continues in the background.",
     );
     expect(kernel.state(geo).runs[0]?.state).toBe("connecting");
     one("button", "Reopen").click();
@@ -314,18 +314,18 @@ describe("coming back", () => {
     kernel.ask(geo, "Rivers?");
     kernel.tweak(geo, { started_at: Date.now() / 1000 - 60 });
     mount();
-    await settled(() => expect(status()).toContain("1 answer went on while this page was away."));
-    expect(one("button", "Stop").title).toContain("goes on in the kernel when you leave");
+    await settled(() => expect(status()).toContain("1 answer continued in the background."));
+    expect(one("button", "Stop").title).toContain("continues in the kernel when you leave");
     kernel.ask(kernel.create("later"), "Lakes?");
     await settled(() => expect(tabs()).toHaveLength(2));
-    expect(status().match(/went on/g)).toHaveLength(1);
+    expect(status().match(/continued in/g)).toHaveLength(1);
   });
 
   test("an answer that begins with the page is nothing to speak of", async () => {
     kernel.ask(kernel.create("geo"), "Rivers?");
     mount();
     await settled(() => expect(tabs()).toEqual(["geo, streaming"]));
-    expect(status()).not.toContain("went on");
+    expect(status()).not.toContain("continued in the background");
   });
 });
 
@@ -452,14 +452,14 @@ describe("writing", () => {
     kernel.create("code");
     await settled(() => expect(tabs()).toHaveLength(2));
     one("tab", "code").click();
-    expect(all("group", "Attached")).toEqual([]);
+    expect(all("group", "Attachments")).toEqual([]);
     one("tab", "geo").click();
-    expect(one("group", "Attached").textContent).toContain("rivers.csv19.5 KB");
+    expect(one("group", "Attachments").textContent).toContain("rivers.csv19.5 KB");
     one("button", "Remove b.txt").click();
     press("Enter", {}, box());
     await settled(() => expect(all("article")).not.toHaveLength(0));
     expect(sent().at(-1)).toMatchObject({ text: "", attachments: [file] });
-    expect(all("group", "Attached")).toEqual([]);
+    expect(all("group", "Attachments")).toEqual([]);
 
     const card = all("article")[0]?.querySelector("details") as HTMLDetailsElement;
     expect(card.open).toBe(false);
@@ -475,9 +475,9 @@ describe("writing", () => {
     const run_id = kernel.ask(geo, "Which?", [file]);
     kernel.fail(geo, run_id, cause("the queue was lost"));
     await settled(() => expect(host.textContent).toContain("Which? [rivers.csv]"));
-    one("button", "Put back").click();
+    one("button", "Restore to composer").click();
     expect(box().value).toBe("Which?");
-    expect(one("group", "Attached").textContent).toContain("rivers.csv");
+    expect(one("group", "Attachments").textContent).toContain("rivers.csv");
   });
 
   test("a text larger than one message can be is refused here", async () => {
@@ -584,7 +584,7 @@ describe("writing", () => {
   test("waiting questions can be changed and removed", async () => {
     kernel.ask(geo, "First?");
     kernel.ask(geo, "Second?");
-    const list = () => document.querySelector("[aria-label='Waiting questions']");
+    const list = () => document.querySelector("[aria-label='Queued questions']");
     await settled(() => expect(list()?.textContent).toContain("Second?"));
     one("button", "Change").click();
     type("Better?", one("textbox", "Edited text") as HTMLTextAreaElement);
@@ -892,7 +892,9 @@ describe("messages", () => {
     const retry_at = Date.now() / 1000 + 30;
     kernel.append(geo, { type: "run_retrying", run_id: run, attempt: 1, of: 2, retry_at, error });
     await settled(() =>
-      expect(answer().textContent).toMatch(/Waiting (30|29) s \(1 of 2\): The server asks/),
+      expect(answer().textContent).toMatch(
+        /Retrying in (30|29) s \(attempt 2 of 3\): The server asks/,
+      ),
     );
     expect(one("tab").getAttribute("aria-label")).toBe("geo, waiting");
   });
@@ -1074,10 +1076,10 @@ describe("the view as a whole", () => {
     await settled(() => expect(tabs()).toHaveLength(1));
     expect(host.textContent).toContain("demo");
     page.host.connectionStatusChanged.emit("connecting");
-    const lost = () => expect(host.textContent).toContain("No answer from the kernel.");
+    const lost = () => expect(host.textContent).toContain("Lost connection to the kernel.");
     await vi.waitFor(lost, { interval: 5, timeout: 10_000 });
     page.host.connectionStatusChanged.emit("connected");
-    await settled(() => expect(host.textContent).not.toContain("No answer from the kernel."));
+    await settled(() => expect(host.textContent).not.toContain("Lost connection to the kernel."));
   });
 
   test("of a kernel that is gone nothing is shown as going on", async () => {
@@ -1091,7 +1093,7 @@ describe("the view as a whole", () => {
     expect(document.querySelector("[aria-busy=true]")).toBeNull();
     expect(document.querySelector("[data-run-state=streaming]")).toBeNull();
     expect([...all("button", "Stop"), ...all("button", "Change")]).toHaveLength(0);
-    one("button", "Put back").click();
+    one("button", "Restore to composer").click();
     expect((one("textbox", "Message") as HTMLTextAreaElement).value).toBe("Lakes?");
   });
 
@@ -1132,10 +1134,10 @@ describe("the view as a whole", () => {
       settings: { ...settings, from_file: true, instructions: "Obey me." },
     });
     mount();
-    await settled(() => one("button", "Adopt"));
-    one("button", "Adopt").click();
+    await settled(() => one("button", "Use these settings"));
+    one("button", "Use these settings").click();
     expect(kernel.commands.at(-1)).toMatchObject({ type: "configure", instructions: "Obey me." });
-    await settled(() => expect(all("button", "Adopt")).toHaveLength(0));
+    await settled(() => expect(all("button", "Use these settings")).toHaveLength(0));
   });
 
   test("the settings' form configures the session", async () => {
@@ -1214,10 +1216,10 @@ describe("the view as a whole", () => {
     one("tab", "code").dispatchEvent(
       new MouseEvent("contextmenu", { bubbles: true, cancelable: true }),
     );
-    one("menuitemcheckbox", "Show beside").click();
+    one("menuitemcheckbox", "Show in side view").click();
     expect(all("log")).toHaveLength(2);
     await settled(() => expect(kernel.viewing).toEqual([geo, code]));
-    one("button", "Show alone").click();
+    one("button", "Close side view").click();
     expect(all("log")).toHaveLength(1);
   });
 

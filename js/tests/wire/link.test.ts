@@ -342,7 +342,7 @@ describe("kernels come and go", () => {
     await refused;
     await expect(
       link.outbox.do({ type: "list_models", id: "c2", session_id: null }),
-    ).rejects.toThrow("kernel is gone");
+    ).rejects.toThrow("kernel has stopped");
     // What was on screen stays readable.
     expect(link.store.session("s")).toBeDefined();
     const sent = host.channels.length;
