@@ -7,13 +7,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 from msgspec.structs import replace
 from playwright.sync_api import sync_playwright
 
 from nbchat.core.events import MessageAdded, PartDelta, SessionCreated, Settings
 from nbchat.core.messages import Message, TextPart
 from nbchat.core.saved import SavedSession, Snapshot
-from nbchat.core.snapshot import dump
+from nbchat.core.snapshot import dump, encode, parse
 from nbchat.core.transcript import SessionState, apply_event
 from nbchat.engine.journal_writer import encode_events
 from nbchat.handles.registry import SessionRegistry
@@ -26,8 +27,8 @@ SESSIONS = 50
 CHARACTERS = 20_000_000
 
 
-def session(number: int) -> SavedSession:
-    """Return one of the sessions: a hundred messages, all together `CHARACTERS` over the sessions."""
+def session(number: int, length: int = CHARACTERS // SESSIONS // 100) -> SavedSession:
+    """Return one of the sessions: a hundred messages of `length` characters each."""
     state = apply_event(
         SessionState(id=f"s-{number}"), SessionCreated(at=1e9, settings=Settings(title="geo"))
     )
@@ -36,7 +37,7 @@ def session(number: int) -> SavedSession:
         message = Message(
             id=f"m-{number}-{turn}",
             role="assistant" if turn % 2 else "user",
-            parts=(TextPart(text="The quick brown fox. " * (CHARACTERS // SESSIONS // 100 // 21)),),
+            parts=(TextPart(text="The quick brown fox. " * (length // 21)),),
             created_at=1e9,
             parent_id=parent,
         )
@@ -72,6 +73,25 @@ def checkpoints() -> None:
     print(f"checkpoint, {SESSIONS} sessions, {len(body) / 1e6:.1f} MB")
     print(f"  everything, json.dumps            {whole:8.1f} ms")
     print(f"  one session changed               {incremental:8.1f} ms   {whole / incremental:.0f} times less")
+
+
+def whole_snapshots() -> None:
+    """Print what 10,000 messages cost to write and read, beside msgspec alone with the same JSON values."""
+    snapshot = Snapshot(notebook_id="n-1", sessions=tuple(session(number, 780) for number in range(100)))
+    body = encode(snapshot)
+    values = msgspec.json.decode(body)
+    written = best_ms(lambda: msgspec.json.encode(values), 7)
+    read = best_ms(lambda: msgspec.json.decode(body), 7)
+    rows = {"encode": (best_ms(lambda: encode(snapshot), 7), written)}
+    rows["parse"] = (best_ms(lambda: parse(body), 7), read)
+    rows["both"] = (rows["encode"][0] + rows["parse"][0], written + read)
+    print(f"snapshot of 10,000 messages, {len(body) / 1e6:.1f} MB")
+    for name, (took, alone) in rows.items():
+        print(f"  {name:32}  {took:8.1f} ms   {took / alone:.1f} times msgspec.json alone, {alone:.1f} ms")
+    registry = SessionRegistry()
+    registry.snapshots.encode(snapshot)
+    again = best_ms(lambda: registry.snapshots.encode(snapshot), 7)
+    print(f"  encode again, nothing changed     {again:8.1f} ms")
 
 
 def journal() -> None:
@@ -136,6 +156,7 @@ def notebook_save() -> None:
 def main() -> None:
     """Print all figures."""
     checkpoints()
+    whole_snapshots()
     journal()
     notebook_save()
 

@@ -23,10 +23,12 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import cache, lru_cache
+from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
 import msgspec
-from msgspec import Struct, field
+from msgspec import NODEFAULT, UNSET, Struct, field
+from msgspec import inspect as inspection
 
 from nbchat.core.errors import SnapshotCorrupt, SnapshotTooLarge, SnapshotTooNew
 from nbchat.core.events import Settings
@@ -42,7 +44,6 @@ from nbchat.core.values import (
     MAX_DEPTH,
     MAX_INTEGER,
     DecodeError,
-    Tagged,
     Value,
     check,
     convert,
@@ -64,15 +65,16 @@ _SECRET_NAMES: Final = ("api_key", "apikey", "authorization", "password", "secre
 
 def to_rfc3339(seconds: float) -> str:
     """Return a time as in RFC 3339, in UTC, exact to the nanosecond."""
-    whole = math.floor(seconds)
-    carry, nanos = divmod(round((seconds - whole) * 1e9), 1_000_000_000)
-    text = _date(whole + carry)
-    return f"{text}.{nanos:09d}".rstrip("0") + "Z" if nanos else text + "Z"
+    minute = int(seconds // 60)
+    rest = f"{seconds - 60 * minute:012.9f}"
+    if rest.startswith("60"):
+        minute, rest = minute + 1, "00."
+    return f"{_minute(minute)}{rest.rstrip('0').rstrip('.')}Z"
 
 
 @lru_cache(maxsize=4096)
-def _date(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+def _minute(number: int) -> str:
+    return datetime.fromtimestamp(number * 60, UTC).strftime("%Y-%m-%dT%H:%M:")
 
 
 def from_rfc3339(text: object, path: str = "") -> float:
@@ -192,53 +194,86 @@ def _as_it_was(value: object) -> bytes:
         return json.dumps(value).encode()
 
 
-class _Field(NamedTuple):
-    name: str
-    default: object
-    is_time: bool
-
-
-@cache
-def _fields(kind: type[Struct]) -> tuple[_Field, ...]:
-    return tuple(
-        _Field(f.name, f.default_factory() if callable(f.default_factory) else f.default, _is_time(f.name))
-        for f in msgspec.structs.fields(kind)
-    )
-
-
 def _is_time(name: str) -> bool:
     return name.endswith("_at")
 
 
-def _record(value: Value) -> dict[str, Any]:
-    """Return a value's fields, those that have their default left out, times as text."""
-    record: dict[str, Any] = {}
-    if isinstance(value, Tagged):
-        record["type"] = value.type
-    for name, default, is_time in _fields(type(value)):
-        item = getattr(value, name)
-        if item is default or item == default:
-            continue
-        kind = type(item)
-        if kind is str or kind is bool:
-            record[name] = item
-        elif kind is tuple:
-            record[name] = [one if _is_complete(one) else _record(one) for one in item]
-        elif is_time:
-            record[name] = _time(float(item))
-        elif isinstance(item, Value):
-            record[name] = _record(item)
-        elif isinstance(item, Mapping):
-            record[name] = _canonical_numbers(safe_params(item))
-        else:
-            record[name] = _canonical_numbers(item)
-    return record
+class _Form(NamedTuple):
+    """How values of a class are written."""
+
+    struct: Callable[..., Struct]
+    """Has the fields of the class in the order of the groups below; it leaves out defaults and `UNSET`."""
+    plain: Callable[[Any], tuple[Any, ...]]
+    """Returns the fields that are written as they are."""
+    integers: Callable[[Any], tuple[Any, ...]]
+    times: Callable[[Any], tuple[Any, ...]]
+    time: Callable[[float | None], Any]
+    """Writes a time."""
+    others: Callable[[Any], tuple[Any, ...]]
+    defaults: tuple[Any, ...]
+    """Of `others`."""
 
 
-def _is_complete(item: object) -> bool:
-    """Return whether an item is its own record: a string, or a part with text and no other field."""
-    kind = type(item)
-    return kind is str or (kind is TextPart and bool(item.text))  # type: ignore[attr-defined]
+_PLAIN: Final = {inspection.StrType, inspection.BoolType, inspection.LiteralType, inspection.EnumType}
+
+
+@cache
+def _form(kind: type[Value]) -> _Form:
+    groups: tuple[list[tuple[str, Any]], ...] = ([], [], [], [])
+    for f in inspection.type_info(kind).fields:  # type: ignore[attr-defined]  # of a struct
+        default = f.default_factory() if f.default_factory is not NODEFAULT else f.default
+        default = UNSET if default is NODEFAULT else default
+        types = set(map(type, getattr(f.type, "types", (f.type,)))) - {inspection.NoneType}
+        # msgspec leaves a field out that is the same object as the default, as each of these is.
+        as_is = types <= _PLAIN and (default is UNSET or default in (None, "", True, False))
+        group = 0 if as_is else 1 if types == {inspection.IntType} else 2 if _is_time(f.name) else 3
+        groups[group].append((f.name, default))
+    fields = [(name, Any, default) for group in groups[:2] for name, default in group]
+    fields += [(name, Any, UNSET) for group in groups[2:] for name, _ in group]
+    struct = msgspec.defstruct(
+        kind.__name__, fields, omit_defaults=True, tag=kind.__struct_config__.tag, frozen=True
+    )
+    plain, integers, times, others = (_getter([name for name, _ in group]) for group in groups)
+    time = _later_time if 0.0 in [default for _, default in groups[2]] else _known_time
+    return _Form(struct, plain, integers, times, time, others, tuple(default for _, default in groups[3]))
+
+
+def _getter(names: list[str]) -> Callable[[Any], tuple[Any, ...]]:
+    if len(names) > 1:
+        return attrgetter(*names)
+    return lambda value: tuple([getattr(value, name) for name in names])
+
+
+def _known_time(seconds: float | None) -> Any:  # noqa: ANN401 - text or UNSET
+    return UNSET if seconds is None else _time(seconds)
+
+
+def _later_time(seconds: float | None) -> Any:  # noqa: ANN401 - as above
+    return _time(seconds) if seconds else UNSET
+
+
+def _record(value: Value) -> Struct:
+    """Return a value as it is written: times as text, numbers canonical, defaults left out."""
+    form = _form(type(value))
+    integers = form.integers(value)
+    if any(integers) and max(map(abs, filter(None, integers))) > MAX_INTEGER:
+        integers = tuple([None if number and abs(number) > MAX_INTEGER else number for number in integers])
+    others = [
+        UNSET if item is default or item == default else _other(item)
+        for item, default in zip(form.others(value), form.defaults, strict=True)
+    ]
+    return form.struct(*form.plain(value), *integers, *map(form.time, form.times(value)), *others)
+
+
+def _other(value: Any) -> Any:  # noqa: ANN401 - the value of a field
+    if isinstance(value, tuple):
+        # A string, or a part with text and no other field, is its own record.
+        return [
+            one if type(one) is str or (type(one) is TextPart and one.text) else _record(one) for one in value
+        ]
+    if isinstance(value, Value):
+        return _record(value)
+    return _canonical_numbers(safe_params(value) if isinstance(value, Mapping) else value)
 
 
 def _canonical_numbers(value: Any) -> Any:  # noqa: ANN401 - any JSON value
@@ -264,8 +299,11 @@ def _cleaned(value: Any) -> Any:  # noqa: ANN401 - any JSON value
         return {clean(str(key)): _cleaned(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_cleaned(item) for item in value]
-    if isinstance(value, TextPart):
-        return {"type": value.type, "text": clean(value.text)}
+    if isinstance(value, Struct):
+        fields = {name: getattr(value, name) for name in value.__struct_fields__}
+        tag = value.__struct_config__.tag
+        written = {name: _cleaned(item) for name, item in fields.items() if item is not UNSET}
+        return written if tag is None else {"type": tag, **written}
     return value if value is None or isinstance(value, bool | int | float | msgspec.Raw) else None
 
 
@@ -552,7 +590,7 @@ def _messages(records: list[Any], path: str) -> tuple[Message, ...]:
 
 def _runs(records: list[Any], path: str) -> tuple[RunRecord, ...]:
     path = f"{path}.runs"
-    times = [f.name for f in _fields(RunRecord) if f.is_time]
+    times = [name for name in RunRecord.__struct_fields__ if _is_time(name)]
     with_seconds = [_with_seconds(one, times, path) for one in records]
     for one in with_seconds:
         if isinstance(one, dict):
