@@ -9,6 +9,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
+from typing import Literal
+
+import msgspec
+from msgspec import Struct
 
 from nbchat.core.messages import Usage
 from nbchat.core.text import clean
@@ -28,25 +33,42 @@ class _Call:
     arguments: str = ""
 
 
-def plain_text(value: object) -> str | None:
+class _PlainDelta(Struct, forbid_unknown_fields=True):
+    content: str
+
+
+class _PlainChoice(Struct):
+    index: Literal[0]
+    delta: _PlainDelta
+    finish_reason: None = None
+
+
+class _PlainChunk(Struct):
+    """A chunk that holds one piece of text and nothing else that matters, as nearly all chunks do."""
+
+    choices: tuple[_PlainChoice]
+    usage: None = None
+    error: None = None
+    citations: None = None
+    search_results: None = None
+
+
+def plain_text(payload: bytes) -> str | None:
     """Return the text of a chunk that holds one piece of text and nothing else; None for every other one.
 
-    Nearly all chunks of an answer are like this. What is right about the others, and what is wrong, is for
-    `ChatDecoder` to say.
+    `ChatDecoder` reads the others, and decides what is wrong with them.
     """
-    if type(value) is not dict or "error" in value or value.get("usage") is not None:
+    try:
+        chunk = _plain_chunks().decode(payload)
+        payload.decode()  # fields that are skipped are not checked otherwise
+    except (ValueError, RecursionError):
         return None
-    if "citations" in value or "search_results" in value:
-        return None
-    choices = value.get("choices")
-    if type(choices) is not list or len(choices) != 1 or type(choice := choices[0]) is not dict:
-        return None
-    # `False == 0`, and it is no index.
-    if type(choice.get("index")) is not int or choice["index"] or choice.get("finish_reason") is not None:
-        return None
-    delta = choice.get("delta")
-    content = delta.get("content") if type(delta) is dict and len(delta) == 1 else None
-    return content if type(content) is str else None
+    return chunk.choices[0].delta.content
+
+
+@cache
+def _plain_chunks() -> msgspec.json.Decoder[_PlainChunk]:
+    return msgspec.json.Decoder(_PlainChunk)
 
 
 class ChatDecoder(Decoder):

@@ -21,7 +21,7 @@ from collections import Counter, deque
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, Final, Never
 
-import orjson
+import msgspec
 
 from nbchat.core.errors import EmptyResponse, ProtocolError, ProviderError, StreamTruncated
 from nbchat.core.messages import Source, Usage
@@ -38,7 +38,6 @@ from nbchat.providers.base import (
 )
 from nbchat.providers.errors import Said, from_event, said, unwrapped, words
 from nbchat.providers.sse import MAX_EVENT_BYTES, Event, EventTooLarge, SSEDecoder, read_event
-from nbchat.providers.template import Template
 
 MAX_BAD_EVENTS: Final = 3
 """So many events that are not JSON are skipped in one stream."""
@@ -54,6 +53,8 @@ _PINGS: Final = frozenset({"ping", "heartbeat", "keepalive", "keep-alive"})
 
 _IMAGE: Final = re.compile(r"data:image/(?:png|jpeg|gif|webp);base64,[A-Za-z0-9+/=\s]+\Z")
 """Images that can be shown: of types that cannot carry script."""
+
+_loads: Final = msgspec.json.Decoder().decode
 
 _NOTHING: Final = object()
 _BAD: Final = object()
@@ -84,7 +85,6 @@ class Decoder(ABC):
         self._foreign: Json | None = None
         self._cited: set[str] = set()
         self._unknown: Counter[str] = Counter()
-        self._template = Template(self._plain_text)
         self.began: bool = False
         """Content was yielded."""
         self.said: bool = False
@@ -106,25 +106,12 @@ class Decoder(ABC):
         """
         if self._plain_only:
             # Nearly every event of an answer is a piece of text and nothing else, and comes by itself.
-            text = self._template.match(data) if self._sse.is_between_events else None
-            if text is None:
-                text = self._one_text(data)
+            payload = self._sse.one(data)
+            text = None if payload is None else self._plain_text(payload)
             if text:
                 self.began = self.said = True
                 return (TextDelta(text),)
         return self._feed(data)
-
-    def _one_text(self, data: bytes) -> str | None:
-        payload = self._sse.one(data)
-        if payload is None:
-            return None
-        try:
-            text = self._plain_text(orjson.loads(payload))
-        except orjson.JSONDecodeError:
-            return None
-        if text:
-            self._template.learn(data, text)
-        return text
 
     def _feed(self, data: bytes) -> Iterator[Delta]:
         try:
@@ -133,8 +120,8 @@ class Decoder(ABC):
             raise self._too_large() from error
         for event in events:
             try:
-                value = orjson.loads(event.data)
-            except orjson.JSONDecodeError:
+                value = _loads(event.data)
+            except (ValueError, RecursionError):
                 value = self._other(event)
                 if value is _BAD:
                     yield Notice("an event that is not JSON was skipped")
@@ -153,7 +140,7 @@ class Decoder(ABC):
                 yield from self._decode(value, event.event)
 
     def _other(self, event: Event) -> object:
-        """Return the JSON that orjson refuses, `_NOTHING` for no event, `_BAD` for one that is skipped."""
+        """Return the JSON that msgspec refuses, `_NOTHING` for no event, `_BAD` for one that is skipped."""
         payload = event.data
         stripped = payload.strip()
         if stripped == b"[DONE]":
@@ -218,8 +205,8 @@ class Decoder(ABC):
         if event is None:
             return
         try:
-            value = orjson.loads(event.data)
-        except orjson.JSONDecodeError:
+            value = _loads(event.data)
+        except (ValueError, RecursionError):
             return
         if event.event == "error" or (isinstance(value, dict) and value.get("error")):
             self.error(value)
@@ -236,8 +223,8 @@ class Decoder(ABC):
         """
         try:
             try:
-                value = orjson.loads(body)
-            except orjson.JSONDecodeError:
+                value = _loads(body)
+            except (ValueError, RecursionError):
                 value = self._mend(body)
         except ValueError:
             raise ProtocolError("the server answered with JSON that is broken or cut off.") from None
@@ -251,12 +238,12 @@ class Decoder(ABC):
             raise StreamTruncated("the server's JSON does not say that the answer is complete.")
 
     @staticmethod
-    def _plain_text(value: object) -> str | None:
+    def _plain_text(payload: bytes) -> str | None:
         """Return the text of an event that holds one piece of text and nothing else; None for any other.
 
-        Asked only while `_plain_only` is set: this path knows nothing of what came before.
+        Called only while `_plain_only` is set: the result does not depend on earlier events.
         """
-        del value
+        del payload
         return None
 
     @abstractmethod
@@ -401,12 +388,12 @@ class Decoder(ABC):
         return False
 
     def _mend(self, payload: bytes) -> object:
-        """Return JSON that orjson refuses: with lone surrogates, huge numbers, or `NaN`.
+        """Return JSON that msgspec refuses: with lone surrogates, huge numbers, or `NaN`.
 
         The grammar does not allow the last; Python's `json.dumps` writes it all the same, so servers send
         it beside their text, as a log probability. The text must not be lost for it.
 
-        From here on text is looked through for surrogates, which orjson never lets through.
+        From here on text is looked through for surrogates, which msgspec never lets through.
 
         Raises
         ------

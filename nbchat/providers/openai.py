@@ -19,7 +19,7 @@ from contextlib import AsyncExitStack, aclosing, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, Never
 
-import orjson
+import msgspec
 
 from nbchat.core.errors import (
     ConfigError,
@@ -393,8 +393,8 @@ def read_models(body: bytes, host: str) -> tuple[str, ...]:
         It is something else.
     """
     try:
-        listed = orjson.loads(body)
-    except orjson.JSONDecodeError:
+        listed = msgspec.json.decode(body)
+    except (ValueError, RecursionError):
         listed = None
     data = listed.get("data") if isinstance(listed, dict) else None
     if not isinstance(data, list):

@@ -23,8 +23,8 @@ from typing import Any, Final, cast
 from urllib.parse import quote, urlencode
 
 import httpx2
+import msgspec
 import openai
-import orjson
 
 from nbchat.core.errors import (
     ConfigError,
@@ -358,8 +358,8 @@ def _body(response: httpx2.Response) -> object:
     if encoding := unreadable(response, content):
         return f"its words are in the encoding {encoding!r}, which was not asked for"
     try:
-        return orjson.loads(content)
-    except orjson.JSONDecodeError:
+        return msgspec.json.decode(content)
+    except (ValueError, RecursionError):
         return content.decode("utf-8", "replace")
 
 
