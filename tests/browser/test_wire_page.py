@@ -99,6 +99,19 @@ def test_a_host_without_a_control_channel_waits_for_the_cell_and_says_so(noteboo
     expect(connection(page)).to_have_attribute("data-connection", "live")
 
 
+def test_a_channel_that_dies_is_changed(notebook: OpenNotebook) -> None:
+    """When the control channel stops working, a question goes through the widget's comm and is answered."""
+    page = notebook([CHAT])
+    page.run_cell(0)
+    ask(page, "before")
+    expect(answer(page)).to_have_attribute("data-run-state", "completed", timeout=STARTED_MS)
+    page.evaluate("void (panel.sessionContext.session.kernel.sendControlMessage = () => ({}))")
+    ask(page, "after")
+    expect(answer(page)).to_contain_text("after", timeout=STARTED_MS)
+    expect(answer(page)).to_have_attribute("data-run-state", "completed", timeout=STARTED_MS)
+    expect(connection(page)).to_have_attribute("data-connection", "live")
+
+
 def test_a_restart_is_shown_and_the_next_kernel_takes_over(notebook: OpenNotebook) -> None:
     """Within 5 s the page says that the kernel is gone; when a cell makes a hub again, all views live."""
     page = notebook([CHAT, "nbchat.ChatTabs()"])
