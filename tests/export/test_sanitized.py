@@ -147,7 +147,7 @@ def test_good_answers_are_undamaged() -> None:
     for piece in (
         "<h1>A <em>title</em></h1>",
         "<blockquote>\n<p>quoted</p>",
-        '<td align="right">1</td>',
+        '<td align="right"><div align="right">1</div></td>',
         "<li>☐ open</li>\n<li>☑ done</li>",
         "<del>gone</del>",
         '<a href="https://a.example/x?a=1&amp;b=2" rel="noopener noreferrer">',
