@@ -96,6 +96,11 @@ class Kernel(AbstractContextManager["Kernel"]):
         self._client.stop_channels()
         self._manager.shutdown_kernel(now=True)
 
+    def restart(self) -> None:
+        """Start the kernel again, as the same one: with its connection file."""
+        self._manager.restart_kernel(now=True)
+        self._client.wait_for_ready(timeout=START_S)
+
     def start(self, code: str) -> Cell:
         """Send a cell, and do not wait for it."""
         return Cell(self._client.execute(code))

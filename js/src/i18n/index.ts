@@ -168,6 +168,8 @@ export const en = {
   } as Readonly<Record<string, string>>,
   notLoaded: "This part of the page could not be loaded. Try again when the kernel is idle.",
   notSaved: "Sessions are not being saved:",
+  savedOutside: "Not saved in the notebook file; kept in a journal on the kernel's machine.",
+  savedNowhere: "Not saved in the notebook file; lost when the kernel stops.",
 
   // Inside an answer's Markdown
   markdown: {

@@ -192,6 +192,8 @@ export const strings: AllStrings = {
   },
   notLoaded: "页面的这一部分未能加载。请在内核空闲时重试。",
   notSaved: "会话未被保存：",
+  savedOutside: "会话不会保存到笔记本文件中，而是保存在内核所在计算机的日志里。",
+  savedNowhere: "会话不会保存到笔记本文件中，内核停止后就会丢失。",
 
   markdown: {
     copy: "复制",

@@ -391,6 +391,8 @@ describe("the notebook", () => {
     await insertCell(runtime.host.context, "2 + 2", false);
     expect(notebook.cells).toEqual(["1 + 1", "2 + 2"]);
     expect(open().runtime.host.hasCells).toBe(false);
+    expect(runtime.host.savesInFile).toBe(true);
+    expect(open().runtime.host.savesInFile).toBe(false);
   });
 });
 

@@ -1082,6 +1082,21 @@ describe("the view as a whole", () => {
     await settled(() => expect(host.textContent).not.toContain("Lost connection to the kernel."));
   });
 
+  test("a host that cannot write the file says where conversations are kept", async () => {
+    kernel.create("geo");
+    mount();
+    await settled(() => expect(tabs()).toHaveLength(1));
+    const banner = () => host.querySelector<HTMLElement>(".nbchat-banner");
+    page.store.setSaving({ type: "saving", state: "saved", error: null });
+    await settled(() => expect(banner()?.textContent).toContain("kept in a journal"));
+    expect(banner()?.hidden).toBe(false);
+    page.store.setSaving({ type: "saving", state: "off", error: null });
+    await settled(() => expect(banner()?.textContent).toContain("lost when the kernel stops"));
+    page.store.setSaving({ type: "saving", state: "unsaved", error: cause("The disk is full.") });
+    await settled(() => expect(banner()?.textContent).toContain("disk is full"));
+    expect(banner()?.getAttribute("data-tone")).toBeNull();
+  });
+
   test("of a kernel that is gone nothing is shown as going on", async () => {
     const geo = kernel.create("geo");
     kernel.ask(geo, "Rivers?");
