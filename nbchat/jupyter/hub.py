@@ -40,6 +40,8 @@ class Hub(anywidget.AnyWidget):
         self._registry = registry
         self.last_chosen = ""
         """Id of the session whose tab was chosen last in any view."""
+        self.blank = ""
+        """Id of the empty session that a view began with, until another session is shown."""
         self.wire: WireServer = registry.engine.call(WireServer, registry, self._down)
         self.views: weakref.WeakValueDictionary[str, anywidget.AnyWidget]
         self.views = weakref.WeakValueDictionary()

@@ -112,7 +112,7 @@ class ChatTabs(View):
         list(registry)  # restores, before anything is shown
         super().__init__(hub=hub(registry), kind="tabs", sessions=ids, **traits)
         if not self._shown():
-            self.new()
+            self.hub.blank = self.new().id
         elif not self.active:
             self.active = self._last_used()
 
@@ -178,6 +178,17 @@ class ChatTabs(View):
         if self.sessions is not None and found.id not in self.sessions:
             self.sessions = [*self.sessions, found.id]
         self.active = found.id
+        self._remove_blank(found)
+
+    def _remove_blank(self, shown: Session) -> None:
+        """Delete the empty session that the first view began with, unless it has been used."""
+        blank = self.registry.get(self.hub.blank) if self.hub.blank else None
+        if blank is None or blank.id == shown.id:
+            return
+        self.hub.blank = ""
+        is_used = blank.runs or blank.messages or blank.title or blank.pinned or blank.closed
+        if not (is_used or blank.model or blank.instructions or blank.params):
+            blank.delete()
 
     def hide(self, session: Session | str) -> None:
         """Take a session's tab away; its runs go on."""
