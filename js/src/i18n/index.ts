@@ -129,6 +129,9 @@ export const en = {
   sendingWaits: "waiting for the running cell…",
   notSent: "Not sent:",
   tooLong: (size: string, limit: string) => `too large (${size}); the limit is ${limit}.`,
+  aboutTokens: (n: string) => `about ${n} tokens`,
+  largeMessage: (n: string) =>
+    `This message has about ${n} tokens: it may be slow or costly, or longer than the model can read. Send again to send it anyway.`,
   attach: "Attach a file",
   removeAttachment: (name: string) => `Remove ${name}`,
   attachments: "Attachments",

@@ -151,6 +151,9 @@ export const strings: AllStrings = {
   sendingWaits: "等待正在运行的单元格…",
   notSent: "未发送：",
   tooLong: (size, limit) => `太大（${size}），上限为 ${limit}。`,
+  aboutTokens: (n) => `约 ${n} 个词元`,
+  largeMessage: (n) =>
+    `此消息约有 ${n} 个词元：可能较慢、费用较高，或超出模型的上限。再次发送即可照常发送。`,
   cannotAttach: (name, why) => `无法添加 ${name}：${why}`,
   fileTypes: "仅支持文本、PNG、JPEG、GIF 或 WebP。",
   attach: "添加文件",
