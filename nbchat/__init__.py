@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     )
     from nbchat.batch.compare import Comparison, compare
     from nbchat.batch.map import BatchProgress, Result, Results, map  # noqa: A004 - read as nbchat.map
+    from nbchat.context.descriptions import describe
     from nbchat.core.errors import (
         AuthenticationFailed,
         CallbackError,
@@ -147,6 +148,7 @@ _HOME = {
     "map": "nbchat.batch.map",
     "Comparison": "nbchat.batch.compare",
     "compare": "nbchat.batch.compare",
+    "describe": "nbchat.context.descriptions",
     "AuthenticationFailed": "nbchat.core.errors",
     "CallbackError": "nbchat.core.errors",
     "CommandError": "nbchat.core.errors",
@@ -290,6 +292,7 @@ __all__ = [
     "ask",
     "compare",
     "config",
+    "describe",
     "discover",
     "get_completion",
     "import_",

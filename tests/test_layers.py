@@ -19,12 +19,13 @@ LAYERS = {
     "providers": {"core"},
     "stores": {"core"},
     "export": {"core"},
+    "context": {"core"},
     "engine": {"core", "providers", "server", "stores"},
     "wire": {"core", "protocol", "engine"},
-    "handles": {"core", "export", "providers", "engine"},
-    "batch": {"core", "providers", "engine", "handles"},
+    "handles": {"core", "context", "export", "providers", "engine"},
+    "batch": {"core", "context", "providers", "engine", "handles"},
     "jupyter": {
-        *("core", "export", "protocol", "providers", "server", "stores"),
+        *("core", "context", "export", "protocol", "providers", "server", "stores"),
         *("engine", "wire", "handles", "batch"),
     },
 }

@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from nbchat.core.ids import new_id
 from nbchat.core.text import cut_bytes
 from nbchat.core.transcript import SessionState
 from nbchat.export.html import to_html
@@ -50,21 +49,15 @@ def render(states: Sequence[SessionState], to: str) -> str:
     return writer(states)
 
 
-def export(
-    states: Sequence[SessionState],
-    target: str | os.PathLike[str],
-    *,
-    to: str | None = None,
-    overwrite: bool = False,
-) -> str | Path:
-    """Return conversations in a format; or, if `target` is a file, write them to it and return its path.
+def export(states: Sequence[SessionState], target: str | os.PathLike[str], *, to: str | None = None) -> str:
+    """Return conversations in a format, and write them where `target` is a file and not just a format.
 
     Raises
     ------
     ValueError
         There is no such format.
     FileExistsError
-        The file exists, and `overwrite` is false.
+        The file is there already.
     """
     name = os.fspath(target)
     if to is None and _ALIASES.get(name, name) in FORMATS:
@@ -75,33 +68,11 @@ def export(
     if to is None and not path.suffix:
         raise ValueError(f"there is no format {name!r}; the formats are {', '.join(FORMATS)}.")
     text = render(states, to or path.suffix)
-    if overwrite:
-        _replace(path, text)
-    else:
-        try:
-            _create(path, text)
-        except FileExistsError:
-            raise FileExistsError(
-                f"{path} exists. Pass overwrite=True to replace it, or give another name."
-            ) from None
-    return path
-
-
-def _create(path: Path, text: str) -> None:
-    # A link is not followed: the file that it leads to was not named.
+    # Neither replaced nor followed: what stands there, or where a link leads, is somebody else's.
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
     with os.fdopen(os.open(path, flags, 0o644), "w", encoding="utf-8", newline="\n") as file:
         file.write(text)
-
-
-def _replace(path: Path, text: str) -> None:
-    """Replace a file, or a link, by a new file at once; if writing fails, it stays as it was."""
-    unfinished = path.with_name(f".{path.name[:100]}.{new_id('')}")
-    try:
-        _create(unfinished, text)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    return text
 
 
 def slug(title: str) -> str:

@@ -160,7 +160,7 @@ class WireServer:
         self._config: Config | None = None
         self.last_actor: str | None = None
         """The page where the user last acted."""
-        self.saving: Saving = Saving(state="off")
+        self.saving: Saving | None = None
         """Said to every page that comes."""
         self.on_hello: Callable[[str], None] = lambda _page: None
         self.on_stored: Callable[[Stored], None] = lambda _message: None
@@ -454,7 +454,8 @@ class WireServer:
         self._pages.move_to_end(message.page)
         self.on_hello(message.page)
         sources = self._registry.sources
-        self.say(self.saving)
+        if self.saving is not None:
+            self.say(self.saving)
         self.say(
             Welcome(
                 to=message.page,

@@ -13,8 +13,6 @@ import { hostToShow, inlineImage, linkTarget, remoteImage } from "./urls";
 /** What a button on a block of code does, beside copying it. */
 export interface CodeAction {
   readonly label: string;
-  /** Whether the button stands on code of this language. */
-  suits(language: string): boolean;
   run(code: string, language: string): unknown;
 }
 
@@ -319,7 +317,7 @@ function codeBlock(content: string, language: string, context: BuildContext): El
   copy.setAttribute("type", "button");
   copy.setAttribute("aria-label", strings.copyCode);
   head.append(copy);
-  for (const { label } of codeActions.filter((action) => action.suits(language))) {
+  for (const { label } of codeActions) {
     const button = withText("button", "nbc-action", label);
     button.setAttribute("type", "button");
     head.append(button);

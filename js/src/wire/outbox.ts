@@ -72,12 +72,11 @@ export class Outbox {
     this.#waiting.delete(id);
   }
 
-  /** Take an acknowledgement; returns false if it is for a command of another page. */
-  take(ack: Ack): boolean {
+  /** Take an acknowledgement; those for other pages' commands are ignored. */
+  take(ack: Ack): void {
     const waiting = this.#waiting.get(ack.id);
     this.#waiting.delete(ack.id);
     waiting?.resolve(ack);
-    return waiting !== undefined;
   }
 
   /** Repeat the commands that were not acknowledged in time. */
@@ -100,14 +99,11 @@ export class Outbox {
     }
   }
 
-  /** Age of the oldest unacknowledged command in milliseconds, less the time that a long command takes. */
-  get unansweredMs(): number {
-    const now = performance.now();
-    let longest = 0;
-    for (const { since, first } of this.#waiting.values()) {
-      longest = Math.max(longest, now - since - (first - FIRST_MS));
-    }
-    return longest;
+  /** Age of the oldest unacknowledged command, in milliseconds. */
+  get oldest(): number {
+    let since = performance.now();
+    for (const waiting of this.#waiting.values()) since = Math.min(since, waiting.since);
+    return performance.now() - since;
   }
 
   /** Reject all commands, since the kernel is gone. */

@@ -1,0 +1,36 @@
+"""Levels of a description, and its limits."""
+
+from __future__ import annotations
+
+from typing import Final, Literal, get_args
+
+Level = Literal["schema", "summary", "rows"]
+"""How much of a value is described: names and types; statistics too; the first rows too."""
+
+LEVELS: Final[tuple[Level, ...]] = get_args(Level)
+"""All levels, least first."""
+
+MAX_CHARS: Final = 6000
+"""Characters of one description, about 1,500 tokens."""
+
+MAX_MESSAGE_CHARS: Final = 24_000
+"""Characters of all descriptions of one message."""
+
+
+def checked_level(level: object) -> Level:
+    """Return `level`.
+
+    Raises
+    ------
+    ValueError
+        If it is not one of `LEVELS`.
+    """
+    for known in LEVELS:
+        if level == known:
+            return known
+    raise ValueError(f"unknown level {level!r}; expected one of: {', '.join(LEVELS)}.")
+
+
+def lower(one: Level, other: Level) -> Level:
+    """Return the level that sends less."""
+    return LEVELS[min(LEVELS.index(one), LEVELS.index(other))]
