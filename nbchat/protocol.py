@@ -30,7 +30,7 @@ from nbchat.core.messages import Message
 from nbchat.core.transcript import SessionState
 from nbchat.core.values import DecodeError, FiniteFloat, SafeInt, Tagged, Value, decode, encode_json
 
-PROTOCOL_VERSION: Final = 1
+PROTOCOL_VERSION: Final = 2
 
 MAX_PIECE: Final = 224 * 1024
 """Bytes of one comm message's buffer, at most; with its envelope it stays below 256 KiB."""
@@ -83,6 +83,8 @@ class Head(Value, frozen=True, kw_only=True):
     """Length of the transcript."""
     own_provider: bool = False
     """Answered by a provider object of its own, not by one that settings or configuration name."""
+    number: SafeInt = 0
+    """Identifies the session in `deltas` and `progress`, as long as the epoch lasts."""
 
 
 class Welcome(Tagged, frozen=True, kw_only=True, tag="welcome"):
@@ -113,6 +115,43 @@ class Events(Tagged, frozen=True, kw_only=True, tag="events"):
     session_id: str
     first_seq: SafeInt
     events: tuple[Event, ...]
+
+
+class Delta(Value, frozen=True, kw_only=True, array_like=True):
+    """A `PartDelta` of the live run of a session. An array on the wire, since names and ids would repeat."""
+
+    session: SafeInt
+    """`number` of the session's head."""
+    seq: SafeInt
+    at: SafeInt
+    """Microseconds after `at` of the message."""
+    part_index: SafeInt
+    offset: SafeInt
+    text: str
+
+
+class Deltas(Tagged, frozen=True, kw_only=True, tag="deltas"):
+    """Text of many sessions, in place of `events` for sessions where nothing else has happened."""
+
+    at: SafeInt
+    """Microseconds since 1970-01-01 UTC."""
+    deltas: tuple[Delta, ...]
+
+
+class Counts(Value, frozen=True, kw_only=True, array_like=True):
+    """The fields of a head that change while an answer arrives. An array on the wire."""
+
+    session: SafeInt
+    """`number` of the session's head."""
+    seq: SafeInt
+    active_at: FiniteFloat
+    characters: SafeInt
+
+
+class Progress(Tagged, frozen=True, kw_only=True, tag="progress"):
+    """Counts of sessions whose heads have not changed otherwise."""
+
+    counts: tuple[Counts, ...]
 
 
 class StateOf(Tagged, frozen=True, kw_only=True, tag="state"):
@@ -233,6 +272,8 @@ KernelMessage = (
     Welcome
     | Heads
     | Events
+    | Deltas
+    | Progress
     | StateOf
     | Earlier
     | Ack

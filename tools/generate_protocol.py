@@ -196,8 +196,15 @@ class Generator:
         return f"{text} | null" if "null" in members else text
 
     def interface(self, kind: inspection.StructType) -> str:
-        """Return the interface of a struct."""
+        """Return the interface of a struct, or the tuple that an array-like one is on the wire."""
         docs, name = self.modules[kind.cls.__module__], kind.cls.__name__
+        if kind.array_like:
+            items = [
+                comment(docs.texts.get(f"{name}.{field.name}"), "  ")
+                + f"  {field.encode_name}: {self.typescript(field.type)},\n"
+                for field in kind.fields
+            ]
+            return f"export type {name} = readonly [\n{''.join(items)}];\n"
         members = [
             comment(docs.texts.get(f"{name}.{field.name}"), "  ")
             + f"  readonly {field.encode_name}: {self.typescript(field.type)};\n"

@@ -1,6 +1,6 @@
 // Generated from nbchat/protocol.py by `make build`. Do not edit.
 
-export const PROTOCOL_VERSION = 1;
+export const PROTOCOL_VERSION = 2;
 
 /** Bytes of one comm message's buffer, at most; with its envelope it stays below 256 KiB. */
 export const MAX_PIECE = 229376;
@@ -786,6 +786,8 @@ export interface Head {
   readonly messages: number;
   /** Answered by a provider object of its own, not by one that settings or configuration name. */
   readonly own_provider: boolean;
+  /** Identifies the session in `deltas` and `progress`, as long as the epoch lasts. */
+  readonly number: number;
 }
 
 /** The answer to `hello`: which kernel this is, and how it is set up. */
@@ -816,6 +818,44 @@ export interface Events {
   readonly first_seq: number;
   readonly events: readonly Event[];
   readonly type: "events";
+}
+
+/**
+ * A `PartDelta` of the live run of a session. An array on the wire, since names and ids would
+ * repeat.
+ */
+export type Delta = readonly [
+  /** `number` of the session's head. */
+  session: number,
+  seq: number,
+  /** Microseconds after `at` of the message. */
+  at: number,
+  part_index: number,
+  offset: number,
+  text: string,
+];
+
+/** Text of many sessions, in place of `events` for sessions where nothing else has happened. */
+export interface Deltas {
+  /** Microseconds since 1970-01-01 UTC. */
+  readonly at: number;
+  readonly deltas: readonly Delta[];
+  readonly type: "deltas";
+}
+
+/** The fields of a head that change while an answer arrives. An array on the wire. */
+export type Counts = readonly [
+  /** `number` of the session's head. */
+  session: number,
+  seq: number,
+  active_at: number,
+  characters: number,
+];
+
+/** Counts of sessions whose heads have not changed otherwise. */
+export interface Progress {
+  readonly counts: readonly Counts[];
+  readonly type: "progress";
 }
 
 /** A session whole, at `state.seq`; what a page has of it is replaced unless it is newer. */
@@ -941,6 +981,8 @@ export type KernelMessage =
   | Welcome
   | Heads
   | Events
+  | Deltas
+  | Progress
   | StateOf
   | Earlier
   | Ack

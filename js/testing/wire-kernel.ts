@@ -4,15 +4,18 @@
  * It acknowledges commands without carrying them out; `FakeKernel` adds that.
  */
 
-import type {
-  Ack,
-  Command,
-  Event,
-  Head,
-  KernelMessage,
-  Packet,
-  PageMessage,
-  SessionState,
+import {
+  type Ack,
+  type Command,
+  type Counts,
+  type Delta,
+  type Event,
+  type Head,
+  type KernelMessage,
+  type Packet,
+  type PageMessage,
+  PROTOCOL_VERSION,
+  type SessionState,
 } from "../src/protocol";
 import { applyEvent } from "../src/state/fold";
 import { emptyState, isOver, liveRun, statusOf, transcript } from "../src/state/session";
@@ -30,6 +33,8 @@ interface Session {
   sent: number;
   head: Head | null;
   headRev: number;
+  /** Identifies the session in `deltas` and `progress`. */
+  readonly number: number;
 }
 
 /** A packet, or a piece of one, as a comm message. */
@@ -66,6 +71,7 @@ export class WireKernel {
   /** Fields of heads that are not computed from the session. */
   readonly #tweaks = new Map<string, Partial<Head>>();
   #removedRev = 0;
+  #numbers = 0;
   #batches = 0;
   #tick: ReturnType<typeof setTimeout> | null = null;
   #beacon: ReturnType<typeof setTimeout> | undefined;
@@ -99,7 +105,15 @@ export class WireKernel {
     let session = this.sessions.get(id);
     if (session === undefined) {
       const states = [emptyState(id)];
-      session = { log: [], states, base: 0, sent: 0, head: null, headRev: 0 };
+      session = {
+        log: [],
+        states,
+        base: 0,
+        sent: 0,
+        head: null,
+        headRev: 0,
+        number: ++this.#numbers,
+      };
       this.sessions.set(id, session);
     }
     return session;
@@ -157,6 +171,7 @@ export class WireKernel {
       temporary: state.temporary,
       messages: path.length,
       own_provider: false,
+      number: this.session(id).number,
       ...this.#tweaks.get(id),
     };
   }
@@ -218,28 +233,42 @@ export class WireKernel {
   #collect(): KernelMessage[] {
     const heads: Head[] = [];
     const news: KernelMessage[] = [];
+    const counts: Counts[] = [];
+    const deltas: Delta[] = [];
     for (const id of this.#dirty) {
       const session = this.session(id);
       const head = this.head(id);
-      if (this.#eager || isOver(head.state) || !isProgress(session.head, head)) {
+      const counting = !isOver(head.state) && isProgress(session.head, head);
+      if (this.#eager || !counting) {
         session.head = head;
         session.headRev = ++this.rev;
-        heads.push(head);
+        const { number, seq, active_at, characters } = head;
+        if (counting) counts.push([number, seq, active_at, characters]);
+        else heads.push(head);
       }
       const events = session.log.slice(session.sent);
-      if (events.length > 0) {
-        news.push({ type: "events", session_id: id, first_seq: session.sent + 1, events });
-      }
+      const first_seq = session.sent + 1;
+      const text = textOf(session.number, first_seq, events, liveRun(this.state(id))?.id);
+      if (text) deltas.push(...text);
+      else if (events.length > 0) news.push({ type: "events", session_id: id, first_seq, events });
       session.sent = session.log.length;
     }
     this.#dirty.clear();
+    if (deltas.length > 0) {
+      const at = Math.min(...deltas.map((delta) => delta[2]));
+      const since = deltas.map(
+        ([session, seq, each, ...rest]): Delta => [session, seq, each - at, ...rest],
+      );
+      news.push({ type: "deltas", at, deltas: since });
+    }
+    if (counts.length > 0) news.unshift({ type: "progress", counts });
     if (heads.length > 0) news.unshift({ type: "heads", heads, all: false });
     return [...news, ...this.#messages.splice(0)];
   }
 
   #pack(messages: readonly KernelMessage[]): void {
     const { epoch, n, rev } = this;
-    const packet: Packet = { epoch, n, rev, messages, protocol: 1, type: "packet" };
+    const packet: Packet = { epoch, n, rev, messages, protocol: PROTOCOL_VERSION, type: "packet" };
     for (const wire of cut(packet, `${n}`, this.#pieceBytes)) this.broadcast(wire);
     this.packets++;
     clearTimeout(this.#beacon);
@@ -383,9 +412,27 @@ export class WireKernel {
   }
 }
 
+/** Return the events as deltas of the live run with absolute times; null if they are sent in full. */
+function textOf(
+  number: number,
+  first_seq: number,
+  events: readonly Event[],
+  live: string | undefined,
+): Delta[] | null {
+  const deltas: Delta[] = [];
+  for (const [i, event] of events.entries()) {
+    if (event.type !== "part_delta" || event.run_id !== live) return null;
+    const { part_index, offset, text } = event;
+    const at = Math.round(event.at * 1e6);
+    if (at / 1e6 !== event.at) return null;
+    deltas.push([number, first_seq + i, at, part_index, offset, text]);
+  }
+  return deltas;
+}
+
 /** Whether two heads differ in their progress alone; the kernel does not send that at once. */
 function isProgress(before: Head | null, after: Head): boolean {
-  const rest = (head: Head) => JSON.stringify({ ...head, seq: 0, characters: 0 });
+  const rest = (head: Head) => JSON.stringify({ ...head, seq: 0, characters: 0, active_at: 0 });
   return before !== null && rest(before) === rest(after);
 }
 

@@ -27,7 +27,8 @@ class Clock:
         with self._lock:
             monotonic = time.monotonic()
             continued = self._wall + max(monotonic - self._monotonic, STEP_S)
-            self._wall, self._monotonic = max(time.time(), continued), monotonic
+            # In whole microseconds, which can be sent as integers without loss.
+            self._wall, self._monotonic = round(max(time.time(), continued), 6), monotonic
             return self._wall
 
 

@@ -32,6 +32,8 @@ from nbchat.protocol import (
     Ack,
     Asset,
     Config,
+    Counts,
+    Delta,
     Do,
     DoPart,
     Earlier,
@@ -59,6 +61,7 @@ from nbchat.protocol import (
     pieces,
 )
 from nbchat.wire.command_chunks import CommandChunks
+from nbchat.wire.deltas import counts_of, messages_of, text_of
 from nbchat.wire.search import search
 
 if TYPE_CHECKING:
@@ -108,6 +111,8 @@ class _Reader:
 
     seq: int = 0
     head: Head | None = None
+    number: int = 0
+    """Identifies the session on the wire."""
     rev: int = 0
     """Of the directory, when `head` was said."""
     head_at: float = 0.0
@@ -144,6 +149,8 @@ class WireServer:
         self._outbox: deque[tuple[Mapping[str, Any], list[bytes]]] = deque()
         self._n = 0
         self._rev = 0
+        self._numbers = 0
+        """Numbers of sessions that have been given."""
         self._removed_rev = 0
         """Revision at which a session last left the directory."""
         self._tick: Any = None
@@ -261,6 +268,8 @@ class WireServer:
         self._check_config()
         messages, self._messages = self._messages, []
         heads: list[Head] = []
+        counts: list[Counts] = []
+        deltas: list[Delta] = []
         news: list[KernelMessage] = []
         size = 0
         for session_id in list(self._dirty):
@@ -269,12 +278,15 @@ class WireServer:
             conversation = self._dirty.pop(session_id)
             reader = self._readers.setdefault(session_id, _Reader())
             head = self._new_head(conversation, reader)
-            if head is not None:
+            if isinstance(head, Counts):
+                counts.append(head)
+            elif head is not None:
                 heads.append(head)
                 if head.deleted:
                     self._forget_what_is_gone()
-            read, size = self._read(conversation, reader, size)
+            read, size = self._read(conversation, reader, size, deltas)
             news.extend(read)
+        news += messages_of(counts, deltas)
         if heads:
             # Before the events: a page that learns of a session here may ask for it at once.
             news.insert(0, Heads(heads=tuple(heads)))
@@ -291,7 +303,9 @@ class WireServer:
             self._rev += 1
             self._removed_rev = self._rev
 
-    def _read(self, conversation: LiveSession, reader: _Reader, size: int) -> tuple[list[KernelMessage], int]:
+    def _read(
+        self, conversation: LiveSession, reader: _Reader, size: int, deltas: list[Delta]
+    ) -> tuple[list[KernelMessage], int]:
         record = conversation.record
         said: list[KernelMessage] = []
         visible = record.visible
@@ -314,25 +328,33 @@ class WireServer:
                 if size > BUDGET:
                     self._dirty[conversation.id] = conversation
                     break
-            said.append(Events(session_id=conversation.id, first_seq=reader.seq + 1, events=tuple(taken)))
+            first = reader.seq + 1
+            if text := text_of(reader.number, first, taken, record.state.live):
+                deltas += text
+            else:
+                said.append(Events(session_id=conversation.id, first_seq=first, events=tuple(taken)))
             reader.seq += len(taken)
         return said, size
 
-    def _new_head(self, conversation: LiveSession, reader: _Reader) -> Head | None:
-        head, now = self._head(conversation), self._loop.time()
+    def _new_head(self, conversation: LiveSession, reader: _Reader) -> Head | Counts | None:
+        if reader.number == 0:
+            self._numbers += 1
+            reader.number = self._numbers
+        head, now = replace(self._head(conversation), number=reader.number), self._loop.time()
         old = reader.head
-        if old is not None and replace(head, seq=0, characters=0, active_at=0.0) == replace(
-            old, seq=0, characters=0, active_at=0.0
-        ):
-            moving = head.run_id is not None
-            if head == old or (moving and now - reader.head_at < PROGRESS_S):
-                return None
+        counting = (
+            old is not None
+            and head.run_id is not None
+            and replace(head, seq=old.seq, characters=old.characters, active_at=old.active_at) == old
+        )
+        if head == old or (counting and now - reader.head_at < PROGRESS_S):
+            return None
         self._rev += 1
         reader.head, reader.rev, reader.head_at = head, self._rev, now
         ended = head.run_id is None and old is not None and old.active_at != head.active_at
         if ended and self.is_viewed(head.id):
             self._loop.call_later(SEEN_S, self._check_seen, head.id, now)
-        return head
+        return counts_of(head) if counting else head
 
     @staticmethod
     def _head(conversation: LiveSession) -> Head:

@@ -9,6 +9,7 @@ import pytest
 from nbchat import api
 from nbchat.engine.session_index import UNDO
 from nbchat.handles.registry import SessionRegistry
+from nbchat.protocol import PROTOCOL_VERSION
 from nbchat.providers.scripted import PAUSE, ScriptedProvider
 from nbchat.wire.server import WireServer
 from tests.faults.invariants import open_files, slots, tasks
@@ -32,7 +33,7 @@ def test_two_hundred_rounds_leave_nothing(registry: SessionRegistry, soak: bool)
                 "type": "hello",
                 "id": f"a-{number}",
                 "page": f"p-{number}",
-                "protocol": 1,
+                "protocol": PROTOCOL_VERSION,
                 "version": "0",
                 "sessions": {session.id: 0},
             }

@@ -14,6 +14,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from nbchat.core.ids import new_id
 from nbchat.core.run import LIVE_STATES
@@ -25,16 +26,19 @@ from nbchat.handles.registry import SessionRegistry
 from nbchat.protocol import (
     PROTOCOL_VERSION,
     Ack,
+    Deltas,
     Events,
     Head,
     Heads,
     KernelMessage,
     Packet,
+    Progress,
     StateOf,
     Synced,
     Welcome,
 )
 from nbchat.providers.base import Finish, Request, TextDelta
+from nbchat.wire.deltas import event_of
 from nbchat.wire.server import WireServer
 
 
@@ -154,6 +158,8 @@ class PageModel:
         self.rev = 0
         self.heads: dict[str, tuple[int, Head]] = {}
         self.states: dict[str, SessionState] = {}
+        self._numbers: dict[int, str] = {}
+        """Ids of sessions by the numbers of their heads."""
         self.acks: dict[str, Ack] = {}
         self._wanted: set[str] = set()
         self._pieces: dict[str, dict[int, bytes]] = {}
@@ -215,6 +221,10 @@ class PageModel:
             self._take_heads(n, message)
         elif isinstance(message, Events):
             self._take_events(message)
+        elif isinstance(message, Deltas):
+            self._take_deltas(message)
+        elif isinstance(message, Progress):
+            self._take_progress(n, message)
         elif isinstance(message, StateOf):
             self._take_state(message)
         elif isinstance(message, Ack):
@@ -226,6 +236,7 @@ class PageModel:
             for gone in [key for key, (at, _) in self.heads.items() if at < n and key not in there]:
                 del self.heads[gone]
         for head in message.heads:
+            self._numbers[head.number] = head.id
             if self.heads.get(head.id, (0, None))[0] <= n:
                 self.heads[head.id] = (n, head)
                 if head.id not in self.states:
@@ -246,6 +257,23 @@ class PageModel:
                 text = state.messages[run.message_id].parts[event.part_index].text
                 assert (utf16_length(text), checksum(text)) == (event.length, event.crc32)
         self._show(state)
+
+    def _take_deltas(self, message: Deltas) -> None:
+        for delta in message.deltas:
+            session_id = self._numbers.get(delta.session, "")
+            state = self.states.get(session_id)
+            if state is None or delta.seq <= state.seq:
+                continue
+            run_id = "" if state.live is None else state.live.id
+            event = event_of(delta, message.at, run_id)
+            self._take_events(Events(session_id=session_id, first_seq=delta.seq, events=(event,)))
+
+    def _take_progress(self, n: int, message: Progress) -> None:
+        for counts in message.counts:
+            at, head = self.heads.get(self._numbers.get(counts.session, ""), (n + 1, None))
+            if head is not None and at <= n:
+                changes = {"seq": counts.seq, "active_at": counts.active_at, "characters": counts.characters}
+                self.heads[head.id] = (at, replace(head, **changes))
 
     def _take_state(self, message: StateOf) -> None:
         old = self.states.get(message.state.id)

@@ -28,6 +28,14 @@ class Dot(Struct, frozen=True, tag="dot"):
     colour: Colour = Colour.RED
 
 
+class Row(Struct, frozen=True, array_like=True):
+    """A row."""
+
+    number: int
+    """Of the row."""
+    text: str
+
+
 class Group(Struct, frozen=True, tag="group"):
     """Several shapes.
 
@@ -40,6 +48,7 @@ class Group(Struct, frozen=True, tag="group"):
     parent: "Shape | None" = None
     free: Any = None
     choices: tuple[int | None, ...] = ()
+    rows: tuple[Row, ...] = ()
 
 
 Shape = Dot | Group
@@ -61,6 +70,13 @@ export interface Dot {
   readonly type: "dot";
 }
 
+/** A row. */
+export type Row = readonly [
+  /** Of the row. */
+  number: number,
+  text: string,
+];
+
 /**
  * Several shapes.
  *
@@ -73,6 +89,7 @@ export interface Group {
   readonly parent: Shape | null;
   readonly free: unknown;
   readonly choices: readonly (number | null)[];
+  readonly rows: readonly Row[];
   readonly type: "group";
 }
 
@@ -82,7 +99,7 @@ export type Shape = Dot | Group;
 
 
 def test_every_kind_of_type_has_a_counterpart() -> None:
-    """Tagged unions, enums, tuples, mappings, None and Any are written as TypeScript, docstrings included."""
+    """Unions, enums, arrays, tuples, mappings, None and Any are written as TypeScript, with docstrings."""
     assert Generator(sys.modules[__name__]).text() == EXPECTED
 
 

@@ -13,7 +13,7 @@ import {
   type SessionState,
   TRANSITIONS,
 } from "../protocol";
-import { type Dict, dict, isOver, ROOT, transcript } from "./session";
+import { type Dict, dict, isOver, liveRun, ROOT, transcript } from "./session";
 
 type RunEvent = Extract<Event, { run_id: string }>;
 
@@ -114,6 +114,11 @@ export class Draft {
   /** Return the current record of a run; the newer one if two have the same id. */
   run(runId: string): RunRecord | undefined {
     return this.#runs.findLast((run) => run.id === runId);
+  }
+
+  /** The oldest run that is not over. */
+  get live(): RunRecord | undefined {
+    return liveRun({ runs: this.#runs });
   }
 
   /** Fold one event in. */

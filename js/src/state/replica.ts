@@ -3,7 +3,16 @@
  *
  * Events are held back until those before them have arrived, and a state never replaces a newer one.
  */
-import type { Earlier, Event, Events, Head, Message, SessionState, StateOf } from "../protocol";
+import type {
+  Delta,
+  Earlier,
+  Event,
+  Events,
+  Head,
+  Message,
+  SessionState,
+  StateOf,
+} from "../protocol";
 import { crc32 } from "./crc32";
 import { Draft } from "./fold";
 import { adoptState, afterKernelLoss, isLive, isOver, transcript } from "./session";
@@ -36,6 +45,12 @@ export interface Stats {
 /** Events that a session holds back at most while those before them are missing. */
 export const MAX_HELD = 4096;
 
+/** Consecutive events of a session. */
+type Stretch = Pick<Events, "first_seq" | "events">;
+
+/** Run id of a delta that came without one: the run that is live when the delta is folded. */
+const LIVE_RUN = "";
+
 class View implements SessionView {
   #path: readonly Message[] | undefined;
 
@@ -64,7 +79,7 @@ export class Replica {
   #lost = false;
   #generation = 0;
   /** Stretches of the log whose beginning is missing. */
-  #held: Events[] = [];
+  #held: Stretch[] = [];
   #heldCount = 0;
   /** Number of the last packet that changed this replica. */
   #packet = 0;
@@ -134,8 +149,23 @@ export class Replica {
     this.#unchecked = [];
   }
 
-  /** Fold a stretch of the log from packet `n`, or hold it back. Returns whether anything changed. */
-  takeEvents(stretch: Events, n: number): boolean {
+  /** Fold events from packet `n`, or hold them back. Returns whether anything changed. */
+  takeEvents({ first_seq, events }: Events, n: number): boolean {
+    return this.#take({ first_seq, events }, n);
+  }
+
+  /**
+   * Fold text of the live run from packet `n`, or hold it back. Returns whether anything changed.
+   *
+   * @param since `at` of the message, in microseconds.
+   */
+  takeDelta([, seq, later, part_index, offset, text]: Delta, since: number, n: number): boolean {
+    const at = (since + later) / 1e6;
+    const event = { type: "part_delta", run_id: LIVE_RUN, at, part_index, offset, text } as const;
+    return this.#take({ first_seq: seq, events: [event] }, n);
+  }
+
+  #take(stretch: Stretch, n: number): boolean {
     const before = this.#draft?.seq;
     if (this.#append(stretch)) {
       this.#packet = Math.max(this.#packet, n);
@@ -217,14 +247,15 @@ export class Replica {
   }
 
   /** Fold the new events of a stretch. Returns false if events before it are missing. */
-  #append({ first_seq, events }: Events): boolean {
+  #append({ first_seq, events }: Stretch): boolean {
     const draft = this.#draft;
     if (draft === null || this.#broken) return false;
     const known = draft.seq + 1 - first_seq;
     if (known < 0) return false;
     this.#stats.duplicates += Math.min(known, events.length);
     if (known >= events.length) return true;
-    for (const event of known === 0 ? events : events.slice(known)) {
+    for (const each of known === 0 ? events : events.slice(known)) {
+      const event = ofLiveRun(draft, each);
       if (!this.#fits(draft, event)) break;
       const ended = endedBy(draft, event);
       if (ended !== null) this.#unchecked.push(ended);
@@ -257,10 +288,16 @@ export class Replica {
     }
   }
 
-  #hold(stretch: Events): void {
+  #hold(stretch: Stretch): void {
     this.#held.push(stretch);
     this.#heldCount += stretch.events.length;
     // All of them can be requested again, so memory stays bounded however long the page waits.
     while (this.#heldCount > MAX_HELD) this.#heldCount -= this.#held.shift()?.events.length ?? 0;
   }
+}
+
+/** Return an event with the id of the live run, if it came without one. */
+function ofLiveRun(draft: Draft, event: Event): Event {
+  if (event.type !== "part_delta" || event.run_id !== LIVE_RUN) return event;
+  return { ...event, run_id: draft.live?.id ?? LIVE_RUN };
 }

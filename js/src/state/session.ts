@@ -65,7 +65,7 @@ export function transcript({
 }
 
 /** Return the oldest run that is not over. */
-export function liveRun(state: SessionState): RunRecord | undefined {
+export function liveRun(state: Pick<SessionState, "runs">): RunRecord | undefined {
   return state.runs.find((run) => !isOver(run.state));
 }
 

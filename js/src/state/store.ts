@@ -5,7 +5,18 @@
  */
 
 import { nextFrame, whenIdle } from "../later";
-import type { Config, Earlier, Events, Head, Heads, Models, Saving, StateOf } from "../protocol";
+import type {
+  Config,
+  Deltas,
+  Earlier,
+  Events,
+  Head,
+  Heads,
+  Models,
+  Progress,
+  Saving,
+  StateOf,
+} from "../protocol";
 import { Replica, type SessionView, type Stats } from "./replica";
 import { afterKernelLoss, isOver } from "./session";
 
@@ -49,6 +60,8 @@ export class Store {
   /** Number of the packet of each head: a late packet does not restore an old head. */
   readonly #headPackets = new Map<string, number>();
   #wholeDirectory = 0;
+  /** Ids of sessions by the numbers of their heads. */
+  readonly #numbers = new Map<number, string>();
   readonly #replicas = new Map<string, Replica>();
   readonly #listeners = new Set<(change: Change) => void>();
   #changed = { heads: new Set<string>(), sessions: new Set<string>(), other: false };
@@ -136,6 +149,7 @@ export class Store {
     for (const id of this.#directory.keys()) this.#changed.heads.add(id);
     this.#directory.clear();
     this.#headPackets.clear();
+    this.#numbers.clear();
     this.#wholeDirectory = 0;
     for (const [id, replica] of this.#replicas) {
       if (replica.loaded) this.#changed.sessions.add(id);
@@ -186,6 +200,7 @@ export class Store {
   /** Take heads from packet `n`; newer ones from a later packet stay. */
   takeHeads({ heads, all }: Heads, n: number): void {
     for (const head of heads) {
+      this.#numbers.set(head.number, head.id);
       const known = this.#headPackets.get(head.id);
       if (known === undefined ? n < this.#wholeDirectory : n < known) continue;
       // One packet can hold an event and, after it, the answer to a request from before the event.
@@ -208,6 +223,26 @@ export class Store {
   takeEvents(stretch: Events, n: number): void {
     const replica = this.#replicas.get(stretch.session_id);
     if (replica?.takeEvents(stretch, n)) this.#noteSession(stretch.session_id, replica);
+  }
+
+  /** Take text of many sessions from packet `n`. */
+  takeDeltas({ at, deltas }: Deltas, n: number): void {
+    for (const delta of deltas) {
+      const id = this.#numbers.get(delta[0]) ?? "";
+      const replica = this.#replicas.get(id);
+      if (replica?.takeDelta(delta, at, n)) this.#noteSession(id, replica);
+    }
+  }
+
+  /** Take counts of heads from packet `n`, unless the head is from a later packet. */
+  takeProgress({ counts }: Progress, n: number): void {
+    for (const [number, seq, active_at, characters] of counts) {
+      const head = this.#directory.get(this.#numbers.get(number) ?? "");
+      if (head === undefined || (this.#headPackets.get(head.id) ?? 0) > n) continue;
+      this.#directory.set(head.id, { ...head, seq, active_at, characters });
+      this.#changed.heads.add(head.id);
+    }
+    this.#note();
   }
 
   /** Take the whole state of a session from packet `n`, unless the page has a newer one. */

@@ -278,6 +278,12 @@ export class Link {
       case "events":
         this.store.takeEvents(message, n);
         break;
+      case "deltas":
+        this.store.takeDeltas(message, n);
+        break;
+      case "progress":
+        this.store.takeProgress(message, n);
+        break;
       case "state":
         if (message.to === null || message.to === this.page) this.store.takeState(message, n);
         break;
@@ -453,5 +459,6 @@ export class Link {
 }
 
 function isNews(message: KernelMessage): boolean {
-  return message.type === "events" || (message.type === "heads" && !message.all);
+  const { type } = message;
+  return type === "events" || type === "deltas" || (type === "heads" && !message.all);
 }

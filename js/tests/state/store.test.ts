@@ -33,6 +33,7 @@ function head(id: string, fields: Partial<Head> = {}): Head {
     temporary: false,
     messages: 0,
     own_provider: false,
+    number: 1,
     ...fields,
   };
 }

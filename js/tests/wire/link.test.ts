@@ -1,7 +1,7 @@
 /** The central property: whatever is lost, a page shows a prefix of the truth, and soon all of it. */
 import * as fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import type { Event, Packet } from "../../src/protocol";
+import { type Event, type Packet, PROTOCOL_VERSION } from "../../src/protocol";
 import { transcript } from "../../src/state/session";
 import { PERFECT } from "../../testing/line";
 import { cut, type Wire } from "../../testing/wire-kernel";
@@ -246,6 +246,41 @@ describe("what is missing", { timeout: 60_000 }, () => {
     world.close();
   });
 
+  test("text of many sessions arrives without names and ids, and a damaged delta is repaired", async () => {
+    const world = await streaming();
+    const [{ link, host }] = world.pages as [World["pages"][0]];
+    world.kernel.append("other", ...begun("other"));
+    link.want("other");
+    await world.settle();
+    const receive = host.receive.bind(host);
+    let damaged = 0;
+    let texts = 0;
+    host.receive = (wire) => {
+      const packet = packetOf(wire);
+      const messages = packet.messages.map((message) => {
+        if (message.type !== "deltas") return message;
+        texts += message.deltas.length;
+        const deltas = message.deltas.map(([session, seq, at, part, offset, text]) => {
+          const wrong = text === "damaged" && damaged++ === 0 ? 1 : 0;
+          return [session, seq, at, part, offset + wrong, text] as const;
+        });
+        return { ...message, deltas };
+      });
+      for (const part of cut({ ...packet, messages }, "x")) receive(part);
+    };
+    for (const id of ["s", "other"]) {
+      const offset = world.kernel.state(id).messages["a"]?.parts[0]?.text.length ?? 0;
+      world.kernel.append(id, delta(offset, "damaged"));
+    }
+    await world.settle();
+    expect([texts, damaged]).toEqual([2, 2]);
+    for (const id of ["s", "other"]) {
+      expect(link.store.session(id)?.state).toEqual(world.kernel.state(id));
+    }
+    expect(link.store.stats).toMatchObject({ checksumErrors: 1 });
+    world.close();
+  });
+
   test("a kernel that counts otherwise than a head says is asked once, not for ever", async () => {
     const world = await streaming();
     const [{ link }] = world.pages as [World["pages"][0]];
@@ -321,7 +356,13 @@ describe("kernels come and go", () => {
     const [{ link, host }] = world.pages as [World["pages"][0]];
     const before = link.store.session("s")?.state;
     const { dropped } = link.store.stats;
-    const packet = { n: 99, rev: 99, protocol: 1, type: "packet", epoch: "k0" } as const;
+    const packet = {
+      n: 99,
+      rev: 99,
+      protocol: PROTOCOL_VERSION,
+      type: "packet",
+      epoch: "k0",
+    } as const;
     const events = [delta(9, "wrong")];
     const messages = [{ type: "events", session_id: "s", first_seq: 6, events } as const];
     for (const wire of cut({ ...packet, messages }, "99")) host.receive(wire);
@@ -379,7 +420,7 @@ describe("kernels come and go", () => {
     const world = await streaming();
     const [{ link, host }] = world.pages as [World["pages"][0]];
     const packet = { n: 9, rev: 9, type: "packet", epoch: "k1", messages: [] } as const;
-    for (const wire of cut({ ...packet, protocol: 2 }, "9")) host.receive(wire);
+    for (const wire of cut({ ...packet, protocol: PROTOCOL_VERSION + 1 }, "9")) host.receive(wire);
     expect(link.store.connection).toBe("incompatible");
     world.close();
   });
