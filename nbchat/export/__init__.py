@@ -9,24 +9,21 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Final
 
 from nbchat.core.text import cut_bytes
 from nbchat.core.transcript import SessionState
-from nbchat.export.html import to_html
-from nbchat.export.jsonl import to_jsonl
-from nbchat.export.markdown import to_markdown
-from nbchat.export.notebook import to_ipynb
 
-FORMATS: Final[Mapping[str, Callable[[Sequence[SessionState]], str]]] = {
-    "md": to_markdown,
-    "html": to_html,
-    "jsonl": to_jsonl,
-    "ipynb": to_ipynb,
+FORMATS: Final[Mapping[str, str]] = {
+    "md": "nbchat.export.markdown.to_markdown",
+    "html": "nbchat.export.html.to_html",
+    "jsonl": "nbchat.export.jsonl.to_jsonl",
+    "ipynb": "nbchat.export.notebook.to_ipynb",
 }
-"""Formats by the ending of their files."""
+"""Functions that write a format, by the ending of its files. They are imported when they are used."""
 
 _ALIASES: Final = {"markdown": "md", "htm": "html"}
 _RESERVED: Final = frozenset(
@@ -46,7 +43,9 @@ def render(states: Sequence[SessionState], to: str) -> str:
     writer = FORMATS.get(_ALIASES.get(name, name))
     if writer is None:
         raise ValueError(f"there is no format {to!r}; the formats are {', '.join(FORMATS)}.")
-    return writer(states)
+    module, _, function = writer.rpartition(".")
+    text: str = getattr(import_module(module), function)(states)
+    return text
 
 
 def export(states: Sequence[SessionState], target: str | os.PathLike[str], *, to: str | None = None) -> str:

@@ -24,16 +24,8 @@ from nbchat.core.messages import (
 )
 from nbchat.core.text import fenced
 from nbchat.core.transcript import SessionState
+from nbchat.export.marks import MARK, SEPARATOR
 from nbchat.export.turns import SPEAKERS
-
-MARK: Final = "<!-- nbchat: {} {} -->"
-"""Stands before every heading of ours: what begins there, and the file's key.
-
-The key occurs in no text of the file, so that no text can contain a mark.
-"""
-
-SEPARATOR: Final = "\n\n---"
-"""Stands between two conversations."""
 
 _SPECIAL: Final = re.compile(r"[\\`*_\[\]<>&$!~|#]")
 _WEB: Final = re.compile(r"https?://[^\s<>]{1,2000}", re.IGNORECASE)

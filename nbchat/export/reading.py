@@ -15,7 +15,7 @@ from nbchat.core.messages import Role
 from nbchat.core.saved import Snapshot
 from nbchat.core.snapshot import KEY, loads, parse
 from nbchat.core.text import clean, cut
-from nbchat.export.markdown import MARK, SEPARATOR
+from nbchat.export.marks import MARK, SEPARATOR
 
 MAX_FILE: Final = 512 * 1024 * 1024
 """Bytes of a notebook that is read at most; its outputs may be large."""
