@@ -73,11 +73,13 @@ format: $(STAMPS)/python $(STAMPS)/js ## mend the style that can be mended by it
 
 build: $(STAMPS)/python $(STAMPS)/js ## write what is generated and committed: protocol.ts, nbchat/static, docs/states.md
 	$(PY) -m tools.generate_protocol
+	$(PY) -m tools.generate_schema
 	$(PY) -m tools.draw_states
 	$(NPM) run --silent build
 
 fresh: $(STAMPS)/python $(STAMPS)/js ## fail when something generated and committed is stale
 	$(PY) -m tools.generate_protocol --check
+	$(PY) -m tools.generate_schema --check
 	$(PY) -m tools.draw_states --check
 	$(NPM) run --silent fresh
 

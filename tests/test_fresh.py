@@ -4,7 +4,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from tools import draw_states, generate_protocol
+from tools import draw_states, generate_protocol, generate_schema
 
 ROOT = Path(__file__).parent.parent
 
@@ -13,6 +13,12 @@ def test_the_page_s_message_types_are_fresh() -> None:
     """js/src/protocol.ts says what nbchat/protocol.py says."""
     written = generate_protocol.TARGET.read_text(encoding="utf-8")
     assert written == generate_protocol.generate(), "run `make build` and commit js/src/protocol.ts"
+
+
+def test_the_schema_of_snapshots_is_fresh() -> None:
+    """docs/snapshot.schema.json describes the structs that a snapshot holds."""
+    written = generate_schema.TARGET.read_text(encoding="utf-8")
+    assert written == generate_schema.generate(), "run `make build` and commit docs/snapshot.schema.json"
 
 
 def test_the_diagram_of_states_is_fresh() -> None:

@@ -12,10 +12,10 @@ import dataclasses
 import random
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from nbchat.batch.rate_limiter import RateLimiter
@@ -73,8 +73,7 @@ MAX_REFUSALS: Final = 100
 """Times that a server may answer "too many requests" to one prompt before it is given up."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Answer(Struct, frozen=True, kw_only=True):
     """What became of one prompt."""
 
     index: int
@@ -210,7 +209,7 @@ class BatchRunner:
             answer = await self._attempt(index, prompt, attempts)
             if answer.usage is not None:
                 usage = answer.usage if usage is None else usage + answer.usage
-            answer = dataclasses.replace(answer, usage=usage)
+            answer = replace(answer, usage=usage)
             if self._ledger is not None:
                 await self._ledger.over(answer)
             if answer.error is None:

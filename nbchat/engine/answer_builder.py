@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Final
 
+from msgspec import Struct, field
 from msgspec.structs import replace
 
 from nbchat.core.clock import now
@@ -40,8 +40,7 @@ MAX_URL: Final = 4000
 """Characters of a source's address."""
 
 
-@dataclass(slots=True)
-class _OpenPart:
+class _OpenPart(Struct):
     """A part that text is arriving for."""
 
     index: int

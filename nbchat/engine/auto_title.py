@@ -10,7 +10,6 @@ import logging
 import re
 from typing import TYPE_CHECKING, Final
 
-from nbchat.batch.runner import Answer, BatchRunner
 from nbchat.core.errors import SessionGone
 from nbchat.core.events import Settings
 from nbchat.core.recovery import in_force
@@ -71,6 +70,8 @@ class AutoTitle:
         if question is None or answer is None:
             return
         settings = in_force(state.settings)
+        from nbchat.batch.runner import Answer, BatchRunner  # noqa: PLC0415 - only where titles are wanted
+
         given: list[Answer] = []
         await BatchRunner(
             self._registry,

@@ -11,8 +11,9 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any, Final
+
+from msgspec import Struct, field
 
 from nbchat.core.errors import CallbackError
 
@@ -43,8 +44,7 @@ EVENTS: Final = frozenset(
 """Names that `on` takes."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Notification:
+class Notification(Struct, frozen=True, kw_only=True):
     """What a callback gets: one object, with what it is about.
 
     Examples

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
+
+from msgspec import Struct
 
 from nbchat.core import commands as c
 from nbchat.core.errors import CommandError, NbchatError, RequestRejected
@@ -16,8 +17,7 @@ if TYPE_CHECKING:
     from nbchat.handles.registry import SessionRegistry
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class Outcome(Struct, frozen=True, kw_only=True):
     """What a command made, for its acknowledgement."""
 
     session_id: str | None = None

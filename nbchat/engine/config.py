@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+from msgspec import Struct
 
 from nbchat.core.errors import ConfigError
 from nbchat.core.extras import is_secret_query
@@ -91,8 +92,7 @@ def checked(name: str, value: object) -> str | None:
     return text or None
 
 
-@dataclass(frozen=True, slots=True)
-class Value:
+class Value(Struct, frozen=True):
     """A value and where it came from."""
 
     value: str | None

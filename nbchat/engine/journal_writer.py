@@ -12,10 +12,10 @@ import logging
 import queue
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import msgspec
+from msgspec import Struct, field
 from msgspec.structs import replace
 
 from nbchat.core.errors import NbchatError, SnapshotError, StoreError
@@ -46,8 +46,7 @@ BASE_BYTES: Final = 256 * 1024
 """A session's events are folded into a new base when they are longer than this, and than the last base."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SaveStatus:
+class SaveStatus(Struct, frozen=True, kw_only=True):
     """Whether everything is written down."""
 
     state: str
@@ -56,8 +55,7 @@ class SaveStatus:
     """Why it is not."""
 
 
-@dataclass(slots=True)
-class _Waiting:
+class _Waiting(Struct):
     """What of one session is not written yet."""
 
     events: list[tuple[int, Event]] = field(default_factory=list)
@@ -66,8 +64,7 @@ class _Waiting:
     gone: Tombstone | None = None
 
 
-@dataclass(slots=True)
-class _Batch:
+class _Batch(Struct):
     """What the writing thread gets: values that nobody changes any more."""
 
     upto: int
@@ -76,8 +73,7 @@ class _Batch:
     epoch: str
 
 
-@dataclass(slots=True)
-class _Size:
+class _Size(Struct):
     """How much of one session the store has."""
 
     base: int = 0

@@ -13,9 +13,9 @@ import logging
 import random
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from nbchat.core.clock import now
@@ -106,8 +106,7 @@ class _Stopped(NbchatError):
     """The user ended the run; never leaves this module."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunPlan:
+class RunPlan(Struct, frozen=True, kw_only=True):
     """What a live run has to do, decided when its turn came."""
 
     run_id: str

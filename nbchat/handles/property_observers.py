@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from nbchat.engine.callbacks import Notification
@@ -18,8 +19,7 @@ EVENTS: Final = ("changed", "closed", "end", "message", "queued", "transition")
 """Events after which one of them may have changed."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
+class Change(Struct, frozen=True, kw_only=True):
     """What a handler gets: as traitlets' change, by attribute or by key."""
 
     name: str

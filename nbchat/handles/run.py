@@ -10,8 +10,9 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Generator, Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from nbchat.core.clock import now
 from nbchat.core.errors import CommandError, NbchatError, PicklingRefused, ProviderError, RunOver, from_info
@@ -30,8 +31,7 @@ if TYPE_CHECKING:
     from nbchat.providers.base import Request
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
+class Progress(Struct, frozen=True, kw_only=True):
     """Counts and times of a run at one moment. Times are seconds since 1970-01-01 UTC.
 
     Examples

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from nbchat.core.run import RunState
 
@@ -11,8 +12,7 @@ if TYPE_CHECKING:
     from nbchat.engine.live_session import LiveSession
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StreamingInfo:
+class StreamingInfo(Struct, frozen=True, kw_only=True):
     """What a session's live run is doing.
 
     Examples

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
+from msgspec import Struct
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Base:
+
+class Base(Struct, frozen=True, kw_only=True):
     """A session's state after event `seq`: what stood before it in the store is not needed any more."""
 
     session_id: str
@@ -18,8 +18,7 @@ class Base:
     """JSON of `snapshot.dump_session`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stretch:
+class Stretch(Struct, frozen=True, kw_only=True):
     """Events of one session that follow each other, all appended by one kernel."""
 
     session_id: str
@@ -35,8 +34,7 @@ class Stretch:
         return self.first_seq + self.count - 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gone:
+class Gone(Struct, frozen=True, kw_only=True):
     """A session was deleted; what the store has of it goes away."""
 
     session_id: str
@@ -47,8 +45,7 @@ class Gone:
 Entry = Base | Stretch | Gone
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Kept:
+class Kept(Struct, frozen=True, kw_only=True):
     """What a store has of one session."""
 
     base: Base | None = None
@@ -57,8 +54,7 @@ class Kept:
     gone: Gone | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Contents:
+class Contents(Struct, frozen=True, kw_only=True):
     """All that a store has."""
 
     sessions: Mapping[str, Kept]

@@ -11,9 +11,9 @@ import logging
 import pathlib
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from msgspec import Struct, field
 from msgspec.structs import replace
 
 import nbchat
@@ -96,8 +96,7 @@ PROGRESS_S: Final = 1.0
 """A head that differs by its counts alone is said again after this time."""
 
 
-@dataclass(slots=True)
-class _Page:
+class _Page(Struct):
     """A page that said hello."""
 
     viewing: tuple[str, ...] = ()
@@ -105,8 +104,7 @@ class _Page:
     """When it said what it shows, last."""
 
 
-@dataclass(slots=True)
-class _Reader:
+class _Reader(Struct):
     """How far the pages were told of one session."""
 
     seq: int = 0

@@ -4,7 +4,6 @@ Each case is a check that passes, and a defect put in by hand with which the sam
 """
 
 import asyncio
-import dataclasses
 import logging
 import sys
 from collections.abc import Callable
@@ -344,7 +343,7 @@ def share_a_context(patch: Patch) -> None:
     def wrong(self: LiveSession, run_id: str) -> Any:
         made = task(self, run_id)
         said.extend(made.request.messages)
-        return dataclasses.replace(made, request=replace(made.request, messages=tuple(said)))
+        return replace(made, request=replace(made.request, messages=tuple(said)))
 
     patch.setattr(LiveSession, "_task", wrong)
 
