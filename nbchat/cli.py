@@ -76,6 +76,7 @@ def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         help="the format (default: what FILE's name ends in, else md)",
     )
     parser.add_argument("-o", "--output", metavar="FILE", help="write this new file, and print nothing")
+    parser.add_argument("--overwrite", action="store_true", help="replace FILE if it exists")
     parser.add_argument(
         "--session", action="append", default=[], metavar="TITLE", help="only this one, by title or id"
     )
@@ -109,7 +110,9 @@ def _export(options: argparse.Namespace) -> None:
             raise ValueError(f"{options.notebook} has no session called {' or '.join(options.session)}.")
     if options.output:
         named = bool(Path(options.output).suffix)
-        export(states, options.output, to=options.to or (None if named else "md"))
+        export(
+            states, options.output, to=options.to or (None if named else "md"), overwrite=options.overwrite
+        )
     else:
         sys.stdout.buffer.write(render(states, options.to or "md").encode("utf-8", "replace"))
         sys.stdout.flush()

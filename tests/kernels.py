@@ -29,6 +29,8 @@ class Cell:
     displays: list[Mapping[str, Any]] = field(default_factory=list)
     """Bundles as they stand after all updates."""
     updates: int = 0
+    elsewhere: list[Mapping[str, Any]] = field(default_factory=list)
+    """Bundles that replace outputs of other cells."""
     result: Mapping[str, Any] | None = None
     error: str | None = None
     """Class of the exception that the cell ended with."""
@@ -51,7 +53,11 @@ class Cell:
             self.displays.append(content["data"])
         elif kind == "update_display_data":
             self.updates += 1
-            self.displays[self._places[content["transient"]["display_id"]]] = content["data"]
+            place = self._places.get(content["transient"]["display_id"])
+            if place is None:
+                self.elsewhere.append(content["data"])
+            else:
+                self.displays[place] = content["data"]
         elif kind == "execute_result":
             self.result = content["data"]
         elif kind == "error":
@@ -89,6 +95,11 @@ class Kernel(AbstractContextManager["Kernel"]):
     ) -> None:
         self._client.stop_channels()
         self._manager.shutdown_kernel(now=True)
+
+    def restart(self) -> None:
+        """Start the kernel again, as the same one: with its connection file."""
+        self._manager.restart_kernel(now=True)
+        self._client.wait_for_ready(timeout=START_S)
 
     def start(self, code: str) -> Cell:
         """Send a cell, and do not wait for it."""

@@ -12,7 +12,7 @@ NAMES = sorted(set(re.findall(r"`((?:tests|js/tests)/[^`]+)`", TEXT)))
 EXPECTED = {
     *(f"P{n}" for n in range(1, 45)),
     *(f"K{n}" for n in range(1, 30)),
-    *(f"B{n}" for n in range(1, 19)),
+    *(f"B{n}" for n in range(1, 20)),
     *(f"D{n}" for n in range(1, 19)),
     *(f"U{n}" for n in range(1, 17)),
     *(f"T{n:02}" for n in range(1, 79)),

@@ -160,7 +160,12 @@ export interface TabPlace {
 export interface Extras {
   detailsOf(context: Context, turn: Turn): HTMLElement[];
   editForm(context: Pick<Context, "t" | "root">, text: string): EditForm;
-  insertCell(context: DocumentContext | undefined, code: string, run: boolean): Promise<void>;
+  insertCell(
+    context: DocumentContext | undefined,
+    code: string,
+    language: string,
+    run: boolean,
+  ): Promise<void>;
   openDirectory(
     context: Context,
     anchor: Element,

@@ -88,6 +88,11 @@ class LoopThread:
                 "this process was forked from the one that owns the chats.",
                 hint="Use nbchat in the parent, or start the child with the 'spawn' method.",
             )
+        if sys.platform == "emscripten":
+            raise CommandError(
+                "nbchat needs threads and sockets, which Python in a browser (Pyodide, JupyterLite) lacks.",
+                hint="Open this notebook with a kernel that runs on a computer, such as ipykernel.",
+            )
         with self._lock:
             if self._closed:
                 raise CommandError("nbchat is shut down: the process is ending.")
@@ -101,10 +106,13 @@ class LoopThread:
                 )
                 try:
                     self._thread.start()
-                except RuntimeError:  # the machine has no thread to give; it may later
-                    self._loop = None
+                except RuntimeError as error:
+                    self._loop = self._thread = None
                     loop.close()
-                    raise
+                    raise CommandError(
+                        f"nbchat needs a thread, and the system did not start one: {error}.",
+                        hint="End other threads or processes, or raise their limit, then try again.",
+                    ) from error
             return self._loop
 
     def _work(self, loop: asyncio.AbstractEventLoop) -> None:

@@ -14,6 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Final
 
+from nbchat.core.ids import new_id
 from nbchat.core.text import cut_bytes
 from nbchat.core.transcript import SessionState
 
@@ -48,15 +49,21 @@ def render(states: Sequence[SessionState], to: str) -> str:
     return text
 
 
-def export(states: Sequence[SessionState], target: str | os.PathLike[str], *, to: str | None = None) -> str:
-    """Return conversations in a format, and write them where `target` is a file and not just a format.
+def export(
+    states: Sequence[SessionState],
+    target: str | os.PathLike[str],
+    *,
+    to: str | None = None,
+    overwrite: bool = False,
+) -> str | Path:
+    """Return conversations in a format; or, if `target` is a file, write them to it and return its path.
 
     Raises
     ------
     ValueError
         There is no such format.
     FileExistsError
-        The file is there already.
+        The file exists, and `overwrite` is false.
     """
     name = os.fspath(target)
     if to is None and _ALIASES.get(name, name) in FORMATS:
@@ -67,11 +74,33 @@ def export(states: Sequence[SessionState], target: str | os.PathLike[str], *, to
     if to is None and not path.suffix:
         raise ValueError(f"there is no format {name!r}; the formats are {', '.join(FORMATS)}.")
     text = render(states, to or path.suffix)
-    # Neither replaced nor followed: what stands there, or where a link leads, is somebody else's.
+    if overwrite:
+        _replace(path, text)
+    else:
+        try:
+            _create(path, text)
+        except FileExistsError:
+            raise FileExistsError(
+                f"{path} exists. Pass overwrite=True to replace it, or give another name."
+            ) from None
+    return path
+
+
+def _create(path: Path, text: str) -> None:
+    # A link is not followed: the file that it leads to was not named.
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
     with os.fdopen(os.open(path, flags, 0o644), "w", encoding="utf-8", newline="\n") as file:
         file.write(text)
-    return text
+
+
+def _replace(path: Path, text: str) -> None:
+    """Replace a file, or a link, by a new file at once; if writing fails, it stays as it was."""
+    unfinished = path.with_name(f".{path.name[:100]}.{new_id('')}")
+    try:
+        _create(unfinished, text)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def slug(title: str) -> str:

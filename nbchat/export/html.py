@@ -43,6 +43,7 @@ pre { overflow: auto; padding: .75rem; background: var(--raised); border: 1px so
 pre code { padding: 0; background: none; }
 table { display: block; overflow: auto; border-collapse: collapse; }
 th, td { padding: .3em .7em; border: 1px solid var(--line); } th { background: var(--raised); }
+mtd[columnalign=left] { text-align: left; } mtd[columnalign=right] { text-align: right; }
 img { max-width: 100%; }
 article { margin: 0 0 1.2rem; overflow: hidden; }
 article.nbchat-user { padding: .7rem 1rem; background: var(--raised); border-radius: 8px; }

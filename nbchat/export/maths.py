@@ -60,6 +60,15 @@ _ENVIRONMENT_NAMES: Final = """
 """
 _ENVIRONMENTS: Final = frozenset(f"{name}{star}" for name in _ENVIRONMENT_NAMES.split() for star in ("", "*"))
 
+_ALIKE: Final = {
+    "aligned": "align",
+    **dict.fromkeys(
+        ("equation", "equation*", "gather", "gather*", "gathered", "multline", "multline*"), "matrix"
+    ),
+    "dcases": "cases",
+}
+"""Environments that latex2mathml does not have, by those that look like them."""
+
 
 def maths(md: MarkdownIt) -> None:
     """Add the rules for formulas: they give `math_block` and `math_inline`, whose content is the source."""
@@ -119,9 +128,13 @@ def mathml(source: str) -> str | None:
     tex = typesettable(source)
     if tex is None:
         return None
+    from latex2mathml.commands import MATRICES  # noqa: PLC0415 - as the next line
     from latex2mathml.converter import convert  # noqa: PLC0415 - loaded when the first formula is exported
 
     size = _size(tex)
+    tex = _ENVIRONMENT.sub(lambda found: found[0].replace(found[1], _ALIKE.get(found[1], found[1])), tex)
+    if any(f"\\{found[1]}" not in MATRICES for found in _ENVIRONMENT.finditer(tex)):
+        return None
     try:
         return str(convert(tex[size:-size].strip(), display="block" if is_display(tex) else "inline"))
     except Exception:  # noqa: BLE001 - a formula that the library does not take is shown as its source

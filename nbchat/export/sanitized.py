@@ -62,7 +62,7 @@ _TAGS: Final = _words(
 _ATTRIBUTES: Final[Mapping[str, set[str]]] = {"a": {"href", "title"}, "ol": {"start"}}
 _VALUES: Final[Mapping[str, Mapping[str, set[str]]]] = {
     **{tag: {"align": {"left", "right", "center"}} for tag in ("td", "th")},
-    **{tag: {"dir": {"auto"}} for tag in ("div", "p")},
+    "div": {"align": {"left", "right", "center"}, "dir": {"auto"}},
 }
 _MATHML: Final = _words(
     """
@@ -348,6 +348,16 @@ def _tex(source: str, *, block: bool) -> str | None:
     return f"<div>{escape(tex)}</div>\n" if block else f"<span>{escape(tex)}</span>"
 
 
+def _cell(_renderer: Any, tokens: Sequence[Token], at: int, _options: Any, _env: Any) -> str:  # noqa: ANN401
+    # Hosts align the cells of all tables to the right, and leave alone what is within them.
+    align = tokens[at].attrs.get("align", "center" if tokens[at].tag == "th" else "left")
+    return f'<{tokens[at].tag} align="{align}"><div align="{align}">'
+
+
+def _cell_end(_renderer: Any, tokens: Sequence[Token], at: int, _options: Any, _env: Any) -> str:  # noqa: ANN401
+    return f"</div></{tokens[at].tag}>"
+
+
 def _image(renderer: Any, tokens: Sequence[Token], at: int, options: Any, env: Any) -> str:  # noqa: ANN401
     token = tokens[at]
     alt = renderer.renderInlineAsText(token.children or [], options, env)
@@ -396,6 +406,8 @@ _RULES: Final = {
     "math_inline": _maths,
     "math_block": _maths,
     "image": _image,
+    **dict.fromkeys(("td_open", "th_open"), _cell),
+    **dict.fromkeys(("td_close", "th_close"), _cell_end),
     "footnote_ref": _footnote_ref,
     "footnote_block_open": _footnotes,
     "footnote_block_close": _footnotes_end,

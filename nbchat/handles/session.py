@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -414,30 +415,34 @@ class Session:
         return self._registry.snapshot([self.id])
 
     @short_traceback
-    def export(self, target: str | os.PathLike[str] = "md", *, to: str | None = None) -> str:
-        """Write the conversation down for people or other programs.
+    def export(
+        self, target: str | os.PathLike[str] = "md", *, to: str | None = None, overwrite: bool = False
+    ) -> str | Path:
+        """Write the conversation to a file, or return it in a format.
 
         Parameters
         ----------
         target
-            A file to write, whose ending says the format; or just a format, and nothing is written.
+            A file to write, whose ending gives the format; or a format alone, and nothing is written.
         to
-            The format, where the file's name does not say it: `md`, `html`, `jsonl` or `ipynb`.
+            The format, if the file's name does not give it: `md`, `html`, `jsonl` or `ipynb`.
+        overwrite
+            Replace the file if it exists.
 
         Returns
         -------
-        What was written, or would be.
+        The path of the file; for a format alone, the text.
 
         Raises
         ------
         ValueError
             The format is not one of these.
         FileExistsError
-            The file is there already; it is not replaced.
+            The file exists, and `overwrite` is false.
         """
         from nbchat.export import export  # noqa: PLC0415 - only when it is used
 
-        return export([self._conversation.state], target, to=to)
+        return export([self._conversation.state], target, to=to, overwrite=overwrite)
 
     def on(self, event: str, callback: Callback) -> Callable[[], None]:
         """Call `callback` with a `Notification` at every `event` of this session; see `registry.on`."""

@@ -19,6 +19,7 @@ import traitlets
 import nbchat
 from nbchat.core.commands import SetView
 from nbchat.jupyter.control import listen
+from nbchat.jupyter.visitors import kernel_of_process
 from nbchat.wire.server import STATIC, WireServer
 
 if TYPE_CHECKING:
@@ -39,18 +40,25 @@ class Hub(anywidget.AnyWidget):
         self._registry = registry
         self.last_chosen = ""
         """Id of the session whose tab was chosen last in any view."""
+        self.blank = ""
+        """Id of the empty session that a view began with, until another session is shown."""
         self.wire: WireServer = registry.engine.call(WireServer, registry, self._down)
         self.views: weakref.WeakValueDictionary[str, anywidget.AnyWidget]
         self.views = weakref.WeakValueDictionary()
         """Views by `view_id`, whose traits a page may change."""
         self.wire.on_set_view = self._set_view
         # Before the widget is opened: a page may send its first message at once.
-        listen(_kernel(), self.wire.receive)
+        listen(kernel_of_process(), self.wire.receive)
         notebook = registry.__dict__.get("notebook")
         if notebook is not None:
             registry.engine.call(notebook.attach, self.wire)
         super().__init__(epoch=registry.epoch)
         self.on_msg(lambda _widget, content, _buffers: self.wire.receive(_message(content)))
+
+    @property
+    def registry(self) -> SessionRegistry:
+        """The registry whose sessions its pages see."""
+        return self._registry
 
     def _down(self, content: Mapping[str, Any], buffers: list[bytes]) -> None:
         if self.comm is not None:
@@ -89,12 +97,3 @@ def hub(registry: SessionRegistry) -> Hub:
 
 def _message(content: object) -> object:
     return content.get("message") if isinstance(content, dict) else None
-
-
-def _kernel() -> Any:  # noqa: ANN401 - an ipykernel, or None
-    try:
-        from IPython import get_ipython  # noqa: PLC0415 - scripts need no IPython
-    except ImportError:
-        return None
-    shell = get_ipython()  # type: ignore[no-untyped-call,unused-ignore]
-    return getattr(shell, "kernel", None)

@@ -71,7 +71,7 @@ MAX_PIECES: Final = 256
 
 
 def path_of_notebook() -> str | None:
-    """Return the path of the notebook that this kernel was started for; None outside of one.
+    """Return the path of the notebook that this kernel was started for; None outside of a Jupyter server.
 
     A Jupyter server says it in `JPY_SESSION_NAME`, VS Code in a variable of the user's namespace.
     """
@@ -85,7 +85,17 @@ def path_of_notebook() -> str | None:
         if isinstance(name, str) and name.endswith(".ipynb"):
             # A kernel runs in its notebook's folder; older servers give a path from their own root.
             return name if Path(name).is_absolute() else str(Path.cwd() / Path(name).name)
-    return None
+    return _place_of_kernel(shell.kernel) if names[0] else None
+
+
+def _place_of_kernel(kernel: Any) -> str | None:  # noqa: ANN401 - an ipykernel
+    """Return a path that no file has, for a kernel of a Jupyter server that does not name its notebook.
+
+    nbclassic gives the folder alone, and a console has no file. The journal of such a path is found again
+    when the kernel is restarted, since the kernel keeps its connection file.
+    """
+    connection = getattr(getattr(kernel, "parent", None), "abs_connection_file", None)
+    return str(Path(connection).with_suffix(".ipynb")) if isinstance(connection, str) else None
 
 
 class Notebook:

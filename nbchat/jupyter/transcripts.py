@@ -48,6 +48,8 @@ class _Shown:
     text: str
     rendered: Rendered
     """The messages in it as they were rendered last."""
+    publisher: Any
+    """Displayed it. While a cell captures its output, the shell has another publisher."""
     page: str | None = None
     """The page that has this text; empty: nobody knows; None: every page, for it was just displayed."""
 
@@ -69,10 +71,12 @@ class Transcripts:
         session_ids
             The sessions in it; None: all that are open.
         """
-        from IPython.display import display  # noqa: PLC0415 - only in a kernel
+        from IPython import get_ipython  # noqa: PLC0415 - only in a kernel
+        from IPython.display import display  # noqa: PLC0415
 
         ids = None if session_ids is None else tuple(session_ids)
-        shown = _Shown(ids, "", {})
+        shell = get_ipython()  # type: ignore[no-untyped-call,unused-ignore]
+        shown = _Shown(ids, "", {}, getattr(shell, "display_pub", None))
         bundle = self._bundle(shown, self._registry.engine.call(self._states, ids))
         shown.text = bundle["text/html"]
         display_id = new_id("nbchat-")
@@ -109,7 +113,7 @@ class Transcripts:
                     continue
                 shown.text, shown.page = bundle["text/html"], ""
                 try:
-                    await asyncio.to_thread(_update, bundle, display_id)
+                    await asyncio.to_thread(_update, shown, bundle, display_id)
                 except Exception:
                     logger.debug("a transcript could not be updated", exc_info=True)
 
@@ -124,7 +128,7 @@ class Transcripts:
                 bundle = self._bundle(shown, self._registry.engine.call(self._states, shown.session_ids))
                 if bundle["text/html"] != shown.text:
                     shown.text = bundle["text/html"]
-                    _update(bundle, display_id)
+                    _update(shown, bundle, display_id)
             except Exception:
                 logger.debug("a transcript could not be updated", exc_info=True)
 
@@ -177,7 +181,8 @@ def _metadata(display_id: str) -> dict[str, Any]:
     return {"nbchat": {"transcript": display_id}}
 
 
-def _update(bundle: Bundle, display_id: str) -> None:
-    from IPython.display import update_display  # noqa: PLC0415 - only in a kernel
-
-    update_display(bundle, raw=True, display_id=display_id, metadata=_metadata(display_id))  # type: ignore[no-untyped-call,unused-ignore]
+def _update(shown: _Shown, bundle: Bundle, display_id: str) -> None:
+    """Replace an output, past a capture of the cell that runs."""
+    if shown.publisher is not None:
+        transient = {"display_id": display_id}
+        shown.publisher.publish(bundle, _metadata(display_id), transient=transient, update=True)

@@ -15,6 +15,7 @@ from nbchat.core.ids import new_id
 from nbchat.handles.session import Session
 from nbchat.jupyter.hub import Hub, hub
 from nbchat.jupyter.transcripts import transcripts_of
+from nbchat.jupyter.visitors import refuse_second_registry, refuse_shared_registry
 from nbchat.wire.server import STATIC
 
 if TYPE_CHECKING:
@@ -56,8 +57,8 @@ class View(anywidget.AnyWidget):
 
     @property
     def registry(self) -> SessionRegistry:
-        """The kernel's registry, whose sessions are shown."""
-        return nbchat.registry
+        """The registry whose sessions are shown."""
+        return self.hub.registry
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:  # noqa: ANN401 - IPython's protocol
         transcripts = transcripts_of(self.registry)
@@ -77,8 +78,16 @@ class ChatTabs(View):
     sessions
         Sessions, ids or titles to show; None: all open ones. Where there is none yet, an empty one is
         started. The tab that was chosen last is chosen again when the cell is run again.
+    registry
+        The registry whose sessions are shown; None: the kernel's. Where one process serves several visitors
+        (Panel, Shiny, Solara, Streamlit), each visitor needs one: `nbchat.SessionRegistry()`.
     locale, height, send_key
         How it looks and feels; see the traits.
+
+    Raises
+    ------
+    CommandError
+        Visitors of a web framework would share the kernel's registry.
 
     Examples
     --------
@@ -87,13 +96,23 @@ class ChatTabs(View):
     >>> chat  # the last expression of a cell shows it
     """
 
-    def __init__(self, sessions: Iterable[Session | str] | None = None, **traits: Any) -> None:  # noqa: ANN401
-        registry = nbchat.registry
+    def __init__(
+        self,
+        sessions: Iterable[Session | str] | None = None,
+        *,
+        registry: SessionRegistry | None = None,
+        **traits: Any,  # noqa: ANN401 - the traits of View
+    ) -> None:
+        if registry is None:
+            refuse_shared_registry()
+            registry = nbchat.registry
+        elif registry is not nbchat.registry:
+            refuse_second_registry()
         ids = None if sessions is None else [_found(registry, one).id for one in _listed(sessions)]
         list(registry)  # restores, before anything is shown
         super().__init__(hub=hub(registry), kind="tabs", sessions=ids, **traits)
         if not self._shown():
-            self.new()
+            self.hub.blank = self.new().id
         elif not self.active:
             self.active = self._last_used()
 
@@ -159,6 +178,17 @@ class ChatTabs(View):
         if self.sessions is not None and found.id not in self.sessions:
             self.sessions = [*self.sessions, found.id]
         self.active = found.id
+        self._remove_blank(found)
+
+    def _remove_blank(self, shown: Session) -> None:
+        """Delete the empty session that the first view began with, unless it has been used."""
+        blank = self.registry.get(self.hub.blank) if self.hub.blank else None
+        if blank is None or blank.id == shown.id:
+            return
+        self.hub.blank = ""
+        is_used = blank.runs or blank.messages or blank.title or blank.pinned or blank.closed
+        if not (is_used or blank.model or blank.instructions or blank.params):
+            blank.delete()
 
     def hide(self, session: Session | str) -> None:
         """Take a session's tab away; its runs go on."""
@@ -197,12 +227,19 @@ class SessionView(View):
 
     def __init__(self, session: Session, **traits: Any) -> None:  # noqa: ANN401 - the traits of View
         super().__init__(
-            hub=hub(nbchat.registry), kind="session", sessions=[session.id], active=session.id, **traits
+            hub=hub(_registry_of(session)), kind="session", sessions=[session.id], active=session.id, **traits
         )
 
     def __repr__(self) -> str:
         """Return which session is shown."""
         return f"<SessionView of {self.registry.get(self.active, self.active)!r}>"
+
+
+def _registry_of(session: Session) -> SessionRegistry:
+    registry = session._registry  # noqa: SLF001 - of which it is a handle
+    if registry is nbchat.registry:
+        refuse_shared_registry()
+    return registry
 
 
 def _listed(sessions: Iterable[Session | str]) -> Sequence[Session | str]:

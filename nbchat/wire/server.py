@@ -165,7 +165,7 @@ class WireServer:
         self._config: Config | None = None
         self.last_actor: str | None = None
         """The page where the user last acted."""
-        self.saving: Saving | None = None
+        self.saving: Saving = Saving(state="off")
         """Said to every page that comes."""
         self.on_hello: Callable[[str], None] = lambda _page: None
         self.on_stored: Callable[[Stored], None] = lambda _message: None
@@ -474,8 +474,7 @@ class WireServer:
         self._pages.move_to_end(message.page)
         self.on_hello(message.page)
         sources = self._registry.sources
-        if self.saving is not None:
-            self.say(self.saving)
+        self.say(self.saving)
         self.say(
             Welcome(
                 to=message.page,

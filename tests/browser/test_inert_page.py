@@ -200,3 +200,23 @@ def test_no_text_does_anything_in_an_export(notebook: OpenNotebook) -> None:
     for cell in cells.all():
         assert cell.evaluate(INTRUDERS) == []
     watch.saw_nothing()
+
+
+def test_raw_outputs_of_an_earlier_version_are_replaced(notebook: OpenNotebook) -> None:
+    """When a view is shown, raw Markdown of earlier versions becomes plain text, and is saved so."""
+    page = notebook(["import nbchat; chat = nbchat.ChatTabs(); chat", "nbchat.ask('x')", "%%chat\nx"])
+    answer = {"text/markdown": "<b>bold</b>", "text/plain": "<Message m-1 assistant, 11 characters>"}
+    streamed = {"text/markdown": "<b>bold</b>", "text/plain": "<b>bold</b>"}
+    for cell, data in ((1, answer), (2, streamed)):
+        page.evaluate(
+            "panel.content.model.cells.get(argument[0]).outputs.fromJSON("
+            "[{ output_type: 'display_data', metadata: {}, data: argument[1] }])",
+            [cell, data],
+        )
+        expect(page.output(cell).locator(".jp-RenderedMarkdown")).to_be_visible()
+    page.run_cell(0)
+    for cell in (1, 2):
+        expect(page.output(cell).locator(".jp-RenderedMarkdown")).to_have_count(0)
+        expect(page.output(cell)).to_have_text("<b>bold</b>")
+    page.save()
+    assert "text/markdown" not in page.file.read_text(encoding="utf-8")

@@ -254,8 +254,13 @@ def test_a_running_cell_and_the_chat_do_not_disturb_each_other(
     chat.ask("a first answer, for which the server starts")
     expect(chat.articles("Assistant").last).to_have_attribute("data-run-state", "completed")
     page.evaluate("""(() => {
+      const { kernel } = panel.sessionContext.session;
       window.statuses = [];
-      panel.sessionContext.session.kernel.statusChanged.connect((_, status) => window.statuses.push(status));
+      kernel.statusChanged.connect((_, status) => window.statuses.push(status));
+      window.comms = [];
+      kernel.anyMessage.connect((_, { msg, direction }) => {
+        if (direction === "send" && msg.header.msg_type.startsWith("comm_")) window.comms.push(msg.content);
+      });
     })()""")
 
     for index, (name, state) in enumerate(states.items(), 1):
@@ -264,7 +269,7 @@ def test_a_running_cell_and_the_chat_do_not_disturb_each_other(
         before, count = values(page, "len(fired)", "get_ipython().execution_count")
         page.execute("produced.clear()")
         page.wait_until("panel.sessionContext.session.kernel.status === 'idle'")
-        page.evaluate("void window.statuses.splice(0)")
+        page.evaluate("void [window.statuses.splice(0), window.comms.splice(0)]")
 
         page.run_cell(index, wait=False)
         if state.answer:
@@ -283,6 +288,7 @@ def test_a_running_cell_and_the_chat_do_not_disturb_each_other(
 
         statuses = page.evaluate("window.statuses")
         assert state.sends or statuses == ["busy", "idle"], f"{name}: {statuses}"
+        assert state.sends or page.evaluate("window.comms") == [], name
         assert page.evaluate(f"{cell}.executionCount") == count, name
         produced, events, elsewhere = values(page, "produced", f"fired[{before}:]", state.elsewhere or "''")
         # Beside the cell: the request that emptied `produced`, and the one that reads this.

@@ -99,6 +99,19 @@ def test_a_host_without_a_control_channel_waits_for_the_cell_and_says_so(noteboo
     expect(connection(page)).to_have_attribute("data-connection", "live")
 
 
+def test_a_channel_that_dies_is_changed(notebook: OpenNotebook) -> None:
+    """When the control channel stops working, a question goes through the widget's comm and is answered."""
+    page = notebook([CHAT])
+    page.run_cell(0)
+    ask(page, "before")
+    expect(answer(page)).to_have_attribute("data-run-state", "completed", timeout=STARTED_MS)
+    page.evaluate("void (panel.sessionContext.session.kernel.sendControlMessage = () => ({}))")
+    ask(page, "after")
+    expect(answer(page)).to_contain_text("after", timeout=STARTED_MS)
+    expect(answer(page)).to_have_attribute("data-run-state", "completed", timeout=STARTED_MS)
+    expect(connection(page)).to_have_attribute("data-connection", "live")
+
+
 def test_a_restart_is_shown_and_the_next_kernel_takes_over(notebook: OpenNotebook) -> None:
     """Within 5 s the page says that the kernel is gone; when a cell makes a hub again, all views live."""
     page = notebook([CHAT, "nbchat.ChatTabs()"])
@@ -162,10 +175,13 @@ def test_code_of_an_answer_goes_into_a_new_cell(notebook: OpenNotebook, app: App
     """Code is put below the view's cell, and run only where the user says so; no other cell is run."""
     page = notebook([CHAT, "untouched = True"], app=app)
     page.run_cell(0)
-    ask(page, "```python\nprint(6 * 7)\n```")
+    ask(page, "```python\nprint(6 * 7)\n```\n\n```sql\nSELECT 1;\n```\n\n```bash\nls\n```")
     expect(answer(page)).to_have_attribute("data-run-state", "completed", timeout=STARTED_MS)
 
-    answer(page).get_by_role("button", name="Insert into a new cell").click()
+    inserts = answer(page).get_by_role("button", name="Insert into a new cell")
+    expect(inserts).to_have_count(3)
+    expect(answer(page).get_by_role("button", name="Run in a new cell")).to_have_count(1)
+    inserts.nth(0).click()
     page.wait_until("panel.content.widgets.length === 3")
     source = "panel.content.model.cells.get(1).sharedModel.getSource().trim()"
     assert page.evaluate(source) == "print(6 * 7)"
@@ -173,6 +189,14 @@ def test_code_of_an_answer_goes_into_a_new_cell(notebook: OpenNotebook, app: App
 
     answer(page).get_by_role("button", name="Run in a new cell").click()
     page.wait_until("panel.content.widgets.length === 4")
-    page.wait_until("panel.content.model.cells.get(1).executionCount !== null")
-    assert page.text(1) == "42\n"
-    assert page.evaluate("[2, 3].map((i) => panel.content.model.cells.get(i).executionCount)") == [None, None]
+    page.wait_until("panel.content.model.cells.get(2).executionCount !== null")
+    assert page.text(2) == "42\n"
+    assert page.evaluate("[1, 3].map((i) => panel.content.model.cells.get(i).executionCount)") == [None, None]
+
+    inserts.nth(1).click()
+    inserts.nth(2).click()
+    page.wait_until("panel.content.widgets.length === 6")
+    cells = page.evaluate(
+        "[3, 4].map((i) => panel.content.model.cells.get(i)).map((c) => [c.type, c.sharedModel.getSource()])"
+    )
+    assert cells == [["markdown", "```sql\nSELECT 1;\n```"], ["code", "%%bash\nls"]]

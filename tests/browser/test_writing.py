@@ -120,7 +120,7 @@ def test_versions_of_a_turn_and_a_fork(notebook: OpenNotebook) -> None:
     expect(chat.articles("Assistant")).to_contain_text("Erstens?")
 
     chat.articles("Assistant").get_by_role("button", name="Fork").click()
-    expect(chat.tabs).to_have_count(5)
+    expect(chat.tabs).to_have_count(4)
     fork = chat.region.get_by_role("tab", selected=True)
     expect(fork).not_to_have_attribute("data-session-id", chat.kernel("nbchat.session('geo').id"))
     expect(chat.articles("Assistant")).to_contain_text("Erstens?")

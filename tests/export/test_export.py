@@ -202,9 +202,9 @@ def test_an_exported_notebook_is_valid_and_loads(tmp_path: Path) -> None:
 def test_files_are_made_and_never_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An export goes to a new file: not over one that is there, nor through a link, nor out of the folder."""
     state = conversation("q", "a", title="../../etc/passwd")
-    export([state], tmp_path)
+    assert export([state], tmp_path) == tmp_path / "etc-passwd.md"
     assert [path.name for path in tmp_path.iterdir()] == ["etc-passwd.md"]
-    with pytest.raises(FileExistsError):
+    with pytest.raises(FileExistsError, match=r"etc-passwd.md exists. Pass overwrite=True"):
         export([state], tmp_path)
     (tmp_path / "link.md").symlink_to(tmp_path / "elsewhere.md")
     with pytest.raises(FileExistsError):
@@ -295,6 +295,28 @@ def test_the_command_reads_a_saved_notebook(tmp_path: Path) -> None:
         failed = run(str(tmp_path / name))
         assert failed.returncode == 1
         assert re.fullmatch(rf"nbchat: .*{problem}.*\n", failed.stderr)
+
+
+def test_a_file_is_replaced_when_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`overwrite` replaces a file, or a link and not the file behind it; a failure changes nothing."""
+    file, other = tmp_path / "a.md", tmp_path / "other.md"
+    file.write_text("before")
+    other.write_text("other")
+    assert export([conversation("q", "a")], file, overwrite=True) == file
+    assert "## Assistant" in file.read_text()
+    (tmp_path / "link.md").symlink_to(other)
+    export([conversation("q", "a")], tmp_path / "link.md", overwrite=True)
+    assert other.read_text() == "other"
+    assert not (tmp_path / "link.md").is_symlink()
+
+    def fail(*_: object) -> None:
+        raise OSError
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(OSError):  # noqa: PT011 - the one raised above
+        export([conversation("another", "a")], file, overwrite=True)
+    assert "another" not in file.read_text()
+    assert {path.name for path in tmp_path.iterdir()} == {"a.md", "other.md", "link.md"}
 
 
 def test_jsonl_of_any_text_comes_back() -> None:

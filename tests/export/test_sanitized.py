@@ -112,6 +112,7 @@ def test_commands_that_reach_out_of_a_formula_are_not_typeset(command: str) -> N
         r"$$\begin{pmatrix} a & b \\ c & d \end{pmatrix}$$",
         r"$$\begin{aligned} a &= b \\ &\quad + c \end{aligned}$$",
         r"$$f(x) = \begin{cases} 1 & \text{if } x > 0 \\ 0 & \text{else} \end{cases}$$",
+        r"$$\begin{gathered} a = b \\ c \end{gathered}$$",
         r"$\mathbb{E}[X] = \sum_{i=1}^{n} x_i\,p_i \quad \forall i \in \mathbb{N}$",
         r"$\left( \int_0^\infty e^{-x^2}\,dx \right)^2 = \frac{\pi}{4}$",
         r"$\hat{\theta} = \operatorname*{arg\,max}_\theta \mathcal{L}(\theta) \tag{1}$",
@@ -122,7 +123,10 @@ def test_commands_that_reach_out_of_a_formula_are_not_typeset(command: str) -> N
 def test_usual_formulas_are_typeset(formula: str) -> None:
     """Formulas as models write them reach the host whole, and are MathML in an exported page."""
     assert TYPESET.findall(Elements(fragment(formula)).text) == [formula]
-    assert "<math" in sanitize_page(render(formula, "1-"))
+    page = sanitize_page(render(formula, "1-"))
+    assert "<math" in page
+    assert "&amp;" not in page
+    assert page.count("<mtr>") == (formula.count(r"\\") + 1 if r"\begin" in formula else 0)
 
 
 def test_good_answers_are_undamaged() -> None:
@@ -143,7 +147,7 @@ def test_good_answers_are_undamaged() -> None:
     for piece in (
         "<h1>A <em>title</em></h1>",
         "<blockquote>\n<p>quoted</p>",
-        '<td align="right">1</td>',
+        '<td align="right"><div align="right">1</div></td>',
         "<li>☐ open</li>\n<li>☑ done</li>",
         "<del>gone</del>",
         '<a href="https://a.example/x?a=1&amp;b=2" rel="noopener noreferrer">',

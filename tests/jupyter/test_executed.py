@@ -7,6 +7,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+from tests.kernels import Kernel
 from tools.jupyter_home import environment
 
 CELLS = (
@@ -37,3 +38,18 @@ def test_what_was_said_is_in_the_notebook_that_comes_out(
         assert '<strong>Assistant</strong></p>\n<div dir="auto">\n<p>Rhône' in transcript.data["text/html"]
         assert "application/vnd.jupyter.widget-view+json" in view.data
     assert "object at" not in notebook.cells[1].outputs[1].data["text/plain"]
+
+
+def test_a_kernel_without_a_path_has_a_journal(tmp_path: Path) -> None:
+    """Where the server names a folder alone, as nbclassic does, what was said is there after a restart."""
+    env = environment(tmp_path, os.environ) | {"NBCHAT_DEMO_PACE": "0", "JPY_SESSION_NAME": str(tmp_path)}
+    with Kernel(tmp_path, env) as kernel:
+        kernel.value("import nbchat; nbchat.session('geo', model='nbchat-echo').ask('Seine').text")
+        assert kernel.value("nbchat.registry.save()") == "True"
+        kernel.restart()
+        assert kernel.value("import nbchat; [m.text for m in nbchat.session('geo').messages]") == (
+            "['Seine', 'Seine']"
+        )
+    with Kernel(tmp_path, env) as another:
+        assert another.value("import nbchat; len(nbchat.session('geo').messages)") == "0"
+    assert not list(tmp_path.glob("*.ipynb"))

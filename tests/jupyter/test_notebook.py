@@ -9,6 +9,7 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -540,8 +541,15 @@ def displays(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
         assert metadata == {"nbchat": {"transcript": display_id}}
         shown.setdefault(display_id, []).append(bundle["text/html"])
 
+    def publish(
+        bundle: Mapping[str, str], metadata: Any, *, transient: Mapping[str, str], update: bool
+    ) -> None:
+        assert update
+        display(bundle, display_id=transient["display_id"], metadata=metadata, raw=True)
+
+    shell = SimpleNamespace(display_pub=SimpleNamespace(publish=publish))
+    monkeypatch.setattr("IPython.get_ipython", lambda: shell)
     monkeypatch.setattr("IPython.display.display", display)
-    monkeypatch.setattr("IPython.display.update_display", display)
     return shown
 
 

@@ -129,6 +129,9 @@ export const en = {
   sendingWaits: "waiting for the running cell…",
   notSent: "Not sent:",
   tooLong: (size: string, limit: string) => `too large (${size}); the limit is ${limit}.`,
+  aboutTokens: (n: string) => `about ${n} tokens`,
+  largeMessage: (n: string) =>
+    `This message has about ${n} tokens: it may be slow or costly, or longer than the model can read. Send again to send it anyway.`,
   attach: "Attach a file",
   removeAttachment: (name: string) => `Remove ${name}`,
   attachments: "Attachments",
@@ -168,6 +171,8 @@ export const en = {
   } as Readonly<Record<string, string>>,
   notLoaded: "This part of the page could not be loaded. Try again when the kernel is idle.",
   notSaved: "Sessions are not being saved:",
+  savedOutside: "Not saved in the notebook file; kept in a journal on the kernel's machine.",
+  savedNowhere: "Not saved in the notebook file; lost when the kernel stops.",
 
   // Inside an answer's Markdown
   markdown: {

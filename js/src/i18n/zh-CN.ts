@@ -151,6 +151,9 @@ export const strings: AllStrings = {
   sendingWaits: "等待正在运行的单元格…",
   notSent: "未发送：",
   tooLong: (size, limit) => `太大（${size}），上限为 ${limit}。`,
+  aboutTokens: (n) => `约 ${n} 个词元`,
+  largeMessage: (n) =>
+    `此消息约有 ${n} 个词元：可能较慢、费用较高，或超出模型的上限。再次发送即可照常发送。`,
   cannotAttach: (name, why) => `无法添加 ${name}：${why}`,
   fileTypes: "仅支持文本、PNG、JPEG、GIF 或 WebP。",
   attach: "添加文件",
@@ -192,6 +195,8 @@ export const strings: AllStrings = {
   },
   notLoaded: "页面的这一部分未能加载。请在内核空闲时重试。",
   notSaved: "会话未被保存：",
+  savedOutside: "会话不会保存到笔记本文件中，而是保存在内核所在计算机的日志里。",
+  savedNowhere: "会话不会保存到笔记本文件中，内核停止后就会丢失。",
 
   markdown: {
     copy: "复制",

@@ -24,12 +24,15 @@ export interface Host {
   readonly context?: DocumentContext;
   /** Whether code can be put into new cells; `insertCell` does it. */
   readonly hasCells: boolean;
+  /** Whether conversations can be written into the notebook's file. */
+  readonly savesInFile: boolean;
 }
 
 /** Return what this host offers to views. */
 export function hostOf(context: DocumentContext | undefined): Host {
   const hasCells = typeof context?.model?.sharedModel?.insertCell === "function";
-  return context === undefined ? { hasCells } : { context, hasCells };
+  const savesInFile = typeof context?.model?.setMetadata === "function";
+  return context === undefined ? { hasCells, savesInFile } : { context, hasCells, savesInFile };
 }
 
 /** Carries the notebook's metadata to the kernel, and the kernel's checkpoints into it. */

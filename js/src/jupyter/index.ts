@@ -56,9 +56,18 @@ export interface NotebookModel {
     readonly sharedModel?: { getSource?(): string };
   }>;
   readonly sharedModel?: {
-    readonly cells?: readonly unknown[];
-    insertCell?(index: number, cell: { cell_type: "code"; source: string }): unknown;
+    readonly cells?: readonly SharedCell[];
+    insertCell?(index: number, cell: NewCell): SharedCell | undefined;
   };
+}
+
+export interface SharedCell {
+  readonly id?: string;
+}
+
+export interface NewCell {
+  readonly cell_type: "code" | "markdown";
+  readonly source: string;
 }
 
 /** The outputs of a cell. */

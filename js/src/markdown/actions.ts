@@ -47,9 +47,8 @@ async function copyCode(button: Element, strings: MarkdownStrings): Promise<void
 }
 
 function runAction(button: Element, actions: readonly CodeAction[]): void {
-  const siblings = button.parentElement?.querySelectorAll(".nbc-action") ?? [];
   const { code, language } = codeOf(button);
-  actions[Array.from(siblings).indexOf(button)]?.run(code, language);
+  actions.find(({ label }) => label === button.textContent)?.run(code, language);
 }
 
 /** Go from a footnote's number to the note, or back. Notes have no address: many texts stand in one page. */

@@ -13,6 +13,8 @@ import { hostToShow, inlineImage, linkTarget, remoteImage } from "./urls";
 /** What a button on a block of code does, beside copying it. */
 export interface CodeAction {
   readonly label: string;
+  /** Whether the button stands on code of this language. */
+  suits(language: string): boolean;
   run(code: string, language: string): unknown;
 }
 
@@ -317,7 +319,7 @@ function codeBlock(content: string, language: string, context: BuildContext): El
   copy.setAttribute("type", "button");
   copy.setAttribute("aria-label", strings.copyCode);
   head.append(copy);
-  for (const { label } of codeActions) {
+  for (const { label } of codeActions.filter((action) => action.suits(language))) {
     const button = withText("button", "nbc-action", label);
     button.setAttribute("type", "button");
     head.append(button);

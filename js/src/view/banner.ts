@@ -18,9 +18,12 @@ export class Banner {
     const { t, runtime } = this.#context;
     const { connection, saving } = runtime.store;
     const unsaved = saving?.error ? `${t.notSaved} ${reveal(causeOf(saving.error))}` : "";
-    const text = t.connection[connection] ?? unsaved;
+    const outside = saving?.state === "off" ? t.savedNowhere : t.savedOutside;
+    const notice = saving === null || runtime.host.savesInFile ? "" : outside;
+    const text = t.connection[connection] ?? (unsaved || notice);
     setText(this.element, text);
     setAttribute(this.element, "data-connection", connection);
+    setAttribute(this.element, "data-tone", unsaved === "" && text === notice ? "quiet" : null);
     show(this.element, text !== "");
     if (connection === "connecting" || text === this.#said) return;
     this.#said = text;

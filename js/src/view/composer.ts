@@ -6,10 +6,21 @@ import type { Context, Extras } from "../types";
 import { handleActions } from "./actions";
 import { button, h, iconButton, setAttribute, setText, show, uniqueId } from "./dom";
 import { isComposing } from "./keys";
-import { causeOf, inBytes, label, MOST_BYTES, reveal, sizeOf, thrown } from "./text";
+import {
+  causeOf,
+  estimateTokens,
+  inBytes,
+  label,
+  MOST_BYTES,
+  reveal,
+  sizeOf,
+  thrown,
+} from "./text";
 
 /** Characters from which on the browser is not asked again at every key which way a text runs. */
 const LONG = 50_000;
+/** Estimated tokens of a message above which sending asks first. */
+const LARGE_TOKENS = 50_000;
 
 export class Composer {
   readonly element: HTMLElement;
@@ -36,6 +47,12 @@ export class Composer {
   /** Place in the questions asked before, counted from the newest; -1: not among them. */
   #recalled = -1;
   #draft = "";
+  /** The large message that the user was asked about last. */
+  #large: {
+    readonly sessionId: string;
+    readonly text: string;
+    readonly attachments: readonly Attachment[];
+  } | null = null;
 
   constructor(context: Context, sent: (sessionId: string) => void, asked: () => readonly string[]) {
     const { t, signal } = context;
@@ -195,6 +212,7 @@ export class Composer {
       this.#refuse(sessionId, `${t.notSent} ${t.tooLong(inBytes(bytes), inBytes(MOST_BYTES))}`);
       return;
     }
+    if (!this.#mayBeLarge(sessionId, text, attachments)) return;
     // What a question asked before stands in the place of comes back.
     const draft = this.#recalled < 0 ? "" : this.#draft;
     this.#errors.delete(sessionId);
@@ -231,6 +249,22 @@ export class Composer {
     this.#sent(sessionId);
   }
 
+  /** Return whether a message may be sent: a large one only if this very message was refused before. */
+  #mayBeLarge(sessionId: string, text: string, attachments: readonly Attachment[]): boolean {
+    const files = attachments.filter(({ type }) => type === "file");
+    const tokens = [text, ...files.map((file) => file.text)]
+      .map(estimateTokens)
+      .reduce((sum, count) => sum + count, 0);
+    if (tokens <= LARGE_TOKENS) return true;
+    const asked = this.#large;
+    const isSame =
+      asked?.sessionId === sessionId && asked.text === text && asked.attachments === attachments;
+    this.#large = isSame ? null : { sessionId, text, attachments };
+    const { t, locale } = this.#context;
+    if (!isSame) this.#refuse(sessionId, t.largeMessage(tokens.toLocaleString(locale)));
+    return isSame;
+  }
+
   #refuse(sessionId: string, why: string): void {
     this.#errors.set(sessionId, reveal(why));
     this.#refresh();
@@ -262,13 +296,19 @@ export class Composer {
             { class: "chip" },
             type === "image" && h("img", { src: text, alt: "" }),
             h("bdi", { text: label(name, 24) }),
-            type === "file" && h("span", { class: "quiet-text", text: sizeOf(text) }),
+            type === "file" && h("span", { class: "quiet-text", text: this.#sizeOf(text) }),
             iconButton("detach", "close", t.removeAttachment(label(name, 24)), { "data-arg": i }),
           ),
         ),
       );
     }
     show(this.#attached, attached.length > 0);
+  }
+
+  /** Return the size of a file and an estimate of its tokens. */
+  #sizeOf(text: string): string {
+    const { t, locale } = this.#context;
+    return `${sizeOf(text)}, ${t.aboutTokens(estimateTokens(text).toLocaleString(locale))}`;
   }
 
   #typed(): void {

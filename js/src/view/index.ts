@@ -85,11 +85,18 @@ async function wordsOf(runtime: Runtime, locale: Exclude<Locale, "en">): Promise
   return t === undefined ? ENGLISH : { locale, t };
 }
 
+/** Whether a kernel of Python runs code of this language. */
+function isPython(language: string): boolean {
+  return /^(?:i?python3?|py3?)$/.test(language);
+}
+
 function draw(element: HTMLElement, { t, runtime, extras }: Context): Markdown {
   const { host } = runtime;
   const action = (label: string, runs: boolean) => ({
     label,
-    run: (code: string) => extras(({ insertCell }) => void insertCell(host.context, code, runs)),
+    suits: (language: string) => !runs || isPython(language),
+    run: (code: string, language: string) =>
+      extras(({ insertCell }) => void insertCell(host.context, code, language, runs)),
   });
   const codeActions = host.hasCells ? [action(t.insertCell, false), action(t.runCell, true)] : [];
   return new MarkdownView(element, {

@@ -75,6 +75,11 @@ export function sizeOf(text: string): string {
   return inBytes(new Blob([text]).size);
 }
 
+/** Return about how many tokens a text has: one for four bytes of UTF-8, in any language. */
+export function estimateTokens(text: string): number {
+  return Math.ceil(new Blob([text]).size / 4);
+}
+
 /** Return a duration in seconds for people: one decimal below ten seconds. */
 export function inSeconds(seconds: number): string {
   return seconds < 10 ? seconds.toFixed(1) : Math.round(seconds).toString();

@@ -42,6 +42,8 @@ const LOST_MS = 5000;
 const LAG_MS = 300;
 /** The next channel is used after this long without an answer. */
 const CHANNEL_MS = 3000;
+/** A channel that waits for running cells is used this long before one that has worked better is tried again. */
+const RETRY_MS = 60_000;
 /** A connection that is being restored is shown as lost after this long. */
 const RECONNECT_MS = 1000;
 
@@ -68,15 +70,18 @@ export class Link {
   readonly #past = new Set<string>();
   #kernel: Kernel = "there";
   #kernelSince = 0;
-  #kernelBusy = false;
+  /** Whether a cell runs; null if the host does not tell. */
+  #kernelBusy: boolean | null = null;
   #welcome: Welcome | null = null;
   readonly #sync = new Sync((id, times) => this.#sendSync(id, times));
   readonly #earlier = new EarlierRequests((id, session_id, before) => {
     const { page } = this;
     this.send({ type: "want_earlier", id, page, epoch: this.store.epoch, session_id, before });
   });
-  /** A message on this uplink has been answered. */
-  #answered = false;
+  /** Time of the last answer to a message of this page. */
+  #answeredAt = Number.NEGATIVE_INFINITY;
+  /** A channel that does not wait for the running cell has brought an answer. */
+  #freeWorked = false;
   #channelSince = 0;
   #heardAt = 0;
   /** Time of the last event or changed head. */
@@ -121,7 +126,7 @@ export class Link {
       this.#connectionChanged(status);
     });
     follow(kernel?.disposed, signal, () => this.lose("dead"));
-    this.#kernelBusy = kernel?.status === "busy";
+    this.#kernelBusy = kernel?.status === undefined ? null : kernel.status === "busy";
     if (typeof document !== "undefined") {
       // Timers of a hidden page are late or paused: update at once when it becomes visible.
       const visible = (): void => {
@@ -141,7 +146,6 @@ export class Link {
   #openUplink(model: AnyModel): void {
     this.#uplink?.close();
     this.#uplink = new Uplink(model);
-    this.#answered = false;
     this.#channelSince = performance.now();
   }
 
@@ -294,7 +298,7 @@ export class Link {
         }
         break;
       case "ack":
-        this.outbox.take(message);
+        if (this.outbox.take(message)) this.#answered();
         break;
       case "synced":
         if (message.to === this.page) this.#synced(message.id, n, rev);
@@ -334,7 +338,12 @@ export class Link {
 
   #synced(id: string, n: number, rev: number): void {
     this.#sequence.settle(n, rev);
-    if (this.#sync.settle(id, this.store.lacking, this.#had())) this.#answered = true;
+    if (this.#sync.settle(id, this.store.lacking, this.#had())) this.#answered();
+  }
+
+  #answered(): void {
+    this.#answeredAt = performance.now();
+    if (this.#uplink?.free) this.#freeWorked = true;
   }
 
   // Requests for what is missing.
@@ -358,12 +367,8 @@ export class Link {
 
   #tick(): void {
     const now = performance.now();
+    this.#checkChannel(now);
     if (this.#sync.pending) {
-      // A channel that has worked is kept: the network is gone, not the channel.
-      if (!this.#answered && now - this.#channelSince >= CHANNEL_MS) {
-        this.#channelSince = now;
-        this.#uplink?.next();
-      }
       this.#sync.repeat();
     } else if (this.store.live && now - this.#heardAt >= this.#silence) {
       this.#ask();
@@ -371,6 +376,28 @@ export class Link {
     this.#earlier.repeat();
     if (this.#welcome !== null) this.outbox.repeat();
     this.#review();
+  }
+
+  /** Time for which no outstanding request has been answered, in milliseconds. */
+  #unansweredMs(now: number): number {
+    const longest = Math.max(this.#sync.unansweredMs, this.outbox.unansweredMs);
+    return Math.min(longest, now - this.#answeredAt);
+  }
+
+  /** Change the channel if it brings no answers, and send what is outstanding again on the next one. */
+  #checkChannel(now: number): void {
+    const other = this.#uplink?.other ?? null;
+    if (other === null || this.#kernel !== "there") return;
+    const used = now - this.#channelSince;
+    const silent = used >= CHANNEL_MS && this.#unansweredMs(now) >= CHANNEL_MS;
+    // Until a running cell has ended, a channel that waits for it is no better than any other.
+    const better = other.free || !this.#kernelBusy;
+    const retry = other.free && this.#freeWorked && used >= RETRY_MS;
+    if (!((silent && better) || retry)) return;
+    this.#channelSince = now;
+    this.#uplink?.next();
+    if (this.#welcome !== null) this.outbox.again();
+    this.#ask();
   }
 
   /** Request everything that is missing. */
@@ -447,11 +474,12 @@ export class Link {
     const kernel = this.#kernel;
     if (kernel === "dead" || kernel === "restarted" || kernel === "incompatible") return kernel;
     if (kernel === "reconnecting" && now - this.#kernelSince >= RECONNECT_MS) return "lost";
-    const unanswered = this.#sync.unansweredMs;
+    const unanswered = this.#unansweredMs(now);
     if (this.#uplink !== null && !this.#uplink.free) {
-      const outstanding = Math.max(unanswered, this.outbox.oldest);
+      const outstanding = Math.max(this.#sync.unansweredMs, this.outbox.unansweredMs);
+      // Not every host tells whether a cell runs; packets show at least that the kernel is there.
       const heard = now - this.#heardAt < LOST_MS;
-      if (outstanding >= 1000 && (this.#kernelBusy || heard)) return "waiting";
+      if (outstanding >= 1000 && (this.#kernelBusy ?? heard)) return "waiting";
     }
     if (unanswered >= LOST_MS) return "lost";
     return this.#welcome === null ? "connecting" : "live";

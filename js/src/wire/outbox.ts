@@ -72,11 +72,12 @@ export class Outbox {
     this.#waiting.delete(id);
   }
 
-  /** Take an acknowledgement; those for other pages' commands are ignored. */
-  take(ack: Ack): void {
+  /** Take an acknowledgement; returns false if it is for a command of another page. */
+  take(ack: Ack): boolean {
     const waiting = this.#waiting.get(ack.id);
     this.#waiting.delete(ack.id);
     waiting?.resolve(ack);
+    return waiting !== undefined;
   }
 
   /** Repeat the commands that were not acknowledged in time. */
@@ -99,11 +100,14 @@ export class Outbox {
     }
   }
 
-  /** Age of the oldest unacknowledged command, in milliseconds. */
-  get oldest(): number {
-    let since = performance.now();
-    for (const waiting of this.#waiting.values()) since = Math.min(since, waiting.since);
-    return performance.now() - since;
+  /** Age of the oldest unacknowledged command in milliseconds, less the time that a long command takes. */
+  get unansweredMs(): number {
+    const now = performance.now();
+    let longest = 0;
+    for (const { since, first } of this.#waiting.values()) {
+      longest = Math.max(longest, now - since - (first - FIRST_MS));
+    }
+    return longest;
   }
 
   /** Reject all commands, since the kernel is gone. */

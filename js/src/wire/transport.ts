@@ -25,48 +25,59 @@ export interface Channel {
   send(message: PageMessage): void;
 }
 
-/** Sends a page's messages on the best channel there is, in order. */
+/** Sends a page's messages on the best channel that works, in order. */
 export class Uplink {
-  readonly #channels: Channel[] = [];
+  readonly #channels: readonly [Channel, ...Channel[]];
+  #index = 0;
   #closed = false;
 
   constructor(model: AnyModel) {
     const control = controlChannel(model.widget_manager?.kernel ?? null);
-    if (control !== null) this.#channels.push(control);
-    this.#channels.push(modelChannel(model));
+    this.#channels = control === null ? [modelChannel(model)] : [control, modelChannel(model)];
   }
 
   /** Messages are handled while a cell runs. */
   get free(): boolean {
-    return this.#channels[0]?.free ?? false;
+    return this.#channel.free;
   }
 
-  /** Name of the channel in use. */
-  get name(): Channel["name"] | null {
-    return this.#channels[0]?.name ?? null;
+  /** The channel that `next` changes to; null if there is no other. */
+  get other(): Channel | null {
+    return this.#channels.length < 2 ? null : (this.#channels[this.#following] ?? null);
+  }
+
+  get name(): Channel["name"] {
+    return this.#channel.name;
   }
 
   /** Send a message; one that cannot be sent is lost, as it can be on any channel. */
   send(message: PageMessage): void {
-    while (!this.#closed) {
+    for (const _ of this.#channels) {
+      if (this.#closed) return;
       try {
-        this.#channels[0]?.send(message);
+        this.#channel.send(message);
         return;
       } catch {
-        if (!this.next()) return;
+        this.next();
       }
     }
   }
 
-  /** Change to the next channel, as this one brings no answers; false if there is none. */
-  next(): boolean {
-    if (this.#channels.length < 2) return false;
-    this.#channels.shift();
-    return true;
+  /** Change to the next channel, as this one brings no answers; after the last one, to the first. */
+  next(): void {
+    this.#index = this.#following;
   }
 
   close(): void {
     this.#closed = true;
+  }
+
+  get #channel(): Channel {
+    return this.#channels[this.#index] ?? this.#channels[0];
+  }
+
+  get #following(): number {
+    return (this.#index + 1) % this.#channels.length;
   }
 }
 

@@ -22,7 +22,9 @@ afterEach(() => void vi.useRealTimers());
 class FakeNotebook {
   readonly saveState = new FakeSignal<string>();
   readonly path = "folder/notes.ipynb";
-  readonly cells: string[] = ["1 + 1"];
+  readonly cells: { id: string; cell_type: string; source: string }[] = [
+    { id: "c-0", cell_type: "code", source: "1 + 1" },
+  ];
   readonly model: Record<string, unknown>;
   writes = 0;
 
@@ -35,8 +37,11 @@ class FakeNotebook {
       },
       sharedModel: {
         cells: this.cells,
-        insertCell: (index: number, { source }: { source: string }) =>
-          this.cells.splice(index, 0, source),
+        insertCell: (index: number, cell: { cell_type: string; source: string }) => {
+          const made = { id: `c-${this.cells.length}`, ...cell };
+          this.cells.splice(index, 0, made);
+          return made;
+        },
       },
     };
   }
@@ -388,9 +393,41 @@ describe("the notebook", () => {
     const notebook = new FakeNotebook();
     const { runtime } = open(notebook);
     expect(runtime.host.hasCells).toBe(true);
-    await insertCell(runtime.host.context, "2 + 2", false);
-    expect(notebook.cells).toEqual(["1 + 1", "2 + 2"]);
+    await insertCell(runtime.host.context, "2 + 2", "python", false);
+    expect(notebook.cells.map(({ source }) => source)).toEqual(["1 + 1", "2 + 2"]);
     expect(open().runtime.host.hasCells).toBe(false);
+    expect(runtime.host.savesInFile).toBe(true);
+    expect(open().runtime.host.savesInFile).toBe(false);
+  });
+
+  test("inserts several pieces of code in their order, below the cell that has the focus", async () => {
+    const notebook = new FakeNotebook();
+    notebook.cells.push({ id: "c-1", cell_type: "code", source: "last" });
+    const { runtime } = open(notebook);
+    document.body.innerHTML = `<div data-windowed-list-index="0"><button>Insert</button></div>`;
+    document.querySelector("button")?.focus();
+    for (const code of ["a", "b", "c"]) {
+      await insertCell(runtime.host.context, code, "python", false);
+    }
+    expect(notebook.cells.map(({ source }) => source)).toEqual(["1 + 1", "a", "b", "c", "last"]);
+    document.body.replaceChildren();
+  });
+
+  test("keeps the language of the code that it inserts", async () => {
+    const notebook = new FakeNotebook();
+    const { runtime } = open(notebook);
+    const insert = (code: string, language: string) =>
+      insertCell(runtime.host.context, code, language, false);
+    await insert("%time f()", "ipython");
+    await insert("ls -l", "bash");
+    await insert("SELECT 1;", "sql");
+    await insert("Use ```x```.", "text");
+    expect(notebook.cells.slice(1).map((cell) => [cell.cell_type, cell.source])).toEqual([
+      ["code", "%time f()"],
+      ["code", "%%bash\nls -l"],
+      ["markdown", "```sql\nSELECT 1;\n```"],
+      ["markdown", "````text\nUse ```x```.\n````"],
+    ]);
   });
 });
 

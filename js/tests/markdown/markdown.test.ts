@@ -185,11 +185,16 @@ describe("code", () => {
     const root = document.createElement("div");
     const view = new MarkdownView(root, {
       codeActions: [
-        { label: "Other", run() {} },
-        { label: "Run", run },
+        { label: "Other", suits: () => false, run: vi.fn() },
+        { label: "Insert", suits: () => true, run: vi.fn() },
+        { label: "Run", suits: (language) => language === "py", run },
       ],
     });
+    const labels = () => Array.from(root.querySelectorAll(".nbc-action"), (b) => b.textContent);
+    view.reset("```sql\na\n```", true);
+    expect(labels()).toEqual(["Insert"]);
     view.reset("```py\na\nb\n```", true);
+    expect(labels()).toEqual(["Insert", "Run"]);
     root.querySelectorAll<HTMLElement>(".nbc-action")[1]?.click();
     root.querySelector<HTMLElement>(".nbc-copy")?.click();
     await vi.waitFor(() => expect(root.querySelector(".nbc-copy")?.textContent).toBe("Copied"));

@@ -454,7 +454,9 @@ describe("writing", () => {
     one("tab", "code").click();
     expect(all("group", "Attachments")).toEqual([]);
     one("tab", "geo").click();
-    expect(one("group", "Attachments").textContent).toContain("rivers.csv19.5 KB");
+    expect(one("group", "Attachments").textContent).toContain(
+      "rivers.csv19.5 KB, about 5,002 tokens",
+    );
     one("button", "Remove b.txt").click();
     press("Enter", {}, box());
     await settled(() => expect(all("article")).not.toHaveLength(0));
@@ -478,6 +480,21 @@ describe("writing", () => {
     one("button", "Restore to composer").click();
     expect(box().value).toBe("Which?");
     expect(one("group", "Attachments").textContent).toContain("rivers.csv");
+  });
+
+  test("a message of more than 50,000 tokens is sent when Send is pressed again, unless it changed", async () => {
+    const file = { type: "file", name: "long.txt", text: "x".repeat(200_000) } as const;
+    page.runtime.drafts.attach(geo, [file]);
+    type("Which?");
+    press("Enter");
+    await settled(() => expect(host.textContent).toContain("about 50,002 tokens"));
+    type("Which river?");
+    press("Enter");
+    await settled(() => expect(host.textContent).toContain("about 50,003 tokens"));
+    expect(sent()).toHaveLength(0);
+    press("Enter");
+    await settled(() => expect(sent()).toHaveLength(1));
+    expect(sent()[0]).toMatchObject({ text: "Which river?", attachments: [file] });
   });
 
   test("a text larger than one message can be is refused here", async () => {
@@ -1080,6 +1097,21 @@ describe("the view as a whole", () => {
     await vi.waitFor(lost, { interval: 5, timeout: 10_000 });
     page.host.connectionStatusChanged.emit("connected");
     await settled(() => expect(host.textContent).not.toContain("Lost connection to the kernel."));
+  });
+
+  test("a host that cannot write the file says where conversations are kept", async () => {
+    kernel.create("geo");
+    mount();
+    await settled(() => expect(tabs()).toHaveLength(1));
+    const banner = () => host.querySelector<HTMLElement>(".nbchat-banner");
+    page.store.setSaving({ type: "saving", state: "saved", error: null });
+    await settled(() => expect(banner()?.textContent).toContain("kept in a journal"));
+    expect(banner()?.hidden).toBe(false);
+    page.store.setSaving({ type: "saving", state: "off", error: null });
+    await settled(() => expect(banner()?.textContent).toContain("lost when the kernel stops"));
+    page.store.setSaving({ type: "saving", state: "unsaved", error: cause("The disk is full.") });
+    await settled(() => expect(banner()?.textContent).toContain("disk is full"));
+    expect(banner()?.getAttribute("data-tone")).toBeNull();
   });
 
   test("of a kernel that is gone nothing is shown as going on", async () => {

@@ -454,6 +454,86 @@ describe("kernels come and go", () => {
     world.close();
   });
 
+  describe.each(["control", "model", "both"] as const)("with %s dead", (which) => {
+    const moments = {
+      "before the first answer": async () => {},
+      "when all is quiet": async () => {
+        await vi.advanceTimersByTimeAsync(90_000);
+      },
+      "while an answer streams": async (world: World) => {
+        await vi.advanceTimersByTimeAsync(200);
+        world.kernel.append("s", ...begun("s"), delta(0, "The "));
+        await vi.advanceTimersByTimeAsync(200);
+      },
+      "after the connection was made again": async ({ pages }: World) => {
+        await vi.advanceTimersByTimeAsync(200);
+        pages[0]?.host.connectionStatusChanged.emit("connecting");
+        pages[0]?.host.connectionStatusChanged.emit("connected");
+        await vi.advanceTimersByTimeAsync(200);
+      },
+    };
+
+    test.each(Object.entries(moments))("%s, every command is done once", async (_, moment) => {
+      const world = new World({ pages: 0 });
+      const dead = new Set<string>();
+      const { link, host } = world.open((_, { channels }) => dead.has(channels.at(-1) ?? ""));
+      link.want("s");
+      const kill = (): void => {
+        for (const name of which === "both" ? ["control", "model"] : [which]) dead.add(name);
+      };
+      const first = moment === moments["before the first answer"];
+      if (first) kill();
+      await moment(world);
+      kill();
+      const ids = ["c1", "c2"];
+      const asked = ids.map((id) => link.outbox.do({ type: "list_models", id, session_id: null }));
+      await vi.advanceTimersByTimeAsync(2900);
+      if (!first || which === "model") expect(host.channels.at(-1)).toBe("control");
+      await vi.advanceTimersByTimeAsync(1000);
+      if (which !== "both") {
+        expect(link.store.connection).toBe("live");
+        expect(host.channels.at(-1)).toBe(which === "control" ? "model" : "control");
+      } else {
+        await vi.advanceTimersByTimeAsync(1400);
+        expect(link.store.connection).toBe("lost");
+        expect(link.outbox.size).toBe(ids.length);
+        await vi.advanceTimersByTimeAsync(30_000);
+        expect(new Set(host.channels)).toEqual(new Set(["control", "model"]));
+        dead.clear();
+        await vi.advanceTimersByTimeAsync(9000);
+      }
+      expect((await Promise.all(asked)).map(({ error }) => error)).toEqual([null, null]);
+      expect(ids.map((id) => world.kernel.done.get(id))).toEqual([1, 1]);
+      expect(link.store.connection).toBe("live");
+      world.close();
+    });
+  });
+
+  test("while a cell runs, a channel is not changed for one that waits for the cell", async () => {
+    const world = await streaming();
+    const [{ link, host, up }] = world.pages as [World["pages"][0]];
+    host.statusChanged.emit("busy");
+    up.lose = () => true;
+    await vi.advanceTimersByTimeAsync(20_000);
+    expect([new Set(host.channels), link.store.connection]).toEqual([new Set(["control"]), "lost"]);
+    host.statusChanged.emit("idle");
+    await vi.advanceTimersByTimeAsync(200);
+    expect(host.channels.at(-1)).toBe("model");
+    world.close();
+  });
+
+  test("a channel that waits for cells is changed back for a better one that had worked", async () => {
+    const world = await streaming();
+    const [{ link, host, up }] = world.pages as [World["pages"][0]];
+    up.lose = () => host.channels.at(-1) === "control";
+    await vi.advanceTimersByTimeAsync(10_000);
+    expect([host.channels.at(-1), link.store.connection]).toEqual(["model", "live"]);
+    up.lose = () => false;
+    await vi.advanceTimersByTimeAsync(61_000);
+    expect([host.channels.at(-1), link.store.connection]).toEqual(["control", "live"]);
+    world.close();
+  });
+
   test("a connection that is made again is not shown as lost while that is quick", async () => {
     const world = await streaming();
     const [{ link, host }] = world.pages as [World["pages"][0]];
@@ -503,7 +583,8 @@ describe("commands", () => {
 
   test("are repeated after 1, 2 and 4 seconds", async () => {
     const world = await streaming();
-    const [{ link, up }] = world.pages as [World["pages"][0]];
+    const [{ link, host, up }] = world.pages as [World["pages"][0]];
+    host.statusChanged.emit("busy"); // a channel that waits for the cell is no help
     const sent: number[] = [];
     const from = performance.now();
     up.lose = (message) => message.type === "do" && sent.push(performance.now() - from) > 0;

@@ -65,15 +65,16 @@ describe("the channel to the kernel", () => {
     expect(broken).toHaveBeenCalledTimes(1);
   });
 
-  test("is the next one when it is given up, and the last one stays", () => {
+  test("is the next one when it is given up, and after the last one the first", () => {
     const { uplink, host, arrived } = open();
-    uplink.send(ask("1"));
-    expect(uplink.next()).toBe(true);
-    uplink.send(ask("2"));
-    expect(uplink.next()).toBe(false);
-    uplink.send(ask("3"));
+    for (const id of ["1", "2", "3"]) {
+      uplink.send(ask(id));
+      uplink.next();
+    }
     expect(arrived).toEqual(["1", "2", "3"]);
-    expect(host.channels).toEqual(["control", "model", "model"]);
+    expect(host.channels).toEqual(["control", "model", "control"]);
+    expect(uplink.other?.name).toBe("control");
+    expect(open({ control: false }).uplink.other).toBeNull();
   });
 
   test("loses a message that no channel takes, and raises no error", () => {

@@ -1,0 +1,36 @@
+"""The engine's thread where it cannot be had."""
+
+import threading
+from types import SimpleNamespace
+
+import pytest
+
+from nbchat.core.errors import CommandError
+from nbchat.handles.registry import SessionRegistry
+from nbchat.providers.scripted import ScriptedProvider
+
+
+def test_python_in_a_browser_is_told_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In Pyodide each use is one error that names what is missing and what to use instead."""
+    monkeypatch.setattr("nbchat.engine.loop_thread.sys", SimpleNamespace(platform="emscripten"))
+    registry = SessionRegistry()
+    for use in (registry.create, lambda: registry.get_or_create("geo")):
+        with pytest.raises(CommandError, match=r"threads and sockets.*Pyodide, JupyterLite.*ipykernel"):
+            use()
+    registry.shutdown()
+
+
+def test_a_thread_that_is_refused_is_an_error_and_can_be_had_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the system starts no thread, the error has its reason; the next use tries again."""
+    registry = SessionRegistry()
+
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        for _ in range(2):
+            with pytest.raises(CommandError, match="did not start one: can't start new thread"):
+                registry.create()
+    assert registry.create(provider=ScriptedProvider("a")).send("?").wait(30).text == "a"
+    registry.shutdown()

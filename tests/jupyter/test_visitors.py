@@ -1,0 +1,97 @@
+"""Web frameworks that serve several visitors from one process: refused, or a registry for each."""
+
+import sys
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from nbchat import api
+from nbchat.core.errors import CommandError
+from nbchat.handles.registry import SessionRegistry
+from nbchat.jupyter.visitors import host_of_visitors
+from nbchat.jupyter.widgets import ChatTabs, SessionView
+
+VISITS = {
+    "Panel": ("bokeh.io.doc", {"curdoc": lambda: SimpleNamespace(session_context=object())}),
+    "Shiny": ("shiny.session", {"get_current_session": object}),
+    "Solara": ("solara.server.kernel_context", {"has_current_context": lambda: True}),
+    "Streamlit": ("streamlit.runtime.scriptrunner", {"get_script_run_ctx": lambda **_: object()}),
+}
+"""By framework: the module that has its visitor's session, and what that says during a visit."""
+
+NO_VISITS = {
+    "Panel": ("bokeh.io.doc", {"curdoc": lambda: SimpleNamespace(session_context=None)}),
+    "Shiny": ("shiny.session", {"get_current_session": lambda: None}),
+    "Solara": ("solara.server.kernel_context", {"has_current_context": lambda: False}),
+    "Streamlit": ("streamlit.runtime.scriptrunner", {"get_script_run_ctx": lambda **_: None}),
+    "another release": ("shiny.session", {}),
+}
+"""What the same modules say where they are imported and nobody visits, as in a notebook."""
+
+
+@pytest.fixture
+def shared(monkeypatch: pytest.MonkeyPatch) -> Iterator[SessionRegistry]:
+    """Return the registry that all visitors of this process would share."""
+    made = SessionRegistry()
+    monkeypatch.setattr(api, "_shared", lambda: made)
+    yield made
+    made.shutdown()
+
+
+@pytest.mark.parametrize("framework", VISITS)
+def test_visitors_do_not_share_conversations(
+    framework: str, shared: SessionRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A view of the shared registry is refused with the name of the framework and what to write."""
+    secret = shared.create("secret")
+    module, functions = VISITS[framework]
+    monkeypatch.setitem(sys.modules, module, SimpleNamespace(**functions))
+    for show in (ChatTabs, lambda: ChatTabs([secret]), lambda: SessionView(secret)):
+        with pytest.raises(CommandError, match=rf"{framework} serves all visitors.*SessionRegistry\(\)"):
+            show()
+    assert "hub" not in vars(shared)
+
+
+def test_each_visitor_has_a_registry(shared: SessionRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a registry for each visitor, views have channels and sessions of their own."""
+    module, functions = VISITS["Panel"]
+    monkeypatch.setitem(sys.modules, module, SimpleNamespace(**functions))
+    registries = [SessionRegistry(), SessionRegistry()]
+    views = [ChatTabs(registry=registry) for registry in registries]
+    first = views[0].session("geo", model="nbchat-echo")
+    assert first.ask("Seine", timeout=30).text == "Seine"
+    assert [len(registry) for registry in (*registries, shared)] == [2, 1, 0]
+    assert "geo" not in [session.title for session in registries[1].values()]
+    assert views[0].hub is not views[1].hub
+    assert views[0].registry is registries[0]
+    assert SessionView(first).registry is registries[0]
+    for view, registry in zip(views, registries, strict=True):
+        view.hub.close()
+        registry.shutdown()
+
+
+@pytest.mark.parametrize("case", NO_VISITS)
+def test_elsewhere_nothing_is_refused(
+    case: str, shared: SessionRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a framework is imported but serves nobody, as in a notebook, views are as always."""
+    module, functions = NO_VISITS[case]
+    monkeypatch.setitem(sys.modules, module, SimpleNamespace(**functions))
+    assert host_of_visitors() is None
+    chat = ChatTabs()
+    assert chat.registry is shared
+    chat.hub.close()
+
+
+def test_a_kernel_has_one_registry(shared: SessionRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a kernel a view of a second registry is refused: its messages would reach the first."""
+    kernel: Any = SimpleNamespace()
+    monkeypatch.setattr("nbchat.jupyter.visitors.kernel_of_process", lambda: kernel)
+    other = SessionRegistry()
+    with pytest.raises(CommandError, match="a kernel has one registry"):
+        ChatTabs(registry=other)
+    chat = ChatTabs(registry=shared)
+    chat.hub.close()
+    other.shutdown()

@@ -1,0 +1,60 @@
+"""`ChatTabs` as cells use it."""
+
+import pytest
+
+from nbchat import api
+from nbchat.handles.registry import SessionRegistry
+from nbchat.jupyter.widgets import ChatTabs
+from nbchat.providers.scripted import ScriptedProvider
+from tests.engine.conftest import registry
+
+__all__ = ["registry"]
+
+
+@pytest.fixture(autouse=True)
+def _of_this_test(registry: SessionRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have views show the sessions of this test's registry."""
+    monkeypatch.setattr(api, "_shared", lambda: registry)
+
+
+def titles(registry: SessionRegistry) -> list[str]:
+    """Return the titles of all sessions."""
+    return [session.title for session in registry.values()]
+
+
+def test_the_empty_session_of_a_first_view_goes_when_another_is_shown(registry: SessionRegistry) -> None:
+    """A view of nothing begins with an empty session, which a session made by code replaces."""
+    chat = ChatTabs()
+    assert titles(registry) == [""]
+    geo = chat.session("geo")
+    assert titles(registry) == ["geo"]
+    assert chat.active == geo.id
+    chat.session("art")
+    assert titles(registry) == ["geo", "art"]
+
+
+@pytest.mark.parametrize("use", ["ask", "rename", "model", "pin"])
+def test_an_empty_session_that_was_used_stays(registry: SessionRegistry, use: str) -> None:
+    """A first session that has a question, a title, a model or a pin is kept."""
+    chat = ChatTabs()
+    first = registry[chat.active]
+    if use == "ask":
+        registry.get_or_create(first.id, provider=ScriptedProvider("Seine")).ask("Which river?")
+    elif use == "rename":
+        first.rename("mine")
+    elif use == "model":
+        first.model = "nbchat-echo"
+    else:
+        first.pin()
+    chat.session("geo")
+    assert first.id in registry
+    assert len(registry) == 2
+
+
+def test_sessions_that_the_user_made_stay(registry: SessionRegistry) -> None:
+    """Only the session that the view itself made is removed, not another empty one."""
+    own = registry.create()
+    chat = ChatTabs()
+    chat.session("geo")
+    assert own.id in registry
+    assert len(registry) == 2
