@@ -21,6 +21,7 @@ from nbchat.handles.registry import SessionRegistry
 from nbchat.stores.base import Stretch
 from nbchat.stores.sqlite import SqliteStore
 from tests.browser.lab import CHROMIUM_FLAGS, NotebookPage, Server, write_notebook
+from tests.engines import engine_of
 from tools import chromium
 
 SESSIONS = 50
@@ -60,14 +61,14 @@ def checkpoints() -> None:
     registry = SessionRegistry()
     sessions = [session(number) for number in range(SESSIONS)]
     snapshot = Snapshot(notebook_id="n-1", epoch="k-1", saved_at=1e9, sessions=tuple(sessions))
-    body = registry.snapshots.encode(snapshot)
+    body = engine_of(registry).snapshots.encode(snapshot)
     whole = best_ms(lambda: json.dumps(dump(snapshot)), 3)
 
     def one_changed() -> None:
         state = sessions[7].state
         changed = replace(state, seq=state.seq + 1, settings=replace(state.settings, pinned=True))
         sessions[7] = SavedSession(state=changed, clock={"k-1": changed.seq})
-        registry.snapshots.encode(replace(snapshot, sessions=tuple(sessions)))
+        engine_of(registry).snapshots.encode(replace(snapshot, sessions=tuple(sessions)))
 
     incremental = best_ms(one_changed)
     print(f"checkpoint, {SESSIONS} sessions, {len(body) / 1e6:.1f} MB")
@@ -89,8 +90,8 @@ def whole_snapshots() -> None:
     for name, (took, alone) in rows.items():
         print(f"  {name:32}  {took:8.1f} ms   {took / alone:.1f} times msgspec.json alone, {alone:.1f} ms")
     registry = SessionRegistry()
-    registry.snapshots.encode(snapshot)
-    again = best_ms(lambda: registry.snapshots.encode(snapshot), 7)
+    engine_of(registry).snapshots.encode(snapshot)
+    again = best_ms(lambda: engine_of(registry).snapshots.encode(snapshot), 7)
     print(f"  encode again, nothing changed     {again:8.1f} ms")
 
 

@@ -20,22 +20,26 @@ import concurrent.futures.thread  # noqa: F401
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from nbchat.core.version import VERSION
+
 if TYPE_CHECKING:
     from nbchat.api import (
         allow_nested_loops,
         ask,
+        compare,
         config,
         discover,
         get_completion,
         import_,
         load,
+        map,  # noqa: A004 - read as nbchat.map
         models,
         session,
         sessions,
         stop_all,
     )
-    from nbchat.batch.compare import Comparison, compare
-    from nbchat.batch.map import BatchProgress, Result, Results, map  # noqa: A004 - read as nbchat.map
+    from nbchat.batch.compare import Comparison
+    from nbchat.batch.results import BatchProgress, Result, Results
     from nbchat.context.descriptions import describe
     from nbchat.core.errors import (
         AuthenticationFailed,
@@ -128,7 +132,7 @@ if TYPE_CHECKING:
 
     registry: SessionRegistry
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 _HOME = {
     "allow_nested_loops": "nbchat.api",
@@ -142,12 +146,12 @@ _HOME = {
     "session": "nbchat.api",
     "sessions": "nbchat.api",
     "stop_all": "nbchat.api",
-    "BatchProgress": "nbchat.batch.map",
-    "Result": "nbchat.batch.map",
-    "Results": "nbchat.batch.map",
-    "map": "nbchat.batch.map",
+    "BatchProgress": "nbchat.batch.results",
+    "Result": "nbchat.batch.results",
+    "Results": "nbchat.batch.results",
+    "map": "nbchat.api",
     "Comparison": "nbchat.batch.compare",
-    "compare": "nbchat.batch.compare",
+    "compare": "nbchat.api",
     "describe": "nbchat.context.descriptions",
     "AuthenticationFailed": "nbchat.core.errors",
     "CallbackError": "nbchat.core.errors",

@@ -1,55 +1,34 @@
-"""The functions of `nbchat`: what a cell calls."""
+"""The functions of `nbchat`."""
 
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nbchat.core.clock import now
 from nbchat.core.ids import new_id
+from nbchat.core.kernel_commands import CreateSession, DiscardTemporary, GetOrCreateThread
+from nbchat.core.messages import Message, TextPart
 from nbchat.core.request_fields import merged
+from nbchat.core.settings import SettingsPatch, patch, patch_of_given
 from nbchat.core.tracebacks import short_traceback
 from nbchat.engine.config import Configuration
-from nbchat.handles.process import registry as _shared
+from nbchat.jupyter.host import current
 
 if TYPE_CHECKING:
-    from nbchat.core.messages import Message
+    from nbchat.batch.compare import Comparison
+    from nbchat.batch.results import BatchProgress, Results
+    from nbchat.export.reading import Imported
     from nbchat.handles.registry import SessionRegistry
     from nbchat.handles.session import Session
     from nbchat.providers.base import Provider
 
 
 def the_registry() -> SessionRegistry:
-    """Return `nbchat.registry`, the kernel's one `SessionRegistry`."""
-    found = _shared()
-    if found.view_of is None:
-        found.view_of = _view_of
-        if "IPython" in sys.modules:  # else there is no configuration to read, and no reason to load it
-            from nbchat.jupyter.configuration import attach  # noqa: PLC0415
-            from nbchat.jupyter.representations import register  # noqa: PLC0415
-
-            attach(found)
-            register()
-        _look_for_notebook(found)
-    return found
-
-
-def _look_for_notebook(registry: SessionRegistry) -> None:
-    """Restore at the first use, where there is a notebook. Scripts restore nothing, and journal nothing."""
-    if "ipykernel" not in sys.modules:
-        return
-    from nbchat.jupyter.notebook import attach  # noqa: PLC0415 - widgets only where there is a notebook
-
-    private = os.environ.get("NBCHAT_JOURNAL", "").lower() in ("0", "false", "no", "off")
-    attach(registry, journal=not private)
-
-
-def _view_of(session: Session) -> Any:  # noqa: ANN401 - a widget
-    from nbchat.jupyter.widgets import SessionView  # noqa: PLC0415 - widgets only where they are shown
-
-    return SessionView(session)
+    """Return `nbchat.registry`, the `SessionRegistry` of this process."""
+    return current().registry
 
 
 @short_traceback
@@ -78,7 +57,7 @@ def session(
     provider
         Name of an entry point of the group `nbchat.providers`, or an object with its methods.
     **fields
-        Fields of the request, as `temperature=0.2`; added to `params`.
+        Fields of the request, such as `temperature=0.2`; added to `params`.
 
     Returns
     -------
@@ -119,26 +98,36 @@ def ask(
     timeout: float | None = None,
     **fields: Any,  # noqa: ANN401 - fields of the OpenAI API
 ) -> Message:
-    """Ask a one-off question and return the answer: no tab, and saved nowhere.
+    """Ask a one-off question and return the answer: no tab, and not saved.
 
-    Request fields can be given as keyword arguments too, as `temperature=0`; names as in the OpenAI API.
+    Request fields such as `temperature=0` can be given as keyword arguments; names as in the OpenAI API.
     Interrupting the cell stops the run. Raises what `Session.ask` raises.
 
     Examples
     --------
     >>> print(nbchat.ask("What is nbchat?"))
     """
-    registry = the_registry()
-    registry.engine.refuse_to_block("ask()")
+    process = current()
+    process.backend.refuse_to_block("ask()")
+    process.host.restore_once()
+    name = provider if isinstance(provider, str) else None
     request = merged("ask", params, fields)
-    settings = {"model": model, "instructions": instructions, "params": request}
+    settings = patch(model=model, instructions=instructions, params=request, provider=name)
+    provider_id = process.registry._offered(provider)  # noqa: SLF001 - as `registry.create`
+    # An interrupt may come before the session is returned, so its id is made here.
     session_id = new_id("s-")
+    create = CreateSession(
+        id=new_id("c-"),
+        session_id=session_id,
+        settings=settings,
+        provider_id=provider_id,
+        temporary=True,
+    )
     try:
-        # An interrupt may come before the session is returned; its id is known all the same.
-        once = registry.create_as(session_id, settings, provider, temporary=True)
-        return once.ask(prompt, timeout=timeout)
+        process.backend.execute(create)
+        return process.registry[session_id].ask(prompt, timeout=timeout)
     finally:
-        registry.engine.call(registry.discard_temporary, session_id)
+        process.backend.execute(DiscardTemporary(id=new_id("c-"), session_id=session_id))
 
 
 @short_traceback
@@ -186,9 +175,18 @@ def get_completion(
     request = merged("get_completion", params, fields) or None
     if thread_id is None:
         return ask(prompt, model=model, instructions=instructions, params=request, timeout=timeout).text
-    registry = the_registry()
-    registry.engine.refuse_to_block("get_completion()")
-    thread = registry.thread(thread_id, model=model, instructions=instructions, params=request)
+    process = current()
+    process.backend.refuse_to_block("get_completion()")
+    if not isinstance(thread_id, str) or not thread_id:
+        raise TypeError("thread_id must be a string that is not empty.")
+    process.host.restore_once()
+    command = GetOrCreateThread(
+        id=new_id("c-"),
+        session_id=new_id("s-"),
+        thread_id=thread_id,
+        settings=patch_of_given(model=model, instructions=instructions, params=request),
+    )
+    thread = process.registry[process.backend.execute(command).session_id or ""]
     return thread.ask(prompt, timeout=timeout).text
 
 
@@ -240,21 +238,15 @@ def config(*, journal: bool | None = None, **values: str | None) -> Configuratio
     >>> nbchat.config(model=None).sources["model"]
     'default'
     """
-    registry = the_registry()
-    defaults = registry.sources.defaults
+    if journal is not None and not isinstance(journal, bool):
+        raise TypeError(f"journal must be True or False, not {journal!r}.")
+    process = current()
+    defaults = process.engine.providers.defaults
     if values:
         defaults.set(values)
     if journal is not None:
-        _set_journal(registry, on=journal)
+        process.host.set_journal(on=journal)
     return Configuration(defaults.values())
-
-
-def _set_journal(registry: SessionRegistry, *, on: object) -> None:
-    if not isinstance(on, bool):
-        raise TypeError(f"journal must be True or False, not {on!r}.")
-    notebook = registry.__dict__.get("notebook")
-    if notebook is not None:
-        notebook.set_journal(on=on)
 
 
 @short_traceback
@@ -311,8 +303,173 @@ def import_(path: str | os.PathLike[str]) -> list[Session]:
         return load(file)
     text = file.read_text(encoding="utf-8-sig", errors="replace")
     read = from_jsonl if file.suffix.lower() in (".jsonl", ".ndjson", ".json") else from_markdown
-    registry = the_registry()
-    return [registry.imported(one.title, one.instructions, one.turns) for one in list(read(text, file.stem))]
+    return [_imported(found) for found in list(read(text, file.stem))]
+
+
+def _imported(found: Imported) -> Session:
+    """Create a session of a conversation that another program wrote."""
+    process = current()
+    process.host.restore_once()
+    messages: list[Message] = []
+    for role, turn in found.turns:
+        parent = messages[-1].id if messages else None
+        part = TextPart(text=turn)
+        messages.append(
+            Message(id=new_id("m-"), role=role, parts=(part,), created_at=now(), parent_id=parent)
+        )
+    # Instructions that came with a file wait for `Session.adopt()`.
+    instructions = found.instructions or None
+    settings = SettingsPatch(title=found.title, instructions=instructions, from_file=instructions is not None)
+    command = CreateSession(
+        id=new_id("c-"), session_id=new_id("s-"), settings=settings, messages=tuple(messages)
+    )
+    return process.registry[process.backend.execute(command).session_id or ""]
+
+
+@short_traceback
+def map(  # noqa: A001 - `nbchat.map` reads as what it does
+    prompts: Iterable[Any],
+    template: str | Callable[[Any], str] | None = None,
+    *,
+    model: str | None = None,
+    instructions: str | None = None,
+    params: Mapping[str, Any] | None = None,
+    provider: str | Provider | None = None,
+    concurrency: int = 8,
+    rpm: float | None = None,
+    attempts: int = 6,
+    journal: str | os.PathLike[str] | None = None,
+    retry_interrupted: bool = False,
+    progress: bool | Callable[[BatchProgress], object] = True,
+    **fields: Any,  # noqa: ANN401 - fields of the OpenAI API
+) -> Results:
+    """Ask many prompts, several at a time, and return the answers in the order of the prompts.
+
+    Each prompt is on its own: no answer sees another, and no tab or saved state shows them. A prompt that
+    cannot be answered has its error in its place; the others go on. Blocks this cell only; interrupting
+    it ends what is being asked. The batch belongs to this call: `registry.stop_all()` and its kin are
+    about sessions, and leave it alone.
+
+    Parameters
+    ----------
+    prompts
+        Strings; or anything else with a `template`: numbers, mappings, rows. Or a data frame or series
+        (pandas, polars, PyArrow, …), whose rows are mappings of its columns; without a template, its
+        only column or the one called `prompt`.
+    template
+        A string, as `"Summarise: {text}"`, that is filled from each mapping or row, or, as
+        `"Summarise: {prompt}"`, from each other item. Or a function that makes the prompt from an item; a row
+        of a data frame gives its columns by name and as attributes: `lambda row: f"Summarise: {row.text}"`.
+        The rule for braces is that of `%%chat`: `{name}` is a field, `{{name}}` is text, and so are all other
+        braces, such as those of JSON and LaTeX.
+    model, instructions, params, provider, **fields
+        As `nbchat.session`.
+    concurrency
+        Prompts that are asked at the same time, at most.
+    rpm
+        Requests per minute, at most, evenly spaced; attempts after the first count too. None: no limit. A
+        server that answers "too many requests" is given the time it asks for in any case.
+    attempts
+        How often a prompt is asked at most, when the server fails or an answer breaks off. A wrong key,
+        model or address is not asked again, and the rest of the batch has the same error.
+    journal
+        A file to go on from: what is asked and answered is written to it as it happens, and what it has
+        is not asked again. It is for the same prompts with the same settings; other ones are asked. What
+        failed, or was ended with the cell, is asked again. What was on its way when the process was
+        killed is not, since it may have been answered, and charged: its answer is read from the server,
+        where that has kept it (`nbchat.config(api="responses")`), and else it has the error `KernelGone`.
+        None: nothing is kept.
+    retry_interrupted
+        True: what was on its way when the process was killed, and was not kept, is asked again.
+    progress
+        True: a bar in a notebook, a line in a terminal. False: nothing. Or a function, which is called
+        with a `BatchProgress`, on this thread; what it raises ends the batch.
+
+    Returns
+    -------
+    A sequence of `Result`, as long as `prompts`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        An argument cannot be used; nothing was asked.
+    StoreBusy
+        Another batch is writing to the journal; nothing was asked.
+    StoreError
+        The journal cannot be read or written; what is being asked is ended.
+    WouldDeadlock
+        Called on the engine's own thread.
+
+    Examples
+    --------
+    >>> results = nbchat.map(["Paris", "Rome"], "Which river crosses {prompt}?", model="nbchat-echo")
+    >>> results.texts
+    ['Which river crosses Paris?', 'Which river crosses Rome?']
+    """
+    from nbchat.batch.map import run_map  # noqa: PLC0415 - only when it is used
+
+    process = current()
+    return run_map(
+        process.engine,
+        process.host,
+        prompts,
+        template,
+        model=model,
+        instructions=instructions,
+        params=merged("map", params, fields),
+        provider=provider,
+        concurrency=concurrency,
+        rpm=rpm,
+        attempts=attempts,
+        journal=journal,
+        retry_interrupted=retry_interrupted,
+        progress=progress,
+    )
+
+
+@short_traceback
+def compare(
+    prompt: str,
+    models: Iterable[str | Mapping[str, Any]],
+    *,
+    instructions: str | None = None,
+    params: Mapping[str, Any] | None = None,
+    **fields: Any,  # noqa: ANN401 - fields of the OpenAI API
+) -> Comparison:
+    """Ask several models the same, each in a session of its own; return at once, while they stream.
+
+    Parameters
+    ----------
+    prompt
+        What to ask; not empty.
+    models
+        Models by name; or, for more, mappings of what `nbchat.session` takes, as
+        `{"model": "qwen3", "params": {"temperature": 0}}` or `{"model": "…", "provider": …}`.
+    instructions, params, **fields
+        For all of them, where a mapping does not say otherwise.
+
+    Returns
+    -------
+    A `Comparison`. Its sessions are ordinary ones: they have tabs, and can be asked on.
+
+    Raises
+    ------
+    TypeError, ValueError
+        An argument cannot be used; nothing was asked.
+
+    Examples
+    --------
+    >>> both = nbchat.compare("Hello", models=["nbchat-echo", "nbchat-tour"])
+    >>> both.wait()["nbchat-echo"].messages[-1].text
+    'Hello'
+    """
+    from nbchat.batch.compare import run_compare  # noqa: PLC0415 - only when it is used
+
+    process = current()
+    request = merged("compare", params, fields)
+    return run_compare(
+        process.registry, process.host, prompt, models, instructions=instructions, params=request
+    )
 
 
 def discover() -> list[Any]:
@@ -325,7 +482,7 @@ def discover() -> list[Any]:
     """
     from nbchat.providers.discover import discover as look  # noqa: PLC0415 - only when asked
 
-    return list(the_registry().engine.run(look()))
+    return list(current().engine.loop.run(look()))
 
 
 @short_traceback
@@ -349,9 +506,9 @@ def models(provider: str | None = None) -> list[str]:
     >>> nbchat.models()[0]
     'nbchat-tour'
     """
-    registry = the_registry()
-    registry.engine.refuse_to_block("models()")
-    return list(registry.engine.run(registry.sources.models(None, provider)))
+    engine = current().engine
+    engine.loop.refuse_to_block("models()")
+    return list(engine.loop.run(engine.providers.models(None, provider)))
 
 
 def sessions() -> list[Session]:
@@ -403,11 +560,13 @@ def allow_nested_loops() -> None:
 __all__ = [
     "allow_nested_loops",
     "ask",
+    "compare",
     "config",
     "discover",
     "get_completion",
     "import_",
     "load",
+    "map",
     "models",
     "new_id",
     "session",

@@ -23,6 +23,12 @@ export interface Send {
   readonly session_id: string;
   readonly text: string;
   readonly attachments: readonly Attachment[];
+  /** Id for the new run; `None`: the kernel makes one. */
+  readonly run_id: string | null;
+  /** Id for the question; `None`: the kernel makes one. */
+  readonly message_id: string | null;
+  /** Fields of this request alone; they win over those of the session. */
+  readonly params: Readonly<Record<string, unknown>>;
   readonly type: "send";
 }
 
@@ -118,7 +124,10 @@ export interface SelectVersion {
 export interface Fork {
   readonly id: string;
   readonly session_id: string;
-  readonly message_id: string;
+  /** `None`: all of it. */
+  readonly message_id: string | null;
+  /** `None`: the same title. */
+  readonly title: string | null;
   readonly type: "fork";
 }
 

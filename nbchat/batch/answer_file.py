@@ -26,11 +26,11 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import msgspec
 
-from nbchat.batch.runner import Answer
 from nbchat.core.errors import KernelGone, StoreBusy, StoreError
 from nbchat.core.messages import Usage
 from nbchat.core.run import RunState
 from nbchat.core.values import DecodeError, decode_json
+from nbchat.engine.one_shot import Answer
 
 if sys.platform != "win32":
     import fcntl

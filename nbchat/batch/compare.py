@@ -1,4 +1,4 @@
-"""`nbchat.compare`: one prompt, several models, side by side."""
+"""`Comparison`: one prompt, answered by several models side by side."""
 
 from __future__ import annotations
 
@@ -6,15 +6,14 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from nbchat.api import the_registry
-from nbchat.core.request_fields import merged
 from nbchat.core.text import cut
-from nbchat.core.tracebacks import short_traceback
+from nbchat.core.text_table import Table
 from nbchat.handles.data_frames import rate, runs_frame
+from nbchat.handles.host import Host, NoHost
 from nbchat.handles.run import check_timeout
-from nbchat.handles.text_table import Table
 
 if TYPE_CHECKING:
+    from nbchat.handles.registry import SessionRegistry
     from nbchat.handles.run import Run
     from nbchat.handles.session import Session
 
@@ -46,19 +45,21 @@ class Comparison:
     'And once more?'
     """
 
-    def __init__(self, prompt: str, sessions: Sequence[Session], runs: Sequence[Run]) -> None:
+    def __init__(
+        self, prompt: str, sessions: Sequence[Session], runs: Sequence[Run], host: Host | None = None
+    ) -> None:
         self.prompt = prompt
         self.runs: tuple[Run, ...] = tuple(runs)
         self._sessions = tuple(sessions)
+        self._host: Host = NoHost() if host is None else host
 
     def __repr__(self) -> str:
         """Return the table, lined up."""
         return repr(self.table())
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:  # noqa: ANN401 - IPython's protocol
-        from nbchat.jupyter.comparison import view  # noqa: PLC0415 - widgets only where they are shown
-
-        return view(self, **kwargs)
+        shown = self._host.mimebundle(self, **kwargs)
+        return {"text/plain": repr(self)} if shown is None else shown
 
     @property
     def sessions(self) -> tuple[Session, ...]:
@@ -88,7 +89,8 @@ class Comparison:
 
     def send(self, prompt: str) -> Comparison:
         """Ask all sessions one more thing, and return the comparison of these answers."""
-        return Comparison(prompt, self._sessions, [session.send(prompt) for session in self._sessions])
+        runs = [session.send(prompt) for session in self._sessions]
+        return Comparison(prompt, self._sessions, runs, self._host)
 
     def wait(self, timeout: float | None = None) -> Comparison:
         """Wait until all have answered, and return the comparison; errors are not raised.
@@ -120,7 +122,7 @@ class Comparison:
 
     def to_frame(self, library: str | None = None) -> Any:  # noqa: ANN401 - pandas', polars' or PyArrow's
         """Return a data frame with a row for each run of these sessions; as `registry.to_frame`."""
-        return runs_frame([session._conversation for session in self._sessions], library)  # noqa: SLF001
+        return runs_frame([session._state for session in self._sessions], library)  # noqa: SLF001 - a handle
 
 
 def _row(session: Session, run: Run) -> tuple[Any, ...]:
@@ -142,49 +144,22 @@ def _row(session: Session, run: Run) -> tuple[Any, ...]:
     )
 
 
-@short_traceback
-def compare(
+def run_compare(
+    registry: SessionRegistry,
+    host: Host,
     prompt: str,
     models: Iterable[str | Mapping[str, Any]],
     *,
-    instructions: str | None = None,
-    params: Mapping[str, Any] | None = None,
-    **fields: Any,  # noqa: ANN401 - fields of the OpenAI API
+    instructions: str | None,
+    params: Mapping[str, Any] | None,
 ) -> Comparison:
-    """Ask several models the same, each in a session of its own; return at once, while they stream.
-
-    Parameters
-    ----------
-    prompt
-        What to ask; not empty.
-    models
-        Models by name; or, for more, mappings of what `nbchat.session` takes, as
-        `{"model": "qwen3", "params": {"temperature": 0}}` or `{"model": "…", "provider": …}`.
-    instructions, params, **fields
-        For all of them, where a mapping does not say otherwise.
-
-    Returns
-    -------
-    A `Comparison`. Its sessions are ordinary ones: they have tabs, and can be asked on.
-
-    Raises
-    ------
-    TypeError, ValueError
-        An argument cannot be used; nothing was asked.
-
-    Examples
-    --------
-    >>> both = nbchat.compare("Hello", models=["nbchat-echo", "nbchat-tour"])
-    >>> both.wait()["nbchat-echo"].messages[-1].text
-    'Hello'
-    """
+    """Ask several models the same, each in a session of its own; see `nbchat.compare`."""
     if not isinstance(prompt, str):
         raise TypeError(f"the prompt must be a string, not {type(prompt).__name__}.")
     if not prompt.strip():
         raise ValueError("the prompt is empty; write what you want to ask.")
-    common = {"instructions": instructions, "params": merged("compare", params, fields)}
+    common = {"instructions": instructions, "params": params}
     chosen = [common | one for one in _listed(models)]
-    registry = the_registry()
     made: list[Session] = []
     try:
         for settings in chosen:
@@ -195,7 +170,7 @@ def compare(
             session.delete()
         raise
     # Sent only now, so that they start together.
-    return Comparison(prompt, made, [session.send(prompt) for session in made])
+    return Comparison(prompt, made, [session.send(prompt) for session in made], host)
 
 
 def _listed(models: Iterable[str | Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -221,4 +196,4 @@ def _short(text: str) -> str:
     return cut(" ".join(text.split()), 40)
 
 
-__all__ = ["Comparison", "compare"]
+__all__ = ["Comparison"]

@@ -1,4 +1,4 @@
-"""A gate that requests pass one by one: so many a minute, and none while the server asks to wait."""
+"""`RateLimiter`: spaces requests evenly, and holds all of them while the server asks to wait."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import AsyncIterator
 
 
 class RateLimiter:
-    """Spaces turns evenly, so that no window of time holds more than its share. For one event loop.
+    """Spaces requests evenly, so that no window of time has more than its share. For one event loop.
 
     Parameters
     ----------
     per_minute
-        Turns per minute; None: as many as come.
+        Requests per minute; `None` disables the limit.
     """
 
     def __init__(self, per_minute: float | None) -> None:
@@ -23,15 +23,15 @@ class RateLimiter:
         self._closed_until = 0.0
 
     def close_for(self, seconds: float) -> None:
-        """Let nobody pass for that long; of several calls the longest counts."""
+        """Hold all requests for that long; of several calls the longest counts."""
         self._closed_until = max(self._closed_until, asyncio.get_running_loop().time() + seconds)
 
     @contextlib.asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
-        """Wait for this caller's turn, which lasts as long as the `with`."""
+        """Wait for this caller's turn, which lasts as long as the `with` block."""
         loop = asyncio.get_running_loop()
-        # One at a time, and measured from when the one before really passed: late timers, or a slow
-        # disk, would otherwise let two pass together.
+        # One at a time, and measured from the actual time of the one before: late timers or a slow disk
+        # would otherwise let two pass together.
         async with self._turn:
             while (wait_s := max(self._next, self._closed_until) - loop.time()) > 0:  # noqa: ASYNC110 - the time may move
                 await asyncio.sleep(wait_s)

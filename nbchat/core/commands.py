@@ -23,6 +23,12 @@ class Send(Tagged, frozen=True, kw_only=True, tag="send"):
     session_id: str
     text: str
     attachments: tuple[Attachment, ...] = ()
+    run_id: str | None = None
+    """Id for the new run; `None`: the kernel makes one."""
+    message_id: str | None = None
+    """Id for the question; `None`: the kernel makes one."""
+    params: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of this request alone; they win over those of the session."""
 
 
 class Stop(Tagged, frozen=True, kw_only=True, tag="stop"):
@@ -118,7 +124,10 @@ class Fork(Tagged, frozen=True, kw_only=True, tag="fork"):
 
     id: str
     session_id: str
-    message_id: str
+    message_id: str | None = None
+    """`None`: all of it."""
+    title: str | None = None
+    """`None`: the same title."""
 
 
 class NewSession(Tagged, frozen=True, kw_only=True, tag="new_session"):

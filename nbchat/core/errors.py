@@ -347,12 +347,13 @@ class WouldDeadlock(CommandError):
 
     Examples
     --------
-    >>> try:
-    ...     nbchat.registry.engine.call(lambda: geo.ask("Seine"))
-    ... except nbchat.WouldDeadlock as error:
-    ...     caught = error
-    >>> caught.code
-    'would_deadlock'
+    >>> class Asks:  # a provider runs on nbchat's own thread
+    ...     name = "asks"
+    ...     async def stream(self, request):
+    ...         yield geo.ask("Seine")
+    >>> run = nbchat.session("inner", provider=Asks(), model="any").send("Go.").wait(30)
+    >>> "WouldDeadlock" in str(run.error)
+    True
     """
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from nbchat.core.settings import session_settings
+from nbchat.core.settings import request_params
 from nbchat.core.text import suggestion
 
 NAMES: Final = frozenset(
@@ -45,5 +45,4 @@ def merged(call: str, params: object, fields: Mapping[str, Any]) -> dict[str, An
                 f"{call}() has no argument {name!r}{suggestion(name, (*_ARGUMENTS, *NAMES))}. "
                 f"A field of the request that nbchat does not list is given as params={{{name!r}: …}}."
             )
-    checked: dict[str, Any] = session_settings({"params": params})["params"]
-    return {**checked, **session_settings({"params": fields})["params"]}
+    return {**request_params(params), **request_params(fields)}

@@ -1,15 +1,14 @@
-"""A session: its log, and the state that the log folds to, kept in step.
-
-This is the record that the engine's loop owns. What users hold is `nbchat.Session`, a handle.
-"""
+"""`SessionRecord`: a session's log and the state that it folds to, kept in step by the engine's loop."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from msgspec.structs import replace
+
 from nbchat.core.events import RunAcknowledged, RunQueued, RunSaved
 from nbchat.core.log import EventLog
-from nbchat.core.run import Illegal, Moved, Stale, transition
+from nbchat.core.run import Illegal, Moved, RunState, Stale, transition
 from nbchat.core.transcript import SessionState, apply_event
 
 if TYPE_CHECKING:
@@ -23,47 +22,52 @@ COMPACT_AT: Final = 2048
 
 
 class SessionRecord:
-    """One writer's view of a session: append, and the state follows.
+    """A session's log and its fold.
 
     Attributes
     ----------
     state
         The fold of all events. Immutable, so any thread may read it at any time.
+    shown
+        The state that readers get: `state`, but a run whose end waits for the journal is `stopping`.
     visible
-        Readers see events up to this number. It runs behind the log's head only while the end of a
-        run waits for the journal.
+        Readers see events up to this number. It is behind the log's head only while the end of a run
+        waits for the journal.
     """
 
-    __slots__ = ("_held_from", "log", "state")
+    __slots__ = ("_ending", "_held_from", "log", "shown", "state")
 
     def __init__(self, state: SessionState) -> None:
         self.state: SessionState = state
+        self.shown: SessionState = state
         self.log: EventLog = EventLog(base=state.seq)
         self._held_from: int | None = None
+        self._ending = ""
 
     def __repr__(self) -> str:
         """Return the id, the number of messages and the log's range."""
         return f"<SessionRecord {self.state.id}, {len(self.state.messages)} messages, {self.log!r}>"
 
     def append(self, event: Event) -> Moved | Illegal | Stale | None:
-        """Add an event to the log and fold it; one that a run cannot take changes nothing.
+        """Append an event to the log and fold it; an event that its run cannot take changes nothing.
 
         Returns
         -------
-        What the run's table said; None for an event that moves no run.
+        The outcome of the run's transition; `None` for an event that moves no run.
         """
         outcome = self.check(event)
         if not isinstance(outcome, Illegal | Stale):
-            # Folded first: an event that cannot be folded must not be in the log, where it would shift all
-            # numbers that follow.
+            # Folded first: an event that cannot be folded must not be in the log, where it would shift
+            # the numbers of all later events.
             self.state = apply_event(self.state, event)
             self.log.append(event)
+            self.shown = with_pending_end(self.state, self._ending) if self._ending else self.state
             if self.log.head - self.log.base > COMPACT_AT:
                 self.log.compact(self.visible - KEEP_EVENTS)
         return outcome
 
     def check(self, event: Event) -> Moved | Illegal | Stale | None:
-        """Return what `append` would say, and change nothing."""
+        """Return what `append` would return, and change nothing."""
         run_id = getattr(event, "run_id", None)
         if run_id is None or type(event) in _NOT_MOVING:
             return None
@@ -72,17 +76,34 @@ class SessionRecord:
 
     @property
     def visible(self) -> int:
-        """Number of the last event that readers may see."""
+        """Number of the last event that readers see."""
         return self.log.head if self._held_from is None else self._held_from
 
-    def hold(self) -> None:
-        """Let readers see no further than here until `release`."""
+    def hold(self, run_id: str) -> None:
+        """Hide the end of a run, which is about to be appended, and all later events until `release`."""
         if self._held_from is None:
             self._held_from = self.log.head
+            self._ending = run_id
 
     def release(self) -> None:
-        """Let readers see everything again."""
+        """Show all events again."""
         self._held_from = None
+        self._ending = ""
+        self.shown = self.state
+
+
+def with_pending_end(state: SessionState, run_id: str) -> SessionState:
+    """Return `state` with this run `stopping` if it is over: its end is not announced yet.
+
+    The only place that decides this derived state.
+    """
+    if not any(run.id == run_id and run.state.is_over for run in state.runs):
+        return state
+    runs = tuple(
+        replace(run, state=RunState.STOPPING, ended_at=None, error=None) if run.id == run_id else run
+        for run in state.runs
+    )
+    return replace(state, runs=runs)
 
 
 _NOT_MOVING: Final = frozenset({RunQueued, RunAcknowledged, RunSaved})

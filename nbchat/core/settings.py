@@ -1,43 +1,113 @@
-"""Settings of a session as callers give them, checked."""
+"""`SettingsPatch`: a change of a session's settings, checked once where the caller gives it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import deepcopy
-from typing import Any
+from typing import Any, Final
+
+from msgspec import UNSET, UnsetType
+from msgspec.structs import replace
 
 from nbchat.core import extras
+from nbchat.core.events import Settings
 from nbchat.core.text import clean, cut
-from nbchat.core.values import DecodeError, check
+from nbchat.core.values import DecodeError, Value, check
+
+MAX_TITLE: Final = 10_000
+"""Characters of a title that are kept."""
+
+RESERVED_PARAMS: Final = ("messages", "model", "stream", "input")
+"""Request fields that nbchat sets itself."""
 
 
-def session_settings(changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Check what a caller wants to set, and return it as fields of `Settings`.
+class SettingsPatch(Value, frozen=True, kw_only=True):
+    """The settings to change; fields that are `UNSET` keep their value. `patch` makes a checked one."""
+
+    title: str | UnsetType = UNSET
+    model: str | UnsetType | None = UNSET
+    instructions: str | UnsetType | None = UNSET
+    params: Mapping[str, Any] | UnsetType = UNSET
+    more_params: Mapping[str, Any] | UnsetType = UNSET
+    """Request fields that are added to `params`."""
+    provider: str | UnsetType | None = UNSET
+    pinned: bool | UnsetType = UNSET
+    closed: bool | UnsetType = UNSET
+    archived: bool | UnsetType = UNSET
+    from_file: bool | UnsetType = UNSET
+
+    def changes(self) -> dict[str, Any]:
+        """Return the fields that are set, by name."""
+        values = {name: getattr(self, name) for name in self.__struct_fields__}
+        return {name: value for name, value in values.items() if value is not UNSET}
+
+    def applied_to(self, settings: Settings) -> Settings:
+        """Return `settings` with this change."""
+        changes = self.changes()
+        if self.more_params is not UNSET:
+            del changes["more_params"]
+            changes["params"] = {**changes.get("params", settings.params), **self.more_params}
+        return replace(settings, **changes)
+
+
+NO_CHANGE: Final = SettingsPatch()
+
+
+def patch(**values: Any) -> SettingsPatch:  # noqa: ANN401 - values from a caller, checked here
+    """Check settings as a caller gives them, and return them as a patch.
 
     Raises
     ------
     TypeError, ValueError
-        A value that cannot be a setting; the message says which, and what it may be.
+        If a name is not a setting or a value cannot be used; the message names it.
     """
-    checked: dict[str, Any] = {}
-    for name, value in changes.items():
-        if name in ("title", "model", "instructions", "provider"):
-            if value is not None and not isinstance(value, str):
-                raise TypeError(f"{name} must be a string, not {type(value).__name__}.")
-            if name == "title":
-                checked[name] = cut(clean(value or ""), 10_000)
-            else:
-                checked[name] = clean(value) if value else None
-        elif name == "params":
-            checked[name] = _params(value)
-        elif name in ("pinned", "closed", "archived", "from_file"):
-            checked[name] = bool(value)
-        else:
-            raise TypeError(f"a session has no setting {name!r}.")
-    return checked
+    checked: dict[str, Any] = {name: _checked(name, value) for name, value in values.items()}
+    return SettingsPatch(**checked)
 
 
-def _params(value: object) -> dict[str, Any]:
+def patch_of_given(**values: Any) -> SettingsPatch:  # noqa: ANN401 - as `patch`
+    """Return a patch of the values that are not `None`; raises as `patch` does."""
+    return patch(**{name: value for name, value in values.items() if value is not None})
+
+
+def clean_title(title: object) -> str:
+    """Return a title as sessions keep it.
+
+    Raises
+    ------
+    TypeError
+        If it is neither a string nor `None`.
+    """
+    return cut(clean(_text("title", title) or ""), MAX_TITLE)
+
+
+def _checked(name: str, value: object) -> object:
+    if name == "title":
+        return clean_title(value)
+    if name in ("model", "instructions", "provider"):
+        text = _text(name, value)
+        return clean(text) if text else None
+    if name in ("params", "more_params"):
+        return request_params(value)
+    if name in ("pinned", "closed", "archived", "from_file"):
+        return bool(value)
+    raise TypeError(f"a session has no setting {name!r}.")
+
+
+def _text(name: str, value: object) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise TypeError(f"{name} must be a string, not {type(value).__name__}.")
+    return value
+
+
+def request_params(value: object) -> dict[str, Any]:
+    """Check request fields as a caller gives them; credentials in them are replaced by references.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If they cannot be sent.
+    """
     if value is None:
         return {}
     if not isinstance(value, Mapping):
@@ -49,7 +119,7 @@ def _params(value: object) -> dict[str, Any]:
     except DecodeError as error:
         raise TypeError(f"params must hold JSON values only: {error}.") from error
     params: dict[str, Any] = deepcopy(dict(value))
-    for reserved in ("messages", "model", "stream", "input"):
+    for reserved in RESERVED_PARAMS:
         if reserved in params:
             raise ValueError(
                 f"params cannot hold {reserved!r}: nbchat sets it. Use the session's own setting."

@@ -1,25 +1,28 @@
-"""Titles that the model makes, where the user wants them: `nbchat.config(titles="model")`.
+"""`AutoTitle`: asks the model for a title, if the user wants that: `nbchat.config(titles="model")`.
 
-After the first answer of a session that nobody has named, its model is asked once, apart from the
-conversation: nothing of it is in the transcript, and a name that the user gives meanwhile stays.
+After the first answer of a session without a title, its model is asked once, outside of the conversation.
+Nothing of it is in the transcript, and a title that the user sets in the meantime stays.
 """
 
 from __future__ import annotations
 
 import logging
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from nbchat.core.errors import SessionGone
 from nbchat.core.events import Settings
 from nbchat.core.recovery import in_force
 from nbchat.core.run import RunRecord, RunState
+from nbchat.core.settings import patch
 from nbchat.core.text import cut
 from nbchat.engine.logs import about
+from nbchat.engine.one_shot import OneShot
 
 if TYPE_CHECKING:
+    from nbchat.engine.base import EngineBase
     from nbchat.engine.live_session import LiveSession
-    from nbchat.handles.registry import SessionRegistry
 
 logger = logging.getLogger("nbchat")
 
@@ -35,7 +38,7 @@ Answer with the title alone: no quotation marks, no full stop.
 </answer>"""
 
 QUOTED: Final = 2000
-"""Characters of the question, and of the answer, that the model gets to read."""
+"""Characters of the question, and of the answer, that the model is shown."""
 
 MAX_TITLE: Final = 80
 """Characters of a title that a model makes."""
@@ -45,56 +48,42 @@ _AROUND: Final = re.compile(rf"^(?:[\s#*_.{_QUOTES}]|title:)+|[\s*_.{_QUOTES}]+$
 
 
 class AutoTitle:
-    """Asks for titles. Only for the engine's thread."""
+    """Asks for titles. Only for the engine's loop."""
 
-    def __init__(self, registry: SessionRegistry) -> None:
-        self._registry = registry
+    def __init__(self, engine: EngineBase) -> None:
+        self._engine = engine
 
-    def consider(self, conversation: LiveSession, run: RunRecord) -> None:
-        """Hear that a run is over; ask for a title where one is wanted and there is none."""
-        state, sources = conversation.state, self._registry.sources
+    def consider(self, session: LiveSession, run: RunRecord) -> None:
+        """After the end of a run, ask for a title if one is wanted and missing."""
+        state, providers = session.state, self._engine.providers
         if (
-            sources.defaults.titles != "model"
+            providers.defaults.titles != "model"
             or run.state is not RunState.COMPLETED
             or sum(other.state is RunState.COMPLETED for other in state.runs) > 1
-            or not _is_nameless(conversation)
-            or (sources.is_demo and conversation.provider is None)  # it knows of nbchat alone
+            or not _is_nameless(session)
+            or (providers.is_demo and session.provider is None)  # its answers are about nbchat only
         ):
             return
-        self._registry.engine.spawn(self._ask(conversation, run), name=f"nbchat-title-{state.id}")
+        self._engine.loop.spawn(self._ask(session, run), name=f"nbchat-title-{state.id}")
 
-    async def _ask(self, conversation: LiveSession, run: RunRecord) -> None:
-        state = conversation.state
+    async def _ask(self, session: LiveSession, run: RunRecord) -> None:
+        state = session.state
         question = state.messages.get(run.prompt_id or "")
         answer = state.messages.get(run.message_id)
         if question is None or answer is None:
             return
         settings = in_force(state.settings)
-        from nbchat.batch.runner import Answer, BatchRunner  # noqa: PLC0415 - only where titles are wanted
-
-        given: list[Answer] = []
-        await BatchRunner(
-            self._registry,
-            [(0, PROMPT.format(question=cut(question.text, QUOTED), answer=cut(answer.text, QUOTED)))],
-            settings=Settings(model=settings.model, provider=settings.provider),
-            provider=conversation.provider,
-            concurrency=1,
-            per_minute=None,
-            attempts=1,
-            deliver=given.append,
-        ).run()
-        if given[0].error is not None:
-            logger.info(
-                "session %s got no title: %s", state.id, given[0].error, extra=about(session_id=state.id)
-            )
-        elif (title := made(given[0].text)) and _is_nameless(conversation):
-            try:
-                conversation.configure(title=title)
-            except SessionGone:
-                return
+        asked_with = Settings(model=settings.model, provider=settings.provider)
+        prompt = PROMPT.format(question=cut(question.text, QUOTED), answer=cut(answer.text, QUOTED))
+        made = await OneShot(self._engine, asked_with, session.provider).ask(0, prompt)
+        if made.error is not None:
+            logger.info("session %s got no title: %s", state.id, made.error, extra=about(session_id=state.id))
+        elif (title := title_in(made.text)) and _is_nameless(session):
+            with suppress(SessionGone):
+                session.configure(patch(title=title))
 
 
-def made(answer: str) -> str:
+def title_in(answer: str) -> str:
     """Return the title in a model's answer: its first line with words in it, without decoration."""
     for line in answer.splitlines():
         title = " ".join(_AROUND.sub("", line).split())
@@ -103,6 +92,6 @@ def made(answer: str) -> str:
     return ""
 
 
-def _is_nameless(conversation: LiveSession) -> bool:
-    state = conversation.state
+def _is_nameless(session: LiveSession) -> bool:
+    state = session.state
     return not (state.settings.title or state.temporary or state.deleted)

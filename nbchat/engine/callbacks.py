@@ -1,6 +1,6 @@
-"""User callbacks, kept away from the runs: one thread calls them, one after the other.
+"""`Callbacks`: user callbacks by event, called one after the other on a thread of their own.
 
-A callback may take its time, raise, or call back into nbchat; the engine's loop never waits for it.
+A callback may block, raise, or call nbchat; the engine's loop never waits for it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from nbchat.core.errors import CallbackError
 logger = logging.getLogger("nbchat")
 
 SLOW_S: Final = 0.1
-"""A callback that takes longer is named in a warning, once."""
+"""Seconds after which a callback is named in a warning, once."""
 
 EVENTS: Final = frozenset(
     {
@@ -41,21 +41,22 @@ EVENTS: Final = frozenset(
         "error",
     }
 )
-"""Names that `on` takes."""
+"""Event names that `on` accepts."""
 
 
 class Notification(Struct, frozen=True, kw_only=True):
-    """What a callback gets: one object, with what it is about.
+    """The argument of a callback.
 
     Examples
     --------
-    >>> seen = []
-    >>> off = geo.on("end", lambda event: seen.append((event.event, event.state)))
+    >>> import queue
+    >>> seen = queue.SimpleQueue()
+    >>> off = geo.on("end", seen.put)
     >>> geo.ask("Seine").text
     'Seine'
-    >>> nbchat.registry.observers.drain(30)
-    >>> seen
-    [('end', 'completed')]
+    >>> event = seen.get(timeout=30)
+    >>> event.event, event.state
+    ('end', 'completed')
     >>> off()
     """
 
@@ -68,34 +69,34 @@ class Notification(Struct, frozen=True, kw_only=True):
     """Of a `delta`."""
     at: float = field(default_factory=time.time)
     data: Any = None
-    """More, by event: the error of a failed run, the limit that is near, a page's statistics."""
+    """Depends on the event: the error of a failed run, or the limit that is near."""
 
 
 Callback = Callable[[Notification], object]
 
 
 class Callbacks:
-    """Callbacks by event, called in the order of the notifications on a thread that starts when needed."""
+    """Calls callbacks in the order of the notifications, on a thread that starts when it is needed."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._callbacks: list[tuple[str, str | None, Callback]] = []
         self._queue: queue.SimpleQueue[Notification | threading.Event] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
-        self._blamed: set[int] = set()
+        self._slow: set[int] = set()
         self._failed: set[int] = set()
         self.errors: int = 0
-        """Callbacks that raised, so far."""
+        """Number of calls that raised."""
 
     def on(self, event: str, callback: Callback, session_id: str | None = None) -> Callable[[], None]:
-        """Call `callback` with every notification of `event`; return the function that ends that.
+        """Call `callback` with every notification of `event`; return the function that unsubscribes.
 
         Raises
         ------
         ValueError
-            There is no such event.
+            If there is no such event.
         TypeError
-            `callback` cannot be called, or would only make a coroutine that nobody runs.
+            If `callback` is not callable, or is a coroutine function.
         """
         if event not in EVENTS:
             raise ValueError(f"there is no event {event!r}; the events are {', '.join(sorted(EVENTS))}.")
@@ -115,7 +116,7 @@ class Callbacks:
 
         def off() -> None:
             with self._lock:
-                # Compared by identity: the same function may have been given twice.
+                # Compared by identity, since the same function may be subscribed twice.
                 for index, known in enumerate(self._callbacks):
                     if known is entry:
                         del self._callbacks[index]
@@ -124,21 +125,21 @@ class Callbacks:
         return off
 
     def wants(self, event: str) -> bool:
-        """Tell whether anybody listens, so that nothing is built for nobody."""
+        """Return whether a callback is subscribed to the event."""
         return any(name == event for name, _, _ in self._callbacks)
 
-    def tell(self, notification: Notification) -> None:
-        """Hand a notification over; returns at once. May be called from any thread."""
+    def notify(self, notification: Notification) -> None:
+        """Queue a notification and return at once. From any thread."""
         if self.wants(notification.event):
             self._queue.put(notification)
 
     def drain(self, timeout_s: float) -> bool:
-        """Wait until everything told so far was heard; False when that took too long."""
+        """Wait until all notifications so far were handled; return False after `timeout_s`."""
         if self._thread is None or not self._thread.is_alive() or self._thread is threading.current_thread():
             return True
-        heard = threading.Event()
-        self._queue.put(heard)
-        return heard.wait(timeout_s)
+        handled = threading.Event()
+        self._queue.put(handled)
+        return handled.wait(timeout_s)
 
     def _work(self) -> None:
         while True:
@@ -159,23 +160,23 @@ class Callbacks:
         start = time.monotonic()
         try:
             callback(item)
-        except BaseException as error:  # noqa: BLE001 - `sys.exit()` in a callback ends that callback, too
+        except BaseException as error:  # noqa: BLE001 - `sys.exit()` in a callback ends that callback only
             self.errors += 1
             self._report(callback, item, error)
         took = time.monotonic() - start
-        if took > SLOW_S and id(callback) not in self._blamed:
-            self._blamed.add(id(callback))
+        if took > SLOW_S and id(callback) not in self._slow:
+            self._slow.add(id(callback))
             logger.warning(
-                "callback %r for %r took %.1f s; later ones wait for it", callback, item.event, took
+                "callback %r for %r took %.1f s and delays later callbacks", callback, item.event, took
             )
 
     def _report(self, callback: Callback, item: Notification, error: BaseException) -> None:
-        """Log a callback's first failure, and count the others: a delta comes 25 times a second."""
+        """Log a callback's first failure only: deltas come 25 times a second."""
         if id(callback) in self._failed:
             return
         self._failed.add(id(callback))
         failure = CallbackError(
-            f"a callback for {item.event!r} raised {type(error).__name__}; runs and other callbacks go on.",
+            f"a callback for {item.event!r} raised {type(error).__name__}; nothing else is affected.",
             hint="Its later failures are counted in registry.stats()['callback_errors'].",
         )
         failure.__cause__ = error

@@ -1,186 +1,240 @@
-"""A page's command, carried out on the engine's loop by the same methods that cells use."""
+"""`carry_out`: executes a command on the engine's loop. The only place that decides what a command does."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final
-
-from msgspec import Struct
+from typing import TYPE_CHECKING, Any
 
 from nbchat.core import commands as c
+from nbchat.core import kernel_commands as k
 from nbchat.core.errors import CommandError, NbchatError, RequestRejected
-from nbchat.core.settings import session_settings
+from nbchat.core.events import Settings
+from nbchat.core.kernel_commands import Outcome, RunKey
+from nbchat.core.run import RunState
+from nbchat.core.settings import SettingsPatch, clean_title, patch, request_params
 
 if TYPE_CHECKING:
-    from nbchat.core.commands import Command
+    from nbchat.core.kernel_commands import Command
+    from nbchat.core.messages import Message
+    from nbchat.engine.engine import Engine
     from nbchat.engine.live_session import LiveSession
-    from nbchat.handles.registry import SessionRegistry
+    from nbchat.providers.base import Provider
+
+EMPTY_PROMPT = "the prompt is empty; write what you want to ask."
 
 
-class Outcome(Struct, frozen=True, kw_only=True):
-    """What a command made, for its acknowledgement."""
-
-    session_id: str | None = None
-    run_id: str | None = None
-
-
-def carry_out(registry: SessionRegistry, command: Command) -> Outcome:
-    """Carry out a command. Only on the engine's thread.
+def carry_out(engine: Engine, command: Command) -> Outcome:
+    """Execute a command. Only on the engine's loop.
 
     Raises
     ------
-    CommandError
-        It cannot be done now; nothing has changed.
+    NbchatError
+        If the command cannot be carried out now; nothing has changed.
     """
-    handler = _HANDLERS.get(type(command))
-    if handler is None:
-        raise CommandError(f"the command {command.type!r} is not for the registry.")
+    engine.loop.check()
     try:
-        return handler(registry, command)
+        return _on_engine(engine, command)
     except NbchatError:
         raise
     except (TypeError, ValueError) as error:
-        # What a cell gets as a wrong argument, a page gets as a refusal.
+        # An argument error in a cell is a refusal on the wire.
         raise RequestRejected(str(error), stage="command", hint="") from error
 
 
-def _session(registry: SessionRegistry, command: Any) -> LiveSession:  # noqa: ANN401 - has a session_id
-    return registry.conversation(command.session_id)
+def _on_engine(engine: Engine, command: Command) -> Outcome:  # noqa: C901, PLR0911, PLR0912 - a case per command
+    """Execute a command about all sessions, or about a session that may not exist yet."""
+    match command:
+        case k.CreateSession():
+            return _create(engine, command)
+        case k.GetOrCreateSession():
+            found = engine.sessions.find(command.key)
+            return _create(engine, command) if found is None else _change(engine, found, command)
+        case k.GetOrCreateThread():
+            found = engine.sessions.of_thread(command.thread_id)
+            return _create(engine, command) if found is None else _change(engine, found, command)
+        case c.NewSession():
+            return Outcome(session_id=engine.create(Settings(title=clean_title(command.title))).id)
+        case c.Delete(deleted=False):
+            return Outcome(session_id=engine.undelete(command.session_id).id)
+        case k.DiscardTemporary():
+            session = engine.sessions.get(command.session_id)
+            if session is not None and session.state.temporary:
+                engine.delete(session)
+            return Outcome()
+        case k.Restore():
+            restored = engine.snapshots.restore(command.snapshot, adopt=command.adopt)
+            return Outcome(session_ids=tuple(session.id for session in restored))
+        case c.StopAll(session_id=None):
+            runs = [_key(session, run_id) for session in engine.sessions for run_id in session.stop_all()]
+            return Outcome(runs=tuple(runs))
+        case k.PauseAll():
+            return _pause_all(engine)
+        case k.ResumeAll():
+            return _resume_all(engine)
+        case k.CleanUpStale():
+            max_idle_s = engine.limits.stale_s if command.max_idle_s is None else command.max_idle_s
+            ended = engine.clean_up_stale(max_idle_s)
+            return Outcome(runs=tuple(RunKey(session_id=sid, run_id=run_id) for sid, run_id in ended))
+        case k.SetLimits():
+            engine.limits.update(command.values)
+            engine.scheduler.pump()
+            return Outcome()
+        case c.Viewing() | c.SetView() | c.ListModels():
+            raise CommandError(f"{command.type!r} is about pages; only the wire carries it out.", hint="")
+        case _:
+            return _on_session(engine, engine.session(command.session_id or ""), command)
 
 
-def _send(registry: SessionRegistry, command: c.Send) -> Outcome:
-    if not command.text.strip() and not command.attachments:
-        raise ValueError("the prompt is empty; write what you want to ask.")
-    return Outcome(run_id=_session(registry, command).send(command.text, command.attachments))
+def _on_session(engine: Engine, session: LiveSession, command: Any) -> Outcome:  # noqa: ANN401, C901, PLR0911, PLR0912 - a case per command
+    """Execute a command about an existing session."""
+    match command:
+        case c.Send():
+            return _send(session, command)
+        case c.Stop():
+            stopped = (_key(session, command.run_id),) if session.stop(command.run_id) else ()
+            return Outcome(run_id=command.run_id, runs=stopped)
+        case c.StopAll():
+            return Outcome(runs=tuple(_key(session, run_id) for run_id in session.stop_all()))
+        case c.Pause():
+            return Outcome(run_id=session.pause(command.run_id).id)
+        case c.Resume():
+            return Outcome(run_id=session.resume(command.run_id))
+        case c.Retry():
+            return Outcome(run_id=session.retry(command.message_id))
+        case c.Regenerate():
+            return Outcome(run_id=session.regenerate(command.message_id))
+        case c.Continue():
+            return Outcome(run_id=session.continue_(command.message_id))
+        case c.Edit():
+            if not command.text.strip():
+                raise ValueError(EMPTY_PROMPT)
+            return Outcome(run_id=session.edit(command.message_id, command.text))
+        case c.Keep():
+            session.keep(command.run_id)
+        case c.Discard():
+            session.discard(command.message_id)
+        case c.SelectVersion():
+            session.select(command.message_id)
+        case c.Fork():
+            return Outcome(session_id=engine.fork(session, command.message_id, command.title).id)
+        case c.Delete():
+            engine.delete(session)
+        case c.Close():
+            engine.close_tab(session, closed=command.closed)
+        case c.Move():
+            before = None if command.before is None else engine.session(command.before)
+            engine.move(session, before)
+        case _:
+            session.configure(_patch_of(command))
+    return Outcome(session_id=session.id)
 
 
-def _stop(registry: SessionRegistry, command: c.Stop) -> Outcome:
-    _session(registry, command).stop(command.run_id)
-    return Outcome(run_id=command.run_id)
+def _patch_of(command: Any) -> SettingsPatch:  # noqa: ANN401 - one of the commands below
+    """Return the settings that a command changes."""
+    match command:
+        case k.ChangeSettings():
+            return command.settings
+        case c.Rename():
+            return patch(title=command.title)
+        case c.Configure():
+            return patch(
+                model=command.model,
+                instructions=command.instructions,
+                params=command.params,
+                from_file=False,
+            )
+        case c.Pin():
+            return SettingsPatch(pinned=command.pinned)
+        case c.Archive():
+            return SettingsPatch(archived=command.archived, closed=command.archived)
+        case _:
+            raise CommandError(f"unknown command {command.type!r}.", hint="")
 
 
-def _stop_all(registry: SessionRegistry, command: c.StopAll) -> Outcome:
-    if command.session_id is None:
-        registry.stop_all()
-    else:
-        registry.conversation(command.session_id).stop_all()
-    return Outcome()
-
-
-def _pause(registry: SessionRegistry, command: c.Pause) -> Outcome:
-    return Outcome(run_id=_session(registry, command).pause(command.run_id).id)
-
-
-def _resume(registry: SessionRegistry, command: c.Resume) -> Outcome:
-    return Outcome(run_id=_session(registry, command).resume(command.run_id))
-
-
-def _retry(registry: SessionRegistry, command: c.Retry) -> Outcome:
-    return Outcome(run_id=_session(registry, command).retry(command.message_id))
-
-
-def _regenerate(registry: SessionRegistry, command: c.Regenerate) -> Outcome:
-    return Outcome(run_id=_session(registry, command).regenerate(command.message_id))
-
-
-def _continue(registry: SessionRegistry, command: c.Continue) -> Outcome:
-    return Outcome(run_id=_session(registry, command).continue_(command.message_id))
-
-
-def _edit(registry: SessionRegistry, command: c.Edit) -> Outcome:
-    if not command.text.strip():
-        raise ValueError("the prompt is empty; write what you want to ask.")
-    return Outcome(run_id=_session(registry, command).edit(command.message_id, command.text))
-
-
-def _keep(registry: SessionRegistry, command: c.Keep) -> Outcome:
-    _session(registry, command).keep(command.run_id)
-    return Outcome()
-
-
-def _discard(registry: SessionRegistry, command: c.Discard) -> Outcome:
-    _session(registry, command).discard(command.message_id)
-    return Outcome()
-
-
-def _select(registry: SessionRegistry, command: c.SelectVersion) -> Outcome:
-    _session(registry, command).select(command.message_id)
-    return Outcome()
-
-
-def _fork(registry: SessionRegistry, command: c.Fork) -> Outcome:
-    return Outcome(session_id=registry.branch(_session(registry, command), command.message_id).id)
-
-
-def _new(registry: SessionRegistry, command: c.NewSession) -> Outcome:
-    from nbchat.core.events import Settings  # noqa: PLC0415 - beside its only use
-
-    settings = Settings(**session_settings({"title": command.title}))
-    return Outcome(session_id=registry.open(settings).id)
-
-
-def _rename(registry: SessionRegistry, command: c.Rename) -> Outcome:
-    _session(registry, command).configure(**session_settings({"title": command.title}))
-    return Outcome()
-
-
-def _configure(registry: SessionRegistry, command: c.Configure) -> Outcome:
-    changes = session_settings(
-        {"model": command.model, "instructions": command.instructions, "params": command.params}
+def _create(engine: Engine, command: k.CreateSession | k.GetOrCreateSession | k.GetOrCreateThread) -> Outcome:
+    temporary, thread_id = False, None
+    messages: tuple[Message, ...] = ()
+    settings = Settings()
+    match command:
+        case k.CreateSession():
+            temporary, messages = command.temporary, command.messages
+        case k.GetOrCreateSession():
+            temporary, settings = command.temporary, Settings(title=clean_title(command.key))
+        case k.GetOrCreateThread():
+            thread_id = command.thread_id
+            settings = Settings(title=clean_title(thread_id), closed=True)
+    provider = None if isinstance(command, k.GetOrCreateThread) else _offered(engine, command.provider_id)
+    if engine.sessions.get_including_deleted(command.session_id) is not None:
+        raise CommandError(f"session {command.session_id!r} exists already.", hint="Make a new id for each.")
+    if temporary:
+        settings = SettingsPatch(closed=True).applied_to(settings)
+    session = engine.create(
+        command.settings.applied_to(settings),
+        session_id=command.session_id,
+        temporary=temporary,
+        thread_id=thread_id,
+        provider=provider,
+        messages=messages,
     )
-    _session(registry, command).configure(**changes, from_file=False)
-    return Outcome()
+    return Outcome(session_id=session.id)
 
 
-def _pin(registry: SessionRegistry, command: c.Pin) -> Outcome:
-    _session(registry, command).configure(pinned=command.pinned)
-    return Outcome()
+def _change(
+    engine: Engine, session: LiveSession, command: k.GetOrCreateSession | k.GetOrCreateThread
+) -> Outcome:
+    engine.ensure_loaded(session)
+    settings = command.settings
+    if isinstance(command, k.GetOrCreateSession):
+        provider = _offered(engine, command.provider_id)
+        if settings.changes():
+            # The user sets them here, so they no longer wait to be adopted.
+            settings = SettingsPatch(**{**settings.changes(), "from_file": False})
+        if provider is not None or settings.changes().get("provider") is not None:
+            session.provider = provider  # a name replaces an object
+            session.publish()
+    if settings.changes():
+        session.configure(settings)
+    return Outcome(session_id=session.id)
 
 
-def _move(registry: SessionRegistry, command: c.Move) -> Outcome:
-    session = _session(registry, command)
-    registry.move(session, None if command.before is None else registry.conversation(command.before))
-    return Outcome()
+def _offered(engine: Engine, provider_id: str | None) -> Provider | None:
+    if provider_id is None:
+        return None
+    provider = engine.offered.pop(provider_id, None)
+    if provider is None:
+        raise CommandError(f"no provider object {provider_id!r} was offered.", hint="")
+    return provider
 
 
-def _close(registry: SessionRegistry, command: c.Close) -> Outcome:
-    registry.close_tab(_session(registry, command), closed=command.closed)
-    return Outcome()
+def _send(session: LiveSession, command: c.Send) -> Outcome:
+    if not command.text.strip() and not command.attachments:
+        raise ValueError(EMPTY_PROMPT)
+    run_id = session.send(
+        command.text,
+        command.attachments,
+        run_id=command.run_id,
+        message_id=command.message_id,
+        params=request_params(command.params),
+    )
+    return Outcome(run_id=run_id)
 
 
-def _archive(registry: SessionRegistry, command: c.Archive) -> Outcome:
-    _session(registry, command).configure(archived=command.archived, closed=command.archived)
-    return Outcome()
+def _pause_all(engine: Engine) -> Outcome:
+    paused = []
+    for session in engine.sessions:
+        live = session.state.live
+        if live is not None and live.state not in (RunState.STOPPING, RunState.PAUSED):
+            paused.append(_key(session, session.pause(live.id).id))
+    return Outcome(runs=tuple(paused))
 
 
-def _delete(registry: SessionRegistry, command: c.Delete) -> Outcome:
-    if command.deleted:
-        registry.remove(_session(registry, command))
-    else:
-        registry.put_back(command.session_id)
-    return Outcome(session_id=command.session_id)
+def _resume_all(engine: Engine) -> Outcome:
+    resumed = []
+    for session in engine.sessions:
+        live = session.state.live
+        if live is not None and live.state is RunState.PAUSED:
+            resumed.append(_key(session, session.resume(live.id)))
+    return Outcome(runs=tuple(resumed))
 
 
-_HANDLERS: Final[Mapping[type[Any], Callable[[SessionRegistry, Any], Outcome]]] = {
-    c.Send: _send,
-    c.Stop: _stop,
-    c.StopAll: _stop_all,
-    c.Pause: _pause,
-    c.Resume: _resume,
-    c.Retry: _retry,
-    c.Regenerate: _regenerate,
-    c.Continue: _continue,
-    c.Edit: _edit,
-    c.Keep: _keep,
-    c.Discard: _discard,
-    c.SelectVersion: _select,
-    c.Fork: _fork,
-    c.NewSession: _new,
-    c.Rename: _rename,
-    c.Configure: _configure,
-    c.Pin: _pin,
-    c.Move: _move,
-    c.Close: _close,
-    c.Archive: _archive,
-    c.Delete: _delete,
-}
+def _key(session: LiveSession, run_id: str) -> RunKey:
+    return RunKey(session_id=session.id, run_id=run_id)

@@ -18,7 +18,7 @@ from msgspec import Struct
 from nbchat.core.errors import ConfigError
 from nbchat.core.extras import is_secret_query
 from nbchat.core.redact import redact
-from nbchat.handles.text_table import Table
+from nbchat.core.text_table import Table
 from nbchat.providers.endpoint import check_url
 
 

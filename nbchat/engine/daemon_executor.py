@@ -1,7 +1,7 @@
-"""What would block the engine's loop (names, certificates, imports, files) runs aside, on daemon threads.
+"""Default executor of the engine loop: daemon threads for blocking work (DNS, TLS, imports, files).
 
-The threads of `concurrent.futures` take nothing any more from the moment the main thread of a script has
-ended, while its other threads may go on asking, and while what is being answered is ended in good order.
+The threads of `concurrent.futures` accept no work once the main thread of a script has ended. Its other
+threads may still ask questions then, and runs still have to be ended in good order.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from typing import Final, ParamSpec, TypeVar
 P = ParamSpec("P")
 T = TypeVar("T")
 
-MOST: Final = 32
-"""Threads at a time; what comes then waits."""
+MAX_THREADS: Final = 32
+"""Threads at a time; further work waits."""
 
 
 class DaemonExecutor(ThreadPoolExecutor):
-    """An executor for `loop.set_default_executor`; a thread lives as long as there is something to do."""
+    """An executor for `loop.set_default_executor`; a thread lives as long as there is work."""
 
     def __init__(self) -> None:
         super().__init__(1)
@@ -30,7 +30,7 @@ class DaemonExecutor(ThreadPoolExecutor):
         self._busy = 0
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Call `fn` on a thread, and return the future of what it gives."""
+        """Call `fn` on a thread and return the future of its value."""
         future: Future[T] = Future()
 
         def work() -> None:
@@ -38,13 +38,13 @@ class DaemonExecutor(ThreadPoolExecutor):
                 return
             try:
                 future.set_result(fn(*args, **kwargs))
-            except BaseException as error:  # noqa: BLE001 - it is the waiter's, whatever it is
+            except BaseException as error:  # noqa: BLE001 - passed to the waiting code
                 future.set_exception(error)
 
         with self._lock:
             self._todo.append(work)
-            if self._busy < MOST:
-                threading.Thread(target=self._work, name="nbchat-aside", daemon=True).start()
+            if self._busy < MAX_THREADS:
+                threading.Thread(target=self._work, name="nbchat-executor", daemon=True).start()
                 self._busy += 1
         return future
 

@@ -1,7 +1,7 @@
-"""Sessions that leave memory and come back: the longest untouched that is idle, saved and unpinned.
+"""`Eviction`: the longest untouched session that is idle, saved and unpinned leaves memory.
 
-An evicted session stays in the registry and keeps its tab: what is dropped are its messages. Whoever
-looks at it brings it back from the store as it was.
+An evicted session stays in the registry and keeps its tab; only its messages are dropped. Reading it loads
+them from the store again.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from nbchat.engine.callbacks import Notification
 from nbchat.engine.journal_writer import fold, saved_session
 
 if TYPE_CHECKING:
+    from nbchat.engine.base import EngineBase
     from nbchat.engine.live_session import LiveSession
-    from nbchat.handles.registry import SessionRegistry
 
 logger = logging.getLogger("nbchat")
 
@@ -29,25 +29,26 @@ WARN_AT: Final = 0.9
 
 
 class Eviction:
-    """Keeps a registry within `limits.sessions` and `limits.total_chars`."""
+    """Keeps an engine within `limits.sessions` and `limits.total_chars`."""
 
-    def __init__(self, registry: SessionRegistry) -> None:
-        self._registry = registry
+    def __init__(self, engine: EngineBase) -> None:
+        self._engine = engine
         self._sizes: WeakKeyDictionary[LiveSession, tuple[int, int]] = WeakKeyDictionary()
         self._warned: set[str] = set()
         self._left_out: dict[str, int] = {}
 
     def make_room(self) -> None:
-        """Make room for one more session. Only on the engine's thread.
+        """Make room for one more session. Only on the engine's loop.
 
         Raises
         ------
         TooManySessions
-            The limit is reached, and nothing may be evicted.
+            If the limit is reached and no session may be evicted.
         """
-        limit = self._registry.limits.sessions
-        if limit is None or len(self._registry.conversations()) < limit * WARN_AT - 1:
-            return  # far from it, however many of them are in memory
+        self._engine.loop.check()
+        limit = self._engine.limits.sessions
+        if limit is None or len(self._engine.sessions) < limit * WARN_AT - 1:
+            return  # far from the limit
         held = self._held()
         self._warn("sessions", len(held) + 1, limit)
         excess = len(held) + 1 - limit
@@ -60,43 +61,44 @@ class Eviction:
                 "leave: they are busy, pinned, shown or not saved.",
                 hint="Stop, unpin or delete some, or raise registry.limits.sessions.",
             )
-        for conversation in leaving:
-            self._evict(conversation)
+        for session in leaving:
+            self._evict(session)
 
     def trim(self) -> None:
-        """Evict until the characters in memory are within their limit, as far as it may be done."""
-        limit = self._registry.limits.total_chars
+        """Evict until the characters in memory are within their limit, as far as possible."""
+        self._engine.loop.check()
+        limit = self._engine.limits.total_chars
         if limit is None:
             return
-        total = sum(self._characters(conversation) for conversation in self._held())
+        total = sum(self._characters(session) for session in self._held())
         self._warn("total_chars", total, limit)
         if total <= limit:
             return
-        for conversation in self._candidates():
-            total -= self._characters(conversation)
-            self._evict(conversation)
+        for session in self._candidates():
+            total -= self._characters(session)
+            self._evict(session)
             if total <= limit:
                 return
 
-    def bring_back(self, conversation: LiveSession) -> None:
-        """Read an evicted session again.
+    def bring_back(self, session: LiveSession) -> None:
+        """Load an evicted session from the store.
 
         Raises
         ------
         StoreError, SnapshotError
-            The store does not give it back.
+            If the store does not return it.
         """
-        saved = self.stored(self.outlined(conversation))
-        conversation.come_back(saved.state)
-        self._left_out.pop(conversation.id, None)
+        saved = self.stored(self.outlined(session))
+        session.come_back(saved.state)
+        self._left_out.pop(session.id, None)
 
-    def outlined(self, conversation: LiveSession) -> SavedSession:
-        """Return what is in memory of an evicted session: everything but its messages."""
-        saved = saved_session(self._registry, conversation)
-        return replace(saved, omitted=saved.omitted + self._left_out.get(conversation.id, 1))
+    def outlined(self, session: LiveSession) -> SavedSession:
+        """Return an evicted session without its messages, as it is in memory."""
+        saved = saved_session(self._engine.epoch, session)
+        return replace(saved, omitted=saved.omitted + self._left_out.get(session.id, 1))
 
     def is_outline(self, saved: SavedSession) -> bool:
-        """Tell whether this is an evicted session of this kernel, without its messages. From any thread."""
+        """Return whether this is an evicted session of this engine, without its messages. From any thread."""
         return saved.state.id in self._left_out and saved.omitted > 0 and not saved.state.messages
 
     def stored(self, outline: SavedSession) -> SavedSession:
@@ -105,45 +107,45 @@ class Eviction:
         Raises
         ------
         StoreError, SnapshotError
-            The store does not give it back, or not all of it.
+            If the store does not return all of it.
         """
         session_id = outline.state.id
-        journal = self._registry.journal
+        journal = self._engine.journal
         store = None if journal is None else journal.store
         if store is None:
             raise SnapshotError(f"session {session_id!r} is in a store that is not open any more.")
         saved = fold(session_id, store.read_session(session_id))
-        if saved.state.seq < outline.state.seq:  # it may have come back and gone on in the meantime
+        if saved.state.seq < outline.state.seq:  # it may have been loaded and changed in the meantime
             raise SnapshotError(f"session {session_id!r} could not be read again from {store.where}.")
         return saved
 
     def _held(self) -> list[LiveSession]:
-        return [c for c in self._registry.conversations() if not c.evicted and not c.state.temporary]
+        return [s for s in self._engine.sessions if not s.evicted and not s.state.temporary]
 
     def _candidates(self) -> list[LiveSession]:
-        journal = self._registry.journal
+        journal = self._engine.journal
         if journal is None:
             return []
         free = [
-            c
-            for c in self._held()
-            if c.is_idle
-            and not c.state.settings.pinned
-            and not c.watchers
-            and not self._registry.is_viewed(c.id)
-            and journal.is_saved(c.id)
+            s
+            for s in self._held()
+            if s.is_idle
+            and not s.state.settings.pinned
+            and not s.watchers
+            and not self._engine.is_viewed(s.id)
+            and journal.is_saved(s.id)
         ]
-        return sorted(free, key=lambda c: c.touched)
+        return sorted(free, key=lambda s: s.touched)
 
-    def _characters(self, conversation: LiveSession) -> int:
-        state = conversation.state
-        known = self._sizes.get(conversation)
+    def _characters(self, session: LiveSession) -> int:
+        state = session.state
+        known = self._sizes.get(session)
         if known is None or known[0] != state.seq:
-            known = self._sizes[conversation] = (state.seq, state.characters)
+            known = self._sizes[session] = (state.seq, state.characters)
         return known[1]
 
-    def _evict(self, conversation: LiveSession) -> None:
-        state = conversation.state
+    def _evict(self, session: LiveSession) -> None:
+        state = session.state
         outline = replace(
             state,
             settings=replace(state.settings, title=state.title),
@@ -152,9 +154,9 @@ class Eviction:
             runs=state.runs[-1:],
         )
         self._left_out[state.id] = len(state.messages)
-        conversation.leave(outline)
-        self._registry.count("evicted")
-        self._registry.observers.tell(Notification(event="evicted", session_id=conversation.id))
+        session.leave(outline)
+        self._engine.count("evicted")
+        self._engine.callbacks.notify(Notification(event="evicted", session_id=session.id))
 
     def _warn(self, name: str, value: int, limit: int) -> None:
         if value < limit * WARN_AT:
@@ -162,4 +164,4 @@ class Eviction:
         elif name not in self._warned:
             self._warned.add(name)
             data = {"limit": name, "value": value, "max": limit}
-            self._registry.observers.tell(Notification(event="limit", at=now(), data=data))
+            self._engine.callbacks.notify(Notification(event="limit", at=now(), data=data))

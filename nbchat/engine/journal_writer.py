@@ -1,8 +1,7 @@
-"""The journal at work: events go down in batches, and come back when a kernel starts.
+"""`JournalWriter`: writes events to a store in batches, on a thread of its own.
 
-`JournalWriter` is the `Journal` that conversations write to. On the engine's loop it only gathers; a thread
-of its own encodes and writes. What a store refuses is kept and tried again, so a disk that is full for a
-while costs nothing but the warning.
+On the engine's loop it only collects. A batch that the store refuses is kept and written again later, so a
+disk that is full for a while costs nothing but a warning.
 """
 
 from __future__ import annotations
@@ -28,8 +27,8 @@ from nbchat.engine.callbacks import Notification
 from nbchat.stores.base import Base, Contents, Entry, Gone, Kept, Store, Stretch
 
 if TYPE_CHECKING:
-    from nbchat.engine.live_session import LiveSession
-    from nbchat.handles.registry import SessionRegistry
+    from nbchat.engine.base import EngineBase
+    from nbchat.engine.session_log import SessionLog
 
 logger = logging.getLogger("nbchat")
 
@@ -47,16 +46,16 @@ BASE_BYTES: Final = 256 * 1024
 
 
 class SaveStatus(Struct, frozen=True, kw_only=True):
-    """Whether everything is written down."""
+    """The state of the journal, for people."""
 
     state: str
     """`saved`, `saving` or `unsaved`."""
     error: NbchatError | None = None
-    """Why it is not."""
+    """The reason for `unsaved`."""
 
 
 class _Waiting(Struct):
-    """What of one session is not written yet."""
+    """Events of one session that are not written yet."""
 
     events: list[tuple[int, Event]] = field(default_factory=list)
     whole: bool = False
@@ -65,7 +64,7 @@ class _Waiting(Struct):
 
 
 class _Batch(Struct):
-    """What the writing thread gets: values that nobody changes any more."""
+    """A batch for the writing thread; its values do not change any more."""
 
     upto: int
     waiting: dict[str, _Waiting]
@@ -74,36 +73,46 @@ class _Batch(Struct):
 
 
 class _Size(Struct):
-    """How much of one session the store has."""
+    """Bytes of one session in the store."""
 
     base: int = 0
     since: int = 0
 
 
 class JournalWriter:
-    """Writes a registry's events to a store, and reads them back. Methods are for the engine's thread.
+    """Writes an engine's events to a store. Only for the engine's loop. `Engine.open_journal` makes it.
 
     Parameters
     ----------
-    registry
-        Whose sessions are written.
+    engine
+        The engine whose sessions are written.
     store
-        Where to; None with `error`: nowhere yet.
+        The store; `None` while it cannot be opened.
+    on_written
+        Called after each batch that was written.
     error
-        Why there is no store.
+        The reason why there is no store.
     reopen
-        Tries to open the store; called on the writing thread, now and then, while there is none.
+        Tries to open the store; called on the writing thread while there is none.
+    on_status
+        Called when the status changes.
+    on_reopened
+        Called with the contents of a store that was opened late.
     """
 
     def __init__(
         self,
-        registry: SessionRegistry,
+        engine: EngineBase,
         store: Store | None,
         *,
+        on_written: Callable[[], None],
         error: NbchatError | None = None,
         reopen: Callable[[], Store] | None = None,
+        on_status: Callable[[SaveStatus], None] = lambda _status: None,
+        on_reopened: Callable[[Snapshot], None] = lambda _snapshot: None,
     ) -> None:
-        self._registry = registry
+        self._engine = engine
+        self._on_written = on_written
         self.store = store
         self.error = error
         self._reopen = reopen
@@ -119,10 +128,10 @@ class JournalWriter:
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
-        self._said = ""
+        self._published = ""
         self._behind_since: float | None = None
-        self.on_status: Callable[[SaveStatus], None] = lambda _status: None
-        self.on_reopened: Callable[[Snapshot], None] = lambda _snapshot: None
+        self._on_status = on_status
+        self._on_reopened = on_reopened
 
     def __repr__(self) -> str:
         """Return where it writes, and how many events wait."""
@@ -133,8 +142,9 @@ class JournalWriter:
 
     def record(self, session_id: str, seq: int, event: Event) -> None:
         """Take one event; it is written with the next batch."""
+        self._engine.loop.check()
         if self._behind_since is None:
-            self._behind_since = self._registry.engine.loop.time()
+            self._behind_since = self._engine.loop.aio.time()
         self._number += 1
         self._last[session_id] = self._number
         waiting = self._waiting.setdefault(session_id, _Waiting())
@@ -151,21 +161,21 @@ class JournalWriter:
             if len(waiting.events) > MAX_WAITING:
                 waiting.events.clear()
                 waiting.whole = True
-        # A question is what nobody can have again: it does not wait for the others.
+        # A question cannot be recovered otherwise, so it is written at once.
         self._plan(0.0 if isinstance(event, RunQueued) else FLUSH_S)
 
     def _clock_of(self, session_id: str, seq: int) -> Mapping[str, int]:
-        conversation = self._registry.known_to_me(session_id)
-        clock = dict(conversation.clock) if conversation is not None else {}
-        return {**clock, self._registry.epoch: seq}
+        session = self._engine.sessions.get(session_id)
+        clock = dict(session.clock) if session is not None else {}
+        return {**clock, self._engine.epoch: seq}
 
     async def settled(self, session_id: str) -> None:
-        """Return when what was recorded of a session (empty: of all) is in the store.
+        """Return when all recorded events of a session (empty: of all) are in the store.
 
         Raises
         ------
         StoreError
-            The store refused it. It is kept, and tried again later.
+            If the store refused them. They are kept and written again later.
         """
         upto = self._last.get(session_id, 0) if session_id else self._number
         if upto <= self._written:
@@ -176,17 +186,18 @@ class JournalWriter:
                 if isinstance(self.error, StoreError)
                 else StoreError(str(self.error or "no store"))
             )
-        waiter: asyncio.Future[None] = self._registry.engine.loop.create_future()
+        waiter: asyncio.Future[None] = self._engine.loop.aio.create_future()
         self._waiters.append((upto, waiter))
         self._flush()
         await waiter
 
     def is_saved(self, session_id: str) -> bool:
-        """Tell whether the store has everything of a session."""
+        """Return whether the store has everything of a session."""
         return self.store is not None and self._last.get(session_id, 0) <= self._written
 
     def write_whole(self, session_id: str) -> None:
-        """Write a session's state, and not its events: it came from elsewhere."""
+        """Write a session's state instead of its events, since it came from elsewhere."""
+        self._engine.loop.check()
         self._number += 1
         self._last[session_id] = self._number
         waiting = self._waiting.setdefault(session_id, _Waiting())
@@ -201,7 +212,7 @@ class JournalWriter:
             return
         if self._failures:
             delay_s = max(delay_s, RETRY_S[min(self._failures, len(RETRY_S)) - 1])
-        loop = self._registry.engine.loop
+        loop = self._engine.loop.aio
         at = loop.time() + delay_s
         if self._timer is None or at < self._timer.when():
             if self._timer is not None:
@@ -222,11 +233,11 @@ class JournalWriter:
         for session_id, one in waiting.items():
             size = self._sizes.setdefault(session_id, _Size())
             if one.gone is None and (one.whole or size.since > max(BASE_BYTES, size.base)):
-                conversation = self._registry.known_to_me(session_id)
-                if conversation is not None and not conversation.evicted:
-                    states[session_id] = saved_session(self._registry, conversation)
-        batch = self._writing = _Batch(self._number, waiting, states, self._registry.epoch)
-        self._say()
+                session = self._engine.sessions.get(session_id)
+                if session is not None and not session.evicted:
+                    states[session_id] = saved_session(self._engine.epoch, session)
+        batch = self._writing = _Batch(self._number, waiting, states, self._engine.epoch)
+        self._publish_status()
         store = self.store
         self._post(lambda: self._write(store, batch))
 
@@ -246,7 +257,7 @@ class JournalWriter:
         except Exception as unforeseen:
             logger.exception("the journal could not be written")
             error = StoreError(f"the journal could not be written: {type(unforeseen).__name__}.")
-        self._registry.engine.post(self._wrote, batch, error, sizes)
+        self._engine.loop.post(self._wrote, batch, error, sizes)
 
     def _wrote(self, batch: _Batch, error: NbchatError | None, sizes: Mapping[str, tuple[int, bool]]) -> None:
         self._writing = None
@@ -254,28 +265,28 @@ class JournalWriter:
             recovered = self._failures > 0 or self.error is not None
             self._failures, self.error = 0, None
             self._written = batch.upto
-            self._behind_since = self._registry.engine.loop.time() if self.waiting else None
+            self._behind_since = self._engine.loop.aio.time() if self.waiting else None
             for session_id, (length, is_base) in sizes.items():
                 size = self._sizes.setdefault(session_id, _Size())
                 size.base, size.since = (length, 0) if is_base else (size.base, size.since + length)
             if recovered:
-                self._tell_saved()
-            self._registry.eviction.trim()
+                self._mark_saved()
+            self._on_written()
         else:
             if self._failures == 0:
                 logger.warning("the journal could not be written: %s", error)
             self._failures += 1
             self.error = error
-            self._put_back(batch)
-        self._answer(batch, error)
-        self._say()
+            self._requeue(batch)
+        self._resolve(batch, error)
+        self._publish_status()
         if self._waiters:
             self._flush()
         elif self._waiting:
             self._plan(FLUSH_S)
 
-    def _answer(self, batch: _Batch, error: NbchatError | None) -> None:
-        """Tell those who wait what became of a batch."""
+    def _resolve(self, batch: _Batch, error: NbchatError | None) -> None:
+        """Resolve the waiters of a batch."""
         due, self._waiters = self._waiters, []
         for upto, waiter in due:
             if waiter.done():
@@ -287,7 +298,7 @@ class JournalWriter:
             else:
                 self._waiters.append((upto, waiter))
 
-    def _put_back(self, batch: _Batch) -> None:
+    def _requeue(self, batch: _Batch) -> None:
         for session_id, old in batch.waiting.items():
             new = self._waiting.get(session_id)
             if new is None:
@@ -296,12 +307,12 @@ class JournalWriter:
                 new.events = [*old.events, *new.events]
                 new.whole, new.gone = old.whole, old.gone
 
-    def _tell_saved(self) -> None:
-        """Correct what was said of runs whose end the store had refused."""
-        for conversation in self._registry.conversations():
-            for run in conversation.state.runs:
+    def _mark_saved(self) -> None:
+        """Mark runs as saved whose end the store had refused."""
+        for session in self._engine.sessions:
+            for run in session.state.runs:
                 if not run.saved:
-                    conversation.append(RunSaved(run_id=run.id, saved=True))
+                    session.append(RunSaved(run_id=run.id, saved=True))
 
     def _try_to_open(self) -> None:
         reopen = self._reopen
@@ -314,9 +325,9 @@ class JournalWriter:
                 store = reopen()
                 contents = store.read()
             except NbchatError as error:
-                self._registry.engine.post(self._opened, None, None, error)
+                self._engine.loop.post(self._opened, None, None, error)
             else:
-                self._registry.engine.post(self._opened, store, contents, None)
+                self._engine.loop.post(self._opened, store, contents, None)
 
         self._post(work)
 
@@ -326,25 +337,25 @@ class JournalWriter:
             self._plan(FLUSH_S)
             return
         self.store = store
-        for conversation in self._registry.conversations():
-            if not conversation.state.temporary:
-                self.write_whole(conversation.id)
-        self.on_reopened(read_back(contents))
+        for session in self._engine.sessions:
+            if not session.state.temporary:
+                self.write_whole(session.id)
+        self._on_reopened(read_back(contents))
         self._flush()
 
-    def _say(self) -> None:
+    def _publish_status(self) -> None:
         state = (
             "unsaved" if self.error is not None else "saving" if self._writing or self._waiting else "saved"
         )
-        said = f"{state} {self.error.code if self.error else ''}"
-        if said == self._said:
+        status = f"{state} {self.error.code if self.error else ''}"
+        if status == self._published:
             return
-        self._said = said
-        self.on_status(self.status)
+        self._published = status
+        self._on_status(self.status)
         if state == "saved":
-            self._registry.observers.tell(Notification(event="saved"))
+            self._engine.callbacks.notify(Notification(event="saved"))
         elif self.error is not None:
-            self._registry.observers.tell(Notification(event="error", data=self.error))
+            self._engine.callbacks.notify(Notification(event="error", data=self.error))
 
     @property
     def waiting(self) -> int:
@@ -353,13 +364,13 @@ class JournalWriter:
 
     @property
     def lag_s(self) -> float:
-        """How long the oldest of them has waited, in seconds, at most; 0 when everything is written."""
+        """Age of the oldest of them in seconds, at most; 0 when everything is written."""
         since = self._behind_since
-        return 0.0 if since is None else self._registry.engine.loop.time() - since
+        return 0.0 if since is None else self._engine.loop.aio.time() - since
 
     @property
     def status(self) -> SaveStatus:
-        """Whether everything is written down."""
+        """The current state, for people."""
         if self.error is not None:
             return SaveStatus(state="unsaved", error=self.error)
         return SaveStatus(state="saving" if self._writing or self._waiting else "saved")
@@ -375,7 +386,7 @@ class JournalWriter:
             job()
 
     def close(self) -> None:
-        """Let the thread end and give up the store. From any thread, after the last `settled`."""
+        """End the thread and close the store. From any thread, after the last `settled`."""
         if self._thread is not None and self._thread is not threading.current_thread():
             self._jobs.put(None)
             self._thread.join(2.0)
@@ -383,13 +394,13 @@ class JournalWriter:
             self.store.close()
 
 
-def saved_session(registry: SessionRegistry, conversation: LiveSession) -> SavedSession:
-    """Return a conversation's state, with the clock that says whose events are in it."""
-    state = conversation.state
-    clock = dict(conversation.clock)
-    if state.seq > conversation.restored_seq or not clock:
-        clock[registry.epoch] = state.seq
-    return SavedSession(state=state, clock=clock, omitted=conversation.omitted)
+def saved_session(epoch: str, session: SessionLog) -> SavedSession:
+    """Return a session's state with its clock: the last event of each epoch in it."""
+    state = session.state
+    clock = dict(session.clock)
+    if state.seq > session.restored_seq or not clock:
+        clock[epoch] = state.seq
+    return SavedSession(state=state, clock=clock, omitted=session.omitted)
 
 
 def _entries(session_id: str, waiting: _Waiting, state: SavedSession | None, epoch: str) -> list[Entry]:

@@ -1,8 +1,9 @@
-"""What the kernel allows, in one place; every value can be changed at any time."""
+"""`Limits`: what an engine allows; every value can be changed at any time."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Final
 
@@ -11,10 +12,10 @@ _MAY_BE_NONE: Final = frozenset({"total_s", "idle_s", "first_token_s", "sessions
 
 @dataclass(slots=True, kw_only=True)
 class Limits:
-    """Limits of a registry, as `registry.limits`. Assigning a value that makes no sense is refused.
+    """Limits of a registry, as `registry.limits`. Invalid values are refused.
 
-    Seconds end in `_s`, characters in `_chars`. What is changed holds for runs that start later, and for
-    the next tick of the clocks of those that are live.
+    Seconds end in `_s`, characters in `_chars`. A change applies to runs that start later, and to live runs
+    at the next check of their deadlines.
 
     Examples
     --------
@@ -26,11 +27,11 @@ class Limits:
     connect_s: float = 10.0
     """For the connection: name, TCP, TLS."""
     first_token_s: float | None = 120.0
-    """From the request to the first piece of content. None: none."""
+    """From the request to the first piece of content. `None` disables this limit."""
     idle_s: float | None = 120.0
-    """Between two pieces of content; pings do not count. None: none."""
+    """Between two pieces of content; pings do not count. `None` disables this limit."""
     total_s: float | None = None
-    """For one run, pauses not counted. None: none."""
+    """For one run, pauses not counted. `None` disables this limit."""
     stop_s: float = 0.4
     """After a stop, the time a provider has to close before the run is settled without it."""
     pause_limit_s: float = 60.0
@@ -55,25 +56,37 @@ class Limits:
     """Characters in memory, all sessions together."""
 
     def __setattr__(self, name: str, value: object) -> None:
-        """Set a limit.
-
-        Raises
-        ------
-        AttributeError
-            There is no such limit.
-        TypeError, ValueError
-            The value is not a positive, finite number.
-        """
-        known = {f.name: f for f in fields(Limits)}
-        if name not in known:
-            raise AttributeError(f"there is no limit {name!r}; the limits are {', '.join(known)}.")
-        if value is None:
-            if name not in _MAY_BE_NONE:
-                raise ValueError(f"limits.{name} must be a number; it cannot be switched off.")
-        elif isinstance(value, bool) or not isinstance(value, int | float):
-            raise TypeError(f"limits.{name} must be a number, not {value!r}.")
-        elif not math.isfinite(value) or value < 0 or (value == 0 and name != "retries"):
-            raise ValueError(f"limits.{name} must be positive and finite, not {value!r}.")
-        elif "int" in str(known[name].type) and not isinstance(value, int):
-            raise TypeError(f"limits.{name} must be a whole number, not {value!r}.")
+        """Set a limit; raises as `check_limit` does."""
+        check_limit(name, value)
         object.__setattr__(self, name, value)
+
+    def update(self, values: Mapping[str, object]) -> None:
+        """Set limits, all or none; raises as `check_limit` does."""
+        for name, value in values.items():
+            check_limit(name, value)
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+
+def check_limit(name: str, value: object) -> None:
+    """Check the value of a limit.
+
+    Raises
+    ------
+    AttributeError
+        If there is no such limit.
+    TypeError, ValueError
+        If the value is not a positive, finite number.
+    """
+    known = {f.name: f for f in fields(Limits)}
+    if name not in known:
+        raise AttributeError(f"unknown limit {name!r}; expected one of: {', '.join(known)}.")
+    if value is None:
+        if name not in _MAY_BE_NONE:
+            raise ValueError(f"limits.{name} must be a number; it cannot be disabled.")
+    elif isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"limits.{name} must be a number, not {value!r}.")
+    elif not math.isfinite(value) or value < 0 or (value == 0 and name != "retries"):
+        raise ValueError(f"limits.{name} must be positive and finite, not {value!r}.")
+    elif "int" in str(known[name].type) and not isinstance(value, int):
+        raise TypeError(f"limits.{name} must be a whole number, not {value!r}.")

@@ -1,8 +1,7 @@
-"""The engine: one daemon thread with its own asyncio loop, where sessions change.
+"""`LoopThread`: one daemon thread with its own asyncio loop, on which all sessions change.
 
-Everything that changes a session runs on this loop, one thing at a time; so nothing else needs a lock.
-Cells, comm handlers, magics and callbacks post to it. The kernel's main thread may be busy for as
-long as it likes.
+Work on the loop runs one piece at a time, so sessions need no locks. Cells, comm handlers, magics and
+callbacks post to it, and the kernel's main thread may be busy for any length of time.
 """
 
 from __future__ import annotations
@@ -26,10 +25,10 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 Reply: TypeAlias = "queue.SimpleQueue[tuple[T | None, BaseException | None]]"
-"""Takes one value, or one error, to the thread that waits for it."""
+"""Carries one value, or one error, to the waiting thread."""
 
 POLL_S: Final = 0.2
-"""How often a blocking wait looks up, so that an interrupt is seen on every platform."""
+"""Seconds between two polls of a blocking wait, so that an interrupt is noticed on every platform."""
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:
@@ -44,10 +43,10 @@ def _new_loop() -> asyncio.AbstractEventLoop:
 
 
 class LoopThread:
-    """A thread and its loop; started by the first call, stopped with the process.
+    """A thread and its event loop, started by the first call and stopped with the process.
 
-    A child made by `fork` has the object but not the thread: its calls raise `CommandError`, so that
-    it never writes to the parent's sockets or files.
+    A forked child has the object but not the thread: its calls raise `CommandError`, so that it never
+    writes to the parent's sockets or files.
     """
 
     def __init__(self) -> None:
@@ -65,8 +64,8 @@ class LoopThread:
         return f"<LoopThread {state}, {len(self._tasks)} tasks>"
 
     @property
-    def loop(self) -> asyncio.AbstractEventLoop:
-        """The engine's loop, running."""
+    def aio(self) -> asyncio.AbstractEventLoop:
+        """The event loop, started if necessary."""
         loop = self._loop
         if loop is None or self._pid != os.getpid() or self._closed:
             loop = self._start()
@@ -74,13 +73,29 @@ class LoopThread:
 
     @property
     def is_running(self) -> bool:
-        """The thread was started, in this process, and has not been ended."""
+        """Whether the thread was started in this process and has not been closed."""
         return self._loop is not None and not self._closed and self._pid == os.getpid()
 
     @property
     def is_current(self) -> bool:
-        """Whether this code runs on the engine's own thread."""
+        """Whether the calling code runs on the loop's thread."""
         return self._thread is threading.current_thread()
+
+    def check(self) -> None:
+        """Raise unless the calling code runs on the loop's thread.
+
+        Everything that reads or changes live sessions calls this first.
+
+        Raises
+        ------
+        RuntimeError
+            If another thread is running.
+        """
+        if not self.is_current:
+            raise RuntimeError(
+                f"thread {threading.current_thread().name!r} cannot touch the engine's sessions; "
+                "send a command to the backend, or use call()."
+            )
 
     def _start(self) -> asyncio.AbstractEventLoop:
         if self._pid != os.getpid():
@@ -97,8 +112,8 @@ class LoopThread:
             if self._closed:
                 raise CommandError("nbchat is shut down: the process is ending.")
             if self._loop is None:
-                # Known before the thread runs: an interrupt here must not lead to a second one. What is
-                # posted until then waits in the loop.
+                # Assigned before the thread runs, so that an interrupt here does not lead to a second
+                # one. Work posted until then waits in the loop.
                 self._loop = loop = _new_loop()
                 loop.set_default_executor(DaemonExecutor())
                 self._thread = threading.Thread(
@@ -119,15 +134,15 @@ class LoopThread:
         asyncio.set_event_loop(loop)
         try:
             while not self._ending:
-                # asyncio lets SystemExit and KeyboardInterrupt of any callback end its loop, and everybody
-                # may call its `stop`. Here that is somebody's mistake, and all sessions live on this loop.
+                # asyncio lets SystemExit and KeyboardInterrupt of any callback end its loop, and any code
+                # may call its `stop`. Here that is a mistake, since all sessions live on this loop.
                 try:
                     loop.run_forever()
                 except BaseException:
-                    logger.exception("something tried to end nbchat's loop; it goes on")
+                    logger.exception("a callback tried to end nbchat's loop; it continues")
                 else:
                     if not self._ending:
-                        logger.error("something stopped nbchat's loop; it goes on")
+                        logger.error("nbchat's loop was stopped from outside; it continues")
         finally:
             loop.close()
 
@@ -135,17 +150,23 @@ class LoopThread:
         return self._thread is None or self._thread.is_alive()
 
     def post(self, function: Callable[..., object], *args: object) -> None:
-        """Have `function` called on the loop, and do not wait. From any thread; at the end nothing."""
+        """Schedule `function` on the loop without waiting. From any thread; does nothing once closed."""
         if self._closed and self._pid == os.getpid():
             return
         with contextlib.suppress(RuntimeError):  # the loop was closed in between
-            self.loop.call_soon_threadsafe(function, *args)
+            self.aio.call_soon_threadsafe(function, *args)
 
     def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call `function` on the loop and return what it returns, or raise what it raises.
+        """Call `function` on the loop and return its value, or raise its error.
 
-        From any thread; on the engine's own thread it is called directly. `function` must not wait.
+        From any thread; on the loop's thread it is called directly. `function` must not block.
         """
+        return self.call_within(None, function, *args, **kwargs)
+
+    def call_within(
+        self, timeout_s: float | None, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Call `function` as `call` does; raise `TimeoutError` if there is no answer in time."""
         if self.is_current:
             return function(*args, **kwargs)
         answer: Reply[T] = queue.SimpleQueue()
@@ -153,25 +174,25 @@ class LoopThread:
         def work() -> None:
             try:
                 answer.put((function(*args, **kwargs), None))
-            except BaseException as error:  # noqa: BLE001 - it is raised again where it was asked
+            except BaseException as error:  # noqa: BLE001 - it is raised again in the calling thread
                 answer.put((None, error))
 
         self._hand_over(work)
-        return _take(answer, None, alive=self._is_alive)
+        return _take(answer, timeout_s, alive=self._is_alive)
 
     def _hand_over(self, work: Callable[[], object]) -> None:
         try:
-            self.loop.call_soon_threadsafe(work)
+            self.aio.call_soon_threadsafe(work)
         except RuntimeError as error:  # the loop was closed in between
             raise CommandError("nbchat is shut down: the process is ending.") from error
 
     def run(self, coroutine: Coroutine[Any, Any, T], timeout_s: float | None = None) -> T:
-        """Run a coroutine on the loop and wait for it; cancelled when the wait is interrupted.
+        """Run a coroutine on the loop and wait for it; it is cancelled if the wait is interrupted.
 
         Raises
         ------
         WouldDeadlock
-            Called on the engine's own thread, which would wait for itself.
+            If called on the loop's thread, which would wait for itself.
         """
         try:
             self.refuse_to_block("wait")
@@ -186,7 +207,7 @@ class LoopThread:
             answer.put((None, error) if error is not None else (task.result(), None))
 
         def work() -> None:
-            tasks.append(self.loop.create_task(coroutine))
+            tasks.append(self.aio.create_task(coroutine))
             tasks[0].add_done_callback(done)
 
         self._hand_over(work)
@@ -197,7 +218,7 @@ class LoopThread:
             raise
 
     def refuse_to_block(self, what: str) -> None:
-        """Raise `WouldDeadlock` on the engine's own thread."""
+        """Raise `WouldDeadlock` on the loop's thread."""
         if self.is_current:
             raise WouldDeadlock(
                 f"{what} would block nbchat's own thread, which does the work it waits for.",
@@ -205,8 +226,9 @@ class LoopThread:
             )
 
     def spawn(self, coroutine: Coroutine[Any, Any, object], name: str) -> asyncio.Task[Any]:
-        """Start a task on the loop; its failure is logged, never lost. Only on the engine's thread."""
-        task = self.loop.create_task(coroutine, name=name)
+        """Start a task; its failure is logged. Only on the loop's thread."""
+        self.check()
+        task = self.aio.create_task(coroutine, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._done)
         return task
@@ -217,7 +239,7 @@ class LoopThread:
             logger.error("task %s failed", task.get_name(), exc_info=error)
 
     def close(self, timeout_s: float) -> None:
-        """Cancel what is left and end the thread; for the end of the process."""
+        """Cancel remaining tasks and end the thread, at the end of the process."""
         if self._loop is None or self._pid != os.getpid() or self._closed:
             self._closed = True
             return
@@ -225,7 +247,7 @@ class LoopThread:
 
         async def finish() -> None:
             until = loop.time() + timeout_s / 2
-            # A timer may start another task while those that there were are ending.
+            # A timer may start another task while the current ones are ending.
             while self._tasks and (left_s := until - loop.time()) > 0:
                 for task in list(self._tasks):
                     task.cancel()
@@ -241,19 +263,19 @@ class LoopThread:
 
 
 def _take(answer: Reply[T], timeout_s: float | None, *, alive: Callable[[], bool]) -> T:
-    """Wait for an answer in short steps, so that an interrupt of the waiting thread is seen.
+    """Wait for an answer in short steps, so that an interrupt of the waiting thread is noticed.
 
     Raises
     ------
     TimeoutError
-        There was none within `timeout_s`.
+        If no answer arrives within `timeout_s`.
     CommandError
-        Whoever would give it is not `alive` any more.
+        If the answering thread is no longer `alive`.
     """
     left = timeout_s
     while True:
         step = POLL_S if left is None else min(POLL_S, max(left, 0.0))
-        # Not a Future: see bell.py.
+        # Not a Future: see wakeup.py.
         with contextlib.suppress(queue.Empty):
             value, error = answer.get(timeout=step)
             if error is not None:

@@ -1,62 +1,59 @@
-"""Who may have a connection: a bounded number of runs, first come, first served.
+"""`Scheduler`: bounds the number of runs that have a connection; others queue, first come, first served.
 
-A session stands in the queue once, with its oldest prompt, so a session with many prompts does not
-keep the others waiting.
+A session is in the queue once, with its oldest prompt, so a session with many prompts does not delay the
+others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-if TYPE_CHECKING:
-    from nbchat.engine.limits import Limits
+from nbchat.engine.limits import Limits
 
 
 class Waiting(Protocol):
-    """What stands in the queue."""
+    """An entry of the queue: the runs of one session."""
 
     def start_next(self) -> bool:
-        """Start the oldest prompt; False when there is none (any more)."""
+        """Start the oldest prompt; return False if none is waiting."""
         ...
 
     def moved_up(self) -> None:
-        """Hear that the place in the queue changed."""
+        """React to a new position in the queue."""
         ...
 
 
 class Scheduler:
-    """Slots and the queue for them. Only for the engine's thread."""
+    """Slots and the queue for them. Only for the engine's loop."""
 
-    def __init__(self, limits: Limits, changed: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._queue: dict[Waiting, None] = {}
-        self._changed = changed
         self.live: int = 0
         """Slots in use."""
 
     def __len__(self) -> int:
-        """Return how many stand in the queue."""
+        """Return the length of the queue."""
         return len(self._queue)
 
     def submit(self, waiting: Waiting) -> None:
-        """Stand in the queue; who stands there already stays where it is."""
+        """Enter the queue; an entry that is in it keeps its place."""
         self._queue.setdefault(waiting, None)
         self.pump()
 
     def withdraw(self, waiting: Waiting) -> None:
         """Leave the queue."""
         if self._queue.pop(waiting, self) is None:
-            self._tell()
+            self._publish_positions()
 
     def position(self, waiting: Waiting) -> int | None:
-        """Return the place in the queue, from 1; None for who is not in it."""
+        """Return the position in the queue, from 1; `None` if it is not in it."""
         if waiting not in self._queue:
             return None
         return next(place for place, other in enumerate(self._queue, 1) if other is waiting)
 
     def release(self) -> None:
-        """Give a slot back; the first in the queue gets it."""
+        """Give a slot back; the first entry of the queue gets it."""
         self.live -= 1
         self.pump()
 
@@ -72,8 +69,8 @@ class Scheduler:
             else:
                 self.live -= 1
         if started:
-            self._tell()
+            self._publish_positions()
 
-    def _tell(self) -> None:
+    def _publish_positions(self) -> None:
         for waiting in self._queue:
             waiting.moved_up()

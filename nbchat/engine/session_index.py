@@ -1,118 +1,105 @@
-"""Which conversations a kernel has: by id, title and thread, and the deleted ones that can come back.
+"""`SessionIndex`: the engine's sessions by id, title and thread, and deleted ones that can be restored.
 
-Changed on the engine's thread only; looked at from any.
+Changed on the engine's loop only; any thread may read it.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterator
+from typing import Final
 
 from nbchat.core.errors import SessionGone
-from nbchat.core.settings import session_settings
-
-if TYPE_CHECKING:
-    from nbchat.engine.live_session import LiveSession
-    from nbchat.handles.session import Session
+from nbchat.core.settings import clean_title
+from nbchat.engine.live_session import LiveSession
 
 UNDO: Final = 50
-"""Deleted sessions that are kept for an undo."""
+"""Deleted sessions that can be restored."""
 
 
 class SessionIndex:
-    """The conversations of a registry, oldest first, each with the one handle that callers hold."""
+    """The sessions of an engine, oldest first."""
 
-    def __init__(self, make_handle: Callable[[LiveSession], Session]) -> None:
-        self._make_handle = make_handle
-        self._conversations: dict[str, LiveSession] = {}
+    def __init__(self) -> None:
+        self._sessions: dict[str, LiveSession] = {}
         self._threads: dict[str, str] = {}
         self._deleted: OrderedDict[str, LiveSession] = OrderedDict()
-        self._handles: dict[str, Session] = {}
 
     def __repr__(self) -> str:
-        """Return how many there are of what."""
-        return (
-            f"<SessionIndex {len(self._conversations)} conversations, {len(self._deleted)} deleted, "
-            f"{len(self._handles)} handles>"
-        )
+        """Return the counts."""
+        return f"<SessionIndex {len(self._sessions)} sessions, {len(self._deleted)} deleted>"
 
     def __iter__(self) -> Iterator[LiveSession]:
-        """Iterate over those there are now, temporary ones too, whatever comes or goes meanwhile."""
-        return iter(list(self._conversations.values()))
+        """Iterate over a copy of the list of sessions, temporary ones included."""
+        return iter(list(self._sessions.values()))
 
-    # Looking
+    def __len__(self) -> int:
+        """Return the number of sessions, temporary ones included."""
+        return len(self._sessions)
+
+    # Looking up
 
     def get(self, session_id: str) -> LiveSession | None:
-        """Return the conversation with this id, or None."""
-        return self._conversations.get(session_id)
+        """Return the session with this id, or None."""
+        return self._sessions.get(session_id)
 
-    def remembered(self, session_id: str) -> LiveSession | None:
-        """Return the conversation with this id, also one whose deletion can still be undone; else None."""
-        return self._conversations.get(session_id) or self._deleted.get(session_id)
+    def get_including_deleted(self, session_id: str) -> LiveSession | None:
+        """Return the session with this id, also a deleted one that can be restored, or None."""
+        return self._sessions.get(session_id) or self._deleted.get(session_id)
 
     def of_thread(self, thread_id: str) -> LiveSession | None:
-        """Return the conversation of a caller's thread, or None."""
-        return self._conversations.get(self._threads.get(thread_id, ""))
+        """Return the session of a caller's thread, or None."""
+        return self._sessions.get(self._threads.get(thread_id, ""))
 
     def find(self, key: str) -> LiveSession | None:
-        """Return the conversation with this id, else the oldest open one with this title, or None.
+        """Return the session with this id, else the oldest open one with this title, or None.
 
-        Sessions that somebody made come before those of threads, and those with a tab before closed ones.
-        Temporary ones are found by their id alone.
+        Sessions that a user created come before those of threads, and open ones before closed ones.
+        Temporary sessions are found by their id only.
         """
         if not isinstance(key, str):
-            raise TypeError(f"a session is named by its id or title, a string, not {type(key).__name__}.")
-        found = self._conversations.get(key)
+            raise TypeError(f"session key must be a string (id or title), not {type(key).__name__}.")
+        found = self._sessions.get(key)
         if found is not None:
             return found
-        title = session_settings({"title": key})["title"]  # as titles are kept
-        titled = [c for c in self if c.state.title == title and not c.state.temporary]
-        titled = [c for c in titled if c.state.thread_id is None] or titled
-        return next((c for c in titled if not c.state.settings.closed), next(iter(titled), None))
-
-    def handle(self, conversation: LiveSession) -> Session:
-        """Return the handle of a conversation, always the same one."""
-        handle = self._handles.get(conversation.id)
-        if handle is None:
-            handle = self._handles.setdefault(conversation.id, self._make_handle(conversation))
-        return handle
+        title = clean_title(key)
+        titled = [s for s in self if s.state.title == title and not s.state.temporary]
+        titled = [s for s in titled if s.state.thread_id is None] or titled
+        return next((s for s in titled if not s.state.settings.closed), next(iter(titled), None))
 
     # Changing
 
-    def put(self, conversation: LiveSession, thread_id: str | None = None) -> None:
-        """Add a conversation, or put it in the place of the one with its id."""
-        self._conversations[conversation.id] = conversation
-        self._deleted.pop(conversation.id, None)
+    def add(self, session: LiveSession, thread_id: str | None = None) -> None:
+        """Add a session, in place of one with the same id."""
+        session.context.loop.check()
+        self._sessions[session.id] = session
+        self._deleted.pop(session.id, None)
         if thread_id is not None and self.of_thread(thread_id) is None:
-            self._threads[thread_id] = conversation.id
-        if (handle := self._handles.get(conversation.id)) is not None:
-            handle._held = conversation  # noqa: SLF001 - a handle outlives what it was made for
+            self._threads[thread_id] = session.id
 
-    def take(self, conversation: LiveSession) -> None:
-        """Remove a conversation; the last `UNDO` that are not temporary can be put back."""
-        session_id, thread_id = conversation.id, conversation.state.thread_id
-        del self._conversations[session_id]
+    def remove(self, session: LiveSession) -> None:
+        """Remove a session; the last `UNDO` that are not temporary can be restored."""
+        session.context.loop.check()
+        session_id, thread_id = session.id, session.state.thread_id
+        del self._sessions[session_id]
         if thread_id is not None and self._threads.get(thread_id) == session_id:
             del self._threads[thread_id]
-        if conversation.state.temporary:
-            self._handles.pop(session_id, None)
+        if session.state.temporary:
             return
-        self._deleted[session_id] = conversation
+        self._deleted[session_id] = session
         while len(self._deleted) > UNDO:
-            gone, _ = self._deleted.popitem(last=False)
-            self._handles.pop(gone, None)
+            self._deleted.popitem(last=False)
 
-    def put_back(self, session_id: str) -> LiveSession:
-        """Put a conversation back that was taken.
+    def restore_deleted(self, session_id: str) -> LiveSession:
+        """Return a removed session to the index.
 
         Raises
         ------
         SessionGone
-            It was taken too long ago, or was never there.
+            If it was removed too long ago or never existed.
         """
-        conversation = self._deleted.get(session_id)
-        if conversation is None:
+        session = self._deleted.get(session_id)
+        if session is None:
             raise SessionGone(session_id)
-        self.put(conversation, conversation.state.thread_id)
-        return conversation
+        self.add(session, session.state.thread_id)
+        return session

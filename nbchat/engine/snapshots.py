@@ -1,9 +1,9 @@
-"""Snapshots of the registry: taken in one step of the loop, restored by merging, never by overwriting."""
+"""`Snapshots`: takes snapshots of all sessions in one step of the loop, and restores them by merging."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec.structs import replace
@@ -19,8 +19,9 @@ from nbchat.engine.snapshot_size import at_most, fitted, last_touched
 
 if TYPE_CHECKING:
     from nbchat.core.events import Settings
+    from nbchat.engine.base import EngineBase
+    from nbchat.engine.eviction import Eviction
     from nbchat.engine.live_session import LiveSession
-    from nbchat.handles.registry import SessionRegistry
 
 logger = logging.getLogger("nbchat")
 
@@ -35,13 +36,30 @@ MAX_FORMS: Final = 4
 
 
 class Snapshots:
-    """Takes and restores snapshots of one registry; knows what was deleted, and what is not ours to judge.
+    """Takes and restores snapshots, with the tombstones and the unreadable records that belong to them.
 
-    Methods are for the engine's thread but where it is said.
+    Only for the engine's loop, except where a method says otherwise.
+
+    Parameters
+    ----------
+    add
+        Adds a restored session to the engine.
+    ensure_loaded
+        Loads the messages of an evicted session.
     """
 
-    def __init__(self, registry: SessionRegistry) -> None:
-        self._registry = registry
+    def __init__(
+        self,
+        engine: EngineBase,
+        eviction: Eviction,
+        *,
+        add: Callable[[SavedSession], LiveSession],
+        ensure_loaded: Callable[[LiveSession], LiveSession],
+    ) -> None:
+        self._engine = engine
+        self._eviction = eviction
+        self._add = add
+        self._ensure_loaded = ensure_loaded
         self.notebook_id = ""
         self.place = ""
         self.tombstones: dict[str, Tombstone] = {}
@@ -54,24 +72,23 @@ class Snapshots:
     # Taking
 
     def take(self, session_ids: Iterable[str] | None = None) -> Snapshot:
-        """Return all sessions that are kept, or some, as they are at this moment.
+        """Return all sessions that are saved, or some, as they are at this moment.
 
-        Of one that left memory there is its outline, without messages: the loop reads no store. `whole`
-        puts them in.
+        An evicted session is returned without its messages, since the loop reads no store. `whole` adds
+        them.
         """
-        registry = self._registry
+        engine = self._engine
+        engine.loop.check()
         chosen = None if session_ids is None else set(session_ids)
         sessions = [
-            registry.eviction.outlined(conversation)
-            if conversation.evicted
-            else saved_session(registry, conversation)
-            for conversation in registry.conversations()
-            if not conversation.state.temporary and (chosen is None or conversation.id in chosen)
+            self._eviction.outlined(session) if session.evicted else saved_session(engine.epoch, session)
+            for session in engine.sessions
+            if not session.state.temporary and (chosen is None or session.id in chosen)
         ]
         whole = chosen is None
         return Snapshot(
             notebook_id=self.notebook_id,
-            epoch=registry.epoch,
+            epoch=engine.epoch,
             saved_at=now(),
             place=self.place,
             sessions=tuple(sessions),
@@ -81,20 +98,20 @@ class Snapshots:
         )
 
     def whole(self, snapshot: Snapshot, characters: int | None = None) -> Snapshot:
-        """Put in what the store has of sessions that had left memory. From any thread, one at a time.
+        """Add the messages of evicted sessions from the store. From any thread, one call at a time.
 
         Parameters
         ----------
         characters
-            Where all of it together has no room, the sessions in which something happened last are whole.
-            What was read for that is kept for the next time. None: all of them.
+            Room for all sessions together; the most recently used ones are completed first, and kept for
+            the next call. `None`: complete all of them.
 
         Raises
         ------
         StoreError, SnapshotError
-            The store does not give one back; only where all are asked for.
+            If the store does not return a session, and all are wanted.
         """
-        eviction = self._registry.eviction
+        eviction = self._eviction
         sessions = list(snapshot.sessions)
         outlines = [index for index, saved in enumerate(sessions) if eviction.is_outline(saved)]
         if not outlines:
@@ -123,17 +140,17 @@ class Snapshots:
         return replace(snapshot, sessions=tuple(sessions))
 
     def encode(self, snapshot: Snapshot, max_bytes: int | None = None) -> bytes:
-        """Return a snapshot as JSON; sessions that did not change since the last time cost nothing.
+        """Return a snapshot as JSON; unchanged sessions are not encoded again.
 
-        From any thread, one at a time.
+        From any thread, one call at a time.
 
         Parameters
         ----------
         max_bytes
-            Beyond it the oldest content is left out, and a note says so.
+            The oldest content beyond this size is left out, with a note.
         """
         if max_bytes is not None:
-            # What has no room in any case is not even looked at.
+            # Content beyond the limit is not even encoded.
             snapshot = self.whole(snapshot, max_bytes)
             sessions = tuple(at_most(saved, max_bytes) for saved in snapshot.sessions)
             snapshot = replace(snapshot, sessions=sessions)
@@ -162,11 +179,12 @@ class Snapshots:
             body = records[saved.omitted] = encode_session(saved)
         return body
 
-    def deleted(self, conversation: LiveSession) -> None:
-        """Remember that a session was deleted, so that no older copy brings it back."""
-        state = conversation.record.state
+    def deleted(self, session: LiveSession) -> None:
+        """Record a deletion, so that no older copy restores the session."""
+        self._engine.loop.check()
+        state = session.record.state
         if not state.temporary:
-            clock = {**conversation.clock, self._registry.epoch: state.seq}
+            clock = {**session.clock, self._engine.epoch: state.seq}
             self.tombstones[state.id] = Tombstone(id=state.id, clock=clock, at=now())
         self._records.pop(state.id, None)
 
@@ -175,22 +193,23 @@ class Snapshots:
     def restore(
         self, *snapshots: Snapshot, known: Mapping[str, Settings] | None = None, adopt: bool = False
     ) -> list[LiveSession]:
-        """Merge snapshots into what there is; start nothing.
+        """Merge snapshots into the sessions; start nothing.
 
         Parameters
         ----------
         snapshots
-            The ones that are trusted most first: of two that are equally new, the first is taken.
+            The most trusted one first: of two equally new versions, the first is used.
         known
-            Settings that this user's own journal has, by session. Other ones are marked `from_file`.
+            Settings in this user's own journal, by session. Other settings are marked `from_file`.
         adopt
-            Take settings as they are: the caller vouches for them.
+            Use the settings as they are.
 
         Returns
         -------
-        The conversations of all sessions in the snapshots that are there now.
+        The sessions of the snapshots.
         """
-        registry = self._registry
+        engine = self._engine
+        engine.loop.check()
         sessions, stones = merge_all(*snapshots)
         for stone in stones.values():
             self.tombstones.setdefault(stone.id, stone)
@@ -199,53 +218,52 @@ class Snapshots:
             self.notes += [note for note in snapshot.notes if note not in self.notes]
         restored = []
         for saved in restored_order(sessions.values()):
-            conversation = registry.known_to_me(saved.state.id)
-            mine = None if conversation is None else saved_session(registry, conversation)
-            if conversation is not None and conversation.evicted and not _is_known(saved, mine):
-                mine = saved_session(registry, registry.whole(conversation))
+            session = engine.sessions.get(saved.state.id)
+            mine = None if session is None else saved_session(engine.epoch, session)
+            if session is not None and session.evicted and not _is_known(saved, mine):
+                mine = saved_session(engine.epoch, self._ensure_loaded(session))
             if not adopt and not self._is_own(saved, mine):
                 saved = _marked(saved, (known or {}).get(saved.state.id), mine)  # noqa: PLW2901 - the same session
-            if conversation is None:
-                conversation = self._adopt(saved)
+            if session is None:
+                session = self._add_restored(saved)
             elif mine is not None:
-                self._merge_into(conversation, mine, saved)
+                self._merge_into(session, mine, saved)
             self.tombstones.pop(saved.state.id, None)
-            restored.append(conversation)
+            restored.append(session)
         return restored
 
     def _is_own(self, saved: SavedSession, mine: SavedSession | None) -> bool:
-        """Tell whether this very kernel wrote it: nobody else knows its epoch."""
-        return self._registry.epoch in saved.clock and (mine is None or _is_known(saved, mine))
+        """Return whether this engine wrote it: no other one has its epoch."""
+        return self._engine.epoch in saved.clock and (mine is None or _is_known(saved, mine))
 
-    def _adopt(self, saved: SavedSession) -> LiveSession:
-        registry = self._registry
-        conversation = registry.adopt(saved)
-        if registry.journal is not None:
-            # The events that made it may be in no journal of ours, or in one that is set aside.
-            registry.journal.write_whole(saved.state.id)
+    def _add_restored(self, saved: SavedSession) -> LiveSession:
+        session = self._add(saved)
+        if self._engine.journal is not None:
+            # Its events may be in no journal, or in one that was set aside.
+            self._engine.journal.write_whole(saved.state.id)
         for event in list(recover(saved.state, now())):
-            conversation.append(event)
-        return conversation
+            session.append(event)
+        return session
 
-    def _merge_into(self, conversation: LiveSession, mine: SavedSession, saved: SavedSession) -> None:
+    def _merge_into(self, session: LiveSession, mine: SavedSession, saved: SavedSession) -> None:
         if includes(mine.clock, saved.clock):
             return
-        if not conversation.is_idle:
-            # What is being answered goes on; the rest is put in when it has ended.
-            held = self._late.get(conversation.id)
-            self._late[conversation.id] = saved if held is None else merge(held, saved)
+        if not session.is_idle:
+            # The live answer continues; the other version is merged when it has ended.
+            held = self._late.get(session.id)
+            self._late[session.id] = saved if held is None else merge(held, saved)
             return
         over = replace(saved, state=recovered(saved.state, now()))
         merged = merge(mine, over)
-        conversation.take_over(merged)
-        if self._registry.journal is not None:
-            self._registry.journal.write_whole(conversation.id)
+        session.take_over(merged)
+        if self._engine.journal is not None:
+            self._engine.journal.write_whole(session.id)
 
-    def settle(self, conversation: LiveSession) -> None:
-        """Put in what came while the session was busy; called when it has news."""
-        if conversation.id in self._late and conversation.is_idle:
-            late = self._late.pop(conversation.id)
-            self._merge_into(conversation, saved_session(self._registry, conversation), late)
+    def settle(self, session: LiveSession) -> None:
+        """Merge a version that arrived while the session was busy; called after each of its events."""
+        if session.id in self._late and session.is_idle:
+            late = self._late.pop(session.id)
+            self._merge_into(session, saved_session(self._engine.epoch, session), late)
 
 
 def _is_known(saved: SavedSession, mine: SavedSession | None) -> bool:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from nbchat.core.run import RunRecord
-    from nbchat.engine.live_session import LiveSession
+    from nbchat.core.transcript import SessionState
 
 LIBRARIES: Final = ("pandas", "polars", "pyarrow")
 """What a frame may be made of, first choice first."""
@@ -126,20 +126,20 @@ RUN_COLUMNS: Final = (
 """Columns of `Session.to_frame` and `SessionRegistry.to_frame`: times in seconds, `_at` since 1970 UTC."""
 
 
-def runs_frame(conversations: Sequence[LiveSession], library: str | None) -> Any:  # noqa: ANN401 - a frame
+def runs_frame(sessions: Sequence[SessionState], library: str | None) -> Any:  # noqa: ANN401 - a frame
     """Return a frame with a row for each run, oldest first in each session."""
-    rows = [_run_row(conversation, run) for conversation in conversations for run in conversation.state.runs]
+    rows = [_run_row(session, run) for session in sessions for run in session.runs]
     columns = {name: [row[name] for row in rows] for name in RUN_COLUMNS}
     return make_frame(columns, library)
 
 
-def _run_row(conversation: LiveSession, run: RunRecord) -> dict[str, Any]:
+def _run_row(session: SessionState, run: RunRecord) -> dict[str, Any]:
     streaming_s = _between(run.first_delta_at, run.ended_at or run.last_delta_at)
     usage = run.usage
     output_tokens = usage.output_tokens if usage is not None else None
     return {
-        "session_id": conversation.id,
-        "session": conversation.state.title,
+        "session_id": session.id,
+        "session": session.title,
         "run_id": run.id,
         "kind": str(run.kind),
         "state": str(run.state),

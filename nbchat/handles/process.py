@@ -1,60 +1,73 @@
-"""The one registry of a process, whichever copy of nbchat asks for it.
+"""`Process`: the one engine and registry of a process, shared by all copies of nbchat in it.
 
-A module that is reloaded, or imported a second time under another path, gets the same object: it is
-kept under a name of its own in `sys.modules`, where no reload of ours reaches.
+A module that is reloaded, or imported a second time under another path, gets the same objects: they are kept
+under a name of their own in `sys.modules`, which a reload does not replace.
 """
 
 from __future__ import annotations
 
 import atexit
-import logging
 import sys
 import threading
 import types
-from typing import TYPE_CHECKING, Final, cast
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, Generic, TypeVar
 
 from nbchat.core.errors import CommandError
+from nbchat.engine.engine import Engine
+from nbchat.engine.local_backend import LocalBackend
+from nbchat.handles.host import Host
+from nbchat.handles.registry import SessionRegistry
 
-if TYPE_CHECKING:
-    from nbchat.handles.registry import SessionRegistry
-
-logger = logging.getLogger("nbchat")
+H = TypeVar("H", bound=Host)
 
 KEY: Final = "_nbchat_of_this_process"
-LAYOUT: Final = 1
-"""Changes when code of one version could not work with the registry of another."""
+LAYOUT: Final = 2
+"""Changes when code of one version could not work with the objects of another."""
 
 _lock = threading.Lock()
 
 
-def registry() -> SessionRegistry:
-    """Return this process's registry, made by the first call.
+@dataclass(frozen=True, slots=True)
+class Process(Generic[H]):
+    """The parts that nbchat consists of in this process."""
+
+    engine: Engine
+    backend: LocalBackend
+    host: H
+    registry: SessionRegistry
+
+    @classmethod
+    def create(cls, make_host: Callable[[Engine], H]) -> Process[H]:
+        """Connect a new engine with its host."""
+        engine = Engine()
+        backend, host = LocalBackend(engine), make_host(engine)
+        return cls(engine, backend, host, SessionRegistry(backend=backend, host=host))
+
+
+def shared(make_host: Callable[[Engine], H]) -> Process[H]:
+    """Return the objects of this process, created by the first call.
 
     Raises
     ------
     CommandError
-        Another version of nbchat, which this one cannot work with, has made it.
+        If another version of nbchat, which this one cannot work with, has created them.
     """
-    holder = sys.modules.get(KEY)
+    holder: Any = sys.modules.get(KEY)
     if holder is None:
         with _lock:
             holder = sys.modules.get(KEY)
             if holder is None:
-                holder = _make()
-    if holder.__dict__["layout"] != LAYOUT:
+                holder = types.ModuleType(KEY, "Keeps the objects of nbchat over reloads.")
+                process = Process.create(make_host)
+                holder.__dict__.update(process=process, layout=LAYOUT)
+                sys.modules[KEY] = holder
+                atexit.register(process.engine.shutdown)
+    if holder.layout != LAYOUT:
         raise CommandError(
-            "another version of nbchat is at work in this kernel.",
+            "another version of nbchat is in use in this kernel.",
             hint="Restart the kernel to use the version that is installed now.",
         )
-    return cast("SessionRegistry", holder.__dict__["registry"])
-
-
-def _make() -> types.ModuleType:
-    from nbchat.handles.registry import SessionRegistry  # noqa: PLC0415 - `import nbchat` stays cheap
-
-    holder = types.ModuleType(KEY, "Holds nbchat's registry over reloads.")
-    made = SessionRegistry()
-    holder.__dict__.update(registry=made, layout=LAYOUT)
-    sys.modules[KEY] = holder
-    atexit.register(made.shutdown)
-    return holder
+    found: Process[H] = holder.process
+    return found

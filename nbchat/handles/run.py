@@ -1,7 +1,7 @@
-"""A run as users hold it: a handle that can be read, waited for, iterated, awaited and stopped.
+"""`Run`: the handle of one answer, which can be read, awaited, iterated and stopped.
 
-A handle holds no state of its own: it reads the session's. So it is right however late it is made,
-and from whatever thread or event loop it is used.
+It holds a backend and ids and no state of its own, so it is right however late it is made, and from any
+thread or event loop.
 """
 
 from __future__ import annotations
@@ -10,24 +10,35 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Generator, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from msgspec import Struct
 
 from nbchat.core.clock import now
-from nbchat.core.errors import CommandError, NbchatError, PicklingRefused, ProviderError, RunOver, from_info
+from nbchat.core.commands import Pause, Resume, Stop
+from nbchat.core.errors import (
+    CommandError,
+    NbchatError,
+    PicklingRefused,
+    RunOver,
+    SessionGone,
+    UnknownSession,
+    from_info,
+)
+from nbchat.core.ids import new_id
 from nbchat.core.messages import Message, ReasoningPart, TextPart
 from nbchat.core.run import RunState
 from nbchat.core.tracebacks import short_traceback, shorten
+from nbchat.engine import lookup
+from nbchat.engine.backend import Backend
 from nbchat.engine.loop_thread import POLL_S
 from nbchat.engine.wakeup import Wakeup
+from nbchat.handles.cache import HandleCache
 
 if TYPE_CHECKING:
     from nbchat.core.messages import Usage
     from nbchat.core.run import RunRecord
-    from nbchat.engine.live_session import LiveSession
-    from nbchat.engine.loop_thread import LoopThread
-    from nbchat.handles.session import Session
+    from nbchat.core.transcript import SessionState
     from nbchat.providers.base import Request
 
 
@@ -52,13 +63,13 @@ class Progress(Struct, frozen=True, kw_only=True):
     last_delta_at: float | None
     ended_at: float | None
     position: int | None
-    """Place in the kernel's queue, from 1, while it waits for a slot."""
+    """Position in the kernel's queue, from 1, while it waits for a slot."""
     attempt: int
     """Retries so far."""
     attempts: int
     """Retries that are allowed."""
     retry_at: float | None
-    """When the next attempt comes, while `retrying`."""
+    """Time of the next attempt, while `retrying`."""
 
     @property
     def elapsed_s(self) -> float:
@@ -69,14 +80,14 @@ class Progress(Struct, frozen=True, kw_only=True):
 
     @property
     def time_to_first_token_s(self) -> float | None:
-        """Seconds from the start to the first piece of content; None before it."""
+        """Seconds from the start to the first piece of content; `None` before it."""
         if self.first_delta_at is None or self.started_at is None:
             return None
         return self.first_delta_at - self.started_at
 
     @property
     def characters_per_s(self) -> float:
-        """Rate since the first piece of content."""
+        """Rate since the first piece of content, in characters per second."""
         if self.first_delta_at is None or self.last_delta_at is None:
             return 0.0
         took = self.last_delta_at - self.first_delta_at
@@ -84,10 +95,10 @@ class Progress(Struct, frozen=True, kw_only=True):
 
 
 class Run:
-    """One answer being generated, from the prompt to the end.
+    """One answer, from the prompt to its end.
 
-    Returned by `Session.send` and its kin. Iterating it yields its text as it comes, from the first
-    character, however late and often; awaiting it gives the answer.
+    Returned by `Session.send` and similar methods. Iterating it yields its text as it arrives, from the
+    first character, however late and often; awaiting it returns the answer.
 
     Examples
     --------
@@ -100,27 +111,25 @@ class Run:
     'Seine'
     """
 
-    def __init__(self, session: Session, run_id: str) -> None:
-        self._session = session
+    def __init__(self, backend: Backend, session_id: str, run_id: str, runs: RunCache) -> None:
+        self._backend = backend
+        self._session_id = session_id
         self._id = run_id
-        self._last: RunRecord | None = None
-
-    @classmethod
-    def of(cls, session: Session, run_id: str) -> Run:
-        """Return the handle of a run, always the same one as long as somebody holds it."""
-        return session._runs.setdefault(run_id, cls(session, run_id))  # noqa: SLF001 - made for each other
+        self._runs = runs
 
     def __repr__(self) -> str:
-        """Return one line: id, state, and how much there is."""
+        """Return one line with id, state and length."""
+        try:
+            self._record  # noqa: B018 - may raise
+        except SessionGone:
+            return f"<Run {self._id} of a deleted session>"
         text = f", {len(self.text):,} characters" if self.text else ""
         error = f", {self.error.code}" if self.error is not None else ""
         return f"<Run {self._id} {self.state}{text}{error}>"
 
     def __reduce__(self) -> str | tuple[Any, ...]:
-        """Refuse: a pickle would not be the run."""
+        """Refuse: a pickled handle would have no backend."""
         raise PicklingRefused("a Run cannot be pickled; use run.text, or run.result() for its Message.")
-
-    # What it is
 
     @property
     def id(self) -> str:
@@ -130,15 +139,12 @@ class Run:
     @property
     def session_id(self) -> str:
         """The id of its session."""
-        return self._session.id
+        return self._session_id
 
     @property
     def state(self) -> RunState:
         """One of `RunState`; compares and prints as a plain word."""
-        record = self._record
-        if record.state.is_over and not self._conversation.announced(self._id):
-            return RunState.STOPPING  # the last word is being written down
-        return record.state
+        return self._record.state
 
     @property
     def text(self) -> str:
@@ -147,49 +153,50 @@ class Run:
 
     @property
     def reasoning(self) -> str:
-        """What the model thought aloud so far, where the server shows it."""
+        """The model's reasoning so far, where the server sends it."""
         return self._text(ReasoningPart)
 
     @property
     def error(self) -> NbchatError | None:
-        """What ended it; set exactly when it is `failed` or `interrupted`."""
+        """The cause of its end; set exactly when it is `failed` or `interrupted`."""
         record = self._record
         if record.error is None or record.state not in (RunState.FAILED, RunState.INTERRUPTED):
             return None
         error = from_info(record.error)
-        error.__cause__ = self._conversation.causes.get(self._id)
+        error.__cause__ = self._backend.cause_of(self._session_id, self._id)
         return error
 
     @property
     def usage(self) -> Usage | None:
-        """Tokens, where the server reported them."""
+        """Token counts, where the server reported them."""
         return self._record.usage
 
     @property
     def finish_reason(self) -> str | None:
-        """Why the model ended, in the server's words."""
+        """The model's reason to finish, as the server sent it."""
         return self._record.finish_reason
 
     @property
     def model(self) -> str | None:
-        """The model that answers, as far as it is known."""
+        """The answering model, as far as it is known."""
         return self._record.model
 
     @property
     def request(self) -> Request | None:
-        """What was asked: messages, model, instructions, params; all that is needed to ask it again.
+        """The request: messages, model, instructions and params; enough to repeat it.
 
-        None before its turn, for a run of an earlier kernel, and for all but a session's last 100 runs.
+        `None` before it starts, for a run of an earlier kernel, and for all but a session's last 100 runs.
         """
-        return self._conversation.requests.get(self._id)
+        return self._backend.request_of(self._session_id, self._id)
 
     @property
     def progress(self) -> Progress:
         """Counts and times now."""
         record = self._record
-        position = self._conversation.position if record.state is RunState.QUEUED else None
+        queued = record.state is RunState.QUEUED
+        position = self._backend.position(self._session_id) if queued else None
         return Progress(
-            state=self.state,
+            state=record.state,
             characters=record.characters,
             queued_at=record.queued_at,
             started_at=record.started_at,
@@ -204,45 +211,49 @@ class Run:
 
     @property
     def started_at(self) -> float | None:
-        """When it got its turn, in seconds since 1970-01-01 UTC; None while queued."""
+        """When it started, in seconds since 1970-01-01 UTC; `None` while queued."""
         return self._record.started_at
 
     @property
     def is_over(self) -> bool:
-        """It has ended, and its end has been announced."""
-        return self._conversation.announced(self._id)
+        """Whether it has ended and its end has been announced."""
+        try:
+            return self._record.state.is_over
+        except SessionGone:  # deleting a session ends its runs
+            return True
 
     @property
     def message(self) -> Message:
-        """The answer as it stands; empty before anything arrived."""
-        record = self._record
-        found = self._conversation.state.messages.get(record.message_id)
+        """The answer so far; empty before any text has arrived."""
+        state = self._state
+        record = lookup.run(state, self._id)
+        found = state.messages.get(record.message_id)
         return found or Message(id=record.message_id, role="assistant", run_id=self._id, model=record.model)
 
     # Waiting
 
     @short_traceback
     def wait(self, timeout: float | None = None) -> Run:
-        """Wait for the end, and return the run; its error is not raised.
+        """Wait for the end and return the run; its error is not raised.
 
         Parameters
         ----------
         timeout
-            Seconds; None: as long as it takes.
+            Seconds; `None`: no limit.
 
         Raises
         ------
         TimeoutError
-            The run goes on.
+            If the run is not over by then; it continues.
         TypeError, ValueError
-            The timeout is not a number of seconds.
+            If the timeout is neither a number nor `None`.
         WouldDeadlock
-            Called on the engine's own thread.
+            If called on the engine's own thread.
         """
         check_timeout(timeout)
         if self.is_over:
             return self
-        self._engine.refuse_to_block("run.wait()")
+        self._backend.refuse_to_block("run.wait()")
         until = None if timeout is None else time.monotonic() + timeout
         with self._watching() as changed:
             while not self.is_over:
@@ -250,14 +261,14 @@ class Run:
                 if left is not None and left <= 0:
                     raise TimeoutError(
                         f"run {self._id!r} is still {self.state} after {timeout:g} s. "
-                        "It goes on; wait() again, or stop() it."
+                        "It continues; wait() again, or stop() it."
                     )
                 changed.wait(POLL_S if left is None else min(POLL_S, left))
         return self
 
     @short_traceback
     def result(self, timeout: float | None = None) -> Message:
-        """Wait for the end, and return the answer.
+        """Wait for the end and return the answer.
 
         Returns
         -------
@@ -266,7 +277,7 @@ class Run:
         Raises
         ------
         ProviderError
-            The run failed or was interrupted; what had arrived is in `run.text`.
+            If the run failed or was interrupted; its text so far is in `run.text`.
         TimeoutError, TypeError, ValueError, WouldDeadlock
             As `wait`.
         """
@@ -280,8 +291,8 @@ class Run:
         return self.message
 
     def __iter__(self) -> Iterator[str]:
-        """Yield the text as it comes, from the first character; raise the run's error at the end."""
-        self._engine.refuse_to_block("iterating a run")
+        """Yield the text as it arrives, from the first character; raise the run's error at the end."""
+        self._backend.refuse_to_block("iterating a run")
         seen = 0
         try:
             with self._watching() as changed:
@@ -302,7 +313,7 @@ class Run:
             raise error
 
     def __aiter__(self) -> AsyncIterator[str]:
-        """Yield the text as it comes, in any event loop; raise the run's error at the end."""
+        """Yield the text as it arrives, in any event loop; raise the run's error at the end."""
         return self._deltas()
 
     async def _deltas(self) -> AsyncIterator[str]:
@@ -322,7 +333,7 @@ class Run:
             raise error
 
     def __await__(self) -> Generator[Any, None, Message]:
-        """Wait for the answer in any event loop; as `result`. Interrupting the wait leaves the run alone."""
+        """Wait for the answer in any event loop, as `result` does. An interrupt leaves the run alone."""
         return self._result_async().__await__()
 
     async def _result_async(self) -> Message:
@@ -331,65 +342,60 @@ class Run:
                 await _turn(changed)
         return self._outcome()
 
-    # Doing
+    # Commands
 
     def stop(self) -> None:
-        """End it and keep its text; after the end this does nothing."""
-        self._engine.call(self._conversation.stop, self._id)
+        """Stop it and keep its text; after the end this does nothing."""
+        with contextlib.suppress(SessionGone, UnknownSession):  # deleting the session has ended it
+            self._backend.execute(Stop(id=new_id("c-"), session_id=self._session_id, run_id=self._id))
 
     @short_traceback
     def pause(self) -> Run:
-        """Stop reading; the connection is held for `limits.pause_limit_s`.
+        """Stop reading; the connection stays open for `limits.pause_limit_s`.
 
         Raises
         ------
         RunOver
-            It has ended.
+            If it has ended.
         """
-        self._engine.call(self._conversation.pause, self._id)
+        self._backend.execute(Pause(id=new_id("c-"), session_id=self._session_id, run_id=self._id))
         return self
 
     @short_traceback
     def resume(self) -> Run:
-        """Read on, when it is paused; go on as a new run, where an interrupted one can be resumed.
+        """Resume reading if it is paused; resume an interrupted run as a new one, if the server kept it.
 
         Raises
         ------
         CommandError
-            It is neither paused, nor interrupted with a copy kept by the server.
+            If it is neither paused, nor interrupted with a copy kept by the server.
         """
-        if self._record.state.is_over and self._record.state is not RunState.INTERRUPTED:
-            raise RunOver(f"run {self._id!r} is {self.state}; there is nothing to resume.")
-        return Run.of(self._session, self._engine.call(self._conversation.resume, self._id))
+        state = self.state
+        if state.is_over and state is not RunState.INTERRUPTED:
+            raise RunOver(f"run {self._id!r} is {state}; there is nothing to resume.")
+        command = Resume(id=new_id("c-"), session_id=self._session_id, run_id=self._id)
+        resumed = self._backend.execute(command).run_id
+        return self if resumed is None else self._runs.of((self._session_id, resumed))
 
-    # How
+    # Reading
 
     @property
-    def _conversation(self) -> LiveSession:
-        return self._session._conversation  # noqa: SLF001 - made for each other
-
-    @property
-    def _engine(self) -> LoopThread:
-        return self._session._registry.engine  # noqa: SLF001 - made for each other
+    def _state(self) -> SessionState:
+        return self._backend.state(self._session_id)
 
     @property
     def _record(self) -> RunRecord:
-        record = self._conversation.state.run(self._id)
-        if record is None:
-            if self._last is None:
-                raise ProviderError(f"run {self._id!r} is not known in session {self.session_id!r}.")
-            return self._last
-        self._last = record
-        return record
+        return lookup.run(self._state, self._id)
 
     def _text(self, kind: type[TextPart | ReasoningPart]) -> str:
-        state, record = self._conversation.state, self._record
+        state = self._state
+        record = lookup.run(state, self._id)
         message = state.messages.get(record.message_id)
         if message is None or record.started_at is None:
             return ""
-        # A later `continue_` appends to the same message; its parts are not this run's.
-        # The log's order decides what is later: the clock may have been set back.
-        place = next((at for at, run in enumerate(state.runs) if run.id == record.id), len(state.runs))
+        # A later `continue_` appends to the same message; those parts are not of this run.
+        # The order of the log decides what is later, since the clock may have been set back.
+        place = next(at for at, run in enumerate(state.runs) if run.id == record.id)
         later = [
             run.first_part
             for run in state.runs[place + 1 :]
@@ -403,12 +409,8 @@ class Run:
     @contextlib.contextmanager
     def _watching(self) -> Iterator[Wakeup]:
         changed = Wakeup()
-        watchers = self._conversation.watchers
-        try:
-            self._engine.call(watchers.add, changed.ring)  # taken back also when this is interrupted
+        with self._backend.watch(self._session_id, changed.set):
             yield changed
-        finally:
-            self._engine.post(watchers.discard, changed.ring)
 
     @contextlib.asynccontextmanager
     async def _awaiting(self) -> AsyncIterator[asyncio.Event]:
@@ -423,43 +425,47 @@ class Run:
             ) from None
         changed = asyncio.Event()
 
-        def ring() -> None:
-            with contextlib.suppress(RuntimeError):  # that loop is closed: nobody waits any more
+        def wake() -> None:
+            with contextlib.suppress(RuntimeError):  # that loop is closed, and nothing waits any more
                 loop.call_soon_threadsafe(changed.set)
 
-        watchers = self._conversation.watchers
-        try:
-            self._engine.call(watchers.add, ring)
+        with self._backend.watch(self._session_id, wake):
             yield changed
-        finally:
-            self._engine.post(watchers.discard, ring)
+
+
+RunCache: TypeAlias = HandleCache[tuple[str, str], Run]
+"""The handles of runs, by the ids of session and run."""
+
+
+def run_cache(backend: Backend) -> RunCache:
+    """Return a cache of handles for the runs of a backend."""
+    cache: RunCache = HandleCache(lambda key: Run(backend, *key, cache))
+    return cache
 
 
 def check_timeout(timeout: object) -> None:
-    """Refuse what is no number of seconds: for who waits, before anything is asked.
+    """Validate a timeout before anything is sent.
 
     Raises
     ------
     TypeError, ValueError
-        It is none.
+        If `timeout` is neither a number nor `None`.
     """
     if timeout is None:
         return
     if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
-        raise TypeError(
-            f"timeout must be a number of seconds, or None to wait as long as it takes, not {timeout!r}."
-        )
+        raise TypeError(f"timeout must be a number of seconds, or None for no limit, not {timeout!r}.")
     if timeout != timeout:  # noqa: PLR0124 - nan
         raise ValueError("timeout must be a number of seconds, not nan.")
 
 
 async def _turn(changed: asyncio.Event) -> None:
-    """Wait for news, but look up now and then.
+    """Wait for a change, but return now and then.
 
-    An interrupt of a cell that awaits does not wake the kernel's idle loop; something has to.
+    An interrupt of a cell that awaits does not wake the kernel's idle loop; this does.
     """
-    # Not wait_for: on Python 3.11 it may keep a cancellation to itself that comes together with the news,
-    # and a cell that was interrupted then waits on.
+    # Not wait_for: on Python 3.11 it may swallow a cancellation that comes together with the change, and
+    # an interrupted cell would then continue to wait.
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(POLL_S):
             await changed.wait()

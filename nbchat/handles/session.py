@@ -1,39 +1,58 @@
-"""A session as users hold it: one conversation, what it is and what can be asked of it."""
+"""`Session`: the handle of one conversation, over a backend. It holds ids and no state."""
 
 from __future__ import annotations
 
 import os
-import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from nbchat.core.errors import PicklingRefused, ProviderError
+from nbchat.core.commands import (
+    Close,
+    Continue,
+    Delete,
+    Discard,
+    Edit,
+    Fork,
+    Move,
+    Pause,
+    Regenerate,
+    Resume,
+    Retry,
+    SelectVersion,
+    Send,
+    Stop,
+    StopAll,
+)
+from nbchat.core.errors import PicklingRefused, ProviderError, RunInProgress, SessionGone, UnknownSession
 from nbchat.core.ids import new_id
+from nbchat.core.kernel_commands import ChangeSettings, Command
 from nbchat.core.messages import Message
 from nbchat.core.request_fields import NAMES, merged
-from nbchat.core.settings import session_settings
+from nbchat.core.settings import clean_title, patch
 from nbchat.core.text import suggestion
 from nbchat.core.tracebacks import short_traceback
+from nbchat.engine import lookup
+from nbchat.engine.backend import Backend
 from nbchat.handles.attachments import read_attachments, warn_if_large
+from nbchat.handles.cache import HandleCache
 from nbchat.handles.data_frames import runs_frame
-from nbchat.handles.property_observers import observe
-from nbchat.handles.run import Run, check_timeout
+from nbchat.handles.host import Host
+from nbchat.handles.run import Run, RunCache, check_timeout, run_cache
 
 if TYPE_CHECKING:
     from nbchat.core.messages import Usage
+    from nbchat.core.transcript import SessionState
     from nbchat.engine.callbacks import Callback
-    from nbchat.engine.live_session import LiveSession
-    from nbchat.handles.property_observers import Handler
-    from nbchat.handles.registry import SessionRegistry
 
 
 class Session:
-    """One conversation of the kernel. Get one by `nbchat.session(...)`; never made directly.
+    """One conversation. Get one by `nbchat.session(...)`; it is not constructed directly.
 
-    Whatever is done here is seen in every open page at once, and the other way round. Shown as a
-    cell's result it is a live view of this one session.
+    Changes made here are seen in every open page at once, and vice versa. As a cell's result it is a live
+    view of this one session.
 
     Examples
     --------
@@ -46,48 +65,52 @@ class Session:
     'completed'
     """
 
-    def __init__(self, registry: SessionRegistry, conversation: LiveSession) -> None:
-        self._registry = registry
-        self._held = conversation
-        self._runs: weakref.WeakValueDictionary[str, Run] = weakref.WeakValueDictionary()
+    def __init__(
+        self, backend: Backend, session_id: str, sessions: SessionCache, runs: RunCache, host: Host
+    ) -> None:
+        self._backend = backend
+        self._id = session_id
+        self._sessions = sessions
+        self._runs = runs
+        self._host = host
 
     def __repr__(self) -> str:
-        """Return one line: id, title, what it does, how long it is."""
-        count = len(self.messages)
+        """Return one line with id, title, status and length."""
+        try:
+            count = len(self.messages)
+        except SessionGone:
+            return f"<Session {self._id}, deleted>"
         return f"<Session {self.id} {self.title!r} {self.status}, {count} message{'s' * (count != 1)}>"
 
     def __setattr__(self, name: str, value: object) -> None:
-        """Set a property; any other public name is refused, so that a typo is not lost."""
+        """Set a property; any other public name is refused, so that a typo has no silent effect."""
         if not name.startswith("_") and not hasattr(type(self), name):
             raise AttributeError(_cannot_set(name))
         super().__setattr__(name, value)
 
     def __reduce__(self) -> str | tuple[Any, ...]:
-        """Refuse: a pickle would lose the runs, and could carry what is secret."""
+        """Refuse: a pickle would lose the runs and could contain secrets."""
         raise PicklingRefused("a Session cannot be pickled; use session.snapshot() or session.export().")
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:  # noqa: ANN401 - IPython's protocol
-        view = self._registry.view_of
-        if view is None:
-            return {"text/plain": repr(self)}
-        return view(self)._repr_mimebundle_(**kwargs)
+        shown = self._host.mimebundle(self, **kwargs)
+        return {"text/plain": repr(self)} if shown is None else shown
 
     @property
-    def _conversation(self) -> LiveSession:
-        """The conversation, brought back if it had left memory."""
-        return self._registry.whole(self._held)
+    def _state(self) -> SessionState:
+        return self._backend.state(self._id)
 
-    # What it is
+    # Properties
 
     @property
     def id(self) -> str:
-        """Unique without coordination over machines; sorting ids sorts by creation."""
-        return self._held.id
+        """Unique across machines without coordination; sorting ids sorts by creation."""
+        return self._id
 
     @property
     def title(self) -> str:
         """The user's title, else the first words of the first question. Need not be unique."""
-        return self._conversation.state.title
+        return self._state.title
 
     @title.setter
     def title(self, title: str) -> None:
@@ -95,8 +118,8 @@ class Session:
 
     @property
     def model(self) -> str | None:
-        """The model that runs ask for; None: the configured one, else the first that the server lists."""
-        return self._conversation.state.settings.model
+        """The model of its runs; `None`: the configured one, else the first one that the server lists."""
+        return self._state.settings.model
 
     @model.setter
     def model(self, model: str | None) -> None:
@@ -104,8 +127,8 @@ class Session:
 
     @property
     def instructions(self) -> str | None:
-        """What the model is told before the conversation (the system message)."""
-        return self._conversation.state.settings.instructions
+        """The instructions for the model (the system message)."""
+        return self._state.settings.instructions
 
     @instructions.setter
     def instructions(self, instructions: str | None) -> None:
@@ -113,11 +136,11 @@ class Session:
 
     @property
     def params(self) -> Mapping[str, Any]:
-        """Fields of every request, as `{"temperature": 0.2}`; names as in the OpenAI API.
+        """Fields of every request, such as `{"temperature": 0.2}`; names as in the OpenAI API.
 
         Read-only: assign a whole mapping, as `session.params = {**session.params, "temperature": 0.2}`.
         """
-        return MappingProxyType(dict(self._conversation.state.settings.params))
+        return MappingProxyType(dict(self._state.settings.params))
 
     @params.setter
     def params(self, params: Mapping[str, Any]) -> None:
@@ -125,57 +148,54 @@ class Session:
 
     @property
     def messages(self) -> tuple[Message, ...]:
-        """The transcript, oldest first, with the answer that is being generated."""
-        return self._conversation.state.path
+        """The transcript, oldest first, including the answer that is being generated."""
+        return self._state.path
 
     @property
     def run(self) -> Run | None:
         """The oldest run that is not over, or None."""
-        state = self._conversation.state
-        for run in state.runs:
-            if not self._conversation.announced(run.id):
-                return Run.of(self, run.id)
-        return None
+        live = self._state.live
+        return None if live is None else self._run(live.id)
 
     @property
     def runs(self) -> tuple[Run, ...]:
         """All runs, oldest first."""
-        return tuple(Run.of(self, run.id) for run in self._conversation.state.runs)
+        return tuple(self._run(run.id) for run in self._state.runs)
 
     @property
     def status(self) -> str:
         """The state of the live run, else of the last one, else `idle`."""
-        return self._conversation.status
+        return self._state.status
 
     @property
     def created_at(self) -> float:
         """Seconds since 1970-01-01 UTC."""
-        return self._conversation.state.created_at
+        return self._state.created_at
 
     @property
     def pinned(self) -> bool:
-        """Kept in memory and in front."""
-        return self._conversation.state.settings.pinned
+        """Whether it is kept in memory and its tab comes first."""
+        return self._state.settings.pinned
 
     @property
     def closed(self) -> bool:
-        """Its tab is hidden."""
-        return self._conversation.state.settings.closed
+        """Whether its tab is hidden."""
+        return self._state.settings.closed
 
     @property
     def unread(self) -> bool:
-        """An answer arrived that nobody has looked at."""
-        return self._conversation.state.unread
+        """Whether an answer arrived that no page has shown yet."""
+        return self._state.unread
 
     @property
     def temporary(self) -> bool:
-        """Saved nowhere."""
-        return self._conversation.state.temporary
+        """Whether it is never saved."""
+        return self._state.temporary
 
     @property
     def usage(self) -> Usage:
-        """Tokens of all runs together, as far as servers reported them."""
-        return self._conversation.state.usage
+        """Token counts of all runs together, as far as servers reported them."""
+        return self._state.usage
 
     # Asking
 
@@ -188,40 +208,49 @@ class Session:
         params: Mapping[str, Any] | None = None,
         **fields: Any,  # noqa: ANN401 - fields of the OpenAI API
     ) -> Run:
-        """Ask, and return at once; the run goes on in the background.
+        """Ask and return at once; the run continues in the background.
 
-        While another run is live this one waits as `queued`; its message enters `messages` when it
-        starts.
+        While another run is live, this one is `queued`; its message is added to `messages` when it starts.
 
         Parameters
         ----------
         prompt
             Markdown; not empty.
         attachments
-            Files, data and pictures to go with it, one or several: paths; data frames, as CSV of their first
-            1,000 rows; Matplotlib figures; pairs of a name and bytes, or a mapping of names to contents;
-            `nbchat.ImagePart` and `nbchat.FilePart` values.
+            Files, data and pictures to send with it, one or several: paths; data frames, as CSV of their
+            first 1,000 rows; Matplotlib figures; pairs of a name and bytes, or a mapping of names to
+            contents; `nbchat.ImagePart` and `nbchat.FilePart` values.
         params, **fields
-            Fields of this request alone, as `temperature=0`; names as in the OpenAI API. They win over
+            Fields of this request alone, such as `temperature=0`; names as in the OpenAI API. They win over
             the session's, and apply again when the answer is retried, regenerated or continued.
 
         Raises
         ------
         TypeError, ValueError
-            The prompt is not a string, or is empty; something cannot be attached.
+            If the prompt is not a string or is empty, or something cannot be attached.
         OSError
-            A file cannot be read.
+            If a file cannot be read.
         SessionFull, QueueFull, SessionGone
-            The session cannot take it; nothing was sent. Trouble with the provider, the key or the
-            connection is not raised here: it ends the run as `failed`.
+            If the session cannot accept it; nothing was sent. Problems with the provider, the key or the
+            connection are not raised here: they end the run as `failed`.
         """
         return self._send(prompt, attachments, new_id("r-"), merged("send", params, fields))
 
     def _send(self, prompt: str, attachments: object, run_id: str, params: Mapping[str, Any]) -> Run:
         _check_prompt(prompt)
         attached = read_attachments(attachments)
-        run = Run.of(self, run_id)
-        self._registry.engine.call(self._conversation.send, prompt, attached, run_id, params)
+        run = self._run(run_id)
+        self._backend.execute(
+            Send(
+                id=new_id("c-"),
+                session_id=self._id,
+                text=prompt,
+                attachments=attached,
+                run_id=run_id,
+                message_id=new_id("m-"),
+                params=params,
+            )
+        )
         warn_if_large(prompt, attached)
         return run
 
@@ -235,23 +264,23 @@ class Session:
         params: Mapping[str, Any] | None = None,
         **fields: Any,  # noqa: ANN401 - fields of the OpenAI API
     ) -> Message:
-        """Ask, wait, and return the answer; blocks this cell only.
+        """Ask, wait and return the answer; blocks this cell only.
 
-        Interrupting the wait stops this run, and no other. `attachments`, `params` and request fields such
+        Interrupting the wait stops this run and no other. `attachments`, `params` and request fields such
         as `temperature=0` are those of `send`.
 
         Raises
         ------
         ProviderError
-            The run failed or was interrupted.
+            If the run failed or was interrupted.
         TimeoutError
-            `timeout` seconds went by; the run is stopped.
+            If there is no whole answer after `timeout` seconds; the run is stopped.
         WouldDeadlock
-            Called on the engine's own thread, as from a provider.
+            If called on the engine's own thread, for example by a provider.
         TypeError, ValueError, CommandError
             As `send`.
         """
-        self._registry.engine.refuse_to_block("ask()")
+        self._backend.refuse_to_block("ask()")
         _check_prompt(prompt)
         check_timeout(timeout)
         request = merged("ask", params, fields)
@@ -261,14 +290,14 @@ class Session:
         except ProviderError:  # it is over
             raise
         except TimeoutError:
-            self._registry.engine.call(self._conversation.stop, run_id)
+            self._stop(run_id)
             raise TimeoutError(
                 f"no whole answer after {timeout:g} s; the run was stopped, and its text is kept."
             ) from None
         except BaseException:
-            # Only this call knows of the run, so nobody else could end it. The interrupt may even
-            # have come before `send` returned; the id is known all the same.
-            self._registry.engine.call(self._conversation.stop, run_id)
+            # No other code has this run's id. It is made here, since an interrupt may come before `send`
+            # returns.
+            self._stop(run_id)
             raise
 
     @short_traceback
@@ -278,30 +307,33 @@ class Session:
         Parameters
         ----------
         message_id
-            The answer; None: the last run's.
+            The answer; `None`: the last run's.
 
         Raises
         ------
         RunInProgress
-            A run is live.
+            If a run is live.
         NothingToDo
-            There is no such answer.
+            If there is no such answer.
         """
-        return self._new(self._conversation.retry, _optional_id(message_id))
+        found = _optional_id(message_id) or lookup.last_run(self._idle_state()).message_id
+        return self._start(Retry(id=new_id("c-"), session_id=self._id, message_id=found))
 
     @short_traceback
     def regenerate(self, message_id: str | Message | None = None) -> Run:
-        """Ask for another version of an answer (None: of the last one); the earlier one stays beside it."""
-        return self._new(self._conversation.regenerate, _optional_id(message_id))
+        """Ask for another version of an answer (`None`: the last one); the earlier version stays."""
+        found = _optional_id(message_id) or lookup.answer(self._idle_state()).id
+        return self._start(Regenerate(id=new_id("c-"), session_id=self._id, message_id=found))
 
     @short_traceback
     def continue_(self, message_id: str | Message | None = None) -> Run:
-        """Ask the model to go on at the end of an answer (None: the last one), in the same message."""
-        return self._new(self._conversation.continue_, _optional_id(message_id))
+        """Ask the model to continue an answer (`None`: the last one), in the same message."""
+        found = _optional_id(message_id) or lookup.answer(self._idle_state()).id
+        return self._start(Continue(id=new_id("c-"), session_id=self._id, message_id=found))
 
     @short_traceback
     def resume(self) -> Run:
-        """Read on in the paused run; after an interruption, go on where the server keeps the answer.
+        """Resume the paused run, or an interrupted one whose answer the server keeps.
 
         Returns
         -------
@@ -310,109 +342,130 @@ class Session:
         Raises
         ------
         NothingToDo
-            Nothing is paused, and the last answer cannot be resumed; `continue_` works everywhere.
+            If no run is paused and the last answer cannot be resumed; `continue_` works everywhere.
         """
-        return self._new(self._conversation.resume)
+        state = self._state
+        run = state.live or lookup.last_run(state)
+        return self._start(Resume(id=new_id("c-"), session_id=self._id, run_id=run.id))
 
     @short_traceback
     def edit(self, message_id: str | Message, prompt: str) -> Run | None:
         """Ask a changed question: a new version of a message of yours, and of all that follows.
 
-        A prompt that still waits in the queue is simply changed.
+        A prompt that is still queued is changed in place.
 
         Raises
         ------
         RunInProgress
-            A run is live.
+            If a run is live.
         NothingToDo
-            There is no such message of the user.
+            If there is no such message of the user.
         """
         _check_prompt(prompt)
-        run_id = self._registry.engine.call(self._conversation.edit, _id(message_id), prompt)
-        return None if run_id is None else Run.of(self, run_id)
+        edit = Edit(id=new_id("c-"), session_id=self._id, message_id=_id(message_id), text=prompt)
+        run_id = self._backend.execute(edit).run_id
+        return None if run_id is None else self._run(run_id)
 
     def stop(self) -> None:
-        """End the oldest live run and keep its text; queued ones follow. Nothing live: does nothing."""
-        self._registry.engine.call(self._conversation.stop)
+        """Stop the oldest live run and keep its text; queued ones follow. Does nothing if none is live."""
+        live = self._state.live
+        if live is not None:
+            self._stop(live.id)
 
     def stop_all(self) -> int:
-        """End the live run and all queued ones; return how many there were."""
-        return self._registry.engine.call(self._conversation.stop_all)
+        """Stop the live run and all queued ones; return their number."""
+        with suppress(SessionGone, UnknownSession):  # deleting it has stopped them
+            return len(self._backend.execute(StopAll(id=new_id("c-"), session_id=self._id)).runs)
+        return 0
 
     @short_traceback
     def pause(self) -> Run:
-        """Hold the live run: nothing is read, the connection stays for `limits.pause_limit_s`.
+        """Stop reading the live run; its connection stays open for `limits.pause_limit_s`.
 
         Raises
         ------
         RunNotLive
-            Nothing is live.
+            If no run is live.
         """
-        return Run.of(self, self._registry.engine.call(self._conversation.pause).id)
+        run = lookup.live_run(self._state, None, "pause")
+        return self._start(Pause(id=new_id("c-"), session_id=self._id, run_id=run.id))
 
     @short_traceback
     def discard(self, message_id: str | Message) -> None:
-        """Remove an answer that is over, and what follows it; the question stays."""
-        self._registry.engine.call(self._conversation.discard, _id(message_id))
+        """Remove an answer that is over, with everything after it; the question stays."""
+        self._backend.execute(Discard(id=new_id("c-"), session_id=self._id, message_id=_id(message_id)))
 
     @short_traceback
     def select(self, message_id: str | Message) -> None:
-        """Show this version of a turn, and take it as the context."""
-        self._registry.engine.call(self._conversation.select, _id(message_id))
+        """Show this version of a turn, and use it as the context."""
+        self._backend.execute(SelectVersion(id=new_id("c-"), session_id=self._id, message_id=_id(message_id)))
 
-    # Its life
+    # Settings and life
 
+    @short_traceback
     def fork(self, message_id: str | Message | None = None, *, title: str | None = None) -> Session:
-        """Start a new session with the conversation up to a message (None: all of it)."""
-        return self._registry.fork(self, _optional_id(message_id), title)
+        """Start a new session with the conversation up to a message (`None`: all of it)."""
+        message = _optional_id(message_id)
+        clean_title(title)  # raises for a title that is not a string
+        fork = Fork(id=new_id("c-"), session_id=self._id, message_id=message, title=title)
+        return self._sessions.of(self._backend.execute(fork).session_id or "")
 
     def rename(self, title: str) -> Session:
-        """Give it a title; an empty one goes back to the first words of the first question."""
+        """Set the title; an empty one restores the first words of the first question."""
         self._configure(title=title)
         return self
 
     def pin(self) -> Session:
-        """Keep it in memory and in front."""
+        """Keep it in memory, with its tab first."""
         self._configure(pinned=True)
         return self
 
     def unpin(self) -> Session:
-        """Let it be evicted from memory when it is idle and saved."""
+        """Allow it to leave memory when it is idle and saved."""
         self._configure(pinned=False)
         return self
 
+    @short_traceback
     def move(self, before: Session | str | None = None) -> Session:
-        """Put its tab in front of another session's, given by itself, id or title; None: behind all others.
+        """Move its tab in front of another session's (a session, id or title); `None`: to the end.
 
-        Pinned tabs stand before all others.
+        Pinned tabs come before all others.
+
+        Raises
+        ------
+        UnknownSession
+            If there is no such session.
         """
-        other = None
-        if before is not None:
-            other = self._registry[before if isinstance(before, str) else before.id]._conversation  # noqa: SLF001
-        self._registry.engine.call(self._registry.move, self._conversation, other)
+        other = before.id if isinstance(before, Session) else before
+        if other is not None:
+            other = self._backend.find(other)
+            if other is None:
+                raise UnknownSession(before)
+        self._backend.execute(Move(id=new_id("c-"), session_id=self._id, before=other))
         return self
 
     def close(self) -> None:
-        """Hide its tab; runs go on."""
-        self._registry.engine.call(self._registry.close_tab, self._conversation, closed=True)
+        """Hide its tab; runs continue."""
+        self._backend.execute(Close(id=new_id("c-"), session_id=self._id))
 
     def delete(self) -> None:
-        """Stop what runs and remove the session; `registry.undelete(id)` takes it back."""
-        self._registry.engine.call(self._registry.remove, self._conversation)
+        """Stop its runs and remove it; `registry.undelete(id)` restores it."""
+        with suppress(SessionGone, UnknownSession):  # it is deleted already
+            self._backend.execute(Delete(id=new_id("c-"), session_id=self._id))
 
     @property
     def from_file(self) -> bool:
-        """Model, instructions and parameters came with a file, and no run uses them until `adopt()`."""
-        return self._conversation.state.settings.from_file
+        """Whether model, instructions and parameters came with a file; runs use them after `adopt()`."""
+        return self._state.settings.from_file
 
     def adopt(self) -> Session:
-        """Take over the model, the instructions and the parameters that came with the file."""
+        """Use the model, the instructions and the parameters that came with the file."""
         self._configure(from_file=False)
         return self
 
     def snapshot(self) -> dict[str, Any]:
         """Return this session as JSON values, in the format of `docs/snapshot.md`."""
-        return self._registry.snapshot([self.id])
+        return self._backend.snapshot([self._id])
 
     @short_traceback
     def export(
@@ -436,56 +489,56 @@ class Session:
         Raises
         ------
         ValueError
-            The format is not one of these.
+            If the format is not one of these.
         FileExistsError
-            The file exists, and `overwrite` is false.
+            If the file exists and `overwrite` is false.
         """
         from nbchat.export import export  # noqa: PLC0415 - only when it is used
 
-        return export([self._conversation.state], target, to=to, overwrite=overwrite)
+        return export([self._state], target, to=to, overwrite=overwrite)
 
     def on(self, event: str, callback: Callback) -> Callable[[], None]:
         """Call `callback` with a `Notification` at every `event` of this session; see `registry.on`."""
-        return self._registry.observers.on(event, callback, self.id)
-
-    def observe(self, handler: Handler, names: str | Iterable[str] = "status") -> Callable[[], None]:
-        """Call `handler` with a change, as traitlets does, when properties change.
-
-        Parameters
-        ----------
-        handler
-            Gets one object with `name`, `old`, `new` and `owner`, by attribute or by key; called on
-            nbchat's thread for callbacks, as those of `on`.
-        names
-            `status`, `run`, `messages`, `title`, `model`, `instructions`, `params`, `pinned` or `closed`.
-
-        Returns
-        -------
-        The function that ends it.
-
-        Raises
-        ------
-        TypeError, ValueError
-            The handler cannot be called, or there is no such property.
-
-        Examples
-        --------
-        >>> off = nbchat.session("geo").observe(lambda change: print(change.new), "status")
-        >>> off()
-        """
-        return observe(self, handler, names)
+        return self._backend.on(event, callback, self._id)
 
     def to_frame(self, library: str | None = None) -> Any:  # noqa: ANN401 - pandas', polars' or PyArrow's
-        """Return a data frame with a row for each run, oldest first; as `registry.to_frame`."""
-        return runs_frame([self._conversation], library)
+        """Return a data frame with a row for each run, oldest first, as `registry.to_frame` does."""
+        return runs_frame([self._state], library)
+
+    # Helpers
+
+    def _idle_state(self) -> SessionState:
+        state = self._state
+        if state.live is not None:
+            raise RunInProgress(self._id, state.live.id, state.live.state)
+        return state
+
+    def _run(self, run_id: str) -> Run:
+        return self._runs.of((self._id, run_id))
+
+    def _start(self, command: Command) -> Run:
+        """Send a command about a run, and return that run."""
+        return self._run(self._backend.execute(command).run_id or "")
+
+    def _stop(self, run_id: str) -> None:
+        with suppress(SessionGone, UnknownSession):  # deleting it has stopped the run
+            self._backend.execute(Stop(id=new_id("c-"), session_id=self._id, run_id=run_id))
 
     @short_traceback
-    def _configure(self, **changes: Any) -> None:  # noqa: ANN401 - fields of Settings
-        checked = session_settings(changes)
-        self._registry.engine.call(lambda: self._conversation.configure(**checked))
+    def _configure(self, **changes: Any) -> None:  # noqa: ANN401 - settings, checked by `patch`
+        settings = patch(**changes)
+        self._backend.execute(ChangeSettings(id=new_id("c-"), session_id=self._id, settings=settings))
 
-    def _new(self, what: Callable[..., str], *args: object) -> Run:
-        return Run.of(self, self._registry.engine.call(what, *args))
+
+SessionCache: TypeAlias = HandleCache[str, Session]
+"""The handles of sessions, by id."""
+
+
+def session_cache(backend: Backend, host: Host) -> SessionCache:
+    """Return a cache of handles for the sessions of a backend."""
+    runs = run_cache(backend)
+    cache: SessionCache = HandleCache(lambda session_id: Session(backend, session_id, cache, runs, host))
+    return cache
 
 
 def _cannot_set(name: str) -> str:
@@ -504,12 +557,11 @@ def _cannot_set(name: str) -> str:
 
 
 def _id(message: str | Message) -> str:
-    """Return a message's id, of itself or given as that."""
+    """Return the id of a message, which is given as itself or by its id."""
     found = message.id if isinstance(message, Message) else message
     if not isinstance(found, str):
         raise TypeError(
-            f"a message is given by itself or by its id, not by {type(found).__name__}; "
-            "session.messages has both."
+            f"expected a Message or a message id, not {type(found).__name__}; session.messages has both."
         )
     return found
 

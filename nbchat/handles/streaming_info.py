@@ -1,4 +1,4 @@
-"""What streams at the moment, as `registry.streaming_info()` and its kin tell it."""
+"""`StreamingInfo`: a live run, as `registry.streaming_info()` and similar methods return it."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from nbchat.core.run import RunState
+from nbchat.engine import lookup
 
 if TYPE_CHECKING:
-    from nbchat.engine.live_session import LiveSession
+    from nbchat.core.transcript import SessionState
 
 
 class StreamingInfo(Struct, frozen=True, kw_only=True):
-    """What a session's live run is doing.
+    """The live run of a session.
 
     Examples
     --------
@@ -31,9 +32,9 @@ class StreamingInfo(Struct, frozen=True, kw_only=True):
     run_id: str
     state: RunState
     started_at: float | None
-    """Seconds since 1970-01-01 UTC; None while it is queued."""
+    """Seconds since 1970-01-01 UTC; `None` while it is queued."""
     last_delta_at: float | None
-    """When content came last; None before the first."""
+    """When content arrived last; `None` before the first."""
     characters: int
     """Accepted so far, text and reasoning."""
     text: str = ""
@@ -50,12 +51,9 @@ class StreamingInfo(Struct, frozen=True, kw_only=True):
         return self.run_id
 
 
-def info_of(conversation: LiveSession) -> StreamingInfo | None:
-    """Return what a session's live run is doing; None where none is live."""
-    state = conversation.state
-    run = state.live
-    if run is None:
-        return None
+def info_of(state: SessionState, run_id: str) -> StreamingInfo:
+    """Return a run of a session."""
+    run = lookup.run(state, run_id)
     answer = state.messages.get(run.message_id)
     return StreamingInfo(
         session_id=state.id,

@@ -1,6 +1,6 @@
 """Configuration as IPython knows it: `c.NbChat.model = …` in a file, `%config NbChat.model = …` in a cell.
 
-The values live in the registry's `Defaults`; this class is how IPython reads and sets them.
+The values are kept in `Defaults`; IPython reads and sets them through this class.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from nbchat.engine.config import FIELDS, Origin, checked
 
 if TYPE_CHECKING:
     from nbchat.engine.config import Defaults
-    from nbchat.handles.registry import SessionRegistry
 
 logger = logging.getLogger("nbchat")
 
@@ -84,21 +83,21 @@ class NbChat(Configurable):
             self._in_step = False
 
 
-def attach(registry: SessionRegistry) -> NbChat | None:
-    """Connect a registry's defaults to IPython's configuration, once; None where there is no IPython."""
+def attach(defaults: Defaults) -> NbChat | None:
+    """Connect the defaults to IPython's configuration, once; return None if no shell is running."""
     from IPython import get_ipython  # noqa: PLC0415 - called only where it is loaded
 
     shell = get_ipython()  # type: ignore[no-untyped-call,unused-ignore]
     if shell is None:
         return None
     for known in shell.configurables:
-        if isinstance(known, NbChat) and known.defaults is registry.sources.defaults:
+        if isinstance(known, NbChat) and known.defaults is defaults:
             return known
     try:
-        made = NbChat(registry.sources.defaults, parent=shell)
+        made = NbChat(defaults, parent=shell)
     except traitlets.TraitError as error:
         # A mistake in a file must not keep every later call from working.
         logger.warning("nbchat's configuration was ignored: %s", error)
-        made = NbChat(registry.sources.defaults)
+        made = NbChat(defaults)
     shell.configurables.append(made)
     return made

@@ -8,7 +8,6 @@ to the engine's loop.
 
 from __future__ import annotations
 
-import threading
 import weakref
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -16,49 +15,41 @@ from typing import TYPE_CHECKING, Any
 import anywidget
 import traitlets
 
-import nbchat
 from nbchat.core.commands import SetView
+from nbchat.core.version import VERSION
 from nbchat.jupyter.control import listen
 from nbchat.jupyter.visitors import kernel_of_process
 from nbchat.wire.server import STATIC, WireServer
 
 if TYPE_CHECKING:
-    from nbchat.handles.registry import SessionRegistry
+    from nbchat.engine.engine import Engine
+    from nbchat.wire.server import PageClient
 
 
 class Hub(anywidget.AnyWidget):
-    """The wire's widget. Made by `hub`, shown nowhere."""
+    """The wire's widget, created by `JupyterHost.hub` and never shown."""
 
     _esm = STATIC / "hub.js"
 
     epoch: traitlets.Unicode[str, str | bytes] = traitlets.Unicode().tag(sync=True)
     """Names this start of the kernel."""
-    version: traitlets.Unicode[str, str | bytes] = traitlets.Unicode(nbchat.__version__).tag(sync=True)
+    version: traitlets.Unicode[str, str | bytes] = traitlets.Unicode(VERSION).tag(sync=True)
     """nbchat's version."""
 
-    def __init__(self, registry: SessionRegistry) -> None:
-        self._registry = registry
+    def __init__(self, engine: Engine, client: PageClient | None) -> None:
+        self._engine = engine
         self.last_chosen = ""
         """Id of the session whose tab was chosen last in any view."""
         self.blank = ""
         """Id of the empty session that a view began with, until another session is shown."""
-        self.wire: WireServer = registry.engine.call(WireServer, registry, self._down)
         self.views: weakref.WeakValueDictionary[str, anywidget.AnyWidget]
         self.views = weakref.WeakValueDictionary()
         """Views by `view_id`, whose traits a page may change."""
-        self.wire.on_set_view = self._set_view
+        self.wire: WireServer = engine.loop.call(WireServer, engine, self._down, client, self._set_view)
         # Before the widget is opened: a page may send its first message at once.
         listen(kernel_of_process(), self.wire.receive)
-        notebook = registry.__dict__.get("notebook")
-        if notebook is not None:
-            registry.engine.call(notebook.attach, self.wire)
-        super().__init__(epoch=registry.epoch)
+        super().__init__(epoch=engine.epoch)
         self.on_msg(lambda _widget, content, _buffers: self.wire.receive(_message(content)))
-
-    @property
-    def registry(self) -> SessionRegistry:
-        """The registry whose sessions its pages see."""
-        return self._registry
 
     def _down(self, content: Mapping[str, Any], buffers: list[bytes]) -> None:
         if self.comm is not None:
@@ -77,22 +68,9 @@ class Hub(anywidget.AnyWidget):
     def close(self) -> None:
         """Close the comm and the wire; the next view makes a new hub."""
         super().close()
-        wire = self.__dict__.get("wire")
+        wire = getattr(self, "wire", None)
         if wire is not None:
-            self._registry.engine.post(wire.close)
-
-
-_hub_lock = threading.Lock()
-
-
-def hub(registry: SessionRegistry) -> Hub:
-    """Return the kernel's hub, made when the first view needs it."""
-    with _hub_lock:
-        found = registry.__dict__.get("hub")
-        if found is None or found.comm is None:
-            found = registry.__dict__["hub"] = Hub(registry)
-        made: Hub = found
-        return made
+            self._engine.loop.post(wire.close)
 
 
 def _message(content: object) -> object:

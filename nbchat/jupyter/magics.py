@@ -15,15 +15,17 @@ from typing import Any, Final, Never
 from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_cell_magic, magics_class
 
-import nbchat
 from nbchat.core.ids import new_id
 from nbchat.core.interpolation import interpolate
+from nbchat.core.text_table import Table
+from nbchat.engine.config import Configuration
 from nbchat.handles.run import Run
 from nbchat.handles.session import Session
-from nbchat.handles.text_table import Table
 from nbchat.jupyter.cell_output import show
 from nbchat.jupyter.configuration import attach
+from nbchat.jupyter.host import current
 from nbchat.jupyter.last_error import describe_last_error
+from nbchat.jupyter.widgets import ChatTabs
 
 SESSION: Final = "chat"
 """Title of the session that is used where none is named."""
@@ -116,7 +118,8 @@ class ChatMagics(Magics):
     def _ask(self, prompt: str, options: argparse.Namespace) -> Run | None:
         if options.output is not None and not _is_variable(options.output):
             raise UsageError(f"%%chat: -o takes the name of a variable, not {options.output!r}.")
-        session = nbchat.session(
+        process = current()
+        session = process.registry.get_or_create(
             options.session or SESSION, model=options.model, instructions=options.instructions
         )
         run_id = new_id("r-")
@@ -132,7 +135,7 @@ class ChatMagics(Magics):
         except KeyboardInterrupt:
             # The cell owns its run, also where the interrupt came before `_send` returned, or before
             # anything was shown.
-            nbchat.registry.engine.call(session._conversation.stop, run_id)  # noqa: SLF001 - as `Session.ask`
+            session._stop(run_id)  # noqa: SLF001 - as `Session.ask`
             raise
         if run.error is not None:
             raise run.error
@@ -148,13 +151,13 @@ class ChatMagics(Magics):
         print(HELP, end="")  # noqa: T201 - a magic's answer
 
     def _show(self, words: Sequence[str]) -> Any:  # noqa: ANN401 - a widget
-        return _existing(words[0]) if _one("show", words) else nbchat.ChatTabs()
+        return _existing(words[0]) if _one("show", words) else ChatTabs()
 
     def _new(self, words: Sequence[str]) -> Session:
-        return nbchat.registry.create(" ".join(words))
+        return current().registry.create(" ".join(words))
 
     def _stop(self, words: Sequence[str]) -> None:
-        stopped = _existing(words[0]).stop_all() if _one("stop", words) else nbchat.registry.stop_all()
+        stopped = _existing(words[0]).stop_all() if _one("stop", words) else current().registry.stop_all()
         print(f"{stopped} run{'s' * (stopped != 1)} stopped")  # noqa: T201 - a magic's answer
 
     def _wait(self, words: Sequence[str]) -> None:
@@ -162,11 +165,11 @@ class ChatMagics(Magics):
             for run in _existing(words[0]).runs:
                 run.wait()
         else:
-            nbchat.registry.wait_all()
+            current().registry.wait_all()
 
     def _save(self, words: Sequence[str]) -> None:
         _none("save", words)
-        saved = nbchat.registry.save()
+        saved = current().registry.save()
         print("saved" if saved else "not saved: this kernel has no journal")  # noqa: T201 - a magic's answer
 
     def _model(self, words: Sequence[str]) -> str | None:
@@ -180,17 +183,17 @@ class ChatMagics(Magics):
                 session.model = options.name
             return session.model
         if options.name:
-            nbchat.config(model=options.name)
-        return nbchat.registry.sources.model
+            current().engine.providers.defaults.set({"model": options.name})
+        return current().engine.providers.model
 
     def _models(self, words: Sequence[str]) -> list[str]:
         _none("models", words)
-        registry = nbchat.registry
-        return list(registry.engine.run(registry.sources.models()))
+        engine = current().engine
+        return list(engine.loop.run(engine.providers.models()))
 
     def _config(self, words: Sequence[str]) -> Any:  # noqa: ANN401 - nbchat.config()
         _none("config", words)
-        return nbchat.config()
+        return Configuration(current().engine.providers.defaults.values())
 
     def _fix(self, words: Sequence[str]) -> Run | None:
         parser = _parser("%chat fix")
@@ -201,9 +204,9 @@ class ChatMagics(Magics):
         if problem is None:
             raise UsageError("%chat fix: no cell has failed yet in this kernel.")
         prompt = f"{' '.join(options.question) or FIX}\n\n{problem}"
-        sources = nbchat.registry.sources
-        model = options.model or sources.model
-        where = f"{sources.name}, {model}" if model else sources.name
+        providers = current().engine.providers
+        model = options.model or providers.model
+        where = f"{providers.name}, {model}" if model else providers.name
         verb = "would be" if options.dry_run else "is"
         print(f"What {verb} sent to {where}:\n\n{prompt}\n")  # noqa: T201 - shown before it is sent
         return None if options.dry_run else self._ask(prompt, options)
@@ -229,7 +232,7 @@ def _none(command: str, words: Sequence[str]) -> None:
 
 
 def _existing(key: str) -> Session:
-    registry = nbchat.registry
+    registry = current().registry
     if key not in registry:
         raise UsageError(f"%chat: there is no session {key!r}. %chat lists the sessions.")
     return registry[key]
@@ -238,7 +241,7 @@ def _existing(key: str) -> Session:
 def _listing() -> Table:
     rows = [
         (session.title, session.status, session.model, len(session.messages), session.id)
-        for session in nbchat.registry.values()
+        for session in current().registry.values()
     ]
     return Table(("session", "status", "model", "messages", "id"), rows)
 
@@ -247,11 +250,11 @@ def _complete(_shell: object, event: Any) -> list[str]:  # noqa: ANN401 - IPytho
     """Return what may stand at the cursor of a line that begins with `%chat` or `%%chat`."""
     words = event.text_until_cursor.split()
     before = words[:-1] if event.symbol and words and words[-1] == event.symbol else words
-    registry, previous = nbchat.registry, before[-1]
+    process, previous = current(), before[-1]
     if previous in ("-s", "--session", "show", "stop", "wait"):
-        found = [shlex.quote(session.title or session.id) for session in registry.values()]
+        found = [shlex.quote(session.title or session.id) for session in process.registry.values()]
     elif previous in ("-m", "--model", "model"):
-        found = list(registry.sources.known_models)
+        found = list(process.engine.providers.known_models)
     elif previous == "-o":
         return []
     elif before[0].startswith("%%"):
@@ -271,7 +274,7 @@ def _is_variable(name: str) -> bool:
 
 def load(shell: Any) -> None:  # noqa: ANN401 - an InteractiveShell
     """Register the magics, their completion and the configuration; what `%load_ext nbchat` does."""
-    attach(nbchat.registry)
+    attach(current().engine.providers.defaults)
     shell.register_magics(ChatMagics)
     for name in ("%chat", "%%chat"):
         shell.set_hook("complete_command", _complete, str_key=name)

@@ -17,6 +17,8 @@ import contextlib
 import logging
 import os
 import threading
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -26,7 +28,7 @@ from nbchat.core.errors import NbchatError, SnapshotError, SnapshotTooNew, Store
 from nbchat.core.ids import new_id
 from nbchat.core.saved import Snapshot
 from nbchat.core.snapshot import loads, parse
-from nbchat.engine.journal_writer import JournalWriter, SaveStatus, read_back
+from nbchat.engine.journal_writer import SaveStatus, read_back
 from nbchat.export.reading import saved_in
 from nbchat.jupyter.transcripts import Transcripts
 from nbchat.protocol import Checkpoint, Saving, Stored, WantCheckpoint
@@ -35,8 +37,9 @@ from nbchat.stores.sqlite import SqliteStore
 
 if TYPE_CHECKING:
     from nbchat.core.events import Settings
+    from nbchat.engine.engine import Engine
     from nbchat.engine.live_session import LiveSession
-    from nbchat.handles.registry import SessionRegistry
+    from nbchat.jupyter.hub import Hub
     from nbchat.wire.server import WireServer
 
 logger = logging.getLogger("nbchat")
@@ -68,6 +71,14 @@ MAX_METADATA: Final = 2 * 1024 * 1024
 
 MAX_PIECES: Final = 256
 """Pieces in which a page may send what is stored; more is more than is read."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """The journal's store, or the reason why it could not be opened."""
+
+    store: SqliteStore | None
+    error: NbchatError | None
 
 
 def path_of_notebook() -> str | None:
@@ -104,13 +115,13 @@ class Notebook:
     Methods are for the engine's thread but where it is said.
     """
 
-    def __init__(self, registry: SessionRegistry, path: str, *, journal: bool = True) -> None:
+    def __init__(self, engine: Engine, path: str, *, journal: bool = True) -> None:
         self.path = path
         self.id = ""
-        self.transcripts = Transcripts(registry)
+        self.transcripts = Transcripts(engine)
         self.blocked: SnapshotError | None = None
         """Why the metadata must not be overwritten."""
-        self._registry = registry
+        self._engine = engine
         self._journal = journal
         self._wire: WireServer | None = None
         self._pieces: dict[tuple[str, str], dict[int, str]] = {}
@@ -134,24 +145,28 @@ class Notebook:
 
     # Before the first use
 
-    def restore(self) -> None:
-        """Put back what the notebook and its journal hold. On the caller's thread, which waits for it."""
+    def restore(self, connect: Callable[[], Hub]) -> None:
+        """Restore the sessions of the notebook and its journal. On the caller's thread, which waits for it.
+
+        Parameters
+        ----------
+        connect
+            Creates the widget that connects to pages.
+        """
         try:
-            metadata = self._from_page()
+            metadata = self._from_page(connect)
             if metadata is None and not self._answered.is_set():
                 metadata = self._from_file()
             self._begin(metadata)
         except Exception:
-            # A cell that wants a chat gets one, whatever is wrong with an old one.
+            # A new conversation is possible, whatever is wrong with a saved one.
             logger.exception("the notebook's conversations could not be restored")
         finally:
-            self._registry.engine.call(self._follow)
+            self._engine.loop.call(self._follow)
 
-    def _from_page(self) -> Snapshot | None:
-        from nbchat.jupyter.hub import hub  # noqa: PLC0415 - the hub looks for the notebook, too
-
+    def _from_page(self, connect: Callable[[], Hub]) -> Snapshot | None:
         try:
-            hub(self._registry)
+            connect()
         except Exception:
             logger.debug("no page can be reached", exc_info=True)
             return None
@@ -185,27 +200,33 @@ class Notebook:
             renamed = Path(self.path).with_name(Path(self._page_path).name)
             self.path = str(renamed) if renamed.exists() else self.path
         known: dict[str, Settings] = {}
-        persistence, stored = self._open_journal(metadata, known)
-        registry = self._registry
+        opened, stored = self._open_journal(metadata, known)
+        engine = self._engine
 
         def begin() -> None:
-            registry.snapshots.notebook_id = self.id
-            registry.snapshots.place = places.digest(self.path)
-            if persistence is not None:
-                persistence.on_status = self._on_status
-                persistence.on_reopened = lambda snapshot: self._merge(snapshot, snapshot)
-                registry.journal = persistence
-            registry.snapshots.restore(stored, *([metadata] if metadata is not None else []), known=known)
-            self._on_status(persistence.status if persistence is not None else None)
-            registry.eviction.trim()
+            engine.snapshots.notebook_id = self.id
+            engine.snapshots.place = places.digest(self.path)
+            journal = None
+            if opened is not None:
+                notebook_id = self.id
+                journal = engine.open_journal(
+                    opened.store,
+                    error=opened.error,
+                    reopen=lambda: _opened(notebook_id, 0.0),
+                    on_status=self._on_status,
+                    on_reopened=lambda snapshot: self._merge(snapshot, snapshot),
+                )
+            engine.snapshots.restore(stored, *([metadata] if metadata is not None else []), known=known)
+            self._on_status(journal.status if journal is not None else None)
+            engine.eviction.trim()
 
-        registry.engine.call(begin)
+        engine.loop.call(begin)
 
     # Which journal
 
     def _open_journal(
         self, metadata: Snapshot | None, known: dict[str, Settings]
-    ) -> tuple[JournalWriter | None, Snapshot]:
+    ) -> tuple[_Opened | None, Snapshot]:
         """Choose the notebook's identity, and open its journal.
 
         A notebook that was copied gets an identity of its own; one that was renamed keeps it.
@@ -228,7 +249,6 @@ class Notebook:
             store, error = _open(self.id)
         if error is not None:
             logger.warning("the journal could not be opened: %s", error)
-        notebook_id = self.id
         snapshot = Snapshot()
         if store is not None:
             snapshot = read_back(store.read())
@@ -237,10 +257,7 @@ class Notebook:
             known.update(_settings(snapshot))
             with contextlib.suppress(NbchatError):
                 store.remember("path", self.path)
-        return (
-            JournalWriter(self._registry, store, error=error, reopen=lambda: _opened(notebook_id, 0.0)),
-            snapshot,
-        )
+        return _Opened(store, error), snapshot
 
     def _is_copy(self, store: SqliteStore, notebook_id: str) -> bool:
         home = store.recall("path")
@@ -260,12 +277,12 @@ class Notebook:
             old, new = self.path, str(Path(self.path).with_name(Path(path).name))
         else:
             return  # the page shows another notebook than the kernel was started for
-        self._registry.engine.spawn(self._move(old, new), name="nbchat-notebook-moved")
+        self._engine.loop.spawn(self._move(old, new), name="nbchat-notebook-moved")
 
     async def _move(self, old: str, new: str) -> None:
         self.path = new
         stays = await asyncio.to_thread(_carries, old, self.id)
-        journal = self._registry.journal
+        journal = self._engine.journal
         if stays:
             # Saved as another notebook: the one that stays keeps what was said so far, and its journal.
             if journal is not None:
@@ -281,28 +298,26 @@ class Notebook:
         elif journal is not None and journal.store is not None:
             with contextlib.suppress(NbchatError):
                 await asyncio.to_thread(journal.store.remember, "path", new)
-        snapshots = self._registry.snapshots
+        snapshots = self._engine.snapshots
         snapshots.notebook_id, snapshots.place = self.id, places.digest(new)
         self._dirty, self._said = True, None
         self._plan(0.0)
 
     # The wire
 
-    def attach(self, wire: WireServer) -> None:
-        """Talk to pages over this wire, instead of any before it."""
+    def connected(self, wire: WireServer) -> None:
+        """Use this wire from now on, in place of an earlier one."""
         self._wire = wire
-        wire.on_stored = self._on_stored
-        wire.on_want_checkpoint = self._on_want_checkpoint
-        wire.on_hello = self.heard_of
         wire.saving = self.saving
         self._mute.clear()
 
-    def heard_of(self, page: str) -> None:
-        """Hear that a page said hello."""
+    def on_hello(self, page: str) -> None:
+        """React to a page that connects."""
         self._mute.discard(page)
         self._page_there.set()
 
-    def _on_stored(self, message: Stored) -> None:
+    def on_stored(self, message: Stored) -> None:
+        """Receive a part of the stored state of a page."""
         if not 0 < message.of <= MAX_PIECES or not 0 <= message.piece < message.of:
             return
         self._page_there.set()
@@ -317,7 +332,7 @@ class Notebook:
         text = "".join(pieces[i] for i in range(message.of))
         self._paths[message.page] = message.path
         if self._restored or self._answered.is_set():
-            self._registry.engine.spawn(self._late(text, message.page), name="nbchat-late-page")
+            self._engine.loop.spawn(self._late(text, message.page), name="nbchat-late-page")
         else:
             self._stored, self._page_path = text, message.path
             self._answered.set()
@@ -332,7 +347,7 @@ class Notebook:
             self._tell(self.saving)
             return
         if snapshot is not None:
-            known = _settings(self._registry.snapshots.take())
+            known = _settings(self._engine.snapshots.take())
             self._merge(snapshot, None, known)
         if page == self._writer():
             self._dirty, self._said = True, None
@@ -342,7 +357,7 @@ class Notebook:
         self, snapshot: Snapshot, journal: Snapshot | None, known: dict[str, Settings] | None = None
     ) -> None:
         trusted = _settings(journal) if journal is not None else known or {}
-        self._registry.snapshots.restore(snapshot, known=trusted)
+        self._engine.snapshots.restore(snapshot, known=trusted)
 
     # Whether everything is saved
 
@@ -371,28 +386,28 @@ class Notebook:
             return
         self._journal = on
         if self._restored:
-            self._registry.engine.call(self._start_journal if on else self._stop_journal)
+            self._engine.loop.call(self._start_journal if on else self._stop_journal)
 
     def _stop_journal(self) -> None:
-        journal, self._registry.journal = self._registry.journal, None
+        journal, self._engine.journal = self._engine.journal, None
         if journal is not None:
             journal.close()
         self._tell(Saving(state="off"))
 
     def _start_journal(self) -> None:
         notebook_id = self.id
-        journal = JournalWriter(self._registry, None, reopen=lambda: _opened(notebook_id, 0.0))
-        journal.on_status = self._on_status
-        self._registry.journal = journal
-        for conversation in self._registry.conversations():
-            journal.write_whole(conversation.id)
+        journal = self._engine.open_journal(
+            None, reopen=lambda: _opened(notebook_id, 0.0), on_status=self._on_status
+        )
+        for session in self._engine.sessions:
+            journal.write_whole(session.id)
 
     # Checkpoints
 
     def _follow(self) -> None:
         self._restored = True
-        self._registry.readers.add(self._news)
-        self._registry.save_elsewhere = self._now
+        self._engine.readers.add(self._news)
+        self._engine.checkpoints.add(self._now)
         self._dirty = True
         self._plan(SETTLED_S)
 
@@ -400,11 +415,11 @@ class Notebook:
         self._dirty = True
         self._plan(0.0)
 
-    def _news(self, conversation: LiveSession) -> None:
-        if conversation.record.state.temporary:
+    def _news(self, session: LiveSession) -> None:
+        if session.state.temporary:
             return
         self._dirty = True
-        self._plan(self._pause(settled=conversation.record.state.live is None))
+        self._plan(self._pause(settled=session.state.live is None))
 
     def _pause(self, *, settled: bool) -> float:
         """Return the time until the next checkpoint."""
@@ -413,7 +428,7 @@ class Notebook:
     def _plan(self, delay_s: float) -> None:
         if self._making:
             return
-        loop = self._registry.engine.loop
+        loop = self._engine.loop.aio
         at = loop.time() + delay_s
         if self._timer is not None:
             if self._timer.when() <= at:
@@ -435,11 +450,11 @@ class Notebook:
         if not self._dirty or self._making:
             return
         if self.blocked is not None or self._writer() is None:
-            if all(c.is_idle for c in self._registry.conversations()):
-                self._registry.engine.spawn(self.transcripts.display(), name="nbchat-transcripts")
+            if all(session.is_idle for session in self._engine.sessions):
+                self._engine.loop.spawn(self.transcripts.display(), name="nbchat-transcripts")
             return
         self._dirty, self._making = False, True
-        task = self._registry.engine.spawn(self._make_checkpoint(), name="nbchat-checkpoint")
+        task = self._engine.loop.spawn(self._make_checkpoint(), name="nbchat-checkpoint")
         task.add_done_callback(self._made)
 
     def _made(self, task: asyncio.Task[bool]) -> None:
@@ -452,7 +467,7 @@ class Notebook:
 
     async def _make_checkpoint(self) -> bool:
         """Send the state to the page that writes; tell whether no run was live in it."""
-        snapshots = self._registry.snapshots
+        snapshots = self._engine.snapshots
         snapshot = snapshots.take()
         settled = all(one.state.live is None for one in snapshot.sessions)
         said = (
@@ -497,10 +512,11 @@ class Notebook:
                 self._dirty, self._said = True, None
                 self._plan(0.0)
 
-        self._ack_timer = self._registry.engine.loop.call_later(ACK_S, look)
+        self._ack_timer = self._engine.loop.aio.call_later(ACK_S, look)
 
-    def _on_want_checkpoint(self, message: WantCheckpoint) -> None:
-        if message.epoch != self._registry.epoch or self._wire is None:
+    def on_want_checkpoint(self, message: WantCheckpoint) -> None:
+        """React to a page that has written a checkpoint, or asks for one."""
+        if message.epoch != self._engine.epoch or self._wire is None:
             return
         self._mute.discard(message.page)
         self._look_where_it_is(message.page, message.path)
@@ -524,7 +540,7 @@ class Notebook:
                 self._id_is_saved = True
                 places.forget_note(self.path)
 
-        loop = self._registry.engine.loop
+        loop = self._engine.loop.aio
         loop.call_later(2.0, lambda: loop.run_in_executor(None, look))
 
 
@@ -564,14 +580,3 @@ def _max_metadata() -> int:
     with contextlib.suppress(KeyError, ValueError):
         return max(int(os.environ["NBCHAT_MAX_METADATA"]), 16_384)
     return MAX_METADATA
-
-
-def attach(registry: SessionRegistry, *, journal: bool) -> Notebook | None:
-    """Let the registry be restored from its notebook at its first use; None where there is no notebook."""
-    path = path_of_notebook()
-    if path is None:
-        return None
-    notebook = Notebook(registry, path, journal=journal)
-    registry.__dict__["notebook"] = notebook
-    registry.before_first_use = notebook.restore
-    return notebook

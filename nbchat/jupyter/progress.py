@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from nbchat.batch.map import BatchProgress
+    from nbchat.batch.results import BatchProgress
 
 
 def bar(total: int) -> tuple[Callable[[BatchProgress], None], Callable[[], None]] | None:

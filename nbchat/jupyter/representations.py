@@ -13,12 +13,12 @@ from IPython import get_ipython
 
 from nbchat.core.messages import Message, Source
 from nbchat.core.text import printable, split_thought
+from nbchat.core.text_table import Table
 from nbchat.engine.config import Configuration
 from nbchat.handles.run import Run
-from nbchat.handles.text_table import Table
 
 if TYPE_CHECKING:
-    from nbchat.batch.map import Result
+    from nbchat.batch.results import Result
 
 Bundle = dict[str, str]
 """An output's MIME types and their texts."""
@@ -35,7 +35,7 @@ def register() -> None:
     formatter.for_type(Table, _ignoring_options(of_table))
     formatter.for_type(Configuration, _ignoring_options(of_configuration))
     # By name: a batch is loaded when it is used.
-    formatter.for_type_by_name("nbchat.batch.map", "Result", _ignoring_options(of_result))
+    formatter.for_type_by_name("nbchat.batch.results", "Result", _ignoring_options(of_result))
 
 
 def _ignoring_options(show: Callable[[Any], Bundle]) -> Callable[..., Bundle]:

@@ -22,8 +22,8 @@ from nbchat.core.ids import new_id
 
 if TYPE_CHECKING:
     from nbchat.core.transcript import SessionState
+    from nbchat.engine.engine import Engine
     from nbchat.export.turns import Rendered
-    from nbchat.handles.registry import SessionRegistry
 
 logger = logging.getLogger("nbchat")
 
@@ -57,8 +57,8 @@ class _Shown:
 class Transcripts:
     """Shows transcripts beside views, and brings them up to date."""
 
-    def __init__(self, registry: SessionRegistry) -> None:
-        self._registry = registry
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
         self._shown: OrderedDict[str, _Shown] = OrderedDict()
         self._displaying = asyncio.Lock()
         self._rendering = threading.Lock()
@@ -77,7 +77,7 @@ class Transcripts:
         ids = None if session_ids is None else tuple(session_ids)
         shell = get_ipython()  # type: ignore[no-untyped-call,unused-ignore]
         shown = _Shown(ids, "", {}, getattr(shell, "display_pub", None))
-        bundle = self._bundle(shown, self._registry.engine.call(self._states, ids))
+        bundle = self._bundle(shown, self._engine.loop.call(self._states, ids))
         shown.text = bundle["text/html"]
         display_id = new_id("nbchat-")
         self._shown[display_id] = shown
@@ -125,7 +125,7 @@ class Transcripts:
         """
         for display_id, shown in self._all():
             try:
-                bundle = self._bundle(shown, self._registry.engine.call(self._states, shown.session_ids))
+                bundle = self._bundle(shown, self._engine.loop.call(self._states, shown.session_ids))
                 if bundle["text/html"] != shown.text:
                     shown.text = bundle["text/html"]
                     _update(shown, bundle, display_id)
@@ -147,34 +147,12 @@ class Transcripts:
 
     def _states(self, ids: tuple[str, ...] | None) -> list[SessionState]:
         return [
-            conversation.state
-            for conversation in self._registry.conversations()
-            if not conversation.state.temporary
-            and not conversation.evicted
-            and (not conversation.state.settings.closed if ids is None else conversation.id in ids)
+            session.state
+            for session in self._engine.sessions
+            if not session.state.temporary
+            and not session.evicted
+            and (not session.state.settings.closed if ids is None else session.id in ids)
         ]
-
-
-def transcripts_of(registry: SessionRegistry) -> Transcripts | None:
-    """Return what shows a kernel's transcripts; None outside of a kernel.
-
-    Also where nobody told the kernel of a notebook (nbclient, papermill, Colab), for what they make is a
-    notebook that is read without nbchat.
-    """
-    notebook = registry.__dict__.get("notebook")
-    if notebook is not None:
-        shown: Transcripts = notebook.transcripts
-        return shown
-    from IPython import get_ipython  # noqa: PLC0415 - asked for in kernels only
-
-    shell = get_ipython()  # type: ignore[no-untyped-call,unused-ignore]
-    if getattr(shell, "kernel", None) is None:
-        return None
-    alone: Transcripts | None = registry.__dict__.get("transcripts")
-    if alone is None:
-        alone = registry.__dict__["transcripts"] = Transcripts(registry)
-        shell.events.register("post_run_cell", alone.after_cell)
-    return alone
 
 
 def _metadata(display_id: str) -> dict[str, Any]:

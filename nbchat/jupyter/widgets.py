@@ -1,25 +1,23 @@
-"""What is shown: `ChatTabs`, and the view of one session. Views hold nothing; they look."""
+"""`ChatTabs`, and the view of one session. Views hold no state of their own."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import anywidget
 import traitlets
 from ipywidgets import widget_serialization
 
-import nbchat
+from nbchat.core.commands import Close
 from nbchat.core.errors import UnknownSession
 from nbchat.core.ids import new_id
+from nbchat.handles.registry import SessionRegistry
 from nbchat.handles.session import Session
-from nbchat.jupyter.hub import Hub, hub
-from nbchat.jupyter.transcripts import transcripts_of
+from nbchat.jupyter.host import current, host_of
+from nbchat.jupyter.hub import Hub
 from nbchat.jupyter.visitors import refuse_second_registry, refuse_shared_registry
 from nbchat.wire.server import STATIC
-
-if TYPE_CHECKING:
-    from nbchat.handles.registry import SessionRegistry
 
 
 class View(anywidget.AnyWidget):
@@ -50,18 +48,19 @@ class View(anywidget.AnyWidget):
     def _valid_send_key(self, proposal: Any) -> str:  # noqa: ANN401 - traitlets' proposal
         return _one_of("send_key", proposal["value"], ("enter", "shift-enter", "ctrl-enter"))
 
-    def __init__(self, **traits: Any) -> None:  # noqa: ANN401 - the traits above
-        view_id = new_id("view-")
-        traits["hub"].views[view_id] = self
-        super().__init__(view_id=view_id, **traits)
+    def __init__(self, registry: SessionRegistry, **traits: Any) -> None:  # noqa: ANN401 - the traits above
+        self._registry = registry
+        hub, view_id = host_of(registry).hub(), new_id("view-")
+        hub.views[view_id] = self
+        super().__init__(hub=hub, view_id=view_id, **traits)
 
     @property
     def registry(self) -> SessionRegistry:
         """The registry whose sessions are shown."""
-        return self.hub.registry
+        return self._registry
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:  # noqa: ANN401 - IPython's protocol
-        transcripts = transcripts_of(self.registry)
+        transcripts = host_of(self.registry).transcripts()
         if transcripts is not None:
             # Before the view, in an output of its own: what is readable without a kernel.
             transcripts.show(self.sessions)
@@ -105,12 +104,12 @@ class ChatTabs(View):
     ) -> None:
         if registry is None:
             refuse_shared_registry()
-            registry = nbchat.registry
-        elif registry is not nbchat.registry:
+            registry = current().registry
+        elif registry is not current().registry:
             refuse_second_registry()
+        host_of(registry).restore_once()
         ids = None if sessions is None else [_found(registry, one).id for one in _listed(sessions)]
-        list(registry)  # restores, before anything is shown
-        super().__init__(hub=hub(registry), kind="tabs", sessions=ids, **traits)
+        super().__init__(registry, kind="tabs", sessions=ids, **traits)
         if not self._shown():
             self.hub.blank = self.new().id
         elif not self.active:
@@ -131,12 +130,8 @@ class ChatTabs(View):
         ids = [session.id for session in self._shown()]
         if self.hub.last_chosen in ids:
             return self.hub.last_chosen
-        asked = {}
-        for one in ids:
-            conversation = self.registry.known_to_me(one)
-            if conversation is not None and conversation.state.runs:
-                asked[one] = conversation.state.runs[-1].queued_at
-        return max(asked, key=asked.__getitem__, default="")
+        asked = host_of(self.registry).engine.last_asked()
+        return max((one for one in ids if one in asked), key=asked.__getitem__, default="")
 
     def __repr__(self) -> str:
         """Return how many sessions are shown, and which tab is chosen."""
@@ -174,7 +169,7 @@ class ChatTabs(View):
         """
         found = _found(self.registry, session)
         if found.closed:
-            found._configure(closed=False)  # noqa: SLF001 - made for each other
+            found._backend.execute(Close(id=new_id("c-"), session_id=found.id, closed=False))  # noqa: SLF001 - a handle
         if self.sessions is not None and found.id not in self.sessions:
             self.sessions = [*self.sessions, found.id]
         self.active = found.id
@@ -227,7 +222,7 @@ class SessionView(View):
 
     def __init__(self, session: Session, **traits: Any) -> None:  # noqa: ANN401 - the traits of View
         super().__init__(
-            hub=hub(_registry_of(session)), kind="session", sessions=[session.id], active=session.id, **traits
+            _registry_of(session), kind="session", sessions=[session.id], active=session.id, **traits
         )
 
     def __repr__(self) -> str:
@@ -236,10 +231,11 @@ class SessionView(View):
 
 
 def _registry_of(session: Session) -> SessionRegistry:
-    registry = session._registry  # noqa: SLF001 - of which it is a handle
-    if registry is nbchat.registry:
+    process, backend = current(), session._backend  # noqa: SLF001 - a handle
+    if backend is process.backend:
         refuse_shared_registry()
-    return registry
+        return process.registry
+    return SessionRegistry(backend=backend)
 
 
 def _listed(sessions: Iterable[Session | str]) -> Sequence[Session | str]:

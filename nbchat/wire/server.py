@@ -11,12 +11,11 @@ import logging
 import pathlib
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-import nbchat
 from nbchat.core.commands import ListModels, SetView, Viewing
 from nbchat.core.errors import ErrorInfo, NbchatError, StaleCommand, WireError
 from nbchat.core.log import LogCompacted
@@ -24,6 +23,7 @@ from nbchat.core.recovery import in_force
 from nbchat.core.redact import redact
 from nbchat.core.run import RunState
 from nbchat.core.transcript import ROOT, SessionState
+from nbchat.core.version import VERSION
 from nbchat.engine.callbacks import Notification
 from nbchat.engine.carry_out import carry_out
 from nbchat.protocol import (
@@ -65,12 +65,12 @@ from nbchat.wire.deltas import counts_of, messages_of, text_of
 from nbchat.wire.search import search
 
 if TYPE_CHECKING:
+    from nbchat.engine.engine import Engine
     from nbchat.engine.live_session import LiveSession
-    from nbchat.handles.registry import SessionRegistry
 
 logger = logging.getLogger("nbchat")
 
-STATIC: Final = pathlib.Path(nbchat.__file__).parent / "static"
+STATIC: Final = pathlib.Path(__file__).parent.parent / "static"
 """Where the page's bundles are."""
 
 TICK_S: Final = 0.04
@@ -96,14 +96,6 @@ PROGRESS_S: Final = 1.0
 """A head that differs by its counts alone is said again after this time."""
 
 
-class _Page(Struct):
-    """A page that said hello."""
-
-    viewing: tuple[str, ...] = ()
-    heard_at: float = 0.0
-    """When it said what it shows, last."""
-
-
 class _Reader(Struct):
     """How far the pages were told of one session."""
 
@@ -121,22 +113,56 @@ class _Reader(Struct):
 Send = Callable[[Mapping[str, Any], list[bytes]], None]
 
 
+class PageClient(Protocol):
+    """Receives the messages of pages that are not about sessions: what the notebook's metadata hold."""
+
+    def connected(self, wire: WireServer) -> None:
+        """Use this wire from now on, in place of an earlier one."""
+        ...
+
+    def on_hello(self, page: str) -> None:
+        """React to a page that connects."""
+        ...
+
+    def on_stored(self, message: Stored) -> None:
+        """Receive a part of the stored state of a page."""
+        ...
+
+    def on_want_checkpoint(self, message: WantCheckpoint) -> None:
+        """React to a page that has written a checkpoint, or asks for one."""
+        ...
+
+
 class WireServer:
     """One per kernel. All methods but `receive` are for the engine's thread.
 
     Parameters
     ----------
-    registry
-        Whose sessions are shown.
+    engine
+        The engine whose sessions are served.
     send
-        Takes one comm message, `(content, buffers)`, from the engine's thread. May raise: then the
-        pages find a gap, and ask.
+        Sends one comm message, `(content, buffers)`; called on the engine's loop. If it raises, the pages
+        find a gap and ask again.
+    client
+        Receives the messages that are not about sessions.
+    views
+        Changes what a view shows; called on a thread of its own.
     """
 
-    def __init__(self, registry: SessionRegistry, send: Send) -> None:
-        self._registry = registry
+    def __init__(
+        self,
+        engine: Engine,
+        send: Send,
+        client: PageClient | None = None,
+        views: Callable[[SetView], None] = lambda _command: None,
+    ) -> None:
+        engine.loop.check()
+        self._views = views
+        self._setting_views = asyncio.Lock()
+        self._engine = engine
+        self._client = client
         self._send = send
-        self._loop = registry.engine.loop
+        self._loop = engine.loop.aio
         self._readers: dict[str, _Reader] = {}
         self._dirty: dict[str, LiveSession] = {}
         self._messages: list[KernelMessage] = []
@@ -157,7 +183,6 @@ class WireServer:
         self._last_packet = 0.0
         self._tokens = BURST
         self._tokens_at = self._loop.time()
-        self._pages: OrderedDict[str, _Page] = OrderedDict()
         self._acks: OrderedDict[str, Ack] = OrderedDict()
         self._parts = CommandChunks()
         self._searches: dict[str, str] = {}
@@ -166,34 +191,33 @@ class WireServer:
         self.last_actor: str | None = None
         """The page where the user last acted."""
         self.saving: Saving = Saving(state="off")
-        """Said to every page that comes."""
-        self.on_hello: Callable[[str], None] = lambda _page: None
-        self.on_stored: Callable[[Stored], None] = lambda _message: None
-        self.on_want_checkpoint: Callable[[WantCheckpoint], None] = lambda _message: None
-        self.on_set_view: Callable[[SetView], None] = lambda _command: None
-        self._setting_views = asyncio.Lock()
-        registry.readers.add(self.news)
-        registry.viewed = self.is_viewed
-        for conversation in registry.conversations():
-            self.news(conversation)
+        """Sent to every page that connects."""
+        engine.readers.add(self.news)
+        engine.presence.clear()
+        for session in engine.sessions:
+            self.news(session)
+        if client is not None:
+            client.connected(self)
 
     def close(self) -> None:
         """Stop reading; pages get nothing more from this wire."""
-        self._registry.readers.discard(self.news)
+        self._engine.readers.discard(self.news)
         for timer in (self._tick, self._beacon):
             if timer is not None:
                 timer.cancel()
 
     # News, and when it is said
 
-    def news(self, conversation: LiveSession) -> None:
-        """Hear that a session has something new."""
-        if not conversation.state.temporary:
-            self._dirty[conversation.id] = conversation
+    def news(self, session: LiveSession) -> None:
+        """Send a session's new events with the next packet."""
+        self._engine.loop.check()
+        if not session.state.temporary:
+            self._dirty[session.id] = session
             self._wake()
 
     def say(self, message: KernelMessage) -> None:
-        """Say something in the next packet."""
+        """Send a message with the next packet."""
+        self._engine.loop.check()
         self._messages.append(message)
         self._wake()
 
@@ -215,14 +239,12 @@ class WireServer:
             self._wake()
 
     def _pack(self, messages: tuple[KernelMessage, ...]) -> None:
-        payload = encode_packet(
-            Packet(epoch=self._registry.epoch, n=self._n, rev=self._rev, messages=messages)
-        )
+        payload = encode_packet(Packet(epoch=self._engine.epoch, n=self._n, rev=self._rev, messages=messages))
         parts = pieces(payload)
         self._outbox.extend(
             ({"nbchat": f"{self._n}", "piece": i, "of": len(parts)}, [part]) for i, part in enumerate(parts)
         )
-        self._registry.count("packets")
+        self._engine.count("packets")
         if messages:
             self._beacons_left = deque(BEACONS)
         self._plan_beacon()
@@ -237,10 +259,10 @@ class WireServer:
             try:
                 self._send(content, buffers)
             except Exception:
-                self._registry.count("send_errors")
+                self._engine.count("send_errors")
                 logger.debug("a packet could not be sent", exc_info=True)
-            self._registry.count("frames")
-            self._registry.count("frame_bytes", len(buffers[0]))
+            self._engine.count("frames")
+            self._engine.count("frame_bytes", len(buffers[0]))
         if not self._outbox:
             self._answering.clear()
 
@@ -273,16 +295,16 @@ class WireServer:
         for session_id in list(self._dirty):
             if size > BUDGET:
                 break
-            conversation = self._dirty.pop(session_id)
+            session = self._dirty.pop(session_id)
             reader = self._readers.setdefault(session_id, _Reader())
-            head = self._new_head(conversation, reader)
+            head = self._new_head(session, reader)
             if isinstance(head, Counts):
                 counts.append(head)
             elif head is not None:
                 heads.append(head)
                 if head.deleted:
                     self._forget_what_is_gone()
-            read, size = self._read(conversation, reader, size, deltas)
+            read, size = self._read(session, reader, size, deltas)
             news.extend(read)
         news += messages_of(counts, deltas)
         if heads:
@@ -296,15 +318,17 @@ class WireServer:
 
     def _forget_what_is_gone(self) -> None:
         """Drop what was told of sessions whose deletion cannot be undone any more."""
-        for session_id in [key for key in self._readers if self._registry.remembered(key) is None]:
+        for session_id in [
+            key for key in self._readers if self._engine.sessions.get_including_deleted(key) is None
+        ]:
             del self._readers[session_id]
             self._rev += 1
             self._removed_rev = self._rev
 
     def _read(
-        self, conversation: LiveSession, reader: _Reader, size: int, deltas: list[Delta]
+        self, session: LiveSession, reader: _Reader, size: int, deltas: list[Delta]
     ) -> tuple[list[KernelMessage], int]:
-        record = conversation.record
+        record = session.record
         said: list[KernelMessage] = []
         visible = record.visible
         if reader.seq > visible:  # a session that came back from elsewhere counts anew
@@ -324,21 +348,21 @@ class WireServer:
                 taken.append(event)
                 size += 200 + 2 * len(getattr(event, "text", ""))
                 if size > BUDGET:
-                    self._dirty[conversation.id] = conversation
+                    self._dirty[session.id] = session
                     break
             first = reader.seq + 1
             if text := text_of(reader.number, first, taken, record.state.live):
                 deltas += text
             else:
-                said.append(Events(session_id=conversation.id, first_seq=first, events=tuple(taken)))
+                said.append(Events(session_id=session.id, first_seq=first, events=tuple(taken)))
             reader.seq += len(taken)
         return said, size
 
-    def _new_head(self, conversation: LiveSession, reader: _Reader) -> Head | Counts | None:
+    def _new_head(self, session: LiveSession, reader: _Reader) -> Head | Counts | None:
         if reader.number == 0:
             self._numbers += 1
             reader.number = self._numbers
-        head, now = replace(self._head(conversation), number=reader.number), self._loop.time()
+        head, now = replace(self._head(session), number=reader.number), self._loop.time()
         old = reader.head
         counting = (
             old is not None
@@ -350,27 +374,23 @@ class WireServer:
         self._rev += 1
         reader.head, reader.rev, reader.head_at = head, self._rev, now
         ended = head.run_id is None and old is not None and old.active_at != head.active_at
-        if ended and self.is_viewed(head.id):
+        if ended and self._engine.is_viewed(head.id):
             self._loop.call_later(SEEN_S, self._check_seen, head.id, now)
         return counts_of(head) if counting else head
 
     @staticmethod
-    def _head(conversation: LiveSession) -> Head:
-        state = conversation.state
+    def _head(session: LiveSession) -> Head:
+        state = session.shown
         run = state.live
         last = run or (state.runs[-1] if state.runs else None)
-        status = state.status
-        if run is None and last is not None and not conversation.announced(last.id):
-            # Over, but the journal has not confirmed it yet: readers do not see that.
-            run, status = last, str(RunState.STOPPING)
         active = 0.0
         if last is not None:
             active = last.ended_at or last.last_delta_at or last.started_at or last.queued_at
         return Head(
             id=state.id,
-            seq=conversation.record.visible,
+            seq=session.record.visible,
             title=state.title,
-            state=status,
+            state=state.status,
             run_id=run.id if run is not None else None,
             model=(last.model if last is not None else None) or state.settings.model,
             created_at=state.created_at,
@@ -378,7 +398,7 @@ class WireServer:
             started_at=run.started_at if run is not None else None,
             characters=run.characters if run is not None else 0,
             queued=sum(r.state is RunState.QUEUED and r is not run for r in state.runs),
-            position=conversation.position,
+            position=session.position,
             unread=state.unread,
             pinned=state.settings.pinned,
             rank=state.rank,
@@ -387,7 +407,7 @@ class WireServer:
             deleted=state.deleted,
             temporary=state.temporary,
             messages=len(state.path),
-            own_provider=conversation.provider is not None,
+            own_provider=session.provider is not None,
         )
 
     def _state_of(self, state: SessionState, page: str | None) -> StateOf:
@@ -410,8 +430,8 @@ class WireServer:
         return StateOf(state=state, omitted=omitted, to=page)
 
     def _check_config(self) -> None:
-        sources = self._registry.sources
-        config = Config(demo=sources.is_demo, provider=sources.name, model=sources.model)
+        providers = self._engine.providers
+        config = Config(demo=providers.is_demo, provider=providers.name, model=providers.model)
         if config != self._config:
             self._config = config
             self._messages.append(config)
@@ -421,7 +441,7 @@ class WireServer:
 
     def receive(self, data: object) -> None:
         """Take a page's message. From any thread: it is only posted to the engine's loop."""
-        self._registry.engine.post(self._received, data)
+        self._engine.loop.post(self._received, data)
 
     def _received(self, data: object) -> None:
         try:
@@ -435,14 +455,14 @@ class WireServer:
             logger.exception("a page's %s could not be handled", message.type)
 
     def _refuse(self, data: object, error: WireError) -> None:
-        self._registry.count("wire_errors")
+        self._engine.count("wire_errors")
         logger.warning("%s", redact(str(error))[:300])
         command = data.get("command") if isinstance(data, dict) else None
         command_id = command.get("id") if isinstance(command, dict) else None
         if isinstance(command_id, str) and len(command_id) <= 64:  # noqa: PLR2004 - an id of ours has 26
             self.say(Ack(id=command_id, error=error.info))
 
-    def _handle(self, message: PageMessage) -> None:
+    def _handle(self, message: PageMessage) -> None:  # noqa: C901 - a case per message
         if isinstance(message, Hello):
             self._hello(message)
         elif isinstance(message, Do):
@@ -450,43 +470,43 @@ class WireServer:
         elif isinstance(message, DoPart):
             self._do_part(message)
         elif isinstance(message, Sync):
-            self._registry.count("resyncs")
-            self._registry.observers.tell(Notification(event="resync", data={"page": message.page}))
-            fresh = message.epoch == self._registry.epoch
+            self._engine.count("resyncs")
+            self._engine.callbacks.notify(Notification(event="resync", data={"page": message.page}))
+            fresh = message.epoch == self._engine.epoch
             self._sync(message, message.rev if fresh else 0, message.sessions if fresh else {})
         elif isinstance(message, WantEarlier):
             self._earlier(message)
         elif isinstance(message, Stored):
-            self.on_stored(message)
+            if self._client is not None:
+                self._client.on_stored(message)
         elif isinstance(message, WantCheckpoint):
-            self.on_want_checkpoint(message)
+            if self._client is not None:
+                self._client.on_want_checkpoint(message)
         elif isinstance(message, WantAsset):
             text = (STATIC / f"{message.name}.js").read_text(encoding="utf-8")
             self.say(Asset(to=message.page, name=message.name, text=text))
         elif isinstance(message, Search):
             self._searches[message.page] = message.id
-            self._registry.engine.spawn(self._search(message), name="nbchat-search")
+            self._engine.loop.spawn(self._search(message), name="nbchat-search")
 
     def _hello(self, message: Hello) -> None:
-        self._pages.setdefault(message.page, _Page())
-        while len(self._pages) > 64:  # noqa: PLR2004 - pages that were closed without a word
-            self._pages.popitem(last=False)
-        self._pages.move_to_end(message.page)
-        self.on_hello(message.page)
-        sources = self._registry.sources
+        self._engine.presence.connected(message.page)
+        if self._client is not None:
+            self._client.on_hello(message.page)
+        providers = self._engine.providers
         self.say(self.saving)
         self.say(
             Welcome(
                 to=message.page,
-                version=nbchat.__version__,
-                demo=sources.is_demo,
-                provider=sources.name,
-                model=sources.model,
+                version=VERSION,
+                demo=providers.is_demo,
+                provider=providers.name,
+                model=providers.model,
             )
         )
         if message.protocol != PROTOCOL_VERSION:
             return  # the page says so, from the packet's `protocol`
-        same = message.epoch == self._registry.epoch
+        same = message.epoch == self._engine.epoch
         self._sync(
             message,
             message.rev if same else 0,
@@ -504,7 +524,7 @@ class WireServer:
         """Return all that the page does not have. One step of the loop: nothing happens in between."""
         self._answering.add(page)
         said: list[KernelMessage] = []
-        known = {key: self._registry.remembered(key) for key in sessions}
+        known = {key: self._engine.sessions.get_including_deleted(key) for key in sessions}
         # A page that asks for a session which is gone has not heard that it is.
         whole = rev == 0 or rev < self._removed_rev or rev > self._rev or None in known.values()
         heads = [
@@ -516,17 +536,17 @@ class WireServer:
             said.append(Heads(heads=tuple(heads), all=whole))
         for session_id, seq in sessions.items():
             try:
-                conversation = self._registry.conversation(session_id)
+                session = self._engine.session(session_id)
             except NbchatError:
                 found = known[session_id]  # deleted; a page may want to take that back
                 if found is None:
                     continue
-                conversation = found
-            said += self._catch_up(conversation, seq, page)
+                session = found
+            said += self._catch_up(session, seq, page)
         return [*said, Synced(to=page, id=ask_id)]
 
-    def _catch_up(self, conversation: LiveSession, seq: int, page: str) -> list[KernelMessage]:
-        record = conversation.record
+    def _catch_up(self, session: LiveSession, seq: int, page: str) -> list[KernelMessage]:
+        record = session.record
         if 0 < seq <= record.visible:
             try:
                 events = record.log.read_from(seq)[: record.visible - seq]
@@ -535,15 +555,15 @@ class WireServer:
             else:
                 if not events:
                     return []
-                return [Events(session_id=conversation.id, first_seq=seq + 1, events=tuple(events))]
+                return [Events(session_id=session.id, first_seq=seq + 1, events=tuple(events))]
         if record.visible == record.log.head:
             return [self._state_of(record.state, page)]
-        self._readers.setdefault(conversation.id, _Reader()).wanted_by.add(page)
+        self._readers.setdefault(session.id, _Reader()).wanted_by.add(page)
         return []
 
     def _earlier(self, message: WantEarlier) -> None:
         try:
-            state = self._registry.conversation(message.session_id).state
+            state = self._engine.session(message.session_id).state
         except NbchatError:
             return
         path = state.path
@@ -570,22 +590,22 @@ class WireServer:
 
     async def _search(self, message: Search) -> None:
         """Look for words on a thread of their own: what is written goes on meanwhile."""
-        registry = self._registry
-        listed = [c for c in registry.conversations() if not c.state.temporary]
+        engine = self._engine
+        listed = [c for c in engine.sessions if not c.state.temporary]
         # Those in memory first; the others have to be read again, as far as there is time.
         listed.sort(key=lambda c: (c.evicted, -self._head(c).active_at))
 
-        def state_of(conversation: LiveSession) -> Callable[[], SessionState]:
-            if conversation.evicted:
-                outline = registry.eviction.outlined(conversation)
-                return lambda: registry.eviction.stored(outline).state
-            held = conversation.state
+        def state_of(session: LiveSession) -> Callable[[], SessionState]:
+            if session.evicted:
+                outline = engine.eviction.outlined(session)
+                return lambda: engine.eviction.stored(outline).state
+            held = session.state
             return lambda: held
 
         def is_wanted() -> bool:
             return self._searches.get(message.page) == message.id
 
-        states = [state_of(conversation) for conversation in listed]
+        states = [state_of(session) for session in listed]
         result = await asyncio.to_thread(search, message.query, states, is_wanted=is_wanted)
         if is_wanted():
             del self._searches[message.page]
@@ -618,7 +638,7 @@ class WireServer:
 
     def _carry_out(self, message: Do) -> Ack:
         command = message.command
-        if message.epoch != self._registry.epoch:
+        if message.epoch != self._engine.epoch:
             stale = StaleCommand("the kernel was restarted since this was asked.", hint="Ask again.")
             return Ack(id=command.id, error=stale.info)
         if isinstance(command, Viewing):
@@ -626,11 +646,11 @@ class WireServer:
             return Ack(id=command.id)
         if isinstance(command, SetView | ListModels):
             task = self._set_view(command) if isinstance(command, SetView) else self._list_models(command)
-            self._registry.engine.spawn(task, name=f"nbchat-{command.type}")
+            self._engine.loop.spawn(task, name=f"nbchat-{command.type}")
             return Ack(id=command.id)
         self.last_actor = message.page
         try:
-            outcome = carry_out(self._registry, command)
+            outcome = carry_out(self._engine, command)
         except NbchatError as error:
             return Ack(id=command.id, error=error.info)
         except Exception as error:
@@ -642,53 +662,45 @@ class WireServer:
     async def _set_view(self, command: SetView) -> None:
         async with self._setting_views:  # in the order in which they were sent
             try:
-                await asyncio.to_thread(self.on_set_view, command)
+                await asyncio.to_thread(self._views, command)
             except Exception:
                 logger.exception("the traits of a view could not be set")
 
     async def _list_models(self, command: ListModels) -> None:
         session_id = command.session_id
-        sources = self._registry.sources
+        providers = self._engine.providers
         models: tuple[str, ...] = ()
         failure = None
         try:
             if session_id is None:
-                models = await sources.models()
+                models = await providers.models()
             else:
-                session = self._registry.conversation(session_id)
+                session = self._engine.session(session_id)
                 named = in_force(session.state.settings).provider
-                models = await sources.models(session.provider, named)
+                models = await providers.models(session.provider, named)
         except NbchatError as error:
             failure = error.info
-        usual = sources.defaults.model or next(iter(models), None)
+        usual = providers.defaults.model or next(iter(models), None)
         self.say(Models(models=models, session_id=session_id, model=usual, error=failure))
 
-    # Who looks at what
+    # Presence
 
     def _viewing(self, page: str, session_ids: tuple[str, ...]) -> None:
-        self._pages[page] = _Page(session_ids, self._loop.time())
+        self._engine.presence.shows(page, session_ids, self._loop.time())
         for session_id in session_ids:
             try:
-                self._registry.conversation(session_id).set_unread(unread=False)
+                self._engine.session(session_id).set_unread(unread=False)
             except NbchatError:
                 continue
 
     def _check_seen(self, session_id: str, ended_at: float) -> None:
-        """Take an end for unread after all where each page that should have shown it has vanished."""
-        vanished = [
-            page for page in self._pages.values() if session_id in page.viewing and page.heard_at < ended_at
-        ]
-        for page in vanished:
-            page.viewing = ()
-        conversation = self._registry.known_to_me(session_id)
-        if vanished and conversation is not None and not self.is_viewed(session_id):
-            conversation.set_unread(unread=True)
+        """Mark an answer unread if every page that should have shown its end has vanished."""
+        vanished = self._engine.presence.drop_silent(session_id, ended_at)
+        session = self._engine.sessions.get(session_id)
+        if vanished and session is not None and not self._engine.is_viewed(session_id):
+            session.set_unread(unread=True)
 
     @property
     def pages(self) -> list[str]:
-        """The pages that said hello; the last one to do so comes last."""
-        return list(self._pages)
-
-    def is_viewed(self, session_id: str) -> bool:
-        """Tell whether some page shows the session now."""
-        return any(session_id in page.viewing for page in self._pages.values())
+        """The connected pages; the one that connected last comes last."""
+        return self._engine.presence.pages

@@ -12,6 +12,7 @@ import nbchat
 from nbchat.engine.live_session import LiveSession
 from nbchat.providers.base import Delta, Finish, Request, TextDelta
 from nbchat.providers.scripted import HANG, ScriptedProvider
+from tests.engines import engine_of
 
 
 @pytest.fixture(autouse=True)
@@ -52,7 +53,7 @@ def test_a_blocking_call_on_the_engines_thread_is_refused(name: str) -> None:
             return error
         return None
 
-    assert isinstance(nbchat.registry.engine.call(call), nbchat.WouldDeadlock)
+    assert isinstance(engine_of(nbchat.registry).loop.call(call), nbchat.WouldDeadlock)
     assert run.state == "streaming"
 
 

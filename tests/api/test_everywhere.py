@@ -133,6 +133,7 @@ def test_thirty_calls_give_the_same_everywhere(place: str, tmp_path: Path) -> No
 
 LEFT_OPEN = """
 import nbchat
+from tests.engines import engine_of
 chat = nbchat.ChatTabs()
 geo = chat.session("geo", model="nbchat-long")
 nbchat.registry.on("end", print)
@@ -141,7 +142,9 @@ next(iter(run))
 """
 
 
-@pytest.mark.parametrize("end", ["", "del chat, geo, run", "raise SystemExit", "nbchat.registry.shutdown()"])
+@pytest.mark.parametrize(
+    "end", ["", "del chat, geo, run", "raise SystemExit", "engine_of(nbchat.registry).shutdown()"]
+)
 def test_a_script_ends_without_a_word(tmp_path: Path, end: str) -> None:
     """K24: whatever streams and is shown when the interpreter ends, no traceback follows."""
     done = subprocess.run(

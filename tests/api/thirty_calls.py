@@ -7,6 +7,7 @@ from typing import Any
 
 import nbchat
 from nbchat.providers.scripted import HANG, PAUSE, ScriptedProvider
+from tests.engines import engine_of
 
 
 def raised(call: Callable[[], object]) -> str:
@@ -114,15 +115,15 @@ def ending() -> dict[str, Any]:
     told: list[str] = []
     off = fork.on("end", lambda event: told.append(f"{event.event} {event.state}"))
     fork.ask("Tell.")
-    registry.observers.drain(30)
+    engine_of(registry).callbacks.drain(30)
     off()
     fork.ask("Tell nobody.")
-    registry.observers.drain(30)
+    engine_of(registry).callbacks.drain(30)
     seen["callback"] = told
     fork.delete()
     seen["deleted"] = (fork.id in registry, raised(lambda: fork.send("Gone.")))
     seen["no deadlock"] = type(
-        registry.engine.call(lambda: _caught(lambda: echo.ask("From the engine's own thread.")))
+        engine_of(registry).loop.call(lambda: _caught(lambda: echo.ask("From the engine's own thread.")))
     ).__name__
     return seen
 

@@ -133,24 +133,3 @@ def test_runs_are_rows_of_a_frame() -> None:
     assert whole["error"].to_list() == [None, None, "request_rejected"]
     assert whole["time_to_first_token_s"][2] is None
     assert nbchat.session("empty").to_frame("polars").shape == (0, len(whole.columns))
-
-
-def test_properties_can_be_observed() -> None:
-    """`observe` tells changes as traitlets does, until the function that it returned is called."""
-    session = nbchat.session("seen", provider=ScriptedProvider("text"))
-    told: list[tuple[str, Any, Any]] = []
-    off = session.observe(lambda change: told.append((change.name, change["old"], change.new)), "title")
-    states: list[str] = []
-    unobserve = session.observe(lambda change: states.append(change.new), names=["status"])
-    session.rename("new")
-    session.ask("one")
-    nbchat.registry.observers.drain(30)
-    assert told == [("title", "seen", "new")]
-    assert states[-1] == "completed"
-    off()
-    session.rename("newer")
-    nbchat.registry.observers.drain(30)
-    assert len(told) == 1
-    unobserve()
-    with pytest.raises(ValueError, match="'colour' cannot be observed"):
-        session.observe(print, "colour")

@@ -24,6 +24,7 @@ from nbchat.providers.openai import OpenAIProvider
 from nbchat.providers.scripted import HANG, ScriptedProvider
 from nbchat.server import DemoServer
 from tests.batch.limited_server import LimitedServer
+from tests.engines import engine_of
 from tests.waiting import wait_for
 
 ROOT = Path(__file__).parents[2]
@@ -46,7 +47,7 @@ def client_of(server: LimitedServer) -> Iterator[OpenAIProvider]:
     try:
         yield provider
     finally:
-        nbchat.registry.engine.run(provider.aclose())
+        engine_of(nbchat.registry).loop.run(provider.aclose())
 
 
 def test_answers_come_in_the_order_of_the_prompts() -> None:
@@ -138,7 +139,7 @@ def test_killed_in_the_middle_nothing_is_asked_twice(tmp_path: Path) -> None:
 @pytest.fixture
 def keeping_server() -> Iterator[DemoServer]:
     """Run the embedded server, which keeps answers that are asked for in the background."""
-    engine = nbchat.registry.engine
+    engine = engine_of(nbchat.registry).loop
     server = DemoServer(pace=0.5)
     engine.run(server.start(), 10)
     yield server
@@ -202,7 +203,7 @@ def test_what_the_server_has_kept_is_read(
     else:
         assert len(lost) <= 8 - len(kept - answered)  # killed before the server had said an id
     assert [r.text for r in results if r.ok] == [prompts[r.index] for r in results if r.ok]
-    nbchat.registry.engine.run(provider.aclose())
+    engine_of(nbchat.registry).loop.run(provider.aclose())
 
 
 def test_a_broken_last_line_is_cut_off(tmp_path: Path) -> None:
@@ -453,7 +454,7 @@ def test_no_frame_library_is_loaded_for_a_list() -> None:
 def test_it_cannot_wait_for_itself() -> None:
     """On the engine's own thread it raises instead of blocking."""
     with pytest.raises(nbchat.WouldDeadlock):
-        nbchat.registry.engine.call(lambda: nbchat.map(["a"]))
+        engine_of(nbchat.registry).loop.call(lambda: nbchat.map(["a"]))
 
 
 def test_it_belongs_to_its_call() -> None:

@@ -7,11 +7,19 @@ from playwright.sync_api import expect
 from tests.browser.conftest import OpenNotebook
 
 SESSIONS = """
+import json
+from pathlib import Path
 import nbchat
+
+def talk(title, turns):
+    path = Path(title + ".jsonl")
+    path.write_text(json.dumps({"messages": [{"role": role, "content": text} for role, text in turns]}))
+    nbchat.import_(path)
+
 turns = [(role, f"{role} {n}") for n in range(300) for role in ("user", "assistant")]
 turns[5] = ("assistant", "The needle is in *here*.")
-nbchat.registry.imported("long ago", "", turns)
-nbchat.registry.imported("other", "", [("user", "hay")])
+talk("long ago", turns)
+talk("other", [("user", "hay")])
 chat = nbchat.ChatTabs()
 chat.show("other")
 chat

@@ -334,13 +334,14 @@ def test_tabs_keep_their_names_and_their_order(notebook: OpenNotebook) -> None:
 LOAD = """
 import asyncio, json, time
 import nbchat
-from nbchat.jupyter.hub import hub
+from nbchat.jupyter.host import current
+hub = current().host.hub()
 sent = []
-down = nbchat.registry.hub.send
+down = hub.send
 def counted(content, buffers=None):
     sent.append((time.monotonic(), sum(map(len, buffers or []))))
     down(content, buffers)
-nbchat.registry.hub.send = counted
+hub.send = counted
 text = " ".join(f"w{i}" for i in range(600))
 runs = [nbchat.session(f"L{i}", model="nbchat-echo", params={"nbchat_pace": 1}).send(text) for i in range(20)]
 turns = 0

@@ -25,7 +25,8 @@ BUSY_MS = 15_000
 THREADS = """
 import threading, nbchat
 heard = {}
-engine = nbchat.registry.engine
+from nbchat.jupyter.host import current
+engine = current().engine.loop
 post = engine.post
 def noted(function, *arguments):
     data = arguments[0] if arguments else None

@@ -14,6 +14,7 @@ from nbchat.core.snapshot import FORMAT, loads, parse
 from nbchat.export.reading import from_notebook
 from nbchat.handles.registry import SessionRegistry
 from tests.core import json_vectors
+from tests.engines import engine_of
 
 VALID, INVALID, OPEN = json_vectors.valid(), json_vectors.invalid(), json_vectors.OPEN_WHOLE
 
@@ -58,7 +59,7 @@ def registry() -> Iterator[SessionRegistry]:
     made = SessionRegistry()
     made.create("geo")
     yield made
-    made.shutdown()
+    engine_of(made).shutdown()
 
 
 def test_no_vector_restores_or_breaks_anything(registry: SessionRegistry) -> None:

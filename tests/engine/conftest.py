@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from nbchat.handles.registry import SessionRegistry
+from tests.engines import engine_of
 
 
 @pytest.fixture
@@ -14,7 +15,7 @@ def registry() -> Iterator[SessionRegistry]:
     """Return a registry that belongs to this test alone; nothing of it is left behind."""
     made = SessionRegistry()
     yield made
-    if made.engine.is_running:
+    if engine_of(made).loop.is_running:
         made.stop_all()
         made.wait_all(10)
 
@@ -27,7 +28,7 @@ def registry() -> Iterator[SessionRegistry]:
                 await asyncio.sleep(0.01)
             return left
 
-        left = made.engine.run(others(), 10)
-        made.shutdown()
+        left = engine_of(made).loop.run(others(), 10)
+        engine_of(made).shutdown()
         assert not left, f"tasks were left: {left}"
-    assert not [t for t in threading.enumerate() if t is made.engine._thread]
+    assert not [t for t in threading.enumerate() if t is engine_of(made).loop._thread]

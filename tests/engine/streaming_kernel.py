@@ -13,11 +13,12 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from nbchat.engine.journal_writer import JournalWriter, read_back
+from nbchat.engine.journal_writer import read_back
 from nbchat.handles.registry import SessionRegistry
 from nbchat.providers.base import Delta, Request, TextDelta
 from nbchat.providers.scripted import ScriptedProvider
 from nbchat.stores.sqlite import SqliteStore
+from tests.engines import engine_of
 
 
 class Endless(ScriptedProvider):
@@ -46,10 +47,10 @@ def main() -> None:
     snapshot = read_back(store.read())
 
     def begin() -> None:
-        registry.journal = JournalWriter(registry, store)
-        registry.snapshots.restore(snapshot, known={})
+        engine_of(registry).open_journal(store)
+        engine_of(registry).snapshots.restore(snapshot, known={})
 
-    registry.engine.call(begin)
+    engine_of(registry).loop.call(begin)
     states = [run.state for session in registry.values() for run in session.runs]
     say(news="restored", damage=[*store.damage, *snapshot.notes], states=sorted(set(map(str, states))))
     sessions = [registry.create(f"s{i}", provider=Endless()) for i in range(5)]

@@ -5,22 +5,25 @@ from collections.abc import Iterator
 import pytest
 
 from nbchat.core.errors import RequestRejected
-from nbchat.engine.auto_title import MAX_TITLE, made
+from nbchat.engine.auto_title import MAX_TITLE, title_in
 from nbchat.handles.registry import SessionRegistry
 from nbchat.providers.scripted import PAUSE, ScriptedProvider
+from tests.engines import engine_of
 from tests.waiting import wait_for
 
 
 @pytest.fixture
 def asking(registry: SessionRegistry) -> Iterator[SessionRegistry]:
     """Return a registry whose user wants titles from the model."""
-    registry.sources.defaults.set({"titles": "model"})
+    engine_of(registry).providers.defaults.set({"titles": "model"})
     return registry
 
 
 def is_quiet(registry: SessionRegistry) -> bool:
     """Tell whether nobody is being asked for a title."""
-    return not registry.engine.call(lambda: [t for t in registry.engine._tasks if "title" in t.get_name()])
+    return not engine_of(registry).loop.call(
+        lambda: [t for t in engine_of(registry).loop._tasks if "title" in t.get_name()]
+    )
 
 
 def test_the_first_answer_brings_a_title(asking: SessionRegistry) -> None:
@@ -93,4 +96,4 @@ def test_nobody_is_asked_unless_told(registry: SessionRegistry) -> None:
 )
 def test_a_title_is_one_plain_line(answer: str, title: str) -> None:
     """Quotation marks, Markdown and what follows are not part of it."""
-    assert made(answer) == title
+    assert title_in(answer) == title

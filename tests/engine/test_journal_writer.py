@@ -17,12 +17,13 @@ from nbchat.core.run import RunState
 from nbchat.core.saved import SavedSession, Snapshot
 from nbchat.core.snapshot import dump, parse
 from nbchat.engine.callbacks import Notification
-from nbchat.engine.journal_writer import JournalWriter, SaveStatus, read_back
+from nbchat.engine.journal_writer import SaveStatus, read_back
 from nbchat.handles.registry import SessionRegistry
 from nbchat.providers.scripted import HANG, PAUSE, ScriptedProvider
 from nbchat.stores.base import Contents, Entry, Kept, Stretch
 from nbchat.stores.memory import MemoryStore
 from tests.core.test_snapshot import sessions
+from tests.engines import engine_of, live
 
 
 class FailingStore(MemoryStore):
@@ -59,17 +60,17 @@ def kernel() -> Iterator[MakeRegistry]:
         made.append(registry)
 
         def begin() -> None:
-            registry.journal = JournalWriter(registry, store)
+            engine_of(registry).open_journal(store)
             snapshot = read_back(store.read())
             known = {one.state.id: one.state.settings for one in snapshot.sessions}
-            registry.snapshots.restore(snapshot, known=known)
+            engine_of(registry).snapshots.restore(snapshot, known=known)
 
-        registry.engine.call(begin)
+        engine_of(registry).loop.call(begin)
         return registry
 
     yield start
     for registry in made:
-        registry.shutdown()
+        engine_of(registry).shutdown()
 
 
 def contents(store: MemoryStore) -> Contents:
@@ -123,7 +124,7 @@ def test_a_live_run_comes_back_interrupted_and_nothing_starts(kernel: MakeRegist
     assert [r.error.code for r in geo.runs if r.error] == ["kernel_gone", "kernel_gone"]
     assert second.stats()["live"] == second.stats()["queued"] == 0
 
-    second["geo"]._conversation.provider = ScriptedProvider("The answer.")
+    live(second["geo"]).provider = ScriptedProvider("The answer.")
     assert geo.retry().result(10).text == "The answer."
     assert [m.text for m in geo.messages] == ["one", "Half an", "two", "The answer."]
 
@@ -165,7 +166,7 @@ def test_a_write_that_fails_costs_nothing(kernel: MakeRegistry, n: int, error: S
     registry = kernel(store)
     geo = registry.create("geo", provider=ScriptedProvider("The ", "Seine."))
     states: list[str] = []
-    registry.journal.on_status = lambda status: states.append(status.state)  # type: ignore[union-attr]
+    engine_of(registry).journal._on_status = lambda status: states.append(status.state)  # type: ignore[union-attr]
 
     for _ in range(2):
         assert geo.ask("Which river?").text == "The Seine."
@@ -192,12 +193,12 @@ def test_a_run_whose_end_could_not_be_written_says_so_until_it_is(kernel: MakeRe
     geo = registry.create("geo", provider=ScriptedProvider("The Seine."))
     registry.save()
     statuses: list[SaveStatus] = []
-    registry.journal.on_status = statuses.append  # type: ignore[union-attr]
+    engine_of(registry).journal._on_status = statuses.append  # type: ignore[union-attr]
     store.broken = StoreFull("no space is left")
 
     geo.ask("Which river?")
 
-    assert geo._conversation.state.runs[0].saved is False
+    assert live(geo).state.runs[0].saved is False
     assert (statuses[-1].state, statuses[-1].error) == ("unsaved", store.broken)
     with pytest.raises(StoreFull):
         registry.save()
@@ -205,7 +206,7 @@ def test_a_run_whose_end_could_not_be_written_says_so_until_it_is(kernel: MakeRe
     store.broken = None
     assert registry.save()
     assert registry.save()
-    assert geo._conversation.state.runs[0].saved is True
+    assert live(geo).state.runs[0].saved is True
     assert statuses[-1].state == "saved"
 
 
@@ -220,7 +221,7 @@ def test_callbacks_hear_whether_it_is_saved(kernel: MakeRegistry) -> None:
     with pytest.raises(StoreFull):
         registry.save()
     registry.save()
-    registry.observers.drain(5)
+    engine_of(registry).callbacks.drain(5)
 
     assert heard == ["store_full", "saved"]
 
@@ -231,15 +232,15 @@ def test_deltas_are_written_in_batches(kernel: MakeRegistry) -> None:
     registry = kernel(store)
     geo = registry.create("geo", provider=ScriptedProvider(*["word "] * 500, PAUSE, "end"))
     run = geo.send("go")
-    geo._conversation.provider.wait_paused()  # type: ignore[union-attr, attr-defined]
+    live(geo).provider.wait_paused()  # type: ignore[union-attr, attr-defined]
     registry.save()
-    geo._conversation.provider.go()  # type: ignore[union-attr, attr-defined]
+    live(geo).provider.go()  # type: ignore[union-attr, attr-defined]
     run.wait(10)
     registry.save()
 
     assert len(store.writes) < 15
     events = sum(e.count for batch in store.writes for e in batch if isinstance(e, Stretch))
-    assert events == geo._conversation.state.seq
+    assert events == live(geo).state.seq
 
 
 def test_a_long_session_is_folded_into_a_base(kernel: MakeRegistry) -> None:
@@ -320,7 +321,7 @@ def test_a_strangers_settings_are_not_used(kernel: MakeRegistry) -> None:
     registry = kernel(MemoryStore())
     (geo,) = registry.restore(stranger.snapshot())
     provider = ScriptedProvider("ok")
-    geo._conversation.provider = provider
+    live(geo).provider = provider
 
     assert (geo.from_file, geo.model, geo.instructions) == (True, "evil", "Obey.")
     geo.ask("hello")
@@ -366,16 +367,16 @@ def test_the_longest_untouched_session_leaves_memory_and_comes_back(kernel: Make
     before = registry.snapshot([handles[1].id])["sessions"]
 
     registry.create("fourth")
-    registry.observers.drain(5)
+    engine_of(registry).callbacks.drain(5)
 
     assert told == [handles[1].id]
-    assert handles[1]._held.evicted
+    assert engine_of(registry).sessions.get(handles[1].id).evicted
     assert limits[0]["limit"] == "sessions"
     assert registry.snapshot([handles[1].id])["sessions"] == before
-    assert handles[1]._held.evicted  # a snapshot does not need it in memory
+    assert engine_of(registry).sessions.get(handles[1].id).evicted  # a snapshot does not need it in memory
     assert registry["question 1"] is handles[1]
     assert [m.text for m in handles[1].messages] == ["question 1", "ok"]
-    assert not handles[1]._held.evicted
+    assert not engine_of(registry).sessions.get(handles[1].id).evicted
     assert registry.snapshot([handles[1].id])["sessions"] == before
 
 
@@ -403,11 +404,11 @@ def test_checkpoints_leave_evicted_sessions_where_they_are(kernel: MakeRegistry)
     registry.limits.sessions = 2
     for number in range(2):
         registry.create(f"new {number}").pin()
-    assert sum(c.evicted for c in registry.conversations()) == 4
+    assert sum(c.evicted for c in list(engine_of(registry).sessions)) == 4
 
     def checkpoint(limit: int) -> list[Any]:
-        snapshot = registry.engine.call(registry.snapshots.take)
-        sessions: list[Any] = json.loads(registry.snapshots.encode(snapshot, limit))["sessions"]
+        snapshot = engine_of(registry).loop.call(engine_of(registry).snapshots.take)
+        sessions: list[Any] = json.loads(engine_of(registry).snapshots.encode(snapshot, limit))["sessions"]
         return sessions
 
     assert store.readers == []
@@ -419,8 +420,10 @@ def test_checkpoints_leave_evicted_sessions_where_they_are(kernel: MakeRegistry)
     assert [session["omitted"] for session in small[:3]] == [2, 2, 2]
 
     # A page that comes late, with what is known anyway, does not bring them back into memory.
-    registry.engine.call(registry.snapshots.restore, parse({**registry.snapshot(), "sessions": whole}))
-    assert sum(c.evicted for c in registry.conversations()) == 4
+    engine_of(registry).loop.call(
+        engine_of(registry).snapshots.restore, parse({**registry.snapshot(), "sessions": whole})
+    )
+    assert sum(c.evicted for c in list(engine_of(registry).sessions)) == 4
 
 
 def test_when_nothing_may_leave_the_error_says_so(kernel: MakeRegistry) -> None:
@@ -449,7 +452,7 @@ def test_characters_in_memory_have_a_limit_too(kernel: MakeRegistry) -> None:
     registry.save()
     registry["t3"].rename("t3!")
     registry.save()
-    registry.observers.drain(5)
+    engine_of(registry).callbacks.drain(5)
 
     assert len(told) == 2
     assert [len(registry[f"t{n}"].messages[-1].text) for n in range(3)] == [1000] * 3
@@ -463,7 +466,7 @@ def test_what_a_file_left_out_is_put_back_where_it_is_known(kernel: MakeRegistry
     geo = home.create("geo", provider=ScriptedProvider("x" * 2000))
     for number in range(10):
         geo.ask(f"question {number}")
-    file = home.snapshots.encode(home.engine.call(home.snapshots.take), 10_000)
+    file = engine_of(home).snapshots.encode(engine_of(home).loop.call(engine_of(home).snapshots.take), 10_000)
     assert b"question 9" in file
     assert b"question 0" not in file
     if apart:
@@ -472,9 +475,11 @@ def test_what_a_file_left_out_is_put_back_where_it_is_known(kernel: MakeRegistry
 
     away = kernel(MemoryStore())
     (there,) = away.restore(file)
-    there._conversation.provider = ScriptedProvider("said elsewhere")
+    live(there).provider = ScriptedProvider("said elsewhere")
     there.ask("question 10")
-    file = away.snapshots.encode(away.engine.call(away.snapshots.take), 1_000_000)
+    file = engine_of(away).snapshots.encode(
+        engine_of(away).loop.call(engine_of(away).snapshots.take), 1_000_000
+    )
     assert parse(file).sessions[0].omitted > 0
 
     again = kernel(store)
@@ -482,7 +487,7 @@ def test_what_a_file_left_out_is_put_back_where_it_is_known(kernel: MakeRegistry
     assert [m.text for m in here.messages][::2] == [f"question {number}" for number in range(11)]
     assert here.messages[-1].text == "said elsewhere"
     assert parse(again.snapshot()).sessions[0].omitted == 0
-    versions = {m.text for m in here._conversation.state.versions(here.messages[-2].id)}
+    versions = {m.text for m in live(here).state.versions(here.messages[-2].id)}
     assert versions == ({"question at home", "question 10"} if apart else {"question 10"})
 
 
@@ -503,4 +508,4 @@ def test_a_snapshot_restored_is_the_same_snapshot(chosen: list[SavedSession]) ->
         registry.restore(text, adopt=True)
         assert parse(json.dumps(registry.snapshot())).sessions == tuple(before)
     finally:
-        registry.shutdown()
+        engine_of(registry).shutdown()

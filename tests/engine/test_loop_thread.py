@@ -8,6 +8,7 @@ import pytest
 from nbchat.core.errors import CommandError
 from nbchat.handles.registry import SessionRegistry
 from nbchat.providers.scripted import ScriptedProvider
+from tests.engines import engine_of
 
 
 def test_python_in_a_browser_is_told_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -17,7 +18,7 @@ def test_python_in_a_browser_is_told_what_is_missing(monkeypatch: pytest.MonkeyP
     for use in (registry.create, lambda: registry.get_or_create("geo")):
         with pytest.raises(CommandError, match=r"threads and sockets.*Pyodide, JupyterLite.*ipykernel"):
             use()
-    registry.shutdown()
+    engine_of(registry).shutdown()
 
 
 def test_a_thread_that_is_refused_is_an_error_and_can_be_had_later(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -33,4 +34,4 @@ def test_a_thread_that_is_refused_is_an_error_and_can_be_had_later(monkeypatch: 
             with pytest.raises(CommandError, match="did not start one: can't start new thread"):
                 registry.create()
     assert registry.create(provider=ScriptedProvider("a")).send("?").wait(30).text == "a"
-    registry.shutdown()
+    engine_of(registry).shutdown()

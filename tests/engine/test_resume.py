@@ -10,7 +10,7 @@ from nbchat.core.errors import NothingToDo
 from nbchat.core.messages import Message
 from nbchat.core.transcript import SessionState
 from nbchat.engine import journal_writer
-from nbchat.engine.journal_writer import JournalWriter, read_back
+from nbchat.engine.journal_writer import read_back
 from nbchat.engine.loop_thread import LoopThread
 from nbchat.handles.registry import SessionRegistry
 from nbchat.handles.session import Session
@@ -20,6 +20,7 @@ from nbchat.providers.scripted import HANG, ScriptedProvider
 from nbchat.server import DemoServer
 from nbchat.stores.base import Contents, Entry
 from nbchat.stores.memory import MemoryStore
+from tests.engines import engine_of, live
 from tests.waiting import wait_for
 
 Kernel = Callable[..., SessionRegistry]
@@ -59,20 +60,20 @@ def kernel(demo: DemoServer) -> Iterator[Kernel]:
     def start(store: MemoryStore | None = None, left: Contents | None = None) -> SessionRegistry:
         registry = SessionRegistry()
         made.append(registry)
-        registry.sources.defaults.set({"base_url": demo.base_url, "api": "responses"})
+        engine_of(registry).providers.defaults.set({"base_url": demo.base_url, "api": "responses"})
         snapshot = read_back(Contents(sessions={}) if left is None else left)
         known = {one.state.id: one.state.settings for one in snapshot.sessions}
 
         def begin() -> None:
-            registry.journal = JournalWriter(registry, MemoryStore() if store is None else store)
-            registry.snapshots.restore(snapshot, known=known)
+            engine_of(registry).open_journal(MemoryStore() if store is None else store)
+            engine_of(registry).snapshots.restore(snapshot, known=known)
 
-        registry.engine.call(begin)
+        engine_of(registry).loop.call(begin)
         return registry
 
     yield start
     for registry in made:
-        registry.shutdown()
+        engine_of(registry).shutdown()
 
 
 def said(session: Session) -> Message:
@@ -152,14 +153,14 @@ def test_a_resume_that_was_interrupted_can_be_resumed(kernel: Kernel) -> None:
     store_2 = MemoryStore()
     second = kernel(store_2, store.read())
     waiting = ScriptedProvider(HANG)
-    second["geo"]._conversation.provider = waiting
+    live(second["geo"]).provider = waiting
     second["geo"].resume()
     waiting.wait_until(lambda p: p.requests)
     second.save()
 
     third = kernel(left=store_2.read())
     rest = ScriptedProvider(" and half")
-    third["geo"]._conversation.provider = rest
+    live(third["geo"]).provider = rest
     assert third["geo"].resume().result(10).text == "Half and half"
     assert [(p.requests[0].resume_id, p.requests[0].resume_after) for p in (waiting, rest)] == [
         ("resp_1", 7),
@@ -181,11 +182,13 @@ def test_what_a_limit_cut_off_is_not_read_on(kernel: Kernel, demo: DemoServer) -
 def test_by_chat_nothing_can_be_resumed(kernel: Kernel) -> None:
     """`api` decides: by Chat Completions a server keeps nothing, and no run says that it did."""
     registry = kernel()
-    registry.sources.defaults.set({"api": "chat"})
+    engine_of(registry).providers.defaults.set({"api": "chat"})
     geo = registry.create("geo", model="nbchat-echo")
     geo.ask("hello")
-    assert geo._conversation.state.runs[-1].response_id is None
-    registry.sources.defaults.set({"api": "responses"})
+    assert live(geo).state.runs[-1].response_id is None
+    engine_of(registry).providers.defaults.set({"api": "responses"})
     geo.ask("hello")
-    assert geo._conversation.state.runs[-1].response_id is not None
-    assert isinstance(registry.engine.run(registry.sources.provider(None), 5), OpenAIProvider)
+    assert live(geo).state.runs[-1].response_id is not None
+    assert isinstance(
+        engine_of(registry).loop.run(engine_of(registry).providers.provider(None), 5), OpenAIProvider
+    )

@@ -7,11 +7,12 @@ from nbchat.core.transcript import SessionState
 from nbchat.engine.tab_order import moved
 from nbchat.handles.registry import SessionRegistry
 from nbchat.providers.scripted import ScriptedProvider
+from tests.engines import engine_of, live
 
 
 def tabs(registry: SessionRegistry) -> list[str]:
     """Return the titles as a page shows them."""
-    states = [conversation.state for conversation in registry.conversations()]
+    states = [conversation.state for conversation in list(engine_of(registry).sessions)]
     states.sort(key=lambda state: (not state.settings.pinned, state.rank, state.id))
     return [state.title for state in states]
 
@@ -28,7 +29,7 @@ def test_a_tab_goes_where_it_is_put(registry: SessionRegistry) -> None:
     assert tabs(registry) == ["b", "c", "a"]
     c.move(c.id)
     assert tabs(registry) == ["b", "c", "a"]
-    assert b._conversation.state.settings.rank is None
+    assert live(b).state.settings.rank is None
 
 
 def test_pinned_tabs_have_an_order_of_their_own(registry: SessionRegistry) -> None:

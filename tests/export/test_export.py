@@ -33,6 +33,7 @@ from nbchat.export.reading import from_jsonl, from_markdown, from_notebook
 from nbchat.export.turns import Turn, transcript
 from nbchat.handles.registry import SessionRegistry
 from nbchat.providers.scripted import ScriptedProvider
+from tests.engines import engine_of
 from tests.hostile import HOSTILE, Elements
 
 
@@ -236,7 +237,7 @@ def test_a_session_exports_itself(to: str, tmp_path: Path) -> None:
         geo.export(tmp_path / f"out.{to}")
         assert "The Seine." in (tmp_path / f"out.{to}").read_text()
     finally:
-        registry.shutdown()
+        engine_of(registry).shutdown()
 
 
 def test_a_transcript_has_a_limit() -> None:

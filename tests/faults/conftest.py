@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from nbchat.handles.registry import SessionRegistry
+from tests.engines import engine_of
 from tests.faults.invariants import slots, tasks
 from tests.waiting import wait_for
 
@@ -14,13 +15,13 @@ def registry(caplog: pytest.LogCaptureFixture) -> Iterator[SessionRegistry]:
     """Return a registry; after the test no slot, task or thread is left, and asyncio had no complaint."""
     made = SessionRegistry()
     yield made
-    if made.engine.is_running:
+    if engine_of(made).loop.is_running:
         made.stop_all()
         made.wait_all(10)
         wait_for(lambda: not tasks(made), "no task is left")
         assert slots(made) == (0, 0)
-        thread = made.engine._thread
-        made.shutdown()
+        thread = engine_of(made).loop._thread
+        engine_of(made).shutdown()
         assert thread is not None
         assert not thread.is_alive()
     complaints = [record.getMessage() for record in caplog.records if record.name == "asyncio"]

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from nbchat.core.events import RunCompleted, RunFailed, RunIncomplete, RunInterrupted, RunStopped
 from nbchat.core.text import checksum, utf16_length
 from nbchat.providers.scripted import ScriptedProvider
+from tests.engines import engine_of, live
 from tests.waiting import wait_for
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ ENDS = (RunCompleted, RunIncomplete, RunStopped, RunFailed, RunInterrupted)
 
 def check_end(session: Session, run: Run) -> None:
     """I1 and I2: one end, and a text that its own events add up to."""
-    events = session._conversation.record.log.read_from(session._conversation.record.log.base)
+    events = live(session).record.log.read_from(live(session).record.log.base)
     ends = [event for event in events if isinstance(event, ENDS) and event.run_id == run.id]
     assert len(ends) == 1, f"{run!r} ended {len(ends)} times"
     later = events[events.index(ends[0]) + 1 :]
@@ -51,9 +52,9 @@ def check_end(session: Session, run: Run) -> None:
         elif event.type == "part_ended":
             said = texts.get(event.part_index, "")
             assert (event.length, event.crc32) == (utf16_length(said), checksum(said))
-    record = session._conversation.state.run(run.id)
+    record = live(session).state.run(run.id)
     assert record is not None
-    message = session._conversation.state.messages.get(record.message_id)
+    message = live(session).state.messages.get(record.message_id)
     for index, said in texts.items():
         assert message is not None
         assert message.parts[index].text == said
@@ -61,22 +62,24 @@ def check_end(session: Session, run: Run) -> None:
 
 def check_free(registry: SessionRegistry, *sessions: Session) -> None:
     """I4 and I5: no slot is taken, the loop runs, and every session answers at once."""
-    assert registry.engine.call(lambda: 42) == 42
+    assert engine_of(registry).loop.call(lambda: 42) == 42
     wait_for(lambda: slots(registry) == (0, 0), "no slot is taken by nobody")
     for session in (*sessions, registry.create()):
-        held = session._conversation.provider
-        session._conversation.provider = ScriptedProvider("free")
+        held = live(session).provider
+        live(session).provider = ScriptedProvider("free")
         try:
             run = session.send("Are you there?").wait(10)
             assert (run.state, run.text) == ("completed", "free")
         finally:
-            session._conversation.provider = held
+            live(session).provider = held
     wait_for(lambda: slots(registry) == (0, 0), "no slot is taken by nobody")
 
 
 def slots(registry: SessionRegistry) -> tuple[int, int]:
     """Return how many slots are taken and how many sessions wait for one, as the loop sees it."""
-    return registry.engine.call(lambda: (registry.scheduler.live, len(registry.scheduler)))
+    return engine_of(registry).loop.call(
+        lambda: (engine_of(registry).scheduler.live, len(engine_of(registry).scheduler))
+    )
 
 
 def tasks(registry: SessionRegistry) -> set[str]:
@@ -86,7 +89,7 @@ def tasks(registry: SessionRegistry) -> set[str]:
         here = asyncio.current_task()
         return {task.get_name() for task in asyncio.all_tasks() if task is not here}
 
-    return registry.engine.run(names(), 10)
+    return engine_of(registry).loop.run(names(), 10)
 
 
 def open_files() -> int:

@@ -8,9 +8,11 @@ import pytest
 
 from nbchat.engine.live_run import LiveRun
 from nbchat.engine.live_session import LiveSession
+from nbchat.engine.run_queue import RunQueue
 from nbchat.handles.registry import SessionRegistry
 from nbchat.providers.base import ReasoningDelta, ToolCallDelta
 from nbchat.providers.scripted import ScriptedProvider
+from tests.engines import engine_of
 from tests.faults.invariants import check_end, check_free
 
 
@@ -63,12 +65,12 @@ def watch(monkeypatch: pytest.MonkeyPatch, at: int, what: Callable[[LiveSession]
     """Let `what` happen at the n-th await of a run, its start and its end; an error is raised there."""
     fuse = Fuse(at)
     here: list[LiveSession] = []
-    for cls, name in ((LiveRun, "_main"), (LiveSession, "_settled")):
+    for cls, name in ((LiveRun, "_main"), (RunQueue, "_settled")):
         original = getattr(cls, name)
 
         def watched(self: Any, *args: Any, original: Any = original) -> Any:
-            if isinstance(self, LiveSession):
-                here[:] = [self]
+            if isinstance(self, RunQueue):
+                here[:] = [self._session]
             return Watched(original(self, *args), fuse, lambda: what(here[0]))
 
         monkeypatch.setattr(cls, name, watched)
@@ -88,7 +90,7 @@ class Slow:
 
 def once(registry: SessionRegistry, monkeypatch: pytest.MonkeyPatch, at: int, what: Any) -> tuple[int, str]:
     """Run the script while `what` happens at one await; check everything, and return how often it waited."""
-    monkeypatch.setattr(registry, "journal", Slow())
+    monkeypatch.setattr(engine_of(registry), "journal", Slow())
     session = registry.create(provider=ScriptedProvider(*SCRIPT))
     with monkeypatch.context() as patch:
         fuse = watch(patch, at, what)
@@ -140,8 +142,8 @@ def test_a_deletion_at_every_await(registry: SessionRegistry, monkeypatch: pytes
     awaits, _ = once(registry, monkeypatch, 0, lambda _conversation: None)
 
     def delete_and_undo(conversation: LiveSession) -> None:
-        registry.remove(conversation)
-        registry.put_back(conversation.id)
+        engine_of(registry).delete(conversation)
+        engine_of(registry).undelete(conversation.id)
 
     for at in range(1, awaits + 1):
         once(registry, monkeypatch, at, delete_and_undo)

@@ -1,11 +1,14 @@
 """One turn's end never spoils the conversation: the real client asks a server that is strict."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import nbchat
 from nbchat.core import errors
 from nbchat.core.messages import FilePart, ImagePart, Message, Source, Usage
 from nbchat.core.refusals import refused_questions
@@ -14,6 +17,7 @@ from nbchat.handles.session import Session
 from nbchat.providers.base import ImageDelta, Notice, SourceDelta
 from nbchat.providers.openai import OpenAIProvider
 from nbchat.providers.scripted import HANG, ScriptedProvider
+from tests.engines import engine_of, live, use
 from tests.providers import dialects  # noqa: F401 - it adds to FAULTS
 from tests.providers.fault_server import TEXT, FaultServer
 from tests.waiting import wait_for
@@ -36,7 +40,7 @@ async def chat(registry: SessionRegistry, server: FaultServer) -> AsyncIterator[
     registry.limits.retries = 0
     provider = OpenAIProvider(server.base_url)
     yield await asyncio.to_thread(registry.create, "chat", model="strict", provider=provider)
-    await asyncio.to_thread(registry.engine.run, provider.aclose(), 10)
+    await asyncio.to_thread(engine_of(registry).loop.run, provider.aclose(), 10)
 
 
 async def end(run: Any) -> Any:
@@ -58,13 +62,13 @@ async def test_a_stopped_answer_leaves_two_questions_that_are_joined(
     server: FaultServer, chat: Session
 ) -> None:
     """A question whose answer was stopped before its first word is sent with the next one, as one turn."""
-    provider, chat._conversation.provider = chat._conversation.provider, ScriptedProvider(HANG)
+    provider, live(chat).provider = live(chat).provider, ScriptedProvider(HANG)
     for text in ("First?", "Second?"):
         run = await asyncio.to_thread(chat.send, text)
         await asyncio.to_thread(wait_for, lambda run=run: run.state == "connecting", "it was asked")
         await asyncio.to_thread(run.stop)
         await end(run)
-    chat._conversation.provider = provider
+    live(chat).provider = provider
 
     assert (await asked(chat, "Third?")).text == TEXT
     assert sent(server) == [("user", "First?\n\nSecond?\n\nThird?")]
@@ -111,7 +115,7 @@ async def test_a_refused_question_is_left_out_of_later_requests(
     assert "REFUSE" not in str(sent(server))
     assert ("user", "Before?") in sent(server)
     assert f"REFUSE {status} END" in [message.text for message in chat.messages]
-    state = chat._conversation.state
+    state = live(chat).state
     (question,) = refused_questions(state, state.path)
     assert state.messages[question].text == f"REFUSE {status} END"
 
@@ -125,13 +129,13 @@ async def test_it_is_left_out_after_a_restore_too(
     other = SessionRegistry()
     try:
         (restored,) = await asyncio.to_thread(other.restore, snapshot)
-        provider = restored._conversation.provider = OpenAIProvider(server.base_url)
+        provider = live(restored).provider = OpenAIProvider(server.base_url)
         restored.model = "strict"
         assert (await asked(restored, "And now?")).text == TEXT
         assert sent(server) == [("user", "And now?")]
-        await asyncio.to_thread(other.engine.run, provider.aclose(), 10)
+        await asyncio.to_thread(engine_of(other).loop.run, provider.aclose(), 10)
     finally:
-        await asyncio.to_thread(other.shutdown)
+        await asyncio.to_thread(engine_of(other).shutdown)
 
 
 async def test_a_fork_does_not_take_it_along(chat: Session) -> None:
@@ -147,8 +151,8 @@ async def test_it_can_be_retried_and_edited(server: FaultServer, chat: Session) 
     """Retry and edit work on the question itself, also when its answer was discarded and others followed."""
     await asked(chat, "REFUSE 400 END")
     question, answer = chat.messages
-    conversation = chat._conversation
-    await asyncio.to_thread(chat._registry.engine.call, conversation.discard, answer.id)
+    conversation = live(chat)
+    await asyncio.to_thread(conversation.context.loop.call, conversation.discard, answer.id)
     assert (await asked(chat, "Later?")).text == TEXT
     assert sent(server) == [("user", "Later?")]
 
@@ -177,12 +181,12 @@ async def test_a_filter_that_ends_an_answer_before_its_first_word_is_a_refusal(
     server: FaultServer, chat: Session
 ) -> None:
     """Some servers filter with a finish reason instead of a status; the question is left out all the same."""
-    provider, chat._conversation.provider = (
-        chat._conversation.provider,
+    provider, live(chat).provider = (
+        live(chat).provider,
         ScriptedProvider(finish="content_filter"),
     )
     assert (await asked(chat, "Filtered?")).state == "incomplete"
-    chat._conversation.provider = provider
+    live(chat).provider = provider
     await asked(chat, "And now?")
     assert sent(server) == [("user", "And now?")]
     assert (await end(await asyncio.to_thread(chat.retry, chat.messages[0].id))).text == TEXT
@@ -192,10 +196,10 @@ async def test_a_picture_of_earlier_is_replaced_by_its_name_where_the_model_refu
     server: FaultServer, chat: Session
 ) -> None:
     """A text-only model chosen later answers: it is sent the pictures' names, and the reader is told."""
-    provider = chat._conversation.provider
-    chat._conversation.provider = ScriptedProvider("A dot.")
+    provider = live(chat).provider
+    live(chat).provider = ScriptedProvider("A dot.")
     await asked(chat, "What is it?", attachments=[PICTURE])
-    chat._conversation.provider = provider
+    live(chat).provider = provider
 
     for number in (1, 2):
         before = len(server.requests)
@@ -240,7 +244,11 @@ async def test_a_hint_names_the_remedy(words: str, remedy: str, chat: Session) -
 
 
 async def test_imported_turns_alternate(
-    server: FaultServer, registry: SessionRegistry, chat: Session
+    server: FaultServer,
+    registry: SessionRegistry,
+    chat: Session,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A file may begin with an answer and have several turns of one role in a row."""
     turns: list[tuple[Any, str]] = [
@@ -250,8 +258,11 @@ async def test_imported_turns_alternate(
         ("user", "Two?"),
         ("assistant", "Yes."),
     ]
-    imported = await asyncio.to_thread(registry.imported, "talk", "", tuple(turns))
-    imported._conversation.provider = chat._conversation.provider
+    messages = [{"role": role, "content": text} for role, text in turns]
+    (tmp_path / "talk.jsonl").write_text(json.dumps({"messages": messages}))
+    use(monkeypatch, registry)
+    (imported,) = await asyncio.to_thread(nbchat.import_, tmp_path / "talk.jsonl")
+    live(imported).provider = live(chat).provider
     imported.model = "strict"
     assert (await asked(imported, "Three?")).text == TEXT
     assert [role for role, _ in sent(server)] == ["user", "assistant", "user", "assistant", "user"]
@@ -294,7 +305,7 @@ async def test_what_an_answer_cites_and_draws_is_kept(registry: SessionRegistry)
         (restored,) = await asyncio.to_thread(other.restore, registry.snapshot())
         assert restored.messages[-1] == answer
     finally:
-        await asyncio.to_thread(other.shutdown)
+        await asyncio.to_thread(engine_of(other).shutdown)
 
 
 async def test_an_image_that_is_too_large_is_left_out_whole(registry: SessionRegistry) -> None:
@@ -314,7 +325,7 @@ async def test_a_continued_answer_keeps_the_sources_of_its_beginning(registry: S
     provider = ScriptedProvider("One", SourceDelta(first), finish="length")
     chat = await asyncio.to_thread(registry.create, "n", provider=provider)
     await asked(chat, "?")
-    chat._conversation.provider = ScriptedProvider("two", SourceDelta(first), SourceDelta(second))
+    live(chat).provider = ScriptedProvider("two", SourceDelta(first), SourceDelta(second))
     await end(await asyncio.to_thread(chat.continue_))
     assert chat.messages[-1].sources == (first, second)
 
@@ -328,17 +339,17 @@ async def test_what_was_paid_for_is_not_failed(
     assert (run.state, run.usage) == ("completed", Usage(input_tokens=3, output_tokens=5))
     assert chat.messages[-1].notices == ("The model's answer is empty.",)
 
-    chat._conversation.provider, provider = (
+    live(chat).provider, provider = (
         OpenAIProvider(server.base_url, api="responses"),
-        chat._conversation.provider,
+        live(chat).provider,
     )
     for model in ("empty", "done local_shell_call"):
         chat.model = model
         run = await asked(chat, "?")
         assert (run.state, run.usage) == ("completed", Usage(input_tokens=3, output_tokens=5))
         assert chat.messages[-1].notices
-    await asyncio.to_thread(registry.engine.run, chat._conversation.provider.aclose(), 10)
-    chat._conversation.provider = provider
+    await asyncio.to_thread(engine_of(registry).loop.run, live(chat).provider.aclose(), 10)
+    live(chat).provider = provider
 
 
 async def test_usage_beside_an_error_is_kept(chat: Session) -> None:

@@ -12,6 +12,7 @@ from nbchat.handles.registry import SessionRegistry
 from nbchat.handles.run import Run
 from nbchat.providers.base import Delta, Finish, Request, TextDelta
 from nbchat.providers.scripted import HANG, PAUSE, ScriptedProvider
+from tests.engines import engine_of, live
 from tests.faults.invariants import check_end, check_free
 from tests.waiting import wait_for
 
@@ -150,7 +151,7 @@ def test_a_callback_that_would_never_run_is_refused(registry: SessionRegistry) -
 
     with pytest.raises(TypeError, match="plain function"):
         registry.on("end", callback)
-    assert registry.observers._callbacks == []
+    assert engine_of(registry).callbacks._callbacks == []
 
 
 @pytest.mark.parametrize("title", ["\0", "\ud800", "x" * 20_000, "a\r\nb", ""], ids=repr)
@@ -193,20 +194,20 @@ def test_a_pause_right_after_a_resume_holds(
     """T51: paused again before the stream had its turn, it is paused: nothing is read or lost."""
     provider = ScriptedProvider(PAUSE, TextDelta("a"), "b")
     session = registry.create(provider=provider)
-    conversation = session._conversation
+    conversation = live(session)
     run = session.send("?")
     provider.wait_paused()
     run.pause()
     provider.go()
-    wait_for(lambda: registry.engine.call(lambda: conversation.live._resumed._waiters), "it is held")
+    wait_for(lambda: engine_of(registry).loop.call(lambda: conversation.live._resumed._waiters), "it is held")
 
     def again() -> None:
         conversation.resume()
         conversation.pause()
 
-    registry.engine.call(again)
+    engine_of(registry).loop.call(again)
     for _ in range(20):
-        registry.engine.call(lambda: None)
+        engine_of(registry).loop.call(lambda: None)
     assert (run.state, run.text) == ("paused", "")
     run.resume()
     assert (run.wait(10).state, run.text) == ("completed", "ab")

@@ -13,6 +13,7 @@ from nbchat import protocol
 from nbchat.core import commands
 from nbchat.providers.base import Provider
 from nbchat.providers.scripted import ScriptedProvider
+from tests.engines import engine_of
 from tests.simulation.world import World
 
 COMMANDS = typing.get_args(commands.Command)
@@ -85,13 +86,13 @@ def test_a_page_that_knows_everything_breaks_nothing(soak: bool, caplog: pytest.
 
         async def story(seed: int = seed, world: World = world) -> None:
             registry = world.registry
-            registry.sources.provider = ours  # type: ignore[method-assign] - sessions that it makes ask it
+            engine_of(registry).providers.provider = ours  # type: ignore[method-assign] - sessions that it makes ask it
             sessions = [registry.create(name, provider=ScriptedProvider("x", "y")) for name in "ab"]
             runs = [session.send("?") for session in sessions]
             await world.settle()
             await asyncio.sleep(1)
             known = {
-                "epoch": [registry.epoch],
+                "epoch": [engine_of(registry).epoch],
                 "page": [world.pages[0].id, "p-other"],
                 "id": [f"c-{number}" for number in range(50)],
                 "session_id": [*(session.id for session in sessions), "s-none"],
@@ -110,9 +111,9 @@ def test_a_page_that_knows_everything_breaks_nothing(soak: bool, caplog: pytest.
             await world.settle()
             await asyncio.sleep(5)
             assert (run.state, run.text) == ("completed", "fine")
-            assert registry.scheduler.live == 0
+            assert engine_of(registry).scheduler.live == 0
             assert all(run.is_over for key in registry for run in registry[key].runs)
-            final = {c.id: c.state for c in registry.conversations() if not c.state.temporary}
+            final = {c.id: c.state for c in list(engine_of(registry).sessions) if not c.state.temporary}
             shown = {key: state for key, state in world.pages[0].states.items() if key in final}
             assert shown == final
 

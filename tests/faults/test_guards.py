@@ -21,10 +21,12 @@ from nbchat.engine.answer_builder import AnswerBuilder
 from nbchat.engine.callbacks import Callbacks
 from nbchat.engine.live_run import LiveRun
 from nbchat.engine.live_session import LiveSession
+from nbchat.engine.run_queue import RunQueue
 from nbchat.engine.scheduler import Scheduler
 from nbchat.handles.registry import SessionRegistry
 from nbchat.providers.scripted import PAUSE, ScriptedProvider
 from nbchat.wire.server import WireServer
+from tests.engines import engine_of, live
 from tests.faults.invariants import check_end, slots
 from tests.simulation.test_world import check_prefixes, story, view_equals_transcript
 from tests.simulation.world import PageModel, World
@@ -47,7 +49,7 @@ def views_are_right() -> None:
         world.run(whole())
         view_equals_transcript(world)
         for page in world.pages:
-            check_prefixes(page, {c.id: c.state for c in world.registry.conversations()})
+            check_prefixes(page, {c.id: c.state for c in list(engine_of(world.registry).sessions)})
 
 
 def with_registry(check: Callable[[SessionRegistry], None]) -> Callable[[], None]:
@@ -59,7 +61,7 @@ def with_registry(check: Callable[[SessionRegistry], None]) -> Callable[[], None
         try:
             check(registry)
         finally:
-            registry.shutdown()
+            engine_of(registry).shutdown()
 
     run.__doc__, run.__name__ = check.__doc__, check.__name__
     return run
@@ -73,10 +75,10 @@ def runs_end_once(registry: SessionRegistry) -> None:
     for said, script in [*scripts, ("\ufffd", ["\ud83d"])]:
         session = registry.create(provider=ScriptedProvider(*script))
         run = session.send("?").wait(5)
-        registry.engine.call(session._conversation.append, RunStopped(run_id=run.id, at=0.0))
+        engine_of(registry).loop.call(live(session).append, RunStopped(run_id=run.id, at=0.0))
         check_end(session, run)
         assert run.text == said
-        for event in session._conversation.record.log.read_from(0):
+        for event in live(session).record.log.read_from(0):
             msgspec.json.encode(event)
 
 
@@ -158,7 +160,7 @@ def callbacks_are_isolated(registry: SessionRegistry) -> None:
     registry.on("end", leave)
     registry.on("end", lambda event: heard.append(event.event))
     registry.create(provider=ScriptedProvider("x")).send("?").wait(5)
-    assert registry.observers.drain(2)
+    assert engine_of(registry).callbacks.drain(2)
     assert heard == ["end"]
 
 
@@ -191,7 +193,7 @@ def commands_are_done_once() -> None:
         session = world.registry.create(provider=ScriptedProvider("x"))
         await asyncio.sleep(1)
         command = {"type": "send", "id": "c-1", "session_id": session.id, "text": "once"}
-        for epoch in ("k-older", world.registry.epoch, world.registry.epoch):
+        for epoch in ("k-older", engine_of(world.registry).epoch, engine_of(world.registry).epoch):
             page = world.pages[0].id
             world.wire.receive({"type": "do", "page": page, "epoch": epoch, "command": command})
             if epoch == "k-older":
@@ -212,10 +214,10 @@ def the_end_is_told_when_it_is_durable() -> None:
         def record(self, *_event: object) -> None: ...
 
         async def settled(self, _session_id: str) -> None:
-            if session.runs and session._conversation.state.runs[0].state.is_over:
+            if session.runs and live(session).state.runs[0].state.is_over:
                 await gate.wait()
 
-    world.registry.journal = Slow()  # type: ignore[assignment]
+    engine_of(world.registry).journal = Slow()  # type: ignore[assignment]
     session = world.registry.create(provider=ScriptedProvider("x"))
 
     async def look() -> None:
@@ -337,15 +339,15 @@ def cut_nothing(patch: Patch) -> None:
 
 def share_a_context(patch: Patch) -> None:
     """Ask with what any session has said before."""
-    task = LiveSession._task
+    plan = RunQueue._plan
     said: list[Any] = []
 
-    def wrong(self: LiveSession, run_id: str) -> Any:
-        made = task(self, run_id)
+    def wrong(self: RunQueue, run_id: str) -> Any:
+        made = plan(self, run_id)
         said.extend(made.request.messages)
         return replace(made, request=replace(made.request, messages=tuple(said)))
 
-    patch.setattr(LiveSession, "_task", wrong)
+    patch.setattr(RunQueue, "_plan", wrong)
 
 
 def let_callbacks_through(patch: Patch) -> None:
@@ -368,14 +370,14 @@ def take_any_kernels_commands(patch: Patch) -> None:
     patch.setattr(
         WireServer,
         "_carry_out",
-        lambda self, message: carry_out.carry_out(self._registry, message.command) and None,
+        lambda self, message: carry_out.carry_out(self._engine, message.command) and None,
     )
     patch.setattr(WireServer, "say", lambda *_message: None)
 
 
 def tell_the_end_at_once(patch: Patch) -> None:
     """Hide nothing from readers."""
-    patch.setattr(SessionRecord, "hold", lambda _self: None)
+    patch.setattr(SessionRecord, "hold", lambda _self, _run_id: None)
 
 
 def never_tell_the_end(patch: Patch) -> None:

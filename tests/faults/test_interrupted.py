@@ -11,6 +11,7 @@ import pytest
 
 from nbchat.handles.registry import SessionRegistry
 from nbchat.providers.scripted import HANG, ScriptedProvider
+from tests.engines import engine_of
 
 LIBRARIES = ("/nbchat/engine/", "/nbchat/handles/", "/threading.py", "/concurrent/futures/")
 """Code that takes part in waiting, and may be interrupted between any two of its instructions."""
@@ -45,7 +46,7 @@ def interrupted_at(step: int, call: Callable[[], object]) -> bool:
 @pytest.mark.parametrize("what", ["call", "run", "wait", "iterate"])
 def test_an_interrupt_at_any_instruction_leaves_the_engine_free(registry: SessionRegistry, what: str) -> None:
     """Whatever lock the waiting thread had, the engine goes on, and the next call is answered."""
-    engine = registry.engine
+    engine = engine_of(registry).loop
     session = registry.create(provider=ScriptedProvider("so far", HANG))
     run = session.send("?")
     assert next(iter(run)) == "so far"

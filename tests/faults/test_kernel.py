@@ -31,6 +31,7 @@ from nbchat.providers.base import (
     UsageDelta,
 )
 from nbchat.providers.scripted import HANG, PAUSE, ScriptedProvider
+from tests.engines import engine_of, live, use
 from tests.faults.invariants import check_end, check_free, slots
 from tests.waiting import wait_for
 
@@ -56,7 +57,7 @@ def test_a_busy_main_thread_holds_no_stream_up(registry: SessionRegistry) -> Non
     """K1: while the main thread computes and never lets go for long, the answer arrives whole."""
     run = registry.create(provider=ScriptedProvider(*"abcdefghij" * 20)).send("?")
     until = time.monotonic() + 20
-    while not run._conversation.announced(run.id) and time.monotonic() < until:
+    while not run.is_over and time.monotonic() < until:
         sum(range(2000))  # a busy cell: it waits for nothing
 
     assert run.text == "abcdefghij" * 20
@@ -100,7 +101,7 @@ def test_a_callback_that_raises_is_told_of_once(
     session = registry.create(provider=ScriptedProvider("x"))
     runs = [session.send("?").wait(10) for _ in range(3)]
 
-    assert registry.observers.drain(10)
+    assert engine_of(registry).callbacks.drain(10)
     assert heard == [run.id for run in runs]
     assert registry.stats()["callback_errors"] == 3
     told = [record for record in caplog.records if "callback" in record.getMessage()]
@@ -118,8 +119,8 @@ def test_a_slow_callback_is_named(registry: SessionRegistry, caplog: pytest.LogC
             assert session.send("?").wait(10).state == "completed"
         wait_for(lambda: time.sleep(0.11) or True, "the callback is slow")
         gate.set()
-        assert registry.observers.drain(10)
-    assert sum("later ones wait for it" in record.getMessage() for record in caplog.records) == 1
+        assert engine_of(registry).callbacks.drain(10)
+    assert sum("delays later callbacks" in record.getMessage() for record in caplog.records) == 1
 
 
 def test_a_callback_may_send_stop_and_close(registry: SessionRegistry) -> None:
@@ -140,7 +141,7 @@ def test_a_callback_may_send_stop_and_close(registry: SessionRegistry) -> None:
     session.on("end", lambda event: states.append(event.state))
     session.send("?")
     wait_for(lambda: states.count("stopped") >= 2, "both runs were stopped by the callback")
-    assert registry.observers.drain(10)
+    assert engine_of(registry).callbacks.drain(10)
     assert states[0] == "connecting"
     assert session.closed
 
@@ -176,9 +177,9 @@ def test_after_shutdown_calls_say_so() -> None:
     registry = SessionRegistry()
     session = registry.create(provider=ScriptedProvider("x"))
     session.send("?").wait(10)
-    registry.shutdown()
+    engine_of(registry).shutdown()
 
-    for call in (registry.create, lambda: session.send("?"), session.stop):
+    for call in (registry.create, lambda: session.send("?"), session.stop_all):
         with pytest.raises(errors.CommandError, match="shut down"):
             call()
     assert session.messages[-1].text == "x", "what was there can still be read"
@@ -190,7 +191,7 @@ def test_a_loop_that_dies_under_a_call_does_not_hang_it() -> None:
 
     def end_the_loop() -> None:
         engine._ending = True
-        engine.loop.stop()
+        engine.aio.stop()
 
     engine.post(end_the_loop)
     assert engine._thread is not None
@@ -208,10 +209,10 @@ def test_nothing_on_the_loop_ends_it(registry: SessionRegistry, error: type[Base
 
     session = registry.create(provider=ScriptedProvider("a", PAUSE, "b"))
     run = session.send("?")
-    session._conversation.provider.wait_paused()  # type: ignore[union-attr]
-    registry.engine.post(leave)
-    assert registry.engine.call(lambda: "here") == "here"
-    session._conversation.provider.go()  # type: ignore[union-attr]
+    live(session).provider.wait_paused()  # type: ignore[union-attr]
+    engine_of(registry).loop.post(leave)
+    assert engine_of(registry).loop.call(lambda: "here") == "here"
+    live(session).provider.go()  # type: ignore[union-attr]
     assert run.wait(10).text == "ab"
     check_free(registry, session)
 
@@ -248,7 +249,7 @@ def test_an_interrupt_at_each_moment_of_ask_stops_its_run(
     from nbchat.engine import loop_thread  # noqa: PLC0415 - to count where they wait
     from nbchat.handles import run  # noqa: PLC0415 - to count where they wait
 
-    monkeypatch.setattr(api, "_shared", lambda: registry)
+    use(monkeypatch, registry)
     provider = ScriptedProvider("a", HANG)
     background = registry.create(provider=ScriptedProvider("x", PAUSE)).send("?")
     waits = {"n": 0, "at": 0}
@@ -279,13 +280,13 @@ def test_an_interrupt_at_each_moment_of_ask_stops_its_run(
         waits["at"] = 0
         for left in session.runs:
             assert wait(left, 10).state == "stopped"
-    others = set(registry._shelf)
+    others = set(engine_of(registry).sessions)
     for moment in range(1, 5):  # of a question without a session, the making of one is a moment more
         waits.update(n=0, at=moment)
         with pytest.raises(KeyboardInterrupt):
             api.ask("?", provider=provider)
         waits["at"] = 0
-        assert set(registry._shelf) == others
+        assert set(engine_of(registry).sessions) == others
     assert background.state in ("connecting", "streaming"), "background runs go on"
     background.stop()
 
@@ -329,6 +330,8 @@ def test_a_reader_that_raises_is_no_harm(registry: SessionRegistry, monkeypatch:
     """K18: a view, watcher or journal that raises at each event is counted; the run ends as it should."""
 
     class Broken:
+        waiting, lag_s = 0, 0.0
+
         def record(self, *_event: object) -> None:
             raise OSError(5, "the journal is broken")
 
@@ -338,13 +341,13 @@ def test_a_reader_that_raises_is_no_harm(registry: SessionRegistry, monkeypatch:
     def broken(_conversation: object) -> None:
         raise RuntimeError("the view is broken")
 
-    registry.readers.add(broken)
-    monkeypatch.setattr(registry, "journal", Broken())
+    engine_of(registry).readers.add(broken)
+    monkeypatch.setattr(engine_of(registry), "journal", Broken())
     session = registry.create(provider=ScriptedProvider("a", "b"))
     run = session.send("?").wait(10)
 
     assert (run.state, run.text) == ("completed", "ab")
-    record = session._conversation.state.run(run.id)
+    record = live(session).state.run(run.id)
     assert record is not None
     assert not record.saved, "the page is told that it is not written down"
     assert registry.stats()["reader_errors"] > 0
@@ -364,7 +367,7 @@ def test_a_journal_that_fails_before_the_start_keeps_no_run_from_it(
         async def settled(self, _session_id: str) -> None:
             raise error
 
-    monkeypatch.setattr(registry, "journal", Broken())
+    monkeypatch.setattr(engine_of(registry), "journal", Broken())
     session = registry.create(provider=ScriptedProvider("a"))
     assert session.send("?").wait(10).text == "a"
     check_free(registry, session)
@@ -374,7 +377,7 @@ def test_a_journal_that_hangs_holds_nothing_for_long(
     registry: SessionRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """I3: the end is announced after the bound although the journal says nothing, and marked unsaved."""
-    monkeypatch.setattr("nbchat.engine.live_session.SETTLE_S", 0.05)
+    monkeypatch.setattr("nbchat.engine.run_queue.SETTLE_S", 0.05)
 
     class Hanging:
         def record(self, *_args: object) -> None: ...
@@ -382,11 +385,11 @@ def test_a_journal_that_hangs_holds_nothing_for_long(
         async def settled(self, _session_id: str) -> None:
             await asyncio.Event().wait()
 
-    monkeypatch.setattr(registry, "journal", Hanging())
+    monkeypatch.setattr(engine_of(registry), "journal", Hanging())
     session = registry.create(provider=ScriptedProvider("a"))
     run = session.send("?").wait(10)
     assert (run.state, run.text) == ("completed", "a")
-    record = session._conversation.state.run(run.id)
+    record = live(session).state.run(run.id)
     assert record is not None
     assert not record.saved
     check_free(registry, session)
@@ -423,7 +426,7 @@ def test_a_provider_may_yield_anything(registry: SessionRegistry, deltas: list[A
     assert type(run.error) is errors.RunCrashed
     assert run.text == "ab"
     check_end(session, run)
-    assert session._conversation.state.seq == session._conversation.record.log.head
+    assert live(session).state.seq == live(session).record.log.head
     check_free(registry, session)
 
 
@@ -446,7 +449,7 @@ def test_what_a_provider_says_can_be_sent_to_pages(registry: SessionRegistry) ->
     run = session.send("?").wait(10)
     assert run.text == "😀 \ufffd \ufffd"
     assert run.state == "completed"
-    for event in session._conversation.record.log.read_from(0):
+    for event in live(session).record.log.read_from(0):
         msgspec.json.encode(event)
     assert len(run.message.parts[1].name) <= answer_builder.MAX_NAME  # type: ignore[union-attr]
     check_end(session, run)
@@ -471,10 +474,10 @@ def test_an_event_that_cannot_be_folded_is_not_in_the_log(registry: SessionRegis
     """Log and state never part: what cannot be folded is refused before it has a number."""
     from nbchat.core.events import MessageAdded  # noqa: PLC0415 - beside its only use
 
-    conversation = registry.create()._conversation
+    conversation = live(registry.create())
     before = conversation.record.log.head
     with pytest.raises(AttributeError):
-        registry.engine.call(conversation.append, MessageAdded(message=3))  # type: ignore[arg-type]
+        engine_of(registry).loop.call(conversation.append, MessageAdded(message=3))  # type: ignore[arg-type]
     assert conversation.record.log.head == before == conversation.state.seq
 
 
@@ -627,12 +630,12 @@ def test_what_was_stopped_in_the_queue_can_be_asked_again(
 ) -> None:
     """The prompt of a run that never had its turn is not lost: retry asks the same, in the same place."""
     session = stopped_while_waiting(registry, ask)
-    before = len(session._conversation.state.messages)
+    before = len(live(session).state.messages)
     again = session.retry().wait(10)
 
     assert again.state == "completed"
     assert [m.text for m in session.messages] == expected
-    assert len(session._conversation.state.messages) >= before
+    assert len(live(session).state.messages) >= before
     check_end(session, again)
 
 
@@ -654,7 +657,7 @@ def test_retrying_in_the_middle_keeps_what_follows(registry: SessionRegistry) ->
     session.send("2").wait(10)
     session.retry(session.messages[1].id).wait(10)
     assert [m.text for m in session.messages] == ["1", "whole"]
-    half = next(m for m in session._conversation.state.messages.values() if m.text == "half")
+    half = next(m for m in live(session).state.messages.values() if m.text == "half")
     session.select(half.id)
     assert [m.text for m in session.messages] == ["1", "half", "2", "later"]
 
@@ -672,7 +675,7 @@ def hold_the_start(registry: SessionRegistry, monkeypatch: pytest.MonkeyPatch) -
         async def settled(self, _session_id: str) -> None:
             await gate.wait()
 
-    monkeypatch.setattr(registry, "journal", Slow())
+    monkeypatch.setattr(engine_of(registry), "journal", Slow())
     return gate
 
 
@@ -687,7 +690,7 @@ def test_anything_may_happen_between_turn_and_start(
     provider = ScriptedProvider("x")
     session = registry.create(provider=provider)
     run = session.send("?")
-    assert registry.scheduler.live == 1
+    assert engine_of(registry).scheduler.live == 1
     assert run.state == "queued"
     if what == "stop":
         run.stop()
@@ -701,7 +704,7 @@ def test_anything_may_happen_between_turn_and_start(
             registry.undelete(session.id)
     else:
         assert registry.stop_all() == 1
-    registry.engine.call(gate.set)
+    engine_of(registry).loop.call(gate.set)
     monkeypatch.undo()
     if what == "pause":
         wait_for(lambda: slots(registry) == (0, 0), "the slot is free")
@@ -723,21 +726,21 @@ def test_a_task_that_somebody_cancels_leaves_the_session_free(registry: SessionR
     """K20: code on the loop cancels the run's task at any moment, even before its first step; it settles."""
     provider = ScriptedProvider("a", HANG)
     session = registry.create(provider=provider)
-    conversation = session._conversation
+    conversation = live(session)
     if moment == "created":
 
         def cancel(_conversation: object) -> None:
             if conversation.live is not None:
                 conversation.live.task.cancel()
 
-        registry.readers.add(cancel)
-        begin = conversation._begin
+        engine_of(registry).readers.add(cancel)
+        begin = conversation.runs._begin
 
         def begin_and_cancel(run: Any) -> None:
             begin(run)
             cancel(None)
 
-        conversation._begin = begin_and_cancel  # type: ignore[method-assign]
+        conversation.runs._begin = begin_and_cancel  # type: ignore[method-assign]
         run = session.send("?")
     else:
         run = session.send("?")
@@ -745,13 +748,13 @@ def test_a_task_that_somebody_cancels_leaves_the_session_free(registry: SessionR
         if moment == "reading":
             next(iter(run))
         assert conversation.live is not None
-        registry.engine.call(conversation.live.task.cancel)
+        engine_of(registry).loop.call(conversation.live.task.cancel)
     run.wait(10)
     assert run.state in ("failed", "interrupted")
     assert type(run.error) is errors.RunCrashed
-    registry.readers.clear()
+    engine_of(registry).readers.clear()
     if moment == "created":
-        del conversation._begin
+        del conversation.runs._begin
     check_end(session, run)
     check_free(registry, session)
 
@@ -761,13 +764,13 @@ def test_every_task_of_ours_may_be_cancelled(registry: SessionRegistry) -> None:
     session = registry.create(provider=ScriptedProvider("a", "b", "c"))
 
     def cancel_all() -> None:
-        for task in asyncio.all_tasks(registry.engine.loop):
+        for task in asyncio.all_tasks(engine_of(registry).loop.aio):
             if task.get_name().startswith("nbchat-"):
                 task.cancel()
 
     for _ in range(30):
         run = session.send("?")
-        registry.engine.call(cancel_all)
+        engine_of(registry).loop.call(cancel_all)
         run.wait(10)
         check_end(session, run)
     check_free(registry, session)
@@ -780,7 +783,7 @@ def test_a_task_may_be_cancelled_before_its_first_step(
     """K20: a task that never ran a line of its own holds neither the session nor the slot."""
     provider = ScriptedProvider("a")
     session = registry.create(provider=provider)
-    loop = registry.engine.loop
+    loop = engine_of(registry).loop.aio
     create_task, cancelled = loop.create_task, []
 
     def create_and_cancel(coroutine: Any, *, name: str | None = None, context: Any = None) -> Any:
@@ -802,17 +805,17 @@ def test_a_stop_in_the_first_instant_is_at_once(registry: SessionRegistry) -> No
     """T37: a stop before the run's first step settles it without waiting for any limit."""
     registry.limits.stop_s = 60
     session = registry.create(provider=ScriptedProvider(HANG))
-    conversation = session._conversation
-    begin = conversation._begin
+    conversation = live(session)
+    begin = conversation.runs._begin
 
     def begin_and_stop(run: Any) -> None:
         begin(run)
         conversation.stop()
 
-    conversation._begin = begin_and_stop  # type: ignore[method-assign]
+    conversation.runs._begin = begin_and_stop  # type: ignore[method-assign]
     run = session.send("?")
     assert run.wait(5).state == "stopped"
-    del conversation._begin
+    del conversation.runs._begin
     check_end(session, run)
     check_free(registry, session)
 
@@ -820,19 +823,19 @@ def test_a_stop_in_the_first_instant_is_at_once(registry: SessionRegistry) -> No
 def test_a_defect_while_starting_ends_the_run(registry: SessionRegistry) -> None:
     """Something of ours breaks between turn and start: the run fails, its slot is free, others follow."""
     session = registry.create(provider=ScriptedProvider("x"))
-    conversation = session._conversation
+    conversation = live(session)
     ended: list[str | None] = []
     session.on("end", lambda event: ended.append(event.state))
 
     def broken(_run_id: str) -> Any:
         raise ZeroDivisionError
 
-    conversation._task = broken  # type: ignore[method-assign]
+    conversation.runs._plan = broken  # type: ignore[method-assign]
     run = session.send("?").wait(10)
-    del conversation._task
+    del conversation.runs._plan
     assert run.state == "failed"
     assert type(run.error) is errors.RunCrashed
-    assert registry.observers.drain(10)
+    assert engine_of(registry).callbacks.drain(10)
     assert ended == ["failed"]
     check_end(session, run)
     check_free(registry, session)

@@ -12,6 +12,7 @@ from nbchat.handles.registry import SessionRegistry
 from nbchat.protocol import PROTOCOL_VERSION
 from nbchat.providers.scripted import PAUSE, ScriptedProvider
 from nbchat.wire.server import WireServer
+from tests.engines import engine_of, live, use
 from tests.faults.invariants import open_files, slots, tasks
 from tests.waiting import wait_for
 
@@ -20,7 +21,7 @@ from tests.waiting import wait_for
 def test_two_hundred_rounds_leave_nothing(registry: SessionRegistry, soak: bool) -> None:
     """Create, stream, stop, close, delete, 200 times, with a page looking: everything is flat."""
     rounds = 10_000 if soak else 200
-    wire = registry.engine.call(WireServer, registry, lambda _content, _buffers: None)
+    wire = engine_of(registry).loop.call(WireServer, engine_of(registry), lambda _content, _buffers: None)
     heard: list[str] = []
 
     def one_round(number: int) -> None:
@@ -46,7 +47,7 @@ def test_two_hundred_rounds_leave_nothing(registry: SessionRegistry, soak: bool)
         run.wait(10)
         session.close()
         session.delete()
-        assert registry.observers.drain(10)
+        assert engine_of(registry).callbacks.drain(10)
         off()
 
     def flat() -> tuple[int, ...]:
@@ -55,30 +56,30 @@ def test_two_hundred_rounds_leave_nothing(registry: SessionRegistry, soak: bool)
         return (
             threading.active_count(),
             open_files(),
-            len(registry._shelf._handles),
-            len(registry._shelf._deleted),
-            len(registry.conversations()),
-            len(registry.observers._callbacks),
-            len(registry.counters),
+            len(registry._sessions._handles),
+            len(engine_of(registry).sessions._deleted),
+            len(list(engine_of(registry).sessions)),
+            len(engine_of(registry).callbacks._callbacks),
+            len(engine_of(registry).counters),
         )
 
     for number in range(UNDO + 50):
         one_round(number)
-    wait_for(lambda: registry.engine.call(lambda: not wire._dirty), "the wire has said everything")
+    wait_for(lambda: engine_of(registry).loop.call(lambda: not wire._dirty), "the wire has said everything")
     before, objects = flat(), len(gc.get_objects())
     for number in range(UNDO + 50, rounds):
         one_round(number)
-    wait_for(lambda: registry.engine.call(lambda: not wire._dirty), "the wire has said everything")
+    wait_for(lambda: engine_of(registry).loop.call(lambda: not wire._dirty), "the wire has said everything")
     after, grown = flat(), len(gc.get_objects()) - objects
 
     assert after == before
-    assert registry.engine.call(lambda: len(wire._readers)) <= UNDO + 1
-    assert registry.engine.call(lambda: len(wire._pages)) <= 64
+    assert engine_of(registry).loop.call(lambda: len(wire._readers)) <= UNDO + 1
+    assert engine_of(registry).loop.call(lambda: len(wire.pages)) <= 64
     assert slots(registry) == (0, 0)
     # Of a deleted session its id, its clock and the time are kept, so that no other page brings it back.
     assert grown < 1500 + 5 * rounds, f"{grown / rounds:.0f} objects are left of each round"
     assert len(heard) == rounds
-    registry.engine.call(wire.close)
+    engine_of(registry).loop.call(wire.close)
 
 
 def test_a_deleted_session_is_collected(registry: SessionRegistry) -> None:
@@ -86,7 +87,7 @@ def test_a_deleted_session_is_collected(registry: SessionRegistry) -> None:
     provider = ScriptedProvider("x")
     session = registry.create(provider=provider)
     session.send("?").wait(10)
-    gone = [weakref.ref(session), weakref.ref(session._conversation), weakref.ref(provider)]
+    gone = [weakref.ref(session), weakref.ref(live(session)), weakref.ref(provider)]
     session.delete()
     del session, provider
     for _ in range(UNDO + 1):
@@ -101,19 +102,20 @@ def test_a_stopped_run_is_let_go_at_once(registry: SessionRegistry) -> None:
     session = registry.create(provider=provider)
     run = session.send("?")
     provider.wait_paused()
-    live = weakref.ref(registry.engine.call(lambda: session._conversation.live))
+    held = weakref.ref(engine_of(registry).loop.call(lambda: live(session).live))
     run.stop()
     run.wait(10)
-    wait_for(lambda: gc.collect() >= 0 and live() is None, "it is collected")
+    wait_for(lambda: gc.collect() >= 0 and held() is None, "it is collected")
 
 
 def test_one_off_questions_leave_no_session(
     registry: SessionRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`ask` and its kin are temporary: a hundred of them leave no session, handle or thread id."""
-    monkeypatch.setattr(api, "_shared", lambda: registry)
+    use(monkeypatch, registry)
     for number in range(100):
         assert api.ask(f"{number}?", provider=ScriptedProvider("x")).text == "x"
-    assert registry.conversations() == []
-    assert registry._shelf._handles == {}
+    assert list(engine_of(registry).sessions) == []
+    gc.collect()
+    assert len(registry._sessions._handles) == 0
     assert len(registry) == 0

@@ -25,6 +25,7 @@ from nbchat.handles.registry import SessionRegistry
 from nbchat.handles.run import Run
 from nbchat.handles.session import Session
 from nbchat.providers.openai import OpenAIProvider
+from tests.engines import engine_of, live
 from tests.faults.invariants import check_end, open_files, slots, tasks
 from tests.providers import dialects  # noqa: F401 - it adds to FAULTS
 from tests.providers.fault_server import CALL_STREAMS, CALLS, FAULTS, TEXT, Fault, FaultServer
@@ -85,10 +86,10 @@ def stand() -> Iterator[Stand]:
         provider = OpenAIProvider(server.base_url)
         yield Stand(registry, provider, server)
         assert slots(registry) == (0, 0)
-        registry.engine.run(provider.aclose(), 10)
+        engine_of(registry).loop.run(provider.aclose(), 10)
         wait_for(lambda: server.open == 0, "every connection is closed")
         wait_for(lambda: not tasks(registry), "no task is left")
-        registry.shutdown()
+        engine_of(registry).shutdown()
         there(server.__aexit__())
     loop.call_soon_threadsafe(loop.stop)
     thread.join(10)
@@ -245,7 +246,7 @@ def test_held_for_too_long(stand: Stand, fault: Fault) -> None:
 def test_deleted(stand: Stand, fault: Fault) -> None:
     """Deletion while it goes wrong: stopped or ended, and nothing that comes later touches the session."""
     session, run, _ = stand.ask(fault)
-    conversation = session._conversation
+    conversation = live(session)
     session.delete()
     run.wait(BOUND_S)
     assert run.is_over
@@ -268,7 +269,7 @@ def test_no_connection(stand: Stand, what: str) -> None:
     assert (run.state, type(run.error)) == ("failed", errors.ConnectFailed)
     assert run.progress.attempt == (2 if refused else 0)
     check_end(session, run)
-    stand.registry.engine.run(provider.aclose(), 10)
+    engine_of(stand.registry).loop.run(provider.aclose(), 10)
 
 
 @pytest.mark.timeout(1800)
@@ -283,7 +284,7 @@ def test_connections_and_files_are_flat(stand: Stand, soak: bool) -> None:
             run.wait(BOUND_S)
             check_outcome(stand, fault, session, run)
             session.delete()
-        stand.registry.engine.run(stand.provider.aclose(), 10)
+        engine_of(stand.registry).loop.run(stand.provider.aclose(), 10)
         wait_for(lambda: stand.server.open == 0, "connections are closed")
         gc.collect()
         return open_files(), threading.active_count()

@@ -24,6 +24,7 @@ from nbchat.handles.registry import SessionRegistry
 from nbchat.providers.openai import OpenAIProvider
 from nbchat.providers.scripted import ScriptedProvider
 from nbchat.wire.server import WireServer
+from tests.engines import engine_of, live
 from tests.faults.invariants import slots
 from tests.waiting import wait_for
 
@@ -84,27 +85,29 @@ def test_a_key_is_seen_nowhere(
     """A server refuses the key and says it back: no sink of ours shows it, whatever its shape."""
     for name in ("HTTP_PROXY", "ALL_PROXY", "http_proxy", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
-    server = registry.engine.run(asyncio.start_server(refuse, "127.0.0.1", 0), 10)
+    server = engine_of(registry).loop.run(asyncio.start_server(refuse, "127.0.0.1", 0), 10)
     provider = OpenAIProvider(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1")
     packets: list[bytes] = []
-    wire = registry.engine.call(WireServer, registry, lambda _content, buffers: packets.extend(buffers))
+    wire = engine_of(registry).loop.call(
+        WireServer, engine_of(registry), lambda _content, buffers: packets.extend(buffers)
+    )
     session = registry.create("a title", provider=provider, model="m")
     told: list[Any] = []
     registry.on("end", told.append)
     run = session.send("question").wait(20)
     assert type(run.error) is errors.AuthenticationFailed
-    assert registry.observers.drain(10)
+    assert engine_of(registry).callbacks.drain(10)
     wait_for(lambda: b"authentication_failed" in b"".join(packets), "the page was told")
 
     sinks = {
         "repr": repr([registry, session, run, provider, run.error, run.message, told]),
         "str": str([registry, session, run, provider, str(run.error)]),
-        "vars": repr([vars(provider), vars(session), vars(registry), vars(registry.sources)]),
+        "vars": repr([vars(provider), vars(session), vars(registry), vars(engine_of(registry).providers)]),
         "error": repr(encode_json(run.error.info)),
         "traceback": "".join(traceback.format_exception(run.error)),
         "wire": b"".join(packets).decode(),
         "snapshot": json.dumps(registry.snapshot()),
-        "events": repr(session._conversation.record.log.read_from(0)),
+        "events": repr(live(session).record.log.read_from(0)),
         "stats": repr(registry.stats()),
         "log": log.getvalue(),
         "markdown": session.export("md"),
@@ -114,9 +117,9 @@ def test_a_key_is_seen_nowhere(
     for sink, text in sinks.items():
         assert key not in text, sink
         assert key[4:] not in text, f"{sink} shows most of it"
-    registry.engine.call(wire.close)
-    registry.engine.run(provider.aclose(), 10)
-    registry.engine.call(server.close)
+    engine_of(registry).loop.call(wire.close)
+    engine_of(registry).loop.run(provider.aclose(), 10)
+    engine_of(registry).loop.call(server.close)
     assert slots(registry) == (0, 0)
 
 
@@ -135,11 +138,13 @@ def test_a_header_of_the_params_is_sent_and_seen_nowhere(
         await writer.drain()
         writer.close()
 
-    server = registry.engine.run(asyncio.start_server(echo, "127.0.0.1", 0), 10)
+    server = engine_of(registry).loop.run(asyncio.start_server(echo, "127.0.0.1", 0), 10)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
     provider = OpenAIProvider(url, api_key="another-key")
     packets: list[bytes] = []
-    wire = registry.engine.call(WireServer, registry, lambda _content, buffers: packets.extend(buffers))
+    wire = engine_of(registry).loop.call(
+        WireServer, engine_of(registry), lambda _content, buffers: packets.extend(buffers)
+    )
     params = {"extra_headers": {"X-Team": key, "Authorization": f"Bearer {key}"}, "extra_query": {"key": key}}
     session = registry.create("a title", provider=provider, model="m", params=params)
     run = session.send("question").wait(20)
@@ -152,7 +157,7 @@ def test_a_header_of_the_params_is_sent_and_seen_nowhere(
         "error": f"{encode_json(run.error.info)!r}{''.join(traceback.format_exception(run.error))}",
         "wire": b"".join(packets).decode(),
         "snapshot": json.dumps(snapshot),
-        "events": repr(session._conversation.record.log.read_from(0)),
+        "events": repr(live(session).record.log.read_from(0)),
         "log": log.getvalue(),
         "markdown": session.export("md"),
         "jsonl": session.export("jsonl"),
@@ -160,9 +165,9 @@ def test_a_header_of_the_params_is_sent_and_seen_nowhere(
     for sink, text in sinks.items():
         assert key not in text, sink
     assert '"X-Team": "[secret ' in json.dumps(snapshot)
-    registry.engine.call(wire.close)
-    registry.engine.run(provider.aclose(), 10)
-    registry.engine.call(server.close)
+    engine_of(registry).loop.call(wire.close)
+    engine_of(registry).loop.run(provider.aclose(), 10)
+    engine_of(registry).loop.call(server.close)
 
 
 def test_a_key_in_an_exception_is_not_logged(registry: SessionRegistry, log: io.StringIO, key: str) -> None:
@@ -174,14 +179,14 @@ def test_a_key_in_an_exception_is_not_logged(registry: SessionRegistry, log: io.
 
     session.on("end", careless)
     run = session.send("?").wait(10)
-    assert registry.observers.drain(10)
+    assert engine_of(registry).callbacks.drain(10)
     logged = log.getvalue()
     assert "RuntimeError" in logged
     assert "CallbackError" in logged
     assert key not in logged
     assert key not in repr(run.error)
     assert key not in json.dumps(registry.snapshot())
-    assert key not in repr(session._conversation.record.log.read_from(0))
+    assert key not in repr(live(session).record.log.read_from(0))
 
 
 @pytest.mark.parametrize("take", [pickle.dumps, copy.copy, copy.deepcopy])

@@ -5,13 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from nbchat import api
 from nbchat.core.saved import SavedSession
-from nbchat.engine.journal_writer import JournalWriter
 from nbchat.handles.registry import SessionRegistry
 from nbchat.jupyter.widgets import ChatTabs
 from nbchat.providers.scripted import HANG, PAUSE, ScriptedProvider
 from nbchat.stores.sqlite import SqliteStore
+from tests.engines import engine_of, live, use
 from tests.faults.invariants import check_end
 from tests.simulation.world import World
 from tests.waiting import wait_for
@@ -33,7 +32,7 @@ def test_a_thousand_switches_in_a_stream_change_nothing() -> None:
         await world.settle()
         await asyncio.sleep(30)
         assert [run.text for run in runs] == ["a " * 400, "b " * 400]
-        assert page.states == {s.id: s._conversation.state for s in (a, b)}
+        assert page.states == {s.id: live(s).state for s in (a, b)}
         assert all(ack.error is None for ack in page.acks.values())
 
     world.run(story())
@@ -87,7 +86,7 @@ def test_a_page_that_vanished_has_seen_nothing() -> None:
 
 def test_a_cell_may_run_fifty_times(registry: SessionRegistry, monkeypatch) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
     """U11, U12: running the creating cell again makes no second session, hub, reader or run."""
-    monkeypatch.setattr(api, "_shared", lambda: registry)
+    host = use(monkeypatch, registry)
     provider = ScriptedProvider("a", PAUSE, "b")
     run = None
     for _ in range(50):
@@ -101,15 +100,15 @@ def test_a_cell_may_run_fifty_times(registry: SessionRegistry, monkeypatch) -> N
     assert run.wait(10).text == "ab"
     assert len([s for s in registry.values() if s.title == "geo"]) == 1
     assert len(registry) <= 2
-    assert len(registry.readers) == 1
+    assert len(engine_of(registry).readers) == 1
     assert len(provider.requests) == 1
-    registry.hub.close()  # type: ignore[attr-defined]
-    wait_for(lambda: not registry.readers, "the wire is closed")
+    host.hub().close()
+    wait_for(lambda: not engine_of(registry).readers, "the wire is closed")
 
 
 def test_a_view_begins_with_the_tab_used_last(registry: SessionRegistry, monkeypatch) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
     """A cell that is run again shows what was shown; the first one after a restart, the newest question."""
-    monkeypatch.setattr(api, "_shared", lambda: registry)
+    host = use(monkeypatch, registry)
     first, second, third = (registry.create(title) for title in ("first", "second", "third"))
     assert ChatTabs().active == ""
     registry.create("asked", provider=ScriptedProvider("x")).ask("?")
@@ -126,24 +125,24 @@ def test_a_view_begins_with_the_tab_used_last(registry: SessionRegistry, monkeyp
     registry.create()
     chat.active = ""
     assert chat.active == "", "which is not a session without a title"
-    registry.hub.close()  # type: ignore[attr-defined]
-    wait_for(lambda: not registry.readers, "the wire is closed")
+    host.hub().close()
+    wait_for(lambda: not engine_of(registry).readers, "the wire is closed")
 
 
 def test_shutting_down_keeps_what_was_said(tmp_path: Path) -> None:
     """K24, T66: five live runs, a waiting one and a slow store: all is written when it returns."""
     registry = SessionRegistry()
     store = SqliteStore(tmp_path / "n-1.sqlite")
-    registry.journal = JournalWriter(registry, store)
+    engine_of(registry).open_journal(store)
     registry.limits.live_runs = 5
     provider = ScriptedProvider("some text", HANG)
     runs = [registry.create(provider=provider).send("question") for _ in range(6)]
     wait_for(lambda: sum(run.text == "some text" for run in runs) == 5, "five stream")
-    registry.shutdown()
+    engine_of(registry).shutdown()
     states = {run.id: run.state for run in runs}
     assert set(states.values()) == {"interrupted"}
     for run in runs:
-        check_end(run._session, run)
+        check_end(registry[run.session_id], run)
 
     from nbchat.engine.journal_writer import read_back  # noqa: PLC0415 - beside its only use
 
@@ -161,16 +160,18 @@ def test_a_page_changes_a_view_without_the_widgets_comm(
     registry: SessionRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A tab chosen in a page is the view's `active`, in order and once; observers run off the loop."""
-    monkeypatch.setattr(api, "_shared", lambda: registry)
+    host = use(monkeypatch, registry)
     ids = [registry.create(title).id for title in ("first", "second", "third")]
     chat, other = ChatTabs(ids), ChatTabs(ids)
     changes: list[tuple[str, bool]] = []
-    chat.observe(lambda change: changes.append((change["new"], registry.engine.is_current)), "active")
+    chat.observe(
+        lambda change: changes.append((change["new"], engine_of(registry).loop.is_current)), "active"
+    )
 
     def send(name: str, view: str, **change: object) -> None:
         command = {"type": "set_view", "id": name, "view_id": view, **change}
-        registry.hub.wire.receive(  # type: ignore[attr-defined]
-            {"type": "do", "page": "p", "epoch": registry.epoch, "command": command}
+        host.hub().wire.receive(
+            {"type": "do", "page": "p", "epoch": engine_of(registry).epoch, "command": command}
         )
 
     send("1", chat.view_id, active=ids[1])
@@ -182,6 +183,6 @@ def test_a_page_changes_a_view_without_the_widgets_comm(
     assert changes == [(ids[1], False), (ids[2], False)]
     assert (chat.active, chat.sessions) == (ids[2], [ids[2], ids[0]])
     assert other.sessions == ids
-    assert registry.hub.last_chosen == ids[1]  # type: ignore[attr-defined]
-    registry.hub.close()  # type: ignore[attr-defined]
-    wait_for(lambda: not registry.readers, "the wire is closed")
+    assert host.hub().last_chosen == ids[1]
+    host.hub().close()
+    wait_for(lambda: not engine_of(registry).readers, "the wire is closed")

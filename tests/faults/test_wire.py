@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from nbchat.core import errors
 from nbchat.core.events import Settings
 from nbchat.core.transcript import SessionState
-from nbchat.engine.journal_writer import JournalWriter
 from nbchat.engine.live_session import LiveSession
 from nbchat.engine.session_index import UNDO
 from nbchat.handles.registry import SessionRegistry
@@ -20,6 +19,7 @@ from nbchat.providers.base import Request
 from nbchat.providers.scripted import PAUSE, ScriptedProvider
 from nbchat.stores.memory import MemoryStore
 from nbchat.wire.server import WireServer
+from tests.engines import engine_of, live
 from tests.simulation.world import PageModel, World
 
 ANY = st.recursive(
@@ -64,16 +64,16 @@ def test_nothing_a_page_sends_breaks_the_wire(messages: list[Any]) -> None:
     async def story() -> None:
         session = world.registry.create("geo", provider=ScriptedProvider("x"))
         await asyncio.sleep(1)
-        before = session._conversation.state
+        before = live(session).state
         for message in messages:
             world.wire.receive(message)
         await asyncio.sleep(1)
-        assert session._conversation.state == before, "none of them knew this kernel's epoch"
+        assert live(session).state == before, "none of them knew this kernel's epoch"
         run = session.send("?")
         await world.settle()
         await asyncio.sleep(1)
         assert (run.state, run.text) == ("completed", "x")
-        assert world.pages[0].states[session.id] == session._conversation.state
+        assert world.pages[0].states[session.id] == live(session).state
 
     world.run(story())
 
@@ -114,7 +114,7 @@ def test_odd_values_do_not_silence_the_wire_or_the_journal() -> None:
         await world.settle()
         await asyncio.sleep(2)
         page = world.pages[0]
-        assert page.states[good.id] == good._conversation.state
+        assert page.states[good.id] == live(good).state
         assert page.states[bad.id].settings.instructions == "i\ufffd\ufffd"
         assert run.state == "completed"
 
@@ -136,9 +136,9 @@ def test_a_packet_can_always_be_written() -> None:
 
 def test_the_journal_takes_what_a_session_takes(registry: SessionRegistry) -> None:
     """D12: no text or setting that a session accepts keeps the journal from writing everything."""
-    registry.journal = JournalWriter(registry, MemoryStore())
+    engine_of(registry).open_journal(MemoryStore())
     bad = registry.create("t\ud800", instructions="\ud800", params={"a\ud800": "\udfff"})
-    bad._conversation.provider = ScriptedProvider("x\ud800")
+    live(bad).provider = ScriptedProvider("x\ud800")
     bad.send("\udc00 ?").wait(10)
     good = registry.create("good", provider=ScriptedProvider("y"))
     good.send("?").wait(10)
@@ -146,7 +146,7 @@ def test_the_journal_takes_what_a_session_takes(registry: SessionRegistry) -> No
     stats = registry.stats()
     assert stats["journal_waiting"] == 0
     assert stats["journal_lag_s"] == 0.0
-    assert all(run.saved for c in registry.conversations() for run in c.state.runs)
+    assert all(run.saved for c in list(engine_of(registry).sessions) for run in c.state.runs)
 
 
 def test_a_page_that_missed_a_deletion_hears_of_it() -> None:
@@ -192,7 +192,7 @@ def test_a_deleted_session_can_be_looked_at_until_its_undo_is_over() -> None:
         world.registry.undelete(session.id)
         await asyncio.sleep(30)
         for page in world.pages:
-            assert page.states[session.id] == session._conversation.state
+            assert page.states[session.id] == live(session).state
             assert not page.heads[session.id][1].deleted
 
     world.run(story())
@@ -214,7 +214,7 @@ def test_a_page_that_floods_with_questions_is_answered_once() -> None:
                     "type": "sync",
                     "id": f"a-{number}",
                     "page": world.pages[0].id,
-                    "epoch": world.registry.epoch,
+                    "epoch": engine_of(world.registry).epoch,
                     "rev": 0,
                     "sessions": {session.id: 0},
                 }
@@ -247,7 +247,7 @@ def test_without_a_page_nothing_piles_up() -> None:
         world.line.ends.append(late.receive)
         world.wire._send = world._down
         await asyncio.sleep(5)
-        assert late.states[session.id] == session._conversation.state
+        assert late.states[session.id] == live(session).state
 
     world.run(story())
 
@@ -261,10 +261,10 @@ def test_the_end_is_told_when_it_is_written(monkeypatch: pytest.MonkeyPatch) -> 
         def record(self, *_event: object) -> None: ...
 
         async def settled(self, _session_id: str) -> None:
-            if session.runs and session._conversation.state.runs[0].state.is_over:
+            if session.runs and live(session).state.runs[0].state.is_over:
                 await written.wait()
 
-    monkeypatch.setattr(world.registry, "journal", Slow())
+    monkeypatch.setattr(world.engine, "journal", Slow())
     session = world.registry.create(provider=ScriptedProvider("x"))
 
     async def story() -> None:
@@ -272,7 +272,7 @@ def test_the_end_is_told_when_it_is_written(monkeypatch: pytest.MonkeyPatch) -> 
         run = session.send("?")
         page = world.pages[0]
         await asyncio.sleep(0.5)
-        assert session._conversation.state.runs[0].state == "completed"
+        assert live(session).state.runs[0].state == "completed"
         assert run.state == session.status == "stopping"
         assert page.states[session.id].runs[0].state == "streaming"
         assert page.heads[session.id][1].state == "stopping"
@@ -293,7 +293,7 @@ def test_editing_while_it_streams_is_refused_and_changes_nothing(registry: Sessi
     run = session.send("?")
     provider.wait_paused()
     question, answer = session.messages
-    before = session._conversation.state
+    before = live(session).state
     for what in (
         lambda: session.edit(question.id, "changed"),
         session.regenerate,
@@ -304,7 +304,7 @@ def test_editing_while_it_streams_is_refused_and_changes_nothing(registry: Sessi
     ):
         with pytest.raises(errors.RunInProgress, match="is streaming"):
             what()
-    assert session._conversation.state == before
+    assert live(session).state == before
     provider.go()
     assert run.wait(10).text == "ab"
 
@@ -371,7 +371,8 @@ def test_any_title_gets_to_the_page_and_back(title: str) -> None:
 def test_ten_megabytes_are_taken_or_refused_whole(registry: SessionRegistry) -> None:
     """U6: a huge prompt is one message, or an error before anything changed."""
     session = registry.create(provider=ScriptedProvider("x"))
-    run = session.send("y" * 10_000_000).wait(20)
+    with pytest.warns(UserWarning, match="this question has about 2,500,000 tokens"):
+        run = session.send("y" * 10_000_000).wait(20)
     assert run.state == "completed"
     assert len(session.messages[0].text) == 10_000_000
     with pytest.raises(errors.SessionFull, match="its limit is 20,000,000"):
@@ -386,8 +387,8 @@ def test_ten_thousand_sessions(registry: SessionRegistry) -> None:
 
     registry.limits.sessions = None
     tracemalloc.start()
-    made: list[LiveSession] = registry.engine.call(
-        lambda: [registry.open(Settings(title=f"session {n}")) for n in range(10_000)]
+    made: list[LiveSession] = engine_of(registry).loop.call(
+        lambda: [engine_of(registry).create(Settings(title=f"session {n}")) for n in range(10_000)]
     )
     held, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
@@ -416,19 +417,19 @@ def test_what_happens_can_be_watched(registry: SessionRegistry) -> None:
     for name in names:
         registry.on(name, lambda event: heard.append((event.event, event.state)))
     assert registry.stats()["deltas"] == registry.stats()["retries"] == registry.stats()["frames"] == 0
-    wire = registry.engine.call(WireServer, registry, lambda _content, _buffers: None)
+    wire = engine_of(registry).loop.call(WireServer, engine_of(registry), lambda _content, _buffers: None)
     answers: list[Any] = [[errors.ProviderUnavailable("busy.", retryable=0.01)], ["a"], ["b"]]
     session = registry.create(provider=ScriptedProvider(lambda _request: answers.pop(0)))
     first, second = session.send("1"), session.send("2")
     first.wait(10)
     second.wait(10)
     session.rename("named")
-    wire.receive({"type": "sync", "id": "a-1", "page": "p-1", "epoch": registry.epoch, "rev": 0})
-    registry.engine.call(lambda: None)
+    wire.receive({"type": "sync", "id": "a-1", "page": "p-1", "epoch": engine_of(registry).epoch, "rev": 0})
+    engine_of(registry).loop.call(lambda: None)
     session.close()
     stats = registry.stats()
     session.delete()
-    assert registry.observers.drain(10)
+    assert engine_of(registry).callbacks.drain(10)
 
     assert {name for name, _ in heard} == set(names)
     states = [state for name, state in heard if name == "transition"]
@@ -437,4 +438,4 @@ def test_what_happens_can_be_watched(registry: SessionRegistry) -> None:
     assert (stats["runs"], stats["deltas"], stats["retries"], stats["resyncs"]) == (2, 2, 1, 1)
     assert stats["characters"] == len("1a2b")
     assert stats["bytes"] == sum(stats["bytes_by_session"].values()) > 0
-    registry.engine.call(wire.close)
+    engine_of(registry).loop.call(wire.close)

@@ -15,10 +15,12 @@ from pathlib import Path
 import pytest
 
 import nbchat
+from nbchat import api
 from nbchat.core import errors
 from nbchat.handles.registry import SessionRegistry
 from nbchat.providers.base import Request
 from nbchat.providers.scripted import HANG, PAUSE, ScriptedProvider
+from tests.engines import engine_of, live, use
 
 
 def echo(request: Request) -> list[str]:
@@ -43,7 +45,7 @@ def test_a_look_up_takes_an_id_or_a_title(registry: SessionRegistry) -> None:
         registry.stop("nope")
     for wrong in (0, b"geo", ["geo"]):
         for look in (registry.__getitem__, registry.get, registry.get_or_create):
-            with pytest.raises(TypeError, match="named by its id or title, a string, not"):
+            with pytest.raises(TypeError, match="session key must be a string"):
                 look(wrong)  # type: ignore[arg-type]
 
 
@@ -80,7 +82,7 @@ def test_settings_given_again_are_changed(registry: SessionRegistry) -> None:
         ({"params": [1]}, TypeError, "params must be a mapping"),
         ({"params": {"a": object()}}, TypeError, "params must hold JSON values"),
         ({"params": {"messages": []}}, ValueError, "params cannot hold 'messages'"),
-        ({"provider": ScriptedProvider}, TypeError, "a provider is the name of an entry point"),
+        ({"provider": ScriptedProvider}, TypeError, "provider must be the name of an entry point"),
         ({"colour": "red"}, TypeError, "colour"),
     ],
 )
@@ -193,14 +195,17 @@ def test_eight_threads_and_fifty_sessions(registry: SessionRegistry) -> None:
         assert all(word.startswith(f"s{number}-") for word in words)
 
 
-def test_threads_of_callers_are_kept_apart(registry: SessionRegistry) -> None:
+def test_threads_of_callers_are_kept_apart(
+    registry: SessionRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each caller's thread has its own context, under concurrent callers."""
-    registry.sources.provider = lambda _name: _ready(ScriptedProvider(echo))  # type: ignore[method-assign]
+    use(monkeypatch, registry)
+    engine_of(registry).providers.provider = lambda _name: _ready(ScriptedProvider(echo))  # type: ignore[method-assign]
     answers: dict[str, list[str]] = {f"user-{i}": [] for i in range(10)}
 
     def talk(user: str) -> None:
         for turn in range(3):
-            answers[user].append(registry.thread(user).ask(f"{user}/{turn}", timeout=30).text)
+            answers[user].append(api.get_completion(f"{user}/{turn}", thread_id=user, timeout=30))
 
     threads = [threading.Thread(target=talk, args=(user,)) for user in answers]
     for thread in threads:
@@ -211,7 +216,7 @@ def test_threads_of_callers_are_kept_apart(registry: SessionRegistry) -> None:
         assert len(texts) == 3
         assert all(word.startswith(f"{user}/") for text in texts for word in text.split(" | "))
         assert texts[2] == f"{user}/0 | {user}/1 | {user}/2"
-    assert registry.thread("user-1").closed
+    assert registry["user-1"].closed
 
 
 async def _ready(provider: ScriptedProvider) -> ScriptedProvider:
@@ -310,9 +315,9 @@ def test_live_objects_are_not_pickled(registry: SessionRegistry, take: object) -
     """Registry, session and run refuse, and say what to do instead."""
     session = registry.create(provider=ScriptedProvider("x"))
     run = session.send("?").wait(10)
-    for live in (registry, session, run):
+    for handle in (registry, session, run):
         with pytest.raises(errors.PicklingRefused, match="cannot be pickled"):
-            take(live)  # type: ignore[operator]
+            take(handle)  # type: ignore[operator]
 
 
 def test_limits_refuse_nonsense(registry: SessionRegistry) -> None:
@@ -321,9 +326,9 @@ def test_limits_refuse_nonsense(registry: SessionRegistry) -> None:
         registry.limits.idle_s = -1
     with pytest.raises(TypeError, match=r"limits\.idle_s must be a number"):
         registry.limits.idle_s = "60"  # type: ignore[assignment]
-    with pytest.raises(AttributeError, match="there is no limit 'idle'"):
+    with pytest.raises(AttributeError, match="unknown limit 'idle'"):
         registry.limits.idle = 1  # type: ignore[attr-defined]
-    with pytest.raises(ValueError, match="cannot be switched off"):
+    with pytest.raises(ValueError, match="cannot be disabled"):
         registry.limits.connect_s = None  # type: ignore[assignment]
     with pytest.raises(TypeError, match="whole number"):
         registry.limits.live_runs = 1.5  # type: ignore[assignment]
@@ -473,9 +478,9 @@ def test_a_new_tab_is_the_last_one_when_the_clock_was_set_back(
     """Tabs stand in the order in which they were made, whatever the clock said."""
     made = []
     for at in (5000.0, 1000.0, 1000.0, 9000.0):
-        monkeypatch.setattr("nbchat.handles.registry.now", lambda at=at: at)
+        monkeypatch.setattr("nbchat.engine.engine.now", lambda at=at: at)
         made.append(registry.create().id)
-    states = [registry[one]._conversation.state for one in made]
+    states = [live(registry[one]).state for one in made]
     assert [state.id for state in sorted(states, key=lambda state: (state.rank, state.id))] == made
 
 
@@ -497,6 +502,7 @@ class Policy(asyncio.DefaultEventLoopPolicy):
         raise AssertionError("asked for a loop")
 asyncio.set_event_loop_policy(Policy())
 import nbchat
+from tests.engines import engine_of, live
 print(nbchat.registry.create(model="nbchat-echo").ask("Seine").text)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -11,6 +11,7 @@ from nbchat.core.messages import FilePart, ImagePart, ReasoningPart, TextPart, T
 from nbchat.handles.registry import SessionRegistry
 from nbchat.providers.base import Finish, ReasoningDelta, TextDelta, ToolCallDelta, UsageDelta
 from nbchat.providers.scripted import HANG, PAUSE, ScriptedProvider
+from tests.engines import engine_of, live
 
 
 def test_an_answer_arrives(registry: SessionRegistry) -> None:
@@ -39,7 +40,7 @@ def test_waiting_with_a_limit_leaves_the_run_alone(registry: SessionRegistry) ->
     """`wait` raises TimeoutError while the run goes on, and says what to do."""
     run = registry.create(provider=ScriptedProvider(HANG)).send("?")
 
-    with pytest.raises(TimeoutError, match="It goes on; wait"):
+    with pytest.raises(TimeoutError, match="It continues; wait"):
         run.wait(0.05)
     assert run.state in ("queued", "connecting")
 
@@ -191,7 +192,7 @@ def test_a_provider_that_will_not_close_does_not_hold_the_session(registry: Sess
 
     assert run.wait(10).state == "stopped"
     assert run.text == "kept"
-    registry.engine.post(provider.release.set)
+    engine_of(registry).loop.post(provider.release.set)
     assert session.messages[-1].text == "kept"
 
 
@@ -291,7 +292,7 @@ def test_retries_come_before_the_first_token_only(registry: SessionRegistry) -> 
 
     assert run.state == "completed"
     assert run.progress.attempt == 1
-    assert registry.observers.drain(10)
+    assert engine_of(registry).callbacks.drain(10)
     assert seen == ["connecting", "retrying", "connecting"] or seen[:3] == [
         "connecting",
         "retrying",
@@ -308,7 +309,7 @@ def test_a_retry_wait_can_be_stopped(registry: SessionRegistry) -> None:
     """Stop works in the wait, and no further attempt is made."""
     provider = ScriptedProvider(errors.RateLimited("slow down.", retryable=60.0))
     run = registry.create(provider=provider).send("?")
-    states = registry.engine
+    states = engine_of(registry).loop
     while run.state != "retrying":
         assert states.is_running
         provider.wait_until(lambda p: p.closed)
@@ -441,7 +442,7 @@ def test_retry_replaces_regenerate_adds_continue_appends(registry: SessionRegist
 
     session.regenerate().wait(10)
     assert [m.text for m in session.messages] == ["q", "other"]
-    state = session._conversation.state
+    state = live(session).state
     assert [m.text for m in state.versions(session.messages[1].id)] == ["good", "other"]
     session.select(retried.message.id)
     assert session.messages[1].text == "good"
@@ -465,15 +466,15 @@ def test_a_retry_takes_nothing_away_before_it_has_something_to_give(registry: Se
 
     failed = session.retry().wait(10)
     assert failed.state == "failed"
-    assert [m.text for m in session._conversation.state.versions(old)] == ["kept", ""]
+    assert [m.text for m in live(session).state.versions(old)] == ["kept", ""]
 
     again = session.retry()
     provider.wait_paused()
-    assert [m.text for m in session._conversation.state.versions(old)] == ["kept", ""]
+    assert [m.text for m in live(session).state.versions(old)] == ["kept", ""]
     assert session.messages[1].text == ""
     provider.go()
     again.wait(10)
-    assert [m.text for m in session._conversation.state.messages.values()] == ["q", "new"]
+    assert [m.text for m in live(session).state.messages.values()] == ["q", "new"]
     assert [m.text for m in session.messages] == ["q", "new"]
 
 
@@ -484,7 +485,7 @@ def test_editing_a_waiting_prompt_keeps_its_place_and_its_run(registry: SessionR
     runs = [session.send(text) for text in ("one", "two", "three", "four")]
     provider.wait_paused()
     runs[2].pause()
-    waiting = [run.prompt for run in session._conversation.state.runs if run.prompt is not None]
+    waiting = [run.prompt for run in live(session).state.runs if run.prompt is not None]
     asked = registry.stats()["runs"]
     assert session.edit(waiting[0].id, "TWO") is None
     assert session.edit(waiting[1].id, "THREE") is None
@@ -509,7 +510,7 @@ def test_edit_makes_a_version_of_the_question(registry: SessionRegistry) -> None
     run.wait(10)
 
     assert [m.text for m in session.messages] == ["uno", "re: uno"]
-    assert len(session._conversation.state.versions(session.messages[0].id)) == 2
+    assert len(live(session).state.versions(session.messages[0].id)) == 2
 
 
 def test_attachments_stay_with_their_question(registry: SessionRegistry) -> None:
@@ -521,7 +522,7 @@ def test_attachments_stay_with_their_question(registry: SessionRegistry) -> None
     first = session.send("one", attachments=[file, image])
     waiting = session.send("two", attachments=(part for part in [file]))
     provider.wait_paused()
-    prompt = next(run.prompt for run in session._conversation.state.runs if run.prompt is not None)
+    prompt = next(run.prompt for run in live(session).state.runs if run.prompt is not None)
     session.edit(prompt.id, "TWO")
     for run, parts in ((first, 3), (waiting, 2)):
         provider.wait_paused()
@@ -560,10 +561,10 @@ def test_a_message_is_given_by_itself_or_by_its_id(registry: SessionRegistry) ->
     assert run is not None
     assert run.result(10).text == "re: uno"
     assert [message.text for message in session.fork(session.messages[0]).messages] == ["uno"]
-    assert [message.text for message in registry.fork(session.id).messages] == ["uno", "re: uno"]
+    assert [message.text for message in session.fork().messages] == ["uno", "re: uno"]
     for wrong in ([], 5, b"m-1"):
         for call in (session.retry, session.regenerate, session.continue_, session.fork, session.discard):
-            with pytest.raises(TypeError, match="given by itself or by its id"):
+            with pytest.raises(TypeError, match="expected a Message or a message id"):
                 call(wrong)  # type: ignore[operator]
 
 
@@ -649,12 +650,12 @@ def test_callbacks_hear_of_a_run_and_may_fail(registry: SessionRegistry) -> None
     registry.on("end", fail)
     off = session.on("end", lambda event: heard.append((event.event, event.state)))
     session.send("?").wait(10)
-    assert registry.observers.drain(10)
+    assert engine_of(registry).callbacks.drain(10)
     assert heard == [("end", "completed")]
     assert registry.stats()["callback_errors"] == 1
     off()
     session.send("?").wait(10)
-    assert registry.observers.drain(10)
+    assert engine_of(registry).callbacks.drain(10)
     assert len(heard) == 1
     with pytest.raises(ValueError, match="there is no event 'finish'"):
         session.on("finish", fail)
@@ -672,7 +673,7 @@ def test_a_callback_may_send(registry: SessionRegistry) -> None:
     session.on("end", once)
     session.send("?").wait(10)
     registry.wait_all(10)
-    assert registry.observers.drain(10)
+    assert engine_of(registry).callbacks.drain(10)
     assert answers == ["x"]
 
 
@@ -694,7 +695,7 @@ def test_an_ended_run_stays_as_it_is_when_the_clock_is_set_back(
     session = registry.create(provider=ScriptedProvider("One.", "stop"))
     first = session.send("?").wait(10)
     text = first.text
-    ended = session._conversation.state.runs[-1].ended_at
+    ended = live(session).state.runs[-1].ended_at
     real = time.time
     monkeypatch.setattr(time, "time", lambda: real() - 3600)
     second = session.continue_().wait(10)
@@ -714,9 +715,9 @@ def test_the_log_orders_runs_and_not_their_times(
     session = registry.create(provider=ScriptedProvider("One."))
     first = session.send("?").wait(10)
     text = first.text
-    monkeypatch.setattr("nbchat.engine.live_session.now", lambda: 1000.0)
+    monkeypatch.setattr("nbchat.engine.run_queue.now", lambda: 1000.0)
     second = session.continue_().wait(10)
-    assert session._conversation.state.runs[-1].queued_at == 1000.0
+    assert live(session).state.runs[-1].queued_at == 1000.0
     assert first.text == text
     assert session.messages[-1].text == first.text + second.text
 

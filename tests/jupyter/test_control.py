@@ -15,14 +15,15 @@ from tools.jupyter_home import environment
 BEGIN = """
 import contextlib, json, sys
 import nbchat
-from nbchat.jupyter.hub import hub
+from nbchat.jupyter.host import current
 from nbchat.providers.scripted import PAUSE, ScriptedProvider
-hub(nbchat.registry)
+from tests.engines import engine_of
+current().host.hub()
 run = nbchat.session(provider=ScriptedProvider("so ", PAUSE, "far")).send("?")
 fired = []
 for event in ("pre_execute", "post_execute"):
     get_ipython().events.register(event, lambda: fired.append(1))
-print(json.dumps({"epoch": nbchat.registry.epoch, "session_id": run.session_id, "run_id": run.id}))
+print(json.dumps({"epoch": engine_of(nbchat.registry).epoch, "session_id": run.session_id, "run_id": run.id}))
 """
 STOPPED = """
 before, text = len(fired), []
@@ -66,7 +67,7 @@ def test_other_requests_and_forged_messages_are_left_to_the_kernel(kernel: Kerne
     """The channel serves the kernel's own requests as before; a message that is not signed is not taken."""
     names = json.loads(kernel.run(BEGIN).stdout)
     # Another hub, as after `Widget.close_all()`, listens in place of the first one.
-    kernel.run("nbchat.registry.hub.close(); hub(nbchat.registry)")
+    kernel.run("current().host.hub().close(); current().host.hub()")
     kernel.post(REQUEST, stop(names), key=b"another key")
     kernel.post(REQUEST, {"no": "message"})
     reply = kernel.ask("kernel_info_request")

@@ -6,6 +6,7 @@ from nbchat.core.errors import RequestRejected
 from nbchat.handles.registry import SessionRegistry
 from nbchat.providers.scripted import ScriptedProvider
 from nbchat.wire.server import WireServer
+from tests.engines import engine_of
 from tests.waiting import wait_for
 from tests.wire.page import Page
 
@@ -25,11 +26,11 @@ def test_models_are_those_of_the_sessions_own_server() -> None:
     mute = registry.create("mute", provider=Silent("x"))
     usual = registry.create("usual")
     page = Page()
-    wire = registry.engine.call(WireServer, registry, page.take)
+    wire = engine_of(registry).loop.call(WireServer, engine_of(registry), page.take)
 
     def listed(session_id: str | None) -> list[str]:
         command = {"type": "list_models", "id": f"c-{session_id}", "session_id": session_id}
-        wire.receive({"type": "do", "page": "p", "epoch": registry.epoch, "command": command})
+        wire.receive({"type": "do", "page": "p", "epoch": engine_of(registry).epoch, "command": command})
         answer = wait_for(lambda: page.heard("models", session_id=session_id), "the list of models")
         assert (answer["error"] is None) == bool(answer["models"])
         assert answer["model"] == next(iter(answer["models"]), None)
@@ -40,20 +41,20 @@ def test_models_are_those_of_the_sessions_own_server() -> None:
     assert listed(usual.id) == listed(None)
     assert "nbchat-echo" in listed(None)
     # What a provider of its own lists says nothing of the sessions that have none.
-    assert registry.sources.model == listed(None)[0]
+    assert engine_of(registry).providers.model == listed(None)[0]
     run = own.send("Which model?")
     run.wait()
     assert run.model == "small"
-    assert registry.sources.model == listed(None)[0]
-    registry.engine.call(wire.close)
-    registry.shutdown()
+    assert engine_of(registry).providers.model == listed(None)[0]
+    engine_of(registry).loop.call(wire.close)
+    engine_of(registry).shutdown()
 
 
 def test_a_head_says_whether_a_provider_object_answers() -> None:
     """The page must not call the answers of a provider given as an object those of the demo."""
     registry = SessionRegistry()
     page = Page()
-    wire = registry.engine.call(WireServer, registry, page.take)
+    wire = engine_of(registry).loop.call(WireServer, engine_of(registry), page.take)
 
     def told(session_id: str, *, own: bool) -> bool:
         heads = [head for said in page.messages if said["type"] == "heads" for head in said["heads"]]
@@ -68,5 +69,5 @@ def test_a_head_says_whether_a_provider_object_answers() -> None:
     registry.get_or_create("usual", provider="demo", model="nbchat-echo")
     wait_for(lambda: told(usual.id, own=False), "the name's head")
     assert usual.ask("Who?").text != "mine"
-    registry.engine.call(wire.close)
-    registry.shutdown()
+    engine_of(registry).loop.call(wire.close)
+    engine_of(registry).shutdown()

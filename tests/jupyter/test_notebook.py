@@ -18,14 +18,17 @@ import pytest
 
 from nbchat.core.errors import StoreBusy
 from nbchat.core.snapshot import parse
+from nbchat.engine.engine import Engine
+from nbchat.engine.local_backend import LocalBackend
 from nbchat.handles.registry import SessionRegistry
-from nbchat.jupyter import hub as hub_module
 from nbchat.jupyter import notebook as notebook_module
+from nbchat.jupyter.host import JupyterHost
 from nbchat.jupyter.notebook import Notebook
 from nbchat.protocol import PROTOCOL_VERSION
 from nbchat.providers.scripted import HANG, ScriptedProvider
 from nbchat.stores import places
 from nbchat.wire.server import WireServer
+from tests.engines import engine_of
 from tests.hostile import HOSTILE
 from tests.waiting import wait_for
 
@@ -92,6 +95,20 @@ class Page:
         return [[m.text for m in one.state.path] for one in parse(self.metadata).sessions]
 
 
+class PlayedHost(JupyterHost):
+    """The host of a kernel whose pages are played by the test."""
+
+    def __init__(self, engine: Engine, notebook: Notebook) -> None:
+        super().__init__(engine, notebook)
+        self.wire: WireServer | None = None
+        self.listening: list[Page] = []
+
+
+def host_of(registry: SessionRegistry) -> Any:
+    """Return a kernel's `PlayedHost`."""
+    return registry._host
+
+
 Start = Callable[..., SessionRegistry]
 
 
@@ -103,41 +120,40 @@ def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
     made: list[SessionRegistry] = []
 
     def start(path: Path, *pages: Page, journal: bool = True) -> SessionRegistry:
-        registry = SessionRegistry()
-        notebook = Notebook(registry, str(path), journal=journal)
-        registry.__dict__["notebook"] = notebook
-        registry.before_first_use = notebook.restore
-        listening = list(pages)
+        engine = Engine()
+        notebook = Notebook(engine, str(path), journal=journal)
+        host = PlayedHost(engine, notebook)
+        registry = SessionRegistry(backend=LocalBackend(engine), host=host)
+        listening = host.listening
+        listening += pages
 
         def send(_content: object, buffers: list[bytes]) -> None:
             packet = msgspec.json.decode(buffers[0])
             for page in listening:
                 page.hear(packet)
 
-        def make_hub(_registry: SessionRegistry) -> None:
-            wire = registry.engine.call(WireServer, registry, send)
-            registry.__dict__["wire"], registry.__dict__["listening"] = wire, listening
-            registry.engine.call(notebook.attach, wire)
+        def make_hub() -> Any:
+            host.wire = engine.loop.call(WireServer, engine, send, notebook)
             for page in pages:
-                threading.Thread(target=page.connect, args=(wire,)).start()
+                threading.Thread(target=page.connect, args=(host.wire,)).start()
 
-        monkeypatch.setattr(hub_module, "hub", make_hub)
+        monkeypatch.setattr(host, "hub", make_hub)
         made.append(registry)
         list(registry)
         return registry
 
     yield start
     for registry in made:
-        registry.shutdown()
+        engine_of(registry).shutdown()
 
 
 def end(registry: SessionRegistry) -> None:
     """End a kernel as SIGKILL would: what is not in the journal is lost."""
     registry.save()
-    journal = registry.journal
+    journal = engine_of(registry).journal
     if journal is not None:
         journal.close()
-        registry.journal = None
+        engine_of(registry).journal = None
 
 
 def new_notebook(path: Path, metadata: Any = None) -> Path:
@@ -208,8 +224,8 @@ def test_a_page_that_answers_late_is_merged(kernel: Start, tmp_path: Path) -> No
     second = kernel(new_notebook(tmp_path / "b.ipynb"), journal=False)
     ask(second, "other", "hello")
     late = Page("p-2", page.metadata)
-    second.__dict__["listening"].append(late)
-    late.connect(second.__dict__["wire"])
+    host_of(second).listening.append(late)
+    late.connect(host_of(second).wire)
 
     wait_for(lambda: sorted(said(second)) == sorted([*TALK, ["hello", "The Seine."]]), "the merge")
     wait_for(lambda: len(late.texts()) == 2, "a checkpoint with both")
@@ -248,7 +264,7 @@ def test_a_copy_gets_an_identity_of_its_own(kernel: Start, tmp_path: Path) -> No
     assert said(second) == TALK
     assert not second["geo"].from_file  # it is this user's own, from the other journal
     ask(second, text="only here")
-    assert second.__dict__["notebook"].id != first.__dict__["notebook"].id
+    assert host_of(second).notebook.id != host_of(first).notebook.id
     end(second)
 
     assert said(kernel(path, Page("p-3", page.metadata))) == TALK
@@ -269,7 +285,7 @@ def test_a_copy_beside_its_open_original_is_no_error(
 
     second = kernel(copy, Page("p-2", page.metadata))
     assert said(second) == TALK
-    assert second.__dict__["notebook"].id != first.__dict__["notebook"].id
+    assert host_of(second).notebook.id != host_of(first).notebook.id
     assert second.save()
     assert caplog.records == []
 
@@ -286,7 +302,7 @@ def test_a_renamed_notebook_keeps_its_journal(kernel: Start, tmp_path: Path) -> 
     renamed = path.rename(tmp_path / "b.ipynb")
 
     second = kernel(renamed, Page("p-2", page.metadata))
-    assert second.__dict__["notebook"].id == first.__dict__["notebook"].id
+    assert host_of(second).notebook.id == host_of(first).notebook.id
     assert said(second) == TALK
 
 
@@ -426,14 +442,16 @@ def test_only_the_page_where_the_user_acted_writes(kernel: Start, tmp_path: Path
     """Checkpoints go to one page; a page that does not write any more is not waited for."""
     one, two = Page("p-1"), Page("p-2")
     registry = kernel(tmp_path / "a.ipynb", one, two)
-    wire: WireServer = registry.__dict__["wire"]
+    wire: WireServer = host_of(registry).wire
     wait_for(lambda: len(wire.pages) == 2, "two pages")
     ask(registry)
     wait_for(lambda: TALK in (one.texts(), two.texts()), "a checkpoint for one of them")
 
     def act(page: Page, title: str) -> None:
         command = {"type": "new_session", "id": f"c-{title}", "title": title}
-        wire.receive({"type": "do", "page": page.name, "epoch": registry.epoch, "command": command})
+        wire.receive(
+            {"type": "do", "page": page.name, "epoch": engine_of(registry).epoch, "command": command}
+        )
 
     for page, other, title in ((one, two, "x"), (two, one, "y"), (one, two, "z")):
         before = other.version
@@ -491,7 +509,7 @@ def test_a_strangers_notebook_does_nothing(kernel: Start, tmp_path: Path) -> Non
         metadata = evil.snapshot()
     finally:
         evil.stop_all()
-        evil.shutdown()
+        engine_of(evil).shutdown()
     path = new_notebook(tmp_path / "a.ipynb", metadata)
     folder_before = sorted(str(p) for p in tmp_path.rglob("*"))
 
@@ -503,7 +521,7 @@ def test_a_strangers_notebook_does_nothing(kernel: Start, tmp_path: Path) -> Non
     assert registry.stats()["live"] == registry.stats()["queued"] == 0
     assert all(session.from_file for session in registry.values())
     assert all(run.state in ("completed", "interrupted") for s in registry.values() for run in s.runs)
-    registry.observers.drain(5)
+    engine_of(registry).callbacks.drain(5)
     assert asked == []
     assert sorted(str(p) for p in tmp_path.rglob("*")) == folder_before
     assert [m.text for m in registry["pending"].messages][::2] == ["send this", "and this"]
@@ -559,8 +577,8 @@ def test_readable_outputs_go_to_the_page_that_writes(
     """The writing page gets the newest text, another one that acts later too, and no display is updated."""
     first, second = Page("p-1"), Page("p-2")
     registry = kernel(new_notebook(tmp_path / "a.ipynb"), first, second)
-    wire = registry.__dict__["wire"]
-    registry.__dict__["notebook"].transcripts.show(None)
+    wire = host_of(registry).wire
+    host_of(registry).notebook.transcripts.show(None)
     (output,) = displays
     wire.last_actor = "p-1"
     ask(registry)
@@ -578,7 +596,7 @@ def test_without_a_page_the_display_is_updated(
 ) -> None:
     """Where no page takes checkpoints the readable output is brought up to date all the same."""
     registry = kernel(new_notebook(tmp_path / "a.ipynb"), journal=False)
-    registry.__dict__["notebook"].transcripts.show(None)
+    host_of(registry).notebook.transcripts.show(None)
     (output,) = displays
     ask(registry)
 
@@ -592,9 +610,9 @@ def test_a_page_that_takes_nothing_has_nothing(
     monkeypatch.setattr(notebook_module, "ACK_S", 0.1)
     gone, here = Page("p-1", confirms=False), Page("p-2")
     registry = kernel(new_notebook(tmp_path / "a.ipynb"), gone, here)
-    registry.__dict__["notebook"].transcripts.show(None)
+    host_of(registry).notebook.transcripts.show(None)
     (output,) = displays
-    registry.__dict__["wire"].last_actor = "p-1"
+    host_of(registry).wire.last_actor = "p-1"
     ask(registry)
 
     wait_for(lambda: "The Seine." in here.outputs.get(output, ""), "the text in the page that is there")

@@ -7,8 +7,8 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
 import nbchat
+from nbchat.core.text_table import Table
 from nbchat.engine.config import Configuration
-from nbchat.handles.text_table import Table
 from nbchat.jupyter.representations import of_message, of_result, of_run, of_table, of_text, register
 from nbchat.providers.scripted import HANG, ScriptedProvider
 from tests.hostile import HOSTILE, Elements

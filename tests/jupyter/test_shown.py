@@ -10,6 +10,7 @@ import pytest
 import nbchat
 from nbchat.jupyter import comparison as shown
 from nbchat.providers.scripted import PAUSE, ScriptedProvider
+from tests.engines import engine_of
 from tests.hostile import Elements
 
 
@@ -29,7 +30,7 @@ def test_a_comparison_shows_its_sessions_and_a_table_that_follows(monkeypatch: p
         "Which?", models=[{"model": model, "provider": provider} for model in ("a", "<img src=x>")]
     )
     provider.wait_paused(2)
-    listening = len(nbchat.registry.observers._callbacks)
+    listening = len(engine_of(nbchat.registry).callbacks._callbacks)
     bundle = both._repr_mimebundle_()
     assert "application/vnd.jupyter.widget-view+json" in bundle
     assert "<th>model</th><th>state</th>" in bundle["text/html"].replace("\n", "")
@@ -40,9 +41,9 @@ def test_a_comparison_shows_its_sessions_and_a_table_that_follows(monkeypatch: p
 
     provider.go()
     both.wait(30)
-    nbchat.registry.observers.drain(30)
+    engine_of(nbchat.registry).callbacks.drain(30)
     assert table.value.count("<td>completed</td>") == 2
-    assert len(nbchat.registry.observers._callbacks) == listening
+    assert len(engine_of(nbchat.registry).callbacks._callbacks) == listening
     for session in both:
         session.delete()
 

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from nbchat import api
 from nbchat.core.errors import CommandError
 from nbchat.handles.registry import SessionRegistry
+from nbchat.jupyter.host import host_of
 from nbchat.jupyter.visitors import host_of_visitors
 from nbchat.jupyter.widgets import ChatTabs, SessionView
+from tests.engines import engine_of, use
 
 VISITS = {
     "Panel": ("bokeh.io.doc", {"curdoc": lambda: SimpleNamespace(session_context=object())}),
@@ -35,9 +36,9 @@ NO_VISITS = {
 def shared(monkeypatch: pytest.MonkeyPatch) -> Iterator[SessionRegistry]:
     """Return the registry that all visitors of this process would share."""
     made = SessionRegistry()
-    monkeypatch.setattr(api, "_shared", lambda: made)
+    use(monkeypatch, made)
     yield made
-    made.shutdown()
+    engine_of(made).shutdown()
 
 
 @pytest.mark.parametrize("framework", VISITS)
@@ -51,7 +52,7 @@ def test_visitors_do_not_share_conversations(
     for show in (ChatTabs, lambda: ChatTabs([secret]), lambda: SessionView(secret)):
         with pytest.raises(CommandError, match=rf"{framework} serves all visitors.*SessionRegistry\(\)"):
             show()
-    assert "hub" not in vars(shared)
+    assert host_of(shared)._hub is None
 
 
 def test_each_visitor_has_a_registry(shared: SessionRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,14 +63,14 @@ def test_each_visitor_has_a_registry(shared: SessionRegistry, monkeypatch: pytes
     views = [ChatTabs(registry=registry) for registry in registries]
     first = views[0].session("geo", model="nbchat-echo")
     assert first.ask("Seine", timeout=30).text == "Seine"
-    assert [len(registry) for registry in (*registries, shared)] == [2, 1, 0]
+    assert [len(registry) for registry in (*registries, shared)] == [1, 1, 0]
     assert "geo" not in [session.title for session in registries[1].values()]
     assert views[0].hub is not views[1].hub
     assert views[0].registry is registries[0]
-    assert SessionView(first).registry is registries[0]
+    assert SessionView(first).registry._backend is registries[0]._backend
     for view, registry in zip(views, registries, strict=True):
         view.hub.close()
-        registry.shutdown()
+        engine_of(registry).shutdown()
 
 
 @pytest.mark.parametrize("case", NO_VISITS)
@@ -94,4 +95,4 @@ def test_a_kernel_has_one_registry(shared: SessionRegistry, monkeypatch: pytest.
         ChatTabs(registry=other)
     chat = ChatTabs(registry=shared)
     chat.hub.close()
-    other.shutdown()
+    engine_of(other).shutdown()

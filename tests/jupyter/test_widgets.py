@@ -2,11 +2,11 @@
 
 import pytest
 
-from nbchat import api
 from nbchat.handles.registry import SessionRegistry
 from nbchat.jupyter.widgets import ChatTabs
 from nbchat.providers.scripted import ScriptedProvider
 from tests.engine.conftest import registry
+from tests.engines import use as use_registry
 
 __all__ = ["registry"]
 
@@ -14,7 +14,7 @@ __all__ = ["registry"]
 @pytest.fixture(autouse=True)
 def _of_this_test(registry: SessionRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
     """Have views show the sessions of this test's registry."""
-    monkeypatch.setattr(api, "_shared", lambda: registry)
+    use_registry(monkeypatch, registry)
 
 
 def titles(registry: SessionRegistry) -> list[str]:

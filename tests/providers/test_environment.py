@@ -14,11 +14,12 @@ import nbchat
 from nbchat.core import errors, extras
 from nbchat.core.redact import is_reference, without_references
 from nbchat.core.secret import Secret
-from nbchat.core.settings import session_settings
+from nbchat.core.settings import patch
 from nbchat.handles.registry import SessionRegistry
 from nbchat.providers import discover, plugins
 from nbchat.providers.endpoint import Endpoint, find_endpoint, is_loopback
 from nbchat.providers.openai import OpenAIProvider
+from tests.engines import engine_of
 from tests.providers.conftest import ask, hear
 from tests.providers.fault_server import TEXT, TLS, FaultServer, fault, read_request
 
@@ -84,7 +85,7 @@ def test_the_embedded_server_needs_no_network(monkeypatch: pytest.MonkeyPatch) -
         run = registry.create(model="nbchat-echo").send("Seine").wait(30)
         assert (run.state, run.text) == ("completed", "Seine")
     finally:
-        registry.shutdown()
+        engine_of(registry).shutdown()
 
 
 @pytest.mark.parametrize(
@@ -321,11 +322,11 @@ async def test_the_registry_suggests_v1_when_no_model_is_set() -> None:
             provider = OpenAIProvider(url)
             session = registry.create(provider=provider)
             run = await asyncio.to_thread(session.send("?").wait, 30)
-            await asyncio.to_thread(registry.engine.run, provider.aclose(), 10)
+            await asyncio.to_thread(engine_of(registry).loop.run, provider.aclose(), 10)
             assert type(run.error) is errors.ConfigError
             assert f"try {url}/v1." in str(run.error)
         finally:
-            await asyncio.to_thread(registry.shutdown)
+            await asyncio.to_thread(engine_of(registry).shutdown)
 
 
 async def test_other_paths_get_no_such_hint(server: FaultServer) -> None:
@@ -371,7 +372,7 @@ async def test_a_base_url_without_a_scheme_is_completed_in_the_message(
         assert type(run.error) is errors.ConfigError
         assert f"Set OPENAI_BASE_URL to {meant}." in str(run.error)
     finally:
-        await asyncio.to_thread(registry.shutdown)
+        await asyncio.to_thread(engine_of(registry).shutdown)
 
 
 def test_the_url_of_a_discovered_server_can_be_used_as_it_is() -> None:
@@ -426,7 +427,7 @@ def test_extras_that_cannot_be_sent_are_refused_at_once(
 ) -> None:
     """A wrong type or a character that a header cannot have is an error of the call, without the value."""
     with pytest.raises(error) as refused:
-        session_settings({"params": params})
+        patch(params=params)
     assert SECRET not in str(refused.value)
 
 

@@ -10,6 +10,7 @@ from nbchat.core.events import Settings
 from nbchat.core.messages import Message, TextPart
 from nbchat.engine.limits import Limits
 from nbchat.providers.base import Delta, Request, TextDelta
+from tests.engines import engine_of, live
 from tests.simulation.world import PageModel, World
 
 
@@ -75,7 +76,7 @@ async def stop_and_measure(
     command = page.do({"type": "stop", "session_id": session.id, "run_id": run.id})
     answered = await until(lambda: command in page.acks)
     ended = await until(lambda: shows(page, session.id, "stopped"))
-    assert page.states[session.id] == session._conversation.state
+    assert page.states[session.id] == live(session).state
     return answered - pressed, ended - pressed
 
 
@@ -114,7 +115,7 @@ def test_pages_are_up_to_date_in_time(loss: float, bound_s: float) -> None:
                 await asyncio.sleep(world.chance.random())
                 session.rename(f"news {number}")
                 said = world.loop.time()
-                here = session._conversation.state
+                here = live(session).state
                 took.append(await until(lambda: page.states.get(here.id) == here) - said)  # noqa: B023 - at once
 
         world.run(story())
@@ -135,7 +136,7 @@ def test_twenty_megabytes_are_framed_and_sent_hardly_more_than_once() -> None:
     text = "Wörter " * 3_000_000
     question = Message(id="m-1", role="user", parts=(TextPart(text="?"),))
     answer = Message(id="m-2", role="assistant", parts=(TextPart(text=text),), parent_id="m-1")
-    state = world.registry.open(Settings(), messages=(question, answer)).state
+    state = engine_of(world.registry).create(Settings(), messages=(question, answer)).state
 
     async def story() -> None:
         await asyncio.sleep(60)  # what was said when nobody was there is over

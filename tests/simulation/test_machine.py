@@ -29,12 +29,14 @@ from nbchat.core.run import RunState
 from nbchat.core.saved import SavedSession
 from nbchat.core.text import clean
 from nbchat.core.transcript import SessionState, apply_event
+from nbchat.engine.engine import Engine
 from nbchat.engine.live_session import LiveSession
+from nbchat.engine.local_backend import LocalBackend
 from nbchat.handles.registry import SessionRegistry
 from nbchat.providers.base import Delta, Finish, Request, TextDelta
 from nbchat.wire.server import WireServer
 from tests.faults.invariants import ENDS
-from tests.simulation.world import InlineEngine, PageModel, World, _nothing
+from tests.simulation.world import InlineEngine, PageModel, World
 
 PIECES = ("word ", "日本", "😀", "\ud83d", "\ude00", "\n\n# h\n", "é" * 30, "\0")
 LATE = (errors.StreamBroken, errors.ProtocolError, errors.ProviderErrorEvent)
@@ -169,7 +171,7 @@ class Chats(RuleBasedStateMachine):
         asyncio.set_event_loop(self.loop)
         self.provider = ToldProvider()
         self.disk = Disk(self.loop)
-        self.registry.journal = self.disk
+        self.world.engine.journal = self.disk
         self.provider.healthy = lambda: self.disk.health == "good"
         self.number = 0
         self.cut: set[str] = set()
@@ -202,7 +204,7 @@ class Chats(RuleBasedStateMachine):
 
     def pick(self, number: int) -> LiveSession:
         """Return one of the sessions."""
-        found = self.registry.conversations()
+        found = list(self.world.engine.sessions)
         return found[number % len(found)]
 
     def pick_stream(self, number: int) -> str | None:
@@ -212,11 +214,11 @@ class Chats(RuleBasedStateMachine):
 
     def attempt(self, what: Callable[[], object]) -> None:
         """Do what may be refused; a refusal changes nothing."""
-        before = {c.id: c.state for c in self.registry.conversations()}
+        before = {c.id: c.state for c in list(self.world.engine.sessions)}
         try:
             what()
         except errors.CommandError:
-            assert {c.id: c.state for c in self.registry.conversations()} == before
+            assert {c.id: c.state for c in list(self.world.engine.sessions)} == before
         self.go()
 
     def page(self, number: int) -> PageModel | None:
@@ -226,23 +228,23 @@ class Chats(RuleBasedStateMachine):
 
     # Sessions
 
-    @precondition(lambda self: len(self.registry.conversations()) < 4)
+    @precondition(lambda self: len(list(self.world.engine.sessions)) < 4)
     @rule()
     def create(self) -> None:
         """Make a session."""
         self.registry.create(provider=self.provider)
         self.go()
 
-    @precondition(lambda self: self.registry.conversations())
+    @precondition(lambda self: list(self.world.engine.sessions))
     @rule(which=picks, what=st.sampled_from(["rename", "fork", "close", "delete", "delete and undo"]))
     def manage(self, which: int, what: str) -> None:
         """Do something with a session."""
         conversation = self.pick(which)
-        handle = self.registry.handle(conversation)
+        handle = self.registry[conversation.id]
         if what == "rename":
             handle.rename(f"name {which} \u202e")
         elif what == "fork":
-            if len(self.registry.conversations()) < 6:
+            if len(list(self.world.engine.sessions)) < 6:
                 handle.fork()
         elif what == "close":
             handle.close()
@@ -256,7 +258,7 @@ class Chats(RuleBasedStateMachine):
 
     # Asking
 
-    @precondition(lambda self: self.registry.conversations())
+    @precondition(lambda self: list(self.world.engine.sessions))
     @rule(which=picks, how=st.sampled_from(["cell", "page", "twice"]), page=picks, more=st.integers(0, 2))
     def send(self, which: int, how: str, page: int, more: int) -> None:
         """Ask, from a cell, from a page, or by a double click that reaches the kernel several times."""
@@ -274,12 +276,17 @@ class Chats(RuleBasedStateMachine):
             command = {"type": "send", "id": f"c-{self.number}", "session_id": conversation.id, "text": text}
             for _ in range(3):
                 self.world._up(
-                    {"type": "do", "page": looking.id, "epoch": self.registry.epoch, "command": command}
+                    {
+                        "type": "do",
+                        "page": looking.id,
+                        "epoch": self.world.engine.epoch,
+                        "command": command,
+                    }
                 )
             self.doubled[text] = self.number
         self.go(0.01)
 
-    @precondition(lambda self: self.registry.conversations())
+    @precondition(lambda self: list(self.world.engine.sessions))
     @rule(
         which=picks,
         what=st.sampled_from(
@@ -339,7 +346,7 @@ class Chats(RuleBasedStateMachine):
 
     # Holding and ending
 
-    @precondition(lambda self: any(c.state.runs for c in self.registry.conversations()))
+    @precondition(lambda self: any(c.state.runs for c in list(self.world.engine.sessions)))
     @rule(which=picks, run=picks, what=st.sampled_from(["stop", "pause", "resume"]), page=st.booleans())
     def control(self, which: int, run: int, what: str, page: bool) -> None:
         """Stop, hold or read on: the run that is live, one that waits, or one that is long over."""
@@ -374,7 +381,7 @@ class Chats(RuleBasedStateMachine):
     @rule(what=st.sampled_from(["pause_all", "resume_all", "stop_all", "cleanup"]))
     def control_all(self, what: str) -> None:
         """Do it to everything."""
-        live = [r.id for c in self.registry.conversations() for r in c.state.runs if r.state.is_live]
+        live = [r.id for c in list(self.world.engine.sessions) for r in c.state.runs if r.state.is_live]
         if what == "cleanup":
             self.registry.cleanup_stale(60)
         else:
@@ -405,7 +412,7 @@ class Chats(RuleBasedStateMachine):
             page._timer.cancel()
         page._asked, page._wanted = None, set()
 
-    @precondition(lambda self: self.world.pages and self.registry.conversations())
+    @precondition(lambda self: self.world.pages and list(self.world.engine.sessions))
     @rule(which=picks, page=picks)
     def look(self, which: int, page: int) -> None:
         """Show another session's tab."""
@@ -454,25 +461,24 @@ class Chats(RuleBasedStateMachine):
         while self.world.pages:
             self.close_page(0)
         # Nothing of a killed process runs on; here it is cancelled, and must not start anything instead.
-        self.registry.engine.spawn = _not_any_more  # type: ignore[method-assign]
+        self.world.engine.loop.spawn = _not_any_more  # type: ignore[method-assign]
         for task in asyncio.all_tasks(self.loop):
             task.cancel()
         self.go()
         self.provider.open.clear()
 
-        old, registry = self.registry, SessionRegistry()
-        registry.engine = InlineEngine(self.loop)
-        registry.sources.warm_up = _nothing  # type: ignore[method-assign]
-        self.world.registry = registry
+        old = self.world.engine
+        self.world.engine = Engine(loop=InlineEngine(self.loop))
+        self.world.registry = SessionRegistry(backend=LocalBackend(self.world.engine))
         self.disk = Disk(self.loop)
-        registry.journal = self.disk
-        self.world.wire = WireServer(registry, self.world._down)
-        assert registry.epoch != old.epoch
+        self.world.engine.journal = self.disk
+        self.world.wire = WireServer(self.world.engine, self.world._down)
+        assert self.world.engine.epoch != old.epoch
         for state in kept.values():
             if not state.deleted:
                 after = recovered(state, 0.0)
                 self.disk.adopt(after)
-                registry.adopt(SavedSession(state=after)).provider = self.provider
+                self.world.engine.add_restored(SavedSession(state=after)).provider = self.provider
                 assert all(run.state.is_over for run in after.runs)
                 lost = {run.id for run in state.runs if run.state.is_live}
                 assert all(
@@ -481,7 +487,7 @@ class Chats(RuleBasedStateMachine):
                     if run.id in lost
                 )
                 self.cut |= lost
-        there = {key for c in registry.conversations() for key in c.state.messages}
+        there = {key for c in list(self.world.engine.sessions) for key in c.state.messages}
         deleted = {key for state in kept.values() if state.deleted for key in state.messages}
         assert promised <= there | deleted, "a question is not lost"
         self.open_page()
@@ -491,7 +497,7 @@ class Chats(RuleBasedStateMachine):
     @invariant()
     def the_log_is_the_state(self) -> None:
         """Fold what was written down: it is what the kernel has, and every run in it ended at most once."""
-        for conversation in self.registry.conversations():
+        for conversation in list(self.world.engine.sessions):
             states = self.disk.states[conversation.id]
             assert conversation.state == states[-1]
             assert conversation.record.log.head == conversation.state.seq
@@ -505,9 +511,12 @@ class Chats(RuleBasedStateMachine):
     def a_session_does_one_thing(self) -> None:
         """At most one run has a connection; the queue holds nobody who has nothing to ask; slots add up."""
         held = 0
-        everybody = [*self.registry.conversations(), *self.registry._shelf._deleted.values()]
+        everybody = [
+            *list(self.world.engine.sessions),
+            *self.world.engine.sessions._deleted.values(),
+        ]
         for conversation in everybody:
-            busy = conversation.live is not None or conversation._starting
+            busy = conversation.live is not None or conversation.runs._starting
             held += busy
             begun = [r for r in conversation.state.runs if r.state.is_live and r.started_at is not None]
             assert len(begun) <= 1
@@ -516,13 +525,13 @@ class Chats(RuleBasedStateMachine):
                 assert conversation.live.run_id == begun[0].id
             elif conversation.state.live is not None and conversation.state.live.state is RunState.QUEUED:
                 assert busy or conversation.position is not None, "a prompt that waits stands in the queue"
-        assert self.registry.scheduler.live == held
+        assert self.world.engine.scheduler.live == held
 
     @invariant()
     def texts_are_what_was_said(self) -> None:
         """Every run's text is a beginning of what its provider said; of one that ended, all of it."""
-        for conversation in self.registry.conversations():
-            for run in self.registry.handle(conversation).runs:
+        for conversation in list(self.world.engine.sessions):
+            for run in self.registry[conversation.id].runs:
                 record = conversation.state.run(run.id)
                 assert record is not None
                 if record.started_at is None or record.message_id not in conversation.state.messages:
@@ -541,7 +550,7 @@ class Chats(RuleBasedStateMachine):
                     assert len(text) - len(begun) <= given.count("\ud83d") + given.count(
                         "\ude00"
                     ) + given.count("\0")
-                assert (run.error is not None) == (record.state in (RunState.FAILED, RunState.INTERRUPTED))
+                assert (run.error is not None) == (run.state in (RunState.FAILED, RunState.INTERRUPTED))
 
     @invariant()
     def views_show_the_past_or_the_present(self) -> None:
@@ -572,10 +581,10 @@ class Chats(RuleBasedStateMachine):
             for run_id in list(self.provider.open):
                 self.provider.say(run_id, TextDelta("end"), Finish("stop"), None)
             self.registry.resume_all()
-            if all(c.is_idle for c in self.registry.conversations()):
+            if all(c.is_idle for c in list(self.world.engine.sessions)):
                 break
-        assert all(c.is_idle for c in self.registry.conversations()), "a run did not end"
-        runs = [self.registry.handle(c).send("free?") for c in self.registry.conversations()]
+        assert all(c.is_idle for c in list(self.world.engine.sessions)), "a run did not end"
+        runs = [self.registry[c.id].send("free?") for c in list(self.world.engine.sessions)]
         for _ in range(40):
             # A disk that hung may keep a run from starting for a moment longer.
             self.go(0.5)
@@ -588,8 +597,8 @@ class Chats(RuleBasedStateMachine):
         self.the_log_is_the_state()
         self.a_session_does_one_thing()
         self.texts_are_what_was_said()
-        assert self.registry.scheduler.live == 0
-        final = {c.id: c.state for c in self.registry.conversations()}
+        assert self.world.engine.scheduler.live == 0
+        final = {c.id: c.state for c in list(self.world.engine.sessions)}
         for page in self.world.pages:
             shown = {key: state for key, state in page.states.items() if not state.deleted}
             assert shown == final

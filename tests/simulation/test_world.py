@@ -8,6 +8,7 @@ import pytest
 from nbchat.core.errors import CommandError
 from nbchat.core.transcript import SessionState
 from nbchat.handles.session import Session
+from tests.engines import engine_of, live
 from tests.simulation.world import PageModel, World
 
 SEEDS = range(20)
@@ -36,15 +37,15 @@ async def story(world: World, moves: int) -> None:
     await asyncio.sleep(0.5)
     for _ in range(moves):
         session, page = chance.choice(sessions), chance.choice(world.pages)
-        what, live = chance.random(), session._conversation.state.live
+        what, run = chance.random(), session.run
         if what < 0.45:
             if len(session.runs) < 12:
                 session.send(f"question to {session.id}")
         elif what < 0.6 and page.epoch is not None:
             page.do({"type": "send", "session_id": session.id, "text": f"question to {session.id}"})
-        elif what < 0.75 and live is not None and page.epoch is not None:
-            page.do({"type": "stop", "session_id": session.id, "run_id": live.id})
-        elif what < 0.85 and live is not None and live.state in ("connecting", "streaming"):
+        elif what < 0.75 and run is not None and page.epoch is not None:
+            page.do({"type": "stop", "session_id": session.id, "run_id": run.id})
+        elif what < 0.85 and run is not None and run.state in ("connecting", "streaming"):
             session.pause()
             asyncio.get_running_loop().call_later(chance.random(), resume, session)
         elif what < 0.9:
@@ -55,7 +56,7 @@ async def story(world: World, moves: int) -> None:
 
 def view_equals_transcript(world: World) -> None:
     """Compare every page with the kernel, and every answer with what the provider said."""
-    final = {c.id: c.state for c in world.registry.conversations()}
+    final = {c.id: c.state for c in list(engine_of(world.registry).sessions)}
     for page in world.pages:
         assert page.states == final
         assert {key: head.state for key, (_, head) in page.heads.items()} == {
@@ -98,19 +99,19 @@ async def short_story(world: World) -> None:
     chance, loop, page = world.chance, asyncio.get_running_loop(), world.pages[0]
     session = world.registry.create(provider=world.provider)
     for _ in range(chance.randrange(2, 7)):
-        live, what = session._conversation.state.live, chance.random()
+        run, what = session.run, chance.random()
         if what < 0.5 and len(session.runs) < 3:
             session.send(f"question to {session.id}")
-        elif what < 0.7 and live is not None:
+        elif what < 0.7 and run is not None:
             session.stop()
-        elif what < 0.85 and live is not None and live.state in ("connecting", "streaming"):
+        elif what < 0.85 and run is not None and run.state in ("connecting", "streaming"):
             session.pause()
             loop.call_later(chance.choice([0, 0.02, chance.random()]), resume, session)
         else:
             session.rename(f"renamed {chance.randrange(9)}")
         await asyncio.sleep(chance.choice([0, 0, 0.02, 0.3]))
     await world.settle()
-    latest, final = loop.time() + 20, session._conversation.state
+    latest, final = loop.time() + 20, live(session).state
 
     def is_behind() -> bool:
         return page.states.get(final.id) != final or page.heads[final.id][1].state != final.status
@@ -177,7 +178,7 @@ def test_a_command_is_done_once_however_often_it_is_asked() -> None:
     async def repeated() -> None:
         session = world.registry.create(provider=world.provider)
         await asyncio.sleep(1)
-        epoch = world.registry.epoch
+        epoch = engine_of(world.registry).epoch
         command = {"type": "send", "id": "c-1", "session_id": session.id, "text": "once"}
         for page in world.pages * 3:
             world._up({"type": "do", "page": page.id, "epoch": epoch, "command": command})
@@ -208,13 +209,13 @@ def test_what_a_page_should_not_send_is_refused(message: dict[str, object], erro
     async def forged() -> None:
         world.registry.create(provider=world.provider)
         await asyncio.sleep(1)
-        before = [c.state for c in world.registry.conversations()]
-        world._up({"epoch": world.registry.epoch, **message})
+        before = [c.state for c in list(engine_of(world.registry).sessions)]
+        world._up({"epoch": engine_of(world.registry).epoch, **message})
         await asyncio.sleep(1)
         ack = world.pages[0].acks["c-1"]
         assert ack.error is not None
         assert ack.error.code == error
-        assert [c.state for c in world.registry.conversations()] == before
+        assert [c.state for c in list(engine_of(world.registry).sessions)] == before
 
     world.run(forged())
 
@@ -244,7 +245,7 @@ def test_a_large_session_comes_in_pieces_and_windowed() -> None:
     async def large() -> None:
         session = world.registry.create(provider=world.provider)
         for _ in range(100):
-            world.registry.engine.call(session._conversation.send, "x" * 5000)
+            engine_of(world.registry).loop.call(live(session).send, "x" * 5000)
         await world.settle(6000)
         session.send("one more")
         await world.settle()

@@ -21,6 +21,8 @@ from nbchat.core.run import LIVE_STATES
 from nbchat.core.text import checksum, utf16_length
 from nbchat.core.transcript import SessionState, apply_event
 from nbchat.core.values import decode
+from nbchat.engine.engine import Engine
+from nbchat.engine.local_backend import LocalBackend
 from nbchat.engine.loop_thread import LoopThread
 from nbchat.handles.registry import SessionRegistry
 from nbchat.protocol import (
@@ -330,14 +332,14 @@ class World:
     def __init__(self, seed: int, *, loss: float = 0.0, pages: int = 2, words: int = 40) -> None:
         self.chance = random.Random(seed)
         self.loop = VirtualLoop()
-        self.registry = SessionRegistry()
-        self.registry.engine = InlineEngine(self.loop)
-        self.registry.sources.warm_up = _nothing  # type: ignore[method-assign]
+        self.engine = Engine(loop=InlineEngine(self.loop))
+        self.registry = SessionRegistry(backend=LocalBackend(self.engine))
+        self.engine.providers.warm_up = _nothing  # type: ignore[method-assign]
         self.provider = VirtualProvider(self.chance, words)
         self.line = Line(self.loop, self.chance, loss=loss)
         self.sent: list[tuple[float, int]] = []
         """When each comm message was sent, and how many bytes it had."""
-        self.wire = WireServer(self.registry, self._down)
+        self.wire = WireServer(self.engine, self._down)
         self.pages = [PageModel(self.loop, self._up) for _ in range(pages)]
         self.line.ends = [page.receive for page in self.pages]
 
@@ -363,6 +365,6 @@ class World:
     async def settle(self, limit_s: float = 600.0) -> None:
         """Let virtual time pass until nothing is live."""
         until = self.loop.time() + limit_s
-        while any(not c.is_idle for c in self.registry.conversations()):
+        while any(not c.is_idle for c in list(self.engine.sessions)):
             assert self.loop.time() < until, "a run did not end"
             await asyncio.sleep(0.1)

@@ -14,6 +14,7 @@ from nbchat.protocol import MAX_COMMAND, MAX_PART, DoPart
 from nbchat.providers.scripted import ScriptedProvider
 from nbchat.wire.command_chunks import MOST, CommandChunks
 from nbchat.wire.server import WireServer
+from tests.engines import engine_of
 from tests.waiting import wait_for
 
 
@@ -22,7 +23,7 @@ def registry() -> Iterator[SessionRegistry]:
     """Return a registry that belongs to one test."""
     made = SessionRegistry()
     yield made
-    made.shutdown()
+    engine_of(made).shutdown()
 
 
 def part(number: int, of: int, text: str, command_id: str = "c") -> DoPart:
@@ -77,7 +78,7 @@ def test_a_question_of_ten_megabytes_arrives(registry: SessionRegistry) -> None:
             pieces.clear()
             acks.extend(m for m in packet["messages"] if m["type"] == "ack")
 
-    wire = registry.engine.call(WireServer, registry, hear)
+    wire = engine_of(registry).loop.call(WireServer, engine_of(registry), hear)
     body = msgspec.json.encode({"type": "send", "id": "c1", "session_id": session.id, "text": text}).decode()
     cut = [body[i : i + MAX_PART] for i in range(0, len(body), MAX_PART)]
     for number in (0, *range(len(cut)), 3):
@@ -86,7 +87,7 @@ def test_a_question_of_ten_megabytes_arrives(registry: SessionRegistry) -> None:
                 "type": "do_part",
                 "id": "c1",
                 "page": "p",
-                "epoch": registry.epoch,
+                "epoch": engine_of(registry).epoch,
                 "part": number,
                 "of": len(cut),
                 "text": cut[number],
@@ -96,4 +97,4 @@ def test_a_question_of_ten_megabytes_arrives(registry: SessionRegistry) -> None:
     assert {(ack["id"], ack["error"]) for ack in acks} == {("c1", None)}
     registry.wait_all(30)
     assert [message.text for message in session.messages] == [text, "Long!"]
-    registry.engine.call(wire.close)
+    engine_of(registry).loop.call(wire.close)

@@ -9,12 +9,13 @@ import pytest
 from nbchat.core.errors import SnapshotError
 from nbchat.core.messages import FilePart, ImagePart, Message, TextPart
 from nbchat.core.transcript import ROOT, SessionState
-from nbchat.engine.journal_writer import JournalWriter, read_back
+from nbchat.engine.journal_writer import read_back
 from nbchat.handles.registry import SessionRegistry
 from nbchat.providers.scripted import ScriptedProvider
 from nbchat.stores.memory import MemoryStore
 from nbchat.wire.search import AFTER, BEFORE, search
 from nbchat.wire.server import WireServer
+from tests.engines import engine_of
 from tests.waiting import wait_for
 from tests.wire.page import Page
 
@@ -109,12 +110,12 @@ def registry() -> Iterator[SessionRegistry]:
     store = MemoryStore()
 
     def begin() -> None:
-        made.journal = JournalWriter(made, store)
-        made.snapshots.restore(read_back(store.read()), known={})
+        engine_of(made).open_journal(store)
+        engine_of(made).snapshots.restore(read_back(store.read()), known={})
 
-    made.engine.call(begin)
+    engine_of(made).loop.call(begin)
     yield made
-    made.shutdown()
+    engine_of(made).shutdown()
 
 
 def test_a_page_searches_every_session(registry: SessionRegistry) -> None:
@@ -125,14 +126,14 @@ def test_a_page_searches_every_session(registry: SessionRegistry) -> None:
         ids.append(registry.create(f"s{number}", provider=ScriptedProvider("In France.")).id)
         registry[ids[-1]].ask("Where is the Loire?")
         registry.save()
-    assert [c.evicted for c in registry.conversations()] == [True, False, False, False]
+    assert [c.evicted for c in list(engine_of(registry).sessions)] == [True, False, False, False]
     page = Page()
-    wire = registry.engine.call(WireServer, registry, page.take)
-    ask = {"type": "search", "page": "p", "epoch": registry.epoch}
+    wire = engine_of(registry).loop.call(WireServer, engine_of(registry), page.take)
+    ask = {"type": "search", "page": "p", "epoch": engine_of(registry).epoch}
     wire.receive({**ask, "id": "1", "query": "loire"})
     found = wait_for(lambda: page.heard("found", id="1"), "the answer to the search")
     assert [hit["session_id"] for hit in found["hits"]] == [ids[3], ids[2], ids[1], ids[0]]
     assert {hit["match"] for hit in found["hits"]} == {"Loire"}
     assert found["more"] is False
-    assert registry.conversations()[0].evicted  # it was looked at, and not brought back
-    registry.engine.call(wire.close)
+    assert next(iter(engine_of(registry).sessions)).evicted  # it was looked at, and not brought back
+    engine_of(registry).loop.call(wire.close)

@@ -220,7 +220,15 @@ export class Composer {
     this.#refresh();
     let error = "";
     try {
-      const ack = await runtime.do({ type: "send", session_id: sessionId, text, attachments });
+      const ack = await runtime.do({
+        type: "send",
+        session_id: sessionId,
+        text,
+        attachments,
+        run_id: null,
+        message_id: null,
+        params: {},
+      });
       if (ack.error) error = causeOf(ack.error);
     } catch (reason) {
       error = thrown(reason);

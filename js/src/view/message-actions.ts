@@ -68,7 +68,7 @@ export class MessageActions {
 
   async #fork(message_id: string): Promise<void> {
     const session_id = this.#log.sessionId;
-    const ack = await perform(this.#context, { type: "fork", session_id, message_id });
+    const ack = await perform(this.#context, { type: "fork", session_id, message_id, title: null });
     if (ack?.session_id) this.#context.go(ack.session_id, { focus: true });
   }
 

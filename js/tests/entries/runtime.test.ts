@@ -136,7 +136,15 @@ describe("commands", () => {
   test("that are too large are refused here, with how large they are", async () => {
     const { runtime, heard } = open();
     const text = "é".repeat(9_000_000);
-    const command = { type: "send", session_id: "s", text, attachments: [] } as const;
+    const ids = { run_id: null, message_id: null };
+    const command = {
+      type: "send",
+      session_id: "s",
+      text,
+      attachments: [],
+      params: {},
+      ...ids,
+    } as const;
     expect((await runtime.do(command)).error).toMatchObject({
       code: "message_too_large",
       message: expect.stringContaining("17.2 MiB"),

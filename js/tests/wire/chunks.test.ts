@@ -5,7 +5,16 @@ import { type Command, MAX_PART } from "../../src/protocol";
 import { messagesOf } from "../../src/wire/chunks";
 
 function send(text: string): Command {
-  return { type: "send", id: "cmd_1", session_id: "s", text, attachments: [] };
+  return {
+    type: "send",
+    id: "cmd_1",
+    session_id: "s",
+    text,
+    attachments: [],
+    run_id: null,
+    message_id: null,
+    params: {},
+  };
 }
 
 test("a command of usual length goes as it is", () => {

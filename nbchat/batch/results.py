@@ -1,0 +1,213 @@
+"""`Results`: the answers of a batch, in the order of its prompts, and its progress."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, overload
+
+from nbchat.core.errors import NbchatError
+from nbchat.core.messages import Usage
+from nbchat.core.text import cut
+from nbchat.handles.data_frames import make_frame, rate, with_columns
+
+if TYPE_CHECKING:
+    from nbchat.core.run import RunState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """One prompt of a batch and what became of it. `str(result)` is the answer's text.
+
+    Examples
+    --------
+    >>> river, nothing = nbchat.map(["Seine", ""], model="nbchat-echo", progress=False)
+    >>> str(river), river.ok, river.attempts
+    ('Seine', True, 1)
+    >>> nothing.ok, nothing.error.code
+    (False, 'request_rejected')
+    """
+
+    index: int
+    """Place among the prompts, from 0."""
+    prompt: str
+    text: str = ""
+    """The answer; of a failed one, what had arrived."""
+    error: NbchatError | None = None
+    """Why there is no answer; None where there is one."""
+    state: RunState | None = None
+    """How the last attempt ended; None where nothing was asked."""
+    model: str | None = None
+    finish_reason: str | None = None
+    usage: Usage | None = None
+    """Tokens of all attempts, as far as the server reported them."""
+    time_to_first_token_s: float | None = None
+    duration_s: float | None = None
+    """Seconds of the last attempt."""
+    attempts: int = 0
+    restored: bool = False
+    """It was answered by an earlier call, and comes from the journal."""
+
+    @property
+    def ok(self) -> bool:
+        """There is an answer."""
+        return self.error is None
+
+    def __str__(self) -> str:
+        """Return the answer's text."""
+        return self.text
+
+    def __repr__(self) -> str:
+        """Return one line: which prompt, and what became of it."""
+        end = f"failed: {self.error.code}" if self.error is not None else f"{len(self.text):,} characters"
+        return f"<Result {self.index} {_short(self.prompt)!r} {end}>"
+
+
+class Results(Sequence[Result]):
+    """Results of a batch, in the order of its prompts; failed ones stand in their places.
+
+    Examples
+    --------
+    >>> results = nbchat.map(["Seine", ""], model="nbchat-echo", progress=False)
+    >>> results.texts
+    ['Seine', None]
+    >>> [result.index for result in results.failed]
+    [1]
+
+    Attributes
+    ----------
+    usage
+        Tokens of all of them together, as far as the server reported them.
+    """
+
+    def __init__(self, results: Sequence[Result], frame: object = None) -> None:
+        self._results = tuple(results)
+        self._frame = frame
+        self.usage: Usage = sum((r.usage for r in self._results if r.usage is not None), Usage())
+
+    @overload
+    def __getitem__(self, at: int) -> Result: ...
+    @overload
+    def __getitem__(self, at: slice) -> Sequence[Result]: ...
+    def __getitem__(self, at: int | slice) -> Result | Sequence[Result]:
+        return self._results[at]
+
+    def __len__(self) -> int:
+        return len(self._results)
+
+    def __repr__(self) -> str:
+        """Return how many were answered, and what it took."""
+        failed = len(self.failed)
+        return (
+            f"<Results: {len(self) - failed:,} answered, {failed:,} failed, "
+            f"{self.usage.total_tokens:,} tokens>"
+        )
+
+    @property
+    def texts(self) -> list[str | None]:
+        """The answers' texts, in order; None where there is none."""
+        return [result.text if result.ok else None for result in self._results]
+
+    @property
+    def failed(self) -> list[Result]:
+        """Those without an answer."""
+        return [result for result in self._results if not result.ok]
+
+    def raise_errors(self) -> None:
+        """Raise the errors of all that failed, if any did.
+
+        Raises
+        ------
+        ExceptionGroup
+            With the error of each, in order.
+        """
+        errors = [result.error for result in self._results if result.error is not None]
+        if errors:
+            raise ExceptionGroup(f"{len(errors)} of {len(self)} prompts were not answered", errors)
+
+    def to_frame(self, library: str | None = None) -> Any:  # noqa: ANN401 - pandas', polars' or PyArrow's
+        """Return a data frame with a row for each prompt, in order.
+
+        Where the prompts came in a frame, it is that frame (of the same kind, with its index) with the
+        columns `prompt`, `answer`, `error`, `state`, `model`, `finish_reason`, `input_tokens`,
+        `output_tokens`, `duration_s` and `attempts` added; one that has a name of these keeps it, and
+        the new one is called `nbchat_…`.
+
+        Parameters
+        ----------
+        library
+            `pandas`, `polars` or `pyarrow`, where the prompts came in no frame. None: one that is loaded,
+            else one that is installed.
+
+        Raises
+        ------
+        CommandError
+            No such library is installed.
+        """
+        columns: dict[str, list[Any]] = {
+            "prompt": [r.prompt for r in self._results],
+            "answer": self.texts,
+            "error": [r.error.code if r.error is not None else None for r in self._results],
+            "state": [str(r.state) if r.state is not None else None for r in self._results],
+            "model": [r.model for r in self._results],
+            "finish_reason": [r.finish_reason for r in self._results],
+            "input_tokens": [r.usage.input_tokens if r.usage else None for r in self._results],
+            "output_tokens": [r.usage.output_tokens if r.usage else None for r in self._results],
+            "duration_s": [r.duration_s for r in self._results],
+            "attempts": [r.attempts for r in self._results],
+        }
+        if self._frame is None or library is not None:
+            return make_frame(columns, library)
+        return with_columns(self._frame, columns)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchProgress:
+    """How far a batch is; what a function given as `progress` is called with.
+
+    Examples
+    --------
+    >>> told = []
+    >>> results = nbchat.map(["Seine", "Rhône"], model="nbchat-echo", progress=told.append)
+    >>> [now.done for now in told]
+    [0, 1, 2]
+    >>> told[-1].remaining_s
+    0.0
+    """
+
+    total: int
+    done: int
+    """Answered, failed and restored ones together."""
+    failed: int
+    restored: int
+    """Of these, answered by an earlier call."""
+    elapsed_s: float
+    usage: Usage
+
+    @property
+    def per_s(self) -> float:
+        """Prompts per second, restored ones not counted."""
+        return rate(self.done - self.restored, self.elapsed_s) or 0.0
+
+    @property
+    def remaining_s(self) -> float | None:
+        """Seconds that the rest takes at this rate; None as long as nobody can say."""
+        return (self.total - self.done) / self.per_s if self.per_s else None
+
+    def __str__(self) -> str:
+        """Return one line for people."""
+        failed = f", {self.failed:,} failed" if self.failed else ""
+        left = "" if self.remaining_s is None else f", {_clock(self.remaining_s)} left"
+        return f"{self.done:,} of {self.total:,}{failed}, {self.per_s:.1f}/s{left}"
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(math.ceil(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return cut(line, 40, "…")

@@ -1,0 +1,84 @@
+"""`Tally`: counts the results of a batch and shows its progress."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from nbchat.batch.results import BatchProgress, Result
+from nbchat.core.messages import Usage
+from nbchat.engine.loop_thread import POLL_S
+
+if TYPE_CHECKING:
+    from nbchat.handles.host import Host
+
+
+class Tally:
+    """Counts results; calls a function for each of them, or updates a progress bar now and then."""
+
+    def __init__(self, total: int, progress: bool | Callable[[BatchProgress], object], host: Host) -> None:
+        self._total = total
+        self._began = time.monotonic()
+        self._done = self._failed = self._restored = 0
+        self._usage = Usage()
+        self._close: Callable[[], object] | None = None
+        self._show: Callable[[BatchProgress], object] | None = None
+        self._interval_s = 0.0
+        self._shown_at = 0.0
+        if callable(progress):
+            self._show = progress
+        elif progress:
+            self._show, self._close = _bar(host, total)
+            self._interval_s = POLL_S
+
+    def add(self, result: Result) -> None:
+        """Count one more result."""
+        self._done += 1
+        self._failed += not result.ok
+        self._restored += result.restored
+        if result.usage is not None:
+            self._usage += result.usage
+
+    def show(self) -> None:
+        """Show the progress, unless it was shown just now."""
+        now = time.monotonic()
+        if self._show is not None and now - self._shown_at >= self._interval_s:
+            self._shown_at = now
+            self._show(self._now())
+
+    def close(self) -> None:
+        """Show the end."""
+        if self._show is not None and self._close is not None:
+            self._show(self._now())
+            self._close()
+
+    def _now(self) -> BatchProgress:
+        return BatchProgress(
+            total=self._total,
+            done=self._done,
+            failed=self._failed,
+            restored=self._restored,
+            elapsed_s=time.monotonic() - self._began,
+            usage=self._usage,
+        )
+
+
+def _bar(
+    host: Host, total: int
+) -> tuple[Callable[[BatchProgress], object] | None, Callable[[], object] | None]:
+    """Return the functions that update and close a bar in a notebook or a terminal, if there is one."""
+    found = host.progress_bar(total)
+    if found is not None:
+        return found
+    if sys.stderr is not None and sys.stderr.isatty():
+        return _line, lambda: sys.stderr.write("\n")
+    return None, None
+
+
+def _line(now: BatchProgress) -> None:
+    width = 24
+    filled = width * now.done // max(now.total, 1)
+    sys.stderr.write(f"\r\x1b[2K{'█' * filled}{'░' * (width - filled)} {now}")
+    sys.stderr.flush()

@@ -1,0 +1,118 @@
+"""`Backend`: the engine as its clients see it, in this process or at the other end of a link."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+from nbchat.core.kernel_commands import Command, Outcome
+from nbchat.core.transcript import SessionState
+from nbchat.engine.callbacks import Callback
+from nbchat.engine.limits import Limits
+from nbchat.providers.base import Provider, Request
+
+
+class Backend(Protocol):
+    """Reads are immutable values, changes are commands. All methods may be called from any thread."""
+
+    epoch: str
+    """Names the engine; another one has another epoch."""
+
+    # The seam
+
+    def state(self, session_id: str) -> SessionState:
+        """Return a session's state with all its messages, also that of a deleted one that can be restored.
+
+        Raises
+        ------
+        SessionGone
+            If there is no such session any more.
+        """
+        ...
+
+    def execute(self, command: Command, timeout_s: float | None = None) -> Outcome:
+        """Carry out a command and wait for its acknowledgement; `state` then includes its effect.
+
+        Raises
+        ------
+        NbchatError
+            If the command was refused; nothing has changed.
+        TimeoutError
+            If there was no acknowledgement in time.
+        """
+        ...
+
+    def watch(self, session_id: str, wake: Callable[[], None]) -> AbstractContextManager[None]:
+        """Call `wake` after every change of a session, for as long as the context lasts.
+
+        `wake` is called on a thread of the backend and must not block.
+        """
+        ...
+
+    # The sessions
+
+    def find(self, key: str) -> str | None:
+        """Return the id of the session with this id, else of the oldest open one with this title.
+
+        Raises
+        ------
+        TypeError
+            If `key` is not a string.
+        """
+        ...
+
+    def sessions(self) -> Sequence[str]:
+        """Return the ids of all sessions that are not temporary, oldest first."""
+        ...
+
+    def streaming(self) -> Sequence[SessionState]:
+        """Return the sessions with a run that is not over, temporary ones included, oldest first."""
+        ...
+
+    def position(self, session_id: str) -> int | None:
+        """Return the position of a session's prompt in the engine's queue, from 1."""
+        ...
+
+    def snapshot(self, session_ids: Sequence[str] | None = None) -> dict[str, Any]:
+        """Return all sessions that are saved, or some, as JSON values: a consistent cut at any time."""
+        ...
+
+    def save(self, timeout_s: float) -> bool:
+        """Write everything down; return False if there is no journal."""
+        ...
+
+    def stats(self) -> dict[str, Any]:
+        """Return counts for people."""
+        ...
+
+    # Of this process only
+
+    @property
+    def limits(self) -> Limits:
+        """The limits in force; `SetLimits` changes them."""
+        ...
+
+    def on(self, event: str, callback: Callback, session_id: str | None = None) -> Callable[[], None]:
+        """Subscribe a callback; return the function that unsubscribes."""
+        ...
+
+    def offer(self, provider: Provider) -> str:
+        """Keep a provider object for the next command that names the returned id."""
+        ...
+
+    def request_of(self, session_id: str, run_id: str) -> Request | None:
+        """Return what a run asked, where it is known."""
+        ...
+
+    def cause_of(self, session_id: str, run_id: str) -> BaseException | None:
+        """Return the exception behind a run's error, where it is known."""
+        ...
+
+    def shutdown(self, timeout_s: float) -> None:
+        """Release the engine; an engine in this process ends all its runs."""
+        ...
+
+    def refuse_to_block(self, what: str) -> None:
+        """Raise `WouldDeadlock` on a thread that would wait for itself."""
+        ...

@@ -1,0 +1,53 @@
+"""`Journal`: the interface through which sessions write their events down."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from nbchat.core.events import Event
+from nbchat.stores.base import Store
+
+
+class Journal(Protocol):
+    """Writes events down. Called on the engine's loop, which it does not block."""
+
+    @property
+    def store(self) -> Store | None:
+        """The store; `None` while none is open."""
+        ...
+
+    @property
+    def waiting(self) -> int:
+        """Number of events that are not written yet."""
+        ...
+
+    @property
+    def lag_s(self) -> float:
+        """Age of the oldest of them, in seconds."""
+        ...
+
+    def record(self, session_id: str, seq: int, event: Event) -> None:
+        """Take one event; it is written with the next batch."""
+        ...
+
+    async def settled(self, session_id: str) -> None:
+        """Return when all that was recorded for a session (empty: for all) survives the process.
+
+        Raises
+        ------
+        StoreError
+            If it could not be written.
+        """
+        ...
+
+    def write_whole(self, session_id: str) -> None:
+        """Write a session's state instead of its events, since it came from elsewhere."""
+        ...
+
+    def is_saved(self, session_id: str) -> bool:
+        """Return whether everything of a session is written."""
+        ...
+
+    def close(self) -> None:
+        """Release the store, after the last `settled`."""
+        ...

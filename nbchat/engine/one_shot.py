@@ -1,0 +1,191 @@
+"""`OneShot`: asks one prompt in a session that no page shows and no journal keeps.
+
+The run has the same clocks, limits and errors as any other. Used for batches and for titles.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from nbchat.core.clock import now
+from nbchat.core.errors import KernelGone, NbchatError, from_info
+from nbchat.core.events import SessionCreated, Settings
+from nbchat.core.ids import new_id
+from nbchat.core.transcript import SessionState
+from nbchat.engine.callbacks import Callbacks
+from nbchat.engine.live_session import LiveSession
+from nbchat.engine.scheduler import Scheduler
+
+if TYPE_CHECKING:
+    from nbchat.core.messages import Usage
+    from nbchat.core.run import RunRecord, RunState
+    from nbchat.engine.base import EngineBase
+    from nbchat.engine.journal import Journal
+    from nbchat.engine.loop_thread import LoopThread
+    from nbchat.engine.session_log import SessionLog
+    from nbchat.providers.base import Provider, Request
+
+
+class Answer(Struct, frozen=True, kw_only=True):
+    """The outcome of one prompt."""
+
+    index: int
+    text: str = ""
+    state: RunState | None = None
+    error: NbchatError | None = None
+    model: str | None = None
+    finish_reason: str | None = None
+    usage: Usage | None = None
+    """Sum over the attempts that reported it."""
+    time_to_first_token_s: float | None = None
+    duration_s: float | None = None
+    """Duration of the last attempt."""
+    attempts: int = 0
+    response_id: str | None = None
+    """Of a prompt whose process was killed: the id under which the server may have kept the answer."""
+
+
+class OneShot:
+    """Asks prompts with common settings; only for the engine's loop.
+
+    Parameters
+    ----------
+    settings, provider
+        Used for all prompts.
+    concurrency
+        Runs that may be live at the same time.
+    """
+
+    def __init__(
+        self, engine: EngineBase, settings: Settings, provider: Provider | None, concurrency: int = 1
+    ) -> None:
+        self._context = _Context(engine, concurrency)
+        self._settings = settings
+        self._provider = provider
+
+    @property
+    def retry_after_s(self) -> float:
+        """The longest wait that a server may ask for."""
+        return self._context.limits.retry_after_s
+
+    async def ask(
+        self,
+        index: int,
+        prompt: str,
+        attempts: int = 1,
+        *,
+        response_id: str | None = None,
+        answering: Callable[[str], Awaitable[None]] | None = None,
+    ) -> Answer:
+        """Ask once and return the answer, or the error in it. Cancelling stops the run.
+
+        Parameters
+        ----------
+        index, attempts
+            Copied to the answer.
+        response_id
+            A response to read from the server, which may have kept it, instead of asking again.
+        answering
+            Called with the id of a response that the server keeps, as soon as it is received.
+        """
+        context = self._context if response_id is None else _KeptResponse(self._context, response_id)
+        session = LiveSession(context, SessionState(id=new_id("s-")), self._provider)
+        session.append(SessionCreated(at=now(), settings=self._settings, temporary=True))
+        changed = asyncio.Event()
+        session.watchers.add(changed.set)
+        run_id = ""
+        try:
+            run_id = session.send(prompt)
+            while not session.announced(run_id):
+                await changed.wait()
+                changed.clear()
+                run = session.state.run(run_id)
+                if run is not None and run.response_id not in (None, response_id):
+                    response_id = run.response_id
+                    if answering is not None:
+                        await answering(response_id)
+        except NbchatError as error:  # the prompt itself was refused, for example as too long
+            return Answer(index=index, error=error, attempts=attempts)
+        except asyncio.CancelledError:
+            session.stop(run_id)
+            raise
+        return _answer_of(index, session.state, attempts)
+
+
+def _answer_of(index: int, state: SessionState, attempts: int) -> Answer:
+    record = state.runs[-1]  # its only one
+    message = state.messages.get(record.message_id)
+    started, first, ended = record.started_at, record.first_delta_at, record.ended_at
+    return Answer(
+        index=index,
+        text=message.text if message is not None else "",
+        state=record.state,
+        error=from_info(record.error) if record.error is not None else None,
+        model=record.model,
+        finish_reason=record.finish_reason,
+        usage=record.usage,
+        time_to_first_token_s=first - started if first is not None and started is not None else None,
+        duration_s=ended - started if ended is not None and started is not None else None,
+        attempts=attempts,
+    )
+
+
+class _Context:
+    """The engine as these sessions see it: no readers, no journal, and slots of their own."""
+
+    def __init__(self, engine: EngineBase, concurrency: int) -> None:
+        self.loop: LoopThread = engine.loop
+        self.limits = dataclasses.replace(engine.limits, retries=0, live_runs=concurrency)
+        self.scheduler = Scheduler(self.limits)
+        self.callbacks = Callbacks()
+        self.journal: Journal | None = None
+        self._engine = engine
+
+    async def choose(
+        self, own: Provider | None, settings: Settings, request: Request
+    ) -> tuple[Provider, Request]:
+        """Return the provider and the request with a model in it."""
+        return await self._engine.providers.choose(own, settings, request)
+
+    def changed(self, session: SessionLog) -> None:
+        """Do nothing: there are no readers."""
+
+    def count(self, name: str, more: int = 1) -> None:
+        """Add to a counter of `registry.stats()`."""
+        self._engine.count(name, more)
+
+    def ended(self, session: SessionLog, run: RunRecord) -> None:
+        """Do nothing."""
+
+    def is_viewed(self, _session_id: str) -> bool:
+        """Return True, so that the session is not marked unread."""
+        return True
+
+
+class _KeptResponse(_Context):
+    """The context for one response that the server may have kept: it is read, and never asked for again."""
+
+    def __init__(self, context: _Context, response_id: str) -> None:
+        vars(self).update(vars(context))
+        self._response_id = response_id
+
+    async def choose(
+        self, own: Provider | None, settings: Settings, request: Request
+    ) -> tuple[Provider, Request]:
+        """Return the provider, and a request that reads the response from its beginning.
+
+        Raises
+        ------
+        KernelGone
+            If the provider cannot read kept responses.
+        """
+        provider, request = await super().choose(own, settings, request)
+        if not provider.can_resume:
+            raise KernelGone(f"{provider.name} does not support resuming a response.")
+        return provider, replace(request, resume_id=self._response_id, resume_after=0)

@@ -1,0 +1,378 @@
+"""`RunQueue`: starts the runs of one session one at a time, in order, and announces their ends.
+
+1. The question is in the journal before the provider is asked, and the end before it is announced; a journal
+   that takes longer than `SETTLE_S` delays neither further.
+2. A slot of the scheduler is given back on every path.
+3. A run that waits ends without ever being started: by a stop, a deletion or the end of the kernel.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
+from typing import Any, Final
+
+from msgspec.structs import replace
+
+from nbchat.core.clock import now
+from nbchat.core.errors import (
+    ErrorInfo,
+    LimitExceeded,
+    NbchatError,
+    NothingToDo,
+    QueueFull,
+    RunCrashed,
+    SessionGone,
+    StoreError,
+)
+from nbchat.core.events import (
+    EndEvent,
+    RunAnswering,
+    RunFailed,
+    RunInterrupted,
+    RunKind,
+    RunPaused,
+    RunQueued,
+    RunRequeued,
+    RunSaved,
+    RunStarted,
+    RunStopped,
+    Settings,
+    StopRequested,
+    UnreadChanged,
+)
+from nbchat.core.ids import new_id
+from nbchat.core.messages import Message
+from nbchat.core.recovery import in_force
+from nbchat.core.run import RunRecord, RunState
+from nbchat.engine import lookup
+from nbchat.engine.build_request import fitted, plan_of, resumed_by
+from nbchat.engine.callbacks import Notification
+from nbchat.engine.live_run import LiveRun, RunPlan
+from nbchat.engine.logs import about
+from nbchat.engine.session_log import SessionLog
+from nbchat.providers.base import Provider, Request
+
+logger = logging.getLogger("nbchat")
+
+SETTLE_S: Final = 1.0
+"""The longest time for which the journal may delay a start or the announcement of an end, in seconds."""
+
+CAUSES: Final = 8
+"""Exceptions that are kept per session, for `run.error.__cause__`."""
+
+REQUESTS: Final = 100
+"""Requests that are kept per session, for `run.request`."""
+
+
+class RunQueue:
+    """The runs of one session that are not over. Only for the engine's loop."""
+
+    def __init__(self, session: SessionLog) -> None:
+        self._session = session
+        self._context = session.context
+        self.live: LiveRun | None = None
+        """The run that has a connection, or is about to."""
+        self._starting = False
+
+    def __repr__(self) -> str:
+        """Return the session and its live run."""
+        return f"<RunQueue of {self._session.id}, live: {self.live.run_id if self.live else None}>"
+
+    def has_live(self, run: RunRecord) -> bool:
+        """Return whether this run has a connection."""
+        return self.live is not None and self.live.run_id == run.id
+
+    # Entering and leaving the queue
+
+    def enqueue(
+        self,
+        kind: RunKind,
+        *,
+        prompt: Message | None = None,
+        message_id: str | None = None,
+        rooted: bool = False,
+        parent_id: str | None = None,
+        replaces: str | None = None,
+        run_id: str | None = None,
+        params: Mapping[str, Any] = MappingProxyType({}),
+    ) -> str:
+        """Queue a run and return its id; `params` win over those of the session.
+
+        Raises
+        ------
+        SessionGone, QueueFull
+            Nothing was queued.
+        """
+        session, state = self._session, self._session.state
+        if state.deleted:
+            raise SessionGone(session.id)
+        waiting = sum(run.state is RunState.QUEUED for run in state.runs)
+        if waiting >= self._context.limits.queue:
+            raise QueueFull(
+                f"session {session.id!r} already has {waiting} queued prompts.",
+                hint="Wait for some to finish, or stop_all() to drop them.",
+            )
+        session.touched = time.monotonic()
+        run_id = run_id or new_id("r-")
+        session.append(
+            RunQueued(
+                run_id=run_id,
+                at=now(),
+                kind=kind,
+                message_id=message_id or new_id("m-"),
+                prompt=prompt,
+                rooted=rooted,
+                parent_id=parent_id,
+                replaces=replaces,
+                params=dict(params),
+            )
+        )
+        self.submit()
+        if self.live is None or self.live.run_id != run_id:
+            self._context.callbacks.notify(Notification(event="queued", session_id=session.id, run_id=run_id))
+        return run_id
+
+    def submit(self) -> None:
+        """Ask the scheduler for a slot if a run is waiting and none is live."""
+        if self.live is None and not self._starting and self._next() is not None:
+            self._context.scheduler.submit(self)
+
+    def _next(self) -> RunRecord | None:
+        live = self._session.state.live
+        return live if live is not None and live.state is RunState.QUEUED else None
+
+    def _withdraw(self) -> None:
+        """Leave the scheduler's queue, unless another prompt of this session keeps its place."""
+        if self._next() is None:
+            self._context.scheduler.withdraw(self)
+
+    def moved_up(self) -> None:
+        """Publish the new position in the scheduler's queue."""
+        self._context.changed(self._session)
+
+    # Pausing and stopping
+
+    def pause(self, run: RunRecord) -> None:
+        """Pause the live run, or hold one that waits."""
+        if self.live is not None and self.has_live(run):
+            self.live.pause()
+        else:
+            self._session.append(RunPaused(run_id=run.id, at=now()))
+            self._withdraw()
+
+    def resume(self, run: RunRecord) -> None:
+        """Resume the paused run."""
+        if self.live is not None and self.has_live(run):
+            self.live.resume()
+        else:
+            self._session.append(RunRequeued(run_id=run.id))
+            self.submit()
+
+    def stop(self, run: RunRecord) -> None:
+        """Stop a run; it is not over."""
+        if self.live is not None and self.has_live(run):
+            self.live.stop()
+        else:
+            self._session.append(StopRequested(run_id=run.id, at=now()))
+            self._end_waiting(RunStopped(run_id=run.id, at=now()))
+
+    def abandon_all(self) -> None:
+        """Stop all runs at once, without waiting for the provider; newest first, so that none starts."""
+        for run in self._not_over():
+            if self.live is not None and self.has_live(run):
+                self.live.abandon()
+            else:
+                self.stop(run)
+
+    def interrupt_all(self, error: NbchatError) -> None:
+        """End all runs as `interrupted`, because the kernel is shutting down."""
+        info: ErrorInfo = error.info
+        for run in self._not_over():
+            if not self.has_live(run):
+                self._end_waiting(RunInterrupted(run_id=run.id, at=now(), error=info))
+        if self.live is not None:
+            self.live.end(error)
+
+    def _not_over(self) -> list[RunRecord]:
+        return [run for run in reversed(self._session.state.runs) if run.state.is_live]
+
+    def _end_waiting(self, end: EndEvent) -> None:
+        self._session.append(end)
+        self._withdraw()
+        self._announce(end)
+        self.submit()
+
+    # Starting
+
+    def start_next(self) -> bool:
+        """Use a slot for the oldest waiting prompt; return False if none is waiting."""
+        run = self._next()
+        if run is None or self.live is not None or self._starting or self._session.state.deleted:
+            return False
+        self._starting = True
+        task = self._context.loop.spawn(self._settled(), name=f"nbchat-start-{run.id}")
+        task.add_done_callback(lambda task: self._start(run, task))
+        return True
+
+    def _start(self, run: RunRecord, settled: asyncio.Task[bool]) -> None:
+        # A callback, since a task that is cancelled before its first step runs none of its own lines.
+        self._starting = False
+        if settled.cancelled():  # from outside: the prompt goes back into the queue
+            self._context.scheduler.release()
+            self.submit()
+            return
+        try:
+            self._begin(run)
+        except Exception as error:
+            # Without this the run would never end, and the slot would be lost.
+            session_id = self._session.id
+            logger.exception(
+                "session %s: run %s could not be started",
+                session_id,
+                run.id,
+                extra=about(session_id=session_id, run_id=run.id),
+            )
+            crash = RunCrashed(f"the run could not be started: {type(error).__name__}.", stage="connect")
+            self._end_unstarted(RunFailed(run_id=run.id, at=now(), error=crash.info))
+
+    def _end_unstarted(self, end: RunFailed) -> None:
+        self._session.append(end)
+        self._announce(end)
+        self._context.scheduler.release()
+        self.submit()
+
+    def _begin(self, run: RunRecord) -> None:
+        session, state = self._session, self._session.state
+        current = state.run(run.id)
+        if current is None or current.state is not RunState.QUEUED or state.deleted:
+            self._context.scheduler.release()
+            self.submit()
+            return
+        run = current
+        settings = in_force(state.settings)
+        appends = run.kind in ("continue", "resume")
+        if appends and run.message_id not in state.messages:
+            gone = NothingToDo("the answer to continue was removed.").info
+            self._end_unstarted(RunFailed(run_id=run.id, at=now(), error=gone))
+            return
+        prompt = run.prompt
+        if prompt is not None and not run.rooted:
+            prompt = replace(prompt, parent_id=state.leaf)
+        answer = None
+        if not appends:
+            answer = Message(
+                id=run.message_id,
+                role="assistant",
+                created_at=now(),
+                parent_id=prompt.id if prompt is not None else run.parent_id,
+                run_id=run.id,
+                model=settings.model,
+            )
+        session.append(
+            RunStarted(run_id=run.id, at=now(), prompt=prompt, answer=answer, model=settings.model)
+        )
+        resumed = resumed_by(session.state, run)
+        if resumed is not None:
+            # Recorded at once, so that a resume of which nothing arrives can be resumed again.
+            session.append(
+                RunAnswering(
+                    run_id=run.id, response_id=resumed.response_id, sequence=resumed.response_sequence
+                )
+            )
+        if prompt is not None:
+            self._context.callbacks.notify(
+                Notification(event="message", session_id=session.id, run_id=run.id, data=prompt)
+            )
+        self.live = LiveRun(
+            self._plan(run.id),
+            self._context.limits,
+            emit=session.append,
+            choose=self._choose(settings),
+            ended=self._run_ended,
+        )
+
+    def _plan(self, run_id: str) -> RunPlan:
+        state = self._session.state
+        return plan_of(state, lookup.run(state, run_id), self._context.limits)
+
+    def _choose(self, settings: Settings) -> Callable[[Request], Awaitable[tuple[Provider, Request]]]:
+        session = self._session
+
+        async def choose(request: Request) -> tuple[Provider, Request]:
+            provider, request = await self._context.choose(session.provider, settings, request)
+            request = session.requests[request.run_id] = fitted(request, provider)
+            while len(session.requests) > REQUESTS:
+                del session.requests[next(iter(session.requests))]
+            return provider, request
+
+        return choose
+
+    # Ending
+
+    def _run_ended(self, live: LiveRun, end: EndEvent) -> None:
+        session = self._session
+        if live.error is not None and live.error.__cause__ is not None:
+            session.causes[live.run_id] = live.error.__cause__
+            while len(session.causes) > CAUSES:
+                del session.causes[next(iter(session.causes))]
+        unread = isinstance(end, RunStopped) or isinstance(live.error, LimitExceeded)
+        if unread and (cancel := live.cancel_at_server()) is not None:
+            self._context.loop.spawn(cancel, name=f"nbchat-cancel-{live.run_id}")
+        session.record.hold(end.run_id)  # readers see the end when the journal has accepted or refused it
+        session.append(end)
+        task = self._context.loop.spawn(self._settled(), name=f"nbchat-finish-{live.run_id}")
+        task.add_done_callback(lambda task: self._finish(live, end, task))
+
+    def _finish(self, live: LiveRun, end: EndEvent, settled: asyncio.Task[bool]) -> None:
+        saved = not settled.cancelled() and settled.exception() is None and settled.result()
+        self._session.record.release()
+        if self.live is live:
+            self.live = None
+        if not saved:
+            self._session.append(RunSaved(run_id=end.run_id, saved=False))
+        self._announce(end)
+        self._context.scheduler.release()
+        self.submit()
+
+    def _announce(self, end: EndEvent) -> None:
+        session = self._session
+        run = session.state.run(end.run_id)
+        self._context.callbacks.notify(
+            Notification(
+                event="end",
+                session_id=session.id,
+                run_id=end.run_id,
+                state=str(run.state) if run is not None else None,
+                data=getattr(end, "error", None),
+            )
+        )
+        was_started = run is not None and run.started_at is not None
+        if was_started and not session.state.deleted and not self._context.is_viewed(session.id):
+            self.set_unread(unread=True)
+        session.publish()
+        if run is not None:
+            self._context.ended(session, run)
+
+    def set_unread(self, *, unread: bool) -> None:
+        """Mark the session read or unread."""
+        if self._session.state.unread != unread:
+            self._session.append(UnreadChanged(unread=unread))
+
+    async def _settled(self) -> bool:
+        """Wait for the journal, at most `SETTLE_S`; return False if it does not have everything."""
+        session, journal = self._session, self._context.journal
+        if journal is None or session.state.temporary:
+            return True
+        try:
+            async with asyncio.timeout(SETTLE_S):
+                await journal.settled(session.id)
+        except (StoreError, TimeoutError):
+            return False
+        except Exception:
+            logger.exception("session %s: the journal failed", session.id, extra=about(session_id=session.id))
+            return False
+        return True

@@ -1,0 +1,149 @@
+"""`JupyterHost`: restores sessions from the notebook, and draws handles with widgets.
+
+Importing this module is cheap: IPython, traitlets and widgets are imported where they are used.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from nbchat.engine.local_backend import LocalBackend
+from nbchat.handles.process import Process, shared
+
+if TYPE_CHECKING:
+    from nbchat.engine.backend import Backend
+    from nbchat.engine.engine import Engine
+    from nbchat.handles.registry import SessionRegistry
+    from nbchat.jupyter.hub import Hub
+    from nbchat.jupyter.notebook import Notebook
+    from nbchat.jupyter.transcripts import Transcripts
+
+
+class JupyterHost:
+    """The host of a process: a notebook's kernel, IPython, or a script. Implements `Host`."""
+
+    def __init__(self, engine: Engine, notebook: Notebook | None = None) -> None:
+        self.engine: Engine = engine
+        self.notebook: Notebook | None = notebook
+        """The notebook that the kernel was started for, if any."""
+        self._restoring = threading.RLock()
+        self._restore_begun = notebook is None
+        self._restored = notebook is None
+        self._hub: Hub | None = None
+        self._hub_lock = threading.Lock()
+        self._transcripts: Transcripts | None = None
+
+    def __repr__(self) -> str:
+        """Return the notebook."""
+        return f"<JupyterHost of {self.notebook!r}>"
+
+    def restore_once(self) -> None:
+        """Restore the notebook's sessions before the first use; return when they are there."""
+        # The engine's own thread takes part in restoring and must not wait for it.
+        if self._restored or self.notebook is None or self.engine.loop.is_current:
+            return
+        with self._restoring:  # other threads wait; the restoring thread itself may look up sessions
+            if self._restore_begun:
+                return
+            self._restore_begun = True
+            try:
+                self.notebook.restore(self.hub)
+            finally:
+                self._restored = True
+
+    def hub(self) -> Hub:
+        """Return the widget that connects to pages, created when it is needed first."""
+        from nbchat.jupyter.hub import Hub  # noqa: PLC0415 - widgets only where they are shown
+
+        with self._hub_lock:
+            if self._hub is None or self._hub.comm is None:
+                self._hub = Hub(self.engine, self.notebook)
+            return self._hub
+
+    def transcripts(self) -> Transcripts | None:
+        """Return what keeps transcripts in outputs; None outside of a kernel.
+
+        It exists also in kernels without a known notebook (nbclient, papermill, Colab), since their result is
+        a notebook that is read without nbchat.
+        """
+        if self.notebook is not None:
+            return self.notebook.transcripts
+        from IPython import get_ipython  # noqa: PLC0415 - used in kernels only
+
+        shell = get_ipython()  # type: ignore[no-untyped-call,unused-ignore]
+        if getattr(shell, "kernel", None) is None:
+            return None
+        if self._transcripts is None:
+            from nbchat.jupyter.transcripts import Transcripts  # noqa: PLC0415 - used in kernels only
+
+            self._transcripts = Transcripts(self.engine)
+            shell.events.register("post_run_cell", self._transcripts.after_cell)
+        return self._transcripts
+
+    def set_journal(self, *, on: bool) -> None:
+        """Write outside of the notebook, or do not, from now on."""
+        if self.notebook is not None:
+            self.notebook.set_journal(on=on)
+
+    def mimebundle(self, shown: object, **options: Any) -> Any | None:  # noqa: ANN401 - as `Host`
+        """Return the widget of a `Session` or a `Comparison`, as a bundle."""
+        from nbchat.batch.compare import Comparison  # noqa: PLC0415 - widgets only where they are shown
+        from nbchat.handles.session import Session  # noqa: PLC0415
+        from nbchat.jupyter.comparison import view  # noqa: PLC0415
+        from nbchat.jupyter.widgets import SessionView  # noqa: PLC0415
+
+        if isinstance(shown, Session):
+            return SessionView(shown)._repr_mimebundle_(**options)
+        return view(shown, **options) if isinstance(shown, Comparison) else None
+
+    def progress_bar(self, total: int) -> tuple[Callable[[Any], object], Callable[[], object]] | None:
+        """Return the functions that update and close a progress bar; None outside of a kernel."""
+        if "IPython" not in sys.modules:
+            return None
+        from nbchat.jupyter.progress import bar  # noqa: PLC0415 - widgets only in a kernel
+
+        return bar(total)
+
+
+def _make_host(engine: Engine) -> JupyterHost:
+    if "IPython" in sys.modules:  # otherwise there is no configuration to read
+        from nbchat.jupyter.configuration import attach  # noqa: PLC0415 - IPython is there
+        from nbchat.jupyter.representations import register  # noqa: PLC0415
+
+        attach(engine.providers.defaults)
+        register()
+    notebook = None
+    if "ipykernel" in sys.modules:  # scripts restore nothing and journal nothing
+        from nbchat.jupyter.notebook import Notebook, path_of_notebook  # noqa: PLC0415 - a kernel
+
+        path = path_of_notebook()
+        if path is not None:
+            private = os.environ.get("NBCHAT_JOURNAL", "").lower() in ("0", "false", "no", "off")
+            notebook = Notebook(engine, path, journal=not private)
+    return JupyterHost(engine, notebook)
+
+
+_hosts: WeakKeyDictionary[Backend, JupyterHost] = WeakKeyDictionary()
+
+
+def host_of(registry: SessionRegistry) -> JupyterHost:
+    """Return the host of a registry: that of this process, or one for the registry of a visitor."""
+    process, backend = current(), registry._backend  # noqa: SLF001 - a handle
+    if backend is process.backend:
+        return process.host
+    if not isinstance(backend, LocalBackend):
+        raise TypeError("views need an engine in this process.")
+    host = _hosts.get(backend)
+    if host is None:
+        host = _hosts.setdefault(backend, JupyterHost(backend.engine))
+    return host
+
+
+def current() -> Process[JupyterHost]:
+    """Return the engine, the registry and the host of this process, created by the first call."""
+    return shared(_make_host)

@@ -1,0 +1,45 @@
+"""Reaches the engine behind the handles, for tests of what the engine does."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nbchat.engine.local_backend import LocalBackend
+from nbchat.handles.process import Process
+from nbchat.jupyter.host import JupyterHost
+
+if TYPE_CHECKING:
+    import pytest
+
+    from nbchat.engine.engine import Engine
+    from nbchat.engine.live_session import LiveSession
+    from nbchat.handles.registry import SessionRegistry
+    from nbchat.handles.session import Session
+
+
+def engine_of(registry: SessionRegistry) -> Engine:
+    """Return the engine of a registry."""
+    backend = registry._backend
+    assert isinstance(backend, LocalBackend)
+    return backend.engine
+
+
+def use(monkeypatch: pytest.MonkeyPatch, registry: SessionRegistry) -> JupyterHost:
+    """Let the functions and the widgets of `nbchat` use this registry; return their host."""
+    backend = registry._backend
+    assert isinstance(backend, LocalBackend)
+    host = JupyterHost(backend.engine)
+    process = Process(backend.engine, backend, host, registry)
+    monkeypatch.setattr("nbchat.jupyter.host.shared", lambda _make_host: process)
+    return host
+
+
+def live(session: Session) -> LiveSession:
+    """Return the engine's object of a session, with its messages in memory."""
+    backend = session._backend
+    assert isinstance(backend, LocalBackend)
+    found = backend.engine.sessions.get_including_deleted(session.id)
+    assert found is not None
+    if found.evicted:
+        backend.engine.loop.call(backend.engine.ensure_loaded, found)
+    return found
