@@ -39,6 +39,8 @@ class View(anywidget.AnyWidget):
     """A CSS length; empty: 560px."""
     send_key: traitlets.Unicode[str, str | bytes] = traitlets.Unicode("enter").tag(sync=True)
     """`enter`, `shift-enter` or `ctrl-enter`."""
+    panel_request: traitlets.Unicode[str, str | bytes] = traitlets.Unicode("").tag(sync=True)
+    """The widget's model id and a number: the last request for a panel beside the notebook."""
 
     @traitlets.validate("locale")
     def _valid_locale(self, proposal: Any) -> str:  # noqa: ANN401 - traitlets' proposal
@@ -184,6 +186,19 @@ class ChatTabs(View):
         is_used = blank.runs or blank.messages or blank.title or blank.pinned or blank.closed
         if not (is_used or blank.model or blank.instructions or blank.params):
             blank.delete()
+
+    def panel(self) -> None:
+        """Show this widget in a panel at the right of the notebook, in JupyterLab.
+
+        The panel stays when the page is reloaded, until it is closed; another call opens it. Other hosts,
+        such as Notebook 7, have no panels: show the widget in a cell there.
+
+        Examples
+        --------
+        >>> chat = nbchat.ChatTabs()
+        >>> chat.panel()
+        """
+        self.panel_request = f"{self.model_id} {new_id('p-')}"
 
     def hide(self, session: Session | str) -> None:
         """Take a session's tab away; its runs go on."""

@@ -1,6 +1,7 @@
 /** The module of every view widget: finds the hub's runtime in this page and mounts the view. */
 
 import type { AnyModel } from "../jupyter";
+import { followRequests } from "../jupyter/dock";
 import { placeOf } from "./exchange";
 
 const REFERENCE = "IPY_MODEL_";
@@ -42,4 +43,11 @@ function late(ended: AbortSignal): Promise<never> {
   });
 }
 
-export default { render };
+/** Serve `ChatTabs.panel`. */
+function initialize({ model }: { model: AnyModel }): () => void {
+  const end = new AbortController();
+  followRequests(model, end.signal);
+  return () => end.abort();
+}
+
+export default { initialize, render };

@@ -5,6 +5,7 @@
  * context and the kernel's connection. This is no public interface and other hosts have less, so every member is
  * optional and checked before use.
  */
+
 import type { AnyModel as WidgetModel } from "@anywidget/types";
 
 /** An anywidget model; the members of its manager are optional. */
@@ -14,8 +15,18 @@ export interface AnyModel extends Omit<WidgetModel, "widget_manager"> {
 
 export interface WidgetManager {
   get_model?(id: string): Promise<AnyModel>;
+  create_view?(model: AnyModel): Promise<{ readonly luminoWidget?: DockedWidget }>;
   readonly kernel?: KernelConnection | null;
   readonly context?: DocumentContext;
+}
+
+/** A panel of Lumino, as far as it is used. */
+export interface DockedWidget {
+  readonly node: HTMLElement;
+  readonly title: { label: string; closable: boolean };
+  readonly disposed: { connect(slot: () => void): unknown };
+  addClass(name: string): void;
+  dispose(): void;
 }
 
 export interface Signal<T> {
@@ -45,6 +56,8 @@ export interface DocumentContext {
   readonly path?: string;
   readonly model?: NotebookModel;
   readonly saveState?: Signal<string>;
+  /** Open another widget beside the notebook. */
+  addSibling?(widget: DockedWidget, options: { readonly mode: "split-right" }): unknown;
 }
 
 export interface NotebookModel {
