@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         load,
         map,  # noqa: A004 - read as nbchat.map
         models,
+        provider,
         session,
         sessions,
         stop_all,
@@ -143,6 +144,7 @@ _HOME = {
     "import_": "nbchat.api",
     "load": "nbchat.api",
     "models": "nbchat.api",
+    "provider": "nbchat.api",
     "session": "nbchat.api",
     "sessions": "nbchat.api",
     "stop_all": "nbchat.api",
@@ -304,6 +306,7 @@ __all__ = [
     "map",
     "models",
     "new_id",
+    "provider",
     "registry",
     "session",
     "sessions",

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from nbchat.handles.registry import SessionRegistry
     from nbchat.handles.session import Session
     from nbchat.providers.base import Provider
+    from nbchat.providers.openai import Api
 
 
 def the_registry() -> SessionRegistry:
@@ -486,6 +487,52 @@ def discover() -> list[Any]:
 
 
 @short_traceback
+def provider(
+    name: str,
+    *,
+    base_url: str,
+    key_env: str | None = None,
+    api: Api = "auto",
+    headers: Mapping[str, str] | None = None,
+) -> Provider:
+    """Give an OpenAI-compatible server a name, so that several can be used in one notebook.
+
+    Parameters
+    ----------
+    name
+        For `nbchat.session(…, provider=name)`, `nbchat.models(name)` and `nbchat.config(provider=name)`. A
+        name that is defined again gets the new server.
+    base_url
+        Usually ends in `/v1`.
+    key_env
+        The environment variable with the key, read when a run starts. `None`: the server gets no key.
+        `OPENAI_API_KEY` is sent to it only if it is named here.
+    api, headers
+        As `OpenAIProvider`.
+
+    Returns
+    -------
+    The provider, which can also be given as an object: `nbchat.session(provider=…)`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument cannot be used.
+
+    Examples
+    --------
+    >>> local = nbchat.provider("local", base_url="http://localhost:11434/v1")
+    >>> nbchat.session("geo", provider="local")
+    >>> cloud = nbchat.provider("cloud", base_url="https://api.example.com/v1", key_env="CLOUD_KEY")
+    """
+    from nbchat.providers.named import named_provider  # noqa: PLC0415 - only when it is used
+
+    made = named_provider(name, base_url, key_env, api=api, headers=headers)
+    current().engine.providers.define(name, made)
+    return made
+
+
+@short_traceback
 def models(provider: str | None = None) -> list[str]:
     """Return the chat models that the server for new sessions lists now, in its order.
 
@@ -569,6 +616,7 @@ __all__ = [
     "map",
     "models",
     "new_id",
+    "provider",
     "session",
     "sessions",
     "stop_all",

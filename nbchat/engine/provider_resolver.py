@@ -47,6 +47,7 @@ class ProviderResolver:
         self._server_url: str | None = None
         self._starting = asyncio.Lock()
         self._warmed_up = False
+        self._named: dict[str, Provider] = {}
         self._models: dict[tuple[str, str | None], tuple[str, ...]] = {}
         self._own_models: WeakKeyDictionary[Provider, tuple[str, ...]] = WeakKeyDictionary()
 
@@ -144,7 +145,8 @@ class ProviderResolver:
         priority the kernel waits for it whenever the machine is busy: with `nice 19` and two busy cores
         the import took 30 s instead of 2 s, and a cell that was running lost 20 s of them.
         """
-        if self._warmed_up or (name or self.defaults.provider or "openai") not in ("openai", DEMO):
+        name = name or self.defaults.provider or "openai"
+        if self._warmed_up or name not in ("openai", DEMO, *self._named):
             return
         self._warmed_up = True
         with suppress(RuntimeError):  # no thread can be started; the first run imports the client itself
@@ -159,11 +161,17 @@ class ProviderResolver:
             self._keep(own, name, models)
         return models
 
+    def define(self, name: str, provider: Provider) -> None:
+        """Use this provider for its name, in the place of an earlier one."""
+        self._named[name] = provider
+
     async def provider(self, name: str | None) -> Provider:
         """Return the provider of that name, or the configured one."""
         if self._place(name)[0] == DEMO:
             return await self._demo()
         name = name or self.defaults.provider
+        if name in self._named:
+            return self._named[name]
         from nbchat.providers.plugins import load  # noqa: PLC0415 - only when the first run starts
 
         # The URL that the environment names is read by the provider itself, at each run.
@@ -196,7 +204,7 @@ class ProviderResolver:
 
     async def aclose(self) -> None:
         """Close connections that are kept open, and the embedded server."""
-        for provider in self._providers.values():
+        for provider in (*self._providers.values(), *self._named.values()):
             await provider.aclose()
         self._providers.clear()
         if self._server is not None:

@@ -12,6 +12,8 @@ import traitlets
 from traitlets.config import Configurable
 
 from nbchat.engine.config import FIELDS, Origin, checked
+from nbchat.engine.provider_resolver import ProviderResolver
+from nbchat.providers.named import named_provider
 
 if TYPE_CHECKING:
     from nbchat.engine.config import Defaults
@@ -51,6 +53,11 @@ class NbChat(Configurable):
         None, allow_none=True, help=FIELDS["titles"]
     ).tag(config=True)
 
+    providers = traitlets.Dict(
+        help="Named providers, as {'local': {'base_url': 'http://localhost:11434/v1', 'key_env': 'MY_KEY'}}. "
+        "key_env names the environment variable with the key; it can be left out."
+    ).tag(config=True)
+
     def __init__(self, defaults: Defaults, **kwargs: Any) -> None:  # noqa: ANN401 - as Configurable
         self.defaults = defaults
         self._in_step = True
@@ -83,10 +90,11 @@ class NbChat(Configurable):
             self._in_step = False
 
 
-def attach(defaults: Defaults) -> NbChat | None:
+def attach(providers: ProviderResolver) -> NbChat | None:
     """Connect the defaults to IPython's configuration, once; return None if no shell is running."""
     from IPython import get_ipython  # noqa: PLC0415 - called only where it is loaded
 
+    defaults = providers.defaults
     shell = get_ipython()  # type: ignore[no-untyped-call,unused-ignore]
     if shell is None:
         return None
@@ -99,5 +107,10 @@ def attach(defaults: Defaults) -> NbChat | None:
         # A mistake in a file must not keep every later call from working.
         logger.warning("nbchat's configuration was ignored: %s", error)
         made = NbChat(defaults)
+    for name, given in made.providers.items():
+        try:
+            providers.define(name, named_provider(name, **given))
+        except (TypeError, ValueError) as error:
+            logger.warning("the provider %r of nbchat's configuration was ignored: %s", name, error)
     shell.configurables.append(made)
     return made

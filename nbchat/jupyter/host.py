@@ -115,7 +115,7 @@ def _make_host(engine: Engine) -> JupyterHost:
         from nbchat.jupyter.configuration import attach  # noqa: PLC0415 - IPython is there
         from nbchat.jupyter.representations import register  # noqa: PLC0415
 
-        attach(engine.providers.defaults)
+        attach(engine.providers)
         register()
     notebook = None
     if "ipykernel" in sys.modules:  # scripts restore nothing and journal nothing

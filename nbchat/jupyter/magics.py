@@ -274,7 +274,7 @@ def _is_variable(name: str) -> bool:
 
 def load(shell: Any) -> None:  # noqa: ANN401 - an InteractiveShell
     """Register the magics, their completion and the configuration; what `%load_ext nbchat` does."""
-    attach(current().engine.providers.defaults)
+    attach(current().engine.providers)
     shell.register_magics(ChatMagics)
     for name in ("%chat", "%%chat"):
         shell.set_hook("complete_command", _complete, str_key=name)

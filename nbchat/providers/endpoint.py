@@ -226,6 +226,8 @@ def _read_key(api_key: ApiKey) -> str:
     elif callable(api_key):
         try:
             api_key = api_key()
+        except AuthenticationFailed:
+            raise
         except Exception as error:
             raise AuthenticationFailed(
                 f"the function that gives the key raised {type(error).__name__}.",

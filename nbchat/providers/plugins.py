@@ -51,7 +51,8 @@ def load(name: str, **options: object) -> Provider:
     if found is None:
         raise ConfigError(
             f"there is no provider {name!r}; there is {', '.join(names())}.",
-            hint=f"Install the package that brings it (an entry point of the group {GROUP}).",
+            hint=f"Define it by nbchat.provider({name!r}, base_url=…, key_env=…), or install the package "
+            f"that brings it (an entry point of the group {GROUP}).",
         )
     try:
         made = found.load()(**options)

@@ -1,0 +1,53 @@
+"""Providers that a user names: an OpenAI-compatible server and the variable that holds its key."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from nbchat.core.errors import AuthenticationFailed
+from nbchat.providers.openai import Api, OpenAIProvider
+
+RESERVED: Final = ("openai", "demo")
+
+
+def named_provider(
+    name: str,
+    base_url: str,
+    key_env: str | None = None,
+    *,
+    api: Api = "auto",
+    headers: Mapping[str, str] | None = None,
+) -> OpenAIProvider:
+    """Return a provider for a server; its key is read from the variable `key_env` at each run.
+
+    `OPENAI_API_KEY` is never sent to it: without `key_env` the server gets no key.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the name or the URL cannot be one.
+    """
+    for argument, value in (("name", name), ("base_url", base_url), ("key_env", key_env)):
+        if not isinstance(value, str) and (argument != "key_env" or value is not None):
+            raise TypeError(f"{argument} must be a string, not {type(value).__name__}.")
+    if not name.isprintable() or not name.strip() or name in RESERVED or {":", "/"} & set(name):
+        raise ValueError(f"{name!r} cannot be the name of a provider; choose a word such as 'local'.")
+    if "://" not in base_url:
+        raise ValueError(f"base_url must be a URL such as http://localhost:11434/v1, not {base_url!r}.")
+    return OpenAIProvider(base_url, _key(name, key_env), api=api, headers=headers, name=name)
+
+
+def _key(name: str, variable: str | None) -> Callable[[], str]:
+    def read() -> str:
+        key = os.environ.get(variable, "").strip() if variable is not None else ""
+        if variable is not None and not key:
+            raise AuthenticationFailed(
+                f"the environment variable {variable} of the provider {name!r} is not set.",
+                hint=f"In a cell: os.environ[{variable!r}] = getpass.getpass().",
+                stage="connect",
+            )
+        return key
+
+    return read

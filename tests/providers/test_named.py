@@ -1,0 +1,67 @@
+"""Several named providers in one kernel."""
+
+from collections.abc import Iterator
+
+import pytest
+
+import nbchat
+from nbchat.handles.registry import SessionRegistry
+from nbchat.providers.openai import NO_EXTRAS, OpenAIProvider
+from nbchat.server import DemoServer
+from tests.engine.conftest import registry
+from tests.engines import engine_of, use
+
+__all__ = ["registry"]
+
+
+@pytest.fixture(autouse=True)
+def _of_this_test(registry: SessionRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the functions of `nbchat` use this test's registry."""
+    use(monkeypatch, registry)
+
+
+@pytest.fixture
+def base_url(registry: SessionRegistry) -> Iterator[str]:
+    """Give the URL of a demo server on the engine's loop."""
+    engine, server = engine_of(registry), DemoServer()
+    yield str(engine.loop.run(server.start()))
+    engine.loop.run(engine.providers.aclose())
+    engine.loop.run(server.close())
+
+
+def test_a_session_asks_the_provider_that_it_names(base_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A named server answers, lists its models, and gets its own key and not that of OpenAI."""
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-of-openai")
+    monkeypatch.setenv("LOCAL_KEY", "sk-local")
+    local = nbchat.provider("local", base_url=base_url, key_env="LOCAL_KEY")
+    plain = nbchat.provider("plain", base_url=base_url)
+    assert isinstance(local, OpenAIProvider)
+    assert isinstance(plain, OpenAIProvider)
+    assert nbchat.models("local")[0] == "nbchat-tour"
+    assert nbchat.session("a", provider="local", model="nbchat-echo").ask("Seine").text == "Seine"
+    keys = [one._find(NO_EXTRAS).authorization.reveal() for one in (local, plain)]
+    assert keys == ["Bearer sk-local", "Bearer none"]
+
+
+def test_a_missing_key_is_reported_with_its_variable(base_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the variable the run fails and names it; once it is set, the next run succeeds."""
+    monkeypatch.delenv("LOCAL_KEY", raising=False)
+    nbchat.provider("keyed", base_url=base_url, key_env="LOCAL_KEY")
+    session = nbchat.session("b", provider="keyed", model="nbchat-echo")
+    with pytest.raises(nbchat.AuthenticationFailed, match=r"LOCAL_KEY of the provider 'keyed' is not set"):
+        session.ask("Seine")
+    monkeypatch.setenv("LOCAL_KEY", "sk-local")
+    assert session.retry().result(30).text == "Seine"
+
+
+@pytest.mark.parametrize("name", ["", "openai", "demo", "http://localhost", "two\nlines"])
+def test_a_name_that_cannot_be_one_is_refused(name: str) -> None:
+    """Reserved names and URLs are refused."""
+    with pytest.raises(ValueError, match="cannot be the name of a provider"):
+        nbchat.provider(name, base_url="http://localhost:1/v1")
+
+
+def test_a_url_without_a_scheme_is_refused() -> None:
+    """The message has an example of a URL."""
+    with pytest.raises(ValueError, match="such as http://localhost:11434/v1, not 'localhost:11434/v1'"):
+        nbchat.provider("local", base_url="localhost:11434/v1")
