@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -299,6 +300,28 @@ class Session:
             # returns.
             self._stop(run_id)
             raise
+
+    @short_traceback
+    def wait(self, timeout: float | None = None) -> Session:
+        """Wait until no run of this session is live or queued, and return the session.
+
+        Interrupting the wait leaves the runs alone.
+
+        Parameters
+        ----------
+        timeout
+            Seconds; `None`: no limit.
+
+        Raises
+        ------
+        TimeoutError
+            If a run is not over by then.
+        """
+        check_timeout(timeout)
+        until = None if timeout is None else time.monotonic() + timeout
+        while (run := self.run) is not None:
+            run.wait(None if until is None else max(until - time.monotonic(), 0.0))
+        return self
 
     @short_traceback
     def retry(self, message_id: str | Message | None = None) -> Run:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from nbchat.core.commands import Close
 from nbchat.core.errors import UnknownSession
 from nbchat.core.ids import new_id
 from nbchat.handles.registry import SessionRegistry
+from nbchat.handles.run import check_timeout
 from nbchat.handles.session import Session
 from nbchat.jupyter.host import current, host_of
 from nbchat.jupyter.hub import Hub
@@ -226,6 +228,19 @@ class ChatTabs(View):
             ids = list(self.sessions)
             self.sessions = [*ids, *(one.id for one in restored if one.id not in ids)]
         return restored
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Wait until no run of the sessions shown is live or queued.
+
+        Raises
+        ------
+        TimeoutError
+            If a run is not over after `timeout` seconds.
+        """
+        check_timeout(timeout)
+        until = None if timeout is None else time.monotonic() + timeout
+        for session in self._shown():
+            session.wait(None if until is None else max(until - time.monotonic(), 0.0))
 
     def stop_all(self) -> int:
         """Stop every run of the sessions shown, queued ones too; return how many there were."""

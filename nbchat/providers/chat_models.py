@@ -1,4 +1,4 @@
-"""Tells chat models from others in a server's list of models."""
+"""Selects the chat models in a server's list of models."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ import pytest
 
 from nbchat.handles.registry import SessionRegistry
 from nbchat.jupyter.widgets import ChatTabs
-from nbchat.providers.scripted import ScriptedProvider
+from nbchat.providers.scripted import HANG, PAUSE, ScriptedProvider
 from tests.engine.conftest import registry
 from tests.engines import use as use_registry
 
@@ -58,3 +58,26 @@ def test_sessions_that_the_user_made_stay(registry: SessionRegistry) -> None:
     chat.session("geo")
     assert own.id in registry
     assert len(registry) == 2
+
+
+def test_a_session_and_a_view_wait_for_their_runs(registry: SessionRegistry) -> None:
+    """`wait` returns when live and queued runs are over, and raises when time is up; runs are left alone."""
+    provider = ScriptedProvider("Sei", PAUSE, "ne")
+    geo = registry.create("geo", provider=provider)
+    other = registry.create("other", provider=ScriptedProvider(HANG))
+    chat = ChatTabs([geo])
+    runs = [geo.send("One?"), geo.send("Two?")]
+    other.send("Not shown?")
+    with pytest.raises(TimeoutError):
+        geo.wait(0.01)
+    with pytest.raises(TimeoutError):
+        chat.wait(0.01)
+    for _ in runs:
+        provider.wait_paused()
+        provider.go()
+        provider.wait_until(lambda one: one.closed)
+    chat.wait(30)
+    assert geo.wait(30) is geo
+    assert [run.text for run in runs] == ["Seine", "Seine"]
+    assert other.run is not None
+    other.stop_all()
