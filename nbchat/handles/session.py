@@ -83,6 +83,7 @@ class Session:
             return f"<Session {self._id}, deleted>"
         return f"<Session {self.id} {self.title!r} {self.status}, {count} message{'s' * (count != 1)}>"
 
+    @short_traceback
     def __setattr__(self, name: str, value: object) -> None:
         """Set a property; any other public name is refused, so that a typo has no silent effect."""
         if not name.startswith("_") and not hasattr(type(self), name):

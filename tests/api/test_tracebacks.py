@@ -54,6 +54,10 @@ def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
             ["Cell, line 1", "----> 1 hanging.ask('Which?', timeout=0.01)", "TimeoutError: no whole answer"],
         ),
         (
+            "geo.modle = 'x'",
+            ["Cell, line 1", "----> 1 geo.modle = 'x'", "AttributeError: a Session has no attribute 'modle'"],
+        ),
+        (
             "nbchat.map(['a'], temprature=1)",
             ["Cell, line 1", "----> 1 nbchat.map(['a'], temprature=1)", "TypeError: map() has no argument"],
         ),
