@@ -32,6 +32,8 @@ export type CommandInput = WithoutId<Command>;
 /** What the views of one page share. */
 export interface Runtime {
   readonly store: Store;
+  /** Whether the host has a kernel that may answer later; false in a page that was saved without one. */
+  readonly hasKernel: boolean;
   /** Identifies this page to the kernel. */
   readonly page: string;
   /** Load a session's state if it is missing, and follow it from then on. */

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, MutableMapping, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,6 +18,7 @@ from nbchat.core.messages import (
     ToolCallPart,
     ToolResultPart,
 )
+from nbchat.core.run import RunState
 from nbchat.core.text import cut, printable
 from nbchat.core.transcript import SessionState
 from nbchat.export.sanitized import code_block, plain, render, sanitize, sources
@@ -122,7 +123,33 @@ def _bounded(message: Message, limit: int) -> Turn:
 
 
 def _newest_first(states: Sequence[SessionState]) -> Iterator[Message | Turn]:
-    """Yield messages and titles from the end."""
+    """Yield messages, notes about answers that are not whole, and titles from the end."""
     for state in reversed(states):
-        yield from reversed(state.path)
+        runs = {run.message_id: run for run in state.runs}
+        for run in reversed(state.runs):
+            if run.state is RunState.QUEUED and run.prompt is not None:
+                yield _note("This question had not been sent yet.")
+                yield run.prompt
+        for message in reversed(state.path):
+            last = runs.get(message.id)
+            if last is not None and (words := _NOTES.get(last.state)):
+                yield _note(words)
+            yield message
         yield title_of(state)
+
+
+_NOTES: Final[Mapping[RunState, str]] = {
+    **dict.fromkeys(
+        (RunState.CONNECTING, RunState.STREAMING, RunState.PAUSED, RunState.RETRYING, RunState.STOPPING),
+        "This answer was still being generated.",
+    ),
+    RunState.INCOMPLETE: "The model stopped before this answer was complete.",
+    RunState.STOPPED: "This answer was stopped.",
+    RunState.INTERRUPTED: "This answer was interrupted.",
+    RunState.FAILED: "This question got no answer.",
+}
+"""What is said below an answer that is not whole."""
+
+
+def _note(words: str) -> Turn:
+    return Turn(f"<p><em>{words}</em></p>", f"({words})")

@@ -142,7 +142,9 @@ class Transcripts:
         from nbchat.export.turns import transcript  # noqa: PLC0415 - loaded when a view is shown
 
         with self._rendering:
-            turns = transcript([state for state in states if state.messages], rendered=shown.rendered)
+            turns = transcript(
+                [state for state in states if state.messages or state.runs], rendered=shown.rendered
+            )
         return {"text/html": f"{MARK}{turns.html}", "text/plain": turns.text}
 
     def _states(self, ids: tuple[str, ...] | None) -> list[SessionState]:

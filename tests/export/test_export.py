@@ -25,6 +25,7 @@ from nbchat.core.messages import (
     TextPart,
     ToolCallPart,
 )
+from nbchat.core.run import RunRecord, RunState
 from nbchat.core.snapshot import parse
 from nbchat.core.transcript import ROOT, SessionState
 from nbchat.export import FORMATS, export, render, slug, turns
@@ -405,3 +406,27 @@ def test_sources_and_thoughts_are_exported_and_read_back() -> None:
     assert back.turns == (("user", "?"), ("assistant", "The Seine [1]."))
     (restored,) = parse(json.loads(notebook)["metadata"]["nbchat"]).sessions
     assert restored.state.messages["a"] == answer
+
+
+@pytest.mark.parametrize(
+    ("state", "note"),
+    [
+        (RunState.STREAMING, "This answer was still being generated."),
+        (RunState.STOPPED, "This answer was stopped."),
+        (RunState.INTERRUPTED, "This answer was interrupted."),
+        (RunState.INCOMPLETE, "The model stopped before this answer was complete."),
+        (RunState.FAILED, "This question got no answer."),
+        (RunState.COMPLETED, None),
+    ],
+)
+def test_an_answer_that_is_not_whole_is_marked_in_a_transcript(state: RunState, note: str | None) -> None:
+    """Below the answer stands what became of it, by its last run; a whole answer has no note."""
+    talk = conversation("Rivers?", "The Seine")
+    answer = talk.path[-1].id
+    runs = tuple(
+        RunRecord(id=f"r-{n}", kind="send", message_id=answer, queued_at=n, state=one)
+        for n, one in enumerate((RunState.FAILED, state))
+    )
+    turn = transcript([replace(talk, runs=runs)])
+    assert (turn.text.splitlines()[-1] == f"({note})") is (note is not None)
+    assert turn.html.count("<em>") == (note is not None)

@@ -53,3 +53,34 @@ def test_a_kernel_without_a_path_has_a_journal(tmp_path: Path) -> None:
     with Kernel(tmp_path, env) as another:
         assert another.value("import nbchat; len(nbchat.session('geo').messages)") == "0"
     assert not list(tmp_path.glob("*.ipynb"))
+
+
+UNFINISHED = (
+    """import nbchat
+from nbchat.providers.scripted import HANG, ScriptedProvider
+geo = nbchat.session('geo', provider=ScriptedProvider('so far', HANG))
+nbchat.ChatTabs()""",
+    "first = geo.send('Rivers?')\nnext(iter(first))\nsecond = geo.send('Lakes?')",
+)
+
+
+def test_an_answer_that_was_cut_says_so_in_the_notebook(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was still being generated, and what was still waiting to be sent, is there and marked."""
+    for name, value in environment(tmp_path, os.environ).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code) for code in UNFINISHED])
+    here = {"metadata": {"path": str(tmp_path)}}
+    NotebookClient(notebook, timeout=60, kernel_name="python3", resources=here).execute()
+
+    transcript = notebook.cells[0].outputs[0].data
+    assert transcript["text/plain"].split("\n\n")[1:] == [
+        "User: Rivers?",
+        "Assistant: so far",
+        "(This answer was still being generated.)",
+        "User: Lakes?",
+        "(This question had not been sent yet.)",
+    ]
+    assert "<em>This answer was still being generated.</em>" in transcript["text/html"]

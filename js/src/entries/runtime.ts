@@ -81,6 +81,10 @@ export class PageRuntime implements SharedRuntime {
     return this.#link.store;
   }
 
+  get hasKernel(): boolean {
+    return (this.#hub?.widget_manager?.kernel ?? null) !== null;
+  }
+
   get page(): string {
     return this.#link.page;
   }

@@ -26,6 +26,8 @@ async function render({ model, el }: { model: AnyModel; el: HTMLElement }): Prom
     return runtime.mount(String(model.get("kind") ?? "tabs"), model, el);
   } catch (error) {
     console.error("nbchat: a view could not be shown", error);
+    // Without a kernel the transcript beside the view is what there is to read.
+    if (hasTranscript(el)) return () => {};
     const line = el.ownerDocument.createElement("p");
     line.setAttribute("role", "alert");
     line.textContent = navigator.language.startsWith("zh") ? GONE.zh : GONE.en;
@@ -34,6 +36,12 @@ async function render({ model, el }: { model: AnyModel; el: HTMLElement }): Prom
   } finally {
     ended.abort();
   }
+}
+
+/** Whether the output before the view's is its transcript. */
+function hasTranscript(el: HTMLElement): boolean {
+  const before = el.closest(".jp-OutputArea-child")?.previousElementSibling;
+  return before?.querySelector('a[href="#nbchat-transcript"]') != null;
 }
 
 function late(ended: AbortSignal): Promise<never> {

@@ -236,9 +236,22 @@ export class View {
     this.#updatePanels();
   }
 
+  /**
+   * Show the view once a kernel has answered, and before that if there is a kernel, which may be busy.
+   *
+   * The transcript beside the view is for pages without a kernel, and is hidden by the answer; see `view.css`.
+   */
+  #reveal(): void {
+    const { store, hasKernel } = this.#runtime;
+    const welcomed = store.epoch !== "";
+    if (welcomed) this.#root.setAttribute("data-welcomed", "");
+    this.#root.hidden = !welcomed && !hasKernel;
+  }
+
   /** Show what has changed of the sessions there are; of most of them that is a tab. */
   #updateTabs(): void {
     const { store } = this.#runtime;
+    this.#reveal();
     this.#banner.update();
     const open = this.#open();
     // A kernel that is gone has no sessions; what was shown stays readable.

@@ -1,6 +1,8 @@
 // @vitest-environment jsdom
 /** The view over a kernel in the page: what a user sees and does, by role and name. */
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { PageRuntime } from "../../src/entries/runtime";
+import type { AnyModel } from "../../src/jupyter";
 import { mountView } from "../../src/view/index";
 import { cause, type FakeKernel } from "../../testing/kernel";
 import { FakeModel } from "../../testing/model";
@@ -1097,6 +1099,36 @@ describe("the view as a whole", () => {
     await vi.waitFor(lost, { interval: 5, timeout: 10_000 });
     page.host.connectionStatusChanged.emit("connected");
     await settled(() => expect(host.textContent).not.toContain("Lost connection to the kernel."));
+  });
+
+  test("nothing is drawn without a kernel until one has answered", async () => {
+    const silent = {
+      get: (name: string) => ({ epoch: "k1", version: "0" })[name],
+      set() {},
+      save_changes() {},
+      on() {},
+      off() {},
+      send() {},
+    } as unknown as AnyModel;
+    const saved = new PageRuntime("0", undefined, () => () => {});
+    saved.attach(silent);
+    expect(saved.hasKernel).toBe(false);
+    const place = document.body.appendChild(document.createElement("div"));
+    const remove = mountView(saved, "tabs", model, place, (element) => new Plain(element));
+    const view = place.querySelector<HTMLElement>(".nbchat");
+    expect(view?.hidden).toBe(true);
+    expect(view?.hasAttribute("data-welcomed")).toBe(false);
+    saved.store.reset("k1");
+    saved.store.connection = "live";
+    await settled(() => expect(view?.hidden).toBe(false));
+    expect(view?.hasAttribute("data-welcomed")).toBe(true);
+    remove();
+    saved.release(silent);
+    place.remove();
+
+    mount();
+    expect(page.runtime.hasKernel).toBe(true);
+    expect(host.querySelector<HTMLElement>(".nbchat")?.hidden).toBe(false);
   });
 
   test("a host that cannot write the file says where conversations are kept", async () => {
