@@ -304,3 +304,43 @@ def test_switching_to_a_long_session_draws_a_screenful(view: OpenPage) -> None:
     assert at_once["elements"] <= 3000
     page.wait_for_function("document.querySelectorAll('[role=log] article').length >= 50")
     assert page.evaluate("document.querySelectorAll('*').length") <= 3000
+
+
+TARGETS = """() => {
+    const small = [];
+    const controls = [
+        "button", "summary", "textarea", "input", ".nbchat-tab-close",
+        "[role=tab]", "[role=menuitem]", "[role=menuitemcheckbox]",
+    ];
+    for (const control of document.querySelectorAll(`.nbchat-view :is(${controls})`)) {
+        if (!control.checkVisibility({ visibilityProperty: true })) continue;
+        if (control.matches("[type=file]")) continue;
+        control.scrollIntoView({ block: "center", inline: "center" });
+        const box = control.getBoundingClientRect();
+        const name = `${control.localName}.${control.className} ${control.textContent.slice(0, 20)}`;
+        if (control.matches(".nbc-noteref, .nbc-noteback")) {
+            // The line stays as it is; the target is larger than what is drawn.
+            const [x, y] = [box.x + box.width / 2, box.y + box.height / 2];
+            for (const [dx, dy] of [[0, -19], [0, 19], [-19, 0], [19, 0]])
+                if (!control.contains(document.elementFromPoint(x + dx, y + dy)))
+                    small.push(`${name} ${dx} ${dy}`);
+        } else if (box.width < 39.5 || box.height < 39.5) small.push(`${name} ${box.width} x ${box.height}`);
+        if (control.matches("textarea, input") && parseFloat(getComputedStyle(control).fontSize) < 16)
+            small.push(`${name} has small letters`);
+    }
+    return small;
+}"""
+"""Controls that a finger could miss, and fields into which a phone would zoom."""
+
+
+@pytest.mark.parametrize("scene", ["idle", "stream", "interrupted", "queue"])
+@pytest.mark.parametrize("size", [(390, 844), (900, 640)], ids=["phone", "tablet"])
+def test_fingers_find_every_control(view: OpenPage, scene: str, size: tuple[int, int]) -> None:
+    """On a touch screen every target has 40 pixels, and fields have letters of 16."""
+    page = view(f"scene={scene}", width=size[0], height=size[1], has_touch=True, is_mobile=True)
+    expect(page.get_by_role("article").last).to_be_visible()
+    assert page.evaluate("matchMedia('(pointer: coarse)').matches")
+    assert page.evaluate(TARGETS) == []
+    page.get_by_role("button", name="Session menu").first.tap()
+    expect(page.get_by_role("menuitem").first).to_be_visible()
+    assert page.evaluate(TARGETS) == []
