@@ -135,7 +135,6 @@ def test_no_modules_import_each_other() -> None:
 LARGE_MODULES = {
     "nbchat.api": "the functions of nbchat, most of it their documentation",
     "nbchat.core.errors": "the list of all errors, which is read as a whole",
-    "nbchat.core.snapshot": "the format of saved state, old versions included",
     "nbchat.core.transcript": "one fold, a function for each event",
     "nbchat.engine.journal_writer": "to be split: what is read back is an idea of its own",
     "nbchat.engine.live_run": "to be split: the deadlines are an idea of their own",

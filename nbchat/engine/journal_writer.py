@@ -19,8 +19,10 @@ from msgspec.structs import replace
 
 from nbchat.core.errors import NbchatError, SnapshotError, StoreError
 from nbchat.core.events import Event, RunQueued, RunSaved, SessionCreated, SessionDeleted, SettingsChanged
+from nbchat.core.records import safe_params
+from nbchat.core.rfc3339 import from_rfc3339, to_rfc3339
 from nbchat.core.saved import SavedSession, Snapshot, Tombstone
-from nbchat.core.snapshot import encode_session, from_rfc3339, loads, parse_session, safe_params, to_rfc3339
+from nbchat.core.snapshot import encode_session, loads, parse_session
 from nbchat.core.transcript import SessionState, apply_event
 from nbchat.core.values import DecodeError, SafeInt, check, convert, decode_json, encode_json
 from nbchat.engine.callbacks import Notification

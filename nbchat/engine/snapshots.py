@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
@@ -65,6 +66,7 @@ class Snapshots:
         self.tombstones: dict[str, Tombstone] = {}
         self.unreadable: list[Any] = []
         self.notes: list[str] = []
+        self._lock = threading.Lock()
         self._records: dict[str, tuple[tuple[int, Clock], dict[int, bytes]]] = {}
         self._fetched: dict[str, SavedSession] = {}
         self._late: dict[str, SavedSession] = {}
@@ -165,19 +167,20 @@ class Snapshots:
     def _encode_session(self, saved: SavedSession) -> bytes:
         """Return a session's record; one that did not change is taken from the last time.
 
-        Of one that has no room as a whole, the shorter forms that were tried are kept, too.
+        Of a session that has no room as a whole, the shorter forms that were tried are kept, too.
         """
         state = saved.state
-        version, records = self._records.get(state.id, (None, {}))
-        if version != (state.seq, saved.clock):
-            version, records = (state.seq, saved.clock), {}
-            self._records[state.id] = (version, records)
-        body = records.get(saved.omitted)
-        if body is None:
-            while len(records) >= MAX_FORMS:
-                del records[next(iter(records))]
-            body = records[saved.omitted] = encode_session(saved)
-        return body
+        with self._lock:
+            version, records = self._records.get(state.id, (None, {}))
+            if version != (state.seq, saved.clock):
+                version, records = (state.seq, saved.clock), {}
+                self._records[state.id] = (version, records)
+            body = records.get(saved.omitted)
+            if body is None:
+                while len(records) >= MAX_FORMS:
+                    del records[next(iter(records))]
+                body = records[saved.omitted] = encode_session(saved)
+            return body
 
     def deleted(self, session: LiveSession) -> None:
         """Record a deletion, so that no older copy restores the session."""

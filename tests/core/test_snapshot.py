@@ -24,7 +24,9 @@ from nbchat.core.messages import (
     ToolCallPart,
     Usage,
 )
+from nbchat.core.records import checksum
 from nbchat.core.recovery import distrusted, in_force, recover, recovered
+from nbchat.core.rfc3339 import from_rfc3339, to_rfc3339
 from nbchat.core.run import RunRecord, RunState
 from nbchat.core.saved import VERSION, SavedSession, Snapshot, Tombstone
 from nbchat.core.transcript import ROOT, SessionState, apply_event
@@ -245,8 +247,8 @@ def test_wrong_types_everywhere(name: str, value: Any) -> None:
     head = {key: item for key, item in GOOD.items() if key != "sessions"}
     record = dict(GOOD["sessions"][0])
     (head if name in head else record)[name] = value
-    record["crc32"] = s.checksum(record)
-    head["crc32"] = s.checksum(head)
+    record["crc32"] = checksum(record)
+    head["crc32"] = checksum(head)
     wholes = ({**head, "sessions": [record]}, {**head, "sessions": value}, {**GOOD, "sessions": [value]})
     for data in wholes:
         try:
@@ -439,13 +441,13 @@ def test_settings_from_a_file_wait_for_the_user() -> None:
 @given(st.floats(1e9, 4e9))
 def test_times_come_back_exactly(seconds: float) -> None:
     """A time as text is the same number again."""
-    assert s.from_rfc3339(s.to_rfc3339(seconds)) == seconds
+    assert from_rfc3339(to_rfc3339(seconds)) == seconds
 
 
 def test_times_are_readable() -> None:
     """Times stand as RFC 3339 has them."""
-    assert s.to_rfc3339(0.0) == "1970-01-01T00:00:00Z"
-    assert s.to_rfc3339(1_700_000_000.25) == "2023-11-14T22:13:20.25Z"
+    assert to_rfc3339(0.0) == "1970-01-01T00:00:00Z"
+    assert to_rfc3339(1_700_000_000.25) == "2023-11-14T22:13:20.25Z"
 
 
 def test_merged_runs_keep_the_order_of_their_logs() -> None:
