@@ -1,17 +1,22 @@
 """How the documentation is built: `make docs`, warnings are errors."""
 
+import inspect
+import pydoc
 import re
 import sys
 from pathlib import Path
 
 from docutils import nodes
+from msgspec import Struct
 from sphinx.application import Sphinx
 from sphinx.ext.napoleon import Config, NumpyDocstring
 from sphinx.util.docutils import SphinxDirective
+from sphinx.util.inspect import stringify_signature
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import nbchat
+import nbchat.handles.registry
 
 project = "nbchat"
 author = copyright = "nbchat developers"  # noqa: A001 - Sphinx's name for it
@@ -37,6 +42,7 @@ autodoc_preserve_defaults = True
 # numpy-style sections become fields. The extension itself would also read the one line below an attribute
 # as "type: description"; ours are sentences, with colons where sentences have them.
 SECTIONS = Config(napoleon_use_rtype=False, napoleon_use_ivar=True)
+PLAIN = {"SafeInt": int, "FiniteFloat": float}
 WITH_SECTIONS = {"class", "exception", "function", "method", "module"}
 CODE = re.compile(r"(?<!`)`([^`]+)`(?!`)")
 
@@ -74,6 +80,38 @@ def _untyped(lines: list[str]) -> list[str]:
     return out
 
 
+def _on_signature(
+    _app: Sphinx,
+    _what: str,
+    name: str,
+    _obj: object,
+    _options: object,
+    signature: str | None,
+    returned: str | None,
+) -> tuple[str | None, str | None]:
+    """Return the signature of a struct's constructor, which only its class has."""
+    owner, _, method = name.rpartition(".")
+    kind = pydoc.locate(owner) if method == "__init__" else None
+    if isinstance(kind, type) and issubclass(kind, Struct):
+        found = inspect.signature(kind)
+        signature = stringify_signature(found, show_return_annotation=False, unqualified_typehints=True)
+    return signature, returned
+
+
+def _on_member(
+    _app: Sphinx, _what: str, name: str, _obj: object, _skip: bool, _options: object
+) -> bool | None:
+    """Leave out `__new__`, which structs have and which adds nothing to `__init__`."""
+    return True if name == "__new__" else None
+
+
+def _plain_numbers() -> None:
+    """Show numbers without the limits that decoding has for them."""
+    for name, module in list(sys.modules.items()):
+        if name.startswith("nbchat."):
+            vars(module).update({key: kind for key, kind in PLAIN.items() if hasattr(module, key)})
+
+
 class Mermaid(SphinxDirective):
     """A diagram that GitHub draws; here its source is shown, which says the same."""
 
@@ -89,3 +127,6 @@ def setup(app: Sphinx) -> None:
     """Connect what is above."""
     app.add_directive("mermaid", Mermaid)
     app.connect("autodoc-process-docstring", _on_docstring)
+    app.connect("autodoc-process-signature", _on_signature)
+    app.connect("autodoc-skip-member", _on_member)
+    app.connect("builder-inited", lambda _app: _plain_numbers())
