@@ -92,6 +92,7 @@ def session(
 def ask(
     prompt: str,
     *,
+    context: object = (),
     model: str | None = None,
     instructions: str | None = None,
     params: Mapping[str, Any] | None = None,
@@ -102,6 +103,7 @@ def ask(
     """Ask a one-off question and return the answer: no tab, and not saved.
 
     Request fields such as `temperature=0` can be given as keyword arguments; names as in the OpenAI API.
+    `context` is that of `Session.send`: values that the model reads as short texts.
     Interrupting the cell stops the run. Raises what `Session.ask` raises.
 
     Examples
@@ -126,7 +128,7 @@ def ask(
     )
     try:
         process.backend.execute(create)
-        return process.registry[session_id].ask(prompt, timeout=timeout)
+        return process.registry[session_id].ask(prompt, context=context, timeout=timeout)
     finally:
         process.backend.execute(DiscardTemporary(id=new_id("c-"), session_id=session_id))
 
@@ -215,6 +217,9 @@ def config(*, journal: bool | None = None, **values: str | None) -> Configuratio
     titles
         What a conversation is called that nobody has named: `words`, the first ones of its first question;
         or `model`, a title that its model is asked for once, after the first answer. Never the demo's.
+    share
+        How much of a variable is sent with `@name` and `context=`: the level of `nbchat.describe`, `schema`,
+        `summary` (the default) or `rows`.
     journal
         False: private mode, nothing is written outside of the notebook; True is how it begins. The
         environment variable `NBCHAT_JOURNAL=0` does the same.
@@ -332,6 +337,7 @@ def map(  # noqa: A001 - `nbchat.map` reads as what it does
     prompts: Iterable[Any],
     template: str | Callable[[Any], str] | None = None,
     *,
+    context: object = (),
     model: str | None = None,
     instructions: str | None = None,
     params: Mapping[str, Any] | None = None,
@@ -363,6 +369,8 @@ def map(  # noqa: A001 - `nbchat.map` reads as what it does
         of a data frame gives its columns by name and as attributes: `lambda row: f"Summarise: {row.text}"`.
         The rule for braces is that of `%%chat`: `{name}` is a field, `{{name}}` is text, and so are all other
         braces, such as those of JSON and LaTeX.
+    context
+        As `Session.send`: values that every prompt is asked with.
     model, instructions, params, provider, **fields
         As `nbchat.session`.
     concurrency
@@ -415,6 +423,7 @@ def map(  # noqa: A001 - `nbchat.map` reads as what it does
         process.host,
         prompts,
         template,
+        context=context,
         model=model,
         instructions=instructions,
         params=merged("map", params, fields),

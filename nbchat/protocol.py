@@ -26,7 +26,7 @@ from msgspec import field
 from nbchat.core.commands import Command
 from nbchat.core.errors import ErrorInfo, WireError
 from nbchat.core.events import Event
-from nbchat.core.messages import Message
+from nbchat.core.messages import Attachment, Message
 from nbchat.core.transcript import SessionState
 from nbchat.core.values import DecodeError, FiniteFloat, SafeInt, Tagged, Value, decode, encode_json
 
@@ -268,6 +268,33 @@ class Found(Tagged, frozen=True, kw_only=True, tag="found"):
     """There may be more: the search ended at a limit."""
 
 
+class Variable(Value, frozen=True, kw_only=True):
+    """A variable of the notebook, as it is offered where the user types `@`."""
+
+    name: str
+    kind: str
+    """The name of its type."""
+    size: str = ""
+    """Its shape or length, for people; empty where it has none at hand."""
+
+
+class Variables(Tagged, frozen=True, kw_only=True, tag="variables"):
+    """The answer to `want_variables`."""
+
+    to: str
+    id: str
+    variables: tuple[Variable, ...]
+
+
+class Described(Tagged, frozen=True, kw_only=True, tag="described"):
+    """The answer to `want_described`: the parts that are sent if the user sends them."""
+
+    to: str
+    id: str
+    parts: tuple[Attachment, ...] = ()
+    """A text, and of a figure a picture too; empty if there is no such variable."""
+
+
 KernelMessage = (
     Welcome
     | Heads
@@ -284,6 +311,8 @@ KernelMessage = (
     | Checkpoint
     | Asset
     | Found
+    | Variables
+    | Described
 )
 
 
@@ -398,7 +427,36 @@ class Search(Tagged, frozen=True, kw_only=True, tag="search"):
     query: str
 
 
-PageMessage = Hello | Sync | WantEarlier | Do | DoPart | Stored | WantCheckpoint | WantAsset | Search
+class WantVariables(Tagged, frozen=True, kw_only=True, tag="want_variables"):
+    """The user typed `@`: names, types and sizes of variables are wanted, and no values."""
+
+    id: str
+    page: str
+    epoch: str
+
+
+class WantDescribed(Tagged, frozen=True, kw_only=True, tag="want_described"):
+    """The user chose a variable: its description is wanted."""
+
+    id: str
+    page: str
+    epoch: str
+    name: str
+
+
+PageMessage = (
+    Hello
+    | Sync
+    | WantEarlier
+    | Do
+    | DoPart
+    | Stored
+    | WantCheckpoint
+    | WantAsset
+    | Search
+    | WantVariables
+    | WantDescribed
+)
 
 
 def parse_page_message(data: object) -> PageMessage:

@@ -644,6 +644,10 @@ export interface ImagePart {
 export interface FilePart {
   readonly text: string;
   readonly name: string;
+  /**
+   * `variable`: the description of a variable of the notebook, as `nbchat.describe` returns it.
+   */
+  readonly kind: "file" | "variable";
   readonly type: "file";
 }
 
@@ -986,6 +990,32 @@ export interface Found {
   readonly type: "found";
 }
 
+/** A variable of the notebook, as it is offered where the user types `@`. */
+export interface Variable {
+  readonly name: string;
+  /** The name of its type. */
+  readonly kind: string;
+  /** Its shape or length, for people; empty where it has none at hand. */
+  readonly size: string;
+}
+
+/** The answer to `want_variables`. */
+export interface Variables {
+  readonly to: string;
+  readonly id: string;
+  readonly variables: readonly Variable[];
+  readonly type: "variables";
+}
+
+/** The answer to `want_described`: the parts that are sent if the user sends them. */
+export interface Described {
+  readonly to: string;
+  readonly id: string;
+  /** A text, and of a figure a picture too; empty if there is no such variable. */
+  readonly parts: readonly Attachment[];
+  readonly type: "described";
+}
+
 export type KernelMessage =
   | Welcome
   | Heads
@@ -1001,7 +1031,9 @@ export type KernelMessage =
   | Saving
   | Checkpoint
   | Asset
-  | Found;
+  | Found
+  | Variables
+  | Described;
 
 /** What the kernel says in one tick, to all pages. */
 export interface Packet {
@@ -1120,6 +1152,23 @@ export interface Search {
   readonly type: "search";
 }
 
+/** The user typed `@`: names, types and sizes of variables are wanted, and no values. */
+export interface WantVariables {
+  readonly id: string;
+  readonly page: string;
+  readonly epoch: string;
+  readonly type: "want_variables";
+}
+
+/** The user chose a variable: its description is wanted. */
+export interface WantDescribed {
+  readonly id: string;
+  readonly page: string;
+  readonly epoch: string;
+  readonly name: string;
+  readonly type: "want_described";
+}
+
 export type PageMessage =
   | Hello
   | Sync
@@ -1129,7 +1178,9 @@ export type PageMessage =
   | Stored
   | WantCheckpoint
   | WantAsset
-  | Search;
+  | Search
+  | WantVariables
+  | WantDescribed;
 
 /** Where an event leads from each state; what is not in a state's row is not taken there. */
 export const TRANSITIONS: Readonly<

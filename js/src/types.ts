@@ -13,12 +13,14 @@ import type {
   AssetName,
   Attachment,
   Command,
+  Described,
   Found,
   Head,
   Message,
   RunRecord,
   Settings,
   SetView,
+  Variables,
 } from "./protocol";
 import type { Drafts } from "./state/drafts";
 import type { Stats } from "./state/replica";
@@ -53,6 +55,12 @@ export interface Runtime {
   readonly host: Host;
   /** Search the messages of all sessions; null if a later search replaced this one. */
   search(query: string): Promise<Found | null>;
+  /** The variables of the notebook, by name; each resolves to null if the kernel does not answer. */
+  readonly variables: {
+    list(): Promise<Variables | null>;
+    /** Return what would be sent of a variable. */
+    describe(name: string): Promise<Described | null>;
+  };
   /** Load a bundle that not every page needs. */
   load(name: AssetName): Promise<AssetModule>;
   /** Return a bundle that has been loaded. */
@@ -182,4 +190,16 @@ export interface Extras {
   openSessionMenu(context: Context, anchor: Element, head: Head, place: TabPlace): void;
   openSettings(context: Context, anchor: Element, sessionId: string, settings: Settings): void;
   readAttachment(context: Pick<Context, "t">, file: File): Promise<Attachment | string>;
+  /** Offer variables where the text of the composer mentions one with `@`. */
+  suggestVariables(
+    context: Context,
+    field: HTMLTextAreaElement,
+    attach: (parts: Promise<readonly Attachment[]>) => void,
+  ): Promise<void>;
+  /** Show what is sent of a variable. */
+  showSent(
+    context: Pick<Context, "t" | "root" | "signal">,
+    anchor: Element,
+    part: Attachment,
+  ): void;
 }

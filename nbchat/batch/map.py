@@ -16,11 +16,13 @@ from nbchat.batch.runner import BatchRunner
 from nbchat.batch.tally import Tally
 from nbchat.core.errors import NbchatError
 from nbchat.core.events import Settings
+from nbchat.core.messages import Attachment
 from nbchat.core.redact import without_references
 from nbchat.core.settings import patch
 from nbchat.engine.loop_thread import POLL_S
 from nbchat.engine.one_shot import Answer
 from nbchat.engine.wakeup import Wakeup
+from nbchat.handles.context import read_context
 from nbchat.handles.data_frames import is_frame
 
 if TYPE_CHECKING:
@@ -41,6 +43,7 @@ def run_map(
     prompts: Iterable[Any],
     template: str | Callable[[Any], str] | None,
     *,
+    context: object,
     model: str | None,
     instructions: str | None,
     params: Mapping[str, Any] | None,
@@ -59,6 +62,7 @@ def run_map(
     name = provider if isinstance(provider, str) else None
     chosen = patch(model=model, instructions=instructions, params=params, provider=name)
     settings = chosen.applied_to(Settings())
+    attachments = read_context(context, engine.providers.defaults.share)
     results: list[Result | None] = [None] * len(texts)
     tally = Tally(len(texts), progress, host)
 
@@ -70,7 +74,13 @@ def run_map(
         file = None if journal is None else stack.enter_context(AnswerFile(journal))
         asked = [(at, text) for at, text in enumerate(texts) if isinstance(text, str)]
         names = (
-            dict(zip([at for at, _ in asked], _keys(asked, settings, engine.providers.defaults), strict=True))
+            dict(
+                zip(
+                    [at for at, _ in asked],
+                    _keys(asked, settings, attachments, engine.providers.defaults),
+                    strict=True,
+                )
+            )
             if file is not None
             else {}
         )
@@ -94,6 +104,7 @@ def run_map(
         batch = BatchRunner(
             engine,
             todo,
+            attachments=attachments,
             settings=settings,
             provider=None if isinstance(provider, str) else provider,
             concurrency=concurrency,
@@ -181,14 +192,21 @@ def _check_numbers(concurrency: object, rpm: object, attempts: object) -> None:
             raise ValueError(f"rpm must be positive and finite, not {rpm!r}.")
 
 
-def _keys(asked: Sequence[tuple[int, str]], settings: Settings, defaults: Defaults) -> list[str]:
+def _keys(
+    asked: Sequence[tuple[int, str]],
+    settings: Settings,
+    attachments: Sequence[Attachment],
+    defaults: Defaults,
+) -> list[str]:
     # A model or instructions of the configuration lead to another answer, too.
-    chosen = {
+    chosen: dict[str, Any] = {
         "model": settings.model or defaults.model,
         "instructions": settings.instructions or defaults.instructions,
         "params": without_references(settings.params),
         "provider": settings.provider,
     }
+    if attachments:  # otherwise the keys in files that were written without them stay the same
+        chosen["context"] = [[part.type, part.name, part.text] for part in attachments]
     return keys([text for _, text in asked], chosen)
 
 

@@ -31,6 +31,7 @@ from nbchat.core.errors import (
     StreamTruncated,
 )
 from nbchat.core.events import Settings
+from nbchat.core.messages import Attachment
 from nbchat.engine.one_shot import Answer, OneShot
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class BatchRunner:
         Its loop, limits and providers are used.
     prompts
         Pairs of an index and a text.
-    settings, provider
+    attachments, settings, provider
         What all of them are asked with.
     concurrency, per_minute
         How many at the same time, and how many requests in a minute, attempts included.
@@ -92,6 +93,7 @@ class BatchRunner:
         engine: EngineBase,
         prompts: Iterable[tuple[int, str]],
         *,
+        attachments: tuple[Attachment, ...] = (),
         settings: Settings,
         provider: Provider | None,
         concurrency: int,
@@ -103,7 +105,7 @@ class BatchRunner:
         retry_interrupted: bool = False,
     ) -> None:
         self._waiting = deque(prompts)
-        self._one_shot = OneShot(engine, settings, provider, concurrency)
+        self._one_shot = OneShot(engine, settings, provider, concurrency, attachments)
         self._concurrency = concurrency
         self._per_minute = per_minute
         self._attempts = attempts

@@ -97,7 +97,7 @@ def describe_data_frame(value: Any, level: Level) -> str:  # noqa: ANN401 - of a
         ]
         if level == "rows" and found.rows and lines:
             first = found.read(list(range(min(ROWS, found.rows))))
-            head.append(f"Each line ends with the values of the first {_rows(len(first[0]))}.")
+            head[0] += f", with the values of the first {_rows(len(first[0]))}"
             lines = [
                 f"{line}; first: {', '.join(_cell(cell) for cell in cells)}"
                 for line, cells in zip(lines, first, strict=True)
@@ -255,7 +255,8 @@ def _text_column(values: Sequence[str]) -> str:
     some = values[:: max(1, len(values) // FORMS)]
     shapes = ", ".join(f"{shape} {share(n, len(some))}" for shape, n in forms(some)[:2])
     distinct = "all distinct" if len(counts) == len(values) else f"{len(counts):,} distinct"
-    return f"{distinct}, {min(length)} to {max(length)} characters, like {shapes}"
+    sizes = f"{min(length)}" if min(length) == max(length) else f"{min(length)} to {max(length)}"
+    return f"{distinct}, {sizes} characters, like {shapes}"
 
 
 _STATISTICS: Final[Sequence[tuple[Any, Callable[[Sequence[Any]], str]]]] = (

@@ -10,18 +10,20 @@ _CODE: Final = re.compile(
     r"^(?P<fence>`{3,}|~{3,}).*?(?:^(?P=fence)|\Z)|(?P<ticks>`+)(?!`).+?(?<!`)(?P=ticks)(?!`)",
     re.DOTALL | re.MULTILINE,
 )
-_MENTION: Final = re.compile(r"(?:^|(?<=\s))@(?P<name>[^\W\d]\w*)")
+_MENTION: Final = re.compile(r"(?:^|(?<=\s))@(?P<name>[^\W\d]\w*)(?::(?P<argument>\w+))?")
 _ESCAPED: Final = re.compile(r"(?:^|(?<=\s))\\(?=@[^\W\d])")
 
 
-def mentions(text: str, exists: Callable[[str], bool]) -> tuple[str, ...]:
+def mentions(text: str, exists: Callable[[str], bool]) -> tuple[tuple[str, str], ...]:
     r"""Return the names that a text mentions with `@`, each once, in the order of their first mention.
+
+    A name is returned with its argument: `3` for `@cell:3`, else an empty text.
 
     A mention is at the start of the text or after white space, outside code, and names a variable that
     exists. `\@df` is literal.
     """
-    names = (match["name"] for match in _outside_code(_MENTION, text))
-    return tuple(dict.fromkeys(name for name in names if exists(name)))
+    found = ((match["name"], match["argument"] or "") for match in _outside_code(_MENTION, text))
+    return tuple(dict.fromkeys(mention for mention in found if exists(mention[0])))
 
 
 def without_escapes(text: str) -> str:

@@ -142,11 +142,15 @@ class FilePart(Tagged, frozen=True, kw_only=True, tag="file"):
 
     text: str = ""
     name: str = ""
+    kind: Literal["file", "variable"] = "file"
+    """`variable`: the description of a variable of the notebook, as `nbchat.describe` returns it."""
 
     @property
     def markdown(self) -> str:
-        """The file's name, and its text in a block of code that nothing in it can close."""
+        """The name, and the text in a block of code that nothing in it can close."""
         name = " ".join(self.name.replace("`", "").split())
+        if self.kind == "variable":
+            return f"Variable `{name}`:\n{fenced(self.text)}"
         suffix = re.search(r"\.(\w{1,12})$", name)
         code = fenced(self.text.removesuffix("\n"), suffix[1].lower() if suffix else "")
         return f"`{name}`\n{code}" if name else code

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from nbchat.core.kernel_commands import Command, Outcome
 from nbchat.core.transcript import SessionState
@@ -87,6 +87,11 @@ class Backend(Protocol):
         ...
 
     # Of this process only
+
+    @property
+    def share(self) -> Literal["schema", "summary", "rows"]:
+        """How much of a variable is sent with `context=`."""
+        ...
 
     @property
     def limits(self) -> Limits:

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Final
+from typing import Final, Literal
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from msgspec import Struct
@@ -40,6 +40,7 @@ VARIABLES: Final[Mapping[str, str]] = MappingProxyType(
         "provider": "NBCHAT_PROVIDER",
         "api": "NBCHAT_API",
         "titles": "NBCHAT_TITLES",
+        "share": "NBCHAT_SHARE",
     }
 )
 """Environment variables, by the value that they give."""
@@ -55,12 +56,18 @@ FIELDS: Final[Mapping[str, str]] = MappingProxyType(
         "instructions": "What models are told before conversations that have no instructions of their own.",
         "titles": "What a conversation is called that has no title: words (the first ones of its first "
         "question), or model (a title that its model is asked for after the first answer). Empty: words.",
+        "share": "How much of a variable is sent with @name and context=: schema (names and types), summary "
+        "(statistics too) or rows (the first rows too). Empty: summary.",
     }
 )
 """What can be configured, with what it means."""
 
 CHOICES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
-    {"api": ("auto", "chat", "responses"), "titles": ("words", "model")}
+    {
+        "api": ("auto", "chat", "responses"),
+        "titles": ("words", "model"),
+        "share": ("summary", "schema", "rows"),
+    }
 )
 """What may be chosen, by name; the first is the same as to say nothing."""
 
@@ -189,6 +196,17 @@ class Defaults:
     def titles(self) -> str | None:
         """What a conversation is called that has no title."""
         return self.look("titles").value
+
+    @property
+    def share(self) -> Literal["schema", "summary", "rows"]:
+        """How much of a variable is sent."""
+        match self.look("share").value:
+            case None | "summary":
+                return "summary"
+            case "rows":
+                return "rows"
+            case _:  # an environment variable that is misspelt sends the least
+                return "schema"
 
 
 class Configuration(Mapping[str, "str | None"]):

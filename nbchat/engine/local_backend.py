@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 from nbchat.core.errors import SessionGone
 from nbchat.core.ids import new_id
@@ -91,6 +91,11 @@ class LocalBackend:
     def stats(self) -> dict[str, Any]:
         """Return counts for people."""
         return self.engine.stats()
+
+    @property
+    def share(self) -> Literal["schema", "summary", "rows"]:
+        """How much of a variable is sent with `context=`."""
+        return self.engine.providers.defaults.share
 
     @property
     def limits(self) -> Limits:

@@ -23,7 +23,7 @@ from nbchat.engine.live_session import LiveSession
 from nbchat.engine.scheduler import Scheduler
 
 if TYPE_CHECKING:
-    from nbchat.core.messages import Usage
+    from nbchat.core.messages import Attachment, Usage
     from nbchat.core.run import RunRecord, RunState
     from nbchat.engine.base import EngineBase
     from nbchat.engine.journal import Journal
@@ -60,14 +60,22 @@ class OneShot:
         Used for all prompts.
     concurrency
         Runs that may be live at the same time.
+    attachments
+        Sent with every prompt.
     """
 
     def __init__(
-        self, engine: EngineBase, settings: Settings, provider: Provider | None, concurrency: int = 1
+        self,
+        engine: EngineBase,
+        settings: Settings,
+        provider: Provider | None,
+        concurrency: int = 1,
+        attachments: tuple[Attachment, ...] = (),
     ) -> None:
         self._context = _Context(engine, concurrency)
         self._settings = settings
         self._provider = provider
+        self._attachments = attachments
 
     @property
     def retry_after_s(self) -> float:
@@ -101,7 +109,7 @@ class OneShot:
         session.watchers.add(changed.set)
         run_id = ""
         try:
-            run_id = session.send(prompt)
+            run_id = session.send(prompt, self._attachments)
             while not session.announced(run_id):
                 await changed.wait()
                 changed.clear()

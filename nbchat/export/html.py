@@ -118,7 +118,8 @@ def _parts(message: Message, own: str) -> Iterator[str]:
             # The sanitizer keeps the source of a bitmap, and no other.
             yield f'<p><img alt="{escape(part.name)}" src="{escape(part.text)}"></p>'
         elif isinstance(part, FilePart):
-            yield _folded(f"File: <bdi>{plain(part.name)}</bdi>", code_block(part.text))
+            kind = "Variable" if part.kind == "variable" else "File"
+            yield _folded(f"{kind}: <bdi>{plain(part.name)}</bdi>", code_block(part.text))
     yield sources(message.sources)
 
 

@@ -93,7 +93,8 @@ def _part(part: Part, key: str) -> str:
         case ImagePart():
             return f"*Image:* {_name(part.name)}"
         case FilePart():
-            return f"*File:* {_name(part.name)}\n\n{fenced(part.text)}"
+            kind = "Variable" if part.kind == "variable" else "File"
+            return f"*{kind}:* {_name(part.name)}\n\n{fenced(part.text)}"
 
 
 def _name(name: str) -> str:

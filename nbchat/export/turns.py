@@ -67,7 +67,8 @@ def _parts(message: Message) -> Iterator[str]:
         elif isinstance(part, ImagePart):
             yield f"<p>Image: <bdi>{plain(part.name or 'without a name')}</bdi></p>"
         elif isinstance(part, FilePart):
-            yield _folded(f"File: <bdi>{plain(part.name or 'without a name')}</bdi>", code_block(part.text))
+            kind = "Variable" if part.kind == "variable" else "File"
+            yield _folded(f"{kind}: <bdi>{plain(part.name or 'without a name')}</bdi>", code_block(part.text))
     yield sources(message.sources)
 
 

@@ -39,6 +39,7 @@ from nbchat.engine import lookup
 from nbchat.engine.backend import Backend
 from nbchat.handles.attachments import read_attachments, warn_if_large
 from nbchat.handles.cache import HandleCache
+from nbchat.handles.context import read_context
 from nbchat.handles.data_frames import runs_frame
 from nbchat.handles.host import Host
 from nbchat.handles.run import Run, RunCache, check_timeout, run_cache
@@ -207,6 +208,7 @@ class Session:
         prompt: str,
         *,
         attachments: object = (),
+        context: object = (),
         params: Mapping[str, Any] | None = None,
         **fields: Any,  # noqa: ANN401 - fields of the OpenAI API
     ) -> Run:
@@ -222,6 +224,9 @@ class Session:
             Files, data and pictures to send with it, one or several: paths; data frames, as CSV of their
             first 1,000 rows; Matplotlib figures; pairs of a name and bytes, or a mapping of names to
             contents; `nbchat.ImagePart` and `nbchat.FilePart` values.
+        context
+            Values that the model reads as short texts (see `nbchat.describe`): one, a list of several, or a
+            mapping of names to values. They are described now; a figure is sent as a picture too.
         params, **fields
             Fields of this request alone, such as `temperature=0`; names as in the OpenAI API. They win over
             the session's, and apply again when the answer is retried, regenerated or continued.
@@ -236,11 +241,18 @@ class Session:
             If the session cannot accept it; nothing was sent. Problems with the provider, the key or the
             connection are not raised here: they end the run as `failed`.
         """
-        return self._send(prompt, attachments, new_id("r-"), merged("send", params, fields))
+        return self._send(prompt, attachments, new_id("r-"), merged("send", params, fields), context)
 
-    def _send(self, prompt: str, attachments: object, run_id: str, params: Mapping[str, Any]) -> Run:
+    def _send(
+        self,
+        prompt: str,
+        attachments: object,
+        run_id: str,
+        params: Mapping[str, Any],
+        context: object = (),
+    ) -> Run:
         _check_prompt(prompt)
-        attached = read_attachments(attachments)
+        attached = (*read_attachments(attachments), *read_context(context, self._backend.share))
         run = self._run(run_id)
         self._backend.execute(
             Send(
@@ -262,14 +274,15 @@ class Session:
         prompt: str,
         *,
         attachments: object = (),
+        context: object = (),
         timeout: float | None = None,
         params: Mapping[str, Any] | None = None,
         **fields: Any,  # noqa: ANN401 - fields of the OpenAI API
     ) -> Message:
         """Ask, wait and return the answer; blocks this cell only.
 
-        Interrupting the wait stops this run and no other. `attachments`, `params` and request fields such
-        as `temperature=0` are those of `send`.
+        Interrupting the wait stops this run, and no other. `attachments`, `context`, `params` and request
+        fields such as `temperature=0` are those of `send`.
 
         Raises
         ------
@@ -288,7 +301,7 @@ class Session:
         request = merged("ask", params, fields)
         run_id = new_id("r-")
         try:
-            return self._send(prompt, attachments, run_id, request).result(timeout)
+            return self._send(prompt, attachments, run_id, request, context).result(timeout)
         except ProviderError:  # it is over
             raise
         except TimeoutError:

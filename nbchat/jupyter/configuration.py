@@ -52,6 +52,9 @@ class NbChat(Configurable):
     titles: traitlets.Unicode[str | None, str | bytes | None] = traitlets.Unicode(
         None, allow_none=True, help=FIELDS["titles"]
     ).tag(config=True)
+    share: traitlets.Unicode[str | None, str | bytes | None] = traitlets.Unicode(
+        None, allow_none=True, help=FIELDS["share"]
+    ).tag(config=True)
 
     providers = traitlets.Dict(
         help="Named providers, as {'local': {'base_url': 'http://localhost:11434/v1', 'key_env': 'MY_KEY'}}. "

@@ -8,6 +8,7 @@ to the engine's loop.
 
 from __future__ import annotations
 
+import functools
 import weakref
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ import traitlets
 from nbchat.core.commands import SetView
 from nbchat.core.version import VERSION
 from nbchat.jupyter.control import listen
+from nbchat.jupyter.variables import answer
 from nbchat.jupyter.visitors import kernel_of_process
 from nbchat.wire.server import STATIC, WireServer
 
@@ -45,7 +47,14 @@ class Hub(anywidget.AnyWidget):
         self.views: weakref.WeakValueDictionary[str, anywidget.AnyWidget]
         self.views = weakref.WeakValueDictionary()
         """Views by `view_id`, whose traits a page may change."""
-        self.wire: WireServer = engine.loop.call(WireServer, engine, self._down, client, self._set_view)
+        self.wire: WireServer = engine.loop.call(
+            WireServer,
+            engine,
+            self._down,
+            client,
+            self._set_view,
+            functools.partial(answer, engine.providers.defaults),
+        )
         # Before the widget is opened: a page may send its first message at once.
         listen(kernel_of_process(), self.wire.receive)
         super().__init__(epoch=engine.epoch)

@@ -9,14 +9,17 @@ from __future__ import annotations
 import argparse
 import keyword
 import shlex
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Never
 
 from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_cell_magic, magics_class
 
+from nbchat.context.mentions import without_escapes
 from nbchat.core.ids import new_id
-from nbchat.core.interpolation import interpolate
+from nbchat.core.interpolation import field_names, interpolate
+from nbchat.core.messages import Attachment
 from nbchat.core.text_table import Table
 from nbchat.engine.config import Configuration
 from nbchat.handles.run import Run
@@ -25,6 +28,7 @@ from nbchat.jupyter.cell_output import show
 from nbchat.jupyter.configuration import attach
 from nbchat.jupyter.host import current
 from nbchat.jupyter.last_error import describe_last_error
+from nbchat.jupyter.variables import Variables, truncated_repr
 from nbchat.jupyter.widgets import ChatTabs
 
 SESSION: Final = "chat"
@@ -75,7 +79,7 @@ class ChatMagics(Magics):
 
     @line_cell_magic
     def chat(self, line: str, cell: str | None = None) -> Any:  # noqa: ANN401 - what the command gives
-        """Send a cell to a chat, or look after the chats from a line.
+        r"""Send a cell to a chat, or look after the chats from a line.
 
         `%%chat [-s SESSION] [-m MODEL] [-i TEXT] [-o VAR] [--no-wait] [--raw]` sends the cell. The answer
         streams into the cell's output; interrupting the cell stops it.
@@ -85,8 +89,11 @@ class ChatMagics(Magics):
         -i TEXT     instructions of the session, from now on.
         -o VAR      variable that gets the answer, a `Message`; with --no-wait, the `Run`.
         --no-wait   do not wait: the answer goes on in the background.
-        --raw       send the cell as it is. Otherwise `{name}` stands for the variable of that name, where
-                    there is one, `{name:format}` as in an f-string; `{{name}}` is sent as `{name}`.
+        --raw       send the cell as it is. Otherwise `@name` sends a short text about the variable of that
+                    name with the question (`nbchat.describe`), `@error` the last error, `@cell:3` the cell
+                    with that number and its output; `\@name` is sent as `@name`. `{name}` stands for the
+                    text of the variable of that name, where there is one, `{name:format}` as in an
+                    f-string; `{{name}}` is sent as `{name}`.
 
         `%chat help` lists what `%chat` can do.
         """
@@ -110,12 +117,38 @@ class ChatMagics(Magics):
         parser = _parser("%%chat")
         parser.add_argument("--raw", action="store_true")
         options = parser.parse_args(words)
-        prompt = cell if options.raw else interpolate(cell, self.shell.user_ns)
+        attachments: tuple[Attachment, ...] = ()
+        if options.raw:
+            prompt = cell
+        else:
+            # Before `{name}` is filled in: text that comes from a variable mentions nothing.
+            attachments = self._mentioned(cell)
+            self._warn_of_truncated(cell)
+            prompt = interpolate(without_escapes(cell), self.shell.user_ns)
         if not prompt.strip():
             raise UsageError("%%chat: the cell is empty; write below the first line what you want to ask.")
-        return self._ask(prompt.strip("\n"), options)
+        return self._ask(prompt.strip("\n"), options, attachments)
 
-    def _ask(self, prompt: str, options: argparse.Namespace) -> Run | None:
+    def _mentioned(self, cell: str) -> tuple[Attachment, ...]:
+        try:
+            return Variables(self.shell).mentioned(cell, current().engine.providers.defaults.share)
+        except (LookupError, ValueError) as error:
+            raise UsageError(f"%%chat: {error.args[0]}") from error
+
+    def _warn_of_truncated(self, cell: str) -> None:
+        for name in dict.fromkeys(field_names(cell)):
+            kind = truncated_repr(self.shell.user_ns.get(name)) if f"{{{name}}}" in cell else None
+            if kind is not None:
+                warnings.warn(
+                    f"{{{name}}} inserts a {kind} as it is printed, with parts left out; "
+                    f"@{name} sends its columns, types and statistics.",
+                    stacklevel=2,
+                )
+                return
+
+    def _ask(
+        self, prompt: str, options: argparse.Namespace, attachments: tuple[Attachment, ...] = ()
+    ) -> Run | None:
         if options.output is not None and not _is_variable(options.output):
             raise UsageError(f"%%chat: -o takes the name of a variable, not {options.output!r}.")
         process = current()
@@ -124,7 +157,7 @@ class ChatMagics(Magics):
         )
         run_id = new_id("r-")
         try:
-            run = session._send(prompt, (), run_id, {})  # noqa: SLF001 - as `Session.ask`
+            run = session._send(prompt, attachments, run_id, {})  # noqa: SLF001 - as `Session.ask`
             if options.no_wait:
                 self._bind(options.output, run)
                 return run

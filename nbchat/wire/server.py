@@ -54,7 +54,9 @@ from nbchat.protocol import (
     Synced,
     WantAsset,
     WantCheckpoint,
+    WantDescribed,
     WantEarlier,
+    WantVariables,
     Welcome,
     encode_packet,
     parse_page_message,
@@ -147,6 +149,8 @@ class WireServer:
         Receives the messages that are not about sessions.
     views
         Changes what a view shows; called on a thread of its own.
+    variables
+        Answers questions about the notebook's variables; called on a thread of its own.
     """
 
     def __init__(
@@ -155,9 +159,11 @@ class WireServer:
         send: Send,
         client: PageClient | None = None,
         views: Callable[[SetView], None] = lambda _command: None,
+        variables: Callable[[WantVariables | WantDescribed], KernelMessage | None] = lambda _message: None,
     ) -> None:
         engine.loop.check()
         self._views = views
+        self._variables = variables
         self._setting_views = asyncio.Lock()
         self._engine = engine
         self._client = client
@@ -187,6 +193,8 @@ class WireServer:
         self._parts = CommandChunks()
         self._searches: dict[str, str] = {}
         """Id of each page's newest search, until it is answered."""
+        self._describing: set[tuple[str, str]] = set()
+        """Page and id of each question about variables that is being answered."""
         self._config: Config | None = None
         self.last_actor: str | None = None
         """The page where the user last acted."""
@@ -462,7 +470,7 @@ class WireServer:
         if isinstance(command_id, str) and len(command_id) <= 64:  # noqa: PLR2004 - an id of ours has 26
             self.say(Ack(id=command_id, error=error.info))
 
-    def _handle(self, message: PageMessage) -> None:  # noqa: C901 - a case per message
+    def _handle(self, message: PageMessage) -> None:
         if isinstance(message, Hello):
             self._hello(message)
         elif isinstance(message, Do):
@@ -482,12 +490,18 @@ class WireServer:
         elif isinstance(message, WantCheckpoint):
             if self._client is not None:
                 self._client.on_want_checkpoint(message)
-        elif isinstance(message, WantAsset):
+        else:
+            self._handle_question(message)
+
+    def _handle_question(self, message: WantAsset | Search | WantVariables | WantDescribed) -> None:
+        if isinstance(message, WantAsset):
             text = (STATIC / f"{message.name}.js").read_text(encoding="utf-8")
             self.say(Asset(to=message.page, name=message.name, text=text))
         elif isinstance(message, Search):
             self._searches[message.page] = message.id
             self._engine.loop.spawn(self._search(message), name="nbchat-search")
+        elif message.epoch == self._engine.epoch:
+            self._engine.loop.spawn(self._answer_about_variables(message), name="nbchat-variables")
 
     def _hello(self, message: Hello) -> None:
         self._engine.presence.connected(message.page)
@@ -610,6 +624,19 @@ class WireServer:
         if is_wanted():
             del self._searches[message.page]
             self.say(Found(to=message.page, id=message.id, hits=result.hits, more=result.more))
+
+    async def _answer_about_variables(self, message: WantVariables | WantDescribed) -> None:
+        """Answer a question about variables. A page asks again until it is answered."""
+        key = (message.page, message.id)
+        if key in self._describing:
+            return
+        self._describing.add(key)
+        try:
+            answer = await asyncio.to_thread(self._variables, message)
+        finally:
+            self._describing.discard(key)
+        if answer is not None:
+            self.say(answer)
 
     def _do(self, message: Do) -> None:
         command = message.command

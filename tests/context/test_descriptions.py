@@ -76,7 +76,7 @@ def test_names_addresses_and_keys_are_described_by_their_form() -> None:
     assert "Lovelace" not in text
     assert "example" not in text
     assert "abcd" not in text
-    assert "all distinct, 16 to 16 characters, like a9@a.a 100%" in text
+    assert "all distinct, 16 characters, like a9@a.a 100%" in text
 
 
 def test_levels_send_names_then_statistics_then_rows() -> None:

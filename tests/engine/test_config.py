@@ -58,6 +58,7 @@ def test_config_says_where_each_value_came_from() -> None:
         "api": None,
         "instructions": "Answer briefly.",
         "titles": None,
+        "share": None,
     }
     assert dict(found.sources) == {
         "model": "set in this kernel",
@@ -66,6 +67,7 @@ def test_config_says_where_each_value_came_from() -> None:
         "api": "default",
         "instructions": "set in this kernel",
         "titles": "default",
+        "share": "default",
     }
     assert "model         nbchat-echo      set in this kernel" in repr(found)
 

@@ -8,6 +8,7 @@ import { editForm } from "../view/editor";
 import { openSessionMenu } from "../view/menu";
 import { openRename } from "../view/rename";
 import { openSettings } from "../view/settings";
+import { showSent, suggestVariables } from "../view/variables";
 
 export const extras: Extras = {
   detailsOf,
@@ -18,4 +19,6 @@ export const extras: Extras = {
   openSessionMenu,
   openSettings,
   readAttachment,
+  showSent,
+  suggestVariables,
 };

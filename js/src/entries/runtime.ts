@@ -148,6 +148,10 @@ export class PageRuntime implements SharedRuntime {
     this.#link.outbox.do(command).then(done, done);
   }
 
+  get variables(): Runtime["variables"] {
+    return this.#link.variables;
+  }
+
   search(query: string): Promise<Found | null> {
     return this.#link.searches.find(query);
   }

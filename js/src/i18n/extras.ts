@@ -55,6 +55,9 @@ const english = {
   save: "Save",
 
   // Files
+  variables: "Variables",
+  sentOf: (name: string) => `What is sent of ${name}`,
+  notDescribed: (name: string) => `Can't read the variable ${name}.`,
   cannotAttach: (name: string, why: string) => `Can't attach ${name}: ${why}`,
   fileTypes: "only text, PNG, JPEG, GIF or WebP.",
 };

@@ -36,6 +36,7 @@ export const ACTIONS = {
   send: { by: "composer", once: true },
   attach: { by: "composer" },
   detach: { by: "composer" },
+  "show-sent": { by: "composer" },
   "queue-edit": { by: "queue" },
   "queue-remove": { by: "queue", once: true },
   "queue-back": { by: "queue", once: true },

@@ -23,7 +23,7 @@ export async function readAttachment(
   const text = await read(file, "readAsText");
   return /[\0\ufffd]/.test(text)
     ? allStrings(t).cannotAttach(name, allStrings(t).fileTypes)
-    : { type: "file", name: file.name, text };
+    : { type: "file", kind: "file", name: file.name, text };
 }
 
 function read(file: File, how: "readAsText" | "readAsDataURL"): Promise<string> {

@@ -4,18 +4,10 @@ import type { Attachment, Head } from "../protocol";
 import { isOver } from "../state/session";
 import type { Context, Extras } from "../types";
 import { handleActions } from "./actions";
+import { chipOf } from "./chip";
 import { button, h, iconButton, setAttribute, setText, show, uniqueId } from "./dom";
 import { isComposing } from "./keys";
-import {
-  causeOf,
-  estimateTokens,
-  inBytes,
-  label,
-  MOST_BYTES,
-  reveal,
-  sizeOf,
-  thrown,
-} from "./text";
+import { causeOf, estimateTokens, inBytes, MOST_BYTES, reveal, thrown } from "./text";
 
 /** Characters from which on the browser is not asked again at every key which way a text runs. */
 const LONG = 50_000;
@@ -40,6 +32,8 @@ export class Composer {
   readonly #sent: (sessionId: string) => void;
   /** Returns the session's questions, oldest first. */
   readonly #asked: () => readonly string[];
+  /** Descriptions of variables that are on their way. */
+  readonly #preparing = new Set<Promise<void>>();
   #sessionId = "";
   #head: Head | undefined;
   /** What the chips stand for. */
@@ -106,6 +100,10 @@ export class Composer {
         send: () => void this.send(),
         attach: () => this.#files.click(),
         detach: (_, index) => this.#detach(Number(index)),
+        "show-sent": (anchor, index) => {
+          const part = this.#chips[Number(index)];
+          if (part) context.extras((extras) => extras.showSent(context, anchor, part));
+        },
       },
       signal,
     );
@@ -198,10 +196,14 @@ export class Composer {
     this.focus();
   }
 
-  /** Send what is written. */
+  /** Send what is written, when the variables that it mentions are attached. */
   async send(): Promise<void> {
     const { runtime, t } = this.#context;
     const sessionId = this.#sessionId;
+    if (this.#preparing.size > 0) {
+      while (this.#preparing.size > 0) await Promise.all(this.#preparing);
+      if (sessionId !== this.#sessionId || this.#errors.has(sessionId)) return;
+    }
     const text = this.#text.value;
     const attachments = runtime.drafts.attached(sessionId);
     // What is on its way is not sent again: a double click is one question.
@@ -297,31 +299,15 @@ export class Composer {
     setAttribute(this.#text, "aria-invalid", error ? "true" : null);
     if (this.#chips !== attached) {
       this.#chips = attached;
-      this.#attached.replaceChildren(
-        ...attached.map(({ type, name, text }, i) =>
-          h(
-            "span",
-            { class: "chip" },
-            type === "image" && h("img", { src: text, alt: "" }),
-            h("bdi", { text: label(name, 24) }),
-            type === "file" && h("span", { class: "quiet-text", text: this.#sizeOf(text) }),
-            iconButton("detach", "close", t.removeAttachment(label(name, 24)), { "data-arg": i }),
-          ),
-        ),
-      );
+      this.#attached.replaceChildren(...attached.map((part, i) => chipOf(this.#context, part, i)));
     }
     show(this.#attached, attached.length > 0);
-  }
-
-  /** Return the size of a file and an estimate of its tokens. */
-  #sizeOf(text: string): string {
-    const { t, locale } = this.#context;
-    return `${sizeOf(text)}, ${t.aboutTokens(estimateTokens(text).toLocaleString(locale))}`;
   }
 
   #typed(): void {
     this.#recalled = -1;
     if (this.#errors.delete(this.#sessionId)) this.#context.say("");
+    if (this.#text.value.includes("@")) this.#suggest();
     this.#context.runtime.drafts.set(this.#sessionId, this.#text.value);
     this.#direct(this.#text.value.length);
     this.#grow();
@@ -378,6 +364,37 @@ export class Composer {
     event.preventDefault();
     event.stopPropagation();
     void this.#read(files);
+  }
+
+  /** Offer variables at `@`, and attach those that are chosen. */
+  #suggest(): void {
+    const sessionId = this.#sessionId;
+    const prepare = (preparation: Promise<void>): void => {
+      this.#preparing.add(preparation);
+      void preparation.then(() => this.#preparing.delete(preparation));
+    };
+    this.#context.extras((extras) => {
+      const offered = extras.suggestVariables(this.#context, this.#text, (parts) => {
+        prepare(
+          parts.then(
+            (read) => this.#replace(sessionId, read),
+            (reason) => this.#refuse(sessionId, thrown(reason)),
+          ),
+        );
+      });
+      prepare(offered);
+    });
+  }
+
+  /** Attach parts in place of earlier ones of the same names. */
+  #replace(sessionId: string, parts: readonly Attachment[]): void {
+    const { drafts } = this.#context.runtime;
+    const names = new Set(parts.map(({ name }) => name));
+    drafts.attach(
+      sessionId,
+      drafts.attached(sessionId).filter(({ name }) => !names.has(name)),
+    );
+    this.#attach(sessionId, parts);
   }
 
   #attach(sessionId: string, attachments: readonly Attachment[]): void {

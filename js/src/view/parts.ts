@@ -261,7 +261,7 @@ class DataBlock implements BlockView {
       setText(this.#kind, t.toolCall);
       setText(this.#name, label(part.name));
     } else if (part.type === "file") {
-      setText(this.#kind, t.file);
+      setText(this.#kind, part.kind === "variable" ? t.variable : t.file);
       setText(this.#name, label(part.name));
       setText(this.#size, sizeOf(part.text));
     } else {

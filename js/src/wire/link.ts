@@ -28,6 +28,7 @@ import { Searches } from "./search";
 import { Sequence } from "./sequence";
 import { Sync } from "./sync";
 import { Uplink } from "./transport";
+import { VariableRequests } from "./variables";
 
 /** Interval at which unanswered requests are checked. */
 const TICK_MS = 50;
@@ -60,6 +61,9 @@ export class Link {
 
   readonly searches = new Searches((id, query) => {
     this.send({ type: "search", id, page: this.page, epoch: this.store.epoch, query });
+  });
+  readonly variables = new VariableRequests((ask) => {
+    this.send({ ...ask, page: this.page, epoch: this.store.epoch });
   });
 
   #uplink: Uplink | null = null;
@@ -320,6 +324,10 @@ export class Link {
         break;
       case "found":
         if (message.to === this.page) this.searches.take(message);
+        break;
+      case "variables":
+      case "described":
+        if (message.to === this.page) this.variables.take(message);
         break;
       default:
         message satisfies never;

@@ -12,6 +12,7 @@ describe("a file", () => {
     const text = "x = '````'\r\n";
     expect(await read("a`b.py", text, "application/octet-stream")).toEqual({
       type: "file",
+      kind: "file",
       name: "a`b.py",
       text,
     });

@@ -449,8 +449,11 @@ describe("writing", () => {
 
   test("a file is a chip beside the text, goes with it, and is shown folded", async () => {
     const rows = `name,km\n${"Seine,775\n".repeat(2_000)}`;
-    const file = { type: "file", name: "rivers.csv", text: rows } as const;
-    page.runtime.drafts.attach(geo, [file, { type: "file", name: "b.txt", text: "b" }]);
+    const file = { type: "file", kind: "file", name: "rivers.csv", text: rows } as const;
+    page.runtime.drafts.attach(geo, [
+      file,
+      { type: "file", kind: "file", name: "b.txt", text: "b" },
+    ]);
     kernel.create("code");
     await settled(() => expect(tabs()).toHaveLength(2));
     one("tab", "code").click();
@@ -474,7 +477,7 @@ describe("writing", () => {
   });
 
   test("a question that was not asked comes back with its files", async () => {
-    const file = { type: "file", name: "rivers.csv", text: "Seine" } as const;
+    const file = { type: "file", kind: "file", name: "rivers.csv", text: "Seine" } as const;
     kernel.ask(geo, "First?");
     const run_id = kernel.ask(geo, "Which?", [file]);
     kernel.fail(geo, run_id, cause("the queue was lost"));
@@ -485,7 +488,12 @@ describe("writing", () => {
   });
 
   test("a message of more than 50,000 tokens is sent when Send is pressed again, unless it changed", async () => {
-    const file = { type: "file", name: "long.txt", text: "x".repeat(200_000) } as const;
+    const file = {
+      type: "file",
+      kind: "file",
+      name: "long.txt",
+      text: "x".repeat(200_000),
+    } as const;
     page.runtime.drafts.attach(geo, [file]);
     type("Which?");
     press("Enter");

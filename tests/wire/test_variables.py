@@ -1,0 +1,126 @@
+"""What pages are told of the notebook's variables, on which thread, and how soon."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pandas as pd
+import pytest
+
+import nbchat
+from nbchat.handles.registry import SessionRegistry
+from nbchat.jupyter import variables
+from nbchat.wire.server import WireServer
+from tests.engines import engine_of
+from tests.waiting import wait_for
+from tests.wire.page import Page
+
+
+class Wire:
+    """A page on a wire whose kernel has these variables."""
+
+    def __init__(self, registry: SessionRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.page = Page()
+        self.names: dict[str, object] = {}
+        shell = SimpleNamespace(user_ns=self.names, user_ns_hidden={})
+        monkeypatch.setattr(variables, "_shell", lambda: shell)
+        self.engine = engine_of(registry)
+        self.threads: list[str] = []
+        self.hold = threading.Event()
+        self.hold.set()
+
+        def answer(message: Any) -> Any:
+            self.hold.wait()
+            self.threads.append(threading.current_thread().name)
+            return variables.answer(self.engine.providers.defaults, message)
+
+        self.server: WireServer = self.engine.loop.call(
+            lambda: WireServer(self.engine, self.page.take, variables=answer)
+        )
+
+    def ask(self, kind: str, ask_id: str, **fields: str) -> Any:
+        """Return the kernel's answer to a page."""
+        message = {"type": kind, "id": ask_id, "page": "p", "epoch": self.engine.epoch, **fields}
+        self.server.receive(message)
+        answers = {"want_variables": "variables", "want_described": "described"}
+        return wait_for(lambda: self.page.heard(answers[kind], to="p", id=ask_id), "the answer")
+
+
+@pytest.fixture
+def wire(registry: SessionRegistry, monkeypatch: pytest.MonkeyPatch) -> Iterator[Wire]:
+    """Return a page whose kernel has a data frame and more."""
+    made = Wire(registry, monkeypatch)
+    made.names |= {
+        "df": pd.DataFrame({"owner": ["Lovelace 1", "Lovelace 2"]}),
+        "_private": 1,
+        "pd": pd,
+        "function": lambda: None,
+        "text": "Lovelace",
+    }
+    yield made
+    made.engine.loop.call(made.server.close)
+
+
+def test_a_page_is_told_names_types_and_sizes(wire: Wire) -> None:
+    """The list has data only: no private names, modules and functions, and no values."""
+    times = "\N{MULTIPLICATION SIGN}"
+    assert wire.ask("want_variables", "a")["variables"] == [
+        {"name": "df", "kind": "DataFrame", "size": f"2 {times} 1"},
+        {"name": "text", "kind": "str", "size": "8"},
+    ]
+
+
+def test_a_page_is_told_exactly_what_would_be_sent(wire: Wire) -> None:
+    """A description is `nbchat.describe`'s, at the level of `share`, and is made on a worker thread."""
+    part = {"type": "file", "kind": "variable", "name": "df", "text": nbchat.describe(wire.names["df"])}
+    assert wire.ask("want_described", "a", name="df")["parts"] == [part]
+    wire.engine.providers.defaults.set({"share": "schema"})
+    (schema,) = wire.ask("want_described", "b", name="df")["parts"]
+    assert schema["text"] == nbchat.describe(wire.names["df"], "schema")
+    assert threading.main_thread().name not in wire.threads
+    loop = wire.engine.loop.call(lambda: threading.current_thread().name)
+    assert loop not in wire.threads
+
+
+@pytest.mark.parametrize("name", ["_private", "missing", "df.owner", "__builtins__", ""])
+def test_what_is_no_variable_of_the_user_is_not_described(wire: Wire, name: str) -> None:
+    """Only names of the list's kind are described: no private ones, attributes and expressions."""
+    assert wire.ask("want_described", "a", name=name)["parts"] == []
+
+
+def test_a_value_that_hangs_blocks_no_session(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a description hangs, the loop and other answers continue; then the type is sent."""
+    monkeypatch.setattr(variables, "DEADLINE_S", 0.3)
+    release = threading.Event()
+
+    class Hanging:
+        def __repr__(self) -> str:
+            release.wait()
+            return "late"
+
+    wire.names["hanging"] = Hanging()
+    epoch = wire.engine.epoch
+    wire.server.receive(
+        {"type": "want_described", "id": "slow", "page": "p", "epoch": epoch, "name": "hanging"}
+    )
+    assert wire.ask("want_described", "b", name="text")["parts"]
+    assert wire.page.heard("described", id="slow") is None
+    slow = wait_for(lambda: wire.page.heard("described", id="slow"), "the answer")
+    assert slow["parts"][0]["text"].endswith("Hanging (its description took longer than two seconds)")
+    release.set()
+
+
+def test_a_question_that_is_repeated_is_answered_once(wire: Wire) -> None:
+    """A page repeats a question until it is answered; while it is being answered that does nothing."""
+    wire.hold.clear()
+    for _ in range(3):
+        wire.server.receive({"type": "want_variables", "id": "a", "page": "p", "epoch": wire.engine.epoch})
+    wire.engine.loop.call(lambda: None)
+    wire.hold.set()
+    wait_for(lambda: wire.page.heard("variables", id="a"), "the answer")
+    assert wire.ask("want_variables", "b")
+    assert sum(message["type"] == "variables" for message in wire.page.messages) == 2
+    assert len(wire.threads) == 2
