@@ -49,7 +49,7 @@ article { margin: 0 0 1.2rem; overflow: hidden; }
 article.nbchat-user { padding: .7rem 1rem; background: var(--raised); border-radius: 8px; }
 article > div > :last-child { margin-bottom: 0; }
 .nbchat-speaker { margin: 0 0 .3rem; font-size: .8rem; font-weight: 600; color: var(--muted); }
-.nbchat-display { margin: 0 0 .8em; overflow: auto; text-align: center; }
+.nbchat-display { display: block; margin: 0 0 .8em; overflow: auto; text-align: center; }
 details { color: var(--muted); } summary { cursor: pointer; }
 @media print {
   body { max-width: none; margin: 0; font-size: 11pt; }

@@ -22,10 +22,14 @@ from nbchat.core.messages import (
     ToolCallPart,
     ToolResultPart,
 )
+from nbchat.core.refusals import refused_questions
 from nbchat.core.text import fenced
 from nbchat.core.transcript import SessionState
 from nbchat.export.marks import MARK, SEPARATOR
 from nbchat.export.turns import SPEAKERS
+
+NOT_SENT: Final = "*Not sent with later questions.*"
+"""Stands above a question that a server refused for its content."""
 
 _SPECIAL: Final = re.compile(r"[\\`*_\[\]<>&$!~|#]")
 _WEB: Final = re.compile(r"https?://[^\s<>]{1,2000}", re.IGNORECASE)
@@ -53,12 +57,18 @@ def _conversation(state: SessionState, key: str) -> str:
     lines = [f"{MARK.format('session', key)}\n# {' '.join(state.title.split()) or 'Chat'}"]
     if state.settings.instructions:
         lines.append(_turn("system", state.settings.instructions, key))
-    lines += [_turn(message.role, _markdown(message, key), key) for message in state.path]
+    refused = refused_questions(state, state.path)
+    for message in state.path:
+        text = _markdown(message, key)
+        if message.id in refused:
+            lines.append(_turn("user", f"{NOT_SENT}\n\n{text}", key, mark="refused"))
+        else:
+            lines.append(_turn(message.role, text, key))
     return "\n\n".join(lines)
 
 
-def _turn(role: str, text: str, key: str) -> str:
-    return f"{MARK.format(role, key)}\n## {SPEAKERS[role]}\n\n{text}"
+def _turn(role: str, text: str, key: str, mark: str | None = None) -> str:
+    return f"{MARK.format(mark or role, key)}\n## {SPEAKERS[role]}\n\n{text}"
 
 
 def _markdown(message: Message, key: str = "") -> str:

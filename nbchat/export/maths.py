@@ -158,8 +158,10 @@ def _block(state: StateBlock, start: int, end: int, silent: bool) -> bool:
         if state.isEmpty(line) or state.sCount[line] < state.blkIndent:
             break
         first = begin + 2 if line == start else state.bMarks[line]
-        closed = state.src[first : state.eMarks[line]].rstrip().endswith(closing)
-        if closed:
+        text = state.src[first : state.eMarks[line]].rstrip()
+        if closing in text:
+            # Where more follows, it is a formula in a line.
+            closed = text.find(closing) == len(text) - len(closing)
             break
         line += 1
     if not closed or silent:

@@ -21,7 +21,7 @@ MAX_FILE: Final = 512 * 1024 * 1024
 """Bytes of a notebook that is read at most; its outputs may be large."""
 
 _MARK: Final = re.compile(
-    r"^<!-- nbchat: (session|system|user|assistant|tool) ([0-9a-f]{8}) -->$", re.MULTILINE
+    r"^<!-- nbchat: (session|system|user|refused|assistant|tool) ([0-9a-f]{8}) -->$", re.MULTILINE
 )
 _HEADING: Final = re.compile(
     r"^#{1,6}\s*\**(User|You|Human|Assistant|AI|ChatGPT|Claude|Instructions|System)\**:?\**\s*$",
@@ -125,7 +125,7 @@ def _turn(message: object, line: int) -> tuple[Role, str]:
 def from_markdown(text: str, name: str = "Imported") -> list[Imported]:
     """Return the conversations of a Markdown file: of our own, or with headings such as `## User`.
 
-    What a model thought is left out.
+    What a model thought is left out, and so are questions that a server refused: it would refuse them again.
     """
     text = clean(text.replace("\r\n", "\n")).lstrip("\ufeff\n ")
     if begin := _MARK.match(text):
@@ -174,7 +174,7 @@ def _from_marks(text: str, marks: list[re.Match[str]]) -> Iterator[Imported]:
             if begun:
                 yield _imported(turns, title)
             title, turns, begun = heading.removeprefix("# "), [], True
-        else:
+        elif mark[1] != "refused":
             body = body.removeprefix("\n").removesuffix("\n\n" if following else "\n")
             if following and following[1] == "session":
                 body = body.removesuffix(SEPARATOR)

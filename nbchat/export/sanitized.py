@@ -31,6 +31,8 @@ MAX_NESTING: Final = 40
 """Block quotes and lists in each other; what is nested deeper is text. A list counts twice."""
 MAX_PARAGRAPH_CHARS: Final = 10_000
 """Characters of a paragraph whose Markdown is parsed."""
+MAX_BRACKETS: Final = 2000
+"""Opening brackets of a paragraph whose Markdown is parsed. The parser's time grows with their square."""
 MAX_URL_CHARS: Final = 2048
 MAX_COLOURED_CHARS: Final = 100_000
 """Characters of a block of code that is coloured."""
@@ -203,9 +205,11 @@ def _parser() -> MarkdownIt:
 
 
 def _long_paragraphs(state: StateCore) -> None:
-    """Take a paragraph of unusual length as text. The parser's time grows with the square of its brackets."""
+    """Take a paragraph of unusual length, or with an unusual number of brackets, as text."""
     for token in state.tokens:
-        if token.type == "inline" and len(token.content) > MAX_PARAGRAPH_CHARS:
+        if token.type == "inline" and (
+            len(token.content) > MAX_PARAGRAPH_CHARS or token.content.count("[") > MAX_BRACKETS
+        ):
             token.children = [Token("text", "", 0, content=token.content)]
             token.content = ""
 

@@ -77,6 +77,8 @@ class ChatDecoder(Decoder):
     def __init__(self, *, quote: Said = said, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
         super().__init__(quote=quote, max_event_bytes=max_event_bytes)
         self._answering = False
+        self._spoke = False
+        """There was audio, whose words may have come or not."""
         self._calls: list[_Call] = []
         self._by_wire_index: dict[int, _Call] = {}
 
@@ -161,8 +163,10 @@ class ChatDecoder(Decoder):
         images, audio = delta.get("images"), delta.get("audio")
         for image in images if type(images) is list else ():
             yield from self._part(image)
-        if isinstance(audio, dict) and isinstance(words := audio.get("transcript"), str):
-            yield from self.text(words)
+        if isinstance(audio, dict):
+            if isinstance(words := audio.get("transcript"), str):
+                yield from self.text(words)
+            self._spoke = self._spoke or bool(audio.get("data"))
 
     def _content(self, content: object) -> Iterator[Delta]:
         """Yield content of any form: a text, a list of parts, or an object, whose JSON is the text."""
@@ -186,8 +190,11 @@ class ChatDecoder(Decoder):
             self.wrong("a part of 'content'", part)
         kind = part.get("type")
         text = part.get("text")
-        if kind == "thinking":
-            yield from self.reasoning("".join(texts_in(part.get("thinking"))))
+        if kind in ("thinking", "reasoning"):
+            thought = next((part[name] for name in ("thinking", "summary", "text") if part.get(name)), "")
+            yield from self.reasoning("".join(texts_in(thought)))
+        elif kind == "refusal" and type(part.get("refusal")) is str:
+            yield from self.text(part["refusal"])
         elif kind == "image_url":
             image = part.get("image_url")
             yield from self.image(image.get("url") if isinstance(image, dict) else image)
@@ -270,6 +277,8 @@ class ChatDecoder(Decoder):
         if not reason or self.finished:
             return
         yield from self._flush()
+        if self._spoke and not self.said:
+            self.unknown("audio")
         yield from self.not_shown()
         self.finished = True
         yield Finish(clean(reason))

@@ -37,6 +37,9 @@ _CHAT_REASONS: Final[Mapping[str, str]] = {"max_output_tokens": "length"}
 _SHOWN: Final = frozenset({"message", "reasoning", "function_call"})
 """Types of items whose content is shown."""
 
+_PARTS: Final = frozenset({"output_text", "refusal", "text"})
+"""Types of a message's parts that are texts, which may be empty."""
+
 _STEPS: Final = frozenset({"web_search_call", "file_search_call", "mcp_list_tools"})
 """Types of items that are steps on the way to a text; where there is a text they are not named."""
 
@@ -195,14 +198,15 @@ class ResponsesDecoder(Decoder):
     def _item(self, item: Json, position: object) -> Iterator[Delta]:
         """Yield the sources of an item of text, or an image; count an item of any other type."""
         kind = _string(item, "type")
+        key = _string(item, "id") or (position if type(position) is int else None)
         if kind == "message":
             parts = item.get("content")
-            for part in parts if isinstance(parts, list) else ():
+            for number, part in enumerate(parts if isinstance(parts, list) else ()):
                 if isinstance(part, dict):
                     yield from self.sources(part.get("annotations"))
+                    self._count_part(part, (key, number))
         if kind in _SHOWN:
             return
-        key = _string(item, "id") or (position if type(position) is int else None)
         if key in self._items:
             return
         self._items.add(key)
@@ -211,6 +215,13 @@ class ResponsesDecoder(Decoder):
             begin = next((name for start, name in _FORMATS.items() if result.startswith(start)), "unknown")
             yield from self.image(f"data:image/{begin};base64,{result}")
         else:
+            self.unknown(kind)
+
+    def _count_part(self, part: Json, key: object) -> None:
+        """Count a part of a message that is no text, once."""
+        kind = _string(part, "type")
+        if kind not in _PARTS and key not in self._items and not any(_texts([part])):
+            self._items.add(key)
             self.unknown(kind)
 
     def _arguments(self, event: Json) -> Iterator[Delta]:
@@ -262,6 +273,8 @@ class ResponsesDecoder(Decoder):
         if value.get("error"):
             self.error(value)
         output = value.get("output")
+        if output is None and value.get("status") == "completed":
+            output = []
         if type(output) is not list:
             self.no_answer(value)
         yield from self._created({"response": value})
@@ -285,7 +298,7 @@ class ResponsesDecoder(Decoder):
                 )
             elif kind == "message" and not said:
                 parts = item.get("content")
-                if type(parts) not in (list, str):
+                if parts is not None and type(parts) not in (list, str):
                     self.wrong("'content'", parts)
                 for text in _texts(parts):
                     yield from self.text(text)

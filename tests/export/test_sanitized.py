@@ -18,7 +18,15 @@ from nbchat.core.messages import (
     ToolResultPart,
 )
 from nbchat.export.maths import _symbols, typesettable
-from nbchat.export.sanitized import MAX_PARAGRAPH_CHARS, fragment, plain, render, sanitize_page, table
+from nbchat.export.sanitized import (
+    MAX_BRACKETS,
+    MAX_PARAGRAPH_CHARS,
+    fragment,
+    plain,
+    render,
+    sanitize_page,
+    table,
+)
 from nbchat.export.turns import turn_of
 from tests.hostile import HOSTILE, Elements
 
@@ -184,8 +192,9 @@ def test_no_word_is_lost_in_what_is_nested_deep(text: str) -> None:
 
 def test_a_paragraph_of_unusual_length_is_text() -> None:
     """It is not parsed, for the parser's time grows with the square of its brackets; no character is lost."""
-    text = "![" * MAX_PARAGRAPH_CHARS
-    assert text_of(fragment(text)).strip() == text
+    for text in ("*a* " * MAX_PARAGRAPH_CHARS, "*a*" + "![" * (MAX_BRACKETS + 1)):
+        assert text_of(fragment(text)).strip() == text.strip()
+    assert text_of(fragment("*a*" + "[" * MAX_BRACKETS)).startswith("a[")
 
 
 def test_a_text_that_the_parser_fails_at_is_shown_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:

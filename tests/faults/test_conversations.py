@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import nbchat
 from nbchat.core import errors
 from nbchat.core.messages import FilePart, ImagePart, Message, Source, Usage
 from nbchat.core.refusals import refused_questions
+from nbchat.export.reading import Imported, from_jsonl, from_markdown
 from nbchat.handles.registry import SessionRegistry
 from nbchat.handles.session import Session
 from nbchat.providers.base import ImageDelta, Notice, SourceDelta
@@ -118,6 +119,24 @@ async def test_a_refused_question_is_left_out_of_later_requests(
     state = live(chat).state
     (question,) = refused_questions(state, state.path)
     assert state.messages[question].text == f"REFUSE {status} END"
+
+
+@pytest.mark.parametrize("read", [from_markdown, from_jsonl])
+async def test_it_is_left_out_of_what_is_imported(
+    read: Callable[[str], Iterable[Imported]], server: FaultServer, registry: SessionRegistry, chat: Session
+) -> None:
+    """A refused question of an exported file is not sent with the questions that follow an import."""
+    await asked(chat, "Before?")
+    await asked(chat, "REFUSE 413 END")
+    ending = "md" if read is from_markdown else "jsonl"
+    text = str(await asyncio.to_thread(chat.export, ending))
+    assert ("REFUSE 413 END" in text) == (ending == "md")
+    (one,) = read(text)
+    other = await asyncio.to_thread(registry.imported, one.title, one.instructions, one.turns)
+    other.model = "strict"
+    live(other).provider = live(chat).provider
+    assert (await asked(other, "And now?")).text == TEXT
+    assert sent(server) == [("user", "Before?"), ("assistant", TEXT), ("user", "And now?")]
 
 
 async def test_it_is_left_out_after_a_restore_too(

@@ -277,6 +277,12 @@ body(
     in_parts(TEXT, [{"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PNG}"}}]),
 )
 body(
+    "parts-refusal",
+    "P42",
+    in_parts(*[[{"type": "refusal", "refusal": piece}] for piece in PIECES]),
+)
+body("parts-reasoning", "P42", in_parts([{"type": "reasoning", "text": "hm, yes"}], TEXT))
+body(
     "whole-parts",
     "P42",
     msgspec.json.encode(
@@ -342,6 +348,7 @@ body(
     kept="",
     finish="tool_calls",
 )
+body("audio-without-words", "P43", event(chunk({"audio": {"id": "a", "data": "AA=="}})) + END, kept="")
 body("audio", "P43", b"".join([event(chunk({"audio": {"id": "a", "transcript": p}})) for p in PIECES]) + END)
 body(
     "images",
@@ -418,6 +425,18 @@ response(
 )
 response("empty")
 response("empty-null", output=None)
+response("odd-part", output=[{"type": "message", "id": "m", "content": [{"type": "video", "url": CITED}]}])
+response(
+    "odd-part-and-text",
+    {
+        "type": "response.output_item.done",
+        "output_index": 0,
+        "item": {"type": "message", "id": "m", "content": [{"type": "video"}, {"type": "output_text"}]},
+    },
+    output=[
+        {"type": "message", "id": "m", "content": [{"type": "video"}, {"type": "output_text", "text": TEXT}]}
+    ],
+)
 response("reasoning-only", output=[{"type": "reasoning", "content": [{"text": "hm, yes"}]}])
 response("image", {"type": "response.output_item.done", "item": _IMAGE}, output=[_IMAGE])
 response("image-whole", output=[_IMAGE, spoken()])

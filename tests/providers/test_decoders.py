@@ -19,7 +19,7 @@ from nbchat.core.errors import (
     StreamTruncated,
 )
 from nbchat.core.messages import Usage
-from nbchat.providers.base import Answering, Delta, Finish, Notice, TextDelta, ToolCallDelta
+from nbchat.providers.base import EMPTY, Answering, Delta, Finish, Notice, TextDelta, ToolCallDelta
 from nbchat.providers.chat import ChatDecoder
 from nbchat.providers.decoder import Decoder
 from nbchat.providers.responses import ResponsesDecoder
@@ -431,6 +431,16 @@ def test_a_whole_response_that_is_not_over_is_no_success() -> None:
             deltas.extend(ResponsesDecoder().whole(whole))
         heard = Heard(deltas)
         assert (heard.text, heard.reasoning, heard.calls) == ("Hel", "Plan.\n\nCheck.", [("c", "f", "{}")])
+
+
+@pytest.mark.parametrize("output", [None, [], [{"type": "message", "id": "m", "content": None}]])
+def test_a_whole_response_without_content_is_complete(output: object) -> None:
+    """A response that came at once and holds nothing was paid for: it is complete, with its usage."""
+    usage = {"input_tokens": 3, "output_tokens": 5}
+    whole = msgspec.json.encode(a_response(status="completed", output=output, usage=usage))
+    heard = Heard(list(ResponsesDecoder().whole(whole)))
+    assert (heard.finish, heard.shown) == ("stop", [EMPTY])
+    assert heard.usage == Usage(input_tokens=3, output_tokens=5)
 
 
 def test_a_stream_of_whole_messages_is_read() -> None:

@@ -22,7 +22,7 @@ async def responses(server: FaultServer) -> AsyncIterator[OpenAIProvider]:
     await made.aclose()
 
 
-@pytest.mark.parametrize("model", ["parts-thinking", "parts-thinking-text", "whole-parts"])
+@pytest.mark.parametrize("model", ["parts-thinking", "parts-thinking-text", "parts-reasoning", "whole-parts"])
 async def test_parts_that_think_are_reasoning(model: str, provider: OpenAIProvider) -> None:
     """Content as a list of parts, as of Mistral's reasoning models, is reasoning and text."""
     heard = await hear(provider, ask(model))
@@ -33,6 +33,26 @@ async def test_parts_that_are_not_shown_are_named(provider: OpenAIProvider) -> N
     """What has no form here is named by its type, once, and does not hide the text."""
     heard = await hear(provider, ask("parts-unknown"))
     assert heard.shown == ["1 item of type reference is not shown.", "1 item of type unknown is not shown."]
+
+
+async def test_a_part_that_refuses_is_text(provider: OpenAIProvider) -> None:
+    """The words of a refusal are shown, also where they come as a part."""
+    heard = await hear(provider, ask("parts-refusal"))
+    assert (heard.text, heard.shown) == (TEXT, [])
+
+
+async def test_a_voice_without_words_is_named(provider: OpenAIProvider) -> None:
+    """Audio that comes without a transcript is named."""
+    assert (await hear(provider, ask("audio-without-words"))).shown == ["1 item of type audio is not shown."]
+
+
+@pytest.mark.parametrize(("model", "text"), [("odd-part", ""), ("odd-part-and-text", TEXT)])
+async def test_parts_of_responses_that_are_not_shown_are_named(
+    model: str, text: str, responses: OpenAIProvider
+) -> None:
+    """A part of a message that is no text is named once, and the rest is kept."""
+    heard = await hear(responses, ask(model))
+    assert (heard.text, heard.shown) == (text, ["1 item of type video is not shown."])
 
 
 @pytest.mark.parametrize("model", ["parts-image", "images"])

@@ -30,7 +30,10 @@ export function mathBlock(
   for (; line < endLine && line < startLine + MAX_BLOCK_LINES; line++) {
     if (state.isEmpty(line) || (state.sCount[line] ?? 0) < state.blkIndent) break;
     const from = line === startLine ? begin + 2 : (state.bMarks[line] ?? 0);
-    closed = state.src.slice(from, state.eMarks[line]).trimEnd().endsWith(closing);
+    const text = state.src.slice(from, state.eMarks[line]).trimEnd();
+    const at = text.indexOf(closing);
+    if (at >= 0 && at < text.length - closing.length) return false; // more follows: a formula in a line
+    closed = at >= 0;
     if (closed) break;
   }
   if (!closed) {
