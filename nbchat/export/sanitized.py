@@ -25,6 +25,7 @@ from markdown_it.token import Token
 from mdit_py_plugins.footnote import footnote_plugin
 
 from nbchat.core.messages import Source
+from nbchat.export.deceptive import host_to_show, with_hidden_shown, without_hidden
 from nbchat.export.maths import is_display, mathml, maths, typesettable
 
 MAX_NESTING: Final = 40
@@ -48,6 +49,9 @@ _ADDRESS: Final = re.compile(
 _TRAILING: Final = re.compile(r"[?!.,:;*_~'\"]{1,40}\Z")
 _TASK: Final = re.compile(r"\[([ xX])\]\s+(?=\S)")
 _LANGUAGE: Final = re.compile(r"\s*\{?\s*\.?([\w+#.-]{1,32})")
+_RIGHT_TO_LEFT: Final = re.compile(
+    "[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\U00010800-\U00010fff\U0001e800-\U0001efff]"
+)
 _OWN: Final = re.compile(r"nbchat-[\w-]+(?: nbchat-[\w-]+)*")
 
 
@@ -61,11 +65,16 @@ _TAGS: Final = _words(
     sup table tbody td th thead tr ul
     """
 )
+_HEADINGS: Final = ("h1", "h2", "h3", "h4", "h5", "h6")
 _ATTRIBUTES: Final[Mapping[str, set[str]]] = {"a": {"href", "title"}, "ol": {"start"}}
 _VALUES: Final[Mapping[str, Mapping[str, set[str]]]] = {
     **{tag: {"align": {"left", "right", "center"}} for tag in ("td", "th")},
     "div": {"align": {"left", "right", "center"}, "dir": {"auto"}},
+    **{tag: {"dir": {"auto", "ltr"}} for tag in ("p", *_HEADINGS, "ul", "ol", "blockquote", "table", "pre")},
 }
+_CONTAINERS: Final = frozenset({"blockquote", "ul", "ol"})
+_OUTERMOST: Final = frozenset({"p", "table", *_HEADINGS})
+"""Elements that have a direction of their own where they stand in no container."""
 _MATHML: Final = _words(
     """
     math semantics mrow mi mn mo ms mtext mspace mfrac msqrt mroot mstyle merror mpadded mphantom
@@ -154,25 +163,28 @@ def render(text: str, page: str = "") -> str:
 
 def plain(text: str) -> str:
     """Return text as HTML in which nothing is markup and nothing is typeset: a title, a name, an error."""
-    return re.sub(r"[$\\]", lambda found: f"<span>{found[0]}</span>", escape(text))
+    return re.sub(r"[$\\]", lambda found: f"<span>{found[0]}</span>", escape(without_hidden(text)))
 
 
 def sources(cited: Sequence[Source]) -> str:
     """Return what an answer cites as a numbered list that is still to be sanitized."""
     if not cited:
         return ""
-    items = [
-        f'<li><a href="{escape(one.url)}"><bdi>{plain(one.title or one.url)}</bdi></a></li>'
-        if _WEB.fullmatch(one.url)
-        else f"<li><bdi>{plain(one.title or one.url)}</bdi></li>"
-        for one in cited
-    ]
-    return f"<p>Sources:</p>\n<ol>\n{''.join(items)}\n</ol>"
+    return f"<p>Sources:</p>\n<ol>\n{''.join(map(_source, cited))}\n</ol>"
+
+
+def _source(cited: Source) -> str:
+    title = cited.title or cited.url
+    shown = f"<bdi>{plain(title)}</bdi>"
+    if not _WEB.fullmatch(cited.url):
+        return f"<li>{shown}</li>"
+    host = host_to_show(title, cited.url)
+    return f'<li><a href="{escape(cited.url)}">{shown}</a>{f" ({plain(host)})" if host else ""}</li>'
 
 
 def code_block(text: str) -> str:
     """Return text as a block of code."""
-    return f"<pre><code>{escape(text)}</code></pre>"
+    return f"<pre><code>{escape(with_hidden_shown(text))}</code></pre>"
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -217,13 +229,19 @@ def _long_paragraphs(state: StateCore) -> None:
 def _settle(state: StateCore) -> None:
     """Decide about links, images and boxes of tasks when the whole text is parsed."""
     item = False
+    state.env["rtl"] = rtl = _RIGHT_TO_LEFT.search(state.src) is not None
     for token in state.tokens:
+        if (
+            rtl
+            and token.nesting == 1
+            and (token.tag in _CONTAINERS or (token.level == 0 and token.tag in _OUTERMOST))
+        ):
+            token.attrSet("dir", "auto")
         if token.type == "inline":
             children = token.children or []
             if item and children and children[0].type == "text":
                 children[0].content = _TASK.sub(_box, children[0].content, count=1)
-            token.children = list(_with_literal_links(children))
-            _settle_links(token.children)
+            token.children = _settle_links(list(_with_literal_links(children)))
         elif token.type in ("th_open", "td_open") and (style := str(token.attrs.pop("style", ""))):
             token.attrSet("align", style.removeprefix("text-align:"))
         if token.type == "list_item_open":
@@ -266,19 +284,29 @@ def _without_trailing(address: str) -> str:
         address = shorter
 
 
-def _settle_links(tokens: Sequence[Token]) -> None:
+def _settle_links(tokens: Sequence[Token]) -> list[Token]:
+    """Take away links that lead nowhere, and write the host after those that look like another."""
+    settled: list[Token] = []
     open_links: list[bool] = []
+    label, href = "", ""
     for token in tokens:
+        settled.append(token)
+        label += token.content
         if token.type == "link_open":
             open_links.append(_is_link(str(token.attrs.get("href", ""))))
+            label, href = "", str(token.attrs.get("href", ""))
             if not open_links[-1]:
                 token.tag, token.attrs = "span", {}
-        elif token.type == "link_close" and not open_links.pop():
-            token.tag = "span"
+        elif token.type == "link_close":
+            if not open_links.pop():
+                token.tag = "span"
+            elif host := host_to_show(label, href):
+                settled.append(Token("text", "", 0, content=f" ({host})"))
         elif token.tag == "s":
             token.tag = "del"
         elif token.type == "image":
             token.meta["linked"] = bool(open_links)
+    return settled
 
 
 def _is_link(href: str) -> bool:
@@ -292,8 +320,10 @@ def _text(_renderer: Any, tokens: Sequence[Token], at: int, _options: Any, _env:
 def _code(_renderer: Any, tokens: Sequence[Token], at: int, _options: Any, env: Any) -> str:  # noqa: ANN401
     token = tokens[at]
     found = _LANGUAGE.match(token.info) if token.type == "fence" else None
-    coloured = _coloured(token.content, found[1]) if env["page"] and found else None
-    return f"<pre><code>{escape(token.content) if coloured is None else coloured}</code></pre>\n"
+    content = with_hidden_shown(token.content)
+    coloured = _coloured(content, found[1]) if env["page"] and found else None
+    left_to_right = ' dir="ltr"' if env.get("rtl") else ""
+    return f"<pre{left_to_right}><code>{escape(content) if coloured is None else coloured}</code></pre>\n"
 
 
 def _coloured(code: str, language: str) -> str | None:
@@ -332,6 +362,10 @@ _ALIASES: Final = {
 }
 
 
+def _code_inline(_renderer: Any, tokens: Sequence[Token], at: int, _options: Any, _env: Any) -> str:  # noqa: ANN401
+    return f"<code>{escape(with_hidden_shown(tokens[at].content))}</code>"
+
+
 def _maths(_renderer: Any, tokens: Sequence[Token], at: int, _options: Any, env: Any) -> str:  # noqa: ANN401
     token = tokens[at]
     block = token.type == "math_block"
@@ -349,7 +383,8 @@ def _tex(source: str, *, block: bool) -> str | None:
     if tex is None:
         return None
     # A text of its own: the host typesets what is between its marks, and nothing else.
-    return f"<div>{escape(tex)}</div>\n" if block else f"<span>{escape(tex)}</span>"
+    tex = escape(without_hidden(tex))
+    return f"<div>{tex}</div>\n" if block else f"<span>{tex}</span>"
 
 
 def _cell(_renderer: Any, tokens: Sequence[Token], at: int, _options: Any, _env: Any) -> str:  # noqa: ANN401
@@ -407,6 +442,7 @@ _RULES: Final = {
     "text": _text,
     "fence": _code,
     "code_block": _code,
+    "code_inline": _code_inline,
     "math_inline": _maths,
     "math_block": _maths,
     "image": _image,
