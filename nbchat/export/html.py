@@ -17,8 +17,8 @@ from nbchat.core.messages import (
     ToolResultPart,
 )
 from nbchat.core.transcript import SessionState
-from nbchat.export.sanitized import PREFIX, code_block, plain, render, sanitize_page, sources
-from nbchat.export.turns import SPEAKERS
+from nbchat.export.sanitized import PREFIX, code_block, plain, render, sanitize_page
+from nbchat.export.turns import SPEAKERS, beside
 
 _POLICY: Final = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
@@ -120,7 +120,7 @@ def _parts(message: Message, own: str) -> Iterator[str]:
         elif isinstance(part, FilePart):
             kind = "Variable" if part.kind == "variable" else "File"
             yield _folded(f"{kind}: <bdi>{plain(part.name)}</bdi>", code_block(part.text))
-    yield sources(message.sources)
+    yield beside(message)
 
 
 def _folded(summary: str, body: str) -> str:

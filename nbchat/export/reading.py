@@ -194,5 +194,5 @@ def _imported(turns: list[tuple[Role, str]], title: str) -> Imported:
     return Imported(
         title=cut(clean(title), 200),
         instructions=instructions,
-        turns=tuple((role, text) for role, text in turns if role in ("user", "assistant")),
+        turns=tuple((role, text) for role, text in turns if role == "user" or (role == "assistant" and text)),
     )

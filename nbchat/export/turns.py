@@ -65,11 +65,22 @@ def _parts(message: Message) -> Iterator[str]:
         elif isinstance(part, ToolResultPart):
             yield f"<p>Tool result:</p>{code_block(part.text)}"
         elif isinstance(part, ImagePart):
-            yield f"<p>Image: <bdi>{plain(part.name or 'without a name')}</bdi></p>"
+            yield image(part)
         elif isinstance(part, FilePart):
             kind = "Variable" if part.kind == "variable" else "File"
             yield _folded(f"{kind}: <bdi>{plain(part.name or 'without a name')}</bdi>", code_block(part.text))
-    yield sources(message.sources)
+    yield beside(message)
+
+
+def beside(message: Message) -> str:
+    """Return what stands below a message's parts, still to be sanitized: its notices and its sources."""
+    notices = [f"<p><em>{plain(notice)}</em></p>" for notice in message.notices]
+    return "\n".join([*notices, sources(message.sources)])
+
+
+def image(part: ImagePart) -> str:
+    """Return an image's name, in place of the image."""
+    return f"<p>Image: <bdi>{plain(part.name or 'without a name')}</bdi></p>"
 
 
 def _folded(summary: str, body: str) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from IPython.display import DisplayHandle
 
+from nbchat.core.messages import ImagePart, Message
 from nbchat.core.run import RunState
 from nbchat.core.text import printable
 from nbchat.jupyter.representations import of_text
@@ -75,8 +76,9 @@ def _update(run: Run) -> None:
         raise
     finally:
         ending = _ending(run)
-        if ending:
-            _replace(handle, run.text, ending)
+        beside = run.is_over and _has_more_than_text(run.message)
+        if ending or beside:
+            _replace(handle, run.text, ending, run.message if beside else None)
 
 
 def _growing(run: Run, interval_s: Callable[[], float]) -> Iterator[str]:
@@ -94,8 +96,12 @@ def _growing(run: Run, interval_s: Callable[[], float]) -> Iterator[str]:
             run.wait(interval_s())
 
 
-def _replace(handle: DisplayHandle, text: str, ending: str = "") -> None:
-    handle.update(of_text(text, ending), raw=True)  # type: ignore[no-untyped-call,unused-ignore]
+def _has_more_than_text(message: Message) -> bool:
+    return bool(message.sources or message.notices) or any(isinstance(p, ImagePart) for p in message.parts)
+
+
+def _replace(handle: DisplayHandle, text: str, ending: str = "", message: Message | None = None) -> None:
+    handle.update(of_text(text, ending, message), raw=True)  # type: ignore[no-untyped-call,unused-ignore]
 
 
 def _ending(run: Run) -> str:

@@ -6,12 +6,12 @@ The values themselves have no HTML. What a model or a server wrote in them becom
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from IPython import get_ipython
 
-from nbchat.core.messages import Message, Source
+from nbchat.core.messages import ImagePart, Message
 from nbchat.core.text import printable, split_thought
 from nbchat.core.text_table import Table
 from nbchat.engine.config import Configuration
@@ -45,27 +45,32 @@ def _ignoring_options(show: Callable[[Any], Bundle]) -> Callable[..., Bundle]:
     return shown
 
 
-def of_text(text: str, ending: str = "", cited: Sequence[Source] = ()) -> Bundle:
-    """Return the text of an answer as an output, with what it cites and a line of ours below it."""
-    from nbchat.export.sanitized import (  # noqa: PLC0415 - loaded when something is shown
-        fragment,
-        plain,
-        sanitize,
-        sources,
-    )
+def of_text(text: str, ending: str = "", message: Message | None = None) -> Bundle:
+    """Return the text of an answer as an output, with a line of ours below it.
+
+    Parameters
+    ----------
+    message
+        The whole answer, where it is known: its images are named, and its notices and sources are shown.
+    """
+    from nbchat.export.sanitized import fragment, plain, sanitize  # noqa: PLC0415 - loaded when it is used
+    from nbchat.export.turns import beside, image  # noqa: PLC0415 - as the line above
 
     text = split_thought(text)[1]
-    below = f"<p><em>{plain(ending)}</em></p>" if ending else ""
-    lines = [text, ending] if ending else [text]
-    return {
-        "text/html": f"{fragment(text)}{sanitize(sources(cited))}{below}",
-        "text/plain": printable("\n\n".join(filter(None, lines))),
-    }
+    html, lines = [fragment(text)], [text]
+    if message is not None:
+        images = [part for part in message.parts if isinstance(part, ImagePart)]
+        html.append(sanitize("\n".join([*map(image, images), beside(message)]).strip()))
+        lines += [*(f"Image: {part.name or 'without a name'}" for part in images), *message.notices]
+    if ending:
+        html.append(f"<p><em>{plain(ending)}</em></p>")
+        lines.append(ending)
+    return {"text/html": "".join(html), "text/plain": printable("\n\n".join(filter(None, lines)))}
 
 
 def of_message(message: Message) -> Bundle:
     """Return a message's text as an output."""
-    return of_text(message.text, cited=message.sources)
+    return of_text(message.text, message=message)
 
 
 def of_run(run: Run) -> Bundle:
@@ -73,7 +78,7 @@ def of_run(run: Run) -> Bundle:
     error = f": {run.error}" if run.error is not None else ""
     # The result of a cell is not drawn again.
     live = "" if run.is_over else ", when this was shown; it continues in the background"
-    return of_text(run.text, f"{run.state}{error}{live}")
+    return of_text(run.text, f"{run.state}{error}{live}", run.message if run.is_over else None)
 
 
 def of_result(result: Result) -> Bundle:

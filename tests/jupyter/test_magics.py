@@ -84,6 +84,22 @@ def test_interrupting_the_cell_stops_its_run_and_no_other(kernel: Kernel) -> Non
     kernel.run("other.stop()")
 
 
+def test_what_belongs_to_an_answer_is_shown_below_it(kernel: Kernel) -> None:
+    """`%%chat` lists the sources at the end, and an answer without text says what it is."""
+    kernel.run(
+        "from nbchat.providers.base import Notice, SourceDelta\n"
+        "from nbchat.providers.scripted import ScriptedProvider\n"
+        "source = SourceDelta(nbchat.Source(title='A source', url='https://example.org/'))\n"
+        "nbchat.session('cited', provider=ScriptedProvider('text', source))\n"
+        "nbchat.session('bare', provider=ScriptedProvider(Notice('It is empty.', shown=True)))"
+    )
+    cited = kernel.run("%%chat -s cited\nTell me.")
+    assert "<p>text</p>" in cited.displays[0]["text/html"]
+    assert "A source" in cited.displays[0]["text/html"]
+    bare = kernel.run("%%chat -s bare\nTell me.")
+    assert bare.displays[0]["text/plain"] == "It is empty."
+
+
 def test_what_cannot_be_answered_raises_the_runs_error(kernel: Kernel) -> None:
     """The cell fails with the error of the run, and the session keeps the question."""
     cell = kernel.run("%%chat -s wrong -m no-such-model\nHello?")

@@ -10,6 +10,7 @@ import nbchat
 from nbchat.core.text_table import Table
 from nbchat.engine.config import Configuration
 from nbchat.jupyter.representations import of_message, of_result, of_run, of_table, of_text, register
+from nbchat.providers.base import ImageDelta, Notice, SourceDelta
 from nbchat.providers.scripted import HANG, ScriptedProvider
 from tests.hostile import HOSTILE, Elements
 from tests.kernels import Kernel
@@ -36,6 +37,19 @@ def test_a_hostile_text_is_inert_in_every_value(text: str) -> None:
         assert set(bundle) == {"text/html", "text/plain"}
         assert Elements(bundle["text/html"]).dangers == []
         assert "\x1b" not in bundle["text/plain"]
+
+
+def test_what_belongs_to_an_answer_is_shown_below_it() -> None:
+    """Results of cells name images and what is not shown, and list the sources."""
+    parts = [ImageDelta("data:image/gif;base64,R0lGODlhAQABAAAAACw="), "text"]
+    source = nbchat.Source(title="A source", url="https://example.org/")
+    notice = Notice("1 item of type x is not shown.", shown=True)
+    provider = ScriptedProvider(*parts, SourceDelta(source), notice)
+    run = nbchat.session("beside", provider=provider).send("one").wait(30)
+    for bundle in (of_message(run.message), of_run(run)):
+        for piece in ("Image: ", "1 item of type x is not shown.", "A source"):
+            assert piece in bundle["text/html"]
+        assert "1 item of type x is not shown." in bundle["text/plain"]
 
 
 def test_a_run_shows_its_text_and_how_it_ended() -> None:
