@@ -3,10 +3,14 @@
 import type { Message } from "../protocol";
 import { isLive } from "../state/session";
 import type { Context, EditForm, Turn } from "../types";
-import { button, h, iconButton, setAttribute, setText, show } from "./dom";
+import { h, iconButton, setAttribute, setText, show } from "./dom";
+import { outcomeElements, outcomeKey, outcomeOf } from "./outcome";
 import { type BlockView, blocksOf, createBlock } from "./parts";
 import { sourceList } from "./sources";
-import { causeOf, label, reveal, sentence, textOf } from "./text";
+import { causeOf, label, reveal, textOf } from "./text";
+
+/** Seconds without an answer after which they are counted. */
+const SLOW_S = 2;
 
 export class Article {
   readonly element: HTMLElement;
@@ -74,7 +78,8 @@ export class Article {
 
   /** Tell whether `tick` has something to count. */
   get ticks(): boolean {
-    return this.#turn?.run?.state === "retrying";
+    const state = this.#turn?.run?.state;
+    return state === "retrying" || state === "connecting";
   }
 
   destroy(): void {
@@ -128,85 +133,21 @@ export class Article {
     if (run.state === "paused") return t.pausedNote;
     const own = message.parts.length > run.first_part;
     if (!own && run.state === "stopping") return `${t.state[run.state]}…`;
-    return own ? "" : t.connecting;
+    if (own) return "";
+    const seconds = Math.floor(Date.now() / 1000 - (run.started_at ?? Number.POSITIVE_INFINITY));
+    const model = label(run.model ?? message.model ?? "", 40);
+    return seconds >= SLOW_S && model ? t.waitingFor(model, seconds) : t.connecting;
   }
 
-  /** Show how the answer ended, where that needs a word, and what can be done about it. */
-  #updateCause({ message, run, refused, last, busy }: Turn): void {
-    const { t } = this.#context;
-    const over = run !== null && !isLive(run);
-    const mark = refused && message.role === "user";
-    const key =
-      over || mark
-        ? [
-            run?.id,
-            run?.state,
-            run?.acknowledged,
-            run?.saved,
-            refused,
-            last,
-            busy,
-            message.parts.length > 0,
-            message.notices.length,
-          ].join()
-        : "";
+  /** Show how the answer ended, and what can be done about it. */
+  #updateCause(turn: Turn): void {
+    const key = outcomeKey(turn);
     if (key === this.#causeKey) return;
     this.#causeKey = key;
-    const lines: Node[] = [];
-    const choices: Node[] = [];
-    if (mark) {
-      lines.push(h("p", { text: t.leftOut }));
-      if (!busy) choices.push(button("retry", t.retry));
-    }
-    if (over) {
-      const able = last && !busy;
-      const offer = (
-        ...names: readonly ("retry" | "continue_" | "regenerate" | "keep" | "discard" | "resume")[]
-      ) => {
-        if (!able) return;
-        for (const name of names) choices.push(button(name, t[name]));
-      };
-      const note = (text: string) => lines.push(h("p", { text }));
-      const has = message.parts.length > 0;
-      if (run.state === "failed") {
-        note(t.failedNote);
-        if (!refused) offer("retry"); // else it is on the question
-        // It was to go on with an answer, which is still there.
-        if (has) offer("continue_", "regenerate");
-        offer("discard");
-      } else if (run.state === "interrupted" && !run.acknowledged) {
-        note(t.interruptedNote);
-        // At a limit of the kernel it ended in the middle of what had been read.
-        if (run.response_id && run.error?.code !== "limit_exceeded") offer("resume");
-        offer("continue_", "regenerate", "retry", "keep", "discard");
-      } else if (run.state === "stopped") {
-        note(t.stoppedNote);
-        if (has) offer("continue_");
-        offer("retry", "regenerate");
-      } else if (run.state === "incomplete") {
-        const reason = run.finish_reason ?? "";
-        if (reason === "length") note(t.lengthNote);
-        else if (reason === "content_filter") note(t.filterNote);
-        else note(t.earlyNote(label(reason)));
-        if (reason !== "content_filter") offer("continue_");
-      }
-      if (run.error && !(run.state === "interrupted" && run.acknowledged)) {
-        lines.push(
-          h("p", { class: "cause-text", dir: "auto", text: reveal(sentence(causeOf(run.error))) }),
-        );
-      }
-      for (const notice of message.notices) {
-        lines.push(h("p", { dir: "auto", text: reveal(notice) }));
-      }
-      if (!run.saved) note(t.unsavedNote);
-    }
-    const tone = run?.state === "failed" || run?.state === "interrupted" ? "error" : "note";
-    setAttribute(this.#cause, "data-tone", tone);
-    this.#cause.replaceChildren(
-      ...lines,
-      ...(choices.length > 0 ? [h("div", { class: "choices" }, ...choices)] : []),
-    );
-    show(this.#cause, lines.length > 0);
+    const outcome = outcomeOf(this.#context, turn);
+    setAttribute(this.#cause, "data-tone", outcome.tone);
+    this.#cause.replaceChildren(...outcomeElements(this.#context, outcome));
+    show(this.#cause, outcome.lines.length > 0);
   }
 
   #updateFooter({ message, run, versions, busy, last }: Turn): void {
@@ -215,8 +156,9 @@ export class Article {
     const offered = this.#cause.querySelector('[data-act="regenerate"]') !== null;
     const index = versions.findIndex(({ id }) => id === message.id);
     const user = message.role === "user";
-    const failed = run?.state === "failed" && message.parts.length === 0;
-    const key = [live, offered, busy, last, failed, index, versions.length].join();
+    const broken = run !== null && ["failed", "stopped", "interrupted"].includes(run.state);
+    const empty = broken && message.parts.length === 0;
+    const key = [live, offered, busy, last, empty, index, versions.length].join();
     if (key === this.#footerKey) return;
     this.#footerKey = key;
     const focused =
@@ -246,19 +188,19 @@ export class Article {
       );
     }
     items.push(
-      !failed && iconButton("copy", "copy", t.copy),
+      !empty && iconButton("copy", "copy", t.copy),
       user && iconButton("edit", "edit", t.edit),
       !user &&
         !live &&
         !offered &&
-        !failed &&
+        !empty &&
         message.role === "assistant" &&
         iconButton("regenerate", "regenerate", t.regenerate, { disabled: busy }),
       run?.state === "interrupted" &&
         run.acknowledged &&
         last &&
         iconButton("continue_", "continue", t.continue_, { disabled: busy }),
-      !live && !failed && iconButton("fork", "fork", t.fork),
+      !live && !empty && iconButton("fork", "fork", t.fork),
       !live &&
         !user &&
         iconButton("details", "details", t.details, {

@@ -5,7 +5,7 @@ import { isOver } from "../state/session";
 import type { Context } from "../types";
 import { arrange, h, setAttribute, setText } from "./dom";
 import { progressOf } from "./progress";
-import { label } from "./text";
+import { halves, label } from "./text";
 
 /** What a tab shows of a run's state beside the title; nothing where all is quiet. */
 export const BADGES: Readonly<Record<string, "streaming" | "waiting" | "paused" | "failed">> = {
@@ -31,7 +31,9 @@ export interface TabActions {
 
 interface Tab {
   readonly element: HTMLElement;
-  readonly title: HTMLElement;
+  /** Beginning and end of the title; what does not fit is left out between them. */
+  readonly start: HTMLElement;
+  readonly end: HTMLElement;
   readonly badge: HTMLElement;
   readonly unread: HTMLElement;
   head: Head | null;
@@ -51,6 +53,8 @@ export class Tabs {
   readonly #tabs = new Map<string, Tab>();
   #shown = "";
   #dragged = "";
+  #watched: HTMLElement | undefined;
+  readonly #observer: ResizeObserver | null;
 
   constructor(context: Context, actions: TabActions, panelId: string) {
     const { t, signal } = context;
@@ -64,6 +68,12 @@ export class Tabs {
       "aria-label": t.sessions,
       "aria-orientation": "horizontal",
     });
+    this.#observer =
+      typeof ResizeObserver === "function"
+        ? new ResizeObserver(() => {
+            if (this.#watched) this.#reveal(this.#watched);
+          })
+        : null;
     const on = <K extends keyof HTMLElementEventMap>(
       type: K,
       run: (event: HTMLElementEventMap[K]) => void,
@@ -146,8 +156,22 @@ export class Tabs {
       return tab.element;
     });
     arrange(this.element, elements);
-    const tab = moved && this.#tabs.get(shown)?.element;
+    const tab = this.#tabs.get(shown)?.element;
+    if (moved || this.#watched !== tab) this.#watch(tab);
+  }
+
+  /** Keep a tab in view, also when its title or the strip changes its width. */
+  #watch(tab: HTMLElement | undefined): void {
+    this.#watched = tab;
+    this.#observer?.disconnect();
     if (!tab) return;
+    this.#reveal(tab);
+    if (!this.#observer) return;
+    this.#observer.observe(tab);
+    this.#observer.observe(this.element);
+  }
+
+  #reveal(tab: HTMLElement): void {
     // The strip alone: `scrollIntoView` would turn the notebook, too, when a cell shows a session.
     const at = tab.getBoundingClientRect();
     const strip = this.element.getBoundingClientRect();
@@ -181,7 +205,9 @@ export class Tabs {
   }
 
   #create(id: string): Tab {
-    const title = h("bdi", { class: "tab-title" });
+    const start = h("span", { class: "title-start" });
+    const end = h("span", { class: "title-end" });
+    const title = h("bdi", { class: "tab-title" }, start, end);
     const badge = h("span", { class: "badge", "aria-hidden": "true", hidden: true });
     const unread = h("span", {
       class: "badge",
@@ -204,7 +230,7 @@ export class Tabs {
       // For a pointer only; by keyboard it is Delete, and the menu has it by name.
       h("span", { class: "tab-close", "aria-hidden": "true", title: this.#context.t.close }),
     );
-    return { element, title, badge, unread, head: null };
+    return { element, start, end, badge, unread, head: null };
   }
 
   #draw(tab: Tab, head: Head): void {
@@ -212,14 +238,17 @@ export class Tabs {
     tab.head = head;
     const title = titleOf(head, t);
     const badge = BADGES[head.state];
-    setText(tab.title, title);
+    const [start, end] = halves(title);
+    setText(tab.start, start);
+    setText(tab.end, end);
     setAttribute(tab.element, "data-run-state", head.state);
     setAttribute(tab.element, "data-pinned", head.pinned);
     setAttribute(tab.element, "data-unread", head.unread);
     tab.badge.hidden = badge === undefined;
     setAttribute(tab.badge, "data-badge", badge);
     setAttribute(tab.badge, "title", badge && t.badge[badge]);
-    tab.unread.hidden = !head.unread;
+    // One badge at a time; an unread title is bold as well.
+    tab.unread.hidden = !head.unread || badge !== undefined;
     setAttribute(tab.unread, "title", t.badge.unread);
     const words = [
       badge && t.badge[badge],
@@ -228,7 +257,8 @@ export class Tabs {
     ].filter(Boolean);
     setAttribute(tab.element, "aria-label", [title, ...words].join(", "));
     const progress = isOver(head.state) ? "" : progressOf(this.#context, head);
-    setAttribute(tab.element, "title", progress ? `${title}\n${progress}` : title);
+    const whole = label(head.title, 300) || title;
+    setAttribute(tab.element, "title", progress ? `${whole}\n${progress}` : whole);
   }
 
   #key(event: KeyboardEvent): void {

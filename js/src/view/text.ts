@@ -42,6 +42,11 @@ export function cut(text: string, most: number): string {
   return text.slice(0, end);
 }
 
+function graphemesOf(text: string): readonly string[] {
+  if (segmenter === null) return Array.from(text);
+  return Array.from(segmenter.segment(text), ({ segment }) => segment);
+}
+
 /** Return `text` as one line of at most `most` graphemes, with invisible characters shown. */
 export function label(text: string, most = LABEL_GRAPHEMES): string {
   const line = reveal(
@@ -52,12 +57,21 @@ export function label(text: string, most = LABEL_GRAPHEMES): string {
   );
   if (line.length <= most) return line;
   const graphemes: string[] = [];
-  const all = segmenter === null ? line : Array.from(segmenter.segment(line), (s) => s.segment);
-  for (const grapheme of all) {
+  for (const grapheme of graphemesOf(line)) {
     if (graphemes.length === most) return `${graphemes.slice(0, -1).join("").trimEnd()}…`;
     graphemes.push(grapheme);
   }
   return line;
+}
+
+/** Characters at the end of a long title that are always shown. */
+const END_GRAPHEMES = 8;
+
+/** Return the beginning and the end of a title. Similar titles often differ in their ends. */
+export function halves(title: string): readonly [start: string, end: string] {
+  const graphemes = graphemesOf(title);
+  if (graphemes.length < 3 * END_GRAPHEMES) return [title, ""];
+  return [graphemes.slice(0, -END_GRAPHEMES).join(""), graphemes.slice(-END_GRAPHEMES).join("")];
 }
 
 /** Return the Markdown of a message. */

@@ -125,6 +125,24 @@ describe("tabs", () => {
     expect(Array.from(tabs()[0] ?? "").length).toBeLessThanOrEqual(64);
   });
 
+  test("similar titles are told apart by their ends, and a tab has one badge", async () => {
+    const titles = ["first", "second"].map((end) => `Rivers that cross the city of Paris: ${end}`);
+    const [one_] = titles.map((title) => kernel.create(title));
+    kernel.tweak(one_ ?? "", { state: "failed", unread: true });
+    mount();
+    await settled(() => expect(all("tab")).toHaveLength(2));
+    const shown = all("tab").map((tab) => [
+      tab.querySelector(".nbchat-title-end")?.textContent,
+      tab.title,
+      [...tab.querySelectorAll("[data-badge]")].filter((badge) => !badge.closest("[hidden]"))
+        .length,
+    ]);
+    expect(shown).toEqual([
+      ["s: first", titles[0], 1],
+      [": second", titles[1], 0],
+    ]);
+  });
+
   test("arrows, Home and End move and show; one tab is in the tab order", async () => {
     for (const title of ["a", "b", "c"]) kernel.create(title);
     mount();
@@ -1019,6 +1037,35 @@ describe("messages", () => {
     await settled(() => expect(status()).toContain("copied"));
     expect(written).toEqual(["The **Seine**"]);
     vi.unstubAllGlobals();
+  });
+
+  test("one choice is the primary one, and each says in a tooltip what happens to the text", async () => {
+    kernel.text(geo, run, "The Sei");
+    kernel.interrupt(geo, run);
+    await settled(() => one("button", "Continue", answer()));
+    const choices = [...answer().querySelectorAll<HTMLElement>(".nbchat-choices button")];
+    expect(choices.map((choice) => choice.classList.contains("nbchat-primary"))).toEqual([
+      true,
+      ...choices.slice(1).map(() => false),
+    ]);
+    for (const choice of choices) expect(choice.title).toMatch(/\.$/);
+  });
+
+  test("an answer that was stopped before any text says so, and offers to ask again", async () => {
+    one("button", "Stop").click();
+    await settled(() => expect(answer().textContent).toContain("Stopped before any text arrived."));
+    expect(buttons()).toEqual(["Retry", "Details"]);
+  });
+
+  test("a slow answer says which model it waits for, and for how long", async () => {
+    const began = Date.now();
+    await settled(() => expect(answer().textContent).toContain("Connecting…"));
+    vi.spyOn(Date, "now").mockReturnValue(began + 12_500);
+    kernel.tweak(geo, { unread: true });
+    await vi.waitFor(() => expect(answer().textContent).toMatch(/Waiting for demo-tour… 12 s/), {
+      interval: 5,
+      timeout: 10_000,
+    });
   });
 
   test("Fork shows the new session", async () => {
