@@ -1,8 +1,8 @@
 /**
- * The notebook that the page is in: its metadata, its saving, its cells.
+ * `NotebookMetadata`: reads and writes the metadata of the notebook that the page is in.
  *
- * The kernel never writes the `.ipynb`; it hands the page a checkpoint, and the page puts that under
- * the notebook's metadata key `nbchat`, from where it travels with the file.
+ * The kernel never writes the `.ipynb`. It sends the page a checkpoint, and the page stores it under the notebook's
+ * metadata key `nbchat`, so that it is saved with the file.
  */
 import { newId } from "../ids";
 import type { Checkpoint, PageMessage } from "../protocol";
@@ -16,29 +16,29 @@ type Bundle = Checkpoint["transcripts"][string];
 
 /** The metadata key. */
 export const KEY = "nbchat";
-/** Characters of one piece of what was stored; as UTF-8 it stays below 1 MiB. */
+/** Characters of one piece of the stored metadata; as UTF-8 it is below 1 MiB. */
 const PIECE = 340_000;
 
-/** What views may use of the host, where it is there. */
+/** Features of the host that views can use. */
 export interface Host {
   readonly context?: DocumentContext;
-  /** Whether code can be put into new cells; `insertCell` does it. */
+  /** Whether `insertCell` works. */
   readonly hasCells: boolean;
   /** Whether conversations can be written into the notebook's file. */
   readonly savesInFile: boolean;
 }
 
-/** Return what this host offers to views. */
+/** Return the features of this host. */
 export function hostOf(context: DocumentContext | undefined): Host {
   const hasCells = typeof context?.model?.sharedModel?.insertCell === "function";
   const savesInFile = typeof context?.model?.setMetadata === "function";
   return context === undefined ? { hasCells, savesInFile } : { context, hasCells, savesInFile };
 }
 
-/** Carries the notebook's metadata to the kernel, and the kernel's checkpoints into it. */
+/** Sends the notebook's metadata to the kernel, and writes checkpoints into it. */
 export class NotebookMetadata {
   #newest: Checkpoint | null = null;
-  /** Outputs that wait for the answers' end, or for the notebook to be saved. */
+  /** Outputs to be written when the answers end or the notebook is saved. */
   readonly #waiting = new Map<string, Bundle>();
   #written = 0;
   #epoch = "";
@@ -57,22 +57,22 @@ export class NotebookMetadata {
     this.#send = send;
   }
 
-  /** The version of the checkpoint that is in the notebook; 0 for none of this kernel. */
+  /** Version of the checkpoint in the notebook; 0 if it has none of this kernel. */
   get version(): number {
     return this.#written;
   }
 
-  /** Follow the notebook's saving until `end` is aborted. */
+  /** React to saves of the notebook until `end` is aborted. */
   watch(end: AbortSignal): void {
     follow(this.#context?.saveState, end, (state) => {
       if (state !== "started") return;
       this.#show();
-      // The signal comes before the document is serialised: what is written now is in the file.
+      // The signal is emitted before the document is serialised, so this is still saved.
       if (!this.#write()) this.#tell();
     });
   }
 
-  /** Tell the kernel which checkpoint is in the notebook: it is written, or a newer one is wanted. */
+  /** Report the checkpoint in the notebook to the kernel, or request a newer one. */
   #tell(): void {
     if (this.#epoch === "") return;
     const [page, epoch, version] = [this.#page, this.#epoch, this.#written];
@@ -80,7 +80,7 @@ export class NotebookMetadata {
     this.#send({ type: "want_checkpoint", id: newId("ask_"), page, epoch, version, path });
   }
 
-  /** Tell the kernel what is stored in the notebook; `null` where there is nothing. */
+  /** Send the stored metadata to the kernel; `null` if there is none. */
   sendStored(): void {
     const model = this.#context?.model;
     if (typeof model?.getMetadata !== "function") return;
@@ -94,7 +94,7 @@ export class NotebookMetadata {
     });
   }
 
-  /** Another kernel counts its checkpoints anew. */
+  /** Restart the count of checkpoints for another kernel. */
   begin(epoch: string): void {
     if (epoch === this.#epoch) return;
     this.#epoch = epoch;
@@ -108,11 +108,11 @@ export class NotebookMetadata {
     }
   }
 
-  /** Take a checkpoint and write it, if this is the page to do so. */
+  /** Take a checkpoint and write it, if it is for this page. */
   take(checkpoint: Checkpoint): void {
     if (checkpoint.version <= Math.max(this.#written, this.#newest?.version ?? 0)) return;
     if (checkpoint.to !== null && checkpoint.to !== this.#page) {
-      // The user acts in another page, and that page's notebook is the newer one.
+      // The user acts in another page, whose notebook is newer.
       this.#newest = null;
       this.#waiting.clear();
       return;
@@ -140,7 +140,7 @@ export class NotebookMetadata {
     }
   }
 
-  /** Write the newest checkpoint, if there is one that is not in the notebook yet, and say so. */
+  /** Write the newest checkpoint, unless the notebook has it, and report that. */
   #write(): boolean {
     const newest = this.#newest;
     const model = this.#context?.model;
@@ -151,7 +151,7 @@ export class NotebookMetadata {
       this.#written = newest.version;
       this.#newest = null;
     } catch (error) {
-      // It stays the newest: the next save tries again.
+      // The next save tries again.
       console.warn("nbchat: the notebook's metadata could not be written", error);
       return false;
     }
@@ -160,7 +160,7 @@ export class NotebookMetadata {
   }
 }
 
-/** Replace the outputs that have one of these ids and another text. Each is an output of its own. */
+/** Replace the outputs with these ids whose text differs. Each is an output of its own. */
 function showTranscripts(model: NotebookModel | undefined, bundles: Map<string, Bundle>): void {
   if (model?.readOnly) return;
   for (const { outputs } of model?.cells ?? []) {
@@ -174,7 +174,7 @@ function showTranscripts(model: NotebookModel | undefined, bundles: Map<string, 
   }
 }
 
-/** Cut a text into pieces, between characters and not within one; there is at least one piece. */
+/** Cut a text into pieces between characters; returns at least one piece. */
 function cut(text: string): string[] {
   const pieces: string[] = [];
   for (let at = 0; at < text.length || pieces.length === 0; ) {

@@ -1,4 +1,4 @@
-/** What the buttons inside of a model's text do. They are found by class; no handler hangs on an element. */
+/** Handles the buttons inside Markdown by one listener, which finds them by class. */
 import type { CodeAction } from "./build";
 import { copyText } from "./clipboard";
 import type { MarkdownDocument } from "./document";
@@ -6,7 +6,7 @@ import type { MarkdownStrings } from "./strings";
 
 const COPIED_MS = 2000;
 
-/** Serve the buttons under `root` until the signal. */
+/** Handle the buttons under `root` until `signal` is aborted. */
 export function serveButtons(
   root: HTMLElement,
   document: () => MarkdownDocument,
@@ -19,7 +19,7 @@ export function serveButtons(
     if (button === null || !root.contains(button)) return;
     const kind = /^nbc-(copy|action|image|noteref|noteback)$/.exec(button.className)?.[1];
     if (kind === undefined) return;
-    // The button may stand in a link.
+    // The button may be inside a link.
     event.preventDefault();
     if (kind === "copy") void copyCode(button, strings);
     else if (kind === "action") runAction(button, codeActions);
@@ -29,7 +29,7 @@ export function serveButtons(
   root.addEventListener("click", serve, { signal });
 }
 
-/** Return the code that a button belongs to, as it is shown. */
+/** Return the code of the block that a button belongs to, as shown. */
 function codeOf(button: Element): { code: string; language: string } {
   const code = button.closest(".nbc-code")?.querySelector("pre > code");
   return {
@@ -51,7 +51,7 @@ function runAction(button: Element, actions: readonly CodeAction[]): void {
   actions.find(({ label }) => label === button.textContent)?.run(code, language);
 }
 
-/** Go from a footnote's number to the note, or back. Notes have no address: many texts stand in one page. */
+/** Scroll from a footnote reference to the note, or back. Notes have no ids, since a page has many texts. */
 function followNote(root: HTMLElement, button: Element, toNote: boolean): void {
   const items = Array.from(root.querySelectorAll(".nbc-notes > ol > li"));
   if (toNote) {

@@ -1,11 +1,11 @@
 /**
  * Literal links, by the rules of GitHub's Markdown: `https://…`, `http://…`, `www.…` and mail addresses in the text.
  *
- * Brackets and Chinese or Japanese punctuation end an address here, which GitHub lets run on.
+ * Unlike on GitHub, brackets and Chinese or Japanese punctuation end an address.
  */
 import type { StateInline, Token } from "markdown-it";
 
-/** All characters but those that some inline rule begins with, in pieces, so that each is looked at once. */
+/** Text without the characters that inline rules begin with, in pieces, so that each character is read once. */
 const PLAIN = /[^\n!$&*<[\\\]_`~]{1,2048}/y;
 const BEGIN = /https?:\/\/|www\./i;
 const ADDRESS = /(?:https?:\/\/|www\.)[^\s<>[\]`\u3000-\u303f\uff00-\uffef]{1,2048}/iy;
@@ -17,7 +17,7 @@ export function text(state: StateInline, silent: boolean): boolean {
   PLAIN.lastIndex = state.pos;
   if (!PLAIN.test(state.src)) return false;
   let end = Math.min(PLAIN.lastIndex, state.posMax);
-  // Past the first character, since the rule for literal links had its try there.
+  // After the first character: the rule for literal links has tried there.
   const link = BEGIN.exec(state.src.slice(state.pos + 1, end));
   if (link) end = state.pos + 1 + link.index;
   if (!silent) state.pending += state.src.slice(state.pos, end);
@@ -75,7 +75,7 @@ function pushLink(state: StateInline, href: string, label: string): void {
 const LOCAL_PART = /[a-z\d.+_-]+$/i;
 const DOMAIN = /^[a-z\d](?:[a-z\d_-]*[a-z\d])?(?:\.[a-z\d_-]+)*\.[a-z\d_-]*[a-z\d]/i;
 
-/** Inline rule of the second pass: mail addresses in what was left as text. */
+/** Inline rule of the second pass: mail addresses in the remaining text. */
 export function emails(state: StateInline): void {
   if (!state.src.includes("@")) return;
   let links = 0;

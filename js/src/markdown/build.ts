@@ -1,8 +1,8 @@
 /**
- * Tokens to elements: the only place where a model's text becomes part of the document.
+ * Builds elements from tokens: the only place where model text becomes part of the document.
  *
- * Only the elements and attributes that are named here are ever made, and text goes into text nodes. `sanitize.ts`
- * looks at the result once more, since it knows nothing of how it was made.
+ * Only elements and attributes that are named here are created, and text goes into text nodes. `sanitize.ts` checks
+ * the result independently.
  */
 import type { Token } from "markdown-it";
 import { noteOf } from "./footnotes";
@@ -10,7 +10,7 @@ import { dropHidden, revealHidden } from "./hidden";
 import type { MarkdownStrings } from "./strings";
 import { hostToShow, inlineImage, linkTarget, remoteImage } from "./urls";
 
-/** What a button on a block of code does, beside copying it. */
+/** An action for code blocks, beside copying. */
 export interface CodeAction {
   readonly label: string;
   /** Whether the button stands on code of this language. */
@@ -21,21 +21,21 @@ export interface CodeAction {
 export interface BuildContext {
   readonly strings: MarkdownStrings;
   readonly codeActions: readonly CodeAction[];
-  /** Return the number of a footnote, the next one when it is new. */
+  /** Return the number of a footnote; a new one gets the next number. */
   note(key: string): number;
 }
 
-/** Elements in each other beyond this depth are left out, and their content stands where they would. */
+/** Elements nested deeper than this are omitted; their content is kept. */
 const MAX_DEPTH = 60;
 
-/** The address of a remote image by the button that stands for it, where no one else can read or change it. */
+/** Addresses of remote images by their buttons, where other code cannot read or change them. */
 const remoteImages = new WeakMap<Element, { url: string; alt: string }>();
 
 export function remoteImageOf(button: Element): { url: string; alt: string } | undefined {
   return remoteImages.get(button);
 }
 
-/** Let `heir` stand for the same image as `button`. */
+/** Make `heir` the button of the same image as `button`. */
 export function inheritRemoteImage(heir: Element, button: Element): void {
   const image = remoteImages.get(button);
   if (image) remoteImages.set(heir, image);
@@ -53,7 +53,7 @@ export function buildInto(parent: Node, tokens: readonly Token[], context: Build
   new Builder(parent, context).blocks(tokens);
 }
 
-/** Return the image itself, loaded without saying from where. */
+/** Return the image, loaded without a referrer. */
 export function buildImage(url: string, alt: string): HTMLImageElement {
   const image = element("img", "nbc-img");
   image.setAttribute("referrerpolicy", "no-referrer");
@@ -62,7 +62,7 @@ export function buildImage(url: string, alt: string): HTMLImageElement {
   return image;
 }
 
-/** The tags that tokens may ask for. */
+/** Tags that tokens may name. */
 const TAGS: ReadonlySet<string> = new Set(
   "p h1 h2 h3 h4 h5 h6 blockquote ul ol li table thead tbody tr th td em strong".split(" "),
 );
@@ -75,9 +75,9 @@ const RIGHT_TO_LEFT =
 
 class Builder {
   readonly #open: Node[] = [];
-  /** Text of links that are open, by their element; null where a link leads nowhere. */
+  /** Text of open links by their elements; null if a link has no target. */
   readonly #links: (URL | null)[] = [];
-  /** Whether there is a letter of a right-to-left script. */
+  /** Whether the text has a letter of a right-to-left script. */
   #isBidi = false;
   #task: "none" | "item" | "text" = "none";
 
@@ -141,7 +141,7 @@ class Builder {
     const created = element(token.tag);
     const start = token.tag === "ol" ? token.attrGet("start") : null;
     if (start !== null) created.setAttribute("start", String(start));
-    // The bullet and the bar are on the side where a right-to-left text begins.
+    // In right-to-left text, the bullet and the bar are on the right.
     if (this.#isBidi && CONTAINERS.has(token.tag)) created.dir = "auto";
     const align = /^text-align:(left|right|center)$/.exec(String(token.attrGet("style") ?? ""));
     if (align) created.className = `nbc-${align[1]}`;
@@ -306,7 +306,7 @@ function mathClass(source: string): string {
   return /^(?:\$\$|\\\[)/.test(source) ? "nbc-math nbc-display" : "nbc-math";
 }
 
-/** Return the language that the first word of a fence names; `{python}` and `{.python}` name it too. */
+/** Return the language of a fence: its first word, also as `{python}` or `{.python}`. */
 export function languageOf(info: string): string {
   return /^\s*\{?\s*\.?([\w+#.-]{1,32})/.exec(info)?.[1]?.toLowerCase() ?? "";
 }
@@ -333,7 +333,7 @@ function codeBlock(content: string, language: string, context: BuildContext): El
   return block;
 }
 
-/** Return the text of an image's description; what stands in it too deep is left out. */
+/** Return the text of an image's description, without parts that are nested too deep. */
 function altOf(tokens: readonly Token[], depth = 0): string {
   if (depth > MAX_DEPTH) return "";
   return dropHidden(

@@ -1,17 +1,17 @@
 /**
- * Takes out of a stream what no text should hold: terminal control sequences and control characters.
+ * `Cleaner`: removes terminal control sequences and control characters from a stream.
  *
- * Works character by character with a little state, so that the result is the same wherever the stream is cut. What
- * stays: line feeds and tabs; every kind of line end is a line feed; half of a surrogate pair is U+FFFD.
+ * It keeps its state between characters, so that the result does not depend on where the stream is cut. Line feeds
+ * and tabs are kept; every line end becomes a line feed, and half of a surrogate pair becomes U+FFFD.
  */
 
-// Control characters are what these expressions are about.
+// These expressions match control characters.
 // biome-ignore lint/suspicious/noControlCharactersInRegex: see above
 const CONTROL = /[\0-\x08\x0b-\x1f\x7f-\x9f]/;
 const LONE_SURROGATE = /\p{Surrogate}/u;
 
 const ESCAPE = 0x1b;
-/** Longest control sequence that is looked through before it is taken to be no such thing. */
+/** A longer sequence is not treated as a control sequence. */
 const MAX_CSI_CHARS = 64;
 
 enum Mode {
@@ -43,7 +43,7 @@ export class Cleaner {
     return result;
   }
 
-  /** Return what stands for a character that was cut in half, when no more comes. */
+  /** Return the replacement for half a character at the end of the stream. */
   rest(): string {
     return this.#high === "" ? "" : "\ufffd";
   }
@@ -66,7 +66,7 @@ export class Cleaner {
         if (code === 0x07 || code === 0x9c) this.#mode = Mode.Text;
         else if (code === ESCAPE) this.#mode = Mode.StringEscape;
         else if (code === 0x0a || code === 0x0d) {
-          // A string that is never ended must not swallow the answer.
+          // A string without an end must not swallow the answer.
           this.#mode = Mode.Text;
           return this.#text(code);
         }

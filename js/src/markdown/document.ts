@@ -1,12 +1,12 @@
 /**
- * A Markdown text that grows, as elements.
+ * `MarkdownDocument`: a growing Markdown text as elements.
  *
- * Blocks of the top level that nothing can change any more are parsed and sanitised once and then left alone; only the
- * last block is open, and is built again when text arrives that cannot simply be added to it. What was shown of it is
- * changed as little as possible. Links and footnotes that are defined after their use are put in at the end.
+ * Top-level blocks that further text cannot change are parsed and sanitised once. Only the last block is open: it is
+ * rebuilt when text arrives that cannot simply be appended, with as few changes to its elements as possible. Links
+ * and footnotes that are defined after their use are resolved at the end.
  *
- * The result depends on the text alone, not on how it was cut: a closed block is always built from its whole source, by
- * the same functions, and a text that is given at once is parsed at once.
+ * The result depends only on the text, and not on how it was cut: a closed block is always built from its whole
+ * source by the same functions, and a text that arrives at once is parsed at once.
  */
 import {
   type BuildContext,
@@ -25,20 +25,20 @@ import { closedLines, definitionsAfter, type Group, parse } from "./parser";
 import { sanitize } from "./sanitize";
 import type { MarkdownStrings } from "./strings";
 
-/** Blocks of the top level in one section; the browser lays out sections that are near the screen. */
+/** Top-level blocks per section; the browser lays out only sections near the screen. */
 const SECTION_BLOCKS = 24;
 
 /**
- * Milliseconds that showing the open block may take each time. Above that, its new text is shown as it came until the
- * block has grown by a share that rises with the cost, so that no text can keep the page busy.
+ * Milliseconds that drawing the open block may take. Above that, new text is shown unparsed until the block has grown
+ * by a share that rises with the cost, so that no text can keep the page busy.
  */
 const BUDGET_MS = 4;
-/** Blocks that are shorter are always parsed: they cost little, and the clock may have met something else. */
+/** Shorter blocks are always parsed: they are cheap, and the measured time may include other work. */
 const SHORT_BLOCK_CHARS = 500;
 
 interface Block {
   element: Element;
-  /** Kept where the block may have to be built again, else empty. */
+  /** Kept if the block may have to be rebuilt, else empty. */
   readonly source: string;
   readonly misses: ReadonlySet<string>;
   readonly hasNotes: boolean;
@@ -46,7 +46,7 @@ interface Block {
   readonly note: string | null;
 }
 
-/** What to go back to when text follows after the end. */
+/** State to restore if text follows after the end. */
 interface Reopening {
   readonly blocks: number;
   readonly tail: string;
@@ -55,7 +55,7 @@ interface Reopening {
 export interface DocumentOptions {
   readonly strings: MarkdownStrings;
   readonly codeActions: readonly CodeAction[];
-  /** Called with each element that is final, when it has become so. */
+  /** Called with each element once it is final. */
   readonly onClosed: (element: Element) => void;
 }
 
@@ -70,9 +70,9 @@ export class MarkdownDocument {
 
   /** Source from the first open block on. */
   #tail = "";
-  /** How much of it was searched for blocks that are closed. */
+  /** Length of the part that was searched for closed blocks. */
   #searched = 0;
-  /** Length from which on it is to be parsed again. */
+  /** Length at which it is parsed again. */
   #due = 0;
   #open: Element[] = [];
   #follower: Follower | null = null;
@@ -104,7 +104,7 @@ export class MarkdownDocument {
     }
   }
 
-  /** Add the last text: all that is open is closed, and what was defined late is put where it belongs. */
+  /** Add the last text, close all blocks, and resolve late definitions. */
   end(text = ""): void {
     if (this.#reopening) {
       if (text === "") return;
@@ -122,7 +122,7 @@ export class MarkdownDocument {
     this.#appendNotes(definitions);
   }
 
-  /** Show an image that the reader asked for, here and wherever it is built again. */
+  /** Load an image on request, also wherever it is rebuilt. */
   loadImage(button: Element): void {
     const image = remoteImageOf(button);
     if (image === undefined) return;
@@ -130,7 +130,7 @@ export class MarkdownDocument {
     button.replaceWith(buildImage(image.url, image.alt));
   }
 
-  /** Close the blocks that no further text can change. */
+  /** Close the blocks that further text cannot change. */
   #close(): void {
     const whole = this.#tail.lastIndexOf("\n") + 1;
     if (whole <= this.#searched) return;
@@ -143,7 +143,7 @@ export class MarkdownDocument {
     this.#searched = whole - end;
   }
 
-  /** Show the open part as it stands. */
+  /** Draw the open part. */
   #show(): void {
     const groups = parse(this.#tail, definitionsAfter(this.#definitions), true);
     const numbers = new Map(this.#numbers);
@@ -157,7 +157,7 @@ export class MarkdownDocument {
     this.#follower = group && element ? followerOf(this.#tail, group, element) : null;
   }
 
-  /** Show the end of a long block as it came, until it is parsed again. */
+  /** Show the end of a long block unparsed, until it is parsed again. */
   #showSource(added: string): void {
     let last = this.#open.at(-1);
     while (/^(?:blockquote|ol|ul|li|p)$/.test(last?.lastElementChild?.localName ?? "")) {
@@ -208,7 +208,7 @@ export class MarkdownDocument {
     const lines = new LineOffsets(source);
     for (const { tokens, misses, lines: range } of groups) {
       const note = tokens[0]?.type === "footnote_open" ? noteOf(tokens[0]) : null;
-      // What a note refers to is numbered when the note itself has its place, at the end.
+      // References inside a note are numbered when the note is placed at the end.
       const numbers = note === null ? this.#numbers : new Map(this.#numbers);
       const fresh = buildBlock(tokens, this.#context(numbers));
       if (fresh === null) continue;
@@ -228,7 +228,7 @@ export class MarkdownDocument {
     }
   }
 
-  /** Build the blocks again that refer to what was defined after them. */
+  /** Rebuild the blocks that refer to later definitions. */
   #resolve(definitions: Definitions): void {
     const isNote = (key: string) => definitions.footnotes[key] === true;
     const isLate = ({ misses }: Block) =>
@@ -248,7 +248,7 @@ export class MarkdownDocument {
     }
   }
 
-  /** Move the footnotes to the end: in the order of their numbers, then those that nothing refers to. */
+  /** Move the footnotes to the end, in the order of their numbers, and unreferenced ones after them. */
   #appendNotes(definitions: Definitions): void {
     const sources = new Map<string, string>();
     for (const { note, source, element } of this.#blocks) {
@@ -263,7 +263,7 @@ export class MarkdownDocument {
       written.add(key);
       list.append(this.#noteItem(sources.get(key) ?? "", number, definitions));
     };
-    // A note may refer to another, which then gets its number while this goes on.
+    // A note may refer to another one, which gets its number during the loop.
     for (const [key, number] of this.#numbers) if (sources.has(key)) write(key, number);
     for (const key of sources.keys()) if (!written.has(key)) write(key, null);
 
@@ -293,7 +293,7 @@ export class MarkdownDocument {
     return item;
   }
 
-  /** Open the end again, since more text has come. */
+  /** Reopen the end, since more text has arrived. */
   #reopen({ blocks, tail }: Reopening): void {
     this.#reopening = null;
     this.#wasReopened = true;
@@ -336,13 +336,13 @@ function hasNoteReference(token: Group["tokens"][number]): boolean {
   return token.children?.some(({ type }) => type === "footnote_reference") ?? false;
 }
 
-/** Return the length from which on an open part is to be parsed again. */
+/** Return the length at which an open part is parsed again. */
 function dueAfter(chars: number, costMs: number): number {
   if (chars < SHORT_BLOCK_CHARS || costMs < BUDGET_MS) return 0;
   return chars * (1 + Math.min(1 / 4, costMs / (BUDGET_MS * 64)));
 }
 
-/** Return where a line begins. */
+/** Return the offset of a line. */
 function offsetOf(source: string, line: number): number {
   let offset = 0;
   for (let i = 0; i < line; i++) {
@@ -353,7 +353,7 @@ function offsetOf(source: string, line: number): number {
   return offset;
 }
 
-/** Cuts lines out of a text, from its beginning to its end. */
+/** Extracts ranges of lines from a text, in increasing order. */
 class LineOffsets {
   #line = 0;
   #offset = 0;
@@ -364,7 +364,7 @@ class LineOffsets {
     this.#source = source;
   }
 
-  /** Return the lines of a range, which begins where an earlier one ended or later. */
+  /** Return the lines of a range, which must not begin before the end of the previous one. */
   slice(begin: number, end: number): string {
     this.#offset += offsetOf(this.#source.slice(this.#offset), begin - this.#line);
     this.#line = begin;

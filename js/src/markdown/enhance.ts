@@ -1,15 +1,15 @@
-/** Colours code and typesets formulas, once each and in idle time, when the block they stand in is final. */
-/** What the separate bundle `highlight.ts` gives. */
+/** `Enhancer`: colours code and typesets formulas in idle time, once their block is final. */
+/** Export of the bundle `highlight`. */
 export interface Highlighter {
-  /** Whether it knows a language by this name. */
+  /** Return whether a language is supported. */
   knows(language: string): boolean;
-  /** Return the code in pieces, each with the kind it is of (`keyword`, `string`, …), or "". */
+  /** Return the code in pieces, each with its kind (`keyword`, `string`, …) or "". */
   highlight(code: string, language: string): readonly (readonly [text: string, kind: string])[];
 }
 
-/** What the separate bundle `math.ts` gives. */
+/** Export of the bundle `math`. */
 export interface MathRenderer {
-  /** Return MathML for a TeX formula, with nothing in it that could lead or load anywhere; raise when it is not one. */
+  /** Return MathML for a TeX formula, without links and loads; throws if it is invalid. */
   render(tex: string, display: boolean): DocumentFragment;
 }
 
@@ -18,12 +18,12 @@ export interface Loaders {
   readonly loadMath: (() => Promise<MathRenderer>) | undefined;
 }
 
-/** Longer code is left in one colour: its reader scrolls rather than reads. */
+/** Longer code is not coloured. */
 const MAX_CODE_CHARS = 50_000;
-/** Data rather than code. The expressions of a highlighter look at each of its characters from every other one. */
+/** Data rather than code; the regular expressions of a highlighter take quadratic time on it. */
 const LONG_WORD = /\S{300}/;
 const MAX_TEX_CHARS = 5_000;
-/** Milliseconds of one idle period that are used when the browser does not say how long it is. */
+/** Length of an idle period if the browser does not report it, in milliseconds. */
 const SLICE_MS = 8;
 
 export class Enhancer {
@@ -39,7 +39,7 @@ export class Enhancer {
     this.#loaders = loaders;
   }
 
-  /** Take the code and the formulas of an element that will not change any more. */
+  /** Process the code and the formulas of an element that is final. */
   add(block: Element): void {
     const { loadHighlight, loadMath } = this.#loaders;
     if (loadHighlight) this.#take(block, "pre > code[class]");
@@ -47,7 +47,7 @@ export class Enhancer {
     if (this.#waiting.length > 0) this.#running ??= this.#run();
   }
 
-  /** Return when everything that was added is done. */
+  /** Resolve when everything that was added is processed. */
   async settled(): Promise<void> {
     while (this.#running) await this.#running;
   }
@@ -68,10 +68,10 @@ export class Enhancer {
       do {
         const element = this.#waiting.shift();
         if (element === undefined) break;
-        // A block that was built again for a late definition is added again: it may be done already.
+        // A block that was rebuilt for a late definition is added again and may be processed already.
         if (element.childElementCount > 0) continue;
         if (isSelected(element)) {
-          // What the reader has selected is not rebuilt under the pointer.
+          // Selected text is not rebuilt.
           this.#waiting.push(element);
           if (this.#waiting.every(isSelected)) await selectionChange();
         } else if (element.localName === "code") await this.#highlight(element);
@@ -107,13 +107,13 @@ export class Enhancer {
       const typeset = maths.render(tex, display);
       if (typeset.querySelector("math")) formula.replaceChildren(typeset);
     } catch {
-      // Its source, which stands there, is what can be said of a formula that TeX does not understand.
+      // An invalid formula keeps its source.
       formula.classList.add("nbc-failed");
     }
   }
 }
 
-/** Return the formula between its marks. */
+/** Return a formula without its marks. */
 function texOf(source: string): string {
   const trimmed = source.trim();
   const marks = /^(?:\$\$|\\\[|\\\()/.test(trimmed) ? 2 : 1;
@@ -137,11 +137,11 @@ async function orNull<Loaded>(load: (() => Promise<Loaded>) | undefined): Promis
   }
 }
 
-/** Wait for idle time, and return until when it may be used. */
+/** Wait for idle time, and return when it ends. */
 function idle(): Promise<number> {
   return new Promise((resolve) => {
     if (typeof requestIdleCallback === "function") {
-      // With a timeout, since a page that is never idle should have its colours too.
+      // With a timeout, for pages that are never idle.
       requestIdleCallback(
         (deadline) => resolve(performance.now() + Math.max(1, deadline.timeRemaining())),
         { timeout: 1000 },
@@ -152,7 +152,7 @@ function idle(): Promise<number> {
 
 function isSelected(element: Element): boolean {
   const root = element.getRootNode();
-  // Chromium keeps the selection of a shadow root apart.
+  // Chromium has a separate selection for each shadow root.
   const selection =
     "getSelection" in root
       ? (root as Document).getSelection()

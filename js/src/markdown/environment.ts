@@ -7,14 +7,14 @@ export interface Definitions {
   readonly footnotes: Record<string, true>;
 }
 
-/** What is known to the rules while one text is parsed. */
+/** Shared state of the rules while one text is parsed. */
 export interface ParseEnv extends Env {
   readonly references: Definitions["references"];
   readonly footnotes: Definitions["footnotes"];
   /** Whether more text may follow. */
   readonly open: boolean;
-  /** Whether it is the text of a footnote, in which no other footnote is defined. */
+  /** Whether this is the text of a footnote, which cannot define another one. */
   inFootnote: boolean;
-  /** Reference labels that were looked up in vain (those of footnotes begin with `^`). */
+  /** Labels of references without a definition; those of footnotes begin with `^`. */
   misses: Set<string> | undefined;
 }

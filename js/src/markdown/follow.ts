@@ -1,35 +1,35 @@
 /**
- * Text that can be added to the end of the document without parsing it.
+ * Appends text to the end of the document without parsing it, where that is possible.
  *
- * Two cases, each only where the result is provably what a parse would give: plain words at the end of a paragraph's
- * text, and lines of an open fence. Whatever is in doubt goes to the parser, which has the last word when a block closes.
+ * There are two cases, both limited to text for which a parse gives the same result: plain words at the end of a
+ * paragraph, and lines of an open fence. Everything else is parsed, and every block is parsed when it closes.
  */
 import { hasHidden, revealHidden } from "./hidden";
 import type { Group } from "./parser";
 
 export interface Follower {
-  /** Add text that follows; false when it has to be parsed, and nothing was promised about the document. */
+  /** Append text; returns false if it has to be parsed, and the document may be in any state then. */
   follow(text: string): boolean;
 }
 
-/** Return what can follow the open block, if anything. `shown` is the element of `group`, the last one of `tail`. */
+/** Return a follower of the open block, if it can have one. `shown` is the element of `group`, the last of `tail`. */
 export function followerOf(tail: string, group: Group, shown: Element): Follower | null {
   return OpenFence.after(tail, group, shown) ?? PlainWords.after(tail, group, shown);
 }
 
 /**
- * What may begin, end or change something that is not text: the marks of all inline rules, line ends, the beginning of
- * literal links, and whatever is cut at a cell's or heading's end.
+ * Text that can begin, end or change something else than text: marks of inline rules, line ends, beginnings of literal
+ * links, and everything that is trimmed at the end of a cell or heading.
  */
 const MARKS = /[^\S ]|[#$&*<>@[\\\]_`|~]|:\/|www\./i;
-/** As much of the last word as any of these can need. */
+/** Length of the last word that these rules need. */
 const WORD_CHARS = 64;
 
 class PlainWords implements Follower {
   readonly #node: Text;
-  /** What stands after the last space. */
+  /** The text after the last space. */
   #word: string;
-  /** Spaces at the end: shown when something follows them. */
+  /** Spaces at the end, which are shown when text follows. */
   #spaces: string;
   /** Whether a bracket may still be the beginning of a link. */
   readonly #inLink: boolean;
@@ -44,7 +44,7 @@ class PlainWords implements Follower {
   static after(tail: string, { tokens }: Group, shown: Element): PlainWords | null {
     const end = /(\S*)( *)$/.exec(tail.slice(-WORD_CHARS));
     const line = tail.slice(tail.lastIndexOf("\n") + 1);
-    // A letter settles what kind of block a line is, save for the label of a definition.
+    // A letter determines the kind of a block, except for the label of a definition.
     if (!end || !/\p{L}/u.test(line) || MARKS.test(end[1] ?? "") || tail.includes("]:"))
       return null;
     let last = tokens.length - 1;
@@ -75,7 +75,7 @@ class OpenFence implements Follower {
   readonly #node: Text;
   readonly #indent: RegExp;
   readonly #closing: RegExp;
-  /** The last line's source, and how much of it is shown. */
+  /** Source of the last line, and the length that is shown. */
   #line: string;
   #shown: number;
 
@@ -116,7 +116,7 @@ class OpenFence implements Follower {
       this.#shown = 0;
     }
     this.#line += last;
-    // What may become the closing fence is not shown before it is something else.
+    // A possible closing fence is not shown until it is clear that it is none.
     if (!/^\s*(?:`*|~*)\s*$/.test(this.#line)) {
       const line = this.#line.replace(this.#indent, "");
       added += line.slice(this.#shown);

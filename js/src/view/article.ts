@@ -1,4 +1,4 @@
-/** One message on the page: its pieces, how it ended, and what can be done with it. */
+/** `Article`: one message, with its parts, its outcome and its buttons. */
 
 import type { Message } from "../protocol";
 import { isLive } from "../state/session";
@@ -50,7 +50,7 @@ export class Article {
     return this.#turn;
   }
 
-  /** Show the message as it is now. */
+  /** Show the current state of the message. */
   update(turn: Turn): void {
     const before = this.#turn;
     this.#turn = turn;
@@ -76,7 +76,7 @@ export class Article {
     show(this.#state, text !== "");
   }
 
-  /** Tell whether `tick` has something to count. */
+  /** Whether `tick` changes anything. */
   get ticks(): boolean {
     const state = this.#turn?.run?.state;
     return state === "retrying" || state === "connecting";
@@ -94,7 +94,7 @@ export class Article {
       let view = this.#blocks[index];
       if (view?.type !== block.type) {
         const fresh = createBlock(this.#context, turn.message, block);
-        // A block that came in between (what a continuation thought) leaves the others as they are.
+        // A block in between (the reasoning of a continuation) does not rebuild the others.
         const next = blocks[index + 1];
         if (view && next?.type !== view.type) this.#drop(index);
         this.#body.insertBefore(fresh.element, this.#blocks[index]?.element ?? null);
@@ -211,7 +211,7 @@ export class Article {
     if (focused) this.#footer.querySelector<HTMLElement>(`[data-act="${focused}"]`)?.focus();
   }
 
-  /** Show or hide what the answer took. */
+  /** Show or hide the details of the answer. */
   toggleDetails(): void {
     if (this.#details) {
       this.#details.remove();
@@ -231,7 +231,7 @@ export class Article {
     });
   }
 
-  /** Put the question into an editor, in its place; with `text`, one that was open before, without the focus. */
+  /** Replace the question by an editor. With `text`, restore an earlier editor, without the focus. */
   edit(text?: string): void {
     this.#context.extras(({ editForm }) => {
       if (this.#editor || !this.#turn) return;
@@ -242,12 +242,12 @@ export class Article {
     });
   }
 
-  /** The text in the editor, or null where none is open. */
+  /** The text in the editor, or null if it is closed. */
   get edited(): string | null {
     return this.#editor?.field.value ?? null;
   }
 
-  /** Say beside the editor why the change was refused. */
+  /** Show beside the editor why the change was refused. */
   refuseEdit(why: string): void {
     this.#editor?.refuse(why);
   }

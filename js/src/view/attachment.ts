@@ -1,4 +1,4 @@
-/** Files that the user adds to a message: images as images, everything else as text. */
+/** Reads files that the user attaches: images as images, everything else as text. */
 
 import { allStrings } from "../i18n/extras";
 import type { Attachment } from "../protocol";
@@ -7,7 +7,7 @@ import { inBytes, label, MOST_BYTES } from "./text";
 
 const IMAGE_TYPES = new Set(["image/png", "image/jpeg", "image/gif", "image/webp"]);
 
-/** Return what a file becomes, or the sentence that says why it cannot be attached. */
+/** Return a file as an attachment, or the reason why it cannot be attached. */
 export async function readAttachment(
   { t }: Pick<Context, "t">,
   file: File,

@@ -1,4 +1,4 @@
-/** Sessions that are shown beside the one whose tab is chosen, each in a column of its own. */
+/** `Columns`: sessions in side views, each in a column beside the chosen one. */
 
 import type { Context } from "../types";
 import { h, iconButton, setAttribute, setText } from "./dom";
@@ -66,7 +66,7 @@ export class Columns {
     if (focused) this.#context.root.querySelector("textarea")?.focus({ preventScroll: true });
   }
 
-  /** Take away the columns of sessions that have no tab any more. */
+  /** Remove the columns of sessions that have no tab. */
   keep(ids: readonly string[]): void {
     for (const id of this.ids) if (!ids.includes(id)) this.hide(id);
   }
@@ -84,7 +84,7 @@ export class Columns {
     }
   }
 
-  /** Show what changes with time alone; tell whether there is such. */
+  /** Show what changes with time alone; returns whether a run is live. */
   tick(): boolean {
     let counting = false;
     for (const { panel } of this.#columns.values()) counting = panel.tick() || counting;

@@ -1,4 +1,4 @@
-/** What the user does to sessions, as commands; what is refused, and what can be taken back, is said. */
+/** Carries out the user's actions on sessions, and reports refusals and how to undo. */
 
 import type { Ack, Head } from "../protocol";
 import { isOver } from "../state/session";
@@ -6,7 +6,7 @@ import type { CommandInput, Context } from "../types";
 import { titleOf } from "./tabs";
 import { causeOf, reveal, sentence, thrown } from "./text";
 
-/** Ask the kernel. A refusal is shown, and the answer is null then. */
+/** Send a command. A refusal is shown, and null is returned then. */
 export async function perform(context: Context, command: CommandInput): Promise<Ack | null> {
   try {
     const ack = await context.runtime.do(command);
@@ -18,13 +18,13 @@ export async function perform(context: Context, command: CommandInput): Promise<
   return null;
 }
 
-/** Make a session and show it. */
+/** Create a session and show it. */
 export async function create(context: Context): Promise<void> {
   const ack = await perform(context, { type: "new_session", title: "" });
   if (ack?.session_id) context.go(ack.session_id, { focus: true });
 }
 
-/** Show a session, wherever it was put; with `messageId`, at that message. */
+/** Show a session, also a closed, archived or deleted one; with `messageId`, at that message. */
 export async function reopen(context: Context, head: Head, messageId = ""): Promise<void> {
   const session_id = head.id;
   const steps: readonly (readonly [boolean, CommandInput])[] = [
@@ -38,7 +38,7 @@ export async function reopen(context: Context, head: Head, messageId = ""): Prom
   context.go(session_id, { focus: messageId === "", messageId });
 }
 
-/** Hide a tab. What it generates goes on, and the page says so. */
+/** Hide a tab. Its answer continues, and the page offers to stop it. */
 export async function close(context: Context, head: Head): Promise<void> {
   const { t } = context;
   const session_id = head.id;
@@ -53,7 +53,7 @@ export async function close(context: Context, head: Head): Promise<void> {
   }
 }
 
-/** Remove a session, with undo. */
+/** Delete a session, with undo. */
 export async function remove(context: Context, head: Head): Promise<void> {
   const { t } = context;
   if (!(await perform(context, { type: "delete", session_id: head.id, deleted: true }))) return;
@@ -62,7 +62,7 @@ export async function remove(context: Context, head: Head): Promise<void> {
   ]);
 }
 
-/** Put a session away, with undo. */
+/** Archive a session, with undo. */
 export async function archive(context: Context, head: Head): Promise<void> {
   const { t } = context;
   if (!(await perform(context, { type: "archive", session_id: head.id, archived: true }))) return;

@@ -1,4 +1,4 @@
-/** Where the user writes. A text stays here until the kernel has it. */
+/** `Composer`: the text field. A text stays in it until the kernel has acknowledged it. */
 
 import type { Attachment, Head } from "../protocol";
 import { isOver } from "../state/session";
@@ -9,7 +9,7 @@ import { button, h, iconButton, setAttribute, setText, show, uniqueId } from "./
 import { isComposing } from "./keys";
 import { causeOf, estimateTokens, inBytes, MOST_BYTES, reveal, thrown } from "./text";
 
-/** Characters from which on the browser is not asked again at every key which way a text runs. */
+/** Longer texts keep their direction, since the browser would compute it again at every key. */
 const LONG = 50_000;
 /** Estimated tokens of a message above which sending asks first. */
 const LARGE_TOKENS = 50_000;
@@ -36,9 +36,9 @@ export class Composer {
   readonly #preparing = new Set<Promise<void>>();
   #sessionId = "";
   #head: Head | undefined;
-  /** What the chips stand for. */
+  /** The attachments of the chips. */
   #chips: readonly Attachment[] = [];
-  /** Place in the questions asked before, counted from the newest; -1: not among them. */
+  /** Index of the recalled question, from the newest; -1 if none is recalled. */
   #recalled = -1;
   #draft = "";
   /** The large message that the user was asked about last. */
@@ -112,7 +112,7 @@ export class Composer {
     this.#text.addEventListener(
       "paste",
       (event) => {
-        // Office programs put a picture of what is copied beside it, as text and as HTML.
+        // Office programs copy a picture beside the text and the HTML; only the text is wanted.
         const { clipboardData: data } = event;
         const text = data?.getData("text/plain") ?? "";
         if (!text || !data?.getData("text/html")) this.take(data, event);
@@ -130,7 +130,7 @@ export class Composer {
     );
   }
 
-  /** Write for another session; its draft comes back. */
+  /** Switch to another session and restore its draft. */
   open(sessionId: string): void {
     if (sessionId === this.#sessionId) return;
     this.#sessionId = sessionId;
@@ -143,7 +143,7 @@ export class Composer {
     this.#refresh();
   }
 
-  /** Show the buttons that fit the session's live run. */
+  /** Show the buttons for the session's live run. */
   update(head: Head | undefined): void {
     this.#head = head;
     const live = head !== undefined && !isOver(head.state);
@@ -163,7 +163,7 @@ export class Composer {
     this.#refresh();
   }
 
-  /** Whether nothing is written here. */
+  /** Whether the field is empty. */
   get empty(): boolean {
     return this.#text.value === "";
   }
@@ -176,7 +176,7 @@ export class Composer {
     this.#text.focus({ preventScroll: true });
   }
 
-  /** Put text into the composer, after what is there, and attach what belongs to it. */
+  /** Append a text, and add attachments. */
   put(text: string, attachments: readonly Attachment[] = []): void {
     this.#attach(this.#sessionId, attachments);
     this.#text.value = this.#text.value ? `${this.#text.value}\n${text}` : text;
@@ -206,7 +206,7 @@ export class Composer {
     }
     const text = this.#text.value;
     const attachments = runtime.drafts.attached(sessionId);
-    // What is on its way is not sent again: a double click is one question.
+    // A pending text is not sent again: a double click is one question.
     if (!sessionId || this.#pending.has(sessionId) || (!text.trim() && attachments.length === 0))
       return;
     const bytes = new TextEncoder().encode(JSON.stringify([text, attachments])).length;
@@ -215,7 +215,7 @@ export class Composer {
       return;
     }
     if (!this.#mayBeLarge(sessionId, text, attachments)) return;
-    // What a question asked before stands in the place of comes back.
+    // If a recalled question is sent, the draft that it replaced is restored.
     const draft = this.#recalled < 0 ? "" : this.#draft;
     this.#errors.delete(sessionId);
     this.#pending.set(sessionId, text);
@@ -240,14 +240,14 @@ export class Composer {
       this.#refuse(sessionId, `${t.notSent} ${error}`);
       return;
     }
-    // So does what was attached meanwhile.
+    // Attachments that were added meanwhile stay.
     runtime.drafts.attach(
       sessionId,
       runtime.drafts.attached(sessionId).filter((one) => !attachments.includes(one)),
     );
     const here = sessionId === this.#sessionId;
     const now = here ? this.#text.value : runtime.drafts.get(sessionId);
-    // What was typed while the text was on its way stays.
+    // Text that was typed meanwhile stays.
     const rest = (now.startsWith(text) ? now.slice(text.length) : now) || draft;
     runtime.drafts.set(sessionId, rest);
     if (here) {
@@ -314,7 +314,7 @@ export class Composer {
     this.#refresh();
   }
 
-  /** Let the text's first letter say which way it runs, unless that takes too long. */
+  /** Derive the direction from the text's first letter, unless the text is long. */
   #direct(length: number): void {
     setAttribute(this.#text, "dir", length < LONG ? "auto" : null);
   }
@@ -337,7 +337,7 @@ export class Composer {
     }
   }
 
-  /** Go through the questions asked before, from the text's edges. */
+  /** Recall an earlier or later question, if the cursor is at the edge of the text. */
   #recall(step: number): boolean {
     const { value, selectionStart, selectionEnd } = this.#text;
     if (selectionStart !== selectionEnd) return false;
@@ -417,7 +417,7 @@ export class Composer {
   }
 }
 
-/** Tell whether this Enter sends, by the user's habit. */
+/** Return whether this Enter sends, for a value of `send_key`. */
 export function sends(event: KeyboardEvent, habit: string): boolean {
   if (event.altKey) return false;
   const chord = event.ctrlKey || event.metaKey;

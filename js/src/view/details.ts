@@ -1,4 +1,4 @@
-/** What one answer took: tokens, times, where it came from. */
+/** Lists the details of an answer: model, tokens, times, ids. */
 
 import { allStrings } from "../i18n/extras";
 import type { Context, Turn } from "../types";
@@ -6,7 +6,7 @@ import { h, installStyles } from "./dom";
 import css from "./extras.css";
 import { inSeconds, label } from "./text";
 
-/** Return a row for each fact that is known. */
+/** Return a row for each known detail. */
 export function detailsOf(context: Context, { message, run, runs }: Turn): HTMLElement[] {
   const { locale } = context;
   installStyles(context.root.ownerDocument, css);
@@ -40,7 +40,7 @@ export function detailsOf(context: Context, { message, run, runs }: Turn): HTMLE
     );
 }
 
-/** Return the sum of what servers reported; null where none did. */
+/** Return the sum of the reported numbers; null if there are none. */
 function total(counts: readonly (number | null | undefined)[]): number | null {
   const known = counts.filter((count) => typeof count === "number");
   return known.length > 0 ? known.reduce((a, b) => a + b, 0) : null;

@@ -1,4 +1,4 @@
-/** The list of all sessions: open, closed, put away, deleted; to find one again, or what was said in one. */
+/** The list of all sessions (open, closed, archived, deleted), with a search in their messages. */
 
 import { allStrings } from "../i18n/extras";
 import type { Found, Head, Hit } from "../protocol";
@@ -9,12 +9,12 @@ import { openPopup } from "./popup";
 import { progressOf } from "./progress";
 import { label, reveal } from "./text";
 
-/** Fewer letters than this find too much in messages; in other scripts one character can be a word. */
+/** Shorter queries are not searched in messages. In non-Latin scripts one character can be a word. */
 const ENOUGH = /...|[^\0-\u02ff]/su;
-/** Milliseconds after the last key before messages are searched. */
+/** Delay between the last key and the search in messages, in milliseconds. */
 const PAUSE_MS = 200;
 
-/** Return how long ago something was, in the reader's language. */
+/** Return a time relative to now, in the reader's language. */
 export function ago(seconds: number, locale: string, now = Date.now() / 1000): string {
   const format = new Intl.RelativeTimeFormat(locale, { numeric: "auto", style: "short" });
   const past = Math.max(0, now - seconds);
@@ -24,7 +24,7 @@ export function ago(seconds: number, locale: string, now = Date.now() / 1000): s
   return format.format(-Math.floor(past / 86400), "day");
 }
 
-/** Tell whether a session's title or model contains every word looked for. */
+/** Return whether a session's title, model or state contains every word of the query. */
 export function matches(head: Head, query: string): boolean {
   const text = `${head.title} ${head.model ?? ""} ${head.state}`.toLocaleLowerCase();
   return query
@@ -36,7 +36,7 @@ export function matches(head: Head, query: string): boolean {
 /**
  * Show the list below `anchor`.
  *
- * @param choose is called with the session that the user picks, and the message if it is one.
+ * @param choose called with the picked session, and the id of the picked message, else an empty text.
  */
 export function openDirectory(
   context: Context,
@@ -132,7 +132,7 @@ export function openDirectory(
     ];
   };
 
-  /** Ask the kernel, which has all sessions, once the reader has written enough and pauses. */
+  /** Search in the kernel, which has all sessions, after a pause and only for long enough queries. */
   const look = (): void => {
     const query = search.value.trim();
     clearTimeout(pause);
@@ -155,7 +155,7 @@ export function openDirectory(
   anchor.setAttribute("aria-expanded", "true");
   let frame: ReturnType<typeof setTimeout> | undefined;
   const unsubscribe = runtime.store.subscribe((change) => {
-    // The list is for finding: it need not follow every token.
+    // The list need not follow every token.
     if (change.heads.size > 0 && frame === undefined) {
       frame = setTimeout(() => {
         frame = undefined;

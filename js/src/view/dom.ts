@@ -64,7 +64,7 @@ export function iconButton(
   });
 }
 
-/** Set or remove an attribute; true stands for the empty value. Nothing is touched that is right already. */
+/** Set or remove an attribute, if that changes it; true sets an empty value. */
 export function setAttribute(element: Element, name: string, value: Value): void {
   const wanted =
     value === null || value === undefined || value === false
@@ -77,7 +77,7 @@ export function setAttribute(element: Element, name: string, value: Value): void
   else element.setAttribute(name, wanted);
 }
 
-/** Set an element's text, unless it says that already. */
+/** Set an element's text, if that changes it. */
 export function setText(element: Element, text: string): void {
   if (element.textContent !== text) element.textContent = text;
 }
@@ -87,7 +87,7 @@ export function show(element: HTMLElement, shown: boolean): void {
   if (element.hidden === shown) element.hidden = !shown;
 }
 
-/** Put `children` into `parent` in this order, moving only those that stand elsewhere. */
+/** Make `children` the children of `parent` in this order, moving only those that are elsewhere. */
 export function arrange(parent: Element, children: readonly Element[]): void {
   let cursor = parent.firstElementChild;
   for (const child of children) {
@@ -103,7 +103,7 @@ export function arrange(parent: Element, children: readonly Element[]): void {
 
 let counter = 0;
 
-/** Return an id that no other element of the page has. */
+/** Return an id that is unique in the page. */
 export function uniqueId(name: string): string {
   counter += 1;
   return `nbchat-${name}-${counter}`;
@@ -111,7 +111,7 @@ export function uniqueId(name: string): string {
 
 const installed = new WeakMap<Document, Set<string>>();
 
-/** Put a style sheet into the document, once. */
+/** Add a style sheet to the document, once. */
 export function installStyles(document: Document, css: string): void {
   const known = installed.get(document) ?? new Set();
   if (known.has(css)) return;

@@ -1,4 +1,4 @@
-/** The form in which a question that was asked is changed. */
+/** The form that edits a question. */
 
 import { allStrings } from "../i18n/extras";
 import type { Context, EditForm } from "../types";
@@ -6,7 +6,7 @@ import { button, h, installStyles } from "./dom";
 import css from "./extras.css";
 import { reveal } from "./text";
 
-/** Return a form with this text in it. */
+/** Return a form with this text. */
 export function editForm(context: Pick<Context, "t" | "root">, text: string): EditForm {
   const t = allStrings(context.t);
   installStyles(context.root.ownerDocument, css);

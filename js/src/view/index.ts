@@ -1,8 +1,8 @@
 /**
- * The page's visible half: draws what the store knows and turns what the user does into commands.
+ * `mountView`: draws sessions from the store and turns the user's actions into commands.
  *
- * It stands in the light DOM, so that a selection can span messages, the browser's own search finds
- * them, and a screen reader meets ordinary elements. All classes begin with `nbchat-`.
+ * Views are in the light DOM, so that a selection can span messages, the browser's search finds them, and screen
+ * readers get ordinary elements. All classes begin with `nbchat-`.
  */
 
 import { chooseLocale, en, type Locale, type Strings } from "../i18n";
@@ -15,14 +15,14 @@ import markdownCss from "./markdown.css";
 import { HEIGHT, View } from "./view";
 import css from "./view.css";
 
-/** How Markdown is drawn; a seam for tests. */
+/** Draws Markdown; tests replace it. */
 export type DrawMarkdown = (element: HTMLElement, context: Context) => Markdown;
 
 /**
- * Show sessions in `el` and return the function that takes everything away again.
+ * Show sessions in `el` and return the function that removes them.
  *
  * @param kind `tabs` for all sessions in tabs, `session` for one without them.
- * @param model the view's own model: `sessions`, `active`, `locale`, `height`, `send_key`.
+ * @param model the model of the view: `sessions`, `active`, `locale`, `height`, `send_key`.
  */
 export function mountView(
   runtime: Runtime,
@@ -44,7 +44,7 @@ export function mountView(
     view?.dispose();
     if (locale === "en") make(ENGLISH);
     else {
-      // The place is kept, so that nothing below it moves when the words have come.
+      // A placeholder, so that nothing below moves when the texts have loaded.
       const place = el.appendChild(el.ownerDocument.createElement("div"));
       place.style.height = String(model.get("height") || HEIGHT);
       void wordsOf(runtime, locale).then((words) => {
@@ -68,10 +68,10 @@ interface Words {
 }
 
 const ENGLISH: Words = { locale: "en", t: en };
-/** Words that take longer than this are not waited for: English is better than nothing. */
+/** English is shown if a language takes longer than this to load. */
 const PATIENCE_MS = 5000;
 
-/** Return the words of a language, or English where they cannot be had. */
+/** Return the texts of a language, or English if they cannot be loaded. */
 async function wordsOf(runtime: Runtime, locale: Exclude<Locale, "en">): Promise<Words> {
   const t =
     runtime.loaded(locale)?.strings ??

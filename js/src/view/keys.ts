@@ -1,15 +1,14 @@
 /**
- * Which keys belong to the chat, and which to the notebook around it.
+ * `guardKeys`: separates the keys of the chat from those of the notebook.
  *
- * JupyterLab listens at the document on the way up, Notebook on the way down (capture). Lumino leaves
- * alone what happens in an element with `data-lm-suppress-shortcuts`, but then it leaves everything
- * alone, Ctrl+S too. So the attribute follows the key: it is set before anybody else sees a key that
- * edits, and taken away before a chord that the notebook should get.
+ * JupyterLab handles keys at the document while they bubble, Notebook while they are captured. Lumino ignores all
+ * keys in an element with `data-lm-suppress-shortcuts`, Ctrl+S included. The attribute is therefore set for each
+ * key: before other listeners see an editing key, and removed before a chord of the notebook.
  */
 
 const SUPPRESS = "data-lm-suppress-shortcuts";
 
-/** Keys that edit or navigate text also together with Ctrl or Cmd. */
+/** Keys that edit or navigate text, also with Ctrl or Cmd. */
 const EDITING = new Set([
   "Enter",
   "Backspace",
@@ -29,7 +28,7 @@ const EDITING = new Set([
 ]);
 const EDITING_CHORDS = new Set(["a", "c", "v", "x", "y", "z"]);
 
-/** Tell whether a key pressed inside the chat is none of the notebook's business. */
+/** Return whether a key pressed in the chat must not reach the notebook. */
 export function staysInside(event: KeyboardEvent): boolean {
   const chord = (event.ctrlKey || event.metaKey) && !event.getModifierState("AltGraph");
   if (chord) {
@@ -41,20 +40,20 @@ export function staysInside(event: KeyboardEvent): boolean {
   return event.key === "F2" || !/^F\d+$/.test(event.key);
 }
 
-/** Tell whether a key press is part of composing text with an input method. */
+/** Return whether a key press belongs to an input method. */
 export function isComposing(event: KeyboardEvent): boolean {
-  // Safari ends the composition before the key that ended it is reported; 229 still tells.
+  // Safari ends the composition before it reports the key that ended it; that key has code 229.
   return event.isComposing || event.keyCode === 229;
 }
 
-/** Keep editing keys of `root` from the notebook's shortcuts, and let its chords through. */
+/** Keep editing keys in `root` from the notebook's shortcuts, and pass its chords through. */
 export function guardKeys(root: HTMLElement, signal: AbortSignal): void {
   const view = root.ownerDocument.defaultView ?? window;
   view.addEventListener(
     "keydown",
     (event) => {
-      // On the element itself: Lumino tries the selectors of its shortcuts from there upwards, and
-      // would find one that matches before it came to an attribute further up.
+      // On the target itself: Lumino matches the selectors of its shortcuts from there upwards, and could
+      // find a match below an attribute further up.
       if (event.target instanceof Element && root.contains(event.target)) {
         event.target.toggleAttribute(SUPPRESS, staysInside(event));
       }

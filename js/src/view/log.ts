@@ -14,17 +14,17 @@ import { arrange, button, h, setText, show } from "./dom";
 import { type Scrolled, Scroller } from "./scroller";
 import { turnsOf } from "./turns";
 
-/** Messages shown at once when a session is opened; twice as many again and again until they fill the screen. */
+/** Messages shown when a session is opened; doubled until they fill the screen. */
 const FIRST = 2;
-/** Messages that follow at a time while the page has nothing better to do. */
+/** Messages that are added in one idle period. */
 const NEXT = 4;
-/** Messages that follow when the page has time, unless they are long. */
+/** Messages that get elements in idle time, unless they are long. */
 const WINDOW = 50;
-/** Elements from which on nothing follows by itself: a page with many is slow wherever they are. */
+/** No further messages are added in idle time beyond this number of elements, which slow the page down. */
 const MANY_ELEMENTS = 2000;
-/** Messages that a click on "earlier" brings. */
+/** Messages that a click on "earlier" adds. */
 const STEP = 50;
-/** Messages that have elements at most; those farthest from the reader are let go. */
+/** Most messages with elements; those farthest from the reader are removed. */
 const MOST = 400;
 /** Distance from the end, in pixels, that still counts as being there. */
 const NEAR = 24;
@@ -41,16 +41,16 @@ export class Log {
   readonly #places = new Map<string, Place>();
   #session: SessionView | null = null;
   #sessionId = "";
-  /** Id of the first message that has elements; empty until there is one. */
+  /** Id of the first message of the window; empty until there is one. */
   #first = "";
-  /** Id of the first message after those that have elements; empty where the transcript's last has some. */
+  /** Id of the first message after the window; empty if the window includes the last message. */
   #last = "";
   /** The last message when the reader left the end. */
   #seen = "";
   #filling: number | null = null;
-  /** How many messages were missing when earlier ones were asked for; -1: they were not. */
+  /** Number of omitted messages when earlier ones were requested; -1 without a request. */
   #asked = -1;
-  /** Message to be shown as soon as it is here; empty: none. */
+  /** Message to reveal as soon as it is loaded; empty if there is none. */
   #wanted = "";
 
   constructor(context: Context) {
@@ -92,7 +92,7 @@ export class Log {
     return this.#sessionId;
   }
 
-  /** Show another session, at the place where the reader left it. */
+  /** Show another session, at the reader's last place. */
   open(sessionId: string, session: SessionView | undefined): void {
     if (sessionId === this.#sessionId) return;
     this.#keep();
@@ -136,7 +136,7 @@ export class Log {
     this.#updateJump();
   }
 
-  /** Count what counts down. */
+  /** Show what changes with time alone. */
   tick(): void {
     for (const article of this.#articles.values()) if (article.ticks) article.tick();
   }
@@ -146,12 +146,12 @@ export class Log {
     return false;
   }
 
-  /** Return the elements of a message, if it is shown. */
+  /** Return the article of a message, if it has one. */
   article(messageId: string): Article | undefined {
     return this.#articles.get(messageId);
   }
 
-  /** Show more of what came before. */
+  /** Add earlier messages. */
   earlier(): void {
     const session = this.#session;
     if (!session) return;
@@ -170,7 +170,7 @@ export class Log {
     }
   }
 
-  /** Show more of what comes after. */
+  /** Add later messages. */
   #later(): void {
     const session = this.#session;
     if (!session || this.#last === "") return;
@@ -182,7 +182,7 @@ export class Log {
     });
   }
 
-  /** Go to the end and stay there. */
+  /** Scroll to the end and follow it. */
   latest(): void {
     const session = this.#session;
     if (session && this.#last !== "") {
@@ -196,7 +196,7 @@ export class Log {
     this.#updateJump();
   }
 
-  /** Scroll a message into view and mark it, once it is here: it may be far before what is loaded. */
+  /** Scroll a message into view and mark it, as soon as it is loaded. */
   reveal(messageId: string): void {
     const session = this.#session;
     const index = session?.path.findIndex(({ id }) => id === messageId) ?? -1;
@@ -220,7 +220,7 @@ export class Log {
     return index >= 0 ? index : Math.max(0, session.path.length - WINDOW);
   }
 
-  /** Number of the first message after those that have elements. */
+  /** Index of the first message after the window. */
   #end({ path }: SessionView): number {
     const index = this.#last === "" ? -1 : path.findIndex(({ id }) => id === this.#last);
     return index < 0 ? path.length : index;
@@ -231,7 +231,7 @@ export class Log {
     let start = this.#start(session);
     if (this.#scroller.follows && path.length - start > MOST) start = path.length - WINDOW;
     this.#first = path[start]?.id ?? "";
-    // Another version of the conversation may have neither message.
+    // Another version of the conversation may contain neither message.
     if (this.#end(session) <= start) this.#last = "";
     const end = this.#end(session);
 
@@ -266,7 +266,7 @@ export class Log {
     if (this.#asked < 0) setText(this.#earlier, this.#context.t.earlier);
   }
 
-  /** Give elements to as many messages as fill the screen. */
+  /** Extend the window until it fills the screen. */
   #fillScreen(session: SessionView): void {
     let more = FIRST;
     for (let start = this.#start(session); start > 0; more *= 2) {
@@ -277,7 +277,7 @@ export class Log {
     }
   }
 
-  /** Give elements to the messages above the first screen, when the page has nothing better to do. */
+  /** Extend the window above the screen in idle time. */
   #fill(): void {
     const idle =
       typeof requestIdleCallback === "function"
@@ -307,7 +307,7 @@ export class Log {
     this.#asked = -1;
   }
 
-  /** Another version took the place of one that had the focus: its button of that name gets it, or another. */
+  /** Move the focus from a replaced version to the same button of the new one, or to its first button. */
   #focusVersion(of: string, label: string): void {
     for (const { element, turn } of this.#articles.values()) {
       if (!turn?.versions.some(({ id }) => id === of)) continue;
@@ -325,7 +325,7 @@ export class Log {
     this.#articles.delete(id);
   }
 
-  /** Remember where the reader is, for this view and for one that comes in its place. */
+  /** Store the reader's place for this view and for one that replaces it. */
   #keep(): void {
     if (this.#sessionId === "" || !this.#scroller.visible) return;
     const atEnd = this.#scroller.follows && this.#last === "";

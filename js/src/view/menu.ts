@@ -1,4 +1,4 @@
-/** What can be done with a session, as the menu of its tab. */
+/** The menu of a session. */
 
 import { allStrings } from "../i18n/extras";
 import type { Head } from "../protocol";
@@ -48,12 +48,12 @@ export function openSessionMenu(
   );
 }
 
-/** Ask for notifications, or for none any more. */
+/** Turn notifications on or off. */
 async function toggle(notifier: { readonly on: boolean }): Promise<void> {
   const on = !notifier.on && (await Notification.requestPermission()) === "granted";
   try {
     localStorage.setItem(NOTIFY, on ? "1" : "0");
   } catch {
-    // Storage is forbidden: the choice cannot be kept.
+    // Storage is forbidden: the choice cannot be stored.
   }
 }

@@ -1,11 +1,11 @@
-/** Notifications of the browser, for who asked for them: an answer has ended while the page was hidden. */
+/** `Notifier`: browser notifications when an answer ends while the page is hidden, if the user enabled them. */
 
 import type { Head } from "../protocol";
 import { isOver } from "../state/session";
 import type { Context } from "../types";
 import { titleOf } from "./tabs";
 
-/** Where the wish is stored: "1" for yes. */
+/** Storage key of the setting; "1" if it is on. */
 export const NOTIFY = "nbchat:notify";
 
 export class Notifier {
@@ -16,12 +16,12 @@ export class Notifier {
     this.#t = t;
   }
 
-  /** Whether this browser can notify at all. */
+  /** Whether this browser supports notifications. */
   static get possible(): boolean {
     return typeof Notification === "function";
   }
 
-  /** Whether the user asked for it, and the browser allows it. */
+  /** Whether notifications are on and allowed. */
   get on(): boolean {
     if (!Notifier.possible || Notification.permission !== "granted") return false;
     try {
@@ -31,7 +31,7 @@ export class Notifier {
     }
   }
 
-  /** Look at what has ended since the last time. */
+  /** Notify of answers that have ended since the last call. */
   update(heads: readonly Head[]): void {
     for (const head of heads) {
       const before = this.#states.get(head.id);

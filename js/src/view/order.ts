@@ -1,12 +1,12 @@
-/** Which sessions have a tab, and in which order. */
+/** Chooses the sessions with a tab, and their order. */
 
 import type { Head } from "../protocol";
 
 /**
- * Return the sessions of a tabbed view, in their order.
+ * Return the sessions of a tabbed view, in order.
  *
- * @param only ids the author of the view named, in that order; null: all open ones, by their ranks.
- * @param wanted ids in an order that the kernel does not know yet; they come first.
+ * @param only ids from the author of the view, in that order; null for all open sessions, by rank.
+ * @param wanted ids in an order that the kernel has not confirmed; they come first.
  */
 export function openSessions(
   heads: Iterable<Head>,
@@ -30,7 +30,7 @@ export function openSessions(
     );
 }
 
-/** Return the tab that takes the place of `gone`: the next of those that are left, else the one before. */
+/** Return the tab to show in place of `gone`: the next one that is left, else the previous one. */
 export function neighbour(
   before: readonly string[],
   gone: string,
@@ -42,7 +42,7 @@ export function neighbour(
   return next ?? previous ?? left[0] ?? "";
 }
 
-/** Return `ids` with one moved in front of another; null moves it to the end. */
+/** Return `ids` with `id` before another one; null moves it to the end. */
 export function moved(ids: readonly string[], id: string, before: string | null): string[] {
   const others = ids.filter((other) => other !== id);
   const at = before === null ? -1 : others.indexOf(before);

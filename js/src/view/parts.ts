@@ -1,4 +1,4 @@
-/** The pieces of a message on the page. Each is told its text again and again, and adds only what is new. */
+/** Elements for the parts of a message. Each receives its whole text and appends only what is new. */
 
 import type {
   FilePart,
@@ -14,17 +14,17 @@ import { button, h, setAttribute, setText } from "./dom";
 import { cut, inSeconds, label, reveal, sizeOf } from "./text";
 import { thinkingOf } from "./thinking";
 
-/** Characters of data that are shown before the reader asks for all. */
+/** Characters of data that are shown before a click on "Show all". */
 const CARD_CHARACTERS = 8_000;
 
-/** Images that are shown: what the user attached, of types that cannot carry script. */
+/** Types of images that are shown; they cannot contain script. */
 const SAFE_IMAGE = /^data:image\/(?:png|jpeg|gif|webp);base64,[a-z0-9+/=\s]*$/i;
 
-/** Consecutive parts of a message that are shown as one. */
+/** Consecutive parts of a message that are drawn as one. */
 export interface Block {
   readonly type: Part["type"];
   readonly parts: readonly Part[];
-  /** The message's newest part is one of these: more may follow. */
+  /** It contains the message's newest part, so more may follow. */
   readonly newest: boolean;
 }
 
@@ -33,10 +33,10 @@ export interface BlockView {
   readonly type: Part["type"];
   readonly element: HTMLElement;
   /**
-   * Show the block as it is now.
+   * Show the current state of the block.
    *
    * @param live more may follow.
-   * @param grows the text begins with what was shown last: only the rest is new.
+   * @param grows the text begins with the text that is shown; only the rest is new.
    */
   update(block: Block, live: boolean, grows: boolean): void;
   destroy(): void;
@@ -45,10 +45,10 @@ export interface BlockView {
 /**
  * Return the message's parts as blocks, in reading order.
  *
- * An answer that was continued goes on in the middle of a sentence, or of a code block: the text after
- * the seam belongs to the text before it, and what the model thought in between stands before both.
+ * A continued answer can resume in the middle of a sentence or a code block: the text after the seam is joined to
+ * the text before it, and reasoning in between is placed before both.
  *
- * @param seams indices of the parts with which a continuation began.
+ * @param seams indexes of the parts with which continuations began.
  */
 export function blocksOf(message: Message, seams: readonly number[]): Block[] {
   const newest = message.parts.at(-1);
@@ -79,7 +79,7 @@ function partsInBlocks(
   seams: readonly number[],
 ): Pick<Block, "type" | "parts">[] {
   const blocks: { type: Part["type"]; parts: Part[] }[] = [];
-  let text = -1; // index of the block that a continued text would go on in
+  let text = -1; // index of the block that a continuation would extend
   message.parts.forEach((part, index) => {
     const seam = seams.includes(index);
     const last = blocks.length - 1;
@@ -124,7 +124,7 @@ function textOf(block: Block): string {
   return block.parts.length === 1 && first ? first.text : block.parts.map((p) => p.text).join("");
 }
 
-/** The model's Markdown. */
+/** Markdown of the model. */
 class MarkdownBlock implements BlockView {
   readonly type = "text";
   readonly element = h("div", { class: "markdown" });
@@ -163,7 +163,7 @@ class MarkdownBlock implements BlockView {
   }
 }
 
-/** Text shown as it was typed; grows at its end. */
+/** Plain text that grows at its end. */
 class Plain {
   readonly #node: Text;
   #shown = "";
@@ -184,7 +184,7 @@ class Plain {
   }
 }
 
-/** What the user wrote. */
+/** Text of the user. */
 class PlainBlock implements BlockView {
   readonly type = "text";
   readonly element = h("div", { class: "plain", dir: "auto" });
@@ -197,7 +197,7 @@ class PlainBlock implements BlockView {
   destroy(): void {}
 }
 
-/** What the model thought aloud, folded. */
+/** Reasoning of the model, collapsed. */
 class ReasoningBlock implements BlockView {
   readonly type = "reasoning";
   readonly element = h("details", { class: "reasoning" });
@@ -220,7 +220,7 @@ class ReasoningBlock implements BlockView {
   destroy(): void {}
 }
 
-/** A tool call, its result, or a file that the user attached: data, shown as data. */
+/** A tool call, a tool result or an attached file, shown as plain data. */
 class DataBlock implements BlockView {
   readonly element = h("details", { class: "card" });
   readonly #context: Context;
@@ -291,7 +291,7 @@ class ImageBlock implements BlockView {
 
   update(block: Block): void {
     const part = block.parts[0] as ImagePart;
-    if (this.element.firstChild) return; // it came whole, and never changes
+    if (this.element.firstChild) return; // images arrive whole and never change
     const { t } = this.#context;
     const alt = label(part.name) || (this.made ? t.madeImage : t.image);
     this.element.append(

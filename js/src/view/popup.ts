@@ -1,10 +1,10 @@
-/** Things that float above the page for a moment: one at a time, closed by Escape or a press outside. */
+/** Popups and menus: one at a time, closed by Escape or a press outside. */
 
 import type { Context } from "../types";
 import { h, installStyles } from "./dom";
 import css from "./extras.css";
 
-/** What a popup hangs in: a view, and as long as it is there. */
+/** The view that a popup belongs to. */
 type Place = Pick<Context, "root" | "signal">;
 
 export interface Popup {
@@ -15,13 +15,13 @@ export interface Popup {
 let current: Popup | null = null;
 
 /**
- * Show `element` below `anchor`, in the browser's top layer where there is one.
+ * Show `element` below `anchor`, in the browser's top layer if it has one.
  *
- * The element stays inside `root` in the document, so that its keys are guarded and its style
- * applies. Focus goes back to where it was unless `closed` moved it.
+ * The element is appended to `root`, so that its keys are guarded and its styles apply. Closing restores the
+ * focus, unless `closed` moves it.
  *
- * @param closed is called once it is closed.
- * @param keeps tells whether it holds what a press outside must not throw away.
+ * @param closed called once it is closed.
+ * @param keeps returns whether it contains input that a press outside must not discard.
  */
 export function openPopup(
   { root, signal: ended }: Place,
@@ -79,7 +79,7 @@ export function openPopup(
   view.addEventListener(
     "scroll",
     (event) => {
-      // What it hangs on has moved away below it.
+      // The anchor has moved.
       if (!(event.target instanceof Node && event.target.contains(anchor))) return;
       if (keeps()) put(anchor, element);
       else popup.close();
@@ -100,14 +100,14 @@ function put(anchor: Element, element: HTMLElement): void {
   element.style.left = `${Math.max(8, left)}px`;
 }
 
-/** One line of a menu; `checked` makes it one that is on or off, null is a rule between two. */
+/** An item of a menu; with `checked` it is a checkbox, and null is a separator. */
 export interface MenuItem {
   readonly label: string;
   readonly checked?: boolean;
   run(): void;
 }
 
-/** Show a menu below `anchor`, by the ARIA pattern: arrows, Home, End, first letters. */
+/** Show a menu below `anchor`, with the keys of the ARIA pattern: arrows, Home, End, first letters. */
 export function openMenu(
   place: Place,
   anchor: Element,

@@ -1,4 +1,4 @@
-/** How far an answer is: what waits, what has come, how long it took and how fast it is. */
+/** Formats the progress of an answer: queue, characters, time, speed. */
 
 import type { Head } from "../protocol";
 import type { Context } from "../types";
@@ -6,7 +6,7 @@ import { inSeconds } from "./text";
 
 type Words = Pick<Context, "t">;
 
-/** Return the progress of a session's live run as one line; empty where nothing is known yet. */
+/** Return the progress of a session's live run as one line; empty before it has any. */
 export function progressOf({ t }: Words, head: Head): string {
   const facts: string[] = [];
   if (head.position !== null) facts.push(t.place(head.position));
@@ -22,7 +22,7 @@ export function progressOf({ t }: Words, head: Head): string {
   return facts.join(" · ");
 }
 
-/** Return a duration for people. */
+/** Return a duration as text. */
 export function elapsed({ t }: Words, seconds: number): string {
   if (seconds < 60)
     return t.seconds(seconds < 10 ? inSeconds(seconds) : String(Math.round(seconds)));

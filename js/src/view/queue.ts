@@ -1,4 +1,4 @@
-/** Questions that wait outside of the transcript: to be changed, removed, or asked again. */
+/** `Queue`: queued questions, which can be edited and removed, and unsent ones, which can be restored. */
 
 import type { Message, RunRecord } from "../protocol";
 import { isLive } from "../state/session";
@@ -10,14 +10,14 @@ import { arrange, button, h, iconButton, show } from "./dom";
 import { isComposing } from "./keys";
 import { causeOf, isAttachment, label, reveal, textOf } from "./text";
 
-/** A waiting question that is being changed. */
+/** A queued question in its editor. */
 interface Editing {
   readonly session_id: string;
   readonly prompt: Message;
   readonly editor: HTMLTextAreaElement;
 }
 
-/** Characters of a waiting question that are shown. */
+/** Longest text of a queued question that is shown. */
 const LINE = 200;
 
 export class Queue {
@@ -26,7 +26,7 @@ export class Queue {
   /** Puts a question into the composer, if there is one, and focuses the composer. */
   readonly #putBack: (prompt?: Message) => void;
   readonly #items = new Map<string, HTMLElement>();
-  /** Runs that never started, and whose question the user has taken back. */
+  /** Runs that never started, and whose question was restored to the composer. */
   readonly #taken = new Set<string>();
   #editing: Editing | null = null;
   #sessionId = "";
@@ -53,7 +53,7 @@ export class Queue {
     this.element.addEventListener("focusout", left, { signal });
   }
 
-  /** Show what waits in a session. */
+  /** Show the queued and the unsent questions of a session. */
   update(sessionId: string, runs: readonly RunRecord[]): void {
     this.#sessionId = sessionId;
     this.#runs = runs;
@@ -136,7 +136,7 @@ export class Queue {
     editor.focus();
   }
 
-  /** Close the editor, and return what it was. */
+  /** Close the editor and return what it held. */
   #endEdit(): Editing | null {
     const editing = this.#editing;
     this.#editing = null;
@@ -145,7 +145,7 @@ export class Queue {
     return editing;
   }
 
-  /** Close the editor and ask for the change; what cannot be changed any more goes back to the composer. */
+  /** Close the editor and send the change. If the question has started meanwhile, the text goes to the composer. */
   async #keepEdit(): Promise<void> {
     const editing = this.#endEdit();
     if (!editing) return;

@@ -1,4 +1,4 @@
-/** A field above a tab, to give it another title in place. */
+/** A field over a tab that edits the title in place. */
 
 import { allStrings } from "../i18n/extras";
 import type { Context } from "../types";
@@ -9,8 +9,8 @@ import { isComposing } from "./keys";
 /**
  * Edit a title.
  *
- * @param tab is the element that it lies above: a tab may hold no other control.
- * @param done is called with the new title, or with null where it stays, and whether a key ended it.
+ * @param tab the element below the field; a tab may not contain a control.
+ * @param done called with the new title, or null if it is unchanged, and whether a key ended the edit.
  */
 export function openRename(
   { t }: Pick<Context, "t">,
@@ -31,7 +31,7 @@ export function openRename(
     style: `left:${at.left - around.left}px;width:${Math.max(at.width, 120)}px`,
   });
   input.value = old;
-  const before = input.value.trim(); // without what a line cannot show
+  const before = input.value.trim(); // as the field shows it
   strip.append(input);
   input.select();
   input.focus();

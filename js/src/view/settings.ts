@@ -1,4 +1,4 @@
-/** A session's model, instructions and parameters. */
+/** The form with model, instructions and parameters of a session. */
 
 import { type AllStrings, allStrings } from "../i18n/extras";
 import type { Settings } from "../protocol";
@@ -7,7 +7,7 @@ import { button, h, uniqueId } from "./dom";
 import { openPopup } from "./popup";
 import { causeOf, label, reveal, sentence, thrown } from "./text";
 
-/** What the form says, before it is checked. */
+/** Unchecked values of the form. */
 export interface Written {
   readonly model: string;
   readonly instructions: string;
@@ -16,7 +16,7 @@ export interface Written {
   readonly other: string;
 }
 
-/** Return the parameters as the form shows them: two by name, the rest as JSON. */
+/** Return the parameters as fields of the form: two by name, the rest as JSON. */
 export function writeParams(params: Readonly<Record<string, unknown>>): {
   temperature: string;
   maxTokens: string;
@@ -31,7 +31,7 @@ export function writeParams(params: Readonly<Record<string, unknown>>): {
   };
 }
 
-/** Return the form's parameters, or the sentence that says what is wrong with them. */
+/** Return the parameters of the form, or an error message. */
 export function readParams(
   written: Omit<Written, "model" | "instructions">,
   t: AllStrings,
@@ -147,7 +147,7 @@ export function openSettings(
       error.textContent = read;
       return;
     }
-    // What was left as it was may have been set from a cell meanwhile.
+    // Fields that were not edited may have been set from a cell meanwhile.
     const now = store.session(sessionId)?.state.settings ?? settings;
     runtime
       .do({

@@ -1,4 +1,4 @@
-/** What an answer cites: a numbered list under it. Titles and addresses come from outside. */
+/** The numbered list of the sources of an answer. Titles and addresses are untrusted. */
 
 import { hostToShow, linkTarget } from "../markdown/urls";
 import type { Source } from "../protocol";
@@ -6,10 +6,10 @@ import type { Context } from "../types";
 import { h } from "./dom";
 import { label, reveal } from "./text";
 
-/** Graphemes of a title that are shown. */
+/** Longest title, in graphemes. */
 const TITLE = 120;
 
-/** Return the list; null where nothing is cited. */
+/** Return the list; null without sources. */
 export function sourceList({ t }: Context, sources: readonly Source[]): HTMLElement | null {
   if (sources.length === 0) return null;
   return h(
@@ -20,7 +20,7 @@ export function sourceList({ t }: Context, sources: readonly Source[]): HTMLElem
   );
 }
 
-/** Only addresses of the web are links; beside a title stands where the link leads. */
+/** Return a source; only web addresses are links, and the host is shown beside a title. */
 function entry({ title, url }: Source): Node[] {
   const name = h("bdi", { text: label(title || url, TITLE) || "?" });
   const target = linkTarget(url);

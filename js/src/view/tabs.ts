@@ -1,4 +1,4 @@
-/** The strip of tabs, by the ARIA pattern: one stop for Tab, arrows move and show, Delete closes, F2 renames. */
+/** `Tabs`: the tab list, by the ARIA pattern: one tab stop, arrows move, Delete closes, F2 renames. */
 
 import type { Head } from "../protocol";
 import { isOver } from "../state/session";
@@ -7,7 +7,7 @@ import { arrange, h, setAttribute, setText } from "./dom";
 import { progressOf } from "./progress";
 import { halves, label } from "./text";
 
-/** What a tab shows of a run's state beside the title; nothing where all is quiet. */
+/** Badges by the state of the run; other states have no badge. */
 export const BADGES: Readonly<Record<string, "streaming" | "waiting" | "paused" | "failed">> = {
   queued: "waiting",
   connecting: "streaming",
@@ -20,7 +20,7 @@ export const BADGES: Readonly<Record<string, "streaming" | "waiting" | "paused" 
   interrupted: "failed",
 };
 
-/** What the strip asks of the view. */
+/** Actions of the tab list that the view carries out. */
 export interface TabActions {
   show(sessionId: string, focus: boolean): void;
   close(sessionId: string): void;
@@ -31,7 +31,7 @@ export interface TabActions {
 
 interface Tab {
   readonly element: HTMLElement;
-  /** Beginning and end of the title; what does not fit is left out between them. */
+  /** Beginning and end of the title; a long title is shortened between them. */
   readonly start: HTMLElement;
   readonly end: HTMLElement;
   readonly badge: HTMLElement;
@@ -39,7 +39,7 @@ interface Tab {
   head: Head | null;
 }
 
-/** Return the name of a session for people. */
+/** Return the title that is shown for a session. */
 export function titleOf(head: Head, t: Context["t"]): string {
   return label(head.title) || t.untitled;
 }
@@ -101,7 +101,7 @@ export class Tabs {
       this.#actions.menu(id, event.target.closest('[role="tab"]') ?? this.element);
     });
     on("keydown", (event) => this.#key(event));
-    // A wheel turns the strip, which has no room to turn the other way.
+    // A vertical wheel scrolls the tab list horizontally.
     on("wheel", (event) => {
       if (event.deltaX !== 0 || this.element.scrollWidth <= this.element.clientWidth) return;
       event.preventDefault();
@@ -160,7 +160,7 @@ export class Tabs {
     if (moved || this.#watched !== tab) this.#watch(tab);
   }
 
-  /** Keep a tab in view, also when its title or the strip changes its width. */
+  /** Keep a tab in view, also when its width or that of the list changes. */
   #watch(tab: HTMLElement | undefined): void {
     this.#watched = tab;
     this.#observer?.disconnect();
@@ -172,14 +172,14 @@ export class Tabs {
   }
 
   #reveal(tab: HTMLElement): void {
-    // The strip alone: `scrollIntoView` would turn the notebook, too, when a cell shows a session.
+    // Only the list: `scrollIntoView` would scroll the notebook as well when a cell shows a session.
     const at = tab.getBoundingClientRect();
     const strip = this.element.getBoundingClientRect();
     this.element.scrollLeft +=
       Math.min(0, at.left - strip.left) + Math.max(0, at.right - strip.right);
   }
 
-  /** Return the id of the element that names a session's panel. */
+  /** Return the id of a session's tab, which labels its panel. */
   idOf(sessionId: string): string {
     return this.#prefix + sessionId;
   }
@@ -227,7 +227,7 @@ export class Tabs {
       badge,
       title,
       unread,
-      // For a pointer only; by keyboard it is Delete, and the menu has it by name.
+      // For pointers only; the key is Delete, and the menu has an item with a name.
       h("span", { class: "tab-close", "aria-hidden": "true", title: this.#context.t.close }),
     );
     return { element, start, end, badge, unread, head: null };
@@ -238,7 +238,8 @@ export class Tabs {
     tab.head = head;
     const title = titleOf(head, t);
     const badge = BADGES[head.state];
-    const [start, end] = halves(title);
+    const whole = label(head.title, 300) || title;
+    const [start, end] = halves(whole);
     setText(tab.start, start);
     setText(tab.end, end);
     setAttribute(tab.element, "data-run-state", head.state);
@@ -257,7 +258,6 @@ export class Tabs {
     ].filter(Boolean);
     setAttribute(tab.element, "aria-label", [title, ...words].join(", "));
     const progress = isOver(head.state) ? "" : progressOf(this.#context, head);
-    const whole = label(head.title, 300) || title;
     setAttribute(tab.element, "title", progress ? `${whole}\n${progress}` : whole);
   }
 

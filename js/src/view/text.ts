@@ -1,19 +1,19 @@
-/** Words that come from outside, made safe to read: nothing invisible, nothing endless. */
+/** Formats untrusted text for display: invisible characters are shown, and lengths are limited. */
 
 import { revealHidden } from "../markdown/hidden";
 import type { ErrorInfo } from "../protocol";
 import { type Attachment, MAX_COMMAND, type Message, type Part } from "../protocol";
 
-/** Largest message, in bytes with what is attached, beside what is around it in a command. */
+/** Largest message with its attachments, in bytes; the rest of the command needs some room. */
 export const MOST_BYTES = MAX_COMMAND - 4096;
 
-/** Longest title or name shown, in characters as a reader counts them. */
+/** Longest title or name that is shown, in graphemes. */
 const LABEL_GRAPHEMES = 64;
 
-// biome-ignore lint/suspicious/noControlCharactersInRegex: controls are what this looks for
+// biome-ignore lint/suspicious/noControlCharactersInRegex: it matches control characters
 const CONTROLS = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g;
 
-/** Return `text` with every character that cannot be seen shown as its code point. */
+/** Return `text` with every invisible character as its code point. */
 export function reveal(text: string): string {
   return revealHidden(
     text.replace(
@@ -79,12 +79,12 @@ export function textOf(message: Message): string {
   return message.parts.map((part) => (part.type === "text" ? part.text : "")).join("");
 }
 
-/** Tell whether a part is something that the user added to the text. */
+/** Return whether a part is an attachment. */
 export function isAttachment(part: Part): part is Attachment {
   return part.type === "image" || part.type === "file";
 }
 
-/** Return the size of a file's text for people. */
+/** Return the size of a file's text as text. */
 export function sizeOf(text: string): string {
   return inBytes(new Blob([text]).size);
 }
@@ -94,30 +94,30 @@ export function estimateTokens(text: string): number {
   return Math.ceil(new Blob([text]).size / 4);
 }
 
-/** Return a duration in seconds for people: one decimal below ten seconds. */
+/** Return seconds as text, with one decimal below ten. */
 export function inSeconds(seconds: number): string {
   return seconds < 10 ? seconds.toFixed(1) : Math.round(seconds).toString();
 }
 
-/** Return a number of bytes for people. */
+/** Return a number of bytes as text. */
 export function inBytes(bytes: number): string {
   if (bytes < 1024) return `${bytes} B`;
   if (bytes < 1024 * 1024) return `${(bytes / 1024).toFixed(1)} KB`;
   return `${(bytes / 1024 / 1024).toFixed(1)} MB`;
 }
-/** Return a cause for people: what happened, and what to do. It may follow a colon. */
+/** Return an error with its hint, as text that can follow a colon. */
 export function causeOf({ message, hint }: ErrorInfo): string {
   if (!hint) return message;
-  // A server's own words often end without a full stop.
+  // Messages of servers often end without a full stop.
   return /[.!?…。！？]$/.test(message) ? `${message} ${hint}` : `${message}. ${hint}`;
 }
 
-/** Return a text as one that stands alone: messages of errors begin in lower case. */
+/** Return a text with a capital letter; error messages begin in lower case. */
 export function sentence(text: string): string {
   return text.charAt(0).toUpperCase() + text.slice(1);
 }
 
-/** Return whatever was thrown as a line for people. */
+/** Return a thrown value as text. */
 export function thrown(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }

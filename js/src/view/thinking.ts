@@ -1,23 +1,23 @@
 /**
- * Reasoning that a model wrote into its text: `<think>…</think>` at the beginning of an answer.
+ * Separates reasoning that a model wrote into its text: `<think>…</think>` at the beginning of an answer.
  *
- * Only what is drawn changes; the stored text stays as it was. `split_thought` in `nbchat/core/text.py` has the
- * same rule for thoughts that have ended.
+ * The stored text is unchanged. `split_thought` in `nbchat/core/text.py` has the same rule for reasoning that has
+ * ended.
  */
 
 const OPEN = /^\s*<think>/;
 const CLOSE = "</think>";
 
-/** What a text that begins with a thought holds. */
+/** The two parts of a text that begins with reasoning. */
 export interface Thinking {
   readonly thought: string;
   /** The answer, without the blank lines before it. */
   readonly answer: string;
-  /** The thought has ended. */
+  /** The reasoning has ended. */
   readonly ended: boolean;
 }
 
-/** Return the thought at the beginning of a text; null where there is none. */
+/** Return the reasoning at the beginning of a text; null if there is none. */
 export function thinkingOf(text: string): Thinking | null {
   const open = OPEN.exec(text)?.[0];
   if (open === undefined) return null;
@@ -27,7 +27,7 @@ export function thinkingOf(text: string): Thinking | null {
     return { thought, answer: text.slice(end + CLOSE.length).trimStart(), ended: true };
   }
   let thought = text.slice(open.length).trimStart();
-  // The mark that ends it may have arrived in part.
+  // The closing mark may have arrived in part.
   for (let length = CLOSE.length - 1; length > 0; length -= 1) {
     if (!thought.endsWith(CLOSE.slice(0, length))) continue;
     thought = thought.slice(0, -length);

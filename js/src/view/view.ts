@@ -1,4 +1,4 @@
-/** A view as a whole: tabs, the shown session, others beside it, and what the reader has to know. */
+/** `View`: the tabs, the panel of the chosen session, side views, the banner and the toast. */
 
 import type { Locale, Strings } from "../i18n";
 import type { AnyModel } from "../jupyter";
@@ -18,13 +18,13 @@ import { Panel } from "./panel";
 import { Tabs, titleOf } from "./tabs";
 import { Toast } from "./toast";
 
-/** How tall a view is where its author says nothing. */
+/** Default height of a view. */
 export const HEIGHT = "560px";
 
-/** An answer that began this long before a page went on without it; others may have begun with it. */
+/** Answers older than this when the page opens have continued in the background. */
 const AWAY_S = 5;
 
-/** Set while a view changes its model itself: other views of the model keep their own tab. */
+/** Set while a view changes its own model, so that other views of the model keep their tab. */
 let choosing = false;
 
 export class View {
@@ -43,15 +43,15 @@ export class View {
   readonly #banner: Banner;
   readonly #title = h("bdi", { class: "tab-title only" });
   readonly #empty = h("p", { class: "empty", hidden: true });
-  /** The tabs as they were shown last. */
+  /** Ids of the tabs, as last shown. */
   #ids: readonly string[] = [];
-  /** The tabs in an order that the kernel does not know yet; empty where it does. */
+  /** An order of the tabs that the kernel has not confirmed; else empty. */
   #order: readonly string[] = [];
   #shown = "";
-  /** Session to be shown as soon as it is there. */
+  /** Session to show as soon as it exists. */
   #wanted: ({ readonly id: string } & Way) | null = null;
   #visible = true;
-  /** Whether sessions have been seen. */
+  /** Whether any session has been shown. */
   #begun = false;
   #reported = "";
   #timer: ReturnType<typeof setInterval> | undefined;
@@ -112,7 +112,7 @@ export class View {
       },
       signal,
     );
-    // A file that misses the composer would be opened in the place of JupyterLab.
+    // A file that is dropped elsewhere would replace JupyterLab in the browser.
     this.#root.addEventListener("dragover", (event) => event.preventDefault(), { signal });
     this.#root.addEventListener("drop", (event) => this.#main.drop(event), { signal });
     this.#followModel();
@@ -144,7 +144,7 @@ export class View {
     return String(this.#model.get(name) ?? "");
   }
 
-  /** Ids that the author of the view named, or null for all that are open. */
+  /** Ids from the author of the view, or null for all open sessions. */
   #only(): readonly string[] | null {
     const ids: unknown = this.#model.get("sessions");
     return Array.isArray(ids) ? ids.map(String) : null;
@@ -176,7 +176,7 @@ export class View {
     );
   }
 
-  /** Follow what a cell says to the model. */
+  /** React to changes of the model from cells. */
   #followModel(): void {
     const listeners: Readonly<Record<string, () => void>> = {
       "change:active": () => {
@@ -198,7 +198,7 @@ export class View {
     this.#root.style.height = this.#trait("height") || HEIGHT;
   }
 
-  /** An answer is read when its session is on screen, and only then. */
+  /** Report sessions as read only while the view is on screen. */
   #watchVisibility(): void {
     if (typeof IntersectionObserver !== "function") return;
     const observer = new IntersectionObserver((entries) => {
@@ -209,7 +209,7 @@ export class View {
     this.#gone.signal.addEventListener("abort", () => observer.disconnect());
   }
 
-  /** Tell the kernel what is looked at, when that has changed. */
+  /** Report the sessions in view to the kernel, if they have changed. */
   #report(): void {
     const ids = this.#visible ? this.#looksAt() : [];
     const key = ids.join(" ");
@@ -254,7 +254,7 @@ export class View {
     this.#reveal();
     this.#banner.update();
     const open = this.#open();
-    // A kernel that is gone has no sessions; what was shown stays readable.
+    // Without a kernel there are no sessions; what is shown stays readable.
     if (open.length === 0 && this.#shown && store.heads.size === 0) return;
     const ids = open.map(({ id }) => id);
     const tabFocused = this.#tabs?.hasFocus === true;
@@ -279,7 +279,7 @@ export class View {
     this.#report();
   }
 
-  /** Say once, in a page that has just come, what went on without it. */
+  /** Announce once, in a new page, which answers continued in the background. */
   #begin(open: readonly Head[]): void {
     if (this.#begun || open.length === 0) return;
     this.#begun = true;
@@ -288,7 +288,7 @@ export class View {
     if (live.length > 0) this.#main.say(this.#context.t.wentOn(live.length));
   }
 
-  /** Show the tabs, or the title where there are none. */
+  /** Update the tabs, or the title in a view of one session. */
   #updateNames(open: readonly Head[]): void {
     if (this.#tabs) {
       this.#tabs.update(open, this.#shown);
@@ -309,7 +309,7 @@ export class View {
     this.#tick();
   }
 
-  /** Count seconds while there is something to count, and not otherwise. */
+  /** Tick once per second while a run is live. */
   #tick(): void {
     const main = this.#main.tick();
     const counting = this.#columns.tick() || main;
@@ -324,7 +324,7 @@ export class View {
   #show(id: string, { focus, messageId }: Way): void {
     if (id !== this.#shown) {
       this.#shown = id;
-      show(this.#main.element, id !== ""); // what is hidden takes no focus
+      show(this.#main.element, id !== ""); // a hidden element cannot take the focus
       this.#columns.hide(id);
       this.#main.open(id);
       this.#report();
@@ -333,7 +333,7 @@ export class View {
     if (focus) this.#main.focusComposer();
   }
 
-  /** Show a session in this view, now or as soon as it is there. */
+  /** Show a session in this view, now or as soon as it exists. */
   #go(id: string, way: Way): void {
     const only = this.#only();
     const byUser = way.focus !== undefined;
@@ -345,7 +345,7 @@ export class View {
     if (byUser) this.#tell(id);
   }
 
-  /** The user picked a tab. */
+  /** Show the tab that the user picked. */
   #choose(id: string, focus: boolean): void {
     this.#wanted = null;
     this.#show(id, {});
@@ -354,7 +354,7 @@ export class View {
     if (focus) this.#tabs?.focus(id);
   }
 
-  /** Tell the kernel which tab is shown. */
+  /** Report the shown tab to the kernel. */
   #tell(id: string): void {
     if (!this.#tabs || this.#trait("active") === id) return;
     choosing = true;
@@ -377,7 +377,7 @@ export class View {
     if (only) {
       this.#setSessions(moved(only, id, before));
     } else {
-      // At once, and until the kernel has done it.
+      // Shown at once, until the kernel has confirmed it.
       const order = moved(this.#ids, id, before);
       this.#order = order;
       this.#update();
