@@ -108,7 +108,7 @@ class Builder {
         this.#add(codeBlock(token.content, "", this.#context));
         return;
       case "math_block":
-        this.#add(withText("div", "nbc-math nbc-display", dropHidden(token.content)));
+        this.#add(withText("div", blockMathClass(token.content), dropHidden(token.content)));
         return;
       case "source":
         this.#add(withText("p", "nbc-source", dropHidden(token.content)));
@@ -177,6 +177,9 @@ class Builder {
         break;
       case "code_inline":
         this.#add(withText("code", "", revealHidden(token.content)));
+        break;
+      case "math_open":
+        this.#add(withText("span", "nbc-math nbc-open", dropHidden(token.content)));
         break;
       case "math_inline":
         this.#add(withText("span", mathClass(token.content), dropHidden(token.content)));
@@ -300,6 +303,12 @@ class Builder {
     if (last instanceof Text) last.appendData(text);
     else this.#parent.appendChild(document.createTextNode(text));
   }
+}
+
+/** Return the class of a block formula; one whose end has not arrived is open. */
+function blockMathClass(source: string): string {
+  const closed = source.length > 3 && source.endsWith(source.startsWith("$$") ? "$$" : "\\]");
+  return closed ? "nbc-math nbc-display" : "nbc-math nbc-display nbc-open";
 }
 
 function mathClass(source: string): string {

@@ -57,6 +57,8 @@ export interface DocumentOptions {
   readonly codeActions: readonly CodeAction[];
   /** Called with each element once it is final. */
   readonly onClosed: (element: Element) => void;
+  /** Called with each element of the open part when it has been drawn. */
+  readonly onDrawn?: (element: Element) => void;
 }
 
 export class MarkdownDocument {
@@ -153,6 +155,8 @@ export class MarkdownDocument {
       if (fresh) this.#place(i, this.#withLoadedImages(fresh));
     });
     this.#dropOpen(groups.length);
+    const { onDrawn } = this.#options;
+    if (onDrawn) for (const element of this.#open) onDrawn(element);
     const [group, element] = [groups.at(-1), this.#open.at(-1)];
     this.#follower = group && element ? followerOf(this.#tail, group, element) : null;
   }

@@ -26,6 +26,16 @@ const MAX_TEX_CHARS = 5_000;
 /** Length of an idle period if the browser does not report it, in milliseconds. */
 const SLICE_MS = 8;
 
+/** Sources of the formulas that have been typeset, or that could not be. */
+const sources = new WeakMap<Element, string>();
+
+/** Return whether an element shows the formula of another one already. */
+export function isTypeset(shown: Element, wanted: Element): boolean {
+  const same = wanted.classList.contains("nbc-math") && sources.get(shown) === wanted.textContent;
+  if (!same) sources.delete(shown);
+  return same;
+}
+
 export class Enhancer {
   readonly #waiting: Element[] = [];
   #highlighter: Promise<Highlighter | null> | undefined;
@@ -47,6 +57,13 @@ export class Enhancer {
     if (this.#waiting.length > 0) this.#running ??= this.#run();
   }
 
+  /** Typeset the closed formulas of an element that may still change. */
+  addFormulas(block: Element): void {
+    if (!this.#loaders.loadMath) return;
+    this.#take(block, ".nbc-math:not(.nbc-open)");
+    if (this.#waiting.length > 0) this.#running ??= this.#run();
+  }
+
   /** Resolve when everything that was added is processed. */
   async settled(): Promise<void> {
     while (this.#running) await this.#running;
@@ -58,8 +75,10 @@ export class Enhancer {
   }
 
   #take(block: Element, selector: string): void {
-    if (block.matches(selector)) this.#waiting.push(block);
-    else this.#waiting.push(...Array.from(block.querySelectorAll(selector)));
+    const found = block.matches(selector) ? [block] : Array.from(block.querySelectorAll(selector));
+    for (const element of found) {
+      if (!sources.has(element) && !this.#waiting.includes(element)) this.#waiting.push(element);
+    }
   }
 
   async #run(): Promise<void> {
@@ -100,8 +119,10 @@ export class Enhancer {
   async #typeset(formula: Element): Promise<void> {
     this.#maths ??= orNull(this.#loaders.loadMath);
     const maths = await this.#maths;
-    const tex = texOf(formula.textContent ?? "");
+    const source = formula.textContent ?? "";
+    const tex = texOf(source);
     if (maths === null || tex.length > MAX_TEX_CHARS) return;
+    sources.set(formula, source);
     try {
       const display = formula.classList.contains("nbc-display");
       const typeset = maths.render(tex, display);

@@ -94,6 +94,7 @@ export class MarkdownView {
       strings: this.#strings,
       codeActions: this.#codeActions,
       onClosed: (element) => this.#enhancer.add(element),
+      onDrawn: (element) => this.#enhancer.addFormulas(element),
     });
   }
 }

@@ -9,6 +9,8 @@ import type { ParseEnv } from "./environment";
 
 const MAX_BLOCK_LINES = 100;
 const MAX_INLINE_CHARS = 2000;
+/** A longer text without a closing mark is not held back as a formula. */
+const MAX_OPEN_CHARS = 200;
 const OPENING = /^[ \t]*(?:\$\$|\\\[)/m;
 const CLOSING: { readonly [opening: string]: string } = { "\\[": "\\]", "\\(": "\\)", $$: "$$" };
 
@@ -80,12 +82,27 @@ export function mathInline(state: StateInline, silent: boolean): boolean {
   const first = state.src[state.pos];
   if (first !== "$" && first !== "\\") return false;
   const end = endOfInline(state);
-  if (end === null) return false;
+  if (end === null) {
+    if (silent || !isOpenInline(state)) return false;
+    state.push("math_open", "", 0).content = state.src.slice(state.pos);
+    state.pos = state.posMax;
+    return true;
+  }
   if (!silent) {
     state.push("math_inline", "", 0).content = state.src.slice(state.pos, end);
   }
   state.pos = end;
   return true;
+}
+
+/** Whether the rest of an open text is probably a formula whose end has not arrived yet. */
+function isOpenInline({ src, pos, posMax, env, level, linkLevel }: StateInline): boolean {
+  const { open, inFootnote } = env as ParseEnv;
+  if (!open || inFootnote || level > 0 || linkLevel > 0 || posMax < src.length) return false;
+  const rest = src.slice(pos);
+  if (rest.length > MAX_OPEN_CHARS || rest.includes("\n")) return false;
+  if (rest.startsWith("\\(")) return true;
+  return /^\$(?=\S)[^$]*[\\^_{]/.test(rest) && !/[\p{L}\p{N}$]/u.test(src[pos - 1] ?? "");
 }
 
 function endOfInline(state: StateInline): number | null {

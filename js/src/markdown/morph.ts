@@ -1,5 +1,6 @@
 /** Changes elements that are shown into others with as few changes as that takes, so that a selection stays. */
 import { inheritRemoteImage } from "./build";
+import { isTypeset } from "./enhance";
 
 /** Make `shown` equal to `wanted`, and return what stands in its place: itself, or `wanted`. */
 export function morph(shown: Element, wanted: Element): Element {
@@ -16,6 +17,7 @@ function alike(a: Node, b: Node): boolean {
 }
 
 function morphElement(shown: Element, wanted: Element): void {
+  if (isTypeset(shown, wanted)) return;
   inheritRemoteImage(shown, wanted);
   for (const { name } of Array.from(shown.attributes)) {
     if (!wanted.hasAttribute(name)) shown.removeAttribute(name);

@@ -307,6 +307,44 @@ describe("formulas", () => {
     expect(root.querySelector("[style]")).toBeNull();
     view.destroy();
   });
+
+  it("are typeset as soon as they are closed, and stay so while their paragraph grows", async () => {
+    const root = document.createElement("div");
+    const view = new MarkdownView(root, { loadMath: async () => maths });
+    view.append("The mean $\\bar{x}$ and more **words");
+    await view.settled();
+    const formula = root.querySelector("math");
+    expect(formula).not.toBeNull();
+    for (const text of ["** about", " it, *and", "* the $n$", " samples.\n\n", "End."])
+      view.append(text);
+    view.end();
+    await view.settled();
+    expect(root.querySelector("math")).toBe(formula);
+    expect(root.querySelectorAll("math")).toHaveLength(2);
+  });
+
+  it.each([
+    ["The ratio $\\frac{a", "$\\frac{a"],
+    ["The ratio \\(a", "\\(a"],
+    ["$$\na + b", "$$\na + b"],
+  ])("are held back while they are open: %j", (text, open) => {
+    const root = document.createElement("div");
+    const view = new MarkdownView(root);
+    for (const character of text) view.append(character);
+    expect(root.querySelector(".nbc-open")?.textContent).toBe(open);
+    view.end();
+    expect(root.querySelector(".nbc-open")).toBeNull();
+  });
+
+  it.each(["It costs $5", "US$5_000", "$HOME/x", "$ \\x", "a $b c"])(
+    "do not begin at prices and variables: %j",
+    (text) => {
+      const root = document.createElement("div");
+      const view = new MarkdownView(root);
+      for (const character of text) view.append(character);
+      expect(root.querySelector(".nbc-math")).toBeNull();
+    },
+  );
 });
 
 it("typesets a formula once, also where its block is built again for a late definition", async () => {
