@@ -73,3 +73,11 @@ test("private members are `#private`, and no file has more than 500 lines", () =
     expect(text.split("\n").length - 1, file).toBeLessThanOrEqual(500);
   }
 });
+
+test("no class has more than 400 lines", () => {
+  for (const [file, text] of TEXTS) {
+    for (const [whole, name] of text.matchAll(/^(?:export )?class (\w+)[\s\S]*?^\}/gm)) {
+      expect(whole.split("\n").length, `${file}: ${name}`).toBeLessThanOrEqual(400);
+    }
+  }
+});

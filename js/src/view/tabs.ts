@@ -5,7 +5,7 @@ import { isOver } from "../state/session";
 import type { Context } from "../types";
 import { arrange, h, setAttribute, setText } from "./dom";
 import { progressOf } from "./progress";
-import { halves, label } from "./text";
+import { halves, label, shortTitle } from "./text";
 
 /** Badges by the state of the run; other states have no badge. */
 export const BADGES: Readonly<Record<string, "streaming" | "waiting" | "paused" | "failed">> = {
@@ -41,7 +41,7 @@ interface Tab {
 
 /** Return the title that is shown for a session. */
 export function titleOf(head: Head, t: Context["t"]): string {
-  return label(head.title) || t.untitled;
+  return shortTitle(head.title) || t.untitled;
 }
 
 export class Tabs {
@@ -238,8 +238,7 @@ export class Tabs {
     tab.head = head;
     const title = titleOf(head, t);
     const badge = BADGES[head.state];
-    const whole = label(head.title, 300) || title;
-    const [start, end] = halves(whole);
+    const [start, end] = halves(title);
     setText(tab.start, start);
     setText(tab.end, end);
     setAttribute(tab.element, "data-run-state", head.state);
@@ -258,6 +257,7 @@ export class Tabs {
     ].filter(Boolean);
     setAttribute(tab.element, "aria-label", [title, ...words].join(", "));
     const progress = isOver(head.state) ? "" : progressOf(this.#context, head);
+    const whole = label(head.title, 300) || title;
     setAttribute(tab.element, "title", progress ? `${whole}\n${progress}` : whole);
   }
 

@@ -67,6 +67,17 @@ export function label(text: string, most = LABEL_GRAPHEMES): string {
 /** Characters at the end of a long title that are always shown. */
 const END_GRAPHEMES = 8;
 
+/** Longest title of which the end is found, in graphemes. */
+const MOST_GRAPHEMES = 300;
+
+/** Return a title as one line, a long one without its middle. */
+export function shortTitle(title: string): string {
+  const graphemes = graphemesOf(label(title, MOST_GRAPHEMES));
+  if (graphemes.length <= LABEL_GRAPHEMES) return graphemes.join("");
+  const start = graphemes.slice(0, LABEL_GRAPHEMES - END_GRAPHEMES - 1).join("");
+  return `${start.trimEnd()}…${graphemes.slice(-END_GRAPHEMES).join("")}`;
+}
+
 /** Return the beginning and the end of a title. Similar titles often differ in their ends. */
 export function halves(title: string): readonly [start: string, end: string] {
   const graphemes = graphemesOf(title);

@@ -26,17 +26,13 @@ import { Outbox } from "./outbox";
 import { Pieces } from "./pieces";
 import { Searches } from "./search";
 import { Sequence } from "./sequence";
+import { Silence } from "./silence";
 import { Sync } from "./sync";
 import { Uplink } from "./transport";
 import { VariableRequests } from "./variables";
 
 /** Interval at which unanswered requests are checked. */
 const TICK_MS = 50;
-/**
- * With a live run, the page asks after this much silence. Soon after an event the kernel repeats its last packet
- * number five times a second, so that a shorter silence is significant then.
- */
-const SILENCE_MS = { soon: 350, later: 1000, soonFor: 1500 };
 /** The connection is shown as lost after this long without an answer. */
 const LOST_MS = 5000;
 /** A head can arrive this long before its events. */
@@ -87,9 +83,7 @@ export class Link {
   /** A channel that does not wait for the running cell has brought an answer. */
   #freeWorked = false;
   #channelSince = 0;
-  #heardAt = 0;
-  /** Time of the last event or changed head. */
-  #newsAt = 0;
+  readonly #silence = new Silence();
   #laggingSince: number | null = null;
   #timer: ReturnType<typeof setTimeout> | null = null;
 
@@ -240,8 +234,7 @@ export class Link {
       }
       this.#begin(packet.epoch);
     }
-    this.#heardAt = performance.now();
-    if (packet.messages.some(isNews)) this.#newsAt = this.#heardAt;
+    this.#silence.heard(packet.messages);
     this.store.stats.packets++;
     if (this.#sequence.take(packet.n, packet.rev, packet.messages.length > 0)) {
       for (const message of packet.messages) this.#take(message, packet);
@@ -378,7 +371,7 @@ export class Link {
     this.#checkChannel(now);
     if (this.#sync.pending) {
       this.#sync.repeat();
-    } else if (this.store.live && now - this.#heardAt >= this.#silence) {
+    } else if (this.store.live && this.#silence.isLong) {
       this.#ask();
     }
     this.#earlier.repeat();
@@ -415,12 +408,6 @@ export class Link {
     this.arm();
   }
 
-  /** Silence after which a page with a live run asks, in milliseconds. */
-  get #silence(): number {
-    const { soon, later, soonFor } = SILENCE_MS;
-    return performance.now() - this.#newsAt < soonFor ? soon : later;
-  }
-
   #had(): string {
     return JSON.stringify([this.#sequence.rev, this.store.cursors()]);
   }
@@ -450,8 +437,6 @@ export class Link {
     }
     this.arm();
   }
-
-  // State of the connection.
 
   #statusChanged(status: string): void {
     this.#kernelBusy = status === "busy";
@@ -486,15 +471,10 @@ export class Link {
     if (this.#uplink !== null && !this.#uplink.free) {
       const outstanding = Math.max(this.#sync.unansweredMs, this.outbox.unansweredMs);
       // Not every host tells whether a cell runs; packets show at least that the kernel is there.
-      const heard = now - this.#heardAt < LOST_MS;
+      const heard = this.#silence.ms < LOST_MS;
       if (outstanding >= 1000 && (this.#kernelBusy ?? heard)) return "waiting";
     }
     if (unanswered >= LOST_MS) return "lost";
     return this.#welcome === null ? "connecting" : "live";
   }
-}
-
-function isNews(message: KernelMessage): boolean {
-  const { type } = message;
-  return type === "events" || type === "deltas" || (type === "heads" && !message.all);
 }
