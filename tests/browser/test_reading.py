@@ -92,10 +92,10 @@ def test_an_answer_is_read(notebook: OpenNotebook) -> None:
     answer.get_by_role("button", name="Copy", exact=True).click()
     assert page.page.evaluate("navigator.clipboard.readText()") == ANSWER
     answer.get_by_role("button", name="Details").click()
-    for name, value in (("Tokens in", "12"), ("Tokens out", "345"), ("Finish reason", "stop")):
+    for name, value in (("Input tokens", "12"), ("Output tokens", "345"), ("Finish reason", "stop")):
         expect(answer.get_by_text(re.compile(f"^{name}:?$")).locator("xpath=..")).to_contain_text(value)
-    expect(answer.get_by_text("12 tokens in, 345 out")).to_be_visible()
-    for name in ("First token after", "Duration"):
+    expect(answer.get_by_text("12 input tokens, 345 output tokens")).to_be_visible()
+    for name in ("Time to first token", "Duration"):
         expect(answer.get_by_text(re.compile(f"^{name}"))).to_be_visible()
     assert page.foreign_requests == []
     assert page.uncaught_errors == []

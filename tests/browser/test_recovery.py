@@ -98,7 +98,7 @@ chat"""
 
     kill_kernel(page)
     expect(region(page).locator("[data-connection]").first).to_have_attribute("data-connection", "restarted")
-    expect(region(page)).to_contain_text("Run the notebook's cell again to go on.")
+    expect(region(page)).to_contain_text("Run this cell again to continue.")
     assert shown(last(region(page).get_by_role("log")))  # what was there can still be read
     close_dialog(page)
     page.run_all()

@@ -267,7 +267,7 @@ def test_closing_a_tab_says_that_the_answer_goes_on(notebook: OpenNotebook) -> N
     page.page.keyboard.press("Delete")
     expect(tab(page, "A")).to_have_count(0)
     assert kernel_says(page, "nbchat.session('A').status") == "streaming"
-    notice = region(page).get_by_text(re.compile("goes on", re.IGNORECASE)).first
+    notice = region(page).get_by_text(re.compile("continues in the background")).first
     expect(notice).to_be_visible()
     button(page, "Stop").click()
     page.execute("nbchat.session('A').runs[-1].wait(60)")

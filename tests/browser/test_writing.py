@@ -106,7 +106,7 @@ def test_versions_of_a_turn_and_a_fork(notebook: OpenNotebook) -> None:
     chat.articles("You").get_by_role("button", name="Edit").click()
     editor = chat.region.get_by_role("textbox", name="Edited text")
     editor.fill("Erstens?")
-    chat.button("Send").click()
+    chat.articles("You").get_by_role("button", name="Send").click()
     expect(chat.articles("Assistant")).to_contain_text("Erstens?")
     expect(chat.status).to_contain_text("done")
     chat.articles("You").get_by_role("button", name="Previous version").click()
