@@ -37,6 +37,8 @@ export default defineConfig({
     include: ["tests/**/*.test.ts"],
     // So that the aliases hold inside of it too.
     server: { deps: { inline: ["markdown-it"] } },
+    // A busy machine is slow; no test waits for this.
+    testTimeout: 60_000,
     // `.only` and a file without tests are mistakes, on a desk as in CI.
     allowOnly: false,
     passWithNoTests: false,

@@ -20,6 +20,7 @@ import type {
   RunRecord,
   Settings,
   SetView,
+  Source,
   Variables,
 } from "./protocol";
 import type { Drafts } from "./state/drafts";
@@ -189,6 +190,7 @@ export interface Extras {
   ): void;
   openSessionMenu(context: Context, anchor: Element, head: Head, place: TabPlace): void;
   openSettings(context: Context, anchor: Element, sessionId: string, settings: Settings): void;
+  sourceList(context: Context, sources: readonly Source[]): HTMLElement;
   readAttachment(context: Pick<Context, "t">, file: File): Promise<Attachment | string>;
   /** Offer variables where the text of the composer mentions one with `@`. */
   suggestVariables(

@@ -8,6 +8,7 @@ import { editForm } from "../view/editor";
 import { openSessionMenu } from "../view/menu";
 import { openRename } from "../view/rename";
 import { openSettings } from "../view/settings";
+import { sourceList } from "../view/sources";
 import { showSent, suggestVariables } from "../view/variables";
 
 export const extras: Extras = {
@@ -21,4 +22,5 @@ export const extras: Extras = {
   readAttachment,
   showSent,
   suggestVariables,
+  sourceList,
 };

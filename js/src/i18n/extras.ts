@@ -29,7 +29,8 @@ const english = {
   sendEdit: "Send",
   cancel: "Cancel",
 
-  // Details of an answer
+  // Sources and details of an answer
+  sources: "Sources",
   tokensIn: "Input tokens",
   tokensOut: "Output tokens",
   tokensThought: "Reasoning tokens",

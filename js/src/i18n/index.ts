@@ -80,7 +80,6 @@ export const en = {
   showAll: "Show all",
   image: "Attached image",
   madeImage: "Generated image",
-  sources: "Sources",
   file: "File",
   variable: "Variable",
   copy: "Copy",

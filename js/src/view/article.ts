@@ -6,7 +6,6 @@ import type { Context, EditForm, Turn } from "../types";
 import { h, iconButton, setAttribute, setText, show } from "./dom";
 import { outcomeElements, outcomeKey, outcomeOf } from "./outcome";
 import { type BlockView, blocksOf, createBlock } from "./parts";
-import { sourceList } from "./sources";
 import { causeOf, label, reveal, textOf } from "./text";
 
 /** Seconds without an answer after which they are counted. */
@@ -108,8 +107,13 @@ export class Article {
 
   #updateSources({ message }: Turn): void {
     this.#sources?.remove();
-    this.#sources = sourceList(this.#context, message.sources);
-    if (this.#sources) this.#body.after(this.#sources);
+    this.#sources = null;
+    if (message.sources.length === 0) return;
+    this.#context.extras(({ sourceList }) => {
+      if (this.#turn?.message.sources !== message.sources) return;
+      this.#sources = sourceList(this.#context, message.sources);
+      this.#body.after(this.#sources);
+    });
   }
 
   #drop(from: number): void {

@@ -1,5 +1,6 @@
 /** The numbered list of the sources of an answer. Titles and addresses are untrusted. */
 
+import { allStrings } from "../i18n/extras";
 import { hostToShow, linkTarget } from "../markdown/urls";
 import type { Source } from "../protocol";
 import type { Context } from "../types";
@@ -9,9 +10,9 @@ import { label, reveal } from "./text";
 /** Longest title, in graphemes. */
 const TITLE = 120;
 
-/** Return the list; null without sources. */
-export function sourceList({ t }: Context, sources: readonly Source[]): HTMLElement | null {
-  if (sources.length === 0) return null;
+/** Return the list. */
+export function sourceList(context: Context, sources: readonly Source[]): HTMLElement {
+  const t = allStrings(context.t);
   return h(
     "div",
     { class: "sources", role: "group", "aria-label": t.sources },

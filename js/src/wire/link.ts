@@ -12,6 +12,7 @@ import { type AnyModel, follow } from "../jupyter";
 import {
   type Checkpoint,
   type Command,
+  type Hello,
   type KernelMessage,
   type Packet,
   type PageMessage,
@@ -20,6 +21,7 @@ import {
 } from "../protocol";
 import { type Connection, Store } from "../state/store";
 import { Assets } from "./bundles";
+import { ChannelWatch } from "./channel-watch";
 import { messagesOf } from "./chunks";
 import { EarlierRequests } from "./earlier";
 import { Outbox } from "./outbox";
@@ -37,10 +39,6 @@ const TICK_MS = 50;
 const LOST_MS = 5000;
 /** A head can arrive this long before its events. */
 const LAG_MS = 300;
-/** The next channel is used after this long without an answer. */
-const CHANNEL_MS = 3000;
-/** A channel that waits for running cells is used this long before one that has worked better is tried again. */
-const RETRY_MS = 60_000;
 /** A connection that is being restored is shown as lost after this long. */
 const RECONNECT_MS = 1000;
 
@@ -78,11 +76,7 @@ export class Link {
     const { page } = this;
     this.send({ type: "want_earlier", id, page, epoch: this.store.epoch, session_id, before });
   });
-  /** Time of the last answer to a message of this page. */
-  #answeredAt = Number.NEGATIVE_INFINITY;
-  /** A channel that does not wait for the running cell has brought an answer. */
-  #freeWorked = false;
-  #channelSince = 0;
+  readonly #channels = new ChannelWatch();
   readonly #silence = new Silence();
   #laggingSince: number | null = null;
   #timer: ReturnType<typeof setTimeout> | null = null;
@@ -144,7 +138,7 @@ export class Link {
   #openUplink(model: AnyModel): void {
     this.#uplink?.close();
     this.#uplink = new Uplink(model);
-    this.#channelSince = performance.now();
+    this.#channels.opened();
   }
 
   /** Disconnect from the hub widget and end all timers. */
@@ -215,8 +209,6 @@ export class Link {
       this.store.live
     );
   }
-
-  // Incoming packets.
 
   #receive(content: unknown, buffers: unknown): void {
     const packet = this.#read(content, buffers);
@@ -295,7 +287,7 @@ export class Link {
         }
         break;
       case "ack":
-        if (this.outbox.take(message)) this.#answered();
+        if (this.outbox.take(message)) this.#channels.answered(this.#uplink?.free === true);
         break;
       case "synced":
         if (message.to === this.page) this.#synced(message.id, n, rev);
@@ -339,15 +331,9 @@ export class Link {
 
   #synced(id: string, n: number, rev: number): void {
     this.#sequence.settle(n, rev);
-    if (this.#sync.settle(id, this.store.lacking, this.#had())) this.#answered();
+    if (this.#sync.settle(id, this.store.lacking, this.#had()))
+      this.#channels.answered(this.#uplink?.free === true);
   }
-
-  #answered(): void {
-    this.#answeredAt = performance.now();
-    if (this.#uplink?.free) this.#freeWorked = true;
-  }
-
-  // Requests for what is missing.
 
   /** Send a request if something is missing; called whenever that may have changed. */
   #review(): void {
@@ -367,8 +353,7 @@ export class Link {
   }
 
   #tick(): void {
-    const now = performance.now();
-    this.#checkChannel(now);
+    this.#checkChannel();
     if (this.#sync.pending) {
       this.#sync.repeat();
     } else if (this.store.live && this.#silence.isLong) {
@@ -379,23 +364,17 @@ export class Link {
     this.#review();
   }
 
-  /** Time for which no outstanding request has been answered, in milliseconds. */
-  #unansweredMs(now: number): number {
-    const longest = Math.max(this.#sync.unansweredMs, this.outbox.unansweredMs);
-    return Math.min(longest, now - this.#answeredAt);
+  /** Age of the oldest request without an answer, in milliseconds. */
+  get #outstandingMs(): number {
+    return Math.max(this.#sync.unansweredMs, this.outbox.unansweredMs);
   }
 
   /** Change the channel if it brings no answers, and send what is outstanding again on the next one. */
-  #checkChannel(now: number): void {
+  #checkChannel(): void {
     const other = this.#uplink?.other ?? null;
     if (other === null || this.#kernel !== "there") return;
-    const used = now - this.#channelSince;
-    const silent = used >= CHANNEL_MS && this.#unansweredMs(now) >= CHANNEL_MS;
-    // Until a running cell has ended, a channel that waits for it is no better than any other.
-    const better = other.free || !this.#kernelBusy;
-    const retry = other.free && this.#freeWorked && used >= RETRY_MS;
-    if (!((silent && better) || retry)) return;
-    this.#channelSince = now;
+    if (!this.#channels.shouldChange(other, this.#outstandingMs, this.#kernelBusy)) return;
+    this.#channels.opened();
     this.#uplink?.next();
     if (this.#welcome !== null) this.outbox.again();
     this.#ask();
@@ -413,19 +392,12 @@ export class Link {
   }
 
   #sendSync(id: string, times: number): void {
-    const { page } = this;
-    const version = this.#version;
-    const { epoch } = this.store;
-    const { rev } = this.#sequence;
-    const sessions = this.store.cursors();
+    const { page, store } = this;
+    const base = { id, page, rev: this.#sequence.rev, sessions: store.cursors() };
     // A kernel with another epoch does not answer `sync`; it always answers `hello`.
-    if (this.#welcome === null || times > 2) {
-      const known = epoch === "" ? null : epoch;
-      const protocol = PROTOCOL_VERSION;
-      this.send({ type: "hello", id, page, protocol, version, epoch: known, rev, sessions });
-    } else {
-      this.send({ type: "sync", id, page, epoch, rev, sessions });
-    }
+    const known = this.#welcome !== null && times <= 2;
+    if (known) this.send({ ...base, type: "sync", epoch: store.epoch });
+    else this.send(hello(base, store.epoch, this.#version));
   }
 
   #sendCommand(command: Command): void {
@@ -467,14 +439,22 @@ export class Link {
     const kernel = this.#kernel;
     if (kernel === "dead" || kernel === "restarted" || kernel === "incompatible") return kernel;
     if (kernel === "reconnecting" && now - this.#kernelSince >= RECONNECT_MS) return "lost";
-    const unanswered = this.#unansweredMs(now);
+    const unanswered = this.#channels.unansweredMs(this.#outstandingMs);
     if (this.#uplink !== null && !this.#uplink.free) {
-      const outstanding = Math.max(this.#sync.unansweredMs, this.outbox.unansweredMs);
       // Not every host tells whether a cell runs; packets show at least that the kernel is there.
       const heard = this.#silence.ms < LOST_MS;
-      if (outstanding >= 1000 && (this.#kernelBusy ?? heard)) return "waiting";
+      if (this.#outstandingMs >= 1000 && (this.#kernelBusy ?? heard)) return "waiting";
     }
     if (unanswered >= LOST_MS) return "lost";
     return this.#welcome === null ? "connecting" : "live";
   }
+}
+
+function hello(
+  request: Pick<Hello, "id" | "page" | "rev" | "sessions">,
+  epoch: string,
+  version: string,
+): Hello {
+  const protocol = PROTOCOL_VERSION;
+  return { ...request, type: "hello", protocol, version, epoch: epoch === "" ? null : epoch };
 }

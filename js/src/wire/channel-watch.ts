@@ -1,0 +1,43 @@
+/** `ChannelWatch`: decides when the page has to change the channel to the kernel. */
+
+/** The next channel is used after this long without an answer. */
+const CHANNEL_MS = 3000;
+/** A channel that waits for running cells is used this long before one that has worked better is tried again. */
+const RETRY_MS = 60_000;
+
+export class ChannelWatch {
+  /** Time of the last answer to a message of this page. */
+  #answeredAt = Number.NEGATIVE_INFINITY;
+  /** A channel that does not wait for the running cell has brought an answer. */
+  #freeWorked = false;
+  #since = 0;
+
+  /** Record that a channel is used from now on. */
+  opened(): void {
+    this.#since = performance.now();
+  }
+
+  /** Record an answer, and whether the channel is free of the running cell. */
+  answered(free: boolean): void {
+    this.#answeredAt = performance.now();
+    if (free) this.#freeWorked = true;
+  }
+
+  /** Return for how long no outstanding request has been answered, if the oldest one waits for `longestMs`. */
+  unansweredMs(longestMs: number): number {
+    return Math.min(longestMs, performance.now() - this.#answeredAt);
+  }
+
+  /** Return whether to change to another channel. `busy` is whether a cell runs, null if that is unknown. */
+  shouldChange(
+    other: { readonly free: boolean },
+    longestMs: number,
+    busy: boolean | null,
+  ): boolean {
+    const used = performance.now() - this.#since;
+    const silent = used >= CHANNEL_MS && this.unansweredMs(longestMs) >= CHANNEL_MS;
+    // Until a running cell has ended, a channel that waits for it is no better than any other.
+    const better = other.free || !busy;
+    return (silent && better) || (other.free && this.#freeWorked && used >= RETRY_MS);
+  }
+}
