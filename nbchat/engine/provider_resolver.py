@@ -48,6 +48,7 @@ class ProviderResolver:
         self._starting = asyncio.Lock()
         self._warmed_up = False
         self._named: dict[str, Provider] = {}
+        self._replaced: list[Provider] = []
         self._models: dict[tuple[str, str | None], tuple[str, ...]] = {}
         self._own_models: WeakKeyDictionary[Provider, tuple[str, ...]] = WeakKeyDictionary()
 
@@ -163,7 +164,11 @@ class ProviderResolver:
 
     def define(self, name: str, provider: Provider) -> None:
         """Use this provider for its name, in the place of an earlier one."""
+        replaced = self._named.get(name)
+        if replaced is not None:
+            self._replaced.append(replaced)  # a run may still read from it: closed at the end
         self._named[name] = provider
+        self._models = {place: models for place, models in self._models.items() if place[0] != name}
 
     async def provider(self, name: str | None) -> Provider:
         """Return the provider of that name, or the configured one."""
@@ -204,7 +209,7 @@ class ProviderResolver:
 
     async def aclose(self) -> None:
         """Close connections that are kept open, and the embedded server."""
-        for provider in (*self._providers.values(), *self._named.values()):
+        for provider in (*self._providers.values(), *self._named.values(), *self._replaced):
             await provider.aclose()
         self._providers.clear()
         if self._server is not None:

@@ -8,8 +8,11 @@ from typing import Any
 import nbformat
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 import nbchat
+from nbchat.server import DemoServer
+from tests.engines import engine_of
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -46,10 +49,44 @@ def what_readers_have() -> dict[str, Any]:
         "session": geo,
         "prompts": ["Seine", "Tiber"],
         "frame": pd.DataFrame({"product": ["kettle"], "review": ["It boils."]}),
+        "df": pd.DataFrame({"km": [775]}),
+        "fig": Figure(),
+        "data": b"GIF89a",
+        "chat": nbchat.ChatTabs(),
     }
 
 
-@pytest.mark.parametrize("page", [page for page, blocks in CODE.items() if blocks])
+SERVERS = ("http://localhost:11434/v1", "http://localhost:4000/v1", "https://api.example.com/v1")
+MODELS = {'"qwen3"': '"nbchat-echo"', '"large"': '"nbchat-tour"'}
+
+
+@pytest.fixture
+def recipes() -> Iterator[list[str]]:
+    """Give the code of the recipes, with the embedded server in the place of those that a reader has."""
+    engine, server = engine_of(nbchat.registry), DemoServer()
+    here = str(engine.loop.run(server.start()))
+    blocks = CODE["docs/howto/recipes.md"]
+    for name, replacement in [*((url, here) for url in SERVERS), *MODELS.items()]:
+        blocks = [block.replace(name, replacement) for block in blocks]
+    yield blocks
+    nbchat.registry.wait_all(30)
+    engine.loop.run(engine.providers.aclose())
+    engine.loop.run(server.close())
+
+
+def test_the_recipes_run(recipes: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """No recipe raises; those for software that is not installed here are marked as `py` and are not run."""
+    monkeypatch.setenv("CLOUD_KEY", "sk-cloud")
+    scope = what_readers_have()
+    Path("report.md").write_text("# Report")
+    for block in recipes:
+        exec(compile(block, "recipes.md", "exec"), scope)
+    assert nbchat.session("draft").ask("Seine").text == "Seine"
+
+
+@pytest.mark.parametrize(
+    "page", [page for page, blocks in CODE.items() if blocks and not page.endswith("recipes.md")]
+)
 def test_the_code_of_a_page_runs(page: str) -> None:
     """No block raises; each may use what the ones before it made."""
     scope = {} if page == "README.md" else what_readers_have()

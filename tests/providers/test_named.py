@@ -7,6 +7,7 @@ import pytest
 import nbchat
 from nbchat.handles.registry import SessionRegistry
 from nbchat.providers.openai import NO_EXTRAS, OpenAIProvider
+from nbchat.providers.scripted import ScriptedProvider
 from nbchat.server import DemoServer
 from tests.engine.conftest import registry
 from tests.engines import engine_of, use
@@ -52,6 +53,21 @@ def test_a_missing_key_is_reported_with_its_variable(base_url: str, monkeypatch:
         session.ask("Seine")
     monkeypatch.setenv("LOCAL_KEY", "sk-local")
     assert session.retry().result(30).text == "Seine"
+
+
+def test_a_name_that_is_defined_again_gets_the_new_server(base_url: str, registry: SessionRegistry) -> None:
+    """The next run asks the new server, for its models too; the old connections are closed at the end."""
+    other = nbchat.provider("again", base_url=base_url)
+    session = nbchat.session("c", provider="again")
+    assert session.ask("What is nbchat?").model == "nbchat-tour"
+    scripted = ScriptedProvider("Seine", models=["scripted"])
+    engine_of(registry).providers.define("again", scripted)
+    assert session.ask("Which?").text == "Seine"
+    assert scripted.requests[0].model == "scripted"
+    assert isinstance(other, OpenAIProvider)
+    assert other._clients
+    engine_of(registry).loop.run(engine_of(registry).providers.aclose())
+    assert not other._clients
 
 
 @pytest.mark.parametrize("name", ["", "openai", "demo", "http://localhost", "two\nlines"])
