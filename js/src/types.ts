@@ -190,6 +190,7 @@ export interface Extras {
   ): void;
   openSessionMenu(context: Context, anchor: Element, head: Head, place: TabPlace): void;
   openSettings(context: Context, anchor: Element, sessionId: string, settings: Settings): void;
+  showOutcome(context: Context, element: HTMLElement, turn: Turn): void;
   sourceList(context: Context, sources: readonly Source[]): HTMLElement;
   readAttachment(context: Pick<Context, "t">, file: File): Promise<Attachment | string>;
   /** Offer variables where the text of the composer mentions one with `@`. */

@@ -6,6 +6,7 @@ import { detailsOf } from "../view/details";
 import { openDirectory } from "../view/directory";
 import { editForm } from "../view/editor";
 import { openSessionMenu } from "../view/menu";
+import { showOutcome } from "../view/outcome";
 import { openRename } from "../view/rename";
 import { openSettings } from "../view/settings";
 import { sourceList } from "../view/sources";
@@ -22,5 +23,6 @@ export const extras: Extras = {
   readAttachment,
   showSent,
   suggestVariables,
+  showOutcome,
   sourceList,
 };

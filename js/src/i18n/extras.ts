@@ -25,6 +25,25 @@ const english = {
   moveRight: "Move right",
   notify: "Notify me when an answer ends",
 
+  // How a run ended
+  hints: {
+    resume: "Reads the rest of this answer from the server.",
+    continue_: "Asks the model to continue this text.",
+    retry: "Asks the question again and replaces this answer.",
+    regenerate: "Adds another version; this one is kept.",
+    keep: "Keeps the text as it is and closes this notice.",
+    discard: "Removes this answer.",
+  },
+  stoppedEmpty: "Stopped before any text arrived.",
+  stoppedNote: "Stopped. The text so far is kept.",
+  interruptedNote: "The answer was interrupted.",
+  failedNote: "No answer was received.",
+  lengthNote: "The answer reached its length limit.",
+  filterNote: "The server's content filter ended this answer.",
+  earlyNote: (reason: string) => `The model stopped early (${reason}).`,
+  unsavedNote: "Not saved yet.",
+  leftOut: "Refused by the server: not sent with later questions.",
+
   // Forms
   sendEdit: "Send",
   cancel: "Cancel",

@@ -4,7 +4,6 @@ import type { Message } from "../protocol";
 import { isLive } from "../state/session";
 import type { Context, EditForm, Turn } from "../types";
 import { h, iconButton, setAttribute, setText, show } from "./dom";
-import { outcomeElements, outcomeKey, outcomeOf } from "./outcome";
 import { type BlockView, blocksOf, createBlock } from "./parts";
 import { causeOf, label, reveal, textOf } from "./text";
 
@@ -148,10 +147,16 @@ export class Article {
     const key = outcomeKey(turn);
     if (key === this.#causeKey) return;
     this.#causeKey = key;
-    const outcome = outcomeOf(this.#context, turn);
-    setAttribute(this.#cause, "data-tone", outcome.tone);
-    this.#cause.replaceChildren(...outcomeElements(this.#context, outcome));
-    show(this.#cause, outcome.lines.length > 0);
+    if (key === "") {
+      this.#cause.replaceChildren();
+      show(this.#cause, false);
+      return;
+    }
+    this.#context.extras(({ showOutcome }) => {
+      if (this.#causeKey !== key) return;
+      showOutcome(this.#context, this.#cause, turn);
+      this.#updateFooter(turn);
+    });
   }
 
   #updateFooter({ message, run, versions, busy, last }: Turn): void {
@@ -276,4 +281,22 @@ function same(a: Turn, b: Turn): boolean {
     a.versions.every((version, i) => version.id === b.versions[i]?.id) &&
     a.seams.length === b.seams.length
   );
+}
+
+/** Return a text that differs whenever the outcome of two turns does; empty if it needs no words. */
+function outcomeKey({ message, run, refused, last, busy }: Turn): string {
+  const over = run !== null && !isLive(run);
+  const noted = over && (run.state !== "completed" || !run.saved || message.notices.length > 0);
+  if (!noted && !(refused && message.role === "user")) return "";
+  return [
+    run?.id,
+    run?.state,
+    run?.acknowledged,
+    run?.saved,
+    refused,
+    last,
+    busy,
+    message.parts.length > 0,
+    message.notices.length,
+  ].join();
 }

@@ -7,6 +7,7 @@ import { handleActions } from "./actions";
 import { chipOf } from "./chip";
 import { button, h, iconButton, setAttribute, setText, show, uniqueId } from "./dom";
 import { isComposing } from "./keys";
+import { Recall } from "./recall";
 import { causeOf, estimateTokens, inBytes, MOST_BYTES, reveal, thrown } from "./text";
 
 /** Longer texts keep their direction, since the browser would compute it again at every key. */
@@ -30,17 +31,13 @@ export class Composer {
   readonly #errors = new Map<string, string>();
   /** Called when the kernel has taken a text. */
   readonly #sent: (sessionId: string) => void;
-  /** Returns the session's questions, oldest first. */
-  readonly #asked: () => readonly string[];
+  readonly #recalled: Recall;
   /** Descriptions of variables that are on their way. */
   readonly #preparing = new Set<Promise<void>>();
   #sessionId = "";
   #head: Head | undefined;
   /** The attachments of the chips. */
   #chips: readonly Attachment[] = [];
-  /** Index of the recalled question, from the newest; -1 if none is recalled. */
-  #recalled = -1;
-  #draft = "";
   /** The large message that the user was asked about last. */
   #large: {
     readonly sessionId: string;
@@ -52,7 +49,6 @@ export class Composer {
     const { t, signal } = context;
     this.#context = context;
     this.#sent = sent;
-    this.#asked = asked;
     const errorId = uniqueId("error");
     this.#text = h("textarea", {
       class: "input",
@@ -62,6 +58,7 @@ export class Composer {
       placeholder: t.placeholder,
       title: hint(context),
     });
+    this.#recalled = new Recall(this.#text, asked);
     this.#send = button("send", t.send, { class: "button primary" });
     this.#stop = button("stop", t.stop, { title: t.goesOn });
     this.#pause = button("pause", t.pause);
@@ -134,7 +131,7 @@ export class Composer {
   open(sessionId: string): void {
     if (sessionId === this.#sessionId) return;
     this.#sessionId = sessionId;
-    this.#recalled = -1;
+    this.#recalled.reset();
     const draft = this.#context.runtime.drafts.get(sessionId);
     this.#direct(draft.length);
     this.#text.value = draft;
@@ -216,7 +213,7 @@ export class Composer {
     }
     if (!this.#mayBeLarge(sessionId, text, attachments)) return;
     // If a recalled question is sent, the draft that it replaced is restored.
-    const draft = this.#recalled < 0 ? "" : this.#draft;
+    const draft = this.#recalled.draft;
     this.#errors.delete(sessionId);
     this.#pending.set(sessionId, text);
     this.#refresh();
@@ -252,7 +249,7 @@ export class Composer {
     runtime.drafts.set(sessionId, rest);
     if (here) {
       this.#text.value = rest;
-      this.#recalled = -1;
+      this.#recalled.reset();
       this.#grow();
     }
     this.#refresh();
@@ -305,7 +302,7 @@ export class Composer {
   }
 
   #typed(): void {
-    this.#recalled = -1;
+    this.#recalled.reset();
     if (this.#errors.delete(this.#sessionId)) this.#context.say("");
     if (this.#text.value.includes("@")) this.#suggest();
     this.#context.runtime.drafts.set(this.#sessionId, this.#text.value);
@@ -333,28 +330,11 @@ export class Composer {
       void this.send();
     } else if (event.key === "ArrowUp" || event.key === "ArrowDown") {
       if (event.shiftKey || event.ctrlKey || event.metaKey || event.altKey) return;
-      if (this.#recall(event.key === "ArrowUp" ? 1 : -1)) event.preventDefault();
+      if (!this.#recalled.step(event.key === "ArrowUp" ? 1 : -1)) return;
+      event.preventDefault();
+      this.#grow();
+      this.#refresh();
     }
-  }
-
-  /** Recall an earlier or later question, if the cursor is at the edge of the text. */
-  #recall(step: number): boolean {
-    const { value, selectionStart, selectionEnd } = this.#text;
-    if (selectionStart !== selectionEnd) return false;
-    const inside = this.#recalled >= 0;
-    const edge = step > 0 ? selectionStart === 0 : selectionStart === value.length;
-    if (!edge && !(inside && selectionStart === value.length && !value.includes("\n")))
-      return false;
-    const asked = this.#asked();
-    const next = this.#recalled + step;
-    if (next < -1 || next >= asked.length || (step < 0 && !inside)) return false;
-    if (!inside) this.#draft = value;
-    this.#recalled = next;
-    this.#text.value = next < 0 ? this.#draft : (asked.at(-1 - next) ?? "");
-    this.#text.setSelectionRange(this.#text.value.length, this.#text.value.length);
-    this.#grow();
-    this.#refresh();
-    return true;
   }
 
   /** Attach the files that were pasted or dropped. */

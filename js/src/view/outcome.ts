@@ -1,8 +1,9 @@
 /** Describes how a run ended, and offers what can be done about it. */
 
+import { type AllStrings, allStrings } from "../i18n/extras";
 import { isLive } from "../state/session";
 import type { Context, Turn } from "../types";
-import { button, h } from "./dom";
+import { button, h, setAttribute, show } from "./dom";
 import { causeOf, label, reveal, sentence } from "./text";
 
 type Choice = "retry" | "continue_" | "regenerate" | "keep" | "discard" | "resume";
@@ -14,37 +15,28 @@ interface Outcome {
   readonly choices: readonly Choice[];
 }
 
-/** Return a text that differs whenever the outcome of two turns does; empty if there is none. */
-export function outcomeKey({ message, run, refused, last, busy }: Turn): string {
-  const over = run !== null && !isLive(run);
-  if (!over && !(refused && message.role === "user")) return "";
-  return [
-    run?.id,
-    run?.state,
-    run?.acknowledged,
-    run?.saved,
-    refused,
-    last,
-    busy,
-    message.parts.length > 0,
-    message.notices.length,
-  ].join();
+/** Show the outcome of a turn in an element, which is hidden if it needs no words. */
+export function showOutcome(context: Context, element: HTMLElement, turn: Turn): void {
+  const t = allStrings(context.t);
+  const { tone, lines, choices } = outcomeOf(t, turn);
+  setAttribute(element, "data-tone", tone);
+  element.replaceChildren(...lines, ...buttonsOf(t, choices));
+  show(element, lines.length > 0);
 }
 
-/** Return the elements for an outcome: the lines, and the buttons of the choices. */
-export function outcomeElements({ t }: Context, { lines, choices }: Outcome): HTMLElement[] {
-  if (choices.length === 0) return [...lines];
+function buttonsOf(t: AllStrings, choices: readonly Choice[]): HTMLElement[] {
+  if (choices.length === 0) return [];
   const buttons = choices.map((name, i) =>
     button(name, t[name], {
       title: t.hints[name],
       class: i === 0 ? "button primary" : "button",
     }),
   );
-  return [...lines, h("div", { class: "choices" }, ...buttons)];
+  return [h("div", { class: "choices" }, ...buttons)];
 }
 
 /** Return how the run of a turn ended; without lines if that needs no words. */
-export function outcomeOf({ t }: Context, turn: Turn): Outcome {
+function outcomeOf(t: AllStrings, turn: Turn): Outcome {
   const { message, run, refused, last, busy } = turn;
   const note = (text: string): HTMLElement => h("p", { text });
   if (refused && message.role === "user") {
@@ -73,7 +65,7 @@ const NOTHING: { readonly words: string; readonly choices: readonly Choice[] } =
 };
 
 /** Return the words and the choices for a run that is over. */
-function ended(t: Context["t"], { message, run, refused }: Turn): typeof NOTHING {
+function ended(t: AllStrings, { message, run, refused }: Turn): typeof NOTHING {
   const hasText = message.parts.length > 0;
   switch (run?.state) {
     case "failed":

@@ -119,14 +119,7 @@ export class Link {
     });
     follow(kernel?.disposed, signal, () => this.lose("dead"));
     this.#kernelBusy = kernel?.status === undefined ? null : kernel.status === "busy";
-    if (typeof document !== "undefined") {
-      // Timers of a hidden page are late or paused: update at once when it becomes visible.
-      const visible = (): void => {
-        if (!document.hidden) this.#ask();
-      };
-      document.addEventListener("visibilitychange", visible, { signal });
-      globalThis.addEventListener?.("online", () => this.#ask(), { signal });
-    }
+    whenBack(signal, () => this.#ask());
 
     this.#kernel = "there";
     this.#welcome = null;
@@ -457,4 +450,14 @@ function hello(
 ): Hello {
   const protocol = PROTOCOL_VERSION;
   return { ...request, type: "hello", protocol, version, epoch: epoch === "" ? null : epoch };
+}
+
+/** Call `ask` when the page becomes visible or the network is back: timers of a hidden page are late or paused. */
+function whenBack(signal: AbortSignal, ask: () => void): void {
+  if (typeof document === "undefined") return;
+  const visible = (): void => {
+    if (!document.hidden) ask();
+  };
+  document.addEventListener("visibilitychange", visible, { signal });
+  globalThis.addEventListener?.("online", ask, { signal });
 }

@@ -98,7 +98,8 @@ function press(
 const status = (): string => one("status").textContent ?? "";
 
 const tabs = (): string[] => all("tab").map((tab) => tab.getAttribute("aria-label") ?? "");
-const settled = (check: () => void): Promise<void> => vi.waitFor(check, { interval: 5 });
+const settled = (check: () => void): Promise<void> =>
+  vi.waitFor(check, { interval: 5, timeout: 20_000 });
 
 describe("tabs", () => {
   test("every session has a tab with its title and state", async () => {
