@@ -19,7 +19,6 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 from msgspec import NODEFAULT, UNSET, Struct
-from msgspec import inspect as inspection
 
 from nbchat.core.messages import TextPart
 from nbchat.core.redact import is_reference, redact
@@ -68,11 +67,11 @@ class _Form(NamedTuple):
     """Positions and defaults of what is neither a number nor written as it is."""
 
 
-_PLAIN: Final = {inspection.StrType, inspection.BoolType, inspection.LiteralType, inspection.EnumType}
-
-
 @cache
 def _form(kind: type[Value]) -> _Form:
+    from msgspec import inspect as inspection  # noqa: PLC0415 - only when something is saved
+
+    as_it_is = {inspection.StrType, inspection.BoolType, inspection.LiteralType, inspection.EnumType}
     integers, times, others, fields = [], [], [], []
     for at, f in enumerate(inspection.type_info(kind).fields):  # type: ignore[attr-defined]  # of a struct
         default = f.default_factory() if f.default_factory is not NODEFAULT else f.default
@@ -83,7 +82,7 @@ def _form(kind: type[Value]) -> _Form:
         elif is_time(f.name):
             times.append((at, default))
             default = UNSET
-        elif not types <= _PLAIN or default not in (UNSET, None, "", True, False):
+        elif not types <= as_it_is or default not in (UNSET, None, "", True, False):
             others.append((at, default))
             default = UNSET
         # Of the defaults that are left, each is one object, by which msgspec finds it.

@@ -13,7 +13,6 @@ from traitlets.config import Configurable
 
 from nbchat.engine.config import FIELDS, Origin, checked
 from nbchat.engine.provider_resolver import ProviderResolver
-from nbchat.providers.named import named_provider
 
 if TYPE_CHECKING:
     from nbchat.engine.config import Defaults
@@ -111,6 +110,8 @@ def attach(providers: ProviderResolver) -> NbChat | None:
         logger.warning("nbchat's configuration was ignored: %s", error)
         made = NbChat(defaults)
     for name, given in made.providers.items():
+        from nbchat.providers.named import named_provider  # noqa: PLC0415 - only where one is configured
+
         try:
             providers.define(name, named_provider(name, **given))
         except (TypeError, ValueError) as error:
