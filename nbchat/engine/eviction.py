@@ -16,7 +16,8 @@ from nbchat.core.clock import now
 from nbchat.core.errors import SnapshotError, TooManySessions
 from nbchat.core.saved import SavedSession
 from nbchat.engine.callbacks import Notification
-from nbchat.engine.journal_writer import fold, saved_session
+from nbchat.engine.journal_reader import fold
+from nbchat.engine.journal_writer import saved_session
 
 if TYPE_CHECKING:
     from nbchat.engine.base import EngineBase

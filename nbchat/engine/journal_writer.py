@@ -10,23 +10,23 @@ import asyncio
 import logging
 import queue
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from nbchat.core.errors import NbchatError, SnapshotError, StoreError
-from nbchat.core.events import Event, RunQueued, RunSaved, SessionCreated, SessionDeleted, SettingsChanged
+from nbchat.core.errors import NbchatError, StoreError
+from nbchat.core.events import Event, RunQueued, RunSaved, SessionDeleted
 from nbchat.core.records import safe_params
-from nbchat.core.rfc3339 import from_rfc3339, to_rfc3339
+from nbchat.core.rfc3339 import to_rfc3339
 from nbchat.core.saved import SavedSession, Snapshot, Tombstone
-from nbchat.core.snapshot import encode_session, loads, parse_session
-from nbchat.core.transcript import SessionState, apply_event
-from nbchat.core.values import DecodeError, SafeInt, check, convert, decode_json, encode_json
+from nbchat.core.snapshot import encode_session
+from nbchat.core.values import encode_json
 from nbchat.engine.callbacks import Notification
-from nbchat.stores.base import Base, Contents, Entry, Gone, Kept, Store, Stretch
+from nbchat.engine.journal_reader import read_back
+from nbchat.stores.base import Base, Contents, Entry, Gone, Store, Stretch
 
 if TYPE_CHECKING:
     from nbchat.engine.base import EngineBase
@@ -437,75 +437,3 @@ def _without_credentials(event: Event) -> Event:
     if settings is None or not settings.params:
         return event
     return replace(event, settings=replace(settings, params=safe_params(settings.params)))
-
-
-# Reading back
-
-
-def read_back(contents: Contents) -> Snapshot:
-    """Return what a store holds as a snapshot. What cannot be read is left out and named in `notes`."""
-    sessions: list[SavedSession] = []
-    stones: list[Tombstone] = []
-    notes = list(contents.damage)
-    for session_id, kept in contents.sessions.items():
-        try:
-            if kept.gone is not None:
-                stones.append(_tombstone(session_id, kept.gone))
-            elif kept.base is not None or kept.stretches:
-                sessions.append(fold(session_id, kept))
-        except (DecodeError, SnapshotError, KeyError, TypeError) as error:
-            notes.append(f"session {session_id}: {error}")
-    return Snapshot(sessions=tuple(sessions), deleted=tuple(stones), notes=tuple(notes))
-
-
-def _tombstone(session_id: str, gone: Gone) -> Tombstone:
-    stone = loads(gone.body)
-    clock = convert(Mapping[str, SafeInt], stone["clock"])
-    return Tombstone(id=session_id, clock=clock, at=from_rfc3339(stone["at"]))
-
-
-def fold(session_id: str, kept: Kept) -> SavedSession:
-    """Return a session as its base and the events after it.
-
-    Raises
-    ------
-    DecodeError, SnapshotError
-        The base cannot be read. Events that cannot be read end the session's log.
-    """
-    saved = SavedSession(state=SessionState(id=session_id))
-    if kept.base is not None:
-        saved = parse_session(loads(kept.base.body), "base")
-    state, clock = saved.state, dict(saved.clock)
-    for stretch in kept.stretches:
-        try:
-            events = decode_events(stretch.body)
-        except DecodeError as error:
-            logger.warning("session %s: its log ends at event %d: %s", session_id, state.seq, error)
-            break
-        for seq, event in enumerate(events, stretch.first_seq):
-            if seq == state.seq + 1:
-                state = apply_event(state, event)
-        clock[stretch.epoch] = state.seq
-    return replace(saved, state=state, clock=clock)
-
-
-def decode_events(body: bytes) -> tuple[Event, ...]:
-    """Return the events of a stretch.
-
-    Raises
-    ------
-    DecodeError
-        They cannot be read.
-    """
-    events: tuple[Event, ...] = decode_json(tuple[Event, ...], body)
-    for event in events:
-        if isinstance(event, SessionCreated | SettingsChanged):
-            check(event.settings.params, "params")
-        elif isinstance(event, RunQueued):
-            check(event.params, "params")
-    return events
-
-
-def restored_order(sessions: Iterable[SavedSession]) -> list[SavedSession]:
-    """Return sessions in the order in which they were made."""
-    return sorted(sessions, key=lambda saved: (saved.state.created_at, saved.state.id))

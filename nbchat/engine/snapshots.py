@@ -15,7 +15,8 @@ from nbchat.core.merging import includes, merge, merge_all
 from nbchat.core.recovery import distrusted, recover, recovered
 from nbchat.core.saved import Clock, SavedSession, Snapshot, Tombstone
 from nbchat.core.snapshot import dump, encode, encode_session, parse
-from nbchat.engine.journal_writer import restored_order, saved_session
+from nbchat.engine.journal_reader import restored_order
+from nbchat.engine.journal_writer import saved_session
 from nbchat.engine.snapshot_size import at_most, fitted, last_touched
 
 if TYPE_CHECKING:

@@ -28,7 +28,8 @@ from nbchat.core.errors import NbchatError, SnapshotError, SnapshotTooNew, Store
 from nbchat.core.ids import new_id
 from nbchat.core.saved import Snapshot
 from nbchat.core.snapshot import loads, parse
-from nbchat.engine.journal_writer import SaveStatus, read_back
+from nbchat.engine.journal_reader import read_back
+from nbchat.engine.journal_writer import SaveStatus
 from nbchat.export.reading import saved_in
 from nbchat.jupyter.transcripts import Transcripts
 from nbchat.protocol import Checkpoint, Saving, Stored, WantCheckpoint

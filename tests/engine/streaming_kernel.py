@@ -13,7 +13,7 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from nbchat.engine.journal_writer import read_back
+from nbchat.engine.journal_reader import read_back
 from nbchat.handles.registry import SessionRegistry
 from nbchat.providers.base import Delta, Request, TextDelta
 from nbchat.providers.scripted import ScriptedProvider

@@ -17,7 +17,8 @@ from nbchat.core.run import RunState
 from nbchat.core.saved import SavedSession, Snapshot
 from nbchat.core.snapshot import dump, parse
 from nbchat.engine.callbacks import Notification
-from nbchat.engine.journal_writer import SaveStatus, read_back
+from nbchat.engine.journal_reader import read_back
+from nbchat.engine.journal_writer import SaveStatus
 from nbchat.handles.registry import SessionRegistry
 from nbchat.providers.scripted import HANG, PAUSE, ScriptedProvider
 from nbchat.stores.base import Contents, Entry, Kept, Stretch

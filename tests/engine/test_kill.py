@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from nbchat.engine.journal_writer import read_back
+from nbchat.engine.journal_reader import read_back
 from nbchat.stores.sqlite import SqliteStore
 
 LOST_S = 1.0

@@ -10,7 +10,7 @@ from nbchat.core.errors import NothingToDo
 from nbchat.core.messages import Message
 from nbchat.core.transcript import SessionState
 from nbchat.engine import journal_writer
-from nbchat.engine.journal_writer import read_back
+from nbchat.engine.journal_reader import read_back
 from nbchat.engine.loop_thread import LoopThread
 from nbchat.handles.registry import SessionRegistry
 from nbchat.handles.session import Session

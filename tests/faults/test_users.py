@@ -144,7 +144,7 @@ def test_shutting_down_keeps_what_was_said(tmp_path: Path) -> None:
     for run in runs:
         check_end(registry[run.session_id], run)
 
-    from nbchat.engine.journal_writer import read_back  # noqa: PLC0415 - beside its only use
+    from nbchat.engine.journal_reader import read_back  # noqa: PLC0415 - beside its only use
 
     again = SqliteStore(tmp_path / "n-1.sqlite")
     found: list[SavedSession] = list(read_back(again.read()).sessions)

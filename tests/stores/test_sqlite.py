@@ -17,7 +17,7 @@ import pytest
 from nbchat.core.errors import SnapshotTooNew, StoreBusy, StoreError, StoreFull, StoreReadOnly
 from nbchat.core.transcript import SessionState
 from nbchat.core.values import decode
-from nbchat.engine.journal_writer import read_back
+from nbchat.engine.journal_reader import read_back
 from nbchat.stores.base import Base, Stretch
 from nbchat.stores.sqlite import SqliteStore
 

@@ -9,7 +9,7 @@ import pytest
 from nbchat.core.errors import SnapshotError
 from nbchat.core.messages import FilePart, ImagePart, Message, TextPart
 from nbchat.core.transcript import ROOT, SessionState
-from nbchat.engine.journal_writer import read_back
+from nbchat.engine.journal_reader import read_back
 from nbchat.handles.registry import SessionRegistry
 from nbchat.providers.scripted import ScriptedProvider
 from nbchat.stores.memory import MemoryStore
