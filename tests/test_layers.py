@@ -136,8 +136,6 @@ LARGE_MODULES = {
     "nbchat.api": "the functions of nbchat, most of it their documentation",
     "nbchat.core.errors": "the list of all errors, which is read as a whole",
     "nbchat.core.transcript": "one fold, a function for each event",
-    "nbchat.engine.journal_writer": "to be split: what is read back is an idea of its own",
-    "nbchat.engine.live_run": "to be split: the deadlines are an idea of their own",
     "nbchat.handles.session": "the public session, half of it documentation",
     "nbchat.jupyter.notebook": "to be split: identity, restoring and checkpoints are three ideas",
     "nbchat.providers.decoder": "one decoder for each of two APIs",
@@ -149,7 +147,6 @@ LARGE_CLASSES = {
     "nbchat.handles.session.Session": "the public session, half of it documentation",
     "nbchat.jupyter.notebook.Notebook": "to be split, as its module",
     "nbchat.wire.server.WireServer": "to be split, as its module",
-    "nbchat.engine.live_run.LiveRun": "to be split, as its module",
 }
 MAX_MODULE, MAX_CLASS = 500, 400
 

@@ -22,15 +22,12 @@ from nbchat.core.clock import now
 from nbchat.core.errors import (
     EmptyResponse,
     ErrorInfo,
-    FirstTokenTimeout,
-    IdleTimeout,
     LimitExceeded,
     NbchatError,
     PauseExpired,
     ProviderError,
     RunCrashed,
     StreamTruncated,
-    TotalTimeout,
 )
 from nbchat.core.events import (
     EndEvent,
@@ -50,6 +47,7 @@ from nbchat.core.messages import Source, Usage
 from nbchat.core.redact import redact
 from nbchat.core.text import clean
 from nbchat.engine.answer_builder import AnswerBuilder, as_name, as_source, as_text
+from nbchat.engine.deadlines import Deadlines
 from nbchat.engine.logs import about
 from nbchat.providers.base import (
     EMPTY,
@@ -76,9 +74,6 @@ logger = logging.getLogger("nbchat")
 BREATH_S: Final = 0.02
 """The longest time for which one run keeps the loop to itself."""
 
-AFTER_FINISH_S: Final = 3.0
-"""After the finish reason, the time a server has to send the usage and to close."""
-
 LOOKED_AT: Final = 20_000
 """Characters of an error's text that are looked through for secrets; what is shown is far shorter."""
 
@@ -103,11 +98,11 @@ class _Closes(Protocol):
 
 
 class _Stopped(NbchatError):
-    """The user ended the run; never leaves this module."""
+    """The user stopped the run. Used in this module only."""
 
 
 class RunPlan(Struct, frozen=True, kw_only=True):
-    """What a live run has to do, decided when its turn came."""
+    """The work of a live run, decided when it starts."""
 
     run_id: str
     request: Request
@@ -118,14 +113,14 @@ class RunPlan(Struct, frozen=True, kw_only=True):
 
 
 class LiveRun:
-    """Drives one run. All methods are for the engine's thread.
+    """Drives one run. Only for the engine's loop.
 
     Parameters
     ----------
     task
-        What to ask.
+        The request and its limits.
     limits
-        Read again at each look, so that a change holds at once.
+        Read again at each check, so that a change applies at once.
     emit
         Appends an event to the session's log.
     choose
@@ -165,72 +160,58 @@ class LiveRun:
         self._resumed = asyncio.Event()
         self._resumed.set()
         self._pausing = asyncio.Event()
-        self._paused_at: float | None = None
-        self._paused_s = 0.0
-        self._resting = False
-        self._began = self.loop.time()
-        self._attempt_began = self._began
-        self.last_content: float | None = None
-        """When content came last, by the loop's clock."""
-        self._finished_at: float | None = None
-        self._watch: asyncio.TimerHandle | None = None
+        self._clock = Deadlines(self.loop, limits, self._expired)
         self._patience: asyncio.TimerHandle | None = None
         self.task: asyncio.Task[None] = self.loop.create_task(self._main(), name=f"nbchat-run-{task.run_id}")
         self.task.add_done_callback(self._task_over)
 
-    # What users ask for
+    # Commands
 
     def stop(self) -> None:
-        """End the run and keep its text; settled within `limits.stop_s` whatever the provider does."""
+        """Stop the run and keep its text; it settles within `limits.stop_s`, whatever the provider does."""
         if self._cause is None and not self.over:
             self._gathered.flush()
             self._emit(StopRequested(run_id=self.run_id, at=now()))
             self._cancel(_Stopped("stopped"))
 
     def end(self, cause: NbchatError) -> None:
-        """End the run because of `cause`, from outside: it is `interrupted`, whatever had arrived."""
+        """End the run from outside because of `cause`: it is `interrupted`, with or without text."""
         if self._cause is None and not self.over:
             self._from_outside = True
             self._cancel(cause)
 
     def abandon(self) -> None:
-        """Settle as stopped at once and close the connection behind the scenes; for deletion."""
+        """Settle as stopped at once and close the connection in the background, for a deletion."""
         self.stop()
         self._settle(self._end_by(self._cause or _Stopped("stopped")))
 
     @property
     def is_held(self) -> bool:
-        """It says nothing because it was told to: paused, or waiting before it tries again."""
-        return self._paused_at is not None or self._resting
+        """Whether it is silent on purpose: paused, or waiting before a retry."""
+        return self._clock.is_held
 
     def pause(self) -> None:
-        """Stop reading. The connection stays, and so does what the server has sent: back-pressure."""
-        if self.over or self._cause is not None or self._paused_at is not None:
+        """Stop reading. The connection stays open, and the server is slowed down by back-pressure."""
+        if self.over or self._cause is not None or self._clock.is_paused:
             return
         self._gathered.flush()
-        self._paused_at = self.loop.time()
+        self._clock.pause()
         self._resumed.clear()
         self._pausing.set()
         self._emit(RunPaused(run_id=self.run_id, at=now()))
-        self._look()
 
     def resume(self) -> None:
-        """Read on in the same response."""
-        if self.over or self._paused_at is None:
+        """Resume reading the same response."""
+        if self.over or not self._clock.is_paused:
             return
-        self._paused_s += self.loop.time() - self._paused_at
-        if self.last_content is not None:
-            self.last_content += self.loop.time() - self._paused_at
-        self._attempt_began += self.loop.time() - self._paused_at
-        self._paused_at = None
+        self._clock.resume()
         self._resumed.set()
-        # A run that had said nothing yet is still connecting, as far as anybody can tell.
+        # A run without any content counts as connecting.
         event = RunResumed if self._gathered.deltas else RunConnecting
         self._emit(event(run_id=self.run_id))
-        self._look()
 
     def cancel_at_server(self) -> Coroutine[Any, Any, None] | None:
-        """Return what ends the response at a server that would go on with it; None where none does."""
+        """Return a coroutine that cancels the response at a server that would continue it, or None."""
         response_id = self._gathered.response_id or self._todo.request.resume_id
         if response_id is None or not isinstance(self._provider, Cancels):
             return None
@@ -238,10 +219,8 @@ class LiveRun:
 
     @property
     def silent_s(self) -> float:
-        """Seconds since content came, or since the attempt began; 0 while paused or waiting to retry."""
-        if self.is_held:
-            return 0.0
-        return self.loop.time() - (self.last_content or self._attempt_began)
+        """Seconds since the last content, or since the attempt began; 0 while paused or waiting to retry."""
+        return self._clock.silent_s
 
     # The task
 
@@ -285,7 +264,7 @@ class LiveRun:
                 if wait_s is None:
                     raise
                 retries += 1
-                if self._paused_at is None:  # else it stays `paused`, and `resume` asks again
+                if not self._clock.is_paused:  # else it stays `paused`, and `resume` starts the next attempt
                     self._emit(
                         RunRetrying(
                             run_id=self.run_id,
@@ -295,11 +274,10 @@ class LiveRun:
                             error=_safe(error.info),
                         )
                     )
-                self._resting = True
-                self._look()
+                self._clock.wait_to_retry(waiting=True)
                 resumed = await self._rest(wait_s)
-                self._resting = False
-                if not resumed:  # else `resume` has said so already
+                self._clock.wait_to_retry(waiting=False)
+                if not resumed:  # else `resume` has recorded it
                     self._emit(RunConnecting(run_id=self.run_id))
             else:
                 return
@@ -315,9 +293,9 @@ class LiveRun:
         return error.retryable if error.retryable <= self._limits.retry_after_s else None
 
     async def _rest(self, wait_s: float) -> bool:
-        """Wait before a retry; a pause makes it longer, and its end ends it. True when that happened."""
+        """Wait before a retry; return whether the wait was ended by a pause and its end."""
         end = self.loop.time() + wait_s
-        while self._paused_at is None and (left := end - self.loop.time()) > 0:
+        while not self._clock.is_paused and (left := end - self.loop.time()) > 0:
             self._pausing.clear()
             with suppress(TimeoutError):
                 async with asyncio.timeout(left):
@@ -329,22 +307,21 @@ class LiveRun:
         return held
 
     async def _attempt(self) -> None:
-        self._attempt_began = self.loop.time()
-        self._look()
+        self._clock.attempt()
         provider, request = await self._choose(self._todo.request)
         self._provider = provider
-        # Finding the provider may have taken a while (its client is loaded, its models are listed): the
-        # wait for the first token begins here.
-        self._attempt_began = self.loop.time()
+        # Finding the provider may take a while (its client is imported, its models are listed): the wait for
+        # the first token begins here.
+        self._clock.attempt()
         stream = provider.stream(request)
-        breath = self._attempt_began
+        breath = self.loop.time()
         try:
             async for delta in stream:
                 if self.loop.time() - breath > BREATH_S:
-                    # A provider that has everything at hand never waits, and nobody else would have a turn.
+                    # A provider that has all its text at once never waits; other runs need the loop too.
                     await asyncio.sleep(0)
                     breath = self.loop.time()
-                while self._paused_at is not None and self._cause is None:
+                while self._clock.is_paused and self._cause is None:
                     await self._resumed.wait()  # it may be paused again before this has its turn
                 if self._cause is not None:
                     # It was cancelled and has not noticed; what it says now is too late.
@@ -362,8 +339,7 @@ class LiveRun:
             self._add(delta)
         elif isinstance(delta, Finish):
             self._finish = as_name(delta.reason)
-            self._finished_at = self.loop.time()
-            self._look()
+            self._clock.finished()
         elif isinstance(delta, UsageDelta):
             self._usage = delta.usage if isinstance(delta.usage, Usage) else None
         elif isinstance(delta, Answering):
@@ -387,8 +363,7 @@ class LiveRun:
         if not gathered.add_image(as_text(delta.url), as_name(delta.name), min(left, MAX_IMAGE_CHARS)):
             self._accept(Notice("An image is not shown: it is larger than the limit.", shown=True))
             return
-        self.last_content = self.loop.time()
-        self._look()
+        self._clock.content()
 
     def _add(self, delta: TextDelta | ReasoningDelta | ToolCallDelta) -> None:
         gathered, limits = self._gathered, self._limits
@@ -405,73 +380,19 @@ class LiveRun:
             )
         if gathered.deltas == before:
             return
-        first = self.last_content is None
-        self.last_content = self.loop.time()
-        if first:
+        if not self._clock.had_content:
             gathered.flush()
-            self._look()
-
-    # Clocks
-
-    def _look(self) -> None:
-        """Set the watch to the next moment at which a limit could be reached."""
-        self._unwatch()
-        if self.over or self._cause is not None:
-            return
-        at, cause = min(self._deadlines(), key=lambda d: d[0], default=(None, None))
-        if at is not None and cause is not None:
-            self._watch = self.loop.call_at(at, self._looked, cause)
-
-    def _looked(self, cause: Callable[[], NbchatError]) -> None:
-        self._watch = None
-        # Content may have come since the watch was set: then it is set again, for later.
-        now = self.loop.time()
-        due = next((c for at, c in self._deadlines() if at <= now), None)
-        if due is None:
-            self._look()
-        else:
-            del cause
-            self._cancel(due())
-
-    def _deadlines(self) -> list[tuple[float, Callable[[], NbchatError]]]:
-        limits = self._limits
-        if self._paused_at is not None:
-            return [(self._paused_at + limits.pause_limit_s, self._pause_expired)]
-        if self._finished_at is not None:
-            return [(self._finished_at + AFTER_FINISH_S, lambda: _Stopped("finished"))]
-        deadlines: list[tuple[float, Callable[[], NbchatError]]] = []
-        if self.last_content is None:
-            if limits.first_token_s is not None and not self._resting:
-                deadlines.append((self._attempt_began + limits.first_token_s, self._no_first_token))
-        elif limits.idle_s is not None:
-            deadlines.append((self.last_content + limits.idle_s, self._idle))
-        if limits.total_s is not None:
-            deadlines.append((self._began + self._paused_s + limits.total_s, self._too_long))
-        return deadlines
-
-    def _no_first_token(self) -> NbchatError:
-        return FirstTokenTimeout(f"the server sent nothing for {self._limits.first_token_s:g} s.")
-
-    def _idle(self) -> NbchatError:
-        return IdleTimeout(f"the answer stopped: no content came for {self._limits.idle_s:g} s.")
-
-    def _too_long(self) -> NbchatError:
-        return TotalTimeout(f"the answer took longer than the limit of {self._limits.total_s:g} s.")
-
-    def _pause_expired(self) -> NbchatError:
-        return PauseExpired(f"the run was paused for longer than {self._limits.pause_limit_s:g} s.")
-
-    def _unwatch(self) -> None:
-        if self._watch is not None:
-            self._watch.cancel()
-            self._watch = None
+        self._clock.content()
 
     # The end
+
+    def _expired(self, cause: NbchatError | None) -> None:
+        self._cancel(cause or _Stopped("finished"))
 
     def _cancel(self, cause: NbchatError) -> None:
         if self._cause is None:
             self._cause = cause
-            self._unwatch()
+            self._clock.close()
             self._resumed.set()
             self.task.cancel()
             self._patience = self.loop.call_later(self._limits.stop_s, self._give_up)
@@ -553,7 +474,7 @@ class LiveRun:
                 "run %s: the answer could not be closed", self.run_id, extra=about(run_id=self.run_id)
             )
         self.over = True
-        self._unwatch()
+        self._clock.close()
         if self._patience is not None:
             self._patience.cancel()
             self._patience = None

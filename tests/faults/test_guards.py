@@ -19,6 +19,7 @@ from nbchat.core.session import SessionRecord
 from nbchat.engine import answer_builder, carry_out, logs
 from nbchat.engine.answer_builder import AnswerBuilder
 from nbchat.engine.callbacks import Callbacks
+from nbchat.engine.deadlines import Deadlines
 from nbchat.engine.live_run import LiveRun
 from nbchat.engine.live_session import LiveSession
 from nbchat.engine.run_queue import RunQueue
@@ -328,7 +329,7 @@ def take_any_end_for_success(patch: Patch) -> None:
 
 def have_no_limits(patch: Patch) -> None:
     """Look at no clock and no length."""
-    patch.setattr(LiveRun, "_deadlines", lambda _self: [])
+    patch.setattr(Deadlines, "_deadlines", lambda _self: [])
 
 
 def cut_nothing(patch: Patch) -> None:

@@ -19,7 +19,7 @@ import pytest
 
 from nbchat.core import errors
 from nbchat.core.messages import ToolCallPart
-from nbchat.engine import live_run
+from nbchat.engine import deadlines, live_run
 from nbchat.engine.limits import Limits
 from nbchat.handles.registry import SessionRegistry
 from nbchat.handles.run import Run
@@ -80,7 +80,7 @@ def stand() -> Iterator[Stand]:
             patch.delenv(name, raising=False)
         # Waits between attempts and after the finish are real; here they are short.
         patch.setattr(live_run.random, "uniform", lambda _low, _high: 0.02)
-        patch.setattr(live_run, "AFTER_FINISH_S", 0.2)
+        patch.setattr(deadlines, "AFTER_FINISH_S", 0.2)
         server, registry = FaultServer(), SessionRegistry()
         there(server.__aenter__())
         provider = OpenAIProvider(server.base_url)
