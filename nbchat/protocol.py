@@ -154,7 +154,7 @@ class Progress(Tagged, frozen=True, kw_only=True, tag="progress"):
     counts: tuple[Counts, ...]
 
 
-class StateOf(Tagged, frozen=True, kw_only=True, tag="state"):
+class SessionStateMessage(Tagged, frozen=True, kw_only=True, tag="session_state"):
     """A session whole, at `state.seq`; what a page has of it is replaced unless it is newer."""
 
     state: SessionState
@@ -165,7 +165,7 @@ class StateOf(Tagged, frozen=True, kw_only=True, tag="state"):
     to: str | None = None
 
 
-class Earlier(Tagged, frozen=True, kw_only=True, tag="earlier"):
+class EarlierMessages(Tagged, frozen=True, kw_only=True, tag="earlier_messages"):
     """Messages before the window, oldest first, to be put in front."""
 
     to: str
@@ -257,7 +257,7 @@ class Hit(Value, frozen=True, kw_only=True):
     after: str
 
 
-class Found(Tagged, frozen=True, kw_only=True, tag="found"):
+class SearchResults(Tagged, frozen=True, kw_only=True, tag="search_results"):
     """The answer to `search`."""
 
     to: str
@@ -301,8 +301,8 @@ KernelMessage = (
     | Events
     | Deltas
     | Progress
-    | StateOf
-    | Earlier
+    | SessionStateMessage
+    | EarlierMessages
     | Ack
     | Synced
     | Config
@@ -310,7 +310,7 @@ KernelMessage = (
     | Saving
     | Checkpoint
     | Asset
-    | Found
+    | SearchResults
     | Variables
     | Described
 )
@@ -364,7 +364,7 @@ class WantEarlier(Tagged, frozen=True, kw_only=True, tag="want_earlier"):
     """Id of the first message the page has."""
 
 
-class Do(Tagged, frozen=True, kw_only=True, tag="do"):
+class RunCommand(Tagged, frozen=True, kw_only=True, tag="run_command"):
     """A command, from the page where the user acted."""
 
     page: str
@@ -372,7 +372,7 @@ class Do(Tagged, frozen=True, kw_only=True, tag="do"):
     command: Command
 
 
-class DoPart(Tagged, frozen=True, kw_only=True, tag="do_part"):
+class CommandChunk(Tagged, frozen=True, kw_only=True, tag="command_chunk"):
     """A part of a command that is too long for one message: a stretch of its JSON."""
 
     id: str
@@ -409,7 +409,7 @@ class WantCheckpoint(Tagged, frozen=True, kw_only=True, tag="want_checkpoint"):
     """The notebook's path, as the page knows it now: it may have been renamed, or saved as another."""
 
 
-class WantAsset(Tagged, frozen=True, kw_only=True, tag="want_asset"):
+class GetAsset(Tagged, frozen=True, kw_only=True, tag="get_asset"):
     """A page needs a bundle: it shows the first formula, speaks another language, or has time for it."""
 
     id: str
@@ -448,11 +448,11 @@ PageMessage = (
     Hello
     | Sync
     | WantEarlier
-    | Do
-    | DoPart
+    | RunCommand
+    | CommandChunk
     | Stored
     | WantCheckpoint
-    | WantAsset
+    | GetAsset
     | Search
     | WantVariables
     | WantDescribed

@@ -872,7 +872,7 @@ export interface Progress {
 }
 
 /** A session whole, at `state.seq`; what a page has of it is replaced unless it is newer. */
-export interface StateOf {
+export interface SessionStateMessage {
   /**
    * Windowed: `messages` holds the last `WINDOW` of the transcript, with their versions, and
    * `selected[""]` names the first of them.
@@ -881,18 +881,18 @@ export interface StateOf {
   /** Messages of the transcript before the window. */
   readonly omitted: number;
   readonly to: string | null;
-  readonly type: "state";
+  readonly type: "session_state";
 }
 
 /** Messages before the window, oldest first, to be put in front. */
-export interface Earlier {
+export interface EarlierMessages {
   readonly to: string;
   readonly session_id: string;
   readonly messages: readonly Message[];
   readonly selected: Readonly<Record<string, string>>;
   /** Messages that are before these. */
   readonly omitted: number;
-  readonly type: "earlier";
+  readonly type: "earlier_messages";
 }
 
 /** What became of a command. Said once for each time it was asked. */
@@ -980,14 +980,14 @@ export interface Hit {
 }
 
 /** The answer to `search`. */
-export interface Found {
+export interface SearchResults {
   readonly to: string;
   readonly id: string;
   /** The session that was active last comes first, and in each the newest message. */
   readonly hits: readonly Hit[];
   /** There may be more: the search ended at a limit. */
   readonly more: boolean;
-  readonly type: "found";
+  readonly type: "search_results";
 }
 
 /** A variable of the notebook, as it is offered where the user types `@`. */
@@ -1022,8 +1022,8 @@ export type KernelMessage =
   | Events
   | Deltas
   | Progress
-  | StateOf
-  | Earlier
+  | SessionStateMessage
+  | EarlierMessages
   | Ack
   | Synced
   | Config
@@ -1031,7 +1031,7 @@ export type KernelMessage =
   | Saving
   | Checkpoint
   | Asset
-  | Found
+  | SearchResults
   | Variables
   | Described;
 
@@ -1084,15 +1084,15 @@ export interface WantEarlier {
 }
 
 /** A command, from the page where the user acted. */
-export interface Do {
+export interface RunCommand {
   readonly page: string;
   readonly epoch: string;
   readonly command: Command;
-  readonly type: "do";
+  readonly type: "run_command";
 }
 
 /** A part of a command that is too long for one message: a stretch of its JSON. */
-export interface DoPart {
+export interface CommandChunk {
   /** The command's. */
   readonly id: string;
   readonly page: string;
@@ -1101,7 +1101,7 @@ export interface DoPart {
   readonly part: number;
   readonly of: number;
   readonly text: string;
-  readonly type: "do_part";
+  readonly type: "command_chunk";
 }
 
 /** What the page found under the notebook's metadata key `nbchat` (a piece of its JSON). */
@@ -1133,12 +1133,12 @@ export interface WantCheckpoint {
 /**
  * A page needs a bundle: it shows the first formula, speaks another language, or has time for it.
  */
-export interface WantAsset {
+export interface GetAsset {
   readonly id: string;
   readonly page: string;
   readonly epoch: string;
   readonly name: AssetName;
-  readonly type: "want_asset";
+  readonly type: "get_asset";
 }
 
 /**
@@ -1173,11 +1173,11 @@ export type PageMessage =
   | Hello
   | Sync
   | WantEarlier
-  | Do
-  | DoPart
+  | RunCommand
+  | CommandChunk
   | Stored
   | WantCheckpoint
-  | WantAsset
+  | GetAsset
   | Search
   | WantVariables
   | WantDescribed;

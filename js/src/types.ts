@@ -14,10 +14,10 @@ import type {
   Attachment,
   Command,
   Described,
-  Found,
   Head,
   Message,
   RunRecord,
+  SearchResults,
   Settings,
   SetView,
   Source,
@@ -55,7 +55,7 @@ export interface Runtime {
   readonly drafts: Drafts;
   readonly host: Host;
   /** Search the messages of all sessions; null if a later search replaced this one. */
-  search(query: string): Promise<Found | null>;
+  search(query: string): Promise<SearchResults | null>;
   /** The variables of the notebook, by name; each resolves to null if the kernel does not answer. */
   readonly variables: {
     list(): Promise<Variables | null>;

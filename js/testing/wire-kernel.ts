@@ -300,7 +300,7 @@ export class WireKernel {
         if (message.epoch === this.epoch) this.#sync(message, message.rev, message.sessions);
         else this.#sync(message, 0, {});
         break;
-      case "do":
+      case "run_command":
         this.#do(message.command);
         break;
       case "want_earlier":
@@ -341,7 +341,7 @@ export class WireKernel {
   #stateOf(state: SessionState, to: string): KernelMessage {
     const path = transcript(state);
     const omitted = Math.max(path.length - this.window, 0);
-    if (omitted === 0) return { type: "state", state, omitted, to };
+    if (omitted === 0) return { type: "session_state", state, omitted, to };
     const shown = new Set(path.slice(omitted).map((message) => message.id));
     const parents = new Set(path.slice(omitted).map((message) => message.parent_id));
     const messages = pick(
@@ -354,7 +354,7 @@ export class WireKernel {
       "": path[omitted]?.id as string,
     };
     const runs = state.runs.filter((run) => run.message_id in messages || !isOver(run.state));
-    return { type: "state", state: { ...state, messages, selected, runs }, omitted, to };
+    return { type: "session_state", state: { ...state, messages, selected, runs }, omitted, to };
   }
 
   #earlier(to: string, session_id: string, before: string): void {
@@ -376,7 +376,7 @@ export class WireKernel {
       ...pick(state.selected, (_, child) => ids.has(child)),
       ...(chosen[0] && { "": chosen[0].id }),
     };
-    this.say({ type: "earlier", to, session_id, messages, selected, omitted });
+    this.say({ type: "earlier_messages", to, session_id, messages, selected, omitted });
   }
 
   #search(to: string, id: string, query: string): void {
@@ -391,7 +391,7 @@ export class WireKernel {
         return [{ session_id, message_id, before, match: text.slice(at, end), after }];
       }),
     );
-    this.say({ type: "found", to, id, hits: hits.slice(0, 50), more: hits.length > 50 });
+    this.say({ type: "search_results", to, id, hits: hits.slice(0, 50), more: hits.length > 50 });
   }
 
   #do(command: Command): void {

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from nbchat.core.errors import WireError
 from nbchat.core.values import decode_json
-from nbchat.protocol import MAX_COMMAND, DoPart
+from nbchat.protocol import MAX_COMMAND, CommandChunk
 
 MOST: Final = 8
 """Commands of which parts are kept at a time; of one more, the oldest is given up."""
@@ -18,7 +18,7 @@ class CommandChunks:
     def __init__(self) -> None:
         self._parts: dict[tuple[str, str], dict[int, str]] = {}
 
-    def take(self, part: DoPart) -> dict[str, Any] | None:
+    def take(self, part: CommandChunk) -> dict[str, Any] | None:
         """Take a part; return the whole `do`, not yet checked, when it was the last one missing.
 
         Raises
@@ -41,4 +41,4 @@ class CommandChunks:
             command = decode_json(Any, "".join(parts[i] for i in range(part.of)))
         except (KeyError, ValueError) as error:
             raise WireError(f"the parts of command {part.id[:64]!r} are no JSON: {error}.") from error
-        return {"type": "do", "page": part.page, "epoch": part.epoch, "command": command}
+        return {"type": "run_command", "page": part.page, "epoch": part.epoch, "command": command}

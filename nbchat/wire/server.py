@@ -31,14 +31,13 @@ from nbchat.protocol import (
     WINDOW,
     Ack,
     Asset,
+    CommandChunk,
     Config,
     Counts,
     Delta,
-    Do,
-    DoPart,
-    Earlier,
+    EarlierMessages,
     Events,
-    Found,
+    GetAsset,
     Head,
     Heads,
     Hello,
@@ -46,13 +45,14 @@ from nbchat.protocol import (
     Models,
     Packet,
     PageMessage,
+    RunCommand,
     Saving,
     Search,
-    StateOf,
+    SearchResults,
+    SessionStateMessage,
     Stored,
     Sync,
     Synced,
-    WantAsset,
     WantCheckpoint,
     WantDescribed,
     WantEarlier,
@@ -418,7 +418,7 @@ class WireServer:
             own_provider=session.provider is not None,
         )
 
-    def _state_of(self, state: SessionState, page: str | None) -> StateOf:
+    def _state_of(self, state: SessionState, page: str | None) -> SessionStateMessage:
         path = state.path
         omitted = max(len(path) - WINDOW, 0)
         if omitted:
@@ -435,7 +435,7 @@ class WireServer:
                 run for run in state.runs if run.state.is_live or not messages.keys().isdisjoint(run.about)
             )
             state = replace(state, messages=messages, selected=selected, runs=runs)
-        return StateOf(state=state, omitted=omitted, to=page)
+        return SessionStateMessage(state=state, omitted=omitted, to=page)
 
     def _check_config(self) -> None:
         providers = self._engine.providers
@@ -473,9 +473,9 @@ class WireServer:
     def _handle(self, message: PageMessage) -> None:
         if isinstance(message, Hello):
             self._hello(message)
-        elif isinstance(message, Do):
+        elif isinstance(message, RunCommand):
             self._do(message)
-        elif isinstance(message, DoPart):
+        elif isinstance(message, CommandChunk):
             self._do_part(message)
         elif isinstance(message, Sync):
             self._engine.count("resyncs")
@@ -493,8 +493,8 @@ class WireServer:
         else:
             self._handle_question(message)
 
-    def _handle_question(self, message: WantAsset | Search | WantVariables | WantDescribed) -> None:
-        if isinstance(message, WantAsset):
+    def _handle_question(self, message: GetAsset | Search | WantVariables | WantDescribed) -> None:
+        if isinstance(message, GetAsset):
             text = (STATIC / f"{message.name}.js").read_text(encoding="utf-8")
             self.say(Asset(to=message.page, name=message.name, text=text))
         elif isinstance(message, Search):
@@ -593,7 +593,7 @@ class WireServer:
         if chosen:
             selected[ROOT] = chosen[0].id
         self.say(
-            Earlier(
+            EarlierMessages(
                 to=message.page,
                 session_id=message.session_id,
                 messages=versions,
@@ -623,7 +623,7 @@ class WireServer:
         result = await asyncio.to_thread(search, message.query, states, is_wanted=is_wanted)
         if is_wanted():
             del self._searches[message.page]
-            self.say(Found(to=message.page, id=message.id, hits=result.hits, more=result.more))
+            self.say(SearchResults(to=message.page, id=message.id, hits=result.hits, more=result.more))
 
     async def _answer_about_variables(self, message: WantVariables | WantDescribed) -> None:
         """Answer a question about variables. A page asks again until it is answered."""
@@ -638,7 +638,7 @@ class WireServer:
         if answer is not None:
             self.say(answer)
 
-    def _do(self, message: Do) -> None:
+    def _do(self, message: RunCommand) -> None:
         command = message.command
         known = self._acks.get(command.id)
         if known is not None:
@@ -650,7 +650,7 @@ class WireServer:
             self._acks.popitem(last=False)
         self.say(ack)
 
-    def _do_part(self, message: DoPart) -> None:
+    def _do_part(self, message: CommandChunk) -> None:
         known = self._acks.get(message.id)
         if known is not None:
             self.say(known)
@@ -663,7 +663,7 @@ class WireServer:
         if whole is not None:
             self._received(whole)
 
-    def _carry_out(self, message: Do) -> Ack:
+    def _carry_out(self, message: RunCommand) -> Ack:
         command = message.command
         if message.epoch != self._engine.epoch:
             stale = StaleCommand("the kernel was restarted since this was asked.", hint="Ask again.")

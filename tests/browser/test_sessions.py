@@ -373,7 +373,7 @@ def test_forged_messages_change_nothing(notebook: OpenNotebook) -> None:
     """What a page should not send is ignored, counted, and harms no session."""
     page = opened(notebook)
     for forged in (
-        {"type": "do", "page": "x", "epoch": "k-old", "command": {"type": "stop_all", "id": "1"}},
+        {"type": "run_command", "page": "x", "epoch": "k-old", "command": {"type": "stop_all", "id": "1"}},
         {"type": "set_key", "key": "sk-stolen"},
         {"message": None},
         [1, 2],

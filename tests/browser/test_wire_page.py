@@ -30,7 +30,7 @@ engine = current().engine.loop
 post = engine.post
 def noted(function, *arguments):
     data = arguments[0] if arguments else None
-    if isinstance(data, dict) and data.get("type") == "do":
+    if isinstance(data, dict) and data.get("type") == "run_command":
         heard[data["command"]["type"]] = threading.current_thread().name
     return post(function, *arguments)
 engine.post = noted

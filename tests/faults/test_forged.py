@@ -17,7 +17,7 @@ from tests.engines import engine_of
 from tests.simulation.world import World
 
 COMMANDS = typing.get_args(commands.Command)
-MESSAGES = [*typing.get_args(protocol.PageMessage), *[protocol.Do] * 8]
+MESSAGES = [*typing.get_args(protocol.PageMessage), *[protocol.RunCommand] * 8]
 """Most of what a page sends is a command."""
 
 ODD: tuple[Any, ...] = (

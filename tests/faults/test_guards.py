@@ -196,7 +196,7 @@ def commands_are_done_once() -> None:
         command = {"type": "send", "id": "c-1", "session_id": session.id, "text": "once"}
         for epoch in ("k-older", engine_of(world.registry).epoch, engine_of(world.registry).epoch):
             page = world.pages[0].id
-            world.wire.receive({"type": "do", "page": page, "epoch": epoch, "command": command})
+            world.wire.receive({"type": "run_command", "page": page, "epoch": epoch, "command": command})
             if epoch == "k-older":
                 command = {**command, "id": "c-2"}
         await asyncio.sleep(1)

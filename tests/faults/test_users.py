@@ -171,7 +171,7 @@ def test_a_page_changes_a_view_without_the_widgets_comm(
     def send(name: str, view: str, **change: object) -> None:
         command = {"type": "set_view", "id": name, "view_id": view, **change}
         host.hub().wire.receive(
-            {"type": "do", "page": "p", "epoch": engine_of(registry).epoch, "command": command}
+            {"type": "run_command", "page": "p", "epoch": engine_of(registry).epoch, "command": command}
         )
 
     send("1", chat.view_id, active=ids[1])

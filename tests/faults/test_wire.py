@@ -14,7 +14,7 @@ from nbchat.core.transcript import SessionState
 from nbchat.engine.live_session import LiveSession
 from nbchat.engine.session_index import UNDO
 from nbchat.handles.registry import SessionRegistry
-from nbchat.protocol import Packet, StateOf, encode_packet
+from nbchat.protocol import Packet, SessionStateMessage, encode_packet
 from nbchat.providers.base import Request
 from nbchat.providers.scripted import PAUSE, ScriptedProvider
 from nbchat.stores.memory import MemoryStore
@@ -27,7 +27,7 @@ ANY = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4),
     max_leaves=20,
 )
-TYPES = ["hello", "sync", "want_earlier", "do", "stored", "want_checkpoint", "packet", ""]
+TYPES = ["hello", "sync", "want_earlier", "run_command", "stored", "want_checkpoint", "packet", ""]
 COMMANDS = [
     "send",
     "stop",
@@ -90,7 +90,7 @@ def test_a_message_as_deep_as_can_be_is_refused(depth: int) -> None:
         session = world.registry.create(provider=ScriptedProvider("x"))
         await asyncio.sleep(1)
         command = {"type": "configure", "id": "c-1", "session_id": session.id, "params": deep}
-        for message in (deep, [deep], {"type": "do", "page": "p", "epoch": "k", "command": command}):
+        for message in (deep, [deep], {"type": "run_command", "page": "p", "epoch": "k", "command": command}):
             world.wire.receive(message)
         await asyncio.sleep(1)
         assert world.registry.stats()["wire_errors"] == 3
@@ -126,7 +126,7 @@ def test_a_packet_can_always_be_written() -> None:
     settings = Settings(params={"n": 2**70, "s": "\ud800", "o": object(), "d": {1: [float("nan")]}})
     state = SessionState(id="s-1", settings=settings)
     packet = msgspec.json.decode(
-        encode_packet(Packet(epoch="k", n=1, rev=1, messages=(StateOf(state=state, omitted=0),)))
+        encode_packet(Packet(epoch="k", n=1, rev=1, messages=(SessionStateMessage(state=state, omitted=0),)))
     )
     params = packet["messages"][0]["state"]["settings"]["params"]
     assert params["n"] == str(2**70)

@@ -48,7 +48,7 @@ def kernel(tmp_path: Path) -> Iterator[Kernel]:
 def stop(names: Mapping[str, str]) -> dict[str, Any]:
     """Return a page's Stop."""
     command = {"type": "stop", "id": "c", "session_id": names["session_id"], "run_id": names["run_id"]}
-    return {"message": {"type": "do", "page": "p", "epoch": names["epoch"], "command": command}}
+    return {"message": {"type": "run_command", "page": "p", "epoch": names["epoch"], "command": command}}
 
 
 def test_a_message_takes_effect_while_a_cell_runs_and_leaves_no_trace_in_it(kernel: Kernel) -> None:

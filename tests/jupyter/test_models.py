@@ -30,7 +30,9 @@ def test_models_are_those_of_the_sessions_own_server() -> None:
 
     def listed(session_id: str | None) -> list[str]:
         command = {"type": "list_models", "id": f"c-{session_id}", "session_id": session_id}
-        wire.receive({"type": "do", "page": "p", "epoch": engine_of(registry).epoch, "command": command})
+        wire.receive(
+            {"type": "run_command", "page": "p", "epoch": engine_of(registry).epoch, "command": command}
+        )
         answer = wait_for(lambda: page.heard("models", session_id=session_id), "the list of models")
         assert (answer["error"] is None) == bool(answer["models"])
         assert answer["model"] == next(iter(answer["models"]), None)

@@ -450,7 +450,7 @@ def test_only_the_page_where_the_user_acted_writes(kernel: Start, tmp_path: Path
     def act(page: Page, title: str) -> None:
         command = {"type": "new_session", "id": f"c-{title}", "title": title}
         wire.receive(
-            {"type": "do", "page": page.name, "epoch": engine_of(registry).epoch, "command": command}
+            {"type": "run_command", "page": page.name, "epoch": engine_of(registry).epoch, "command": command}
         )
 
     for page, other, title in ((one, two, "x"), (two, one, "y"), (one, two, "z")):

@@ -277,7 +277,7 @@ class Chats(RuleBasedStateMachine):
             for _ in range(3):
                 self.world._up(
                     {
-                        "type": "do",
+                        "type": "run_command",
                         "page": looking.id,
                         "epoch": self.world.engine.epoch,
                         "command": command,

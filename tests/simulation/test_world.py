@@ -181,7 +181,7 @@ def test_a_command_is_done_once_however_often_it_is_asked() -> None:
         epoch = engine_of(world.registry).epoch
         command = {"type": "send", "id": "c-1", "session_id": session.id, "text": "once"}
         for page in world.pages * 3:
-            world._up({"type": "do", "page": page.id, "epoch": epoch, "command": command})
+            world._up({"type": "run_command", "page": page.id, "epoch": epoch, "command": command})
         await world.settle()
         await asyncio.sleep(1)
         assert len(session.runs) == 1
@@ -194,12 +194,15 @@ def test_a_command_is_done_once_however_often_it_is_asked() -> None:
 @pytest.mark.parametrize(
     ("message", "error"),
     [
-        ({"type": "do", "page": "p", "command": {"type": "stop", "id": "c-1"}}, "wire_error"),
+        ({"type": "run_command", "page": "p", "command": {"type": "stop", "id": "c-1"}}, "wire_error"),
         (
-            {"type": "do", "page": "p", "epoch": "k", "command": {"type": "stop_all", "id": "c-1"}},
+            {"type": "run_command", "page": "p", "epoch": "k", "command": {"type": "stop_all", "id": "c-1"}},
             "stale_command",
         ),
-        ({"type": "do", "page": "p", "command": {"type": "set_key", "id": "c-1", "key": "x"}}, "wire_error"),
+        (
+            {"type": "run_command", "page": "p", "command": {"type": "set_key", "id": "c-1", "key": "x"}},
+            "wire_error",
+        ),
     ],
 )
 def test_what_a_page_should_not_send_is_refused(message: dict[str, object], error: str) -> None:

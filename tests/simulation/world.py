@@ -35,7 +35,7 @@ from nbchat.protocol import (
     KernelMessage,
     Packet,
     Progress,
-    StateOf,
+    SessionStateMessage,
     Synced,
     Welcome,
 )
@@ -227,7 +227,7 @@ class PageModel:
             self._take_deltas(message)
         elif isinstance(message, Progress):
             self._take_progress(n, message)
-        elif isinstance(message, StateOf):
+        elif isinstance(message, SessionStateMessage):
             self._take_state(message)
         elif isinstance(message, Ack):
             self.acks[message.id] = message
@@ -277,7 +277,7 @@ class PageModel:
                 changes = {"seq": counts.seq, "active_at": counts.active_at, "characters": counts.characters}
                 self.heads[head.id] = (at, replace(head, **changes))
 
-    def _take_state(self, message: StateOf) -> None:
+    def _take_state(self, message: SessionStateMessage) -> None:
         old = self.states.get(message.state.id)
         if message.to in (None, self.id) and (old is None or old.seq <= message.state.seq):
             self._wanted.discard(message.state.id)
@@ -315,7 +315,7 @@ class PageModel:
 
         def send() -> None:
             if command["id"] not in self.acks:
-                self._up({"type": "do", "page": self.id, "epoch": self.epoch, "command": command})
+                self._up({"type": "run_command", "page": self.id, "epoch": self.epoch, "command": command})
                 self._loop.call_later(1.0, send)
 
         send()

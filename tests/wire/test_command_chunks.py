@@ -10,7 +10,7 @@ import pytest
 
 from nbchat.core.errors import WireError
 from nbchat.handles.registry import SessionRegistry
-from nbchat.protocol import MAX_COMMAND, MAX_PART, DoPart
+from nbchat.protocol import MAX_COMMAND, MAX_PART, CommandChunk
 from nbchat.providers.scripted import ScriptedProvider
 from nbchat.wire.command_chunks import MOST, CommandChunks
 from nbchat.wire.server import WireServer
@@ -26,9 +26,9 @@ def registry() -> Iterator[SessionRegistry]:
     engine_of(made).shutdown()
 
 
-def part(number: int, of: int, text: str, command_id: str = "c") -> DoPart:
+def part(number: int, of: int, text: str, command_id: str = "c") -> CommandChunk:
     """Return a part."""
-    return DoPart(id=command_id, page="p", epoch="k", part=number, of=of, text=text)
+    return CommandChunk(id=command_id, page="p", epoch="k", part=number, of=of, text=text)
 
 
 def test_parts_come_in_any_order_and_twice() -> None:
@@ -38,7 +38,7 @@ def test_parts_come_in_any_order_and_twice() -> None:
     assert parts.take(part(0, 3, '{"id":')) is None
     assert parts.take(part(0, 3, '{"id":')) is None
     whole = parts.take(part(1, 3, '"c"'))
-    assert whole == {"type": "do", "page": "p", "epoch": "k", "command": {"id": "c"}}
+    assert whole == {"type": "run_command", "page": "p", "epoch": "k", "command": {"id": "c"}}
     assert parts.take(part(1, 3, '"c"')) is None
 
 
@@ -47,7 +47,7 @@ def test_parts_come_in_any_order_and_twice() -> None:
     [part(1, 1, ""), part(-1, 2, ""), part(0, 0, ""), part(0, 1, "{"), part(0, 2, "x" * (MAX_COMMAND + 1))],
     ids=["beyond", "before", "of none", "no JSON", "too long"],
 )
-def test_what_is_no_command_is_refused_and_forgotten(wrong: DoPart) -> None:
+def test_what_is_no_command_is_refused_and_forgotten(wrong: CommandChunk) -> None:
     """A page that errs gets an error, and keeps nobody else from being heard."""
     parts = CommandChunks()
     with pytest.raises(WireError):
@@ -84,7 +84,7 @@ def test_a_question_of_ten_megabytes_arrives(registry: SessionRegistry) -> None:
     for number in (0, *range(len(cut)), 3):
         wire.receive(
             {
-                "type": "do_part",
+                "type": "command_chunk",
                 "id": "c1",
                 "page": "p",
                 "epoch": engine_of(registry).epoch,

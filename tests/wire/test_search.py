@@ -131,7 +131,7 @@ def test_a_page_searches_every_session(registry: SessionRegistry) -> None:
     wire = engine_of(registry).loop.call(WireServer, engine_of(registry), page.take)
     ask = {"type": "search", "page": "p", "epoch": engine_of(registry).epoch}
     wire.receive({**ask, "id": "1", "query": "loire"})
-    found = wait_for(lambda: page.heard("found", id="1"), "the answer to the search")
+    found = wait_for(lambda: page.heard("search_results", id="1"), "the answer to the search")
     assert [hit["session_id"] for hit in found["hits"]] == [ids[3], ids[2], ids[1], ids[0]]
     assert {hit["match"] for hit in found["hits"]} == {"Loire"}
     assert found["more"] is False

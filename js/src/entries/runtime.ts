@@ -12,8 +12,8 @@ import {
   type Ack,
   type AssetName,
   type Command,
-  type Found,
   MAX_COMMAND,
+  type SearchResults,
   type SetView,
 } from "../protocol";
 import { type Drafts, openDrafts } from "../state/drafts";
@@ -152,7 +152,7 @@ export class PageRuntime implements SharedRuntime {
     return this.#link.variables;
   }
 
-  search(query: string): Promise<Found | null> {
+  search(query: string): Promise<SearchResults | null> {
     return this.#link.searches.find(query);
   }
 

@@ -5,13 +5,13 @@
  */
 import type {
   Delta,
-  Earlier,
+  EarlierMessages,
   Event,
   Events,
   Head,
   Message,
   SessionState,
-  StateOf,
+  SessionStateMessage,
 } from "../protocol";
 import { crc32 } from "./crc32";
 import { Draft } from "./fold";
@@ -175,7 +175,7 @@ export class Replica {
   }
 
   /** Take a whole state from packet `n`, unless the replica is newer. Returns whether it was taken. */
-  takeState({ state, omitted }: StateOf, n: number): boolean {
+  takeState({ state, omitted }: SessionStateMessage, n: number): boolean {
     const seq = this.#draft?.seq ?? -1;
     // In a later packet an older state is right: the kernel has restored the session.
     const newer = state.seq > seq || (state.seq < seq && n > this.#packet);
@@ -193,7 +193,7 @@ export class Replica {
   }
 
   /** Put messages before the window. Returns false if they do not belong there any more. */
-  takeEarlier({ messages, selected, omitted }: Earlier): boolean {
+  takeEarlier({ messages, selected, omitted }: EarlierMessages): boolean {
     const first = this.view()?.path[0];
     if (this.#draft === null || first?.parent_id == null) return false;
     const state = this.#draft.snapshot();

@@ -8,14 +8,14 @@ import { nextFrame, whenIdle } from "../later";
 import type {
   Config,
   Deltas,
-  Earlier,
+  EarlierMessages,
   Events,
   Head,
   Heads,
   Models,
   Progress,
   Saving,
-  StateOf,
+  SessionStateMessage,
 } from "../protocol";
 import { Replica, type SessionView, type Stats } from "./replica";
 import { afterKernelLoss, isOver } from "./session";
@@ -246,13 +246,13 @@ export class Store {
   }
 
   /** Take the whole state of a session from packet `n`, unless the page has a newer one. */
-  takeState(message: StateOf, n: number): void {
+  takeState(message: SessionStateMessage, n: number): void {
     const replica = this.#replicas.get(message.state.id);
     if (replica?.takeState(message, n)) this.#noteSession(message.state.id, replica);
   }
 
   /** Put messages before the window. Returns false if they do not belong there any more. */
-  takeEarlier(message: Earlier): boolean {
+  takeEarlier(message: EarlierMessages): boolean {
     const replica = this.#replicas.get(message.session_id);
     if (!replica?.takeEarlier(message)) return false;
     this.#noteSession(message.session_id, replica);

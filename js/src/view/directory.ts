@@ -1,7 +1,7 @@
 /** The list of all sessions (open, closed, archived, deleted), with a search in their messages. */
 
 import { allStrings } from "../i18n/extras";
-import type { Found, Head, Hit } from "../protocol";
+import type { Head, Hit, SearchResults } from "../protocol";
 import { isOver } from "../state/session";
 import type { Context } from "../types";
 import { h, setAttribute } from "./dom";
@@ -59,7 +59,7 @@ export function openDirectory(
     list,
   );
   let heads = new Map<string, Head>();
-  let found: Found | null = null;
+  let found: SearchResults | null = null;
   let looking = false;
   let pause: ReturnType<typeof setTimeout> | undefined;
 

@@ -7,10 +7,10 @@ export function messagesOf(command: Command, page: string, epoch: string): PageM
   const json = JSON.stringify(command).replace(/[\ud800-\udfff]/g, (half) => {
     return `\\u${half.charCodeAt(0).toString(16)}`;
   });
-  if (json.length <= MAX_PART) return [{ type: "do", page, epoch, command }];
+  if (json.length <= MAX_PART) return [{ type: "run_command", page, epoch, command }];
   const of = Math.ceil(json.length / MAX_PART);
   return Array.from({ length: of }, (_, part) => {
     const text = json.slice(part * MAX_PART, (part + 1) * MAX_PART);
-    return { type: "do_part", id: command.id, page, epoch, part, of, text };
+    return { type: "command_chunk", id: command.id, page, epoch, part, of, text };
   });
 }

@@ -50,7 +50,7 @@ export class Link {
   readonly outbox: Outbox;
   readonly assets = new Assets((name) => {
     const { page } = this;
-    this.send({ type: "want_asset", id: newId("ask_"), page, epoch: this.store.epoch, name });
+    this.send({ type: "get_asset", id: newId("ask_"), page, epoch: this.store.epoch, name });
   });
 
   readonly searches = new Searches((id, query) => {
@@ -270,10 +270,10 @@ export class Link {
       case "progress":
         this.store.takeProgress(message, n);
         break;
-      case "state":
+      case "session_state":
         if (message.to === null || message.to === this.page) this.store.takeState(message, n);
         break;
-      case "earlier":
+      case "earlier_messages":
         if (message.to === this.page) {
           this.#earlier.settle(message.session_id);
           this.store.takeEarlier(message);
@@ -300,7 +300,7 @@ export class Link {
       case "asset":
         if (message.to === this.page) this.assets.take(message);
         break;
-      case "found":
+      case "search_results":
         if (message.to === this.page) this.searches.take(message);
         break;
       case "variables":

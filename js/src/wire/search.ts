@@ -1,6 +1,6 @@
 /** `Searches`: searches the messages of all sessions in the kernel, since a page has few of them loaded. */
 import { newId } from "../ids";
-import type { Found } from "../protocol";
+import type { SearchResults } from "../protocol";
 
 /** An unanswered search is repeated after this long. */
 const AGAIN_MS = 2000;
@@ -8,7 +8,7 @@ const AGAIN_MS = 2000;
 export class Searches {
   #id = "";
   #timer: ReturnType<typeof setInterval> | undefined;
-  #answer: (found: Found | null) => void = () => {};
+  #answer: (found: SearchResults | null) => void = () => {};
 
   /** Sends the query; it may get lost. */
   readonly #ask: (id: string, query: string) => void;
@@ -18,12 +18,12 @@ export class Searches {
   }
 
   /** Return the results; null if a later search replaced this one. An empty query ends the last search. */
-  find(query: string): Promise<Found | null> {
+  find(query: string): Promise<SearchResults | null> {
     this.#settle(null);
     if (query === "") return Promise.resolve(null);
     this.#id = newId("ask_");
     const id = this.#id;
-    const found = new Promise<Found | null>((resolve) => {
+    const found = new Promise<SearchResults | null>((resolve) => {
       this.#answer = resolve;
     });
     this.#timer = setInterval(() => this.#ask(id, query), AGAIN_MS);
@@ -32,11 +32,11 @@ export class Searches {
   }
 
   /** Take results from the kernel. */
-  take(found: Found): void {
+  take(found: SearchResults): void {
     if (found.id === this.#id) this.#settle(found);
   }
 
-  #settle(found: Found | null): void {
+  #settle(found: SearchResults | null): void {
     clearInterval(this.#timer);
     this.#id = "";
     this.#answer(found);

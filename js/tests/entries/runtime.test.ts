@@ -117,7 +117,7 @@ afterEach(() => hide(false));
 
 function viewings(heard: readonly PageMessage[]): (readonly string[])[] {
   return heard.flatMap((message) =>
-    message.type === "do" && message.command.type === "viewing"
+    message.type === "run_command" && message.command.type === "viewing"
       ? [message.command.session_ids]
       : [],
   );
@@ -130,7 +130,7 @@ describe("commands", () => {
     await vi.advanceTimersByTimeAsync(200);
     const [one, two] = await Promise.all(asked);
     expect(one?.id).not.toBe(two?.id);
-    expect(heard.filter(({ type }) => type === "do")).toHaveLength(2);
+    expect(heard.filter(({ type }) => type === "run_command")).toHaveLength(2);
   });
 
   test("that are too large are refused here, with how large they are", async () => {
@@ -150,7 +150,7 @@ describe("commands", () => {
       message: expect.stringContaining("17.2 MiB"),
     });
     await vi.advanceTimersByTimeAsync(100);
-    expect(heard.filter(({ type }) => type === "do")).toEqual([]);
+    expect(heard.filter(({ type }) => type === "run_command")).toEqual([]);
   });
 
   test("wait for the cell where the host has no control channel, and the page says so", async () => {
@@ -174,7 +174,9 @@ describe("commands", () => {
 
 describe("what a user changes in a view", () => {
   const changes = (heard: readonly PageMessage[]) =>
-    heard.flatMap((m) => (m.type === "do" && m.command.type === "set_view" ? [m.command] : []));
+    heard.flatMap((m) =>
+      m.type === "run_command" && m.command.type === "set_view" ? [m.command] : [],
+    );
 
   test("is sent at once, by view, and a change that is sent again never undoes a later one", async () => {
     const { runtime, heard } = open();

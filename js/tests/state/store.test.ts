@@ -44,7 +44,7 @@ function heads(store: Store, n: number, all: boolean, ...list: Head[]): void {
 
 function state(store: Store, n: number, seq: number, fields: Partial<SessionState> = {}): void {
   const whole = { ...emptyState("s"), seq, ...fields };
-  store.takeState({ type: "state", state: whole, omitted: 0, to: null }, n);
+  store.takeState({ type: "session_state", state: whole, omitted: 0, to: null }, n);
 }
 
 function events(store: Store, n: number, first_seq: number, count: number): void {

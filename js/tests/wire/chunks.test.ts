@@ -19,7 +19,9 @@ function send(text: string): Command {
 
 test("a command of usual length goes as it is", () => {
   const command = send("Rivers? 🏞️");
-  expect(messagesOf(command, "p", "k")).toEqual([{ type: "do", page: "p", epoch: "k", command }]);
+  expect(messagesOf(command, "p", "k")).toEqual([
+    { type: "run_command", page: "p", epoch: "k", command },
+  ]);
 });
 
 test("a long one goes in parts that fit, each of them text, and is the same again", () => {
@@ -32,12 +34,12 @@ test("a long one goes in parts that fit, each of them text, and is the same agai
         const messages = messagesOf(command, "p", "k");
         const texts = messages.map((message, part) => {
           expect(message).toMatchObject({
-            type: "do_part",
+            type: "command_chunk",
             id: "cmd_1",
             part,
             of: messages.length,
           });
-          return message.type === "do_part" ? message.text : "";
+          return message.type === "command_chunk" ? message.text : "";
         });
         for (const text of texts) {
           expect(text.length).toBeLessThanOrEqual(MAX_PART);

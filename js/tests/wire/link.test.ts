@@ -587,7 +587,8 @@ describe("commands", () => {
     host.statusChanged.emit("busy"); // a channel that waits for the cell is no help
     const sent: number[] = [];
     const from = performance.now();
-    up.lose = (message) => message.type === "do" && sent.push(performance.now() - from) > 0;
+    up.lose = (message) =>
+      message.type === "run_command" && sent.push(performance.now() - from) > 0;
     void link.outbox.do({ type: "list_models", id: "c1", session_id: null }).catch(() => {});
     await vi.advanceTimersByTimeAsync(8000);
     expect(sent.map((ms) => Math.round(ms / 1000))).toEqual([0, 1, 3, 7]);

@@ -1,13 +1,13 @@
 /** A page's searches: asked again until they are answered, and only the last one counts. */
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
-import type { Found } from "../../src/protocol";
+import type { SearchResults } from "../../src/protocol";
 import { Searches } from "../../src/wire/search";
 
 const asked: [string, string][] = [];
 let searches: Searches;
 
-function found(id: string): Found {
-  return { type: "found", to: "p", id, hits: [], more: false };
+function found(id: string): SearchResults {
+  return { type: "search_results", to: "p", id, hits: [], more: false };
 }
 
 beforeEach(() => {
