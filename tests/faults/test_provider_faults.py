@@ -144,7 +144,13 @@ def check_outcome(stand: Stand, fault: Fault, session: Session, run: Run) -> Non
         assert run.state == ("interrupted" if run.text or run.reasoning or calls else "failed")
         assert run.error.partial_chars == run.progress.characters
         assert run.error.hint
-    elif not (run.text or run.reasoning or calls or (run.usage and run.usage.output_tokens)):
+    elif not (
+        run.text
+        or run.reasoning
+        or calls
+        or run.message.notices  # what cannot be shown is named instead
+        or (run.usage and run.usage.output_tokens)
+    ):
         assert type(run.error) is errors.EmptyResponse
     else:
         early = fault.finish in ("length", "content_filter")
