@@ -295,6 +295,30 @@ class Described(Tagged, frozen=True, kw_only=True, tag="described"):
     """A text, and of a figure a picture too; empty if there is no such variable."""
 
 
+class Exported(Tagged, frozen=True, kw_only=True, tag="exported"):
+    """The answer to `want_export`: a session as a file, which the page offers as a download."""
+
+    to: str
+    id: str
+    name: str = ""
+    """Suggested name of the file."""
+    text: str = ""
+    error: ErrorInfo | None = None
+
+
+class Connected(Tagged, frozen=True, kw_only=True, tag="connected"):
+    """The answer to `connect`."""
+
+    to: str
+    id: str
+    models: tuple[str, ...] = ()
+    """The models that the server lists, after `models`."""
+    text: str = ""
+    """The beginning of the model's answer, after `test`."""
+    error: ErrorInfo | None = None
+    """Why it failed; after `use`, nothing has changed then."""
+
+
 KernelMessage = (
     Welcome
     | Heads
@@ -313,6 +337,8 @@ KernelMessage = (
     | SearchResults
     | Variables
     | Described
+    | Exported
+    | Connected
 )
 
 
@@ -444,6 +470,39 @@ class WantDescribed(Tagged, frozen=True, kw_only=True, tag="want_described"):
     name: str
 
 
+ExportFormat = Literal["html", "md", "ipynb"]
+"""Formats in which a page can export a session, by the ending of the file."""
+
+
+class WantExport(Tagged, frozen=True, kw_only=True, tag="want_export"):
+    """The user exports a session. The kernel returns the text and writes no file."""
+
+    id: str
+    page: str
+    epoch: str
+    session_id: str
+    format: ExportFormat
+
+
+class Connect(Tagged, frozen=True, kw_only=True, tag="connect"):
+    """The user lists the models of a server, tests it, or chooses it for this kernel.
+
+    A page sends it on the control channel only.
+    """
+
+    id: str
+    page: str
+    epoch: str
+    action: Literal["models", "test", "use", "reset"]
+    """`reset` returns to what files and the environment configure."""
+    base_url: str = ""
+    api_key: str = ""
+    """The typed key. Before the message is parsed, a reference in the kernel's memory takes its place.
+    Empty: the key that this server already gets."""
+    model: str = ""
+    """Empty: the first that the server lists."""
+
+
 PageMessage = (
     Hello
     | Sync
@@ -456,6 +515,8 @@ PageMessage = (
     | Search
     | WantVariables
     | WantDescribed
+    | WantExport
+    | Connect
 )
 
 

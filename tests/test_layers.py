@@ -21,7 +21,7 @@ LAYERS = {
     "export": {"core"},
     "context": {"core"},
     "engine": {"core", "providers", "server", "stores"},
-    "wire": {"core", "protocol", "engine"},
+    "wire": {"core", "protocol", "export", "engine"},
     "handles": {"core", "context", "export", "providers", "engine"},
     "batch": {"core", "context", "engine", "handles", "providers"},
     "jupyter": {

@@ -1016,6 +1016,30 @@ export interface Described {
   readonly type: "described";
 }
 
+/** The answer to `want_export`: a session as a file, which the page offers as a download. */
+export interface Exported {
+  readonly to: string;
+  readonly id: string;
+  /** Suggested name of the file. */
+  readonly name: string;
+  readonly text: string;
+  readonly error: ErrorInfo | null;
+  readonly type: "exported";
+}
+
+/** The answer to `connect`. */
+export interface Connected {
+  readonly to: string;
+  readonly id: string;
+  /** The models that the server lists, after `models`. */
+  readonly models: readonly string[];
+  /** The beginning of the model's answer, after `test`. */
+  readonly text: string;
+  /** Why it failed; after `use`, nothing has changed then. */
+  readonly error: ErrorInfo | null;
+  readonly type: "connected";
+}
+
 export type KernelMessage =
   | Welcome
   | Heads
@@ -1033,7 +1057,9 @@ export type KernelMessage =
   | Asset
   | SearchResults
   | Variables
-  | Described;
+  | Described
+  | Exported
+  | Connected;
 
 /** What the kernel says in one tick, to all pages. */
 export interface Packet {
@@ -1169,6 +1195,42 @@ export interface WantDescribed {
   readonly type: "want_described";
 }
 
+/** Formats in which a page can export a session, by the ending of the file. */
+export type ExportFormat = "html" | "md" | "ipynb";
+
+/** The user exports a session. The kernel returns the text and writes no file. */
+export interface WantExport {
+  readonly id: string;
+  readonly page: string;
+  readonly epoch: string;
+  readonly session_id: string;
+  readonly format: ExportFormat;
+  readonly type: "want_export";
+}
+
+/**
+ * The user lists the models of a server, tests it, or chooses it for this kernel.
+ *
+ * A page sends it on the control channel only.
+ */
+export interface Connect {
+  readonly id: string;
+  readonly page: string;
+  readonly epoch: string;
+  /** `reset` returns to what files and the environment configure. */
+  readonly action: "models" | "reset" | "test" | "use";
+  readonly base_url: string;
+  /**
+   * The typed key. Before the message is parsed, a reference in the kernel's memory takes its
+   * place.
+   * Empty: the key that this server already gets.
+   */
+  readonly api_key: string;
+  /** Empty: the first that the server lists. */
+  readonly model: string;
+  readonly type: "connect";
+}
+
 export type PageMessage =
   | Hello
   | Sync
@@ -1180,7 +1242,9 @@ export type PageMessage =
   | GetAsset
   | Search
   | WantVariables
-  | WantDescribed;
+  | WantDescribed
+  | WantExport
+  | Connect;
 
 /** Where an event leads from each state; what is not in a state's row is not taken there. */
 export const TRANSITIONS: Readonly<

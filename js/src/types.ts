@@ -13,7 +13,11 @@ import type {
   AssetName,
   Attachment,
   Command,
+  Connect,
+  Connected,
   Described,
+  Exported,
+  ExportFormat,
   Head,
   Message,
   RunRecord,
@@ -62,6 +66,10 @@ export interface Runtime {
     /** Return what would be sent of a variable. */
     describe(name: string): Promise<Described | null>;
   };
+  /** Return a session as the text of a file. Rejects only if the kernel is gone. */
+  exportSession(sessionId: string, format: ExportFormat): Promise<Exported>;
+  /** Try a server, or choose it for the kernel. Rejects if there is no private way to the kernel. */
+  connect(input: Pick<Connect, "action" | "base_url" | "api_key" | "model">): Promise<Connected>;
   /** Load a bundle that not every page needs. */
   load(name: AssetName): Promise<AssetModule>;
   /** Return a bundle that has been loaded. */
@@ -167,8 +175,15 @@ export interface TabPlace {
   move(before: string | null): void;
 }
 
-/** What opens at a click: the export of the bundle `extras`. */
+/** The first screen of an empty session. */
+export interface WelcomeScreen {
+  readonly element: HTMLElement;
+  update(empty: boolean, demo: boolean, provider: string): void;
+}
+
+/** What opens at a click, and the first screen: the export of the bundle `extras`. */
 export interface Extras {
+  createWelcome(context: Context): WelcomeScreen;
   detailsOf(context: Context, turn: Turn): HTMLElement[];
   editForm(context: Pick<Context, "t" | "root">, text: string): EditForm;
   insertCell(
@@ -182,6 +197,7 @@ export interface Extras {
     anchor: Element,
     choose: (head: Head, messageId: string) => void,
   ): void;
+  openConnect(context: Context, anchor: Element): void;
   openRename(
     context: Pick<Context, "t">,
     tab: HTMLElement,

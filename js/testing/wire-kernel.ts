@@ -309,6 +309,9 @@ export class WireKernel {
       case "search":
         this.#search(message.page, message.id, message.query);
         break;
+      case "want_export":
+        this.#export(message.page, message.id, message.session_id, message.format);
+        break;
       default:
         break;
     }
@@ -392,6 +395,12 @@ export class WireKernel {
       }),
     );
     this.say({ type: "search_results", to, id, hits: hits.slice(0, 50), more: hits.length > 50 });
+  }
+
+  #export(to: string, id: string, session_id: string, format: string): void {
+    const texts = transcript(this.state(session_id)).flatMap(({ parts }) => parts);
+    const text = texts.map((part) => part.text).join("\n\n");
+    this.say({ type: "exported", to, id, name: `chat.${format}`, text, error: null });
   }
 
   #do(command: Command): void {

@@ -12,6 +12,7 @@ import logging
 import os
 import threading
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Final
 from weakref import WeakKeyDictionary
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from nbchat.core.events import Settings
+    from nbchat.core.secret import Secret
     from nbchat.providers.base import Provider, Request
     from nbchat.server import DemoServer
 
@@ -42,7 +44,9 @@ class ProviderResolver:
 
     def __init__(self) -> None:
         self.defaults: Defaults = Defaults()
-        self._providers: dict[tuple[str, str | None, str | None], Provider] = {}
+        self.typed_keys: dict[str, Secret] = {}
+        """Keys that the user typed into a page, by the base URL that each is for; empty: no key is sent."""
+        self._providers: dict[tuple[str, str | None, str | None, bool], Provider] = {}
         self._server: DemoServer | None = None
         self._server_url: str | None = None
         self._starting = asyncio.Lock()
@@ -180,13 +184,23 @@ class ProviderResolver:
         from nbchat.providers.plugins import load  # noqa: PLC0415 - only when the first run starts
 
         # The URL that the environment names is read by the provider itself, at each run.
-        key = (name or "openai", self.defaults.configured("base_url"), self.defaults.api)
+        url = self.defaults.configured("base_url")
+        is_typed = url in self.typed_keys
+        key = (name or "openai", url, self.defaults.api, is_typed)
         provider = self._providers.get(key)
         if provider is None:
-            given = {"base_url": key[1], "api": key[2]} if key[0] == "openai" else {}
+            given: dict[str, object] = {}
+            if key[0] == "openai":
+                typed = partial(self._typed_key, url) if is_typed else None
+                given = {"base_url": url, "api": key[2], "api_key": typed}
             options = {option: value for option, value in given.items() if value is not None}
             provider = self._providers[key] = load(key[0], **options)
         return provider
+
+    def _typed_key(self, url: str | None) -> str:
+        """Return the key that was typed for a server last; empty if none is to be sent."""
+        secret = self.typed_keys.get(url or "")
+        return "" if secret is None else secret.reveal()
 
     async def _demo(self) -> Provider:
         async with self._starting:
@@ -195,7 +209,7 @@ class ProviderResolver:
 
                 self._server = DemoServer()
                 self._server_url = await self._server.start()
-        key = (DEMO, self._server_url, None)
+        key = (DEMO, self._server_url, None, False)
         provider = self._providers.get(key)
         if provider is None:
             # By chat: what it keeps ends with this kernel, so nothing could be resumed that cannot be

@@ -22,10 +22,12 @@ from nbchat.core.log import LogCompacted
 from nbchat.core.recovery import in_force
 from nbchat.core.redact import redact
 from nbchat.core.run import RunState
+from nbchat.core.secret import reference_to, referenced
 from nbchat.core.transcript import ROOT, SessionState
 from nbchat.core.version import VERSION
 from nbchat.engine.callbacks import Notification
 from nbchat.engine.carry_out import carry_out
+from nbchat.engine.server_choice import ServerChoice
 from nbchat.protocol import (
     PROTOCOL_VERSION,
     WINDOW,
@@ -33,10 +35,13 @@ from nbchat.protocol import (
     Asset,
     CommandChunk,
     Config,
+    Connect,
+    Connected,
     Counts,
     Delta,
     EarlierMessages,
     Events,
+    Exported,
     GetAsset,
     Head,
     Heads,
@@ -56,6 +61,7 @@ from nbchat.protocol import (
     WantCheckpoint,
     WantDescribed,
     WantEarlier,
+    WantExport,
     WantVariables,
     Welcome,
     encode_packet,
@@ -90,6 +96,9 @@ BEACONS: Final = (0.2, 0.2, 0.2, 0.2, 0.2, 0.5, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0)
 
 REMEMBERED: Final = 2000
 """Commands whose acknowledgement is kept, for when they are asked again."""
+
+KEPT_ANSWERS: Final = 16
+"""Answers to `connect` that are kept, for when their requests are repeated."""
 
 SEEN_S: Final = 5.0
 """A page that shows a session says within this time that it saw an answer's end, or it is gone."""
@@ -195,6 +204,10 @@ class WireServer:
         """Id of each page's newest search, until it is answered."""
         self._describing: set[tuple[str, str]] = set()
         """Page and id of each question about variables that is being answered."""
+        self._working: set[str] = set()
+        """Ids of requests that are being worked on: a page repeats a request until it is answered."""
+        self._connected: OrderedDict[str, Connected] = OrderedDict()
+        """Answers that are kept, for a request whose answer was lost: a test is not made twice."""
         self._config: Config | None = None
         self.last_actor: str | None = None
         """The page where the user last acted."""
@@ -449,7 +462,7 @@ class WireServer:
 
     def receive(self, data: object) -> None:
         """Take a page's message. From any thread: it is only posted to the engine's loop."""
-        self._engine.loop.post(self._received, data)
+        self._engine.loop.post(self._received, _sealed(data))
 
     def _received(self, data: object) -> None:
         try:
@@ -493,15 +506,25 @@ class WireServer:
         else:
             self._handle_question(message)
 
-    def _handle_question(self, message: GetAsset | Search | WantVariables | WantDescribed) -> None:
+    def _handle_question(
+        self, message: GetAsset | Search | WantVariables | WantDescribed | WantExport | Connect
+    ) -> None:
+        """Start to answer a request that has one answer, for the page that sent it."""
         if isinstance(message, GetAsset):
             text = (STATIC / f"{message.name}.js").read_text(encoding="utf-8")
             self.say(Asset(to=message.page, name=message.name, text=text))
         elif isinstance(message, Search):
             self._searches[message.page] = message.id
             self._engine.loop.spawn(self._search(message), name="nbchat-search")
-        elif message.epoch == self._engine.epoch:
-            self._engine.loop.spawn(self._answer_about_variables(message), name="nbchat-variables")
+        elif isinstance(message, WantVariables | WantDescribed):
+            if message.epoch == self._engine.epoch:
+                self._engine.loop.spawn(self._answer_about_variables(message), name="nbchat-variables")
+        elif message.id in self._connected:
+            self.say(self._connected[message.id])
+        elif message.id not in self._working:
+            self._working.add(message.id)
+            work = self._export(message) if isinstance(message, WantExport) else self._connect(message)
+            self._engine.loop.spawn(work, name=f"nbchat-{message.type}")
 
     def _hello(self, message: Hello) -> None:
         self._engine.presence.connected(message.page)
@@ -609,17 +632,10 @@ class WireServer:
         # Those in memory first; the others have to be read again, as far as there is time.
         listed.sort(key=lambda c: (c.evicted, -self._head(c).active_at))
 
-        def state_of(session: LiveSession) -> Callable[[], SessionState]:
-            if session.evicted:
-                outline = engine.eviction.outlined(session)
-                return lambda: engine.eviction.stored(outline).state
-            held = session.state
-            return lambda: held
-
         def is_wanted() -> bool:
             return self._searches.get(message.page) == message.id
 
-        states = [state_of(session) for session in listed]
+        states = [self._reader_of(session) for session in listed]
         result = await asyncio.to_thread(search, message.query, states, is_wanted=is_wanted)
         if is_wanted():
             del self._searches[message.page]
@@ -637,6 +653,66 @@ class WireServer:
             self._describing.discard(key)
         if answer is not None:
             self.say(answer)
+
+    def _reader_of(self, conversation: LiveSession) -> Callable[[], SessionState]:
+        """Return a function that returns the state, which it may read from the journal on any thread."""
+        eviction = self._engine.eviction
+        if conversation.evicted:
+            outline = eviction.outlined(conversation)
+            return lambda: eviction.stored(outline).state
+        held = conversation.state
+        return lambda: held
+
+    async def _export(self, message: WantExport) -> None:
+        """Make an export on a thread, because that can take seconds."""
+        try:
+            read = self._reader_of(self._engine.session(message.session_id))
+            answer = await asyncio.to_thread(_exported, message, read)
+        except NbchatError as error:
+            answer = Exported(to=message.page, id=message.id, error=error.info)
+        except Exception as error:
+            logger.exception("a session could not be exported")
+            info = ErrorInfo(code="nbchat_error", message=redact(f"{type(error).__name__}: {error}")[:300])
+            answer = Exported(to=message.page, id=message.id, error=info)
+        finally:
+            self._working.discard(message.id)
+        self.say(answer)
+
+    async def _connect(self, message: Connect) -> None:
+        """Try or choose a server."""
+        answer = Connected(to=message.page, id=message.id)
+        try:
+            answer = await self._connection(message)
+        except NbchatError as error:
+            answer = replace(answer, error=error.info)
+        except Exception as error:
+            logger.exception("a page's connect failed")
+            info = ErrorInfo(code="nbchat_error", message=redact(f"{type(error).__name__}: {error}")[:300])
+            answer = replace(answer, error=info)
+        finally:
+            self._working.discard(message.id)
+        self._connected[message.id] = answer
+        while len(self._connected) > KEPT_ANSWERS:
+            self._connected.popitem(last=False)
+        self.say(answer)
+
+    async def _connection(self, message: Connect) -> Connected:
+        if message.epoch != self._engine.epoch:
+            raise StaleCommand("the kernel was restarted since this was asked.", hint="Try again.")
+        choice = ServerChoice(self._engine.providers)
+        answer = Connected(to=message.page, id=message.id)
+        key = referenced(message.api_key)
+        if message.action == "models":
+            return replace(answer, models=await choice.models(message.base_url, key))
+        if message.action == "test":
+            return replace(answer, text=await choice.test(message.base_url, key, message.model))
+        self.last_actor = message.page
+        if message.action == "use":
+            choice.use(message.base_url, key, message.model)
+        else:
+            choice.reset()
+        self._check_config()
+        return answer
 
     def _do(self, message: RunCommand) -> None:
         command = message.command
@@ -731,3 +807,20 @@ class WireServer:
     def pages(self) -> list[str]:
         """The connected pages; the one that connected last comes last."""
         return self._engine.presence.pages
+
+
+def _exported(message: WantExport, read: Callable[[], SessionState]) -> Exported:
+    from nbchat.export import render, slug  # noqa: PLC0415 - its parsers are needed for exports only
+
+    state = read()
+    name = f"{slug(state.title)}.{message.format}"
+    return Exported(to=message.page, id=message.id, name=name, text=render([state], message.format))
+
+
+def _sealed(data: object) -> object:
+    """Return a page's message with a reference in place of a typed key, so that no log shows the key."""
+    if not isinstance(data, dict) or data.get("type") != "connect":
+        return data
+    key = data.get("api_key")
+    text = key.strip() if isinstance(key, str) else ""
+    return {**data, "api_key": reference_to(text) if text else ""}

@@ -79,6 +79,49 @@ async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
     writer.close()
 
 
+@pytest.mark.parametrize("typed", SHAPES.values(), ids=SHAPES.keys())
+def test_a_key_typed_into_a_page_is_seen_nowhere(
+    registry: SessionRegistry, log: io.StringIO, typed: str
+) -> None:
+    """It is held in memory and sent to its server; no packet, snapshot, log or error shows it."""
+    server = engine_of(registry).loop.run(asyncio.start_server(refuse, "127.0.0.1", 0), 10)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+    packets: list[bytes] = []
+    wire = engine_of(registry).loop.call(
+        WireServer, engine_of(registry), lambda _content, buffers: packets.extend(buffers)
+    )
+    connect = {
+        "type": "connect",
+        "page": "p",
+        "epoch": engine_of(registry).epoch,
+        "base_url": url,
+        "api_key": typed,
+    }
+    answered = []
+    for action in ("models", "test", "use"):
+        wire.receive({**connect, "id": f"ask_{action}", "action": action, "model": "m"})
+        answered.append(f'"ask_{action}"'.encode())
+    # Messages that are not in the protocol are logged as refused.
+    wire.receive({**connect, "id": "ask_4", "action": typed})
+    wire.receive({**connect, "id": "ask_5", "action": "use", "model": 1})
+    wait_for(lambda: all(one in b"".join(packets) for one in answered), "the answers")
+    wait_for(lambda: registry.stats()["wire_errors"] == 2, "the refusals")
+    run = registry.create("a title").send("question").wait(20)
+    assert type(run.error) is errors.AuthenticationFailed
+    sources = engine_of(registry).providers
+    sinks = {
+        "repr": repr([registry, run, run.error, sources.defaults, nbchat.config()]),
+        "vars": repr([vars(registry), vars(sources), vars(sources.defaults), vars(wire)]),
+        "traceback": "".join(traceback.format_exception(run.error)),
+        "wire": b"".join(packets).decode(),
+        "snapshot": json.dumps(registry.snapshot()),
+        "log": log.getvalue(),
+    }
+    assert [name for name, text in sinks.items() if typed in text] == []
+    engine_of(registry).loop.call(server.close)
+    engine_of(registry).loop.call(wire.close)
+
+
 def test_a_key_is_seen_nowhere(
     registry: SessionRegistry, monkeypatch: pytest.MonkeyPatch, log: io.StringIO, key: str
 ) -> None:

@@ -2,6 +2,7 @@
 import { insertCell } from "../jupyter/cells";
 import type { Extras } from "../types";
 import { readAttachment } from "../view/attachment";
+import { openConnect } from "../view/connect";
 import { detailsOf } from "../view/details";
 import { openDirectory } from "../view/directory";
 import { editForm } from "../view/editor";
@@ -11,11 +12,14 @@ import { openRename } from "../view/rename";
 import { openSettings } from "../view/settings";
 import { sourceList } from "../view/sources";
 import { showSent, suggestVariables } from "../view/variables";
+import { Welcome } from "../view/welcome";
 
 export const extras: Extras = {
+  createWelcome: (context) => new Welcome(context),
   detailsOf,
   editForm,
   insertCell,
+  openConnect,
   openDirectory,
   openRename,
   openSessionMenu,

@@ -12,6 +12,10 @@ import {
   type Ack,
   type AssetName,
   type Command,
+  type Connect,
+  type Connected,
+  type Exported,
+  type ExportFormat,
   MAX_COMMAND,
   type SearchResults,
   type SetView,
@@ -154,6 +158,23 @@ export class PageRuntime implements SharedRuntime {
 
   search(query: string): Promise<SearchResults | null> {
     return this.#link.searches.find(query);
+  }
+
+  exportSession(session_id: string, format: ExportFormat): Promise<Exported> {
+    const { page } = this;
+    return this.#link.requests.ask("exported", (id) => {
+      const { epoch } = this.store;
+      this.#link.send({ type: "want_export", id, page, epoch, session_id, format });
+    });
+  }
+
+  connect(input: Pick<Connect, "action" | "base_url" | "api_key" | "model">): Promise<Connected> {
+    const { page } = this;
+    // Code of others in the kernel can read other channels.
+    return this.#link.requests.ask("connected", (id) => {
+      const { epoch } = this.store;
+      return this.#link.sendByControl({ type: "connect", id, page, epoch, ...input });
+    });
   }
 
   load(name: AssetName): Promise<AssetModule> {

@@ -24,6 +24,12 @@ const english = {
   moveLeft: "Move left",
   moveRight: "Move right",
   notify: "Notify me when an answer ends",
+  exportHtml: "Export as HTML",
+  exportMarkdown: "Export as Markdown",
+  exportNotebook: "Export as notebook",
+  copyMarkdown: "Copy as Markdown",
+  exported: (name: string) => `Exported as ${name}.`,
+  conversationCopied: "Copied the conversation as Markdown.",
 
   // How a run ended
   hints: {
@@ -73,6 +79,42 @@ const english = {
   badParams: "Other parameters must be a JSON object.",
   badNumber: (name: string) => `${name} must be a number.`,
   save: "Save",
+
+  // An empty session
+  welcome: "Chat in this notebook",
+  welcomeText:
+    "Answers are generated in the kernel. They continue while you switch tabs, run cells or reload the page.",
+  suggestions: [
+    "Explain what a p-value is, and what it is not, in three sentences.",
+    "Write a Python function that finds the outliers in a list of numbers.",
+    "Compare LEFT JOIN and INNER JOIN on two small tables.",
+  ] as readonly string[],
+  demoSuggestions: [
+    "What is nbchat?",
+    "How do I drive chats from cells?",
+    "How do I use a real model?",
+  ] as readonly string[],
+  suggest: "Example questions",
+
+  // Connecting a server
+  connectNote:
+    "For sessions of this kernel without a provider of their own. The key stays in the kernel's memory and is sent to this server only.",
+  server: "Server",
+  otherServer: "Other",
+  baseUrl: "Base URL",
+  apiKey: "API key",
+  listModels: "List models",
+  testModel: "Test",
+  useServer: "Connect",
+  resetServer: "Reset",
+  inCode: "The same in a cell",
+  asking: "Waiting for the server…",
+  modelsListed: (n: number, some: string) =>
+    n === 0
+      ? "The server lists no models."
+      : `${n} ${n === 1 ? "model" : "models"}: ${some}${n > 6 ? ", …" : ""}`,
+  tested: (text: string) =>
+    text ? `The model answered: ${text}` : "The model answered without text.",
 
   // Files
   variables: "Variables",

@@ -27,6 +27,7 @@ export const en = {
   undo: "Undo",
   dismiss: "Dismiss",
   demo: "demo",
+  connect: "Connect a model",
   demoHint: "Answers come from the built-in demo server, which needs no key and no network.",
 
   // State of a run: in a tab's name, in the list of sessions, and as the polite status
@@ -134,19 +135,7 @@ export const en = {
   remove: "Remove",
   notAsked: "This question was not sent:",
   useAgain: "Restore to composer",
-  suggestions: [
-    "Show me what you can do",
-    "Explain this error message: ",
-    "Write a function that ",
-    "Summarise the following text: ",
-  ] as readonly string[],
-  demoSuggestions: [
-    "What is nbchat?",
-    "What states can a run have?",
-    "How do I drive chats from cells?",
-    "How do I use a real model?",
-  ] as readonly string[],
-  suggest: "Suggestions",
+  answersFrom: (provider: string) => `Answers come from ${provider}.`,
 
   // Settings
   fromFile: "The model, instructions and parameters stored in this file are not used yet.",

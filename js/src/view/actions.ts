@@ -16,6 +16,7 @@ export const ACTIONS = {
   pause: { by: "panel" },
   "resume-run": { by: "panel" },
   settings: { by: "panel" },
+  connect: { by: "panel" },
   adopt: { by: "panel", once: true },
   suggest: { by: "panel", once: true },
   earlier: { by: "log" },

@@ -35,7 +35,12 @@ export class Foot {
   constructor(context: Context) {
     const { t } = context;
     this.#context = context;
-    this.#demo = h("span", { class: "demo", title: t.demoHint, text: t.demo, hidden: true });
+    this.#demo = button("connect", t.demo, {
+      class: "demo",
+      title: t.demoHint,
+      "aria-haspopup": "dialog",
+      hidden: true,
+    });
     const space = h("span", { class: "space" });
     this.element = h(
       "div",
@@ -88,6 +93,12 @@ export class Foot {
   get isDemo(): boolean {
     if (this.#isUsual) return this.#context.runtime.store.config?.demo === true;
     return !this.#head?.own_provider && this.#session?.state.settings.provider === "demo";
+  }
+
+  /** Where this session's answers come from; empty if it has a provider object of its own. */
+  get provider(): string {
+    if (this.#isUsual) return this.#context.runtime.store.config?.provider ?? "";
+    return this.#session?.state.settings.provider ?? "";
   }
 
   /** Whether the configured provider answers, and not one of the session's own. */

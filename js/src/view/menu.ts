@@ -4,6 +4,8 @@ import { allStrings } from "../i18n/extras";
 import type { Head } from "../protocol";
 import type { Context, TabPlace } from "../types";
 import { archive, close, perform, remove } from "./commands";
+import { openConnect } from "./connect";
+import { copyMarkdown, download } from "./export";
 import { NOTIFY } from "./notify";
 import { type MenuItem, openMenu } from "./popup";
 
@@ -21,6 +23,7 @@ export function openSessionMenu(
   const items: (MenuItem | null | false)[] = [
     { label: t.rename, run: () => place.rename() },
     { label: t.settings, run: () => place.openSettings() },
+    { label: t.connect, run: () => openConnect(context, anchor) },
     { label: t.pin, checked: head.pinned, run: () => void perform(context, pin) },
     null,
     beside !== null && {
@@ -35,6 +38,11 @@ export function openSessionMenu(
       checked: notifier.on,
       run: () => void toggle(notifier),
     },
+    null,
+    { label: t.exportHtml, run: () => void download(context, head.id, "html") },
+    { label: t.exportMarkdown, run: () => void download(context, head.id, "md") },
+    { label: t.exportNotebook, run: () => void download(context, head.id, "ipynb") },
+    { label: t.copyMarkdown, run: () => void copyMarkdown(context, head.id) },
     null,
     { label: t.archive, run: () => void archive(context, head) },
     { label: t.close, run: () => void close(context, head) },

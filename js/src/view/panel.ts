@@ -3,11 +3,11 @@
 import type { Head } from "../protocol";
 import type { SessionView } from "../state/replica";
 import { isLive, isOver } from "../state/session";
-import type { Context } from "../types";
+import type { Context, WelcomeScreen } from "../types";
 import { handleActions } from "./actions";
 import { perform } from "./commands";
 import { Composer } from "./composer";
-import { button, h, setAttribute, show } from "./dom";
+import { button, h, show } from "./dom";
 import { Foot } from "./foot";
 import { isComposing } from "./keys";
 import { Log } from "./log";
@@ -23,7 +23,8 @@ export class Panel {
   readonly #queue: Queue;
   readonly #foot: Foot;
   readonly #fromFile: HTMLElement;
-  readonly #suggestions: HTMLElement;
+  /** Undefined until it is needed, null while it is being loaded. */
+  #welcome: WelcomeScreen | null | undefined;
   #sessionId = "";
   #head: Head | undefined;
   #session: SessionView | undefined;
@@ -55,18 +56,11 @@ export class Panel {
       button("adopt", t.adopt),
       button("settings", t.review, { "aria-haspopup": "dialog" }),
     );
-    this.#suggestions = h("div", {
-      class: "suggestions",
-      role: "group",
-      "aria-label": t.suggest,
-      hidden: true,
-    });
     this.element = h(
       "div",
       { class: "panel", ...attributes },
       this.#fromFile,
       this.#log.element,
-      this.#suggestions,
       this.#queue.element,
       this.#foot.element,
       this.#composer.element,
@@ -78,6 +72,8 @@ export class Panel {
         pause: () => this.#askRun("pause"),
         "resume-run": () => this.#askRun("resume"),
         settings: (target) => this.openSettings(target),
+        connect: (target) =>
+          this.#context.extras(({ openConnect }) => openConnect(this.#context, target)),
         adopt: () => this.#adopt(),
         suggest: (_, text) => this.#composer.put(text),
       },
@@ -117,7 +113,9 @@ export class Panel {
     this.#composer.update(this.#head);
     this.#foot.update(this.#head, session);
     show(this.#fromFile, session?.state.settings.from_file === true);
-    this.#suggest(session?.path.length === 0 && session.state.runs.length === 0);
+    const empty = session?.path.length === 0 && session.state.runs.length === 0;
+    if (empty && this.#welcome === undefined) this.#loadWelcome();
+    this.#welcome?.update(empty, this.#foot.isDemo, this.#foot.provider);
     this.tick();
   }
 
@@ -154,17 +152,13 @@ export class Panel {
     });
   }
 
-  /** Offer first questions; the demo server has its own. */
-  #suggest(empty: boolean): void {
-    const { t } = this.#context;
-    show(this.#suggestions, empty);
-    if (!empty) return;
-    const texts = this.#foot.isDemo ? t.demoSuggestions : t.suggestions;
-    if (this.#suggestions.getAttribute("data-first") === texts[0]) return;
-    setAttribute(this.#suggestions, "data-first", texts[0]);
-    this.#suggestions.replaceChildren(
-      ...texts.map((text) => button("suggest", text.trim(), { "data-arg": text })),
-    );
+  #loadWelcome(): void {
+    this.#welcome = null;
+    this.#context.extras(({ createWelcome }) => {
+      this.#welcome = createWelcome(this.#context);
+      this.#log.element.append(this.#welcome.element);
+      this.update();
+    });
   }
 
   /** Return the questions of the session, oldest first. */

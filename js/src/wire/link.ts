@@ -26,6 +26,7 @@ import { messagesOf } from "./chunks";
 import { EarlierRequests } from "./earlier";
 import { Outbox } from "./outbox";
 import { Pieces } from "./pieces";
+import { Requests } from "./requests";
 import { Searches } from "./search";
 import { Sequence } from "./sequence";
 import { Silence } from "./silence";
@@ -60,6 +61,7 @@ export class Link {
     this.send({ ...ask, page: this.page, epoch: this.store.epoch });
   });
 
+  readonly requests = new Requests();
   #uplink: Uplink | null = null;
   #end = new AbortController();
   #pieces = new Pieces();
@@ -152,6 +154,7 @@ export class Link {
     this.#sync.cancel();
     this.#earlier.clear();
     this.outbox.abandon();
+    this.requests.abandon();
     this.store.lose();
     this.#assess();
   }
@@ -178,6 +181,11 @@ export class Link {
   /** Send a message without waiting for an answer. */
   send(message: PageMessage): void {
     if (!this.gone) this.#uplink?.send(message);
+  }
+
+  /** Send a message on the control channel or not at all; returns whether it was sent. */
+  sendByControl(message: PageMessage): boolean {
+    return !this.gone && this.#uplink?.sendByControl(message) === true;
   }
 
   /** Check unanswered requests at the next interval; called after one was added. */
@@ -246,6 +254,7 @@ export class Link {
       // Another kernel answers: pending commands may or may not have been executed.
       this.#past.add(this.store.epoch);
       this.outbox.abandon();
+      this.requests.abandon();
     }
     this.#kernel = "there";
     this.#sequence = new Sequence();
@@ -306,6 +315,10 @@ export class Link {
       case "variables":
       case "described":
         if (message.to === this.page) this.variables.take(message);
+        break;
+      case "exported":
+      case "connected":
+        if (message.to === this.page) this.requests.take(message);
         break;
       default:
         message satisfies never;

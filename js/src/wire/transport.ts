@@ -63,6 +63,18 @@ export class Uplink {
     }
   }
 
+  /** Send a message on the control channel or not at all; returns whether it was sent. */
+  sendByControl(message: PageMessage): boolean {
+    const control = this.#channels.find(({ name }) => name === "control");
+    if (this.#closed || control === undefined) return false;
+    try {
+      control.send(message);
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
   /** Change to the next channel, as this one brings no answers; after the last one, to the first. */
   next(): void {
     this.#index = this.#following;

@@ -1231,6 +1231,17 @@ describe("the view as a whole", () => {
     await settled(() => expect(label()).not.toBeNull());
   });
 
+  test("a server that another page or a cell chose is announced", async () => {
+    kernel.create("geo");
+    mount();
+    await settled(() => one("textbox", "Message"));
+    expect(host.textContent).not.toContain("example.org");
+    kernel.say({ type: "config", demo: false, provider: "example.org", model: "m" });
+    await settled(() =>
+      expect(host.querySelector(".nbchat-toast")?.textContent).toContain("example.org"),
+    );
+  });
+
   test("it speaks Chinese where that is wanted", async () => {
     model.set("locale", "zh-CN");
     kernel.create("geo");

@@ -77,6 +77,15 @@ describe("the channel to the kernel", () => {
     expect(open({ control: false }).uplink.other).toBeNull();
   });
 
+  test("is the control channel or none for what other code must not read", () => {
+    const { uplink, host, arrived } = open();
+    expect(uplink.sendByControl(ask("1"))).toBe(true);
+    expect(host.channels).toEqual(["control"]);
+    const without = new Uplink({ send: () => arrived.push("comm") } as unknown as AnyModel);
+    expect(without.sendByControl(ask("4"))).toBe(false);
+    expect(arrived).not.toContain("comm");
+  });
+
   test("loses a message that no channel takes, and raises no error", () => {
     const fail = (): never => {
       throw new Error("closed");

@@ -1,0 +1,56 @@
+/** Requests are repeated until they are answered, and rejected when the kernel is gone. */
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import type { Connected } from "../../src/protocol";
+import { Requests } from "../../src/wire/requests";
+
+let sent: string[];
+let requests: Requests;
+
+function ask() {
+  return requests.ask("connected", (id) => {
+    sent.push(id);
+    return true;
+  });
+}
+
+function answer(id = ""): Connected {
+  return { type: "connected", to: "p", id, models: [], text: "", error: null };
+}
+
+beforeEach(() => {
+  vi.useFakeTimers();
+  sent = [];
+  requests = new Requests();
+});
+afterEach(() => {
+  expect(vi.getTimerCount()).toBe(0);
+  vi.useRealTimers();
+});
+
+test("a lost request is sent again under the same id until its answer arrives", async () => {
+  const asked = ask();
+  vi.advanceTimersByTime(5000);
+  expect(sent).toHaveLength(3);
+  expect(new Set(sent).size).toBe(1);
+  requests.take(answer("another"));
+  requests.take(answer(sent[0]));
+  expect((await asked).id).toBe(sent[0]);
+});
+
+test("requests at the same time get their own answers", async () => {
+  const [first, second] = [ask(), ask()];
+  requests.take(answer(sent[1]));
+  requests.take(answer(sent[0]));
+  expect([(await first).id, (await second).id]).toEqual(sent);
+});
+
+test("a request is rejected when the kernel is gone", async () => {
+  const asked = ask();
+  requests.abandon();
+  await expect(asked).rejects.toMatchObject({ code: "kernel_gone" });
+});
+
+test("a request that cannot be sent is rejected at once", async () => {
+  const asked = requests.ask("connected", () => false);
+  await expect(asked).rejects.toMatchObject({ code: "kernel_gone" });
+});
