@@ -138,6 +138,7 @@ LARGE_MODULES = {
     "nbchat.core.transcript": "one fold, a function for each event",
     "nbchat.handles.session": "the public session, half of it documentation",
     "nbchat.jupyter.notebook": "to be split: identity, restoring and checkpoints are three ideas",
+    "nbchat.protocol": "the list of all wire messages, half of it documentation",
     "nbchat.providers.decoder": "one decoder for each of two APIs",
     "nbchat.providers.transport": "one transport, with the faults of each kind of server",
     "nbchat.wire.server": "to be split: pacing and subscriptions are ideas of their own",

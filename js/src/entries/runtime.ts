@@ -14,11 +14,16 @@ import {
   type Command,
   type Connect,
   type Connected,
+  type Described,
   type Exported,
   type ExportFormat,
   MAX_COMMAND,
   type SearchResults,
   type SetView,
+  type Variables,
+  type WantDescribed,
+  type WantExport,
+  type WantVariables,
 } from "../protocol";
 import { type Drafts, openDrafts } from "../state/drafts";
 import type { Stats } from "../state/replica";
@@ -37,6 +42,15 @@ export type Mount = (
 
 /** Delay before the sessions in view are reported. */
 const VIEWING_MS = 100;
+/** Times that variables are requested of a kernel that does not answer. */
+const ASKS = 8;
+
+/** A request, to which the runtime adds its id, the page and the epoch. */
+type Request =
+  | Omit<WantExport, "id" | "page" | "epoch">
+  | Omit<Connect, "id" | "page" | "epoch">
+  | Omit<WantVariables, "id" | "page" | "epoch">
+  | Omit<WantDescribed, "id" | "page" | "epoch">;
 
 export class PageRuntime implements SharedRuntime {
   readonly drafts: Drafts;
@@ -152,29 +166,35 @@ export class PageRuntime implements SharedRuntime {
     this.#link.outbox.do(command).then(done, done);
   }
 
-  get variables(): Runtime["variables"] {
-    return this.#link.variables;
-  }
+  readonly variables: Runtime["variables"] = {
+    list: () => this.#request<Variables>({ type: "want_variables" }, ASKS).catch(() => null),
+    describe: (name) =>
+      this.#request<Described>({ type: "want_described", name }, ASKS).catch(() => null),
+  };
 
   search(query: string): Promise<SearchResults | null> {
     return this.#link.searches.find(query);
   }
 
   exportSession(session_id: string, format: ExportFormat): Promise<Exported> {
-    const { page } = this;
-    return this.#link.requests.ask("exported", (id) => {
-      const { epoch } = this.store;
-      this.#link.send({ type: "want_export", id, page, epoch, session_id, format });
-    });
+    return this.#request({ type: "want_export", session_id, format });
   }
 
   connect(input: Pick<Connect, "action" | "base_url" | "api_key" | "model">): Promise<Connected> {
+    return this.#request({ type: "connect", ...input });
+  }
+
+  #request<T extends Exported | Connected | Variables | Described>(
+    request: Request,
+    most?: number,
+  ): Promise<T> {
     const { page } = this;
-    // Code of others in the kernel can read other channels.
-    return this.#link.requests.ask("connected", (id) => {
+    // A key goes on the control channel or not at all: other code in the kernel can read other channels.
+    const only = request.type === "connect" ? "control" : undefined;
+    return this.#link.requests.ask((id) => {
       const { epoch } = this.store;
-      return this.#link.sendByControl({ type: "connect", id, page, epoch, ...input });
-    });
+      return this.#link.send({ ...request, id, page, epoch }, only);
+    }, most);
   }
 
   load(name: AssetName): Promise<AssetModule> {

@@ -28,7 +28,7 @@ export const en = {
   dismiss: "Dismiss",
   demo: "demo",
   connect: "Connect a model",
-  demoHint: "Answers come from the built-in demo server, which needs no key and no network.",
+  demoHint: "Answers come from the built-in demo server.",
 
   // State of a run: in a tab's name, in the list of sessions, and as the polite status
   state: {
@@ -103,7 +103,7 @@ export const en = {
   waitingRetry: (s: number, attempt: number, of: number) =>
     `Retrying in ${s} s (attempt ${attempt} of ${of})`,
   retryingNow: (attempt: number, of: number) => `Retrying now (attempt ${attempt} of ${of})`,
-  pausedNote: "Paused. The connection stays open for a while; the server may continue generating.",
+  pausedNote: "Paused. The connection stays open for a while; the server may continue.",
   model: "Model",
   tokens: (n: string) => `${n} tokens`,
 
@@ -125,7 +125,7 @@ export const en = {
   tooLong: (size: string, limit: string) => `too large (${size}); the limit is ${limit}.`,
   aboutTokens: (n: string) => `about ${n} tokens`,
   largeMessage: (n: string) =>
-    `This message has about ${n} tokens: it may be slow or costly, or longer than the model can read. Send again to send it anyway.`,
+    `About ${n} tokens, which may be slow, costly or too many. Send again to send it anyway.`,
   attach: "Attach a file",
   removeAttachment: (name: string) => `Remove ${name}`,
   attachments: "Attachments",
@@ -138,7 +138,7 @@ export const en = {
   answersFrom: (provider: string) => `Answers come from ${provider}.`,
 
   // Settings
-  fromFile: "The model, instructions and parameters stored in this file are not used yet.",
+  fromFile: "This file’s model, instructions and parameters are not used yet.",
   adopt: "Use these settings",
   review: "Review",
 
@@ -152,10 +152,10 @@ export const en = {
     incompatible:
       "The page and the kernel run different versions of nbchat. Reload the page, or restart the kernel.",
   } as Readonly<Record<string, string>>,
-  notLoaded: "This part of the page could not be loaded. Try again when the kernel is idle.",
+  notLoaded: "This part could not be loaded. Try again when the kernel is idle.",
   notSaved: "Sessions are not being saved:",
-  savedOutside: "Not saved in the notebook file; kept in a journal on the kernel's machine.",
-  savedNowhere: "Not saved in the notebook file; lost when the kernel stops.",
+  savedOutside: "Not saved in the notebook file; kept in a journal.",
+  savedNowhere: "Not saved; lost when the kernel stops.",
 
   // Inside an answer's Markdown
   markdown: {

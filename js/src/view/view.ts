@@ -16,7 +16,6 @@ import { Notifier } from "./notify";
 import { moved, neighbour, openSessions } from "./order";
 import { Panel } from "./panel";
 import { Tabs, titleOf } from "./tabs";
-import { label } from "./text";
 import { Toast } from "./toast";
 
 /** Default height of a view. */
@@ -55,8 +54,6 @@ export class View {
   /** Whether any session has been shown. */
   #begun = false;
   #reported = "";
-  /** Where answers came from when the view was updated last. */
-  #provider = "";
   #timer: ReturnType<typeof setInterval> | undefined;
 
   constructor(
@@ -256,7 +253,6 @@ export class View {
     const { store } = this.#runtime;
     this.#reveal();
     this.#banner.update();
-    this.#announceProvider();
     const open = this.#open();
     // Without a kernel there are no sessions; what is shown stays readable.
     if (open.length === 0 && this.#shown && store.heads.size === 0) return;
@@ -281,14 +277,6 @@ export class View {
     this.#notifier.update(open);
     this.#begin(open);
     this.#report();
-  }
-
-  /** Show that answers come from another server now, whoever chose it: a cell, this page or another one. */
-  #announceProvider(): void {
-    const { runtime, t, notify } = this.#context;
-    const provider = runtime.store.config?.provider ?? this.#provider;
-    if (this.#provider && provider !== this.#provider) notify(t.answersFrom(label(provider)));
-    this.#provider = provider;
   }
 
   /** Announce once, in a new page, which answers continued in the background. */

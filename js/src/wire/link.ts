@@ -31,8 +31,7 @@ import { Searches } from "./search";
 import { Sequence } from "./sequence";
 import { Silence } from "./silence";
 import { Sync } from "./sync";
-import { Uplink } from "./transport";
-import { VariableRequests } from "./variables";
+import { type Channel, Uplink } from "./transport";
 
 /** Interval at which unanswered requests are checked. */
 const TICK_MS = 50;
@@ -57,10 +56,6 @@ export class Link {
   readonly searches = new Searches((id, query) => {
     this.send({ type: "search", id, page: this.page, epoch: this.store.epoch, query });
   });
-  readonly variables = new VariableRequests((ask) => {
-    this.send({ ...ask, page: this.page, epoch: this.store.epoch });
-  });
-
   readonly requests = new Requests();
   #uplink: Uplink | null = null;
   #end = new AbortController();
@@ -178,14 +173,9 @@ export class Link {
     this.arm();
   }
 
-  /** Send a message without waiting for an answer. */
-  send(message: PageMessage): void {
-    if (!this.gone) this.#uplink?.send(message);
-  }
-
-  /** Send a message on the control channel or not at all; returns whether it was sent. */
-  sendByControl(message: PageMessage): boolean {
-    return !this.gone && this.#uplink?.sendByControl(message) === true;
+  /** Send a message without waiting for an answer, on `only` one channel if it is named; return whether it was sent. */
+  send(message: PageMessage, only?: Channel["name"]): boolean {
+    return !this.gone && this.#uplink?.send(message, only) === true;
   }
 
   /** Check unanswered requests at the next interval; called after one was added. */
@@ -263,9 +253,12 @@ export class Link {
   }
 
   #take(message: KernelMessage, { n, rev }: Packet): void {
+    // All pages get all packets. A checkpoint for another page concerns this one, too.
+    const to = "to" in message && message.type !== "checkpoint" ? message.to : null;
+    if (to !== null && to !== this.page) return;
     switch (message.type) {
       case "welcome":
-        if (message.to === this.page) this.#welcomed(message);
+        this.#welcomed(message);
         break;
       case "heads":
         this.store.takeHeads(message, n);
@@ -280,19 +273,17 @@ export class Link {
         this.store.takeProgress(message, n);
         break;
       case "session_state":
-        if (message.to === null || message.to === this.page) this.store.takeState(message, n);
+        this.store.takeState(message, n);
         break;
       case "earlier_messages":
-        if (message.to === this.page) {
-          this.#earlier.settle(message.session_id);
-          this.store.takeEarlier(message);
-        }
+        this.#earlier.settle(message.session_id);
+        this.store.takeEarlier(message);
         break;
       case "ack":
         if (this.outbox.take(message)) this.#channels.answered(this.#uplink?.free === true);
         break;
       case "synced":
-        if (message.to === this.page) this.#synced(message.id, n, rev);
+        this.#synced(message.id, n, rev);
         break;
       case "config":
         this.store.setConfig(message);
@@ -307,18 +298,16 @@ export class Link {
         this.#onCheckpoint(message);
         break;
       case "asset":
-        if (message.to === this.page) this.assets.take(message);
+        this.assets.take(message);
         break;
       case "search_results":
-        if (message.to === this.page) this.searches.take(message);
+        this.searches.take(message);
         break;
       case "variables":
       case "described":
-        if (message.to === this.page) this.variables.take(message);
-        break;
       case "exported":
       case "connected":
-        if (message.to === this.page) this.requests.take(message);
+        this.requests.take(message);
         break;
       default:
         message satisfies never;

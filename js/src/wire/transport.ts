@@ -50,29 +50,22 @@ export class Uplink {
     return this.#channel.name;
   }
 
-  /** Send a message; one that cannot be sent is lost, as it can be on any channel. */
-  send(message: PageMessage): void {
+  /**
+   * Send a message and return whether it was sent; it can get lost on any channel.
+   *
+   * @param only the channel to use; without it, the best one that works.
+   */
+  send(message: PageMessage, only?: Channel["name"]): boolean {
     for (const _ of this.#channels) {
-      if (this.#closed) return;
+      if (this.#closed || (only && this.name !== only)) return false;
       try {
         this.#channel.send(message);
-        return;
+        return true;
       } catch {
         this.next();
       }
     }
-  }
-
-  /** Send a message on the control channel or not at all; returns whether it was sent. */
-  sendByControl(message: PageMessage): boolean {
-    const control = this.#channels.find(({ name }) => name === "control");
-    if (this.#closed || control === undefined) return false;
-    try {
-      control.send(message);
-      return true;
-    } catch {
-      return false;
-    }
+    return false;
   }
 
   /** Change to the next channel, as this one brings no answers; after the last one, to the first. */

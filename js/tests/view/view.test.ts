@@ -516,7 +516,7 @@ describe("writing", () => {
     page.runtime.drafts.attach(geo, [file]);
     type("Which?");
     press("Enter");
-    await settled(() => expect(host.textContent).toContain("about 50,002 tokens"));
+    await settled(() => expect(host.textContent).toContain("About 50,002 tokens"));
     type("Which river?");
     press("Enter");
     await settled(() => expect(host.textContent).toContain("about 50,003 tokens"));

@@ -6,11 +6,11 @@ import { Requests } from "../../src/wire/requests";
 let sent: string[];
 let requests: Requests;
 
-function ask() {
-  return requests.ask("connected", (id) => {
+function ask(most?: number) {
+  return requests.ask<Connected>((id) => {
     sent.push(id);
     return true;
-  });
+  }, most);
 }
 
 function answer(id = ""): Connected {
@@ -51,6 +51,15 @@ test("a request is rejected when the kernel is gone", async () => {
 });
 
 test("a request that cannot be sent is rejected at once", async () => {
-  const asked = requests.ask("connected", () => false);
+  const asked = requests.ask(() => false);
   await expect(asked).rejects.toMatchObject({ code: "kernel_gone" });
+});
+
+test("a request with a limit is rejected by a kernel that does not answer", async () => {
+  const asked = ask(8);
+  const rejected = expect(asked).rejects.toMatchObject({ code: "kernel_gone" });
+  await vi.advanceTimersByTimeAsync(60_000);
+  await rejected;
+  expect(sent).toHaveLength(8);
+  requests.take(answer(sent[0]));
 });

@@ -79,10 +79,10 @@ describe("the channel to the kernel", () => {
 
   test("is the control channel or none for what other code must not read", () => {
     const { uplink, host, arrived } = open();
-    expect(uplink.sendByControl(ask("1"))).toBe(true);
+    expect(uplink.send(ask("1"), "control")).toBe(true);
     expect(host.channels).toEqual(["control"]);
     const without = new Uplink({ send: () => arrived.push("comm") } as unknown as AnyModel);
-    expect(without.sendByControl(ask("4"))).toBe(false);
+    expect(without.send(ask("4"), "control")).toBe(false);
     expect(arrived).not.toContain("comm");
   });
 
