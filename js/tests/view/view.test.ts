@@ -519,7 +519,7 @@ describe("writing", () => {
     await settled(() => expect(host.textContent).toContain("About 50,002 tokens"));
     type("Which river?");
     press("Enter");
-    await settled(() => expect(host.textContent).toContain("about 50,003 tokens"));
+    await settled(() => expect(host.textContent).toContain("About 50,003 tokens"));
     expect(sent()).toHaveLength(0);
     press("Enter");
     await settled(() => expect(sent()).toHaveLength(1));
