@@ -1,4 +1,4 @@
-"""Where answers come from. A provider turns a `Request` into a stream of `Delta`s, and keeps nothing."""
+"""Model providers. A `Provider` turns a `Request` into a stream of `Delta`s; it keeps no request state."""
 
 from nbchat.providers.base import (
     Answering,

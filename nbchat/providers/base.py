@@ -1,7 +1,7 @@
-"""What a provider is: one method that streams, and the values that cross it.
+"""The `Provider` protocol: one streaming method, and the values that it receives and yields.
 
-The engine owns clocks, retries, pausing and stopping. A provider opens the connection, decodes, and
-translates foreign errors into `nbchat.core.errors.ProviderError`, once, at its edge.
+The engine handles timeouts, retries, pausing and stopping. A provider opens the connection, decodes the
+stream, and translates errors of other libraries into `nbchat.core.errors.ProviderError`.
 """
 
 from __future__ import annotations
@@ -14,34 +14,34 @@ from msgspec import Struct, field
 from nbchat.core.messages import Message, Source, Usage
 
 EMPTY: Final = "The model's answer is empty."
-"""Notice of an answer that is complete and holds nothing."""
+"""Notice for an answer that is complete but has no content."""
 
 
 class Timeouts(Struct, frozen=True, kw_only=True):
-    """Limits that only the provider can keep, in seconds; the engine keeps all the others."""
+    """Time limits enforced by the provider, in seconds; the engine enforces all others."""
 
     connect_s: float = 10.0
-    """For the connection: name, TCP, TLS."""
+    """For connecting: DNS, TCP and TLS."""
 
 
 class Request(Struct, frozen=True, kw_only=True):
-    """Everything a provider may look at. Immutable: what the user changes later changes nothing here."""
+    """All input of a provider. Immutable: later changes by the user have no effect on it."""
 
     messages: tuple[Message, ...]
-    """The context, oldest first, ending with the user's message (or, with `prefill`, the partial answer)."""
+    """The context, oldest first; it ends with the user's message or, with `prefill`, the partial answer."""
     model: str | None = None
-    """None: the provider chooses, and says which by `Answering`."""
+    """`None`: the provider chooses a model and reports it in `Answering`."""
     instructions: str | None = None
     params: Mapping[str, Any] = field(default_factory=dict)
-    """More fields of the request, as `temperature`; names as in the OpenAI API."""
+    """Additional request fields such as `temperature`, named as in the OpenAI API."""
     session_id: str = ""
     run_id: str = ""
     prefill: bool = False
-    """The last message is the beginning of the answer; go on from its last character."""
+    """The last message is the beginning of the answer; continue from its last character."""
     resume_id: str | None = None
-    """Id of a background response to read on from, instead of asking again."""
+    """Id of a background response to resume, instead of sending the request again."""
     resume_after: int = 0
-    """Sequence number of the last event of that response that was read."""
+    """Sequence number of the last event read from that response."""
     timeouts: Timeouts = Timeouts()
 
 
@@ -52,13 +52,13 @@ class TextDelta(Struct, frozen=True):
 
 
 class ReasoningDelta(Struct, frozen=True):
-    """Text to append to what the model thinks aloud."""
+    """Text to append to the reasoning."""
 
     text: str
 
 
 class ToolCallDelta(Struct, frozen=True):
-    """A piece of a tool call. Calls are told apart by `index`; `id` and `name` may come late or in pieces."""
+    """A piece of a tool call. `index` identifies the call; `id` and `name` may arrive late or in pieces."""
 
     index: int
     id: str = ""
@@ -67,45 +67,45 @@ class ToolCallDelta(Struct, frozen=True):
 
 
 class Answering(Struct, frozen=True):
-    """Who answers: comes at most a few times, at the beginning."""
+    """The model and the response id. Yielded at most a few times, at the beginning."""
 
     model: str | None = None
     response_id: str | None = None
     """Set where the server can resume this response (Responses API in the background)."""
     sequence: int = 0
-    """Sequence number up to which the response was read."""
+    """Sequence number of the last event read."""
 
 
 class UsageDelta(Struct, frozen=True):
-    """What the answer took; a later one replaces an earlier one."""
+    """Token usage of the answer; a later value replaces an earlier one."""
 
     usage: Usage
 
 
 class Finish(Struct, frozen=True):
-    """The server said that the answer is over, and why. Without it no run completes."""
+    """The end of the answer, with the finish reason from the server. Without it a run does not complete."""
 
     reason: str
-    """As the server said it: `stop`, `length`, `content_filter`, `tool_calls`, or its own word."""
+    """As sent by the server: `stop`, `length`, `content_filter`, `tool_calls`, or a value of its own."""
 
 
 class Notice(Struct, frozen=True):
-    """Something odd that was survived: a bad event skipped, a second choice ignored."""
+    """An irregularity that did not end the stream, such as a skipped event or an ignored second choice."""
 
     text: str
     shown: bool = False
-    """The reader of the answer has to know it: it is kept with the message. Else it is for the log."""
+    """`True`: shown to the user and saved with the message. `False`: only logged."""
 
 
 class ImageDelta(Struct, frozen=True):
-    """A whole image that the model made, as a `data:` URL."""
+    """A complete image generated by the model, as a `data:` URL."""
 
     url: str
     name: str = ""
 
 
 class SourceDelta(Struct, frozen=True):
-    """A source that the answer cites; the order is that of its numbers."""
+    """A source cited by the answer; sources are yielded in the order of their numbers."""
 
     source: Source
 
@@ -125,54 +125,54 @@ Delta = (
 
 @runtime_checkable
 class Provider(Protocol):
-    """A source of answers. Nothing about a request is kept on `self`, so any number of runs share one."""
+    """A source of answers. It keeps no request state on `self`, so any number of runs can share one."""
 
     @property
     def name(self) -> str:
-        """What the page shows: `demo`, or the server's host."""
+        """Name shown on the page: `demo`, or the server's host."""
         ...
 
     @property
     def can_prefill(self) -> bool:
-        """The server goes on from a partial answer when the last message is the assistant's."""
+        """`True` if the server continues a partial answer when the last message is the assistant's."""
         ...
 
     @property
     def can_resume(self) -> bool:
-        """The server keeps a response and can be read on from where the connection broke."""
+        """`True` if the server stores responses, so that one can be resumed after a lost connection."""
         ...
 
     def stream(self, request: Request) -> AsyncIterator[Delta]:
-        """Ask, and yield what comes, until `Finish` or the end of the stream.
+        """Send the request and yield deltas until `Finish` or the end of the stream.
 
-        Closing the iterator, or cancelling the task that reads it, closes the connection at once.
+        Closing the iterator, or cancelling the task that reads it, closes the connection immediately.
 
         Raises
         ------
         ProviderError
-            Anything that went wrong; `retryable` says whether asking again may help.
+            If the request fails; `retryable` is set if a retry may succeed.
         """
         ...
 
     async def models(self) -> Sequence[str]:
-        """Return the ids of the models the server lists, in its order."""
+        """Return the ids of the models that the server lists, in its order."""
         ...
 
     async def aclose(self) -> None:
-        """Close what is kept open between runs (idle connections); the provider can be used again."""
+        """Close idle connections kept between runs. The provider can be used again."""
         ...
 
 
 @runtime_checkable
 class Cancels(Protocol):
-    """What a provider has besides, whose responses go on without a reader."""
+    """Optional protocol for providers whose responses continue without a reader."""
 
     async def cancel(self, response_id: str) -> None:
-        """End a response at the server; called after the user stopped the run that read it.
+        """Cancel a response on the server; called after the user stopped the run that read it.
 
         Raises
         ------
         ProviderError
-            The server could not be told.
+            If the server cannot be reached or rejects the request.
         """
         ...

@@ -1,7 +1,6 @@
-"""Chat Completions: `chat.completion.chunk` events to deltas.
+"""`ChatDecoder` converts `chat.completion.chunk` events of Chat Completions to deltas.
 
-Every field is looked at before it is used, whatever the server is. Fields that nobody defined are not
-looked at.
+Every field is type-checked before use, whatever the server. Undefined fields are ignored.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from nbchat.providers.sse import MAX_EVENT_BYTES
 
 @dataclass(slots=True)
 class _Call:
-    """A tool call as far as it has arrived."""
+    """A tool call, as received so far."""
 
     index: int
     id: str = ""
@@ -44,7 +43,7 @@ class _PlainChoice(Struct):
 
 
 class _PlainChunk(Struct):
-    """A chunk that holds one piece of text and nothing else that matters, as nearly all chunks do."""
+    """A chunk that contains only one piece of text, as nearly all chunks do."""
 
     choices: tuple[_PlainChoice]
     usage: None = None
@@ -54,13 +53,13 @@ class _PlainChunk(Struct):
 
 
 def plain_text(payload: bytes) -> str | None:
-    """Return the text of a chunk that holds one piece of text and nothing else; None for every other one.
+    """Return the text of a chunk that contains only one piece of text; `None` for any other chunk.
 
-    `ChatDecoder` reads the others, and decides what is wrong with them.
+    `ChatDecoder` decodes the others and reports errors in them.
     """
     try:
         chunk = _plain_chunks().decode(payload)
-        payload.decode()  # fields that are skipped are not checked otherwise
+        payload.decode()  # skipped fields are not checked for UTF-8 otherwise
     except (ValueError, RecursionError):
         return None
     return chunk.choices[0].delta.content
@@ -72,13 +71,13 @@ def _plain_chunks() -> msgspec.json.Decoder[_PlainChunk]:
 
 
 class ChatDecoder(Decoder):
-    """Decodes one answer of `/chat/completions`."""
+    """Decodes one response of `/chat/completions`."""
 
     def __init__(self, *, quote: Said = said, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
         super().__init__(quote=quote, max_event_bytes=max_event_bytes)
         self._answering = False
         self._spoke = False
-        """There was audio, whose words may have come or not."""
+        """Audio was received, with or without its transcript."""
         self._calls: list[_Call] = []
         self._by_wire_index: dict[int, _Call] = {}
 
@@ -86,7 +85,7 @@ class ChatDecoder(Decoder):
 
     def _decode(self, value: object, kind: str) -> Iterator[Delta]:
         if isinstance(value, dict):
-            # Before anything that may be wrong: what was paid for is known, however the answer ends.
+            # First, so that usage is reported even if the rest of the chunk is invalid.
             yield from self.usage(read_usage(value.get("usage")))
         if kind == "error" or (isinstance(value, dict) and _is_error(value)):
             self.error(value)
@@ -103,14 +102,14 @@ class ChatDecoder(Decoder):
         yield from self.sources(value.get("citations"))
 
     def _first(self, value: Json) -> Iterator[Delta]:
-        """Look at the beginning: who answers is said once, and not always in the first chunk."""
+        """Yield `Answering` once; the model is not always in the first chunk."""
         if value and "choices" not in value and self._foreign is None:
             self._foreign = value
         model = value.get("model")
         if isinstance(model, str) and model:
             yield Answering(self._quote(model) or None)
         elif not value.get("choices"):
-            return  # Azure begins with what it thinks of the prompt
+            return  # Azure starts with the filter results of the prompt
         self._answering = True
         self._plain_only = not self._mended
 
@@ -125,7 +124,7 @@ class ChatDecoder(Decoder):
             return
         delta = choice.get("delta")
         if delta is None and not self.began:
-            delta = choice.get("message")  # a server that streams the shape of a whole answer
+            delta = choice.get("message")  # a server that streams non-streaming objects
         if type(delta) is dict:
             yield from self._delta(delta)
         elif delta is not None:
@@ -133,7 +132,7 @@ class ChatDecoder(Decoder):
         yield from self._finish(choice.get("finish_reason"))
 
     def _delta(self, delta: Json) -> Iterator[Delta]:
-        # Two spellings of one field: DeepSeek's and llama.cpp's, vLLM's and Ollama's. Gateways send both.
+        # Two names of one field: DeepSeek and llama.cpp, vLLM and Ollama. Gateways send both.
         reasoning = delta.get("reasoning_content")
         if reasoning is None or reasoning == "":
             reasoning = delta.get("reasoning")
@@ -154,11 +153,11 @@ class ChatDecoder(Decoder):
                 yield from self._tool_call(call)
         elif calls is not None:
             self.wrong("'tool_calls'", calls)
-        if isinstance(delta.get("function_call"), dict):  # the form before there were `tool_calls`
+        if isinstance(delta.get("function_call"), dict):  # the predecessor of `tool_calls`
             yield from self._tool_call({"index": 0, "function": delta["function_call"]})
 
     def _beside(self, delta: Json) -> Iterator[Delta]:
-        """Yield what stands beside the content: sources, images, and the words of a voice."""
+        """Yield the data next to the content: sources, images, and the transcript of audio."""
         yield from self.sources(delta.get("annotations"))
         images, audio = delta.get("images"), delta.get("audio")
         for image in images if type(images) is list else ():
@@ -169,7 +168,7 @@ class ChatDecoder(Decoder):
             self._spoke = self._spoke or bool(audio.get("data"))
 
     def _content(self, content: object) -> Iterator[Delta]:
-        """Yield content of any form: a text, a list of parts, or an object, whose JSON is the text."""
+        """Yield content of any form: a string, a list of parts, or an object, whose JSON becomes the text."""
         if content is None:
             return
         if type(content) is str:
@@ -220,7 +219,7 @@ class ChatDecoder(Decoder):
         else:
             arguments = self._string(function, "arguments", "a tool call's 'arguments'")
         call = self._find_call(value.get("index"), call_id, name)
-        # Some servers repeat id and name with every piece, others send a name in pieces.
+        # Some servers repeat id and name in every piece, others send a name in pieces.
         if call_id == call.id:
             call_id = ""
         if name == call.name:
@@ -236,8 +235,8 @@ class ChatDecoder(Decoder):
             self.wrong("a tool call's 'index'", index)
         if isinstance(index, int):
             known = self._by_wire_index.get(index)
-            # Some servers give all calls the index 0: a new id together with a name is a new call, and so is
-            # a name after whole arguments where there are no ids.
+            # Some servers give all calls the index 0: a new id with a name starts a new call. Without ids, so
+            # does a name after complete arguments.
             if (
                 known is None
                 or (call_id and name and known.id and call_id != known.id)
@@ -249,11 +248,11 @@ class ChatDecoder(Decoder):
             known = next((call for call in self._calls if call.id == call_id), None)
             if known is not None:
                 return known
-            # An id that comes late belongs to the call that has none.
+            # A late id belongs to the last call if that has no id.
             if self._calls and not self._calls[-1].id and not name:
                 return self._calls[-1]
             return self._new_call()
-        # Without either, a name after arguments begins the next call.
+        # Without index and id, a name after arguments starts the next call.
         if not self._calls or (name and self._calls[-1].arguments):
             return self._new_call()
         return self._calls[-1]
@@ -286,7 +285,7 @@ class ChatDecoder(Decoder):
     def _whole(self, value: Json) -> Iterator[Delta]:
         choices = value.get("choices")
         if isinstance(choices, list):
-            # A completion is a chunk whose deltas are called messages.
+            # A completion differs from a chunk in that its deltas are named `message`.
             value = {
                 **value,
                 "choices": [
@@ -304,7 +303,7 @@ def _json(value: Json) -> str:
 
 
 def _is_whole(arguments: str) -> bool:
-    """Return whether the pieces of a call's arguments are a JSON object by now."""
+    """Return `True` if the arguments of a call are a complete JSON object."""
     if not arguments.rstrip().endswith("}"):
         return False
     try:
@@ -314,7 +313,7 @@ def _is_whole(arguments: str) -> bool:
 
 
 def read_usage(value: object) -> Usage | None:
-    """Return a Chat Completions usage object's counts; None where it says nothing, or nonsense."""
+    """Return the counts of a Chat Completions usage object; `None` if they are missing or invalid."""
     return usage_of(value, ("prompt_tokens", "completion_tokens"))
 
 

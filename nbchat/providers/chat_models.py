@@ -1,4 +1,4 @@
-"""Selects the chat models in a server's list of models."""
+"""`chat_models` selects the chat models in a server's list of models."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ _OTHER_NAMES: Final = re.compile(
     """,
     re.VERBOSE | re.IGNORECASE,
 )
-"""Embeddings, rankings, moderation, speech, pictures, and the completion models of OpenAI."""
+"""Models for embeddings, ranking, moderation, speech and images, and OpenAI's completion models."""
 
 _CHAT_TYPES: Final = frozenset(
     {"", "model", "chat", "language", "llm", "vlm", "code", "base", "text-generation"}
 )
-"""Values of `type`, which some servers give for each model."""
+"""Values of `type`, a field that some servers send for each model."""
 
 
 def chat_models(listed: Sequence[object]) -> tuple[str, ...]:
-    """Return the ids of the chat models in the list of `/models`, in its order; all ids if none is one."""
+    """Return the ids of the chat models in the list of `/models`, in its order; all ids if there is none."""
     ids = {
         entry["id"]: _is_chat(entry)
         for entry in listed

@@ -1,15 +1,15 @@
-"""What the decoders of both APIs share: events to JSON, and what to do with events that are not right.
+"""`Decoder`, the base class of the decoders of both APIs: parses events and handles invalid ones.
 
-1. An event without data is nothing. `[DONE]` ends the stream.
-2. An event that is not JSON is skipped with a notice, up to `MAX_BAD_EVENTS`; then the server is taken to
-   speak something else.
-3. Bytes that are not UTF-8, and fields of a type that the API does not give them, are a `ProtocolError` at
-   once: there is no telling what is missing.
-4. Where an event repeats the id and the data of an earlier one, it was sent twice, and is dropped.
-   Nothing else tells a repetition from a model that repeats itself.
-5. After the finish reason the answer is whole: what is wrong then is a notice.
+1. An event without data is ignored. `[DONE]` ends the stream.
+2. An event that is not JSON is skipped with a notice. After `MAX_BAD_EVENTS` of them the next one raises
+   `ProtocolError`.
+3. Bytes that are not UTF-8, and fields of a wrong type, raise `ProtocolError` immediately, since it is
+   unknown what is missing.
+4. An event with the same id and data as an earlier one is a duplicate and is dropped. Without an id, a
+   duplicate cannot be distinguished from a model that repeats itself.
+5. After the finish reason the answer is complete, so errors become notices.
 
-Everything that was decoded before an error is yielded before the error is raised.
+Everything decoded before an error is yielded before the error is raised.
 """
 
 from __future__ import annotations
@@ -40,19 +40,19 @@ from nbchat.providers.errors import Said, from_event, said, unwrapped, words
 from nbchat.providers.sse import MAX_EVENT_BYTES, Event, EventTooLarge, SSEDecoder, read_event
 
 MAX_BAD_EVENTS: Final = 3
-"""So many events that are not JSON are skipped in one stream."""
+"""Number of events that are not JSON that are skipped in one stream."""
 
 _MAX_COUNT: Final = 2**53 - 1
-"""The largest number that JSON holds for everybody (RFC 8259, section 6)."""
+"""The largest interoperable integer in JSON (RFC 8259, section 6)."""
 
 _IDS_KEPT: Final = 1024
-"""A server that repeats events after it reconnected repeats recent ones."""
+"""Number of event ids kept: a server that repeats events after a reconnect repeats recent ones."""
 
 _PINGS: Final = frozenset({"ping", "heartbeat", "keepalive", "keep-alive"})
-"""Types of events that keep a connection open; what they hold need not be JSON."""
+"""Types of keep-alive events; their data need not be JSON."""
 
 _IMAGE: Final = re.compile(r"data:image/(?:png|jpeg|gif|webp);base64,[A-Za-z0-9+/=\s]+\Z")
-"""Images that can be shown: of types that cannot carry script."""
+"""Images that can be shown: only types that cannot contain scripts."""
 
 _loads: Final = msgspec.json.Decoder().decode
 
@@ -63,12 +63,12 @@ Json = dict[str, Any]
 
 
 class Decoder(ABC):
-    """Turns one response's bytes into deltas.
+    """Decodes the bytes of one response to deltas.
 
     Parameters
     ----------
     quote
-        Makes the server's own words fit to be shown.
+        Sanitizes text from the server for display.
     """
 
     def __init__(self, *, quote: Said = said, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
@@ -86,26 +86,26 @@ class Decoder(ABC):
         self._cited: set[str] = set()
         self._unknown: Counter[str] = Counter()
         self.began: bool = False
-        """Content was yielded."""
+        """`True` once content was yielded."""
         self.said: bool = False
-        """Text of the answer was yielded."""
+        """`True` once text of the answer was yielded."""
         self.finished = False
-        """The finish reason was yielded."""
+        """`True` once the finish reason was yielded."""
         self.done: bool = False
-        """Nothing of interest follows."""
+        """`True` if the rest of the stream can be ignored."""
 
     def feed(self, data: bytes) -> Iterable[Delta]:
-        """Give what `data` completes; to be read to its end before the next call, and it may raise.
+        """Return the deltas that `data` completes. Iterating may raise; exhaust it before the next call.
 
         Raises
         ------
         ProtocolError
-            The server sends something else than this API's events.
+            If the data are not events of this API.
         ProviderErrorEvent, ContextTooLong
-            The server reported an error.
+            If the server reported an error.
         """
         if self._plain_only:
-            # Nearly every event of an answer is a piece of text and nothing else, and comes by itself.
+            # Fast path: nearly every event holds only a piece of text and arrives in its own network chunk.
             payload = self._sse.one(data)
             text = None if payload is None else self._plain_text(payload)
             if text:
@@ -140,7 +140,7 @@ class Decoder(ABC):
                 yield from self._decode(value, event.event)
 
     def _other(self, event: Event) -> object:
-        """Return the JSON that msgspec refuses, `_NOTHING` for no event, `_BAD` for one that is skipped."""
+        """Parse data that msgspec rejects. Return JSON, `_NOTHING` for no event, or `_BAD` for a skipped one."""
         payload = event.data
         stripped = payload.strip()
         if stripped == b"[DONE]":
@@ -151,7 +151,7 @@ class Decoder(ABC):
             return self._mend(payload)
         except ValueError:
             if event.event == "error":
-                return payload.decode("utf-8", "replace")  # in words
+                return payload.decode("utf-8", "replace")  # plain text
             if event.event in _PINGS:
                 return _NOTHING
             self._bad += 1
@@ -163,18 +163,18 @@ class Decoder(ABC):
         return _BAD
 
     def end(self) -> Iterator[Delta]:
-        """Take the end of the stream.
+        """Handle the end of the stream.
 
         Raises
         ------
         StreamTruncated
-            The stream ended, without an error, before the answer did.
+            If the stream ended without an error before the answer was complete.
         EmptyResponse
-            It ended before the answer began.
+            If it ended before the answer began.
         ProtocolError
-            It ended in the middle of a character, or held JSON of another kind only.
+            If it ended in the middle of a character, or contained only other JSON.
         ProviderErrorEvent, ContextTooLong
-            The last thing that the server said is an error, if only it was said to its end.
+            If the last event is a complete error object.
         """
         cut = self._cut_off()
         yield from self._flush()
@@ -200,7 +200,7 @@ class Decoder(ABC):
             raise self._too_large() from error
 
     def _last_words(self, cut: bytes) -> None:
-        """Raise the error that a server reported as its last words, without the empty line that ends them."""
+        """Raise the error in a last event that is not terminated by an empty line."""
         event = read_event(cut.strip())
         if event is None:
             return
@@ -212,14 +212,14 @@ class Decoder(ABC):
             self.error(value)
 
     def whole(self, body: bytes) -> Iterator[Delta]:
-        """Yield an answer that came as one JSON object instead of a stream.
+        """Decode an answer sent as one JSON object instead of a stream.
 
         Raises
         ------
         ProtocolError
-            It is not JSON, or not an answer.
+            If `body` is not JSON or not an answer.
         ProviderErrorEvent, ContextTooLong
-            It is an error.
+            If `body` is an error.
         """
         try:
             try:
@@ -239,20 +239,20 @@ class Decoder(ABC):
 
     @staticmethod
     def _plain_text(payload: bytes) -> str | None:
-        """Return the text of an event that holds one piece of text and nothing else; None for any other.
+        """Return the text of an event that contains only one piece of text; `None` for any other event.
 
-        Called only while `_plain_only` is set: the result does not depend on earlier events.
+        Called only while `_plain_only` is set; the result must not depend on earlier events.
         """
         del payload
         return None
 
     @abstractmethod
     def _decode(self, value: object, kind: str) -> Iterator[Delta]:
-        """Yield what one event says; `kind` is the event's type as the stream gave it."""
+        """Yield the deltas of one event; `kind` is its type in the event stream."""
 
     @abstractmethod
     def _whole(self, value: Json) -> Iterator[Delta]:
-        """Yield what a whole answer says."""
+        """Yield the deltas of a complete answer."""
 
     # Text
 
@@ -265,7 +265,7 @@ class Decoder(ABC):
             yield TextDelta(text)
 
     def reasoning(self, text: str) -> Iterator[Delta]:
-        """Yield what the model thinks aloud."""
+        """Yield reasoning."""
         if self._mended:
             text = self._join("reasoning", text)
         if text:
@@ -281,7 +281,7 @@ class Decoder(ABC):
             yield ToolCallDelta(index, clean(call_id), clean(name), arguments)
 
     def image(self, url: object) -> Iterator[Delta]:
-        """Yield a whole image that the model made; one that cannot be shown is counted."""
+        """Yield a complete image; count it as not shown if its type is not supported."""
         if isinstance(url, str) and _IMAGE.match(url):
             self.began = True
             yield ImageDelta(url)
@@ -289,9 +289,9 @@ class Decoder(ABC):
             self.unknown("image")
 
     def sources(self, value: object) -> Iterator[Delta]:
-        """Yield what a list of citations names, in any of the forms of servers; each source once.
+        """Yield the sources in a list of citations, each source once.
 
-        An annotation of either API, an entry of Perplexity's `search_results`, or a bare address.
+        An item is an annotation of either API, an entry of Perplexity's `search_results`, or a URL.
         """
         for item in value if isinstance(value, list) else ():
             source = _source(item)
@@ -301,12 +301,12 @@ class Decoder(ABC):
             yield SourceDelta(source)
 
     def unknown(self, kind: object) -> None:
-        """Count something that is not shown, by the server's name for its type."""
+        """Count an item that is not shown, by the type that the server gave it."""
         name = (self._quote(kind)[:60] if isinstance(kind, str) else "") or "unknown"
         self._unknown[name] += 1
 
     def not_shown(self, but: Collection[str] = ()) -> Iterator[Delta]:
-        """Yield a notice for each type of thing that was not shown, except those in `but`."""
+        """Yield a notice for each type of item that was not shown, except those in `but`."""
         for name, number in self._unknown.items():
             if name in but:
                 continue
@@ -316,15 +316,15 @@ class Decoder(ABC):
         self._unknown.clear()
 
     def usage(self, usage: Usage | None) -> Iterator[Delta]:
-        """Yield what the answer took, when that is news."""
+        """Yield the token usage if it has changed."""
         if usage is not None and usage != self._usage:
             self._usage = usage
             yield UsageDelta(usage)
 
     def _join(self, channel: object, text: str) -> str:
-        """Return `text` with a surrogate half from last time in front, and without one at its end.
+        """Prepend the high surrogate held back by the last call, and hold back one at the end of `text`.
 
-        A server that cuts UTF-16 (JavaScript's strings) sends the halves of one character in two events.
+        A server that splits UTF-16 strings (as in JavaScript) sends a surrogate pair in two events.
         """
         half = self._halves.pop(channel, None)
         if half is not None:
@@ -336,7 +336,7 @@ class Decoder(ABC):
         return clean(text)
 
     def _flush(self) -> Iterator[Delta]:
-        """Yield U+FFFD for each half whose other half never came."""
+        """Yield U+FFFD for each surrogate whose other half is missing."""
         for channel in list(self._halves):
             del self._halves[channel]
             self.began = True
@@ -347,10 +347,10 @@ class Decoder(ABC):
             elif isinstance(channel, int):
                 yield ToolCallDelta(channel, arguments="\ufffd")
 
-    # What is not right
+    # Errors and irregularities
 
     def no_answer(self, value: Json) -> Never:
-        """Raise: the server answered with an object that is no answer."""
+        """Raise `ProtocolError` for an object that contains no answer."""
         first = next((v for v in value.values() if isinstance(v, str)), "")
         shown = self._quote(words(value) or first) or "no message"
         raise ProtocolError(f"the server answered with JSON that holds no answer: {shown}")
@@ -361,11 +361,11 @@ class Decoder(ABC):
 
     @staticmethod
     def wrong(what: str, value: object) -> Never:
-        """Raise: a field has a type that the API does not give it."""
+        """Raise `ProtocolError` for a value of a wrong type."""
         raise ProtocolError(f"the server sent {what} as {_kind(value)}.")
 
     def _notice(self, text: str) -> Iterator[Delta]:
-        """Yield a notice, once in a stream."""
+        """Yield a notice, at most once per stream."""
         if text not in self._told:
             self._told.add(text)
             yield Notice(text)
@@ -378,7 +378,7 @@ class Decoder(ABC):
         if number in ids:
             if ids[number] == mark:
                 return True
-            # One id for different events: this server means something else by it (often the answer's id).
+            # Different events with one id: the server uses it for something else (often the answer's id).
             self._ids = None
             return False
         ids[number] = mark
@@ -388,19 +388,19 @@ class Decoder(ABC):
         return False
 
     def _mend(self, payload: bytes) -> object:
-        """Return JSON that msgspec refuses: with lone surrogates, huge numbers, or `NaN`.
+        """Parse JSON that msgspec rejects: with lone surrogates, huge numbers, or `NaN`.
 
-        The grammar does not allow the last; Python's `json.dumps` writes it all the same, so servers send
-        it beside their text, as a log probability. The text must not be lost for it.
+        `NaN` is not valid JSON, but Python's `json.dumps` emits it, so servers send it, for instance as a
+        log probability. The text of such an event must not be lost.
 
-        From here on text is looked through for surrogates, which msgspec never lets through.
+        After this call, all text is checked for surrogates, which msgspec always rejects.
 
         Raises
         ------
         ProtocolError
-            It is not UTF-8.
+            If it is not UTF-8.
         ValueError
-            It is not JSON.
+            If it is not JSON.
         """
         try:
             text = payload.decode("utf-8")
@@ -419,7 +419,7 @@ class Decoder(ABC):
 
 
 def texts_in(parts: object) -> Iterator[str]:
-    """Yield the texts of a list of parts, or the one text that stands in its place."""
+    """Yield the texts of a list of parts, or of a single string."""
     if isinstance(parts, str):
         yield parts
     for part in parts if isinstance(parts, list) else ():
@@ -429,12 +429,12 @@ def texts_in(parts: object) -> Iterator[str]:
 
 
 def _source(item: object) -> Source | None:
-    """Return the source that one citation names; None where it names nothing."""
+    """Return the source of one citation; `None` if it has neither title nor URL."""
     if isinstance(item, str):
         return Source(url=item) if item else None
     if not isinstance(item, dict):
         return None
-    # Chat Completions puts what an annotation holds under the name of its type; Responses does not.
+    # Chat Completions nests the fields of an annotation under the name of its type; Responses does not.
     inner = item.get(str(item.get("type")))
     held: Mapping[str, object] = inner if isinstance(inner, dict) else item
 
@@ -446,12 +446,12 @@ def _source(item: object) -> Source | None:
 
 
 def count(value: object) -> int | None:
-    """Return a number of tokens, or None for what cannot be one.
+    """Return a number of tokens; `None` if it is missing.
 
     Raises
     ------
     ValueError
-        The server gave something, and it makes no sense: none of its counts can be trusted.
+        If the value is invalid, so that no count of the server can be trusted.
     """
     if value is None:
         return None
@@ -461,12 +461,12 @@ def count(value: object) -> int | None:
 
 
 def usage_of(value: object, names: tuple[str, str]) -> Usage | None:
-    """Return the usage in a server's object; None where it says nothing, or nonsense.
+    """Return the usage in an object of the server; `None` if it is missing or invalid.
 
     Parameters
     ----------
     names
-        Of the counts in this API: input, output. Details stand in `<name>_details`.
+        Names of the input and output counts in this API. Details are in `<name>_details`.
     """
     if not isinstance(value, Mapping):
         return None
@@ -500,7 +500,7 @@ def _is_utf8(data: bytes) -> bool:
 
 
 def _nothing(_constant: str) -> None:
-    """Return what `NaN` and `Infinity` say: a number that there is none of."""
+    """Return `None` for `NaN` and `Infinity`."""
 
 
 def _kind(value: object) -> str:

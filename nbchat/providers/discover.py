@@ -1,7 +1,7 @@
-"""Servers that already run on this machine, found by what they answer.
+"""`discover` finds OpenAI-compatible servers that run on this machine.
 
-Looks at a few ports of the loopback interface, only when asked, and only at `GET /v1/models`: a program
-that answers it with a list of models is an OpenAI-compatible server, whatever it is called.
+It sends `GET /v1/models` to a few ports of the loopback interface, and only when called. Any program that
+responds with a list of models is regarded as an OpenAI-compatible server.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ PORTS: Final[Mapping[int, str]] = {
     5000: "text-generation-webui",
     30000: "SGLang",
 }
-"""Ports that servers listen on by default, and the server that each is known for."""
+"""Default ports of servers, and the server known for each."""
 
 ANSWER_S: Final = 1.0
-"""A local server lists its models at once."""
+"""Default time limit; a local server lists its models immediately."""
 
 MAX_BYTES: Final = 1024 * 1024
 _OWNERS: Final[Mapping[str, str]] = {
@@ -44,17 +44,17 @@ _OWNERS: Final[Mapping[str, str]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalServer:
-    """A server that answered."""
+    """A server that responded."""
 
     name: str
-    """What it probably is."""
+    """The probable server software."""
     base_url: str
-    """For `OPENAI_BASE_URL`."""
+    """Value for `OPENAI_BASE_URL`."""
     models: tuple[str, ...]
-    """The chat models that it lists, in its order."""
+    """The listed chat models, in the order of the server."""
 
     def __str__(self) -> str:
-        """Return one line for people."""
+        """Return a one-line description."""
         shown = ", ".join(self.models[:3]) or "no model"
         more = f" and {len(self.models) - 3} more" if self.models[3:] else ""
         return f"{self.name} at {self.base_url}: {shown}{more}"
@@ -63,9 +63,10 @@ class LocalServer:
 async def discover(
     ports: Mapping[int, str] | Sequence[int] = PORTS, *, limit_s: float = ANSWER_S
 ) -> list[LocalServer]:
-    """Return the OpenAI-compatible servers on loopback, in the order of `ports`; all are asked at once.
+    """Return the OpenAI-compatible servers on loopback, in the order of `ports`.
 
-    Takes `limit_s` at most. No key is sent, no proxy is used, and no redirect is followed.
+    All ports are tried concurrently, for at most `limit_s`. No key is sent, no proxy is used, and no
+    redirect is followed.
     """
     labels = ports if isinstance(ports, Mapping) else {port: PORTS.get(port, "") for port in ports}
     found = await asyncio.gather(*(_look(port, label, limit_s) for port, label in labels.items()))
@@ -92,14 +93,15 @@ async def _look(port: int, label: str, limit_s: float) -> LocalServer | None:
 
 
 async def _get(host: str, port: int, path: str) -> object:
-    """Return the JSON that a plain `GET` gets.
+    """Return the JSON response to a plain `GET`.
 
-    HTTP/1.0 needs neither chunks nor a client library: the body ends with the connection or its length.
+    HTTP/1.0 requires neither chunked encoding nor a client library: the body ends with the connection or
+    at its length.
 
     Raises
     ------
     ValueError
-        The answer is no success, too long, or no JSON.
+        If the status is not 200, or the body is too long or not valid JSON.
     """
     reader, writer = await asyncio.open_connection(host, port, limit=64 * 1024)
     try:
@@ -129,7 +131,7 @@ async def _get(host: str, port: int, path: str) -> object:
 
 
 def _unchunked(body: bytes) -> bytearray:
-    """Return the content of a chunked body; servers answer HTTP/1.0 with chunks although it has none."""
+    """Return the content of a chunked body, which some servers send although HTTP/1.0 has no chunks."""
     content = bytearray()
     while True:
         size, _, body = body.partition(b"\r\n")

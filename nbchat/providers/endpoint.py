@@ -1,4 +1,4 @@
-"""Where a request goes and with which key: read from the arguments and the environment at every run."""
+"""`find_endpoint` reads a server's URL and key from arguments and environment, at every run."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from nbchat.providers.errors import Said, said
 OPENAI_URL: Final = "https://api.openai.com/v1"
 
 PLACEHOLDER_KEY: Final = "none"
-"""Sent where no key is set: local servers take any, others say clearly that they want one."""
+"""Sent if no key is set: local servers accept any key, and others return a clear error."""
 
 ApiKey = str | Callable[[], str] | Secret | None
 
-# What an open client has read for good. When one of these changes, the next run gets a new client.
+# Variables that a client reads only once. When one of them changes, the next run gets a new client.
 _READ_BY_CLIENTS: Final = (
     *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"),
     *("http_proxy", "https_proxy", "all_proxy", "no_proxy"),
@@ -43,32 +43,32 @@ _HTTPS_PORT: Final = 443
 
 @dataclass(frozen=True)
 class Proxy:
-    """The proxy for the requests to one server."""
+    """The proxy for requests to one server."""
 
     url: str = field(repr=False)
-    """May hold a user and a password."""
+    """May contain a user and a password."""
     variable: str | None
-    """The environment variable that names it; `None` where the system's settings do."""
+    """The environment variable that sets it; `None` if the system settings do."""
 
     @property
     def source(self) -> str:
-        """The place to correct it."""
+        """The variable or setting to correct, for messages."""
         return self.variable or "the system's proxy settings"
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A server and the key for it."""
+    """A server and its key."""
 
     url: str
-    """The base URL, without a slash at its end, without user, password and query."""
+    """The base URL, without trailing slash, user, password and query."""
     authorization: Secret
     """Value of the `Authorization` header."""
     _secrets: tuple[Secret, ...] = ()
     query: tuple[tuple[str, str], ...] = field(default=(), repr=False)
-    """The base URL's query, which is sent with every request."""
+    """The query of the base URL, sent with every request."""
     api_key: Secret | None = None
-    """Value of the `api-key` header, which Azure reads; `None` for other servers."""
+    """Value of the `api-key` header for Azure; `None` for other servers."""
 
     @cached_property
     def _parts(self) -> SplitResult:
@@ -76,22 +76,22 @@ class Endpoint:
 
     @property
     def host(self) -> str:
-        """The server as people know it: the host, and the port where it is not the usual one."""
+        """The host, with the port unless it is the default one."""
         return host_of(self.url)
 
     @property
     def is_loopback(self) -> bool:
-        """The server is on this machine."""
+        """`True` if the server is on this machine."""
         return is_loopback(self._parts.hostname or "")
 
     @property
     def is_https(self) -> bool:
-        """The connection to the server is encrypted."""
+        """`True` if the connection to the server is encrypted."""
         return self._parts.scheme == "https"
 
     @property
     def missing_version(self) -> str | None:
-        """A hint that `/v1` is missing from the URL; `None` where the URL has a version."""
+        """A hint that `/v1` is missing from the URL; `None` if the URL has a version."""
         segments = self._parts.path.split("/")
         if self.query or "deployments" in segments or any(_VERSION.fullmatch(part) for part in segments):
             return None
@@ -99,19 +99,19 @@ class Endpoint:
 
     @property
     def quote(self) -> Said:
-        """Makes this server's words fit to be shown: the key is not among them."""
+        """A function that sanitizes text from this server for display and removes its secrets."""
         return lambda text: said(text, self.secrets())
 
     def secrets(self) -> tuple[str, ...]:
-        """Return the values that nobody may see. Keep them nowhere."""
+        """Return the secret values. They must not be stored."""
         return tuple(secret.reveal() for secret in self._secrets)
 
     @cached_property
     def proxy(self) -> Proxy | None:
         """The proxy for requests to this server; `None` for a direct connection.
 
-        A server on this machine is never asked through a proxy, which would be given the conversation
-        and could not reach the server.
+        Requests to this machine never use a proxy: it would see the conversation and could not reach the
+        server.
         """
         host, scheme = self._parts.hostname or "", self._parts.scheme
         if not host or self.is_loopback:
@@ -128,7 +128,7 @@ class Endpoint:
 
     @property
     def settings(self) -> int:
-        """Stands for all that an open client has read for good, of which some may be secret."""
+        """A hash of the settings that a client reads only once; some may be secret."""
         return hash((self.url, *(os.environ.get(name) for name in _READ_BY_CLIENTS)))
 
 
@@ -138,21 +138,21 @@ def find_endpoint(
     headers: Mapping[str, str],
     extra_query: Mapping[str, Any] = MappingProxyType({}),
 ) -> Endpoint:
-    """Return where the next request goes, from the arguments where they are given, else the environment.
+    """Return the endpoint of the next request, from the arguments or else from the environment.
 
     Parameters
     ----------
     headers
-        Sent with every request. With an `Authorization` among them no key is needed.
+        Sent with every request. With an `Authorization` header no key is required.
     extra_query
-        What the request adds to the URL's query. Credentials in it are secrets of the endpoint.
+        Added by the request to the URL's query. Credentials in it become secrets of the endpoint.
 
     Raises
     ------
     ConfigError
-        The URL cannot be one, or a header cannot be sent.
+        If the URL is invalid or a header cannot be sent.
     AuthenticationFailed
-        There is no key for a server that is known to want one, or it cannot be sent.
+        If the key is missing for a server that requires one, or cannot be sent.
     """
     from_environment = os.environ.get("OPENAI_BASE_URL", "").strip() or OPENAI_URL
     url, query = _split_query(
@@ -180,15 +180,15 @@ def find_endpoint(
         )
     values = [value for name, value in {**_custom_headers(), **headers}.items() if is_secret_header(name)]
     values += [str(value) for name, value in (*query, *extra_query.items()) if is_secret_query(name)]
-    # The last word of a value is a secret by itself, as in `Bearer KEY`.
+    # The last word of a value is also a secret, as in `Bearer KEY`.
     secrets = [Secret(text) for value in values for text in (value, value.split(" ")[-1])]
     bearer = Secret(f"Bearer {key or PLACEHOLDER_KEY}")
-    # Azure reads keys from a header of its own, and is recognized by the version of its API.
+    # Azure reads keys from the `api-key` header; it is recognized by the `api-version` parameter.
     azure_key = Secret(key) if key and any(name == "api-version" for name, _ in query) else None
     parts = urlsplit(url)
     if parts.username is None:
         return Endpoint(url, bearer, (Secret(key), *secrets), query, azure_key)
-    # User and password are sent as a header, and are not part of a URL that a library may log.
+    # User and password are sent in a header, since a library may log the URL.
     user, password = unquote(parts.username), unquote(parts.password or "")
     basic = base64.b64encode(f"{user}:{password}".encode()).decode("ascii")
     plain = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
@@ -212,7 +212,7 @@ def _check_variables() -> None:
 
 
 def _custom_headers() -> dict[str, str]:
-    """Return the headers in `OPENAI_CUSTOM_HEADERS`, as the openai client reads them."""
+    """Return the headers in `OPENAI_CUSTOM_HEADERS`, parsed as by the openai client."""
     lines = os.environ.get("OPENAI_CUSTOM_HEADERS", "").split("\n")
     found = [line.partition(":") for line in lines if ":" in line]
     return {name.strip(): value.strip() for name, _, value in found}
@@ -245,20 +245,20 @@ def _read_key(api_key: ApiKey) -> str:
 
 
 def check_url(url: str, source: str = "base_url") -> str:
-    """Return a base URL without a slash at the end of its path.
+    """Return a base URL without the trailing slash of its path.
 
     Parameters
     ----------
     source
-        The argument or variable that it was given by, for the message.
+        The argument or variable that contains it, for the message.
 
     Raises
     ------
     ConfigError
-        If it is not an `http` or `https` URL. Where only the scheme is missing, the hint has the whole URL.
+        If it is not an `http` or `https` URL. If only the scheme is missing, the hint has the full URL.
     """
     shown = said(url.split("?", 1)[0])
-    if "://" not in shown:  # a password may stand before an `@` here, too
+    if "://" not in shown:  # there may be a password before an `@` here, too
         shown = _USER.sub(f"{REDACTED}@", shown)
     message = f"{source} must be a URL such as http://localhost:11434/v1, not {shown!r}."
     try:
@@ -278,7 +278,7 @@ def check_url(url: str, source: str = "base_url") -> str:
 
 
 def _missing_scheme(url: str) -> str | None:
-    """Return the scheme that makes `url` a URL; `None` if it has another fault."""
+    """Return the scheme to prepend to `url`; `None` if it is invalid for another reason."""
     if "://" in url or any(character.isspace() for character in url):
         return None
     try:
@@ -298,7 +298,7 @@ def _split_query(url: str) -> tuple[str, tuple[tuple[str, str], ...]]:
 
 
 def host_of(url: str) -> str:
-    """Return a URL's host, with its port where it is not the usual one and without user and password."""
+    """Return the host of a URL, with the port unless it is the default one, without user and password."""
     try:
         parts = urlsplit(url)
         host, port = parts.hostname or "?", parts.port
@@ -310,9 +310,9 @@ def host_of(url: str) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether `host` is this machine, without a look-up of its name.
+    """Return `True` if `host` is this machine, without a DNS lookup.
 
-    All spellings that connect to this machine count, among them `127.1`, `0.0.0.0` and `::ffff:127.0.0.1`.
+    All spellings that connect to this machine are recognized, including `127.1`, `0.0.0.0` and `::ffff:127.0.0.1`.
     """
     host = host.lower().rstrip(".")
     if host == "localhost" or host.endswith(".localhost"):
@@ -329,7 +329,7 @@ def is_loopback(host: str) -> bool:
 
 
 def _in_networks(host: str, no_proxy: str) -> bool:
-    """Return whether `host` is in a network that `NO_PROXY` names, as `10.0.0.0/8` or `fd00::1`."""
+    """Return `True` if `host` is in a network listed in `NO_PROXY`, such as `10.0.0.0/8` or `fd00::1`."""
     try:
         address = ipaddress.ip_address(host)
     except ValueError:

@@ -1,10 +1,10 @@
-"""Any OpenAI-compatible server, through the openai client.
+"""`OpenAIProvider` streams answers from any OpenAI-compatible server through the openai client.
 
-The client brings authentication, URLs and errors. The stream is decoded here, since the client's typed
-one costs ten times as much, ends silently where an answer was cut off, and lets wrong types through.
+The client handles authentication, URLs and errors. nbchat decodes the stream itself: the client's typed
+stream takes ten times as long, ends without an error on a truncated answer, and does not check types.
 
-The openai package takes half a second to import, so nothing here imports it: `transport` does, in a
-thread, when the first run starts.
+The openai package takes half a second to import. It is imported only by `transport`, in a thread, when
+the first run starts.
 """
 
 from __future__ import annotations
@@ -54,13 +54,13 @@ if TYPE_CHECKING:
 Api = Literal["auto", "chat", "responses"]
 
 MAX_WHOLE_BYTES: Final = 64 * 1024 * 1024
-"""The largest answer that comes as one JSON object."""
+"""Size limit of an answer sent as one JSON object."""
 
 LIST_S: Final = 15.0
-"""Limit for listing models."""
+"""Time limit for listing models."""
 
 DRAIN_S: Final = 0.05
-"""After `[DONE]`, the time for the response's own end, so that the connection can be used again."""
+"""Time to wait after `[DONE]` for the end of the response, so that the connection can be reused."""
 
 _PICTURES: Final = Notice(
     "This model refused the pictures of earlier messages; it was sent their names instead.", shown=True
@@ -72,25 +72,24 @@ NO_EXTRAS: Final = Extras()
 
 
 class OpenAIProvider:
-    """Answers from a server that speaks the OpenAI API. Nothing of a request is kept, and no key is shown.
+    """Streams answers from an OpenAI-compatible server. It keeps no request state and never shows a key.
 
     Parameters
     ----------
     base_url
-        Usually ends in `/v1`. None: `OPENAI_BASE_URL`, else OpenAI's.
+        Usually ends in `/v1`. `None`: `OPENAI_BASE_URL`, else the URL of OpenAI.
     api_key
-        The key, or a function that returns it; called at every run, in a thread. None:
-        `OPENAI_API_KEY`. Servers other than OpenAI's need not have one.
+        The key, or a function that returns it, called in a thread at every run. `None`:
+        `OPENAI_API_KEY`. It is required only for OpenAI.
     api
-        `chat`: Chat Completions, which every server has. `responses`: Responses in the background, so
-        that a run can read on after its connection was lost; the server keeps the answer for that.
-        `auto`: as `chat`.
+        `chat`: Chat Completions, which every server supports. `responses`: background Responses, which the
+        server stores, so that a run can resume after a lost connection. `auto`: same as `chat`.
     headers
-        Sent with every request; an `Authorization` among them replaces the key.
+        Sent with every request; an `Authorization` header replaces the key.
     name
-        What the page shows. None: the server's host.
+        Name shown on the page. `None`: the server's host.
     can_prefill
-        The server goes on from a partial answer that stands last. Most servers begin anew instead.
+        The server continues a partial answer in the last message. Most servers start a new answer instead.
     """
 
     def __init__(
@@ -113,7 +112,7 @@ class OpenAIProvider:
         self.can_resume = api == "responses"
         self._name = name
         own = dict(headers or {})
-        # URL, key and headers may all hold secrets: they are this closure's, not the object's.
+        # URL, key and headers may contain secrets, so they are kept in closures, not in attributes.
         self._find: Callable[[Extras], Endpoint] = lambda extras: find_endpoint(
             base_url,
             api_key,
@@ -129,31 +128,31 @@ class OpenAIProvider:
 
     @property
     def name(self) -> str:
-        """What the page shows: the name that was given, else the server's host."""
+        """Name shown on the page: the given name, else the server's host."""
         return self._name or host_of(self._url())
 
     def __repr__(self) -> str:
         return f"<OpenAIProvider {self.name}, {self.api}>"
 
     def __reduce_ex__(self, protocol: object) -> Never:
-        """Refuse: it holds connections, and may hold a key."""
+        """Raise `PicklingRefused`: a provider holds connections and possibly a key."""
         raise PicklingRefused("a provider is not pickled.", hint="Create it again where it is needed.")
 
     async def prepare(self) -> None:
-        """Import the openai client, which takes long the first time; in a thread, so that the loop is free.
+        """Import the openai client in a thread, since the first import is slow and would block the loop.
 
-        A run does it by itself. Whoever measures the time to the first piece of text does it before.
+        A run calls this itself. Call it earlier when measuring the time to the first piece of text.
         """
         if _TRANSPORT not in sys.modules:
             await asyncio.to_thread(importlib.import_module, _TRANSPORT)
 
     async def stream(self, request: Request) -> AsyncGenerator[Delta]:  # noqa: C901 - one loop, every way out of it
-        """Ask, and yield what comes. The environment is read, and the connection made, at the first step.
+        """Send the request and yield deltas. The first step reads the environment and connects.
 
         Raises
         ------
         ProviderError
-            As `Provider.stream` says.
+            As for `Provider.stream`.
         """
         server = await self._server(read(request.params))
         model = request.model or ""
@@ -168,7 +167,7 @@ class OpenAIProvider:
             data, is_whole = await _begin(server, response, pieces)
             if is_whole:
                 if request.resume_id is not None:
-                    # The whole answer again would double what was read.
+                    # Appending the whole answer would duplicate the text already read.
                     raise ProtocolError(f"{server.host} does not let a response be read on.")
                 for delta in decoder.whole(await _rest(server, pieces, data)):
                     yield delta
@@ -192,29 +191,29 @@ class OpenAIProvider:
             await _drain(pieces)
 
     async def models(self) -> Sequence[str]:
-        """Return the ids of the models the server lists, in its order.
+        """Return the ids of the chat models that the server lists, in its order.
 
         Raises
         ------
         ProviderError
-            The server could not be asked, or answered something else.
+            If the server cannot be reached, or its answer is not a list of models.
         """
         return await _list(await self._server())
 
     async def cancel(self, response_id: str) -> None:
-        """End a response that the server goes on generating in the background, so that it stops to cost.
+        """Cancel a response that the server generates in the background, so that it costs no more.
 
         Raises
         ------
         ProviderError
-            The server could not be told.
+            If the server cannot be reached or rejects the request.
         """
         server = await self._server()
         async with server.cancel(response_id, LIST_S):
             pass
 
     async def aclose(self) -> None:
-        """Close the connections of the running loop; the provider can be used again, here and elsewhere."""
+        """Close the connections of the running loop. The provider can be used again, in any loop."""
         here = asyncio.get_running_loop()
         with self._lock:
             clients = [self._clients.pop(key) for key in list(self._clients) if key[0] is here]
@@ -224,10 +223,10 @@ class OpenAIProvider:
     async def _ask(
         self, stack: AsyncExitStack, server: Server, request: Request, model: str
     ) -> tuple[Response, Decoder, Notice | None]:
-        """Send the request; once more where the server refuses something that it can be asked without.
+        """Send the request; retry it without a field that the server rejects, if it is optional.
 
-        Pictures of earlier questions are such a thing: the question itself may need none of them. They are
-        replaced by their names, and the notice says so.
+        Images of earlier messages are optional, since the question may not depend on them. They are
+        replaced by their names, which the notice reports.
         """
         connect_s, quote = request.timeouts.connect_s, server.endpoint.quote
         if request.resume_id is not None:
@@ -236,7 +235,7 @@ class OpenAIProvider:
                 quote=quote, resumable=True, response_id=request.resume_id, read=request.resume_after
             )
             return response, rest, None
-        # Responses cannot begin with a part of the answer.
+        # Responses does not support prefill.
         is_chat = self.api != "responses" or request.prefill
         known = (server.endpoint.settings, model, is_chat)
         attempt = _Attempt(request, model, is_chat, self._quirks.get(known, ()))
@@ -257,16 +256,16 @@ class OpenAIProvider:
         return opened, decoder, attempt.notice
 
     async def _server(self, extras: Extras = NO_EXTRAS) -> Server:
-        """Return the server that the settings and the environment name now, with this loop's client."""
+        """Return the server of the current settings and environment, with the client of this loop."""
         await self.prepare()
         from nbchat.providers import transport  # noqa: PLC0415 - the openai client, imported just now
 
-        # A function that gives the key may ask a keyring, which may ask the user.
+        # A function that returns the key may block, for instance on a keyring that prompts the user.
         endpoint = await asyncio.to_thread(self._find, extras) if self._key_may_wait else self._find(extras)
         loop = asyncio.get_running_loop()
         key = (loop, endpoint.settings)
         with self._lock:
-            # Connections cannot move between loops, and those of a loop that is gone are gone.
+            # Connections cannot move between loops, so clients of closed loops are useless.
             for other in [other for other in self._clients if other[0].is_closed()]:
                 del self._clients[other]
             client = self._clients.get(key)
@@ -292,14 +291,14 @@ async def _resume(stack: AsyncExitStack, server: Server, request: Request) -> Re
 
 
 async def _begin(server: Server, response: Response, pieces: AsyncGenerator[bytes]) -> tuple[bytes, bool]:
-    """Return the first bytes, and whether they begin one JSON object instead of a stream of events.
+    """Return the first bytes, and `True` if they begin a JSON object instead of a stream of events.
 
-    Servers say it in a header, and are often wrong.
+    The first bytes decide, since the `Content-Type` header of servers is often wrong.
 
     Raises
     ------
     ProtocolError
-        They begin a page for people.
+        If they begin an HTML page.
     """
     kind = response.headers.get("content-type", "").split(";")[0].strip().lower()
     first = b""
@@ -326,7 +325,7 @@ async def _rest(server: Server, pieces: AsyncGenerator[bytes], first: bytes = b"
     Raises
     ------
     ProtocolError
-        It is too large to be an answer.
+        If the body is larger than `MAX_WHOLE_BYTES`.
     """
     body = [first]
     size = len(first)
@@ -340,7 +339,7 @@ async def _rest(server: Server, pieces: AsyncGenerator[bytes], first: bytes = b"
 
 
 async def _drain(pieces: AsyncGenerator[bytes]) -> None:
-    """Read the end of a response whose content is over, so that its connection can be used again."""
+    """Read the rest of a finished response, so that its connection can be reused."""
     with suppress(Exception):
         async with asyncio.timeout(DRAIN_S):
             async for _ in pieces:
@@ -385,12 +384,12 @@ async def _list(server: Server) -> tuple[str, ...]:
 
 
 def read_models(body: bytes, host: str) -> tuple[str, ...]:
-    """Return the ids of the chat models in the answer of `/models`.
+    """Return the ids of the chat models in the response of `/models`.
 
     Raises
     ------
     ProtocolError
-        It is something else.
+        If the body is not a list of models.
     """
     try:
         listed = msgspec.json.decode(body)
@@ -404,16 +403,16 @@ def read_models(body: bytes, host: str) -> tuple[str, ...]:
 
 @dataclass(slots=True)
 class _Attempt:
-    """A request as one server takes it: without what it refused before."""
+    """A request without the fields that the server rejected before."""
 
     request: Request
     model: str
     is_chat: bool
     quirks: tuple[Quirk, ...]
     notice: Notice | None = None
-    """Set where the request lost something that the reader has to know of."""
+    """Set if something was removed from the request that the user must be informed of."""
     refusal: ProviderError | None = None
-    """Why it was asked again without the pictures."""
+    """The error because of which the request was retried without images."""
 
     def __post_init__(self) -> None:
         if "images" in self.quirks and has_earlier_images(self.request):
@@ -430,9 +429,9 @@ class _Attempt:
         return body
 
     def learn(self, error: ProviderError, body: Body) -> None:
-        """Leave out what the server refuses; raise the refusal where there is nothing to leave out."""
+        """Remove what the server rejects from the next attempt; raise `error` if nothing can be removed."""
         if self.refusal is not None:
-            raise self.refusal from self.refusal.__cause__  # the pictures were not the reason
+            raise self.refusal from self.refusal.__cause__  # images were not the cause
         words = _refusal(error)
         quirk = find_quirk(body, words, self.quirks) if isinstance(error, RequestRejected) else None
         if quirk is not None:
@@ -452,6 +451,6 @@ class _Attempt:
 
 
 def _refusal(error: ProviderError) -> str:
-    """Return the server's own words behind `error`, all of them."""
+    """Return the full text of the server's response behind `error`."""
     response = getattr(error.__cause__, "response", None)
     return str(response.text) if response is not None else ""

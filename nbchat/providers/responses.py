@@ -1,8 +1,8 @@
-"""Responses: its typed events to deltas.
+"""`ResponsesDecoder` converts the typed events of the Responses API to deltas.
 
-Events carry a `sequence_number`. Where the server keeps the response (in the background), what was
-decoded is followed by an `Answering` that says up to which number that was, so that a run can read on
-after a lost connection: text and number are to be written down together.
+Events have a `sequence_number`. If the server stores the response (in the background), the decoded deltas
+are followed by an `Answering` with the last number decoded, so that a run can resume after a lost
+connection. Text and number must be saved together.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _TEXT: Final = frozenset(
     {
         "response.output_text.delta",
         "response.refusal.delta",
-        # The words of a voice, by their earlier and their present name.
+        # The transcript of audio, by its former and its current name.
         "response.audio.transcript.delta",
         "response.output_audio_transcript.delta",
     }
@@ -32,33 +32,33 @@ _ENDS: Final = frozenset(
     {"response.completed", "response.incomplete", "response.failed", "response.cancelled"}
 )
 _CHAT_REASONS: Final[Mapping[str, str]] = {"max_output_tokens": "length"}
-"""Reasons for an incomplete response, in the words of Chat Completions."""
+"""Reasons for an incomplete response, mapped to finish reasons of Chat Completions."""
 
 _SHOWN: Final = frozenset({"message", "reasoning", "function_call"})
 """Types of items whose content is shown."""
 
 _PARTS: Final = frozenset({"output_text", "refusal", "text"})
-"""Types of a message's parts that are texts, which may be empty."""
+"""Types of message parts that are text, possibly empty."""
 
 _STEPS: Final = frozenset({"web_search_call", "file_search_call", "mcp_list_tools"})
-"""Types of items that are steps on the way to a text; where there is a text they are not named."""
+"""Types of items that are intermediate steps; they are not reported if there is text."""
 
 _FORMATS: Final[Mapping[str, str]] = {"iVBOR": "png", "/9j/": "jpeg", "R0lGOD": "gif", "UklGR": "webp"}
-"""Image formats by the beginning of their base64."""
+"""Image formats by the first characters of their base64 encoding."""
 
 
 class ResponsesDecoder(Decoder):
-    """Decodes one answer of `/responses`, or the rest of one.
+    """Decodes one response of `/responses`, or the rest of one.
 
     Parameters
     ----------
     resumable
-        The server was asked to keep the response. Where it says that it does, its id and its numbers are
-        told; a server may also take the wish and leave it.
+        The server was asked to store the response. Its id and sequence numbers are yielded only if the
+        server confirms that; some servers accept the field and ignore it.
     response_id
-        When this is the rest of a response: its id.
+        Id of the response, if this is the rest of one.
     read
-        And the number of the last event that was read before.
+        Sequence number of the last event read before.
     """
 
     def __init__(
@@ -90,22 +90,22 @@ class ResponsesDecoder(Decoder):
             "response.output_text.done": self._text_done,
         }
         self._in_parts = False
-        """What was said so far came in whole parts, not in deltas."""
+        """`True` if the text so far came in complete parts instead of deltas."""
         self._argued: set[int] = set()
-        """Calls whose arguments are known."""
+        """Indices of calls whose arguments are known."""
         self._items: set[object] = set()
-        """Items of other kinds than text that were read, by id or position."""
+        """Non-text items already read, by id or position."""
 
     @property
     def response_id(self) -> str | None:
-        """Id of the response, once the server has said it."""
+        """Id of the response; `None` until the server has sent it."""
         return self._response_id
 
     def _feed(self, data: bytes) -> Iterator[Delta]:
         try:
             yield from super()._feed(data)
         except ProviderError:
-            yield from self._how_far()  # what came before the error is read
+            yield from self._how_far()  # the events before the error were read
             raise
         yield from self._how_far()
 
@@ -138,12 +138,12 @@ class ResponsesDecoder(Decoder):
             yield from self._handlers[name](event)
 
     def _was_read(self, number: object) -> bool:
-        """Note an event's number; return whether it was read before the connection broke.
+        """Record an event's number; return `True` if it was read before the connection was lost.
 
         Raises
         ------
         ProtocolError
-            The rest does not begin where the reading broke off: words would be missing.
+            If the rest does not start at the next event, so that text would be missing.
         """
         if type(number) is not int:
             return False
@@ -196,7 +196,7 @@ class ResponsesDecoder(Decoder):
         yield from self.sources([event.get("annotation")])
 
     def _item(self, item: Json, position: object) -> Iterator[Delta]:
-        """Yield the sources of an item of text, or an image; count an item of any other type."""
+        """Yield the sources of a message item, or an image; count an item of any other type."""
         kind = _string(item, "type")
         key = _string(item, "id") or (position if type(position) is int else None)
         if kind == "message":
@@ -218,7 +218,7 @@ class ResponsesDecoder(Decoder):
             self.unknown(kind)
 
     def _count_part(self, part: Json, key: object) -> None:
-        """Count a part of a message that is no text, once."""
+        """Count a message part that is not text, once."""
         kind = _string(part, "type")
         if kind not in _PARTS and key not in self._items and not any(_texts([part])):
             self._items.add(key)
@@ -231,7 +231,7 @@ class ResponsesDecoder(Decoder):
 
     def _arguments_done(self, event: Json) -> Iterator[Delta]:
         index = self._calls.setdefault(event.get("item_id"), len(self._calls))
-        if index not in self._argued and not self._is_rest:  # a server, or a proxy, that sends no deltas
+        if index not in self._argued and not self._is_rest:  # a server or a proxy that sends no deltas
             self._argued.add(index)
             yield from self.call(index, "", "", _string(event, "arguments"))
 
@@ -254,13 +254,13 @@ class ResponsesDecoder(Decoder):
         output = response.get("output")
         if type(output) is list:
             if not self._is_rest:
-                yield from self._output(output)  # a server, or a proxy, that sends no deltas
+                yield from self._output(output)  # a server or a proxy that sends no deltas
             for position, item in enumerate(output):
                 if type(item) is dict:
                     yield from self._item(item, position)
         yield from self.not_shown(but=_STEPS if self.said else frozenset())
         if not (self.began or self._items or self._is_rest):
-            yield Notice(EMPTY, shown=True)  # it is complete, and it was paid for
+            yield Notice(EMPTY, shown=True)  # complete and billed, so not an error
         reason = "tool_calls" if self._calls else "stop"
         if name == "response.incomplete" or status == "incomplete":
             details = response.get("incomplete_details")
@@ -284,7 +284,7 @@ class ResponsesDecoder(Decoder):
         yield from self._end("", value)
 
     def _output(self, output: list[object]) -> Iterator[Delta]:
-        """Yield what a response holds and no delta said."""
+        """Yield the content of a response that no delta contained."""
         began, said, calls = self.began, self.said, bool(self._calls)
         for item in output:
             if type(item) is not dict:
@@ -306,7 +306,7 @@ class ResponsesDecoder(Decoder):
     def _call_of(self, item: Json, *, calls: bool) -> Iterator[Delta]:
         known = item.get("id") in self._calls
         if calls and not known:
-            return  # the same calls by other names
+            return  # the same calls with other ids
         index = self._calls.setdefault(item.get("id"), len(self._calls))
         if index not in self._argued:
             self._argued.add(index)
@@ -325,7 +325,7 @@ def _texts(parts: object) -> Iterator[str]:
 
 
 def read_usage(value: object) -> Usage | None:
-    """Return a Responses usage object's counts; None where it says nothing, or nonsense."""
+    """Return the counts of a Responses usage object; `None` if they are missing or invalid."""
     return usage_of(value, ("input_tokens", "output_tokens"))
 
 

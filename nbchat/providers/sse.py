@@ -1,14 +1,14 @@
-"""Server-sent events: bytes in, events out, without I/O.
+"""`SSEDecoder` parses server-sent events from bytes, without I/O.
 
 The rules are those of the HTML Standard, section 9.2.6 ("Interpreting an event stream"): a line ends
-with CR, LF or CRLF; a line that begins with a colon is a comment; one space after a field's colon
-belongs to the syntax; several `data` lines are one value with line feeds between; an event that is not
-followed by an empty line when the stream ends is not an event.
+with CR, LF or CRLF; a line that starts with a colon is a comment; one space after a field's colon
+belongs to the syntax; several `data` lines are joined with line feeds; an event without an empty line
+after it at the end of the stream is dropped.
 
-Two lines mean something here that the standard passes over, since servers report their errors so:
-`error: {…}`, and a line that is `{"error": …}` without a field's name.
+Two kinds of lines that the standard ignores are parsed as errors, since some servers send them:
+`error: {…}`, and a line `{"error": …}` without a field name.
 
-Bytes are decoded by whoever parses the value: JSON is, and is always, UTF-8.
+Data stay bytes: the caller decodes them, and JSON is always UTF-8.
 """
 
 from __future__ import annotations
@@ -16,32 +16,32 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 MAX_EVENT_BYTES: Final = 64 * 1024 * 1024
-"""The largest event; a server that sends more without ending it is not waited for."""
+"""Size limit of an event. A larger one raises `EventTooLarge` before it is complete."""
 
 _BOM: Final = b"\xef\xbb\xbf"
 
 
 class Event(NamedTuple):
-    """One event as it was dispatched."""
+    """One dispatched event."""
 
     data: bytes
     event: str = ""
-    """The event's type; empty where the server named none."""
+    """The type of the event; empty if not set."""
     id: str | None = None
-    """The id that came with this very event; None where none did."""
+    """The id sent with this event; `None` if it has no id."""
 
 
 class EventTooLarge(ValueError):
-    """An event has grown beyond the limit."""
+    """An event exceeds the size limit."""
 
 
 class SSEDecoder:
-    """Turns the bytes of one stream into events, however the bytes are cut.
+    """Parses the bytes of one stream to events, however the bytes are split.
 
     Parameters
     ----------
     max_event_bytes
-        The largest event, measured from the end of the one before it.
+        Size limit of an event, measured from the end of the previous one.
     """
 
     __slots__ = ("_cr", "_held", "_held_bytes", "_limit", "_starting", "_too_large")
@@ -60,7 +60,7 @@ class SSEDecoder:
         Raises
         ------
         EventTooLarge
-            The event after the last one that was returned is larger than the limit.
+            If the event after the last returned one exceeds the limit.
         """
         if self._too_large:
             raise EventTooLarge(f"an event of more than {self._limit:,} bytes")
@@ -70,8 +70,8 @@ class SSEDecoder:
             data = self._lines(data)
         held = self._held
         if held:
-            # An event in many pieces is joined once, when its end is there; a megabyte that comes byte by
-            # byte would otherwise be copied a million times.
+            # An event in many pieces is joined once, at its end. Otherwise a megabyte that arrives byte by byte
+            # would be copied a million times.
             if b"\n\n" not in data and not (data[:1] == b"\n" and held[-1][-1:] == b"\n"):
                 self._hold(data)
                 return []
@@ -96,16 +96,16 @@ class SSEDecoder:
 
     @property
     def is_between_events(self) -> bool:
-        """Nothing is held: what is fed next begins an event."""
+        """`True` if no data is buffered, so that the next data starts an event."""
         return not (self._held or self._starting or self._cr)
 
     def one(self, data: bytes) -> bytes | None:
-        """Return the value of the event that `data` is, where it is one event of one line, whole.
+        """Return the value of `data` if it is exactly one complete event of one line.
 
-        That is what servers send nearly always, one network chunk each. None for everything else, which
-        is then for `feed`; nothing has happened.
+        Servers nearly always send such events, one per network chunk. Otherwise return `None` without
+        changing any state; the caller then passes `data` to `feed`.
         """
-        # Of the two line feeds that end an event the first is the first there is.
+        # The first line feed must be the first of the two that end the event.
         if data[:6] != b"data: " or data[-1:] != b"\n" or data.find(b"\n") != len(data) - 2:
             return None
         if b"\r" in data or len(data) - 2 > self._limit or not self.is_between_events:
@@ -113,12 +113,12 @@ class SSEDecoder:
         return data[6:-2]
 
     def close(self) -> bytes:
-        """Take the end of the stream; return the event that it cut off, which is dropped; empty for none.
+        """Handle the end of the stream. Return the incomplete event that is dropped, or empty bytes.
 
         Raises
         ------
         EventTooLarge
-            As `feed`.
+            As for `feed`.
         """
         if self._too_large:
             raise EventTooLarge(f"an event of more than {self._limit:,} bytes")
@@ -130,34 +130,34 @@ class SSEDecoder:
         if data:
             self._held.append(data)
             self._held_bytes += len(data)
-            # One line feed of the two that end an event may be here already.
+            # The first of the two line feeds that end an event may be included.
             self._too_large = self._held_bytes > self._limit + 1
 
     def _start(self, data: bytes) -> bytes:
-        """Drop a byte order mark, and wait until it is known not to be one."""
+        """Drop a byte order mark; buffer data while it may still be one."""
         data = b"".join((*self._held, data))
         self._held.clear()
         self._held_bytes = 0
         if len(data) < len(_BOM) and _BOM.startswith(data):
-            # What is held may be the beginning of the mark, and is never the end of anything.
+            # The data may be the start of the mark, and never complete an event.
             self._hold(data)
             return b""
         self._starting = False
         return data.removeprefix(_BOM)
 
     def _lines(self, data: bytes) -> bytes:
-        """Return `data` with LF for every end of a line, where CR LF may be cut between two calls."""
+        """Return `data` with all line endings as LF; CR LF may be split between two calls."""
         if self._cr and data[:1] == b"\n":
             data = data[1:]
         elif not data:
             return data
-        # A CR ends its line at once; waiting for an LF would hold an event back that is complete.
+        # A CR ends its line immediately: waiting for an LF would delay a complete event.
         self._cr = data[-1:] == b"\r"
         return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
 
 def read_event(block: bytes) -> Event | None:
-    """Return the event that a block of lines is, or None for comments, unknown fields and nothing."""
+    """Return the event in a block of lines; `None` if it has only comments and unknown fields."""
     data: list[bytes] = []
     kind = b""
     number: bytes | None = None
