@@ -140,7 +140,7 @@ class Decoder(ABC):
                 yield from self._decode(value, event.event)
 
     def _other(self, event: Event) -> object:
-        """Parse data that msgspec rejects. Return JSON, `_NOTHING` for no event, or `_BAD` for a skipped one."""
+        """Parse data that msgspec rejects. Returns JSON, `_NOTHING` for no event, `_BAD` to skip the event."""
         payload = event.data
         stripped = payload.strip()
         if stripped == b"[DONE]":

@@ -312,7 +312,7 @@ def host_of(url: str) -> str:
 def is_loopback(host: str) -> bool:
     """Return `True` if `host` is this machine, without a DNS lookup.
 
-    All spellings that connect to this machine are recognized, including `127.1`, `0.0.0.0` and `::ffff:127.0.0.1`.
+    All spellings of this machine are recognized, including `127.1`, `0.0.0.0` and `::ffff:127.0.0.1`.
     """
     host = host.lower().rstrip(".")
     if host == "localhost" or host.endswith(".localhost"):

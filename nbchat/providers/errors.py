@@ -1,7 +1,7 @@
-"""What a server's answer means when it is not an answer: statuses, waits, error objects, words.
+"""`from_status` and `from_event` convert error responses and error events to a `ProviderError`.
 
-Nothing here knows a client library; `transport` translates exceptions with it, the decoders translate
-error events.
+This module does not depend on a client library. `transport` uses it for exceptions, the decoders for error
+events.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from nbchat.core.redact import redact
 from nbchat.core.text import clean, cut
 
 MAX_SAID_CHARS: Final = 200
-"""Of a server's words, this many are shown."""
+"""Maximum length of server text that is shown."""
 
 Said = Callable[[str], str]
-"""Makes a server's words fit to be shown."""
+"""A function that sanitizes server text for display."""
 
 _LOOKED_AT: Final = 20_000
 _MARKUP: Final = re.compile(
@@ -75,7 +75,7 @@ _IMAGES: Final = re.compile(
     r"|content\b.{0,40}\b(?:must|should|expected)\b.{0,40}\bstring",
     re.IGNORECASE | re.DOTALL,
 )
-"""Refusals of pictures, in the words of servers; the last is that of those that know text alone."""
+"""Error messages about images; the last alternative is that of text-only servers."""
 
 _FILTER_CODES: Final = frozenset({"content_filter", "content_policy_violation", "moderation_blocked"})
 _FILTERED: Final = re.compile(
@@ -87,7 +87,7 @@ _NO_PICTURE: Final = "Send it without the picture, or choose a model that reads 
 _OTHER_WORDS: Final = "Ask in other words, or choose another model."
 
 _BAD_KEY: Final = re.compile(r"\bapi[ _-]?key\W+(?:is )?(?:not valid|invalid|expired)", re.IGNORECASE)
-"""Servers that answer 400 to a wrong key."""
+"""Messages of servers that respond with 400 to an invalid key."""
 
 _HINTS: Final[Mapping[int, str]] = {
     402: "The account at the provider needs credit; then retry.",
@@ -99,14 +99,14 @@ _OVERLOADED: Final = frozenset({"overloaded_error", "overloaded", "server_overlo
 
 
 def said(text: str, secrets: Iterable[str] = ()) -> str:
-    """Return what a server said, fit to be shown as text.
+    """Return server text sanitized for display.
 
-    Without markup, control, invisible and direction-changing characters, without secrets, on one line
-    and of at most `MAX_SAID_CHARS` characters.
+    Markup, secrets, and control, invisible and direction-changing characters are removed. The result is
+    one line of at most `MAX_SAID_CHARS` characters.
     """
     text = _UNSEEN.sub(" ", text[:_LOOKED_AT])
-    # Secrets go first, since a cut may leave half a key that has no shape; and once more at the end,
-    # since markup may have stood in the middle of one.
+    # Secrets are removed first, since half a key left by a cut may not be recognized as one. They are
+    # removed again at the end, since markup may have split one.
     text = redact(clean(text), secrets)
     text = _SPACE.sub(" ", _MARKUP.sub(" ", text)).strip()
     text = redact(text, secrets)
@@ -114,9 +114,9 @@ def said(text: str, secrets: Iterable[str] = ()) -> str:
 
 
 def words(body: object) -> str:
-    """Return the message of an error body in any of the shapes that servers give it; empty for none."""
+    """Return the message of an error body in any known shape; empty if there is no message."""
     body = unwrapped(body)
-    # {"error": {"message": {…}}} is the deepest there is.
+    # {"error": {"message": {…}}} is the deepest known nesting.
     for _ in range(3):
         if not isinstance(body, Mapping):
             break
@@ -128,7 +128,7 @@ def words(body: object) -> str:
 
 
 def unwrapped(body: object) -> object:
-    """Return the error in a list of one, as Gemini sends it; else the body itself."""
+    """Return the error in a list of length one, as sent by Gemini; else the body itself."""
     if isinstance(body, list) and len(body) == 1 and isinstance(body[0], Mapping) and "error" in body[0]:
         return body[0]
     return body
@@ -144,7 +144,7 @@ def _problem(item: object) -> str:
 
 
 def code_of(body: object) -> str:
-    """Return an error body's code, or its type where it has none; empty for neither."""
+    """Return the code of an error body, else its type; empty if it has neither."""
     body = unwrapped(body)
     inner = body.get("error") if isinstance(body, Mapping) else None
     for place in (inner, body):
@@ -157,10 +157,10 @@ def code_of(body: object) -> str:
 
 
 def retry_after(headers: Mapping[str, str], now: float | None = None) -> float | None:
-    """Return the seconds that a server asks to wait; None where it says nothing that makes sense.
+    """Return the delay requested by a server, in seconds; `None` if it is missing or invalid.
 
-    `retry-after-ms` (milliseconds) wins over `Retry-After` (seconds or a date, RFC 9110, section
-    10.2.3). How long is too long is for the run to decide.
+    `retry-after-ms` (milliseconds) takes precedence over `Retry-After` (seconds or a date, RFC 9110,
+    section 10.2.3). The run enforces an upper limit.
     """
     milliseconds = _number(headers.get("retry-after-ms"))
     if milliseconds is not None:
@@ -181,7 +181,7 @@ def _number(value: str | None) -> float | None:
         number = float(value) if value is not None else math.nan
     except ValueError:
         return None
-    # A wait of nothing is no answer to "when"; and neither are `nan`, `inf` and what overflows to it.
+    # Zero and negative delays are ignored, as are `nan`, `inf` and values that overflow.
     return number if math.isfinite(number) and number > 0 else None
 
 
@@ -194,14 +194,14 @@ def from_status(
     quote: Said,
     model: str | None = None,
 ) -> ProviderError:
-    """Return the error that an HTTP answer other than 2xx means.
+    """Return the error for an HTTP response with a status other than 2xx.
 
     Parameters
     ----------
     body
-        Its JSON, or its text where it is none.
+        The JSON of the response, or its text if it is not JSON.
     headers
-        With names in lower case, or a mapping that does not mind.
+        Lower-case names, or a case-insensitive mapping.
     """
     if status // 100 == _REDIRECTS:
         return _redirected(status, host, headers, quote)
@@ -235,12 +235,12 @@ def from_status(
 
 
 def refuses_images(text: str) -> bool:
-    """Return whether a server's words can mean that the model takes no pictures."""
+    """Return `True` if the text of an error may mean that the model does not support images."""
     return bool(_IMAGES.search(text[:_LOOKED_AT]))
 
 
 def _remedy(code: str, text: str) -> str | None:
-    """Return what to do about a refused question; None where the words do not say why it was refused."""
+    """Return a hint for a rejected request; `None` if the error text gives no known cause."""
     if code in _FILTER_CODES or _FILTERED.search(text[:_LOOKED_AT]):
         return _OTHER_WORDS
     return _NO_PICTURE if refuses_images(text) else None
@@ -274,9 +274,9 @@ def _redirected(status: int, host: str, headers: Mapping[str, str], quote: Said)
 
 
 def request_id(headers: Mapping[str, str], quote: Said) -> str | None:
-    """Return the id that the server gave to the request, for its support; None where there is none.
+    """Return the id that the server gave to the request, for support; `None` if there is no id.
 
-    It is the server's words like any other: one that echoes what it was sent may put the key there.
+    It is sanitized like all server text: a server that echoes its input may include the key.
     """
     value = headers.get("x-request-id") or headers.get("request-id") or headers.get("cf-ray")
     if not value:
@@ -286,14 +286,14 @@ def request_id(headers: Mapping[str, str], quote: Said) -> str | None:
 
 
 def from_event(body: object, *, began: bool, quote: Said) -> ProviderError:
-    """Return the error that an error event inside a stream means.
+    """Return the error for an error event in a stream.
 
     Parameters
     ----------
     body
-        The event's JSON, whichever of the three shapes it has.
+        The JSON of the event, in any of the three known shapes.
     began
-        Content came before it.
+        Content was received before it.
     """
     code = code_of(body)
     text = words(body)

@@ -1,4 +1,4 @@
-"""Providers that a user names: an OpenAI-compatible server and the variable that holds its key."""
+"""`named_provider` creates a provider from a name, an OpenAI-compatible server and a key variable."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def named_provider(
 ) -> OpenAIProvider:
     """Return a provider for a server; its key is read from the variable `key_env` at each run.
 
-    `OPENAI_API_KEY` is never sent to it: without `key_env` the server gets no key.
+    `OPENAI_API_KEY` is never sent to this server: without `key_env`, no key is sent.
 
     Raises
     ------
     TypeError, ValueError
-        If the name or the URL cannot be one.
+        If an argument has a wrong type, or the name or the URL is invalid.
     """
     for argument, value in (("name", name), ("base_url", base_url), ("key_env", key_env)):
         if not isinstance(value, str) and (argument != "key_env" or value is not None):

@@ -1,11 +1,11 @@
-"""Providers by name: the entry points of the group `nbchat.providers`.
+"""`load` creates providers by name, from the entry points of the group `nbchat.providers`.
 
-A package that brings a provider names its class, or a function that makes one, in its own metadata::
+A package registers a provider class, or a function that returns a provider, in its metadata::
 
     [project.entry-points."nbchat.providers"]
     mine = "my_package:MyProvider"
 
-and it is used by `nbchat.session(..., provider="mine")`. Nothing is imported before it is asked for.
+It is then available as `nbchat.session(..., provider="mine")`. A provider is imported on first use.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ _BUILT_IN: Final = {"openai": EntryPoint("openai", "nbchat.providers.openai:Open
 
 
 def names() -> tuple[str, ...]:
-    """Return the names of the providers that are installed, sorted."""
+    """Return the names of the installed providers, sorted."""
     return tuple(sorted(_found()))
 
 
 def load(name: str, **options: object) -> Provider:
-    """Make the provider of that name.
+    """Create the provider with the given name.
 
     Parameters
     ----------
     options
-        Given to the class or function that the entry point names.
+        Keyword arguments of the class or function that the entry point refers to.
 
     Raises
     ------
     ConfigError
-        There is none of that name, it cannot be imported or made, or it is no provider.
+        If no provider has that name, or it cannot be imported or created, or is not a provider.
     """
     found = _found().get(name)
     if found is None and ("://" in name or ":" in name or "/" in name):
@@ -74,8 +74,8 @@ def load(name: str, **options: object) -> Provider:
 
 
 def _found() -> dict[str, EntryPoint]:
-    # The first of two of one name wins, as on the import path; and nothing takes the place of nbchat's own.
-    points = list(entry_points(group=GROUP))  # from Python 3.12 on they are found by name, and not reversible
+    # The first of two with one name wins, as on the import path. Built-in providers cannot be replaced.
+    points = list(entry_points(group=GROUP))  # since Python 3.12 not reversible
     found = {point.name: point for point in reversed(points)}
     return {**found, **_BUILT_IN}
 

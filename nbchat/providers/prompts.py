@@ -1,10 +1,9 @@
-"""Builds the body of a request for either API from a `Request`.
+"""`chat_body` and `responses_body` build the body of a request from a `Request`.
 
-What a server receives has the system text first, begins with the user, and alternates between the roles:
-consecutive turns of one role are joined, since many chat templates refuse anything else. Reasoning is never
-sent back, and neither is anything that a server would refuse for good: an answer without text, a tool call
-whose arguments were cut off, a call without its result. A conversation must not get stuck on how one of its
-turns ended.
+The system text comes first, then alternating turns that start with the user. Consecutive turns of one role
+are joined, since many chat templates reject anything else. Reasoning is never sent back. Neither is
+anything that a server would always reject: an answer without text, a tool call with truncated arguments,
+a call without its result. A turn that ended badly must not block the conversation.
 """
 
 from __future__ import annotations
@@ -31,26 +30,26 @@ from nbchat.providers.base import Request
 Body = dict[str, Any]
 
 NOT_RUN: Final = "The call was not run."
-"""Stands for the result of a call that has none: both APIs refuse calls without results."""
+"""Sent as the result of a call that has no result: both APIs reject calls without results."""
 
 BEFORE: Final = "(The beginning of this conversation is not included.)"
-"""The user's turn before an answer that would be the first message."""
+"""User turn inserted before an answer that would be the first message."""
 
 _OURS: Final = frozenset(
     {"model", "messages", "input", "stream", "extra_body", "extra_headers", "extra_query"}
 )
-"""Names among a request's parameters that are not fields of its body."""
+"""Request parameters that are not copied to the body."""
 
 _RESPONSES_NAMES: Final[Mapping[str, str]] = {
     "max_tokens": "max_output_tokens",
     "max_completion_tokens": "max_output_tokens",
 }
-"""Parameters of Chat Completions by their names in Responses."""
+"""Parameters of Chat Completions, mapped to their names in Responses."""
 
 
 @dataclass(slots=True)
 class _Turn:
-    """One turn as it is sent: what one role says, and for an answer its calls with their results."""
+    """One turn to send: the content of one role, and for an answer its calls with their results."""
 
     role: str
     parts: list[Part] = field(default_factory=list)
@@ -68,12 +67,12 @@ class _Turn:
         return clean(message.text_with_files)
 
     def content(self, text_type: str, image_type: str) -> str | list[Body]:
-        """Return the content in the words of an API: a text, or with images a list in their order."""
+        """Return the content in the format of an API: a string, or an ordered list if there are images."""
         if not self.has_images:
             return self.text
         content: list[Body] = []
         for part in self.parts:
-            if isinstance(part, TextPart) and part.text.strip():  # some servers refuse a blank one
+            if isinstance(part, TextPart) and part.text.strip():  # some servers reject blank text
                 content.append({"type": text_type, "text": clean(part.text)})
             elif isinstance(part, FilePart):
                 content.append({"type": text_type, "text": clean(part.markdown)})
@@ -84,7 +83,7 @@ class _Turn:
         return content
 
     def join(self, other: _Turn) -> None:
-        """Append a turn of the same role that follows without another role in between."""
+        """Append the next turn, which has the same role."""
         if self.has_images or other.has_images:
             self.parts += other.parts
         else:
@@ -157,12 +156,12 @@ def responses_body(request: Request) -> Body:
 
 
 def has_earlier_images(request: Request) -> bool:
-    """Return whether a message before the question that is asked holds an image."""
+    """Return `True` if a message before the last user message contains an image."""
     return any(isinstance(part, ImagePart) for message in _earlier(request) for part in message.parts)
 
 
 def without_earlier_images(request: Request) -> Request:
-    """Return the request with the images of the messages before the question replaced by their names."""
+    """Return the request with images before the last user message replaced by their names."""
     earlier = _earlier(request)
     named = tuple(replace(message, parts=tuple(map(_named, message.parts))) for message in earlier)
     return replace(request, messages=(*named, *request.messages[len(earlier) :]))
@@ -183,13 +182,13 @@ def _params(request: Request) -> Body:
     params = {name: value for name, value in request.params.items() if name not in _OURS}
     extra = request.params.get("extra_body")
     if isinstance(extra, Mapping):
-        # Where the openai client puts what it has no name for, so that is where people look for it.
+        # The openai client takes other fields in `extra_body`, so users expect it here too.
         params.update({name: value for name, value in extra.items() if name not in _OURS})
     return {name: value for name, value in params.items() if value is not None or name == "stream_options"}
 
 
 def _system(request: Request) -> str:
-    """Return the instructions and the text of all system messages: most servers take one, at the front."""
+    """Return the instructions and all system messages as one text: most servers accept only one, first."""
     texts = [message.text_with_files for message in request.messages if message.role == "system"]
     return "\n\n".join([clean(text) for text in (request.instructions, *texts) if text])
 
@@ -197,10 +196,10 @@ def _system(request: Request) -> str:
 def _turns(request: Request) -> list[_Turn]:
     """Return the conversation as turns that alternate between user and assistant, the user first.
 
-    An answer with results in its middle is several turns of the assistant, with the results between them.
+    An answer with tool results in its middle becomes several assistant turns with the results between.
     """
     messages = list(request.messages)
-    # The text that an answer goes on from is sent as it is, to its last character.
+    # The text of a prefill is sent unchanged, to its last character.
     last_whole = len(messages) - 1 if request.prefill else len(messages)
     messages[:last_whole] = [message.as_shown() for message in messages[:last_whole]]
     turns: list[_Turn] = []
@@ -216,7 +215,7 @@ def _turns(request: Request) -> list[_Turn]:
 
 
 def _pieces(messages: Iterable[Message]) -> Iterator[_Turn]:
-    """Yield what is sent of each message, in order; nothing for one of which nothing can be sent."""
+    """Yield the turns of each message, in order; a message without anything to send has no turn."""
     messages = list(messages)
     for message, results in zip(messages, _results(messages), strict=True):
         if message.role == "user":
@@ -233,7 +232,7 @@ def _answer_turns(message: Message, results: Mapping[int, str]) -> Iterator[_Tur
             continue
         call = part if isinstance(part, ToolCallPart) and _can_be_sent(part) else None
         text = _named(part) if isinstance(part, TextPart | ImagePart) else None
-        if answered and (call or text):  # it came with the result at hand
+        if answered and (call or text):  # it was generated after the result
             yield turn
             turn, answered = _Turn("assistant"), False
         if call is not None:
@@ -247,7 +246,7 @@ def _answer_turns(message: Message, results: Mapping[int, str]) -> Iterator[_Tur
 def _results(messages: Sequence[Message]) -> list[dict[int, str]]:
     """Return for each message the results of its calls, by the index of the call's part.
 
-    A result belongs to the nearest call before it that has its id: some servers use an id again and again.
+    A result belongs to the nearest call before it with the same id, since some servers reuse ids.
     """
     found: list[dict[int, str]] = [{} for _ in messages]
     later: dict[str, str] = {}
@@ -262,7 +261,7 @@ def _results(messages: Sequence[Message]) -> list[dict[int, str]]:
 
 
 def _can_be_sent(call: ToolCallPart) -> bool:
-    """Return whether a call is named, identified, and has arguments that are whole."""
+    """Return `True` if a call has an id, a name and complete arguments."""
     return bool(call.call_id and call.name and _is_object(call.text))
 
 

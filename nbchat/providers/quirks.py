@@ -1,4 +1,4 @@
-"""What servers refuse although others need it: asked once more without, and remembered."""
+"""`find_quirk` detects request fields that a server rejects; the request is retried without them."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import Final, Literal
 from nbchat.providers.prompts import Body
 
 Quirk = Literal["stream_options", "max_tokens", "max_completion_tokens", "background", "images"]
-"""Named after the field that the server does not take; `images` are those of earlier messages."""
+"""Named after the field that the server rejects; `images` are those of earlier messages."""
 
 _STREAM_OPTIONS: Final = re.compile(r"stream_options|include_usage")
 _BACKGROUND: Final = re.compile(r"\b(?:background|store)\b")
 
 
 def find_quirk(body: Body, refusal: str, known: Collection[Quirk] = ()) -> Quirk | None:
-    """Return what in `body` the server's refusal names and can be done without; None for nothing.
+    """Return the optional part of `body` named in the server's error; `None` if there is no such part.
 
     Parameters
     ----------
     known
-        Quirks that `body` respects already. The two names of one limit are tried once, not in turn.
+        Quirks already applied to `body`. The two names of the token limit are swapped at most once.
     """
     has_limit_quirk = "max_tokens" in known or "max_completion_tokens" in known
     if "stream_options" in body and _STREAM_OPTIONS.search(refusal):
@@ -36,14 +36,14 @@ def find_quirk(body: Body, refusal: str, known: Collection[Quirk] = ()) -> Quirk
 
 
 def without(body: Body, quirk: Quirk) -> Body:
-    """Return a body that says the same to a server with that quirk."""
+    """Return an equivalent body for a server with that quirk."""
     body = dict(body)
     if quirk == "stream_options":
         body.pop("stream_options", None)
     elif quirk == "background":
         body.pop("background", None)
         body.pop("store", None)
-    elif quirk != "images":  # they are taken out before there is a body
+    elif quirk != "images":  # images are removed before the body is built
         other = "max_completion_tokens" if quirk == "max_tokens" else "max_tokens"
         if quirk in body:
             body.setdefault(other, body.pop(quirk))

@@ -1,4 +1,4 @@
-"""A provider that says what a script tells it: for tests of nbchat, and of code that uses it.
+"""`ScriptedProvider` streams a prepared script, for tests of nbchat and of code that uses it.
 
 ::
 
@@ -27,27 +27,27 @@ class _Pause:
 
 
 PAUSE: Final = _Pause()
-"""In a script: wait until `go()`."""
+"""Script step: wait until `go()` is called."""
 
 HANG: Final = _Pause()
-"""In a script: never go on; only a stop, a limit or the end of the process ends it."""
+"""Script step: wait forever; only a stop, a time limit or the end of the process ends the stream."""
 
 Step = str | Delta | _Pause | BaseException
 Script = Sequence[Step]
 
 
 class ScriptedProvider:
-    """Says the steps of a script, the same for each request.
+    """Streams the steps of a script, the same for each request.
 
     Parameters
     ----------
     steps
-        Text, other deltas, `PAUSE`, `HANG`, and exceptions, which are raised. Or one function that
-        takes the request and returns the steps.
+        Text, other deltas, `PAUSE`, `HANG`, and exceptions, which are raised. Alternatively one function
+        that takes the request and returns the steps.
     finish
-        The finish reason after the last step; None: the stream ends without one.
+        The finish reason after the last step. `None`: the stream ends without a finish reason.
     models
-        What `models()` lists.
+        The ids that `models()` returns.
     """
 
     def __init__(
@@ -62,9 +62,9 @@ class ScriptedProvider:
         self.can_prefill = can_prefill
         self.can_resume = can_resume
         self.requests: list[Request] = []
-        """Every request, in the order they came."""
+        """All requests, in order of arrival."""
         self.closed: int = 0
-        """Streams that were ended, by themselves or from outside."""
+        """Number of streams that ended or were closed."""
         self._steps = steps
         self._finish = finish
         self._models = tuple(models)
@@ -72,7 +72,7 @@ class ScriptedProvider:
         self._held: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
 
     def __repr__(self) -> str:
-        """Return how often it was asked."""
+        """Return a description with the number of requests."""
         return f"<ScriptedProvider, {len(self.requests)} requests>"
 
     def _script(self, request: Request) -> Script:
@@ -82,7 +82,7 @@ class ScriptedProvider:
         return [step for step in self._steps if not callable(step)]
 
     async def stream(self, request: Request) -> AsyncIterator[Delta]:
-        """Say the script."""
+        """Yield the steps of the script."""
         with self._lock:
             self.requests.append(request)
             self._lock.notify_all()
@@ -99,7 +99,7 @@ class ScriptedProvider:
                     raise step
                 else:
                     yield step
-                # A real stream lets others run between two pieces; so does this one.
+                # Like a real stream, let other tasks run between two pieces.
                 await asyncio.sleep(0)
             if self._finish is not None:
                 yield Finish(self._finish)
@@ -121,36 +121,36 @@ class ScriptedProvider:
                     self._held.remove(gate)
 
     async def models(self) -> Sequence[str]:
-        """List the models that were given."""
+        """Return the `models` given at construction."""
         return self._models
 
     async def aclose(self) -> None:
-        """Nothing is kept open."""
+        """Do nothing: there are no connections."""
 
-    # For the test
+    # Methods for tests
 
     def wait_until(self, condition: Callable[[ScriptedProvider], object], timeout_s: float = 30.0) -> None:
-        """Wait until `condition(self)` holds; it is looked at whenever something happens here.
+        """Wait until `condition(self)` is true; it is evaluated after each change of the provider.
 
         Raises
         ------
         TimeoutError
-            It never did.
+            If it is not true within `timeout_s`.
         """
         with self._lock:
             if not self._lock.wait_for(lambda: bool(condition(self)), timeout_s):
                 raise TimeoutError(f"{self!r} did not come to what was waited for")
 
     def wait_paused(self, streams: int = 1) -> None:
-        """Wait until that many streams stand at a `PAUSE`."""
+        """Wait until `streams` streams are waiting at a `PAUSE`."""
         self.wait_until(lambda _self: len(self._held) >= streams)
 
     async def paused(self, streams: int = 1) -> None:
-        """Wait, in any event loop, until that many streams stand at a `PAUSE`."""
+        """Wait, in any event loop, until `streams` streams are waiting at a `PAUSE`."""
         await asyncio.to_thread(self.wait_paused, streams)
 
     def go(self) -> None:
-        """Let all streams that stand at a `PAUSE` go on."""
+        """Resume all streams that are waiting at a `PAUSE`."""
         with self._lock:
             held, self._held = self._held, []
         for loop, gate in held:

@@ -70,8 +70,8 @@ class SSEDecoder:
             data = self._lines(data)
         held = self._held
         if held:
-            # An event in many pieces is joined once, at its end. Otherwise a megabyte that arrives byte by byte
-            # would be copied a million times.
+            # An event in many pieces is joined once, at its end. Otherwise a megabyte that arrives byte by
+            # byte would be copied a million times.
             if b"\n\n" not in data and not (data[:1] == b"\n" and held[-1][-1:] == b"\n"):
                 self._hold(data)
                 return []

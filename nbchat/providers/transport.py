@@ -1,6 +1,7 @@
-"""The only module that imports the openai client, which takes long: import it in a thread, at first use.
+"""`Server` sends requests through the openai client; `open_client` and `map_errors` support it.
 
-It opens clients that suit streams, asks servers with them, and translates what they raise.
+Only this module imports the openai client. That import is slow: import this module in a thread, at first
+use.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ from nbchat.providers.errors import from_status
 from nbchat.providers.prompts import Body
 
 MAX_ERROR_BYTES: Final = 64 * 1024
-"""Of an answer that is not 2xx, so much is read."""
+"""Number of bytes read from a response that is not 2xx."""
 
 _NO_SUCH_PATH: Final = frozenset({404, 405})
 _PROXY_AUTHENTICATION: Final = 407
@@ -54,15 +55,15 @@ Client = openai.AsyncOpenAI
 
 
 def open_client(endpoint: Endpoint) -> Client:
-    """Return a client for `endpoint` that retries nothing, follows no redirect and holds no key.
+    """Return a client for `endpoint` without retries, redirects and key.
 
-    The key is sent with each request. It is not the client's, so it can change between two runs, and
-    nobody finds it there.
+    The key is sent with each request and not stored in the client, so it can change between two runs and
+    is not exposed there.
 
     Raises
     ------
     ConfigError, ConnectFailed
-        The environment cannot be used: a proxy that is no URL, a certificate file that is not there.
+        If the environment is invalid: a proxy is not a URL, or a certificate file is missing.
     """
     proxy = endpoint.proxy
     needs_tls = endpoint.is_https or (proxy is not None and _is_https(proxy.url))
@@ -70,13 +71,13 @@ def open_client(endpoint: Endpoint) -> Client:
     try:
         http_client = _HttpClient(
             verify=tls,
-            # One proxy or none, chosen for this server: a fault in a variable that another scheme or host
-            # would use does not matter, and the variable at fault is known.
+            # The proxy, if any, is chosen for this server. Errors in variables for other schemes or hosts have
+            # no effect, and the variable that caused an error is known.
             trust_env=False,
             proxy=None if proxy is None else _proxy(proxy.url, tls),
             follow_redirects=False,
             limits=httpx2.Limits(max_connections=None, max_keepalive_connections=20, keepalive_expiry=30),
-            timeout=None,  # given with each request
+            timeout=None,  # set per request
         )
     except ImportError:
         raise ConnectFailed(
@@ -85,7 +86,7 @@ def open_client(endpoint: Endpoint) -> Client:
             retryable=False,
         ) from None
     except (ValueError, TypeError, httpx2.HTTPError, httpx2.InvalidURL):
-        # The cause would print the variable's value, which may hold a password.
+        # The cause would print the variable's value, which may contain a password.
         raise ConnectFailed(
             f"{proxy.source if proxy else 'the proxy'} is not the URL of a proxy.",
             hint="It looks like http://proxy.example:3128; http, https, socks5 and socks5h are supported.",
@@ -108,14 +109,14 @@ def _is_https(url: str) -> bool:
 
 
 _CERTIFICATES: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE")
-"""Variables that TLS reads, in the order in which they count."""
+"""Variables read by TLS, in order of precedence."""
 
 
 def _certificates(endpoint: Endpoint) -> ssl.SSLContext:
     values = {name: os.environ.get(name) for name in _CERTIFICATES}
     try:
         return _tls(*values.values())
-    except OSError as error:  # ssl.SSLError is one
+    except OSError as error:  # includes ssl.SSLError
         is_log = error.filename is not None and error.filename == values["SSLKEYLOGFILE"]
         named = [name for name, value in values.items() if value]
         source = "SSLKEYLOGFILE" if is_log else named[0] if named else "the system"
@@ -128,12 +129,12 @@ def _certificates(endpoint: Endpoint) -> ssl.SSLContext:
 
 @lru_cache(maxsize=4)
 def _tls(*_environment: str | None) -> ssl.SSLContext:
-    """Return what checks certificates, loaded once for each setting of the environment: it takes long."""
+    """Return the SSL context, cached by environment since loading is slow."""
     return httpx2.create_ssl_context()
 
 
 class _WithoutCredentials(logging.Filter):
-    """Removes credentials from the URLs that the HTTP client logs; a query can hold one."""
+    """Removes credentials from URLs logged by the HTTP client; a query can contain them."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         if isinstance(record.args, tuple):
@@ -147,7 +148,7 @@ logging.getLogger("httpx2").addFilter(_WithoutCredentials())
 
 
 class _HttpClient(httpx2.AsyncClient):
-    """Reads answers that are errors up to a limit: an error page may be endless, too."""
+    """An HTTP client that limits the size of error responses, which may be endless."""
 
     async def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:  # noqa: ANN401 - the base's own
         response = await super().send(request, **options)
@@ -165,7 +166,7 @@ class _Limited(httpx2.AsyncByteStream):
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         left = MAX_ERROR_BYTES
-        # The status says what went wrong; where the words break off, those that came are enough.
+        # The status identifies the error, so a truncated body is sufficient.
         with suppress(httpx2.TransportError):
             async for data in self._stream:
                 yield data[:left]
@@ -178,14 +179,14 @@ class _Limited(httpx2.AsyncByteStream):
 
 
 def unreadable(response: httpx2.Response, body: bytes) -> str:
-    """Return the name of the encoding in which a body came although it was not asked for; empty for none.
+    """Return the encoding of a body if it was not requested and the body is not text; else empty.
 
-    Servers name encodings that they did not use, too, so what the body begins with decides.
+    Some servers declare encodings that they did not use, so the first bytes of the body decide.
 
     Parameters
     ----------
     body
-        Its beginning, as it was read.
+        The first bytes of the body, as received.
     """
     asked = {name.strip() for name in response.request.headers.get("accept-encoding", "").lower().split(",")}
     codings = [name.strip() for name in response.headers.get("content-encoding", "").lower().split(",")]
@@ -194,17 +195,17 @@ def unreadable(response: httpx2.Response, body: bytes) -> str:
 
 
 _TEXTUAL: Final = re.compile(rb"\s*(?:$|[{\[<:]|d(?:$|a)|e(?:$|v)|i(?:$|d)|r(?:$|e)|[A-Z][a-z])")
-"""The beginning of JSON, a page, a stream of events, or a sentence."""
+"""The beginning of JSON, HTML, an event stream, or a sentence."""
 
 
 @contextmanager
 def map_errors(endpoint: Endpoint, *, stage: Stage, model: str | None = None) -> Iterator[None]:
-    """Translate what the client raises into a `ProviderError`, with the cause kept and its text redacted.
+    """Translate exceptions of the client to `ProviderError`; the cause is kept with its text redacted.
 
     Parameters
     ----------
     stage
-        `connect` until the answer's headers are there, `stream` from then on.
+        `connect` until the response headers have arrived, then `stream`.
     """
     try:
         yield
@@ -220,9 +221,9 @@ def map_errors(endpoint: Endpoint, *, stage: Stage, model: str | None = None) ->
 def translate(
     error: Exception, endpoint: Endpoint, *, stage: Stage, model: str | None = None
 ) -> ProviderError | None:
-    """Return what `error` means to a user; None for an error that only a mistake of ours explains.
+    """Return the `ProviderError` for `error`; `None` if it can only be caused by a bug in nbchat.
 
-    Secrets are taken out of the texts of `error` and its causes too: they are printed with a traceback.
+    Secrets are also removed from `error` and its causes, since a traceback prints them.
     """
     _scrub(error, endpoint)
     if isinstance(error, openai.APIStatusError):
@@ -242,7 +243,7 @@ def translate(
     if isinstance(error, openai.APIConnectionError) and isinstance(error.__cause__, Exception):
         error = error.__cause__
     refused = next((e for e in _chain(error) if isinstance(e, httpx2.HTTPStatusError)), None)
-    if refused is not None:  # its words could not be read; its status was
+    if refused is not None:  # the body could not be read, but the status was
         return from_status(
             refused.response.status_code,
             host=endpoint.host,
@@ -305,11 +306,11 @@ def _tls_reason(error: ssl.SSLError) -> str:
 
 
 def _broken(error: Exception, endpoint: Endpoint, stage: Stage) -> StreamBroken:
-    """Return the error for a connection that was there and broke.
+    """Return the error for an established connection that was lost.
 
-    Before the headers nothing was generated for us to lose: asking again is right, where the other side
-    hung up (a kept-alive connection that the server had just closed looks like that), and is not where it
-    speaks something else than HTTP.
+    Before the headers, no output can be lost. A retry is then appropriate if the server closed the
+    connection (for instance a kept-alive connection that it had just closed), but not if the server
+    does not use HTTP.
     """
     what = endpoint.quote(str(error)) or type(error).__name__
     text = f"the connection to {endpoint.host} broke: {what.rstrip('.')}."
@@ -338,7 +339,7 @@ def _refused(error: Exception, endpoint: Endpoint, _stage: Stage) -> ConfigError
     return ConfigError(f"the openai client refused: {endpoint.quote(str(error))}")
 
 
-# Subclasses stand first.
+# Subclasses first.
 _MEANINGS: Final[
     tuple[tuple[tuple[type[Exception], ...], Callable[[Exception, Endpoint, Stage], ProviderError]], ...]
 ] = (
@@ -369,7 +370,7 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         seen.add(id(error))
         yield error
         if isinstance(error, BaseExceptionGroup):
-            # Both families of addresses were tried; each attempt has its own reason.
+            # IPv4 and IPv6 were both tried; each attempt has its own cause.
             for inner in error.exceptions:
                 yield from _chain(inner)
         error = error.__cause__ or error.__context__
@@ -384,7 +385,7 @@ def _scrub(error: Exception, endpoint: Endpoint) -> None:
 
 
 def _headers(endpoint: Endpoint, *given: Mapping[str, str | None]) -> dict[str, str | openai.Omit]:
-    """Return the headers of each request; later ones win, in whatever case their names are written."""
+    """Return the headers of each request; later ones win. Names are case-insensitive."""
     named: dict[str, tuple[str, str | None]] = {
         "authorization": ("Authorization", endpoint.authorization.reveal())
     }
@@ -396,14 +397,14 @@ def _headers(endpoint: Endpoint, *given: Mapping[str, str | None]) -> dict[str, 
 
 
 class Server:
-    """A server that can be asked. Each way to ask is a context manager that gives the response, unread.
+    """Sends requests to one server. Each method returns a context manager that yields the unread response.
 
-    Leaving it closes the connection at once, unless the response was read to its end.
+    Leaving it closes the connection immediately, unless the response was read to its end.
 
     Parameters
     ----------
     headers
-        The user's own, which win over the key's; those of `extras` win over both.
+        Headers of the user, which override those of the key; headers of `extras` override both.
     """
 
     def __init__(
@@ -411,49 +412,49 @@ class Server:
     ) -> None:
         self.endpoint = endpoint
         self.host = endpoint.host
-        """The server as people know it."""
+        """Host of the server, for messages."""
         self._client = client
         self._headers = _headers(endpoint, headers, extras.headers)
         self._query = extras.query
 
     def chat(self, body: Body, connect_s: float) -> AbstractAsyncContextManager[httpx2.Response]:
-        """Ask `/chat/completions`."""
+        """Send `POST /chat/completions`."""
         return self._open("/chat/completions", connect_s, body=body, query=self._query)
 
     def respond(self, body: Body, connect_s: float) -> AbstractAsyncContextManager[httpx2.Response]:
-        """Ask `/responses`."""
+        """Send `POST /responses`."""
         return self._open("/responses", connect_s, body=body, query=self._query)
 
     def resume(
         self, response_id: str, after: int, connect_s: float
     ) -> AbstractAsyncContextManager[httpx2.Response]:
-        """Ask `/responses/{id}` for the events after the one with number `after`."""
+        """Send `GET /responses/{id}` for the events after sequence number `after`."""
         path = f"/responses/{quote(response_id, safe='')}"
         return self._open(path, connect_s, query={**self._query, "stream": True, "starting_after": after})
 
     def cancel(self, response_id: str, connect_s: float) -> AbstractAsyncContextManager[httpx2.Response]:
-        """Ask `/responses/{id}/cancel`."""
+        """Send `POST /responses/{id}/cancel`."""
         return self._open(f"/responses/{quote(response_id, safe='')}/cancel", connect_s, body={})
 
     def models(self, connect_s: float) -> AbstractAsyncContextManager[httpx2.Response]:
-        """Ask `/models`."""
+        """Send `GET /models`."""
         return self._open("/models", connect_s)
 
     @staticmethod
     def reads(response: httpx2.Response) -> AsyncGenerator[bytes]:
-        """Return the body's bytes as they come from the network, decompressed where they were compressed."""
+        """Return the bytes of the body as they arrive, decompressed if necessary."""
         if response.headers.get("content-encoding", "identity").strip().lower() in {"", "identity"}:
-            # What `aiter_raw` does around it costs as much as decoding does, for nothing that is used here.
+            # `aiter_raw` adds as much overhead as decoding, for features not used here.
             return cast("AsyncGenerator[bytes]", aiter(cast("AsyncIterable[bytes]", response.stream)))
         return response.aiter_bytes()
 
     def check_encoding(self, response: httpx2.Response, begin: bytes) -> None:
-        """Refuse a body whose encoding was not asked for.
+        """Raise an error for a body with an encoding that was not requested.
 
         Raises
         ------
         ProtocolError
-            It begins with bytes that only the decoder of that encoding can read.
+            If the body is in that encoding.
         """
         if encoding := unreadable(response, begin):
             raise ProtocolError(
@@ -463,11 +464,11 @@ class Server:
             )
 
     def broken(self, error: Exception) -> ProviderError:
-        """Return what an error means that came while an answer was read."""
+        """Return the `ProviderError` for an error raised while a response was read."""
         return translate(error, self.endpoint, stage="stream") or _broken(error, self.endpoint, "stream")
 
     def reading(self) -> AbstractContextManager[None]:
-        """Translate what is raised inside, where an answer is read."""
+        """Return a context manager that translates errors while a response is read."""
         return map_errors(self.endpoint, stage="stream")
 
     @asynccontextmanager
@@ -481,8 +482,8 @@ class Server:
     ) -> AsyncIterator[httpx2.Response]:
         if self.endpoint.query:
             path = f"{path}?{urlencode(self.endpoint.query)}"
-        # The client's general methods: those for one resource know only the fields of their own release,
-        # walk through every message in search of files, and build models for a quarter of a second.
+        # The client's generic methods: those for one resource accept only the fields of their own release,
+        # search every message for files, and take a quarter of a second to build models.
         arguments: Any = {
             "cast_to": httpx2.Response,
             "stream": True,
@@ -490,7 +491,7 @@ class Server:
         }
         options: Any = {
             "headers": self._headers,
-            # A limit for the connection only: clocks that watch content are the run's.
+            # Limits only connecting; the run enforces the limits for content.
             "timeout": httpx2.Timeout(None, connect=connect_s),
         }
         if query:
