@@ -140,7 +140,7 @@ class Decoder(ABC):
                 yield from self._decode(value, event.event)
 
     def _other(self, event: Event) -> object:
-        """Parse data that msgspec rejects. Returns JSON, `_NOTHING` for no event, `_BAD` to skip the event."""
+        """Parse data that msgspec rejects; return JSON, `_NOTHING` (no event) or `_BAD` (skip the event)."""
         payload = event.data
         stripped = payload.strip()
         if stripped == b"[DONE]":

@@ -75,7 +75,7 @@ def load(name: str, **options: object) -> Provider:
 
 def _found() -> dict[str, EntryPoint]:
     # The first of two with one name wins, as on the import path. Built-in providers cannot be replaced.
-    points = list(entry_points(group=GROUP))  # since Python 3.12 not reversible
+    points = list(entry_points(group=GROUP))  # the result itself is not reversible since Python 3.12
     found = {point.name: point for point in reversed(points)}
     return {**found, **_BUILT_IN}
 

@@ -71,8 +71,8 @@ def open_client(endpoint: Endpoint) -> Client:
     try:
         http_client = _HttpClient(
             verify=tls,
-            # The proxy, if any, is chosen for this server. Errors in variables for other schemes or hosts have
-            # no effect, and the variable that caused an error is known.
+            # The proxy, if any, is chosen for this server. Errors in variables for other schemes or hosts
+            # have no effect, and the variable that caused an error is known.
             trust_env=False,
             proxy=None if proxy is None else _proxy(proxy.url, tls),
             follow_redirects=False,

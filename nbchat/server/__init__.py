@@ -1,19 +1,19 @@
 """The embedded server: OpenAI-compatible demo models over real HTTP and server-sent events.
 
-It is what nbchat talks to where neither a key nor a base URL is set, and what the demo notebooks, the
-tests and the benchmarks use through the real client. Nothing here is imported by `import nbchat`.
+nbchat uses it if neither a key nor a base URL is set. The demo notebooks, the tests and the benchmarks
+use it through the real client. `import nbchat` imports nothing from this package.
 
-From outside to inside::
+Modules, from the outer to the inner layers::
 
-    command      `nbchat serve`                  demo         DemoServer: listens and closes
-    connection   HTTP/1.1 by h11                 guard        no foreign web pages
-    api          which path does what            activity     how many answers there are
-    asking       what both APIs ask alike        fields       JSON fields, checked one by one
+    command      `nbchat serve`                  demo         DemoServer: starts and stops
+    connection   HTTP/1.1 by h11                 guard        rejects foreign web pages
+    api          routes and endpoints            activity     count of active answers
+    asking       request fields of both APIs     fields       type-checked JSON fields
     chat         /v1/chat/completions            errors       OpenAI error objects
-    responses    /v1/responses                   store        responses that can be read again
-    generation   one answer, piece by piece      pace         when each piece is due
-    models       who answers                     tokens       text as it is cut and taken up
-    tour, essay  what they say (topics/*.md)     conversation what they are given
+    responses    /v1/responses                   store        stored responses
+    generation   one answer, piece by piece      pace         timing of the pieces
+    models       the demo models                 tokens       tokens, stop sequences, prefill
+    tour, essay  their texts (topics/*.md)       conversation their input
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How many answers are being generated; for tests, and for whoever wants to close when all is quiet."""
+"""`Activity` counts the answers being generated, for tests and for an orderly shutdown."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 
 class Activity:
-    """Counts answers, whoever they are for."""
+    """Counts the answers being generated for all clients."""
 
     def __init__(self) -> None:
         self.count: int = 0
@@ -17,7 +17,7 @@ class Activity:
 
     @contextmanager
     def one(self) -> Iterator[None]:
-        """Count one answer while the block runs."""
+        """Count one answer for the duration of the block."""
         self.begin()
         try:
             yield
@@ -25,16 +25,16 @@ class Activity:
             self.end()
 
     def begin(self) -> None:
-        """Count one more."""
+        """Increment the count."""
         self.count += 1
         self._quiet.clear()
 
     def end(self) -> None:
-        """Count one less."""
+        """Decrement the count."""
         self.count -= 1
         if not self.count:
             self._quiet.set()
 
     async def quiet(self) -> None:
-        """Return when no answer is being generated."""
+        """Wait until no answer is being generated."""
         await self._quiet.wait()

@@ -1,4 +1,4 @@
-"""The endpoints: which path does what."""
+"""`Api` routes requests to the endpoints of the demo server."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ _Endpoint = Callable[[HttpRequest, Exchange, str], Awaitable[None]]
 
 
 class Api:
-    """Answers requests.
+    """Handles the requests of all endpoints.
 
     Parameters
     ----------
     pace
-        Factor on every delay, where a request has none of its own.
+        Factor on every delay; a request can override it.
     allowed_hosts
-        Names that the server may be called by, besides the loopback ones.
+        Host names to accept in addition to loopback names.
     """
 
     def __init__(self, clock: Clock, pace: float, allowed_hosts: Collection[str] = ()) -> None:
         self.activity: Activity = Activity()
         self.is_public = False
-        """Whether the server listens beyond loopback."""
+        """`True` if the server listens beyond loopback."""
         self._clock = clock
         self._pace = pace
         self._allowed_hosts = frozenset([host.lower() for host in allowed_hosts])
         self._store = ResponseStore(clock)
-        # `*` stands for one segment, which the endpoint is given.
+        # `*` matches one segment, which is passed to the endpoint.
         self._routes: dict[tuple[str, ...], dict[str, _Endpoint]] = {
             (): {"GET": self._welcome},
             ("v1", "models"): {"GET": self._list_models},
@@ -52,12 +52,12 @@ class Api:
         }
 
     async def __call__(self, request: HttpRequest, exchange: Exchange) -> None:
-        """Answer one request.
+        """Handle one request.
 
         Raises
         ------
         ApiError
-            What the answer is to be, where nothing of another answer was sent yet.
+            If the request is rejected before any part of a response was sent.
         """
         guard.check(request, allowed_hosts=self._allowed_hosts, is_public=self.is_public)
         methods, name = self._route(request)
@@ -73,7 +73,7 @@ class Api:
         raise ApiError(405, message, code="method_not_allowed", headers=(allow,))
 
     async def close(self) -> None:
-        """End what is being generated in the background."""
+        """Cancel all background responses."""
         await self._store.close()
 
     def _route(self, request: HttpRequest) -> tuple[dict[str, _Endpoint], str]:
@@ -137,7 +137,7 @@ class Api:
                 await response.finished()
                 await exchange.respond(200, response.json)
         finally:
-            # In the foreground the answer is for this client alone: without it there is none.
+            # A foreground response belongs to this client only, and is removed if the client disconnects.
             if not asked.background and not (response.is_over and asked.store):
                 self._store.remove(response.id)
 
@@ -196,7 +196,7 @@ async def _send_events(response: StoredResponse, exchange: Exchange, after: int 
 
 
 def _cursor(request: HttpRequest) -> int | None:
-    """Return the number of the last event that the client has."""
+    """Return the number of the last event that the client received; `None` if not given."""
     value = request.query.get("starting_after")
     if value is None:
         return None
@@ -208,7 +208,7 @@ def _cursor(request: HttpRequest) -> int | None:
 
 
 def _json_body(request: HttpRequest) -> bytes:
-    # A browser sends other types to other sites without asking first.
+    # Browsers send other content types cross-site without a preflight request.
     kind = request.headers.get("content-type", "application/json").split(";")[0].strip().lower()
     if kind != "application/json":
         message = (

@@ -1,4 +1,4 @@
-"""What both APIs ask alike: a model, and how it should speak."""
+"""`read_ask` reads the request fields that both APIs share."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _OTHER_KINDS = (
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A request for an answer, checked."""
+    """A validated request for an answer."""
 
     model: DemoModel
     conversation: Conversation
@@ -45,10 +45,10 @@ class Ask:
     max_tokens: int | None
     stop: tuple[str, ...]
     pace: float | None
-    """Factor on every delay, where the request has its own."""
+    """Factor on every delay; `None` if the request does not set it."""
 
     def generation(self) -> Generation:
-        """Return the answer, about to begin."""
+        """Return a new generation for this request."""
         return Generation(
             self.model, self.conversation, seed=self.seed, max_tokens=self.max_tokens, stop=self.stop
         )
@@ -57,17 +57,17 @@ class Ask:
 def read_ask(
     fields: Fields, headers: Mapping[str, str], turns: tuple[Turn, ...], max_tokens_names: tuple[str, ...]
 ) -> Ask:
-    """Return what a request asks for.
+    """Return the validated request.
 
     Parameters
     ----------
     max_tokens_names
-        The fields that limit the answer's length; the first that is there counts.
+        The fields that limit the length of the answer; the first one present is used.
 
     Raises
     ------
     ApiError
-        400 for a wrong field, 404 for an unknown model.
+        400 if a field is invalid, 404 if the model is unknown.
     """
     limits = [fields.integer(name, minimum=1) for name in max_tokens_names]
     fields.number("temperature", 0, 2)
@@ -83,7 +83,7 @@ def read_ask(
 
 
 def read_model(fields: Fields) -> DemoModel:
-    """Return the model that is asked for."""
+    """Return the requested model."""
     name = fields.required_text("model")
     model = MODELS.get(name)
     if model is None:
@@ -92,7 +92,7 @@ def read_model(fields: Fields) -> DemoModel:
 
 
 def read_turn(message: Fields) -> Turn:
-    """Return a message in either API's form."""
+    """Return the turn of a message in the format of either API."""
     name = message.choice("role", tuple(_ROLES))
     if name is None:
         raise message.refuse("role", f"one of {', '.join(_ROLES)}")
@@ -100,7 +100,7 @@ def read_turn(message: Fields) -> Turn:
     content = message.get("content")
     if isinstance(content, str):
         return Turn(role, content)
-    if content is None and role == "assistant":  # it called tools instead of speaking
+    if content is None and role == "assistant":  # tool calls without text
         return Turn("assistant", "")
     if not isinstance(content, list):
         raise message.refuse("content", "a string or a list of parts")

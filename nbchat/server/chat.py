@@ -1,4 +1,4 @@
-"""Chat Completions: the request as it is read, the answer as it is written."""
+"""`read_chat` reads requests of Chat Completions, `ChatWriter` writes the answers."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ class ChatAsk:
 
 
 def read_chat(body: bytes, headers: Mapping[str, str]) -> ChatAsk:
-    """Return the request, checked.
+    """Return the validated request.
 
     Raises
     ------
     ApiError
-        400 for a wrong field, 404 for an unknown model.
+        400 if a field is invalid, 404 if the model is unknown.
     """
     fields = Fields.parse(body)
     turns = tuple([read_turn(message) for message in fields.children("messages")])
@@ -56,14 +56,14 @@ def read_chat(body: bytes, headers: Mapping[str, str]) -> ChatAsk:
 
 
 def refuse_other_formats(response_format: Fields | None) -> None:
-    """Refuse a format that the demo models would not keep to."""
+    """Reject a response format that the demo models do not support."""
     if response_format is not None and response_format.required_text("type") != "text":
         name = response_format.name("type")
         raise invalid(name, f"Invalid {name!r}: the demo models answer in text only.")
 
 
 class ChatWriter:
-    """Writes one answer: `chunk` for each piece and `end` of a stream, or `whole`."""
+    """Writes one answer: `begin`, `chunk` and `end` for a stream, or `whole`."""
 
     def __init__(self, generation: Generation, *, include_usage: bool = False) -> None:
         self._generation = generation
@@ -74,7 +74,7 @@ class ChatWriter:
             "model": generation.model.id,
             "system_fingerprint": FINGERPRINT,
         }
-        # All chunks of an answer are alike but for the text: what stands around it is written once.
+        # All chunks of an answer differ only in the text, so the rest is encoded once.
         mark = "\0"
         around = {
             key: self._chunk({key: mark}, None).split(msgspec.json.encode(mark))
@@ -84,7 +84,7 @@ class ChatWriter:
         self._thought_before, self._thought_after = around["reasoning_content"]
 
     def begin(self) -> bytes:
-        """Return the chunk that says who speaks."""
+        """Return the first chunk, which contains the role."""
         return self._chunk({"role": "assistant", "content": ""}, None)
 
     def chunk(self, piece: Piece) -> bytes:
@@ -94,7 +94,7 @@ class ChatWriter:
         return self._text_before + msgspec.json.encode(piece.text) + self._text_after
 
     def end(self) -> bytes:
-        """Return what ends the stream: the reason, the usage if it was asked for, `[DONE]`."""
+        """Return the end of the stream: the finish reason, the usage if requested, and `[DONE]`."""
         last = self._chunk({}, self._generation.finish_reason)
         if not self._include_usage:
             return last + DONE
@@ -102,7 +102,7 @@ class ChatWriter:
         return last + _event(usage) + DONE
 
     def whole(self, reasoning: str, text: str) -> dict[str, Any]:
-        """Return the answer that is not streamed."""
+        """Return the answer as one object, for a request without streaming."""
         message: dict[str, Any] = {"role": "assistant", "content": text, "refusal": None, "annotations": []}
         if reasoning:
             message["reasoning_content"] = reasoning

@@ -1,4 +1,4 @@
-"""`nbchat serve`: the demo server in a terminal."""
+"""`serve` runs the demo server in a terminal, for `nbchat serve`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def serve(
     pace: float | None = None,
     allowed_hosts: Collection[str] = (),
 ) -> None:
-    """Serve until Ctrl-C or a termination signal; prints where, and how to use it.
+    """Serve until Ctrl-C or a termination signal; prints the URL and usage.
 
     Parameters
     ----------
@@ -31,13 +31,13 @@ def serve(
     Raises
     ------
     OSError
-        The port is taken, or the address is not one of this machine.
+        If the port is in use, or the address does not belong to this machine.
     ValueError
-        The pace is not a number from 0 to 1000.
+        If the pace is not a number from 0 to 1000.
     """
     try:
         asyncio.run(_serve(DemoServer(pace=pace, allowed_hosts=allowed_hosts), host, port))
-    except KeyboardInterrupt:  # where the loop takes no signal handlers
+    except KeyboardInterrupt:  # if the loop does not support signal handlers
         _say("")
 
 
@@ -85,6 +85,6 @@ Ctrl-C stops it.
 
 
 def _say(text: str) -> None:
-    # Whoever started the server may read its address from a pipe.
+    # Flushed, since another process may read the address from a pipe.
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()

@@ -1,8 +1,7 @@
-"""HTTP/1.1 on one TCP connection: bytes to requests (by h11) and answers to bytes, whatever they mean.
+"""`Connection` implements HTTP/1.1 (by h11) on one TCP connection.
 
-One request is answered at a time, in order. Each is handled in a task of its own, which is cancelled as
-soon as the client is gone: the end of the client's stream is taken for that, since a client that only
-waits keeps its side open.
+Requests are handled one at a time, in order. Each has its own task, which is cancelled as soon as the client
+disconnects. EOF from the client counts as a disconnect, since a waiting client keeps its side open.
 """
 
 from __future__ import annotations
@@ -24,40 +23,40 @@ from nbchat.server.errors import ApiError
 MAX_BODY_BYTES: Final = 64 * 1024 * 1024
 MAX_HEAD_BYTES: Final = 64 * 1024
 READ_TIMEOUT_S: Final = 120.0
-"""For a whole request, and for the silence between two; longer than clients keep connections for."""
+"""Limit for one request, and for the idle time between two; longer than the keep-alive time of clients."""
 LINGER_S: Final = 5.0
-"""For a client that is still sending what was refused, to read why."""
+"""Time for a client that is still sending a rejected request to read the error."""
 
 _VERSIONS = (b"1.0", b"1.1")
-_log = logging.getLogger("nbchat")  # the one that takes secrets out
+_log = logging.getLogger("nbchat")  # this logger redacts secrets
 
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """A request that has arrived as a whole."""
+    """A complete request."""
 
     method: str
     path: str
     query: Mapping[str, str]
     headers: Mapping[str, str]
-    """By lower-case name; of a repeated one the last."""
+    """By lower-case name; the last one if repeated."""
     body: bytes
     hosts: tuple[str, ...]
-    """All `Host` headers: there has to be exactly one."""
+    """All `Host` headers; a valid request has exactly one."""
 
 
 Handler = Callable[[HttpRequest, "Exchange"], Awaitable[None]]
 
 
 class Exchange:
-    """The way back for one request: either `respond`, or `start`, `send` and `finish`."""
+    """Sends the response to one request: either `respond`, or `start_stream`, `send` and `finish`."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self.is_started: bool = False
 
     async def respond(self, status: int, body: object, headers: tuple[tuple[str, str], ...] = ()) -> None:
-        """Send a JSON answer, or one without a body where `body` is None."""
+        """Send a JSON response, or a response without a body if `body` is `None`."""
         data = b"" if body is None else msgspec.json.encode(body)
         kind = () if body is None else (("content-type", "application/json"),)
         length = () if status == HTTPStatus.NO_CONTENT else (("content-length", str(len(data))),)
@@ -67,13 +66,13 @@ class Exchange:
         self.finish()
 
     def start_stream(self) -> None:
-        """Send the head of a stream of server-sent events."""
+        """Send the status and headers of a stream of server-sent events."""
         self._head(
             HTTPStatus.OK,
             (
                 ("content-type", "text/event-stream; charset=utf-8"),
                 ("cache-control", "no-cache"),
-                ("x-accel-buffering", "no"),  # a proxy in between must not collect what is sent in pieces
+                ("x-accel-buffering", "no"),  # disables buffering in a proxy
                 ("transfer-encoding", "chunked"),
             ),
         )
@@ -83,12 +82,12 @@ class Exchange:
         self._connection.send_head(status, headers)
 
     async def send(self, data: bytes) -> None:
-        """Send a piece of the body; waits while the client does not read."""
+        """Send a piece of the body; waits while the write buffer is full."""
         self._connection.send_data(data)
         await self._connection.drained()
 
     def finish(self) -> None:
-        """End the answer, and let the next request in."""
+        """Complete the response; the next request can then be handled."""
         self._connection.finish()
 
 
@@ -98,9 +97,9 @@ class Connection(asyncio.Protocol):
     Parameters
     ----------
     handler
-        Answers a request. It may be cancelled at any await.
+        Handles a request. It may be cancelled at any `await`.
     connections
-        Where the connection enters itself while it is open.
+        Set that contains the connection while it is open.
     """
 
     def __init__(self, handler: Handler, connections: set[Connection]) -> None:
@@ -116,34 +115,34 @@ class Connection(asyncio.Protocol):
         self._writable = asyncio.Event()
         self._writable.set()
 
-    # What asyncio calls.
+    # Called by asyncio.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Wait for the first request."""
+        """Register the connection and start the timer for the first request."""
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 - tells the type; create_server makes no other
         self._transport = transport
         self._connections.add(self)
         self._set_timer(READ_TIMEOUT_S)
 
     def data_received(self, data: bytes) -> None:
-        """Take in what the client sends."""
+        """Process data from the client."""
         if self._is_lingering:
             return
         self._http.receive_data(data)
         if self._task is None:
             self._advance()
         elif len(self._http.trailing_data[0]) > MAX_HEAD_BYTES:
-            # Requests sent ahead wait here. A client that sends ahead without end is cut off, since
-            # to stop reading would be not to notice that it is gone.
+            # Pipelined requests are buffered. A client that exceeds the limit is disconnected: pausing
+            # reads instead would hide the end of the connection.
             self.abort()
 
     def eof_received(self) -> bool:
-        """Take the end of what the client sends for the end of its interest."""
+        """Treat EOF as a disconnect."""
         self.abort()
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - every end is alike
-        """Stop whatever is still being answered."""
+        """Cancel the response in progress."""
         self._connections.discard(self)
         self._transport = None
         self._writable.set()
@@ -152,14 +151,14 @@ class Connection(asyncio.Protocol):
             self._task.cancel()
 
     def pause_writing(self) -> None:
-        """Hold the answer: the client does not read."""
+        """Suspend sending, since the client does not read."""
         self._writable.clear()
 
     def resume_writing(self) -> None:
-        """Go on with the answer."""
+        """Resume sending."""
         self._writable.set()
 
-    # What an exchange calls.
+    # Called by `Exchange`.
 
     def send_head(self, status: int, headers: tuple[tuple[str, str], ...]) -> None:
         """Send the status and the headers."""
@@ -169,13 +168,13 @@ class Connection(asyncio.Protocol):
         self._write(self._http.send(h11.Response(status_code=status, headers=encoded, reason=reason)))
 
     def send_data(self, data: bytes) -> None:
-        """Send a piece of the body; to a HEAD request none is sent."""
+        """Send a piece of the body, except for a HEAD request."""
         if self._request is not None and self._request.method == b"HEAD":
             return
         self._write(self._http.send(h11.Data(data=data)))
 
     async def drained(self) -> None:
-        """Return when the client has read most of what was sent."""
+        """Wait until the write buffer has drained."""
         if not self._writable.is_set():
             await self._writable.wait()
 
@@ -183,17 +182,17 @@ class Connection(asyncio.Protocol):
         """Send the end of the body."""
         self._write(self._http.send(h11.EndOfMessage()))
 
-    # The life of a connection.
+    # Lifecycle.
 
     def abort(self) -> None:
-        """Drop the connection, and with it what is being answered."""
+        """Drop the connection and cancel the response in progress."""
         if self._transport is not None:
             self._transport.abort()
         if self._task is not None:
             self._task.cancel()
 
     async def closed(self) -> None:
-        """Abort, and return when the handler has returned."""
+        """Abort, and wait until the handler has returned."""
         task = self._task
         self.abort()
         if task is not None:
@@ -213,7 +212,7 @@ class Connection(asyncio.Protocol):
             self._timer = None
 
     def _advance(self) -> None:
-        """Read on, until a request is complete or more data is needed."""
+        """Parse data until a request is complete or more data is needed."""
         try:
             while self._task is None:
                 event = self._http.next_event()
@@ -261,7 +260,7 @@ class Connection(asyncio.Protocol):
 
     def _answered(self, task: asyncio.Task[None]) -> None:
         if task.cancelled() and self._transport is not None:
-            # By somebody, perhaps before its first step: the client must not wait for what never comes.
+            # Cancelled from outside, perhaps before its first step: the client must not wait forever.
             self._transport.abort()
 
     async def _answer(self, request: HttpRequest) -> None:
@@ -278,13 +277,13 @@ class Connection(asyncio.Protocol):
             _log.error("%s %s failed", request.method, request.path, exc_info=error)
             error = ApiError(500, "The demo server failed; its log has the reason.", code="internal_error")
         if exchange.is_started:
-            # The client must see a broken answer, not one that looks complete.
+            # The client must see a broken response, not one that looks complete.
             self.abort()
         else:
             await exchange.respond(error.status, error.body, error.headers)
 
     def _next(self) -> None:
-        """Let the next request in, or close where the client or the protocol wants that."""
+        """Accept the next request, or close if the client or the protocol requires it."""
         if self._transport is None:
             return
         if self._http.our_state is h11.DONE and self._http.their_state is h11.DONE:
@@ -296,7 +295,7 @@ class Connection(asyncio.Protocol):
             self._transport.close()
 
     def _refuse(self, error: ApiError) -> None:
-        """Answer a request that was not read to its end, and close."""
+        """Send an error for a request that was not fully read, and close."""
         if self._transport is None:
             return
         if self._http.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
@@ -309,7 +308,7 @@ class Connection(asyncio.Protocol):
             self.send_head(error.status, head)
             self.send_data(body)
             self.finish()
-        # Closing with data unread resets the connection, and the client might never see the answer.
+        # Closing with unread data resets the connection, so that the client might not receive the response.
         self._is_lingering = True
         if self._transport.can_write_eof():
             self._transport.write_eof()
@@ -324,12 +323,12 @@ def _too_large() -> ApiError:
 
 
 def _read(request: h11.Request, body: bytes) -> HttpRequest:
-    """Return the request in text.
+    """Return the request, decoded to text.
 
     Raises
     ------
     ValueError
-        The target is not one that can be split into path and query.
+        If the target cannot be split into path and query.
     """
     target = urlsplit(request.target.decode("ascii"))
     headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers]

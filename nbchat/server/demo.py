@@ -1,4 +1,4 @@
-"""The server itself: it listens, and it closes."""
+"""`DemoServer` runs the demo server in an event loop."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ LOOPBACK = "127.0.0.1"
 class DemoServer:
     """An OpenAI-compatible server of demo models, in the event loop that starts it.
 
-    It needs no key and no network, keeps nothing on disk, and never blocks the loop.
+    It requires no key and no network, writes nothing to disk, and never blocks the loop.
 
     Parameters
     ----------
     pace
-        Factor on every delay of the models: 1 as they speak, 0 as fast as possible. None: what
-        `NBCHAT_DEMO_PACE` says, else 1. A request may have its own, by the header `X-NBChat-Pace` or the
-        field `nbchat_pace`.
+        Factor on every delay of the models: 1 is their own pace, 0 is as fast as possible. `None`: the
+        value of `NBCHAT_DEMO_PACE`, else 1. The header `X-NBChat-Pace` or the field `nbchat_pace` of a
+        request overrides it.
     clock
-        Time as the models see it; the loop's own unless a test brings another.
+        The clock of the models. Default: the clock of the loop; tests can pass another.
     allowed_hosts
-        Names that the server may be called by, besides the loopback ones and, where it listens
-        beyond loopback, IP addresses.
+        Host names to accept in addition to loopback names and, if the server listens beyond loopback, IP
+        addresses.
 
     Raises
     ------
     ValueError
-        The pace is not a number from 0 to 1000.
+        If the pace is not a number from 0 to 1000.
 
     Examples
     --------
@@ -54,12 +54,12 @@ class DemoServer:
 
     @property
     def base_url(self) -> str:
-        """Where clients find it, as `http://127.0.0.1:8765/v1`.
+        """The base URL for clients, such as `http://127.0.0.1:8765/v1`.
 
         Raises
         ------
         RuntimeError
-            It is not started.
+            If the server is not started.
         """
         if self._base_url is None:
             raise RuntimeError("the demo server is not started: await server.start() first.")
@@ -67,42 +67,42 @@ class DemoServer:
 
     @property
     def generating(self) -> int:
-        """How many answers are being generated."""
+        """The number of answers being generated."""
         return self._api.activity.count
 
     async def quiet(self) -> None:
-        """Return when no answer is being generated."""
+        """Wait until no answer is being generated."""
         await self._api.activity.quiet()
 
     async def start(self, host: str = LOOPBACK, port: int = 0) -> str:
-        """Listen, and return the base URL.
+        """Start to listen and return the base URL.
 
         Parameters
         ----------
         host
-            Address to listen at. Beyond loopback the server is open to whoever reaches it.
+            Address to listen on. Beyond loopback, the server accepts all clients that can reach it.
         port
-            0: any that is free.
+            0: any free port.
 
         Raises
         ------
         OSError
-            The port is taken, or the address is not one of this machine.
+            If the port is in use, or the address does not belong to this machine.
         RuntimeError
-            It is started already.
+            If the server is already started.
         """
         if self._server is not None:
             raise RuntimeError(f"the demo server is already started at {self._base_url}.")
         loop = asyncio.get_running_loop()
         self._api.is_public = not guard.is_loopback(host)
         self._server = await loop.create_server(lambda: Connection(self._api, self._connections), host, port)
-        # What was bound, not what was asked for: a name may stand for several addresses.
+        # The bound address, not `host`: a name may resolve to several addresses.
         address, port, *_ = self._server.sockets[0].getsockname()
         self._base_url = f"http://{_reachable(address)}:{port}/v1"
         return self._base_url
 
     async def close(self) -> None:
-        """Stop listening, end every answer and drop every connection; it can be started again."""
+        """Stop listening, end all answers and drop all connections. The server can be started again."""
         if self._server is None:
             return
         server, self._server, self._base_url = self._server, None, None
@@ -112,17 +112,17 @@ class DemoServer:
         await server.wait_closed()
 
     async def __aenter__(self) -> Self:
-        """Start on loopback, at a free port."""
+        """Start on loopback, on a free port."""
         await self.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Close."""
+        """Close the server."""
         await self.close()
 
 
 def _reachable(host: str) -> str:
-    """Return how a URL names an address that was listened at; for all addresses it is loopback."""
+    """Return the host part of a URL for a listening address; loopback for a wildcard address."""
     address = ip_address(host)
     if address.is_unspecified:
         return LOOPBACK if address.version == 4 else "[::1]"  # noqa: PLR2004 - IPv4

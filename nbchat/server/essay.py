@@ -1,7 +1,6 @@
-"""A long text about streams, with everything that Markdown has, as long as it is asked for.
+"""`write` generates a long Markdown text about streams, of the requested length.
 
-It says nothing that anybody needs to know. It is there to be streamed, scrolled, stopped and measured,
-and every word of it follows from the seed.
+The text is filler for testing streaming, scrolling, stopping and performance. It is determined by the seed.
 """
 
 from __future__ import annotations
@@ -62,7 +61,7 @@ _FORMULAS = (
 
 @dataclass(slots=True)
 class _Budget:
-    """How much is still to be written, in words or in bytes."""
+    """The remaining length, in words or in bytes."""
 
     left: int
     in_words: bool
@@ -70,7 +69,7 @@ class _Budget:
     @classmethod
     def asked(cls, question: str) -> _Budget:
         if words := _WORDS_ASKED.search(question[:_READ_CHARS]):
-            # A number of thousands of digits is a long answer too; int() would refuse it.
+            # Truncated, since int() rejects numbers with thousands of digits.
             digits = re.sub(r"\D", "", words[1])[:9]
             return cls(min(max(int(digits), 1), MAX_WORDS), in_words=True)
         if size := _BYTES_ASKED.search(question[:_READ_CHARS]):
@@ -83,10 +82,10 @@ class _Budget:
 
 
 def write(question: str, words: Random) -> Iterator[str]:
-    """Yield Markdown, block by block, until the length that `question` asks for is reached.
+    """Yield Markdown, block by block, up to the length requested in `question`.
 
-    “500 words” and “160 KB” are understood (at most 200,000 words or 2 MB); else it is about 40 KB. The
-    last sentence may go beyond by a few words.
+    “500 words” and “160 KB” are recognized (at most 200,000 words or 2 MB); the default is about 40 KB.
+    The last sentence may exceed the length by a few words.
     """
     budget = _Budget.asked(question)
     for block in _blocks(words):

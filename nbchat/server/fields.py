@@ -1,7 +1,7 @@
-"""Fields of a JSON request, read one by one; a wrong one is refused with its name.
+"""`Fields` reads and type-checks the fields of a JSON request; errors contain the field's name.
 
-A field that is absent and a field that is `null` are the same, as in the OpenAI API. Fields that nobody
-reads are ignored, as by most compatible servers.
+Missing fields and `null` are equivalent, as in the OpenAI API. Unknown fields are ignored, as by most
+compatible servers.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ _KINDS = {dict: "an object", list: "a list", str: "a string", bool: "true or fal
 
 
 def kind(value: object) -> str:
-    """Return what a JSON value is, in words."""
+    """Return a description of the type of a JSON value."""
     return _KINDS.get(type(value), "a number")
 
 
 class Fields:
-    """A JSON object and where it stands in the request."""
+    """A JSON object and its path in the request."""
 
     def __init__(self, values: Mapping[str, Any], path: str = "") -> None:
         self._values = values
@@ -29,12 +29,12 @@ class Fields:
 
     @classmethod
     def parse(cls, body: bytes) -> Fields:
-        """Return the object that a request's body holds.
+        """Parse the body of a request, which must be an object.
 
         Raises
         ------
         ApiError
-            400: the body is not JSON, or not an object.
+            400 if the body is not JSON or not an object.
         """
         try:
             value = decode_json(Any, body)
@@ -45,19 +45,19 @@ class Fields:
         return cls(value)
 
     def name(self, key: str) -> str:
-        """Return how the field is called in an error."""
+        """Return the full path of a field, for errors."""
         return f"{self._path}.{key}" if self._path else key
 
     def keys(self) -> tuple[str, ...]:
-        """Return the fields that are there, in their order."""
+        """Return the names of the fields, in order."""
         return tuple(self._values)
 
     def get(self, key: str) -> Any:  # noqa: ANN401 - JSON can be anything here
-        """Return the field as it came; None where it is absent."""
+        """Return the unchecked value of the field; `None` if it is missing."""
         return self._values.get(key)
 
     def refuse(self, key: str, wanted: str) -> ApiError:
-        """Return the error for a field that should have been something else."""
+        """Return the error for a missing field or one of the wrong type."""
         value, name = self._values.get(key), self.name(key)
         if value is None:
             return invalid(
@@ -70,28 +70,28 @@ class Fields:
         )
 
     def text(self, key: str) -> str | None:
-        """Return a string, or None."""
+        """Return a string; `None` if it is missing."""
         value = self._values.get(key)
         if value is None or isinstance(value, str):
             return value
         raise self.refuse(key, "a string")
 
     def required_text(self, key: str) -> str:
-        """Return a string that must be there and not be empty."""
+        """Return a string that must be present and not empty."""
         value = self.text(key)
         if not value:
             raise self.refuse(key, "a string that is not empty")
         return value
 
     def flag(self, key: str) -> bool:
-        """Return true or false; false where it is absent."""
+        """Return a boolean; `False` if it is missing."""
         value = self._values.get(key)
         if value is None or isinstance(value, bool):
             return bool(value)
         raise self.refuse(key, "true or false")
 
     def integer(self, key: str, *, minimum: int | None = None) -> int | None:
-        """Return a whole number, or None."""
+        """Return an integer; `None` if it is missing."""
         value = self._values.get(key)
         if value is None:
             return None
@@ -104,7 +104,7 @@ class Fields:
         return value
 
     def number(self, key: str, minimum: float, maximum: float) -> float | None:
-        """Return a number within limits, or None."""
+        """Return a number within limits; `None` if it is missing."""
         value = self._values.get(key)
         if value is None:
             return None
@@ -118,7 +118,7 @@ class Fields:
         return float(value)
 
     def choice(self, key: str, allowed: Sequence[str]) -> str | None:
-        """Return one of the allowed words, or None."""
+        """Return one of the allowed values; `None` if it is missing."""
         value = self.text(key)
         if value is not None and value not in allowed:
             raise invalid(
@@ -128,7 +128,7 @@ class Fields:
         return value
 
     def child(self, key: str) -> Fields | None:
-        """Return an object, or None."""
+        """Return an object; `None` if it is missing."""
         value = self._values.get(key)
         if value is None:
             return None
@@ -137,7 +137,7 @@ class Fields:
         return Fields(value, self.name(key))
 
     def children(self, key: str) -> Iterator[Fields]:
-        """Yield the objects of a list that must be there."""
+        """Yield the objects of a required list."""
         values = self._values.get(key)
         if not isinstance(values, list):
             raise self.refuse(key, "a list of objects")
