@@ -1,4 +1,4 @@
-"""One answer: what is said, in which pieces, why it ended, and what it took. No I/O and no waiting."""
+"""`Generation` produces one answer in pieces, with finish reason and usage. No I/O and no waiting."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _PAUSE_FACTOR = 4.0
 
 
 class Generation:
-    """The answer of one model to one conversation; the same for the same `seed`, piece by piece.
+    """The answer of one model to one conversation. The same `seed` produces the same pieces.
 
     Parameters
     ----------
     seed
-        What the choices of words and the jitter of the times follow from. None: what was said.
+        Seed for the choice of words and the jitter of delays. `None`: derived from the conversation.
     max_tokens
-        Tokens that may be said, reasoning included; None for no limit.
+        Maximum number of tokens, including reasoning; `None` for no limit.
     stop
-        The answer ends before the first of these.
+        Stop sequences; the answer ends before the first one.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Generation:
         self.model = model
         self.conversation = conversation
         self.finish_reason: FinishReason | None = None
-        """None while the answer goes on."""
+        """`None` while the answer is being generated."""
         self.input_tokens: int = conversation.tokens
         self.reasoning_tokens: int = 0
         self.text_tokens: int = 0
@@ -53,18 +53,18 @@ class Generation:
 
     @property
     def output_tokens(self) -> int:
-        """Tokens that were said so far, thoughts included."""
+        """Tokens generated so far, including reasoning."""
         return self.reasoning_tokens + self.text_tokens
 
     def __iter__(self) -> Iterator[Piece]:
-        """Yield the answer; afterwards `finish_reason` is set. To be read once."""
+        """Yield the pieces of the answer and then set `finish_reason`. Iterate only once."""
         model, conversation = self.model, self.conversation
-        # Words and times have generators of their own, so that no change of pace changes a word.
+        # Separate random generators, so that a change of timing does not change the words.
         words, times = Random(self._seed), Random(self._seed + 1)  # noqa: S311 - to repeat, not to hide
         tempo = model.tempo(conversation)
         speed = times.uniform(*tempo.tokens_per_s)
         gap_s = tempo.first_token_s * times.uniform(0.8, 1.2)
-        # Thinking comes before the first word, so an answer that has begun is not thought about again.
+        # Reasoning precedes the text, so an answer that continues a prefill has none.
         thoughts = () if conversation.prefill else tokens(model.thoughts(conversation))
         answer = tokens(until(after(model.answer(conversation, words), conversation.prefill), self._stop))
         fewest, most = tempo.tokens_per_piece
@@ -73,7 +73,7 @@ class Generation:
                 allowed = self._allow(said)
                 if allowed:
                     yield Piece("".join(allowed), gap_s, reasoning)
-                    # Counted when the next piece is asked for: an answer that is broken off took no more.
+                    # Counted when the next piece is requested, so that an aborted answer is not overcounted.
                     self._count(len(allowed), reasoning=reasoning)
                 if len(allowed) < len(said):
                     self.finish_reason = "length"
@@ -94,7 +94,7 @@ class Generation:
 
 
 def text_of(pieces: Iterable[Piece]) -> tuple[str, str]:
-    """Return what was thought and what was said."""
+    """Return the reasoning and the text."""
     both = list(pieces)
     return (
         "".join([piece.text for piece in both if piece.reasoning]),

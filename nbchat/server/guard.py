@@ -1,8 +1,8 @@
-"""Who may talk to the server: programs of this machine, and no web page of somebody else.
+"""`check` rejects requests from foreign web pages and accepts programs on this machine.
 
-A page from anywhere can make its visitor's browser send requests to 127.0.0.1. Two headers, which a page
-cannot forge, tell such requests: `Origin`, and, where the attacker has pointed a name of his own at
-127.0.0.1 (DNS rebinding), `Host`.
+Any web page can make a visitor's browser send requests to 127.0.0.1. Two headers that a page cannot forge
+identify such requests: `Origin` and, if the attacker's domain resolves to 127.0.0.1 (DNS rebinding),
+`Host`.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ _OWN_SITE = ("same-origin", "none")
 
 
 def check(request: HttpRequest, *, allowed_hosts: Collection[str], is_public: bool) -> None:
-    """Pass a request that did not come from a foreign web page.
+    """Raise an error if the request came from a foreign web page.
 
     Parameters
     ----------
     allowed_hosts
-        Names besides the loopback ones that the server may be called by.
+        Host names to accept in addition to loopback names.
     is_public
-        The server listens beyond loopback, so any IP address is a good name for it: rebinding needs a
-        name from the DNS.
+        The server listens beyond loopback, so any IP address is accepted as host: DNS rebinding requires
+        a domain name.
 
     Raises
     ------
     ApiError
-        403, or 400 where there is not exactly one `Host`.
+        403 if host or origin is foreign, 400 if there is not exactly one `Host` header.
     """
     if len(request.hosts) != 1:
         raise ApiError(400, "The request must have exactly one Host header.", code="bad_request")
@@ -49,7 +49,7 @@ def check(request: HttpRequest, *, allowed_hosts: Collection[str], is_public: bo
 
 
 def _name(host: str) -> str:
-    """Return a `Host` header without its port; empty if it is not well formed."""
+    """Return the host in a `Host` header, without port; empty if the header is malformed."""
     try:
         parts = urlsplit(f"//{host}")
         _ = parts.port
@@ -59,7 +59,7 @@ def _name(host: str) -> str:
 
 
 def is_loopback(name: str) -> bool:
-    """Tell whether a host's name or address means this machine, whatever the DNS says."""
+    """Return `True` if a host name or address is loopback, without a DNS lookup."""
     try:
         return ip_address(name).is_loopback
     except ValueError:

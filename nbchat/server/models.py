@@ -1,4 +1,4 @@
-"""The demo models: prepared answers, the same for the same seed, that need no network and no key."""
+"""The demo models, `MODELS`: prepared answers that require no network and no key."""
 
 from __future__ import annotations
 
@@ -18,39 +18,39 @@ _CHARS_PER_TOKEN = 4
 
 
 class DemoModel(Protocol):
-    """What answers. A model keeps nothing between two answers."""
+    """A demo model. It keeps no state between two answers, and equal seeds produce equal answers."""
 
     @property
     def id(self) -> str:
-        """The name that requests ask for."""
+        """The model id in requests."""
         ...
 
     @property
     def description(self) -> str:
-        """What it does, in one line."""
+        """A one-line description."""
         ...
 
     def tempo(self, conversation: Conversation) -> Tempo:
-        """Return how fast this answer is said."""
+        """Return the tempo of this answer."""
         ...
 
     def thoughts(self, conversation: Conversation) -> Iterable[str]:
-        """Yield what is thought aloud before the answer, in blocks."""
+        """Yield the reasoning before the answer, in blocks."""
         ...
 
     def answer(self, conversation: Conversation, words: Random) -> Iterable[str]:
-        """Yield the whole answer in blocks, as if nothing of it had been said yet."""
+        """Yield the whole answer in blocks, regardless of a prefill."""
         ...
 
 
 class _Model:
-    """What most of them share."""
+    """Defaults shared by most models."""
 
     id = ""
     description = ""
 
     def tempo(self, conversation: Conversation) -> Tempo:  # noqa: ARG002 - the same for all
-        """Return how fast this answer is said."""
+        """Return the tempo of this answer."""
         return _BRISK
 
     def thoughts(self, conversation: Conversation) -> Iterable[str]:  # noqa: ARG002 - most do not think
@@ -65,42 +65,42 @@ class Tour(_Model):
     description = "answers about nbchat itself, with tables, code and formulas"
 
     def answer(self, conversation: Conversation, words: Random) -> Iterable[str]:
-        """Yield what the tour has to say to the last question."""
+        """Yield the answer of the tour to the last question."""
         return tour.answer(conversation, words, name=self.id)
 
 
 class Echo(_Model):
-    """Says what it was told."""
+    """Repeats the last user message."""
 
     id = "nbchat-echo"
     description = "repeats your last message exactly"
 
     def tempo(self, conversation: Conversation) -> Tempo:
-        """Return a quick tempo; a long text comes in larger pieces, so that it ends within a minute."""
+        """Return a fast tempo; a long text has larger pieces, so that it ends within a minute."""
         most = 3 + len(conversation.question) // (_CHARS_PER_TOKEN * _ECHO_PIECES)
         return Tempo(
             first_token_s=0.1, tokens_per_s=(60.0 * most, 80.0 * most), tokens_per_piece=(most // 2, most)
         )
 
     def answer(self, conversation: Conversation, words: Random) -> Iterable[str]:  # noqa: ARG002 - nothing to choose
-        """Yield the last user message, in blocks that are cut into tokens quickly."""
+        """Yield the last user message, in blocks small enough for fast tokenization."""
         text = conversation.question
         return (text[at : at + 4096] for at in range(0, len(text), 4096))
 
 
 class Long(_Model):
-    """Says a lot."""
+    """Generates a long answer."""
 
     id = "nbchat-long"
     description = "a long structured answer: 40 KB, or as long as you ask for (“2000 words”, “160 KB”)"
 
     def answer(self, conversation: Conversation, words: Random) -> Iterable[str]:
-        """Yield an essay of the length that the question asks for."""
+        """Yield an essay of the length requested in the question."""
         return essay.write(conversation.question, words)
 
 
 class Slow(_Model):
-    """Takes its time."""
+    """Answers slowly."""
 
     id = "nbchat-slow"
     description = "two seconds of silence, then five tokens per second: time to try Stop and Pause"
@@ -115,20 +115,20 @@ class Slow(_Model):
 
 
 class Think(_Model):
-    """Thinks aloud, then answers as the tour."""
+    """Emits reasoning, then answers like `Tour`."""
 
     id = "nbchat-think"
     description = "thinks aloud first, then answers like nbchat-tour"
 
     def thoughts(self, conversation: Conversation) -> Iterable[str]:
-        """Yield how the answer is looked for."""
+        """Yield the steps of choosing an answer."""
         return tour.thoughts(conversation)
 
     def answer(self, conversation: Conversation, words: Random) -> Iterable[str]:
-        """Yield what the tour has to say to the last question."""
+        """Yield the answer of the tour to the last question."""
         return tour.answer(conversation, words, name=self.id)
 
 
 _ALL: Final[tuple[DemoModel, ...]] = (Tour(), Echo(), Long(), Slow(), Think())
 MODELS: Final = MappingProxyType({model.id: model for model in _ALL})
-"""The models by id; the first is what a client uses that names none."""
+"""The models by id; the first is used by clients that do not set a model."""

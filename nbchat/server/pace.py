@@ -1,4 +1,4 @@
-"""When each piece of an answer is said: the tempo of a model, the clock, and the player that keeps both."""
+"""Timing of answers: `Tempo` of a model, `Clock`, and `play`, which yields pieces when they are due."""
 
 from __future__ import annotations
 
@@ -18,34 +18,34 @@ _GRID_S = 0.008
 
 @dataclass(frozen=True, slots=True)
 class Tempo:
-    """How a model speaks, at pace 1."""
+    """The speed of a model, at pace 1."""
 
     first_token_s: float
     tokens_per_s: tuple[float, float]
-    """Slowest and fastest; each answer has its own speed between them."""
+    """Minimum and maximum; each answer has its own speed in this range."""
     tokens_per_piece: tuple[int, int] = (1, 2)
-    """Fewest and most tokens that come at once."""
+    """Minimum and maximum number of tokens per piece."""
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """What is said at once."""
+    """A piece of an answer that is sent at once."""
 
     text: str
     delay_s: float
-    """Seconds after the piece before it, at pace 1."""
+    """Seconds after the previous piece, at pace 1."""
     reasoning: bool = False
 
 
 class Clock(Protocol):
-    """Time as the player sees it; tests bring their own."""
+    """The clock of `play`; tests pass their own."""
 
     def time(self) -> float:
-        """Return seconds of a clock that never goes back."""
+        """Return the time of a monotonic clock, in seconds."""
         ...
 
     async def sleep_until(self, when: float) -> None:
-        """Return at `when`, or at the loop's next turn if that is past."""
+        """Sleep until `when`, or until the next iteration of the loop if that is past."""
         ...
 
 
@@ -59,8 +59,8 @@ class LoopClock:
     async def sleep_until(self, when: float) -> None:
         """Sleep until `when`, rounded up to a grid of 8 ms.
 
-        On the grid the timers of many streams fall due in the same turn of the loop, which then wakes
-        125 times per second at most and not once per piece.
+        On the grid, the timers of many streams expire in the same iteration of the loop, which then wakes
+        at most 125 times per second instead of once per piece.
         """
         loop = asyncio.get_running_loop()
         if when <= loop.time():
@@ -80,17 +80,17 @@ def _wake(future: asyncio.Future[None]) -> None:
 
 
 async def play(pieces: Iterable[Piece], clock: Clock, pace: float) -> AsyncIterator[list[Piece]]:
-    """Yield the pieces when they are due, those that are due together in one list.
+    """Yield the pieces when they are due; pieces due together are yielded in one list.
 
     Parameters
     ----------
     pace
-        Factor on every delay: 1 as the model speaks, 0 as fast as the reader reads, 2 half as fast.
+        Factor on every delay: 1 is the model's own pace, 0 as fast as possible, 2 half as fast.
 
     Notes
     -----
-    Due times are added up and do not drift. A reader who is late gets what was said meanwhile at once,
-    at most 64 pieces at a time, and other tasks of the loop have their turn between two lists.
+    Due times are cumulative and do not drift. A late reader receives all pieces that are due, at most 64 at
+    a time. Other tasks of the loop can run between two lists.
     """
     due = clock.time()
     batch: list[Piece] = []
@@ -107,12 +107,12 @@ async def play(pieces: Iterable[Piece], clock: Clock, pace: float) -> AsyncItera
 
 
 def parse_pace(value: str | float, source: str) -> float:
-    """Return a pace that was written somewhere.
+    """Parse a pace.
 
     Raises
     ------
     ValueError
-        It is not a number between 0 and 1000; the message names the `source`.
+        If it is not a number from 0 to 1000; the message contains `source`.
     """
     try:
         pace = float(value)
@@ -127,5 +127,5 @@ def parse_pace(value: str | float, source: str) -> float:
 
 
 def default_pace() -> float:
-    """Return what `NBCHAT_DEMO_PACE` says, else 1."""
+    """Return the pace in `NBCHAT_DEMO_PACE`, else 1."""
     return parse_pace(os.environ.get(PACE_VARIABLE) or 1.0, PACE_VARIABLE)

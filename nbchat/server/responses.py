@@ -1,4 +1,4 @@
-"""Responses: the request as it is read, the events and the object as they are written."""
+"""`read_response` reads requests of the Responses API, `ResponseWriter` writes events and objects."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ _SILENT_ITEMS = (
 
 @dataclass(frozen=True, slots=True)
 class ResponseAsk:
-    """A request to `/v1/responses`. `ask` holds what came with it, without the response it follows."""
+    """A request to `/v1/responses`."""
 
     ask: Ask
     instructions: str | None
     turns: tuple[Turn, ...]
-    """The input alone."""
+    """The turns of the previous response and the input, without `instructions`."""
     previous_id: str | None
     stream: bool
     background: bool
@@ -49,17 +49,17 @@ class ResponseAsk:
 def read_response(
     body: bytes, headers: Mapping[str, str], previous: Callable[[str], tuple[Turn, ...]]
 ) -> ResponseAsk:
-    """Return the request, checked.
+    """Return the validated request.
 
     Parameters
     ----------
     previous
-        Gives the turns up to an earlier response, which this one follows.
+        Function that returns the turns of the previous response by its id.
 
     Raises
     ------
     ApiError
-        400 for a wrong field, 404 for an unknown model.
+        400 if a field is invalid, 404 if the model is unknown.
     """
     fields = Fields.parse(body)
     instructions = fields.text("instructions")
@@ -96,7 +96,7 @@ def _read_input(fields: Fields) -> tuple[Turn, ...]:
 
 
 def _read_item(item: Fields) -> Turn | None:
-    """Return a message; None for items that say nothing to a demo model."""
+    """Return a message; `None` for items that demo models ignore."""
     kind = item.text("type")
     if kind in _SILENT_ITEMS:
         return None
@@ -116,7 +116,7 @@ def _read_metadata(metadata: Fields | None) -> dict[str, str]:
 
 
 class _Item:
-    """One item of the output, as it grows: the message, or the reasoning before it."""
+    """One output item under construction: the message, or the reasoning before it."""
 
     def __init__(self, index: int, *, reasoning: bool) -> None:
         self.index = index
@@ -154,10 +154,10 @@ class _Item:
 
 
 class ResponseWriter:
-    """Writes one response, event by event; events are numbered from 0, without gaps.
+    """Writes one response as events, which are numbered from 0, without gaps.
 
-    `begin` first, then `piece` for each piece, then one of `end`, `cancel` and `fail`. Each returns the
-    encoded events.
+    Call `begin`, then `piece` for each piece, then one of `end`, `cancel` and `fail`. Each returns encoded
+    events.
     """
 
     def __init__(self, ask: ResponseAsk, generation: Generation) -> None:
@@ -173,12 +173,12 @@ class ResponseWriter:
 
     @property
     def text(self) -> str:
-        """What was said so far."""
+        """The text so far, without reasoning."""
         return "".join([item.text for item in self._items if not item.reasoning])
 
     @property
     def json(self) -> dict[str, Any]:
-        """The response as it is now."""
+        """The response object in its current state."""
         ask, generation = self._ask, self._generation
         is_over = self.status not in {"queued", "in_progress"}
         return {
@@ -240,11 +240,11 @@ class ResponseWriter:
         return [*events, self._response(f"response.{self.status}")]
 
     def cancel(self) -> list[bytes]:
-        """Return the event that says that nothing more comes, since the client wanted so."""
+        """Return the last event of a response cancelled by the client."""
         return self._break_off("cancelled")
 
     def fail(self) -> list[bytes]:
-        """Return the event that says that nothing more comes, since the server failed."""
+        """Return the last event of a response that failed in the server."""
         return self._break_off("failed")
 
     def _break_off(self, status: Status) -> list[bytes]:
@@ -258,7 +258,7 @@ class ResponseWriter:
         added = self._event("response.output_item.added", output_index=item.index, item=item.json)
         part = self._event("response.content_part.added", **item.place, part=item.part)
         self._items.append(item)
-        # The deltas of an item are alike but for number and text: what stands around is written once.
+        # The deltas of an item differ only in number and text, so the rest is encoded once.
         kind = f"response.{item.part_type}.delta"
         more: dict[str, Any] = {} if reasoning else {"logprobs": []}
         rest = msgspec.json.encode({**item.place, **more})

@@ -1,6 +1,6 @@
-"""Text as a model would say it: cut into tokens, ended at a stop sequence, taken up after a beginning.
+"""`tokens`, `until` and `after` split text into tokens, end it at stop sequences, and continue a prefill.
 
-All three are lazy, so that the first words of a long answer cost no more than those of a short one.
+All three are lazy, so that the start of a long answer takes no longer than that of a short one.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ _TAILS = (400, 200, 100, 50, 25, 12)
 
 
 def tokens(blocks: Iterable[str]) -> Iterator[str]:
-    """Yield pieces of a few characters; joined they are the blocks, whatever the script.
+    """Split the text into tokens of a few characters; no character is lost, in any script.
 
-    About as long as a real model's tokens: six letters at most with the space before them, three
-    digits, a few signs; outside of ASCII one character each.
+    The lengths are similar to those of real tokens: up to six letters with the space before them, three
+    digits, or two signs. Other characters are one token each.
     """
     for block in blocks:
         at = 0
@@ -28,7 +28,7 @@ def tokens(blocks: Iterable[str]) -> Iterator[str]:
 
 
 def until(blocks: Iterable[str], stops: Sequence[str]) -> Iterator[str]:
-    """Yield the text up to the first stop sequence, which itself is not said."""
+    """Yield the text up to the first stop sequence, excluding it."""
     longest = max(map(len, stops), default=0)
     if not longest:
         yield from blocks
@@ -40,7 +40,7 @@ def until(blocks: Iterable[str], stops: Sequence[str]) -> Iterator[str]:
         if found:
             yield held[: min(found)]
             return
-        # The beginning of a stop sequence may stand at the end: hold back what it could be.
+        # The end may be the start of a stop sequence: hold back that many characters.
         safe = len(held) - longest + 1
         if safe > 0:
             yield held[:safe]
@@ -49,10 +49,10 @@ def until(blocks: Iterable[str], stops: Sequence[str]) -> Iterator[str]:
 
 
 def after(blocks: Iterable[str], prefill: str) -> Iterator[str]:
-    """Yield what is still to be said after `prefill`.
+    """Yield the rest of the text after `prefill`.
 
-    Where the text begins with it: the rest, without a seam. Where somebody has edited the end: from the
-    place that fits its last words best. Where nothing fits: the text from its beginning, in a new
+    If the text starts with `prefill`, yield the exact rest. If the end of `prefill` was edited, continue
+    after the longest match of its last characters. Without a match, yield the whole text in a new
     paragraph.
     """
     rest = iter(blocks)

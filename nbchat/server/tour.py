@@ -1,7 +1,7 @@
-"""What `nbchat-tour` says: answers about nbchat, chosen by the words of the question.
+"""Answers of `nbchat-tour` about nbchat, selected by keywords in the question.
 
-Each topic is one Markdown file in `topics/`: a head of `title`, `keywords` (one is enough), `also` (words
-that count where the question is about chats at all) and `related`, then the answer.
+Each topic is one Markdown file in `topics/`: a header with `title`, `keywords` (one match is sufficient),
+`also` (words that count only if the question is about chats) and `related`, then the answer.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _BRIEF = re.compile(r"\b(brief\w*|short\w*|concise\w*|one sentence|terse\w*)\b",
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """Something that the tour can talk about."""
+    """A topic of the tour."""
 
     id: str
     title: str
@@ -55,7 +55,7 @@ class Topic:
 
 @cache
 def topics() -> MappingProxyType[str, Topic]:
-    """Return all topics by id; read at the first question."""
+    """Return all topics by id; loaded at the first call."""
     folder = files("nbchat.server") / "topics"
     paths = sorted(
         (path for path in folder.iterdir() if path.name.endswith(".md")), key=lambda path: path.name
@@ -78,20 +78,20 @@ def _parse(topic_id: str, source: str) -> Topic:
 
 
 def _pattern(keywords: str) -> re.Pattern[str]:
-    """Return what finds the words of a comma separated list; `*` stands for any ending."""
+    """Return a pattern for the words of a comma-separated list; `*` matches any ending."""
     words = [re.escape(word).replace(r"\*", r"[\w-]*") for word in keywords.split(", ")]
-    # No word boundaries in scripts that write without spaces.
+    # No word boundaries in scripts without spaces.
     return re.compile("|".join([rf"(?<!\w){word}(?!\w)" if word.isascii() else word for word in words]))
 
 
 def find(question: str) -> Topic | None:
-    """Return the topic that a question is about; None if it is about something else."""
+    """Return the topic of a question; `None` if no topic matches."""
     words = _head(question).lower()
     near = 0.6 if _NEAR.search(words) or len(words.split()) <= _SHORT_WORDS else 0.0
     best: Topic | None = None
     best_score = 0.0
     for topic in topics().values():
-        # The product's own name says little: every other hit counts more.
+        # The name of the product is a weak hint, so every other match has a higher score.
         hits = set(topic.keywords.findall(words))
         score = sum([0.6 if hit == "nbchat" else 1.0 + hit.count(" ") for hit in hits])
         score += 3.0 if topic.title.lower() in words else 0.0
@@ -102,12 +102,12 @@ def find(question: str) -> Topic | None:
 
 
 def _head(text: str) -> str:
-    """Return as much of a text as is looked at, however long it is."""
+    """Return the part of a text that is searched."""
     return text[:_READ_CHARS]
 
 
 def quote(text: str) -> str:
-    """Return the beginning of what the user said as a Markdown quotation."""
+    """Return the beginning of a user message as a Markdown block quote."""
     said = text.strip()
     if len(said) > _QUOTE_CHARS:
         said = said[:_QUOTE_CHARS].rstrip() + " …"
@@ -115,18 +115,18 @@ def quote(text: str) -> str:
 
 
 def _inline(text: str) -> str:
-    """Return the first words of what the user said, in a line."""
+    """Return the beginning of a user message as one line."""
     said = " ".join(_head(text).split())
     return f"“{said[:80].rstrip()}…”" if len(said) > 80 else f"“{said}”"  # noqa: PLR2004 - a line
 
 
 @dataclass(frozen=True, slots=True)
 class _Subject:
-    """What the answer will be about, and how that was found."""
+    """The topic of an answer, and the topic that it follows."""
 
     topic: Topic | None
     earlier: Topic | None = None
-    """What was talked about before, where the question only asks for more."""
+    """The previous topic, if the question only asks for more."""
 
 
 def _subject(conversation: Conversation) -> _Subject:
@@ -134,7 +134,7 @@ def _subject(conversation: Conversation) -> _Subject:
     topic = find(question)
     if topic is not None and not _MORE.fullmatch(_head(question)):
         return _Subject(topic)
-    # "More", "and why?": go on from what was talked about, with what was not yet said.
+    # "More", "and why?": continue with a topic that was not covered yet.
     told: list[Topic] = []
     for said in before:
         current = find(said)
@@ -148,21 +148,21 @@ def _subject(conversation: Conversation) -> _Subject:
 
 
 def _following(told: list[Topic]) -> Topic:
-    """Return a topic related to the last one that has not been told; else the next of all."""
+    """Return a topic related to the last one that was not covered yet; else the next of all topics."""
     known = [topic.id for topic in told]
     candidates = [*told[-1].related, *topics()]
     return topics()[next((topic for topic in candidates if topic not in known), told[-1].related[0])]
 
 
 def answer(conversation: Conversation, words: Random, *, name: str) -> Iterator[str]:
-    """Yield what there is to say to the last question, in blocks of Markdown.
+    """Yield the answer to the last question, in blocks of Markdown.
 
     Parameters
     ----------
     words
-        Chooses among the wordings.
+        Random generator that selects the wording.
     name
-        The model that answers, as it introduces itself.
+        Name of the model, for its introduction.
     """
     question = conversation.question
     if _GREETING.fullmatch(_head(question)) and find(question) is None:
@@ -194,7 +194,7 @@ def _told(subject: _Subject, topic: Topic, conversation: Conversation, words: Ra
 
 
 def _next(topic: Topic, conversation: Conversation, words: Random) -> str:
-    """Return a closing line that names topics which were not asked about."""
+    """Return a closing line that suggests topics not covered yet."""
     known = {found.id for said in conversation.questions if (found := find(said))}
     fresh = [topics()[other].title.lower() for other in topic.related if other not in known]
     if not fresh:
@@ -239,7 +239,7 @@ def _elsewhere(conversation: Conversation, words: Random, name: str) -> Iterator
 
 
 def slow_answer(conversation: Conversation, words: Random) -> Iterator[str]:
-    """Yield about a hundred tokens, for the model that takes its time."""
+    """Yield about a hundred tokens, for the slow model."""
     yield f"You asked {_inline(conversation.question)}. Give me a moment.\n\n"
     yield words.choice(("I speak slowly, ", "I take my time, "))
     yield (
@@ -251,7 +251,7 @@ def slow_answer(conversation: Conversation, words: Random) -> Iterator[str]:
 
 
 def thoughts(conversation: Conversation) -> Iterator[str]:
-    """Yield how an answer is found, step by step."""
+    """Yield the steps of choosing an answer."""
     yield f"The user asks {_inline(conversation.question)}. "
     if len(conversation.questions) > 1:
         yield f"Before that it was {_inline(conversation.questions[-2])}, so this may be a follow-up. "
