@@ -71,7 +71,7 @@ class Answering(Struct, frozen=True):
 
     model: str | None = None
     response_id: str | None = None
-    """Set where the server can resume this response (Responses API in the background)."""
+    """Set if the server can resume this response (Responses API in the background)."""
     sequence: int = 0
     """Sequence number of the last event read."""
 

@@ -43,7 +43,7 @@ class _PlainChoice(Struct):
 
 
 class _PlainChunk(Struct):
-    """A chunk that contains only one piece of text, as nearly all chunks do."""
+    """A chunk whose only relevant content is one piece of text, as in nearly all chunks."""
 
     choices: tuple[_PlainChoice]
     usage: None = None
@@ -230,7 +230,7 @@ class ChatDecoder(Decoder):
         yield from self.call(call.index, call_id, name, arguments)
 
     def _find_call(self, index: object, call_id: str, name: str) -> _Call:
-        """Return the call that a piece belongs to, by index, else by id, else the one at hand."""
+        """Return the call that a piece belongs to, by index, else by id, else the last call."""
         if index is not None and (type(index) is not int or index < 0):
             self.wrong("a tool call's 'index'", index)
         if isinstance(index, int):

@@ -40,7 +40,7 @@ from nbchat.providers.errors import Said, from_event, said, unwrapped, words
 from nbchat.providers.sse import MAX_EVENT_BYTES, Event, EventTooLarge, SSEDecoder, read_event
 
 MAX_BAD_EVENTS: Final = 3
-"""Number of events that are not JSON that are skipped in one stream."""
+"""Maximum number of events skipped in one stream because they are not JSON."""
 
 _MAX_COUNT: Final = 2**53 - 1
 """The largest interoperable integer in JSON (RFC 8259, section 6)."""
@@ -174,7 +174,7 @@ class Decoder(ABC):
         ProtocolError
             If it ended in the middle of a character, or contained only other JSON.
         ProviderErrorEvent, ContextTooLong
-            If the last event is a complete error object.
+            If the last event is a complete error, even without the empty line after it.
         """
         cut = self._cut_off()
         yield from self._flush()
@@ -200,7 +200,7 @@ class Decoder(ABC):
             raise self._too_large() from error
 
     def _last_words(self, cut: bytes) -> None:
-        """Raise the error in a last event that is not terminated by an empty line."""
+        """Raise the error in `cut`, a last event without the empty line after it, if it contains one."""
         event = read_event(cut.strip())
         if event is None:
             return

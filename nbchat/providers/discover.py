@@ -96,7 +96,7 @@ async def _get(host: str, port: int, path: str) -> object:
     """Return the JSON response to a plain `GET`.
 
     HTTP/1.0 requires neither chunked encoding nor a client library: the body ends with the connection or
-    at its length.
+    after its declared length.
 
     Raises
     ------

@@ -265,7 +265,7 @@ class OpenAIProvider:
         loop = asyncio.get_running_loop()
         key = (loop, endpoint.settings)
         with self._lock:
-            # Connections cannot move between loops, so clients of closed loops are useless.
+            # Connections cannot move between loops, so clients of closed loops are dropped.
             for other in [other for other in self._clients if other[0].is_closed()]:
                 del self._clients[other]
             client = self._clients.get(key)
@@ -429,7 +429,7 @@ class _Attempt:
         return body
 
     def learn(self, error: ProviderError, body: Body) -> None:
-        """Remove what the server rejects from the next attempt; raise `error` if nothing can be removed."""
+        """Remove what the server rejects from the next attempt; raise the rejection if nothing can be."""
         if self.refusal is not None:
             raise self.refusal from self.refusal.__cause__  # images were not the cause
         words = _refusal(error)

@@ -188,7 +188,7 @@ def _params(request: Request) -> Body:
 
 
 def _system(request: Request) -> str:
-    """Return the instructions and all system messages as one text: most servers accept only one, first."""
+    """Return the instructions and all system messages as one text: most servers accept only one message."""
     texts = [message.text_with_files for message in request.messages if message.role == "system"]
     return "\n\n".join([clean(text) for text in (request.instructions, *texts) if text])
 

@@ -4,7 +4,7 @@
 
     provider = ScriptedProvider("Paris", " is", PAUSE, " nice.")
     run = nbchat.session("geo", provider=provider).send("Capital of France?")
-    provider.wait_paused()      # "Paris is" has been said
+    provider.wait_paused()      # "Paris is" was streamed
     provider.go()
     run.result()
 """

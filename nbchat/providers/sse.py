@@ -16,7 +16,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 MAX_EVENT_BYTES: Final = 64 * 1024 * 1024
-"""Size limit of an event. A larger one raises `EventTooLarge` before it is complete."""
+"""Size limit of an event; `EventTooLarge` is raised without waiting for the end of a larger one."""
 
 _BOM: Final = b"\xef\xbb\xbf"
 
@@ -32,7 +32,7 @@ class Event(NamedTuple):
 
 
 class EventTooLarge(ValueError):
-    """An event exceeds the size limit."""
+    """Raised when an event exceeds the size limit."""
 
 
 class SSEDecoder:

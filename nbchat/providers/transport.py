@@ -397,7 +397,7 @@ def _headers(endpoint: Endpoint, *given: Mapping[str, str | None]) -> dict[str, 
 
 
 class Server:
-    """Sends requests to one server. Each method returns a context manager that yields the unread response.
+    """Sends requests to one server. Each request is a context manager that yields the unread response.
 
     Leaving it closes the connection immediately, unless the response was read to its end.
 
@@ -449,12 +449,12 @@ class Server:
         return response.aiter_bytes()
 
     def check_encoding(self, response: httpx2.Response, begin: bytes) -> None:
-        """Raise an error for a body with an encoding that was not requested.
+        """Check that a body has no encoding that was not requested.
 
         Raises
         ------
         ProtocolError
-            If the body is in that encoding.
+            If only the decoder of such an encoding can read its first bytes.
         """
         if encoding := unreadable(response, begin):
             raise ProtocolError(

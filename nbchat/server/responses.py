@@ -33,7 +33,7 @@ _SILENT_ITEMS = (
 
 @dataclass(frozen=True, slots=True)
 class ResponseAsk:
-    """A request to `/v1/responses`."""
+    """A request to `/v1/responses`. The conversation in `ask` includes `instructions`."""
 
     ask: Ask
     instructions: str | None

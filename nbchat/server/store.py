@@ -90,7 +90,7 @@ class StoredResponse:
             )
 
     async def follow(self, after: int = -1) -> AsyncIterator[bytes]:
-        """Yield the events after number `after` as they arrive, up to the end; available events are joined."""
+        """Yield the events after number `after` as they arrive, to the end; available events are joined."""
         position = after + 1
         while True:
             while position < len(self._events):
