@@ -1,4 +1,4 @@
-"""The notebook's side: widgets, the wire to the page, notebook metadata, magics.
+"""Jupyter integration: widgets, the connection to pages, notebook metadata and magics.
 
-The only place that knows of ipywidgets, anywidget, traitlets and IPython.
+The only package that imports ipywidgets, anywidget, traitlets and IPython.
 """

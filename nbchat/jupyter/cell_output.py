@@ -1,4 +1,4 @@
-"""A run's answer in the output of a cell, as it comes."""
+"""`show` streams a run's answer into the output of a cell."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ if TYPE_CHECKING:
     from nbchat.handles.run import Run
 
 SHARE: Final = 0.1
-"""The part of the time that may go into showing: the longer the text, the rarer the updates."""
+"""Interval of updates as a share of the elapsed time: the longer the text, the rarer the updates."""
 
 MIN_INTERVAL_S: Final = 0.1
-"""Between two updates, at least."""
+"""Minimum interval between two updates."""
 
 LAST_WORD_S: Final = 0.25
-"""How long an interrupted cell waits for the end of its run, to show it as it ended."""
+"""Longest wait of an interrupted cell for the end of its run, so that the final state is shown."""
 
 
 def show(run: Run, shell: Any) -> None:  # noqa: ANN401 - an InteractiveShell
-    """Stream the text of the cell's own run into its output, and return at its end, however it ended.
+    """Stream the text of the cell's run into its output, and return when the run has ended in any state.
 
     Raises
     ------
     KeyboardInterrupt
-        The cell was interrupted: the run is stopped, as by `Session.ask`; what had arrived is shown.
+        If the cell is interrupted. The run is stopped, as by `Session.ask`; the text received is shown.
     """
     if getattr(shell, "kernel", None) is None:
         _print(run)
@@ -63,8 +63,8 @@ def _print(run: Run) -> None:
 
 
 def _update(run: Run) -> None:
-    # An update carries the whole text, so that the notebook's file ends up with the answer and not with
-    # its pieces. It is sent ever more rarely as the text grows, which keeps the sum small.
+    # Each update contains the whole text, so that the notebook's file holds the answer and not its pieces.
+    # Updates become rarer as the text grows, which limits the total size.
     handle = DisplayHandle()  # type: ignore[no-untyped-call,unused-ignore]
     handle.display(of_text("…"), raw=True)  # type: ignore[no-untyped-call,unused-ignore]
     began = time.monotonic()
@@ -82,10 +82,10 @@ def _update(run: Run) -> None:
 
 
 def _growing(run: Run, interval_s: Callable[[], float]) -> Iterator[str]:
-    """Yield the whole text whenever it has grown, and no more often than the interval allows."""
+    """Yield the whole text when it has grown, at most once per interval."""
     shown = 0
     while True:
-        over = run.is_over  # looked at before the text: what is over has all its text
+        over = run.is_over  # read before the text: a run that has ended has all its text
         text = run.text
         if len(text) > shown:
             yield text
@@ -105,7 +105,7 @@ def _replace(handle: DisplayHandle, text: str, ending: str = "", message: Messag
 
 
 def _ending(run: Run) -> str:
-    """Return what is to be said about an end that is not a full answer."""
+    """Return the note below an answer that is not complete; empty for a complete one."""
     if run.state is RunState.INCOMPLETE:
         return f"the model stopped early: {run.finish_reason}"
     return "" if run.state is RunState.COMPLETED else str(run.state)

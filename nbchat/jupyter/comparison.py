@@ -1,4 +1,4 @@
-"""A comparison in a notebook: views of its sessions side by side, and the table, which follows the runs."""
+"""`view` shows a comparison in a notebook: its sessions side by side, and a table updated by its runs."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from nbchat.engine.callbacks import Notification
 
 MIN_WIDTH = "22rem"
-"""Of one session's view; narrower, they stand below one another."""
+"""Minimum width of a session's view. In a narrower output the views are stacked."""
 
 
 def view(comparison: Comparison, **kwargs: Any) -> Any:  # noqa: ANN401 - IPython's protocol
-    """Return the bundle of a comparison's live view, with its table as the text for where none is shown."""
+    """Return the MIME bundle of a comparison's live view, with its table for hosts without widgets."""
     table = ipywidgets.HTML(_html(comparison))
     grid = ipywidgets.GridBox(
         [SessionView(session) for session in comparison],
@@ -34,7 +34,7 @@ def view(comparison: Comparison, **kwargs: Any) -> Any:  # noqa: ANN401 - IPytho
 
 
 def _follow(comparison: Comparison, table: ipywidgets.HTML) -> None:
-    """Draw the table again when a run ends, until all are over."""
+    """Update the table when a run ends, until all runs have ended."""
     offs: list[Any] = []
 
     def draw(_notification: Notification) -> None:

@@ -1,6 +1,6 @@
-"""Configuration as IPython knows it: `c.NbChat.model = …` in a file, `%config NbChat.model = …` in a cell.
+"""`NbChat`: IPython configuration, `c.NbChat.model = …` in a file or `%config NbChat.model = …` in a cell.
 
-The values are kept in `Defaults`; IPython reads and sets them through this class.
+The values are stored in `Defaults`; IPython reads and sets them through this class.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ logger = logging.getLogger("nbchat")
 
 
 class NbChat(Configurable):
-    """Defaults of nbchat's sessions. `nbchat.config()` says which are in force, and why.
+    """Defaults of nbchat's sessions. `nbchat.config()` returns the effective values and their origins.
 
     In `ipython_config.py`::
 
@@ -64,7 +64,7 @@ class NbChat(Configurable):
         self.defaults = defaults
         self._in_step = True
         super().__init__(**kwargs)
-        # What traitlets has found by now stood in a file or on the command line.
+        # Values that traitlets has set by now come from a file or the command line.
         defaults.set({name: getattr(self, name) for name in FIELDS}, Origin.FILE)
         self._in_step = False
         self._follow()
@@ -83,7 +83,7 @@ class NbChat(Configurable):
             self.defaults.set({change["name"]: change["new"]})
 
     def _follow(self) -> None:
-        """Show what is configured by now: a value taken back is the file's again."""
+        """Copy the configured values into the traits; a removed value falls back to the file's."""
         self._in_step = True
         try:
             for name in FIELDS:
@@ -106,7 +106,7 @@ def attach(providers: ProviderResolver) -> NbChat | None:
     try:
         made = NbChat(defaults, parent=shell)
     except traitlets.TraitError as error:
-        # A mistake in a file must not keep every later call from working.
+        # An error in a file must not make every later call fail.
         logger.warning("nbchat's configuration was ignored: %s", error)
         made = NbChat(defaults)
     for name, given in made.providers.items():

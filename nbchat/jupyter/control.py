@@ -1,14 +1,13 @@
-"""`listen` receives the messages of pages on the kernel's control channel, beside the cell that runs.
+"""`listen` receives the messages of pages on the kernel's control channel while a cell runs.
 
-ipykernel handles a message on its shell channel, a comm message included, as part of a cell: the message
-becomes the parent of everything that is printed and displayed from then on, and IPython's `pre_execute` and
-`post_execute` fire. On a subshell while a cell runs, that takes away the outputs of the cell's threads and
-its figures. Even a request on the control channel flushes `sys.stdout`, which may be an object of the user's,
-and shows the kernel as idle.
+ipykernel handles each message on its shell channel, including comm messages, as part of a cell: the message
+becomes the parent of all later output, and IPython's `pre_execute` and `post_execute` fire. On a subshell,
+this removes the output of the running cell's threads and its figures. Even a request on the control channel
+flushes `sys.stdout`, which may be a user's object, and reports the kernel as idle.
 
-Messages of pages are therefore taken from the control channel before ipykernel dispatches them. Nothing of a
-cell is touched, nothing is published, and no message waits for another request, such as the debugger's. All
-other requests are handed on unchanged.
+Messages of pages are therefore taken from the control channel before ipykernel dispatches them. The state of
+the running cell is unchanged, nothing is published, and no message waits for another request, such as the
+debugger's. All other requests are passed to ipykernel unchanged.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 REQUEST: Final = "nbchat_request"
-"""Type of a page's messages. They have no reply: answers are packets, on the hub's comm."""
+"""Type of a page's messages. They have no reply: answers are packets on the hub's comm."""
 
 
 def listen(kernel: Any, receive: Callable[[object], None]) -> bool:  # noqa: ANN401 - an ipykernel
@@ -25,7 +24,7 @@ def listen(kernel: Any, receive: Callable[[object], None]) -> bool:  # noqa: ANN
 
     Returns
     -------
-    False if the kernel has no control channel on its own thread.
+    `False` if the kernel has no control channel on a separate thread.
     """
     stream = getattr(kernel, "control_stream", None)
     loop = getattr(getattr(kernel, "control_thread", None), "io_loop", None)
@@ -45,13 +44,13 @@ def listen(kernel: Any, receive: Callable[[object], None]) -> bool:  # noqa: ANN
 
 
 def _content(session: Any, frames: Sequence[Any]) -> dict[str, Any] | None:  # noqa: ANN401 - a Session
-    """Return the content of a page's message; `None` for any other request, also a forged or broken one."""
+    """Return the content of a page's message; `None` for any other request, including invalid ones."""
     try:
         _, parts = session.feed_identities(frames, copy=False)
-        # Without its content a message is not recorded as received, so that ipykernel can read it again.
+        # Without `content`, the message is not recorded as received, so that ipykernel can read it again.
         if session.deserialize(parts, content=False, copy=False)["header"]["msg_type"] != REQUEST:
             return None
         content = session.deserialize(parts, copy=False)["content"]
-    except Exception:  # noqa: BLE001 - ipykernel logs what is wrong with it
+    except Exception:  # noqa: BLE001 - ipykernel logs the error
         return None
     return content if isinstance(content, dict) else None

@@ -1,6 +1,6 @@
-"""`JupyterHost`: restores sessions from the notebook, and draws handles with widgets.
+"""`JupyterHost`: restores sessions from the notebook, and displays handles as widgets.
 
-Importing this module is cheap: IPython, traitlets and widgets are imported where they are used.
+Importing this module is cheap: IPython, traitlets and widgets are imported when they are used.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ class JupyterHost:
         return f"<JupyterHost of {self.notebook!r}>"
 
     def restore_once(self) -> None:
-        """Restore the notebook's sessions before the first use; return when they are there."""
-        # The engine's own thread takes part in restoring and must not wait for it.
+        """Restore the notebook's sessions before their first use. Blocks until they are restored."""
+        # The engine's thread takes part in restoring and must not wait for it.
         if self._restored or self.notebook is None or self.engine.loop.is_current:
             return
         with self._restoring:  # other threads wait; the restoring thread itself may look up sessions
@@ -57,7 +57,7 @@ class JupyterHost:
                 self._restored = True
 
     def hub(self) -> Hub:
-        """Return the widget that connects to pages, created when it is needed first."""
+        """Return the widget that connects to pages, created by the first call."""
         from nbchat.jupyter.hub import Hub  # noqa: PLC0415 - widgets only where they are shown
 
         with self._hub_lock:
@@ -66,9 +66,9 @@ class JupyterHost:
             return self._hub
 
     def transcripts(self) -> Transcripts | None:
-        """Return what keeps transcripts in outputs; None outside of a kernel.
+        """Return the transcripts in outputs; `None` outside a kernel.
 
-        It exists also in kernels without a known notebook (nbclient, papermill, Colab), since their result is
+        Kernels without a known notebook (nbclient, papermill, Colab) have transcripts too, since they produce
         a notebook that is read without nbchat.
         """
         if self.notebook is not None:
@@ -86,12 +86,12 @@ class JupyterHost:
         return self._transcripts
 
     def set_journal(self, *, on: bool) -> None:
-        """Write outside of the notebook, or do not, from now on."""
+        """Enable or disable writing outside the notebook."""
         if self.notebook is not None:
             self.notebook.set_journal(on=on)
 
     def mimebundle(self, shown: object, **options: Any) -> Any | None:  # noqa: ANN401 - as `Host`
-        """Return the widget of a `Session` or a `Comparison`, as a bundle."""
+        """Return the MIME bundle of the widget of a `Session` or a `Comparison`."""
         from nbchat.batch.compare import Comparison  # noqa: PLC0415 - widgets only where they are shown
         from nbchat.handles.session import Session  # noqa: PLC0415
         from nbchat.jupyter.comparison import view  # noqa: PLC0415
@@ -102,7 +102,7 @@ class JupyterHost:
         return view(shown, **options) if isinstance(shown, Comparison) else None
 
     def progress_bar(self, total: int) -> tuple[Callable[[Any], object], Callable[[], object]] | None:
-        """Return the functions that update and close a progress bar; None outside of a kernel."""
+        """Return the functions that update and close a progress bar; `None` outside a kernel."""
         if "IPython" not in sys.modules:
             return None
         from nbchat.jupyter.progress import bar  # noqa: PLC0415 - widgets only in a kernel
@@ -112,7 +112,7 @@ class JupyterHost:
 
 def _make_host(engine: Engine) -> JupyterHost:
     if "IPython" in sys.modules:  # otherwise there is no configuration to read
-        from nbchat.jupyter.configuration import attach  # noqa: PLC0415 - IPython is there
+        from nbchat.jupyter.configuration import attach  # noqa: PLC0415 - IPython is loaded
         from nbchat.jupyter.representations import register  # noqa: PLC0415
 
         attach(engine.providers)
@@ -132,7 +132,7 @@ _hosts: WeakKeyDictionary[Backend, JupyterHost] = WeakKeyDictionary()
 
 
 def host_of(registry: SessionRegistry) -> JupyterHost:
-    """Return the host of a registry: that of this process, or one for the registry of a visitor."""
+    """Return the host of a registry: the host of this process, or a separate one for a visitor's registry."""
     process, backend = current(), registry._backend  # noqa: SLF001 - a handle
     if backend is process.backend:
         return process.host

@@ -1,8 +1,8 @@
-"""`Hub`, a widget without a view: one per kernel, through which every page is connected.
+"""`Hub`: a widget without a view that connects every page to the kernel; one per kernel.
 
-Packets to the pages are custom messages of this widget, sent from the engine's thread, which works while a
-cell is busy. Messages from the pages arrive on the control channel, or as custom messages of this widget in a
-host without a control channel, where they are handled when the running cell has ended. Both are only posted
+Packets to the pages are custom messages of this widget, sent from the engine's thread, which also runs while
+a cell is busy. Messages from the pages arrive on the control channel. In a host without a control channel
+they are custom messages of this widget and are handled when the running cell has ended. Both are only posted
 to the engine's loop.
 """
 
@@ -29,21 +29,21 @@ if TYPE_CHECKING:
 
 
 class Hub(anywidget.AnyWidget):
-    """The wire's widget, created by `JupyterHost.hub` and never shown."""
+    """The widget of the wire server, created by `JupyterHost.hub` and never shown."""
 
     _esm = STATIC / "hub.js"
 
     epoch: traitlets.Unicode[str, str | bytes] = traitlets.Unicode().tag(sync=True)
-    """Names this start of the kernel."""
+    """Id of this start of the kernel."""
     version: traitlets.Unicode[str, str | bytes] = traitlets.Unicode(VERSION).tag(sync=True)
     """nbchat's version."""
 
     def __init__(self, engine: Engine, client: PageClient | None) -> None:
         self._engine = engine
         self.last_chosen = ""
-        """Id of the session whose tab was chosen last in any view."""
+        """Id of the session whose tab was selected last in any view."""
         self.blank = ""
-        """Id of the empty session that a view began with, until another session is shown."""
+        """Id of the empty session that a view created, until another session is shown."""
         self.views: weakref.WeakValueDictionary[str, anywidget.AnyWidget]
         self.views = weakref.WeakValueDictionary()
         """Views by `view_id`, whose traits a page may change."""
@@ -65,7 +65,7 @@ class Hub(anywidget.AnyWidget):
             self.send(dict(content), buffers)
 
     def _set_view(self, command: SetView) -> None:
-        """Set traits of a view as ipywidgets does for a page. Not on the loop: this calls observers."""
+        """Set traits of a view as ipywidgets does for a page. Must not run on the loop: it calls observers."""
         view = self.views.get(command.view_id)
         if view is None:
             return
@@ -75,7 +75,7 @@ class Hub(anywidget.AnyWidget):
             view.set_state({"active": command.active})
 
     def close(self) -> None:
-        """Close the comm and the wire; the next view makes a new hub."""
+        """Close the comm and the wire server. The next view creates a new hub."""
         super().close()
         wire = getattr(self, "wire", None)
         if wire is not None:

@@ -1,4 +1,4 @@
-"""The last error of a cell, as one would paste it into a chat: trimmed, and without secrets."""
+"""`describe_last_error`: the last error of a cell as text for a chat, trimmed and without secrets."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ if TYPE_CHECKING:
 
 FIRST_FRAMES: Final = 3
 LAST_FRAMES: Final = 6
-"""Of a deep stack, these are kept: where it came from, and where it went wrong."""
+"""Numbers of outermost and innermost frames kept of a deep stack."""
 
 MAX_SOURCE: Final = 4_000
 MAX_MESSAGE: Final = 2_000
-"""Characters of the cell, and of the error's message."""
+"""Maximum characters of the cell's source and of the error's message."""
 
 MAX_CHAIN: Final = 3
-"""Errors that led to one another."""
+"""Maximum number of chained errors."""
 
 _SECRET_NAME: Final = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|AUTH", re.IGNORECASE)
 
 
 def describe_last_error(shell: Any) -> str | None:  # noqa: ANN401 - an InteractiveShell
-    """Return the last uncaught error with the cell it was raised in, as Markdown; None where there is none.
+    """Return the last uncaught error and its cell as Markdown; `None` if there was no error.
 
-    Values of variables are never in it, except as far as the error's own message quotes them. Secrets
-    are removed by shape, and by value where the environment holds them; the home folder becomes `~`.
+    Values of variables are included only if the error's message quotes them. Secrets are detected by their
+    form or by their value in the environment, and removed. The home folder becomes `~`.
     """
     error = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
     if not isinstance(error, BaseException):
@@ -55,7 +55,7 @@ def _secrets() -> Iterable[str]:
 
 
 def _frames(error: BaseException) -> list[traceback.FrameSummary]:
-    """Return the frames of the error from the cell on, without IPython's own."""
+    """Return the frames of the error, starting at the cell, without IPython's."""
     frames = traceback.extract_tb(error.__traceback__)
     for at, frame in enumerate(frames):
         if _is_cell(frame.filename):

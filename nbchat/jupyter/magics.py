@@ -1,7 +1,6 @@
-"""`%chat` and `%%chat`: a cell that is the message.
+"""`ChatMagics`: the magics `%chat` and `%%chat`, which send a cell as a message.
 
-Each does what the API does, with the API's own objects; there is nothing here that `nbchat.session`
-and its methods could not do.
+They use the public API only; `nbchat.session` and its methods can do the same.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ from nbchat.jupyter.variables import Variables, truncated_repr
 from nbchat.jupyter.widgets import ChatTabs
 
 SESSION: Final = "chat"
-"""Title of the session that is used where none is named."""
+"""Title of the default session."""
 
 FIX: Final = "This code failed. Say why in one or two sentences, then show the corrected code."
 
@@ -54,7 +53,7 @@ COMMANDS: Final = ("config", "fix", "help", "model", "models", "new", "save", "s
 
 
 class _Parser(argparse.ArgumentParser):
-    """Raises instead of ending the process."""
+    """An argument parser that raises `UsageError` instead of ending the process."""
 
     def error(self, message: str) -> Never:
         raise UsageError(f"{self.prog}: {message}. %chat help lists what there is.")
@@ -78,24 +77,24 @@ class ChatMagics(Magics):
     """The InteractiveShell."""
 
     @line_cell_magic
-    def chat(self, line: str, cell: str | None = None) -> Any:  # noqa: ANN401 - what the command gives
-        r"""Send a cell to a chat, or look after the chats from a line.
+    def chat(self, line: str, cell: str | None = None) -> Any:  # noqa: ANN401 - the command's result
+        r"""Send a cell to a chat, or manage the chats from a line.
 
         `%%chat [-s SESSION] [-m MODEL] [-i TEXT] [-o VAR] [--no-wait] [--raw]` sends the cell. The answer
         streams into the cell's output; interrupting the cell stops it.
 
-        -s SESSION  id or title of the session; made when it is new. Default: `chat`.
+        -s SESSION  id or title of the session; created if it does not exist. Default: `chat`.
         -m MODEL    model of the session, from now on.
         -i TEXT     instructions of the session, from now on.
-        -o VAR      variable that gets the answer, a `Message`; with --no-wait, the `Run`.
-        --no-wait   do not wait: the answer goes on in the background.
-        --raw       send the cell as it is. Otherwise `@name` sends a short text about the variable of that
+        -o VAR      variable that receives the answer, a `Message`; with --no-wait, the `Run`.
+        --no-wait   do not wait: the answer continues in the background.
+        --raw       send the cell unchanged. Otherwise `@name` sends a description of the variable of that
                     name with the question (`nbchat.describe`), `@error` the last error, `@cell:3` the cell
-                    with that number and its output; `\@name` is sent as `@name`. `{name}` stands for the
-                    text of the variable of that name, where there is one, `{name:format}` as in an
+                    with that number and its output; `\@name` is sent as `@name`. `{name}` is replaced by
+                    the text of the variable of that name if it exists, `{name:format}` as in an
                     f-string; `{{name}}` is sent as `{name}`.
 
-        `%chat help` lists what `%chat` can do.
+        `%chat help` lists the commands.
         """
         words = _split(line)
         if cell is not None:
@@ -121,7 +120,7 @@ class ChatMagics(Magics):
         if options.raw:
             prompt = cell
         else:
-            # Before `{name}` is filled in: text that comes from a variable mentions nothing.
+            # Before `{name}` is replaced: an `@name` in a variable's text is not a mention.
             attachments = self._mentioned(cell)
             self._warn_of_truncated(cell)
             prompt = interpolate(without_escapes(cell), self.shell.user_ns)
@@ -166,8 +165,8 @@ class ChatMagics(Magics):
             finally:
                 self._bind(options.output, run.message)
         except KeyboardInterrupt:
-            # The cell owns its run, also where the interrupt came before `_send` returned, or before
-            # anything was shown.
+            # The cell owns its run, even if the interrupt arrived before `_send` returned or before
+            # any output.
             session._stop(run_id)  # noqa: SLF001 - as `Session.ask`
             raise
         if run.error is not None:
@@ -253,7 +252,7 @@ def _split(line: str) -> list[str]:
 
 
 def _one(command: str, words: Sequence[str]) -> bool:
-    """Return whether a session was named, as one word."""
+    """Return whether the command names a session."""
     if len(words) > 1:
         raise UsageError(f"%chat {command} takes one session; write a title of several words between quotes.")
     return bool(words)
@@ -280,7 +279,7 @@ def _listing() -> Table:
 
 
 def _complete(_shell: object, event: Any) -> list[str]:  # noqa: ANN401 - IPython's completion event
-    """Return what may stand at the cursor of a line that begins with `%chat` or `%%chat`."""
+    """Return the completions at the cursor of a line that begins with `%chat` or `%%chat`."""
     words = event.text_until_cursor.split()
     before = words[:-1] if event.symbol and words and words[-1] == event.symbol else words
     process, previous = current(), before[-1]
@@ -306,7 +305,7 @@ def _is_variable(name: str) -> bool:
 
 
 def load(shell: Any) -> None:  # noqa: ANN401 - an InteractiveShell
-    """Register the magics, their completion and the configuration; what `%load_ext nbchat` does."""
+    """Register the magics, their completion and the configuration. Called by `%load_ext nbchat`."""
     attach(current().engine.providers)
     shell.register_magics(ChatMagics)
     for name in ("%chat", "%%chat"):

@@ -1,11 +1,12 @@
-"""The notebook that the kernel belongs to: what it carries is restored first, and kept up to date.
+"""`Notebook`: restores sessions from the kernel's notebook, and keeps its metadata up to date.
 
-1. The first call that reads or creates a session restores, before it returns: the page sends what the
-   notebook's metadata hold (unsaved changes too), on the control channel, while this cell blocks. Where
-   no page answers in time, the file is read instead; a page that answers late is merged.
-2. The journal is opened under the notebook's id. Both are merged; the newest of each session wins.
-3. From then on checkpoints go to the page where the user last acted, and only there: when something
-   settled, now and then while answers stream, and when the notebook is saved.
+1. The first call that reads or creates a session restores all sessions before it returns. The page sends
+   the notebook's metadata, with unsaved changes, on the control channel while the cell blocks. If no page
+   answers in time, the file is read instead. The state of a page that answers late is merged.
+2. The journal is opened under the notebook's id and merged with the metadata. The newest state of each
+   session is kept.
+3. Checkpoints are then sent only to the page where the user last acted: when a run has ended, periodically
+   while answers stream, and when the notebook is saved.
 
 The kernel never writes the `.ipynb`.
 """
@@ -46,32 +47,32 @@ if TYPE_CHECKING:
 logger = logging.getLogger("nbchat")
 
 PAGE_S: Final = 1.0
-"""The longest wait for a page to say that it is there."""
+"""Longest wait for a page to connect."""
 
 STORED_S: Final = 4.0
-"""The longest wait for what it has stored, once it said that it is there."""
+"""Longest wait for the stored state of a page that has connected."""
 
 SETTLED_S: Final = 0.3
-"""After something settled, the time in which more may be settled too, before a checkpoint."""
+"""Delay of a checkpoint after a run has ended, so that one checkpoint covers several changes."""
 
 STREAMING_S: Final = 2.0
-"""Between two checkpoints while answers stream; longer where they are large."""
+"""Interval of checkpoints while answers stream; longer if checkpoints are large."""
 
 BYTES_PER_S: Final = 200_000
-"""What checkpoints may take of the line, on the average."""
+"""Average bandwidth that checkpoints may use."""
 
 SETTLE_S: Final = 5.0
-"""The longest wait for a journal that is left behind to have everything."""
+"""Longest wait for pending writes to a journal before another one replaces it."""
 
 ACK_S: Final = 3.0
-"""A page that does not say within this time that it wrote a checkpoint is not asked again."""
+"""Time to acknowledge a checkpoint. A page that exceeds it receives no further checkpoints."""
 
 MAX_METADATA: Final = 2 * 1024 * 1024
-"""Bytes of the notebook's metadata that nbchat writes at most; `NBCHAT_MAX_METADATA` sets another."""
+"""Maximum bytes of metadata that nbchat writes; `NBCHAT_MAX_METADATA` overrides it."""
 
 
 MAX_PIECES: Final = 256
-"""Pieces in which a page may send what is stored; more is more than is read."""
+"""Maximum number of pieces in which a page sends its stored state. Messages with more are ignored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +84,11 @@ class _Opened:
 
 
 def path_of_notebook() -> str | None:
-    """Return the path of the notebook that this kernel was started for; None outside of a Jupyter server.
+    """Return the path of the notebook that this kernel was started for; `None` outside a Jupyter server.
 
-    A Jupyter server says it in `JPY_SESSION_NAME`, VS Code in a variable of the user's namespace.
+    A Jupyter server sets it in `JPY_SESSION_NAME`, VS Code in a variable of the user's namespace.
     """
-    from IPython import get_ipython  # noqa: PLC0415 - asked for in kernels only
+    from IPython import get_ipython  # noqa: PLC0415 - used in kernels only
 
     shell = get_ipython()  # type: ignore[no-untyped-call,unused-ignore]
     if getattr(shell, "kernel", None) is None:
@@ -95,16 +96,16 @@ def path_of_notebook() -> str | None:
     names = (os.environ.get("JPY_SESSION_NAME"), shell.user_ns.get("__vsc_ipynb_file__"))
     for name in names:
         if isinstance(name, str) and name.endswith(".ipynb"):
-            # A kernel runs in its notebook's folder; older servers give a path from their own root.
+            # A kernel runs in its notebook's folder; older servers set a path relative to their root.
             return name if Path(name).is_absolute() else str(Path.cwd() / Path(name).name)
     return _place_of_kernel(shell.kernel) if names[0] else None
 
 
 def _place_of_kernel(kernel: Any) -> str | None:  # noqa: ANN401 - an ipykernel
-    """Return a path that no file has, for a kernel of a Jupyter server that does not name its notebook.
+    """Return a placeholder path for a kernel whose Jupyter server does not set the notebook's name.
 
-    nbclassic gives the folder alone, and a console has no file. The journal of such a path is found again
-    when the kernel is restarted, since the kernel keeps its connection file.
+    nbclassic sets only the folder, and a console has no file. The path is derived from the connection file,
+    which survives restarts of the kernel, so the journal is found again.
     """
     connection = getattr(getattr(kernel, "parent", None), "abs_connection_file", None)
     return str(Path(connection).with_suffix(".ipynb")) if isinstance(connection, str) else None
@@ -113,7 +114,7 @@ def _place_of_kernel(kernel: Any) -> str | None:  # noqa: ANN401 - an ipykernel
 class Notebook:
     """Restores a registry from its notebook, and keeps the notebook's metadata up to date.
 
-    Methods are for the engine's thread but where it is said.
+    Methods must be called on the engine's thread unless their docstring names another.
     """
 
     def __init__(self, engine: Engine, path: str, *, journal: bool = True) -> None:
@@ -121,7 +122,7 @@ class Notebook:
         self.id = ""
         self.transcripts = Transcripts(engine)
         self.blocked: SnapshotError | None = None
-        """Why the metadata must not be overwritten."""
+        """The error because of which the metadata must not be overwritten."""
         self._engine = engine
         self._journal = journal
         self._wire: WireServer | None = None
@@ -144,10 +145,10 @@ class Notebook:
         self._id_is_saved = False
         self.saving = Saving(state="saving")
 
-    # Before the first use
+    # Restoring
 
     def restore(self, connect: Callable[[], Hub]) -> None:
-        """Restore the sessions of the notebook and its journal. On the caller's thread, which waits for it.
+        """Restore the sessions of the notebook and its journal. Blocks the caller's thread.
 
         Parameters
         ----------
@@ -160,7 +161,7 @@ class Notebook:
                 metadata = self._from_file()
             self._begin(metadata)
         except Exception:
-            # A new conversation is possible, whatever is wrong with a saved one.
+            # Errors in saved conversations must not prevent new ones.
             logger.exception("the notebook's conversations could not be restored")
         finally:
             self._engine.loop.call(self._follow)
@@ -184,7 +185,7 @@ class Notebook:
         return self._read(value)
 
     def _read(self, value: object) -> Snapshot | None:
-        """Return what the metadata hold; what cannot be read is never overwritten."""
+        """Return the snapshot in the metadata. Metadata that cannot be read are never overwritten."""
         try:
             data = loads(value) if isinstance(value, str) else value
             return None if data is None else parse(data)
@@ -197,7 +198,7 @@ class Notebook:
 
     def _begin(self, metadata: Snapshot | None) -> None:
         if self._page_path and Path(self._page_path).name != Path(self.path).name:
-            # Renamed since the kernel was started; the page knows the name, the environment does not.
+            # Renamed since the kernel was started: the environment has the old name, the page the new one.
             renamed = Path(self.path).with_name(Path(self._page_path).name)
             self.path = str(renamed) if renamed.exists() else self.path
         known: dict[str, Settings] = {}
@@ -223,14 +224,14 @@ class Notebook:
 
         engine.loop.call(begin)
 
-    # Which journal
+    # Identity and journal
 
     def _open_journal(
         self, metadata: Snapshot | None, known: dict[str, Settings]
     ) -> tuple[_Opened | None, Snapshot]:
         """Choose the notebook's identity, and open its journal.
 
-        A notebook that was copied gets an identity of its own; one that was renamed keeps it.
+        A copied notebook gets a new identity. A renamed notebook keeps its identity.
         """
         claimed = metadata.notebook_id if metadata is not None and places.is_id(metadata.notebook_id) else ""
         if not self._journal:
@@ -242,7 +243,7 @@ class Notebook:
             store.close()
             store, claimed = None, ""
         elif isinstance(error, StoreBusy) and metadata and metadata.place != places.digest(self.path):
-            error, claimed = None, ""  # the original is at work in another kernel
+            error, claimed = None, ""  # another kernel has opened the original notebook
         self.id = claimed
         if not claimed:
             self.id = places.noted(self.path) or new_id("n-")
@@ -267,7 +268,7 @@ class Notebook:
         return _carries(home, notebook_id)
 
     def _look_where_it_is(self, page: str, path: str) -> None:
-        """Find out whether the notebook was renamed, or saved as another one, while the kernel is at work."""
+        """Detect that the notebook was renamed, or saved as another one, while the kernel is running."""
         before = self._paths.get(page)
         if not path or not before or path == before:
             return
@@ -277,7 +278,7 @@ class Notebook:
         elif Path(self.path).name == Path(before).name:
             old, new = self.path, str(Path(self.path).with_name(Path(path).name))
         else:
-            return  # the page shows another notebook than the kernel was started for
+            return  # the page shows a notebook other than the one that the kernel was started for
         self._engine.loop.spawn(self._move(old, new), name="nbchat-notebook-moved")
 
     async def _move(self, old: str, new: str) -> None:
@@ -285,7 +286,7 @@ class Notebook:
         stays = await asyncio.to_thread(_carries, old, self.id)
         journal = self._engine.journal
         if stays:
-            # Saved as another notebook: the one that stays keeps what was said so far, and its journal.
+            # Saved as another notebook: the original keeps the conversations so far, and its journal.
             if journal is not None:
                 with contextlib.suppress(StoreError, TimeoutError):
                     async with asyncio.timeout(SETTLE_S):
@@ -304,28 +305,28 @@ class Notebook:
         self._dirty, self._said = True, None
         self._plan(0.0)
 
-    # The wire
+    # Messages of pages
 
     def connected(self, wire: WireServer) -> None:
-        """Use this wire from now on, in place of an earlier one."""
+        """Use this wire server in place of an earlier one."""
         self._wire = wire
         wire.saving = self.saving
         self._mute.clear()
 
     def on_hello(self, page: str) -> None:
-        """React to a page that connects."""
+        """Record that a page has connected."""
         self._mute.discard(page)
         self._page_there.set()
 
     def on_stored(self, message: Stored) -> None:
-        """Receive a part of the stored state of a page."""
+        """Receive a piece of a page's stored state."""
         if not 0 < message.of <= MAX_PIECES or not 0 <= message.piece < message.of:
             return
         self._page_there.set()
         key = (message.page, message.id)
         pieces = self._pieces.setdefault(key, {})
         pieces[message.piece] = message.text
-        while len(self._pieces) > 8:  # noqa: PLR2004 - pages that went away in the middle
+        while len(self._pieces) > 8:  # noqa: PLR2004 - pages that disconnected before the last piece
             self._pieces.pop(next(iter(self._pieces)))
         if len(pieces) < message.of:
             return
@@ -339,7 +340,7 @@ class Notebook:
             self._answered.set()
 
     async def _late(self, text: str, page: str) -> None:
-        """Merge what a page has that answers late, or another page."""
+        """Merge the stored state of a page that answered late, or of another page."""
         try:
             snapshot = await asyncio.to_thread(lambda: None if text == "null" else parse(text))
         except SnapshotError as error:
@@ -360,7 +361,7 @@ class Notebook:
         trusted = _settings(journal) if journal is not None else known or {}
         self._engine.snapshots.restore(snapshot, known=trusted)
 
-    # Whether everything is saved
+    # Save status
 
     def _on_status(self, status: SaveStatus | None) -> None:
         if status is None:
@@ -370,7 +371,7 @@ class Notebook:
             state = cast("Any", status.state)
             saving = Saving(state=state, error=error)
         if saving.state == "saving" and self.saving.state == "saved":
-            return  # while answers stream it would flicker; what is not saved within a second says so
+            return  # avoids flicker while answers stream; a write that takes over a second is reported
         self._tell(saving)
 
     def _tell(self, saving: Saving) -> None:
@@ -382,7 +383,7 @@ class Notebook:
             self._wire.say(saving)
 
     def set_journal(self, *, on: bool) -> None:
-        """Write outside of the notebook, or do not, from now on. From any thread."""
+        """Enable or disable writing outside the notebook. Can be called on any thread."""
         if on == self._journal:
             return
         self._journal = on
@@ -438,7 +439,7 @@ class Notebook:
         self._timer = loop.call_at(at, self._checkpoint)
 
     def _writer(self) -> str | None:
-        """Return the page that writes: where the user last acted, else the one that came last."""
+        """Return the page that writes: where the user last acted, else the one that connected last."""
         if self._wire is None:
             return None
         pages = [page for page in self._wire.pages if page not in self._mute]
@@ -459,7 +460,7 @@ class Notebook:
         task.add_done_callback(self._made)
 
     def _made(self, task: asyncio.Task[bool]) -> None:
-        # A callback, for a task that is cancelled before its first step runs none of its own lines.
+        # A callback, because a task that is cancelled before its first step runs no code of its own.
         self._making = False
         self._dirty = self._dirty or task.cancelled()
         if self._dirty:
@@ -467,7 +468,7 @@ class Notebook:
             self._plan(self._pause(settled=broken or task.result()))
 
     async def _make_checkpoint(self) -> bool:
-        """Send the state to the page that writes; tell whether no run was live in it."""
+        """Send the state to the page that writes. Return whether it contains no live run."""
         snapshots = self._engine.snapshots
         snapshot = snapshots.take()
         settled = all(one.state.live is None for one in snapshot.sessions)
@@ -507,7 +508,7 @@ class Notebook:
         def look() -> None:
             self._ack_timer = None
             if self._acked < version:
-                # Closed without a word, or it shows no notebook. Another page may do it.
+                # The page is closed or shows no notebook. Try another page.
                 self._mute.add(page)
                 self.transcripts.lost(page)
                 self._dirty, self._said = True, None
@@ -516,7 +517,7 @@ class Notebook:
         self._ack_timer = self._engine.loop.aio.call_later(ACK_S, look)
 
     def on_want_checkpoint(self, message: WantCheckpoint) -> None:
-        """React to a page that has written a checkpoint, or asks for one."""
+        """Handle a page's acknowledgement of a checkpoint, or its request for one."""
         if message.epoch != self._engine.epoch or self._wire is None:
             return
         self._mute.discard(message.page)
@@ -525,14 +526,14 @@ class Notebook:
             self._acked = max(self._acked, message.version)
             self._check_id_is_saved()
         else:
-            # The user saves in this page: it acts, and its notebook lacks something.
+            # The user saves in this page, and its notebook is out of date.
             self._wire.last_actor = message.page
             self._dirty, self._said = True, None
         if self._dirty:
             self._plan(0.0)
 
     def _check_id_is_saved(self) -> None:
-        """When the file says which notebook it is, the note by its path has done its work."""
+        """Delete the note of the id by path when the saved file contains the id."""
         if self._id_is_saved or not self._journal:
             return
 
@@ -546,7 +547,7 @@ class Notebook:
 
 
 def _carries(path: str, notebook_id: str) -> bool:
-    """Tell whether there is a notebook of this identity at a path."""
+    """Return whether the notebook at `path` has this id."""
     try:
         value = saved_in(Path(path))
     except (OSError, NbchatError):
@@ -570,7 +571,7 @@ def _settings(snapshot: Snapshot) -> dict[str, Settings]:
 
 
 def _readable(value: object) -> Snapshot | None:
-    """Return what can be shown of a snapshot that a newer nbchat wrote; it is never written back."""
+    """Return the readable part of a snapshot that a newer nbchat wrote; it is never written back."""
     data = loads(value) if isinstance(value, str) else value
     with contextlib.suppress(SnapshotError):
         return parse(data, newer=True)

@@ -1,4 +1,4 @@
-"""A batch's progress bar in a notebook."""
+"""`bar` shows the progress of a batch in a notebook."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ if TYPE_CHECKING:
 
 
 def bar(total: int) -> tuple[Callable[[BatchProgress], None], Callable[[], None]] | None:
-    """Show a bar in this cell's output; return its update and its end, or None where there is no notebook."""
+    """Show a bar in this cell's output. Return functions to update and end it; `None` outside a notebook."""
     from IPython import get_ipython  # noqa: PLC0415 - called only where it is loaded
     from IPython.display import display  # noqa: PLC0415
 
     shell = get_ipython()  # type: ignore[no-untyped-call,unused-ignore]
     if getattr(shell, "kernel", None) is None:
         return None
-    import ipywidgets  # noqa: PLC0415 - only now is it known that something can show it
+    import ipywidgets  # noqa: PLC0415 - used in kernels only
 
     shown = ipywidgets.IntProgress(max=max(total, 1), layout={"width": "40%"})
     text = ipywidgets.Label()

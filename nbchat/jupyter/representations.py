@@ -1,7 +1,7 @@
-"""Registers with IPython how nbchat's values are shown as results of cells: `text/html` and `text/plain`.
+"""Registers IPython formatters that show nbchat's values in cells as `text/html` and `text/plain`.
 
-The values themselves have no HTML. What a model or a server wrote in them becomes markup by
-`nbchat.export.sanitized` and by nothing else.
+The values themselves have no HTML. Text from models and servers is converted to HTML only by
+`nbchat.export.sanitized`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Bundle = dict[str, str]
 
 
 def register() -> None:
-    """Register with the running IPython; without one, do nothing."""
+    """Register the formatters with the running IPython, if there is one."""
     shell = get_ipython()  # type: ignore[no-untyped-call,unused-ignore]
     if shell is None:
         return
@@ -34,7 +34,7 @@ def register() -> None:
     formatter.for_type(Run, _ignoring_options(of_run))
     formatter.for_type(Table, _ignoring_options(of_table))
     formatter.for_type(Configuration, _ignoring_options(of_configuration))
-    # By name: a batch is loaded when it is used.
+    # By name, because `nbchat.batch` is imported when it is used.
     formatter.for_type_by_name("nbchat.batch.results", "Result", _ignoring_options(of_result))
 
 
@@ -46,12 +46,12 @@ def _ignoring_options(show: Callable[[Any], Bundle]) -> Callable[..., Bundle]:
 
 
 def of_text(text: str, ending: str = "", message: Message | None = None) -> Bundle:
-    """Return the text of an answer as an output, with a line of ours below it.
+    """Return the text of an answer as an output, with the line `ending` below it.
 
     Parameters
     ----------
     message
-        The whole answer, where it is known: its images are named, and its notices and sources are shown.
+        The complete answer, if known: the names of its images, its notices and its sources are shown.
     """
     from nbchat.export.sanitized import fragment, plain, sanitize  # noqa: PLC0415 - loaded when it is used
     from nbchat.export.turns import beside, image  # noqa: PLC0415 - as the line above
@@ -76,13 +76,13 @@ def of_message(message: Message) -> Bundle:
 def of_run(run: Run) -> Bundle:
     """Return a run's text as an output, with its state and its error."""
     error = f": {run.error}" if run.error is not None else ""
-    # The result of a cell is not drawn again.
+    # A cell's result is not updated later.
     live = "" if run.is_over else ", when this was shown; it continues in the background"
     return of_text(run.text, f"{run.state}{error}{live}", run.message if run.is_over else None)
 
 
 def of_result(result: Result) -> Bundle:
-    """Return the answer of one prompt of a batch as an output, or its error."""
+    """Return the answer or the error of one prompt of a batch as an output."""
     if result.error is None:
         return of_text(result.text)
     return of_text("", f"{result.error.code}: {result.error}")
@@ -96,5 +96,5 @@ def of_table(shown: Table) -> Bundle:
 
 
 def of_configuration(configuration: Configuration) -> Bundle:
-    """Return the values in force as an output."""
+    """Return the effective values as an output."""
     return of_table(configuration.table())

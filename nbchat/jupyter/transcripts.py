@@ -1,11 +1,11 @@
-"""The conversation as sanitized HTML in an output of its own, for where no widget runs.
+"""`Transcripts`: shows conversations as sanitized HTML in a separate output, for hosts without widgets.
 
-GitHub, nbviewer, nbconvert and a notebook that is opened without its kernel show it. Where the view runs,
-the page hides it; the view's own output is never updated, since that would rebuild the view.
+GitHub, nbviewer, nbconvert and notebooks opened without a kernel show this output. A page with a running
+view hides it. The view's own output is never updated, since that would rebuild the view.
 
-The page that writes checkpoints puts the newest text into the output as well: a message by display id
-would reach every page, and make each of them unsaved, and none that was reloaded. Where there is no such
-page (another front end, nbclient, `nbconvert --execute`) the display is updated.
+The page that writes checkpoints also writes the newest text into the output. An update by display id would
+reach every page, mark each of them as unsaved, and miss pages that were reloaded. If there is no such page
+(another front end, nbclient, `nbconvert --execute`), the display is updated.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 logger = logging.getLogger("nbchat")
 
 MARK: Final = '<a href="#nbchat-transcript"></a>'
-"""An invisible link, by which the page's styles find the output and hide it beside a view.
+"""An invisible link, by which the page's styles select the output and hide it beside a view.
 
-It is added after the text is sanitized: in the text of a model no such link remains.
+It is added after the text is sanitized. Sanitizing removes such links from the text of a model.
 """
 
 KEPT: Final = 8
-"""Outputs that are kept up to date: those that were shown last."""
+"""Maximum number of outputs kept up to date; the most recent ones."""
 
 Bundle = Mapping[str, str]
 """An output's MIME types and their texts."""
@@ -42,20 +42,20 @@ Bundle = Mapping[str, str]
 
 @dataclass(slots=True)
 class _Shown:
-    """An output, and how old what stands there is."""
+    """An output, its current text and the page that has it."""
 
     session_ids: tuple[str, ...] | None
     text: str
     rendered: Rendered
-    """The messages in it as they were rendered last."""
+    """Its messages as last rendered."""
     publisher: Any
-    """Displayed it. While a cell captures its output, the shell has another publisher."""
+    """The publisher that displayed it. While a cell captures its output, the shell has another one."""
     page: str | None = None
-    """The page that has this text; empty: nobody knows; None: every page, for it was just displayed."""
+    """The page that has this text. Empty if unknown; `None` if just displayed, so that every page has it."""
 
 
 class Transcripts:
-    """Shows transcripts beside views, and brings them up to date."""
+    """Shows transcripts beside views, and keeps them up to date."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -64,12 +64,12 @@ class Transcripts:
         self._rendering = threading.Lock()
 
     def show(self, session_ids: Sequence[str] | None) -> None:
-        """Display a transcript now, in the running cell. On the cell's thread.
+        """Display a transcript in the running cell. On the cell's thread.
 
         Parameters
         ----------
         session_ids
-            The sessions in it; None: all that are open.
+            Ids of its sessions; `None` for all open sessions.
         """
         from IPython import get_ipython  # noqa: PLC0415 - only in a kernel
         from IPython.display import display  # noqa: PLC0415
@@ -86,7 +86,7 @@ class Transcripts:
         display(bundle, raw=True, display_id=display_id, metadata=_metadata(display_id))  # type: ignore[no-untyped-call,unused-ignore]
 
     async def news(self, page: str) -> dict[str, Bundle]:
-        """Return what a page does not have yet, by output; it is taken to have it then.
+        """Return the outputs that a page lacks, by display id, and mark them as delivered.
 
         On the engine's loop.
         """
@@ -99,13 +99,13 @@ class Transcripts:
         return news
 
     def lost(self, page: str) -> None:
-        """Hear that a page did not take what it was given. On the engine's loop."""
+        """Mark the outputs delivered to a page as not delivered. On the engine's loop."""
         for _, shown in self._all():
             if shown.page == page:
                 shown.page = ""
 
     async def display(self) -> None:
-        """Bring all outputs up to date where no page does it. On the engine's loop."""
+        """Update all outputs if no page does. On the engine's loop."""
         async with self._displaying:
             for display_id, shown in self._all():
                 bundle = await self._made(shown)
@@ -118,10 +118,10 @@ class Transcripts:
                     logger.debug("a transcript could not be updated", exc_info=True)
 
     def after_cell(self, _result: object = None) -> None:
-        """Bring all outputs up to date before the cell is over. On the cell's thread.
+        """Update all outputs before the cell ends. On the cell's thread.
 
-        For kernels that know of no notebook. A program that runs a notebook takes what belongs to the cell
-        that is running, and nothing later.
+        Used in kernels without a known notebook. A program that executes a notebook records only the output
+        of the running cell.
         """
         for display_id, shown in self._all():
             try:
@@ -162,7 +162,7 @@ def _metadata(display_id: str) -> dict[str, Any]:
 
 
 def _update(shown: _Shown, bundle: Bundle, display_id: str) -> None:
-    """Replace an output, past a capture of the cell that runs."""
+    """Replace an output, bypassing a capture of the running cell's output."""
     if shown.publisher is not None:
         transient = {"display_id": display_id}
         shown.publisher.publish(bundle, _metadata(display_id), transient=transient, update=True)

@@ -1,4 +1,4 @@
-"""`Variables`: the variables of the user's notebook, the last error and the cells, as `@name` finds them."""
+"""`Variables`: resolves `@name` to the notebook's variables, the last error and cells."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 ERROR: Final = "error"
 CELL: Final = "cell"
 LISTED: Final = 1000
-"""Variables that are offered at most."""
+"""Maximum number of variables listed."""
 
 CHAT: Final = ("%chat", "%%chat")
 
@@ -35,17 +35,17 @@ _SIZED: Final = frozenset({dict, list, tuple, set, frozenset, str})
 
 
 class Variables:
-    """The names that `@name` can stand for. A variable of the user's wins over `@error` and `@cell`.
+    """Values that `@name` can refer to. A user's variable takes precedence over `@error` and `@cell`.
 
-    All methods but `mentioned` may be called on any thread; they call no code of the values' types, except
-    for the descriptions, which have a deadline of their own.
+    All methods except `mentioned` may be called on any thread. They call no code of the values' types,
+    except for descriptions, which have their own deadline.
     """
 
     def __init__(self, shell: Any) -> None:  # noqa: ANN401 - an InteractiveShell
         self._shell = shell
 
     def all(self) -> dict[str, object]:
-        """Return the user's variables: no private names, and nothing that IPython has put there."""
+        """Return the user's variables, without private names and the names that IPython defines."""
         hidden = self._shell.user_ns_hidden
         return {
             name: value
@@ -54,14 +54,14 @@ class Variables:
         }
 
     def listed(self) -> Iterator[tuple[str, str, str]]:
-        """Yield name, type and size of the variables that hold data: no modules, functions and classes."""
+        """Yield name, type and size of each variable that is not a module, function or class."""
         for name, value in sorted(self.all().items()):
             kind = type(value)
             if not issubclass(kind, (type, types.ModuleType, types.FunctionType, types.BuiltinFunctionType)):
                 yield name, kind.__name__, _size(value)
 
     def mentioned(self, text: str, level: Level) -> tuple[Attachment, ...]:
-        """Return the parts for what a text mentions with `@`.
+        """Return the attachments for the names that a text mentions with `@`.
 
         Raises
         ------
@@ -85,8 +85,8 @@ class Variables:
     def _cell(self, argument: str) -> FilePart:
         """Return the source and the text output of a cell.
 
-        Its `argument` is an execution number or the text of its first line, if that is a comment; without
-        one, it is the last cell that is not a `%chat`.
+        `argument` is the cell's execution number, or the text of its first line if that is a comment. If
+        empty, the last cell that does not start with `%chat` is returned.
         """
         history = self._shell.history_manager
         sources = history.input_hist_raw
@@ -110,10 +110,10 @@ class Variables:
 
 
 def answer(defaults: Defaults, message: WantVariables | WantDescribed) -> Listed | Described | None:
-    """Answer a page that lists variables or wants the description of one; on a worker thread.
+    """Answer a page's request for the list of variables or the description of one. On a worker thread.
 
-    Takes at most `DEADLINE_S`, and touches neither the main thread nor the engine's loop. Without IPython
-    there are no variables.
+    Takes at most `DEADLINE_S`, and uses neither the main thread nor the engine's loop. Without IPython the
+    list is empty.
     """
     shell = _shell()
     if isinstance(message, WantVariables):
@@ -131,7 +131,7 @@ def _listed(variables: Variables) -> Iterator[Variable]:
 
 
 def _described(variables: Variables, name: str, level: Level) -> tuple[Attachment, ...]:
-    """Return the parts of a variable; its type alone if they take longer than the deadline."""
+    """Return the parts of a variable, or only its type if its description exceeds the deadline."""
     found = variables.all()
     if name not in found:
         return ()
@@ -165,7 +165,7 @@ def _outputs(history: Any, number: int) -> Iterator[str]:  # noqa: ANN401 - a Hi
 
 
 def _size(value: Any) -> str:  # noqa: ANN401 - any value
-    """Return the shape or length of a value whose type is trusted to have it at hand, else an empty text."""
+    """Return the shape or length of a value of a trusted type, else an empty string."""
     kind = type(value)
     if (is_data_frame(kind) or kind.__name__ == "ndarray") and root(kind) in _SHAPED:
         shape = getattr(value, "shape", None)  # a lazy frame has none

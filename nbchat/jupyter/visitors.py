@@ -1,7 +1,7 @@
 """`host_of_visitors` names the web framework that serves several visitors from this process.
 
-Panel, Shiny, Solara and Streamlit run one process for all who open the page. The process has one registry, so
-its views would show every visitor the conversations of all.
+Panel, Shiny, Solara and Streamlit run one process for all visitors of a page. The process has one registry,
+so its views would show every visitor the conversations of all.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from nbchat.core.errors import CommandError
 
 
 def _bokeh(document: Any) -> bool:  # noqa: ANN401 - the module
-    # Outside of a server, as in a notebook, a document has no session.
+    # Outside a server, as in a notebook, a document has no session.
     return document.curdoc().session_context is not None
 
 
@@ -29,11 +29,11 @@ _HOSTS: Final[Mapping[str, tuple[str, Callable[[Any], bool]]]] = {
     "solara.server.kernel_context": ("Solara", lambda context: context.has_current_context()),
     "streamlit.runtime.scriptrunner": ("Streamlit", _streamlit),
 }
-"""The module that has the visitor's session, by the name under which it was imported; nothing is imported."""
+"""Framework and test for a visitor, by module. Only modules that are already imported are used."""
 
 
 def host_of_visitors() -> str | None:
-    """Return the name of the framework that runs this code for one of its visitors; `None` elsewhere."""
+    """Return the name of the framework that runs this code for a visitor; `None` without one."""
     for module, (name, is_visit) in _HOSTS.items():
         found = sys.modules.get(module)
         # A release that has moved its functions is treated as absent.
@@ -44,7 +44,7 @@ def host_of_visitors() -> str | None:
 
 
 def refuse_shared_registry() -> None:
-    """Refuse a view of the process's own registry, where others than the present visitor would see it.
+    """Refuse a view of the process's registry if it would be visible to other visitors.
 
     Raises
     ------
@@ -61,7 +61,7 @@ def refuse_shared_registry() -> None:
 
 
 def refuse_second_registry() -> None:
-    """Refuse a view of another registry in a kernel, whose control channel serves one.
+    """Refuse a view of a second registry in a kernel, whose control channel serves only one.
 
     Raises
     ------
@@ -76,7 +76,7 @@ def refuse_second_registry() -> None:
 
 
 def kernel_of_process() -> Any:  # noqa: ANN401 - an ipykernel, or None
-    """Return the kernel that this code runs in; `None` in a script, a server or a terminal."""
+    """Return the kernel of this process; `None` in a script, a server or a terminal."""
     if "IPython" not in sys.modules:
         return None
     from IPython import get_ipython  # noqa: PLC0415 - scripts need no IPython

@@ -1,4 +1,4 @@
-"""`ChatTabs`, and the view of one session. Views hold no state of their own."""
+"""`ChatTabs`, the tabbed widget, and `SessionView`, the view of one session. Views hold no state."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ from nbchat.wire.server import STATIC
 
 
 class View(anywidget.AnyWidget):
-    """What all views share: the hub they read from, and how they look."""
+    """Base class of all views: the hub they read from, and their appearance."""
 
     _esm = STATIC / "view.js"
 
     hub: traitlets.Instance[Hub] = traitlets.Instance(Hub).tag(sync=True, **widget_serialization)
     view_id: traitlets.Unicode[str, str | bytes] = traitlets.Unicode().tag(sync=True)
-    """Names this view in the messages of a page."""
+    """Id of this view in the messages of a page."""
     kind: traitlets.Unicode[str, str | bytes] = traitlets.Unicode("tabs").tag(sync=True)
     sessions = traitlets.List(traitlets.Unicode(), default_value=None, allow_none=True).tag(sync=True)
-    """Ids of the sessions shown; None: all open ones."""
+    """Ids of the sessions shown. `None` shows all open sessions."""
     active: traitlets.Unicode[str, str | bytes] = traitlets.Unicode("").tag(sync=True, echo_update=False)
-    """Id of the session whose tab was chosen last. Setting it shows that tab in every view."""
+    """Id of the session whose tab was selected last. Setting it selects that tab in every view."""
     locale: traitlets.Unicode[str, str | bytes] = traitlets.Unicode("").tag(sync=True)
-    """`en` or `zh-CN`; empty: as the browser."""
+    """`en` or `zh-CN`; if empty, the browser's language."""
     height: traitlets.Unicode[str, str | bytes] = traitlets.Unicode("").tag(sync=True)
-    """A CSS length; empty: 560px."""
+    """A CSS length; if empty, 560px."""
     send_key: traitlets.Unicode[str, str | bytes] = traitlets.Unicode("enter").tag(sync=True)
     """`enter`, `shift-enter` or `ctrl-enter`."""
     panel_request: traitlets.Unicode[str, str | bytes] = traitlets.Unicode("").tag(sync=True)
-    """The widget's model id and a number: the last request for a panel beside the notebook."""
+    """The last request for a panel beside the notebook: the widget's model id and a request id."""
 
     @traitlets.validate("locale")
     def _valid_locale(self, proposal: Any) -> str:  # noqa: ANN401 - traitlets' proposal
@@ -66,31 +66,32 @@ class View(anywidget.AnyWidget):
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:  # noqa: ANN401 - IPython's protocol
         transcripts = host_of(self.registry).transcripts()
         if transcripts is not None:
-            # Before the view, in an output of its own: what is readable without a kernel.
+            # A separate output before the view, which is readable without a kernel.
             transcripts.show(self.sessions)
         return super()._repr_mimebundle_(**kwargs)
 
 
 class ChatTabs(View):
-    """The tabbed widget: all open sessions of the kernel, or some of them.
+    """The tabbed widget, which shows all open sessions of the kernel, or some of them.
 
-    Several are equal views of the same sessions. Closing or deleting the widget ends no run.
+    Several widgets can show the same sessions. Closing or deleting a widget does not stop runs.
 
     Parameters
     ----------
     sessions
-        Sessions, ids or titles to show; None: all open ones. Where there is none yet, an empty one is
-        started. The tab that was chosen last is chosen again when the cell is run again.
+        Sessions, ids or titles to show; `None` shows all open sessions. If no session exists, an empty one
+        is created. When the cell is run again, the tab that was selected last is selected again.
     registry
-        The registry whose sessions are shown; None: the kernel's. Where one process serves several visitors
-        (Panel, Shiny, Solara, Streamlit), each visitor needs one: `nbchat.SessionRegistry()`.
+        The registry whose sessions are shown; `None` uses the kernel's. If one process serves several
+        visitors (Panel, Shiny, Solara, Streamlit), each visitor needs a registry:
+        `nbchat.SessionRegistry()`.
     locale, height, send_key
-        How it looks and feels; see the traits.
+        Language, height and keyboard shortcut; see the traits.
 
     Raises
     ------
     CommandError
-        Visitors of a web framework would share the kernel's registry.
+        If visitors of a web framework would share the kernel's registry.
 
     Examples
     --------
@@ -122,7 +123,7 @@ class ChatTabs(View):
     @traitlets.validate("active")
     def _valid_active(self, proposal: Any) -> str:  # noqa: ANN401 - traitlets' proposal
         key = str(proposal["value"])
-        session = self.registry.get(key) if key else None  # a title is as good as an id
+        session = self.registry.get(key) if key else None  # `key` is an id or a title
         return key if session is None else session.id
 
     @traitlets.observe("active")
@@ -130,7 +131,7 @@ class ChatTabs(View):
         self.hub.last_chosen = change["new"]
 
     def _last_used(self) -> str:
-        """Return the tab to begin with: that chosen last in this kernel, else that of the newest question."""
+        """Return the initial tab: the last one selected in this kernel, else that of the newest question."""
         ids = [session.id for session in self._shown()]
         if self.hub.last_chosen in ids:
             return self.hub.last_chosen
@@ -138,7 +139,7 @@ class ChatTabs(View):
         return max((one for one in ids if one in asked), key=asked.__getitem__, default="")
 
     def __repr__(self) -> str:
-        """Return how many sessions are shown, and which tab is chosen."""
+        """Return the number of sessions shown, and the selected tab."""
         shown = self._shown()
         return f"<ChatTabs of {len(shown)} session{'s' * (len(shown) != 1)}, active {self.active!r}>"
 
@@ -149,27 +150,27 @@ class ChatTabs(View):
         return [registry[one] for one in self.sessions if one in registry]
 
     def session(self, key: str | None = None, **settings: Any) -> Session:  # noqa: ANN401 - as `nbchat.session`
-        """Return the session of this id or title, made if there is none, and show its tab.
+        """Return the session with this id or title, created if it does not exist, and show its tab.
 
-        Takes what `nbchat.session` takes.
+        Takes the arguments of `nbchat.session`.
         """
         session = self.registry.get_or_create(key, **settings)
         self.show(session)
         return session
 
     def new(self, title: str = "", **settings: Any) -> Session:  # noqa: ANN401 - as `nbchat.session`
-        """Make another session, always, and show its tab."""
+        """Create a session, even if one with this title exists, and show its tab."""
         session = self.registry.create(title, **settings)
         self.show(session)
         return session
 
     def show(self, session: Session | str) -> None:
-        """Show a session's tab, opened again if it was closed.
+        """Show a session's tab. A closed session is opened again.
 
         Raises
         ------
         UnknownSession
-            There is no such session.
+            If there is no such session.
         """
         found = _found(self.registry, session)
         if found.closed:
@@ -180,7 +181,7 @@ class ChatTabs(View):
         self._remove_blank(found)
 
     def _remove_blank(self, shown: Session) -> None:
-        """Delete the empty session that the first view began with, unless it has been used."""
+        """Delete the empty session that the first view created, unless it has been used."""
         blank = self.registry.get(self.hub.blank) if self.hub.blank else None
         if blank is None or blank.id == shown.id:
             return
@@ -192,8 +193,8 @@ class ChatTabs(View):
     def panel(self) -> None:
         """Show this widget in a panel at the right of the notebook, in JupyterLab.
 
-        The panel stays when the page is reloaded, until it is closed; another call opens it. Other hosts,
-        such as Notebook 7, have no panels: show the widget in a cell there.
+        The panel is kept when the page is reloaded. Call the method again to reopen a closed panel. Other
+        hosts, such as Notebook 7, have no panels: show the widget in a cell there.
 
         Examples
         --------
@@ -203,7 +204,7 @@ class ChatTabs(View):
         self.panel_request = f"{self.model_id} {new_id('p-')}"
 
     def hide(self, session: Session | str) -> None:
-        """Take a session's tab away; its runs go on."""
+        """Hide a session's tab. Its runs continue."""
         found = _found(self.registry, session)
         if self.sessions is not None:
             self.sessions = [one for one in self.sessions if one != found.id]
@@ -218,11 +219,11 @@ class ChatTabs(View):
         return self.registry.snapshot(None if self.sessions is None else list(self.sessions))
 
     def save(self) -> bool:
-        """Write everything down now; see `registry.save`."""
+        """Save all sessions now; see `registry.save`."""
         return self.registry.save()
 
     def restore(self, snapshot: object) -> list[Session]:
-        """Merge a snapshot into what there is, and show its sessions; see `registry.restore`."""
+        """Merge a snapshot into the registry, and show its sessions; see `registry.restore`."""
         restored = self.registry.restore(snapshot)
         if self.sessions is not None:
             ids = list(self.sessions)
@@ -235,7 +236,7 @@ class ChatTabs(View):
         Raises
         ------
         TimeoutError
-            If a run is not over after `timeout` seconds.
+            If a run has not ended after `timeout` seconds.
         """
         check_timeout(timeout)
         until = None if timeout is None else time.monotonic() + timeout
@@ -243,12 +244,12 @@ class ChatTabs(View):
             session.wait(None if until is None else max(until - time.monotonic(), 0.0))
 
     def stop_all(self) -> int:
-        """Stop every run of the sessions shown, queued ones too; return how many there were."""
+        """Stop all live and queued runs of the sessions shown, and return their number."""
         return sum(session.stop_all() for session in self._shown())
 
 
 class SessionView(View):
-    """A live view of one session, without tabs; what a `Session` shows as a cell's result."""
+    """A live view of one session, without tabs. Shown if a `Session` is a cell's result."""
 
     def __init__(self, session: Session, **traits: Any) -> None:  # noqa: ANN401 - the traits of View
         super().__init__(
@@ -256,7 +257,7 @@ class SessionView(View):
         )
 
     def __repr__(self) -> str:
-        """Return which session is shown."""
+        """Return the session shown."""
         return f"<SessionView of {self.registry.get(self.active, self.active)!r}>"
 
 
