@@ -1,4 +1,4 @@
-"""`python -m nbchat` is `nbchat`."""
+"""Runs the command `nbchat` as `python -m nbchat`."""
 
 from __future__ import annotations
 

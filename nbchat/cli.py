@@ -1,4 +1,4 @@
-"""The command `nbchat`; each subcommand imports what it needs when it is used."""
+"""`main` runs the command `nbchat`. Each subcommand imports its modules when it is used."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _LAST_PORT = 65535
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command line and return the exit status: 0 done, 1 failed, 2 wrongly called."""
+    """Run a command line and return the exit status: 0 for success, 1 for failure, 2 for a usage error."""
     parser = argparse.ArgumentParser(prog="nbchat", description="Many LLM conversations in one notebook.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_serve(commands)

@@ -1,7 +1,7 @@
 """Descriptions of data frames and series of any library that narwhals supports.
 
-Rules: a lazy frame is never evaluated, data is never copied from a device, and a column is never read
-whole. Statistics come from at most `SAMPLE` evenly spread rows, and the text states so.
+Lazy frames are never evaluated, data is never copied from a device, and a column is never read completely.
+Statistics come from at most `SAMPLE` evenly spread rows, and the text states this.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ from nbchat.context.levels import MAX_CHARS, Level
 from nbchat.context.text import forms, label, number, root, share, shortened
 
 SAMPLE: Final = 2000
-"""Rows that statistics are computed from."""
+"""Maximum rows that statistics are computed from."""
 
 COLUMNS: Final = 120
-"""Columns that get statistics; of the others the text has names and types."""
+"""Maximum columns with statistics; the others are listed with names and types."""
 
 CATEGORIES: Final = 50
-"""Distinct values up to which text counts as categories."""
+"""Maximum distinct values of text that counts as categories."""
 
 REPEATS: Final = 2
-"""Times that categories repeat on average. Text that repeats less often may identify something."""
+"""Minimum average repetitions of categories. Text that repeats less often may identify a person."""
 
 FORMS: Final = 200
-"""Texts of a column whose forms are counted."""
+"""Maximum texts of a column whose forms are counted."""
 
 SHOWN: Final = 5
-"""Categories that are shown."""
+"""Maximum categories shown."""
 
 ROWS: Final = 3
-"""Rows that the level `rows` adds."""
+"""Maximum rows that the level `rows` adds."""
 
 _PANDAS: Final = frozenset({"pandas", "modin", "geopandas"})
 _DEVICE: Final = frozenset({"cudf"})
@@ -53,7 +53,7 @@ _KINDS: Final = frozenset(
 )
 _WORDS: Final = {"string": "text", "boolean": "bool", "unknown": "unknown type"}
 _LISTED: Final = 1200
-"""Characters for the names of columns without statistics, where there are too many columns."""
+"""Maximum characters for the names of columns without statistics."""
 
 
 def is_data_frame(kind: type) -> bool:
@@ -72,11 +72,11 @@ class Outline:
     types: Sequence[str]
     index: str = ""
     read: Callable[[list[int]], list[list[Any]]] | None = field(default=None, repr=False)
-    """Reads these rows of the first `COLUMNS` columns; `None` where no value is read."""
+    """Reads the given rows of the first `COLUMNS` columns; `None` if no values are read."""
 
     @property
     def shape(self) -> str:
-        """The shape, as `1,000,000 × 40`."""  # noqa: RUF002 - the sign that users read
+        """The shape, such as `1,000,000 × 40`."""  # noqa: RUF002 - the sign that users read
         rows = "unknown" if self.rows is None else f"{self.rows:,}"
         return f"{rows} × {len(self.labels):,}"  # noqa: RUF001 - the sign that users read
 
@@ -122,7 +122,7 @@ def outline(value: Any) -> Outline:  # noqa: ANN401 - of any library
     title = f"{root(kind)} {kind.__name__}"
     if root(kind) in _PANDAS or any(root(base) in _PANDAS for base in kind.__mro__):
         return _outline_pandas(value, title)
-    import narwhals as nw  # noqa: PLC0415 - only where a data frame is described
+    import narwhals as nw  # noqa: PLC0415 - imported when a data frame is described
 
     frame = nw.from_native(_for_narwhals(value), allow_series=True)
     if isinstance(frame, nw.Series):
@@ -143,7 +143,7 @@ def outline(value: Any) -> Outline:  # noqa: ANN401 - of any library
 def _outline_pandas(value: Any, title: str) -> Outline:  # noqa: ANN401 - of pandas and its relatives
     """Return the outline of a pandas object, whose labels may repeat and need not be strings."""
     frame = value
-    if not hasattr(value, "to_frame") and not hasattr(value, "columns"):  # an array of pandas'
+    if not hasattr(value, "to_frame") and not hasattr(value, "columns"):  # a pandas array
         frame = importlib.import_module("pandas").Series(value, copy=False)
     if not hasattr(frame, "columns"):
         frame = frame.to_frame()
@@ -161,11 +161,11 @@ def _outline_pandas(value: Any, title: str) -> Outline:  # noqa: ANN401 - of pan
 
 
 def _for_narwhals(value: Any) -> Any:  # noqa: ANN401 - of any library
-    """Return a PyArrow object as narwhals takes it: a table with unique names, or a chunked array."""
+    """Return a PyArrow object in a form that narwhals accepts: a table with unique names, or a chunked array."""
     kind = type(value)
     if root(kind) != "pyarrow":
         return value
-    pa = importlib.import_module("pyarrow")  # the user has it
+    pa = importlib.import_module("pyarrow")  # already imported by the user
     if isinstance(value, pa.Array):
         return pa.chunked_array([value])
     table = pa.Table.from_batches([value]) if isinstance(value, pa.RecordBatch) else value
@@ -186,7 +186,7 @@ def _type_name(kind: Any) -> str:  # noqa: ANN401 - a narwhals data type
 
 
 def evenly(count: int, most: int = SAMPLE) -> list[int]:
-    """Return at most `most` evenly spread positions of `count`, the first and the last included."""
+    """Return at most `most` evenly spread positions of `count`, including the first and the last."""
     if count <= most:
         return list(range(count))
     return [place * (count - 1) // (most - 1) for place in range(most)]
@@ -244,7 +244,7 @@ def _time_column(values: Sequence[Any]) -> str:
 def _text_column(values: Sequence[str]) -> str:
     counts = Counter(values)
     if len(counts) <= CATEGORIES and len(values) >= REPEATS * len(counts):
-        # A value that occurs once is not common: it may be the name of somebody among placeholders.
+        # A value that occurs once is not common: it may be a person's name among placeholders.
         common = [(text, n) for text, n in counts.most_common(SHOWN) if n > 1]
         shown = ", ".join(f"{shortened(repr(text), 40)} {share(n, len(values))}" for text, n in common)
         more = len(counts) - len(common)
@@ -278,7 +278,7 @@ def _cell(value: object) -> str:
 
 
 def _within_limit(head: list[str], lines: list[str], outline: Outline) -> list[str]:
-    """Return the lines that fit, and the names and types of the columns that have no line of their own."""
+    """Return the lines that fit, and the names and types of the columns without a line."""
     size = sum(len(line) + 1 for line in head)
     room = MAX_CHARS - size
     if len(lines) < len(outline.labels) or sum(len(line) + 1 for line in lines) > room:
@@ -297,7 +297,7 @@ def _within_limit(head: list[str], lines: list[str], outline: Outline) -> list[s
 
 
 def _names_by_type(outline: Outline, start: int, room: int) -> list[str]:
-    """Return a line per type with the labels of the columns from `start`, as far as there is room."""
+    """Return a line per type with the labels of the columns from `start`, within `room` characters."""
     groups: dict[str, list[str]] = {}
     for name, kind in list(zip(outline.labels, outline.types, strict=True))[start:]:
         groups.setdefault(kind, []).append(label(name))

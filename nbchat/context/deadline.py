@@ -1,4 +1,4 @@
-"""`within`: calls code of unknown duration, and returns control when a deadline has passed."""
+"""`within` calls a function of unknown duration and raises `TimeoutError` after a deadline."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from typing import Final, TypeVar
 T = TypeVar("T")
 
 DEADLINE_S: Final = 2.0
-"""Seconds that code of other authors (`__repr__`, a registered description) may take."""
+"""Deadline for code outside nbchat (`__repr__`, a registered description)."""
 
 
 def within(work: Callable[[], T], deadline_s: float) -> T:
-    """Return the result of `work`, which runs on a daemon thread of its own.
+    """Return the result of `work`, which runs on a separate daemon thread.
 
     Python cannot end a thread. Work that exceeds its deadline keeps its thread, which does not keep the
-    process alive; its result is dropped.
+    process alive. Its result is discarded.
 
     Raises
     ------
     TimeoutError
         If `work` has not returned after `deadline_s` seconds.
     Exception
-        Whatever `work` raises; `SystemExit` and the like as `RuntimeError`.
+        If `work` raises it. `SystemExit` and other non-`Exception` errors become `RuntimeError`.
     """
     results: list[T] = []
     errors: list[BaseException] = []
@@ -45,5 +45,5 @@ def within(work: Callable[[], T], deadline_s: float) -> T:
     error = errors[0]
     if isinstance(error, Exception):
         raise error
-    # A `SystemExit` or `KeyboardInterrupt` of that thread must not end the caller's.
+    # A `SystemExit` or `KeyboardInterrupt` in that thread must not end the caller's thread.
     raise RuntimeError(f"{type(error).__name__}: {error}") from error

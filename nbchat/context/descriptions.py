@@ -1,4 +1,4 @@
-"""`describe`: the text of a value that is sent to a model, and its registry of types."""
+"""`describe` converts a value to the text that is sent to a model, using a registry of types."""
 
 from __future__ import annotations
 
@@ -36,28 +36,28 @@ from nbchat.context.values import (
 from nbchat.core.redact import redact
 
 ATTEMPTS: Final = 3
-"""Times that a value is read which changes while it is read."""
+"""Maximum attempts to read a value that changes while it is read."""
 
 REPR: Final = 2000
-"""Characters of the `repr` of a value whose type has no description of its own."""
+"""Maximum characters of the `repr` of a value whose type has no description."""
 
 
 class Describe:
     r"""Describe a value as text, exactly as it is sent to a model with `context=` or `@name`.
 
-    Lazy data frames are not evaluated, tensors stay on their device, and of large values a sample is
-    read. Text that looks like a key or a password is replaced by `[redacted]`.
+    Lazy data frames are not evaluated, tensors stay on their device, and large values are sampled. Text
+    that looks like a key or a password is replaced by `[redacted]`.
 
     Parameters
     ----------
     value
         A data frame or series of any library that narwhals supports, a NumPy array, a tensor, a
         mapping, a sequence, a model, a Matplotlib figure, a function, text, or any other object. A type
-        can define `_repr_llm_()`; for types of other authors use `describe.register`.
+        can define `_repr_llm_()`; use `describe.register` for types that you cannot change.
     level
         `"schema"`: names, types and sizes. `"summary"`: also shares of missing values, extremes of
-        numbers and dates, the most common of few categories, and the form of other text. `"rows"`: also
-        the first three rows.
+        numbers and dates, the most common categories if there are few, and the form of other text.
+        `"rows"`: also the first three rows.
 
     Returns
     -------
@@ -66,7 +66,7 @@ class Describe:
     Raises
     ------
     ValueError
-        If `level` is not one of these.
+        If `level` is not one of the levels above.
 
     Examples
     --------
@@ -87,8 +87,8 @@ class Describe:
     def register(self, kind: Any, function: Any = None) -> Any:  # noqa: ANN401 - as functools.singledispatch
         """Register a description for a type, as `functools.singledispatch` does.
 
-        The function receives the value, and the level if it has a second parameter. It returns text, is
-        called on a thread of its own, and has two seconds.
+        The function receives the value, and the level if it has a second parameter. It must return text
+        within two seconds. It is called on a separate thread.
 
         Examples
         --------
@@ -125,13 +125,13 @@ def _own(function: Callable[..., Any], value: object, level: Level) -> object:
 
 
 def _foreign(value: object, work: Callable[[], object]) -> str:
-    """Return the text of code of other authors, or the type and the reason that there is no text."""
+    """Return the text from code outside nbchat, or the value's type and the reason for its failure."""
     name = qualified(type(value))
     try:
         text = deadline.within(work, deadline.DEADLINE_S)
     except TimeoutError:
         return f"{name} (its description took longer than {deadline.DEADLINE_S:g} seconds)"
-    except Exception as error:  # noqa: BLE001 - whatever that code raises
+    except Exception as error:  # noqa: BLE001 - that code may raise any error
         return f"{name} (its description raised {type(error).__name__})"
     return text if isinstance(text, str) else f"{name} (its description is not text)"
 
@@ -148,7 +148,7 @@ _ROUTINES: Final = (
 )
 _CONTAINERS: Final = (list, tuple, set, frozenset, collections.deque)
 
-# The rules look at types only: `isinstance` would call a `__class__` of the value's own.
+# The rules test types only: `isinstance` would call a `__class__` that the value defines.
 _RULES: Final[tuple[tuple[Callable[[type], bool], Callable[[Any, Level], str]], ...]] = (
     (lambda kind: issubclass(kind, str), describe_text),
     (lambda kind: issubclass(kind, (*_NUMBERS, *_TIMES)), describe_scalar),
@@ -169,7 +169,7 @@ _TRUSTED: Final = frozenset(
         *("pandas", "polars", "pyarrow", "narwhals", "geopandas", "numpy", "sklearn", "matplotlib", "torch"),
     }
 )
-"""Packages whose types are read in the calling thread. Code of others has a deadline."""
+"""Packages whose types are read in the calling thread. Other code has a deadline."""
 
 
 def _describe_unregistered(value: object, level: Level = "summary") -> str:
@@ -185,18 +185,18 @@ def _describe_unregistered(value: object, level: Level = "summary") -> str:
 
 
 def _read(describe_kind: Callable[[Any, Level], str], value: object, level: Level) -> str:
-    """Describe a value that may be changing: read it again, then without its values, then its type alone."""
+    """Describe a value that may be changing: retry, then describe its schema, then only its type."""
     for attempt in (*[level] * ATTEMPTS, "schema"):
         try:
             text = describe_kind(value, checked_level(attempt))
-        except Exception:  # noqa: BLE001, S112 - whatever a half-changed value raises
+        except Exception:  # noqa: BLE001, S112 - a half-changed value may raise any error
             continue
         return text if attempt == level else f"{text}\n(its values could not be read)"
     return f"{qualified(type(value))} (could not be read)"
 
 
 def bounded(text: str) -> str:
-    """Return a description within its limit, without keys or passwords, and as text that JSON can hold."""
+    """Return a description truncated to its limit, without keys or passwords, and encodable as JSON."""
     encoded = text.replace("\r\n", "\n").replace("\r", "\n").encode("utf-8", "replace")
     return shortened(redact(encoded.decode()), MAX_CHARS)
 

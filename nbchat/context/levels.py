@@ -1,20 +1,20 @@
-"""Levels of a description, and its limits."""
+"""`Level`, the level of detail of a description, and limits of descriptions."""
 
 from __future__ import annotations
 
 from typing import Final, Literal, get_args
 
 Level = Literal["schema", "summary", "rows"]
-"""How much of a value is described: names and types; statistics too; the first rows too."""
+"""Detail of a description: names and types; also statistics; also the first rows."""
 
 LEVELS: Final[tuple[Level, ...]] = get_args(Level)
 """All levels, least first."""
 
 MAX_CHARS: Final = 6000
-"""Characters of one description, about 1,500 tokens."""
+"""Maximum characters of one description, about 1,500 tokens."""
 
 MAX_MESSAGE_CHARS: Final = 24_000
-"""Characters of all descriptions of one message."""
+"""Maximum characters of all descriptions of one message."""
 
 
 def checked_level(level: object) -> Level:
@@ -23,7 +23,7 @@ def checked_level(level: object) -> Level:
     Raises
     ------
     ValueError
-        If it is not one of `LEVELS`.
+        If `level` is not one of `LEVELS`.
     """
     for known in LEVELS:
         if level == known:

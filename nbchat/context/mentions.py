@@ -1,4 +1,4 @@
-"""`@name` in the text of a question: where it counts as the mention of a variable."""
+"""`mentions` finds the variables that the text of a question mentions as `@name`."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _ESCAPED: Final = re.compile(r"(?:^|(?<=\s))\\(?=@[^\W\d])")
 def mentions(text: str, exists: Callable[[str], bool]) -> tuple[tuple[str, str], ...]:
     r"""Return the names that a text mentions with `@`, each once, in the order of their first mention.
 
-    A name is returned with its argument: `3` for `@cell:3`, else an empty text.
+    A name is returned with its argument: `3` for `@cell:3`, else an empty string.
 
-    A mention is at the start of the text or after white space, outside code, and names a variable that
-    exists. `\@df` is literal.
+    A mention is at the start of the text or after white space, outside code, and names an existing
+    variable. `\@df` is literal.
     """
     found = ((match["name"], match["argument"] or "") for match in _outside_code(_MENTION, text))
     return tuple(dict.fromkeys(mention for mention in found if exists(mention[0])))

@@ -10,10 +10,10 @@ from collections.abc import Iterable
 from typing import Final
 
 LABEL: Final = 60
-"""Characters of a column's label or a dictionary's key."""
+"""Maximum characters of a column's label or a dictionary's key."""
 
 FORM: Final = 24
-"""Characters of a form."""
+"""Maximum characters of a form."""
 
 _LONG_INTEGER: Final = 10**20
 _RUNS: Final = re.compile(
@@ -44,7 +44,7 @@ def label(value: object) -> str:
     elif kind is int:
         text = number(value)
     elif value is None or kind in _PLAIN or root(kind) in {"numpy", "pandas"}:
-        text = str(value)  # of pandas: a Timestamp, Period or Interval
+        text = str(value)  # a pandas Timestamp, Period or Interval
     else:
         text = f"<{kind.__name__}>"
     return shortened(" ".join(text.split()) or repr(text), LABEL)
@@ -60,7 +60,7 @@ def number(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, int):
-        # Python refuses to print integers of more than 4,300 digits.
+        # Python does not print integers of more than 4,300 digits.
         return str(int(value)) if abs(value) < _LONG_INTEGER else f"an integer of {value.bit_length():,} bits"
     if isinstance(value, dt.datetime) and not (
         value.hour or value.minute or value.second or value.microsecond
@@ -72,7 +72,7 @@ def number(value: object) -> str:
 
 
 def share(part: int, whole: int) -> str:
-    """Return a percentage; a share that is neither 0 nor 1 is never rounded to it."""
+    """Return a percentage. Only shares of exactly 0 or 1 are shown as 0% or 100%."""
     percent = 100 * part / whole
     if 0 < percent < 1:
         return "<1%"
@@ -82,7 +82,7 @@ def share(part: int, whole: int) -> str:
 
 
 def form(text: str) -> str:
-    """Return what a text looks like without its content: `Ada9@mail.org` becomes `Aa9@a.a`.
+    """Return the form of a text without its content: `Ada9@mail.org` becomes `Aa9@a.a`.
 
     Runs of upper-case letters become `A`, other letters `a`, digits `9`, white space one space. The
     marks `@ . - _ / : ,` are kept, others become `?`.
@@ -101,6 +101,6 @@ def form(text: str) -> str:
 
 
 def forms(texts: Iterable[str]) -> list[tuple[str, int]]:
-    """Return the forms of texts and how often each occurs, most common first."""
+    """Return the forms of texts and their counts, most common first."""
     counts = Counter(form(text) for text in texts)
     return sorted(counts.items(), key=lambda item: (-item[1], item[0]))

@@ -14,13 +14,13 @@ from nbchat.context.levels import MAX_CHARS, Level
 from nbchat.context.text import form, label, number, qualified, root, share, shortened
 
 ITEMS: Final = 20
-"""Items of a container that are described."""
+"""Maximum items of a container that are described."""
 
 DEPTH: Final = 3
-"""Levels of nested containers that are described."""
+"""Maximum nesting of containers that is described."""
 
 ATTRIBUTES: Final = 40
-"""Parameters, and fitted attributes, of a model that are described."""
+"""Maximum parameters, and fitted attributes, of a model that are described."""
 
 _SIMPLE: Final = frozenset({"int", "float", "bool", "str"})
 
@@ -77,11 +77,11 @@ def _is_of(kind: type, package: str, name: str) -> bool:
 
 
 def describe_array(value: Any, level: Level) -> str:  # noqa: ANN401 - NumPy is not imported here
-    """Return type, shape and dtype of an array; with statistics of a sample, except at `schema`."""
+    """Return type, shape and dtype of an array, and statistics of a sample except at the level `schema`."""
     head = f"{root(type(value))} {type(value).__name__}, shape {_shape(value)}, {_dtype(value)}"
     if level == "schema" or value.size == 0 or value.dtype.kind not in "biuf":
         return head
-    # `flat` copies the chosen elements only; a ravelled array that is not contiguous is a copy of all.
+    # `flat` copies only the chosen elements; ravelling a non-contiguous array copies all of them.
     sample = value.flat[evenly(value.size)].tolist()
     present = sorted(item for item in sample if item is not None and item == item)  # noqa: PLR0124 - NaN
     lines = [head]
@@ -119,12 +119,12 @@ def _shape(value: Any) -> str:  # noqa: ANN401 - of any library
 
 
 def describe_mapping(value: Mapping[Any, Any], level: Level) -> str:
-    """Return the keys of a mapping and what each value is."""
+    """Return the keys of a mapping and a description of each value."""
     return "\n".join(_container(value, level, 0, frozenset()))
 
 
 def describe_sequence(value: Sequence[Any] | set[Any] | frozenset[Any], level: Level) -> str:
-    """Return the length of a sequence or set and what its items are."""
+    """Return the length of a sequence or set and descriptions of its items."""
     return "\n".join(_container(value, level, 0, frozenset()))
 
 
@@ -234,7 +234,7 @@ def describe_function(value: Any, level: Level) -> str:  # noqa: ANN401 - any ca
 
 
 def _signature(value: Any) -> str:  # noqa: ANN401 - any callable
-    """Return the signature of a callable. Defaults that are not simple are left out: they may be data."""
+    """Return the signature of a callable without complex defaults, which may contain data."""
     try:
         signature = inspect.signature(value)
     except (TypeError, ValueError):
@@ -254,7 +254,7 @@ def _signature(value: Any) -> str:  # noqa: ANN401 - any callable
 
 
 class _Elided:
-    """Stands for a default in a signature."""
+    """Placeholder for a default in a signature."""
 
     def __repr__(self) -> str:
         return "…"
@@ -263,7 +263,7 @@ class _Elided:
 def describe_module(value: types.ModuleType, level: Level) -> str:
     """Return the name and version of a module, and the first paragraph of its docstring."""
     del level
-    # Attributes that are computed (`__getattr__` of a module) may import other modules.
+    # Computed attributes (`__getattr__` of a module) may import other modules.
     name, version, doc = (vars(value).get(key) for key in ("__name__", "__version__", "__doc__"))
     head = f"module {name}{f' {version}' if isinstance(version, str) else ''}"
     first = doc.strip().partition("\n\n")[0] if isinstance(doc, str) else ""

@@ -1,7 +1,7 @@
-"""Conversations for people and other programs: Markdown, HTML, JSONL, notebooks; and the way back.
+"""Export of conversations to Markdown, HTML, JSONL and notebooks, and import from such files.
 
-Exported pages and notebooks run, load and call nothing when they are opened. Markdown and JSONL are the texts
-as they are.
+Exported pages and notebooks run no code and load nothing when they are opened. Markdown and JSONL contain the
+texts unchanged.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ FORMATS: Final[Mapping[str, str]] = {
     "jsonl": "nbchat.export.jsonl.to_jsonl",
     "ipynb": "nbchat.export.notebook.to_ipynb",
 }
-"""Functions that write a format, by the ending of its files. They are imported when they are used."""
+"""Functions that write a format, by file extension. They are imported when they are used."""
 
 _ALIASES: Final = {"markdown": "md", "htm": "html"}
 _RESERVED: Final = frozenset(
@@ -38,7 +38,7 @@ def render(states: Sequence[SessionState], to: str) -> str:
     Raises
     ------
     ValueError
-        There is no such format.
+        If there is no such format.
     """
     name = to.lower().lstrip(".")
     writer = FORMATS.get(_ALIASES.get(name, name))
@@ -56,14 +56,14 @@ def export(
     to: str | None = None,
     overwrite: bool = False,
 ) -> str | Path:
-    """Return conversations in a format; or, if `target` is a file, write them to it and return its path.
+    """Return conversations in a format. If `target` is a file, write them to it and return its path.
 
     Raises
     ------
     ValueError
-        There is no such format.
+        If there is no such format.
     FileExistsError
-        The file exists, and `overwrite` is false.
+        If the file exists and `overwrite` is false.
     """
     name = os.fspath(target)
     if to is None and _ALIASES.get(name, name) in FORMATS:
@@ -87,14 +87,14 @@ def export(
 
 
 def _create(path: Path, text: str) -> None:
-    # A link is not followed: the file that it leads to was not named.
+    # A link is not followed, because its target was not named.
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
     with os.fdopen(os.open(path, flags, 0o644), "w", encoding="utf-8", newline="\n") as file:
         file.write(text)
 
 
 def _replace(path: Path, text: str) -> None:
-    """Replace a file, or a link, by a new file at once; if writing fails, it stays as it was."""
+    """Replace a file or a link by a new file atomically. If writing fails, it is unchanged."""
     unfinished = path.with_name(f".{path.name[:100]}.{new_id('')}")
     try:
         _create(unfinished, text)
@@ -104,10 +104,10 @@ def _replace(path: Path, text: str) -> None:
 
 
 def slug(title: str) -> str:
-    """Return a file's name made of a title: letters, digits and dashes, at most 80 bytes, never reserved."""
+    """Return a file name for a title: letters, digits and dashes, at most 80 bytes, never reserved."""
     name = ""
     for character in unicodedata.normalize("NFC", title).lower():
-        # Accents and vowel signs that are characters of their own belong to the letter before them.
+        # Combining accents and vowel signs belong to the letter before them.
         is_mark = unicodedata.category(character)[0] == "M" and name[-1:] not in {"", "-"}
         name += character if is_mark or character == "_" or character.isalnum() else "-"
     name = cut_bytes(re.sub("-+", "-", name).strip("-_"), 80).rstrip("-")

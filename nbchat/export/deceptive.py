@@ -1,6 +1,6 @@
-"""Shows what in a text is hidden or looks like something else, by the rules of the page.
+"""Reveals hidden characters and misleading links in a text, by the same rules as the page.
 
-`js/src/markdown/hidden.ts` and `js/src/markdown/urls.ts` have the same rules for the view.
+The view's rules are in `js/src/markdown/hidden.ts` and `js/src/markdown/urls.ts`.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from typing import Final
 from urllib.parse import urlsplit
 
 MAX_LABEL_CHARS: Final = 300
-"""Characters of a link's text that are searched for an address."""
+"""Maximum characters of a link's text that are searched for an address."""
 
 _SELECTORS: Final = "\ufe00-\ufe0f\U000e0100-\U000e01ef"
 # Kept: the flag of a region, and one variation selector after a character.
 _IN_ORDER: Final = f"(?P<kept>\U0001f3f4[\U000e0020-\U000e007f]{{1,6}}|(?<=[^\\s{_SELECTORS}])[{_SELECTORS}]"
 _IN_PROSE: Final = re.compile(f"{_IN_ORDER})|[\u2028-\u202e\ufe00-\ufe0f\U000e0000-\U000e0fff]")
 _IN_CODE: Final = re.compile(
-    # Many scripts, and emoji, are spelt with joiners.
+    # Many scripts, and emoji, use joiners.
     rf"{_IN_ORDER}|(?<=[^\x00-\x7f\s])[\u200c\u200d])"
     "|[\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164"
     "\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffb\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
@@ -35,13 +35,13 @@ _HOST: Final = re.compile(
     re.IGNORECASE,
 )
 _FILE: Final = re.compile(r"[^.]+\.(?:py|md|rs|sh|cc|pl|so|ps|mk|ml|ts|hs|vi|gz)", re.IGNORECASE)
-"""A name whose ending is a country's, and yet mostly a file's."""
+"""Names that end with a country code but are usually file names."""
 
 
 def without_hidden(text: str) -> str:
     """Return prose without overrides of the writing direction, tag characters and runs of selectors.
 
-    They hide text from the reader and carry it to whoever copies it.
+    These hide text from the reader that is included when the text is copied.
     """
     return text if text.isascii() else _IN_PROSE.sub(lambda found: found["kept"] or "", text)
 
@@ -54,7 +54,7 @@ def with_hidden_shown(code: str) -> str:
 
 
 def host_to_show(text: str, href: str) -> str | None:
-    """Return the host to write after a link whose text looks like another address; `None` for others."""
+    """Return the host to show after a link whose text looks like another address; `None` for other links."""
     try:
         parts = urlsplit(href)
         host = parts.path.rpartition("@")[2] if parts.scheme == "mailto" else parts.hostname

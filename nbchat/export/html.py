@@ -1,4 +1,4 @@
-"""HTML in one file: without script, and with a policy that lets nothing be loaded."""
+"""`to_html` writes one HTML file without scripts, with a content security policy that blocks all loading."""
 
 from __future__ import annotations
 
@@ -75,8 +75,8 @@ def to_html(states: Sequence[SessionState]) -> str:
 
 @cache
 def _colours() -> str:
-    """Return the styles of coloured code, for light and for dark."""
-    from pygments.formatters import HtmlFormatter  # noqa: PLC0415 - when a page is written
+    """Return the styles of highlighted code for light and dark themes."""
+    from pygments.formatters import HtmlFormatter  # noqa: PLC0415 - imported when a page is written
 
     def of(style: str) -> str:
         formatter = HtmlFormatter(style=style, classprefix=PREFIX)
@@ -115,7 +115,7 @@ def _parts(message: Message, own: str) -> Iterator[str]:
         elif isinstance(part, ToolResultPart):
             yield f"<p>Tool result:</p>{code_block(part.text)}"
         elif isinstance(part, ImagePart):
-            # The sanitizer keeps the source of a bitmap, and no other.
+            # The sanitizer keeps only the sources of bitmaps.
             yield f'<p><img alt="{escape(part.name)}" src="{escape(part.text)}"></p>'
         elif isinstance(part, FilePart):
             kind = "Variable" if part.kind == "variable" else "File"

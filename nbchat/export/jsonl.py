@@ -1,4 +1,4 @@
-"""JSON lines in the form in which chats are given to be fine-tuned on: one conversation a line."""
+"""`to_jsonl` writes conversations in the JSON Lines format for fine-tuning, one on each line."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nbchat.core.transcript import SessionState
 def to_jsonl(states: Sequence[SessionState]) -> str:
     """Return each conversation as `{"messages": [{"role": …, "content": …}, …]}`.
 
-    Questions that a server refused are left out, as they are of later requests.
+    Questions that a server refused are omitted, as in later requests.
     """
     lines = []
     for state in states:

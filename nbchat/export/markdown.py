@@ -1,7 +1,7 @@
-"""Markdown: for people, and to be read in again.
+"""`to_markdown` writes conversations as Markdown that can be imported again.
 
-The text of a message is written as it is. A program that renders the file decides what of it runs or loads;
-HTML and notebooks are the formats to be rendered elsewhere.
+The text of a message is written unchanged. The program that renders the file decides which content runs or
+is loaded. HTML and notebooks are the safe formats for rendering by other programs.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ from nbchat.export.marks import MARK, SEPARATOR
 from nbchat.export.turns import SPEAKERS
 
 NOT_SENT: Final = "*Not sent with later questions.*"
-"""Stands above a question that a server refused for its content."""
+"""Line above a question that a server refused for its content."""
 
 _SPECIAL: Final = re.compile(r"[\\`*_\[\]<>&$!~|#]")
 _WEB: Final = re.compile(r"https?://[^\s<>]{1,2000}", re.IGNORECASE)
 
 
 def to_markdown(states: Sequence[SessionState]) -> str:
-    """Return conversations as Markdown, which `reading.from_markdown` reads in again."""
+    """Return conversations as Markdown, which `reading.from_markdown` can import."""
     key = _key(states)
     return f"{SEPARATOR}\n\n".join(_conversation(state, key) for state in states) + "\n"
 
 
 def _key(states: Sequence[SessionState]) -> str:
-    """Return a short text that occurs nowhere in these conversations; the same for the same conversations."""
+    """Return a short text that does not occur in these conversations. The result is deterministic."""
     texts = [
         text
         for state in states
@@ -78,7 +78,7 @@ def _markdown(message: Message, key: str = "") -> str:
 
 
 def _sources(message: Message, key: str) -> Iterator[str]:
-    """Yield what a message cites as a numbered list, marked as no part of the answer."""
+    """Yield the sources of a message as a numbered list, marked as not part of the answer."""
     if message.sources:
         lines = [MARK.format("sources", key), "*Sources:*"]
         for number, source in enumerate(message.sources, 1):
@@ -93,7 +93,7 @@ def _part(part: Part, key: str) -> str:
         case TextPart():
             return part.text
         case ReasoningPart():
-            # Marked, for it must not be read in again as what the model answered.
+            # Marked, so that it is not imported as part of the model's answer.
             quoted = "\n".join(f"> {line}".rstrip() for line in re.split(r"\r\n|\r|\n", part.text))
             return f"{MARK.format('reasoning', key)}\n{quoted}"
         case ToolCallPart():

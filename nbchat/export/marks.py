@@ -1,14 +1,14 @@
-"""Marks in an exported Markdown file, by which it is read again."""
+"""Markers in an exported Markdown file that make it possible to import it."""
 
 from __future__ import annotations
 
 from typing import Final
 
 MARK: Final = "<!-- nbchat: {} {} -->"
-"""Stands before every heading of ours: what begins there, and the file's key.
+"""Marker before every heading that nbchat writes: the kind of section, and the file's key.
 
-The key occurs in no text of the file, so that no text can contain a mark.
+The key does not occur in the texts of the file, so a text cannot contain a valid marker.
 """
 
 SEPARATOR: Final = "\n\n---"
-"""Stands between two conversations."""
+"""Separator between two conversations."""

@@ -1,7 +1,7 @@
-r"""Finds formulas by the rules of the page, and decides which of them a host may typeset.
+r"""Finds formulas by the same rules as the page, and decides which of them a host may typeset.
 
-`js/src/markdown/maths.ts` has the same rules: `$$…$$` and `\[…\]` as blocks; `$$…$$`, `$…$` and `\(…\)` in
-a line; a dollar sign beside a letter or digit is money. Both are held to the examples in
+`js/src/markdown/maths.ts` has the same rules: `$$…$$` and `\[…\]` as blocks; `$$…$$`, `$…$` and `\(…\)`
+inline; a dollar sign next to a letter or digit is a currency sign. Both implementations are tested with
 `tests/export/maths.json`.
 """
 
@@ -18,11 +18,11 @@ from markdown_it.rules_inline import StateInline
 MAX_BLOCK_LINES: Final = 100
 MAX_INLINE_CHARS: Final = 2000
 MAX_CHARS: Final = 10_000
-"""Characters of a formula that is typeset; a longer one is shown as its source."""
+"""Maximum characters of a formula that is typeset; a longer one is shown as its source."""
 MAX_NEGATIVE_SPACES: Final = 8
-"""Negative spaces in a formula that is typeset. Many of them would move it out of its area."""
+"""Maximum negative spaces in a formula that is typeset. Many of them would move it out of its box."""
 MAX_DEPTH: Final = 30
-"""Nested braces in a formula that is typeset."""
+"""Maximum nesting of braces in a formula that is typeset."""
 
 _CLOSING: Final = {"$$": "$$", "\\[": "\\]", "\\(": "\\)"}
 _DOLLARS: Final = re.compile(r"(?=\S)(?:[^$\\]|\\[\s\S])*?\$")
@@ -67,25 +67,25 @@ _ALIKE: Final = {
     ),
     "dcases": "cases",
 }
-"""Environments that latex2mathml does not have, by those that look like them."""
+"""Environments that latex2mathml does not support, and similar ones to use instead."""
 
 
 def maths(md: MarkdownIt) -> None:
-    """Add the rules for formulas: they give `math_block` and `math_inline`, whose content is the source."""
+    """Add the rules for formulas. Their tokens, `math_block` and `math_inline`, contain the source."""
     md.inline.ruler.before("escape", "math", _inline)
     md.block.ruler.before("fence", "math", _block, {"alt": ["paragraph", "reference", "blockquote", "list"]})
 
 
 def is_display(source: str) -> bool:
-    """Return whether a formula, with its marks, stands on a line of its own."""
+    """Return whether a formula, given with its delimiters, is displayed on a separate line."""
     return source.startswith(("$$", "\\["))
 
 
 def typesettable(source: str) -> str | None:
-    """Return a formula for a host to typeset, without labels; `None` if it has to be shown as its source.
+    """Return a formula for a host to typeset, without labels; `None` if it must be shown as its source.
 
-    Only commands that draw symbols and lay them out within the formula's own box are allowed. Those that set
-    links, styles, classes, ids, macros or lengths are not among them.
+    Only commands that draw symbols and lay them out within the formula's box are allowed. Commands that set
+    links, styles, classes, ids, macros or lengths are not allowed.
     """
     source = _LABEL.sub("", source)
     if len(source) > MAX_CHARS or len(_NEGATIVE_SPACE.findall(source)) > MAX_NEGATIVE_SPACES:
@@ -103,13 +103,13 @@ def typesettable(source: str) -> str | None:
 
 
 def _size(source: str) -> int:
-    """Return the length of the mark that a formula begins with."""
+    """Return the length of a formula's opening delimiter."""
     return 2 if source[:2] in _CLOSING else 1
 
 
 @cache
 def _symbols() -> frozenset[str]:
-    from latex2mathml.symbols_parser import SYMBOLS  # noqa: PLC0415 - a table of 200 KB, read when it is needed
+    from latex2mathml.symbols_parser import SYMBOLS  # noqa: PLC0415 - a table of 200 KB, loaded when needed
 
     return frozenset(name for name in SYMBOLS if re.fullmatch(r"\\[A-Za-z]+", name)) - {"\\mathchar"}
 
@@ -124,7 +124,7 @@ def _depth(source: str) -> int:
 
 
 def mathml(source: str) -> str | None:
-    """Return a formula as MathML; `None` if it has to be shown as its source."""
+    """Return a formula as MathML; `None` if it must be shown as its source."""
     tex = typesettable(source)
     if tex is None:
         return None
@@ -137,7 +137,7 @@ def mathml(source: str) -> str | None:
         return None
     try:
         return str(convert(tex[size:-size].strip(), display="block" if is_display(tex) else "inline"))
-    except Exception:  # noqa: BLE001 - a formula that the library does not take is shown as its source
+    except Exception:  # noqa: BLE001 - a formula that the library cannot convert is shown as its source
         return None
 
 
@@ -160,7 +160,7 @@ def _block(state: StateBlock, start: int, end: int, silent: bool) -> bool:
         first = begin + 2 if line == start else state.bMarks[line]
         text = state.src[first : state.eMarks[line]].rstrip()
         if closing in text:
-            # Where more follows, it is a formula in a line.
+            # If text follows on the line, it is an inline formula.
             closed = text.find(closing) == len(text) - len(closing)
             break
         line += 1
@@ -186,7 +186,7 @@ def _inline(state: StateInline, silent: bool) -> bool:
 
 
 def _end(state: StateInline) -> int | None:
-    """Return where the formula that begins here ends; `None` if there is none."""
+    """Return the end of the formula at the current position; `None` if no formula starts there."""
     src, pos = state.src, state.pos
     opening = src[pos : pos + 2]
     before = src[pos - 1] if pos else ""
@@ -207,7 +207,7 @@ def _end(state: StateInline) -> int | None:
 
 
 def _end_at(state: StateInline, closing: str) -> int | None:
-    # A mark that does not come again is searched for once, not from every mark that opens.
+    # A missing closing delimiter is searched for once, not again from every opening delimiter.
     absent: dict[tuple[str, str], int] = state.env.setdefault("absent", {})
     if state.pos >= absent.get((state.src, closing), len(state.src)):
         return None

@@ -1,8 +1,8 @@
-"""A notebook: one Markdown cell for each message, and the conversations themselves in its metadata.
+"""`to_ipynb` writes a notebook: a Markdown cell for each message, and the conversations in its metadata.
 
-A host renders Markdown cells with a parser of its own, and some do not sanitize them. A cell therefore has no
-Markdown in it: it is one line of sanitized HTML in which all punctuation of texts is written as character
-references, so that it is the same HTML for every parser.
+Hosts render Markdown cells with different parsers, and some do not sanitize them. A cell therefore contains
+no Markdown. It is one line of sanitized HTML, with all punctuation of texts as character references, so that
+every parser produces the same HTML.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _PUNCTUATION: Final = re.compile(r"[^\w ]|_")
 
 
 def to_ipynb(states: Sequence[SessionState]) -> str:
-    """Return conversations as a notebook of format 4.5, which `nbchat.load` reads in again."""
+    """Return conversations as a notebook of format 4.5, which `nbchat.load` can load."""
     cells: list[dict[str, Any]] = []
 
     def add(html: str) -> None:
@@ -63,8 +63,8 @@ def to_ipynb(states: Sequence[SessionState]) -> str:
 
 
 def _opaque(html: str) -> str:
-    """Return sanitized HTML as one block on one line, without a character in its texts that Markdown uses."""
-    pieces = _TAG.split(html)  # texts and tags in turn
+    """Return sanitized HTML as one block on one line, without Markdown's special characters in its texts."""
+    pieces = _TAG.split(html)  # alternating texts and tags
     pieces[0::2] = [_references(text) for text in pieces[0::2]]
     pieces[1::2] = [_VALUE.sub(lambda value: f'"{_references(value[1])}"', tag) for tag in pieces[1::2]]
     return f"<div>{''.join(pieces)}</div>"

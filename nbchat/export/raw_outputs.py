@@ -1,7 +1,7 @@
-"""Finds outputs of earlier versions, which hold the text of models as raw Markdown.
+"""`count_raw_outputs` finds outputs of earlier versions, which contain the text of models as raw Markdown.
 
-Where the notebook is trusted, script in such a text runs each time the notebook is opened. A view in the page
-replaces them (`js/src/jupyter/raw-outputs.ts`, by the same rules).
+In a trusted notebook, scripts in such a text run each time the notebook is opened. A view in the page
+replaces these outputs by the same rules (`js/src/jupyter/raw-outputs.ts`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _MAGIC: Final = re.compile(r"\s*%{1,2}chat\b")
 
 
 def count_raw_outputs(notebook: Any) -> int:  # noqa: ANN401 - any JSON value
-    """Return how many outputs of a notebook an earlier version wrote as raw Markdown."""
+    """Return the number of outputs that an earlier version wrote to a notebook as raw Markdown."""
     return sum(
         _is_raw(output, _text(cell.get("source")))
         for cell in _dicts(notebook, "cells")

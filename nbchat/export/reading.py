@@ -1,4 +1,4 @@
-"""The way back: conversations from notebooks, JSON lines and Markdown."""
+"""Import of conversations from notebooks, JSON Lines and Markdown."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from nbchat.core.text import clean, cut
 from nbchat.export.marks import MARK, SEPARATOR
 
 MAX_FILE: Final = 512 * 1024 * 1024
-"""Bytes of a notebook that is read at most; its outputs may be large."""
+"""Maximum bytes of a notebook that is read; its outputs may be large."""
 
 _MARK: Final = re.compile(
     r"^<!-- nbchat: (session|system|user|refused|assistant|tool) ([0-9a-f]{8}) -->$", re.MULTILINE
@@ -38,7 +38,7 @@ _ROLES: Final[Mapping[str, Role]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Imported:
-    """A conversation as another program wrote it."""
+    """A conversation written by another program."""
 
     title: str
     instructions: str
@@ -51,9 +51,9 @@ def notebook_in(path: Path) -> dict[str, Any]:
     Raises
     ------
     OSError
-        The file cannot be read.
+        If the file cannot be read.
     SnapshotCorrupt, SnapshotTooLarge
-        It is not a notebook, or too large.
+        If it is not a notebook, or too large.
     """
     if (size := path.stat().st_size) > MAX_FILE:
         raise SnapshotTooLarge(f"{path.name} has {size:,} bytes; at most {MAX_FILE:,} are read.")
@@ -77,9 +77,9 @@ def from_notebook(path: Path) -> Snapshot:
     Raises
     ------
     OSError
-        The file cannot be read.
+        If the file cannot be read.
     SnapshotError
-        It holds none that can be read.
+        If it contains no readable conversations.
     """
     value = saved_in(path)
     if value is None:
@@ -90,14 +90,14 @@ def from_notebook(path: Path) -> Snapshot:
 
 
 def from_jsonl(text: str, name: str = "Imported") -> Iterator[Imported]:
-    """Yield the conversations of JSON lines, `{"messages": [{"role": …, "content": …}, …]}` each.
+    """Yield the conversations of JSON Lines, each `{"messages": [{"role": …, "content": …}, …]}`.
 
     Raises
     ------
     SnapshotCorrupt
-        A line is something else; the message says which.
+        If a line has another form; the message contains its number.
     """
-    # Not `splitlines`: JSON may hold U+2028 and its like as they are, and they end no line.
+    # Not `splitlines`: JSON may contain U+2028 and similar characters unescaped, which do not end a line.
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
@@ -112,7 +112,7 @@ def from_jsonl(text: str, name: str = "Imported") -> Iterator[Imported]:
 def _turn(message: object, line: int) -> tuple[Role, str]:
     role = message.get("role") if isinstance(message, dict) else None
     content = message.get("content") if isinstance(message, dict) else None
-    if isinstance(content, list):  # parts, as the chat API has them
+    if isinstance(content, list):  # parts, as in the chat API
         content = "".join(
             part["text"] for part in content if isinstance(part, dict) and isinstance(part.get("text"), str)
         )
@@ -123,13 +123,13 @@ def _turn(message: object, line: int) -> tuple[Role, str]:
 
 
 def from_markdown(text: str, name: str = "Imported") -> list[Imported]:
-    """Return the conversations of a Markdown file: of our own, or with headings such as `## User`.
+    """Return the conversations of a Markdown file, exported by nbchat or with headings such as `## User`.
 
-    What a model thought is left out, and so are questions that a server refused: it would refuse them again.
+    Reasoning is omitted. Questions that a server refused are also omitted, since it would refuse them again.
     """
     text = clean(text.replace("\r\n", "\n")).lstrip("\ufeff\n ")
     if begin := _MARK.match(text):
-        # A mark with another key is part of a message.
+        # A marker with another key is part of a message.
         return list(_from_marks(text, [mark for mark in _MARK.finditer(text) if mark[2] == begin[2]]))
     blocks = _blocks(text)
     headings = list(_outside(blocks, _HEADING.finditer(text)))
@@ -144,7 +144,7 @@ def from_markdown(text: str, name: str = "Imported") -> list[Imported]:
 
 
 def _blocks(text: str) -> list[range]:
-    """Return where fenced blocks of code stand, as far as they are closed, in order."""
+    """Return the ranges of closed fenced code blocks, in order."""
     found: list[range] = []
     begun: re.Match[str] | None = None
     for fence in _FENCE.finditer(text):
@@ -183,7 +183,7 @@ def _from_marks(text: str, marks: list[re.Match[str]]) -> Iterator[Imported]:
 
 
 def _answer(body: str, key: str) -> str:
-    """Return what was said in a turn, without its reasoning and its sources."""
+    """Return the text of a turn without its reasoning and its sources."""
     reasoning, sources = (re.escape(MARK.format(name, key)) for name in ("reasoning", "sources"))
     body = re.sub(rf"^{reasoning}\n(?:>.*(?:\n|\Z))*\n?", "", body, flags=re.MULTILINE)
     return re.sub(rf"(?:\n\n|\A){sources}\n(?:.+(?:\n|\Z))*", "", body)

@@ -1,12 +1,12 @@
-r"""Renders Markdown from models as sanitized HTML: the only way in which their text becomes markup in Python.
+r"""Renders Markdown from models as sanitized HTML; the only module that converts their text to markup.
 
-Two steps, each by a library that is kept for the purpose: markdown-it-py parses CommonMark, and GitHub's
-tables, strikethrough and footnotes, with raw HTML as text; nh3 removes every element and attribute that is
-not on the list below. What remains runs nothing, loads nothing, and styles or names nothing in the page.
+Rendering has two steps. markdown-it-py parses CommonMark and GitHub's tables, strikethrough and footnotes,
+with raw HTML as text. nh3 removes every element and attribute that is not on the allowlists below. The
+result cannot run scripts, load resources, style the page or define names in it.
 
-JupyterLab, Notebook and nbconvert typeset `$…$`, `\(…\)` and `\begin…` in HTML by themselves. A dollar sign
-or backslash that belongs to no formula is therefore written in a `span` of its own, which no typesetter
-crosses.
+JupyterLab, Notebook and nbconvert typeset `$…$`, `\(…\)` and `\begin…` in HTML. A dollar sign or backslash
+that is not part of a formula is therefore wrapped in a `span`, since typesetters do not match across
+elements.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from nbchat.export.deceptive import host_to_show, with_hidden_shown, without_hid
 from nbchat.export.maths import is_display, mathml, maths, typesettable
 
 MAX_NESTING: Final = 40
-"""Block quotes and lists in each other; what is nested deeper is text. A list counts twice."""
+"""Maximum nesting of block quotes and lists; deeper content is text. A list counts twice."""
 MAX_PARAGRAPH_CHARS: Final = 10_000
-"""Characters of a paragraph whose Markdown is parsed."""
+"""Maximum characters of a paragraph whose Markdown is parsed."""
 MAX_BRACKETS: Final = 2000
-"""Opening brackets of a paragraph whose Markdown is parsed. The parser's time grows with their square."""
+"""Maximum opening brackets of a paragraph whose Markdown is parsed. Parsing time is quadratic in them."""
 MAX_URL_CHARS: Final = 2048
 MAX_COLOURED_CHARS: Final = 100_000
-"""Characters of a block of code that is coloured."""
+"""Maximum characters of a code block with syntax highlighting."""
 PREFIX: Final = "nbchat-"
-"""Begins every class and id in an exported page."""
+"""Prefix of every class and id in an exported page."""
 
 _LINK: Final = re.compile(r"https?://[^\s/]|mailto:.", re.IGNORECASE)
 _WEB: Final = re.compile(r"https?://[^\s<>\"'`\\]{1,2000}", re.IGNORECASE)
@@ -74,7 +74,7 @@ _VALUES: Final[Mapping[str, Mapping[str, set[str]]]] = {
 }
 _CONTAINERS: Final = frozenset({"blockquote", "ul", "ol"})
 _OUTERMOST: Final = frozenset({"p", "table", *_HEADINGS})
-"""Elements that have a direction of their own where they stand in no container."""
+"""Elements that get a writing direction if they are outside containers."""
 _MATHML: Final = _words(
     """
     math semantics mrow mi mn mo ms mtext mspace mfrac msqrt mroot mstyle merror mpadded mphantom
@@ -102,12 +102,12 @@ _OUTPUT: Final = nh3.Cleaner(
 
 
 def sanitize(html: str) -> str:
-    """Return HTML without anything that is not on the list for the outputs of cells."""
+    """Return HTML with only the elements and attributes allowed in the outputs of cells."""
     return _OUTPUT.clean(html)
 
 
 def sanitize_page(html: str) -> str:
-    """Return HTML for an exported page, which may also have maths, bitmaps, and its own classes and ids."""
+    """Return HTML for an exported page, which may also contain maths, bitmaps, and prefixed classes and ids."""
     return _page_cleaner().clean(html)
 
 
@@ -146,28 +146,28 @@ def fragment(text: str) -> str:
 
 
 def render(text: str, page: str = "") -> str:
-    """Return Markdown as HTML that is still to be sanitized.
+    """Return Markdown as HTML that is not yet sanitized.
 
     Parameters
     ----------
     page
-        For an exported page: what ids in this text begin with, after `PREFIX`. Empty for an output.
+        For an exported page, the prefix of ids in this text, after `PREFIX`. Empty for an output.
     """
     env: dict[str, Any] = {"page": page}
     try:
         html: str = _parser().render(text, env)
-    except Exception:  # noqa: BLE001 - whatever the parser fails at is shown as it is
+    except Exception:  # noqa: BLE001 - text that the parser fails on is shown unchanged
         html = f"<pre><code>{escape(text)}</code></pre>"
     return html
 
 
 def plain(text: str) -> str:
-    """Return text as HTML in which nothing is markup and nothing is typeset: a title, a name, an error."""
+    """Return text, such as a title, a name or an error, as HTML without markup or formulas."""
     return re.sub(r"[$\\]", lambda found: f"<span>{found[0]}</span>", escape(without_hidden(text)))
 
 
 def sources(cited: Sequence[Source]) -> str:
-    """Return what an answer cites as a numbered list that is still to be sanitized."""
+    """Return the sources of an answer as a numbered list that is not yet sanitized."""
     if not cited:
         return ""
     return f"<p>Sources:</p>\n<ol>\n{''.join(map(_source, cited))}\n</ol>"
@@ -183,7 +183,7 @@ def _source(cited: Source) -> str:
 
 
 def code_block(text: str) -> str:
-    """Return text as a block of code."""
+    """Return text as a code block."""
     return f"<pre><code>{escape(with_hidden_shown(text))}</code></pre>"
 
 
@@ -205,7 +205,7 @@ def _parser() -> MarkdownIt:
     paragraph = md.block.ruler.getRules("")[-1]
 
     def too_deep(state: StateBlock, start: int, end: int, silent: bool) -> bool:
-        # markdown-it leaves out what is nested too deep.
+        # markdown-it omits content that is nested too deeply.
         return not silent and state.level >= MAX_NESTING and paragraph(state, start, end, False)
 
     md.block.ruler.before("table", "too_deep", too_deep)
@@ -217,7 +217,7 @@ def _parser() -> MarkdownIt:
 
 
 def _long_paragraphs(state: StateCore) -> None:
-    """Take a paragraph of unusual length, or with an unusual number of brackets, as text."""
+    """Treat paragraphs that exceed the limits of length or brackets as text."""
     for token in state.tokens:
         if token.type == "inline" and (
             len(token.content) > MAX_PARAGRAPH_CHARS or token.content.count("[") > MAX_BRACKETS
@@ -227,7 +227,7 @@ def _long_paragraphs(state: StateCore) -> None:
 
 
 def _settle(state: StateCore) -> None:
-    """Decide about links, images and boxes of tasks when the whole text is parsed."""
+    """Process links, images, task boxes and writing directions after the whole text is parsed."""
     item = False
     state.env["rtl"] = rtl = _RIGHT_TO_LEFT.search(state.src) is not None
     for token in state.tokens:
@@ -285,7 +285,7 @@ def _without_trailing(address: str) -> str:
 
 
 def _settle_links(tokens: Sequence[Token]) -> list[Token]:
-    """Take away links that lead nowhere, and write the host after those that look like another."""
+    """Remove links that are not allowed, and append the host to links that look like another address."""
     settled: list[Token] = []
     open_links: list[bool] = []
     label, href = "", ""
@@ -327,7 +327,7 @@ def _code(_renderer: Any, tokens: Sequence[Token], at: int, _options: Any, env: 
 
 
 def _coloured(code: str, language: str) -> str | None:
-    """Return code with a `span` for each kind of word; `None` if the language is not known."""
+    """Return code with a `span` for each highlighted token; `None` if the language is unknown."""
     from pygments import highlight  # noqa: PLC0415 - for exported pages only
     from pygments.formatters import HtmlFormatter  # noqa: PLC0415
     from pygments.lexers import get_lexer_by_name  # noqa: PLC0415
@@ -345,7 +345,7 @@ _COLOURED: Final = _words(
     typescript xml yaml
     """
 )
-"""Languages that are coloured: those of the page."""
+"""Languages with syntax highlighting, the same as in the page."""
 _ALIASES: Final = {
     **dict.fromkeys(("ipython", "ipython3", "py", "py3", "python3"), "python"),
     **dict.fromkeys(("postgresql", "mysql", "sqlite"), "sql"),
@@ -382,13 +382,13 @@ def _tex(source: str, *, block: bool) -> str | None:
     tex = typesettable(source)
     if tex is None:
         return None
-    # A text of its own: the host typesets what is between its marks, and nothing else.
+    # A separate text: the host typesets only the content between the delimiters.
     tex = escape(without_hidden(tex))
     return f"<div>{tex}</div>\n" if block else f"<span>{tex}</span>"
 
 
 def _cell(_renderer: Any, tokens: Sequence[Token], at: int, _options: Any, _env: Any) -> str:  # noqa: ANN401
-    # Hosts align the cells of all tables to the right, and leave alone what is within them.
+    # Hosts align the cells of all tables to the right, but not the elements inside the cells.
     align = tokens[at].attrs.get("align", "center" if tokens[at].tag == "th" else "left")
     return f'<{tokens[at].tag} align="{align}"><div align="{align}">'
 
@@ -413,7 +413,7 @@ def _footnote_ref(_renderer: Any, tokens: Sequence[Token], at: int, _options: An
     if not env["page"]:
         return f"<sup>{number}</sup>"
     own = f"{PREFIX}{env['page']}"
-    # A note may be referred to several times; the way back leads to the first.
+    # A footnote may have several references; its backlink leads to the first.
     first = tokens[at].meta.get("subId", 0) == 0
     mark = f' id="{own}ref-{number}"' if first else ""
     return f'<sup><a href="#{own}note-{number}"{mark}>{number}</a></sup>'

@@ -29,24 +29,24 @@ SPEAKERS: Final = {"user": "User", "assistant": "Assistant", "system": "Instruct
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A message as it is shown."""
+    """A rendered message."""
 
     html: str
     text: str
 
 
 Rendered = MutableMapping[Message, Turn]
-"""Turns by message, so that a message that has not changed is not rendered again."""
+"""Turns by message, so that unchanged messages are not rendered again."""
 
 
 def title_of(state: SessionState) -> Turn:
-    """Return a conversation's title as it is shown."""
+    """Return the rendered title of a conversation."""
     title = cut(" ".join(state.title.split()), 300, "…") or "Chat"
     return Turn(f"<h1><bdi>{plain(title)}</bdi></h1>", printable(title))
 
 
 def turn_of(message: Message) -> Turn:
-    """Return a message as it is shown, under the name of its speaker."""
+    """Return a rendered message under the name of its role."""
     message = message.as_shown()
     who = SPEAKERS[message.role]
     body = "\n".join(_parts(message))
@@ -73,13 +73,13 @@ def _parts(message: Message) -> Iterator[str]:
 
 
 def beside(message: Message) -> str:
-    """Return what stands below a message's parts, still to be sanitized: its notices and its sources."""
+    """Return the notices and sources below a message's parts, not yet sanitized."""
     notices = [f"<p><em>{plain(notice)}</em></p>" for notice in message.notices]
     return "\n".join([*notices, sources(message.sources)])
 
 
 def image(part: ImagePart) -> str:
-    """Return an image's name, in place of the image."""
+    """Return the name of an image, which is shown in its place."""
     return f"<p>Image: <bdi>{plain(part.name or 'without a name')}</bdi></p>"
 
 
@@ -95,9 +95,9 @@ def transcript(
     Parameters
     ----------
     limit
-        Characters of the HTML. Of a longer conversation the newest turns are shown, and a line says so.
+        Maximum characters of the HTML. If they are exceeded, only the newest turns are shown, with a notice.
     rendered
-        Messages rendered earlier. Afterwards it holds those of this transcript.
+        Cache of rendered messages. It is updated to hold those of this transcript.
     """
     earlier = dict(rendered or {})
     used: dict[Message, Turn] = {}
@@ -122,7 +122,7 @@ def transcript(
 
 
 def _bounded(message: Message, limit: int) -> Turn:
-    """Return a message as it is shown; of a very long one, its beginning."""
+    """Return a rendered message, truncated if it is very long."""
     parts: list[Part] = []
     left = limit // 2
     for part in message.parts:
@@ -135,7 +135,7 @@ def _bounded(message: Message, limit: int) -> Turn:
 
 
 def _newest_first(states: Sequence[SessionState]) -> Iterator[Message | Turn]:
-    """Yield messages, notes about answers that are not whole, and titles from the end."""
+    """Yield messages, notes about incomplete answers, and titles, newest first."""
     for state in reversed(states):
         runs = {run.message_id: run for run in state.runs}
         for run in reversed(state.runs):
@@ -160,7 +160,7 @@ _NOTES: Final[Mapping[RunState, str]] = {
     RunState.INTERRUPTED: "This answer was interrupted.",
     RunState.FAILED: "This question got no answer.",
 }
-"""What is said below an answer that is not whole."""
+"""Notes below incomplete answers, by state."""
 
 
 def _note(words: str) -> Turn:

@@ -65,7 +65,7 @@ class Hub(anywidget.AnyWidget):
             self.send(dict(content), buffers)
 
     def _set_view(self, command: SetView) -> None:
-        """Set traits of a view as ipywidgets does for a page. Must not run on the loop: it calls observers."""
+        """Set traits of a view as ipywidgets does for a page. Not on the loop, since it calls observers."""
         view = self.views.get(command.view_id)
         if view is None:
             return
