@@ -1,4 +1,4 @@
-"""All figures, one after the other; `python -m benchmarks decode wire` for some of them."""
+"""Runs all benchmarks in sequence; `python -m benchmarks decode wire` runs only those two."""
 
 import importlib
 import sys
@@ -7,7 +7,7 @@ PARTS = ("imports", "answers", "decode", "wire", "page", "sessions", "persist", 
 
 
 def main() -> None:
-    """Run the parts that were named, or all."""
+    """Run the named benchmarks, or all."""
     wanted = sys.argv[1:] or PARTS
     for part in wanted:
         if part not in PARTS:

@@ -1,7 +1,7 @@
-"""Time to the first token: the first answer of a kernel beside the second.
+"""Time to the first token of the first and the second answer in a kernel.
 
-Each row is measured in fresh processes that have loaded what a kernel has loaded, against the embedded
-server. Shown is the median time between `send` and the first piece of text.
+Each row is measured in new processes with the modules that a kernel loads, against the embedded server.
+Figures are the median time from `send` to the first piece of text.
 """
 
 import json
@@ -35,7 +35,7 @@ print(json.dumps([first_token_s(), first_token_s()]))
 
 
 def measure(*, warm: bool) -> list[float]:
-    """Return the seconds to the first token of two answers, in a fresh process."""
+    """Return the seconds to the first token of two answers, in a new process."""
     script = SCRIPT.format(warm=warm)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     seconds: list[float] = json.loads(done.stdout)

@@ -1,10 +1,10 @@
-"""How much of a processor a streamed answer costs, side by side: nbchat, the openai client, raw HTTP.
+"""Processor time of a streamed answer, compared for nbchat, the openai client and raw HTTP.
 
     python -m benchmarks.decode [--streams 100] [--chunks 10000] [--rounds 5]
 
-A server in another process sends the same answer to all of them, one event to an HTTP chunk as servers
-do. Counted is the client process's own processor time (user and system), so that the server and other
-programs do not matter; the median of the rounds is shown, and the clients take turns within each round.
+A server in another process sends the same answer to all clients, one event per HTTP chunk as servers do.
+The measure is the processor time (user and system) of the client process, which excludes the server and
+other programs. The clients take turns within each round, and the median of the rounds is shown.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from nbchat.providers.base import Request, TextDelta
 from nbchat.providers.openai import OpenAIProvider
 
 Client = Callable[[str], Awaitable[int]]
-"""Reads one answer from the server at that URL and returns its characters."""
+"""Reads one answer from the server at a URL and returns the number of its characters."""
 
 BURST = 50
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -34,7 +34,7 @@ WORDS = ("The", " river", " Seine", " crosses", " Paris", ".", " It", " is", " 7
 
 
 async def ours(provider: OpenAIProvider, _url: str) -> int:
-    """Read by the provider of nbchat."""
+    """Read with nbchat's provider."""
     message = Message(id="m", role="user", parts=(TextPart(text="rivers?"),))
     size = 0
     async for delta in provider.stream(Request(messages=(message,), model="bench")):
@@ -44,7 +44,7 @@ async def ours(provider: OpenAIProvider, _url: str) -> int:
 
 
 async def typed(client: openai.AsyncOpenAI, _url: str) -> int:
-    """Read by the typed stream of the openai client."""
+    """Read with the typed stream of the openai client."""
     size = 0
     async with await client.chat.completions.create(
         model="bench", messages=[{"role": "user", "content": "rivers?"}], stream=True
@@ -56,7 +56,7 @@ async def typed(client: openai.AsyncOpenAI, _url: str) -> int:
 
 
 async def raw(client: httpx2.AsyncClient, url: str) -> int:
-    """Read with a split, JSON and two look-ups, and no question asked: what there is to win."""
+    """Read with a split, JSON and two look-ups, without any checks: the lower bound."""
     size, rest = 0, b""
     body = {"model": "bench", "messages": [{"role": "user", "content": "rivers?"}], "stream": True}
     async with client.stream("POST", f"{url}/chat/completions", json=body) as response:
@@ -73,7 +73,7 @@ async def raw(client: httpx2.AsyncClient, url: str) -> int:
 
 
 def processor_s() -> float:
-    """Return the processor time that this process has used."""
+    """Return the processor time of this process in seconds."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return usage.ru_utime + usage.ru_stime
 
@@ -106,7 +106,7 @@ async def measure(url: str, streams: int, chunks: int, rounds: int) -> Mapping[s
 
 
 async def serve(chunks: int) -> None:
-    """Send answers of that many chunks until the input ends; print the port first."""
+    """Print the port, then serve answers of `chunks` chunks until standard input ends."""
     first = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "bench"}
 
     def event(delta: Mapping[str, str], reason: str | None = None) -> bytes:
@@ -140,7 +140,7 @@ async def serve(chunks: int) -> None:
 
 @contextlib.asynccontextmanager
 async def server_process(chunks: int) -> AsyncIterator[str]:
-    """Run the server in a process of its own; give its base URL."""
+    """Run the server in a separate process and yield its base URL."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *("-m", "benchmarks.decode", "--serve", "--chunks", str(chunks)),
@@ -163,7 +163,7 @@ async def compare(streams: int, chunks: int, rounds: int) -> Mapping[str, float]
 
 
 def table(rates: Mapping[str, float], streams: int) -> str:
-    """Return the figures as people read them."""
+    """Return the figures as a table of text."""
     base = rates["httpx2 + msgspec"]
     what = "1 stream" if streams == 1 else f"{streams} streams at once"
     lines = [f"{f'decoding, {what}':<28}{'k chunks per CPU s':>20}{'of raw':>9}"]

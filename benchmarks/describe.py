@@ -1,7 +1,7 @@
-"""What a data frame of 1,000,000 rows and 40 columns costs as context, and what other ways cost.
+"""Cost of a data frame of 1,000,000 rows and 40 columns as context, compared with other descriptions.
 
-Processor time of one call in a process that has pandas loaded; tokens are estimated as four bytes each.
-`dtypes` and `first rows` are rebuilt from what two other assistants for notebooks send of a variable.
+Figures are the processor time of one call in a process that has loaded pandas, and tokens, estimated as four
+bytes each. `dtypes` and `first rows` reproduce the text that two other notebook assistants send.
 """
 
 import time
@@ -17,7 +17,7 @@ ROWS = 1_000_000
 
 
 def frame() -> pd.DataFrame:
-    """Return numbers, dates, flags, categories, and columns of which every text is another."""
+    """Return numbers, dates, flags, categories, and columns of distinct texts."""
     random = np.random.default_rng(0)
     columns: dict[str, object] = {f"value_{i}": random.normal(size=ROWS) for i in range(20)}
     columns |= {f"count_{i}": random.integers(0, 1000, ROWS) for i in range(8)}
@@ -31,7 +31,7 @@ def frame() -> pd.DataFrame:
 
 
 def main() -> None:
-    """Print a line for each way to describe the frame."""
+    """Print a line for each description of the frame."""
     df = frame()
     ways: dict[str, Callable[[], str]] = {
         "nbchat, schema": lambda: nbchat.describe(df, "schema"),

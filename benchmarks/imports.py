@@ -1,6 +1,6 @@
-"""What `import nbchat` costs on top of what a kernel has loaded already.
+"""Cost of `import nbchat` in addition to the modules that a kernel has loaded.
 
-Each import is timed in a fresh process, after ipykernel and ipywidgets; shown is the processor time of
+Each import is timed in a new process, after ipykernel and ipywidgets. The figure is the processor time of
 the fastest of five.
 """
 
@@ -27,7 +27,7 @@ STATEMENTS = {
 
 
 def measure(statement: str) -> float:
-    """Return the processor seconds of a statement, in a fresh process."""
+    """Return the processor seconds of a statement in a new process."""
     script = SCRIPT.format(statement=statement)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     return float(done.stdout)

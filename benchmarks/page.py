@@ -1,12 +1,12 @@
-"""Print what a streamed answer costs the page, beside the least it can cost and what most pages do.
+"""Print the cost of a streamed answer in the page, compared with a lower bound and the usual approach.
 
 ::
 
     python -m benchmarks.page
 
-Milliseconds of the main thread (script and layout) in Chromium for a seeded answer in chunks of
-4 characters, 200 a second, gathered per frame; the ratios are to one text node per block, without any
-Markdown. All in one run, since only ratios compare.
+The figures are milliseconds of the main thread (script and layout) in Chromium for a seeded answer in chunks
+of 4 characters, 200 a second, batched per frame. Ratios are relative to one text node per block without
+Markdown. All figures come from one run, since only ratios are comparable.
 """
 
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ ROUNDS: Final = 3
 REAL_TIME_S: Final = 10
 USUAL: Final = "whole text again"
 USUAL_CHARS: Final = 500
-"""The usual way takes minutes for a long answer: its cost is taken from the end, where it is highest."""
+"""Characters at the end that are measured of the usual approach, which takes minutes for a long answer."""
 
 Costs = dict[str, dict[int, float]]
 
@@ -46,14 +46,14 @@ def blank_page(script: str) -> Iterator[Page]:
 
 
 class Clock:
-    """Reads how long the page's main thread has worked: CPU time, which other processes do not lengthen."""
+    """Reads the CPU time of the page's main thread, which does not depend on other processes."""
 
     def __init__(self, page: Page, domain: str) -> None:
         self._session = page.context.new_cdp_session(page)
         self._session.send("Performance.enable", {"timeDomain": domain})
 
     def read(self, metric: str) -> float:
-        """Return a figure of Chromium's, in seconds."""
+        """Return a performance metric of Chromium in seconds."""
         metrics = self._session.send("Performance.getMetrics")["metrics"]
         return next(float(each["value"]) for each in metrics if each["name"] == metric)
 
@@ -78,7 +78,7 @@ def measure(page: Page) -> Costs:
                 values.append(cost_ms(page, clock, name, chars, 2 * chars))
         for name, values in rounds.items():
             costs[name][kb] = median(values)
-        # A frame costs in proportion to what is there: on average, half of what it costs at the end.
+        # The cost of a frame grows with the text before it: the average is half the cost at the end.
         at_end = cost_ms(page, clock, USUAL, chars, USUAL_CHARS) / USUAL_CHARS
         costs[USUAL][kb] = at_end * chars / 2
     return costs

@@ -1,4 +1,4 @@
-"""What keeping costs: a checkpoint, the journal, and the notebook's own save with chats in it."""
+"""Cost of persistence: a checkpoint, the journal, and saving a notebook that contains chats."""
 
 import json
 import statistics
@@ -57,7 +57,7 @@ def best_ms(work: Callable[[], object], times: int = 5) -> float:
 
 
 def checkpoints() -> None:
-    """Print what a checkpoint costs when one session of many has changed."""
+    """Print the cost of a checkpoint when one session of many has changed."""
     registry = SessionRegistry()
     sessions = [session(number) for number in range(SESSIONS)]
     snapshot = Snapshot(notebook_id="n-1", epoch="k-1", saved_at=1e9, sessions=tuple(sessions))
@@ -77,7 +77,7 @@ def checkpoints() -> None:
 
 
 def whole_snapshots() -> None:
-    """Print what 10,000 messages cost to write and read, beside msgspec alone with the same JSON values."""
+    """Print the cost of writing and reading 10,000 messages, and of msgspec with the same JSON values."""
     snapshot = Snapshot(notebook_id="n-1", sessions=tuple(session(number, 780) for number in range(100)))
     body = encode(snapshot)
     values = msgspec.json.decode(body)
@@ -96,7 +96,7 @@ def whole_snapshots() -> None:
 
 
 def journal() -> None:
-    """Print what a thousand deltas cost: encoded and written, one by one and as they are, in batches."""
+    """Print the cost of encoding and writing a thousand deltas, one by one and in batches as in use."""
     deltas = [
         PartDelta(run_id="r-1", at=1e9, part_index=0, offset=i * 32, text="The quick brown fox jumps over. ")
         for i in range(1000)
@@ -123,11 +123,11 @@ def journal() -> None:
 
 
 ALLOWED = 1_900_000
-"""Characters of chats that a notebook's metadata hold, a little below the limit of 2 MB."""
+"""Characters of chats in a notebook's metadata, slightly below the limit of 2 MB."""
 
 
 def notebook_save() -> None:
-    """Print how long JupyterLab's own save takes without chats, and with as many as are allowed."""
+    """Print the duration of JupyterLab's save without chats, and with the maximum size of chats."""
     sessions, size = [], 0
     while size < ALLOWED:
         sessions.append(session(len(sessions)))

@@ -1,12 +1,12 @@
-"""Print what many sessions cost the page, and how fast it shows a long one.
+"""Print the cost of many sessions in the page, and the time to show a long one.
 
 ::
 
     python -m benchmarks.sessions
 
-In Chromium, with the real view and store: the main thread's time (CPU, which other processes do not
-lengthen) while 8 sessions stream and one is shown, beside one session alone; the switch to a session of
-1,000 messages; and what the bundles weigh.
+Measured in Chromium with the real view and store: the main thread's CPU time, which does not depend on other
+processes, while 8 sessions stream and one is shown, compared with a single session; the switch to a session
+of 1,000 messages; and the size of the bundles.
 """
 
 import gzip
@@ -27,7 +27,7 @@ SWITCHES: Final = 7
 
 
 def streams(page: Page) -> None:
-    """Measure one session, and several of which one is shown, in turn."""
+    """Measure one session, then several of which one is shown."""
     clock = Clock(page, "threadTicks")
     busy: dict[int, list[float]] = {count: [] for count in SESSIONS}
     seen: dict[int, dict[str, float]] = {}

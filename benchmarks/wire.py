@@ -1,11 +1,11 @@
-"""What an answer costs on the wire and in the kernel, for each thousand tokens of four characters.
+"""Cost of an answer on the wire and in the kernel, for each thousand tokens of four characters.
 
-In one real kernel, one after the other: nbchat; a widget whose trait holds the whole text; a widget
-that sends one message for each token. Tokens come at 200 a second. Bytes are those of the messages that
-leave the kernel, envelopes included; the processor time is the kernel process's own.
+Measured in sequence in one real kernel: nbchat; a widget whose trait holds the whole text; a widget that
+sends one message for each token. Tokens arrive at 200 a second. Bytes are those of the messages sent by the
+kernel, including envelopes. The processor time is that of the kernel process.
 
-Then twenty answers at once, at 50 tokens a second each: how often something is sent, how large it is, and
-how late the kernel's own event loop, where cells run, comes back to what waits in it.
+Then twenty answers stream at once, at 50 tokens a second each. Measured are the rate and size of messages,
+and the latency of the kernel's event loop, where cells run.
 """
 
 import json

@@ -1,1 +1,1 @@
-"""What `make` calls; not part of the package."""
+"""Developer tools that `make` runs; not part of the package."""

@@ -1,4 +1,4 @@
-"""Bundle TypeScript of the page for a blank page, as `js/build.mjs` does for a notebook."""
+"""`script` bundles TypeScript for a blank page, as `js/build.mjs` does for a notebook."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ ROOT: Final = Path(__file__).parents[1]
 
 
 def script(entry: str) -> str:
-    """Return a file under `js/` with all that it imports, as one script that runs where it is put."""
+    """Return a file under `js/` and its imports, bundled as one self-contained script."""
     aliases = json.loads((ROOT / "js/aliases.json").read_text())
     return subprocess.run(
         [

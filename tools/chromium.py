@@ -1,11 +1,11 @@
-"""Find a Chromium for the browser tests; install one where there is none.
+"""Find a Chromium for the browser tests, or install one.
 
 ::
 
     python -m tools.chromium             print its path
-    python -m tools.chromium --install   install one first if need be
+    python -m tools.chromium --install   install one first if necessary
 
-`NBCHAT_CHROMIUM` names one and overrides the search.
+`NBCHAT_CHROMIUM` sets the path and overrides the search.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ or set NBCHAT_CHROMIUM to the path of one that is installed."""
 
 
 class ChromiumNotFound(RuntimeError):
-    """No Chromium is installed, or the one that was named does not run."""
+    """No Chromium is installed, or the one in `NBCHAT_CHROMIUM` does not run."""
 
 
 def candidates() -> Iterator[str]:
-    """Yield where a Chromium may be, best first."""
+    """Yield possible paths of a Chromium, best first."""
     yield from filter(None, map(shutil.which, NAMES))
     yield from PLACES
-    # Imported here, since finding Debian's does not need it.
+    # Imported here, because Debian's Chromium is found without it.
     from playwright.sync_api import sync_playwright  # noqa: PLC0415
 
     with sync_playwright() as playwright:
@@ -55,7 +55,7 @@ def candidates() -> Iterator[str]:
 
 
 def works(path: str) -> bool:
-    """Whether the file is a browser that starts; Ubuntu's `chromium-browser` may only explain itself."""
+    """Return whether the file is a browser that starts; Ubuntu's `chromium-browser` may be a placeholder."""
     if not Path(path).is_file():
         return False
     try:
@@ -71,7 +71,7 @@ def find() -> str:
     Raises
     ------
     ChromiumNotFound
-        There is none; the message says what to install.
+        If no Chromium starts; the message lists what to install.
     """
     named = os.environ.get("NBCHAT_CHROMIUM")
     if named is not None:
@@ -85,7 +85,7 @@ def find() -> str:
 
 
 def superuser() -> Sequence[str] | None:
-    """Return how commands are run as root without asking anybody; None where that is not possible."""
+    """Return the prefix that runs a command as root without a password prompt; `None` if impossible."""
     if os.geteuid() == 0:
         return ()
     sudo = shutil.which("sudo")
@@ -96,7 +96,7 @@ def superuser() -> Sequence[str] | None:
 
 
 def install() -> None:
-    """Install a Chromium in the first way that this machine allows; do nothing where there is none."""
+    """Install a Chromium with the first method that this machine allows, if any."""
     prefix = superuser()
     for commands in PACKAGE_MANAGERS if prefix is not None else ():
         if shutil.which(commands[0][0]):
@@ -104,7 +104,7 @@ def install() -> None:
             for command in commands:
                 subprocess.run([*(prefix or ()), *command], check=False, env=environment)
             return
-    # What Playwright downloads needs no rights, and runs where the system's libraries are there.
+    # Playwright's download needs no root rights, and runs if the system's libraries are installed.
     subprocess.run([sys.executable, "-m", "playwright", "install", "chromium"], check=False)
 
 

@@ -4,11 +4,11 @@
 
     python -m tools.demo                 open it in the browser
     python -m tools.demo --no-browser    print the address and serve
-    python -m tools.demo --watch         rebuild the page's half at every change of its sources, too
+    python -m tools.demo --watch         also rebuild the page's code when its sources change
 
-More arguments go to `jupyter lab`. Everything that JupyterLab writes down goes into a folder of the
-virtual environment, so the user's own settings are neither read nor changed. The settings of a provider
-are taken away for this one process: the demo talks to the embedded server, without key and network.
+Further arguments are passed to `jupyter lab`. JupyterLab writes all its files to a folder of the virtual
+environment, so the user's settings are neither read nor changed. Provider settings are removed from this
+process: the demo uses the embedded server, without a key or a network.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ NOTEBOOK: Final = "notebooks/01-first-chat.ipynb"
 
 
 def command(arguments: Sequence[str]) -> list[str]:
-    """Return how JupyterLab is started on the notebook."""
+    """Return the command that starts JupyterLab with the notebook."""
     return [
         sys.executable,
         "-m",
         "jupyterlab",
         f"--ServerApp.root_dir={ROOT}",
         f"--LabApp.default_url=/lab/tree/{NOTEBOOK}",
-        # JupyterLab refuses to run as root unless told; containers often have nobody else.
+        # JupyterLab does not run as root without this option; root is often the only user of a container.
         *(["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []),
         *arguments,
     ]
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if watch:
         arguments.remove("--watch")
     variables = environment(Path(sys.prefix) / "share" / "nbchat-demo", os.environ)
-    # `make demo` installs modules that are not compiled yet: keep what the first start compiles.
+    # `make demo` installs modules without bytecode: keep the bytecode that the first start compiles.
     variables.pop("PYTHONDONTWRITEBYTECODE", None)
     watcher = None
     if watch:

@@ -1,9 +1,9 @@
-"""Draw the states of a run, from the table that moves them, into `docs/states.md`.
+"""Draw the states of a run, from the table of transitions, into `docs/states.md`.
 
 ::
 
     python -m tools.draw_states            write the file
-    python -m tools.draw_states --check    write nothing; fail when the file is stale
+    python -m tools.draw_states --check    write nothing; fail if the file is stale
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ An arrow is an event of the session's log; events that change nothing about the 
 
 
 def arrows() -> Iterator[str]:
-    """Yield one line for each pair of states that some event connects."""
+    """Yield one line for each pair of states connected by an event."""
     yield f"[*] --> {RunState.QUEUED}"
     for state, row in TRANSITIONS.items():
         events = defaultdict(list)
@@ -47,7 +47,7 @@ def arrows() -> Iterator[str]:
 
 
 def meanings() -> Iterator[str]:
-    """Yield a table's row for each state, with its docstring."""
+    """Yield a table row for each state, with its docstring."""
     texts = read_docs(run).texts
     for state in RunState:
         meaning = " ".join(texts[f"RunState.{state.name}"].split())

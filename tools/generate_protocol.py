@@ -3,11 +3,11 @@
 ::
 
     python -m tools.generate_protocol            write the file
-    python -m tools.generate_protocol --check    write nothing; fail when the file is stale
+    python -m tools.generate_protocol --check    write nothing; fail if the file is stale
 
 Every struct that a message can contain becomes an interface, every named union, literal and
-`StrEnum` a type, every public whole number of `nbchat.protocol` a constant; their docstrings come along.
-A field with a default is required all the same: what is on the wire is complete.
+`StrEnum` a type, and every public integer of `nbchat.protocol` a constant, all with their docstrings.
+A field with a default is required, because messages on the wire contain all fields.
 """
 
 from __future__ import annotations
@@ -47,21 +47,21 @@ SCALARS: Final[Mapping[type[inspection.Type], str]] = {
 
 
 class UnknownType(TypeError):
-    """A message has a field of a type that has no counterpart on the wire."""
+    """A message has a field whose type has no counterpart on the wire."""
 
 
 @dataclass(frozen=True, slots=True)
 class Docs:
-    """What a module's source says, which its objects no longer know."""
+    """Information from a module's source that its objects lack."""
 
     lines: Mapping[str, int]
-    """Where each name of the module is defined."""
+    """Line where each name of the module is defined."""
     texts: Mapping[str, str]
-    """The docstring below each assignment; of a class's field under `Class.field`."""
+    """The docstring below each assignment; for a class's field, under `Class.field`."""
 
 
 def read_docs(module: ModuleType) -> Docs:
-    """Return where the module's names are defined, and the docstrings below its assignments."""
+    """Return the lines of the module's names, and the docstrings below its assignments."""
     lines: dict[str, int] = {}
     texts: dict[str, str] = {}
 
@@ -86,12 +86,12 @@ def read_docs(module: ModuleType) -> Docs:
 
 
 def is_alias(value: object) -> bool:
-    """Whether a module's attribute is a union or a literal that deserves its name."""
+    """Return whether a module's attribute is a union or a literal that becomes a named type."""
     return get_origin(value) in (Union, types.UnionType, Literal) and len(get_args(value)) > 1
 
 
 class Generator:
-    """Finds the types that messages consist of, and writes each of them once.
+    """Finds the types used in messages, and writes each of them once.
 
     Parameters
     ----------
@@ -112,7 +112,7 @@ class Generator:
         self._names = {frozenset(members): name for name, (_, members) in self.aliases.items()}
 
     def _collect(self, kind: inspection.Type) -> None:
-        """Add every struct and enum that `kind` consists of."""
+        """Add every struct and enum used in `kind`."""
         match kind:
             case inspection.StructType(cls=cls, fields=fields):
                 if self._is_new(cls):
@@ -145,7 +145,7 @@ class Generator:
         return self.modules[module]
 
     def _aliases(self) -> Iterator[tuple[str, tuple[str, list[str]]]]:
-        """Yield the module and the members of each union and literal that is named beside the messages."""
+        """Yield the module and the members of each named union and literal next to the messages."""
         for module in self.modules:
             for name in self.modules[module].lines:
                 value = getattr(sys.modules[module], name, None)
@@ -172,7 +172,7 @@ class Generator:
         raise UnknownType(f"{type(kind).__name__} has no counterpart in TypeScript")
 
     def typescript(self, kind: inspection.Type) -> str:
-        """Return the TypeScript type of `kind` as it is on the wire."""
+        """Return the TypeScript type of `kind` on the wire."""
         match kind:
             case inspection.UnionType(types=types):
                 return self.union([self.typescript(one) for one in types])
@@ -189,14 +189,14 @@ class Generator:
                 return self._simple(kind)
 
     def union(self, members: Sequence[str]) -> str:
-        """Return the union, by its name if it has one; `X | None` uses the name of `X`."""
+        """Return the union, or its name if it has one; `X | None` uses the name of `X`."""
         # int and float are one type on the wire.
         rest = list(dict.fromkeys(member for member in members if member != "null"))
         text = self._names.get(frozenset(rest), " | ".join(rest))
         return f"{text} | null" if "null" in members else text
 
     def interface(self, kind: inspection.StructType) -> str:
-        """Return the interface of a struct, or the tuple that an array-like one is on the wire."""
+        """Return the interface of a struct, or the tuple of an array-like struct."""
         docs, name = self.modules[kind.cls.__module__], kind.cls.__name__
         if kind.array_like:
             items = [
@@ -215,7 +215,7 @@ class Generator:
         return f"export interface {name} {{\n{''.join(members)}}}\n"
 
     def constants(self) -> Iterator[str]:
-        """Yield the module's public whole numbers."""
+        """Yield the module's public integers."""
         docs = self._docs(self.module.__name__)
         for name in docs.lines:
             value = getattr(self.module, name, None)
@@ -223,7 +223,7 @@ class Generator:
                 yield f"{comment(docs.texts.get(name))}export const {name} = {value};\n"
 
     def declarations(self) -> Iterator[tuple[str, int, str]]:
-        """Yield every type with the place where its original stands."""
+        """Yield every type with the location of its Python definition."""
         for name, enum in self.enums.items():
             line = self.modules[enum.__module__].lines[name]
             members = [quote(str(member)) for member in enum]
@@ -236,21 +236,21 @@ class Generator:
             yield module, docs.lines[name], comment(docs.texts.get(name)) + alias(name, members)
 
     def text(self) -> str:
-        """Return the whole file: what is used first, the protocol itself last."""
+        """Return the whole file: the types used by others first, the protocol last."""
         order = sorted(self.modules, key=lambda module: (module == self.module.__name__, module))
         declarations = sorted(self.declarations(), key=lambda d: (order.index(d[0]), d[1]))
         return "\n".join([f"{HEADER}\n", *self.constants(), *[text for _, _, text in declarations]])
 
 
 def quote(value: object) -> str:
-    """Return a literal's value as TypeScript writes it."""
+    """Return a literal's value in TypeScript syntax."""
     if isinstance(value, bool):
         return str(value).lower()
     return f'"{value}"' if isinstance(value, str) else str(value)
 
 
 def alias(name: str, members: Sequence[str]) -> str:
-    """Return a named union, on one line where it fits."""
+    """Return a named union, on one line if it fits."""
     line = f"export type {name} = {' | '.join(members)};\n"
     if len(line) <= WIDTH:
         return line
@@ -264,7 +264,7 @@ def what_it_is(kind: type) -> str:
 
 
 def comment(text: str | None, indent: str = "") -> str:
-    """Return a docstring as a JSDoc comment; nothing for none."""
+    """Return a docstring as a JSDoc comment; empty if there is no docstring."""
     if not text:
         return ""
     line = f"{indent}/** {text} */\n"
@@ -280,7 +280,7 @@ def comment(text: str | None, indent: str = "") -> str:
 
 
 def transitions(table: Mapping[RunState, Mapping[type[Event], RunState]]) -> str:
-    """Return the table of run states as a constant, by the events' tags: the page folds by it too."""
+    """Return the table of run states by event tag as a constant, which the page uses to apply events."""
     rows = []
     for state, row in table.items():
         moves = [f"    {event.__struct_config__.tag}: {quote(str(to))},\n" for event, to in row.items()]
@@ -294,7 +294,7 @@ def transitions(table: Mapping[RunState, Mapping[type[Event], RunState]]) -> str
 
 
 def generate() -> str:
-    """Return what `protocol.ts` has to be."""
+    """Return the expected content of `protocol.ts`."""
     import nbchat.protocol  # noqa: PLC0415 - only generating needs it; --help and tests of the parts do not
     from nbchat.core.run import TRANSITIONS  # noqa: PLC0415 - as above
 

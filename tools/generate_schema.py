@@ -1,13 +1,13 @@
-"""Write `docs/snapshot.schema.json` from the types of what a snapshot holds.
+"""Write `docs/snapshot.schema.json` from the types in a snapshot.
 
 ::
 
     python -m tools.generate_schema            write the file
-    python -m tools.generate_schema --check    write nothing; fail when the file is stale
+    python -m tools.generate_schema --check    write nothing; fail if the file is stale
 
-The records of messages, runs and settings follow from their structs. A field that has its default is left
-out, so fields with a default are not required and never null. Times are text. The objects around these
-records are described in this module.
+The records of messages, runs and settings are derived from their structs. A field equal to its default is
+omitted, so fields with a default are not required and never null. Times are strings. The objects around
+these records are described in this module.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ TOP: Final[Mapping[str, Any]] = {
 
 
 def written(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the schema of a field as it is written: not null, and without bounds that every number has."""
+    """Return the schema of a field in a snapshot: not null, and without bounds that apply to every number."""
     options = [one for one in schema.get("anyOf", ()) if one != {"type": "null"}]
     if len(options) == 1:
         return written(options[0])

@@ -1,4 +1,4 @@
-"""A place of its own for a Jupyter server, beside the user's."""
+"""`environment` isolates a Jupyter server from the user's Jupyter folders and settings."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, Final
 
 PROVIDER_SETTINGS: Final = ("OPENAI_", "NBCHAT_")
-"""Beginnings of the variables that choose where answers come from; without them it is the embedded server."""
+"""Prefixes of the variables that select a provider. Without them the embedded server is used."""
 
 QUIET: Final[Mapping[str, Mapping[str, Any]]] = {
-    # Neither a question about news nor a look at the package index for a newer JupyterLab.
+    # Disables the question about news and the check for a newer JupyterLab.
     "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False},
 }
 """JupyterLab settings by plugin."""
@@ -25,11 +25,11 @@ def environment(
     Parameters
     ----------
     home
-        Where the folders are, and the settings of JupyterLab, which are written now.
+        Parent of the folders. The settings of JupyterLab are written there by this call.
     base
-        The variables to begin with; usually `os.environ`.
+        The initial variables; usually `os.environ`.
     settings
-        JupyterLab settings by plugin, on top of those that keep it quiet.
+        JupyterLab settings by plugin, in addition to `QUIET`.
     """
     for plugin, values in {**QUIET, **(settings or {})}.items():
         path = home / "lab-settings" / f"{plugin.replace(':', '/')}.jupyterlab-settings"

@@ -4,7 +4,7 @@
 
     python -m tools.oldest >constraints.txt
 
-What nbchat itself needs is at the lower end of its range, everything else as in `requirements/dev.txt`.
+nbchat's dependencies are at the lower bound of their range, all others as in `requirements/dev.txt`.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ ROOT: Final = Path(__file__).parent.parent
 
 RANGE: Final = re.compile(r"(?P<name>[A-Za-z0-9._-]+)>=(?P<oldest>[0-9.]+)(,<[0-9.]+)?")
 FOLLOW: Final = frozenset({"httpcore2"})
-"""Packages whose version another one names (httpx2), so that no pin may."""
+"""Packages that must not be pinned, because another package (httpx2) pins their version."""
 
 PIN: Final = re.compile(r"(?P<name>[A-Za-z0-9._-]+)==\S+")
 
 
 def constraints(ranges: Iterable[str], pins: Iterable[str]) -> Iterator[str]:
-    """Yield a line for each package that either names; a range wins.
+    """Yield a line for each package in either argument; a range takes precedence over a pin.
 
     Raises
     ------
     ValueError
-        A range has no lower end, or is written in a way that is not read here.
+        If a range has no lower bound, or its syntax is not supported.
     """
     oldest = {}
     for text in ranges:
@@ -52,7 +52,7 @@ def _plain(name: str) -> str:
 
 def main() -> int:
     """Print the constraints."""
-    # JupyterLab's range is left to the browser tests: these constraints are for the Python tests.
+    # JupyterLab's range is tested by the browser tests: these constraints are for the Python tests.
     ranges = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
     for line in constraints(ranges, (ROOT / "requirements" / "dev.txt").read_text().splitlines()):
         print(line)

@@ -1,14 +1,14 @@
 # ruff: noqa: D401 - the docstring of a story is what holds in it
-"""Write `tests/logs/*.json`: the logs that Python and the page must fold to the same states.
+"""Write `tests/logs/*.json`: logs that Python and the page must fold to the same states.
 
 ::
 
     python -m tools.record_logs            write the files
-    python -m tools.record_logs --check    write nothing; fail when a file is not what would be written
+    python -m tools.record_logs --check    write nothing; fail if a file is stale
 
-Each file is `{"about", "session_id", "events", "state"}`. The stories below are told by hand, one for
-each thing that can happen in a session; the last ones are drawn by seed and make no sense on purpose,
-since a fold has to agree about what does not fit, too.
+Each file is `{"about", "session_id", "events", "state"}`. The first logs are written by hand, one for each
+case in a session. The last logs are seeded random events that are inconsistent on purpose, since both folds
+must also agree on events that do not fit.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ BUSY: Final = ErrorInfo(
 
 
 class Story:
-    """A log in the making: each method appends what the kernel would, and keeps the state in step."""
+    """Builds a log. Each method appends the events that a kernel would append, and updates the state."""
 
     def __init__(self) -> None:
         self.events: list[Event] = []
@@ -94,13 +94,13 @@ class Story:
         return self._now
 
     def say(self, *events: Event) -> None:
-        """Append events as they are."""
+        """Append events unchanged."""
         for event in events:
             self.events.append(event)
             self.state = apply_event(self.state, event)
 
     def create(self, *, temporary: bool = False, thread_id: str | None = None, **settings: Any) -> None:  # noqa: ANN401
-        """Begin the session."""
+        """Create the session."""
         self.say(
             SessionCreated(
                 at=self.now(), settings=Settings(**settings), temporary=temporary, thread_id=thread_id
@@ -118,7 +118,7 @@ class Story:
         rooted: bool = False,
         replaces: str | None = None,
     ) -> None:
-        """Ask: the run is `run_<number>`, the question `q_<number>`, the answer `a_<number>`."""
+        """Queue a run: the run is `run_<number>`, the question `q_<number>`, the answer `a_<number>`."""
         at = self.now()
         prompt = None
         if text is not None:
@@ -143,9 +143,9 @@ class Story:
         )
 
     def start(self, number: int) -> None:
-        """Let a queued run begin, with its messages at the end of the transcript or at their place."""
+        """Start a queued run, with its messages at the end of the transcript or at their position."""
         run = self.state.run(f"run_{number}")
-        assert run is not None  # noqa: S101 - a story that does not ask first is not a story
+        assert run is not None  # noqa: S101 - a story queues a run before it starts it
         at = self.now()
         prompt, parent = run.prompt, run.parent_id
         if prompt is not None:
@@ -159,7 +159,7 @@ class Story:
         self.say(RunStarted(run_id=run.id, at=at, prompt=prompt, answer=answer, model="demo/tour"))
 
     def ask(self, number: int, text: str) -> None:
-        """Ask, and get the turn at once."""
+        """Queue a run and start it."""
         self.queue(number, text)
         self.start(number)
 
@@ -168,7 +168,7 @@ class Story:
         self.say(PartStarted(run_id=f"run_{number}", at=self.now(), part_index=index, part=part))
 
     def text(self, number: int, index: int, *pieces: str, end: bool = True, **ended: Any) -> None:  # noqa: ANN401
-        """Append text to a part, piece by piece, and end the part."""
+        """Append text to a part in pieces, and end the part."""
         run_id = f"run_{number}"
         for piece in pieces:
             before = utf16_length(self._text(number, index))
@@ -194,13 +194,13 @@ class Story:
         return "" if message is None or index >= len(message.parts) else message.parts[index].text
 
     def complete(self, number: int, usage: Usage | None = USAGE) -> None:
-        """Let the model finish."""
+        """Complete the run."""
         self.say(
             RunCompleted(run_id=f"run_{number}", at=self.now(), finish_reason="stop", usage=usage),
         )
 
     def turn(self, number: int, question: str, answer: str) -> None:
-        """Ask, and get a whole answer."""
+        """Queue a run and complete it with an answer."""
         self.ask(number, question)
         self.part(number, 0, TextPart())
         self.text(number, 0, answer)
@@ -583,7 +583,7 @@ def names_of_objects(s: Story) -> None:
 
 
 class Noise:
-    """Events of every kind, about a handful of runs and messages, in no order that makes sense."""
+    """Generates events of every kind, for a few runs and messages, in random order."""
 
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)  # noqa: S311 - a test's data
@@ -607,7 +607,7 @@ class Noise:
         return "".join(self._random.choices("ab 𝔘é\n", k=self._random.randrange(5)))
 
     def event(self) -> Event:
-        """Return any event."""
+        """Return a random event."""
         draw = self._random
         run: dict[str, Any] = {"run_id": f"r_{draw.randrange(4)}"}
         timed = {**run, "at": float(draw.randrange(3))}
@@ -652,13 +652,13 @@ class Noise:
             lambda: RunAcknowledged(**run),
             lambda: RunSaved(**run, saved=draw.random() < 0.5),  # noqa: PLR2004
         )
-        # Deltas are what there is most of; ends come seldom, or nothing would ever be live.
+        # Deltas are the most frequent. Ends are rare, so that runs stay live.
         weights = (4, 1, 2, 6, 8, 1, 2, 2, 8, 12, 3, 1, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1)
         return draw.choices(kinds, weights)[0]()
 
 
 def noise(seed: int) -> Callable[[Story], None]:
-    """Return a story without sense."""
+    """Return a story of random events."""
 
     def tell(s: Story) -> None:
         draw = Noise(seed)
@@ -690,7 +690,7 @@ def _json(value: object) -> str:
 
 
 def _type_last(value: Any) -> Any:  # noqa: ANN401 - any JSON value
-    """Return `value` with the tag of each object behind its fields, as it is in the recorded files."""
+    """Return `value` with the tag of each object after its fields, as in the recorded files."""
     if isinstance(value, list):
         return [_type_last(item) for item in value]
     if not isinstance(value, dict):
@@ -702,7 +702,7 @@ def _type_last(value: Any) -> Any:  # noqa: ANN401 - any JSON value
 
 
 def files() -> Mapping[Path, str]:
-    """Return what every file has to be."""
+    """Return the expected content of every file."""
     return {FOLDER / f"{name}.json": record(about, tell) for name, (about, tell) in STORIES.items()}
 
 

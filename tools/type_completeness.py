@@ -1,4 +1,4 @@
-"""Check that type checkers know the types of nearly all that nbchat exports, by `pyright --verifytypes`.
+"""Check the type completeness of nbchat's public symbols with `pyright --verifytypes`.
 
 ::
 
@@ -19,7 +19,7 @@ ROOT: Final = Path(__file__).parent.parent
 PYRIGHT: Final = ROOT / "js" / "node_modules" / ".bin" / "pyright"
 
 LEAST: Final = 0.95
-"""Part of the exported symbols whose types are known. What is missing is traitlets' and ipywidgets' own."""
+"""Minimum share of exported symbols with known types. The rest come from traitlets and ipywidgets."""
 
 
 def measure() -> Mapping[str, Any]:
@@ -28,22 +28,22 @@ def measure() -> Mapping[str, Any]:
     Raises
     ------
     subprocess.CalledProcessError
-        pyright could not do its work.
+        If pyright fails.
     """
-    # It takes the package as an importer finds it, by the first Python of the PATH.
+    # pyright finds the package through the first Python in PATH.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     command = [str(PYRIGHT), "--verifytypes", "nbchat", "--ignoreexternal", "--outputjson"]
     done = subprocess.run(
         command, capture_output=True, text=True, check=False, cwd=ROOT, env={**os.environ, "PATH": path}
     )
-    if done.returncode not in (0, 1):  # 1: not everything is known
+    if done.returncode not in (0, 1):  # 1: some types are unknown
         raise subprocess.CalledProcessError(done.returncode, command, done.stdout, done.stderr)
     report: Mapping[str, Any] = json.loads(done.stdout)["typeCompleteness"]
     return report
 
 
 def main() -> int:
-    """Print the part that is known and, where that is too little, what is not."""
+    """Print the share of known types and, if it is too low, the unknown ones."""
     report = measure()
     exported = [symbol for symbol in report["symbols"] if symbol["isExported"]]
     unknown = [symbol for symbol in exported if not symbol["isTypeKnown"] or symbol["isTypeAmbiguous"]]

@@ -27,7 +27,7 @@ CATEGORIES: Final = 50
 """Maximum distinct values of text that counts as categories."""
 
 REPEATS: Final = 2
-"""Minimum average repetitions of categories. Text that repeats less often may identify a person."""
+"""Minimum average repetitions of categories. Text that repeats less often may be identifying."""
 
 FORMS: Final = 200
 """Maximum texts of a column whose forms are counted."""
@@ -53,7 +53,7 @@ _KINDS: Final = frozenset(
 )
 _WORDS: Final = {"string": "text", "boolean": "bool", "unknown": "unknown type"}
 _LISTED: Final = 1200
-"""Maximum characters for the names of columns without statistics."""
+"""Characters reserved for the names of columns without statistics, if not all columns fit."""
 
 
 def is_data_frame(kind: type) -> bool:

@@ -125,7 +125,7 @@ def _own(function: Callable[..., Any], value: object, level: Level) -> object:
 
 
 def _foreign(value: object, work: Callable[[], object]) -> str:
-    """Return the text from code outside nbchat, or the value's type and the reason for its failure."""
+    """Return the text from code outside nbchat. If that fails, return the value's type and the reason."""
     name = qualified(type(value))
     try:
         text = deadline.within(work, deadline.DEADLINE_S)
