@@ -27,7 +27,7 @@ SWITCHES: Final = 7
 
 
 def streams(page: Page) -> None:
-    """Measure one session, then several of which one is shown."""
+    """Measure one session, and several of which one is shown, in alternating rounds."""
     clock = Clock(page, "threadTicks")
     busy: dict[int, list[float]] = {count: [] for count in SESSIONS}
     seen: dict[int, dict[str, float]] = {}

@@ -1,4 +1,4 @@
-# ruff: noqa: D401 - the docstring of a story is what holds in it
+# ruff: noqa: D401 - the docstring of a story states what the log shows
 """Write `tests/logs/*.json`: logs that Python and the page must fold to the same states.
 
 ::
@@ -164,7 +164,7 @@ class Story:
         self.start(number)
 
     def part(self, number: int, index: int, part: Part) -> None:
-        """Begin a part of the answer."""
+        """Start a part of the answer."""
         self.say(PartStarted(run_id=f"run_{number}", at=self.now(), part_index=index, part=part))
 
     def text(self, number: int, index: int, *pieces: str, end: bool = True, **ended: Any) -> None:  # noqa: ANN401

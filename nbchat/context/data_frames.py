@@ -161,7 +161,7 @@ def _outline_pandas(value: Any, title: str) -> Outline:  # noqa: ANN401 - of pan
 
 
 def _for_narwhals(value: Any) -> Any:  # noqa: ANN401 - of any library
-    """Return a PyArrow object in a form that narwhals accepts: a table with unique names, or a chunked array."""
+    """Return a PyArrow object as narwhals accepts it: a table with unique names, or a chunked array."""
     kind = type(value)
     if root(kind) != "pyarrow":
         return value

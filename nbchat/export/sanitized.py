@@ -107,7 +107,7 @@ def sanitize(html: str) -> str:
 
 
 def sanitize_page(html: str) -> str:
-    """Return HTML for an exported page, which may also contain maths, bitmaps, and prefixed classes and ids."""
+    """Return HTML for an exported page, which also allows maths, bitmaps, and prefixed classes and ids."""
     return _page_cleaner().clean(html)
 
 

@@ -93,7 +93,7 @@ class NbChat(Configurable):
 
 
 def attach(providers: ProviderResolver) -> NbChat | None:
-    """Connect the defaults to IPython's configuration, once; return None if no shell is running."""
+    """Connect the defaults to IPython's configuration, once; return `None` if no shell is running."""
     from IPython import get_ipython  # noqa: PLC0415 - called only where it is loaded
 
     defaults = providers.defaults

@@ -55,7 +55,7 @@ class Hub(anywidget.AnyWidget):
             self._set_view,
             functools.partial(answer, engine.providers.defaults),
         )
-        # Before the widget is opened: a page may send its first message at once.
+        # Before the widget is opened, because a page may send its first message immediately.
         listen(kernel_of_process(), self.wire.receive)
         super().__init__(epoch=engine.epoch)
         self.on_msg(lambda _widget, content, _buffers: self.wire.receive(_message(content)))

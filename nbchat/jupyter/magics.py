@@ -84,8 +84,8 @@ class ChatMagics(Magics):
         streams into the cell's output; interrupting the cell stops it.
 
         -s SESSION  id or title of the session; created if it does not exist. Default: `chat`.
-        -m MODEL    model of the session, from now on.
-        -i TEXT     instructions of the session, from now on.
+        -m MODEL    new model of the session.
+        -i TEXT     new instructions of the session.
         -o VAR      variable that receives the answer, a `Message`; with --no-wait, the `Run`.
         --no-wait   do not wait: the answer continues in the background.
         --raw       send the cell unchanged. Otherwise `@name` sends a description of the variable of that

@@ -168,7 +168,7 @@ def _size(value: Any) -> str:  # noqa: ANN401 - any value
     """Return the shape or length of a value of a trusted type, else an empty string."""
     kind = type(value)
     if (is_data_frame(kind) or kind.__name__ == "ndarray") and root(kind) in _SHAPED:
-        shape = getattr(value, "shape", None)  # a lazy frame has none
+        shape = getattr(value, "shape", None)  # a lazy frame has no shape
         return " × ".join(f"{size:,}" for size in shape) if isinstance(shape, tuple) else ""  # noqa: RUF001
     if kind in _SIZED:
         return f"{len(value):,}"
