@@ -1,7 +1,7 @@
 """Many LLM conversations in one notebook.
 
-Sessions, and the runs that generate answers in them, live in the kernel's registry; widgets and cells
-only look. Importing this package is cheap: it restores nothing, and what is used is loaded at its
+Sessions, and the runs that generate answers in them, are kept in the kernel's registry. Widgets and cells
+are views of it. Importing this package is cheap: it restores nothing, and modules are loaded at their
 first use.
 
 ::
@@ -15,7 +15,8 @@ first use.
 
 from __future__ import annotations
 
-# Refuses to be imported once the main thread of a script has ended, when another may use nbchat first.
+# Imported early: the import fails after the main thread of a script has ended, and another thread may be
+# the first to use nbchat.
 import concurrent.futures.thread  # noqa: F401
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -222,7 +223,7 @@ _HOME = {
     "Run": "nbchat.handles.run",
     "Session": "nbchat.handles.session",
 }
-"""Where each name lives; a module is loaded when its first name is used."""
+"""Module of each public name. A module is loaded when one of its names is first used."""
 
 __all__ = [
     "AuthenticationFailed",
@@ -315,9 +316,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever is asked for
-    """Load what is used, when it is used."""
+    """Return a public name and load its module at the first use."""
     if name == "registry":
-        # Not kept here: the registry belongs to the process, not to this copy of the module.
+        # Not cached: the registry belongs to the process, not to this copy of the module.
         return import_module("nbchat.api").the_registry()
     module = _HOME.get(name)
     if module is None:
@@ -328,7 +329,7 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever is asked for
 
 
 def __dir__() -> list[str]:
-    """List what is public, for completion; not the modules behind it."""
+    """Return the public names, without internal modules, for completion."""
     return sorted([*__all__, "__version__", "__doc__"])
 
 

@@ -1,4 +1,4 @@
-"""The functions of `nbchat`."""
+"""Public functions of the `nbchat` module."""
 
 from __future__ import annotations
 
@@ -42,34 +42,35 @@ def session(
     provider: str | Provider | None = None,
     **fields: Any,  # noqa: ANN401 - fields of the OpenAI API
 ) -> Session:
-    """Return the session of this id or title, made if there is none; no widget is needed.
+    """Return the session with this id or title, and create it if it does not exist. No widget is needed.
 
     Parameters
     ----------
     key
-        An id, or a title; an id wins, then the oldest open session of that title. None: a new session.
+        An id or a title. An id takes precedence, then the oldest open session with that title. `None`: a new
+        session.
     model
-        What its runs ask for; None: `NBCHAT_MODEL`, the configured default, else the first model that
-        the server lists.
+        Model for its runs. `None`: the configured default, else `NBCHAT_MODEL`, else the first model that the
+        server lists.
     instructions
-        What the model is told before the conversation.
+        System instructions, sent before the conversation.
     params
-        More fields of the request, as `{"temperature": 0.2}`; names as in the OpenAI API.
+        More fields of the request, such as `{"temperature": 0.2}`, named as in the OpenAI API.
     provider
-        Name of an entry point of the group `nbchat.providers`, or an object with its methods.
+        Name of an entry point in the group `nbchat.providers`, or a provider object.
     **fields
         Fields of the request, such as `temperature=0.2`; added to `params`.
 
     Returns
     -------
-    The session. Of an existing one, settings that are given are changed.
+    The session. If it existed, the settings that are given are changed.
 
     Raises
     ------
     TypeError, ValueError
-        An argument cannot be used.
+        If an argument is invalid.
     TooManySessions
-        The registry is full.
+        If the registry is full.
 
     Examples
     --------
@@ -100,11 +101,11 @@ def ask(
     timeout: float | None = None,
     **fields: Any,  # noqa: ANN401 - fields of the OpenAI API
 ) -> Message:
-    """Ask a one-off question and return the answer: no tab, and not saved.
+    """Ask a one-off question and return the answer. It gets no tab and is not saved.
 
-    Request fields such as `temperature=0` can be given as keyword arguments; names as in the OpenAI API.
-    `context` is that of `Session.send`: values that the model reads as short texts.
-    Interrupting the cell stops the run. Raises what `Session.ask` raises.
+    Request fields such as `temperature=0` can be given as keyword arguments, named as in the OpenAI API.
+    `context` is that of `Session.send`: values that are sent to the model as short texts.
+    Interrupting the cell stops the run. Raises the errors of `Session.ask`.
 
     Examples
     --------
@@ -117,7 +118,7 @@ def ask(
     request = merged("ask", params, fields)
     settings = patch(model=model, instructions=instructions, params=request, provider=name)
     provider_id = process.registry._offered(provider)  # noqa: SLF001 - as `registry.create`
-    # An interrupt may come before the session is returned, so its id is made here.
+    # The id is created here because an interrupt may arrive before the session is returned.
     session_id = new_id("s-")
     create = CreateSession(
         id=new_id("c-"),
@@ -144,29 +145,29 @@ def get_completion(
     timeout: float | None = None,
     **fields: Any,  # noqa: ANN401 - fields of the OpenAI API
 ) -> str:
-    """Return the answer's text, in the context of one caller's thread and of no other.
+    """Return the text of the answer to a prompt, with only the given thread as context.
 
     Parameters
     ----------
     prompt
-        What to ask.
+        The question.
     thread_id
-        Whose conversation it is. Each has a session of its own, made when it is new, which gets a tab
-        when it is shown. None: a one-off question.
+        Id of the conversation. Each id has its own session, created at its first use, which gets a tab when
+        it is shown. `None`: a one-off question.
     model, instructions, params, **fields
-        As `session`.
+        As in `session`.
     timeout
-        Seconds; the run is stopped when they are over.
+        Seconds after which the run is stopped.
 
     Raises
     ------
     ProviderError, TimeoutError, WouldDeadlock, TypeError, ValueError
-        As `Session.ask`.
+        As in `Session.ask`.
 
     Notes
     -----
-    Callers may be on any number of threads and event loops; calls for one thread are answered one
-    after the other. It blocks: from an event loop use `await session.send(...)`.
+    Can be called from any number of threads and event loops; calls with the same `thread_id` are answered
+    in sequence. It blocks: in an event loop use `await session.send(...)`.
 
     Examples
     --------
@@ -195,45 +196,46 @@ def get_completion(
 
 @short_traceback
 def config(*, journal: bool | None = None, **values: str | None) -> Configuration:
-    """Set defaults for all sessions, and return those in force with where each came from.
+    """Set defaults for all sessions, and return the effective values with their sources.
 
-    An argument of a call wins, then what was set in this kernel (here or by `%config NbChat`), then a
-    configuration file (`c.NbChat.model = …` in `ipython_config.py`), then the environment.
+    In order of precedence: an argument of a call, a value set in this kernel (here or by `%config NbChat`),
+    a configuration file (`c.NbChat.model = …` in `ipython_config.py`), the environment.
 
     Parameters
     ----------
     model
-        Model of sessions that name none.
+        Model of sessions without a model setting.
     provider
-        Name of an entry point of the group `nbchat.providers`.
+        Name of an entry point in the group `nbchat.providers`.
     base_url
-        Where the OpenAI-compatible server is, as `http://localhost:11434/v1`.
+        Address of the OpenAI-compatible server, such as `http://localhost:11434/v1`.
     api
-        How that server is asked: `chat` for Chat Completions, which every server has and which is how it
-        begins; `responses` for Responses in the background: the server keeps such an answer, so one that
-        was interrupted can be resumed, by another kernel too.
+        API of that server. `chat` (the default): Chat Completions, which every server supports.
+        `responses`: Responses in the background. The server stores such an answer, so an interrupted one can
+        be resumed, also by another kernel.
     instructions
-        What models are told before conversations that have no instructions of their own.
+        System instructions of sessions without instructions.
     titles
-        What a conversation is called that nobody has named: `words`, the first ones of its first question;
-        or `model`, a title that its model is asked for once, after the first answer. Never the demo's.
+        Source of the titles of unnamed conversations. `words`: the first words of the first question.
+        `model`: a title requested once from the conversation's model, after the first answer; never from the
+        demo.
     share
-        How much of a variable is sent with `@name` and `context=`: the level of `nbchat.describe`, `schema`,
-        `summary` (the default) or `rows`.
+        Level of detail, as in `nbchat.describe`, at which variables are sent with `@name` and `context=`:
+        `schema`, `summary` (the default) or `rows`.
     journal
-        False: private mode, nothing is written outside of the notebook; True is how it begins. The
-        environment variable `NBCHAT_JOURNAL=0` does the same.
+        `False`: private mode, in which nothing is written outside of the notebook. The default is `True`. The
+        environment variable `NBCHAT_JOURNAL=0` also selects private mode.
 
-    Each of the others is a string; None takes back what was set in this kernel.
+    All other values are strings; `None` removes the value that was set in this kernel.
 
     Returns
     -------
-    A mapping of names to values. Its `sources` says, by name, where each value came from.
+    A mapping of names to values. Its `sources` maps each name to the source of the value.
 
     Raises
     ------
     TypeError, ValueError
-        There is no such setting, or the value cannot be one; nothing was changed.
+        If a setting does not exist or its value is invalid; nothing is changed.
 
     Examples
     --------
@@ -257,17 +259,17 @@ def config(*, journal: bool | None = None, **values: str | None) -> Configuratio
 
 @short_traceback
 def load(path: str | os.PathLike[str]) -> list[Session]:
-    """Bring the conversations of a saved notebook into this kernel, and return them.
+    """Load the conversations of a saved notebook into this kernel, and return them.
 
-    They are merged with what there is, and nothing is sent. Their models, instructions and parameters
-    are shown and not used until `Session.adopt()`, unless this user's journal knows them.
+    They are merged with the existing sessions, and nothing is sent. Their models, instructions and
+    parameters are shown but not used until `Session.adopt()`, unless this user's journal has the same values.
 
     Raises
     ------
     OSError
-        The file cannot be read.
+        If the file cannot be read.
     SnapshotError
-        It holds no conversations that can be read.
+        If it contains no readable conversations.
 
     Examples
     --------
@@ -281,20 +283,20 @@ def load(path: str | os.PathLike[str]) -> list[Session]:
 
 @short_traceback
 def import_(path: str | os.PathLike[str]) -> list[Session]:
-    """Make sessions of the conversations in a JSONL or Markdown file, and return them.
+    """Create sessions from the conversations in a JSONL or Markdown file, and return them.
 
     Parameters
     ----------
     path
-        A `.jsonl` file, `{"messages": [{"role": …, "content": …}, …]}` in each line; a Markdown file with
-        headings such as `## User`; or a notebook, as `load` takes.
+        A `.jsonl` file with `{"messages": [{"role": …, "content": …}, …]}` in each line, a Markdown file with
+        headings such as `## User`, or a notebook, as for `load`.
 
     Raises
     ------
     OSError
-        The file cannot be read.
+        If the file cannot be read.
     SnapshotError
-        It holds something else.
+        If its content is not in one of these formats.
 
     Examples
     --------
@@ -313,7 +315,7 @@ def import_(path: str | os.PathLike[str]) -> list[Session]:
 
 
 def _imported(found: Imported) -> Session:
-    """Create a session of a conversation that another program wrote."""
+    """Create a session from a conversation written by another program."""
     process = current()
     process.host.restore_once()
     messages: list[Message] = []
@@ -323,7 +325,7 @@ def _imported(found: Imported) -> Session:
         messages.append(
             Message(id=new_id("m-"), role=role, parts=(part,), created_at=now(), parent_id=parent)
         )
-    # Instructions that came with a file wait for `Session.adopt()`.
+    # Instructions from a file are not used until `Session.adopt()`.
     instructions = found.instructions or None
     settings = SettingsPatch(title=found.title, instructions=instructions, from_file=instructions is not None)
     command = CreateSession(
@@ -350,49 +352,48 @@ def map(  # noqa: A001 - `nbchat.map` reads as what it does
     progress: bool | Callable[[BatchProgress], object] = True,
     **fields: Any,  # noqa: ANN401 - fields of the OpenAI API
 ) -> Results:
-    """Ask many prompts, several at a time, and return the answers in the order of the prompts.
+    """Send many prompts concurrently, and return the answers in the order of the prompts.
 
-    Each prompt is on its own: no answer sees another, and no tab or saved state shows them. A prompt that
-    cannot be answered has its error in its place; the others go on. Blocks this cell only; interrupting
-    it ends what is being asked. The batch belongs to this call: `registry.stop_all()` and its kin are
-    about sessions, and leave it alone.
+    Prompts are independent: no answer sees another, and they appear neither in tabs nor in saved state. A
+    prompt that cannot be answered has its error as its result; the others continue. Only this cell is
+    blocked; interrupting it stops the requests in progress. `registry.stop_all()` and similar methods apply
+    to sessions and do not affect a batch.
 
     Parameters
     ----------
     prompts
-        Strings; or anything else with a `template`: numbers, mappings, rows. Or a data frame or series
+        Strings, or with a `template` any other items: numbers, mappings, rows. Or a data frame or series
         (pandas, polars, PyArrow, …), whose rows are mappings of its columns; without a template, its
-        only column or the one called `prompt`.
+        only column or the one named `prompt`.
     template
-        A string, as `"Summarise: {text}"`, that is filled from each mapping or row, or, as
-        `"Summarise: {prompt}"`, from each other item. Or a function that makes the prompt from an item; a row
-        of a data frame gives its columns by name and as attributes: `lambda row: f"Summarise: {row.text}"`.
-        The rule for braces is that of `%%chat`: `{name}` is a field, `{{name}}` is text, and so are all other
-        braces, such as those of JSON and LaTeX.
+        A format string. Fields are filled from each mapping or row (`"Summarise: {text}"`), or from each
+        other item as `{prompt}` (`"Summarise: {prompt}"`). Or a function that returns the prompt of an item;
+        a row of a data frame has its columns by name and as attributes:
+        `lambda row: f"Summarise: {row.text}"`. Braces are treated as in `%%chat`: `{name}` is a field,
+        `{{name}}` is text, and so are all other braces, such as those of JSON and LaTeX.
     context
-        As `Session.send`: values that every prompt is asked with.
+        As in `Session.send`: values that are sent with every prompt.
     model, instructions, params, provider, **fields
-        As `nbchat.session`.
+        As in `nbchat.session`.
     concurrency
-        Prompts that are asked at the same time, at most.
+        Maximum number of prompts in progress at the same time.
     rpm
-        Requests per minute, at most, evenly spaced; attempts after the first count too. None: no limit. A
-        server that answers "too many requests" is given the time it asks for in any case.
+        Maximum number of requests per minute, evenly spaced; retries count. `None`: no limit. The delay that
+        a server requests with "too many requests" is always respected.
     attempts
-        How often a prompt is asked at most, when the server fails or an answer breaks off. A wrong key,
-        model or address is not asked again, and the rest of the batch has the same error.
+        Maximum number of attempts per prompt, when the server fails or an answer is cut off. An error of the
+        key, the model or the address is not retried, and the rest of the batch has the same error.
     journal
-        A file to go on from: what is asked and answered is written to it as it happens, and what it has
-        is not asked again. It is for the same prompts with the same settings; other ones are asked. What
-        failed, or was ended with the cell, is asked again. What was on its way when the process was
-        killed is not, since it may have been answered, and charged: its answer is read from the server,
-        where that has kept it (`nbchat.config(api="responses")`), and else it has the error `KernelGone`.
-        None: nothing is kept.
+        A file from which the batch can be resumed. Prompts and answers are written to it as they happen, and
+        answers in it are reused for the same prompts with the same settings. Prompts that failed, or were
+        stopped with the cell, are sent again. Prompts in progress when the process was killed are not, since
+        they may have been answered and charged: the answer is fetched from the server if it stored it
+        (`nbchat.config(api="responses")`), else the result has the error `KernelGone`. `None`: no file.
     retry_interrupted
-        True: what was on its way when the process was killed, and was not kept, is asked again.
+        `True`: prompts in progress when the process was killed, with no stored answer, are sent again.
     progress
-        True: a bar in a notebook, a line in a terminal. False: nothing. Or a function, which is called
-        with a `BatchProgress`, on this thread; what it raises ends the batch.
+        `True`: a bar in a notebook, a line in a terminal. `False`: no output. Or a function, which is called
+        with a `BatchProgress` on this thread; an exception in it ends the batch.
 
     Returns
     -------
@@ -401,13 +402,13 @@ def map(  # noqa: A001 - `nbchat.map` reads as what it does
     Raises
     ------
     TypeError, ValueError
-        An argument cannot be used; nothing was asked.
+        If an argument is invalid; nothing is sent.
     StoreBusy
-        Another batch is writing to the journal; nothing was asked.
+        If another batch is writing to the journal; nothing is sent.
     StoreError
-        The journal cannot be read or written; what is being asked is ended.
+        If the journal cannot be read or written; requests in progress are stopped.
     WouldDeadlock
-        Called on the engine's own thread.
+        If it is called on the engine's thread.
 
     Examples
     --------
@@ -446,26 +447,26 @@ def compare(
     params: Mapping[str, Any] | None = None,
     **fields: Any,  # noqa: ANN401 - fields of the OpenAI API
 ) -> Comparison:
-    """Ask several models the same, each in a session of its own; return at once, while they stream.
+    """Send a prompt to several models, each in a new session, and return without waiting for the answers.
 
     Parameters
     ----------
     prompt
-        What to ask; not empty.
+        The question; not empty.
     models
-        Models by name; or, for more, mappings of what `nbchat.session` takes, as
+        Names of models, or mappings of arguments of `nbchat.session`, such as
         `{"model": "qwen3", "params": {"temperature": 0}}` or `{"model": "…", "provider": …}`.
     instructions, params, **fields
-        For all of them, where a mapping does not say otherwise.
+        Defaults for all models; a mapping overrides them.
 
     Returns
     -------
-    A `Comparison`. Its sessions are ordinary ones: they have tabs, and can be asked on.
+    A `Comparison`. Its sessions are ordinary ones: they have tabs, and can be continued.
 
     Raises
     ------
     TypeError, ValueError
-        An argument cannot be used; nothing was asked.
+        If an argument is invalid; nothing is sent.
 
     Examples
     --------
@@ -483,7 +484,9 @@ def compare(
 
 
 def discover() -> list[Any]:
-    """Return the OpenAI-compatible servers that listen on this machine's loopback; looks only when called.
+    """Return the OpenAI-compatible servers that listen on this machine's loopback interface.
+
+    Ports are probed only by this call.
 
     Examples
     --------
@@ -504,29 +507,29 @@ def provider(
     api: Api = "auto",
     headers: Mapping[str, str] | None = None,
 ) -> Provider:
-    """Give an OpenAI-compatible server a name, so that several can be used in one notebook.
+    """Define a name for an OpenAI-compatible server, so that several can be used in one notebook.
 
     Parameters
     ----------
     name
-        For `nbchat.session(…, provider=name)`, `nbchat.models(name)` and `nbchat.config(provider=name)`. A
-        name that is defined again gets the new server.
+        For `nbchat.session(…, provider=name)`, `nbchat.models(name)` and `nbchat.config(provider=name)`.
+        Defining a name again replaces its server.
     base_url
-        Usually ends in `/v1`.
+        Address of the server; usually ends in `/v1`.
     key_env
-        The environment variable with the key, read when a run starts. `None`: the server gets no key.
-        `OPENAI_API_KEY` is sent to it only if it is named here.
+        Environment variable with the key, read when a run starts. `None`: no key is sent.
+        `OPENAI_API_KEY` is sent only if it is named here.
     api, headers
-        As `OpenAIProvider`.
+        As in `OpenAIProvider`.
 
     Returns
     -------
-    The provider, which can also be given as an object: `nbchat.session(provider=…)`.
+    The provider, which can also be passed as an object: `nbchat.session(provider=…)`.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument cannot be used.
+        If an argument is invalid.
 
     Examples
     --------
@@ -543,19 +546,19 @@ def provider(
 
 @short_traceback
 def models(provider: str | None = None) -> list[str]:
-    """Return the chat models that the server for new sessions lists now, in its order.
+    """Return the chat models that the server for new sessions currently lists, in its order.
 
-    Models for embeddings, speech and pictures are left out.
+    Models for embeddings, speech and images are omitted.
 
     Parameters
     ----------
     provider
-        Name of a provider, to ask that one. `None`: the configured provider.
+        Name of another provider. `None`: the configured provider.
 
     Raises
     ------
     ProviderError
-        If the server cannot be asked, or refuses.
+        If the server cannot be reached or rejects the request.
 
     Examples
     --------
@@ -579,7 +582,7 @@ def sessions() -> list[Session]:
 
 
 def stop_all() -> int:
-    """Stop every run in every session, queued ones too, and return how many there were.
+    """Stop the runs of all sessions, including queued ones, and return their number.
 
     Examples
     --------
@@ -591,11 +594,11 @@ def stop_all() -> int:
 
 
 def allow_nested_loops() -> None:
-    """Let code of yours call `asyncio.run` or `run_until_complete` inside a cell.
+    """Allow user code to call `asyncio.run` or `run_until_complete` inside a cell.
 
-    nbchat itself needs no nesting: its runs live on a loop and thread of their own. This applies
-    `nest_asyncio` to the loop of the calling thread, for the whole process, and cannot be taken back;
-    so it is never done by itself.
+    nbchat itself needs no nested loops: its runs have a separate thread with an event loop. This applies
+    `nest_asyncio` to the loop of the calling thread, for the whole process, and cannot be undone. It is
+    therefore never done automatically.
 
     Examples
     --------

@@ -1,19 +1,19 @@
-"""What crosses between kernel and page, defined once; `js/src/protocol.ts` is generated from here.
+"""Messages between kernel and page. `js/src/protocol.ts` is generated from this module.
 
-The kernel broadcasts **packets** to all pages: at most one for each tick, however many sessions and
-widgets there are. A packet has a dense number `n`, so a page that misses one knows it and says
-`sync` with what it has; what comes back is read on from there, or the state where the log is folded
-away. An idle kernel repeats its last number in empty packets, ever more rarely, so that even a lost
-*last* message leaves a trace.
+The kernel broadcasts **packets** to all pages: at most one per tick, regardless of the number of sessions and
+widgets. Packets are numbered without gaps (`n`), so a page detects a missing one. It then sends `sync` with
+the positions it has, and receives the events after them, or the state if they are no longer in the log. An
+idle kernel repeats its last number in empty packets at increasing intervals, so that even the loss of the
+*last* packet is detected.
 
-Inside a packet, `heads` are the directory (one small replaceable value for each session that
-changed, enough to draw a tab), and `events` are the logs read on (`first_seq` says from where).
-Both are safe to receive twice. `to` addresses one page; the others ignore the message.
+In a packet, `heads` are the directory: one small replaceable value for each session that changed, enough to
+draw a tab. `events` continue the logs of sessions, from `first_seq`. Receiving either twice is harmless.
+`to` addresses one page; the others ignore the message.
 
-`epoch` names the kernel's start. A page drops packets and the kernel drops commands of another epoch.
+`epoch` identifies a start of the kernel. Pages drop packets of another epoch, and the kernel drops commands.
 
 On the wire a packet is JSON in UTF-8, in one binary buffer of a custom message of the hub's widget,
-`{"nbchat": key, "piece": i, "of": count}`; packets over `MAX_PIECE` bytes are cut into pieces.
+`{"nbchat": key, "piece": i, "of": count}`. Packets over `MAX_PIECE` bytes are split into pieces.
 """
 
 from __future__ import annotations
@@ -33,23 +33,23 @@ from nbchat.core.values import DecodeError, FiniteFloat, SafeInt, Tagged, Value,
 PROTOCOL_VERSION: Final = 2
 
 MAX_PIECE: Final = 224 * 1024
-"""Bytes of one comm message's buffer, at most; with its envelope it stays below 256 KiB."""
+"""Maximum size in bytes of the buffer of a comm message, which with its envelope stays below 256 KiB."""
 
 MAX_PAGE_MESSAGE: Final = 10 * 1024 * 1024
-"""Bytes of one message from a page, at most."""
+"""Maximum size in bytes of a message from a page."""
 
 MAX_COMMAND: Final = 16 * 1024 * 1024
-"""Characters of a command's JSON, at most."""
+"""Maximum number of characters of a command's JSON."""
 
 MAX_PART: Final = 512 * 1024
-"""Characters of a command's JSON that go in one message; a longer one goes in parts."""
+"""Maximum number of characters of a command's JSON in one message. A longer command is sent in parts."""
 
 WINDOW: Final = 200
-"""Messages of a transcript that a state carries; earlier ones come when the reader asks."""
+"""Messages of a transcript that a state contains. Earlier ones are sent on request."""
 
 
 class Head(Value, frozen=True, kw_only=True):
-    """A session as its tab shows it. A newer head replaces an older one whole."""
+    """Summary of a session for its tab. A newer head replaces an older one completely."""
 
     id: str
     seq: SafeInt
@@ -62,19 +62,19 @@ class Head(Value, frozen=True, kw_only=True):
     model: str | None = None
     created_at: FiniteFloat = 0.0
     active_at: FiniteFloat = 0.0
-    """When something last happened in a run."""
+    """Time of the last activity of a run."""
     started_at: FiniteFloat | None = None
-    """When the live run started."""
+    """Start time of the live run."""
     characters: SafeInt = 0
-    """Of the live run, so far."""
+    """Characters that the live run has generated."""
     queued: SafeInt = 0
-    """Runs that wait behind the live one."""
+    """Number of runs queued behind the live one."""
     position: SafeInt | None = None
-    """Place in the kernel's queue, from 1, where the live run waits for a slot."""
+    """Position of the live run in the kernel's queue, from 1, while it waits for a slot."""
     unread: bool = False
     pinned: bool = False
     rank: FiniteFloat = 0.0
-    """Place among the tabs, lowest first; pinned ones stand before all others."""
+    """Position among the tabs, lowest first. Pinned tabs precede all others."""
     closed: bool = False
     archived: bool = False
     deleted: bool = False
@@ -82,35 +82,35 @@ class Head(Value, frozen=True, kw_only=True):
     messages: SafeInt = 0
     """Length of the transcript."""
     own_provider: bool = False
-    """Answered by a provider object of its own, not by one that settings or configuration name."""
+    """The session uses a provider object, not a provider named in settings or configuration."""
     number: SafeInt = 0
-    """Identifies the session in `deltas` and `progress`, as long as the epoch lasts."""
+    """Identifies the session in `deltas` and `progress` within the epoch."""
 
 
 class Welcome(Tagged, frozen=True, kw_only=True, tag="welcome"):
-    """The answer to `hello`: which kernel this is, and how it is set up."""
+    """Response to `hello`: the kernel's version and configuration."""
 
     to: str
     version: str
-    """nbchat's version in the kernel."""
+    """Version of nbchat in the kernel."""
     demo: bool = False
-    """Answers come from the embedded server."""
+    """The embedded server generates the answers."""
     provider: str = ""
-    """Where answers come from, for people: `demo`, or the server's host."""
+    """Source of the answers, for display: `demo`, or the server's host."""
     model: str | None = None
-    """The model used where a session names none, if that is known."""
+    """Model of sessions without a model setting, if it is known."""
 
 
 class Heads(Tagged, frozen=True, kw_only=True, tag="heads"):
-    """Sessions that changed; with `all`, every session there is."""
+    """Heads of sessions that changed; with `all`, of every session."""
 
     heads: tuple[Head, ...]
     all: bool = False
-    """Sessions that are not in `heads` are gone."""
+    """Sessions that are not in `heads` no longer exist."""
 
 
 class Events(Tagged, frozen=True, kw_only=True, tag="events"):
-    """A stretch of one session's log."""
+    """Consecutive events of one session's log."""
 
     session_id: str
     first_seq: SafeInt
@@ -118,7 +118,7 @@ class Events(Tagged, frozen=True, kw_only=True, tag="events"):
 
 
 class Delta(Value, frozen=True, kw_only=True, array_like=True):
-    """A `PartDelta` of the live run of a session. An array on the wire, since names and ids would repeat."""
+    """A `PartDelta` of a session's live run. Encoded as an array to avoid repeated names and ids."""
 
     session: SafeInt
     """`number` of the session's head."""
@@ -131,7 +131,7 @@ class Delta(Value, frozen=True, kw_only=True, array_like=True):
 
 
 class Deltas(Tagged, frozen=True, kw_only=True, tag="deltas"):
-    """Text of many sessions, in place of `events` for sessions where nothing else has happened."""
+    """Text deltas of many sessions. Replaces `events` for sessions without other events."""
 
     at: SafeInt
     """Microseconds since 1970-01-01 UTC."""
@@ -139,7 +139,7 @@ class Deltas(Tagged, frozen=True, kw_only=True, tag="deltas"):
 
 
 class Counts(Value, frozen=True, kw_only=True, array_like=True):
-    """The fields of a head that change while an answer arrives. An array on the wire."""
+    """The fields of a head that change while an answer arrives. Encoded as an array."""
 
     session: SafeInt
     """`number` of the session's head."""
@@ -149,53 +149,53 @@ class Counts(Value, frozen=True, kw_only=True, array_like=True):
 
 
 class Progress(Tagged, frozen=True, kw_only=True, tag="progress"):
-    """Counts of sessions whose heads have not changed otherwise."""
+    """Counts of sessions whose heads have no other changes."""
 
     counts: tuple[Counts, ...]
 
 
 class SessionStateMessage(Tagged, frozen=True, kw_only=True, tag="session_state"):
-    """A session whole, at `state.seq`; what a page has of it is replaced unless it is newer."""
+    """The complete state of a session at `state.seq`. Replaces the page's state unless that is newer."""
 
     state: SessionState
-    """Windowed: `messages` holds the last `WINDOW` of the transcript, with their versions, and
-    `selected[""]` names the first of them."""
+    """Windowed: `messages` holds the last `WINDOW` messages of the transcript, with their versions, and
+    `selected[""]` is the id of the first of them."""
     omitted: SafeInt = 0
-    """Messages of the transcript before the window."""
+    """Number of messages of the transcript before the window."""
     to: str | None = None
 
 
 class EarlierMessages(Tagged, frozen=True, kw_only=True, tag="earlier_messages"):
-    """Messages before the window, oldest first, to be put in front."""
+    """Messages that precede the window, oldest first."""
 
     to: str
     session_id: str
     messages: tuple[Message, ...]
     selected: Mapping[str, str]
     omitted: SafeInt
-    """Messages that are before these."""
+    """Number of messages that precede these."""
 
 
 class Ack(Tagged, frozen=True, kw_only=True, tag="ack"):
-    """What became of a command. Said once for each time it was asked."""
+    """Acknowledgement of a command, sent once for each time it is received."""
 
     id: str
     error: ErrorInfo | None = None
-    """None: done."""
+    """`None`: the command succeeded."""
     session_id: str | None = None
-    """The session made by `new_session` and `fork`."""
+    """The session created by `new_session` or `fork`."""
     run_id: str | None = None
 
 
 class Synced(Tagged, frozen=True, kw_only=True, tag="synced"):
-    """The answer to `hello` or `sync` ends here: the page has everything up to this packet."""
+    """End of the response to `hello` or `sync`. The page is up to date as of this packet."""
 
     to: str
     id: str
 
 
 class Config(Tagged, frozen=True, kw_only=True, tag="config"):
-    """Where answers come from has changed."""
+    """The source of answers has changed."""
 
     demo: bool
     provider: str
@@ -207,40 +207,40 @@ class Models(Tagged, frozen=True, kw_only=True, tag="models"):
 
     models: tuple[str, ...]
     session_id: str | None = None
-    """None: the server that new sessions ask."""
+    """`None`: the server of new sessions."""
     model: str | None = None
-    """The one that answers where the session's settings name none."""
+    """The model that is used if the session's settings do not name one."""
     error: ErrorInfo | None = None
 
 
 class Saving(Tagged, frozen=True, kw_only=True, tag="saving"):
-    """Where the state is kept, and whether it is."""
+    """Status of saving the state."""
 
     state: Literal["saved", "saving", "unsaved", "off"]
     error: ErrorInfo | None = None
-    """Why it is not."""
+    """Reason that the state is not saved."""
 
 
 class Checkpoint(Tagged, frozen=True, kw_only=True, tag="checkpoint"):
-    """The notebook's metadata key `nbchat`, for the page that writes it."""
+    """Content of the notebook's metadata key `nbchat`, for the page that writes it."""
 
     to: str | None
-    """The page where the user last acted; None: whichever page there is."""
+    """The page where the user last acted; `None`: any page."""
     version: SafeInt
-    """Counts up; a page never writes an older one over a newer one."""
+    """Increases with each checkpoint. A page never overwrites a newer checkpoint with an older one."""
     metadata: Mapping[str, Any]
     transcripts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    """What the page does not have yet of the outputs for where no widget runs: MIME bundles by output."""
+    """Outputs for viewers without widgets that the page does not have yet: MIME bundles by output."""
     settled: bool = True
-    """No answer is being generated. Else the page keeps the outputs until the notebook is saved."""
+    """No answer is being generated. Otherwise the page keeps the outputs until the notebook is saved."""
 
 
 AssetName = Literal["math", "highlight", "extras", "zh-CN"]
-"""A bundle that not every page needs: maths, the highlighter, what opens at a click, a language."""
+"""A bundle that is not always needed: math, syntax highlighting, views that open on a click, a language."""
 
 
 class Asset(Tagged, frozen=True, kw_only=True, tag="asset"):
-    """A bundle of the page, as the text of an ES module."""
+    """A JavaScript bundle of the page, as the text of an ES module."""
 
     to: str
     name: AssetName
@@ -248,7 +248,7 @@ class Asset(Tagged, frozen=True, kw_only=True, tag="asset"):
 
 
 class Hit(Value, frozen=True, kw_only=True):
-    """A message in which something was found: where, and the words around it."""
+    """A message that matches a search, with the text around the match."""
 
     session_id: str
     message_id: str
@@ -258,28 +258,28 @@ class Hit(Value, frozen=True, kw_only=True):
 
 
 class SearchResults(Tagged, frozen=True, kw_only=True, tag="search_results"):
-    """The answer to `search`."""
+    """Response to `search`."""
 
     to: str
     id: str
     hits: tuple[Hit, ...]
-    """The session that was active last comes first, and in each the newest message."""
+    """Most recently active session first, and newest message first in each session."""
     more: bool
-    """There may be more: the search ended at a limit."""
+    """The search ended at a limit, so there may be more results."""
 
 
 class Variable(Value, frozen=True, kw_only=True):
-    """A variable of the notebook, as it is offered where the user types `@`."""
+    """A variable of the notebook, for completion after `@`."""
 
     name: str
     kind: str
-    """The name of its type."""
+    """Name of its type."""
     size: str = ""
-    """Its shape or length, for people; empty where it has none at hand."""
+    """Its shape or length, for display; empty if it is not available."""
 
 
 class Variables(Tagged, frozen=True, kw_only=True, tag="variables"):
-    """The answer to `want_variables`."""
+    """Response to `want_variables`."""
 
     to: str
     id: str
@@ -287,12 +287,12 @@ class Variables(Tagged, frozen=True, kw_only=True, tag="variables"):
 
 
 class Described(Tagged, frozen=True, kw_only=True, tag="described"):
-    """The answer to `want_described`: the parts that are sent if the user sends them."""
+    """Response to `want_described`: the parts to attach to the user's message."""
 
     to: str
     id: str
     parts: tuple[Attachment, ...] = ()
-    """A text, and of a figure a picture too; empty if there is no such variable."""
+    """A text, and for a figure also an image; empty if the variable does not exist."""
 
 
 class Exported(Tagged, frozen=True, kw_only=True, tag="exported"):
@@ -343,34 +343,34 @@ KernelMessage = (
 
 
 class Packet(Tagged, frozen=True, kw_only=True, tag="packet"):
-    """What the kernel says in one tick, to all pages."""
+    """The messages of one tick, broadcast to all pages."""
 
     epoch: str
     n: SafeInt
-    """Counts packets with news from 1; an empty packet repeats the last number."""
+    """Number of the packet, from 1; an empty packet repeats the last number."""
     rev: SafeInt
-    """The directory's revision: all heads up to it have been said by packet `n`."""
+    """Revision of the directory: all heads up to it have been sent by packet `n`."""
     messages: tuple[KernelMessage, ...] = ()
     protocol: SafeInt = PROTOCOL_VERSION
 
 
 class Hello(Tagged, frozen=True, kw_only=True, tag="hello"):
-    """A page is there. Answered by `welcome`, then as `sync`."""
+    """Connect a page. The kernel responds with `welcome`, then as to `sync`."""
 
     id: str
     page: str
     protocol: SafeInt
     version: str
-    """nbchat's version in the page."""
+    """Version of nbchat in the page."""
     epoch: str | None = None
-    """The kernel that `rev` and `sessions` are about; None for a new page."""
+    """The epoch of `rev` and `sessions`; `None` for a new page."""
     rev: SafeInt = 0
     sessions: Mapping[str, SafeInt] = field(default_factory=dict)
-    """Last `seq` applied, for each session the page wants; 0: send it whole."""
+    """Last `seq` applied, for each requested session; 0 requests its complete state."""
 
 
 class Sync(Tagged, frozen=True, kw_only=True, tag="sync"):
-    """A page missed something, was silent for long, or wants more sessions."""
+    """Request missing messages, after a gap or a long silence, or more sessions."""
 
     id: str
     page: str
@@ -380,7 +380,7 @@ class Sync(Tagged, frozen=True, kw_only=True, tag="sync"):
 
 
 class WantEarlier(Tagged, frozen=True, kw_only=True, tag="want_earlier"):
-    """The reader scrolled to the beginning of the window."""
+    """Request earlier messages, when the reader scrolls to the beginning of the window."""
 
     id: str
     page: str
@@ -391,7 +391,7 @@ class WantEarlier(Tagged, frozen=True, kw_only=True, tag="want_earlier"):
 
 
 class RunCommand(Tagged, frozen=True, kw_only=True, tag="run_command"):
-    """A command, from the page where the user acted."""
+    """Execute a command from the page where the user acted."""
 
     page: str
     epoch: str
@@ -399,10 +399,10 @@ class RunCommand(Tagged, frozen=True, kw_only=True, tag="run_command"):
 
 
 class CommandChunk(Tagged, frozen=True, kw_only=True, tag="command_chunk"):
-    """A part of a command that is too long for one message: a stretch of its JSON."""
+    """A part of the JSON of a command that is too long for one message."""
 
     id: str
-    """The command's."""
+    """Id of the command."""
     page: str
     epoch: str
     part: SafeInt
@@ -412,7 +412,7 @@ class CommandChunk(Tagged, frozen=True, kw_only=True, tag="command_chunk"):
 
 
 class Stored(Tagged, frozen=True, kw_only=True, tag="stored"):
-    """What the page found under the notebook's metadata key `nbchat` (a piece of its JSON)."""
+    """A piece of the JSON under the notebook's metadata key `nbchat`, as the page found it."""
 
     id: str
     page: str
@@ -420,11 +420,11 @@ class Stored(Tagged, frozen=True, kw_only=True, tag="stored"):
     of: SafeInt
     text: str
     path: str = ""
-    """The notebook's path, as the page knows it."""
+    """Path of the notebook in the page."""
 
 
 class WantCheckpoint(Tagged, frozen=True, kw_only=True, tag="want_checkpoint"):
-    """The notebook is about to be saved, or has been; the newest state is wanted."""
+    """Request the newest checkpoint, before or after the notebook is saved."""
 
     id: str
     page: str
@@ -432,11 +432,11 @@ class WantCheckpoint(Tagged, frozen=True, kw_only=True, tag="want_checkpoint"):
     version: SafeInt
     """The checkpoint that the page has."""
     path: str = ""
-    """The notebook's path, as the page knows it now: it may have been renamed, or saved as another."""
+    """Current path of the notebook in the page; it changes when the notebook is renamed or saved as another."""
 
 
 class GetAsset(Tagged, frozen=True, kw_only=True, tag="get_asset"):
-    """A page needs a bundle: it shows the first formula, speaks another language, or has time for it."""
+    """Request a bundle: for the first formula, for another language, or in advance when the page is idle."""
 
     id: str
     page: str
@@ -445,7 +445,7 @@ class GetAsset(Tagged, frozen=True, kw_only=True, tag="get_asset"):
 
 
 class Search(Tagged, frozen=True, kw_only=True, tag="search"):
-    """The reader looks for words in all sessions. A page's next search takes the place of its last."""
+    """Search all sessions for text. A new search of a page replaces its previous one."""
 
     id: str
     page: str
@@ -454,7 +454,7 @@ class Search(Tagged, frozen=True, kw_only=True, tag="search"):
 
 
 class WantVariables(Tagged, frozen=True, kw_only=True, tag="want_variables"):
-    """The user typed `@`: names, types and sizes of variables are wanted, and no values."""
+    """Request names, types and sizes of variables, but no values, after the user typed `@`."""
 
     id: str
     page: str
@@ -462,7 +462,7 @@ class WantVariables(Tagged, frozen=True, kw_only=True, tag="want_variables"):
 
 
 class WantDescribed(Tagged, frozen=True, kw_only=True, tag="want_described"):
-    """The user chose a variable: its description is wanted."""
+    """Request the description of a variable that the user chose."""
 
     id: str
     page: str
@@ -521,12 +521,12 @@ PageMessage = (
 
 
 def parse_page_message(data: object) -> PageMessage:
-    """Return what a page sent, typed.
+    """Return a message from a page as a typed value.
 
     Raises
     ------
     WireError
-        It is not in the protocol. The message says where it differs; nothing was done.
+        If it does not conform to the protocol. The error names the position; nothing is executed.
     """
     try:
         message: PageMessage = decode(PageMessage, data)
@@ -538,11 +538,12 @@ def parse_page_message(data: object) -> PageMessage:
 def encode_packet(packet: Packet) -> bytes:
     """Return the packet as JSON in UTF-8.
 
-    What JSON or JavaScript cannot hold is replaced: one odd value must not silence all sessions.
+    Values that JSON or JavaScript cannot represent are replaced, so that one of them does not block the
+    messages of all sessions.
     """
     return encode_json(packet)
 
 
 def pieces(payload: bytes) -> list[bytes]:
-    """Cut a payload into pieces of at most `MAX_PIECE` bytes."""
+    """Split a payload into pieces of at most `MAX_PIECE` bytes."""
     return [payload[i : i + MAX_PIECE] for i in range(0, len(payload), MAX_PIECE)] or [b""]

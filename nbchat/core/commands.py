@@ -1,8 +1,8 @@
-"""What a page may ask for. A command may be rejected; then nothing has changed.
+"""Commands that a page can send. A command that is rejected changes nothing.
 
-Every command carries an `id` made by the page. The same id again, from whichever page, is the same
-wish: it is done once and answered again. A command about a run names the run, so that a late Stop
-cannot hit the next one.
+Every command carries an `id` created by the page. Commands are idempotent: a repeated id, from any page, is
+executed once and acknowledged again. A command about a run carries the run's id, so that a late Stop cannot
+affect the next run.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from nbchat.core.values import Tagged
 
 
 class Send(Tagged, frozen=True, kw_only=True, tag="send"):
-    """Ask in a session; waits its turn when the session is busy."""
+    """Send a message to a session. It is queued if the session is busy."""
 
     id: str
     session_id: str
     text: str
     attachments: tuple[Attachment, ...] = ()
     run_id: str | None = None
-    """Id for the new run; `None`: the kernel makes one."""
+    """Id of the new run; `None`: the kernel creates one."""
     message_id: str | None = None
-    """Id for the question; `None`: the kernel makes one."""
+    """Id of the question; `None`: the kernel creates one."""
     params: Mapping[str, Any] = field(default_factory=dict)
-    """Fields of this request alone; they win over those of the session."""
+    """Request fields of this run, which override those of the session."""
 
 
 class Stop(Tagged, frozen=True, kw_only=True, tag="stop"):
-    """End this run, live or queued, and keep its text."""
+    """Stop a live or queued run, and keep its text."""
 
     id: str
     session_id: str
@@ -40,14 +40,14 @@ class Stop(Tagged, frozen=True, kw_only=True, tag="stop"):
 
 
 class StopAll(Tagged, frozen=True, kw_only=True, tag="stop_all"):
-    """End every run of a session, or of the kernel, queued ones too."""
+    """Stop all runs of a session or of the kernel, including queued ones."""
 
     id: str
     session_id: str | None = None
 
 
 class Pause(Tagged, frozen=True, kw_only=True, tag="pause"):
-    """Stop reading."""
+    """Stop reading the answer until `resume`."""
 
     id: str
     session_id: str
@@ -55,7 +55,7 @@ class Pause(Tagged, frozen=True, kw_only=True, tag="pause"):
 
 
 class Resume(Tagged, frozen=True, kw_only=True, tag="resume"):
-    """Read on in a paused run; where the run was interrupted and the provider can, go on with it."""
+    """Resume a paused run, or an interrupted one if the provider supports it."""
 
     id: str
     session_id: str
@@ -63,7 +63,7 @@ class Resume(Tagged, frozen=True, kw_only=True, tag="resume"):
 
 
 class Retry(Tagged, frozen=True, kw_only=True, tag="retry"):
-    """Ask again for a failed, interrupted or stopped answer, which is replaced."""
+    """Generate a failed, interrupted or stopped answer again, and replace it."""
 
     id: str
     session_id: str
@@ -71,7 +71,7 @@ class Retry(Tagged, frozen=True, kw_only=True, tag="retry"):
 
 
 class Regenerate(Tagged, frozen=True, kw_only=True, tag="regenerate"):
-    """Ask for another version of an answer."""
+    """Generate another version of an answer."""
 
     id: str
     session_id: str
@@ -79,7 +79,7 @@ class Regenerate(Tagged, frozen=True, kw_only=True, tag="regenerate"):
 
 
 class Continue(Tagged, frozen=True, kw_only=True, tag="continue"):
-    """Go on at the end of an answer that is not complete."""
+    """Continue an incomplete answer at its end."""
 
     id: str
     session_id: str
@@ -87,7 +87,7 @@ class Continue(Tagged, frozen=True, kw_only=True, tag="continue"):
 
 
 class Edit(Tagged, frozen=True, kw_only=True, tag="edit"):
-    """Ask a changed question; the earlier one stays as a version. In the queue, change what waits."""
+    """Send an edited question, and keep the earlier one as a version. A queued question is changed in place."""
 
     id: str
     session_id: str
@@ -96,7 +96,7 @@ class Edit(Tagged, frozen=True, kw_only=True, tag="edit"):
 
 
 class Keep(Tagged, frozen=True, kw_only=True, tag="keep"):
-    """Take an interrupted answer as it is."""
+    """Keep an interrupted answer as it is."""
 
     id: str
     session_id: str
@@ -104,7 +104,7 @@ class Keep(Tagged, frozen=True, kw_only=True, tag="keep"):
 
 
 class Discard(Tagged, frozen=True, kw_only=True, tag="discard"):
-    """Remove an answer that is over; the question stays."""
+    """Remove an answer whose run has ended, and keep the question."""
 
     id: str
     session_id: str
@@ -112,7 +112,7 @@ class Discard(Tagged, frozen=True, kw_only=True, tag="discard"):
 
 
 class SelectVersion(Tagged, frozen=True, kw_only=True, tag="select_version"):
-    """Show this version of a turn, and take it as the context."""
+    """Select the version of a turn that is shown and used as context."""
 
     id: str
     session_id: str
@@ -120,25 +120,25 @@ class SelectVersion(Tagged, frozen=True, kw_only=True, tag="select_version"):
 
 
 class Fork(Tagged, frozen=True, kw_only=True, tag="fork"):
-    """Start a new session with the conversation up to a message."""
+    """Create a session with the conversation up to a message."""
 
     id: str
     session_id: str
     message_id: str | None = None
-    """`None`: all of it."""
+    """`None`: the whole conversation."""
     title: str | None = None
     """`None`: the same title."""
 
 
 class NewSession(Tagged, frozen=True, kw_only=True, tag="new_session"):
-    """Make a session; the answer says its id."""
+    """Create a session. The acknowledgement contains its id."""
 
     id: str
     title: str = ""
 
 
 class Rename(Tagged, frozen=True, kw_only=True, tag="rename"):
-    """Give a session a title; an empty one goes back to the first words of the first question."""
+    """Set a session's title. An empty title selects the first words of the first question."""
 
     id: str
     session_id: str
@@ -146,7 +146,7 @@ class Rename(Tagged, frozen=True, kw_only=True, tag="rename"):
 
 
 class Configure(Tagged, frozen=True, kw_only=True, tag="configure"):
-    """Choose model, instructions and parameters; also how what came from a file is adopted."""
+    """Set model, instructions and parameters. This also adopts settings that came from a file."""
 
     id: str
     session_id: str
@@ -156,7 +156,7 @@ class Configure(Tagged, frozen=True, kw_only=True, tag="configure"):
 
 
 class Pin(Tagged, frozen=True, kw_only=True, tag="pin"):
-    """Keep a session from being evicted, and its tab in front."""
+    """Protect a session from eviction, and place its tab first."""
 
     id: str
     session_id: str
@@ -164,7 +164,7 @@ class Pin(Tagged, frozen=True, kw_only=True, tag="pin"):
 
 
 class Move(Tagged, frozen=True, kw_only=True, tag="move"):
-    """Put a session's tab in front of another's; None: behind all others."""
+    """Move a session's tab before another one. `before=None` moves it to the end."""
 
     id: str
     session_id: str
@@ -172,7 +172,7 @@ class Move(Tagged, frozen=True, kw_only=True, tag="move"):
 
 
 class Close(Tagged, frozen=True, kw_only=True, tag="close"):
-    """Hide the tab; runs go on. With `closed=False`, show it again."""
+    """Hide a session's tab; its runs continue. With `closed=False`, show it again."""
 
     id: str
     session_id: str
@@ -180,7 +180,7 @@ class Close(Tagged, frozen=True, kw_only=True, tag="close"):
 
 
 class Archive(Tagged, frozen=True, kw_only=True, tag="archive"):
-    """Put a session away: out of the tabs and of the list's first page."""
+    """Archive a session: remove it from the tabs and from the first page of the list."""
 
     id: str
     session_id: str
@@ -188,7 +188,7 @@ class Archive(Tagged, frozen=True, kw_only=True, tag="archive"):
 
 
 class Delete(Tagged, frozen=True, kw_only=True, tag="delete"):
-    """Stop what runs and remove the session. With `deleted=False`, undo that."""
+    """Stop a session's runs and remove it. With `deleted=False`, restore it."""
 
     id: str
     session_id: str
@@ -196,29 +196,29 @@ class Delete(Tagged, frozen=True, kw_only=True, tag="delete"):
 
 
 class Viewing(Tagged, frozen=True, kw_only=True, tag="viewing"):
-    """Which sessions this page shows at the moment; their answers are read, not unread."""
+    """Set the sessions that the page shows now. Their answers are not marked as unread."""
 
     id: str
     session_ids: tuple[str, ...] = ()
 
 
 class SetView(Tagged, frozen=True, kw_only=True, tag="set_view"):
-    """Change what one view shows: its chosen tab, its list of sessions, or both."""
+    """Change a view's active tab, its list of sessions, or both."""
 
     id: str
     view_id: str
     active: str | None = None
-    """Id of the session whose tab was chosen; None: unchanged."""
+    """Id of the session whose tab is active; `None`: unchanged."""
     session_ids: tuple[str, ...] | None = None
-    """The sessions that the view shows; None: unchanged."""
+    """Sessions that the view shows; `None`: unchanged."""
 
 
 class ListModels(Tagged, frozen=True, kw_only=True, tag="list_models"):
-    """Ask a session's server which models there are; the answer is a `models` message."""
+    """List the models of a session's server. The response is a `models` message."""
 
     id: str
     session_id: str | None = None
-    """None: the server that new sessions ask."""
+    """`None`: the server of new sessions."""
 
 
 Command = (

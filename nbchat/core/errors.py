@@ -1,32 +1,32 @@
-"""Everything that can go wrong, in one tree.
+"""`NbchatError` and its subclasses: all errors that nbchat raises.
 
 ::
 
     NbchatError
-    ├── CommandError      what was asked cannot be done now; nothing has changed
+    ├── CommandError      the command cannot be carried out now; nothing has changed
     │   ├── UnknownSession, AmbiguousCommand, RunInProgress, RunNotLive, RunOver
     │   ├── NothingToDo, SessionFull, QueueFull, TooManySessions, SessionGone
     │   └── WouldDeadlock, StaleCommand, PicklingRefused
-    ├── ProviderError     the answer could not be had, or not the whole of it
+    ├── ProviderError     the provider gave no answer, or only a part of it
     │   ├── before the answer   ConfigError, AuthenticationFailed, ModelNotFound, RequestRejected,
     │   │                       ContextTooLong, RateLimited, ProviderUnavailable, ConnectFailed,
     │   │                       FirstTokenTimeout, EmptyResponse
     │   └── during the answer   IdleTimeout, TotalTimeout, StreamBroken, ProtocolError,
     │                           ProviderErrorEvent, StreamTruncated, LimitExceeded, PauseExpired,
     │                           KernelGone, RunCrashed
-    ├── WireError         a page said something that is not in the protocol
+    ├── WireError         a page sent a message that violates the protocol
     │   └── ViewOutOfSync
     ├── CallbackError     a user's callback raised; runs are not affected
     ├── SnapshotError     a saved state could not be read
     │   └── SnapshotCorrupt, SnapshotTooNew, SnapshotTooLarge
-    └── StoreError        the state could not be written down
+    └── StoreError        the state could not be saved
         └── StoreFull, StoreReadOnly, StoreBusy
 
-The branches tell whose turn it is: the caller's (`CommandError`), the server's or the network's
-(`ProviderError`), the page's (`WireError`), the file's (`SnapshotError`, `StoreError`).
+Each branch has one cause: the caller (`CommandError`), the server or the network (`ProviderError`), the page
+(`WireError`), a file (`SnapshotError`, `StoreError`).
 
-Messages say which thing, what state it is in, and what to do next. They never hold a key: text that
-comes from outside goes through `redact` first.
+A message names the object, its state and the next step. Messages never contain a key: text from outside is
+passed through `redact` first.
 """
 
 from __future__ import annotations
@@ -38,22 +38,22 @@ from nbchat.core.tracebacks import render
 from nbchat.core.values import FiniteFloat, SafeInt, Value
 
 Stage = Literal["command", "connect", "first_byte", "stream", "tool", "persist", "restore", "view"]
-"""Where on a run's way an error happened."""
+"""Stage of a run at which an error occurred."""
 
 Retryable = bool | FiniteFloat
-"""`False`: trying again cannot help. `True`: it may. A number: it may, after that many seconds."""
+"""`False`: a retry cannot succeed. `True`: it may. A number: it may, after that many seconds."""
 
 
 class ErrorInfo(Value, frozen=True, kw_only=True):
-    """What is kept of an error in the log, on the wire and in a snapshot: no traceback, no secret."""
+    """An error as recorded in the log, on the wire and in a snapshot, without traceback and secrets."""
 
     code: str
-    """The class's name in `snake_case`, as `rate_limited`."""
+    """The class's name in `snake_case`, such as `rate_limited`."""
     message: str
     stage: Stage = "stream"
     retryable: Retryable = False
     hint: str = ""
-    """One sentence that says what to do next."""
+    """The next step for the user, in one sentence."""
     http_status: SafeInt | None = None
     request_id: str | None = None
     partial_chars: SafeInt = 0
@@ -61,7 +61,7 @@ class ErrorInfo(Value, frozen=True, kw_only=True):
 
 
 class NbchatError(Exception):
-    """The root: `except nbchat.NbchatError` catches whatever nbchat raises on its own.
+    """The base class: `except nbchat.NbchatError` catches all errors that nbchat defines.
 
     Examples
     --------
@@ -110,20 +110,20 @@ class NbchatError(Exception):
         self.partial_chars = partial_chars
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Support `pickle` and `copy`: an error is rebuilt without its `__init__`, whose arguments differ."""
+        """Support `pickle` and `copy`. An error is rebuilt without its `__init__`, whose arguments differ."""
         return _rebuild, (type(self), self.args, self.__dict__)
 
     def __str__(self) -> str:
-        """Return the message, followed by what to do next."""
+        """Return the message, followed by the hint."""
         message = str(self.args[0]) if self.args else self.code
         if not self.hint:
             return message
-        # A server's own words often end without a full stop.
+        # Messages from servers often end without a full stop.
         stop = "" if message.endswith((".", "!", "?", "…")) else "."
         return f"{message}{stop} {self.hint}"
 
     def _render_traceback_(self) -> list[str]:
-        """Show the user's lines alone where IPython shows the error."""
+        """Return the lines that IPython shows for the error: only the user's frames, and the message."""
         return render(self)
 
     @property
@@ -148,11 +148,11 @@ def _rebuild(cls: type[NbchatError], args: tuple[Any, ...], attributes: Mapping[
 
 
 CLASSES: Final[dict[str, type[NbchatError]]] = {}
-"""Every error class by its code; how a stored `ErrorInfo` becomes an exception again."""
+"""Every error class by its code, to convert a stored `ErrorInfo` back into an exception."""
 
 
 def from_info(info: ErrorInfo) -> NbchatError:
-    """Return the exception that `info` was taken from; of the root class where the code is unknown."""
+    """Return the exception that `info` describes; a `ProviderError` if the code is unknown."""
     cls = CLASSES.get(info.code, ProviderError)
     error = cls.__new__(cls)
     NbchatError.__init__(
@@ -169,7 +169,7 @@ def from_info(info: ErrorInfo) -> NbchatError:
 
 
 class CommandError(NbchatError):
-    """What was asked for cannot be done now, and nothing has changed.
+    """The command cannot be carried out now, and nothing has changed.
 
     Examples
     --------
@@ -204,7 +204,7 @@ class UnknownSession(CommandError, KeyError):
 
 
 class SessionGone(CommandError):
-    """The session was deleted while something held on to it.
+    """The session was deleted while a reference to it was still in use.
 
     Examples
     --------
@@ -226,7 +226,7 @@ class SessionGone(CommandError):
 
 
 class RunInProgress(CommandError):
-    """A session generates one answer at a time, and one is not over.
+    """The session is generating an answer. It generates one at a time.
 
     Examples
     --------
@@ -252,7 +252,7 @@ class RunInProgress(CommandError):
 
 
 class RunNotLive(CommandError):
-    """The command needs a live run, and the session has none in the right state.
+    """The command needs a live run in a suitable state, and the session does not have one.
 
     Examples
     --------
@@ -281,7 +281,7 @@ class RunOver(CommandError):
 
 
 class NothingToDo(CommandError):
-    """There is no message that the command could apply to.
+    """The session has no message to which the command applies.
 
     Examples
     --------
@@ -295,7 +295,7 @@ class NothingToDo(CommandError):
 
 
 class SessionFull(CommandError):
-    """The session holds as much text as its limit allows.
+    """The session would exceed its limit of text.
 
     Examples
     --------
@@ -316,7 +316,7 @@ class SessionFull(CommandError):
 
 
 class QueueFull(CommandError):
-    """Too many prompts wait in one session.
+    """The queue of a session is full.
 
     Examples
     --------
@@ -332,7 +332,7 @@ class QueueFull(CommandError):
 
 
 class TooManySessions(CommandError):
-    """The registry is full and nothing may be evicted.
+    """The registry is full and no session can be evicted.
 
     Examples
     --------
@@ -343,7 +343,7 @@ class TooManySessions(CommandError):
 
 
 class WouldDeadlock(CommandError):
-    """A blocking call on nbchat's own thread would wait for itself.
+    """A blocking call on nbchat's own thread would deadlock.
 
     Examples
     --------
@@ -358,7 +358,7 @@ class WouldDeadlock(CommandError):
 
 
 class StaleCommand(CommandError):
-    """The command speaks of a run or a kernel that is over; it was dropped.
+    """The command refers to a run or a kernel that has ended. It was dropped.
 
     Examples
     --------
@@ -368,7 +368,7 @@ class StaleCommand(CommandError):
 
 
 class PicklingRefused(CommandError, TypeError):
-    """Live objects are not pickled: a pickle would lose the run and could carry secrets.
+    """Live objects cannot be pickled: a pickle would lose the run and could contain secrets.
 
     Examples
     --------
@@ -383,7 +383,7 @@ class PicklingRefused(CommandError, TypeError):
 
 
 class ProviderError(NbchatError):
-    """The answer could not be had, or not the whole of it.
+    """The provider gave no answer, or only a part of it.
 
     Examples
     --------
@@ -396,7 +396,7 @@ class ProviderError(NbchatError):
 
 
 class ConfigError(ProviderError):
-    """The settings cannot work: wrong base URL, wrong value, a redirect to another host.
+    """The settings are invalid: a wrong base URL, a wrong value, a redirect to another host.
 
     Examples
     --------
@@ -409,7 +409,7 @@ class ConfigError(ProviderError):
 
 
 class AuthenticationFailed(ProviderError):
-    """The server refused the key (401) or what the key may do (403).
+    """The server rejected the key (401) or the key lacks a permission (403).
 
     Examples
     --------
@@ -423,7 +423,7 @@ class AuthenticationFailed(ProviderError):
 
 
 class ModelNotFound(ProviderError):
-    """The server does not know the model, or the path (404).
+    """The server does not have the model, or the path (404).
 
     Examples
     --------
@@ -437,7 +437,7 @@ class ModelNotFound(ProviderError):
 
 
 class RequestRejected(ProviderError):
-    """The server understood the request and refused it (400, 422).
+    """The server rejected the request as invalid (400, 422).
 
     Examples
     --------
@@ -454,7 +454,7 @@ class RequestRejected(ProviderError):
 
 
 class ContextTooLong(ProviderError):
-    """The conversation is longer than the model can read.
+    """The conversation exceeds the model's context length.
 
     Examples
     --------
@@ -471,7 +471,7 @@ class ContextTooLong(ProviderError):
 
 
 class RateLimited(ProviderError):
-    """The server asks to wait (429).
+    """The server's rate limit was exceeded (429).
 
     Examples
     --------
@@ -484,11 +484,11 @@ class RateLimited(ProviderError):
     retryable: Retryable = True
     hint = "Wait and retry."
     retry_after_s: float | None = None
-    """Seconds that the server asked for, where it said."""
+    """Delay in seconds that the server requested, if any."""
 
 
 class ProviderUnavailable(ProviderError):
-    """The server is there and cannot answer now (408, 409, 5xx).
+    """The server is reachable but cannot answer now (408, 409, 5xx).
 
     Examples
     --------
@@ -503,7 +503,7 @@ class ProviderUnavailable(ProviderError):
 
 
 class ConnectFailed(ProviderError):
-    """No connection: refused, unknown host, TLS, proxy.
+    """The connection could not be established: refused, unknown host, TLS, proxy.
 
     Examples
     --------
@@ -518,7 +518,7 @@ class ConnectFailed(ProviderError):
 
 
 class FirstTokenTimeout(ProviderError):
-    """Connected, and nothing came within the limit.
+    """The server was connected but sent no content within the limit.
 
     Examples
     --------
@@ -532,7 +532,7 @@ class FirstTokenTimeout(ProviderError):
 
 
 class EmptyResponse(ProviderError):
-    """The server answered without an answer.
+    """The server's response contains no answer.
 
     Examples
     --------
@@ -546,7 +546,7 @@ class EmptyResponse(ProviderError):
 
 
 class IdleTimeout(ProviderError):
-    """The answer had begun and no content came for the idle limit; pings do not count.
+    """No content arrived within the idle limit after the answer had begun. Pings do not count.
 
     Examples
     --------
@@ -559,7 +559,7 @@ class IdleTimeout(ProviderError):
 
 
 class TotalTimeout(ProviderError):
-    """The answer took longer than the total limit that was set.
+    """The answer exceeded the total time limit.
 
     Examples
     --------
@@ -585,7 +585,7 @@ class StreamBroken(ProviderError):
 
 
 class ProtocolError(ProviderError):
-    """The server sent something that is not a stream of chat completion chunks.
+    """The response is not a stream of chat completion chunks.
 
     Examples
     --------
@@ -611,7 +611,7 @@ class ProviderErrorEvent(ProviderError):
 
 
 class StreamTruncated(ProviderError):
-    """The stream ended cleanly but never said that the answer is complete.
+    """The stream ended cleanly but without a finish reason.
 
     Examples
     --------
@@ -624,7 +624,7 @@ class StreamTruncated(ProviderError):
 
 
 class LimitExceeded(ProviderError):
-    """The answer is longer than the limit for one answer or one session.
+    """The answer exceeds the length limit of an answer or a session.
 
     Examples
     --------
@@ -676,7 +676,7 @@ class RunCrashed(ProviderError):
 
 
 class WireError(NbchatError):
-    """A page sent something that is not in the protocol; it was ignored and counted.
+    """A page sent a message that violates the protocol. It was ignored and counted.
 
     Examples
     --------
@@ -689,7 +689,7 @@ class WireError(NbchatError):
 
 
 class ViewOutOfSync(WireError):
-    """A view missed messages and has to ask for the state again.
+    """A view missed messages and has to request the state again.
 
     Examples
     --------
@@ -700,7 +700,7 @@ class ViewOutOfSync(WireError):
 
 
 class CallbackError(NbchatError):
-    """A callback given to `on` raised; the run goes on.
+    """A callback passed to `on` raised an exception. The run continues.
 
     Examples
     --------
@@ -729,7 +729,7 @@ class SnapshotError(NbchatError):
 
 
 class SnapshotCorrupt(SnapshotError):
-    """The saved state is damaged or is not one of nbchat's.
+    """The saved state is damaged or was not written by nbchat.
 
     Examples
     --------
@@ -743,7 +743,7 @@ class SnapshotCorrupt(SnapshotError):
 
 
 class SnapshotTooNew(SnapshotError):
-    """The saved state was written by a newer nbchat; it is shown and never overwritten.
+    """The saved state was written by a newer nbchat. It is shown and never overwritten.
 
     Examples
     --------
@@ -759,7 +759,7 @@ class SnapshotTooNew(SnapshotError):
 
 
 class SnapshotTooLarge(SnapshotError):
-    """The saved state is larger than nbchat is willing to read.
+    """The saved state exceeds the size or depth that nbchat reads.
 
     Examples
     --------
@@ -770,7 +770,7 @@ class SnapshotTooLarge(SnapshotError):
 
 
 class StoreError(NbchatError):
-    """The state could not be written down; everything goes on in memory.
+    """The state could not be saved. It is kept in memory, and runs continue.
 
     Examples
     --------
@@ -794,7 +794,7 @@ class StoreFull(StoreError):
 
 
 class StoreReadOnly(StoreError):
-    """The folder or the file cannot be written.
+    """The folder or the file is not writable.
 
     Examples
     --------
@@ -805,7 +805,7 @@ class StoreReadOnly(StoreError):
 
 
 class StoreBusy(StoreError):
-    """Another kernel holds the store of this notebook.
+    """Another kernel has the store of this notebook open.
 
     Examples
     --------

@@ -1,8 +1,8 @@
-"""What can have happened in a session: immutable facts, folded by `transcript.apply_event`.
+"""Events of a session: immutable values, folded into its state by `transcript.apply_event`.
 
-An event says what was decided, with every id and time in it, so that folding needs no clock and no
-chance: Python, the page, the journal and a snapshot come to the same state from the same events.
-Times (`at`) are seconds since 1970-01-01 UTC.
+An event contains every id and time, so that folding needs neither a clock nor random numbers: Python, the
+page, the journal and a snapshot derive the same state from the same events. Times (`at`) are seconds since
+1970-01-01 UTC.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from nbchat.core.messages import Message, Part, Source, Usage
 from nbchat.core.values import FiniteFloat, SafeInt, Tagged, Value
 
 RunKind = Literal["send", "retry", "regenerate", "continue", "resume"]
-"""Why a run was started."""
+"""Command that started a run."""
 
 
 class Settings(Value, frozen=True, kw_only=True):
-    """What the user chose for a session; every field may change at any time."""
+    """The user's settings of a session. Every field may change at any time."""
 
     title: str = ""
     """Empty: the page shows the first words of the first question."""
@@ -29,19 +29,19 @@ class Settings(Value, frozen=True, kw_only=True):
     instructions: str | None = None
     params: Mapping[str, Any] = field(default_factory=dict)
     provider: str | None = None
-    """Name of an `nbchat.providers` entry point; None for the configured one."""
+    """Name of an `nbchat.providers` entry point; `None`: the configured one."""
     pinned: bool = False
     rank: FiniteFloat | None = None
-    """Place among the tabs, lowest first; None: by when the session was made, in seconds since 1970."""
+    """Position among the tabs, lowest first; `None`: the session's creation time, in seconds since 1970."""
     closed: bool = False
-    """The tab is hidden; runs go on."""
+    """The tab is hidden; runs continue."""
     archived: bool = False
     from_file: bool = False
-    """Model, instructions and parameters came with a file and wait for the user's word."""
+    """Model, instructions and parameters came from a file and are not used until the user adopts them."""
 
 
 class SessionCreated(Tagged, frozen=True, kw_only=True, tag="session_created"):
-    """The session began, or was taken over from a snapshot of another lineage."""
+    """The session was created, or restored from a snapshot of another lineage."""
 
     at: FiniteFloat
     settings: Settings
@@ -50,96 +50,96 @@ class SessionCreated(Tagged, frozen=True, kw_only=True, tag="session_created"):
 
 
 class SettingsChanged(Tagged, frozen=True, kw_only=True, tag="settings_changed"):
-    """The user chose other settings; the whole of them, so that applying twice changes nothing."""
+    """The settings changed. The event has all of them, so that applying it twice changes nothing."""
 
     settings: Settings
 
 
 class UnreadChanged(Tagged, frozen=True, kw_only=True, tag="unread_changed"):
-    """An answer arrived that nobody was looking at, or somebody looked."""
+    """An answer arrived that no page showed, or an unread answer was shown."""
 
     unread: bool
 
 
 class SessionDeleted(Tagged, frozen=True, kw_only=True, tag="session_deleted"):
-    """The session was removed; an undo takes it back."""
+    """The session was deleted or, with `deleted=False`, restored."""
 
     at: FiniteFloat
     deleted: bool = True
 
 
 class MessageAdded(Tagged, frozen=True, kw_only=True, tag="message_added"):
-    """A message that no run generated entered the tree: imported, forked, restored."""
+    """A message that no run generated was added to the tree: imported, forked, restored."""
 
     message: Message
 
 
 class MessageRemoved(Tagged, frozen=True, kw_only=True, tag="message_removed"):
-    """A message and all that follows it were discarded."""
+    """A message and its descendants were discarded."""
 
     message_id: str
 
 
 class MessageSelected(Tagged, frozen=True, kw_only=True, tag="message_selected"):
-    """Of several versions of a turn, this one is shown and is the context."""
+    """A version of a turn was selected: it is shown and used as context."""
 
     message_id: str
 
 
 class RunQueued(Tagged, frozen=True, kw_only=True, tag="run_queued"):
-    """A run was asked for. Its user message enters the transcript when it starts.
+    """A run was queued. Its user message is added to the transcript when the run starts.
 
-    Said again of a run that still waits, it changes the message.
+    For a run that is still queued, the event replaces the message.
     """
 
     run_id: str
     at: FiniteFloat
     kind: RunKind
     message_id: str
-    """The answer: a new message, or with `continue` and `resume` the one to append to."""
+    """Id of the answer: a new message, or with `continue` and `resume` the one to append to."""
     prompt: Message | None = None
-    """The user's message; its `parent_id` counts only if `rooted`."""
+    """The user's message. Its `parent_id` is used only if `rooted`."""
     rooted: bool = False
-    """The prompt (or the answer) has its place in the tree already: an edit, a new version."""
+    """The position of the prompt (or the answer) in the tree is fixed: an edit, a new version."""
     parent_id: str | None = None
-    """With `rooted` and no prompt: the user message that the answer follows."""
+    """With `rooted` and no prompt: id of the user message that the answer follows."""
     replaces: str | None = None
-    """The answer that goes away: at this run's start where it is empty, else with this run's first part."""
+    """Id of the answer to remove: when this run starts if it is empty, else with this run's first part."""
     params: Mapping[str, Any] = field(default_factory=dict)
-    """Fields of the request for this run alone; they win over those of the session."""
+    """Request fields of this run, which override those of the session."""
 
 
 class RunStarted(Tagged, frozen=True, kw_only=True, tag="run_started"):
-    """The run got its turn: the user message and an empty answer are in the transcript."""
+    """The run started: the user message and an empty answer are in the transcript."""
 
     run_id: str
     at: FiniteFloat
     prompt: Message | None
     answer: Message | None
-    """The new, empty answer; None where the run appends to an existing one."""
+    """The new, empty answer; `None` if the run appends to an existing one."""
     model: str | None = None
-    """The model asked for."""
+    """The requested model."""
 
 
 class RunRetrying(Tagged, frozen=True, kw_only=True, tag="run_retrying"):
-    """An attempt failed before the first token; the next one comes after a wait."""
+    """An attempt failed before the first token. The next one follows after a delay."""
 
     run_id: str
     attempt: SafeInt
-    """The number of the retry that will follow, from 1."""
+    """Number of the next retry, from 1."""
     of: SafeInt
     retry_at: FiniteFloat
     error: ErrorInfo
 
 
 class RunConnecting(Tagged, frozen=True, kw_only=True, tag="run_connecting"):
-    """A wait is over and the run asks the provider (again)."""
+    """The run sends its request to the provider (again), after a delay."""
 
     run_id: str
 
 
 class RunAnswering(Tagged, frozen=True, kw_only=True, tag="run_answering"):
-    """The provider said which model answers, and under which id."""
+    """The provider reported the model that answers, and the response's id."""
 
     run_id: str
     model: str | None = None
@@ -148,7 +148,7 @@ class RunAnswering(Tagged, frozen=True, kw_only=True, tag="run_answering"):
 
 
 class PartStarted(Tagged, frozen=True, kw_only=True, tag="part_started"):
-    """A new, empty part of the answer; parts are numbered from 0 in their message."""
+    """A new, empty part of the answer was added. Parts are numbered from 0 in their message."""
 
     run_id: str
     at: FiniteFloat
@@ -157,60 +157,60 @@ class PartStarted(Tagged, frozen=True, kw_only=True, tag="part_started"):
 
 
 class PartDelta(Tagged, frozen=True, kw_only=True, tag="part_delta"):
-    """Text to append to one part of the answer."""
+    """Text was appended to a part of the answer."""
 
     run_id: str
     at: FiniteFloat
     part_index: SafeInt
     offset: SafeInt
-    """Length of the part before, in UTF-16 code units."""
+    """Length of the part before this text, in UTF-16 code units."""
     text: str
 
 
 class PartEnded(Tagged, frozen=True, kw_only=True, tag="part_ended"):
-    """No more text for this part; what a view shows can be verified."""
+    """A part of the answer is complete. Views can verify their text against length and checksum."""
 
     run_id: str
     part_index: SafeInt
     length: SafeInt
-    """UTF-16 code units."""
+    """Length in UTF-16 code units."""
     crc32: SafeInt
-    """Of the UTF-8."""
+    """Checksum of the UTF-8."""
     seconds: FiniteFloat
-    """From the part's start to its end."""
+    """Duration of the part."""
     call_id: str | None = None
     name: str | None = None
-    """A tool call's id and name, which may be complete only now."""
+    """Id and name of a tool call, which may be complete only at its end."""
 
 
 class RunPaused(Tagged, frozen=True, kw_only=True, tag="run_paused"):
-    """Reading has stopped; the connection is held."""
+    """The run was paused. Nothing is read, and the connection stays open."""
 
     run_id: str
     at: FiniteFloat
 
 
 class RunResumed(Tagged, frozen=True, kw_only=True, tag="run_resumed"):
-    """Reading goes on, in the middle of the text."""
+    """The run was resumed. Reading continues in the middle of the text."""
 
     run_id: str
 
 
 class RunRequeued(Tagged, frozen=True, kw_only=True, tag="run_requeued"):
-    """A run that was paused before its turn waits for it again."""
+    """A run that was paused in the queue was queued again."""
 
     run_id: str
 
 
 class StopRequested(Tagged, frozen=True, kw_only=True, tag="stop_requested"):
-    """The user wants the run to end; a delta may still be on its way."""
+    """The user stopped the run. A delta may still arrive."""
 
     run_id: str
     at: FiniteFloat
 
 
 class RunCompleted(Tagged, frozen=True, kw_only=True, tag="run_completed"):
-    """The model finished its answer."""
+    """The run ended with a complete answer."""
 
     run_id: str
     at: FiniteFloat
@@ -221,7 +221,7 @@ class RunCompleted(Tagged, frozen=True, kw_only=True, tag="run_completed"):
 
 
 class RunIncomplete(Tagged, frozen=True, kw_only=True, tag="run_incomplete"):
-    """The model stopped early: `length`, `content_filter`."""
+    """The run ended because the model stopped early: `length`, `content_filter`."""
 
     run_id: str
     at: FiniteFloat
@@ -232,7 +232,7 @@ class RunIncomplete(Tagged, frozen=True, kw_only=True, tag="run_incomplete"):
 
 
 class RunStopped(Tagged, frozen=True, kw_only=True, tag="run_stopped"):
-    """The user ended it; what had arrived is kept."""
+    """The run ended because the user stopped it. Its text is kept."""
 
     run_id: str
     at: FiniteFloat
@@ -242,7 +242,7 @@ class RunStopped(Tagged, frozen=True, kw_only=True, tag="run_stopped"):
 
 
 class RunFailed(Tagged, frozen=True, kw_only=True, tag="run_failed"):
-    """It ended before anything had arrived."""
+    """The run ended with an error before any text had arrived."""
 
     run_id: str
     at: FiniteFloat
@@ -251,7 +251,7 @@ class RunFailed(Tagged, frozen=True, kw_only=True, tag="run_failed"):
 
 
 class RunInterrupted(Tagged, frozen=True, kw_only=True, tag="run_interrupted"):
-    """It ended in the middle, without a finish reason; what had arrived is kept."""
+    """The run ended in the middle of the answer, without a finish reason. Its text is kept."""
 
     run_id: str
     at: FiniteFloat
@@ -262,13 +262,13 @@ class RunInterrupted(Tagged, frozen=True, kw_only=True, tag="run_interrupted"):
 
 
 class RunAcknowledged(Tagged, frozen=True, kw_only=True, tag="run_acknowledged"):
-    """The user decided to keep an interrupted answer as it is."""
+    """The user kept an interrupted answer as it is."""
 
     run_id: str
 
 
 class RunSaved(Tagged, frozen=True, kw_only=True, tag="run_saved"):
-    """Whether the journal holds the run's end; said only when it does not, or does after all."""
+    """The end of a run could not be saved in the journal, or was saved later after a failure."""
 
     run_id: str
     saved: bool
@@ -292,7 +292,7 @@ RunEvent = (
     | RunFailed
     | RunInterrupted
 )
-"""What moves a run, or happens inside one."""
+"""Events that change a run's state or its answer."""
 
 EndEvent = RunCompleted | RunIncomplete | RunStopped | RunFailed | RunInterrupted
 
