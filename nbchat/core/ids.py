@@ -1,4 +1,4 @@
-"""Names that need no coordination: unique over machines, and sorted by the time they were made."""
+"""`new_id`: ids that are unique across machines and sort by creation time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 from typing import Final
 
 _ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
-"""Crockford's base 32, in lower case: no letters that are mistaken for digits."""
+"""Crockford's base 32 in lower case, without letters that can be mistaken for digits."""
 
 _lock = threading.Lock()
 _last_ms = 0
@@ -16,10 +16,10 @@ _last_random = 0
 
 
 def new_id(prefix: str = "") -> str:
-    """Return a new id of 26 characters, after `prefix`.
+    """Return a new id: `prefix` and 26 characters.
 
-    48 bits of milliseconds, then 80 random bits; ids made in one process in the same millisecond
-    count up, so sorting ids sorts by creation. Safe to call from any thread and after a fork.
+    The id encodes 48 bits of milliseconds and 80 random bits. Ids created by a process within a millisecond
+    are consecutive, so sorting ids sorts by creation. Safe to call from any thread and after a fork.
 
     Notes
     -----
@@ -35,17 +35,17 @@ def new_id(prefix: str = "") -> str:
         now_ms = time.time_ns() // 1_000_000
         if now_ms > _last_ms:
             _last_ms = now_ms
-            # One bit is left free so that counting up never overflows into the time.
+            # One bit stays free so that increments never overflow into the time.
             _last_random = int.from_bytes(os.urandom(10), "big") >> 1
         else:
-            # The clock stood still or was set back: stay where we were and count up.
+            # The clock did not advance or was set back: keep the last time and increment.
             _last_random += 1
         value = (_last_ms << 80) | _last_random
     return prefix + "".join([_ALPHABET[(value >> shift) & 31] for shift in range(125, -1, -5)])
 
 
 def _forget_after_fork() -> None:
-    """Draw new random bits in a child: it must not count up from the same number as its parent."""
+    """Reset the state in a child process, so that it does not continue from its parent's number."""
     global _lock, _last_ms  # noqa: PLW0603 - the lock may have been held by a thread that is gone
     _lock = threading.Lock()
     _last_ms = 0

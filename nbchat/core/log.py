@@ -1,4 +1,4 @@
-"""The log of a session: events numbered without gaps, read by any number of readers from any place."""
+"""`EventLog`: the events of a session, numbered without gaps and readable by any number of views."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
 
 class LogCompacted(LookupError):
-    """The events asked for are folded away; send the session's state, and read on from there."""
+    """The requested events have been folded into the state. Send the state and continue from its `seq`."""
 
 
 class EventLog:
-    """An append-only list of events, from which the oldest may be folded away.
+    """An append-only list of events, of which the oldest can be removed by compaction.
 
-    `base` is the number of the last event that is folded away (0: none), `head` that of the newest.
+    `base` is the number of the last removed event (0 if all are present), `head` that of the newest event.
     """
 
     __slots__ = ("_events", "base")
@@ -28,12 +28,12 @@ class EventLog:
         self._events: deque[Event] = deque()
 
     def __repr__(self) -> str:
-        """Return the range of numbers that can be read."""
+        """Return the range of readable event numbers."""
         return f"<EventLog {self.base + 1}..{self.head}>"
 
     @property
     def head(self) -> int:
-        """Number of the newest event; `base` when there is none."""
+        """Number of the newest event; `base` if the log is empty."""
         return self.base + len(self._events)
 
     def append(self, event: Event) -> int:
@@ -42,26 +42,27 @@ class EventLog:
         return self.head
 
     def read_from(self, after: int) -> Sequence[Event]:
-        """Return the events a view has not seen yet, oldest first.
+        """Return the events after `after`, oldest first.
 
-        Reading removes nothing and never waits, so any number of views can follow one log.
+        Reading is non-blocking and non-destructive, so any number of views can follow one log.
 
         Parameters
         ----------
         after
-            `seq` of the last event applied; 0 for none. Numbers count one session's events from 1,
+            `seq` of the last event applied, or 0 before the first. Numbers count one session's events from 1,
             without gaps.
 
         Returns
         -------
-        Events numbered `after + 1` to `head`; empty when the view is up to date.
+        Events `after + 1` to `head`; empty if the view is up to date.
 
         Raises
         ------
         LogCompacted
-            `after < base`: those events are folded away. Send the session's state and read on from it.
+            If `after < base`: those events have been folded into the state. Send the session's state and
+            continue from its `seq`.
         ValueError
-            `after > head`: that number was never given out by this log.
+            If `after > head`: the log has not assigned that number.
 
         Notes
         -----
@@ -74,14 +75,14 @@ class EventLog:
         if after == self.head:
             return ()
         if after - self.base > len(self._events) // 2:
-            # The usual reader wants the last few: walk from the near end.
+            # Most readers need only the last few events: iterate from the end.
             newest = list(islice(reversed(self._events), self.head - after))
             newest.reverse()
             return newest
         return list(islice(self._events, after - self.base, None))
 
     def compact(self, upto: int) -> None:
-        """Fold away the events numbered up to `upto`; readers that need them get the state instead."""
+        """Remove the events up to number `upto`. Readers that need them get the state instead."""
         while self.base < min(upto, self.base + len(self._events)):
             self._events.popleft()
             self.base += 1

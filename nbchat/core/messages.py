@@ -1,4 +1,4 @@
-"""Messages and their parts: immutable values, as they stand in a transcript.
+"""`Message` and its parts: immutable values of a transcript.
 
 Terms are those of the OpenAI API: `role`, `finish_reason` and `usage` keep its values unchanged.
 """
@@ -23,7 +23,7 @@ Role = Literal["system", "user", "assistant", "tool"]
 
 
 class Usage(Value, frozen=True, kw_only=True):
-    """Tokens that a server says a run took; a count it did not give is None.
+    """Token counts of a run, as the server reported them. A count that it did not report is `None`.
 
     Examples
     --------
@@ -39,11 +39,11 @@ class Usage(Value, frozen=True, kw_only=True):
 
     @property
     def total_tokens(self) -> int:
-        """Tokens in both directions; 0 where the server said nothing."""
+        """Input and output tokens; 0 if the server reported neither."""
         return (self.input_tokens or 0) + (self.output_tokens or 0)
 
     def __add__(self, other: Usage) -> Usage:
-        """Return the sum, count by count; None only where neither has a count."""
+        """Return the sum of each count; `None` only if neither has it."""
 
         def add(a: int | None, b: int | None) -> int | None:
             return None if a is None and b is None else (a or 0) + (b or 0)
@@ -57,7 +57,7 @@ class Usage(Value, frozen=True, kw_only=True):
 
 
 class TextPart(Tagged, frozen=True, kw_only=True, tag="text"):
-    """A stretch of Markdown, the user's or the model's.
+    """Markdown text of the user or the model.
 
     Examples
     --------
@@ -69,7 +69,7 @@ class TextPart(Tagged, frozen=True, kw_only=True, tag="text"):
 
 
 class ReasoningPart(Tagged, frozen=True, kw_only=True, tag="reasoning"):
-    """What the model thought aloud; shown folded, never sent back.
+    """Reasoning of the model. It is shown collapsed and never sent back.
 
     Examples
     --------
@@ -80,11 +80,11 @@ class ReasoningPart(Tagged, frozen=True, kw_only=True, tag="reasoning"):
 
     text: str = ""
     seconds: FiniteFloat | None = None
-    """How long it took, once it is over."""
+    """Duration of the reasoning, once it has ended."""
 
 
 class ToolCallPart(Tagged, frozen=True, kw_only=True, tag="tool_call"):
-    """A call the model asked for. `text` is the JSON of its arguments, as it arrived.
+    """A tool call that the model requested. `text` is the JSON of its arguments, as received.
 
     Examples
     --------
@@ -100,7 +100,7 @@ class ToolCallPart(Tagged, frozen=True, kw_only=True, tag="tool_call"):
 
 
 class ToolResultPart(Tagged, frozen=True, kw_only=True, tag="tool_result"):
-    """What a tool returned; data, never parsed as structure again.
+    """The result of a tool call, as text that is never parsed.
 
     Examples
     --------
@@ -114,7 +114,7 @@ class ToolResultPart(Tagged, frozen=True, kw_only=True, tag="tool_result"):
 
 
 class ImagePart(Tagged, frozen=True, kw_only=True, tag="image"):
-    """An image the user attached, as a `data:` URL of type png, jpeg, gif or webp.
+    """An image that the user attached, as a `data:` URL of type png, jpeg, gif or webp.
 
     Examples
     --------
@@ -125,12 +125,12 @@ class ImagePart(Tagged, frozen=True, kw_only=True, tag="image"):
     """
 
     text: str = ""
-    """The whole `data:` URL."""
+    """The complete `data:` URL."""
     name: str = ""
 
 
 class FilePart(Tagged, frozen=True, kw_only=True, tag="file"):
-    r"""A text file the user attached. It is not part of the message's `text`; a model reads `markdown`.
+    r"""A text file that the user attached. It is not part of the message's `text`; models get `markdown`.
 
     Examples
     --------
@@ -147,7 +147,7 @@ class FilePart(Tagged, frozen=True, kw_only=True, tag="file"):
 
     @property
     def markdown(self) -> str:
-        """The name, and the text in a block of code that nothing in it can close."""
+        """The name, and the text in a code block that no line of the text can close."""
         name = " ".join(self.name.replace("`", "").split())
         if self.kind == "variable":
             return f"Variable `{name}`:\n{fenced(self.text)}"
@@ -157,7 +157,7 @@ class FilePart(Tagged, frozen=True, kw_only=True, tag="file"):
 
 
 class Source(Value, frozen=True, kw_only=True):
-    """A page or a file that an answer cites, as the server named it.
+    """A page or file that an answer cites, as reported by the server.
 
     Examples
     --------
@@ -166,13 +166,13 @@ class Source(Value, frozen=True, kw_only=True):
     """
 
     title: str = ""
-    """Empty where the server gave an address alone."""
+    """Empty if the server reported only an address."""
     url: str = ""
-    """Empty for a file. It comes from the server: only `http` and `https` are drawn as links."""
+    """Empty for a file. The server's value is not trusted: only `http` and `https` are shown as links."""
 
 
 Attachment = ImagePart | FilePart
-"""What a user may add to a message."""
+"""A part that a user can attach to a message."""
 
 Part = TextPart | ReasoningPart | ToolCallPart | ToolResultPart | ImagePart | FilePart
 PartType = Literal["text", "reasoning", "tool_call", "tool_result", "image", "file"]
@@ -187,7 +187,7 @@ PART_CLASSES: dict[str, type[Part]] = {
 
 
 class Message(Value, frozen=True, kw_only=True):
-    """One turn: who said it, and its pieces.
+    """One turn of a conversation: its role and its parts.
 
     Examples
     --------
@@ -204,25 +204,25 @@ class Message(Value, frozen=True, kw_only=True):
     created_at: FiniteFloat = 0.0
     """Seconds since 1970-01-01 UTC."""
     parent_id: str | None = None
-    """The message this one follows; None for the first. Siblings are versions of one turn."""
+    """Id of the preceding message; `None` for the first. Siblings are versions of one turn."""
     run_id: str | None = None
-    """The run that generated it last; None for what the user wrote."""
+    """Id of the last run that generated it; `None` for a message of the user."""
     model: str | None = None
-    """The model that answered, as the server named it."""
+    """The model that answered, as reported by the server."""
     finish_reason: str | None = None
     usage: Usage | None = None
     sources: tuple[Source, ...] = ()
-    """What the answer cites, in the order of its numbers."""
+    """Sources that the answer cites, in the order of their numbers."""
     notices: tuple[str, ...] = ()
-    """Sentences that a reader of the answer has to know, such as "1 item of type … is not shown."."""
+    """Notices for the reader of the answer, such as "1 item of type … is not shown."."""
 
     @property
     def text(self) -> str:
-        """The Markdown of all text parts, joined without a seam."""
+        """The Markdown of all text parts, joined without separators."""
         return "".join([part.text for part in self.parts if isinstance(part, TextPart)])
 
     def as_shown(self) -> Message:
-        """Return the message with reasoning at the beginning of an answer's text as a part of its own."""
+        """Return the message with reasoning at the beginning of an answer's text as a separate part."""
         text = self.text
         thought, rest = split_thought(text) if self.role == "assistant" else ("", text)
         if rest == text:
@@ -231,13 +231,13 @@ class Message(Value, frozen=True, kw_only=True):
 
     @property
     def text_with_files(self) -> str:
-        """The text, and each attached file in a block of code."""
+        """The text, and each attached file in a code block."""
         files = [part.markdown for part in self.parts if isinstance(part, FilePart)]
         return "\n\n".join([*filter(None, [self.text]), *files])
 
     @property
     def reasoning(self) -> str:
-        """What the model thought aloud, if the server shows it."""
+        """The model's reasoning, if the server reports it."""
         return "".join([part.text for part in self.parts if isinstance(part, ReasoningPart)])
 
     def __str__(self) -> str:
@@ -245,14 +245,14 @@ class Message(Value, frozen=True, kw_only=True):
         return self.text
 
     def __repr__(self) -> str:
-        """Return one line: id, role, how the answer ended, and the first 80 characters."""
+        """Return the id, the role, the finish reason and the first 80 characters, on one line."""
         end = f", {self.finish_reason}" if self.finish_reason else ""
         text = " ".join(self.text[:1000].split())
         shown = text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]}…"
         return f"<Message {self.id} {self.role}{end}: {shown!r}>"
 
     def json(self) -> Any:  # noqa: ANN401 - any JSON value
-        """Return the text parsed as JSON, or else the JSON in its first block of code.
+        """Return the text parsed as JSON, or else the JSON in its first code block.
 
         Raises
         ------

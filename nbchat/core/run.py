@@ -1,10 +1,10 @@
-"""The life of a run, as a table.
+"""State machine of a run: `RunState` and its `TRANSITIONS`.
 
-1. `TRANSITIONS` is the truth: no other line assigns a state.
-2. A run has exactly one end, and it is the last event that moves it.
-3. An event for another run, or for one that is over, is `Stale`; one that the state does not take is
-   `Illegal`. Both change nothing, and say so.
-4. `completed` needs a finish reason from the model. A clean end of bytes is not one.
+1. States are assigned only through `TRANSITIONS`.
+2. A run ends exactly once, with the last event that changes its state.
+3. An event of an unknown run, or of one that has ended, is `Stale`. An event that the current state does not
+   accept is `Illegal`. Neither changes the state.
+4. `completed` requires a finish reason from the model. A clean end of the stream is not sufficient.
 
 The diagram in `docs/states.md` is drawn from the table by `tools/draw_states.py`.
 """
@@ -43,7 +43,7 @@ from nbchat.core.values import FiniteFloat, SafeInt, Value
 
 
 class RunState(StrEnum):
-    """One plain word, the same in Python, on the wire and in the page.
+    """The state of a run: one word, the same in Python, on the wire and in the page.
 
     Examples
     --------
@@ -55,38 +55,38 @@ class RunState(StrEnum):
     """
 
     QUEUED = "queued"
-    """Waits for the run before it, or for one of the kernel's slots."""
+    """The run waits for the previous run, or for one of the kernel's slots."""
     CONNECTING = "connecting"
-    """Asked the provider; nothing has come yet."""
+    """The request was sent; nothing has arrived yet."""
     STREAMING = "streaming"
     """The answer is arriving."""
     PAUSED = "paused"
-    """The user holds it: nothing is read, the connection stays."""
+    """The user paused the run: nothing is read, and the connection stays open."""
     RETRYING = "retrying"
-    """An attempt failed before the first token; waits for the next."""
+    """An attempt failed before the first token, and the next one is pending."""
     AWAITING_APPROVAL = "awaiting_approval"
-    """Reserved: tools are shown in this release, not run."""
+    """Reserved: in this release tool calls are shown but not executed."""
     STOPPING = "stopping"
     """The user stopped it; the connection is being closed."""
     COMPLETED = "completed"
-    """The model finished."""
+    """The model finished its answer."""
     INCOMPLETE = "incomplete"
     """The model stopped early."""
     STOPPED = "stopped"
-    """The user ended it."""
+    """The user stopped the run."""
     FAILED = "failed"
-    """It ended before anything arrived."""
+    """The run ended before any text arrived."""
     INTERRUPTED = "interrupted"
-    """It ended in the middle."""
+    """The run ended in the middle of the answer."""
 
     @property
     def is_over(self) -> bool:
-        """Nothing can happen to the run any more."""
+        """The run has ended; no event changes its state."""
         return not TRANSITIONS[self]
 
     @property
     def is_live(self) -> bool:
-        """The run is not over."""
+        """The run has not ended."""
         return bool(TRANSITIONS[self])
 
 
@@ -105,7 +105,7 @@ TRANSITIONS: Final[Mapping[RunState, Mapping[type[Event], RunState]]] = {
         RunPaused: _S.PAUSED,
         StopRequested: _S.STOPPING,
         RunFailed: _S.FAILED,
-        RunInterrupted: _S.INTERRUPTED,  # the kernel died before its turn came
+        RunInterrupted: _S.INTERRUPTED,  # the kernel died before the run started
     },
     _S.CONNECTING: {
         RunAnswering: _S.CONNECTING,
@@ -131,8 +131,8 @@ TRANSITIONS: Final[Mapping[RunState, Mapping[type[Event], RunState]]] = {
         StopRequested: _S.STOPPING,
         **_ENDS,
     },
-    # Three ways back: into the middle of the text, to a connection that had said nothing yet, and
-    # to the queue. What was read before the pause may still be written down.
+    # A paused run resumes in the middle of the text, on a connection without text so far, or in the queue.
+    # Text that was read before the pause may still be appended.
     _S.PAUSED: {
         PartDelta: _S.PAUSED,
         PartEnded: _S.PAUSED,
@@ -143,8 +143,8 @@ TRANSITIONS: Final[Mapping[RunState, Mapping[type[Event], RunState]]] = {
         **_ENDS,
     },
     _S.AWAITING_APPROVAL: {StopRequested: _S.STOPPING, **_ENDS},
-    # A delta may be on its way when the user stops: keep it. The answer may even end by itself
-    # before the stream is closed: then it did complete.
+    # A delta that arrives after the user stopped the run is kept. If the answer ends by itself before the
+    # stream is closed, the run is completed.
     _S.STOPPING: {
         RunAnswering: _S.STOPPING,
         PartStarted: _S.STOPPING,
@@ -166,26 +166,26 @@ OVER_STATES: Final = tuple(state for state in RunState if state.is_over)
 
 
 class Moved(Struct, frozen=True):
-    """The event was taken."""
+    """The event was accepted."""
 
     state: RunState
 
 
 class Illegal(Struct, frozen=True):
-    """The state does not take this event: a defect of the sender. Nothing changed."""
+    """The state does not accept this event, which is a bug of the sender. Nothing changed."""
 
     state: RunState
     event: Event
 
 
 class Stale(Struct, frozen=True):
-    """The run is over, or was never here: the event came late. Nothing changed."""
+    """The run has ended or is unknown: the event arrived late. Nothing changed."""
 
     event: Event
 
 
 def transition(state: RunState, event: Event) -> Moved | Illegal | Stale:
-    """Return where `event` leads from `state`; total over every state and event."""
+    """Return the outcome of `event` in `state`; defined for every state and event."""
     table = TRANSITIONS[state]
     if not table:
         return Stale(event)
@@ -194,48 +194,48 @@ def transition(state: RunState, event: Event) -> Moved | Illegal | Stale:
 
 
 class RunRecord(Value, frozen=True, kw_only=True):
-    """What is known of a run: an immutable value in the session's state, folded from its events."""
+    """Record of a run: an immutable value in the session's state, folded from its events."""
 
     id: str
     kind: RunKind
     state: RunState
     message_id: str
-    """The answer."""
+    """Id of the answer."""
     queued_at: FiniteFloat
     prompt: Message | None = None
-    """The user's message, as long as it waits outside of the transcript."""
+    """The user's message, until it is added to the transcript."""
     prompt_id: str | None = None
     rooted: bool = False
     parent_id: str | None = None
     replaces: str | None = None
     params: Mapping[str, Any] = field(default_factory=dict)
-    """Fields of the request for this run alone; they win over those of the session."""
+    """Request fields of this run, which override those of the session."""
     first_part: SafeInt = 0
-    """Index of the first part of the answer that is this run's."""
+    """Index of the first part of the answer that this run generated."""
     started_at: FiniteFloat | None = None
     first_delta_at: FiniteFloat | None = None
     last_delta_at: FiniteFloat | None = None
     ended_at: FiniteFloat | None = None
     characters: SafeInt = 0
-    """Accepted so far, text and reasoning."""
+    """Characters accepted so far, of text and reasoning."""
     attempt: SafeInt = 0
-    """Retries so far."""
+    """Number of retries so far."""
     attempts: SafeInt = 0
-    """Retries that are allowed."""
+    """Maximum number of retries."""
     retry_at: FiniteFloat | None = None
     model: str | None = None
-    """The model that answers; until that is known, the one asked for."""
+    """The model that answers; until it is known, the requested one."""
     response_id: str | None = None
     response_sequence: SafeInt = 0
     finish_reason: str | None = None
     usage: Usage | None = None
     error: ErrorInfo | None = None
-    """Of a failed or interrupted run, the cause; of a retrying one, why."""
+    """The cause of a failed or interrupted run, or of the retry of a retrying one."""
     acknowledged: bool = False
     saved: bool = True
 
     @property
     def about(self) -> tuple[str, ...]:
-        """Ids of the answer, and of the question where it is known."""
+        """Ids of the answer and, if it is known, of the question."""
         question = self.prompt_id or self.parent_id
         return (self.message_id,) if question is None else (self.message_id, question)

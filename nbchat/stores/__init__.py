@@ -1,5 +1,5 @@
-"""Where sessions are kept: small stores behind one protocol.
+"""Stores that save sessions, behind one protocol.
 
-A store holds, for each session, its state at some event (a *base*) and the events after it (*stretches*
-of its log); or that it was deleted. It knows bytes and numbers, not what they mean.
+For each session a store has its state at some event (a *base*) and the events after it (*stretches* of its
+log), or a record of its deletion. It handles bytes and numbers and does not interpret them.
 """

@@ -1,4 +1,4 @@
-"""What a store promises; `tests/stores/test_contract.py` holds all of them to it."""
+"""`Store`: the protocol of stores and its values. `tests/stores/test_contract.py` tests all of them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from msgspec import Struct
 
 
 class Base(Struct, frozen=True, kw_only=True):
-    """A session's state after event `seq`: what stood before it in the store is not needed any more."""
+    """A session's state after event `seq`. It supersedes all earlier entries of the session in the store."""
 
     session_id: str
     seq: int
@@ -19,7 +19,7 @@ class Base(Struct, frozen=True, kw_only=True):
 
 
 class Stretch(Struct, frozen=True, kw_only=True):
-    """Events of one session that follow each other, all appended by one kernel."""
+    """Consecutive events of one session, all appended by one kernel."""
 
     session_id: str
     first_seq: int
@@ -35,7 +35,7 @@ class Stretch(Struct, frozen=True, kw_only=True):
 
 
 class Gone(Struct, frozen=True, kw_only=True):
-    """A session was deleted; what the store has of it goes away."""
+    """The deletion of a session. It removes the session's other entries from the store."""
 
     session_id: str
     body: bytes
@@ -46,61 +46,61 @@ Entry = Base | Stretch | Gone
 
 
 class Kept(Struct, frozen=True, kw_only=True):
-    """What a store has of one session."""
+    """The entries of one session in a store."""
 
     base: Base | None = None
     stretches: tuple[Stretch, ...] = ()
-    """In order, each beginning after the base or the one before it."""
+    """In order; each follows the base or the previous stretch."""
     gone: Gone | None = None
 
 
 class Contents(Struct, frozen=True, kw_only=True):
-    """All that a store has."""
+    """The complete contents of a store."""
 
     sessions: Mapping[str, Kept]
     damage: tuple[str, ...] = ()
-    """What could not be read, for people; empty when everything was."""
+    """Descriptions of the entries that could not be read, for display."""
 
 
 class Store(Protocol):
-    """Keeps entries. Its methods block; they are called from any thread, one at a time."""
+    """Stores entries. Its methods block; they are called from any thread, one at a time."""
 
     where: str
-    """For people: the file, or what else it is."""
+    """Location of the store, for display: its file, or a description."""
 
     def read(self) -> Contents:
-        """Return everything.
+        """Return all entries.
 
-        Damaged entries are left out, with all that depends on them, and named in `damage`.
+        Damaged entries, and those that depend on them, are omitted and described in `damage`.
         """
         ...
 
     def read_session(self, session_id: str) -> Kept:
-        """Return one session; nothing in it where there is none."""
+        """Return the entries of one session; an empty value if there is no such session."""
         ...
 
     def write(self, entries: Sequence[Entry]) -> None:
-        """Write entries in their order: all of them or none.
+        """Write entries in order and atomically.
 
         When this returns, they outlive the process.
 
         Raises
         ------
         StoreFull, StoreReadOnly, StoreBusy, StoreError
-            Nothing of it was written, and what was there is as it was.
+            If the entries cannot be written; the store is unchanged.
         """
         ...
 
     def recall(self, name: str) -> str:
-        """Return a fact about the store itself; empty where it was never set."""
+        """Return a property of the store itself; empty if it was never set."""
         ...
 
     def remember(self, name: str, value: str) -> None:
-        """Set a fact about the store itself. Raises what `write` raises."""
+        """Set a property of the store itself. Raises the errors of `write`."""
         ...
 
     def close(self) -> None:
-        """Let go of it; another kernel may take it. Twice does no harm."""
+        """Close the store, so that another kernel can open it. Closing it again has no effect."""
         ...
 
 
@@ -117,7 +117,7 @@ def crc(entry: Entry) -> int:
 def arrange(
     bases: Mapping[str, Base], stretches: Sequence[Stretch], gone: Mapping[str, Gone], damage: Sequence[str]
 ) -> Contents:
-    """Put together what belongs together; stretches after a gap cannot be used and are damage."""
+    """Group entries by session. Stretches after a gap cannot be used and are reported as damage."""
     found = list(damage)
     sessions: dict[str, Kept] = {
         key: Kept(base=bases.get(key), gone=gone.get(key)) for key in {**bases, **gone}

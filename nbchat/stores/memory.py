@@ -1,4 +1,4 @@
-"""A store that lasts as long as the process: for tests, and for kernels without a place to write."""
+"""`MemoryStore`: a store that lasts as long as the process, for tests and kernels without a writable folder."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from nbchat.stores.base import Base, Contents, Entry, Gone, Kept, Stretch, arran
 
 
 class MemoryStore:
-    """Keeps entries in memory; otherwise as good as any other store."""
+    """Stores entries in memory; otherwise equivalent to the other stores."""
 
     where = "memory"
 
@@ -21,21 +21,21 @@ class MemoryStore:
         self._facts: dict[str, str] = {}
 
     def __repr__(self) -> str:
-        """Return how many sessions there are."""
+        """Return the number of sessions."""
         return f"<MemoryStore {len({*self._bases, *self._log})} sessions>"
 
     def read(self) -> Contents:
-        """Return everything."""
+        """Return all entries."""
         with self._lock:
             log = [stretch for stretches in self._log.values() for stretch in stretches.values()]
             return arrange(dict(self._bases), log, dict(self._gone), ())
 
     def read_session(self, session_id: str) -> Kept:
-        """Return one session."""
+        """Return the entries of one session."""
         return self.read().sessions.get(session_id, Kept())
 
     def write(self, entries: Sequence[Entry]) -> None:
-        """Keep entries."""
+        """Store entries."""
         with self._lock:
             for entry in entries:
                 if isinstance(entry, Base):
@@ -53,12 +53,12 @@ class MemoryStore:
                     self._gone[entry.session_id] = entry
 
     def recall(self, name: str) -> str:
-        """Return a fact."""
+        """Return a property of the store."""
         return self._facts.get(name, "")
 
     def remember(self, name: str, value: str) -> None:
-        """Set a fact."""
+        """Set a property of the store."""
         self._facts[name] = value
 
     def close(self) -> None:
-        """Do nothing: what is kept lasts as long as the object."""
+        """Do nothing: entries last as long as the object."""

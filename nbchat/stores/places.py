@@ -1,7 +1,7 @@
-"""Which file belongs to which notebook: `<Jupyter data>/nbchat/journals/<notebook id>.sqlite`.
+"""Paths of journals: `<Jupyter data>/nbchat/journals/<notebook id>.sqlite`.
 
-The notebook's id stands in its metadata. Until it was saved there, a note by the notebook's path leads to
-it, so that not even a notebook that was never saved loses anything with its kernel.
+The id of a notebook is in its metadata. Until the notebook is saved with it, a note file maps the notebook's
+path to the id, so that a notebook that was never saved loses nothing when its kernel ends.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _ID: Final = re.compile(r"n-[0-9a-z]{1,64}")
 
 
 def folder() -> Path:
-    """Return where journals are kept: `NBCHAT_JOURNAL_DIR`, else in Jupyter's data folder."""
+    """Return the folder of journals: `NBCHAT_JOURNAL_DIR`, else a folder in Jupyter's data folder."""
     own = os.environ.get("NBCHAT_JOURNAL_DIR")
     if own:
         return Path(own)
@@ -29,17 +29,17 @@ def folder() -> Path:
 
 
 def is_id(notebook_id: object) -> bool:
-    """Tell whether this can be the id of a notebook; nothing else becomes part of a file's name."""
+    """Return whether a value is a valid notebook id. Only valid ids become part of a file name."""
     return isinstance(notebook_id, str) and _ID.fullmatch(notebook_id) is not None
 
 
 def journal(notebook_id: str) -> Path:
-    """Return the journal's file.
+    """Return the path of a notebook's journal.
 
     Raises
     ------
     ValueError
-        It is not an id of ours.
+        If the id is not valid.
     """
     if not is_id(notebook_id):
         raise ValueError(f"{notebook_id!r} is not the id of a notebook.")
@@ -47,7 +47,7 @@ def journal(notebook_id: str) -> Path:
 
 
 def digest(path: str) -> str:
-    """Return a name for a notebook's path that says nothing about it."""
+    """Return a hash of a notebook's path, which does not reveal it."""
     return hashlib.sha256(os.path.realpath(path).encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
 
@@ -56,7 +56,7 @@ def _note(path: str) -> Path:
 
 
 def noted(path: str) -> str | None:
-    """Return the id that a notebook was given which has not been saved since, or None."""
+    """Return the id of a notebook that has not been saved with it yet, or `None`."""
     with contextlib.suppress(OSError, ValueError):
         found = _note(path).read_text("utf-8").strip()
         return found if is_id(found) else None
@@ -64,7 +64,7 @@ def noted(path: str) -> str | None:
 
 
 def note(path: str, notebook_id: str) -> None:
-    """Lead from a path to the id, as long as the notebook does not say it itself."""
+    """Map a path to a notebook id until the notebook is saved with the id."""
     place = _note(path)
     with contextlib.suppress(OSError):
         place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -72,6 +72,6 @@ def note(path: str, notebook_id: str) -> None:
 
 
 def forget_note(path: str) -> None:
-    """Hear that the notebook was saved with its id."""
+    """Delete the note of a notebook that was saved with its id."""
     with contextlib.suppress(OSError):
         _note(path).unlink()

@@ -1,9 +1,10 @@
-"""A store in one SQLite file.
+"""`SqliteStore`: a store in one SQLite file.
 
-The file is locked for as long as it is open (`locking_mode=EXCLUSIVE`), so the write-ahead log needs no
-shared memory and works on network file systems too, where hubs keep homes. A second kernel finds it
-busy and harms nothing. What is written outlives the process at once (the file system has it), and the
-machine's sudden end up to the last checkpoint: no write waits for the disk.
+The file is locked while it is open (`locking_mode=EXCLUSIVE`), so the write-ahead log needs no shared memory
+and also works on network file systems, on which JupyterHubs often have home folders. A second kernel gets
+`StoreBusy` and changes nothing. Committed entries survive the end of the process at once, since the file
+system has them. They survive a crash of the machine up to the last checkpoint, because writes do not wait for
+the disk.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from nbchat.core.errors import SnapshotTooNew, StoreBusy, StoreError, StoreFull,
 from nbchat.stores.base import Base, Contents, Entry, Gone, Kept, Stretch, arrange, crc
 
 LAYOUT: Final = 1
-"""Of the tables. It counts up when an older nbchat could misread them."""
+"""Version of the tables. It increases when an older nbchat could misread them."""
 
 _TABLES: Final = """
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -36,7 +37,7 @@ CREATE TABLE IF NOT EXISTS gone (session_id TEXT PRIMARY KEY, body BLOB NOT NULL
 """
 
 _LEAST: Final = 512
-"""Bytes of the smallest database."""
+"""Size in bytes of the smallest database."""
 
 _UNTIL: Final = "Everything is kept in memory until it can."
 
@@ -46,35 +47,35 @@ _open_stores: weakref.WeakSet[SqliteStore] = weakref.WeakSet()
 
 
 class SqliteStore:
-    """Keeps entries in a file.
+    """Stores entries in a file.
 
     Parameters
     ----------
     path
-        The file; it and its folder are made, readable for the user alone.
+        The file. It and its folder are created if necessary, readable only by the user.
     busy_s
-        The longest wait for another process that holds the file.
+        Maximum time in seconds to wait for another process that has locked the file.
 
     Raises
     ------
     StoreBusy
-        Another process holds it.
+        If another process has locked the file.
     StoreReadOnly, StoreFull, StoreError
-        It cannot be opened for writing.
+        If the file cannot be opened for writing.
     SnapshotTooNew
-        A newer nbchat made it.
+        If a newer nbchat created the file.
 
     Notes
     -----
-    A file that is damaged as a database is set aside, as `<name>.damaged-1` and so on, never deleted; what
-    could be read of it is in the new one. Single damaged rows are found by their checksum.
+    A damaged database is renamed to `<name>.damaged-1` and so on, never deleted. Its readable entries are
+    copied to a new file. Damaged rows are detected by their checksum.
     """
 
     def __init__(self, path: Path, busy_s: float = 1.0) -> None:
         self.path = path
         self.where: str = str(path)
         self.damage: tuple[str, ...] = ()
-        """What of the file could not be read when it was opened."""
+        """Descriptions of the entries that could not be read when the file was opened."""
         self._busy_s = busy_s
         self._pid = os.getpid()
         self._lock = threading.RLock()
@@ -91,7 +92,7 @@ class SqliteStore:
         connection: sqlite3.Connection | None = None
         with contextlib.suppress(FileNotFoundError):
             if 0 < self.path.stat().st_size < _LEAST:
-                # SQLite would take it for an empty database.
+                # SQLite would treat it as an empty database.
                 return self._start_again(
                     None, Contents(sessions={}, damage=(f"{self.path.name} is cut off",))
                 )
@@ -113,7 +114,7 @@ class SqliteStore:
         return self._start_again(connection, contents)
 
     def _start_again(self, connection: sqlite3.Connection | None, contents: Contents) -> sqlite3.Connection:
-        """Set the damaged file aside and go on with what could be read of it."""
+        """Rename the damaged file and create a new one with its readable entries."""
         facts: list[tuple[str, str]] = []
         if connection is not None:
             with contextlib.suppress(sqlite3.DatabaseError):
@@ -141,7 +142,7 @@ class SqliteStore:
     def _connect(self) -> sqlite3.Connection:
         new = not self.path.exists()
         if new:
-            # Made here, so that nobody else can read it from its first moment.
+            # Created here, so that it is never readable by other users.
             os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
         elif not os.access(self.path, os.W_OK):
             raise PermissionError(errno.EACCES, "the file cannot be written")
@@ -152,7 +153,7 @@ class SqliteStore:
             connection.execute("PRAGMA locking_mode=EXCLUSIVE")
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=NORMAL")
-            with _transaction(connection):  # takes the lock, and keeps it
+            with _transaction(connection):  # acquires the lock, which is then kept
                 self._make_tables(connection)
         except BaseException:
             connection.close()
@@ -174,12 +175,12 @@ class SqliteStore:
         return self._connection
 
     def read(self) -> Contents:
-        """Return everything that is sound."""
+        """Return all undamaged entries."""
         with self._lock, _translated(self.where):
             return _contents(self._connected())
 
     def read_session(self, session_id: str) -> Kept:
-        """Return one session."""
+        """Return the entries of one session."""
         with self._lock, _translated(self.where):
             contents = _contents(self._connected(), session_id)
         return contents.sessions.get(session_id, Kept())
@@ -193,18 +194,18 @@ class SqliteStore:
                     _write_entry(connection, entry)
 
     def recall(self, name: str) -> str:
-        """Return a fact."""
+        """Return a property of the store."""
         with self._lock, _translated(self.where):
             found = self._connected().execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
         return "" if found is None else str(found[0])
 
     def remember(self, name: str, value: str) -> None:
-        """Set a fact."""
+        """Set a property of the store."""
         with self._lock, _translated(self.where):
             self._connected().execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, value))
 
     def close(self) -> None:
-        """Close the file and give up its lock."""
+        """Close the file and release its lock."""
         with self._lock:
             connection, self._connection = self._connection, None
             if connection is not None and self._pid == os.getpid():
@@ -212,7 +213,7 @@ class SqliteStore:
                     connection.close()
 
     def keep_open_for_ever(self) -> None:
-        """In a forked child: never close the connection, which would touch the parent's file."""
+        """Prevent a forked child from closing the connection, which would affect the parent's file."""
         if self._connection is not None:
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._connection))
 
@@ -294,7 +295,7 @@ def _is_intact(entry: Entry, checksum: object) -> bool:
 
 
 def _is_sound(connection: sqlite3.Connection) -> bool:
-    # Row by row the checksums have spoken; this looks at what lies between them.
+    # The checksums cover single rows; this checks the structure of the database.
     found = connection.execute("PRAGMA quick_check(1)").fetchone()
     return found is not None and found[0] == "ok"
 
@@ -313,7 +314,7 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
         yield
         connection.execute("COMMIT")
     except BaseException:
-        # After some errors SQLite has rolled back by itself.
+        # After some errors SQLite has already rolled back.
         with contextlib.suppress(sqlite3.Error):
             connection.execute("ROLLBACK")
         raise
@@ -325,7 +326,7 @@ def _code(error: sqlite3.Error) -> int:
 
 @contextlib.contextmanager
 def _translated(where: str) -> Iterator[None]:
-    """Raise what SQLite and the system say as errors of ours, with the cause kept."""
+    """Convert errors of SQLite and the operating system to nbchat's errors, chained to the original."""
     try:
         yield
     except sqlite3.Error as error:
