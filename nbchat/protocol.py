@@ -432,7 +432,7 @@ class WantCheckpoint(Tagged, frozen=True, kw_only=True, tag="want_checkpoint"):
     version: SafeInt
     """The checkpoint that the page has."""
     path: str = ""
-    """Current path of the notebook in the page; it changes when the notebook is renamed or saved as another."""
+    """Current path of the notebook in the page; renaming or "Save As" changes it."""
 
 
 class GetAsset(Tagged, frozen=True, kw_only=True, tag="get_asset"):

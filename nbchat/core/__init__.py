@@ -1,5 +1,5 @@
-"""What nbchat is about, without I/O: messages, events, runs, the log and the session.
+"""The domain model of nbchat, without I/O: messages, events, runs, the log and the session.
 
-Nothing in here knows of asyncio, files, sockets or Jupyter; everything can be driven from a test in
-plain Python. `tests/test_layers.py` holds the package to that.
+Modules of this package do not use asyncio, files, sockets or Jupyter, and can be tested in plain Python.
+`tests/test_layers.py` enforces this.
 """

@@ -1,4 +1,4 @@
-"""The time of events: wall time that never runs backwards within a process."""
+"""`Clock`: the time of events, which never runs backwards within a process."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import time
 from typing import Final
 
 STEP_S: Final = 1e-6
-"""Two times differ by at least this much, so that they order what happened."""
+"""Minimum difference of two times, so that times order events."""
 
 
 class Clock:
-    """Wall time that continues where the machine's clock is set back.
+    """Wall time that continues when the machine's clock is set back.
 
     It follows the machine's clock forwards. When that clock is set back, it continues at the speed of the
-    monotonic clock, so that durations stay right and what happens later has a later time.
+    monotonic clock, so that durations stay correct and later events have later times.
     """
 
     def __init__(self) -> None:
@@ -23,11 +23,11 @@ class Clock:
         self._monotonic = time.monotonic()
 
     def now(self) -> float:
-        """Return seconds since 1970-01-01 UTC, more than were returned before."""
+        """Return seconds since 1970-01-01 UTC, always more than the previous result."""
         with self._lock:
             monotonic = time.monotonic()
             continued = self._wall + max(monotonic - self._monotonic, STEP_S)
-            # In whole microseconds, which can be sent as integers without loss.
+            # Whole microseconds can be sent as integers without loss.
             self._wall, self._monotonic = round(max(time.time(), continued), 6), monotonic
             return self._wall
 

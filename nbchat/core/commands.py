@@ -87,7 +87,7 @@ class Continue(Tagged, frozen=True, kw_only=True, tag="continue"):
 
 
 class Edit(Tagged, frozen=True, kw_only=True, tag="edit"):
-    """Send an edited question, and keep the earlier one as a version. A queued question is changed in place."""
+    """Send an edited question and keep the earlier one as a version. A queued question changes in place."""
 
     id: str
     session_id: str

@@ -1,8 +1,8 @@
-"""`extra_headers` and `extra_query` of a session's params: checked, kept out of every record, and resolved.
+"""`Extras`: `extra_headers` and `extra_query` of a session's params, without storing their credentials.
 
-They go where the openai client puts them: into the headers and the query of the request, never into its
-body. Header values are credentials unless the header is known to be harmless. A credential stays in this
-process; the params, and with them the log, the page and every saved place, hold a reference to it.
+As in the openai client, they are added to the headers and the query of the request, never to its body. The
+value of a header is a credential unless the header is listed as harmless. Credentials stay in this process;
+the params, and therefore the log, the page and all saved state, contain references to them.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _HARMLESS: Final = frozenset(
 _CREDENTIAL: Final = re.compile(
     r"auth|key|token|secret|cookie|passw|credential|signature|^sig$|^code$", re.IGNORECASE
 )
-"""Names in a query whose values are credentials."""
+"""Names of query parameters whose values are credentials."""
 
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE: Final = re.compile(r"[\t\x20-\x7e]*")
@@ -42,7 +42,7 @@ class Extras:
     """Headers and query of one request, with their credentials."""
 
     headers: Mapping[str, str | None] = field(default_factory=dict, repr=False)
-    """By name; `None` removes a header that would be sent otherwise."""
+    """Values by name; `None` removes a header that is otherwise sent."""
     query: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
@@ -57,7 +57,7 @@ def is_secret_query(name: str) -> bool:
 
 
 def hide(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `params` with each credential in them replaced by a reference.
+    """Return `params` with their credentials replaced by references.
 
     Raises
     ------
@@ -89,7 +89,7 @@ def _hidden(value: Any) -> Any:  # noqa: ANN401 - any JSON value
 
 
 def read(params: Mapping[str, Any]) -> Extras:
-    """Return what `params` add to the headers and the query of a request, with the credentials.
+    """Return the headers and the query that `params` add to a request, with the credentials.
 
     Raises
     ------
@@ -133,12 +133,12 @@ def check_headers(headers: Mapping[str, str | None], source: str) -> None:
     Parameters
     ----------
     source
-        Where they were set, for the message.
+        Name of their source, for the message.
 
     Raises
     ------
     ValueError
-        If a name or a value has a character that HTTP does not allow. The value is not shown.
+        If a name or a value has a character that HTTP does not allow. The message does not show the value.
     """
     for name, value in headers.items():
         if not _HEADER_NAME.fullmatch(name):

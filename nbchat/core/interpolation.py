@@ -1,9 +1,9 @@
-r"""Fills `{name}` in prompts: in the cells of `%%chat` and in the templates of `nbchat.map`, by one rule.
+r"""`interpolate`: fills fields `{name}` in the cells of `%%chat` and the templates of `nbchat.map`.
 
-Prompts are full of braces that mean something else: JSON, LaTeX, code. So only `{name}` is a field, with
-what may follow a name (`.attribute`, `[key]` with quotes or without, `!r`, `:format`), and only where a value
-of that name is given. `{{name}}` stands for `{name}` itself. All other text stays as it is written, and so do
-braces of LaTeX and of shells: `\frac{a}{b}`, `x_{i}`, `x^{2}`, `${name}`.
+Prompts often contain other braces: JSON, LaTeX, code. Therefore only `{name}` is a field, optionally with
+`.attribute`, `[key]` with or without quotes, `!r` or `:format`, and only if a value of that name is given.
+`{{name}}` is the literal text `{name}`. All other text is unchanged, including braces of LaTeX and shells:
+`\frac{a}{b}`, `x_{i}`, `x^{2}`, `${name}`.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def _matches(text: str, names: Container[str] | None) -> Iterator[re.Match[str]]
             if names is not None and match["name"] not in names:
                 continue
             before = text[max(0, match.start() - _LONGEST_COMMAND) : match.start()]
-            # A field may follow another one directly, and no other closing brace.
+            # A field may directly follow another field, but no other closing brace.
             if replaced != match.start() and _NO_FIELD_AFTER.search(before):
                 continue
         replaced = match.end()

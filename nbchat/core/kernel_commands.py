@@ -1,8 +1,8 @@
 """Commands that cells and other kernels send, but pages cannot, and the outcome of any command.
 
-Every command carries an `id` made by its sender. Commands are idempotent: a repeated id is executed once and
-acknowledged again. Ids of new sessions, runs and messages are made by the sender too, so that it has them
-even if the acknowledgement is lost. A command that is refused changes nothing.
+Every command carries an `id` created by its sender. Commands are idempotent: a repeated id is executed once
+and acknowledged again. The sender also creates the ids of new sessions, runs and messages, so that it has
+them even if the acknowledgement is lost. A command that is rejected changes nothing.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ class CreateSession(Tagged, frozen=True, kw_only=True, tag="create_session"):
     session_id: str
     settings: SettingsPatch = NO_CHANGE
     provider_id: str | None = None
-    """A provider object that the sender has offered, by the id that it got for it."""
+    """Id of a provider object that the sender has registered."""
     temporary: bool = False
-    """Not saved, and without a tab."""
+    """The session is not saved and has no tab."""
     messages: tuple[Message, ...] = ()
-    """Its first messages, for a conversation that another program wrote."""
+    """Initial messages, for a conversation from another program."""
 
 
 class GetOrCreateSession(Tagged, frozen=True, kw_only=True, tag="get_or_create_session"):
-    """Change the settings of the session with this id or title; create it if there is none."""
+    """Change the settings of the session with this id or title, and create it if it does not exist."""
 
     id: str
     session_id: str
-    """Of the session to create."""
+    """Id of the session to create."""
     key: str
     """An id or a title."""
     settings: SettingsPatch = NO_CHANGE
@@ -46,17 +46,17 @@ class GetOrCreateSession(Tagged, frozen=True, kw_only=True, tag="get_or_create_s
 
 
 class GetOrCreateThread(Tagged, frozen=True, kw_only=True, tag="get_or_create_thread"):
-    """Change the settings of the session of a caller's thread; create it, without a tab, if there is none."""
+    """Change the settings of the session of a thread id. If it does not exist, create it without a tab."""
 
     id: str
     session_id: str
-    """Of the session to create."""
+    """Id of the session to create."""
     thread_id: str
     settings: SettingsPatch = NO_CHANGE
 
 
 class ChangeSettings(Tagged, frozen=True, kw_only=True, tag="change_settings"):
-    """Change settings of a session; live runs keep those they started with."""
+    """Change settings of a session. Live runs keep the settings they started with."""
 
     id: str
     session_id: str
@@ -64,19 +64,19 @@ class ChangeSettings(Tagged, frozen=True, kw_only=True, tag="change_settings"):
 
 
 class DiscardTemporary(Tagged, frozen=True, kw_only=True, tag="discard_temporary"):
-    """Forget a temporary session and stop its run. Does nothing to any other session."""
+    """Stop the run of a temporary session and remove the session. No effect on other sessions."""
 
     id: str
     session_id: str
 
 
 class Restore(Tagged, frozen=True, kw_only=True, tag="restore"):
-    """Merge a snapshot: the newest version of each session wins. Starts nothing."""
+    """Merge a snapshot. The newest version of each session wins; no run is started."""
 
     id: str
     snapshot: Snapshot
     adopt: bool = False
-    """Use its models, instructions and parameters at once."""
+    """Use the snapshot's models, instructions and parameters at once."""
 
 
 class PauseAll(Tagged, frozen=True, kw_only=True, tag="pause_all"):
@@ -92,7 +92,7 @@ class ResumeAll(Tagged, frozen=True, kw_only=True, tag="resume_all"):
 
 
 class CleanUpStale(Tagged, frozen=True, kw_only=True, tag="clean_up_stale"):
-    """End runs that received no content for a time, as `interrupted`."""
+    """End runs without new content for some time, as `interrupted`."""
 
     id: str
     max_idle_s: float | None = None
@@ -100,7 +100,7 @@ class CleanUpStale(Tagged, frozen=True, kw_only=True, tag="clean_up_stale"):
 
 
 class SetLimits(Tagged, frozen=True, kw_only=True, tag="set_limits"):
-    """Set limits, all or none."""
+    """Set limits atomically."""
 
     id: str
     values: Mapping[str, float | None] = field(default_factory=dict)
@@ -120,11 +120,11 @@ KernelCommand = (
 )
 
 Command = PageCommand | KernelCommand
-"""Everything that changes something."""
+"""All commands."""
 
 
 class RunKey(Value, frozen=True, kw_only=True):
-    """A run of a session."""
+    """Identifies a run of a session."""
 
     session_id: str
     run_id: str

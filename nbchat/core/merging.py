@@ -1,4 +1,4 @@
-"""Compares and merges saved sessions, and shortens them to fit a limit."""
+"""`merge` and `window`: combine saved sessions, and shorten them to fit a limit."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from nbchat.core.tree import sound_tree
 
 
 def includes(clock: Clock, other: Clock) -> bool:
-    """Tell whether a state with `clock` knows everything that one with `other` knows."""
+    """Return whether a state with `clock` contains all events of a state with `other`."""
     return all(clock.get(epoch, 0) >= seq for epoch, seq in other.items())
 
 
 def merge(mine: SavedSession, other: SavedSession) -> SavedSession:
-    """Return a session that has everything of both.
+    """Return a session with the contents of both.
 
-    Where one includes the other, it is the newer one, with older messages that it had to leave out.
-    Where both went on by themselves (a notebook that was copied, two kernels) all messages are there, as
-    versions of their turns, and the transcript is that of the session where something happened last.
-    The order of the arguments makes no difference, but for equal clocks, where `mine` wins.
+    If one includes the other, the result is the newer one, with older messages that it had omitted. If both
+    changed independently (a copied notebook, two kernels), the result has all messages, as versions of their
+    turns, and the transcript of the session with the latest activity. The order of the arguments matters only
+    for equal clocks: `mine` wins.
     """
     if includes(mine.clock, other.clock):
         return _filled(mine, other)
@@ -34,7 +34,7 @@ def merge(mine: SavedSession, other: SavedSession) -> SavedSession:
 
 
 def _filled(newer: SavedSession, older: SavedSession) -> SavedSession:
-    """Put back what the newer one had to leave out, as far as the older one has it."""
+    """Return the newer session, with messages that it had omitted and the older one has."""
     if not newer.omitted or newer.omitted <= older.omitted:
         return newer
     have = newer.state.messages
@@ -68,7 +68,7 @@ def _union(first: SavedSession, second: SavedSession) -> SavedSession:
         if have is None or _size(message) > _size(have):
             messages[key] = message
     known = {run.id for run in a.runs}
-    # Each log keeps its order; where both continued from the same run, the newer session's runs are last.
+    # Each log keeps its order. If both continued after the same run, the newer session's runs are last.
     runs = list(a.runs)
     place = 0
     for run in b.runs:
@@ -96,9 +96,9 @@ def _size(message: Message) -> int:
 
 
 def merge_all(*snapshots: Snapshot) -> tuple[dict[str, SavedSession], dict[str, Tombstone]]:
-    """Return all sessions and all deletions of several snapshots, merged; the first wins where equal.
+    """Return the merged sessions and deletions of several snapshots; of equal ones the first wins.
 
-    A deletion holds against every state that it knew; a session that went on elsewhere comes back.
+    A deletion removes every state that its clock includes. A session that continued elsewhere is restored.
     """
     sessions: dict[str, SavedSession] = {}
     stones: dict[str, Tombstone] = {}
@@ -117,14 +117,14 @@ def merge_all(*snapshots: Snapshot) -> tuple[dict[str, SavedSession], dict[str, 
 
 
 def window(saved: SavedSession, characters: int) -> SavedSession:
-    """Return the session with the newest messages of its transcript that have `characters` together.
+    """Return the session with the newest messages of its transcript, of at most `characters` in total.
 
-    Versions that are not shown go first.
+    Versions that are not selected are omitted first.
     """
     path = saved.state.path
     kept: list[Message] = []
     for message in reversed(path):
-        characters -= _size(message) + 400  # what a message costs besides its text
+        characters -= _size(message) + 400  # overhead of a message besides its text
         if characters < 0:
             break
         kept.append(message)

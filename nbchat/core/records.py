@@ -1,9 +1,8 @@
 """Records: the JSON form in which values are saved, with checksums.
 
-A record leaves out fields that have their default, and has times as text. It is encoded once: its JSON with
-sorted keys is the text that the checksum is taken of, and what is saved is that text with the checksum
-appended. Text with NUL or halves of surrogate pairs is rare. It shows in the JSON or as an error of the
-encoder, and only then a record is cleaned value by value.
+A record omits fields with default values, and has times as text. It is encoded once, as JSON with sorted
+keys; the checksum of this text is appended to it. Text with NUL or halves of surrogate pairs is rare. It is
+detected in the JSON or by an error of the encoder, and only then is a record cleaned value by value.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ from nbchat.core.values import (
 )
 
 _SECRET_NAMES: Final = ("api_key", "apikey", "authorization", "password", "secret", "access_token", "cookie")
-"""Names of parameters whose values are never written down."""
+"""Names of parameters whose values are never saved."""
 
 
 _sorted: Final = msgspec.json.Encoder(order="sorted").encode
@@ -48,15 +47,15 @@ def with_checksum(record: dict[str, Any]) -> bytes:
 
 
 def is_time(name: str) -> bool:
-    """Return whether a field of this name is a time."""
+    """Return whether a field with this name is a time."""
     return name.endswith("_at")
 
 
 class _Form(NamedTuple):
-    """How values of a class are written."""
+    """The record format of a class of values."""
 
     struct: Callable[..., Struct]
-    """Takes all fields in their order; it leaves out those that are `UNSET` or have their default."""
+    """Takes all fields in order, and omits those that are `UNSET` or have their default."""
     fields: Callable[[Any], tuple[Any, ...]]
     """Returns all fields of a value."""
     integers: tuple[int, ...]
@@ -64,7 +63,7 @@ class _Form(NamedTuple):
     times: tuple[tuple[int, Any], ...]
     """Positions and defaults of times."""
     others: tuple[tuple[int, Any], ...]
-    """Positions and defaults of what is neither a number nor written as it is."""
+    """Positions and defaults of all other fields that need conversion."""
 
 
 @cache
@@ -85,7 +84,7 @@ def _form(kind: type[Value]) -> _Form:
         elif not types <= as_it_is or default not in (UNSET, None, "", True, False):
             others.append((at, default))
             default = UNSET
-        # Of the defaults that are left, each is one object, by which msgspec finds it.
+        # msgspec compares defaults by identity; each remaining default is a single object.
         fields.append((f.name, Any, default))
     tag = kind.__struct_config__.tag
     struct = msgspec.defstruct(kind.__name__, fields, omit_defaults=True, tag=tag, frozen=True)
@@ -99,7 +98,7 @@ def _getter(names: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:
 
 
 def record_of(value: Value) -> Struct:
-    """Return a value as it is written: times as text, numbers canonical, defaults left out."""
+    """Return the record of a value: times as text, canonical numbers, no defaults."""
     form = _form(type(value))
     fields = list(form.fields(value))
     for at in form.integers:
@@ -128,7 +127,7 @@ def _other(value: Any) -> Any:  # noqa: ANN401 - the value of a field
 
 
 def _canonical_numbers(value: Any) -> Any:  # noqa: ANN401 - any JSON value
-    """Return `value` with numbers that msgspec writes as `checksum` does; None for what JSON cannot hold."""
+    """Return `value` with numbers that msgspec writes as `checksum` does; `None` for non-JSON numbers."""
     if isinstance(value, dict):
         return {key: _canonical_numbers(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -141,7 +140,7 @@ def _canonical_numbers(value: Any) -> Any:  # noqa: ANN401 - any JSON value
 
 
 def _cleaned(value: Any) -> Any:  # noqa: ANN401 - any JSON value
-    """Return a record without NUL, halves of surrogate pairs and what is not JSON."""
+    """Return a record without NUL, halves of surrogate pairs and values that are not JSON."""
     if isinstance(value, StrEnum):
         return str(value)
     if isinstance(value, str):
@@ -159,7 +158,7 @@ def _cleaned(value: Any) -> Any:  # noqa: ANN401 - any JSON value
 
 
 def safe_params(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Return parameters as clean JSON values without credentials, recognised by their name or shape."""
+    """Return parameters as clean JSON values, without credentials, which are recognised by name or shape."""
     safe = _without_secrets(params)
     return safe if isinstance(safe, dict) else {}
 
@@ -186,8 +185,8 @@ def _without_secrets(value: Any) -> Any:  # noqa: ANN401 - any JSON value
 def checksum(record: Mapping[str, Any]) -> int:
     """Return the CRC-32 of a record's canonical JSON: keys sorted, no spaces, without `crc32` itself.
 
-    Whole numbers are written without a fraction, since JavaScript has no other way, and other numbers as
-    Python writes them (`1e-07`).
+    Whole numbers are written without a fraction, as JavaScript does, and other numbers as in Python
+    (`1e-07`).
     """
     text = json.dumps(
         _canonical({key: value for key, value in record.items() if key != "crc32"}),
@@ -209,7 +208,7 @@ def _canonical(value: Any) -> Any:  # noqa: ANN401 - any JSON value
 
 
 def matches(record: Mapping[str, Any]) -> bool:
-    """Return whether a record that was read has the checksum of what was written."""
+    """Return whether a record that was read matches its checksum."""
     written = record.get("crc32")
     if type(written) is not int:
         return False

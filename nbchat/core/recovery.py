@@ -1,6 +1,6 @@
-"""What becomes of a session whose kernel died, and of settings that came with a file.
+"""Recovers sessions of a kernel that died, and distrusts settings that came from a file.
 
-Pure: the events and values are made here, and applied by whoever restores.
+The functions are pure: they return events and values, which the caller applies.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from nbchat.core.transcript import SessionState, apply_event
 
 
 def gone(*, sent: bool = True) -> ErrorInfo:
-    """Return why a run that was alive when its kernel died is over."""
+    """Return the error of a run that was live when its kernel died."""
     if sent:
         return KernelGone("the kernel ended while this was being answered.").info
     return KernelGone(
@@ -26,15 +26,15 @@ def gone(*, sent: bool = True) -> ErrorInfo:
 
 
 def recover(state: SessionState, at: float) -> Iterator[Event]:
-    """Yield the events that end the runs of a kernel that is gone. None of them starts anything.
+    """Yield the events that end the runs of a kernel that has died. They start no runs.
 
-    A run that was being answered is interrupted, with the text that had arrived. A prompt that waited
-    for its turn enters the transcript, where it can be sent again.
+    A run in progress is interrupted and keeps its text. A queued prompt is added to the transcript, where it
+    can be sent again.
 
     Parameters
     ----------
     at
-        When this is found, in seconds since 1970-01-01 UTC.
+        Current time, in seconds since 1970-01-01 UTC.
     """
     for run in state.runs:
         if run.state.is_over:
@@ -63,19 +63,19 @@ def recovered(state: SessionState, at: float) -> SessionState:
 
 
 def in_force(settings: Settings) -> Settings:
-    """Return the settings that runs use: what came with a file and was not adopted is not in force."""
+    """Return the settings that runs use: without those that came from a file and were not adopted."""
     if not settings.from_file:
         return settings
     return replace(settings, model=None, instructions=None, params={}, provider=None)
 
 
 def distrusted(settings: Settings, known: Settings | None) -> Settings:
-    """Return settings from a file, marked as such unless this user's own records have the same.
+    """Return settings from a file, marked as such unless this user's journal has the same ones.
 
     Parameters
     ----------
     known
-        What this user's journal holds for the session, if anything.
+        Settings of the session in this user's journal, if any.
     """
     own = known is not None and not known.from_file and _chosen(known) == _chosen(settings)
     nothing = _chosen(settings) == _chosen(Settings())

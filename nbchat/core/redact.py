@@ -1,10 +1,10 @@
-"""Keep secrets out of what is shown, logged and stored.
+"""`redact`: removes secrets from text that is shown, logged or stored.
 
-Text from outside (a server's error, a proxy's page, a library's exception) may echo the key that was
-sent. `redact` removes secrets by value, where the caller knows them, and by shape, where nobody does.
+Text from outside (a server's error, a proxy's page, a library's exception) may contain the key that was sent.
+Secrets are removed by value if the caller has them, and otherwise by shape.
 
-Every expression takes time proportional to the text: repetitions are over one character class that
-does not overlap with what follows, or are bounded.
+Every expression takes time linear in the text: repetitions are over one character class that does not overlap
+with the following expression, or are bounded.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 REDACTED: Final = "[redacted]"
-"""What stands in a secret's place."""
+"""Replacement for a secret."""
 
 _PASSES: Final = 4
-"""A key right behind another one begins a word only when that is gone. Most text takes one pass."""
+"""Maximum number of passes: a key directly after another one is found only once that one is replaced."""
 
 _REFERENCE: Final = re.compile(r"\[secret [0-9a-f]{16}\]")
-"""Stands for a credential that is kept in the kernel's memory only."""
+"""Reference to a credential that is kept only in the kernel's memory."""
 
 MIN_SECRET: Final = 6
-"""Characters; a shorter value is no secret worth the words that replacing it would spoil."""
+"""Minimum number of characters of a secret; replacing shorter values would damage ordinary text."""
 
 _UNRESERVED: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 
-# A key begins where a word does. What is quoted inside other text may stand right after an escape
-# (`\n` as two characters, `%3D`), whose last character is a letter or a digit.
+# A key begins at the start of a word. In quoted text it may directly follow an escape (`\n` as two
+# characters, `%3D`), whose last character is a letter or a digit.
 _START: Final = r"(?:(?<![A-Za-z0-9])|(?<=%[0-9A-Fa-f]{2})|(?<=\\[abfnrtv])|(?<=\\u[0-9A-Fa-f]{4}))"
 
-# Servers mask the middle of a key with asterisks; both ends are still nobody's business.
+# Servers mask the middle of a key with asterisks; the visible ends are removed too.
 _KEYS: Final = (
     r"sk-[A-Za-z0-9_*-]{10,}",  # OpenAI (sk-proj-, sk-svcacct-), Anthropic (sk-ant-), OpenRouter (sk-or-), …
     r"[rs]k_(?:live|test)_[A-Za-z0-9*]{10,}",
@@ -47,7 +47,7 @@ _KEYS: Final = (
     r"glpat-[A-Za-z0-9_*-]{16,}",
     r"xox[abeoprs]-[A-Za-z0-9*-]{10,}",  # Slack
     r"(?:AKIA|ASIA)[A-Z0-9*]{12,}",  # AWS
-    # JSON Web Token. One that has no dot is looked through once, not once from each `-eyJ` inside it.
+    # JSON Web Token. Text without a dot is scanned once, not again from each `-eyJ` inside it.
     r"(?<![_-])eyJ[A-Za-z0-9_-]{6,}\.[A-Za-z0-9_-]{6,}(?:\.[A-Za-z0-9_-]*)?",
 )
 _KEY: Final = re.compile(_START + "(?:" + "|".join(_KEYS) + ")")
@@ -56,7 +56,7 @@ _PEM: Final = re.compile(
     r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY-----.*?(?:-----END [A-Z0-9 ]{0,40}PRIVATE KEY-----|\Z)", re.DOTALL
 )
 
-# "Basic authentication" is no secret; base64 shows by a capital, a digit or a `=` after its first letter.
+# "Basic authentication" is not a secret; base64 has a capital, a digit or a `=` after its first letter.
 _SCHEME: Final = re.compile(
     r"\b(?:((?i:bearer)(?:\s|%20|\+|\\[tn]){1,4})[A-Za-z0-9._~+/=*%-]{8,}"
     r"|((?i:basic)(?:\s|%20|\+|\\[tn]){1,4})(?=[A-Za-z0-9+/]{1,64}?[A-Z0-9=])[A-Za-z0-9+/=%_-]{8,})"
@@ -74,13 +74,13 @@ _USERINFO: Final = re.compile(r"(?<=://)[^\s/?#@\"'<>]{1,256}@")
 def redact(text: str, secrets: Iterable[str] = ()) -> str:
     """Return `text` with every secret replaced by `[redacted]`.
 
-    Applying it again changes nothing, and text without secrets comes back as the same object.
+    The function is idempotent. Text without secrets is returned as the same object.
 
     Parameters
     ----------
     secrets
-        Values that must not be seen: the keys in use. They are found as they are and as they stand in
-        a URL. Values of fewer than `MIN_SECRET` characters are left alone.
+        Secret values: the keys in use. They are replaced as they are and in URL encoding. Values of fewer
+        than `MIN_SECRET` characters are ignored.
     """
     if not text:
         return text
@@ -95,12 +95,12 @@ def redact(text: str, secrets: Iterable[str] = ()) -> str:
 
 
 def is_reference(value: object) -> bool:
-    """Return whether `value` stands for a credential instead of being one."""
+    """Return whether `value` is a reference to a credential."""
     return isinstance(value, str) and _REFERENCE.fullmatch(value) is not None
 
 
 def without_references(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `params` without the references in them, which differ from kernel to kernel."""
+    """Return `params` without references to credentials, which differ from kernel to kernel."""
     return {
         name: without_references(value) if isinstance(value, Mapping) else value
         for name, value in params.items()
@@ -117,7 +117,7 @@ def _by_shape(text: str) -> str:
 
 
 def _in_url(value: str) -> str:
-    """Return `value` as it stands in a URL (RFC 3986, section 2)."""
+    """Return `value` in URL encoding (RFC 3986, section 2)."""
     return "".join(
         [chr(byte) if byte in _UNRESERVED else f"%{byte:02X}" for byte in value.encode("utf-8", "replace")]
     )

@@ -1,7 +1,7 @@
-"""Finds the questions of a transcript that a server refused for their content.
+"""`refused_questions`: finds the questions of a transcript that a server refused for their content.
 
-Such a question would be refused again with every later one, so it is left out of later requests. The rule
-reads the records of the runs alone: it needs no state of its own and survives saving.
+Such a question would cause every later request to be refused, so it is omitted from later requests. The rule
+depends only on the records of the runs: it needs no additional state and survives saving.
 `js/src/state/refusals.ts` has the same rule.
 """
 
@@ -21,17 +21,17 @@ _OTHER_STATUSES: Final = frozenset({401, 403, 404, 408, 409, 429})
 _OTHER_CODES: Final = frozenset(
     error.code for error in (AuthenticationFailed, ConfigError, ConnectFailed, ModelNotFound)
 )
-"""Errors about the key, the model or the network, whatever status the server chose for them."""
+"""Errors about the key, the model or the network, regardless of the status."""
 
 
 def refused_questions(state: SessionState, path: Sequence[Message]) -> frozenset[str]:
-    """Return the ids of the user's messages in `path` that later requests leave out.
+    """Return the ids of the user's messages in `path` that later requests omit.
 
     Parameters
     ----------
     path
-        Messages of one conversation, oldest first. The answer that follows a question decides; where the
-        answer was discarded, the last run that asked the question does.
+        Messages of one conversation, oldest first. The run of the answer that follows a question decides; if
+        the answer was discarded, the last run of the question does.
     """
     runs = {run.id: run for run in state.runs}
     asked: dict[str, RunRecord] = {}
@@ -55,8 +55,8 @@ def refused_questions(state: SessionState, path: Sequence[Message]) -> frozenset
 def is_refusal(run: RunRecord) -> bool:
     """Return whether a server refused a run's question for its content, before any text.
 
-    Status 400, 413, 422 and the others of 4xx that do not concern the key, the model or the load; a context
-    that is too long, and a content filter, however the server reports them.
+    These are statuses 400, 413, 422 and others of 4xx that do not concern the key, the model or the load. A
+    context that is too long and a content filter count regardless of how the server reports them.
     """
     if run.state is RunState.INCOMPLETE:
         return run.finish_reason == "content_filter" and run.characters == 0

@@ -26,13 +26,13 @@ NAMES: Final = frozenset(
         *("prompt_cache_retention", "truncation", "stream_options", "extra_body"),
     }
 )
-"""Fields of Chat Completions and Responses that a caller may set. Others are given in `params=`."""
+"""Fields of Chat Completions and Responses that a caller may set. Others are passed in `params=`."""
 
 _ARGUMENTS: Final = ("model", "instructions", "params", "provider", "attachments", "timeout", "temporary")
 
 
 def merged(call: str, params: object, fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `params` with the fields that were given as keyword arguments of `call`.
+    """Return `params` with the fields that were passed as keyword arguments of `call`.
 
     Raises
     ------

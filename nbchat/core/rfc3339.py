@@ -1,4 +1,4 @@
-"""Times as text in UTC, exact to the nanosecond (RFC 3339)."""
+"""Conversion of times to text in UTC and back, exact to the nanosecond (RFC 3339)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def from_rfc3339(text: object, path: str = "") -> float:
     Raises
     ------
     DecodeError
-        It is not a time in UTC, or lies outside of the years 1 to 9999.
+        If the text is not a time in UTC in the years 1 to 9999.
     """
     if not isinstance(text, str) or not text.endswith("Z") or len(text) > 40:  # noqa: PLR2004 - a time
         raise DecodeError(f"Expected a time such as 2026-01-31T12:00:00Z - at `{path}`")
@@ -44,12 +44,12 @@ def from_rfc3339(text: object, path: str = "") -> float:
 @lru_cache(maxsize=4096)
 def _seconds(date: str) -> int:
     if len(date) != 19 or (date[4], date[7], date[10], date[13], date[16]) != ("-", "-", "T", ":", ":"):  # noqa: PLR2004 - see above
-        raise ValueError(date)  # another of the forms that `fromisoformat` takes
+        raise ValueError(date)  # another format that `fromisoformat` accepts
     return int(datetime.fromisoformat(date).replace(tzinfo=UTC).timestamp())
 
 
 def time_text(seconds: float) -> str:
-    """Return a time as text; 1970 for what is not a time in the years 1 to 9999."""
+    """Return a time as text; 1970 if it is not in the years 1 to 9999."""
     try:
         return to_rfc3339(seconds)
     except (ValueError, OverflowError, OSError):

@@ -1,4 +1,4 @@
-"""Sessions as they are saved: values that a snapshot and the journal give back."""
+"""`SavedSession` and `Snapshot`: values that are read from a notebook or a journal."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from nbchat.core.transcript import SessionState
 from nbchat.core.values import MAX_INTEGER, FiniteFloat, SafeInt, Value
 
 VERSION: Final = 1
-"""Of the format. It counts up when an older nbchat could misread what is written."""
+"""Version of the format. It increases when an older nbchat could misread the data."""
 
 NumberOfEvents = Annotated[int, Meta(ge=0, le=MAX_INTEGER)]
 
 Clock = Mapping[str, NumberOfEvents]
-"""How far a state knows each kernel's events of its session: epoch to the last `seq` of that kernel.
+"""Version vector of a state: maps each kernel's epoch to the last `seq` of that kernel in the session.
 
-A kernel appends to a session in one line, so `(epoch, seq)` names one event for ever, and one state
-includes another exactly when its clock is nowhere behind: a version vector.
+A kernel appends to a session sequentially, so `(epoch, seq)` identifies one event permanently. One state
+includes another if and only if no entry of its clock is lower.
 """
 
 
 class SavedSession(Value, frozen=True, kw_only=True):
-    """One session, and whose events are in it."""
+    """One session, with the version vector of its events."""
 
     state: SessionState
     clock: Clock = field(default_factory=dict)
     omitted: SafeInt = 0
-    """Messages that were left out because of a size limit, oldest first."""
+    """Number of messages that were omitted because of a size limit, oldest first."""
 
 
 class Tombstone(Value, frozen=True, kw_only=True):
-    """A session that was deleted, so that an older copy does not bring it back."""
+    """Record of a deleted session, so that an older copy does not restore it."""
 
     id: str
     clock: Clock = field(default_factory=dict)
@@ -41,20 +41,20 @@ class Tombstone(Value, frozen=True, kw_only=True):
 
 
 class Snapshot(Value, frozen=True, kw_only=True):
-    """Some sessions at one moment: a consistent cut, taken in one step of the engine's loop."""
+    """Sessions at one moment, taken consistently in one step of the engine's loop."""
 
     notebook_id: str = ""
-    """The notebook that it belongs to; empty outside of one."""
+    """Id of the notebook; empty outside of a notebook."""
     epoch: str = ""
-    """The kernel that wrote it."""
+    """Epoch of the kernel that wrote it."""
     saved_at: FiniteFloat = 0.0
     """Seconds since 1970-01-01 UTC."""
     place: str = ""
-    """A digest of the notebook's path, by which a copy is told from the original."""
+    """Hash of the notebook's path, which distinguishes a copy from the original."""
     sessions: tuple[SavedSession, ...] = ()
     deleted: tuple[Tombstone, ...] = ()
     notes: tuple[str, ...] = ()
-    """For people: what was left out or repaired."""
+    """Descriptions of omissions and repairs, for display."""
     unreadable: tuple[Any, ...] = ()
-    """Records that could not be read, as they were."""
+    """Records that could not be read, unchanged."""
     version: SafeInt = VERSION

@@ -1,4 +1,4 @@
-"""A value that is used and never shown."""
+"""`Secret`: holds a credential that is used but never shown."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from nbchat.core.errors import PicklingRefused
 
 
 class Secret:
-    """Holds a value that no `repr`, `vars`, pickle or copy of its owner shows.
+    """Holds a value that no `repr`, `vars`, pickle or copy of its owner reveals.
 
-    The value is the cell of a closure, which is as far away as Python can put it: whoever looks for it
-    in this process finds it, whoever prints, logs or saves an object that holds it does not.
+    The value is in the cell of a closure. Printing, logging or saving an object that holds the secret does
+    not reveal it. Code in this process that searches for it can still find it.
     """
 
     __slots__ = ("__weakref__", "reveal")
 
     reveal: Callable[[], str]
-    """Returns the value. Call it where the value is used, and keep the result nowhere."""
+    """Returns the value. Call it where the value is used, and do not store the result."""
 
     def __init__(self, value: str) -> None:
         self.reveal = lambda: value
@@ -31,7 +31,7 @@ class Secret:
         return "<secret>"
 
     def __reduce__(self) -> Never:
-        """Refuse: a pickle is read by other programs, and keeps."""
+        """Raise `PicklingRefused`: a pickle can be stored and read by other programs."""
         raise PicklingRefused("a secret is not pickled.", hint="Read it again where it is needed.")
 
 
@@ -41,10 +41,10 @@ _references: dict[str, str] = {}
 
 
 def reference_to(value: str) -> str:
-    """Keep `value` in this process, and return a text that stands for it, the same one each time.
+    """Keep `value` in this process, and return a reference to it; the same value has the same reference.
 
-    `nbchat.core.redact.is_reference` recognizes such a text. It is random, so that it neither reveals
-    the value nor can be guessed by a file that asks for it.
+    `nbchat.core.redact.is_reference` recognizes references. They are random, so that they do not reveal the
+    value and a file cannot contain a guessed one.
     """
     with _lock:
         reference = _references.get(value)
@@ -55,7 +55,7 @@ def reference_to(value: str) -> str:
 
 
 def referenced(reference: str) -> Secret | None:
-    """Return the value that `reference` stands for; `None` if it was made by another process."""
+    """Return the value of `reference`; `None` if it was created by another process."""
     return _by_reference.get(reference)
 
 
@@ -63,5 +63,5 @@ _all: weakref.WeakSet[Secret] = weakref.WeakSet()
 
 
 def in_use() -> list[str]:
-    """Return the values that somebody holds now, to keep them out of a log. Keep the result nowhere."""
+    """Return the values of all live secrets, to redact them in logs. Do not store the result."""
     return [secret.reveal() for secret in list(_all)]

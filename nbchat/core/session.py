@@ -1,4 +1,4 @@
-"""`SessionRecord`: a session's log and the state that it folds to, kept in step by the engine's loop."""
+"""`SessionRecord`: a session's log and the state folded from it, updated by the engine's loop."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ if TYPE_CHECKING:
     from nbchat.core.events import Event
 
 KEEP_EVENTS: Final = 512
-"""Events that stay readable after a compaction, so that views that are a little behind need no state."""
+"""Events that stay readable after a compaction, so that views slightly behind do not need the state."""
 
 COMPACT_AT: Final = 2048
-"""Events in memory at which the older ones are folded away."""
+"""Number of events in memory above which the log is compacted."""
 
 
 class SessionRecord:
-    """A session's log and its fold.
+    """A session's log and the state folded from it.
 
     Attributes
     ----------
     state
         The fold of all events. Immutable, so any thread may read it at any time.
     shown
-        The state that readers get: `state`, but a run whose end waits for the journal is `stopping`.
+        The state for readers: `state`, except that a run whose end is not yet in the journal is `stopping`.
     visible
-        Readers see events up to this number. It is behind the log's head only while the end of a run
-        waits for the journal.
+        Number of the last event for readers. It is behind the log's head only while the end of a run is
+        being written to the journal.
     """
 
     __slots__ = ("_ending", "_held_from", "log", "shown", "state")
@@ -49,16 +49,16 @@ class SessionRecord:
         return f"<SessionRecord {self.state.id}, {len(self.state.messages)} messages, {self.log!r}>"
 
     def append(self, event: Event) -> Moved | Illegal | Stale | None:
-        """Append an event to the log and fold it; an event that its run cannot take changes nothing.
+        """Append an event to the log and fold it. An event that its run does not accept changes nothing.
 
         Returns
         -------
-        The outcome of the run's transition; `None` for an event that moves no run.
+        The outcome of the run's transition; `None` for an event that changes no run's state.
         """
         outcome = self.check(event)
         if not isinstance(outcome, Illegal | Stale):
-            # Folded first: an event that cannot be folded must not be in the log, where it would shift
-            # the numbers of all later events.
+            # Folded first: if folding fails, the event must not be in the log, where it would shift the
+            # numbers of all later events.
             self.state = apply_event(self.state, event)
             self.log.append(event)
             self.shown = with_pending_end(self.state, self._ending) if self._ending else self.state
@@ -67,7 +67,7 @@ class SessionRecord:
         return outcome
 
     def check(self, event: Event) -> Moved | Illegal | Stale | None:
-        """Return what `append` would return, and change nothing."""
+        """Return the result that `append` would return, without changing anything."""
         run_id = getattr(event, "run_id", None)
         if run_id is None or type(event) in _NOT_MOVING:
             return None
@@ -76,11 +76,11 @@ class SessionRecord:
 
     @property
     def visible(self) -> int:
-        """Number of the last event that readers see."""
+        """Number of the last event for readers."""
         return self.log.head if self._held_from is None else self._held_from
 
     def hold(self, run_id: str) -> None:
-        """Hide the end of a run, which is about to be appended, and all later events until `release`."""
+        """Hide the end of a run, which is appended next, and all later events until `release`."""
         if self._held_from is None:
             self._held_from = self.log.head
             self._ending = run_id
@@ -93,9 +93,9 @@ class SessionRecord:
 
 
 def with_pending_end(state: SessionState, run_id: str) -> SessionState:
-    """Return `state` with this run `stopping` if it is over: its end is not announced yet.
+    """Return `state` with this run `stopping` if it has ended, since its end is not announced yet.
 
-    The only place that decides this derived state.
+    This derived state is determined only here.
     """
     if not any(run.id == run_id and run.state.is_over for run in state.runs):
         return state

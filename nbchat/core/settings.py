@@ -1,4 +1,4 @@
-"""`SettingsPatch`: a change of a session's settings, checked once where the caller gives it."""
+"""`SettingsPatch`: a change of a session's settings, validated once when it is created."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from nbchat.core.text import clean, cut
 from nbchat.core.values import DecodeError, Value, check
 
 MAX_TITLE: Final = 10_000
-"""Characters of a title that are kept."""
+"""Maximum number of characters of a title; longer ones are cut."""
 
 RESERVED_PARAMS: Final = ("messages", "model", "stream", "input")
 """Request fields that nbchat sets itself."""
 
 
 class SettingsPatch(Value, frozen=True, kw_only=True):
-    """The settings to change; fields that are `UNSET` keep their value. `patch` makes a checked one."""
+    """The settings to change; fields that are `UNSET` keep their value. Create one with `patch`."""
 
     title: str | UnsetType = UNSET
     model: str | UnsetType | None = UNSET
@@ -54,24 +54,24 @@ NO_CHANGE: Final = SettingsPatch()
 
 
 def patch(**values: Any) -> SettingsPatch:  # noqa: ANN401 - values from a caller, checked here
-    """Check settings as a caller gives them, and return them as a patch.
+    """Validate settings from a caller, and return them as a patch.
 
     Raises
     ------
     TypeError, ValueError
-        If a name is not a setting or a value cannot be used; the message names it.
+        If a name is not a setting or a value is invalid; the message names it.
     """
     checked: dict[str, Any] = {name: _checked(name, value) for name, value in values.items()}
     return SettingsPatch(**checked)
 
 
 def patch_of_given(**values: Any) -> SettingsPatch:  # noqa: ANN401 - as `patch`
-    """Return a patch of the values that are not `None`; raises as `patch` does."""
+    """Return a patch of the values that are not `None`. Raises the errors of `patch`."""
     return patch(**{name: value for name, value in values.items() if value is not None})
 
 
 def clean_title(title: object) -> str:
-    """Return a title as sessions keep it.
+    """Return a title in the form in which sessions store it.
 
     Raises
     ------
@@ -101,7 +101,7 @@ def _text(name: str, value: object) -> str | None:
 
 
 def request_params(value: object) -> dict[str, Any]:
-    """Check request fields as a caller gives them; credentials in them are replaced by references.
+    """Validate request fields from a caller, and replace credentials in them by references.
 
     Raises
     ------

@@ -1,16 +1,16 @@
-"""All that is known of some sessions, as one JSON value: what a notebook carries.
+"""The JSON format in which sessions are saved in a notebook.
 
-The format is described in `docs/snapshot.md`, with its JSON Schema. `dump` writes it, `parse` reads it;
-both are pure, and what they do is the identity there and back.
+The format is described in `docs/snapshot.md`, with its JSON Schema. `dump` writes it and `parse` reads it.
+Both are pure, and a round trip returns an equal value.
 
-Three rules keep a saved state from doing harm:
+Three rules protect against harmful saved state:
 
-1. It is *checked*: sizes, types, depth, and a checksum for each session, so that a damaged session is
-   told from a good one, and the good ones are used.
-2. It is *clean*: no surrogate halves, no NUL, no NaN, no integer that JavaScript cannot hold, and
-   nothing that looks like a credential.
-3. It is *whole or says so*: what was left out because of a limit is counted in `omitted` and named in
-   `notes`; a record that cannot be read is carried along as it is, in `unreadable`.
+1. It is *checked*: sizes, types, depth, and a checksum for each session, so that damaged sessions are
+   detected and the others are used.
+2. It is *clean*: no surrogate halves, no NUL, no NaN, no integer that JavaScript cannot represent, and
+   no text that looks like a credential.
+3. It is *complete or marked*: messages omitted because of a limit are counted in `omitted` and mentioned in
+   `notes`. A record that cannot be read is kept unchanged in `unreadable`.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from nbchat.core.values import (
 FORMAT: Final = "nbchat-snapshot"
 
 MAX_BYTES: Final = 64 * 1024 * 1024
-"""Bytes of JSON that are read at most."""
+"""Maximum size in bytes of JSON that is read."""
 
 KEY: Final = "nbchat"
 """The notebook's metadata key."""
@@ -80,7 +80,7 @@ def encode(snapshot: Snapshot, encoded: Callable[[SavedSession], bytes] = encode
     Parameters
     ----------
     encoded
-        Returns the record of a session: a function that may remember what `encode_session` returned.
+        Function that returns the record of a session; it may cache the results of `encode_session`.
     """
     head: dict[str, Any] = {
         "format": FORMAT,
@@ -124,25 +124,25 @@ def _as_it_was(value: object) -> bytes:
 
 
 def parse(value: object, *, newer: bool = False) -> Snapshot:
-    """Return the snapshot that a JSON value holds.
+    """Return the snapshot in a JSON value.
 
-    A session that is damaged is left in `unreadable`, with a note; the others are used.
+    A damaged session is kept in `unreadable`, with a note; the others are used.
 
     Parameters
     ----------
     value
-        What `dump` returned, or its JSON as text or bytes.
+        A result of `dump`, or its JSON as text or bytes.
     newer
-        Read what can be understood of a newer version, too. It must not be written back.
+        Also read a newer version, as far as possible. The result must not be written back.
 
     Raises
     ------
     SnapshotCorrupt
-        It is not a snapshot of nbchat, or its head is damaged.
+        If the value is not a snapshot of nbchat, or its head is damaged.
     SnapshotTooNew
-        A newer nbchat wrote it.
+        If a newer nbchat wrote it.
     SnapshotTooLarge
-        It is larger, or nested more deeply, than is read.
+        If its size or its depth exceeds the limit.
     """
     data = loads(value) if isinstance(value, str | bytes | bytearray | memoryview) else value
     if isinstance(data, Snapshot):
@@ -165,7 +165,7 @@ def parse(value: object, *, newer: bool = False) -> Snapshot:
 
 
 MIGRATIONS: Final[Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {}
-"""From a version to the next; there has been one version so far."""
+"""Functions that convert a version to the next one. So far there is only one version."""
 
 
 def loads(text: str | bytes | bytearray | memoryview) -> Any:  # noqa: ANN401 - any JSON value
@@ -174,9 +174,9 @@ def loads(text: str | bytes | bytearray | memoryview) -> Any:  # noqa: ANN401 - 
     Raises
     ------
     SnapshotCorrupt
-        It is not JSON (RFC 8259), or not UTF-8.
+        If the text is not JSON (RFC 8259) or not UTF-8.
     SnapshotTooLarge
-        It is longer than `MAX_BYTES`, or nested too deeply to be read.
+        If the text is longer than `MAX_BYTES` or nested too deeply to be read.
     """
     if len(text) > MAX_BYTES:
         raise SnapshotTooLarge(f"the saved state has {len(text):,} bytes; at most {MAX_BYTES:,} are read.")
@@ -191,7 +191,7 @@ def loads(text: str | bytes | bytearray | memoryview) -> Any:  # noqa: ANN401 - 
 def _json(text: str | bytes | bytearray | memoryview) -> Any:  # noqa: ANN401 - any JSON value
     with suppress(RecursionError, ValueError):
         return msgspec.json.decode(text)
-    # It is nested more deeply than msgspec reads, has halves of surrogate pairs, or is not JSON.
+    # The text is nested too deeply for msgspec, has halves of surrogate pairs, or is not JSON.
     if not isinstance(text, str):
         text = bytes(text).decode("utf-8")
     return json.loads(text, parse_constant=_no_constant)
@@ -275,7 +275,7 @@ def parse_session(record: object, path: str = "session") -> SavedSession:
     Raises
     ------
     DecodeError
-        It is damaged; the message says where.
+        If the record is damaged; the message names the position.
     """
     if not isinstance(record, dict):
         raise DecodeError(f"Expected an object - at `{path}`")
@@ -307,7 +307,7 @@ def parse_session(record: object, path: str = "session") -> SavedSession:
 
 
 class _Rest(Value, frozen=True, kw_only=True):
-    """The fields of a session's record that need no work besides their types."""
+    """The fields of a session's record that need only type checks."""
 
     seq: NumberOfEvents
     settings: Settings = field(default_factory=Settings)

@@ -1,4 +1,4 @@
-"""Small facts about text that two languages have to agree on."""
+"""Text functions: cleaning, cutting, lengths and checksums. Some have counterparts in TypeScript."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _PAIR: Final = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 
 
 def clean(text: str) -> str:
-    """Return `text` so that it can be stored anywhere: surrogate halves joined or replaced, NUL replaced.
+    """Return `text` in a form that can be stored anywhere: surrogate halves joined or replaced, NUL replaced.
 
-    A half that has lost its other half becomes U+FFFD, as WebIDL's `USVString` does; so does NUL, as
-    in CommonMark 0.31.2, section 2.3.
+    An unpaired half becomes U+FFFD, as in WebIDL's `USVString`; so does NUL, as in CommonMark 0.31.2,
+    section 2.3.
     """
     if _SURROGATE.search(text):
         text = _PAIR.sub(lambda m: m[0].encode("utf-16-le", "surrogatepass").decode("utf-16-le"), text)
@@ -30,23 +30,24 @@ def clean(text: str) -> str:
 def split_thought(text: str) -> tuple[str, str]:
     """Return the reasoning that a model wrote at the beginning of its text, and the rest.
 
-    `<think>…</think>` is what models write whose server does not tell the two apart. A thought that does not
-    end is text: there would be nothing left. `js/src/view/thinking.ts` has the same rule for what is drawn.
+    Models write `<think>…</think>` if their server does not separate reasoning from the answer. Reasoning
+    without an end is treated as text, since otherwise no text would remain. `js/src/view/thinking.ts` has the
+    same rule for display.
     """
     found = _THOUGHT.match(text)
     return ("", text) if found is None else (found[1].strip(), text[found.end() :])
 
 
 def cut(text: str, most: int, mark: str = "") -> str:
-    """Return the beginning of `text` in at most `most` characters, and never a part of a grapheme.
+    """Return the beginning of `text` in at most `most` characters, cut between graphemes.
 
-    A grapheme is what readers see as one character: a letter with its accents, a flag, a keycap, an emoji
-    with its skin tone, a family (Unicode Standard Annex 29).
+    A grapheme is perceived as one character: a letter with its accents, a flag, a keycap, an emoji with its
+    skin tone, a family (Unicode Standard Annex 29).
 
     Parameters
     ----------
     mark
-        Ends a text that was cut, as `…`; counted in `most`.
+        Appended to a text that was cut, such as `…`; counted in `most`.
     """
     if len(text) <= most:
         return text
@@ -54,9 +55,9 @@ def cut(text: str, most: int, mark: str = "") -> str:
 
 
 def boundary(text: str, at: int) -> int:
-    """Return the last boundary between graphemes that is not after `at`.
+    """Return the last boundary between graphemes at or before `at`.
 
-    A grapheme that is longer than `at`, such as a letter with hundreds of accents, is divided.
+    A grapheme that is longer than `at`, such as a letter with hundreds of accents, is split.
     """
     if at >= len(text) or text[: at + 1].isascii():
         return at
@@ -79,12 +80,12 @@ def cut_bytes(text: str, most: int) -> str:
 
 
 def printable(text: str) -> str:
-    """Return text without the characters that a terminal takes for commands; line ends and tabs stay."""
+    """Return text without terminal control characters, except line ends and tabs."""
     return _CONTROL.sub("", text)
 
 
 def fenced(code: str, language: str = "") -> str:
-    """Return a block of Markdown code, with a fence that nothing in it can close (CommonMark 0.31.2, 4.5)."""
+    """Return a Markdown code block, with a fence longer than any in the code (CommonMark 0.31.2, 4.5)."""
     longest = max((len(run) for run in re.findall("`+", code)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}{language}\n{code}\n{fence}"
@@ -102,5 +103,5 @@ def utf16_length(text: str) -> int:
 
 
 def checksum(text: str, start: int = 0) -> int:
-    """Return the CRC-32 of the UTF-8 of `text`, going on from `start`."""
+    """Return the CRC-32 of the UTF-8 of `text`, continued from `start`."""
     return zlib.crc32(text.encode("utf-8", "surrogatepass"), start)

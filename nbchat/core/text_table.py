@@ -1,4 +1,4 @@
-"""A small table that reads well as text."""
+"""`Table`: a small table with a text representation."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Any
 
 
 class Table:
-    """Rows under column names: `repr` lines them up, a notebook shows them as a table.
+    """Rows with column names. `repr` aligns the columns, and a notebook shows a table.
 
     Attributes
     ----------
     columns
-        The names.
+        Names of the columns.
     rows
-        Tuples, as long as `columns`. None is shown as a dash, a float with three digits.
+        Tuples, as long as `columns`. `None` is shown as a dash, a float with three digits.
     """
 
     def __init__(self, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
@@ -26,11 +26,11 @@ class Table:
 
     @property
     def texts(self) -> list[tuple[str, ...]]:
-        """The rows as they are shown."""
+        """The rows as displayed text."""
         return [tuple(_cell(value) for value in row) for row in self.rows]
 
     def __repr__(self) -> str:
-        """Return the rows, lined up."""
+        """Return the rows with aligned columns."""
         lines = [self.columns, *self.texts]
         widths = [max(len(line[at]) for line in lines) for at in range(len(self.columns))]
         return "\n".join(

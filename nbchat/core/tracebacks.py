@@ -1,7 +1,7 @@
 """Short tracebacks in notebooks: the user's lines and the message, without nbchat's own frames.
 
-IPython shows an exception that has a method `_render_traceback_` with it. The exception's `__traceback__`
-stays whole, for `%debug` and for `traceback.print_exception(sys.last_value)`.
+IPython uses the method `_render_traceback_` of an exception to show it. The exception's `__traceback__` stays
+complete, for `%debug` and for `traceback.print_exception(sys.last_value)`.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def render(error: BaseException) -> list[str]:
 
 
 def short_traceback(function: Callable[P, T]) -> Callable[P, T]:
-    """Have IPython show what `function` raises without the frames of nbchat."""
+    """Make IPython show exceptions of `function` without the frames of nbchat."""
 
     @functools.wraps(function)
     def called(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -56,13 +56,13 @@ def short_traceback(function: Callable[P, T]) -> Callable[P, T]:
 
 
 def shorten(error: BaseException) -> None:
-    """Have IPython show this error without the frames of nbchat."""
+    """Make IPython show this error without the frames of nbchat."""
     if not hasattr(error, "_render_traceback_"):
         error._render_traceback_ = functools.partial(render, error)  # type: ignore[attr-defined]
 
 
 def _of_the_user(error: BaseException) -> Iterator[tuple[FrameType, int]]:
-    """Yield the frames that led into nbchat, the outermost first."""
+    """Yield the user's frames that called nbchat, outermost first, with their line numbers."""
     traceback = error.__traceback__
     while traceback is not None:
         package = str(traceback.tb_frame.f_globals.get("__name__")).partition(".")[0]

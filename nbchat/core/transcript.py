@@ -1,10 +1,10 @@
-"""The state of a session as a fold of its events: immutable, and the same in every language.
+"""`SessionState`: the immutable state of a session, folded from its events by `apply_event`.
 
-`apply_event` is pure: it reads no clock and draws no random numbers. `js/src/state/fold.ts` folds the same
-events; `tests/logs/*.json` holds both to the same results.
+`apply_event` is pure: it uses neither a clock nor random numbers. `js/src/state/fold.ts` folds the same
+events; the logs in `tests/logs/*.json` verify that both produce the same results.
 
 Messages form a tree, since an edited question and a regenerated answer are *versions* of a turn:
-siblings with one parent. `selected` says which child is on the path; the transcript is that path.
+siblings with one parent. `selected` has the child of each message on the path; the transcript is that path.
 """
 
 from __future__ import annotations
@@ -54,11 +54,11 @@ ROOT: Final = ""
 """Key in `selected` for the first message, which has no parent."""
 
 MAX_RANK: Final = 1e12
-"""Far beyond any time at which a session can be made."""
+"""Upper limit of ranks, far beyond the creation time of any session."""
 
 
 class SessionState(Value, frozen=True, kw_only=True):
-    """Everything about a session at one `seq`."""
+    """The complete state of a session at one `seq`."""
 
     id: str
     seq: SafeInt = 0
@@ -67,13 +67,13 @@ class SessionState(Value, frozen=True, kw_only=True):
     settings: Settings = field(default_factory=Settings)
     temporary: bool = False
     thread_id: str | None = None
-    """The name by which `nbchat.get_completion` finds this session."""
+    """The `thread_id` of `nbchat.get_completion` for this session."""
     deleted: bool = False
     unread: bool = False
     messages: Mapping[str, Message] = field(default_factory=dict)
-    """All versions of all turns, by id, in the order they came."""
+    """All versions of all turns, by id, in order of arrival."""
     selected: Mapping[str, str] = field(default_factory=dict)
-    """Parent's id (or `ROOT`) to the id of the child that is shown."""
+    """Maps the id of a parent (or `ROOT`) to the id of the selected child."""
     runs: tuple[RunRecord, ...] = ()
     """Oldest first; at most one is live and not queued."""
 
@@ -82,7 +82,7 @@ class SessionState(Value, frozen=True, kw_only=True):
         """The transcript: the selected version of every turn, oldest first."""
         path: list[Message] = []
         here = self.selected.get(ROOT)
-        # No path is longer than all messages; one that is goes in a circle, in a damaged or hostile file.
+        # The limit on the length ends cycles, which a damaged or hostile file may have.
         while here is not None and len(path) < len(self.messages):
             message = self.messages.get(here)
             if message is None:
@@ -98,7 +98,7 @@ class SessionState(Value, frozen=True, kw_only=True):
         return path[-1].id if path else None
 
     def context(self, message_id: str | None) -> tuple[Message, ...]:
-        """Return the messages from the first to `message_id`, whichever versions are shown."""
+        """Return the messages from the first to `message_id`, regardless of the selected versions."""
         path: list[Message] = []
         while message_id is not None and len(path) < len(self.messages):  # as in `path`
             message = self.messages.get(message_id)
@@ -109,7 +109,7 @@ class SessionState(Value, frozen=True, kw_only=True):
         return tuple(reversed(path))
 
     def versions(self, message_id: str) -> tuple[Message, ...]:
-        """Return the siblings of a message, itself included, oldest first."""
+        """Return the siblings of a message, including itself, oldest first."""
         message = self.messages[message_id]
         return tuple(
             other
@@ -118,7 +118,7 @@ class SessionState(Value, frozen=True, kw_only=True):
         )
 
     def run(self, run_id: str) -> RunRecord | None:
-        """Return the record of a run, or None."""
+        """Return the record of a run, or `None` if it does not exist."""
         for run in reversed(self.runs):
             if run.id == run_id:
                 return run
@@ -126,7 +126,7 @@ class SessionState(Value, frozen=True, kw_only=True):
 
     @property
     def live(self) -> RunRecord | None:
-        """The oldest run that is not over."""
+        """The oldest run that has not ended."""
         return next((run for run in self.runs if run.state.is_live), None)
 
     @property
@@ -137,7 +137,7 @@ class SessionState(Value, frozen=True, kw_only=True):
 
     @property
     def title(self) -> str:
-        """The user's title, else the first words of the first question, or what was attached to it."""
+        """The user's title, else the first words of the first question, or the names of its attachments."""
         if self.settings.title:
             return self.settings.title
         for message in self.path:
@@ -149,19 +149,19 @@ class SessionState(Value, frozen=True, kw_only=True):
 
     @property
     def rank(self) -> float:
-        """Place among the tabs, lowest first."""
+        """Position among the tabs, lowest first."""
         rank = self.settings.rank
-        # A number out of all proportion, as of a hostile file, would leave no room for the others.
+        # An extreme rank, as in a hostile file, would leave no numbers for other sessions.
         return self.created_at if rank is None or not abs(rank) < MAX_RANK else rank
 
     @property
     def characters(self) -> int:
-        """Characters of text held, all versions and parts together."""
+        """Number of characters in all versions and parts."""
         return sum(len(part.text) for message in self.messages.values() for part in message.parts)
 
     @property
     def usage(self) -> Usage:
-        """The sum over all runs of what the servers reported."""
+        """The sum of the usage that servers reported for all runs."""
         total = Usage()
         for run in self.runs:
             if run.usage is not None:
@@ -170,10 +170,10 @@ class SessionState(Value, frozen=True, kw_only=True):
 
 
 def apply_event(state: SessionState, event: Event) -> SessionState:
-    """Return `state` with one more event folded in; `seq` counts up by one.
+    """Return `state` with one more event folded in; `seq` increases by one.
 
-    An event that does not fit (a late delta, an unknown message) changes nothing but `seq`, in every
-    language in the same way.
+    An event that does not apply (a late delta, an unknown message) changes only `seq`, in Python as in
+    TypeScript.
     """
     changes = _FOLDS[type(event)](state, event)
     return replace(state, seq=state.seq + 1, **changes)
@@ -204,7 +204,7 @@ def _deleted(_state: SessionState, event: SessionDeleted) -> Changes:
 
 
 def _place(state: SessionState, *new: Message | None) -> Changes:
-    """Put messages into the tree, each selected among its siblings."""
+    """Add messages to the tree and select each among its siblings."""
     messages, selected = dict(state.messages), dict(state.selected)
     for message in new:
         if message is not None:
@@ -222,12 +222,12 @@ def _removed(state: SessionState, event: MessageRemoved) -> Changes:
 
 
 def _without(state: SessionState, message_id: str) -> Changes:
-    """Take a message and its descendants out; the newest sibling that is left is shown instead."""
+    """Remove a message and its descendants; the newest remaining sibling is selected instead."""
     message = state.messages.get(message_id)
     if message is None:
         return {}
     gone = {message_id}
-    for other in state.messages.values():  # parents stand before their children
+    for other in state.messages.values():  # parents precede their children
         if other.parent_id in gone:
             gone.add(other.id)
     messages = {key: value for key, value in state.messages.items() if key not in gone}
@@ -316,7 +316,7 @@ def _next(record: RunRecord, event: Event) -> RunState:
 
 
 def _moves(*fields: str) -> Callable[[SessionState, Any], Changes]:
-    """Return a fold that moves the run and takes over `fields` of the event that are not None."""
+    """Return a fold that changes the run's state and copies `fields` of the event that are not `None`."""
 
     def fold(state: SessionState, event: Any) -> Changes:  # noqa: ANN401 - one of RunEvent
         record = state.run(event.run_id)
@@ -455,7 +455,7 @@ def _ended(state: SessionState, event: Any) -> Changes:  # noqa: ANN401 - one of
         "finish_reason": reason,
         "usage": usage,
         "model": record.model or message.model,
-        # A continued answer has those of its beginning already.
+        # A continued answer already has those of its beginning.
         "sources": _together(message.sources, getattr(event, "sources", ())),
         "notices": _together(message.notices, getattr(event, "notices", ())),
     }
@@ -466,7 +466,7 @@ T = TypeVar("T")
 
 
 def _together(before: tuple[T, ...], more: tuple[T, ...]) -> tuple[T, ...]:
-    """Return `before`, and what `more` adds to it."""
+    """Return `before`, followed by the new values of `more`."""
     return tuple(dict.fromkeys((*before, *more)))
 
 

@@ -1,4 +1,4 @@
-"""Repairs the tree of a session's messages, for states that come from files."""
+"""`sound_tree`: repairs the message tree of a session state that was read from a file."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from nbchat.core.transcript import ROOT, SessionState
 
 
 def sound_tree(state: SessionState) -> SessionState:
-    """Return `state` with a tree that can be walked: parents before children, no cycle, a path that ends.
+    """Return `state` with a valid tree: parents before children, no cycles, a path that ends.
 
-    A message whose parent is not there stands where the transcript begins. Of a cycle, the message that
-    stands first is taken out of it, which depends on nothing but the record.
+    A message whose parent is missing is placed at the start of the transcript. A cycle is broken at its first
+    message in the order of the record, so that the result is deterministic.
     """
     messages = state.messages
     placed = _placed(messages)
@@ -25,7 +25,7 @@ def sound_tree(state: SessionState) -> SessionState:
 
 
 def _placed(messages: Mapping[str, Message]) -> dict[str, Message]:
-    """Return messages with parents before their children, and cycles cut."""
+    """Return messages with parents before their children, and without cycles."""
     placed: dict[str, Message] = {}
     for first in messages.values():
         way: dict[str, Message] = {}
@@ -43,7 +43,7 @@ def _placed(messages: Mapping[str, Message]) -> dict[str, Message]:
 
 
 def _selection(chosen: Mapping[str, str], placed: Mapping[str, Message]) -> dict[str, str]:
-    """Return which child of each message is shown: the chosen one, else the newest."""
+    """Return the selected child of each message: the chosen one, else the newest."""
     selected: dict[str, str] = {}
     for parent, child in chosen.items():
         shown = placed.get(child)

@@ -1,7 +1,6 @@
-"""Base classes of immutable values, and their conversion to JSON and back.
+"""`Value` and `Tagged`, the base classes of immutable values, and conversion to JSON and back.
 
-Decoding is strict where a wrong value could do harm (types, sizes, depth) and tolerant where a newer
-version may send more (unknown fields are ignored).
+Decoding is strict about types, sizes and depth. It ignores unknown fields, which a newer version may send.
 """
 
 from __future__ import annotations
@@ -18,16 +17,16 @@ from msgspec import Meta, Struct
 from nbchat.core.text import clean
 
 MAX_DEPTH: Final = 32
-"""Levels of lists and objects that free-form values (`params`) may have."""
+"""Maximum nesting depth of lists and objects in free-form values (`params`)."""
 
 MAX_INTEGER: Final = 2**53 - 1
-"""The largest integer that JavaScript holds exactly."""
+"""The largest integer that JavaScript represents exactly."""
 
 SafeInt = Annotated[int, Meta(ge=-MAX_INTEGER, le=MAX_INTEGER)]
-"""An integer that JavaScript holds exactly. Decoding refuses others."""
+"""An integer that JavaScript represents exactly. Decoding rejects others."""
 
 FiniteFloat = Annotated[float, Meta(ge=-sys.float_info.max, le=sys.float_info.max)]
-"""A number that JSON can hold. Decoding refuses NaN and infinities."""
+"""A number that JSON can represent. Decoding rejects NaN and infinities."""
 
 
 class Value(Struct, frozen=True, kw_only=True, weakref=True):
@@ -44,18 +43,18 @@ class Tagged(Value, frozen=True, kw_only=True):
 
 
 class DecodeError(ValueError):
-    """A JSON value that does not have the expected shape. The message names the place."""
+    """A JSON value does not have the expected shape. The message names the position."""
 
 
 # Encoding
 
 
 def _builtin(value: object) -> object:
-    """Return what msgspec refuses to encode although JSON has a counterpart: subclasses, other mappings."""
+    """Convert values that msgspec rejects but JSON can represent: subclasses, other mappings."""
     if isinstance(value, Mapping):
         return dict(value)
     if isinstance(value, str):
-        return str.__str__(value)  # as of `numpy.str_`
+        return str.__str__(value)  # for subclasses such as `numpy.str_`
     if isinstance(value, int):
         return int(value)
     if isinstance(value, float):
@@ -76,8 +75,8 @@ _encode: Final = msgspec.json.Encoder(enc_hook=_builtin).encode
 def encode_json(value: object) -> bytes:
     """Return `value` as JSON in UTF-8.
 
-    What JSON or JavaScript cannot hold is replaced, so that one odd value does not keep the rest from
-    being written: halves of surrogate pairs by U+FFFD, large integers by their digits as text, objects by
+    Values that JSON or JavaScript cannot represent are replaced, so that one of them does not prevent
+    encoding the rest: halves of surrogate pairs by U+FFFD, large integers by their digits as text, objects by
     their `repr`.
     """
     try:
@@ -112,25 +111,25 @@ def decode(kind: Any, data: object) -> Any:  # noqa: ANN401 - the type is the ar
     kind
         A type, or a union of tagged structs.
     data
-        The result of `json.loads`, from a source that is not trusted. At most `MAX_DEPTH` levels more than
-        the messages have themselves, and numbers that JavaScript can hold.
+        The result of `json.loads`, from an untrusted source. It may have at most `MAX_DEPTH` levels more than
+        the messages themselves, and only numbers that JavaScript can represent.
 
     Raises
     ------
     DecodeError
-        The value does not fit; the message names the place and what was expected there.
+        If the value does not match `kind`; the message names the position and the expected value.
     """
     check(data, levels=MAX_DEPTH + 4)
     return convert(kind, data)
 
 
 def convert(kind: Any, data: object) -> Any:  # noqa: ANN401 - as above
-    """Return plain JSON values as a value of type `kind`; free-form values are taken as they are.
+    """Return plain JSON values as a value of type `kind`, without checks of free-form values.
 
     Raises
     ------
     DecodeError
-        The value does not fit.
+        If the value does not match `kind`.
     """
     try:
         return msgspec.convert(data, kind)
@@ -144,7 +143,7 @@ def decode_json(kind: Any, text: bytes | str) -> Any:  # noqa: ANN401 - as above
     Raises
     ------
     DecodeError
-        It is not JSON, or does not fit.
+        If the text is not JSON or does not match `kind`.
     """
     try:
         return _decoder(kind).decode(text)
@@ -163,7 +162,7 @@ def check(value: object, path: str = "$", levels: int = MAX_DEPTH) -> None:
     Raises
     ------
     DecodeError
-        It does not, or has more than `levels` levels of lists and objects.
+        If it does not, or has more than `levels` levels of lists and objects.
     """
     if value is None or isinstance(value, str | bool):
         return

@@ -1,4 +1,4 @@
-"""`VERSION`: nbchat's version."""
+"""`VERSION`: the version of nbchat."""
 
 from __future__ import annotations
 

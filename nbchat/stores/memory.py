@@ -1,4 +1,4 @@
-"""`MemoryStore`: a store that lasts as long as the process, for tests and kernels without a writable folder."""
+"""`MemoryStore`: a store that lasts as long as the process, for tests and kernels without a folder."""
 
 from __future__ import annotations
 
