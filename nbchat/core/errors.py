@@ -4,7 +4,7 @@
 
     NbchatError
     ├── CommandError      the command cannot be carried out now; nothing has changed
-    │   ├── UnknownSession, AmbiguousCommand, RunInProgress, RunNotLive, RunOver
+    │   ├── UnknownSession, RunInProgress, RunNotLive, RunOver
     │   ├── NothingToDo, SessionFull, QueueFull, TooManySessions, SessionGone
     │   └── WouldDeadlock, StaleCommand, PicklingRefused
     ├── ProviderError     the provider gave no answer, or only a part of it
@@ -57,7 +57,7 @@ class ErrorInfo(Value, frozen=True, kw_only=True):
     http_status: SafeInt | None = None
     request_id: str | None = None
     partial_chars: SafeInt = 0
-    """Characters of the answer that had arrived."""
+    """Number of characters of the answer that had arrived."""
 
 
 class NbchatError(Exception):
@@ -82,7 +82,7 @@ class NbchatError(Exception):
     code: ClassVar[str] = "nbchat_error"
 
     def __init_subclass__(cls, **kwargs: object) -> None:
-        """Name the error's code after its class."""
+        """Derive the error's code from the class name."""
         super().__init_subclass__(**kwargs)
         cls.code = "".join(f"_{c.lower()}" if c.isupper() else c for c in cls.__name__).lstrip("_")
         CLASSES[cls.code] = cls
@@ -266,7 +266,7 @@ class RunNotLive(CommandError):
 
 
 class RunOver(CommandError):
-    """The run has ended, and ended runs do not change.
+    """The run has ended and can no longer change.
 
     Examples
     --------
@@ -295,7 +295,7 @@ class NothingToDo(CommandError):
 
 
 class SessionFull(CommandError):
-    """The session would exceed its limit of text.
+    """The session would exceed its text limit.
 
     Examples
     --------
@@ -518,7 +518,7 @@ class ConnectFailed(ProviderError):
 
 
 class FirstTokenTimeout(ProviderError):
-    """The server was connected but sent no content within the limit.
+    """The server accepted the connection but sent no content within the limit.
 
     Examples
     --------

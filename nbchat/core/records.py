@@ -213,7 +213,7 @@ def matches(record: Mapping[str, Any]) -> bool:
     if type(written) is not int:
         return False
     try:
-        # Most records have no number that the two encoders write differently.
+        # The two encoders write most records identically.
         if zlib.crc32(_sorted({key: value for key, value in record.items() if key != "crc32"})) == written:
             return True
     except (RecursionError, TypeError, ValueError):

@@ -67,7 +67,7 @@ class RunState(StrEnum):
     AWAITING_APPROVAL = "awaiting_approval"
     """Reserved: in this release tool calls are shown but not executed."""
     STOPPING = "stopping"
-    """The user stopped it; the connection is being closed."""
+    """The user stopped the run, and the connection is being closed."""
     COMPLETED = "completed"
     """The model finished its answer."""
     INCOMPLETE = "incomplete"

@@ -116,7 +116,7 @@ def dump(snapshot: Snapshot, encoded: Callable[[SavedSession], bytes] = encode_s
 def _as_it_was(value: object) -> bytes:
     try:
         return msgspec.json.encode(value)
-    except ValueError:  # halves of surrogate pairs, which only an escape can write
+    except ValueError:  # halves of surrogate pairs, which can only be written as escapes
         return json.dumps(value).encode()
 
 

@@ -4,7 +4,7 @@
 events; the logs in `tests/logs/*.json` verify that both produce the same results.
 
 Messages form a tree, since an edited question and a regenerated answer are *versions* of a turn:
-siblings with one parent. `selected` has the child of each message on the path; the transcript is that path.
+siblings with one parent. `selected` maps each parent to its selected child; the transcript is this path.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class SessionState(Value, frozen=True, kw_only=True):
     selected: Mapping[str, str] = field(default_factory=dict)
     """Maps the id of a parent (or `ROOT`) to the id of the selected child."""
     runs: tuple[RunRecord, ...] = ()
-    """Oldest first; at most one is live and not queued."""
+    """Oldest first; at most one live run is not queued."""
 
     @property
     def path(self) -> tuple[Message, ...]:

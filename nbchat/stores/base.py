@@ -15,7 +15,7 @@ class Base(Struct, frozen=True, kw_only=True):
     session_id: str
     seq: int
     body: bytes
-    """JSON of `snapshot.dump_session`."""
+    """JSON of the session, from `snapshot.encode_session`."""
 
 
 class Stretch(Struct, frozen=True, kw_only=True):
