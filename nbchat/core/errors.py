@@ -1,4 +1,4 @@
-"""`NbchatError` and its subclasses: all errors that nbchat raises.
+"""`NbchatError` and its subclasses: the errors that nbchat defines.
 
 ::
 
