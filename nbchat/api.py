@@ -354,8 +354,8 @@ def map(  # noqa: A001 - `nbchat.map` reads as what it does
 ) -> Results:
     """Send many prompts concurrently, and return the answers in the order of the prompts.
 
-    Prompts are independent: no request contains another one, and they appear neither in tabs nor in saved state. A
-    prompt that cannot be answered has its error as its result; the others continue. Only this cell is
+    Prompts are independent: no request contains another one. They appear neither in tabs nor in saved state.
+    A prompt that cannot be answered has its error as its result; the others continue. Only this cell is
     blocked; interrupting it stops the requests in progress. `registry.stop_all()` and similar methods apply
     to sessions and do not affect a batch.
 
