@@ -1,12 +1,12 @@
-"""The file by which a batch goes on from where it stopped: a line of JSON for each thing that happened.
+"""`AnswerFile`: records the prompts and answers of a batch as JSON lines, so that it can be resumed.
 
-That a prompt is asked is written before it is sent (`asked`); then, where the server keeps answers, by
-which id (`answering`); then what became of it: its answer, or that it has none (`unanswered`). A prompt
-that was asked, and has neither, was on its way when the process was killed: nobody can say whether it was
-answered, so whoever opens the file next is told, and does not ask it twice unawares.
+A prompt is recorded before it is sent (`asked`). If the server keeps answers, the response id follows
+(`answering`), and then the answer, or the fact that there is none (`unanswered`). A prompt with `asked` but
+no outcome was in progress when the process was killed, and may have been answered. It is reported when the
+file is opened again, so that it is not sent twice by mistake.
 
-Lines are only ever appended, so a process that is killed leaves at most one broken line, the last,
-which is cut off by whoever opens the file next.
+Lines are only appended, so a killed process leaves at most one broken line, the last one. It is removed when
+the file is opened again.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ _COUNTS: Final = ("input_tokens", "output_tokens", "reasoning_tokens", "cached_t
 
 
 def keys(prompts: Iterable[str], settings: Mapping[str, Any]) -> list[str]:
-    """Return what each prompt's answer is found by: a hash of all that the answer depends on.
+    """Return the key of each prompt's answer: a hash of everything that the answer depends on.
 
-    Equal prompts are told apart by their order, so that each is asked.
+    Equal prompts are distinguished by their order, so that each one is sent.
     """
     base = msgspec.json.encode(dict(settings), order="sorted")
     seen: Counter[str] = Counter()
@@ -59,34 +59,34 @@ def keys(prompts: Iterable[str], settings: Mapping[str, Any]) -> list[str]:
 
 
 class AnswerFile:
-    """What was asked and what was answered, in a file of one's own. From any thread.
+    """Records the prompts and answers of one batch in a file. For use from any thread.
 
     Parameters
     ----------
     path
-        Made when it is not there, for its owner's eyes only.
+        Created if it does not exist, readable by its owner only.
 
     Raises
     ------
     ValueError
-        The file is something else; it is left as it is.
+        If the file is not an answer file; it is left unchanged.
     StoreBusy
-        Another batch is writing to it, in this process or in another one.
+        If another batch is writing to it, in this process or another one.
     StoreError
-        It cannot be read or written.
+            If it cannot be read or written.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = Path(path)
         self._answers: dict[str, Mapping[str, Any]] = {}
         self._times: Counter[str] = Counter()
-        """How often each was asked."""
+        """Number of times each prompt was sent."""
         self._open: set[str] = set()
-        """Those that were asked and of which no more is known."""
+        """Prompts that were sent and have no recorded outcome."""
         self._responses: dict[str, str] = {}
-        """By which the server may have kept their answers."""
+        """Response ids under which the server may have kept their answers."""
         self._mine: set[str] = set()
-        """Those of `_open` that were asked by this object."""
+        """Those of `_open` that were sent by this object."""
         self._lock = threading.Lock()
         try:
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
@@ -109,7 +109,7 @@ class AnswerFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
-        # An end like this one is orderly: what is being asked is ended with it, so it has no answer.
+        # This is a regular exit: prompts in progress are cancelled, so they have no answer.
         with suppress(OSError, StoreError):
             for key in sorted(self._mine):
                 self.unanswered(key)
@@ -118,7 +118,7 @@ class AnswerFile:
             self._file.close()
 
     def _claim(self) -> None:
-        """Hold the file until it is closed or the process ends, however it ends."""
+        """Lock the file until it is closed or the process ends, even if it is killed."""
         if sys.platform == "win32":
             return
         try:
@@ -156,7 +156,7 @@ class AnswerFile:
             self._write(HEADER)
 
     def _take(self, record: Mapping[str, Any]) -> None:
-        """Fold in one line of an earlier batch."""
+        """Apply one line of an earlier batch."""
         if isinstance(key := record.get("asked"), str):
             self._times[key] += 1
             self._open.add(key)
@@ -170,13 +170,13 @@ class AnswerFile:
             self._answers[key] = record
 
     def find(self, key: str, index: int) -> Answer | None:
-        """Return what became of a prompt that was asked before.
+        """Return the recorded outcome of a prompt.
 
         Returns
         -------
-        The answer; or one with the error `KernelGone`, where the process was killed while it was asked,
-        and with the id by which the server may have kept it; or None, where it was never asked or is
-        known to have none.
+        The answer. If the process was killed while the prompt was in progress, an answer with the error
+        `KernelGone` and the id under which the server may have kept it. `None` if the prompt was never sent
+        or has no answer.
         """
         if key in self._open:
             return Answer(
@@ -207,28 +207,28 @@ class AnswerFile:
         )
 
     def asked(self, key: str) -> None:
-        """Write down that a prompt is about to be sent; when this returns, it outlives the process."""
+        """Record that a prompt is about to be sent; the record is on disk when this returns."""
         self._mine.add(key)
         self._write({"asked": key})
 
     def answering(self, key: str, response_id: str) -> None:
-        """Write down by which id the server keeps the answer that has begun."""
+        """Record the id under which the server keeps an answer that has begun."""
         self._write({"answering": key, "response_id": response_id})
 
     @contextmanager
     def reading_on(self, key: str) -> Iterator[None]:
-        """While an answer that the server kept is read, it is this batch's: an orderly end ends it."""
+        """Mark a kept answer as this batch's while it is read, so that `__exit__` ends it."""
         self._mine.add(key)
         yield
-        self._mine.discard(key)  # not where it was cancelled: then the server was told to end it
+        self._mine.discard(key)  # not if cancelled: the response was then cancelled at the server too
 
     def unanswered(self, key: str) -> None:
-        """Write down that a prompt has no answer and may be asked again."""
+        """Record that a prompt has no answer and may be sent again."""
         self._mine.discard(key)
         self._write({"unanswered": key})
 
     def keep(self, key: str, answer: Answer) -> None:
-        """Write an answer down; when this returns, it outlives the process."""
+        """Record an answer; it is on disk when this returns."""
         self._mine.discard(key)
         self._write(
             {
@@ -260,14 +260,14 @@ class AnswerFile:
 
 
 class Ledger:
-    """An `AnswerFile` as a batch on the engine writes to it: in order, and never on the engine's thread.
+    """Writes to an `AnswerFile` for a batch on the engine: in order, and never on the engine's thread.
 
     Parameters
     ----------
     file
-        Open as long as this is used.
+        Must stay open while this object is used.
     names
-        The key of each prompt, by its index.
+        The key of each prompt, by index.
     """
 
     def __init__(self, file: AnswerFile, names: Mapping[int, str]) -> None:
@@ -281,40 +281,40 @@ class Ledger:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
-        # What is on its way to the file gets there, and nothing is begun any more.
+        # Finish pending writes and start no new ones.
         self._writer.shutdown()
 
     async def asking(self, index: int) -> None:
-        """Return when it is written down that a prompt is about to be sent.
+        """Record that a prompt is about to be sent.
 
         Raises
         ------
         StoreError
-            It could not be written; do not send it.
+            If it could not be written; the prompt must not be sent.
         """
         await self._write(self._file.asked, self._names[index])
 
     async def answering(self, index: int, response_id: str) -> None:
-        """Return when it is written down by which id the server keeps an answer that has begun.
+        """Record the id under which the server keeps an answer that has begun.
 
         Raises
         ------
         StoreError
-            It could not be written.
+            If it could not be written.
         """
         await self._write(self._file.answering, self._names[index], response_id)
 
     def reading_on(self, index: int) -> AbstractContextManager[None]:
-        """While an answer that the server kept is read, it is this batch's: an orderly end ends it."""
+        """Mark a kept answer as this batch's while it is read, so that `__exit__` ends it."""
         return self._file.reading_on(self._names[index])
 
     async def over(self, answer: Answer) -> None:
-        """Return when it is written down what became of a prompt: its answer, or that it has none.
+        """Record the outcome of a prompt: its answer, or that it has none.
 
         Raises
         ------
         StoreError
-            It could not be written.
+            If it could not be written.
         """
         name = self._names[answer.index]
         if answer.error is None:
@@ -325,7 +325,7 @@ class Ledger:
     async def _write(self, write: Callable[..., None], *what: object) -> None:
         try:
             writing = asyncio.get_running_loop().run_in_executor(self._writer, write, *what)
-        except RuntimeError:  # shut down: the batch was ended, and this task will be told in a moment
+        except RuntimeError:  # shut down: the batch has ended, and this task is about to be cancelled
             raise asyncio.CancelledError from None
         await writing
 

@@ -23,16 +23,15 @@ COLUMNS: Final = ("model", "state", "first token (s)", "duration (s)", "tokens/s
 
 
 class Comparison:
-    """Sessions that were asked the same, and how they answer. Returned by `compare`.
+    """Sessions of several models with the same prompt, and the figures of their answers; see `compare`.
 
-    Shown as a cell's result it is a live view: the sessions side by side while they stream, and the table
-    below. It holds nothing of its own, so it can be shown again, and whatever is asked in one of its
-    sessions stands there too.
+    As a cell's result it is a live view: the sessions side by side while they stream, with the table below.
+    It holds no state, so it can be displayed again, and also shows later messages of its sessions.
 
     Attributes
     ----------
     prompt
-        What was asked.
+        The prompt.
     runs
         The runs, in the order of the models.
 
@@ -54,7 +53,7 @@ class Comparison:
         self._host: Host = NoHost() if host is None else host
 
     def __repr__(self) -> str:
-        """Return the table, lined up."""
+        """Return the table as aligned text."""
         return repr(self.table())
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:  # noqa: ANN401 - IPython's protocol
@@ -73,12 +72,12 @@ class Comparison:
         return iter(self._sessions)
 
     def __getitem__(self, key: int | str) -> Session:
-        """Return a session by its place, or the first of a model.
+        """Return a session by its index, or the first one of a model.
 
         Raises
         ------
         KeyError, IndexError
-            There is none.
+            If there is no such session.
         """
         if isinstance(key, int):
             return self._sessions[key]
@@ -88,7 +87,7 @@ class Comparison:
         raise KeyError(key)
 
     def send(self, prompt: str) -> Comparison:
-        """Ask all sessions one more thing, and return the comparison of these answers."""
+        """Send another prompt to all sessions, and return the comparison of its answers."""
         runs = [session.send(prompt) for session in self._sessions]
         return Comparison(prompt, self._sessions, runs, self._host)
 
@@ -98,9 +97,9 @@ class Comparison:
         Raises
         ------
         TimeoutError
-            Some run is not over after `timeout` seconds; all go on.
+            If a run is not over after `timeout` seconds; all runs continue.
         WouldDeadlock
-            Called on the engine's own thread.
+            If called on the engine's own thread.
         """
         check_timeout(timeout)
         until = None if timeout is None else time.monotonic() + timeout
@@ -114,9 +113,9 @@ class Comparison:
             run.stop()
 
     def table(self) -> Table:
-        """Return the figures as they stand: time to the first token, duration, tokens per second, length.
+        """Return the current figures: time to the first token, duration, tokens per second, length.
 
-        Tokens are those that the server reported; where it reported none, the place is empty.
+        Token counts are those reported by the server, and empty if it reported none.
         """
         return Table(COLUMNS, [_row(session, run) for session, run in zip(self, self.runs, strict=True)])
 
@@ -153,7 +152,7 @@ def run_compare(
     instructions: str | None,
     params: Mapping[str, Any] | None,
 ) -> Comparison:
-    """Ask several models the same, each in a session of its own; see `nbchat.compare`."""
+    """Send one prompt to several models, each in its own session; see `nbchat.compare`."""
     if not isinstance(prompt, str):
         raise TypeError(f"the prompt must be a string, not {type(prompt).__name__}.")
     if not prompt.strip():
@@ -169,7 +168,7 @@ def run_compare(
         for session in made:
             session.delete()
         raise
-    # Sent only now, so that they start together.
+    # Sent after all sessions exist, so that the runs start together.
     return Comparison(prompt, made, [session.send(prompt) for session in made], host)
 
 

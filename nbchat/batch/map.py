@@ -55,7 +55,7 @@ def run_map(
     retry_interrupted: bool,
     progress: bool | Callable[[BatchProgress], object],
 ) -> Results:
-    """Ask many prompts and return the answers in the order of the prompts; see `nbchat.map`."""
+    """Send many prompts and return the answers in the order of the prompts; see `nbchat.map`."""
     engine.loop.refuse_to_block("nbchat.map()")
     _check_numbers(concurrency, rpm, attempts)
     texts = prompts_of(prompts, template)
@@ -127,23 +127,23 @@ def run_map(
 
 
 class _Inbox:
-    """Answers on their way from the engine's thread to the one that called."""
+    """Queue of answers from the engine's thread to the calling thread."""
 
     def __init__(self) -> None:
         self._answers: deque[Answer] = deque()
         self._arrived = Wakeup()
 
     def put(self, answer: Answer) -> None:
-        """Take an answer; on the engine's thread."""
+        """Add an answer. Called on the engine's thread."""
         self._answers.append(answer)
         self._arrived.set()
 
     def wait(self) -> None:
-        """Return when something has arrived, or after a moment."""
+        """Wait until an answer arrives, or briefly."""
         self._arrived.wait(POLL_S)
 
     def empty(self, take: Callable[[Answer], None]) -> None:
-        """Hand all answers over. Interrupted in the middle, it can be called again and loses none."""
+        """Pass on all answers. After an interrupt it can be called again, and no answer is lost."""
         while self._answers:
             take(self._answers[0])
             self._answers.popleft()
@@ -156,22 +156,22 @@ def _drive(
     results: Sequence[Result | None],
     take: Callable[[Answer], None],
 ) -> None:
-    """Run a batch on the engine and take its answers on this thread, until all are there."""
+    """Run a batch on the engine and receive its answers on this thread until all have arrived."""
     if None not in results:
         return
-    tasks: list[asyncio.Task[Any]] = []  # known here also when the call that makes it is interrupted
+    tasks: list[asyncio.Task[Any]] = []  # available even if the call that creates it is interrupted
     try:
         loop.call(lambda: tasks.append(loop.spawn(batch.run(), name="nbchat-map")))
         task = tasks[0]
         while None in results:
             inbox.wait()
-            over = task.done()  # looked at before the inbox: what is over has put all its answers there
+            over = task.done()  # read before the inbox, which has all answers of a finished task
             inbox.empty(take)
             if over:
                 break
     except BaseException as error:
         loop.post(lambda: [task.cancel() for task in tasks])
-        inbox.empty(take)  # what was answered in the meantime was paid for
+        inbox.empty(take)  # keep the answers that arrived in the meantime: they were paid for
         done = sum(result is not None for result in results)
         error.add_note(f"nbchat.map: {done:,} of {len(results):,} were answered; journal=… keeps them.")
         raise
@@ -198,14 +198,14 @@ def _keys(
     attachments: Sequence[Attachment],
     defaults: Defaults,
 ) -> list[str]:
-    # A model or instructions of the configuration lead to another answer, too.
+    # The answer also depends on the configured model and instructions.
     chosen: dict[str, Any] = {
         "model": settings.model or defaults.model,
         "instructions": settings.instructions or defaults.instructions,
         "params": without_references(settings.params),
         "provider": settings.provider,
     }
-    if attachments:  # otherwise the keys in files that were written without them stay the same
+    if attachments:  # only then, so that keys in files written without attachments stay valid
         chosen["context"] = [[part.type, part.name, part.text] for part in attachments]
     return keys([text for _, text in asked], chosen)
 

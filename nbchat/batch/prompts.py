@@ -13,7 +13,7 @@ from nbchat.handles.data_frames import is_frame, rows_of
 
 
 class Row(dict[Any, Any]):
-    """One row of a data frame: its values by column, also as attributes if the name allows it."""
+    """Row of a data frame: values by column, also as attributes if the name is an identifier."""
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - a value of the frame
         try:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 
 class RateLimiter:
-    """Spaces requests evenly, so that no window of time has more than its share. For one event loop.
+    """Spaces requests evenly, so that no time window exceeds its share. For one event loop.
 
     Parameters
     ----------
@@ -23,7 +23,7 @@ class RateLimiter:
         self._closed_until = 0.0
 
     def close_for(self, seconds: float) -> None:
-        """Hold all requests for that long; of several calls the longest counts."""
+        """Hold all requests for this time; of several calls the latest end applies."""
         self._closed_until = max(self._closed_until, asyncio.get_running_loop().time() + seconds)
 
     @contextlib.asynccontextmanager

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """One prompt of a batch and what became of it. `str(result)` is the answer's text.
+    """Outcome of one prompt of a batch. `str(result)` is the answer's text.
 
     Examples
     --------
@@ -30,28 +30,28 @@ class Result:
     """
 
     index: int
-    """Place among the prompts, from 0."""
+    """Index among the prompts, from 0."""
     prompt: str
     text: str = ""
-    """The answer; of a failed one, what had arrived."""
+    """The answer, or the part that had arrived before it failed."""
     error: NbchatError | None = None
-    """Why there is no answer; None where there is one."""
+    """The reason why there is no answer; `None` if there is one."""
     state: RunState | None = None
-    """How the last attempt ended; None where nothing was asked."""
+    """Final state of the last attempt; `None` if nothing was sent."""
     model: str | None = None
     finish_reason: str | None = None
     usage: Usage | None = None
-    """Tokens of all attempts, as far as the server reported them."""
+    """Token counts of all attempts, as far as the server reported them."""
     time_to_first_token_s: float | None = None
     duration_s: float | None = None
-    """Seconds of the last attempt."""
+    """Duration of the last attempt."""
     attempts: int = 0
     restored: bool = False
-    """It was answered by an earlier call, and comes from the journal."""
+    """True if it was answered by an earlier call, and was read from the journal."""
 
     @property
     def ok(self) -> bool:
-        """There is an answer."""
+        """True if there is an answer."""
         return self.error is None
 
     def __str__(self) -> str:
@@ -59,13 +59,13 @@ class Result:
         return self.text
 
     def __repr__(self) -> str:
-        """Return one line: which prompt, and what became of it."""
+        """Return one line with the prompt and its outcome."""
         end = f"failed: {self.error.code}" if self.error is not None else f"{len(self.text):,} characters"
         return f"<Result {self.index} {_short(self.prompt)!r} {end}>"
 
 
 class Results(Sequence[Result]):
-    """Results of a batch, in the order of its prompts; failed ones stand in their places.
+    """Results of a batch, in the order of its prompts, failed ones included.
 
     Examples
     --------
@@ -78,7 +78,7 @@ class Results(Sequence[Result]):
     Attributes
     ----------
     usage
-        Tokens of all of them together, as far as the server reported them.
+        Token counts of all results together, as far as the server reported them.
     """
 
     def __init__(self, results: Sequence[Result], frame: object = None) -> None:
@@ -97,7 +97,7 @@ class Results(Sequence[Result]):
         return len(self._results)
 
     def __repr__(self) -> str:
-        """Return how many were answered, and what it took."""
+        """Return the number of answers, and the tokens used."""
         failed = len(self.failed)
         return (
             f"<Results: {len(self) - failed:,} answered, {failed:,} failed, "
@@ -106,21 +106,21 @@ class Results(Sequence[Result]):
 
     @property
     def texts(self) -> list[str | None]:
-        """The answers' texts, in order; None where there is none."""
+        """The texts of the answers, in order; `None` for a failed prompt."""
         return [result.text if result.ok else None for result in self._results]
 
     @property
     def failed(self) -> list[Result]:
-        """Those without an answer."""
+        """The results without an answer."""
         return [result for result in self._results if not result.ok]
 
     def raise_errors(self) -> None:
-        """Raise the errors of all that failed, if any did.
+        """Raise the errors of all failed prompts, if there are any.
 
         Raises
         ------
         ExceptionGroup
-            With the error of each, in order.
+            If any prompt failed; contains the errors, in order.
         """
         errors = [result.error for result in self._results if result.error is not None]
         if errors:
@@ -129,21 +129,21 @@ class Results(Sequence[Result]):
     def to_frame(self, library: str | None = None) -> Any:  # noqa: ANN401 - pandas', polars' or PyArrow's
         """Return a data frame with a row for each prompt, in order.
 
-        Where the prompts came in a frame, it is that frame (of the same kind, with its index) with the
+        If the prompts came in a frame, the result is a frame of the same kind, with its index, and with the
         columns `prompt`, `answer`, `error`, `state`, `model`, `finish_reason`, `input_tokens`,
-        `output_tokens`, `duration_s` and `attempts` added; one that has a name of these keeps it, and
-        the new one is called `nbchat_…`.
+        `output_tokens`, `duration_s` and `attempts` added. If a column of that name exists, the new one is
+        called `nbchat_…`.
 
         Parameters
         ----------
         library
-            `pandas`, `polars` or `pyarrow`, where the prompts came in no frame. None: one that is loaded,
-            else one that is installed.
+            `pandas`, `polars` or `pyarrow`, if the prompts did not come in a frame. `None` selects one that
+            is loaded, else one that is installed.
 
         Raises
         ------
         CommandError
-            No such library is installed.
+            If no such library is installed.
         """
         columns: dict[str, list[Any]] = {
             "prompt": [r.prompt for r in self._results],
@@ -164,7 +164,7 @@ class Results(Sequence[Result]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchProgress:
-    """How far a batch is; what a function given as `progress` is called with.
+    """Progress of a batch; the argument of a function given as `progress`.
 
     Examples
     --------
@@ -178,25 +178,25 @@ class BatchProgress:
 
     total: int
     done: int
-    """Answered, failed and restored ones together."""
+    """Answered, failed and restored prompts together."""
     failed: int
     restored: int
-    """Of these, answered by an earlier call."""
+    """Those of `done` that were answered by an earlier call."""
     elapsed_s: float
     usage: Usage
 
     @property
     def per_s(self) -> float:
-        """Prompts per second, restored ones not counted."""
+        """Prompts per second, without restored ones."""
         return rate(self.done - self.restored, self.elapsed_s) or 0.0
 
     @property
     def remaining_s(self) -> float | None:
-        """Seconds that the rest takes at this rate; None as long as nobody can say."""
+        """Estimated seconds for the rest at this rate; `None` if there is no rate yet."""
         return (self.total - self.done) / self.per_s if self.per_s else None
 
     def __str__(self) -> str:
-        """Return one line for people."""
+        """Return the progress as one readable line."""
         failed = f", {self.failed:,} failed" if self.failed else ""
         left = "" if self.remaining_s is None else f", {_clock(self.remaining_s)} left"
         return f"{self.done:,} of {self.total:,}{failed}, {self.per_s:.1f}/s{left}"

@@ -1,7 +1,7 @@
-"""`BatchRunner`: asks many prompts on the engine's loop, several at a time, each on its own.
+"""`BatchRunner`: sends many independent prompts on the engine's loop, several at a time.
 
-Prompts are retried here, where the request rate is controlled, and also after an answer that broke off, since
-its beginning was not shown.
+Prompts are retried here, where the request rate is controlled. A broken answer is retried too, since its
+beginning was not shown.
 """
 
 from __future__ import annotations
@@ -48,44 +48,44 @@ BROKEN: Final = (
     StreamBroken,
     StreamTruncated,
 )
-"""Ends of one answer that say nothing about the next."""
+"""Errors of one answer that have no bearing on the next one."""
 
 HOPELESS: Final = (AuthenticationFailed, ConfigError, ModelNotFound)
-"""What fails for one prompt fails for all: the rest is not asked."""
+"""Errors that every prompt would meet: the remaining prompts are not sent."""
 
 BACKOFF_S: Final = 0.5
 MAX_BACKOFF_S: Final = 30.0
-"""Seconds before the second attempt, doubled for each that follows, and at most."""
+"""Seconds before the second attempt, doubled for each later one up to `MAX_BACKOFF_S`."""
 
 MAX_REFUSALS: Final = 100
-"""Times that a server may answer "too many requests" to one prompt before it is given up."""
+"""Number of "too many requests" responses to one prompt after which it fails."""
 
 
 class BatchRunner:
-    """Asks prompts on the engine's loop and hands each answer over as it comes.
+    """Sends prompts on the engine's loop and delivers each answer as it arrives.
 
     Parameters
     ----------
     engine
-        Its loop, limits and providers are used.
+        Provides the loop, limits and providers.
     prompts
         Pairs of an index and a text.
     attachments, settings, provider
-        What all of them are asked with.
+        Used for all prompts.
     concurrency, per_minute
-        How many at the same time, and how many requests in a minute, attempts included.
+        Requests at the same time, and requests per minute, retries included.
     attempts
-        How often one prompt is asked at most.
+        Maximum number of attempts per prompt.
     deliver
-        Takes each answer, on the engine's thread, in the order in which they are over.
+        Receives each answer, on the engine's thread, in the order in which they end.
     ledger
-        Where it is written down that a prompt is asked, before it is, and what became of it, before the
-        answer is delivered. None: nowhere.
+        Records each prompt before it is sent, and its outcome before the answer is delivered. `None`
+        disables recording.
     kept
-        By index, what is known of prompts that were on their way when an earlier batch was killed. Their
-        answers are read from the server, where it has kept them; else this is their answer.
+        Recorded outcomes, by index, of prompts that were in progress when an earlier batch was killed. Their
+        answers are read from the server if it kept them; otherwise the recorded outcome is used.
     retry_interrupted
-        Those that the server has not kept are asked again instead.
+        Send prompts again whose answers the server did not keep.
     """
 
     def __init__(
@@ -117,19 +117,19 @@ class BatchRunner:
         self._hopeless: NbchatError | None = None
 
     async def run(self) -> None:
-        """Ask all of them. Cancelling ends those that are being asked; what was delivered stays so.
+        """Send all prompts. Cancelling ends those in progress; delivered answers are not affected.
 
         Raises
         ------
         StoreError
-            The ledger cannot be written; all are ended.
+            If the ledger cannot be written; all prompts in progress are ended.
         """
         limiter = RateLimiter(self._per_minute)
         try:
             async with asyncio.TaskGroup() as workers:
                 for _ in range(min(self._concurrency, len(self._waiting))):
                     workers.create_task(self._work(limiter))
-        except ExceptionGroup as errors:  # one cause has ended them all
+        except ExceptionGroup as errors:  # all workers ended for one cause
             raise errors.exceptions[0] from None
 
     async def _work(self, limiter: RateLimiter) -> None:
@@ -150,15 +150,15 @@ class BatchRunner:
             self._deliver(answer)
 
     def _is_hopeless(self, error: NbchatError) -> bool:
-        # A server that was never reached by any prompt will not be there for the others.
+        # If no prompt has ever reached the server, the others will not reach it either.
         return isinstance(error, HOPELESS) or (isinstance(error, ConnectFailed) and not self._answered)
 
     async def _read_on(self, known: Answer, prompt: str, limiter: RateLimiter) -> Answer:
-        """Return the answer that the server has kept, or what was known before."""
+        """Return the answer that the server kept, or the recorded outcome."""
         if self._ledger is None or known.response_id is None:
             return known
         async with limiter.turn():
-            pass  # a request as any other
+            pass  # counts as a request
         with self._ledger.reading_on(known.index):
             answer = await self._attempt(known.index, prompt, known.attempts, known.response_id)
             if answer.error is not None:
@@ -187,12 +187,12 @@ class BatchRunner:
             if wait_s is None or self._hopeless is not None:
                 return answer
             if isinstance(answer.error, RateLimited):
-                limiter.close_for(wait_s)  # the others would be refused as well
+                limiter.close_for(wait_s)  # other prompts would be refused too
             else:
                 await asyncio.sleep(wait_s)
 
     def _wait(self, error: NbchatError, failures: int, refusals: int) -> float | None:
-        """Return the seconds before the next attempt, or None where there is to be none."""
+        """Return the seconds before the next attempt, or `None` if the prompt is not retried."""
         if failures >= self._attempts or refusals >= MAX_REFUSALS:
             return None
         again = error.retryable

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Tally:
-    """Counts results; calls a function for each of them, or updates a progress bar now and then."""
+    """Counts results, and calls a function for each one or updates a progress bar at intervals."""
 
     def __init__(self, total: int, progress: bool | Callable[[BatchProgress], object], host: Host) -> None:
         self._total = total
@@ -42,14 +42,14 @@ class Tally:
             self._usage += result.usage
 
     def show(self) -> None:
-        """Show the progress, unless it was shown just now."""
+        """Show the progress, at most once per interval."""
         now = time.monotonic()
         if self._show is not None and now - self._shown_at >= self._interval_s:
             self._shown_at = now
             self._show(self._now())
 
     def close(self) -> None:
-        """Show the end."""
+        """Show the final progress and close the bar."""
         if self._show is not None and self._close is not None:
             self._show(self._now())
             self._close()

@@ -58,7 +58,7 @@ def warn_if_large(prompt: str, attachments: Iterable[Attachment]) -> None:
 
 
 def estimate_tokens(text: str) -> int:
-    """Return about how many tokens a text has: one for four bytes of UTF-8, in any language."""
+    """Return the estimated tokens of a text: one per four bytes of UTF-8, in any language."""
     size = len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
     return -(-size // 4)
 
@@ -101,7 +101,7 @@ def _read(given: object) -> Attachment:
         return _part(path.name, path.read_bytes())
     if isinstance(given, tuple) and len(given) == 2 and isinstance(given[0], str):  # noqa: PLR2004
         name, content = given
-        if isinstance(content, str):  # of a mapping: the text itself
+        if isinstance(content, str):  # in a mapping, the text itself
             return FilePart(name=name, text=content)
         return _named(content, name)
     return _named(given, None)
@@ -145,7 +145,7 @@ def _warn(message: str) -> None:
 
 
 def _figure(content: object) -> Any:  # noqa: ANN401 - a Matplotlib figure
-    """Return the Matplotlib figure that this is, or that it is drawn on; else None."""
+    """Return the object if it is a Matplotlib figure, or the figure it is drawn on; else `None`."""
     if "matplotlib" not in sys.modules:
         return None
     from matplotlib.figure import Figure  # noqa: PLC0415 - only where it is loaded

@@ -43,9 +43,9 @@ def read_context(given: object, level: Level) -> tuple[Attachment, ...]:
 
 
 def described(values: Mapping[str, object], level: Level) -> Iterator[Attachment]:
-    """Yield the parts that describe values: a text each, and of a figure a picture too.
+    """Yield the parts that describe values: a text for each, and also a picture for a figure.
 
-    Where the texts of a message become too long, later values are described at the level `schema`.
+    If the texts of a message become too long, later values are described at the level `schema`.
 
     Raises
     ------

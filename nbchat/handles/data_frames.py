@@ -1,7 +1,7 @@
-"""Data frames in and out, through narwhals: pandas, polars, PyArrow and others, none of them imported here.
+"""Conversion of data frames through narwhals: pandas, polars, PyArrow and others, none imported here.
 
-A frame that goes in comes out as the same kind. Where a frame is asked for and none went in, it is of a
-library that is loaded already, else of one that is installed.
+A frame is returned as the same kind as the one passed in. A new frame is made with a library that is already
+loaded, else with one that is installed.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ if TYPE_CHECKING:
     from nbchat.core.transcript import SessionState
 
 LIBRARIES: Final = ("pandas", "polars", "pyarrow")
-"""What a frame may be made of, first choice first."""
+"""Libraries for new frames, in order of preference."""
 
 _FRAMES: Final = (*LIBRARIES, "cudf", "modin", "dask", "duckdb", "ibis", "pyspark", "sqlframe", "narwhals")
 
 
 def is_frame(value: object) -> bool:
-    """Tell whether `value` is a data frame or series of a library that narwhals knows."""
+    """Return whether `value` is a data frame or series of a library that narwhals supports."""
     return type(value).__module__.partition(".")[0] in _FRAMES
 
 
 def narwhals() -> ModuleType:
-    """Return narwhals, which is imported at the first use of a data frame."""
+    """Return narwhals, imported at the first use of a data frame."""
     return importlib.import_module("narwhals")
 
 
 def rows_of(frame: object) -> tuple[list[Any], list[dict[Any, Any]]]:
-    """Return the columns of a frame, and its rows by column; of a series, one column."""
+    """Return the columns and rows (by column) of a frame; a series has one column."""
     nw = narwhals()
     given = nw.from_native(frame, allow_series=True)
     if isinstance(given, nw.Series):
@@ -45,7 +45,7 @@ def rows_of(frame: object) -> tuple[list[Any], list[dict[Any, Any]]]:
         return [name], [{name: value} for value in given.to_list()]
     if isinstance(given, nw.LazyFrame):
         given = given.collect()
-    columns: list[Any] = list(given.columns)  # pandas' need not be strings
+    columns: list[Any] = list(given.columns)  # those of pandas need not be strings
     return columns, [dict(zip(columns, row, strict=True)) for row in given.iter_rows()]
 
 
@@ -70,7 +70,7 @@ def with_columns(frame: object, columns: Mapping[str, Sequence[Any]]) -> Any:  #
     elif isinstance(given, nw.LazyFrame):
         given = given.collect()
     backend = given.implementation
-    # A column that is there already is the user's: ours gets another name.
+    # An existing column belongs to the user: the new one gets another name.
     new = {f"nbchat_{name}" if name in given.columns else name: values for name, values in columns.items()}
     series = [
         nw.new_series(name, list(values), _dtype(nw, values), backend=backend) for name, values in new.items()
@@ -84,14 +84,14 @@ def make_frame(columns: Mapping[str, Sequence[Any]], library: str | None = None)
     Parameters
     ----------
     library
-        `pandas`, `polars` or `pyarrow`; None: one that is loaded, else one that is installed.
+        `pandas`, `polars` or `pyarrow`. `None` selects one that is loaded, else one that is installed.
 
     Raises
     ------
     ValueError
-        There is no such library.
+        If the library is not one of these.
     CommandError
-        None is installed.
+            If no such library is installed.
     """
     if library is not None and library not in LIBRARIES:
         raise ValueError(f"library must be one of {', '.join(LIBRARIES)}, not {library!r}.")
@@ -106,7 +106,7 @@ def make_frame(columns: Mapping[str, Sequence[Any]], library: str | None = None)
 
 
 def _dtype(nw: ModuleType, values: Sequence[Any]) -> Any:  # noqa: ANN401 - a narwhals type
-    """Return the type of a column, also of one that is empty or all None."""
+    """Return the type of a column, which may be empty or contain only `None`."""
     kinds = {type(value) for value in values if value is not None}
     if kinds and kinds <= {bool}:
         return nw.Boolean()
@@ -169,5 +169,5 @@ def _between(start: float | None, end: float | None) -> float | None:
 
 
 def rate(count: int | None, seconds: float | None) -> float | None:
-    """Return a count per second, or None where it cannot be said."""
+    """Return a count per second, or `None` if it is unknown."""
     return count / seconds if count is not None and seconds else None

@@ -1,4 +1,4 @@
-"""`Host`: the program around a registry, such as a notebook's kernel, as the handles use it."""
+"""`Host`: interface of the handles to the program around a registry, such as a notebook's kernel."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ class Host(Protocol):
     """Restores saved sessions and draws handles."""
 
     def restore_once(self) -> None:
-        """Restore the saved sessions before the first use; return when they are there."""
+        """Restore the saved sessions before the first use, and wait until they are restored."""
         ...
 
     def mimebundle(self, shown: object, **options: Any) -> Any | None:  # noqa: ANN401 - IPython's protocol
@@ -18,7 +18,7 @@ class Host(Protocol):
         ...
 
     def progress_bar(self, total: int) -> tuple[Callable[[Any], object], Callable[[], object]] | None:
-        """Return the functions that update and close a progress bar; `None` where there are no widgets."""
+        """Return the functions that update and close a progress bar; `None` if there are no widgets."""
         ...
 
 

@@ -1,7 +1,7 @@
 """`Process`: the one engine and registry of a process, shared by all copies of nbchat in it.
 
-A module that is reloaded, or imported a second time under another path, gets the same objects: they are kept
-under a name of their own in `sys.modules`, which a reload does not replace.
+A module that is reloaded, or imported a second time under another path, gets the same objects. They are kept
+in `sys.modules` under a separate name, which a reload does not replace.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ H = TypeVar("H", bound=Host)
 
 KEY: Final = "_nbchat_of_this_process"
 LAYOUT: Final = 2
-"""Changes when code of one version could not work with the objects of another."""
+"""Version of the objects; increased when they become incompatible with other versions of the code."""
 
 _lock = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
 class Process(Generic[H]):
-    """The parts that nbchat consists of in this process."""
+    """The objects of nbchat in this process."""
 
     engine: Engine
     backend: LocalBackend

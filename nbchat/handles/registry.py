@@ -53,9 +53,9 @@ class SessionRegistry(Mapping[str, Session]):
     limits
         The limits of a new engine; see `Limits`.
     backend
-        The engine, in this process or elsewhere. `None`: a new engine.
+        The engine, in this process or elsewhere. `None` creates a new engine.
     host
-        The program around it. `None`: nothing is restored or drawn.
+        The program around the registry. With `None`, nothing is restored or drawn.
 
     Examples
     --------
@@ -81,7 +81,7 @@ class SessionRegistry(Mapping[str, Session]):
         return f"<SessionRegistry {len(self)} sessions, {len(self.all_streaming())} live>"
 
     def __reduce__(self) -> str | tuple[Any, ...]:
-        """Refuse: a registry consists of threads and connections."""
+        """Raise `PicklingRefused`: a registry consists of threads and connections."""
         raise PicklingRefused("the registry cannot be pickled; save a snapshot instead.")
 
     @property
@@ -137,12 +137,12 @@ class SessionRegistry(Mapping[str, Session]):
         temporary: bool = False,
         **fields: Any,  # noqa: ANN401 - fields of the OpenAI API
     ) -> Session:
-        """Create a new session, whatever others exist.
+        """Create a new session, even if others have the same title.
 
         Parameters
         ----------
         title
-            Need not be unique. Empty: the first words of the first question.
+            Need not be unique. If empty, the first words of the first question are used.
         model, instructions, params
             Used by its runs; see `Session`.
         provider
@@ -179,7 +179,7 @@ class SessionRegistry(Mapping[str, Session]):
 
     @short_traceback
     def get_or_create(self, key: str | None = None, **settings: Any) -> Session:  # noqa: ANN401 - as `create`
-        """Return the session with this id or title, created if there is none; given settings are set.
+        """Return the session with this id or title, or create it; settings passed here are applied.
 
         If several threads call it at the same time, one session is created and all get it.
 
@@ -273,7 +273,7 @@ class SessionRegistry(Mapping[str, Session]):
         Parameters
         ----------
         timeout
-            Seconds; `None`: no limit.
+            Seconds; `None` disables this limit.
 
         Raises
         ------
@@ -336,7 +336,7 @@ class SessionRegistry(Mapping[str, Session]):
             `created`, `changed`, `closed`, `deleted`, `message`, `queued`, `transition`, `delta`, `end`,
             `limit`, `stale`, `resync`, `evicted`, `saved` or `error`.
         callback
-            Called on a thread of nbchat's own, after the fact, in order. It may raise or block without
+            Called on one of nbchat's threads, after the event, in order. It may raise or block without
             affecting runs.
         """
         return self._backend.on(event, callback)
@@ -367,7 +367,7 @@ class SessionRegistry(Mapping[str, Session]):
         Parameters
         ----------
         library
-            `pandas`, `polars` or `pyarrow`; `None`: one that is loaded, else one that is installed.
+            `pandas`, `polars` or `pyarrow`. `None` selects one that is loaded, else one that is installed.
 
         Raises
         ------
@@ -422,11 +422,11 @@ class SessionRegistry(Mapping[str, Session]):
 
     @short_traceback
     def save(self, timeout: float = 5.0) -> bool:
-        """Write everything down now: to the journal, and into the notebook if a page shows it.
+        """Save all sessions now: to the journal, and into the notebook if a page shows it.
 
         Returns
         -------
-        Whether the journal has it; False if there is no journal.
+        True if the journal has everything; False if there is no journal.
 
         Raises
         ------
@@ -448,7 +448,7 @@ class SessionRegistry(Mapping[str, Session]):
     # Helpers
 
     def _find(self, key: str) -> str:
-        """Return the id of a session, which is given by id, by title or as a handle."""
+        """Return the id of a session, specified by id, title or handle."""
         self._host.restore_once()
         found = self._backend.find(key.id if isinstance(key, Session) else key)
         if found is None:

@@ -1,7 +1,7 @@
 """`Run`: the handle of one answer, which can be read, awaited, iterated and stopped.
 
-It holds a backend and ids and no state of its own, so it is right however late it is made, and from any
-thread or event loop.
+It holds a backend and ids but no state, so it can be created at any time and used from any thread or event
+loop.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Progress(Struct, frozen=True, kw_only=True):
     last_delta_at: float | None
     ended_at: float | None
     position: int | None
-    """Position in the kernel's queue, from 1, while it waits for a slot."""
+    """Position in the kernel's queue, from 1, while the run waits for a slot."""
     attempt: int
     """Retries so far."""
     attempts: int
@@ -128,7 +128,7 @@ class Run:
         return f"<Run {self._id} {self.state}{text}{error}>"
 
     def __reduce__(self) -> str | tuple[Any, ...]:
-        """Refuse: a pickled handle would have no backend."""
+        """Raise `PicklingRefused`: a pickled handle would have no backend."""
         raise PicklingRefused("a Run cannot be pickled; use run.text, or run.result() for its Message.")
 
     @property
@@ -153,7 +153,7 @@ class Run:
 
     @property
     def reasoning(self) -> str:
-        """The model's reasoning so far, where the server sends it."""
+        """The model's reasoning so far, if the server sends it."""
         return self._text(ReasoningPart)
 
     @property
@@ -168,7 +168,7 @@ class Run:
 
     @property
     def usage(self) -> Usage | None:
-        """Token counts, where the server reported them."""
+        """Token counts, if the server reported them."""
         return self._record.usage
 
     @property
@@ -216,7 +216,7 @@ class Run:
 
     @property
     def is_over(self) -> bool:
-        """Whether it has ended and its end has been announced."""
+        """True if the run has ended and its end has been announced."""
         try:
             return self._record.state.is_over
         except SessionGone:  # deleting a session ends its runs
@@ -239,7 +239,7 @@ class Run:
         Parameters
         ----------
         timeout
-            Seconds; `None`: no limit.
+            Seconds; `None` disables this limit.
 
         Raises
         ------
@@ -426,7 +426,7 @@ class Run:
         changed = asyncio.Event()
 
         def wake() -> None:
-            with contextlib.suppress(RuntimeError):  # that loop is closed, and nothing waits any more
+            with contextlib.suppress(RuntimeError):  # that loop is closed, and nothing is waiting
                 loop.call_soon_threadsafe(changed.set)
 
         with self._backend.watch(self._session_id, wake):

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
 
 class Session:
-    """One conversation. Get one by `nbchat.session(...)`; it is not constructed directly.
+    """One conversation. Use `nbchat.session(...)` to get one; it is not constructed directly.
 
     Changes made here are seen in every open page at once, and vice versa. As a cell's result it is a live
     view of this one session.
@@ -92,7 +92,7 @@ class Session:
         super().__setattr__(name, value)
 
     def __reduce__(self) -> str | tuple[Any, ...]:
-        """Refuse: a pickle would lose the runs and could contain secrets."""
+        """Raise `PicklingRefused`: a pickle would lose the runs and could contain secrets."""
         raise PicklingRefused("a Session cannot be pickled; use session.snapshot() or session.export().")
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:  # noqa: ANN401 - IPython's protocol
@@ -107,7 +107,7 @@ class Session:
 
     @property
     def id(self) -> str:
-        """Unique across machines without coordination; sorting ids sorts by creation."""
+        """The id, unique across machines without coordination; sorting ids sorts by creation."""
         return self._id
 
     @property
@@ -121,7 +121,7 @@ class Session:
 
     @property
     def model(self) -> str | None:
-        """The model of its runs; `None`: the configured one, else the first one that the server lists."""
+        """The model of its runs; `None` selects the configured one, else the server's first."""
         return self._state.settings.model
 
     @model.setter
@@ -177,22 +177,22 @@ class Session:
 
     @property
     def pinned(self) -> bool:
-        """Whether it is kept in memory and its tab comes first."""
+        """True if the session is kept in memory and its tab comes first."""
         return self._state.settings.pinned
 
     @property
     def closed(self) -> bool:
-        """Whether its tab is hidden."""
+        """True if its tab is hidden."""
         return self._state.settings.closed
 
     @property
     def unread(self) -> bool:
-        """Whether an answer arrived that no page has shown yet."""
+        """True if an answer arrived that no page has shown yet."""
         return self._state.unread
 
     @property
     def temporary(self) -> bool:
-        """Whether it is never saved."""
+        """True if the session is never saved."""
         return self._state.temporary
 
     @property
@@ -228,8 +228,8 @@ class Session:
             Values that the model reads as short texts (see `nbchat.describe`): one, a list of several, or a
             mapping of names to values. They are described now; a figure is sent as a picture too.
         params, **fields
-            Fields of this request alone, such as `temperature=0`; names as in the OpenAI API. They win over
-            the session's, and apply again when the answer is retried, regenerated or continued.
+            Fields of this request alone, such as `temperature=0`; names as in the OpenAI API. They override
+            those of the session, and apply again when the answer is retried, regenerated or continued.
 
         Raises
         ------
@@ -281,7 +281,7 @@ class Session:
     ) -> Message:
         """Ask, wait and return the answer; blocks this cell only.
 
-        Interrupting the wait stops this run, and no other. `attachments`, `context`, `params` and request
+        Interrupting the wait stops this run only. `attachments`, `context`, `params` and request
         fields such as `temperature=0` are those of `send`.
 
         Raises
@@ -324,7 +324,7 @@ class Session:
         Parameters
         ----------
         timeout
-            Seconds; `None`: no limit.
+            Seconds; `None` disables this limit.
 
         Raises
         ------
@@ -387,7 +387,7 @@ class Session:
 
     @short_traceback
     def edit(self, message_id: str | Message, prompt: str) -> Run | None:
-        """Ask a changed question: a new version of a message of yours, and of all that follows.
+        """Send an edited question: a new version of a user message and of everything after it.
 
         A prompt that is still queued is changed in place.
 
@@ -464,7 +464,7 @@ class Session:
 
     @short_traceback
     def move(self, before: Session | str | None = None) -> Session:
-        """Move its tab in front of another session's (a session, id or title); `None`: to the end.
+        """Move its tab in front of another session's (a session, id or title); `None` moves it to the end.
 
         Pinned tabs come before all others.
 
@@ -492,7 +492,7 @@ class Session:
 
     @property
     def from_file(self) -> bool:
-        """Whether model, instructions and parameters came with a file; runs use them after `adopt()`."""
+        """True if model, instructions and parameters came with a file; runs use them after `adopt()`."""
         return self._state.settings.from_file
 
     def adopt(self) -> Session:
@@ -594,7 +594,7 @@ def _cannot_set(name: str) -> str:
 
 
 def _id(message: str | Message) -> str:
-    """Return the id of a message, which is given as itself or by its id."""
+    """Return the id of a message, which is passed as a `Message` or as an id."""
     found = message.id if isinstance(message, Message) else message
     if not isinstance(found, str):
         raise TypeError(

@@ -34,9 +34,9 @@ class StreamingInfo(Struct, frozen=True, kw_only=True):
     started_at: float | None
     """Seconds since 1970-01-01 UTC; `None` while it is queued."""
     last_delta_at: float | None
-    """When content arrived last; `None` before the first."""
+    """Time of the last content; `None` before the first."""
     characters: int
-    """Accepted so far, text and reasoning."""
+    """Characters accepted so far, text and reasoning."""
     text: str = ""
     """The answer so far."""
 
@@ -52,7 +52,7 @@ class StreamingInfo(Struct, frozen=True, kw_only=True):
 
 
 def info_of(state: SessionState, run_id: str) -> StreamingInfo:
-    """Return a run of a session."""
+    """Return the information about a run of a session."""
     run = lookup.run(state, run_id)
     answer = state.messages.get(run.message_id)
     return StreamingInfo(

@@ -1,4 +1,4 @@
-"""Commands that are too long for one message, put together again."""
+"""`CommandChunks`: reassembles commands that are too long for one message."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from nbchat.core.values import decode_json
 from nbchat.protocol import MAX_COMMAND, CommandChunk
 
 MOST: Final = 8
-"""Commands of which parts are kept at a time; of one more, the oldest is given up."""
+"""Maximum number of incomplete commands; beyond it, the oldest is discarded."""
 
 
 class CommandChunks:
-    """Keeps parts until a command is whole. A part may come twice, and in any order."""
+    """Keeps parts until a command is complete. Parts may arrive in any order and more than once."""
 
     def __init__(self) -> None:
         self._parts: dict[tuple[str, str], dict[int, str]] = {}
 
     def take(self, part: CommandChunk) -> dict[str, Any] | None:
-        """Take a part; return the whole `do`, not yet checked, when it was the last one missing.
+        """Add a part; return the whole `run_command` message, not yet validated, if it was the last one missing.
 
         Raises
         ------
         WireError
-            The parts are no command, or longer than one may be.
+            If the parts do not form a command, or exceed its maximum length.
         """
         key = (part.page, part.id)
         parts = self._parts.setdefault(key, {})

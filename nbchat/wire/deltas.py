@@ -71,7 +71,7 @@ def counts_of(head: Head) -> Counts:
 
 
 def messages_of(counts: Sequence[Counts], deltas: Sequence[Delta]) -> list[KernelMessage]:
-    """Return the messages that carry counts and text, as far as there are any."""
+    """Return the messages for counts and text; an empty list if there are neither."""
     messages: list[KernelMessage] = []
     if counts:
         messages.append(Progress(counts=tuple(counts)))

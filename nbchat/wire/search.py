@@ -1,4 +1,4 @@
-"""Finding words in what was said: in all sessions, also in those whose messages have left memory."""
+"""`search`: finds text in the messages of all sessions, including evicted ones."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from nbchat.core.transcript import SessionState
 from nbchat.protocol import Hit
 
 MOST: Final = 50
-"""Places that are returned, at most."""
+"""Maximum number of hits returned."""
 
 BEFORE: Final = 24
 AFTER: Final = 80
-"""Characters around a place that are returned with it."""
+"""Characters before and after a match that are returned with it."""
 
 MAX_QUERY: Final = 200
-"""Characters of a query; what follows them is not looked for."""
+"""Characters of a query that are used; the rest is ignored."""
 
 SEARCH_S: Final = 2.0
-"""Seconds that a search may take before it returns what it has: reading many sessions again costs time."""
+"""Seconds after which a search returns its hits so far, since loading evicted sessions is slow."""
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What was found."""
+    """Result of a search."""
 
     hits: tuple[Hit, ...]
     more: bool
-    """There may be more: the search ended at a limit."""
+    """True if there may be more hits: the search ended at a limit."""
 
 
 def search(
@@ -47,30 +47,30 @@ def search(
     seconds: float = SEARCH_S,
     is_wanted: Callable[[], bool] = lambda: True,
 ) -> Result:
-    """Return where `query` stands in transcripts, once for each message, without regard to case.
+    """Return the matches of `query` in transcripts, ignoring case, at most one per message.
 
-    States are immutable, so this may run on any thread beside those that write.
+    States are immutable, so this may run on any thread while sessions change.
 
     Parameters
     ----------
     query
-        What to look for, as it stands; white space around it does not count.
+        Literal text to search for; surrounding white space is ignored.
     sessions
-        Functions that return sessions' states, in the order in which their hits are wanted. They are
-        called one by one, so that what has to be read again is read only when its turn comes.
+        Functions that return the states of sessions, in the order of their hits. They are called one by one,
+        so that evicted sessions are loaded only when they are searched.
     most, seconds
-        Limits of hits and of time.
+        Limits of the number of hits and of the time.
     is_wanted
-        Asked between two sessions; once it says no, the search ends.
+        Called between two sessions; the search ends once it returns false.
 
     Returns
     -------
-    The hits, in each session the newest message first.
+    The hits; in each session the newest message comes first.
     """
     words = query.strip()[:MAX_QUERY]
     if not words:
         return Result((), more=False)
-    # An accent may be part of its letter or a character behind it: systems differ in what they type.
+    # An accented letter may be one character or two: input systems differ.
     forms = {re.escape(unicodedata.normalize(form, words)) for form in ("NFC", "NFD")}
     pattern = re.compile("|".join(forms | {re.escape(words)}), re.IGNORECASE)
     deadline = time.monotonic() + seconds
@@ -83,7 +83,7 @@ def search(
         try:
             found = list(islice(_find(pattern, state_of()), most + 1 - len(hits)))
         except NbchatError:
-            more = True  # it could not be read again; the others can
+            more = True  # this session could not be loaded; search the others
             continue
         hits += found
         if len(hits) > most:
@@ -116,13 +116,13 @@ def _find(pattern: re.Pattern[str], state: SessionState) -> Iterator[Hit]:
 def _last(text: str, most: int) -> str:
     """Return the end of `text` in about `most` characters, from a boundary between graphemes."""
     start = max(len(text) - most, 0)
-    # The beginning of a grapheme can be seen from some way before it only.
+    # Grapheme boundaries are found only by scanning from some characters earlier.
     seen = max(start - MAX_GRAPHEME, 0)
     return text[seen + boundary(text[seen:], start - seen) :]
 
 
 def _texts(message: Message) -> Iterator[str]:
-    """Yield what was said, and the names and texts of what was attached."""
+    """Yield the texts of a message, and the names and texts of its attachments."""
     for part in message.parts:
         if isinstance(part, Attachment):
             yield part.name

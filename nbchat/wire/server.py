@@ -1,7 +1,8 @@
-"""The kernel's end of the wire: all pages, all sessions, at most one packet for each tick.
+"""`WireServer`: sends sessions to all pages, at most one packet per tick, and receives their commands.
 
-`nbchat/protocol.py` says what crosses; this module decides when. It knows no Jupyter: `send` takes
-what goes out, `receive` what came in, so tests put a lossy line between it and a page.
+`nbchat/protocol.py` defines the messages; this module decides when they are sent. It does not depend on
+Jupyter: `send` is called with outgoing messages and `receive` takes incoming ones, so tests can put a lossy
+channel between it and a page.
 """
 
 from __future__ import annotations
@@ -79,53 +80,53 @@ if TYPE_CHECKING:
 logger = logging.getLogger("nbchat")
 
 STATIC: Final = pathlib.Path(__file__).parent.parent / "static"
-"""Where the page's bundles are."""
+"""Directory of the page's bundles."""
 
 TICK_S: Final = 0.04
-"""At most one packet in this time."""
+"""Minimum seconds between two packets."""
 
 RATE: Final = 25.0
 BURST: Final = 40.0
-"""Comm messages: this many a second, and this many more at once; at most 290 in any ten seconds."""
+"""Rate limit of comm messages: `RATE` per second plus a burst of `BURST`, at most 290 in any ten seconds."""
 
 BUDGET: Final = 160 * 1024
-"""Bytes of events after which a packet is full and the rest waits for the next tick."""
+"""Bytes of events per packet; the rest is sent with the next tick."""
 
 BEACONS: Final = (0.2, 0.2, 0.2, 0.2, 0.2, 0.5, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0)
-"""Seconds between the empty packets that follow the last news."""
+"""Seconds between the empty packets that follow the last change."""
 
 REMEMBERED: Final = 2000
-"""Commands whose acknowledgement is kept, for when they are asked again."""
+"""Commands whose acknowledgement is kept, in case they are repeated."""
 
 KEPT_ANSWERS: Final = 16
 """Answers to `connect` that are kept, for when their requests are repeated."""
 
 SEEN_S: Final = 5.0
-"""A page that shows a session says within this time that it saw an answer's end, or it is gone."""
+"""Seconds within which a page that shows a session reports that it saw an answer's end; else it is gone."""
 
 PROGRESS_S: Final = 1.0
-"""A head that differs by its counts alone is said again after this time."""
+"""Seconds before a head that differs only in its counts is sent again."""
 
 
 class _Reader(Struct):
-    """How far the pages were told of one session."""
+    """Progress of the pages in one session."""
 
     seq: int = 0
     head: Head | None = None
     number: int = 0
     """Identifies the session on the wire."""
     rev: int = 0
-    """Of the directory, when `head` was said."""
+    """Revision of the directory when `head` was sent."""
     head_at: float = 0.0
     wanted_by: set[str] = field(default_factory=set)
-    """Pages that get the state as soon as readers may see all of it."""
+    """Pages that receive the state as soon as all of it is visible to readers."""
 
 
 Send = Callable[[Mapping[str, Any], list[bytes]], None]
 
 
 class PageClient(Protocol):
-    """Receives the messages of pages that are not about sessions: what the notebook's metadata hold."""
+    """Receives the messages of pages about the state stored in the notebook's metadata."""
 
     def connected(self, wire: WireServer) -> None:
         """Use this wire from now on, in place of an earlier one."""
@@ -140,12 +141,12 @@ class PageClient(Protocol):
         ...
 
     def on_want_checkpoint(self, message: WantCheckpoint) -> None:
-        """React to a page that has written a checkpoint, or asks for one."""
+        """React to a page that has written a checkpoint, or requests one."""
         ...
 
 
 class WireServer:
-    """One per kernel. All methods but `receive` are for the engine's thread.
+    """Serves the pages of one kernel. All methods but `receive` are for the engine's thread.
 
     Parameters
     ----------
@@ -153,13 +154,13 @@ class WireServer:
         The engine whose sessions are served.
     send
         Sends one comm message, `(content, buffers)`; called on the engine's loop. If it raises, the pages
-        find a gap and ask again.
+        detect a gap and request a resync.
     client
         Receives the messages that are not about sessions.
     views
-        Changes what a view shows; called on a thread of its own.
+        Changes the content of a view; called on a separate thread.
     variables
-        Answers questions about the notebook's variables; called on a thread of its own.
+        Answers requests about the notebook's variables; called on a separate thread.
     """
 
     def __init__(
@@ -182,14 +183,14 @@ class WireServer:
         self._dirty: dict[str, LiveSession] = {}
         self._messages: list[KernelMessage] = []
         self._asks: dict[str, tuple[str, int, Mapping[str, int]]] = {}
-        """Pages that want all they do not have: id of the last request, revision, sessions."""
+        """Pages with a pending sync: id of the last request, revision, sessions."""
         self._answering: set[str] = set()
-        """Pages whose answer is in the outbox."""
+        """Pages whose sync response is in the outbox."""
         self._outbox: deque[tuple[Mapping[str, Any], list[bytes]]] = deque()
         self._n = 0
         self._rev = 0
         self._numbers = 0
-        """Numbers of sessions that have been given."""
+        """Session numbers assigned so far."""
         self._removed_rev = 0
         """Revision at which a session last left the directory."""
         self._tick: Any = None
@@ -201,9 +202,9 @@ class WireServer:
         self._acks: OrderedDict[str, Ack] = OrderedDict()
         self._parts = CommandChunks()
         self._searches: dict[str, str] = {}
-        """Id of each page's newest search, until it is answered."""
+        """Id of each page's newest search that is not answered yet."""
         self._describing: set[tuple[str, str]] = set()
-        """Page and id of each question about variables that is being answered."""
+        """Page and id of each pending request about variables."""
         self._working: set[str] = set()
         """Ids of requests that are being worked on: a page repeats a request until it is answered."""
         self._connected: OrderedDict[str, Connected] = OrderedDict()
@@ -221,13 +222,13 @@ class WireServer:
             client.connected(self)
 
     def close(self) -> None:
-        """Stop reading; pages get nothing more from this wire."""
+        """Stop reading; nothing more is sent to pages."""
         self._engine.readers.discard(self.news)
         for timer in (self._tick, self._beacon):
             if timer is not None:
                 timer.cancel()
 
-    # News, and when it is said
+    # Changes and the schedule of packets
 
     def news(self, session: LiveSession) -> None:
         """Send a session's new events with the next packet."""
@@ -302,10 +303,10 @@ class WireServer:
             self._pack(())
             self._drain()
 
-    # What is said
+    # Outgoing messages
 
     def _collect(self) -> tuple[KernelMessage, ...]:
-        """Take what is new, up to a packet's budget; the rest stays dirty."""
+        """Collect changes up to a packet's budget; the other sessions stay dirty."""
         self._check_config()
         messages, self._messages = self._messages, []
         heads: list[Head] = []
@@ -329,16 +330,16 @@ class WireServer:
             news.extend(read)
         news += messages_of(counts, deltas)
         if heads:
-            # Before the events: a page that learns of a session here may ask for it at once.
+            # Before the events, since a page may request a session as soon as it receives its head.
             news.insert(0, Heads(heads=tuple(heads)))
-        # Last, so that what a page asked for is never older than the news beside it.
+        # Last, so that a sync response is never older than the events in the same packet.
         asks, self._asks = self._asks, {}
         for page, ask in asks.items():
             messages += self._synced(page, *ask)
         return (*news, *messages)
 
     def _forget_what_is_gone(self) -> None:
-        """Drop what was told of sessions whose deletion cannot be undone any more."""
+        """Drop the readers of sessions whose deletion can no longer be undone."""
         for session_id in [
             key for key in self._readers if self._engine.sessions.get_including_deleted(key) is None
         ]:
@@ -352,7 +353,7 @@ class WireServer:
         record = session.record
         said: list[KernelMessage] = []
         visible = record.visible
-        if reader.seq > visible:  # a session that came back from elsewhere counts anew
+        if reader.seq > visible:  # a restored session starts a new count
             reader.seq = 0
         if reader.wanted_by and visible == record.log.head:
             pages, reader.wanted_by = sorted(reader.wanted_by), set()
@@ -361,7 +362,7 @@ class WireServer:
             try:
                 events = record.log.read_from(reader.seq)[: visible - reader.seq]
             except LogCompacted:
-                # Nobody can read on from there; pages that hold the session find the gap and ask.
+                # These events are gone; pages that hold the session detect the gap and resync.
                 reader.seq = visible
                 return said, size
             taken = []
@@ -458,10 +459,10 @@ class WireServer:
             self._messages.append(config)
             self._wake()
 
-    # What comes in
+    # Incoming messages
 
     def receive(self, data: object) -> None:
-        """Take a page's message. From any thread: it is only posted to the engine's loop."""
+        """Receive a page's message. From any thread: the message is posted to the engine's loop."""
         self._engine.loop.post(self._received, _sealed(data))
 
     def _received(self, data: object) -> None:
@@ -480,7 +481,7 @@ class WireServer:
         logger.warning("%s", redact(str(error))[:300])
         command = data.get("command") if isinstance(data, dict) else None
         command_id = command.get("id") if isinstance(command, dict) else None
-        if isinstance(command_id, str) and len(command_id) <= 64:  # noqa: PLR2004 - an id of ours has 26
+        if isinstance(command_id, str) and len(command_id) <= 64:  # noqa: PLR2004 - nbchat ids have 26
             self.say(Ack(id=command_id, error=error.info))
 
     def _handle(self, message: PageMessage) -> None:
@@ -542,7 +543,7 @@ class WireServer:
             )
         )
         if message.protocol != PROTOCOL_VERSION:
-            return  # the page says so, from the packet's `protocol`
+            return  # the page reports this, from the packet's `protocol`
         same = message.epoch == self._engine.epoch
         self._sync(
             message,
@@ -552,17 +553,17 @@ class WireServer:
 
     def _sync(self, message: Hello | Sync, rev: int, sessions: Mapping[str, int]) -> None:
         if message.page in self._answering:
-            return  # all of it is on its way: a large state takes seconds, and a page asks again sooner
-        # A page that asked again before it was answered takes any answer for one to its last question.
+            return  # already in the outbox: a large state takes seconds, and pages repeat sooner
+        # A page that repeated its request accepts any response as one to the last request.
         self._asks[message.page] = (message.id, rev, sessions)
         self._wake()
 
     def _synced(self, page: str, ask_id: str, rev: int, sessions: Mapping[str, int]) -> list[KernelMessage]:
-        """Return all that the page does not have. One step of the loop: nothing happens in between."""
+        """Return everything that the page lacks, in one step of the loop, so that it is consistent."""
         self._answering.add(page)
         said: list[KernelMessage] = []
         known = {key: self._engine.sessions.get_including_deleted(key) for key in sessions}
-        # A page that asks for a session which is gone has not heard that it is.
+        # A page that requests a removed session has missed its removal.
         whole = rev == 0 or rev < self._removed_rev or rev > self._rev or None in known.values()
         heads = [
             reader.head
@@ -575,7 +576,7 @@ class WireServer:
             try:
                 session = self._engine.session(session_id)
             except NbchatError:
-                found = known[session_id]  # deleted; a page may want to take that back
+                found = known[session_id]  # deleted; a page may undo that
                 if found is None:
                     continue
                 session = found
@@ -626,10 +627,10 @@ class WireServer:
         )
 
     async def _search(self, message: Search) -> None:
-        """Look for words on a thread of their own: what is written goes on meanwhile."""
+        """Search on a separate thread, while sessions continue."""
         engine = self._engine
         listed = [c for c in engine.sessions if not c.state.temporary]
-        # Those in memory first; the others have to be read again, as far as there is time.
+        # Sessions in memory first; evicted ones are loaded while there is time.
         listed.sort(key=lambda c: (c.evicted, -self._head(c).active_at))
 
         def is_wanted() -> bool:
@@ -642,7 +643,7 @@ class WireServer:
             self.say(SearchResults(to=message.page, id=message.id, hits=result.hits, more=result.more))
 
     async def _answer_about_variables(self, message: WantVariables | WantDescribed) -> None:
-        """Answer a question about variables. A page asks again until it is answered."""
+        """Answer a request about variables. A page repeats it until it is answered."""
         key = (message.page, message.id)
         if key in self._describing:
             return
@@ -718,7 +719,7 @@ class WireServer:
         command = message.command
         known = self._acks.get(command.id)
         if known is not None:
-            self.say(known)  # it was done; only the answer got lost
+            self.say(known)  # already executed; only the acknowledgement was lost
             return
         ack = self._carry_out(message)
         self._acks[command.id] = ack
@@ -797,7 +798,7 @@ class WireServer:
                 continue
 
     def _check_seen(self, session_id: str, ended_at: float) -> None:
-        """Mark an answer unread if every page that should have shown its end has vanished."""
+        """Mark an answer unread if every page that should have shown its end is gone."""
         vanished = self._engine.presence.drop_silent(session_id, ended_at)
         session = self._engine.sessions.get(session_id)
         if vanished and session is not None and not self._engine.is_viewed(session_id):
