@@ -1,4 +1,4 @@
-"""The engine: the only writer. One thread with one event loop holds all live sessions and runs.
+"""The engine: the only writer of sessions. One thread with one event loop holds all live sessions and runs.
 
-Modules here are reached from the engine's loop. Handles, pages and other kernels send commands.
+Code here runs on the engine's loop. Handles, pages and other kernels send commands.
 """

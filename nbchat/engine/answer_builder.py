@@ -1,8 +1,8 @@
-"""The answer as it arrives: pieces become parts, and parts become events, at most once for each tick.
+"""`AnswerBuilder`: coalesces provider deltas into part events, at most one flush per tick.
 
-1. What was accepted is in an event within a tick, whole characters only, in the order in which it came.
-2. Each part ends with its length and checksum, by which every view can tell that it has all of it.
-3. The number up to which a kept response was read is said in the same step as the text it counts.
+1. Accepted text is in an event within a tick, in order, and in whole characters only.
+2. Each part ends with its length and checksum, so that every view can verify that it is complete.
+3. The sequence number of a kept response is recorded in the same step as the text it covers.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ from nbchat.core.text import checksum, clean, cut, utf16_length
 from nbchat.providers.base import Answering, ReasoningDelta, TextDelta, ToolCallDelta
 
 TICK_S: Final = 0.04
-"""Text is gathered for this long before it becomes an event."""
+"""Seconds for which text is collected before it becomes an event."""
 
 MAX_DELTA: Final = 32_768
-"""Characters of one delta event, at most; longer text becomes several."""
+"""Maximum characters of one delta event; longer text is split."""
 
 MAX_PARTS: Final = 1000
-"""Parts of one answer, at most. Each takes room in every view, also when hardly anything is in it."""
+"""Maximum parts of one answer. Each takes space in every view, even if it is nearly empty."""
 
 MAX_NAME: Final = 200
-"""Characters of a name or id that a server gives: a model, a response, a call, a tool, a finish reason."""
+"""Maximum characters of a server's names and ids: model, response, call, tool, finish reason."""
 
 MAX_TITLE: Final = 300
-"""Characters of a source's title."""
+"""Maximum characters of a source's title."""
 
 MAX_URL: Final = 4000
-"""Characters of a source's address."""
+"""Maximum characters of a source's URL."""
 
 
 class _OpenPart(Struct):
-    """A part that text is arriving for."""
+    """A part that is still receiving text."""
 
     index: int
     started: float
@@ -52,20 +52,20 @@ class _OpenPart(Struct):
 
 
 class AnswerBuilder:
-    """Gathers the content of one run. Only for the engine's thread.
+    """Collects the content of one run. Only for the engine's thread.
 
-    A provider may be anybody's: a value of another type than its delta promises is a `TypeError`.
+    Providers may be third-party code: a value of the wrong type in a delta raises `TypeError`.
 
     Parameters
     ----------
     run_id
-        Whose answer it is.
+        The run that the answer belongs to.
     first_part
-        Parts that the answer has already.
+        Number of parts that the answer already has.
     emit
         Appends an event to the session's log.
     loop
-        The engine's.
+        The engine's loop.
     """
 
     def __init__(
@@ -83,9 +83,9 @@ class AnswerBuilder:
         self.deltas: int = 0
         """Pieces of content accepted."""
         self.image_chars: int = 0
-        """Characters of images accepted; they are not among `accepted`."""
+        """Characters of images accepted; not counted in `accepted`."""
         self.response_id: str | None = None
-        """What the server calls its response."""
+        """The server's id of the response."""
         self._model: str | None = None
         self._sequence = self._said_sequence = 0
         self._is_counted = True
@@ -101,9 +101,9 @@ class AnswerBuilder:
         Raises
         ------
         LimitExceeded
-            The answer has `MAX_PARTS` parts.
+            If the answer has `MAX_PARTS` parts.
         TypeError
-            The delta holds something else than it promises.
+            If the delta has a value of the wrong type.
         """
         if isinstance(delta, ToolCallDelta):
             text = as_text(delta.arguments)
@@ -127,7 +127,7 @@ class AnswerBuilder:
         return len(text) - len(fits)
 
     def add_image(self, url: str, name: str, room: int) -> bool:
-        """Accept a whole image of at most `room` characters; return whether it was accepted."""
+        """Accept an image of at most `room` characters; return whether it was accepted."""
         if len(url) > room:
             return False
         for key in [k for k in self._parts if isinstance(k, str)]:
@@ -141,7 +141,7 @@ class AnswerBuilder:
         return True
 
     def answering(self, delta: Answering) -> None:
-        """Hear who answers, and how far a response that the server keeps was read."""
+        """Record the answering model, the response id, and the sequence number of a kept response."""
         model = as_name(delta.model) if delta.model else None
         response_id = as_name(delta.response_id) if delta.response_id else None
         self._sequence, self._is_counted = int(delta.sequence), True
@@ -152,7 +152,7 @@ class AnswerBuilder:
             self._emit(RunAnswering(run_id=self._run_id, model=model, response_id=response_id))
 
     def flush(self, *, final: bool = False) -> None:
-        """Turn the text that was gathered into events."""
+        """Emit the collected text as events."""
         self._end_timer()
         for part in self._parts.values():
             if not part.pending:
@@ -160,7 +160,7 @@ class AnswerBuilder:
             text = "".join(part.pending)
             part.pending.clear()
             if not final and "\ud800" <= text[-1:] <= "\udbff":
-                # Half a character: the other half may come with the next delta.
+                # Half a character: the other half may be in the next delta.
                 part.pending.append(text[-1])
                 text = text[:-1]
             text = clean(text)
@@ -180,7 +180,7 @@ class AnswerBuilder:
         self._say_sequence()
 
     def close(self) -> None:
-        """End all parts that are open. May raise what `emit` raises; no timer is left."""
+        """End all open parts and cancel the timer. Raises the errors of `emit`."""
         try:
             for key in list(self._parts):
                 self._close(key)
@@ -188,10 +188,10 @@ class AnswerBuilder:
             self._end_timer()
 
     def _say_sequence(self) -> None:
-        """Say up to which number the text was read that has become events.
+        """Record the sequence number of the text that has become events.
 
-        In the same step of the loop as that text, neither before it nor after: a broken stream is read on
-        from this number, and text that is not counted would come twice.
+        This happens in the same step of the loop as that text. A broken stream is resumed from this number,
+        so text that is not covered by it would arrive twice.
         """
         pending = any(part.pending for part in self._parts.values())
         self._owes_sequence = not self._is_counted or pending
@@ -202,8 +202,8 @@ class AnswerBuilder:
     def _text(self, key: str, kind: type[Part]) -> _OpenPart:
         part = self._parts.get(key)
         if part is None:
-            # Text after reasoning, or the other way round, is a part of its own; calls stay open,
-            # since their pieces may come interleaved.
+            # Text after reasoning, or the reverse, is a separate part. Calls stay open, since their pieces
+            # may be interleaved.
             for other in [k for k in self._parts if isinstance(k, str)]:
                 self._close(other)
             part = self._open(key, kind())
@@ -252,12 +252,12 @@ class AnswerBuilder:
 
 
 def as_text(value: object) -> str:
-    """Return what a delta gave as a text.
+    """Return a value of a delta as text.
 
     Raises
     ------
     TypeError
-        It is none.
+        If it is not a string.
     """
     if not isinstance(value, str):
         raise TypeError(f"the text of a delta is a string, not {type(value).__name__}")
@@ -265,21 +265,21 @@ def as_text(value: object) -> str:
 
 
 def as_source(value: object) -> Source:
-    """Return a source that a delta gave, clean and of a length that can be shown.
+    """Return a source of a delta, cleaned and shortened for display.
 
     Raises
     ------
     TypeError
-        It is not a `Source` of texts.
+        If it is not a `Source` of strings.
     """
     if not isinstance(value, Source):
         raise TypeError(f"the source of a delta is a Source, not {type(value).__name__}")
     url = clean(as_text(value.url))
     title = cut(" ".join(clean(as_text(value.title)).split()), MAX_TITLE)
-    # Half an address leads elsewhere.
+    # A truncated URL would lead elsewhere.
     return Source(title=title or cut(url, MAX_TITLE), url=url if len(url) <= MAX_URL else "")
 
 
 def as_name(value: object) -> str:
-    """Return what a delta gave as a name: a clean text of at most `MAX_NAME` characters."""
+    """Return a value of a delta as a name: clean text of at most `MAX_NAME` characters."""
     return cut(clean(as_text(value)), MAX_NAME)

@@ -1,7 +1,7 @@
-"""`AutoTitle`: asks the model for a title, if the user wants that: `nbchat.config(titles="model")`.
+"""`AutoTitle`: asks the model for a title if this is enabled by `nbchat.config(titles="model")`.
 
 After the first answer of a session without a title, its model is asked once, outside of the conversation.
-Nothing of it is in the transcript, and a title that the user sets in the meantime stays.
+The request is not in the transcript, and a title that the user sets in the meantime is kept.
 """
 
 from __future__ import annotations
@@ -38,23 +38,23 @@ Answer with the title alone: no quotation marks, no full stop.
 </answer>"""
 
 QUOTED: Final = 2000
-"""Characters of the question, and of the answer, that the model is shown."""
+"""Characters of the question, and of the answer, that are sent to the model."""
 
 MAX_TITLE: Final = 80
-"""Characters of a title that a model makes."""
+"""Maximum characters of a generated title."""
 
 _QUOTES: Final = r"\"'`\u00ab\u00bb\u2018\u2019\u201c\u201d\u300c\u300d"
 _AROUND: Final = re.compile(rf"^(?:[\s#*_.{_QUOTES}]|title:)+|[\s*_.{_QUOTES}]+$", re.IGNORECASE)
 
 
 class AutoTitle:
-    """Asks for titles. Only for the engine's loop."""
+    """Requests titles from models. Only for the engine's loop."""
 
     def __init__(self, engine: EngineBase) -> None:
         self._engine = engine
 
     def consider(self, session: LiveSession, run: RunRecord) -> None:
-        """After the end of a run, ask for a title if one is wanted and missing."""
+        """Request a title after the end of a run, if this is enabled and there is none."""
         state, providers = session.state, self._engine.providers
         if (
             providers.defaults.titles != "model"

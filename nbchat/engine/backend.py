@@ -1,4 +1,4 @@
-"""`Backend`: the engine as its clients see it, in this process or at the other end of a link."""
+"""`Backend`: interface of clients to an engine, in this process or over a connection."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ class Backend(Protocol):
     """Reads are immutable values, changes are commands. All methods may be called from any thread."""
 
     epoch: str
-    """Names the engine; another one has another epoch."""
+    """Identifies the engine; each engine has its own epoch."""
 
-    # The seam
+    # Reading and changing
 
     def state(self, session_id: str) -> SessionState:
-        """Return a session's state with all its messages, also that of a deleted one that can be restored.
+        """Return a session's state with all its messages, including one that is deleted but can be restored.
 
         Raises
         ------
@@ -79,18 +79,18 @@ class Backend(Protocol):
         ...
 
     def save(self, timeout_s: float) -> bool:
-        """Write everything down; return False if there is no journal."""
+        """Save everything; return False if there is no journal."""
         ...
 
     def stats(self) -> dict[str, Any]:
-        """Return counts for people."""
+        """Return the values of `registry.stats()`."""
         ...
 
     # Of this process only
 
     @property
     def share(self) -> Literal["schema", "summary", "rows"]:
-        """How much of a variable is sent with `context=`."""
+        """Level of detail at which a variable is sent with `context=`."""
         ...
 
     @property
@@ -107,11 +107,11 @@ class Backend(Protocol):
         ...
 
     def request_of(self, session_id: str, run_id: str) -> Request | None:
-        """Return what a run asked, where it is known."""
+        """Return the request of a run, if it is known."""
         ...
 
     def cause_of(self, session_id: str, run_id: str) -> BaseException | None:
-        """Return the exception behind a run's error, where it is known."""
+        """Return the exception behind a run's error, if it is known."""
         ...
 
     def shutdown(self, timeout_s: float) -> None:

@@ -24,7 +24,7 @@ class EngineBase:
 
     def __init__(self, limits: Limits | None = None, loop: LoopThread | None = None) -> None:
         self.epoch: str = new_id("k-")
-        """Names this engine; commands and packets of another one are not accepted."""
+        """Identifies this engine; commands and packets of other engines are rejected."""
         self.loop: LoopThread = loop or LoopThread()
         self.limits: Limits = limits or Limits()
         self.callbacks: Callbacks = Callbacks()
@@ -35,9 +35,9 @@ class EngineBase:
         self.journal: Journal | None = None
         self.counters: dict[str, int] = {}
         self.readers: set[Reader] = set()
-        """The wire, the notebook, and others that follow all sessions."""
+        """Readers of all sessions, such as the wire and the notebook."""
         self.checkpoints: set[Callable[[], None]] = set()
-        """Called on the engine's loop when everything is to be saved now."""
+        """Called on the engine's loop when everything must be saved now."""
 
     def count(self, name: str, more: int = 1) -> None:
         """Add to a counter of `registry.stats()`."""

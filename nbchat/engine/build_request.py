@@ -1,4 +1,4 @@
-"""What a run asks, from the state of its session alone."""
+"""`plan_of`: builds the request of a run from the state of its session."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 CONTINUE: Final = (
     "Continue your last answer exactly where it stopped. Do not repeat anything, do not comment."
 )
-"""Said to a server that does not go on from a partial answer by itself."""
+"""Prompt for servers that cannot continue a partial answer otherwise."""
 
 
 def plan_of(state: SessionState, run: RunRecord, limits: Limits) -> RunPlan:
-    """Return what a run that has just started has to do: its answer is in the transcript already."""
+    """Return the plan of a run that has just started; its answer is already in the transcript."""
     settings = in_force(state.settings)
     answer = state.messages[run.message_id]
     appends = run.kind in ("continue", "resume")
@@ -51,9 +51,9 @@ def plan_of(state: SessionState, run: RunRecord, limits: Limits) -> RunPlan:
 
 
 def sent_messages(state: SessionState, until: str | None) -> tuple[Message, ...]:
-    """Return the messages up to `until` that a request has: no empty answers, and no refused questions.
+    """Return the messages up to `until` for a request, without empty answers and refused questions.
 
-    The last question is the one that is being asked, so it is always there.
+    The last question is the current prompt, so it is always included.
     """
     path = state.context(until)
     refused = refused_questions(state, path)
@@ -64,7 +64,7 @@ def sent_messages(state: SessionState, until: str | None) -> tuple[Message, ...]
 
 
 def resumed_by(state: SessionState, run: RunRecord) -> RunRecord | None:
-    """Return the run whose response `run` reads on; None where it does not."""
+    """Return the run whose response `run` resumes, or `None`."""
     if run.kind != "resume":
         return None
     others = [other for other in state.runs if other.message_id == run.message_id and other.id != run.id]
@@ -72,7 +72,7 @@ def resumed_by(state: SessionState, run: RunRecord) -> RunRecord | None:
 
 
 def fitted(request: Request, provider: Provider) -> Request:
-    """Return the request as this provider can take it: one that cannot go on from a text is told to."""
+    """Return the request for this provider, with a prompt to continue if it does not support prefill."""
     if not request.prefill or request.resume_id is not None or provider.can_prefill:
         return request
     nudge = Message(id="", role="user", parts=(TextPart(text=CONTINUE),))

@@ -1,4 +1,4 @@
-"""`Callbacks`: user callbacks by event, called one after the other on a thread of their own.
+"""`Callbacks`: user callbacks by event, called one after the other on a dedicated thread.
 
 A callback may block, raise, or call nbchat; the engine's loop never waits for it.
 """

@@ -1,7 +1,7 @@
-"""What is used where a session says nothing: values in layers, and which layer each came from.
+"""`Defaults`: the settings for sessions, in layers, with the origin of each value.
 
-From strongest to weakest: an argument (which never comes here), what was set in this kernel, a
-configuration file, the environment, what is built in. The environment is read at each look.
+From highest to lowest precedence: an argument (not handled here), values set in this kernel, a configuration
+file, the environment, built-in defaults. The environment is read at each access.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ VARIABLES: Final[Mapping[str, str]] = MappingProxyType(
         "share": "NBCHAT_SHARE",
     }
 )
-"""Environment variables, by the value that they give."""
+"""Environment variables, by setting."""
 
 FIELDS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -60,7 +60,7 @@ FIELDS: Final[Mapping[str, str]] = MappingProxyType(
         "(statistics too) or rows (the first rows too). Empty: summary.",
     }
 )
-"""What can be configured, with what it means."""
+"""Settings and their descriptions."""
 
 CHOICES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
@@ -69,16 +69,16 @@ CHOICES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "share": ("summary", "schema", "rows"),
     }
 )
-"""What may be chosen, by name; the first is the same as to say nothing."""
+"""Allowed values, by setting; the first is the default."""
 
 
 def checked(name: str, value: object) -> str | None:
-    """Return a value as it is kept: a string without spaces around it, or None for an empty one.
+    """Return a value in normalized form: a string without surrounding spaces, or `None` if it is empty.
 
     Raises
     ------
     TypeError, ValueError
-        There is no such setting, or the value cannot be one; the message says what it may be.
+        If there is no such setting or the value is invalid; the message lists the allowed ones.
     """
     if name not in FIELDS:
         raise TypeError(f"nbchat.config has no {name!r}; it has {', '.join(FIELDS)}.")
@@ -100,33 +100,33 @@ def checked(name: str, value: object) -> str | None:
 
 
 class Value(Struct, frozen=True):
-    """A value and where it came from."""
+    """A value and its origin."""
 
     value: str | None
     origin: Origin
     variable: str | None = None
-    """The environment variable, where it came from one."""
+    """The environment variable, if the value came from one."""
 
     @property
     def source(self) -> str:
-        """Where it came from, in words."""
+        """The origin, in words."""
         return f"{self.origin} ({self.variable})" if self.variable else str(self.origin)
 
 
 class Defaults:
-    """The layers. `model`, `provider` and the others are the values in force; any thread may read them."""
+    """The layers. `model`, `provider` and others are the effective values; any thread may read them."""
 
     def __init__(self) -> None:
         self._layers: dict[Origin, dict[str, str]] = {Origin.SET: {}, Origin.FILE: {}}
         self._watchers: list[Callable[[], object]] = []
 
     def __repr__(self) -> str:
-        """Return the values in force."""
+        """Return the effective values."""
         values = ", ".join(f"{name}={value.value!r}" for name, value in self.values().items())
         return f"<Defaults {values}>"
 
     def look(self, name: str) -> Value:
-        """Return the value in force, with its origin."""
+        """Return the effective value, with its origin."""
         for origin, layer in self._layers.items():
             if name in layer:
                 return Value(layer[name], origin)
@@ -136,16 +136,16 @@ class Defaults:
         return Value(None, Origin.DEFAULT)
 
     def values(self) -> dict[str, Value]:
-        """Return all values in force."""
+        """Return all effective values."""
         return {name: self.look(name) for name in FIELDS}
 
     def set(self, changes: Mapping[str, object], origin: Origin = Origin.SET) -> None:
-        """Set values in one layer, all or none; None takes a value back.
+        """Set values in one layer, all or none; `None` removes a value.
 
         Raises
         ------
         TypeError, ValueError
-            As `checked`; nothing has changed.
+            As `checked`; nothing is changed.
         """
         new = {name: checked(name, value) for name, value in changes.items()}
         layer = dict(self._layers[origin])
@@ -154,7 +154,7 @@ class Defaults:
                 layer.pop(name, None)
             else:
                 layer[name] = value
-        self._layers[origin] = layer  # replaced whole: the engine's thread may be reading
+        self._layers[origin] = layer  # replaced as a whole: the engine's thread may be reading it
         for watcher in list(self._watchers):
             watcher()
 
@@ -163,13 +163,13 @@ class Defaults:
         self._watchers.append(watcher)
 
     def configured(self, name: str) -> str | None:
-        """Return what was set here or in a file; None where only the environment may say something."""
+        """Return the value set in this kernel or in a file; `None` if there is neither."""
         found = self.look(name)
         return found.value if found.origin in (Origin.SET, Origin.FILE) else None
 
     @property
     def model(self) -> str | None:
-        """Model of sessions that name none."""
+        """Model of sessions without one."""
         return self.look("model").value
 
     @property
@@ -179,43 +179,43 @@ class Defaults:
 
     @property
     def base_url(self) -> str | None:
-        """Where the server is."""
+        """URL of the OpenAI-compatible server."""
         return self.look("base_url").value
 
     @property
     def api(self) -> str | None:
-        """How the OpenAI-compatible server is asked."""
+        """API of the OpenAI-compatible server."""
         return self.look("api").value
 
     @property
     def instructions(self) -> str | None:
-        """What models are told before conversations that have no instructions of their own."""
+        """Instructions for sessions without any."""
         return self.look("instructions").value
 
     @property
     def titles(self) -> str | None:
-        """What a conversation is called that has no title."""
+        """Source of the title of a session without one."""
         return self.look("titles").value
 
     @property
     def share(self) -> Literal["schema", "summary", "rows"]:
-        """How much of a variable is sent."""
+        """Level of detail at which a variable is sent."""
         match self.look("share").value:
             case None | "summary":
                 return "summary"
             case "rows":
                 return "rows"
-            case _:  # an environment variable that is misspelt sends the least
+            case _:  # for a misspelt environment variable, send the least
                 return "schema"
 
 
 class Configuration(Mapping[str, "str | None"]):
-    """The values in force at one moment, by name, and where each came from; what `nbchat.config()` returns.
+    """The effective values at one moment, by name, with their origins; returned by `nbchat.config()`.
 
     Attributes
     ----------
     sources
-        Where each value came from, in words: `set in this kernel`, `configuration file`,
+        The origin of each value, in words: `set in this kernel`, `configuration file`,
         `environment (NBCHAT_MODEL)` or `default`.
     """
 
@@ -233,7 +233,7 @@ class Configuration(Mapping[str, "str | None"]):
         return len(self._values)
 
     def table(self) -> Table:
-        """Return the values and where they come from, as they are shown."""
+        """Return the values and their origins for display."""
         rows = [(name, _shown(name, found.value), found.source) for name, found in self._values.items()]
         return Table(("setting", "value", "from"), rows)
 

@@ -1,7 +1,7 @@
-"""Default executor of the engine loop: daemon threads for blocking work (DNS, TLS, imports, files).
+"""`DaemonExecutor`: runs blocking work of the engine loop (DNS, TLS, imports, files) on daemon threads.
 
-The threads of `concurrent.futures` accept no work once the main thread of a script has ended. Its other
-threads may still ask questions then, and runs still have to be ended in good order.
+The threads of `concurrent.futures` accept no work once the main thread of a script has ended. Other threads
+may still send prompts then, and runs must still be ended properly.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 MAX_THREADS: Final = 32
-"""Threads at a time; further work waits."""
+"""Maximum number of threads; further work is queued."""
 
 
 class DaemonExecutor(ThreadPoolExecutor):

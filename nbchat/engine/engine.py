@@ -1,4 +1,4 @@
-"""`Engine`: the only writer. It owns all live sessions and carries out what is asked of them, on its loop."""
+"""`Engine`: the only writer. It owns all live sessions and executes commands on its loop."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ COUNTERS: Final = (
 class Engine(EngineBase):
     """All live sessions and runs of a process.
 
-    Every method is only for the engine's loop, except where it says otherwise. Cells, pages and other
+    Every method is only for the engine's loop, unless its docstring states otherwise. Cells, pages and other
     kernels reach it through a `Backend`.
     """
 
@@ -65,7 +65,7 @@ class Engine(EngineBase):
         """Provider objects that a command is about to use, by id."""
         self._sweeping = False
         self._last_rank = 0.0
-        """The highest rank that any tab has had."""
+        """The highest rank of any tab so far."""
 
     def __repr__(self) -> str:
         """Return the number of sessions and of live runs."""
@@ -79,7 +79,7 @@ class Engine(EngineBase):
         Raises
         ------
         SessionGone
-            If it was deleted, and could be restored.
+            If it was deleted and can be restored.
         UnknownSession
             If there is no such session.
         """
@@ -124,7 +124,7 @@ class Engine(EngineBase):
         self.eviction.make_room()
         at = now()
         if settings.rank is None and not temporary:
-            # The tab is the last one, also if the clock was set back since another one was created.
+            # The tab is the last one, even if the clock was set back since another one was created.
             if self._last_rank >= at:
                 settings = replace(settings, rank=self._last_rank + STEP)
             self._last_rank = max(at, settings.rank or at)
@@ -227,7 +227,7 @@ class Engine(EngineBase):
     # All runs
 
     def clean_up_stale(self, max_idle_s: float) -> list[tuple[str, str]]:
-        """End runs that were silent for so long as `interrupted`; return their sessions and ids."""
+        """End runs without content for this long as `interrupted`; return their sessions and ids."""
         self.loop.check()
         ended = []
         for session in self.sessions:
@@ -277,7 +277,7 @@ class Engine(EngineBase):
                 )
 
     def ended(self, session: SessionLog, run: RunRecord) -> None:
-        """Ask for a title after the announced end of a run, if one is wanted."""
+        """Request a title after the announced end of a run, if this is enabled."""
         live = self.sessions.get(session.id)
         if live is None:
             return
@@ -311,7 +311,7 @@ class Engine(EngineBase):
         return writer
 
     def request_checkpoint(self) -> None:
-        """Ask everything that saves the state outside of the journal to do it now."""
+        """Request all savers outside of the journal to save the state now."""
         self.loop.check()
         for checkpoint in list(self.checkpoints):
             checkpoint()

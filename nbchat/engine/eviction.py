@@ -1,4 +1,4 @@
-"""`Eviction`: the longest untouched session that is idle, saved and unpinned leaves memory.
+"""`Eviction`: drops the least recently used session that is idle, saved and unpinned from memory.
 
 An evicted session stays in the registry and keeps its tab; only its messages are dropped. Reading it loads
 them from the store again.

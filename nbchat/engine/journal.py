@@ -1,4 +1,4 @@
-"""`Journal`: the interface through which sessions write their events down."""
+"""`Journal`: interface through which sessions record their events."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from nbchat.stores.base import Store
 
 
 class Journal(Protocol):
-    """Writes events down. Called on the engine's loop, which it does not block."""
+    """Records events. Called on the engine's loop, which it does not block."""
 
     @property
     def store(self) -> Store | None:
@@ -23,15 +23,15 @@ class Journal(Protocol):
 
     @property
     def lag_s(self) -> float:
-        """Age of the oldest of them, in seconds."""
+        """Age of the oldest unwritten event, in seconds."""
         ...
 
     def record(self, session_id: str, seq: int, event: Event) -> None:
-        """Take one event; it is written with the next batch."""
+        """Add one event; it is written with the next batch."""
         ...
 
     async def settled(self, session_id: str) -> None:
-        """Return when all that was recorded for a session (empty: for all) survives the process.
+        """Wait until all recorded events of a session (empty: of all sessions) are stored.
 
         Raises
         ------
@@ -41,7 +41,7 @@ class Journal(Protocol):
         ...
 
     def write_whole(self, session_id: str) -> None:
-        """Write a session's state instead of its events, since it came from elsewhere."""
+        """Write a session's state instead of its events, since it was restored."""
         ...
 
     def is_saved(self, session_id: str) -> bool:
@@ -49,5 +49,5 @@ class Journal(Protocol):
         ...
 
     def close(self) -> None:
-        """Release the store, after the last `settled`."""
+        """Close the store, after the last `settled`."""
         ...

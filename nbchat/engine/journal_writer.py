@@ -1,7 +1,7 @@
-"""`JournalWriter`: writes events to a store in batches, on a thread of its own.
+"""`JournalWriter`: writes events to a store in batches, on a dedicated thread.
 
-On the engine's loop it only collects. A batch that the store refuses is kept and written again later, so a
-disk that is full for a while costs nothing but a warning.
+On the engine's loop it only collects events. A batch that the store refuses is kept and retried later, so a
+temporarily full disk causes a warning and no loss.
 """
 
 from __future__ import annotations
@@ -35,20 +35,20 @@ if TYPE_CHECKING:
 logger = logging.getLogger("nbchat")
 
 FLUSH_S: Final = 0.25
-"""An event waits at most this long before it is written."""
+"""Maximum seconds before an event is written."""
 
 RETRY_S: Final = (0.5, 1.0, 2.0, 5.0, 15.0, 30.0)
-"""Waits before a batch that was refused is tried again; the last one is repeated."""
+"""Seconds before each retry of a refused batch; the last one is repeated."""
 
 MAX_WAITING: Final = 20_000
-"""Events of one session that wait for a store; more become the session's whole state."""
+"""Events of one session that are queued without a store; beyond it, its whole state is written."""
 
 BASE_BYTES: Final = 256 * 1024
-"""A session's events are folded into a new base when they are longer than this, and than the last base."""
+"""A session's events are folded into a new base when they exceed this size and that base's."""
 
 
 class SaveStatus(Struct, frozen=True, kw_only=True):
-    """The state of the journal, for people."""
+    """Status of the journal, for display."""
 
     state: str
     """`saved`, `saving` or `unsaved`."""
@@ -66,7 +66,7 @@ class _Waiting(Struct):
 
 
 class _Batch(Struct):
-    """A batch for the writing thread; its values do not change any more."""
+    """A batch for the writing thread; its values are final."""
 
     upto: int
     waiting: dict[str, _Waiting]
@@ -136,14 +136,14 @@ class JournalWriter:
         self._on_reopened = on_reopened
 
     def __repr__(self) -> str:
-        """Return where it writes, and how many events wait."""
+        """Return the store and the number of pending events."""
         where = self.store.where if self.store is not None else "nowhere"
         return f"<JournalWriter to {where}, {sum(len(w.events) for w in self._waiting.values())} events wait>"
 
     # The journal
 
     def record(self, session_id: str, seq: int, event: Event) -> None:
-        """Take one event; it is written with the next batch."""
+        """Add one event; it is written with the next batch."""
         self._engine.loop.check()
         if self._behind_since is None:
             self._behind_since = self._engine.loop.aio.time()
@@ -172,12 +172,12 @@ class JournalWriter:
         return {**clock, self._engine.epoch: seq}
 
     async def settled(self, session_id: str) -> None:
-        """Return when all recorded events of a session (empty: of all) are in the store.
+        """Wait until all recorded events of a session (empty: of all sessions) are in the store.
 
         Raises
         ------
         StoreError
-            If the store refused them. They are kept and written again later.
+            If the store refused them. They are kept and retried later.
         """
         upto = self._last.get(session_id, 0) if session_id else self._number
         if upto <= self._written:
@@ -198,7 +198,7 @@ class JournalWriter:
         return self.store is not None and self._last.get(session_id, 0) <= self._written
 
     def write_whole(self, session_id: str) -> None:
-        """Write a session's state instead of its events, since it came from elsewhere."""
+        """Write a session's state instead of its events, since it was restored."""
         self._engine.loop.check()
         self._number += 1
         self._last[session_id] = self._number
@@ -366,13 +366,13 @@ class JournalWriter:
 
     @property
     def lag_s(self) -> float:
-        """Age of the oldest of them in seconds, at most; 0 when everything is written."""
+        """Upper bound of the age of the oldest pending event, in seconds; 0 if there is none."""
         since = self._behind_since
         return 0.0 if since is None else self._engine.loop.aio.time() - since
 
     @property
     def status(self) -> SaveStatus:
-        """The current state, for people."""
+        """The current status, for display."""
         if self.error is not None:
             return SaveStatus(state="unsaved", error=self.error)
         return SaveStatus(state="saving" if self._writing or self._waiting else "saved")

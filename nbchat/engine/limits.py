@@ -1,4 +1,4 @@
-"""`Limits`: what an engine allows; every value can be changed at any time."""
+"""`Limits`: the limits of an engine; every value can be changed at any time."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Limits:
     """
 
     connect_s: float = 10.0
-    """For the connection: name, TCP, TLS."""
+    """For the connection: DNS, TCP, TLS."""
     first_token_s: float | None = 120.0
     """From the request to the first piece of content. `None` disables this limit."""
     idle_s: float | None = 120.0

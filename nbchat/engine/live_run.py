@@ -1,9 +1,9 @@
-"""One live run: from its turn to its end, on the engine's loop.
+"""`LiveRun`: drives one run from its start to its end, on the engine's loop.
 
 1. It settles on every path: finish, provider error, stop, limit, pause that expired, crash, shutdown.
-2. It settles once. What arrives after that is dropped (the fence), wherever it comes from.
-3. Nothing is asked again after the first piece of content was accepted.
-4. Clocks are monotonic and watch content: pings do not count, and pauses do not either.
+2. It settles once. Everything that arrives after that is dropped (the fence), from any source.
+3. No request is retried after the first piece of content was accepted.
+4. Clocks are monotonic and measure content: neither pings nor pauses count.
 """
 
 from __future__ import annotations
@@ -72,27 +72,27 @@ if TYPE_CHECKING:
 logger = logging.getLogger("nbchat")
 
 BREATH_S: Final = 0.02
-"""The longest time for which one run keeps the loop to itself."""
+"""Maximum seconds for which one run occupies the loop."""
 
 LOOKED_AT: Final = 20_000
-"""Characters of an error's text that are looked through for secrets; what is shown is far shorter."""
+"""Characters of an error's text that are searched for secrets; the displayed text is far shorter."""
 
 MAX_SOURCES: Final = 200
-"""Sources of one answer that are kept, at most."""
+"""Maximum number of sources kept per answer."""
 
 MAX_NOTICES: Final = 20
-"""Notices of one answer that are kept, at most."""
+"""Maximum number of notices kept per answer."""
 
 MAX_IMAGE_CHARS: Final = 12_000_000
-"""Characters of one generated image as a `data:` URL, at most: 9 MB."""
+"""Maximum characters of one generated image as a `data:` URL: 9 MB."""
 
 EARLY: Final = frozenset({"length", "max_tokens", "max_output_tokens", "content_filter"})
-"""Finish reasons that say the model stopped before it was done."""
+"""Finish reasons of a model that stopped before it was done."""
 
 
 @runtime_checkable
 class _Closes(Protocol):
-    """What an asynchronous iterator may have besides."""
+    """An asynchronous iterator that can be closed."""
 
     async def aclose(self) -> None: ...
 
@@ -107,7 +107,7 @@ class RunPlan(Struct, frozen=True, kw_only=True):
     run_id: str
     request: Request
     first_part: int
-    """Parts that the answer has already."""
+    """Number of parts that the answer already has."""
     characters_left: int
     """Characters that may still be added to the session."""
 
@@ -124,7 +124,7 @@ class LiveRun:
     emit
         Appends an event to the session's log.
     choose
-        Finds the provider and the model, when the run starts; may do I/O and may raise.
+        Selects the provider and the model when the run starts; may do I/O and may raise.
     ended
         Called once with the last event, which it appends and announces.
     """
@@ -149,13 +149,13 @@ class LiveRun:
         self._cause: NbchatError | None = None
         self._finish: str | None = None
         self._usage: Usage | None = None
-        # Sets that keep their order.
+        # Dictionaries used as ordered sets.
         self._sources: dict[Source, None] = {}
         self._notices: dict[str, None] = {}
         self._provider: Provider | None = None
         self.over: bool = False
         self.error: NbchatError | None = None
-        """What ended it, with its cause; set for a failed or interrupted run."""
+        """The error that ended the run, with its cause; set for a failed or interrupted run."""
         self._from_outside = False
         self._resumed = asyncio.Event()
         self._resumed.set()
@@ -228,7 +228,7 @@ class LiveRun:
         end: EndEvent
         try:
             await self._answer()
-            # A cause is there where somebody swallowed the cancellation and went on.
+            # There is a cause if a provider swallowed the cancellation and continued.
             end = self._end_by(self._cause)
         except asyncio.CancelledError:
             end = self._end_by(
@@ -243,7 +243,7 @@ class LiveRun:
         self._settle(end)
 
     def _task_over(self, task: asyncio.Task[None]) -> None:
-        """Settle what the task itself could not: it was cancelled before its first step, or it broke."""
+        """Settle a run whose task did not: it was cancelled before its first step, or crashed."""
         crash = RunCrashed("the run's task was cancelled from outside.", hint="")
         error = None if task.cancelled() else task.exception()
         if error is not None:
@@ -283,7 +283,7 @@ class LiveRun:
                 return
 
     def _may_retry(self, error: ProviderError, retries: int) -> float | None:
-        """Return the seconds to wait before the next attempt, or None where there is to be none."""
+        """Return the seconds to wait before the next attempt, or `None` if there is no retry."""
         if self._gathered.deltas or self._finish or self._cause or retries >= self._limits.retries:
             return None
         if error.retryable is False:
@@ -301,7 +301,7 @@ class LiveRun:
                 async with asyncio.timeout(left):
                     await self._pausing.wait()
         held = False
-        while not self._resumed.is_set():  # it may be paused again before this has its turn
+        while not self._resumed.is_set():  # it may be paused again before this continues
             held = True
             await self._resumed.wait()
         return held
@@ -324,17 +324,18 @@ class LiveRun:
                 while self._clock.is_paused and self._cause is None:
                     await self._resumed.wait()  # it may be paused again before this has its turn
                 if self._cause is not None:
-                    # It was cancelled and has not noticed; what it says now is too late.
+                    # It was cancelled but continued; this delta is too late.
                     break
                 self._accept(delta)
         finally:
-            if isinstance(stream, _Closes):  # all generators do; an iterator need not
+            if isinstance(stream, _Closes):  # generators can be closed; other iterators may not
                 await stream.aclose()
 
-    # What arrives
+    # Incoming deltas
 
     def _accept(self, delta: Delta) -> None:
-        # A provider may be anybody's: a value of another type is found here, before it is in the log.
+        # Providers may be third-party code: a value of the wrong type is found here, before it is in the
+        # log.
         if isinstance(delta, TextDelta | ReasoningDelta | ToolCallDelta):
             self._add(delta)
         elif isinstance(delta, Finish):
@@ -398,7 +399,7 @@ class LiveRun:
             self._patience = self.loop.call_later(self._limits.stop_s, self._give_up)
 
     def _give_up(self) -> None:
-        """Settle without a provider that does not let itself be closed."""
+        """Settle although the provider does not close."""
         if not self.over:
             logger.warning(
                 "run %s: the provider did not close within %g s",
@@ -411,12 +412,12 @@ class LiveRun:
     def _end_by(self, cause: NbchatError | None) -> EndEvent:
         """Return the event that ends the run.
 
-        A finish reason completes a run whatever came after it; without one nothing does.
+        A finish reason completes a run, regardless of anything after it; without one no run completes.
         """
         run_id, at, usage = self.run_id, now(), self._usage
         sources = tuple(self._sources)
         if self._finish is not None and not isinstance(cause, LimitExceeded):
-            # A partial answer that the server finds complete has nothing to be added.
+            # The server may consider a partial answer complete and add nothing.
             appends = self._todo.request.prefill
             if not (self._is_answered or appends or self._finish in EARLY):
                 empty = EmptyResponse("the server finished without an answer.")
@@ -457,7 +458,7 @@ class LiveRun:
 
     @property
     def _is_answered(self) -> bool:
-        """Content came, or the reader can see what the server gave instead, or was paid for."""
+        """True if there is content, a notice in its place, or output tokens that were charged."""
         paid = self._usage is not None and bool(self._usage.output_tokens)
         return bool(self._gathered.deltas or self._notices or paid)
 
@@ -469,7 +470,7 @@ class LiveRun:
         try:
             self._gathered.close()
         except Exception:
-            # Whatever is wrong with the text, the session must be free again.
+            # The session must be released even if the text cannot be closed.
             logger.exception(
                 "run %s: the answer could not be closed", self.run_id, extra=about(run_id=self.run_id)
             )
@@ -482,7 +483,7 @@ class LiveRun:
 
 
 async def _cancel(provider: Cancels, response_id: str, run_id: str) -> None:
-    """Tell the server; the run is over, whatever it says."""
+    """Cancel a response at the server; the run is over even if this fails."""
     try:
         await provider.cancel(response_id)
     except ProviderError as error:
@@ -490,10 +491,10 @@ async def _cancel(provider: Cancels, response_id: str, run_id: str) -> None:
 
 
 def _safe(info: ErrorInfo) -> ErrorInfo:
-    """Return the error without secrets and of a length that can be shown."""
+    """Return the error without secrets, shortened for display."""
     return replace(info, message=_shown(info.message, 600), hint=_shown(info.hint, 400))
 
 
 def _shown(text: str, length: int) -> str:
-    """Return the beginning of a text without secrets; of a huge one the rest is not looked at."""
+    """Return the beginning of a text without secrets; the rest of a huge text is ignored."""
     return clean(redact(text[:LOOKED_AT]))[:length]

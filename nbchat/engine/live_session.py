@@ -1,4 +1,4 @@
-"""`LiveSession`: carries out what is asked of one session, on the engine's loop."""
+"""`LiveSession`: executes the commands of one session, on the engine's loop."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ from nbchat.engine.session_log import Context, SessionLog
 from nbchat.providers.base import Provider
 
 MAX_ID: Final = 64
-"""Characters of an id that a sender may choose."""
+"""Maximum characters of an id chosen by the sender."""
 
 
 class LiveSession(SessionLog):
@@ -60,7 +60,7 @@ class LiveSession(SessionLog):
 
     @property
     def is_idle(self) -> bool:
-        """Whether no run is live or queued."""
+        """True if no run is live or queued."""
         return self.runs.live is None and self.state.live is None
 
     @property
@@ -79,7 +79,7 @@ class LiveSession(SessionLog):
         message_id: str | None = None,
         params: Mapping[str, Any] = MappingProxyType({}),
     ) -> str:
-        """Queue a prompt and return the new run's id; `params` win over those of the session.
+        """Queue a prompt and return the new run's id; `params` override those of the session.
 
         Raises
         ------
@@ -107,7 +107,7 @@ class LiveSession(SessionLog):
                 raise CommandError(f"an id has from 1 to {MAX_ID} characters.", hint="")
 
     def edit(self, message_id: str, text: str) -> str | None:
-        """Ask a changed question, as a new version of the old one. A queued prompt is changed in place.
+        """Send an edited question, as a new version of the old one. A queued prompt is changed in place.
 
         Returns
         -------
@@ -231,7 +231,7 @@ class LiveSession(SessionLog):
         return self.runs.enqueue("resume", message_id=run.message_id, params=run.params)
 
     def _params_of(self, message_id: str) -> Mapping[str, Any]:
-        """Return the request fields that the run of an answer had for itself."""
+        """Return the request fields that were set for the run of an answer alone."""
         runs = [run for run in self.state.runs if run.message_id == message_id]
         return runs[-1].params if runs else {}
 

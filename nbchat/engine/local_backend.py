@@ -51,7 +51,7 @@ class LocalBackend:
         """Call `wake` on the engine's loop after every change of a session."""
         loop, watchers = self.engine.loop, self._session(session_id).watchers
         try:
-            loop.call(watchers.add, wake)  # undone below also if this call is interrupted
+            loop.call(watchers.add, wake)  # undone below even if this call is interrupted
             yield
         finally:
             loop.post(watchers.discard, wake)
@@ -80,7 +80,7 @@ class LocalBackend:
         return snapshots.dump(self.engine.loop.call(snapshots.take, session_ids))
 
     def save(self, timeout_s: float) -> bool:
-        """Write everything down; return False if there is no journal."""
+        """Save everything; return False if there is no journal."""
         engine = self.engine
         engine.loop.call(engine.request_checkpoint)
         if engine.journal is None:
@@ -89,12 +89,12 @@ class LocalBackend:
         return True
 
     def stats(self) -> dict[str, Any]:
-        """Return counts for people."""
+        """Return the values of `registry.stats()`."""
         return self.engine.stats()
 
     @property
     def share(self) -> Literal["schema", "summary", "rows"]:
-        """How much of a variable is sent with `context=`."""
+        """Level of detail at which a variable is sent with `context=`."""
         return self.engine.providers.defaults.share
 
     @property
@@ -113,11 +113,11 @@ class LocalBackend:
         return provider_id
 
     def request_of(self, session_id: str, run_id: str) -> Request | None:
-        """Return what a run asked, where it is known."""
+        """Return the request of a run, if it is known."""
         return self._session(session_id).requests.get(run_id)
 
     def cause_of(self, session_id: str, run_id: str) -> BaseException | None:
-        """Return the exception behind a run's error, where it is known."""
+        """Return the exception behind a run's error, if it is known."""
         return self._session(session_id).causes.get(run_id)
 
     def shutdown(self, timeout_s: float) -> None:

@@ -1,7 +1,7 @@
-"""The logger of all modules. What goes through it holds no secret, tracebacks included.
+"""`logger`: the logger of all modules. It removes secrets from records, tracebacks included.
 
-Records carry what they are about as `record.nbchat`, a mapping with `session_id` and `run_id` where there
-are any, for handlers that write structured logs.
+Records have an attribute `nbchat`, a mapping with `session_id` and `run_id` if known, for handlers that
+write structured logs.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from nbchat.core.secret import in_use
 
 
 class Redacting(logging.Filter):
-    """Takes secrets out of a record: by shape, and by value those that are in use."""
+    """Removes secrets from records: by their form, and those in use by their value."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Change the record; it always passes."""
+        """Redact the record; always return True."""
         secrets = [os.environ.get("OPENAI_API_KEY", ""), *in_use()]
         try:
             text = record.getMessage()
@@ -28,7 +28,7 @@ class Redacting(logging.Filter):
         record.msg, record.args = redact(text, secrets), None
         if record.exc_info:
             lines = traceback.format_exception(*record.exc_info)
-            # Formatters print this text; without the exception none of them prints it anew.
+            # Formatters print this text; without the exception they cannot format it again.
             record.exc_text, record.exc_info = redact("".join(lines).rstrip(), secrets), None
         if not hasattr(record, "nbchat"):
             record.nbchat = {}
@@ -36,12 +36,12 @@ class Redacting(logging.Filter):
 
 
 logger: Final = logging.getLogger("nbchat")
-"""What every module logs to."""
+"""The logger of every module."""
 
 if not any(type(one).__name__ == Redacting.__name__ for one in logger.filters):  # also after a reload
     logger.addFilter(Redacting())
 
 
 def about(**what: str) -> dict[str, dict[str, str]]:
-    """Return `extra` for a log call that says what it is about."""
+    """Return `extra` for a log call, with the ids that the record concerns."""
     return {"nbchat": what}

@@ -1,4 +1,4 @@
-"""The message or the run that a command means, or a clear error where there is none."""
+"""Look-up of the message or run of a command, with an error if there is none."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def message(state: SessionState, message_id: str) -> Message:
     Raises
     ------
     NothingToDo
-        There is none.
+        If there is no such message.
     """
     found = state.messages.get(message_id)
     if found is None:
@@ -35,7 +35,7 @@ def answer(state: SessionState, message_id: str | None = None) -> Message:
     Raises
     ------
     NothingToDo
-        There is none, or the message is not an answer.
+        If there is no such answer.
     """
     if message_id is not None:
         found = message(state, message_id)
@@ -54,7 +54,7 @@ def run(state: SessionState, run_id: str) -> RunRecord:
     Raises
     ------
     StaleCommand
-        There is none.
+        If there is no such run.
     """
     found = state.run(run_id)
     if found is None:
@@ -68,7 +68,7 @@ def last_run(state: SessionState) -> RunRecord:
     Raises
     ------
     NothingToDo
-        There has been none.
+        If there has been no run.
     """
     if not state.runs:
         raise NothingToDo(f"session {state.id!r} has had no run yet.", hint="Ask something with send().")
@@ -76,12 +76,12 @@ def last_run(state: SessionState) -> RunRecord:
 
 
 def run_of(state: SessionState, message_id: str) -> RunRecord:
-    """Return the newest run that asked this question, or was to write this answer.
+    """Return the newest run of this question or answer.
 
     Raises
     ------
     NothingToDo
-        There is none.
+        If there is no such run.
     """
     for found in reversed(state.runs):
         if message_id in (found.message_id, found.prompt_id or found.parent_id):
@@ -90,12 +90,12 @@ def run_of(state: SessionState, message_id: str) -> RunRecord:
 
 
 def live_run(state: SessionState, run_id: str | None, what: str) -> RunRecord:
-    """Return the run with this id, or the oldest that is not over; `what` says what is to be done with it.
+    """Return the run with this id, or the oldest live one; `what` is the action, for error messages.
 
     Raises
     ------
     StaleCommand, RunNotLive, RunOver
-        There is no such run, none is live, or it is over.
+        If there is no such run, no run is live, or the run is over.
     """
     found = state.live if run_id is None else run(state, run_id)
     if found is None:

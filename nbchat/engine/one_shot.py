@@ -1,4 +1,4 @@
-"""`OneShot`: asks one prompt in a session that no page shows and no journal keeps.
+"""`OneShot`: sends one prompt in a session that is neither shown nor saved.
 
 The run has the same clocks, limits and errors as any other. Used for batches and for titles.
 """
@@ -48,11 +48,11 @@ class Answer(Struct, frozen=True, kw_only=True):
     """Duration of the last attempt."""
     attempts: int = 0
     response_id: str | None = None
-    """Of a prompt whose process was killed: the id under which the server may have kept the answer."""
+    """If the process was killed: the id under which the server may have kept the answer."""
 
 
 class OneShot:
-    """Asks prompts with common settings; only for the engine's loop.
+    """Sends prompts with common settings. Only for the engine's loop.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ class OneShot:
 
     @property
     def retry_after_s(self) -> float:
-        """The longest wait that a server may ask for."""
+        """Maximum seconds that a server may ask to wait."""
         return self._context.limits.retry_after_s
 
     async def ask(
@@ -91,7 +91,7 @@ class OneShot:
         response_id: str | None = None,
         answering: Callable[[str], Awaitable[None]] | None = None,
     ) -> Answer:
-        """Ask once and return the answer, or the error in it. Cancelling stops the run.
+        """Send a prompt once and return the answer, or the error in it. Cancelling stops the run.
 
         Parameters
         ----------
@@ -145,7 +145,7 @@ def _answer_of(index: int, state: SessionState, attempts: int) -> Answer:
 
 
 class _Context:
-    """The engine as these sessions see it: no readers, no journal, and slots of their own."""
+    """Context of these sessions: no readers, no journal, and separate slots."""
 
     def __init__(self, engine: EngineBase, concurrency: int) -> None:
         self.loop: LoopThread = engine.loop
@@ -177,7 +177,7 @@ class _Context:
 
 
 class _KeptResponse(_Context):
-    """The context for one response that the server may have kept: it is read, and never asked for again."""
+    """Context for one response that the server may have kept: it is read, and never requested again."""
 
     def __init__(self, context: _Context, response_id: str) -> None:
         vars(self).update(vars(context))

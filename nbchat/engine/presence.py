@@ -14,7 +14,7 @@ MAX_PAGES: Final = 64
 class _Page(Struct):
     viewing: tuple[str, ...] = ()
     reported_at: float = 0.0
-    """When it last reported what it shows, by the loop's clock."""
+    """Time of its last report, by the loop's clock."""
 
 
 class Presence:
@@ -48,7 +48,7 @@ class Presence:
         return any(session_id in page.viewing for page in list(self._pages.values()))
 
     def drop_silent(self, session_id: str, since: float) -> bool:
-        """Forget what pages show that have not reported since then; return whether any showed the session."""
+        """Clear the sessions of pages that have not reported since then; return whether any showed it."""
         silent = [
             page for page in self._pages.values() if session_id in page.viewing and page.reported_at < since
         ]
@@ -57,5 +57,5 @@ class Presence:
         return bool(silent)
 
     def clear(self) -> None:
-        """Forget all pages: their connection is closed."""
+        """Remove all pages: their connection is closed."""
         self._pages.clear()

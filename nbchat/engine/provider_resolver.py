@@ -1,7 +1,7 @@
-"""Where answers come from: which provider and which model, decided when a run starts.
+"""`ProviderResolver`: selects the provider and the model when a run starts.
 
-The environment is read each time, so a key that is set in a later cell is used by the next run. With
-neither a key nor a base URL the embedded server answers, over real HTTP on loopback.
+The environment is read each time, so a key set in a later cell is used by the next run. With neither a key
+nor a base URL, the embedded server answers over HTTP on loopback.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ CLIENT: Final = ("nbchat.providers.transport", "nbchat.providers.openai", "httpc
 """Modules that the first answer of the openai client needs; the last two are imported by its HTTP client."""
 
 DEMO = "demo"
-"""Name of the embedded server's provider."""
+"""Provider name of the embedded server."""
 
 
 class ProviderResolver:
@@ -58,12 +58,12 @@ class ProviderResolver:
 
     @property
     def is_demo(self) -> bool:
-        """The next run would be answered by the embedded server."""
+        """True if the embedded server would answer the next run."""
         return not (self.defaults.provider or self.defaults.base_url or os.environ.get("OPENAI_API_KEY"))
 
     @property
     def name(self) -> str:
-        """Where the next run's answer would come from, for people."""
+        """The source of the next run's answer, for display."""
         if self.is_demo:
             return DEMO
         if self.defaults.provider and self.defaults.provider != "openai":
@@ -72,17 +72,17 @@ class ProviderResolver:
 
     @property
     def model(self) -> str | None:
-        """The model for sessions that name none, as far as it is known without asking a server."""
+        """The model for sessions without one, if it is known without asking a server."""
         listed = self.known_models
         return self.defaults.model or (listed[0] if listed else None)
 
     @property
     def known_models(self) -> tuple[str, ...]:
-        """What the server for new runs has listed so far, without asking it."""
+        """Models that the server for new runs has listed so far, without a request."""
         return self._models.get(self._place(None), ())
 
     def _place(self, name: str | None) -> tuple[str, str | None]:
-        """Name the server that the provider of that name, or the configured one, asks."""
+        """Return the server of the provider with this name, or of the configured one."""
         name = name or self.defaults.provider
         if name == DEMO or (not name and self.is_demo):
             return DEMO, None
@@ -91,7 +91,7 @@ class ProviderResolver:
     def _known(self, own: Provider | None, name: str | None) -> tuple[str, ...]:
         if own is None:
             return self._models.get(self._place(name), ())
-        # An object that cannot be remembered weakly is asked each time.
+        # An object without weak references is asked each time.
         with suppress(TypeError):
             return self._own_models.get(own, ())
         return ()
@@ -106,14 +106,14 @@ class ProviderResolver:
     async def choose(
         self, own: Provider | None, settings: Settings, request: Request
     ) -> tuple[Provider, Request]:
-        """Return the provider to ask, and the request with the model to ask for.
+        """Return the provider to use, and the request with the model in it.
 
         Raises
         ------
         ConfigError
-            The provider is unknown, or no model is set and the server lists none.
+            If the provider is unknown, or no model is set and the server lists none.
         ProviderError
-            The server could not be asked for its models.
+            If the server's models could not be listed.
         """
         provider = own or await self.provider(settings.provider)
         prepare = getattr(provider, "prepare", None)
@@ -144,7 +144,7 @@ class ProviderResolver:
         return models
 
     def warm_up(self, name: str | None) -> None:
-        """Start to import the openai client on a daemon thread, once, if the provider of that name needs it.
+        """Import the openai client on a daemon thread, once, if the provider with this name needs it.
 
         The thread keeps the priority of the process. It holds the GIL while it imports, so at a lower
         priority the kernel waits for it whenever the machine is busy: with `nice 19` and two busy cores
@@ -159,7 +159,7 @@ class ProviderResolver:
             threading.Thread(target=_import, args=(modules,), name="nbchat-warm-up", daemon=True).start()
 
     async def models(self, own: Provider | None = None, name: str | None = None) -> tuple[str, ...]:
-        """Return the models that a session's provider lists, asked anew; by default, that of new sessions."""
+        """Request and return the models of a session's provider; by default, that of new sessions."""
         provider = own or await self.provider(name)
         models = tuple(await provider.models())
         if models:
@@ -167,7 +167,7 @@ class ProviderResolver:
         return models
 
     def define(self, name: str, provider: Provider) -> None:
-        """Use this provider for its name, in the place of an earlier one."""
+        """Register this provider under its name, replacing an earlier one."""
         replaced = self._named.get(name)
         if replaced is not None:
             self._replaced.append(replaced)  # a run may still read from it: closed at the end
@@ -175,7 +175,7 @@ class ProviderResolver:
         self._models = {place: models for place, models in self._models.items() if place[0] != name}
 
     async def provider(self, name: str | None) -> Provider:
-        """Return the provider of that name, or the configured one."""
+        """Return the provider with this name, or the configured one."""
         if self._place(name)[0] == DEMO:
             return await self._demo()
         name = name or self.defaults.provider
@@ -212,8 +212,8 @@ class ProviderResolver:
         key = (DEMO, self._server_url, None, False)
         provider = self._providers.get(key)
         if provider is None:
-            # By chat: what it keeps ends with this kernel, so nothing could be resumed that cannot be
-            # continued as well.
+            # Uses the chat API: the server ends with this kernel, so kept responses could not be resumed
+            # later.
             from nbchat.providers.openai import OpenAIProvider  # noqa: PLC0415 - only when it is needed
 
             provider = self._providers[key] = OpenAIProvider(

@@ -2,8 +2,8 @@
 
 1. The question is in the journal before the provider is asked, and the end before it is announced; a journal
    that takes longer than `SETTLE_S` delays neither further.
-2. A slot of the scheduler is given back on every path.
-3. A run that waits ends without ever being started: by a stop, a deletion or the end of the kernel.
+2. A slot of the scheduler is released on every path.
+3. A queued run may end without being started: by a stop, a deletion or the end of the kernel.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ from nbchat.providers.base import Provider, Request
 logger = logging.getLogger("nbchat")
 
 SETTLE_S: Final = 1.0
-"""The longest time for which the journal may delay a start or the announcement of an end, in seconds."""
+"""Maximum seconds for which the journal may delay a start or the announcement of an end."""
 
 CAUSES: Final = 8
 """Exceptions that are kept per session, for `run.error.__cause__`."""
@@ -100,12 +100,12 @@ class RunQueue:
         run_id: str | None = None,
         params: Mapping[str, Any] = MappingProxyType({}),
     ) -> str:
-        """Queue a run and return its id; `params` win over those of the session.
+        """Queue a run and return its id; `params` override those of the session.
 
         Raises
         ------
         SessionGone, QueueFull
-            Nothing was queued.
+            If the session cannot accept it; nothing was queued.
         """
         session, state = self._session, self._session.state
         if state.deleted:
@@ -157,7 +157,7 @@ class RunQueue:
     # Pausing and stopping
 
     def pause(self, run: RunRecord) -> None:
-        """Pause the live run, or hold one that waits."""
+        """Pause the live run, or hold a queued one."""
         if self.live is not None and self.has_live(run):
             self.live.pause()
         else:
@@ -173,7 +173,7 @@ class RunQueue:
             self.submit()
 
     def stop(self, run: RunRecord) -> None:
-        """Stop a run; it is not over."""
+        """Stop a run that is not over."""
         if self.live is not None and self.has_live(run):
             self.live.stop()
         else:
@@ -219,7 +219,7 @@ class RunQueue:
         return True
 
     def _start(self, run: RunRecord, settled: asyncio.Task[bool]) -> None:
-        # A callback, since a task that is cancelled before its first step runs none of its own lines.
+        # A callback, since a task that is cancelled before its first step runs no code of its own.
         self._starting = False
         if settled.cancelled():  # from outside: the prompt goes back into the queue
             self._context.scheduler.release()

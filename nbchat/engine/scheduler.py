@@ -37,7 +37,7 @@ class Scheduler:
         return len(self._queue)
 
     def submit(self, waiting: Waiting) -> None:
-        """Enter the queue; an entry that is in it keeps its place."""
+        """Enter the queue; an entry that is already queued keeps its position."""
         self._queue.setdefault(waiting, None)
         self.pump()
 
@@ -53,7 +53,7 @@ class Scheduler:
         return next(place for place, other in enumerate(self._queue, 1) if other is waiting)
 
     def release(self) -> None:
-        """Give a slot back; the first entry of the queue gets it."""
+        """Release a slot; the first entry of the queue gets it."""
         self.live -= 1
         self.pump()
 

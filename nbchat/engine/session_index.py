@@ -44,7 +44,7 @@ class SessionIndex:
         return self._sessions.get(session_id)
 
     def get_including_deleted(self, session_id: str) -> LiveSession | None:
-        """Return the session with this id, also a deleted one that can be restored, or None."""
+        """Return the session with this id, including a deleted one that can be restored, or `None`."""
         return self._sessions.get(session_id) or self._deleted.get(session_id)
 
     def of_thread(self, thread_id: str) -> LiveSession | None:

@@ -1,4 +1,4 @@
-"""`SessionLog`: appends a session's events, and notifies the journal, callbacks and readers of them."""
+"""`SessionLog`: appends a session's events and notifies the journal, callbacks and readers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _COUNTED: Final = {"part_delta": "deltas", "run_retrying": "retries", "run_queue
 
 
 class Context(Protocol):
-    """The engine, as a session uses it."""
+    """Interface of a session to its engine."""
 
     loop: LoopThread
     limits: Limits
@@ -62,7 +62,7 @@ class Context(Protocol):
 
 
 class SessionLog:
-    """A session's record, and everything around it that is never saved. Only for the engine's loop."""
+    """A session's record and its unsaved state. Only for the engine's loop."""
 
     def __init__(self, context: Context, state: SessionState, provider: Provider | None = None) -> None:
         self.context: Context = context
@@ -72,7 +72,7 @@ class SessionLog:
         self.watchers: set[Callable[[], None]] = set()
         """Called after every visible change; blocking waits use them."""
         self.touched: float = time.monotonic()
-        """When a command was last carried out for it; the longest untouched is evicted first."""
+        """Time of its last command; the least recently used session is evicted first."""
         self.clock: Clock = {}
         """The epochs whose events are in the state that it was restored from."""
         self.restored_seq: int = 0
@@ -80,7 +80,7 @@ class SessionLog:
         self.omitted: int = 0
         """Messages that were missing in the file it was restored from."""
         self.evicted: bool = False
-        """Its messages are in the store only; `state` is an outline of it."""
+        """True if its messages are only in the store; `state` is an outline of it."""
         self.requests: dict[str, Request] = {}
         """The requests of the last runs, by run; enough to repeat them."""
         self.causes: dict[str, BaseException] = {}

@@ -1,4 +1,4 @@
-"""A snapshot within a limit: the oldest content, for which there is no room, is left to the journal."""
+"""Size limit of snapshots: the oldest content that does not fit is left to the journal."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from nbchat.core.saved import SavedSession, Snapshot
 from nbchat.core.snapshot import encode
 
 ENVELOPE: Final = 1024
-"""Bytes for the note and the commas that are added where something is left out."""
+"""Bytes for the note and the commas that are added if something is left out."""
 
 
 def fitted(snapshot: Snapshot, encoded: Callable[[SavedSession], bytes], max_bytes: int) -> Snapshot:
-    """Leave out the oldest content: the session where something happened last gets its room first.
+    """Leave out the oldest content; the most recently active sessions are fitted first.
 
     Parameters
     ----------
@@ -25,7 +25,7 @@ def fitted(snapshot: Snapshot, encoded: Callable[[SavedSession], bytes], max_byt
 
     Returns
     -------
-    What has room in `max_bytes`.
+    The content that fits into `max_bytes`.
     """
     room = max_bytes - ENVELOPE - len(encode(replace(snapshot, sessions=())))
     sizes = [len(encoded(saved)) for saved in snapshot.sessions]
@@ -38,7 +38,7 @@ def fitted(snapshot: Snapshot, encoded: Callable[[SavedSession], bytes], max_byt
     kept: dict[int, SavedSession] = {}
     for index in order:
         if room + least[index] < 0:
-            continue  # not even its name has room
+            continue  # not even its title fits
         kept[index], size = _shortened(sessions[index], encoded, room + least[index])
         room -= size - least[index]
     note = (
@@ -51,14 +51,14 @@ def fitted(snapshot: Snapshot, encoded: Callable[[SavedSession], bytes], max_byt
 
 
 def at_most(saved: SavedSession, characters: int) -> SavedSession:
-    """Return a session, without its oldest content where it has more than `characters`."""
+    """Return a session, without its oldest content if it has more than `characters`."""
     return saved if saved.state.characters <= characters else window(saved, characters)
 
 
 def _shortened(
     saved: SavedSession, encoded: Callable[[SavedSession], bytes], room: int
 ) -> tuple[SavedSession, int]:
-    """Return as much of the end of a session as has room, and its size in bytes."""
+    """Return as much of the end of a session as fits, and its size in bytes."""
     shorter, characters = saved, room
     while (size := len(encoded(shorter))) > room:
         if characters <= 0:
@@ -70,7 +70,7 @@ def _shortened(
 
 
 def last_touched(saved: SavedSession) -> float:
-    """Return when something happened last in a session, in seconds since 1970-01-01 UTC."""
+    """Return the time of the last event of a session, in seconds since 1970-01-01 UTC."""
     state = saved.state
     times = [message.created_at for message in state.messages.values()]
     times += [run.ended_at or run.last_delta_at or run.queued_at for run in state.runs]

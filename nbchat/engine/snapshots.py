@@ -28,19 +28,19 @@ if TYPE_CHECKING:
 logger = logging.getLogger("nbchat")
 
 MAX_STONES: Final = 500
-"""Deletions that a snapshot remembers at most."""
+"""Maximum number of deletions in a snapshot."""
 
 MAX_NOTE: Final = 20
-"""Notes that a snapshot carries at most; the oldest go first."""
+"""Maximum number of notes in a snapshot; the oldest are dropped first."""
 
 MAX_FORMS: Final = 4
-"""Records that are kept of one session: whole, and shortened to different lengths."""
+"""Cached records of one session: complete, and shortened to different lengths."""
 
 
 class Snapshots:
     """Takes and restores snapshots, with the tombstones and the unreadable records that belong to them.
 
-    Only for the engine's loop, except where a method says otherwise.
+    Only for the engine's loop, unless a method's docstring states otherwise.
 
     Parameters
     ----------
@@ -166,9 +166,9 @@ class Snapshots:
         return dump(self.whole(snapshot), self._encode_session)
 
     def _encode_session(self, saved: SavedSession) -> bytes:
-        """Return a session's record; one that did not change is taken from the last time.
+        """Return a session's record; the record of an unchanged session is cached.
 
-        Of a session that has no room as a whole, the shorter forms that were tried are kept, too.
+        Shortened forms of a session that does not fit as a whole are cached too.
         """
         state = saved.state
         with self._lock:
@@ -237,7 +237,7 @@ class Snapshots:
         return restored
 
     def _is_own(self, saved: SavedSession, mine: SavedSession | None) -> bool:
-        """Return whether this engine wrote it: no other one has its epoch."""
+        """Return whether this engine wrote it, by its epoch."""
         return self._engine.epoch in saved.clock and (mine is None or _is_known(saved, mine))
 
     def _add_restored(self, saved: SavedSession) -> LiveSession:
@@ -284,12 +284,12 @@ def _marked(saved: SavedSession, known: Settings | None, mine: SavedSession | No
 
 
 def read(value: object) -> Snapshot:
-    """Return the snapshot in a JSON value, text, bytes, or what `registry.snapshot()` returned.
+    """Return the snapshot in a JSON value, text, bytes, or a value of `registry.snapshot()`.
 
     Raises
     ------
     SnapshotError
-        It cannot be read.
+        If it cannot be read.
     """
     if value is None:
         return Snapshot()

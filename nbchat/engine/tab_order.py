@@ -1,4 +1,4 @@
-"""The order of tabs: each session has a number, and moving one gives it another between its neighbours."""
+"""`moved`: order of tabs. Each session has a rank, and a moved one gets a rank between its neighbours."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ if TYPE_CHECKING:
     from nbchat.core.transcript import SessionState
 
 STEP: Final = 1.0
-"""Seconds between sessions that are numbered anew: ranks begin as the times at which sessions were made."""
+"""Distance between renumbered ranks, in seconds: a rank is initially the time of creation."""
 
 
 def moved(
     states: Iterable[SessionState], one: SessionState, before: SessionState | None
 ) -> Mapping[str, float]:
-    """Return the ranks that change, by id, when one session's tab goes in front of another's.
+    """Return the changed ranks, by id, when one session's tab moves in front of another's.
 
-    Pinned tabs stand before all others, so each kind has an order of its own: in front of the other kind
-    is at that end of one's own.
+    Pinned tabs come before all others, and each kind has its own order. Moving a tab in front of one of the
+    other kind moves it to that end of its own kind.
 
     Parameters
     ----------
     states
         All sessions, `one` and `before` included, in any order.
     before
-        None: behind all others.
+        `None` moves it behind all others.
 
     Returns
     -------
-    One rank, where there is a number between those of the neighbours; else new ones for all.
+    One rank, if there is a number between those of the neighbours; else new ranks for all.
     """
     pinned = one.settings.pinned
     others = sorted(

@@ -1,9 +1,9 @@
-"""`Wakeup`: a thread waits for the engine, and an interrupt of that thread cannot block the engine.
+"""`Wakeup`: lets a thread wait for the engine; an interrupt of that thread cannot block the engine.
 
 `threading.Event`, `Condition` and `concurrent.futures.Future` take their lock in Python code: an interrupt
 between two of its lines leaves the lock taken, and a notifying thread then waits forever. Here that would be
 the engine, with all sessions on it. `SimpleQueue.put` is a single step of the interpreter and never waits,
-whatever became of the thread at the other end.
+regardless of the thread at the other end.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Wakeup:
             self._signals.put(None)
 
     def wait(self, timeout_s: float) -> None:
-        """Return when `set` was called since the last wait, or after `timeout_s`."""
+        """Wait until `set` is called, at any time since the last wait, or for `timeout_s`."""
         with suppress(queue.Empty):
             self._signals.get(timeout=max(timeout_s, 0.0))
             while True:
