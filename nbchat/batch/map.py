@@ -1,4 +1,4 @@
-"""`run_map`: asks many prompts, several at a time, and continues from its journal after a stop."""
+"""`run_map`: sends many prompts, several at a time, and resumes from its journal after a stop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`plan_of`: builds the request of a run from the state of its session."""
+"""`plan_of`: builds the request of a run from the state of its session alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`carry_out`: executes a command on the engine's loop. The only place that decides what a command does."""
+"""`carry_out`: executes a command on the engine's loop. No other module defines the effect of a command."""
 
 from __future__ import annotations
 

@@ -254,7 +254,7 @@ class Engine(EngineBase):
     async def choose(
         self, own: Provider | None, settings: Settings, request: Request
     ) -> tuple[Provider, Request]:
-        """Return the provider to ask, and the request with a model in it."""
+        """Return the provider, and the request with a model in it."""
         return await self.providers.choose(own, settings, request)
 
     def changed(self, session: SessionLog) -> None:

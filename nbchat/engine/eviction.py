@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("nbchat")
 
 WARN_AT: Final = 0.9
-"""Share of a limit at which the event `limit` says that it is near."""
+"""Fraction of a limit at which the event `limit` is emitted."""
 
 
 class Eviction:

@@ -89,7 +89,7 @@ class JournalWriter:
     engine
         The engine whose sessions are written.
     store
-        The store; `None` while it cannot be opened.
+        The store; `None` if it cannot be opened yet.
     on_written
         Called after each batch that was written.
     error

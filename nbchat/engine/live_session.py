@@ -47,7 +47,7 @@ MAX_ID: Final = 64
 
 
 class LiveSession(SessionLog):
-    """A session and its runs. Only for the engine's loop; no method waits."""
+    """A session and its runs. Only for the engine's loop; no method blocks."""
 
     def __init__(self, context: Context, state: SessionState, provider: Provider | None = None) -> None:
         super().__init__(context, state, provider)
@@ -251,7 +251,7 @@ class LiveSession(SessionLog):
 
         Returns
         -------
-        Whether there was a run to stop. After the end this does nothing.
+        True if there was a run to stop. After the end this does nothing.
         """
         run = self.state.live if run_id is None else self.state.run(run_id)
         if run is None or run.state.is_over:
@@ -294,7 +294,7 @@ class LiveSession(SessionLog):
         chosen = patch.changes().keys() & {"model", "instructions", "params", "more_params", "provider"}
         settings = self.state.settings
         if settings.from_file and chosen:
-            # Settings that came with a file are dropped where the user makes a choice.
+            # Settings that came with a file are dropped when the user changes them.
             settings = replace(in_force(settings), from_file=False)
         self._set(patch.applied_to(settings))
 

@@ -32,7 +32,7 @@ POLL_S: Final = 0.2
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:
-    """Return a loop of asyncio's own, whatever policy the process has set.
+    """Return asyncio's default loop, regardless of the policy of the process.
 
     With uvloop, connections of the embedded server broke; and a policy may be set at any time, so the
     engine would run on one loop or the other.
@@ -73,12 +73,12 @@ class LoopThread:
 
     @property
     def is_running(self) -> bool:
-        """Whether the thread was started in this process and has not been closed."""
+        """True if the thread was started in this process and has not been closed."""
         return self._loop is not None and not self._closed and self._pid == os.getpid()
 
     @property
     def is_current(self) -> bool:
-        """Whether the calling code runs on the loop's thread."""
+        """True if the calling code runs on the loop's thread."""
         return self._thread is threading.current_thread()
 
     def check(self) -> None:

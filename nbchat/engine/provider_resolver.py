@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("nbchat")
 
 CLIENT: Final = ("nbchat.providers.transport", "nbchat.providers.openai", "httpcore2", "anyio.streams.tls")
-"""Modules that the first answer of the openai client needs; the last two are imported by its HTTP client."""
+"""Modules needed for the first answer of the openai client; its HTTP client imports the last two."""
 
 DEMO = "demo"
 """Provider name of the embedded server."""
@@ -82,7 +82,7 @@ class ProviderResolver:
         return self._models.get(self._place(None), ())
 
     def _place(self, name: str | None) -> tuple[str, str | None]:
-        """Return the server of the provider with this name, or of the configured one."""
+        """Return the server's key in `_models`, for this provider name or the configured one."""
         name = name or self.defaults.provider
         if name == DEMO or (not name and self.is_demo):
             return DEMO, None
@@ -91,7 +91,7 @@ class ProviderResolver:
     def _known(self, own: Provider | None, name: str | None) -> tuple[str, ...]:
         if own is None:
             return self._models.get(self._place(name), ())
-        # An object without weak references is asked each time.
+        # The models of an object without weak references are requested each time.
         with suppress(TypeError):
             return self._own_models.get(own, ())
         return ()

@@ -1,7 +1,7 @@
 """`RunQueue`: starts the runs of one session one at a time, in order, and announces their ends.
 
-1. The question is in the journal before the provider is asked, and the end before it is announced; a journal
-   that takes longer than `SETTLE_S` delays neither further.
+1. The question is in the journal before it is sent, and the end before it is announced. A journal that takes
+   longer than `SETTLE_S` delays neither further.
 2. A slot of the scheduler is released on every path.
 3. A queued run may end without being started: by a stop, a deletion or the end of the kernel.
 """

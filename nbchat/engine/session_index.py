@@ -40,7 +40,7 @@ class SessionIndex:
     # Looking up
 
     def get(self, session_id: str) -> LiveSession | None:
-        """Return the session with this id, or None."""
+        """Return the session with this id, or `None`."""
         return self._sessions.get(session_id)
 
     def get_including_deleted(self, session_id: str) -> LiveSession | None:
@@ -48,11 +48,11 @@ class SessionIndex:
         return self._sessions.get(session_id) or self._deleted.get(session_id)
 
     def of_thread(self, thread_id: str) -> LiveSession | None:
-        """Return the session of a caller's thread, or None."""
+        """Return the session of a caller's thread, or `None`."""
         return self._sessions.get(self._threads.get(thread_id, ""))
 
     def find(self, key: str) -> LiveSession | None:
-        """Return the session with this id, else the oldest open one with this title, or None.
+        """Return the session with this id, else the oldest open one with this title, or `None`.
 
         Sessions that a user created come before those of threads, and open ones before closed ones.
         Temporary sessions are found by their id only.

@@ -41,7 +41,7 @@ class Context(Protocol):
     async def choose(
         self, own: Provider | None, settings: Settings, request: Request
     ) -> tuple[Provider, Request]:
-        """Return the provider to ask (the session's `own`, if any), and the request with a model in it."""
+        """Return the provider (the session's `own`, if any), and the request with a model in it."""
         ...
 
     def changed(self, session: SessionLog) -> None:

@@ -107,12 +107,12 @@ class Snapshots:
         ----------
         characters
             Room for all sessions together; the most recently used ones are completed first, and kept for
-            the next call. `None`: complete all of them.
+            the next call. `None` completes all of them.
 
         Raises
         ------
         StoreError, SnapshotError
-            If the store does not return a session, and all are wanted.
+            If the store does not return a session, and `characters` is `None`.
         """
         eviction = self._eviction
         sessions = list(snapshot.sessions)

@@ -1,4 +1,4 @@
-"""Turns what a caller attaches (paths, data frames, figures, bytes) into parts of a message."""
+"""`read_attachments`: converts paths, data frames, figures and bytes into parts of a message."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turns variables that a caller names with `context=` into parts of a message."""
+"""`read_context`: converts variables passed with `context=` into parts of a message."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def rows_of(frame: object) -> tuple[list[Any], list[dict[Any, Any]]]:
 
 
 def csv_of(frame: object, limit: int) -> tuple[str, int | None]:
-    """Return the first `limit` rows as CSV, and the number of all rows, or None for a longer lazy frame."""
+    """Return the first `limit` rows as CSV, and the number of rows; `None` for a longer lazy frame."""
     nw = narwhals()
     given = nw.from_native(frame, allow_series=True)
     if isinstance(given, nw.LazyFrame):

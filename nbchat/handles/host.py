@@ -14,7 +14,7 @@ class Host(Protocol):
         ...
 
     def mimebundle(self, shown: object, **options: Any) -> Any | None:  # noqa: ANN401 - IPython's protocol
-        """Return what a notebook displays for a `Session` or a `Comparison`; `None` for plain text."""
+        """Return the MIME bundle of a `Session` or a `Comparison`; `None` for plain text."""
         ...
 
     def progress_bar(self, total: int) -> tuple[Callable[[Any], object], Callable[[], object]] | None:
@@ -29,9 +29,9 @@ class NoHost:
         """Do nothing."""
 
     def mimebundle(self, shown: object, **options: Any) -> Any | None:  # noqa: ANN401, ARG002 - as `Host`
-        """Return None."""
+        """Return `None`."""
         return None
 
     def progress_bar(self, total: int) -> tuple[Callable[[Any], object], Callable[[], object]] | None:  # noqa: ARG002 - as `Host`
-        """Return None."""
+        """Return `None`."""
         return None

@@ -45,8 +45,8 @@ if TYPE_CHECKING:
 class SessionRegistry(Mapping[str, Session]):
     """All sessions of this kernel.
 
-    `nbchat.registry` is the one instance of a process. Keys are ids; a look-up takes an id or a title:
-    an id wins, then the oldest open session of that title. It may be used from any thread.
+    `nbchat.registry` is the one instance of a process. Keys are ids; a look-up accepts an id or a title. An
+    id takes precedence, then the oldest open session of that title. It may be used from any thread.
 
     Parameters
     ----------
@@ -294,7 +294,7 @@ class SessionRegistry(Mapping[str, Session]):
         return self._state(key).live is not None
 
     def streaming_info(self, key: str) -> StreamingInfo | None:
-        """Return the live run of a session, or None."""
+        """Return the live run of a session, or `None`."""
         state = self._state(key)
         return None if state.live is None else info_of(state, state.live.id)
 
@@ -307,7 +307,7 @@ class SessionRegistry(Mapping[str, Session]):
         """End runs that received no content for `max_idle_s` seconds as `interrupted`; return them.
 
         A long stream that still receives content is never ended; nor is a run that is paused, queued, or
-        waiting before a retry. This also runs by itself, with `limits.stale_s`.
+        waiting before a retry. The engine also does this regularly, with `limits.stale_s`.
 
         Raises
         ------
@@ -384,7 +384,7 @@ class SessionRegistry(Mapping[str, Session]):
     # Saved state
 
     def snapshot(self, session_ids: Sequence[str] | None = None) -> dict[str, Any]:
-        """Return all sessions, or some, as JSON values: a consistent cut, also while answers stream.
+        """Return all sessions, or some, as JSON values. They are consistent even while answers stream.
 
         The format is described in `docs/snapshot.md`. It contains no temporary sessions and no keys.
         """

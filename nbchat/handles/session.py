@@ -156,7 +156,7 @@ class Session:
 
     @property
     def run(self) -> Run | None:
-        """The oldest run that is not over, or None."""
+        """The oldest run that is not over, or `None`."""
         live = self._state.live
         return None if live is None else self._run(live.id)
 
@@ -344,7 +344,7 @@ class Session:
         Parameters
         ----------
         message_id
-            The answer; `None`: the last run's.
+            The answer; `None` selects that of the last run.
 
         Raises
         ------
@@ -513,9 +513,9 @@ class Session:
         Parameters
         ----------
         target
-            A file to write, whose ending gives the format; or a format alone, and nothing is written.
+            A file to write, whose extension determines the format; or only a format, to write nothing.
         to
-            The format, if the file's name does not give it: `md`, `html`, `jsonl` or `ipynb`.
+            The format, if the file's extension does not determine it: `md`, `html`, `jsonl` or `ipynb`.
         overwrite
             Replace the file if it exists.
 

@@ -1,4 +1,4 @@
-"""Sends text of many sessions in few bytes: `Deltas` in place of `Events`, `Progress` in place of `Heads`."""
+"""Compact encoding of text: `Deltas` instead of `Events`, `Progress` instead of `Heads`."""
 
 from __future__ import annotations
 
