@@ -2,37 +2,43 @@
 
 export const PROTOCOL_VERSION = 2;
 
-/** Bytes of one comm message's buffer, at most; with its envelope it stays below 256 KiB. */
+/**
+ * Maximum size in bytes of the buffer of a comm message, which with its envelope stays below 256
+ * KiB.
+ */
 export const MAX_PIECE = 229376;
 
-/** Bytes of one message from a page, at most. */
+/** Maximum size in bytes of a message from a page. */
 export const MAX_PAGE_MESSAGE = 10485760;
 
-/** Characters of a command's JSON, at most. */
+/** Maximum number of characters of a command's JSON. */
 export const MAX_COMMAND = 16777216;
 
-/** Characters of a command's JSON that go in one message; a longer one goes in parts. */
+/**
+ * Maximum number of characters of a command's JSON in one message. A longer command is sent in
+ * parts.
+ */
 export const MAX_PART = 524288;
 
-/** Messages of a transcript that a state carries; earlier ones come when the reader asks. */
+/** Messages of a transcript that a state contains. Earlier ones are sent on request. */
 export const WINDOW = 200;
 
-/** Ask in a session; waits its turn when the session is busy. */
+/** Send a message to a session. It is queued if the session is busy. */
 export interface Send {
   readonly id: string;
   readonly session_id: string;
   readonly text: string;
   readonly attachments: readonly Attachment[];
-  /** Id for the new run; `None`: the kernel makes one. */
+  /** Id of the new run; `None`: the kernel creates one. */
   readonly run_id: string | null;
-  /** Id for the question; `None`: the kernel makes one. */
+  /** Id of the question; `None`: the kernel creates one. */
   readonly message_id: string | null;
-  /** Fields of this request alone; they win over those of the session. */
+  /** Request fields of this run, which override those of the session. */
   readonly params: Readonly<Record<string, unknown>>;
   readonly type: "send";
 }
 
-/** End this run, live or queued, and keep its text. */
+/** Stop a live or queued run, and keep its text. */
 export interface Stop {
   readonly id: string;
   readonly session_id: string;
@@ -40,14 +46,14 @@ export interface Stop {
   readonly type: "stop";
 }
 
-/** End every run of a session, or of the kernel, queued ones too. */
+/** Stop all runs of a session or of the kernel, including queued ones. */
 export interface StopAll {
   readonly id: string;
   readonly session_id: string | null;
   readonly type: "stop_all";
 }
 
-/** Stop reading. */
+/** Stop reading the answer until `resume`. */
 export interface Pause {
   readonly id: string;
   readonly session_id: string;
@@ -55,7 +61,7 @@ export interface Pause {
   readonly type: "pause";
 }
 
-/** Read on in a paused run; where the run was interrupted and the provider can, go on with it. */
+/** Resume a paused run, or an interrupted one if the provider supports it. */
 export interface Resume {
   readonly id: string;
   readonly session_id: string;
@@ -63,7 +69,7 @@ export interface Resume {
   readonly type: "resume";
 }
 
-/** Ask again for a failed, interrupted or stopped answer, which is replaced. */
+/** Generate a failed, interrupted or stopped answer again, and replace it. */
 export interface Retry {
   readonly id: string;
   readonly session_id: string;
@@ -71,7 +77,7 @@ export interface Retry {
   readonly type: "retry";
 }
 
-/** Ask for another version of an answer. */
+/** Generate another version of an answer. */
 export interface Regenerate {
   readonly id: string;
   readonly session_id: string;
@@ -79,7 +85,7 @@ export interface Regenerate {
   readonly type: "regenerate";
 }
 
-/** Go on at the end of an answer that is not complete. */
+/** Continue an incomplete answer at its end. */
 export interface Continue {
   readonly id: string;
   readonly session_id: string;
@@ -87,7 +93,10 @@ export interface Continue {
   readonly type: "continue";
 }
 
-/** Ask a changed question; the earlier one stays as a version. In the queue, change what waits. */
+/**
+ * Send an edited question and keep the earlier one as a version. A queued question changes in
+ * place.
+ */
 export interface Edit {
   readonly id: string;
   readonly session_id: string;
@@ -96,7 +105,7 @@ export interface Edit {
   readonly type: "edit";
 }
 
-/** Take an interrupted answer as it is. */
+/** Keep an interrupted answer as it is. */
 export interface Keep {
   readonly id: string;
   readonly session_id: string;
@@ -104,7 +113,7 @@ export interface Keep {
   readonly type: "keep";
 }
 
-/** Remove an answer that is over; the question stays. */
+/** Remove an answer whose run has ended, and keep the question. */
 export interface Discard {
   readonly id: string;
   readonly session_id: string;
@@ -112,7 +121,7 @@ export interface Discard {
   readonly type: "discard";
 }
 
-/** Show this version of a turn, and take it as the context. */
+/** Select the version of a turn that is shown and used as context. */
 export interface SelectVersion {
   readonly id: string;
   readonly session_id: string;
@@ -120,25 +129,25 @@ export interface SelectVersion {
   readonly type: "select_version";
 }
 
-/** Start a new session with the conversation up to a message. */
+/** Create a session with the conversation up to a message. */
 export interface Fork {
   readonly id: string;
   readonly session_id: string;
-  /** `None`: all of it. */
+  /** `None`: the whole conversation. */
   readonly message_id: string | null;
   /** `None`: the same title. */
   readonly title: string | null;
   readonly type: "fork";
 }
 
-/** Make a session; the answer says its id. */
+/** Create a session. The acknowledgement contains its id. */
 export interface NewSession {
   readonly id: string;
   readonly title: string;
   readonly type: "new_session";
 }
 
-/** Give a session a title; an empty one goes back to the first words of the first question. */
+/** Set a session's title. An empty title selects the first words of the first question. */
 export interface Rename {
   readonly id: string;
   readonly session_id: string;
@@ -146,7 +155,7 @@ export interface Rename {
   readonly type: "rename";
 }
 
-/** Choose model, instructions and parameters; also how what came from a file is adopted. */
+/** Set model, instructions and parameters. This also adopts settings that came from a file. */
 export interface Configure {
   readonly id: string;
   readonly session_id: string;
@@ -156,7 +165,7 @@ export interface Configure {
   readonly type: "configure";
 }
 
-/** Keep a session from being evicted, and its tab in front. */
+/** Protect a session from eviction, and place its tab first. */
 export interface Pin {
   readonly id: string;
   readonly session_id: string;
@@ -164,7 +173,7 @@ export interface Pin {
   readonly type: "pin";
 }
 
-/** Put a session's tab in front of another's; None: behind all others. */
+/** Move a session's tab before another one. `before=None` moves it to the end. */
 export interface Move {
   readonly id: string;
   readonly session_id: string;
@@ -172,7 +181,7 @@ export interface Move {
   readonly type: "move";
 }
 
-/** Hide the tab; runs go on. With `closed=False`, show it again. */
+/** Hide a session's tab; its runs continue. With `closed=False`, show it again. */
 export interface Close {
   readonly id: string;
   readonly session_id: string;
@@ -180,7 +189,7 @@ export interface Close {
   readonly type: "close";
 }
 
-/** Put a session away: out of the tabs and of the list's first page. */
+/** Archive a session: remove it from the tabs and from the first page of the list. */
 export interface Archive {
   readonly id: string;
   readonly session_id: string;
@@ -188,7 +197,7 @@ export interface Archive {
   readonly type: "archive";
 }
 
-/** Stop what runs and remove the session. With `deleted=False`, undo that. */
+/** Stop a session's runs and remove it. With `deleted=False`, restore it. */
 export interface Delete {
   readonly id: string;
   readonly session_id: string;
@@ -196,28 +205,28 @@ export interface Delete {
   readonly type: "delete";
 }
 
-/** Which sessions this page shows at the moment; their answers are read, not unread. */
+/** Set the sessions that the page shows now. Their answers are not marked as unread. */
 export interface Viewing {
   readonly id: string;
   readonly session_ids: readonly string[];
   readonly type: "viewing";
 }
 
-/** Change what one view shows: its chosen tab, its list of sessions, or both. */
+/** Change a view's active tab, its list of sessions, or both. */
 export interface SetView {
   readonly id: string;
   readonly view_id: string;
-  /** Id of the session whose tab was chosen; None: unchanged. */
+  /** Id of the session whose tab is active; `None`: unchanged. */
   readonly active: string | null;
-  /** The sessions that the view shows; None: unchanged. */
+  /** Sessions that the view shows; `None`: unchanged. */
   readonly session_ids: readonly string[] | null;
   readonly type: "set_view";
 }
 
-/** Ask a session's server which models there are; the answer is a `models` message. */
+/** List the models of a session's server. The response is a `models` message. */
 export interface ListModels {
   readonly id: string;
-  /** None: the server that new sessions ask. */
+  /** `None`: the server of new sessions. */
   readonly session_id: string | null;
   readonly type: "list_models";
 }
@@ -248,7 +257,7 @@ export type Command =
   | SetView
   | ListModels;
 
-/** Where on a run's way an error happened. */
+/** Stage of a run at which an error occurred. */
 export type Stage =
   | "command"
   | "connect"
@@ -259,51 +268,55 @@ export type Stage =
   | "restore"
   | "view";
 
-/**
- * `False`: trying again cannot help. `True`: it may. A number: it may, after that many seconds.
- */
+/** `False`: a retry cannot succeed. `True`: it may. A number: it may, after that many seconds. */
 export type Retryable = boolean | number;
 
-/** What is kept of an error in the log, on the wire and in a snapshot: no traceback, no secret. */
+/**
+ * An error as recorded in the log, on the wire and in a snapshot, without traceback and secrets.
+ */
 export interface ErrorInfo {
-  /** The class's name in `snake_case`, as `rate_limited`. */
+  /** The class's name in `snake_case`, such as `rate_limited`. */
   readonly code: string;
   readonly message: string;
   readonly stage: Stage;
   readonly retryable: Retryable;
-  /** One sentence that says what to do next. */
+  /** The next step for the user, in one sentence. */
   readonly hint: string;
   readonly http_status: number | null;
   readonly request_id: string | null;
-  /** Characters of the answer that had arrived. */
+  /** Number of characters of the answer that had arrived. */
   readonly partial_chars: number;
 }
 
-/** Why a run was started. */
+/** Command that started a run. */
 export type RunKind = "send" | "retry" | "regenerate" | "continue" | "resume";
 
-/** What the user chose for a session; every field may change at any time. */
+/** The user's settings of a session. Every field may change at any time. */
 export interface Settings {
   /** Empty: the page shows the first words of the first question. */
   readonly title: string;
   readonly model: string | null;
   readonly instructions: string | null;
   readonly params: Readonly<Record<string, unknown>>;
-  /** Name of an `nbchat.providers` entry point; None for the configured one. */
+  /** Name of an `nbchat.providers` entry point; `None`: the configured one. */
   readonly provider: string | null;
   readonly pinned: boolean;
   /**
-   * Place among the tabs, lowest first; None: by when the session was made, in seconds since 1970.
+   * Position among the tabs, lowest first; `None`: the session's creation time, in seconds since
+   * 1970.
    */
   readonly rank: number | null;
-  /** The tab is hidden; runs go on. */
+  /** The tab is hidden; runs continue. */
   readonly closed: boolean;
   readonly archived: boolean;
-  /** Model, instructions and parameters came with a file and wait for the user's word. */
+  /**
+   * Model, instructions and parameters came from a file and are not used until the user adopts
+   * them.
+   */
   readonly from_file: boolean;
 }
 
-/** The session began, or was taken over from a snapshot of another lineage. */
+/** The session was created, or restored from a snapshot of another lineage. */
 export interface SessionCreated {
   readonly at: number;
   readonly settings: Settings;
@@ -312,86 +325,86 @@ export interface SessionCreated {
   readonly type: "session_created";
 }
 
-/** The user chose other settings; the whole of them, so that applying twice changes nothing. */
+/** The settings changed. The event has all of them, so that applying it twice changes nothing. */
 export interface SettingsChanged {
   readonly settings: Settings;
   readonly type: "settings_changed";
 }
 
-/** An answer arrived that nobody was looking at, or somebody looked. */
+/** An answer arrived that no page showed, or an unread answer was shown. */
 export interface UnreadChanged {
   readonly unread: boolean;
   readonly type: "unread_changed";
 }
 
-/** The session was removed; an undo takes it back. */
+/** The session was deleted or, with `deleted=False`, restored. */
 export interface SessionDeleted {
   readonly at: number;
   readonly deleted: boolean;
   readonly type: "session_deleted";
 }
 
-/** A message that no run generated entered the tree: imported, forked, restored. */
+/** A message that no run generated was added to the tree: imported, forked, restored. */
 export interface MessageAdded {
   readonly message: Message;
   readonly type: "message_added";
 }
 
-/** A message and all that follows it were discarded. */
+/** A message and its descendants were discarded. */
 export interface MessageRemoved {
   readonly message_id: string;
   readonly type: "message_removed";
 }
 
-/** Of several versions of a turn, this one is shown and is the context. */
+/** A version of a turn was selected: it is shown and used as context. */
 export interface MessageSelected {
   readonly message_id: string;
   readonly type: "message_selected";
 }
 
 /**
- * A run was asked for. Its user message enters the transcript when it starts.
+ * A run was queued. Its user message is added to the transcript when the run starts.
  *
- * Said again of a run that still waits, it changes the message.
+ * For a run that is still queued, the event replaces the message.
  */
 export interface RunQueued {
   readonly run_id: string;
   readonly at: number;
   readonly kind: RunKind;
-  /** The answer: a new message, or with `continue` and `resume` the one to append to. */
+  /** Id of the answer: a new message, or with `continue` and `resume` the one to append to. */
   readonly message_id: string;
-  /** The user's message; its `parent_id` counts only if `rooted`. */
+  /** The user's message. Its `parent_id` is used only if `rooted`. */
   readonly prompt: Message | null;
-  /** The prompt (or the answer) has its place in the tree already: an edit, a new version. */
+  /** The position of the prompt (or the answer) in the tree is fixed: an edit, a new version. */
   readonly rooted: boolean;
-  /** With `rooted` and no prompt: the user message that the answer follows. */
+  /** With `rooted` and no prompt: id of the user message that the answer follows. */
   readonly parent_id: string | null;
   /**
-   * The answer that goes away: at this run's start where it is empty, else with this run's first
+   * Id of the answer to remove: when this run starts if it is empty, else with this run's first
    * part.
    */
   readonly replaces: string | null;
-  /** Fields of the request for this run alone; they win over those of the session. */
+  /** Request fields of this run, which override those of the session. */
   readonly params: Readonly<Record<string, unknown>>;
   readonly type: "run_queued";
 }
 
-/** The run got its turn: the user message and an empty answer are in the transcript. */
+/** The run started: the user message and an empty answer are in the transcript. */
 export interface RunStarted {
   readonly run_id: string;
   readonly at: number;
   readonly prompt: Message | null;
-  /** The new, empty answer; None where the run appends to an existing one. */
+  /** The new, empty answer; `None` if the run appends to an existing one. */
   readonly answer: Message | null;
-  /** The model asked for. */
+  /** The requested model. */
   readonly model: string | null;
   readonly type: "run_started";
 }
 
-/** An attempt failed before the first token; the next one comes after a wait. */
+/** An attempt failed before the first token. The next one follows after a delay. */
 export interface RunRetrying {
   readonly run_id: string;
-  /** The number of the retry that will follow, from 1. */
+  /** Number of the next retry, from 1. */
   readonly attempt: number;
   readonly of: number;
   readonly retry_at: number;
@@ -399,13 +412,13 @@ export interface RunRetrying {
   readonly type: "run_retrying";
 }
 
-/** A wait is over and the run asks the provider (again). */
+/** The run sends its request to the provider (again), after a delay. */
 export interface RunConnecting {
   readonly run_id: string;
   readonly type: "run_connecting";
 }
 
-/** The provider said which model answers, and under which id. */
+/** The provider reported the model that answers, and the response's id. */
 export interface RunAnswering {
   readonly run_id: string;
   readonly model: string | null;
@@ -414,7 +427,7 @@ export interface RunAnswering {
   readonly type: "run_answering";
 }
 
-/** A new, empty part of the answer; parts are numbered from 0 in their message. */
+/** A new, empty part of the answer was added. Parts are numbered from 0 in their message. */
 export interface PartStarted {
   readonly run_id: string;
   readonly at: number;
@@ -423,60 +436,60 @@ export interface PartStarted {
   readonly type: "part_started";
 }
 
-/** Text to append to one part of the answer. */
+/** Text was appended to a part of the answer. */
 export interface PartDelta {
   readonly run_id: string;
   readonly at: number;
   readonly part_index: number;
-  /** Length of the part before, in UTF-16 code units. */
+  /** Length of the part before this text, in UTF-16 code units. */
   readonly offset: number;
   readonly text: string;
   readonly type: "part_delta";
 }
 
-/** No more text for this part; what a view shows can be verified. */
+/** A part of the answer is complete. Views can verify their text against length and checksum. */
 export interface PartEnded {
   readonly run_id: string;
   readonly part_index: number;
-  /** UTF-16 code units. */
+  /** Length in UTF-16 code units. */
   readonly length: number;
-  /** Of the UTF-8. */
+  /** Checksum of the UTF-8. */
   readonly crc32: number;
-  /** From the part's start to its end. */
+  /** Duration of the part. */
   readonly seconds: number;
   readonly call_id: string | null;
-  /** A tool call's id and name, which may be complete only now. */
+  /** Id and name of a tool call, which may be complete only at its end. */
   readonly name: string | null;
   readonly type: "part_ended";
 }
 
-/** Reading has stopped; the connection is held. */
+/** The run was paused. Nothing is read, and the connection stays open. */
 export interface RunPaused {
   readonly run_id: string;
   readonly at: number;
   readonly type: "run_paused";
 }
 
-/** Reading goes on, in the middle of the text. */
+/** The run was resumed. Reading continues in the middle of the text. */
 export interface RunResumed {
   readonly run_id: string;
   readonly type: "run_resumed";
 }
 
-/** A run that was paused before its turn waits for it again. */
+/** A run that was paused in the queue was queued again. */
 export interface RunRequeued {
   readonly run_id: string;
   readonly type: "run_requeued";
 }
 
-/** The user wants the run to end; a delta may still be on its way. */
+/** The user stopped the run. A delta may still arrive. */
 export interface StopRequested {
   readonly run_id: string;
   readonly at: number;
   readonly type: "stop_requested";
 }
 
-/** The model finished its answer. */
+/** The run ended with a complete answer. */
 export interface RunCompleted {
   readonly run_id: string;
   readonly at: number;
@@ -487,7 +500,7 @@ export interface RunCompleted {
   readonly type: "run_completed";
 }
 
-/** The model stopped early: `length`, `content_filter`. */
+/** The run ended because the model stopped early: `length`, `content_filter`. */
 export interface RunIncomplete {
   readonly run_id: string;
   readonly at: number;
@@ -498,7 +511,7 @@ export interface RunIncomplete {
   readonly type: "run_incomplete";
 }
 
-/** The user ended it; what had arrived is kept. */
+/** The run ended because the user stopped it. Its text is kept. */
 export interface RunStopped {
   readonly run_id: string;
   readonly at: number;
@@ -508,7 +521,7 @@ export interface RunStopped {
   readonly type: "run_stopped";
 }
 
-/** It ended before anything had arrived. */
+/** The run ended with an error before any text had arrived. */
 export interface RunFailed {
   readonly run_id: string;
   readonly at: number;
@@ -517,7 +530,7 @@ export interface RunFailed {
   readonly type: "run_failed";
 }
 
-/** It ended in the middle, without a finish reason; what had arrived is kept. */
+/** The run ended in the middle of the answer, without a finish reason. Its text is kept. */
 export interface RunInterrupted {
   readonly run_id: string;
   readonly at: number;
@@ -528,20 +541,20 @@ export interface RunInterrupted {
   readonly type: "run_interrupted";
 }
 
-/** The user decided to keep an interrupted answer as it is. */
+/** The user kept an interrupted answer as it is. */
 export interface RunAcknowledged {
   readonly run_id: string;
   readonly type: "run_acknowledged";
 }
 
-/** Whether the journal holds the run's end; said only when it does not, or does after all. */
+/** The end of a run could not be saved in the journal, or was saved later after a failure. */
 export interface RunSaved {
   readonly run_id: string;
   readonly saved: boolean;
   readonly type: "run_saved";
 }
 
-/** What moves a run, or happens inside one. */
+/** Events that change a run's state or its answer. */
 export type RunEvent =
   | RunStarted
   | RunRetrying
@@ -592,7 +605,9 @@ export type Event =
 
 export type Role = "system" | "user" | "assistant" | "tool";
 
-/** Tokens that a server says a run took; a count it did not give is None. */
+/**
+ * Token counts of a run, as the server reported them. A count that it did not report is `None`.
+ */
 export interface Usage {
   readonly input_tokens: number | null;
   readonly output_tokens: number | null;
@@ -600,21 +615,21 @@ export interface Usage {
   readonly cached_tokens: number | null;
 }
 
-/** A stretch of Markdown, the user's or the model's. */
+/** Markdown text of the user or the model. */
 export interface TextPart {
   readonly text: string;
   readonly type: "text";
 }
 
-/** What the model thought aloud; shown folded, never sent back. */
+/** Reasoning of the model. It is shown collapsed and never sent back. */
 export interface ReasoningPart {
   readonly text: string;
-  /** How long it took, once it is over. */
+  /** Duration of the reasoning, once it has ended. */
   readonly seconds: number | null;
   readonly type: "reasoning";
 }
 
-/** A call the model asked for. `text` is the JSON of its arguments, as it arrived. */
+/** A tool call that the model requested. `text` is the JSON of its arguments, as received. */
 export interface ToolCallPart {
   readonly call_id: string;
   readonly name: string;
@@ -622,7 +637,7 @@ export interface ToolCallPart {
   readonly type: "tool_call";
 }
 
-/** What a tool returned; data, never parsed as structure again. */
+/** The result of a tool call, as text that is never parsed. */
 export interface ToolResultPart {
   readonly call_id: string;
   readonly text: string;
@@ -630,16 +645,17 @@ export interface ToolResultPart {
   readonly type: "tool_result";
 }
 
-/** An image the user attached, as a `data:` URL of type png, jpeg, gif or webp. */
+/** An image that the user attached, as a `data:` URL of type png, jpeg, gif or webp. */
 export interface ImagePart {
-  /** The whole `data:` URL. */
+  /** The complete `data:` URL. */
   readonly text: string;
   readonly name: string;
   readonly type: "image";
 }
 
 /**
- * A text file the user attached. It is not part of the message's `text`; a model reads `markdown`.
+ * A text file that the user attached. It is not part of the message's `text`; models get
+ * `markdown`.
  */
 export interface FilePart {
   readonly text: string;
@@ -651,45 +667,46 @@ export interface FilePart {
   readonly type: "file";
 }
 
-/** A page or a file that an answer cites, as the server named it. */
+/** A page or file that an answer cites, as reported by the server. */
 export interface Source {
-  /** Empty where the server gave an address alone. */
+  /** Empty if the server reported only an address. */
   readonly title: string;
-  /** Empty for a file. It comes from the server: only `http` and `https` are drawn as links. */
+  /**
+   * Empty for a file. The server's value is not trusted: only `http` and `https` are shown as
+   * links.
+   */
   readonly url: string;
 }
 
-/** What a user may add to a message. */
+/** A part that a user can attach to a message. */
 export type Attachment = ImagePart | FilePart;
 
 export type Part = TextPart | ReasoningPart | ToolCallPart | ToolResultPart | ImagePart | FilePart;
 
 export type PartType = "text" | "reasoning" | "tool_call" | "tool_result" | "image" | "file";
 
-/** One turn: who said it, and its pieces. */
+/** One turn of a conversation: its role and its parts. */
 export interface Message {
   readonly id: string;
   readonly role: Role;
   readonly parts: readonly Part[];
   /** Seconds since 1970-01-01 UTC. */
   readonly created_at: number;
-  /** The message this one follows; None for the first. Siblings are versions of one turn. */
+  /** Id of the preceding message; `None` for the first. Siblings are versions of one turn. */
   readonly parent_id: string | null;
-  /** The run that generated it last; None for what the user wrote. */
+  /** Id of the last run that generated it; `None` for a message of the user. */
   readonly run_id: string | null;
-  /** The model that answered, as the server named it. */
+  /** The model that answered, as reported by the server. */
   readonly model: string | null;
   readonly finish_reason: string | null;
   readonly usage: Usage | null;
-  /** What the answer cites, in the order of its numbers. */
+  /** Sources that the answer cites, in the order of their numbers. */
   readonly sources: readonly Source[];
-  /**
-   * Sentences that a reader of the answer has to know, such as "1 item of type … is not shown.".
-   */
+  /** Notices for the reader of the answer, such as "1 item of type … is not shown.". */
   readonly notices: readonly string[];
 }
 
-/** One plain word, the same in Python, on the wire and in the page. */
+/** The state of a run: one word, the same in Python, on the wire and in the page. */
 export type RunState =
   | "queued"
   | "connecting"
@@ -704,48 +721,48 @@ export type RunState =
   | "failed"
   | "interrupted";
 
-/** What is known of a run: an immutable value in the session's state, folded from its events. */
+/** Record of a run: an immutable value in the session's state, folded from its events. */
 export interface RunRecord {
   readonly id: string;
   readonly kind: RunKind;
   readonly state: RunState;
-  /** The answer. */
+  /** Id of the answer. */
   readonly message_id: string;
   readonly queued_at: number;
-  /** The user's message, as long as it waits outside of the transcript. */
+  /** The user's message, until it is added to the transcript. */
   readonly prompt: Message | null;
   readonly prompt_id: string | null;
   readonly rooted: boolean;
   readonly parent_id: string | null;
   readonly replaces: string | null;
-  /** Fields of the request for this run alone; they win over those of the session. */
+  /** Request fields of this run, which override those of the session. */
   readonly params: Readonly<Record<string, unknown>>;
-  /** Index of the first part of the answer that is this run's. */
+  /** Index of the first part of the answer that this run generated. */
   readonly first_part: number;
   readonly started_at: number | null;
   readonly first_delta_at: number | null;
   readonly last_delta_at: number | null;
   readonly ended_at: number | null;
-  /** Accepted so far, text and reasoning. */
+  /** Characters accepted so far, of text and reasoning. */
   readonly characters: number;
-  /** Retries so far. */
+  /** Number of retries so far. */
   readonly attempt: number;
-  /** Retries that are allowed. */
+  /** Maximum number of retries. */
   readonly attempts: number;
   readonly retry_at: number | null;
-  /** The model that answers; until that is known, the one asked for. */
+  /** The model that answers; until it is known, the requested one. */
   readonly model: string | null;
   readonly response_id: string | null;
   readonly response_sequence: number;
   readonly finish_reason: string | null;
   readonly usage: Usage | null;
-  /** Of a failed or interrupted run, the cause; of a retrying one, why. */
+  /** The cause of a failed or interrupted run, or of the retry of a retrying one. */
   readonly error: ErrorInfo | null;
   readonly acknowledged: boolean;
   readonly saved: boolean;
 }
 
-/** Everything about a session at one `seq`. */
+/** The complete state of a session at one `seq`. */
 export interface SessionState {
   readonly id: string;
   /** Number of the last event folded in; 0 before the first. */
@@ -753,19 +770,19 @@ export interface SessionState {
   readonly created_at: number;
   readonly settings: Settings;
   readonly temporary: boolean;
-  /** The name by which `nbchat.get_completion` finds this session. */
+  /** The `thread_id` of `nbchat.get_completion` for this session. */
   readonly thread_id: string | null;
   readonly deleted: boolean;
   readonly unread: boolean;
-  /** All versions of all turns, by id, in the order they came. */
+  /** All versions of all turns, by id, in order of arrival. */
   readonly messages: Readonly<Record<string, Message>>;
-  /** Parent's id (or `ROOT`) to the id of the child that is shown. */
+  /** Maps the id of a parent (or `ROOT`) to the id of the selected child. */
   readonly selected: Readonly<Record<string, string>>;
-  /** Oldest first; at most one is live and not queued. */
+  /** Oldest first; at most one live run is not queued. */
   readonly runs: readonly RunRecord[];
 }
 
-/** A session as its tab shows it. A newer head replaces an older one whole. */
+/** Summary of a session for its tab. A newer head replaces an older one completely. */
 export interface Head {
   readonly id: string;
   /** Number of the session's last visible event. */
@@ -777,19 +794,19 @@ export interface Head {
   readonly run_id: string | null;
   readonly model: string | null;
   readonly created_at: number;
-  /** When something last happened in a run. */
+  /** Time of the last activity of a run. */
   readonly active_at: number;
-  /** When the live run started. */
+  /** Start time of the live run. */
   readonly started_at: number | null;
-  /** Of the live run, so far. */
+  /** Characters that the live run has generated. */
   readonly characters: number;
-  /** Runs that wait behind the live one. */
+  /** Number of runs queued behind the live one. */
   readonly queued: number;
-  /** Place in the kernel's queue, from 1, where the live run waits for a slot. */
+  /** Position of the live run in the kernel's queue, from 1, while it waits for a slot. */
   readonly position: number | null;
   readonly unread: boolean;
   readonly pinned: boolean;
-  /** Place among the tabs, lowest first; pinned ones stand before all others. */
+  /** Position among the tabs, lowest first. Pinned tabs precede all others. */
   readonly rank: number;
   readonly closed: boolean;
   readonly archived: boolean;
@@ -797,35 +814,35 @@ export interface Head {
   readonly temporary: boolean;
   /** Length of the transcript. */
   readonly messages: number;
-  /** Answered by a provider object of its own, not by one that settings or configuration name. */
+  /** The session uses a provider object, not a provider named in settings or configuration. */
   readonly own_provider: boolean;
-  /** Identifies the session in `deltas` and `progress`, as long as the epoch lasts. */
+  /** Identifies the session in `deltas` and `progress` within the epoch. */
   readonly number: number;
 }
 
-/** The answer to `hello`: which kernel this is, and how it is set up. */
+/** Response to `hello`: the kernel's version and configuration. */
 export interface Welcome {
   readonly to: string;
-  /** nbchat's version in the kernel. */
+  /** Version of nbchat in the kernel. */
   readonly version: string;
-  /** Answers come from the embedded server. */
+  /** The embedded server generates the answers. */
   readonly demo: boolean;
-  /** Where answers come from, for people: `demo`, or the server's host. */
+  /** Source of the answers, for display: `demo`, or the server's host. */
   readonly provider: string;
-  /** The model used where a session names none, if that is known. */
+  /** Model of sessions without a model setting, if it is known. */
   readonly model: string | null;
   readonly type: "welcome";
 }
 
-/** Sessions that changed; with `all`, every session there is. */
+/** Heads of sessions that changed; with `all`, of every session. */
 export interface Heads {
   readonly heads: readonly Head[];
-  /** Sessions that are not in `heads` are gone. */
+  /** Sessions that are not in `heads` no longer exist. */
   readonly all: boolean;
   readonly type: "heads";
 }
 
-/** A stretch of one session's log. */
+/** Consecutive events of one session's log. */
 export interface Events {
   readonly session_id: string;
   readonly first_seq: number;
@@ -833,10 +850,7 @@ export interface Events {
   readonly type: "events";
 }
 
-/**
- * A `PartDelta` of the live run of a session. An array on the wire, since names and ids would
- * repeat.
- */
+/** A `PartDelta` of a session's live run. Encoded as an array to avoid repeated names and ids. */
 export type Delta = readonly [
   /** `number` of the session's head. */
   session: number,
@@ -848,7 +862,7 @@ export type Delta = readonly [
   text: string,
 ];
 
-/** Text of many sessions, in place of `events` for sessions where nothing else has happened. */
+/** Text deltas of many sessions. Replaces `events` for sessions without other events. */
 export interface Deltas {
   /** Microseconds since 1970-01-01 UTC. */
   readonly at: number;
@@ -856,7 +870,7 @@ export interface Deltas {
   readonly type: "deltas";
 }
 
-/** The fields of a head that change while an answer arrives. An array on the wire. */
+/** The fields of a head that change while an answer arrives. Encoded as an array. */
 export type Counts = readonly [
   /** `number` of the session's head. */
   session: number,
@@ -865,55 +879,58 @@ export type Counts = readonly [
   characters: number,
 ];
 
-/** Counts of sessions whose heads have not changed otherwise. */
+/** Counts of sessions whose heads have no other changes. */
 export interface Progress {
   readonly counts: readonly Counts[];
   readonly type: "progress";
 }
 
-/** A session whole, at `state.seq`; what a page has of it is replaced unless it is newer. */
+/**
+ * The complete state of a session at `state.seq`. Replaces the page's state unless that is newer.
+ */
 export interface SessionStateMessage {
   /**
-   * Windowed: `messages` holds the last `WINDOW` of the transcript, with their versions, and
-   * `selected[""]` names the first of them.
+   * Windowed: `messages` holds the last `WINDOW` messages of the transcript, with their versions,
+   * and
+   * `selected[""]` is the id of the first of them.
    */
   readonly state: SessionState;
-  /** Messages of the transcript before the window. */
+  /** Number of messages of the transcript before the window. */
   readonly omitted: number;
   readonly to: string | null;
   readonly type: "session_state";
 }
 
-/** Messages before the window, oldest first, to be put in front. */
+/** Messages that precede the window, oldest first. */
 export interface EarlierMessages {
   readonly to: string;
   readonly session_id: string;
   readonly messages: readonly Message[];
   readonly selected: Readonly<Record<string, string>>;
-  /** Messages that are before these. */
+  /** Number of messages that precede these. */
   readonly omitted: number;
   readonly type: "earlier_messages";
 }
 
-/** What became of a command. Said once for each time it was asked. */
+/** Acknowledgement of a command, sent once for each time it is received. */
 export interface Ack {
   readonly id: string;
-  /** None: done. */
+  /** `None`: the command succeeded. */
   readonly error: ErrorInfo | null;
-  /** The session made by `new_session` and `fork`. */
+  /** The session created by `new_session` or `fork`. */
   readonly session_id: string | null;
   readonly run_id: string | null;
   readonly type: "ack";
 }
 
-/** The answer to `hello` or `sync` ends here: the page has everything up to this packet. */
+/** End of the response to `hello` or `sync`. The page is up to date as of this packet. */
 export interface Synced {
   readonly to: string;
   readonly id: string;
   readonly type: "synced";
 }
 
-/** Where answers come from has changed. */
+/** The source of answers has changed. */
 export interface Config {
   readonly demo: boolean;
   readonly provider: string;
@@ -924,45 +941,49 @@ export interface Config {
 /** The models that a session's server lists, in its order. */
 export interface Models {
   readonly models: readonly string[];
-  /** None: the server that new sessions ask. */
+  /** `None`: the server of new sessions. */
   readonly session_id: string | null;
-  /** The one that answers where the session's settings name none. */
+  /** The model that is used if the session's settings do not name one. */
   readonly model: string | null;
   readonly error: ErrorInfo | null;
   readonly type: "models";
 }
 
-/** Where the state is kept, and whether it is. */
+/** Status of saving the state. */
 export interface Saving {
   readonly state: "off" | "saved" | "saving" | "unsaved";
-  /** Why it is not. */
+  /** Reason that the state is not saved. */
   readonly error: ErrorInfo | null;
   readonly type: "saving";
 }
 
-/** The notebook's metadata key `nbchat`, for the page that writes it. */
+/** Content of the notebook's metadata key `nbchat`, for the page that writes it. */
 export interface Checkpoint {
-  /** The page where the user last acted; None: whichever page there is. */
+  /** The page where the user last acted; `None`: any page. */
   readonly to: string | null;
-  /** Counts up; a page never writes an older one over a newer one. */
+  /**
+   * Increases with each checkpoint. A page never overwrites a newer checkpoint with an older one.
+   */
   readonly version: number;
   readonly metadata: Readonly<Record<string, unknown>>;
   /**
-   * What the page does not have yet of the outputs for where no widget runs: MIME bundles by
-   * output.
+   * Outputs for viewers without widgets that the page does not have yet: MIME bundles by output.
    */
   readonly transcripts: Readonly<Record<string, Readonly<Record<string, string>>>>;
-  /** No answer is being generated. Else the page keeps the outputs until the notebook is saved. */
+  /**
+   * No answer is being generated. Otherwise the page keeps the outputs until the notebook is saved.
+   */
   readonly settled: boolean;
   readonly type: "checkpoint";
 }
 
 /**
- * A bundle that not every page needs: maths, the highlighter, what opens at a click, a language.
+ * A bundle that is not always needed: math, syntax highlighting, views that open on a click, a
+ * language.
  */
 export type AssetName = "math" | "highlight" | "extras" | "zh-CN";
 
-/** A bundle of the page, as the text of an ES module. */
+/** A JavaScript bundle of the page, as the text of an ES module. */
 export interface Asset {
   readonly to: string;
   readonly name: AssetName;
@@ -970,7 +991,7 @@ export interface Asset {
   readonly type: "asset";
 }
 
-/** A message in which something was found: where, and the words around it. */
+/** A message that matches a search, with the text around the match. */
 export interface Hit {
   readonly session_id: string;
   readonly message_id: string;
@@ -979,27 +1000,27 @@ export interface Hit {
   readonly after: string;
 }
 
-/** The answer to `search`. */
+/** Response to `search`. */
 export interface SearchResults {
   readonly to: string;
   readonly id: string;
-  /** The session that was active last comes first, and in each the newest message. */
+  /** Most recently active session first, and newest message first in each session. */
   readonly hits: readonly Hit[];
-  /** There may be more: the search ended at a limit. */
+  /** The search ended at a limit, so there may be more results. */
   readonly more: boolean;
   readonly type: "search_results";
 }
 
-/** A variable of the notebook, as it is offered where the user types `@`. */
+/** A variable of the notebook, for completion after `@`. */
 export interface Variable {
   readonly name: string;
-  /** The name of its type. */
+  /** Name of its type. */
   readonly kind: string;
-  /** Its shape or length, for people; empty where it has none at hand. */
+  /** Its shape or length, for display; empty if it is not available. */
   readonly size: string;
 }
 
-/** The answer to `want_variables`. */
+/** Response to `want_variables`. */
 export interface Variables {
   readonly to: string;
   readonly id: string;
@@ -1007,11 +1028,11 @@ export interface Variables {
   readonly type: "variables";
 }
 
-/** The answer to `want_described`: the parts that are sent if the user sends them. */
+/** Response to `want_described`: the parts to attach to the user's message. */
 export interface Described {
   readonly to: string;
   readonly id: string;
-  /** A text, and of a figure a picture too; empty if there is no such variable. */
+  /** A text, and for a figure also an image; empty if the variable does not exist. */
   readonly parts: readonly Attachment[];
   readonly type: "described";
 }
@@ -1061,34 +1082,34 @@ export type KernelMessage =
   | Exported
   | Connected;
 
-/** What the kernel says in one tick, to all pages. */
+/** The messages of one tick, broadcast to all pages. */
 export interface Packet {
   readonly epoch: string;
-  /** Counts packets with news from 1; an empty packet repeats the last number. */
+  /** Number of the packet, from 1; an empty packet repeats the last number. */
   readonly n: number;
-  /** The directory's revision: all heads up to it have been said by packet `n`. */
+  /** Revision of the directory: all heads up to it have been sent by packet `n`. */
   readonly rev: number;
   readonly messages: readonly KernelMessage[];
   readonly protocol: number;
   readonly type: "packet";
 }
 
-/** A page is there. Answered by `welcome`, then as `sync`. */
+/** Connect a page. The kernel responds with `welcome`, then as to `sync`. */
 export interface Hello {
   readonly id: string;
   readonly page: string;
   readonly protocol: number;
-  /** nbchat's version in the page. */
+  /** Version of nbchat in the page. */
   readonly version: string;
-  /** The kernel that `rev` and `sessions` are about; None for a new page. */
+  /** The epoch of `rev` and `sessions`; `None` for a new page. */
   readonly epoch: string | null;
   readonly rev: number;
-  /** Last `seq` applied, for each session the page wants; 0: send it whole. */
+  /** Last `seq` applied, for each requested session; 0 requests its complete state. */
   readonly sessions: Readonly<Record<string, number>>;
   readonly type: "hello";
 }
 
-/** A page missed something, was silent for long, or wants more sessions. */
+/** Request missing messages, after a gap or a long silence, or more sessions. */
 export interface Sync {
   readonly id: string;
   readonly page: string;
@@ -1098,7 +1119,7 @@ export interface Sync {
   readonly type: "sync";
 }
 
-/** The reader scrolled to the beginning of the window. */
+/** Request earlier messages, when the reader scrolls to the beginning of the window. */
 export interface WantEarlier {
   readonly id: string;
   readonly page: string;
@@ -1109,7 +1130,7 @@ export interface WantEarlier {
   readonly type: "want_earlier";
 }
 
-/** A command, from the page where the user acted. */
+/** Execute a command from the page where the user acted. */
 export interface RunCommand {
   readonly page: string;
   readonly epoch: string;
@@ -1117,9 +1138,9 @@ export interface RunCommand {
   readonly type: "run_command";
 }
 
-/** A part of a command that is too long for one message: a stretch of its JSON. */
+/** A part of the JSON of a command that is too long for one message. */
 export interface CommandChunk {
-  /** The command's. */
+  /** Id of the command. */
   readonly id: string;
   readonly page: string;
   readonly epoch: string;
@@ -1130,34 +1151,33 @@ export interface CommandChunk {
   readonly type: "command_chunk";
 }
 
-/** What the page found under the notebook's metadata key `nbchat` (a piece of its JSON). */
+/** A piece of the JSON under the notebook's metadata key `nbchat`, as the page found it. */
 export interface Stored {
   readonly id: string;
   readonly page: string;
   readonly piece: number;
   readonly of: number;
   readonly text: string;
-  /** The notebook's path, as the page knows it. */
+  /** Path of the notebook in the page. */
   readonly path: string;
   readonly type: "stored";
 }
 
-/** The notebook is about to be saved, or has been; the newest state is wanted. */
+/** Request the newest checkpoint, before or after the notebook is saved. */
 export interface WantCheckpoint {
   readonly id: string;
   readonly page: string;
   readonly epoch: string;
   /** The checkpoint that the page has. */
   readonly version: number;
-  /**
-   * The notebook's path, as the page knows it now: it may have been renamed, or saved as another.
-   */
+  /** Current path of the notebook in the page; renaming or "Save As" changes it. */
   readonly path: string;
   readonly type: "want_checkpoint";
 }
 
 /**
- * A page needs a bundle: it shows the first formula, speaks another language, or has time for it.
+ * Request a bundle: for the first formula, for another language, or in advance when the page is
+ * idle.
  */
 export interface GetAsset {
   readonly id: string;
@@ -1167,9 +1187,7 @@ export interface GetAsset {
   readonly type: "get_asset";
 }
 
-/**
- * The reader looks for words in all sessions. A page's next search takes the place of its last.
- */
+/** Search all sessions for text. A new search of a page replaces its previous one. */
 export interface Search {
   readonly id: string;
   readonly page: string;
@@ -1178,7 +1196,7 @@ export interface Search {
   readonly type: "search";
 }
 
-/** The user typed `@`: names, types and sizes of variables are wanted, and no values. */
+/** Request names, types and sizes of variables, but no values, after the user typed `@`. */
 export interface WantVariables {
   readonly id: string;
   readonly page: string;
@@ -1186,7 +1204,7 @@ export interface WantVariables {
   readonly type: "want_variables";
 }
 
-/** The user chose a variable: its description is wanted. */
+/** Request the description of a variable that the user chose. */
 export interface WantDescribed {
   readonly id: string;
   readonly page: string;

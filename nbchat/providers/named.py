@@ -22,7 +22,7 @@ def named_provider(
 ) -> OpenAIProvider:
     """Return a provider for a server; its key is read from the variable `key_env` at each run.
 
-    `OPENAI_API_KEY` is never sent to this server: without `key_env`, no key is sent.
+    Without `key_env`, no key is sent: `OPENAI_API_KEY` is meant for another server.
 
     Raises
     ------

@@ -19,7 +19,7 @@ class CommandChunks:
         self._parts: dict[tuple[str, str], dict[int, str]] = {}
 
     def take(self, part: CommandChunk) -> dict[str, Any] | None:
-        """Add a part; return the whole `run_command` message, not yet validated, if it was the last one missing.
+        """Add a part; return the whole `run_command` message, not yet validated, if it is complete.
 
         Raises
         ------
