@@ -38,7 +38,9 @@ def one_of(cls: type[errors.NbchatError]) -> Exception:
     return error
 
 
-ALL = [one_of(cls) for cls in {errors.NbchatError, *errors.CLASSES.values()}] + [OF_THEIR_OWN[DecodeError]]
+ALL = [one_of(cls) for cls in dict.fromkeys([errors.NbchatError, *errors.CLASSES.values()])] + [
+    OF_THEIR_OWN[DecodeError]
+]
 PUBLIC = [
     value
     for name in nbchat.__all__
