@@ -380,8 +380,19 @@ def test_forged_messages_change_nothing(notebook: OpenNotebook) -> None:
         "x" * 100_000,
     ):
         page.evaluate(
-            """(() => { const comm = panel.sessionContext.session.kernel.createComm("nbchat.up");
-                 comm.open({}); comm.send(argument); })()""",
+            """(() => {
+                const kernel = panel.sessionContext.session.kernel;
+                const header = {
+                    msg_id: crypto.randomUUID(), msg_type: "nbchat_request", session: kernel.clientId,
+                    username: kernel.username, date: new Date().toISOString(), version: "5.3",
+                    subshell_id: null,
+                };
+                const message = {
+                    header, parent_header: {}, metadata: {}, channel: "control",
+                    content: { message: argument }, buffers: [],
+                };
+                kernel.sendControlMessage(message, false, true).done.catch(() => {});
+            })()""",
             forged,
         )
     page.execute("import time\nwhile nbchat.registry.stats().get('wire_errors', 0) < 3: time.sleep(0.05)")
