@@ -42,7 +42,7 @@ def test_sessions_are_named_put_away_and_found(notebook: OpenNotebook) -> None:
 
     chat.tab("a").click()
     chat.tab("a").press("Delete")
-    closed = chat.region.get_by_text("Closed “a”. Its answer continues in the background.")
+    closed = chat.region.get_by_text("Closed “a”. Its answer continues in the background.").first
     expect(closed).to_be_visible()
     expect(chat.tab("a")).to_have_count(0)
     chat.button("All sessions").click()
@@ -58,7 +58,7 @@ def test_sessions_are_named_put_away_and_found(notebook: OpenNotebook) -> None:
     chat.tab("c").click()
     for item, said in (("Archive", "Archived"), ("Delete", "Deleted")):
         chat.menu(item)
-        expect(chat.region.get_by_text(f"{said} “c”.")).to_be_visible()
+        expect(chat.region.get_by_text(f"{said} “c”.").first).to_be_visible()
         expect(chat.tab("c")).to_have_count(0)
         chat.button("Undo").click()
         expect(chat.tab("c")).to_have_attribute("aria-selected", "true")
