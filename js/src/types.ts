@@ -151,6 +151,55 @@ export interface Turn {
   readonly generation: number;
 }
 
+/** The messages of a session, as their buttons use them. */
+export interface MessageLog {
+  readonly sessionId: string;
+  article(messageId: string): MessageHandle | undefined;
+}
+
+/** What the buttons of a message do, by the name of the action. */
+export type MessageActions = Readonly<Record<string, (target: HTMLElement, arg: string) => void>>;
+
+/** A message that is shown. */
+export interface MessageHandle {
+  readonly turn: Turn | null;
+  /** The text in the editor, or null if it is closed. */
+  readonly edited: string | null;
+  edit(): void;
+  endEdit(): void;
+  refuseEdit(why: string): void;
+  toggleDetails(): void;
+}
+
+/** The panel of a session. */
+export interface SessionPanel {
+  readonly element: HTMLElement;
+  open(sessionId: string): void;
+  update(): void;
+  /** Show what changes with time alone; returns whether a run is live. */
+  tick(): boolean;
+  /** Announce a text once to screen readers. */
+  say(text: string): void;
+}
+
+/** Sessions beside the chosen one. */
+export interface SideViews {
+  readonly ids: readonly string[];
+  has(id: string): boolean;
+  show(id: string): void;
+  hide(id: string): void;
+  /** Remove the sessions that have no tab. */
+  keep(ids: readonly string[]): void;
+  update(): void;
+  tick(): boolean;
+}
+
+/** Queued and unsent questions. */
+export interface QueueView {
+  readonly element: HTMLElement;
+  update(sessionId: string, runs: readonly RunRecord[]): void;
+}
+
 /** The form in which a question is edited. */
 export interface EditForm {
   readonly element: HTMLElement;
@@ -183,20 +232,25 @@ export interface WelcomeScreen {
 
 /** What opens at a click, and the first screen: the export of the bundle `extras`. */
 export interface Extras {
+  closeSession(context: Context, head: Head): Promise<void>;
+  /** @param putBack puts a question into the composer, if there is one, and focuses the composer. */
+  createQueue(context: Context, putBack: (prompt?: Message) => void): QueueView;
+  createSideViews(
+    context: Context,
+    parent: HTMLElement,
+    createPanel: (context: Context) => SessionPanel,
+  ): SideViews;
   createWelcome(context: Context): WelcomeScreen;
   detailsOf(context: Context, turn: Turn): HTMLElement[];
-  editForm(context: Pick<Context, "t" | "root">, text: string): EditForm;
+  editForm(context: Pick<Context, "t" | "root" | "sendKey">, text: string): EditForm;
   insertCell(
     context: DocumentContext | undefined,
     code: string,
     language: string,
     run: boolean,
   ): Promise<void>;
-  openDirectory(
-    context: Context,
-    anchor: Element,
-    choose: (head: Head, messageId: string) => void,
-  ): void;
+  messageActions(context: Context, log: MessageLog, edited: () => void): MessageActions;
+  openDirectory(context: Context, anchor: Element): void;
   openConnect(context: Context, anchor: Element): void;
   openRename(
     context: Pick<Context, "t">,

@@ -2,23 +2,31 @@
 import { insertCell } from "../jupyter/cells";
 import type { Extras } from "../types";
 import { readAttachment } from "../view/attachment";
+import { Columns } from "../view/columns";
 import { openConnect } from "../view/connect";
 import { detailsOf } from "../view/details";
 import { openDirectory } from "../view/directory";
 import { editForm } from "../view/editor";
 import { openSessionMenu } from "../view/menu";
+import { messageActions } from "../view/message-actions";
 import { showOutcome } from "../view/outcome";
+import { Queue } from "../view/queue";
 import { openRename } from "../view/rename";
 import { openSettings } from "../view/settings";
 import { sourceList } from "../view/sources";
+import { close } from "../view/tab-commands";
 import { showSent, suggestVariables } from "../view/variables";
 import { Welcome } from "../view/welcome";
 
 export const extras: Extras = {
+  closeSession: close,
+  createQueue: (context, putBack) => new Queue(context, putBack),
+  createSideViews: (context, parent, createPanel) => new Columns(context, parent, createPanel),
   createWelcome: (context) => new Welcome(context),
   detailsOf,
   editForm,
   insertCell,
+  messageActions,
   openConnect,
   openDirectory,
   openRename,

@@ -54,6 +54,21 @@ export type Handlers<Part extends Action["by"]> = Readonly<
   Record<ActionsOf<Part>, (target: HTMLElement, arg: string) => void>
 >;
 
+/** Return handlers of a part that find the real ones when an action is clicked. */
+export function deferred<Part extends Action["by"]>(
+  part: Part,
+  find: (use: (handlers: Partial<Handlers<Part>>) => void) => void,
+): Handlers<Part> {
+  const names = (Object.keys(ACTIONS) as ActionsOf<Part>[]).filter(
+    (name) => ACTIONS[name].by === part,
+  );
+  const handlers = names.map((name): [string, Handlers<Part>[ActionsOf<Part>]] => [
+    name,
+    (target, arg) => find((found) => found[name]?.(target, arg)),
+  ]);
+  return Object.fromEntries(handlers) as Handlers<Part>;
+}
+
 /** Carry out the actions of one part that are clicked inside `root`; the others are left to their parts. */
 export function handleActions<Part extends Action["by"]>(
   root: HTMLElement,

@@ -1,25 +1,32 @@
 /** `Columns`: sessions in side views, each in a column beside the chosen one. */
 
-import type { Context } from "../types";
-import { h, iconButton, setAttribute, setText } from "./dom";
-import { Panel } from "./panel";
+import type { Context, SessionPanel, SideViews } from "../types";
+import { h, iconButton, installStyles, setAttribute, setText } from "./dom";
+import css from "./extras.css";
 import { titleOf } from "./tabs";
 
 interface Column {
   readonly element: HTMLElement;
   readonly title: HTMLElement;
-  readonly panel: Panel;
+  readonly panel: SessionPanel;
   readonly gone: AbortController;
 }
 
-export class Columns {
+export class Columns implements SideViews {
   readonly #context: Context;
   readonly #parent: HTMLElement;
+  readonly #createPanel: (context: Context) => SessionPanel;
   readonly #columns = new Map<string, Column>();
 
-  constructor(context: Context, parent: HTMLElement) {
+  constructor(
+    context: Context,
+    parent: HTMLElement,
+    createPanel: (context: Context) => SessionPanel,
+  ) {
     this.#context = context;
     this.#parent = parent;
+    this.#createPanel = createPanel;
+    installStyles(context.root.ownerDocument, css);
     context.signal.addEventListener("abort", () => {
       for (const id of this.ids) this.hide(id);
     });
@@ -41,7 +48,7 @@ export class Columns {
       signal: gone.signal,
       say: (text) => panel.say(text),
     };
-    const panel = new Panel(context);
+    const panel = this.#createPanel(context);
     const title = h("bdi", { class: "tab-title" });
     const head = h(
       "div",

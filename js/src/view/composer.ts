@@ -6,7 +6,7 @@ import type { Context, Extras } from "../types";
 import { handleActions } from "./actions";
 import { chipOf } from "./chip";
 import { button, h, iconButton, setAttribute, setText, show, uniqueId } from "./dom";
-import { isComposing } from "./keys";
+import { isComposing, sends } from "./keys";
 import { Recall } from "./recall";
 import { causeOf, estimateTokens, inBytes, MOST_BYTES, reveal, thrown } from "./text";
 
@@ -395,15 +395,6 @@ export class Composer {
       else this.#attach(sessionId, [read]);
     }
   }
-}
-
-/** Return whether this Enter sends, for a value of `send_key`. */
-export function sends(event: KeyboardEvent, habit: string): boolean {
-  if (event.altKey) return false;
-  const chord = event.ctrlKey || event.metaKey;
-  if (habit === "ctrl-enter") return chord && !event.shiftKey;
-  if (chord) return false;
-  return habit === "shift-enter" ? event.shiftKey : !event.shiftKey;
 }
 
 function hint({ t, sendKey }: Context): string {

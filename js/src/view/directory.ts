@@ -7,6 +7,7 @@ import type { Context } from "../types";
 import { h, setAttribute } from "./dom";
 import { openPopup } from "./popup";
 import { progressOf } from "./progress";
+import { reopen } from "./tab-commands";
 import { label, reveal } from "./text";
 
 /** Shorter queries are not searched in messages. In non-Latin scripts one character can be a word. */
@@ -33,16 +34,8 @@ export function matches(head: Head, query: string): boolean {
     .every((word) => text.includes(word));
 }
 
-/**
- * Show the list below `anchor`.
- *
- * @param choose called with the picked session, and the id of the picked message, else an empty text.
- */
-export function openDirectory(
-  context: Context,
-  anchor: Element,
-  choose: (head: Head, messageId: string) => void,
-): void {
+/** Show the list below `anchor`. The picked session is shown, at the picked message if there is one. */
+export function openDirectory(context: Context, anchor: Element): void {
   const { locale, runtime } = context;
   const t = allStrings(context.t);
   const search = h("input", {
@@ -176,7 +169,7 @@ export function openDirectory(
     const head = element && heads.get(element.getAttribute("data-id") ?? "");
     if (!head) return;
     popup.close();
-    choose(head, element?.getAttribute("data-message") ?? "");
+    void reopen(context, head, element?.getAttribute("data-message") ?? "");
   });
   dialog.addEventListener("keydown", (event) => {
     const entries = [...list.querySelectorAll<HTMLElement>(".nbchat-entry")];

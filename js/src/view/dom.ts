@@ -87,6 +87,20 @@ export function show(element: HTMLElement, shown: boolean): void {
   if (element.hidden === shown) element.hidden = !shown;
 }
 
+/** Report whether an element is on the screen, and each change of that, until `signal` aborts. */
+export function watchVisibility(
+  element: HTMLElement,
+  signal: AbortSignal,
+  report: (visible: boolean) => void,
+): void {
+  if (typeof IntersectionObserver !== "function") return;
+  const observer = new IntersectionObserver((entries) => {
+    report(entries.at(-1)?.isIntersecting ?? true);
+  });
+  observer.observe(element);
+  signal.addEventListener("abort", () => observer.disconnect());
+}
+
 /** Make `children` the children of `parent` in this order, moving only those that are elsewhere. */
 export function arrange(parent: Element, children: readonly Element[]): void {
   let cursor = parent.firstElementChild;

@@ -46,6 +46,15 @@ export function isComposing(event: KeyboardEvent): boolean {
   return event.isComposing || event.keyCode === 229;
 }
 
+/** Return whether this Enter sends, for a value of `send_key`. */
+export function sends(event: KeyboardEvent, habit: string): boolean {
+  if (event.altKey) return false;
+  const chord = event.ctrlKey || event.metaKey;
+  if (habit === "ctrl-enter") return chord && !event.shiftKey;
+  if (chord) return false;
+  return habit === "shift-enter" ? event.shiftKey : !event.shiftKey;
+}
+
 /** Keep editing keys in `root` from the notebook's shortcuts, and pass its chords through. */
 export function guardKeys(root: HTMLElement, signal: AbortSignal): void {
   const view = root.ownerDocument.defaultView ?? window;

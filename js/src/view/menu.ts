@@ -3,11 +3,12 @@
 import { allStrings } from "../i18n/extras";
 import type { Head } from "../protocol";
 import type { Context, TabPlace } from "../types";
-import { archive, close, perform, remove } from "./commands";
+import { perform } from "./commands";
 import { openConnect } from "./connect";
 import { copyMarkdown, download } from "./export";
 import { NOTIFY } from "./notify";
 import { type MenuItem, openMenu } from "./popup";
+import { archive, close, remove } from "./tab-commands";
 
 /** Show the menu of a session below `anchor`. */
 export function openSessionMenu(

@@ -3,7 +3,8 @@
 import { type AllStrings, allStrings } from "../i18n/extras";
 import { isLive } from "../state/session";
 import type { Context, Turn } from "../types";
-import { button, h, setAttribute, show } from "./dom";
+import { button, h, installStyles, setAttribute, show } from "./dom";
+import css from "./extras.css";
 import { causeOf, label, reveal, sentence } from "./text";
 
 type Choice = "retry" | "continue_" | "regenerate" | "keep" | "discard" | "resume";
@@ -18,6 +19,7 @@ interface Outcome {
 /** Show the outcome of a turn in an element, which is hidden if it needs no words. */
 export function showOutcome(context: Context, element: HTMLElement, turn: Turn): void {
   const t = allStrings(context.t);
+  installStyles(context.root.ownerDocument, css);
   const { tone, lines, choices } = outcomeOf(t, turn);
   setAttribute(element, "data-tone", tone);
   element.replaceChildren(...lines, ...buttonsOf(t, choices));

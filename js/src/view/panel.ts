@@ -1,30 +1,29 @@
 /** `Panel`: one session, with its messages, its status, its queue and the composer. */
 
-import type { Head } from "../protocol";
+import type { Head, RunRecord } from "../protocol";
 import type { SessionView } from "../state/replica";
 import { isLive, isOver } from "../state/session";
-import type { Context, WelcomeScreen } from "../types";
-import { handleActions } from "./actions";
+import type { Context, QueueView, SessionPanel, WelcomeScreen } from "../types";
+import { deferred, type Handlers, handleActions } from "./actions";
 import { perform } from "./commands";
 import { Composer } from "./composer";
 import { button, h, show } from "./dom";
 import { Foot } from "./foot";
 import { isComposing } from "./keys";
 import { Log } from "./log";
-import { MessageActions } from "./message-actions";
-import { Queue } from "./queue";
 import { isAttachment, textOf } from "./text";
 
-export class Panel {
+export class Panel implements SessionPanel {
   readonly element: HTMLElement;
   readonly #context: Context;
   readonly #log: Log;
   readonly #composer: Composer;
-  readonly #queue: Queue;
   readonly #foot: Foot;
   readonly #fromFile: HTMLElement;
   /** Undefined until it is needed, null while it is being loaded. */
   #welcome: WelcomeScreen | null | undefined;
+  /** As the welcome. */
+  #queue: QueueView | null | undefined;
   #sessionId = "";
   #head: Head | undefined;
   #session: SessionView | undefined;
@@ -40,14 +39,6 @@ export class Panel {
       },
       () => this.#questions(),
     );
-    new MessageActions(context, this.#log, () => {
-      this.#log.latest();
-      this.#composer.focus();
-    });
-    this.#queue = new Queue(context, (prompt) => {
-      if (prompt) this.#composer.put(textOf(prompt), prompt.parts.filter(isAttachment));
-      else this.#composer.focus();
-    });
     this.#foot = new Foot(context);
     this.#fromFile = h(
       "div",
@@ -61,7 +52,6 @@ export class Panel {
       { class: "panel", ...attributes },
       this.#fromFile,
       this.#log.element,
-      this.#queue.element,
       this.#foot.element,
       this.#composer.element,
     );
@@ -79,6 +69,7 @@ export class Panel {
       },
       signal,
     );
+    handleActions(this.#log.element, this.#messageActions(), signal);
     this.element.addEventListener("keydown", (event) => this.#key(event), { signal });
     this.element.addEventListener("drop", (event) => this.drop(event), { signal });
   }
@@ -108,7 +99,9 @@ export class Panel {
     if (session !== this.#session || !session) {
       this.#session = session;
       this.#log.update(session);
-      this.#queue.update(id, session?.state.runs ?? []);
+      const runs = session?.state.runs ?? [];
+      if (this.#queue === undefined && runs.some(isUnsent)) this.#loadQueue();
+      this.#queue?.update(id, runs);
     }
     this.#composer.update(this.#head);
     this.#foot.update(this.#head, session);
@@ -161,6 +154,33 @@ export class Panel {
     });
   }
 
+  #loadQueue(): void {
+    this.#queue = null;
+    this.#context.extras(({ createQueue }) => {
+      const queue = createQueue(this.#context, (prompt) => {
+        if (prompt) this.#composer.put(textOf(prompt), prompt.parts.filter(isAttachment));
+        else this.#composer.focus();
+      });
+      this.#queue = queue;
+      this.#log.element.after(queue.element);
+      queue.update(this.#sessionId, this.#session?.state.runs ?? []);
+    });
+  }
+
+  #messageActions(): Handlers<"message"> {
+    let handlers: Partial<Handlers<"message">> | undefined;
+    const edited = (): void => {
+      this.#log.latest();
+      this.#composer.focus();
+    };
+    return deferred("message", (use) =>
+      this.#context.extras(({ messageActions }) => {
+        handlers ??= messageActions(this.#context, this.#log, edited);
+        use(handlers);
+      }),
+    );
+  }
+
   /** Return the questions of the session, oldest first. */
   #questions(): readonly string[] {
     const session = this.#session;
@@ -195,4 +215,9 @@ export class Panel {
     const command = { type: "configure", session_id, model, instructions, params } as const;
     void perform(this.#context, command);
   }
+}
+
+/** Return whether the question of a run has not been sent. */
+function isUnsent({ prompt, started_at }: RunRecord): boolean {
+  return prompt !== null && started_at === null;
 }

@@ -2,12 +2,12 @@
 
 import type { Message, RunRecord } from "../protocol";
 import { isLive } from "../state/session";
-import type { Context } from "../types";
+import type { Context, QueueView } from "../types";
 import { handleActions } from "./actions";
 import { perform } from "./commands";
-import { sends } from "./composer";
-import { arrange, button, h, iconButton, show } from "./dom";
-import { isComposing } from "./keys";
+import { arrange, button, h, iconButton, installStyles, show } from "./dom";
+import css from "./extras.css";
+import { isComposing, sends } from "./keys";
 import { causeOf, isAttachment, label, reveal, textOf } from "./text";
 
 /** A queued question in its editor. */
@@ -20,7 +20,7 @@ interface Editing {
 /** Longest text of a queued question that is shown. */
 const LINE = 200;
 
-export class Queue {
+export class Queue implements QueueView {
   readonly element: HTMLElement;
   readonly #context: Context;
   /** Puts a question into the composer, if there is one, and focuses the composer. */
@@ -35,6 +35,7 @@ export class Queue {
   constructor(context: Context, putBack: (prompt?: Message) => void) {
     this.#context = context;
     this.#putBack = putBack;
+    installStyles(context.root.ownerDocument, css);
     this.element = h("ul", { class: "queue", "aria-label": context.t.queue, hidden: true });
     const { signal } = context;
     handleActions<"queue">(

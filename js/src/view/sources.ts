@@ -4,7 +4,8 @@ import { allStrings } from "../i18n/extras";
 import { hostToShow, linkTarget } from "../markdown/urls";
 import type { Source } from "../protocol";
 import type { Context } from "../types";
-import { h } from "./dom";
+import { h, installStyles } from "./dom";
+import css from "./extras.css";
 import { label, reveal } from "./text";
 
 /** Longest title, in graphemes. */
@@ -13,6 +14,7 @@ const TITLE = 120;
 /** Return the list. */
 export function sourceList(context: Context, sources: readonly Source[]): HTMLElement {
   const t = allStrings(context.t);
+  installStyles(context.root.ownerDocument, css);
   return h(
     "div",
     { class: "sources", role: "group", "aria-label": t.sources },

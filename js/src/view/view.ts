@@ -4,12 +4,11 @@ import type { Locale, Strings } from "../i18n";
 import type { AnyModel } from "../jupyter";
 import type { Head } from "../protocol";
 import { isOver } from "../state/session";
-import type { Context, Extras, Markdown, Runtime, Way } from "../types";
+import type { Context, Extras, Markdown, Runtime, SideViews, Way } from "../types";
 import { handleActions } from "./actions";
 import { Banner } from "./banner";
-import { Columns } from "./columns";
-import { close, create, perform, reopen } from "./commands";
-import { h, iconButton, setAttribute, setText, show, uniqueId } from "./dom";
+import { create, perform } from "./commands";
+import { h, iconButton, setAttribute, setText, show, uniqueId, watchVisibility } from "./dom";
 import { guardKeys } from "./keys";
 import { useExtras } from "./load-extras";
 import { Notifier } from "./notify";
@@ -37,7 +36,9 @@ export class View {
   /** Null in a view of one session. */
   readonly #tabs: Tabs | null;
   readonly #main: Panel;
-  readonly #columns: Columns;
+  /** Null until a session is shown there. */
+  #columns: SideViews | null = null;
+  readonly #panels: HTMLElement;
   readonly #notifier: Notifier;
   readonly #toast: Toast;
   readonly #banner: Banner;
@@ -96,17 +97,16 @@ export class View {
     const header = this.#tabs
       ? this.#tools(this.#tabs)
       : h("div", { class: "header" }, this.#title);
-    const panels = h("div", { class: "panels" }, this.#main.element);
-    this.#columns = new Columns(context, panels);
+    this.#panels = h("div", { class: "panels" }, this.#main.element);
     this.#empty.textContent = t.noOpenSessions;
-    this.#root.append(header, this.#banner.element, this.#empty, panels, this.#toast.element);
+    this.#root.append(header, this.#banner.element, this.#empty, this.#panels, this.#toast.element);
 
     guardKeys(this.#root, signal);
     handleActions<"view">(
       this.#root,
       {
         new: () => void create(context),
-        all: (target) => this.#openDirectory(target),
+        all: (target) => this.#extras(({ openDirectory }) => openDirectory(context, target)),
         menu: (target) => this.#menu(this.#shown, target),
         alone: (_, id) => this.#setBeside(id, false),
       },
@@ -118,7 +118,10 @@ export class View {
     this.#followModel();
     this.#setHeight();
     el.append(this.#root);
-    this.#watchVisibility();
+    watchVisibility(this.#root, signal, (visible) => {
+      this.#visible = visible; // sessions are read only while the view is on screen
+      this.#report();
+    });
     const unsubscribe = runtime.store.subscribe((change) => {
       if (change.heads.size > 0 || change.other) this.#updateTabs();
       const mine = (id: string): boolean => change.sessions.has(id) || change.heads.has(id);
@@ -154,7 +157,8 @@ export class View {
     const ask = (command: Parameters<typeof perform>[1]) => void perform(this.#context, command);
     const actions = {
       show: (id: string, focus: boolean) => this.#choose(id, focus),
-      close: (id: string) => this.#withHead(id, (head) => void close(this.#context, head)),
+      close: (id: string) =>
+        this.#with(id, (head, extras) => void extras.closeSession(this.#context, head)),
       rename: (id: string, title: string) => ask({ type: "rename", session_id: id, title }),
       menu: (id: string, anchor: Element) => this.#menu(id, anchor),
       move: (id: string, before: string | null) => this.#move(id, before),
@@ -198,17 +202,6 @@ export class View {
     this.#root.style.height = this.#trait("height") || HEIGHT;
   }
 
-  /** Report sessions as read only while the view is on screen. */
-  #watchVisibility(): void {
-    if (typeof IntersectionObserver !== "function") return;
-    const observer = new IntersectionObserver((entries) => {
-      this.#visible = entries.at(-1)?.isIntersecting ?? true;
-      this.#report();
-    });
-    observer.observe(this.#root);
-    this.#gone.signal.addEventListener("abort", () => observer.disconnect());
-  }
-
   /** Report the sessions in view to the kernel, if they have changed. */
   #report(): void {
     const ids = this.#visible ? this.#looksAt() : [];
@@ -219,7 +212,7 @@ export class View {
   }
 
   #looksAt(): string[] {
-    return [this.#shown, ...this.#columns.ids].filter(Boolean);
+    return [this.#shown, ...(this.#columns?.ids ?? [])].filter(Boolean);
   }
 
   #open(): Head[] {
@@ -273,7 +266,7 @@ export class View {
     }
     show(this.#main.element, this.#shown !== "");
     show(this.#empty, this.#shown === "" && store.connection !== "connecting");
-    this.#columns.keep(ids);
+    this.#columns?.keep(ids);
     this.#notifier.update(open);
     this.#begin(open);
     this.#report();
@@ -305,14 +298,14 @@ export class View {
 
   #updatePanels(): void {
     this.#main.update();
-    this.#columns.update();
+    this.#columns?.update();
     this.#tick();
   }
 
   /** Tick once per second while a run is live. */
   #tick(): void {
     const main = this.#main.tick();
-    const counting = this.#columns.tick() || main;
+    const counting = this.#columns?.tick() || main;
     if (counting && this.#timer === undefined) {
       this.#timer = setInterval(() => this.#tick(), 1000);
     } else if (!counting && this.#timer !== undefined) {
@@ -325,7 +318,7 @@ export class View {
     if (id !== this.#shown) {
       this.#shown = id;
       show(this.#main.element, id !== ""); // a hidden element cannot take the focus
-      this.#columns.hide(id);
+      this.#columns?.hide(id);
       this.#main.open(id);
       this.#report();
     }
@@ -389,40 +382,40 @@ export class View {
     this.#tabs?.focus(id);
   }
 
-  #withHead(id: string, run: (head: Head) => void): void {
-    const head = this.#runtime.store.heads.get(id);
-    if (head) run(head);
-  }
-
-  #openDirectory(anchor: Element): void {
-    this.#extras(({ openDirectory }) =>
-      openDirectory(this.#context, anchor, (head, messageId) => {
-        void reopen(this.#context, head, messageId);
-      }),
-    );
+  /** Call `run` with a session and the extras. */
+  #with(id: string, run: (head: Head, extras: Extras) => void): void {
+    this.#extras((extras) => {
+      const head = this.#runtime.store.heads.get(id);
+      if (head) run(head, extras);
+    });
   }
 
   #setBeside(id: string, beside: boolean): void {
-    if (beside) this.#columns.show(id);
-    else this.#columns.hide(id);
-    this.#report();
+    this.#extras(({ createSideViews }) => {
+      this.#columns ??= createSideViews(
+        this.#context,
+        this.#panels,
+        (context) => new Panel(context),
+      );
+      if (beside) this.#columns.show(id);
+      else this.#columns.hide(id);
+      this.#report();
+    });
   }
 
   #menu(id: string, anchor: Element): void {
-    this.#extras(({ openSessionMenu }) =>
-      this.#withHead(id, (head) => {
-        openSessionMenu(this.#context, anchor, head, {
-          ids: this.#ids,
-          beside: id === this.#shown ? null : this.#columns.has(id),
-          notifier: Notifier.possible ? this.#notifier : null,
-          rename: () => this.#tabs?.rename(id),
-          openSettings: () => {
-            this.#choose(id, false);
-            this.#main.openSettings();
-          },
-          setBeside: (beside) => this.#setBeside(id, beside),
-          move: (before) => this.#move(id, before),
-        });
+    this.#with(id, (head, { openSessionMenu }) =>
+      openSessionMenu(this.#context, anchor, head, {
+        ids: this.#ids,
+        beside: id === this.#shown ? null : (this.#columns?.has(id) ?? false),
+        notifier: Notifier.possible ? this.#notifier : null,
+        rename: () => this.#tabs?.rename(id),
+        openSettings: () => {
+          this.#choose(id, false);
+          this.#main.openSettings();
+        },
+        setBeside: (beside) => this.#setBeside(id, beside),
+        move: (before) => this.#move(id, before),
       }),
     );
   }
