@@ -15,7 +15,7 @@ from nbchat.core.request_fields import merged
 from nbchat.core.settings import SettingsPatch, patch, patch_of_given
 from nbchat.core.tracebacks import short_traceback
 from nbchat.engine.config import Configuration
-from nbchat.jupyter.host import current
+from nbchat.jupyter.process import current
 
 if TYPE_CHECKING:
     from nbchat.batch.compare import Comparison

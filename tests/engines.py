@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from nbchat.engine.local_backend import LocalBackend
 from nbchat.handles.process import Process
 from nbchat.jupyter.host import JupyterHost
+from nbchat.jupyter.process import draw
 
 if TYPE_CHECKING:
     import pytest
@@ -28,9 +29,9 @@ def use(monkeypatch: pytest.MonkeyPatch, registry: SessionRegistry) -> JupyterHo
     """Let the functions and the widgets of `nbchat` use this registry; return their host."""
     backend = registry._backend
     assert isinstance(backend, LocalBackend)
-    host = JupyterHost(backend.engine)
+    host = JupyterHost(backend.engine, None, draw)
     process = Process(backend.engine, backend, host, registry)
-    monkeypatch.setattr("nbchat.jupyter.host.shared", lambda _make_host: process)
+    monkeypatch.setattr("nbchat.jupyter.process.shared", lambda _make_host: process)
     return host
 
 

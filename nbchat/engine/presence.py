@@ -1,4 +1,4 @@
-"""`Presence`: the pages that are open, and the sessions that each of them shows."""
+"""`Presence`: the open pages, the sessions that each of them shows, and the page of the last action."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ class Presence:
 
     def __init__(self) -> None:
         self._pages: OrderedDict[str, _Page] = OrderedDict()
+        self.last_actor: str | None = None
+        """The page where the user last acted."""
 
     def __repr__(self) -> str:
         """Return the number of pages."""
@@ -59,3 +61,4 @@ class Presence:
     def clear(self) -> None:
         """Remove all pages: their connection is closed."""
         self._pages.clear()
+        self.last_actor = None

@@ -7,21 +7,22 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets
 
 from nbchat.jupyter.representations import of_table
-from nbchat.jupyter.widgets import SessionView
+from nbchat.jupyter.views import SessionView
 
 if TYPE_CHECKING:
     from nbchat.batch.compare import Comparison
     from nbchat.engine.callbacks import Notification
+    from nbchat.jupyter.host import JupyterHost
 
 MIN_WIDTH = "22rem"
 """Minimum width of a session's view. In a narrower output the views are stacked."""
 
 
-def view(comparison: Comparison, **kwargs: Any) -> Any:  # noqa: ANN401 - IPython's protocol
+def view(comparison: Comparison, host: JupyterHost, **kwargs: Any) -> Any:  # noqa: ANN401 - IPython's protocol
     """Return the MIME bundle of a comparison's live view, with its table for hosts without widgets."""
     table = ipywidgets.HTML(_html(comparison))
     grid = ipywidgets.GridBox(
-        [SessionView(session) for session in comparison],
+        [SessionView(session, host) for session in comparison],
         layout={
             "grid_template_columns": f"repeat(auto-fit, minmax(min({MIN_WIDTH}, 100%), 1fr))",
             "grid_gap": "8px",

@@ -1,36 +1,44 @@
-"""`JupyterHost`: restores sessions from the notebook, and displays handles as widgets.
+"""`JupyterHost`: restores sessions from the notebook, connects to its pages, and draws handles.
 
 Importing this module is cheap: IPython, traitlets and widgets are imported when they are used.
 """
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
-
-from nbchat.engine.local_backend import LocalBackend
-from nbchat.handles.process import Process, shared
 
 if TYPE_CHECKING:
-    from nbchat.engine.backend import Backend
     from nbchat.engine.engine import Engine
-    from nbchat.handles.registry import SessionRegistry
     from nbchat.jupyter.hub import Hub
     from nbchat.jupyter.notebook import Notebook
     from nbchat.jupyter.transcripts import Transcripts
 
 
 class JupyterHost:
-    """The host of a process: a notebook's kernel, IPython, or a script. Implements `Host`."""
+    """The host of a process: a notebook's kernel, IPython, or a script. Implements `Host`.
 
-    def __init__(self, engine: Engine, notebook: Notebook | None = None) -> None:
+    Parameters
+    ----------
+    engine
+        The engine whose sessions are restored and shown.
+    notebook
+        The notebook that the kernel was started for, if any.
+    draw
+        Returns the MIME bundle of a value, from the host and IPython's options; `None` for plain text.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        notebook: Notebook | None = None,
+        draw: Callable[[JupyterHost, object, dict[str, Any]], Any | None] = lambda *_: None,
+    ) -> None:
         self.engine: Engine = engine
         self.notebook: Notebook | None = notebook
-        """The notebook that the kernel was started for, if any."""
+        self._draw = draw
         self._restoring = threading.RLock()
         self._restore_begun = notebook is None
         self._restored = notebook is None
@@ -92,14 +100,7 @@ class JupyterHost:
 
     def mimebundle(self, shown: object, **options: Any) -> Any | None:  # noqa: ANN401 - as `Host`
         """Return the MIME bundle of the widget of a `Session` or a `Comparison`."""
-        from nbchat.batch.compare import Comparison  # noqa: PLC0415 - widgets only where they are shown
-        from nbchat.handles.session import Session  # noqa: PLC0415
-        from nbchat.jupyter.comparison import view  # noqa: PLC0415
-        from nbchat.jupyter.widgets import SessionView  # noqa: PLC0415
-
-        if isinstance(shown, Session):
-            return SessionView(shown)._repr_mimebundle_(**options)
-        return view(shown, **options) if isinstance(shown, Comparison) else None
+        return self._draw(self, shown, options)
 
     def progress_bar(self, total: int) -> tuple[Callable[[Any], object], Callable[[], object]] | None:
         """Return the functions that update and close a progress bar; `None` outside a kernel."""
@@ -108,42 +109,3 @@ class JupyterHost:
         from nbchat.jupyter.progress import bar  # noqa: PLC0415 - widgets only in a kernel
 
         return bar(total)
-
-
-def _make_host(engine: Engine) -> JupyterHost:
-    if "IPython" in sys.modules:  # otherwise there is no configuration to read
-        from nbchat.jupyter.configuration import attach  # noqa: PLC0415 - IPython is loaded
-        from nbchat.jupyter.representations import register  # noqa: PLC0415
-
-        attach(engine.providers)
-        register()
-    notebook = None
-    if "ipykernel" in sys.modules:  # scripts restore nothing and journal nothing
-        from nbchat.jupyter.notebook import Notebook, path_of_notebook  # noqa: PLC0415 - a kernel
-
-        path = path_of_notebook()
-        if path is not None:
-            private = os.environ.get("NBCHAT_JOURNAL", "").lower() in ("0", "false", "no", "off")
-            notebook = Notebook(engine, path, journal=not private)
-    return JupyterHost(engine, notebook)
-
-
-_hosts: WeakKeyDictionary[Backend, JupyterHost] = WeakKeyDictionary()
-
-
-def host_of(registry: SessionRegistry) -> JupyterHost:
-    """Return the host of a registry: the host of this process, or a separate one for a visitor's registry."""
-    process, backend = current(), registry._backend  # noqa: SLF001 - a handle
-    if backend is process.backend:
-        return process.host
-    if not isinstance(backend, LocalBackend):
-        raise TypeError("views need an engine in this process.")
-    host = _hosts.get(backend)
-    if host is None:
-        host = _hosts.setdefault(backend, JupyterHost(backend.engine))
-    return host
-
-
-def current() -> Process[JupyterHost]:
-    """Return the engine, the registry and the host of this process, created by the first call."""
-    return shared(_make_host)

@@ -21,7 +21,8 @@ from nbchat.core.version import VERSION
 from nbchat.jupyter.control import listen
 from nbchat.jupyter.variables import answer
 from nbchat.jupyter.visitors import kernel_of_process
-from nbchat.wire.server import STATIC, WireServer
+from nbchat.wire.requests import STATIC
+from nbchat.wire.server import WireServer
 
 if TYPE_CHECKING:
     from nbchat.engine.engine import Engine

@@ -25,8 +25,8 @@ from nbchat.handles.run import Run
 from nbchat.handles.session import Session
 from nbchat.jupyter.cell_output import show
 from nbchat.jupyter.configuration import attach
-from nbchat.jupyter.host import current
 from nbchat.jupyter.last_error import describe_last_error
+from nbchat.jupyter.process import current
 from nbchat.jupyter.variables import Variables, truncated_repr
 from nbchat.jupyter.widgets import ChatTabs
 

@@ -1,4 +1,4 @@
-"""`ChatTabs`, the tabbed widget, and `SessionView`, the view of one session. Views hold no state."""
+"""`ChatTabs`, the tabbed widget."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import anywidget
 import traitlets
-from ipywidgets import widget_serialization
 
 from nbchat.core.commands import Close
 from nbchat.core.errors import UnknownSession
@@ -16,59 +14,9 @@ from nbchat.core.ids import new_id
 from nbchat.handles.registry import SessionRegistry
 from nbchat.handles.run import check_timeout
 from nbchat.handles.session import Session
-from nbchat.jupyter.host import current, host_of
-from nbchat.jupyter.hub import Hub
+from nbchat.jupyter.process import current, host_of
+from nbchat.jupyter.views import View
 from nbchat.jupyter.visitors import refuse_second_registry, refuse_shared_registry
-from nbchat.wire.server import STATIC
-
-
-class View(anywidget.AnyWidget):
-    """Base class of all views: the hub they read from, and their appearance."""
-
-    _esm = STATIC / "view.js"
-
-    hub: traitlets.Instance[Hub] = traitlets.Instance(Hub).tag(sync=True, **widget_serialization)
-    view_id: traitlets.Unicode[str, str | bytes] = traitlets.Unicode().tag(sync=True)
-    """Id of this view in the messages of a page."""
-    kind: traitlets.Unicode[str, str | bytes] = traitlets.Unicode("tabs").tag(sync=True)
-    sessions = traitlets.List(traitlets.Unicode(), default_value=None, allow_none=True).tag(sync=True)
-    """Ids of the sessions shown. `None` shows all open sessions."""
-    active: traitlets.Unicode[str, str | bytes] = traitlets.Unicode("").tag(sync=True, echo_update=False)
-    """Id of the session whose tab was selected last. Setting it selects that tab in every view."""
-    locale: traitlets.Unicode[str, str | bytes] = traitlets.Unicode("").tag(sync=True)
-    """`en` or `zh-CN`; if empty, the browser's language."""
-    height: traitlets.Unicode[str, str | bytes] = traitlets.Unicode("").tag(sync=True)
-    """A CSS length; if empty, 560px."""
-    send_key: traitlets.Unicode[str, str | bytes] = traitlets.Unicode("enter").tag(sync=True)
-    """`enter`, `shift-enter` or `ctrl-enter`."""
-    panel_request: traitlets.Unicode[str, str | bytes] = traitlets.Unicode("").tag(sync=True)
-    """The last request for a panel beside the notebook: the widget's model id and a request id."""
-
-    @traitlets.validate("locale")
-    def _valid_locale(self, proposal: Any) -> str:  # noqa: ANN401 - traitlets' proposal
-        return _one_of("locale", proposal["value"], ("", "en", "zh-CN"))
-
-    @traitlets.validate("send_key")
-    def _valid_send_key(self, proposal: Any) -> str:  # noqa: ANN401 - traitlets' proposal
-        return _one_of("send_key", proposal["value"], ("enter", "shift-enter", "ctrl-enter"))
-
-    def __init__(self, registry: SessionRegistry, **traits: Any) -> None:  # noqa: ANN401 - the traits above
-        self._registry = registry
-        hub, view_id = host_of(registry).hub(), new_id("view-")
-        hub.views[view_id] = self
-        super().__init__(hub=hub, view_id=view_id, **traits)
-
-    @property
-    def registry(self) -> SessionRegistry:
-        """The registry whose sessions are shown."""
-        return self._registry
-
-    def _repr_mimebundle_(self, **kwargs: Any) -> Any:  # noqa: ANN401 - IPython's protocol
-        transcripts = host_of(self.registry).transcripts()
-        if transcripts is not None:
-            # A separate output before the view, which is readable without a kernel.
-            transcripts.show(self.sessions)
-        return super()._repr_mimebundle_(**kwargs)
 
 
 class ChatTabs(View):
@@ -112,13 +60,20 @@ class ChatTabs(View):
             registry = current().registry
         elif registry is not current().registry:
             refuse_second_registry()
-        host_of(registry).restore_once()
+        host = host_of(registry)
+        host.restore_once()
+        self._registry = registry
         ids = None if sessions is None else [_found(registry, one).id for one in _listed(sessions)]
-        super().__init__(registry, kind="tabs", sessions=ids, **traits)
+        super().__init__(host, kind="tabs", sessions=ids, **traits)
         if not self._shown():
             self.hub.blank = self.new().id
         elif not self.active:
             self.active = self._last_used()
+
+    @property
+    def registry(self) -> SessionRegistry:
+        """The registry whose sessions are shown."""
+        return self._registry
 
     @traitlets.validate("active")
     def _valid_active(self, proposal: Any) -> str:  # noqa: ANN401 - traitlets' proposal
@@ -135,7 +90,7 @@ class ChatTabs(View):
         ids = [session.id for session in self._shown()]
         if self.hub.last_chosen in ids:
             return self.hub.last_chosen
-        asked = host_of(self.registry).engine.last_asked()
+        asked = self._host.engine.last_asked()
         return max((one for one in ids if one in asked), key=asked.__getitem__, default="")
 
     def __repr__(self) -> str:
@@ -248,27 +203,6 @@ class ChatTabs(View):
         return sum(session.stop_all() for session in self._shown())
 
 
-class SessionView(View):
-    """A live view of one session, without tabs. Shown if a `Session` is a cell's result."""
-
-    def __init__(self, session: Session, **traits: Any) -> None:  # noqa: ANN401 - the traits of View
-        super().__init__(
-            _registry_of(session), kind="session", sessions=[session.id], active=session.id, **traits
-        )
-
-    def __repr__(self) -> str:
-        """Return the session shown."""
-        return f"<SessionView of {self.registry.get(self.active, self.active)!r}>"
-
-
-def _registry_of(session: Session) -> SessionRegistry:
-    process, backend = current(), session._backend  # noqa: SLF001 - a handle
-    if backend is process.backend:
-        refuse_shared_registry()
-        return process.registry
-    return SessionRegistry(backend=backend)
-
-
 def _listed(sessions: Iterable[Session | str]) -> Sequence[Session | str]:
     if isinstance(sessions, str | Session) or not isinstance(sessions, Iterable):
         raise TypeError(f"sessions must be a list of sessions, as [{sessions!r}].")
@@ -282,9 +216,3 @@ def _found(registry: SessionRegistry, session: Session | str) -> Session:
     if found is None:
         raise UnknownSession(session)
     return found
-
-
-def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> str:
-    if value not in allowed:
-        raise traitlets.TraitError(f"{name} must be one of {', '.join(map(repr, allowed))}, not {value!r}.")
-    return value

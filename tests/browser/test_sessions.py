@@ -334,7 +334,7 @@ def test_tabs_keep_their_names_and_their_order(notebook: OpenNotebook) -> None:
 LOAD = """
 import asyncio, json, time
 import nbchat
-from nbchat.jupyter.host import current
+from nbchat.jupyter.process import current
 hub = current().host.hub()
 sent = []
 down = hub.send

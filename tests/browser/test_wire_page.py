@@ -25,7 +25,7 @@ BUSY_MS = 15_000
 THREADS = """
 import threading, nbchat
 heard = {}
-from nbchat.jupyter.host import current
+from nbchat.jupyter.process import current
 engine = current().engine.loop
 post = engine.post
 def noted(function, *arguments):

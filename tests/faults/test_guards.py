@@ -25,8 +25,11 @@ from nbchat.engine.live_session import LiveSession
 from nbchat.engine.run_queue import RunQueue
 from nbchat.engine.scheduler import Scheduler
 from nbchat.handles.registry import SessionRegistry
+from nbchat.protocol import Delta
 from nbchat.providers.scripted import PAUSE, ScriptedProvider
+from nbchat.wire.commands import PageCommands
 from nbchat.wire.server import WireServer
+from nbchat.wire.subscriptions import Subscriptions
 from tests.engines import engine_of, live
 from tests.faults.invariants import check_end, slots
 from tests.simulation.test_world import check_prefixes, story, view_equals_transcript
@@ -238,14 +241,14 @@ def the_end_is_told_when_it_is_durable() -> None:
 
 def skip_an_event(patch: Patch) -> None:
     """Tell pages one event fewer, now and then."""
-    read = WireServer._read
+    read = Subscriptions._read
 
-    def wrong(self: WireServer, conversation: LiveSession, reader: Any, size: int) -> Any:
-        if reader.seq and reader.seq % 5 == 0 and reader.seq < conversation.record.visible:
+    def wrong(self: Subscriptions, session: LiveSession, reader: Any, size: int, deltas: list[Delta]) -> Any:
+        if reader.seq and reader.seq % 5 == 0 and reader.seq < session.record.visible:
             reader.seq += 1
-        return read(self, conversation, reader, size)
+        return read(self, session, reader, size, deltas)
 
-    patch.setattr(WireServer, "_read", wrong)
+    patch.setattr(Subscriptions, "_read", wrong)
     patch.setattr(PageModel, "_ask", lambda _self: None)
 
 
@@ -266,7 +269,7 @@ def say_an_event_twice(patch: Patch) -> None:
 
 def answer_without_the_news(patch: Patch) -> None:
     """Say "that is all" to a page that asks, without saying what it misses."""
-    patch.setattr(WireServer, "_catch_up", lambda *_arguments: [])
+    patch.setattr(Subscriptions, "_catch_up", lambda *_arguments: [])
 
 
 def take_late_events(patch: Patch) -> None:
@@ -363,14 +366,14 @@ def log_as_it_is(patch: Patch) -> None:
 
 def forget_what_was_done(patch: Patch) -> None:
     """Remember no command."""
-    patch.setattr("nbchat.wire.server.REMEMBERED", 0)
+    patch.setattr("nbchat.wire.commands.KEPT_ACKS", 0)
 
 
 def take_any_kernels_commands(patch: Patch) -> None:
     """Do not look at which kernel a command was for."""
     patch.setattr(
-        WireServer,
-        "_carry_out",
+        PageCommands,
+        "_execute",
         lambda self, message: carry_out.carry_out(self._engine, message.command) and None,
     )
     patch.setattr(WireServer, "say", lambda *_message: None)

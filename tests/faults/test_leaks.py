@@ -65,16 +65,20 @@ def test_two_hundred_rounds_leave_nothing(registry: SessionRegistry, soak: bool)
 
     for number in range(UNDO + 50):
         one_round(number)
-    wait_for(lambda: engine_of(registry).loop.call(lambda: not wire._dirty), "the wire has said everything")
+    wait_for(
+        lambda: engine_of(registry).loop.call(lambda: not wire.is_pending), "the wire has said everything"
+    )
     before, objects = flat(), len(gc.get_objects())
     for number in range(UNDO + 50, rounds):
         one_round(number)
-    wait_for(lambda: engine_of(registry).loop.call(lambda: not wire._dirty), "the wire has said everything")
+    wait_for(
+        lambda: engine_of(registry).loop.call(lambda: not wire.is_pending), "the wire has said everything"
+    )
     after, grown = flat(), len(gc.get_objects()) - objects
 
     assert after == before
-    assert engine_of(registry).loop.call(lambda: len(wire._readers)) <= UNDO + 1
-    assert engine_of(registry).loop.call(lambda: len(wire.pages)) <= 64
+    assert engine_of(registry).loop.call(lambda: len(wire._subscriptions._readers)) <= UNDO + 1
+    assert engine_of(registry).loop.call(lambda: len(engine_of(registry).presence.pages)) <= 64
     assert slots(registry) == (0, 0)
     # Of a deleted session its id, its clock and the time are kept, so that no other page brings it back.
     assert grown < 1500 + 5 * rounds, f"{grown / rounds:.0f} objects are left of each round"

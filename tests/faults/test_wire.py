@@ -172,7 +172,7 @@ def test_a_page_that_missed_a_deletion_hears_of_it() -> None:
         assert {key: head.title for key, (_, head) in deaf.heads.items() if not head.deleted} == {
             kept.id: "news"
         }
-        assert len(world.wire._readers) <= UNDO + 1
+        assert len(world.wire._subscriptions._readers) <= UNDO + 1
 
     world.run(story())
 
@@ -233,19 +233,19 @@ def test_without_a_page_nothing_piles_up() -> None:
         def broken(*_message: object) -> None:
             raise OSError("the comm is closed")
 
-        world.wire._send = broken
+        world.wire._pacer._send = broken
         session = world.registry.create(provider=ScriptedProvider(lambda _request: ["word "] * 3000))
         run = session.send("?")
         most = 0
         while not run.is_over:
             await asyncio.sleep(0.05)
-            most = max(most, len(world.wire._outbox) + len(world.wire._messages))
+            most = max(most, len(world.wire._pacer._outbox) + len(world.wire._messages))
         assert most <= 4
         assert run.text == "word " * 3000
         assert world.registry.stats()["send_errors"] > 0
         late = PageModel(world.loop, world._up)
         world.line.ends.append(late.receive)
-        world.wire._send = world._down
+        world.wire._pacer._send = world._down
         await asyncio.sleep(5)
         assert late.states[session.id] == live(session).state
 

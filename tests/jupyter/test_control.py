@@ -15,7 +15,7 @@ from tools.jupyter_home import environment
 BEGIN = """
 import contextlib, json, sys
 import nbchat
-from nbchat.jupyter.host import current
+from nbchat.jupyter.process import current
 from nbchat.providers.scripted import PAUSE, ScriptedProvider
 from tests.engines import engine_of
 current().host.hub()

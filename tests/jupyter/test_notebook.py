@@ -21,7 +21,7 @@ from nbchat.core.snapshot import parse
 from nbchat.engine.engine import Engine
 from nbchat.engine.local_backend import LocalBackend
 from nbchat.handles.registry import SessionRegistry
-from nbchat.jupyter import notebook as notebook_module
+from nbchat.jupyter import checkpoints, saved_metadata
 from nbchat.jupyter.host import JupyterHost
 from nbchat.jupyter.notebook import Notebook
 from nbchat.protocol import PROTOCOL_VERSION
@@ -116,7 +116,7 @@ Start = Callable[..., SessionRegistry]
 def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
     """Start kernels on a notebook, with pages; each restores at its first use."""
     monkeypatch.setenv("NBCHAT_JOURNAL_DIR", str(tmp_path / "journals"))
-    monkeypatch.setattr(notebook_module, "PAGE_S", 0.2)
+    monkeypatch.setattr(saved_metadata, "PAGE_S", 0.2)
     made: list[SessionRegistry] = []
 
     def start(path: Path, *pages: Page, journal: bool = True) -> SessionRegistry:
@@ -264,7 +264,7 @@ def test_a_copy_gets_an_identity_of_its_own(kernel: Start, tmp_path: Path) -> No
     assert said(second) == TALK
     assert not second["geo"].from_file  # it is this user's own, from the other journal
     ask(second, text="only here")
-    assert host_of(second).notebook.id != host_of(first).notebook.id
+    assert host_of(second).notebook.identity.id != host_of(first).notebook.identity.id
     end(second)
 
     assert said(kernel(path, Page("p-3", page.metadata))) == TALK
@@ -285,7 +285,7 @@ def test_a_copy_beside_its_open_original_is_no_error(
 
     second = kernel(copy, Page("p-2", page.metadata))
     assert said(second) == TALK
-    assert host_of(second).notebook.id != host_of(first).notebook.id
+    assert host_of(second).notebook.identity.id != host_of(first).notebook.identity.id
     assert second.save()
     assert caplog.records == []
 
@@ -302,7 +302,7 @@ def test_a_renamed_notebook_keeps_its_journal(kernel: Start, tmp_path: Path) -> 
     renamed = path.rename(tmp_path / "b.ipynb")
 
     second = kernel(renamed, Page("p-2", page.metadata))
-    assert host_of(second).notebook.id == host_of(first).notebook.id
+    assert host_of(second).notebook.identity.id == host_of(first).notebook.identity.id
     assert said(second) == TALK
 
 
@@ -411,11 +411,11 @@ def test_every_damage_of_the_metadata_is_found(kernel: Start, tmp_path: Path) ->
         if number % 3:
             at = dice.randrange(len(good))
             text = good[:at] + chr(ord(good[at]) ^ 1 << dice.randrange(7)) + good[at + 1 :]
-        notebook = Notebook(registry, "a.ipynb")
-        found = notebook._read(text)
+        metadata = saved_metadata.SavedMetadata()
+        found = metadata.parse(text)
         if found is None:
-            assert notebook.blocked is not None
-        elif notebook.blocked is None and found != whole:
+            assert metadata.blocked is not None
+        elif metadata.blocked is None and found != whole:
             assert found.unreadable  # it is carried along, whole, beside what could be read
             assert set(map(repr, found.sessions)) < set(map(repr, whole.sessions))
 
@@ -443,7 +443,7 @@ def test_only_the_page_where_the_user_acted_writes(kernel: Start, tmp_path: Path
     one, two = Page("p-1"), Page("p-2")
     registry = kernel(tmp_path / "a.ipynb", one, two)
     wire: WireServer = host_of(registry).wire
-    wait_for(lambda: len(wire.pages) == 2, "two pages")
+    wait_for(lambda: len(engine_of(registry).presence.pages) == 2, "two pages")
     ask(registry)
     wait_for(lambda: TALK in (one.texts(), two.texts()), "a checkpoint for one of them")
 
@@ -577,15 +577,14 @@ def test_readable_outputs_go_to_the_page_that_writes(
     """The writing page gets the newest text, another one that acts later too, and no display is updated."""
     first, second = Page("p-1"), Page("p-2")
     registry = kernel(new_notebook(tmp_path / "a.ipynb"), first, second)
-    wire = host_of(registry).wire
     host_of(registry).notebook.transcripts.show(None)
     (output,) = displays
-    wire.last_actor = "p-1"
+    engine_of(registry).presence.last_actor = "p-1"
     ask(registry)
     wait_for(lambda: "The Seine." in first.outputs.get(output, ""), "the text in the first page")
     assert second.outputs == {}
 
-    wire.last_actor = "p-2"
+    engine_of(registry).presence.last_actor = "p-2"
     registry.save()
     wait_for(lambda: second.outputs == first.outputs, "the same in the page where the user acts now")
     assert len(displays[output]) == 1
@@ -607,12 +606,12 @@ def test_a_page_that_takes_nothing_has_nothing(
     kernel: Start, tmp_path: Path, displays: dict[str, list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a page that went away was given is given to the next."""
-    monkeypatch.setattr(notebook_module, "ACK_S", 0.1)
+    monkeypatch.setattr(checkpoints, "ACK_S", 0.1)
     gone, here = Page("p-1", confirms=False), Page("p-2")
     registry = kernel(new_notebook(tmp_path / "a.ipynb"), gone, here)
     host_of(registry).notebook.transcripts.show(None)
     (output,) = displays
-    host_of(registry).wire.last_actor = "p-1"
+    engine_of(registry).presence.last_actor = "p-1"
     ask(registry)
 
     wait_for(lambda: "The Seine." in here.outputs.get(output, ""), "the text in the page that is there")

@@ -9,9 +9,10 @@ import pytest
 
 from nbchat.core.errors import CommandError
 from nbchat.handles.registry import SessionRegistry
-from nbchat.jupyter.host import host_of
+from nbchat.jupyter.process import host_of
+from nbchat.jupyter.views import SessionView
 from nbchat.jupyter.visitors import host_of_visitors
-from nbchat.jupyter.widgets import ChatTabs, SessionView
+from nbchat.jupyter.widgets import ChatTabs
 from tests.engines import engine_of, use
 
 VISITS = {
@@ -49,7 +50,7 @@ def test_visitors_do_not_share_conversations(
     secret = shared.create("secret")
     module, functions = VISITS[framework]
     monkeypatch.setitem(sys.modules, module, SimpleNamespace(**functions))
-    for show in (ChatTabs, lambda: ChatTabs([secret]), lambda: SessionView(secret)):
+    for show in (ChatTabs, lambda: ChatTabs([secret]), lambda: host_of(shared).mimebundle(secret)):
         with pytest.raises(CommandError, match=rf"{framework} serves all visitors.*SessionRegistry\(\)"):
             show()
     assert host_of(shared)._hub is None
@@ -67,7 +68,7 @@ def test_each_visitor_has_a_registry(shared: SessionRegistry, monkeypatch: pytes
     assert "geo" not in [session.title for session in registries[1].values()]
     assert views[0].hub is not views[1].hub
     assert views[0].registry is registries[0]
-    assert SessionView(first).registry._backend is registries[0]._backend
+    assert SessionView(first, host_of(registries[0])).hub is views[0].hub
     for view, registry in zip(views, registries, strict=True):
         view.hub.close()
         engine_of(registry).shutdown()

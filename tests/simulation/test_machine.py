@@ -457,7 +457,7 @@ class Chats(RuleBasedStateMachine):
         self.disk.dead = True
         self.disk.close()
         self.world.wire.close()
-        self.world.wire._send = lambda *_message: None  # nor does it answer what is on its way to it
+        self.world.wire._pacer._send = lambda *_message: None  # nor does it answer what is on its way to it
         while self.world.pages:
             self.close_page(0)
         # Nothing of a killed process runs on; here it is cancelled, and must not start anything instead.

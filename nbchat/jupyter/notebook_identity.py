@@ -1,0 +1,193 @@
+"""`NotebookIdentity`: the path of the kernel's notebook, its id, and the journal that has this id.
+
+A copied notebook gets a new identity. A renamed notebook keeps its identity.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nbchat.core.errors import NbchatError, StoreBusy
+from nbchat.core.ids import new_id
+from nbchat.core.saved import Snapshot
+from nbchat.engine.journal_reader import read_back
+from nbchat.export.reading import saved_in
+from nbchat.stores import places
+from nbchat.stores.sqlite import SqliteStore
+
+if TYPE_CHECKING:
+    from nbchat.core.events import Settings
+
+logger = logging.getLogger("nbchat")
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedJournal:
+    """The journal's store, or the reason why it could not be opened, and its contents."""
+
+    store: SqliteStore | None
+    error: NbchatError | None
+    snapshot: Snapshot
+
+
+class NotebookIdentity:
+    """The path and the id of a notebook. The methods read and write files, so they may block."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.id = ""
+        self.is_saved = False
+        """Whether the saved file contains the id."""
+
+    def __repr__(self) -> str:
+        """Return the path."""
+        return f"<NotebookIdentity of {self.path!r}>"
+
+    @property
+    def place(self) -> str:
+        """A hash of the path, as it is saved in the metadata."""
+        return places.digest(self.path)
+
+    def correct_path(self, shown: str) -> None:
+        """Adopt the name that a page shows, if the notebook was renamed since the kernel was started.
+
+        After a rename, the environment has the old name and the page has the new one.
+        """
+        if shown and Path(shown).name != Path(self.path).name:
+            renamed = Path(self.path).with_name(Path(shown).name)
+            self.path = str(renamed) if renamed.exists() else self.path
+
+    def path_after_rename(self, before: str, now: str) -> str | None:
+        """Return the new path of this notebook when a page shows `now` after `before`.
+
+        Returns
+        -------
+        `None` if the page shows a notebook other than the one that the kernel was started for.
+        """
+        if self.path.endswith(before):
+            return self.path.removesuffix(before) + now
+        if Path(self.path).name == Path(before).name:
+            return str(Path(self.path).with_name(Path(now).name))
+        return None
+
+    def choose(self, metadata: Snapshot | None) -> None:
+        """Choose the id in the metadata, or a new one, without opening a journal."""
+        self.id = _claimed(metadata) or new_id("n-")
+
+    def choose_with_journal(self, metadata: Snapshot | None, known: dict[str, Settings]) -> OpenedJournal:
+        """Choose the id, and open its journal.
+
+        Parameters
+        ----------
+        metadata
+            The snapshot in the notebook's metadata.
+        known
+            Receives the settings of the sessions in the journals that belong to this user.
+        """
+        claimed = _claimed(metadata)
+        store, error = _open(claimed) if claimed else (None, None)
+        if store is not None and self._is_copy(store, claimed):
+            known.update(settings_in(read_back(store.read())))
+            store.close()
+            store, claimed = None, ""
+        elif isinstance(error, StoreBusy) and metadata and metadata.place != self.place:
+            error, claimed = None, ""  # another kernel has opened the original notebook
+        self.id = claimed
+        if not claimed:
+            self.id = places.noted(self.path) or new_id("n-")
+            places.note(self.path, self.id)
+            store, error = _open(self.id)
+        if error is not None:
+            logger.warning("the journal could not be opened: %s", error)
+        snapshot = Snapshot()
+        if store is not None:
+            snapshot = read_back(store.read())
+            for note in (*store.damage, *snapshot.notes):
+                logger.warning("journal: %s", note)
+            known.update(settings_in(snapshot))
+            with contextlib.suppress(NbchatError):
+                store.remember("path", self.path)
+        return OpenedJournal(store, error, snapshot)
+
+    def renew(self) -> None:
+        """Choose a new id: the original notebook keeps the old one."""
+        self.id = new_id("n-")
+        self.is_saved = False
+
+    def is_carried_by(self, path: str) -> bool:
+        """Return whether the notebook at `path` was saved with this id."""
+        return _carries(path, self.id)
+
+    def forget_note_if_saved(self) -> None:
+        """Delete the note of the id by path when the saved file contains the id."""
+        if not self.is_saved and self.is_carried_by(self.path):
+            self.is_saved = True
+            places.forget_note(self.path)
+
+    def _is_copy(self, store: SqliteStore, notebook_id: str) -> bool:
+        home = store.recall("path")
+        if not home or os.path.realpath(home) == os.path.realpath(self.path):
+            return False
+        return _carries(home, notebook_id)
+
+
+def path_of_notebook() -> str | None:
+    """Return the path of the notebook that this kernel was started for; `None` outside a Jupyter server.
+
+    A Jupyter server sets it in `JPY_SESSION_NAME`, VS Code in a variable of the user's namespace.
+    """
+    from IPython import get_ipython  # noqa: PLC0415 - used in kernels only
+
+    shell = get_ipython()  # type: ignore[no-untyped-call,unused-ignore]
+    if getattr(shell, "kernel", None) is None:
+        return None
+    names = (os.environ.get("JPY_SESSION_NAME"), shell.user_ns.get("__vsc_ipynb_file__"))
+    for name in names:
+        if isinstance(name, str) and name.endswith(".ipynb"):
+            # A kernel runs in its notebook's folder; older servers set a path relative to their root.
+            return name if Path(name).is_absolute() else str(Path.cwd() / Path(name).name)
+    return _place_of_kernel(shell.kernel) if names[0] else None
+
+
+def _place_of_kernel(kernel: Any) -> str | None:  # noqa: ANN401 - an ipykernel
+    """Return a placeholder path for a kernel whose Jupyter server does not set the notebook's name.
+
+    nbclassic sets only the folder, and a console has no file. The path is derived from the connection file,
+    which survives restarts of the kernel, so the journal is found again.
+    """
+    connection = getattr(getattr(kernel, "parent", None), "abs_connection_file", None)
+    return str(Path(connection).with_suffix(".ipynb")) if isinstance(connection, str) else None
+
+
+def open_journal(notebook_id: str, busy_s: float = 1.0) -> SqliteStore:
+    """Open the journal of a notebook; raises as `SqliteStore`."""
+    return SqliteStore(places.journal(notebook_id), busy_s=busy_s)
+
+
+def settings_in(snapshot: Snapshot) -> dict[str, Settings]:
+    """Return the settings of the sessions in a snapshot."""
+    return {saved.state.id: saved.state.settings for saved in snapshot.sessions}
+
+
+def _claimed(metadata: Snapshot | None) -> str:
+    return metadata.notebook_id if metadata is not None and places.is_id(metadata.notebook_id) else ""
+
+
+def _carries(path: str, notebook_id: str) -> bool:
+    try:
+        value = saved_in(Path(path))
+    except (OSError, NbchatError):
+        return False
+    return isinstance(value, dict) and value.get("notebook_id") == notebook_id
+
+
+def _open(notebook_id: str) -> tuple[SqliteStore | None, NbchatError | None]:
+    try:
+        return open_journal(notebook_id), None
+    except NbchatError as error:
+        return None, error

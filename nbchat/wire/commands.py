@@ -1,0 +1,128 @@
+"""`PageCommands`: executes the commands of pages, each once, and acknowledges them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from nbchat.core.commands import ListModels, SetView, Viewing
+from nbchat.core.errors import NbchatError, StaleCommand
+from nbchat.core.recovery import in_force
+from nbchat.engine.carry_out import carry_out
+from nbchat.protocol import Ack, CommandChunk, KernelMessage, Models, RunCommand
+from nbchat.wire.command_chunks import CommandChunks
+from nbchat.wire.failures import info_of
+
+if TYPE_CHECKING:
+    from nbchat.engine.engine import Engine
+
+logger = logging.getLogger("nbchat")
+
+KEPT_ACKS: Final = 2000
+"""Commands whose acknowledgement is kept, in case they are repeated."""
+
+
+class PageCommands:
+    """Removes repeated and outdated commands, and executes the others. For the engine's loop.
+
+    Parameters
+    ----------
+    engine
+        The engine that executes the commands.
+    say
+        Sends a message to the pages.
+    set_view
+        Changes the content of a view; called on a separate thread.
+    """
+
+    def __init__(
+        self, engine: Engine, say: Callable[[KernelMessage], None], set_view: Callable[[SetView], None]
+    ) -> None:
+        self._engine = engine
+        self._say = say
+        self._set_view = set_view
+        self._setting_views = asyncio.Lock()
+        self._acks: OrderedDict[str, Ack] = OrderedDict()
+        self._chunks = CommandChunks()
+
+    def receive(self, message: RunCommand) -> None:
+        """Execute a command, unless it is repeated or was sent to an earlier kernel, and acknowledge it."""
+        command = message.command
+        if self._acknowledge_again(command.id):
+            return
+        ack = self._execute(message)
+        self._acks[command.id] = ack
+        while len(self._acks) > KEPT_ACKS:
+            self._acks.popitem(last=False)
+        self._say(ack)
+
+    def receive_chunk(self, message: CommandChunk) -> dict[str, Any] | None:
+        """Add a part of a command; return the whole message, not yet validated, if it is complete.
+
+        Raises
+        ------
+        WireError
+            If the parts do not form a command.
+        """
+        return None if self._acknowledge_again(message.id) else self._chunks.take(message)
+
+    def _acknowledge_again(self, command_id: str) -> bool:
+        """Repeat the acknowledgement of a command that was executed; only that message was lost."""
+        known = self._acks.get(command_id)
+        if known is not None:
+            self._say(known)
+        return known is not None
+
+    def _execute(self, message: RunCommand) -> Ack:
+        command = message.command
+        if message.epoch != self._engine.epoch:
+            stale = StaleCommand("the kernel was restarted since this was asked.", hint="Ask again.")
+            return Ack(id=command.id, error=stale.info)
+        if isinstance(command, Viewing):
+            self._view(message.page, command.session_ids)
+            return Ack(id=command.id)
+        if isinstance(command, SetView | ListModels):
+            task = self._change_view(command) if isinstance(command, SetView) else self._list_models(command)
+            self._engine.loop.spawn(task, name=f"nbchat-{command.type}")
+            return Ack(id=command.id)
+        self._engine.presence.last_actor = message.page
+        try:
+            outcome = carry_out(self._engine, command)
+        except Exception as error:  # noqa: BLE001 - the page shows it
+            return Ack(id=command.id, error=info_of(error, f"a page's {command.type} failed"))
+        return Ack(id=command.id, session_id=outcome.session_id, run_id=outcome.run_id)
+
+    def _view(self, page: str, session_ids: tuple[str, ...]) -> None:
+        self._engine.presence.shows(page, session_ids, self._engine.loop.aio.time())
+        for session_id in session_ids:
+            try:
+                self._engine.session(session_id).set_unread(unread=False)
+            except NbchatError:
+                continue
+
+    async def _change_view(self, command: SetView) -> None:
+        async with self._setting_views:  # in the order in which they were sent
+            try:
+                await asyncio.to_thread(self._set_view, command)
+            except Exception:
+                logger.exception("the traits of a view could not be set")
+
+    async def _list_models(self, command: ListModels) -> None:
+        session_id = command.session_id
+        providers = self._engine.providers
+        models: tuple[str, ...] = ()
+        failure = None
+        try:
+            if session_id is None:
+                models = await providers.models()
+            else:
+                session = self._engine.session(session_id)
+                named = in_force(session.state.settings).provider
+                models = await providers.models(session.provider, named)
+        except NbchatError as error:
+            failure = error.info
+        usual = providers.defaults.model or next(iter(models), None)
+        self._say(Models(models=models, session_id=session_id, model=usual, error=failure))
