@@ -183,8 +183,8 @@ class Decoder(ABC):
         if self.finished:
             return
         self._last_words(cut)
-        if not _is_utf8(cut):
-            raise ProtocolError("the stream ended in the middle of a character.")
+        if (reason := _not_utf8(cut)) is not None:
+            raise ProtocolError(reason)
         if not self.began:
             if self._foreign is not None:
                 self.no_answer(self._foreign)
@@ -491,12 +491,15 @@ def _detail(value: Mapping[str, object], name: str, what: str) -> int | None:
         return None
 
 
-def _is_utf8(data: bytes) -> bool:
+def _not_utf8(data: bytes) -> str | None:
+    """Return why `data` is not UTF-8; `None` if it is."""
     try:
         data.decode("utf-8")
-    except UnicodeDecodeError:
-        return False
-    return True
+    except UnicodeDecodeError as error:
+        if error.end == len(data) and error.reason == "unexpected end of data":
+            return "the stream ended in the middle of a character."
+        return "the stream is not text in UTF-8. Its encoding is not declared; it may be compressed."
+    return None
 
 
 def _nothing(_constant: str) -> None:

@@ -303,7 +303,7 @@ async def _begin(server: Server, response: Response, pieces: AsyncGenerator[byte
     kind = response.headers.get("content-type", "").split(";")[0].strip().lower()
     first = b""
     with server.reading():
-        while not (seen := first.removeprefix(b"\xef\xbb\xbf").lstrip()):
+        while server.is_undecided(seen := first.removeprefix(b"\xef\xbb\xbf").lstrip()):
             try:
                 first += await anext(pieces)
             except StopAsyncIteration:

@@ -179,20 +179,37 @@ class _Limited(httpx2.AsyncByteStream):
 
 
 def unreadable(response: httpx2.Response, body: bytes) -> str:
-    """Return the encoding of a body if it was not requested and the body is not text; else empty.
+    """Return why a body is not text, as the end of a sentence; empty if it may be text.
 
-    Some servers declare encodings that they did not use, so the first bytes of the body decide.
+    Some servers declare encodings that they did not use, and others use encodings without declaring them,
+    so the first bytes of the body decide.
 
     Parameters
     ----------
     body
-        The first bytes of the body, as received.
+        The first bytes of the body, without the encodings that were requested and declared.
     """
-    asked = {name.strip() for name in response.request.headers.get("accept-encoding", "").lower().split(",")}
+    begin = body.lstrip()
+    for signature, name in SIGNATURES.items():
+        if begin.startswith(signature):
+            return f"is in the encoding {name}, which its headers do not declare"
+    requested = response.request.headers.get("accept-encoding", "").lower().split(",")
+    known = {*(name.strip() for name in requested), "", "identity"}
     codings = [name.strip() for name in response.headers.get("content-encoding", "").lower().split(",")]
-    other = next((name for name in codings if name not in {*asked, "", "identity"}), "")
-    return "" if not other or _TEXTUAL.match(body.removeprefix(b"\xef\xbb\xbf")) else other[:40]
+    other = next((name for name in codings if name not in known), "")
+    if not other or _TEXTUAL.match(body.removeprefix(b"\xef\xbb\xbf")):
+        return ""
+    return f"is in the encoding {other[:40]!r}, which was not requested"
 
+
+SIGNATURES: Final[Mapping[bytes, str]] = {
+    b"\x1f\x8b": "gzip",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    **dict.fromkeys((b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda"), "deflate"),
+    b"\xff\xfe": "UTF-16",
+    b"\xfe\xff": "UTF-16",
+}
+"""First bytes of bodies that are not text in UTF-8, and the names of their encodings."""
 
 _TEXTUAL: Final = re.compile(rb"\s*(?:$|[{\[<:]|d(?:$|a)|e(?:$|v)|i(?:$|d)|r(?:$|e)|[A-Z][a-z])")
 """The beginning of JSON, HTML, an event stream, or a sentence."""
@@ -356,8 +373,8 @@ def _body(response: httpx2.Response) -> object:
         content = response.content
     except httpx2.HTTPError:
         return ""
-    if encoding := unreadable(response, content):
-        return f"its words are in the encoding {encoding!r}, which was not asked for"
+    if reason := unreadable(response, content):
+        return f"the body {reason}"
     try:
         return msgspec.json.decode(content)
     except (ValueError, RecursionError):
@@ -448,18 +465,23 @@ class Server:
             return cast("AsyncGenerator[bytes]", aiter(cast("AsyncIterable[bytes]", response.stream)))
         return response.aiter_bytes()
 
+    @staticmethod
+    def is_undecided(begin: bytes) -> bool:
+        """Return whether `check_encoding` needs more bytes of a body that begins with these."""
+        return any(len(begin) < len(one) and one.startswith(begin) for one in SIGNATURES)
+
     def check_encoding(self, response: httpx2.Response, begin: bytes) -> None:
-        """Check that a body has no encoding that was not requested.
+        """Check that a body has no encoding that was not requested or not declared.
 
         Raises
         ------
         ProtocolError
             If only the decoder of such an encoding can read its first bytes.
         """
-        if encoding := unreadable(response, begin):
+        if reason := unreadable(response, begin):
             raise ProtocolError(
-                f"{self.host} answered in the encoding {encoding!r}, which was not asked for.",
-                hint="Switch off compression at the server, or at the proxy in front of it.",
+                f"the response of {self.host} {reason}.",
+                hint="Have the server, or the proxy in front of it, send UTF-8 without compression.",
                 http_status=response.status_code,
             )
 

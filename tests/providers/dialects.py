@@ -549,6 +549,34 @@ async def _status_br(wire: Wire) -> None:
     await wire.refuse("400 Bad Request", BODIES["br"], content_encoding="br")
 
 
+UNDECLARED: Final = {
+    "gzip": gzip.compress(WHOLE),
+    "zstd": BODIES["zstd"],
+    "deflate": zlib.compress(WHOLE),
+    "UTF-16": WHOLE.decode().encode("utf-16"),
+}
+"""Bodies in encodings that the head does not declare, by the encodings' names."""
+
+for _coding, _data in UNDECLARED.items():
+    body(f"undeclared-{_coding}", "P40", _data, error=errors.ProtocolError)
+
+
+@dialect("undeclared-by-the-byte", "P40", error=errors.ProtocolError)
+async def _by_the_byte(wire: Wire) -> None:
+    await wire.head()
+    for at in range(4):
+        await wire.send(UNDECLARED["zstd"][at : at + 1])
+    await wire.end()
+
+
+body("undeclared-br", "P40", BODIES["br"] + bytes(range(128, 256)), error=errors.ProtocolError)
+
+
+@dialect("status-400-undeclared", "P40", error=errors.RequestRejected)
+async def _status_undeclared(wire: Wire) -> None:
+    await wire.refuse("400 Bad Request", UNDECLARED["gzip"])
+
+
 body(
     "gzip-in-deflate", "P40", gzip.compress(zlib.compress(WHOLE)), head={"content_encoding": "deflate, gzip"}
 )
@@ -559,7 +587,6 @@ body(
     head={"content_encoding": "gzip"},
     error=errors.ProtocolError,
 )
-body("utf-16", "P26", WHOLE.decode().encode("utf-16"), error=errors.ProtocolError)
 body(
     "latin-1",
     "P26",

@@ -8,7 +8,7 @@ from nbchat.core.messages import Usage
 from nbchat.providers.base import EMPTY
 from nbchat.providers.openai import OpenAIProvider
 from tests.providers.conftest import ask, hear
-from tests.providers.dialects import BODIES, CITED, PNG
+from tests.providers.dialects import BODIES, CITED, PNG, UNDECLARED
 from tests.providers.fault_server import CALLS, TEXT, FaultServer
 
 PICTURE = f"data:image/png;base64,{PNG}"
@@ -173,3 +173,21 @@ async def test_an_encoding_that_was_not_asked_for_is_named(model: str, provider:
     error = (await hear(provider, ask(model))).error
     assert model.split("-", 1)[1].removeprefix("400-") in str(error)
     assert "hello" not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        *[(f"undeclared-{name}", name) for name in UNDECLARED],
+        ("undeclared-by-the-byte", "zstd"),
+        ("undeclared-br", "compressed"),
+        ("status-400-undeclared", "gzip"),
+    ],
+)
+async def test_an_encoding_that_is_not_declared_is_named(
+    model: str, name: str, provider: OpenAIProvider
+) -> None:
+    """A compressed body without a `Content-Encoding` header causes an error that states the encoding."""
+    error = (await hear(provider, ask(model))).error
+    assert name in str(error)
+    assert "\ufffd" not in str(error)
