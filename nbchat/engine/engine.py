@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
-from nbchat.core.clock import now
+from nbchat.core.clock import STEP_S, now
 from nbchat.core.errors import IdleTimeout, KernelGone, NbchatError, NothingToDo, SessionGone, UnknownSession
 from nbchat.core.events import MessageAdded, SessionCreated, Settings
 from nbchat.core.ids import new_id
@@ -66,6 +66,8 @@ class Engine(EngineBase):
         self._sweeping = False
         self._last_rank = 0.0
         """The highest rank of any tab so far."""
+        self._last_created = 0.0
+        """The latest creation of any session so far, by this engine or by an earlier one."""
 
     def __repr__(self) -> str:
         """Return the number of sessions and of live runs."""
@@ -122,7 +124,8 @@ class Engine(EngineBase):
         """
         self.loop.check()
         self.eviction.make_room()
-        at = now()
+        # Sessions are restored in the order of creation, also if the clock was set back since the last one.
+        self._last_created = at = max(now(), self._last_created + STEP_S)
         if settings.rank is None and not temporary:
             # The tab is the last one, even if the clock was set back since another one was created.
             if self._last_rank >= at:
@@ -145,6 +148,7 @@ class Engine(EngineBase):
         session.omitted = saved.omitted
         self.sessions.add(session, saved.state.thread_id)
         self._last_rank = max(self._last_rank, saved.state.rank)
+        self._last_created = max(self._last_created, saved.state.created_at)
         self.providers.warm_up(saved.state.settings.provider)
         self.changed(session)
         return session

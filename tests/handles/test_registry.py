@@ -484,6 +484,25 @@ def test_a_new_tab_is_the_last_one_when_the_clock_was_set_back(
     assert [state.id for state in sorted(states, key=lambda state: (state.rank, state.id))] == made
 
 
+def test_sessions_keep_their_order_over_kernels_when_the_clock_was_set_back(
+    registry: SessionRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The oldest session of a title is the one that was created first, in whichever kernel, after a restore."""
+    monkeypatch.setattr("nbchat.engine.engine.now", lambda: 5000.0)
+    first = registry.create("geo").id
+    second_kernel, third_kernel = SessionRegistry(), SessionRegistry()
+    try:
+        monkeypatch.setattr("nbchat.engine.engine.now", lambda: 1000.0)
+        second_kernel.restore(registry.snapshot())
+        second = second_kernel.create("geo").id
+        third_kernel.restore(second_kernel.snapshot())
+        assert [session.id for session in third_kernel.values()] == [first, second]
+        assert third_kernel["geo"].id == first
+    finally:
+        engine_of(second_kernel).shutdown()
+        engine_of(third_kernel).shutdown()
+
+
 def test_titles_are_cut_between_graphemes(registry: SessionRegistry) -> None:
     """A title made of the first question ends with a whole emoji, never with a part of one."""
     family = "👨‍👩‍👧‍👦"
