@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 from msgspec.structs import replace
 
 from nbchat.core.messages import Message
+from nbchat.core.run import RunRecord, RunState
 from nbchat.core.saved import Clock, SavedSession, Snapshot, Tombstone
 from nbchat.core.transcript import ROOT, SessionState
 from nbchat.core.tree import sound_tree
@@ -22,8 +24,10 @@ def merge(mine: SavedSession, other: SavedSession) -> SavedSession:
 
     If one includes the other, the result is the newer one, with older messages that it had omitted. If both
     changed independently (a copied notebook, two kernels), the result has all messages, as versions of their
-    turns, and the transcript of the session with the latest activity. The order of the arguments matters only
-    for equal clocks: `mine` wins.
+    turns, and the transcript of the session with the latest activity. An answer that was continued in both
+    becomes two versions. A run that both have is the one that received more: the copy of a notebook that was
+    saved during an answer has it as interrupted. The order of the arguments matters only for equal clocks:
+    `mine` wins.
     """
     if includes(mine.clock, other.clock):
         return _filled(mine, other)
@@ -61,22 +65,12 @@ def _rank(saved: SavedSession) -> tuple[float, int, str]:
 
 
 def _union(first: SavedSession, second: SavedSession) -> SavedSession:
-    a, b = first.state, second.state
+    a, b = _apart(first.state, second.state)
     messages = dict(a.messages)
     for key, message in b.messages.items():
         have = messages.get(key)
-        if have is None or _size(message) > _size(have):
+        if have is None or _extent(message) > _extent(have):
             messages[key] = message
-    known = {run.id for run in a.runs}
-    # Each log keeps its order. If both continued after the same run, the newer session's runs are last.
-    runs = list(a.runs)
-    place = 0
-    for run in b.runs:
-        if run.id in known:
-            place = next(at for at, other in enumerate(runs) if other.id == run.id) + 1
-        else:
-            runs.insert(place, run)
-            place += 1
     clock = dict(first.clock)
     for epoch, seq in second.clock.items():
         clock[epoch] = max(seq, clock.get(epoch, 0))
@@ -85,10 +79,105 @@ def _union(first: SavedSession, second: SavedSession) -> SavedSession:
         seq=max(a.seq, b.seq) + 1,
         messages=messages,
         selected={**b.selected, **a.selected},
-        runs=tuple(runs),
+        runs=_runs_of_both(a.runs, b.runs),
         unread=a.unread or b.unread,
     )
     return SavedSession(state=sound_tree(state), clock=clock, omitted=min(first.omitted, second.omitted))
+
+
+def _runs_of_both(first: Sequence[RunRecord], second: Sequence[RunRecord]) -> tuple[RunRecord, ...]:
+    """Return the runs of two logs. Each keeps its order; after their last common run, the first's are last."""
+    runs = list(first)
+    place = 0
+    for run in second:
+        at = next((at for at, other in enumerate(runs) if other.id == run.id), None)
+        if at is None:
+            runs.insert(place, run)
+            place += 1
+        else:
+            runs[at] = max(runs[at], run, key=_received)
+            place = at + 1
+    return tuple(runs)
+
+
+def _received(run: RunRecord) -> tuple[int, bool, bool]:
+    return run.characters, run.state.is_over, run.state is not RunState.INTERRUPTED
+
+
+def _apart(a: SessionState, b: SessionState) -> tuple[SessionState, SessionState]:
+    """Return two states in which each id means one answer.
+
+    An answer that was continued in both is renamed in the state that received less of their common runs.
+    """
+    for key in [key for key in a.messages if key in b.messages]:
+        if _begins(a.messages[key], b.messages[key]) or _begins(b.messages[key], a.messages[key]):
+            continue
+        common = {run.id for run in a.runs} & {run.id for run in b.runs}
+        if _characters(a, key, common) >= _characters(b, key, common):
+            b = _renamed(b, key, a)
+        else:
+            a = _renamed(a, key, b)
+    return a, b
+
+
+def _begins(message: Message, other: Message) -> bool:
+    """Return whether the content of a message is the beginning of another's."""
+    if len(message.parts) > len(other.parts):
+        return False
+    last = len(message.parts) - 1
+    return all(
+        type(part) is type(longer)
+        and (longer.text.startswith(part.text) if at == last else longer.text == part.text)
+        for at, (part, longer) in enumerate(zip(message.parts, other.parts, strict=False))
+    )
+
+
+def _characters(state: SessionState, message_id: str, run_ids: set[str]) -> int:
+    return sum(run.characters for run in state.runs if run.message_id == message_id and run.id in run_ids)
+
+
+def _renamed(state: SessionState, key: str, other: SessionState) -> SessionState:
+    """Return a state in which an answer, and what only this state has of it, has an id of its own.
+
+    The id derives from the answer's last run, so that it is the same wherever the states are merged.
+    """
+    message = state.messages[key]
+    if message.run_id is None or other.run(message.run_id) is not None:
+        return state
+    new = f"m-{message.run_id.removeprefix('r-')}"
+
+    def name(found: str | None) -> str | None:
+        return new if found == key else found
+
+    messages: dict[str, Message] = {}
+    for one in state.messages.values():
+        if one.id == key:
+            messages[new] = replace(one, id=new)
+        elif one.id in other.messages:
+            messages[one.id] = one
+        else:
+            messages[one.id] = replace(one, parent_id=name(one.parent_id))
+    runs = [
+        run
+        if other.run(run.id) is not None
+        else replace(
+            run,
+            message_id=new if run.message_id == key else run.message_id,
+            replaces=name(run.replaces),
+            parent_id=name(run.parent_id),
+            prompt=run.prompt and replace(run.prompt, parent_id=name(run.prompt.parent_id)),
+        )
+        for run in state.runs
+    ]
+    selected = {
+        new if parent == key and child not in other.messages else parent: new if child == key else child
+        for parent, child in state.selected.items()
+    }
+    return replace(state, messages=messages, runs=tuple(runs), selected=selected)
+
+
+def _extent(message: Message) -> tuple[int, bool]:
+    return _size(message), message.finish_reason is not None
 
 
 def _size(message: Message) -> int:

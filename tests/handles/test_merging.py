@@ -1,0 +1,102 @@
+"""Copies of a notebook that changed independently are merged without a loss."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from nbchat.handles.registry import SessionRegistry
+from nbchat.handles.session import Session
+from nbchat.providers.scripted import PAUSE, ScriptedProvider
+from tests.engines import engine_of, live
+
+
+@pytest.fixture
+def other() -> Iterator[SessionRegistry]:
+    """Return the registry of a second kernel."""
+    made = SessionRegistry()
+    yield made
+    engine_of(made).shutdown()
+
+
+def copied(registry: SessionRegistry, other: SessionRegistry, *answer: str) -> Session:
+    """Return the first session of one kernel as a second kernel restores it, with an answer to give there."""
+    (session,) = other.restore(registry.snapshot(), adopt=True)
+    live(session).provider = ScriptedProvider(*answer, finish="length")
+    return session
+
+
+def texts(registry: SessionRegistry) -> dict[str, str]:
+    """Return the texts of all runs, by id."""
+    return {run.id: run.text for session in registry.values() for run in session.runs}
+
+
+@pytest.mark.parametrize(("mine", "theirs"), [(" mine", " theirs, which is longer"), (" my longer one", " b")])
+def test_an_answer_continued_in_both_copies_keeps_both_continuations(
+    registry: SessionRegistry, other: SessionRegistry, mine: str, theirs: str
+) -> None:
+    """The continuations become versions of the answer, with their later questions, and no run changes."""
+    session = registry.create(provider=ScriptedProvider("Begin", finish="length"))
+    session.send("question").wait(10)
+    copy = copied(registry, other, theirs)
+    copy.continue_().wait(10)
+    copy.send("asked there").wait(10)
+    live(session).provider = ScriptedProvider(mine)
+    session.continue_().wait(10)
+    before = {**texts(registry), **texts(other)}
+    snapshots = registry.snapshot(), other.snapshot()
+
+    registry.restore(snapshots[1])
+    other.restore(snapshots[0])
+
+    assert texts(registry) == texts(other) == before
+    assert session.messages == copy.messages
+    registry.restore(other.snapshot())
+    assert texts(registry) == before
+    questions, answers = [], []
+    for message in live(session).state.messages.values():
+        (answers if message.role == "assistant" else questions).append(message.text)
+    assert sorted(answers) == sorted([f"Begin{mine}", f"Begin{theirs}", theirs])
+    assert questions == ["question", "asked there"]
+    there = next(run for run in copy.runs if run.text == theirs and run.message.text == theirs)
+    path = [message.text for message in live(session).state.context(there.message.id)]
+    assert path == ["question", f"Begin{theirs}", "asked there", theirs]
+
+
+def test_a_run_that_ended_is_not_changed_by_a_copy_made_during_it(
+    registry: SessionRegistry, other: SessionRegistry
+) -> None:
+    """A copy has the run as interrupted; the merged session has its end, in both kernels."""
+    provider = ScriptedProvider("begin", PAUSE, " and end")
+    run = registry.create(provider=provider).send("question")
+    provider.wait_paused()
+    copy = copied(registry, other, "answer")
+    provider.go()
+    run.wait(10)
+    copy.send("asked there").wait(10)
+
+    registry.restore(other.snapshot())
+    other.restore(registry.snapshot())
+
+    assert (run.state, run.text, run.error, run.finish_reason) == ("completed", "begin and end", None, "stop")
+    assert (copy.runs[0].state, copy.runs[0].text) == ("completed", "begin and end")
+    assert [message.text for message in copy.messages][1::2] == ["begin and end", "answer"]
+
+
+def test_an_answer_continued_from_its_beginning_does_not_replace_the_whole(
+    registry: SessionRegistry, other: SessionRegistry
+) -> None:
+    """A copy made during an answer continues its beginning; the whole answer and the continuation remain."""
+    provider = ScriptedProvider("begin", PAUSE, " and end")
+    run = registry.create(provider=provider).send("question")
+    provider.wait_paused()
+    copy = copied(registry, other, " otherwise")
+    provider.go()
+    run.wait(10)
+    continued = copy.continue_().wait(10)
+
+    registry.restore(other.snapshot())
+
+    assert (run.state, run.text) == ("completed", "begin and end")
+    assert texts(registry)[continued.id] == " otherwise"
+    answers = [m.text for m in live(registry[copy.id]).state.messages.values() if m.role == "assistant"]
+    assert sorted(answers) == ["begin and end", "begin otherwise"]
