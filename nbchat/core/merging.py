@@ -86,7 +86,7 @@ def _union(first: SavedSession, second: SavedSession) -> SavedSession:
 
 
 def _runs_of_both(first: Sequence[RunRecord], second: Sequence[RunRecord]) -> tuple[RunRecord, ...]:
-    """Return the runs of two logs. Each keeps its order; after their last common run, the first's are last."""
+    """Return the runs of two logs in the order of each; the runs that only the first has are last."""
     runs = list(first)
     place = 0
     for run in second:

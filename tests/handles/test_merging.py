@@ -30,7 +30,9 @@ def texts(registry: SessionRegistry) -> dict[str, str]:
     return {run.id: run.text for session in registry.values() for run in session.runs}
 
 
-@pytest.mark.parametrize(("mine", "theirs"), [(" mine", " theirs, which is longer"), (" my longer one", " b")])
+@pytest.mark.parametrize(
+    ("mine", "theirs"), [(" mine", " theirs, which is longer"), (" my longer one", " b")]
+)
 def test_an_answer_continued_in_both_copies_keeps_both_continuations(
     registry: SessionRegistry, other: SessionRegistry, mine: str, theirs: str
 ) -> None:
