@@ -487,7 +487,7 @@ def test_a_new_tab_is_the_last_one_when_the_clock_was_set_back(
 def test_sessions_keep_their_order_over_kernels_when_the_clock_was_set_back(
     registry: SessionRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of two sessions with one title, the one that was created first is the oldest one, also after a restore."""
+    """Of two sessions with one title, the one created first is the oldest, also after a restore."""
     monkeypatch.setattr("nbchat.engine.engine.now", lambda: 5000.0)
     first = registry.create("geo").id
     second_kernel, third_kernel = SessionRegistry(), SessionRegistry()
