@@ -65,6 +65,10 @@ class Head(Value, frozen=True, kw_only=True):
     """Time of the last activity of a run."""
     started_at: FiniteFloat | None = None
     """Start time of the live run."""
+    waiting_since: FiniteFloat | None = None
+    """Start time of the live run's wait for its first content."""
+    first_token_s: FiniteFloat | None = None
+    """Seconds after which that wait ends the attempt."""
     characters: SafeInt = 0
     """Characters that the live run has generated."""
     queued: SafeInt = 0

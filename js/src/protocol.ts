@@ -69,6 +69,14 @@ export interface Resume {
   readonly type: "resume";
 }
 
+/** End the delay before the next attempt of a run. Without such a delay it does nothing. */
+export interface RetryNow {
+  readonly id: string;
+  readonly session_id: string;
+  readonly run_id: string;
+  readonly type: "retry_now";
+}
+
 /** Generate a failed, interrupted or stopped answer again, and replace it. */
 export interface Retry {
   readonly id: string;
@@ -135,8 +143,10 @@ export interface Fork {
   readonly session_id: string;
   /** `None`: the whole conversation. */
   readonly message_id: string | null;
-  /** `None`: the same title. */
+  /** `None`: the same title, with a word that marks it as a fork. */
   readonly title: string | null;
+  /** That word, in the language of the sender. */
+  readonly word: string;
   readonly type: "fork";
 }
 
@@ -237,6 +247,7 @@ export type Command =
   | StopAll
   | Pause
   | Resume
+  | RetryNow
   | Retry
   | Regenerate
   | Continue
@@ -798,6 +809,10 @@ export interface Head {
   readonly active_at: number;
   /** Start time of the live run. */
   readonly started_at: number | null;
+  /** Start time of the live run's wait for its first content. */
+  readonly waiting_since: number | null;
+  /** Seconds after which that wait ends the attempt. */
+  readonly first_token_s: number | null;
   /** Characters that the live run has generated. */
   readonly characters: number;
   /** Number of runs queued behind the live one. */

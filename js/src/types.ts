@@ -133,6 +133,8 @@ export interface Context {
 /** A message with everything that its elements depend on. */
 export interface Turn {
   readonly message: Message;
+  /** The session's id. */
+  readonly sessionId: string;
   /** The run that generated it last. */
   readonly run: RunRecord | null;
   /** All versions of this turn, oldest first. */

@@ -320,7 +320,10 @@ export class FakeKernel extends WireKernel {
         return this.#begin(id, this.#queue(id, { kind: "send", prompt, rooted: true }));
       }
       case "fork":
-        return { session_id: this.create("Fork") };
+        return { session_id: this.create(`Rivers (${command.word})`) };
+      case "retry_now":
+        this.append(command.session_id, { type: "run_connecting", run_id: command.run_id });
+        return {};
       case "rename":
         return this.#configure(command.session_id, { title: command.title });
       case "pin":

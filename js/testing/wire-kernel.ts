@@ -159,6 +159,8 @@ export class WireKernel {
       created_at: state.created_at,
       active_at: state.runs.at(-1)?.ended_at ?? state.created_at,
       started_at: run?.started_at ?? null,
+      waiting_since: run?.state === "connecting" ? run.started_at : null,
+      first_token_s: run?.state === "connecting" ? 120 : null,
       characters: run?.characters ?? 0,
       queued: state.runs.filter((other) => other.state === "queued" && other !== run).length,
       position: null,

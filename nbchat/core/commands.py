@@ -62,6 +62,14 @@ class Resume(Tagged, frozen=True, kw_only=True, tag="resume"):
     run_id: str
 
 
+class RetryNow(Tagged, frozen=True, kw_only=True, tag="retry_now"):
+    """End the delay before the next attempt of a run. Without such a delay it does nothing."""
+
+    id: str
+    session_id: str
+    run_id: str
+
+
 class Retry(Tagged, frozen=True, kw_only=True, tag="retry"):
     """Generate a failed, interrupted or stopped answer again, and replace it."""
 
@@ -127,7 +135,9 @@ class Fork(Tagged, frozen=True, kw_only=True, tag="fork"):
     message_id: str | None = None
     """`None`: the whole conversation."""
     title: str | None = None
-    """`None`: the same title."""
+    """`None`: the same title, with a word that marks it as a fork."""
+    word: str = "fork"
+    """That word, in the language of the sender."""
 
 
 class NewSession(Tagged, frozen=True, kw_only=True, tag="new_session"):
@@ -227,6 +237,7 @@ Command = (
     | StopAll
     | Pause
     | Resume
+    | RetryNow
     | Retry
     | Regenerate
     | Continue

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from copy import deepcopy
+from itertools import count
 from typing import Any, Final
 
 from msgspec import UNSET, UnsetType
@@ -16,6 +18,9 @@ from nbchat.core.values import DecodeError, Value, check
 
 MAX_TITLE: Final = 10_000
 """Maximum number of characters of a title; longer ones are cut."""
+
+MAX_WORD: Final = 20
+"""Maximum number of characters of the word that marks a fork."""
 
 RESERVED_PARAMS: Final = ("messages", "model", "stream", "input")
 """Request fields that nbchat sets itself."""
@@ -79,6 +84,20 @@ def clean_title(title: object) -> str:
         If it is neither a string nor `None`.
     """
     return cut(clean(_text("title", title) or ""), MAX_TITLE)
+
+
+def fork_title(title: str, word: str, taken: Collection[str]) -> str:
+    """Return the title of a fork: `Rivers (fork)`, then `Rivers (fork 2)`; empty for an empty title.
+
+    A fork of a fork continues the numbers and does not repeat the word.
+    """
+    if not title:
+        return ""
+    word = cut(" ".join(clean(word).split()), MAX_WORD) or "fork"
+    base = re.sub(rf" \({re.escape(word)}(?: \d+)?\)$", "", title)
+    endings = (f" ({word} {number})" if number > 1 else f" ({word})" for number in count(1))
+    titles = (cut(base, MAX_TITLE - len(ending)).rstrip() + ending for ending in endings)
+    return next(title for title in titles if title not in taken)
 
 
 def _checked(name: str, value: object) -> object:

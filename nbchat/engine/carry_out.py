@@ -98,6 +98,9 @@ def _on_session(engine: Engine, session: LiveSession, command: Any) -> Outcome: 
             return Outcome(run_id=session.pause(command.run_id).id)
         case c.Resume():
             return Outcome(run_id=session.resume(command.run_id))
+        case c.RetryNow():
+            hurried = (_key(session, command.run_id),) if session.retry_now(command.run_id) else ()
+            return Outcome(run_id=command.run_id, runs=hurried)
         case c.Retry():
             return Outcome(run_id=session.retry(command.message_id))
         case c.Regenerate():
@@ -115,7 +118,8 @@ def _on_session(engine: Engine, session: LiveSession, command: Any) -> Outcome: 
         case c.SelectVersion():
             session.select(command.message_id)
         case c.Fork():
-            return Outcome(session_id=engine.fork(session, command.message_id, command.title).id)
+            fork = engine.fork(session, command.message_id, command.title, command.word)
+            return Outcome(session_id=fork.id)
         case c.Delete():
             engine.delete(session)
         case c.Close():

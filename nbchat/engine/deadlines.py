@@ -9,6 +9,9 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
+from msgspec import Struct
+
+from nbchat.core.clock import now
 from nbchat.core.errors import FirstTokenTimeout, IdleTimeout, NbchatError, PauseExpired, TotalTimeout
 from nbchat.engine.limits import Limits
 
@@ -17,6 +20,14 @@ AFTER_FINISH_S: Final = 3.0
 
 Cause = Callable[[], NbchatError | None]
 """Makes the error of a limit; `None` after the finish reason, which is no error."""
+
+
+class Waiting(Struct, frozen=True, kw_only=True):
+    """A wait for the first content of an answer."""
+
+    since: float
+    limit_s: float | None
+    """Seconds after which the attempt fails."""
 
 
 class Deadlines:
@@ -41,6 +52,7 @@ class Deadlines:
         self._limits = limits
         self._expired = expired
         self._began = self._attempt_began = loop.time()
+        self._epoch = now() - self._began
         self._last_content: float | None = None
         self._finished_at: float | None = None
         self._paused_at: float | None = None
@@ -65,6 +77,13 @@ class Deadlines:
         if self.is_held:
             return 0.0
         return self._loop.time() - (self._last_content or self._attempt_began)
+
+    @property
+    def waiting(self) -> Waiting | None:
+        """The wait for the first content of the attempt; `None` if it has content or is held."""
+        if self.is_held or self.had_content:
+            return None
+        return Waiting(since=self._epoch + self._attempt_began, limit_s=self._limits.first_token_s)
 
     @property
     def had_content(self) -> bool:
@@ -132,8 +151,8 @@ class Deadlines:
     def _fired(self) -> None:
         self._timer = None
         # Content may have arrived since the timer was set: then it is set again, for later.
-        now = self._loop.time()
-        due = next((cause for at, cause in self._deadlines() if at <= now), None)
+        time = self._loop.time()
+        due = next((cause for at, cause in self._deadlines() if at <= time), None)
         if due is None:
             self.check()
         else:

@@ -18,7 +18,7 @@ from nbchat.core.messages import Message
 from nbchat.core.refusals import refused_questions
 from nbchat.core.run import RunRecord, RunState
 from nbchat.core.saved import SavedSession, Snapshot
-from nbchat.core.settings import SettingsPatch, clean_title
+from nbchat.core.settings import SettingsPatch, clean_title, fork_title
 from nbchat.core.transcript import SessionState
 from nbchat.engine.auto_title import AutoTitle
 from nbchat.engine.base import EngineBase
@@ -154,9 +154,15 @@ class Engine(EngineBase):
         return session
 
     def fork(
-        self, session: LiveSession, message_id: str | None = None, title: str | None = None
+        self,
+        session: LiveSession,
+        message_id: str | None = None,
+        title: str | None = None,
+        word: str = "fork",
     ) -> LiveSession:
         """Create a session with the conversation of another one, up to a message.
+
+        Without a `title` it has the title of the other one, with `word` and, if needed, a number.
 
         Raises
         ------
@@ -174,9 +180,10 @@ class Engine(EngineBase):
             if message.parts and message.id not in refused:
                 parent = copies[-1].id if copies else None
                 copies.append(replace(message, id=new_id("m-"), parent_id=parent, run_id=None))
+        titles = {one.state.title for one in self.sessions if not one.state.deleted}
         settings = replace(
             state.settings,
-            title=clean_title(title) or state.title,
+            title=clean_title(title) or fork_title(state.title, word, titles),
             closed=False,
             archived=False,
             pinned=False,
@@ -236,8 +243,13 @@ class Engine(EngineBase):
         ended = []
         for session in self.sessions:
             live = session.live
-            if live is not None and not live.over and live.silent_s >= max_idle_s and not live.is_held:
-                live.end(IdleTimeout(f"the run was silent for {live.silent_s:.0f} s."))
+            if (
+                live is not None
+                and not live.over
+                and live.clock.silent_s >= max_idle_s
+                and not live.clock.is_held
+            ):
+                live.end(IdleTimeout(f"the run was silent for {live.clock.silent_s:.0f} s."))
                 ended.append((session.id, live.run_id))
                 self.callbacks.notify(Notification(event="stale", session_id=session.id, run_id=live.run_id))
         return ended

@@ -159,8 +159,9 @@ class LiveRun:
         self._from_outside = False
         self._resumed = asyncio.Event()
         self._resumed.set()
-        self._pausing = asyncio.Event()
-        self._clock = Deadlines(self.loop, limits, self._expired)
+        self._woken = asyncio.Event()  # ends the delay before a retry
+        self._hurried = False
+        self.clock: Deadlines = Deadlines(self.loop, limits, self._expired)
         self._patience: asyncio.TimerHandle | None = None
         self.task: asyncio.Task[None] = self.loop.create_task(self._main(), name=f"nbchat-run-{task.run_id}")
         self.task.add_done_callback(self._task_over)
@@ -185,30 +186,33 @@ class LiveRun:
         self.stop()
         self._settle(self._end_by(self._cause or _Stopped("stopped")))
 
-    @property
-    def is_held(self) -> bool:
-        """Whether it is silent on purpose: paused, or waiting before a retry."""
-        return self._clock.is_held
-
     def pause(self) -> None:
         """Stop reading. The connection stays open, and the server is slowed down by back-pressure."""
-        if self.over or self._cause is not None or self._clock.is_paused:
+        if self.over or self._cause is not None or self.clock.is_paused:
             return
         self._gathered.flush()
-        self._clock.pause()
+        self.clock.pause()
         self._resumed.clear()
-        self._pausing.set()
+        self._woken.set()
         self._emit(RunPaused(run_id=self.run_id, at=now()))
 
     def resume(self) -> None:
         """Resume reading the same response."""
-        if self.over or not self._clock.is_paused:
+        if self.over or not self.clock.is_paused:
             return
-        self._clock.resume()
+        self.clock.resume()
         self._resumed.set()
         # A run without any content counts as connecting.
         event = RunResumed if self._gathered.deltas else RunConnecting
         self._emit(event(run_id=self.run_id))
+
+    def retry_now(self) -> bool:
+        """End the delay before the next attempt; return whether there was one."""
+        if self.over or self.clock.is_paused or not self.clock.is_held:
+            return False
+        self._hurried = True
+        self._woken.set()
+        return True
 
     def cancel_at_server(self) -> Coroutine[Any, Any, None] | None:
         """Return a coroutine that cancels the response at a server that would continue it, or None."""
@@ -216,11 +220,6 @@ class LiveRun:
         if response_id is None or not isinstance(self._provider, Cancels):
             return None
         return _cancel(self._provider, response_id, self.run_id)
-
-    @property
-    def silent_s(self) -> float:
-        """Seconds since the last content, or since the attempt began; 0 while paused or waiting to retry."""
-        return self._clock.silent_s
 
     # The task
 
@@ -264,7 +263,7 @@ class LiveRun:
                 if wait_s is None:
                     raise
                 retries += 1
-                if not self._clock.is_paused:  # else it stays `paused`, and `resume` starts the next attempt
+                if not self.clock.is_paused:  # else it stays `paused`, and `resume` starts the next attempt
                     self._emit(
                         RunRetrying(
                             run_id=self.run_id,
@@ -274,9 +273,9 @@ class LiveRun:
                             error=_safe(error.info),
                         )
                     )
-                self._clock.wait_to_retry(waiting=True)
+                self.clock.wait_to_retry(waiting=True)
                 resumed = await self._rest(wait_s)
-                self._clock.wait_to_retry(waiting=False)
+                self.clock.wait_to_retry(waiting=False)
                 if not resumed:  # else `resume` has recorded it
                     self._emit(RunConnecting(run_id=self.run_id))
             else:
@@ -295,11 +294,12 @@ class LiveRun:
     async def _rest(self, wait_s: float) -> bool:
         """Wait before a retry; return whether the wait was ended by a pause and its end."""
         end = self.loop.time() + wait_s
-        while not self._clock.is_paused and (left := end - self.loop.time()) > 0:
-            self._pausing.clear()
+        self._hurried = False
+        while not (self.clock.is_paused or self._hurried) and (left := end - self.loop.time()) > 0:
+            self._woken.clear()
             with suppress(TimeoutError):
                 async with asyncio.timeout(left):
-                    await self._pausing.wait()
+                    await self._woken.wait()
         held = False
         while not self._resumed.is_set():  # it may be paused again before this continues
             held = True
@@ -307,12 +307,12 @@ class LiveRun:
         return held
 
     async def _attempt(self) -> None:
-        self._clock.attempt()
+        self.clock.attempt()
         provider, request = await self._choose(self._todo.request)
         self._provider = provider
         # Finding the provider may take a while (its client is imported, its models are listed): the wait for
         # the first token begins here.
-        self._clock.attempt()
+        self.clock.attempt()
         stream = provider.stream(request)
         breath = self.loop.time()
         try:
@@ -321,7 +321,7 @@ class LiveRun:
                     # A provider that has all its text at once never waits; other runs need the loop too.
                     await asyncio.sleep(0)
                     breath = self.loop.time()
-                while self._clock.is_paused and self._cause is None:
+                while self.clock.is_paused and self._cause is None:
                     await self._resumed.wait()  # it may be paused again before this has its turn
                 if self._cause is not None:
                     # It was cancelled but continued; this delta is too late.
@@ -340,7 +340,7 @@ class LiveRun:
             self._add(delta)
         elif isinstance(delta, Finish):
             self._finish = as_name(delta.reason)
-            self._clock.finished()
+            self.clock.finished()
         elif isinstance(delta, UsageDelta):
             self._usage = delta.usage if isinstance(delta.usage, Usage) else None
         elif isinstance(delta, Answering):
@@ -364,7 +364,7 @@ class LiveRun:
         if not gathered.add_image(as_text(delta.url), as_name(delta.name), min(left, MAX_IMAGE_CHARS)):
             self._accept(Notice("An image is not shown: it is larger than the limit.", shown=True))
             return
-        self._clock.content()
+        self.clock.content()
 
     def _add(self, delta: TextDelta | ReasoningDelta | ToolCallDelta) -> None:
         gathered, limits = self._gathered, self._limits
@@ -381,9 +381,9 @@ class LiveRun:
             )
         if gathered.deltas == before:
             return
-        if not self._clock.had_content:
+        if not self.clock.had_content:
             gathered.flush()
-        self._clock.content()
+        self.clock.content()
 
     # The end
 
@@ -393,7 +393,7 @@ class LiveRun:
     def _cancel(self, cause: NbchatError) -> None:
         if self._cause is None:
             self._cause = cause
-            self._clock.close()
+            self.clock.close()
             self._resumed.set()
             self.task.cancel()
             self._patience = self.loop.call_later(self._limits.stop_s, self._give_up)
@@ -475,7 +475,7 @@ class LiveRun:
                 "run %s: the answer could not be closed", self.run_id, extra=about(run_id=self.run_id)
             )
         self.over = True
-        self._clock.close()
+        self.clock.close()
         if self._patience is not None:
             self._patience.cancel()
             self._patience = None

@@ -246,6 +246,11 @@ class LiveSession(SessionLog):
             self.runs.pause(run)
         return self.state.run(run.id) or run
 
+    def retry_now(self, run_id: str) -> bool:
+        """End the delay before the next attempt of a run; return whether there was one."""
+        run = self.state.run(run_id)
+        return run is not None and self.runs.retry_now(run)
+
     def stop(self, run_id: str | None = None) -> bool:
         """Stop the oldest run that is not over, or the one named; its text is kept.
 

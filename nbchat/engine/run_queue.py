@@ -51,6 +51,7 @@ from nbchat.core.run import RunRecord, RunState
 from nbchat.engine import lookup
 from nbchat.engine.build_request import fitted, plan_of, resumed_by
 from nbchat.engine.callbacks import Notification
+from nbchat.engine.deadlines import Waiting
 from nbchat.engine.live_run import LiveRun, RunPlan
 from nbchat.engine.logs import about
 from nbchat.engine.session_log import SessionLog
@@ -171,6 +172,14 @@ class RunQueue:
         else:
             self._session.append(RunRequeued(run_id=run.id))
             self.submit()
+
+    def retry_now(self, run: RunRecord) -> bool:
+        """End the delay before the next attempt of the live run; return whether there was one."""
+        return self.live is not None and self.has_live(run) and self.live.retry_now()
+
+    def waiting(self, run: RunRecord) -> Waiting | None:
+        """Return the live run's wait for its first content; `None` if it does not wait."""
+        return self.live.clock.waiting if self.live is not None and self.has_live(run) else None
 
     def stop(self, run: RunRecord) -> None:
         """Stop a run that is not over."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from msgspec import Struct
 
 from nbchat.core.clock import now
-from nbchat.core.commands import Pause, Resume, Stop
+from nbchat.core.commands import Pause, Resume, RetryNow, Stop
 from nbchat.core.errors import (
     CommandError,
     NbchatError,
@@ -344,10 +344,24 @@ class Run:
 
     # Commands
 
-    def stop(self) -> None:
-        """Stop it and keep its text; after the end this does nothing."""
+    def stop(self) -> bool:
+        """Stop it and keep its text; after the end this does nothing.
+
+        Returns
+        -------
+        True if it is stopped by this call. False if its answer has ended, also while that is being saved.
+        """
         with contextlib.suppress(SessionGone, UnknownSession):  # deleting the session has ended it
-            self._backend.execute(Stop(id=new_id("c-"), session_id=self._session_id, run_id=self._id))
+            stop = Stop(id=new_id("c-"), session_id=self._session_id, run_id=self._id)
+            return bool(self._backend.execute(stop).runs)
+        return False
+
+    def retry_now(self) -> bool:
+        """Make the next attempt now, if it is `retrying`; return whether it was."""
+        with contextlib.suppress(SessionGone, UnknownSession):
+            hurry = RetryNow(id=new_id("c-"), session_id=self._session_id, run_id=self._id)
+            return bool(self._backend.execute(hurry).runs)
+        return False
 
     @short_traceback
     def pause(self) -> Run:

@@ -403,11 +403,16 @@ class Session:
         run_id = self._backend.execute(edit).run_id
         return None if run_id is None else self._run(run_id)
 
-    def stop(self) -> None:
-        """Stop the oldest live run and keep its text; queued ones follow. Does nothing if none is live."""
+    def stop(self) -> bool:
+        """Stop the oldest live run and keep its text; queued ones follow.
+
+        Returns
+        -------
+        True if a run is stopped by this call. False if none is live, or if its answer has ended by itself
+        and is being saved.
+        """
         live = self._state.live
-        if live is not None:
-            self._stop(live.id)
+        return live is not None and self._stop(live.id)
 
     def stop_all(self) -> int:
         """Stop the live run and all queued ones; return their number."""
@@ -557,9 +562,11 @@ class Session:
         """Send a command about a run, and return that run."""
         return self._run(self._backend.execute(command).run_id or "")
 
-    def _stop(self, run_id: str) -> None:
+    def _stop(self, run_id: str) -> bool:
         with suppress(SessionGone, UnknownSession):  # deleting it has stopped the run
-            self._backend.execute(Stop(id=new_id("c-"), session_id=self._id, run_id=run_id))
+            stop = Stop(id=new_id("c-"), session_id=self._id, run_id=run_id)
+            return bool(self._backend.execute(stop).runs)
+        return False
 
     @short_traceback
     def _configure(self, **changes: Any) -> None:  # noqa: ANN401 - settings, checked by `patch`

@@ -19,6 +19,7 @@ def head_of(session: LiveSession, number: int = 0) -> Head:
     state = session.shown
     run = state.live
     last = run or (state.runs[-1] if state.runs else None)
+    waiting = session.runs.waiting(run) if run is not None else None
     active = 0.0
     if last is not None:
         active = last.ended_at or last.last_delta_at or last.started_at or last.queued_at
@@ -32,6 +33,8 @@ def head_of(session: LiveSession, number: int = 0) -> Head:
         created_at=state.created_at,
         active_at=active or state.created_at,
         started_at=run.started_at if run is not None else None,
+        waiting_since=waiting.since if waiting is not None else None,
+        first_token_s=waiting.limit_s if waiting is not None else None,
         characters=run.characters if run is not None else 0,
         queued=sum(r.state is RunState.QUEUED and r is not run for r in state.runs),
         position=session.position,

@@ -112,7 +112,7 @@ EXPECTED: dict[str, Any] = {
     "pause": ["paused", "paused"],
     "resume": True,
     "stopped": ["stopped", "stopped", True],
-    "stop again": [None, None],
+    "stop again": [False, False],
     "interrupted": ["interrupted", "part", "StreamBroken"],
     "its error is raised": ["StreamBroken", "StreamBroken"],
     "failed": ["failed", "ModelNotFound", ""],

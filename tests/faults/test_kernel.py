@@ -395,6 +395,32 @@ def test_a_journal_that_hangs_holds_nothing_for_long(
     check_free(registry, session)
 
 
+def test_a_stop_while_an_end_is_saved_returns_false(
+    registry: SessionRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the end of an answer is saved, Stop returns False, and the queued question is sent after it."""
+    monkeypatch.setattr("nbchat.engine.run_queue.SETTLE_S", 60.0)
+    saving, saved = threading.Event(), threading.Event()
+
+    class Slow:
+        def record(self, *_args: object) -> None: ...
+
+        async def settled(self, _session_id: str) -> None:
+            if live(session).state.runs[0].state.is_over and not saved.is_set():
+                saving.set()
+                await asyncio.to_thread(saved.wait, 30)
+
+    monkeypatch.setattr(engine_of(registry), "journal", Slow())
+    session = registry.create(provider=ScriptedProvider("a"))
+    first, second = session.send("?"), session.send("And?")
+    assert saving.wait(30)
+    assert [first.stop(), session.stop(), registry.stop(session.id)] == [False, False, False]
+    saved.set()
+    assert (first.wait(10).state, second.wait(10).state) == ("completed", "completed")
+    assert not second.stop()
+    check_free(registry, session)
+
+
 # K19, K21, K22, K25, K26 and what a provider of somebody else can do.
 
 

@@ -297,6 +297,19 @@ def test_a_fork_is_a_session_of_its_own(registry: SessionRegistry) -> None:
     assert not {m.id for m in fork.messages} & {m.id for m in session.messages}
 
 
+def test_a_fork_is_named_as_one(registry: SessionRegistry) -> None:
+    """A fork's title says that it is one; further forks are numbered, and a title of the caller is kept."""
+    session = registry.create("Rivers", provider=ScriptedProvider(echo))
+    session.ask("one")
+    first = session.fork()
+    titles = [first.title, session.fork().title, first.fork().title, session.fork(title="Lakes").title]
+    assert titles == ["Rivers (fork)", "Rivers (fork 2)", "Rivers (fork 3)", "Lakes"]
+    untitled = registry.create(provider=ScriptedProvider(echo))
+    untitled.ask("Which rivers?")
+    assert untitled.fork().title == "Which rivers? (fork)"
+    assert registry.create().fork().title == ""
+
+
 def test_runs_do_not_need_their_handles(registry: SessionRegistry) -> None:
     """A run whose handle nobody holds goes on, and a new handle shows all of it."""
     provider = ScriptedProvider("a", PAUSE, "b")

@@ -12,6 +12,7 @@ from nbchat.handles.registry import SessionRegistry
 from nbchat.providers.base import Finish, ReasoningDelta, TextDelta, ToolCallDelta, UsageDelta
 from nbchat.providers.scripted import HANG, PAUSE, ScriptedProvider
 from tests.engines import engine_of, live
+from tests.waiting import wait_for
 
 
 def test_an_answer_arrives(registry: SessionRegistry) -> None:
@@ -303,6 +304,16 @@ def test_retries_come_before_the_first_token_only(registry: SessionRegistry) -> 
     session = registry.create(provider=broken)
     assert session.send("?").wait(10).state == "interrupted"
     assert len(broken.requests) == 1
+
+
+def test_a_retry_wait_can_be_ended(registry: SessionRegistry) -> None:
+    """`retry_now` makes the next attempt at once; without such a wait it does nothing and returns False."""
+    answers: list[list[Any]] = [[errors.RateLimited("slow down.", retryable=60.0)], ["fine"]]
+    run = registry.create(provider=ScriptedProvider(lambda _request: answers.pop(0))).send("?")
+    wait_for(lambda: run.state == "retrying", "a retry")
+    assert run.retry_now()
+    assert run.result(10).text == "fine"
+    assert not run.retry_now()
 
 
 def test_a_retry_wait_can_be_stopped(registry: SessionRegistry) -> None:

@@ -37,6 +37,9 @@ const english = {
   exported: (name: string) => `Exported as ${name}.`,
   conversationCopied: "Copied the conversation as Markdown.",
 
+  /** In the title of a fork: “Rivers (fork)”. */
+  forkWord: "fork",
+
   // How a run ended
   hints: {
     resume: "Reads the rest of this answer from the server.",
@@ -57,7 +60,8 @@ const english = {
   leftOut: "Refused by the server: not sent with later questions.",
 
   // Forms
-  sendEdit: "Send",
+  sendEdit: "Send edit",
+  sendEditHint: "Asks the edited question. The earlier one is kept as a version.",
   cancel: "Cancel",
 
   // Sources and details of an answer

@@ -93,10 +93,13 @@ export const en = {
   nextVersion: "Next version",
   version: (i: number, n: number) => `Version ${i} of ${n}`,
   connecting: "Connecting…",
-  waitingFor: (model: string, s: number) => `Waiting for ${model}… ${s} s`,
+  waitingFor: (model: string, s: number, limit: number | null) =>
+    `Waiting for ${model}… ${s} s${limit === null ? "" : ` (gives up after ${limit} s)`}`,
   waitingRetry: (s: number, attempt: number, of: number) =>
     `Retrying in ${s} s (attempt ${attempt} of ${of})`,
   retryingNow: (attempt: number, of: number) => `Retrying now (attempt ${attempt} of ${of})`,
+  retryNow: "Try now",
+  retryNowHint: "Sends the question again without waiting.",
   pausedNote: "Paused. The connection stays open for a while; the server may continue.",
   model: "Model",
   tokens: (n: string) => `${n} tokens`,

@@ -23,6 +23,7 @@ export const ACTIONS = {
   latest: { by: "log" },
   resume: { by: "message", once: true },
   keep: { by: "message", once: true },
+  "retry-now": { by: "message", once: true },
   retry: { by: "message", once: true },
   regenerate: { by: "message", once: true },
   continue_: { by: "message", once: true },

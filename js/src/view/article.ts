@@ -1,9 +1,9 @@
 /** `Article`: one message, with its parts, its outcome and its buttons. */
 
-import type { Message } from "../protocol";
+import type { Message, RunRecord } from "../protocol";
 import { isLive } from "../state/session";
 import type { Context, EditForm, Turn } from "../types";
-import { h, iconButton, setAttribute, setText, show } from "./dom";
+import { button, h, iconButton, setAttribute, setText, show } from "./dom";
 import { type BlockView, blocksOf, createBlock } from "./parts";
 import { causeOf, label, reveal, textOf } from "./text";
 
@@ -14,7 +14,9 @@ export class Article {
   readonly element: HTMLElement;
   readonly #context: Context;
   readonly #body = h("div", { class: "body" });
-  readonly #state = h("div", { class: "state", hidden: true });
+  readonly #stateText = h("span");
+  readonly #tryNow: HTMLButtonElement;
+  readonly #state: HTMLElement;
   readonly #cause = h("div", { class: "cause", hidden: true });
   readonly #footer = h("div", { class: "actions" });
   #blocks: BlockView[] = [];
@@ -27,6 +29,9 @@ export class Article {
 
   constructor(context: Context, message: Message) {
     this.#context = context;
+    const { t } = context;
+    this.#tryNow = button("retry-now", t.retryNow, { title: t.retryNowHint, hidden: true });
+    this.#state = h("div", { class: "state", hidden: true }, this.#stateText, this.#tryNow);
     const who = context.t[message.role === "user" ? "you" : message.role];
     this.element = h(
       "article",
@@ -70,8 +75,9 @@ export class Article {
   tick(): void {
     const turn = this.#turn;
     const text = turn ? this.#waiting(turn) : "";
-    setText(this.#state, text);
+    setText(this.#stateText, text);
     show(this.#state, text !== "");
+    show(this.#tryNow, isDelayed(turn?.run ?? null));
   }
 
   /** Whether `tick` changes anything. */
@@ -122,8 +128,8 @@ export class Article {
     }
   }
 
-  #waiting({ message, run }: Turn): string {
-    const { t } = this.#context;
+  #waiting({ message, run, sessionId }: Turn): string {
+    const { t, runtime } = this.#context;
     if (!run || !isLive(run)) return "";
     if (run.state === "retrying" && run.retry_at !== null) {
       const left = Math.ceil(run.retry_at - Date.now() / 1000);
@@ -137,9 +143,13 @@ export class Article {
     const own = message.parts.length > run.first_part;
     if (!own && run.state === "stopping") return `${t.state[run.state]}…`;
     if (own) return "";
-    const seconds = Math.floor(Date.now() / 1000 - (run.started_at ?? Number.POSITIVE_INFINITY));
+    const head = runtime.store.heads.get(sessionId);
+    const since = head?.waiting_since ?? Number.POSITIVE_INFINITY;
+    const seconds = Math.floor(Date.now() / 1000 - since);
     const model = label(run.model ?? message.model ?? "", 40);
-    return seconds >= SLOW_S && model ? t.waitingFor(model, seconds) : t.connecting;
+    return seconds >= SLOW_S && model
+      ? t.waitingFor(model, seconds, head?.first_token_s ?? null)
+      : t.connecting;
   }
 
   /** Show how the answer ended, and what can be done about it. */
@@ -268,6 +278,11 @@ export class Article {
     this.#body.hidden = this.#footer.hidden = false;
     this.#footer.querySelector<HTMLElement>('[data-act="edit"]')?.focus();
   }
+}
+
+/** Whether the run waits for its next attempt. */
+function isDelayed(run: RunRecord | null): boolean {
+  return run?.state === "retrying" && (run.retry_at ?? 0) > Date.now() / 1000;
 }
 
 function same(a: Turn, b: Turn): boolean {

@@ -14,7 +14,10 @@ export function editForm(context: Pick<Context, "t" | "root" | "sendKey">, text:
   const field = h("textarea", { class: "editor", "aria-label": t.editLabel, dir: "auto", rows: 3 });
   field.value = text;
   const error = h("p", { class: "cause-text", hidden: true });
-  const send = button("edit-send", t.sendEdit, { class: "button primary" });
+  const send = button("edit-send", t.sendEdit, {
+    class: "button primary",
+    title: t.sendEditHint,
+  });
   const cancel = button("edit-cancel", t.cancel);
   field.addEventListener("keydown", (event) => {
     if (isComposing(event)) return;

@@ -1,5 +1,6 @@
 /** `messageActions`: carries out the buttons of a message. */
 
+import { allStrings } from "../i18n/extras";
 import { copyText } from "../markdown/clipboard";
 import type { CommandInput, Context, MessageHandle, MessageLog } from "../types";
 import type { Handlers } from "./actions";
@@ -26,7 +27,7 @@ export function messageActions(
       ask({ type, session_id: log.sessionId, message_id: messageIdOf(target) });
     };
   const onRun =
-    (type: "resume" | "keep") =>
+    (type: "resume" | "keep" | "retry_now") =>
     (target: Element): void => {
       const run = messageOf(log, target)?.turn?.run;
       if (run) ask({ type, session_id: log.sessionId, run_id: run.id });
@@ -35,6 +36,7 @@ export function messageActions(
   return {
     resume: onRun("resume"),
     keep: onRun("keep"),
+    "retry-now": onRun("retry_now"),
     retry: onMessage("retry"),
     regenerate: onMessage("regenerate"),
     discard: onMessage("discard"),
@@ -55,7 +57,9 @@ function messageOf(log: MessageLog, target: Element): MessageHandle | undefined 
 }
 
 async function fork(context: Context, session_id: string, message_id: string): Promise<void> {
-  const ack = await perform(context, { type: "fork", session_id, message_id, title: null });
+  const word = allStrings(context.t).forkWord;
+  const command = { type: "fork", session_id, message_id, title: null, word } as const;
+  const ack = await perform(context, command);
   if (ack?.session_id) context.go(ack.session_id, { focus: true });
 }
 

@@ -27,6 +27,7 @@ export function turnsOf(
   const refused = refusedQuestions(state, path);
   return path.slice(start, end).map((message, i) => ({
     message,
+    sessionId: state.id,
     run: (message.run_id !== null && byId.get(message.run_id)) || null,
     versions: versions.get(turnKey(message)) ?? [message],
     seams: seams.get(message.id) ?? [],

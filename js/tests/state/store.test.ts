@@ -21,6 +21,8 @@ function head(id: string, fields: Partial<Head> = {}): Head {
     created_at: 0,
     active_at: 0,
     started_at: null,
+    waiting_since: null,
+    first_token_s: null,
     characters: 0,
     queued: 0,
     position: null,

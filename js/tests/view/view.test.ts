@@ -945,6 +945,18 @@ describe("messages", () => {
     expect(one("tab").getAttribute("aria-label")).toBe("geo, waiting");
   });
 
+  test("Try now ends the delay before a retry, and is there only during it", async () => {
+    const error = cause("The server asks to wait (429).");
+    const retry_at = Date.now() / 1000 + 118;
+    expect(all("button", "Try now", answer())).toEqual([]);
+    kernel.append(geo, { type: "run_retrying", run_id: run, attempt: 1, of: 2, retry_at, error });
+    await settled(() => one("button", "Try now", answer()));
+    expect(one("button", "Try now", answer()).title).toMatch(/without waiting/);
+    one("button", "Try now", answer()).click();
+    await settled(() => expect(all("button", "Try now", answer())).toEqual([]));
+    expect(answer().textContent).toContain("Connecting…");
+  });
+
   test("an answer cut off by its length can be continued", async () => {
     kernel.text(geo, run, "The Sei");
     kernel.append(geo, {
@@ -990,6 +1002,8 @@ describe("messages", () => {
     one("button", "Edit", question).click();
     const editor = one("textbox", "Edited text") as HTMLTextAreaElement;
     expect(editor.value).toBe("Which *rivers*?");
+    one("button", "Send edit", question);
+    one("button", "Send"); // the composer's, which alone has this name
     type("Which lakes?", editor);
     press("Enter", {}, editor);
     await settled(() => expect(all("article")[0]?.textContent).toContain("Which lakes?"));
@@ -1058,12 +1072,13 @@ describe("messages", () => {
     expect(buttons()).toEqual(["Retry", "Details"]);
   });
 
-  test("a slow answer says which model it waits for, and for how long", async () => {
+  test("a slow answer says which model it waits for, and for how long at most", async () => {
+    const WAITING = "Waiting for demo-tour… 12 s (gives up after 120 s)";
     const began = Date.now();
     await settled(() => expect(answer().textContent).toContain("Connecting…"));
     vi.spyOn(Date, "now").mockReturnValue(began + 12_500);
     kernel.tweak(geo, { unread: true });
-    await vi.waitFor(() => expect(answer().textContent).toMatch(/Waiting for demo-tour… 12 s/), {
+    await vi.waitFor(() => expect(answer().textContent).toContain(WAITING), {
       interval: 5,
       timeout: 10_000,
     });
@@ -1073,7 +1088,8 @@ describe("messages", () => {
     kernel.complete(geo, run);
     await settled(() => one("button", "Fork", answer()));
     one("button", "Fork", answer()).click();
-    await settled(() => expect(one("tab", "Fork").getAttribute("aria-selected")).toBe("true"));
+    const title = "Rivers (fork)";
+    await settled(() => expect(one("tab", title).getAttribute("aria-selected")).toBe("true"));
   });
 
   test("text of one session never stands in another", async () => {
