@@ -138,7 +138,6 @@ def test_no_modules_import_each_other() -> None:
 
 
 LARGE_MODULES = {
-    "nbchat.api": "the functions of nbchat, most of it their documentation",
     "nbchat.core.errors": "the list of all errors, which is read as a whole",
     "nbchat.core.transcript": "one fold, a function for each event",
     "nbchat.handles.session": "the public session, half of it documentation",

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from nbchat import api
+import nbchat
 from nbchat.core import errors
 from nbchat.core.messages import Message, TextPart, Usage
 from nbchat.core.transcript import ROOT, SessionState
@@ -284,7 +284,7 @@ def test_an_interrupt_at_each_moment_of_ask_stops_its_run(
     for moment in range(1, 5):  # of a question without a session, the making of one is a moment more
         waits.update(n=0, at=moment)
         with pytest.raises(KeyboardInterrupt):
-            api.ask("?", provider=provider)
+            nbchat.ask("?", provider=provider)
         waits["at"] = 0
         assert set(engine_of(registry).sessions) == others
     assert background.state in ("connecting", "streaming"), "background runs go on"

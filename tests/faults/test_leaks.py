@@ -6,7 +6,7 @@ import weakref
 
 import pytest
 
-from nbchat import api
+import nbchat
 from nbchat.engine.session_index import UNDO
 from nbchat.handles.registry import SessionRegistry
 from nbchat.protocol import PROTOCOL_VERSION
@@ -118,7 +118,7 @@ def test_one_off_questions_leave_no_session(
     """`ask` and its kin are temporary: a hundred of them leave no session, handle or thread id."""
     use(monkeypatch, registry)
     for number in range(100):
-        assert api.ask(f"{number}?", provider=ScriptedProvider("x")).text == "x"
+        assert nbchat.ask(f"{number}?", provider=ScriptedProvider("x")).text == "x"
     assert list(engine_of(registry).sessions) == []
     gc.collect()
     assert len(registry._sessions._handles) == 0

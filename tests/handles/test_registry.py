@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 
 import nbchat
-from nbchat import api
 from nbchat.core import errors
 from nbchat.handles.registry import SessionRegistry
 from nbchat.providers.base import Request
@@ -205,7 +204,7 @@ def test_threads_of_callers_are_kept_apart(
 
     def talk(user: str) -> None:
         for turn in range(3):
-            answers[user].append(api.get_completion(f"{user}/{turn}", thread_id=user, timeout=30))
+            answers[user].append(nbchat.get_completion(f"{user}/{turn}", thread_id=user, timeout=30))
 
     threads = [threading.Thread(target=talk, args=(user,)) for user in answers]
     for thread in threads:

@@ -1,0 +1,165 @@
+"""Functions of `nbchat` that send many prompts, or one prompt to many models."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from nbchat.core.request_fields import merged
+from nbchat.core.tracebacks import short_traceback
+from nbchat.jupyter.process import current
+
+if TYPE_CHECKING:
+    from nbchat.batch.compare import Comparison
+    from nbchat.batch.results import BatchProgress, Results
+    from nbchat.providers.base import Provider
+
+
+@short_traceback
+def map(  # noqa: A001 - `nbchat.map` reads as what it does
+    prompts: Iterable[Any],
+    template: str | Callable[[Any], str] | None = None,
+    *,
+    context: object = (),
+    model: str | None = None,
+    instructions: str | None = None,
+    params: Mapping[str, Any] | None = None,
+    provider: str | Provider | None = None,
+    concurrency: int = 8,
+    rpm: float | None = None,
+    attempts: int = 6,
+    journal: str | os.PathLike[str] | None = None,
+    retry_interrupted: bool = False,
+    progress: bool | Callable[[BatchProgress], object] = True,
+    **fields: Any,  # noqa: ANN401 - fields of the OpenAI API
+) -> Results:
+    """Send many prompts concurrently, and return the answers in the order of the prompts.
+
+    Prompts are independent: no request contains another one. They appear neither in tabs nor in saved state.
+    A prompt that cannot be answered has its error as its result; the others continue. Only this cell is
+    blocked; interrupting it stops the requests in progress. `registry.stop_all()` and similar methods apply
+    to sessions and do not affect a batch.
+
+    Parameters
+    ----------
+    prompts
+        Strings, or with a `template` any other items: numbers, mappings, rows. Or a data frame or series
+        (pandas, polars, PyArrow, …), whose rows are mappings of its columns; without a template, its
+        only column or the one named `prompt`.
+    template
+        A format string. Fields are filled from each mapping or row (`"Summarise: {text}"`), or from each
+        other item as `{prompt}` (`"Summarise: {prompt}"`). Or a function that returns the prompt of an item;
+        a row of a data frame has its columns by name and as attributes:
+        `lambda row: f"Summarise: {row.text}"`. Braces are treated as in `%%chat`: `{name}` is a field,
+        `{{name}}` is text, and so are all other braces, such as those of JSON and LaTeX.
+    context
+        As in `Session.send`: values that are sent with every prompt.
+    model, instructions, params, provider, **fields
+        As in `nbchat.session`.
+    concurrency
+        Maximum number of prompts in progress at the same time.
+    rpm
+        Maximum number of requests per minute, evenly spaced; retries count. `None`: no limit. The delay that
+        a server requests with "too many requests" is always respected.
+    attempts
+        Maximum number of attempts per prompt, when the server fails or an answer is cut off. An error of the
+        key, the model or the address is not retried, and the rest of the batch has the same error.
+    journal
+        A file from which the batch can be resumed. Prompts and answers are written to it as they happen, and
+        answers in it are reused for the same prompts with the same settings. Prompts that failed, or were
+        stopped with the cell, are sent again. Prompts in progress when the process was killed are not, since
+        they may have been answered and charged: the answer is fetched from the server if it stored it
+        (`nbchat.config(api="responses")`), else the result has the error `KernelGone`. `None`: no file.
+    retry_interrupted
+        `True`: prompts in progress when the process was killed, with no stored answer, are sent again.
+    progress
+        `True`: a bar in a notebook, a line in a terminal. `False`: no output. Or a function, which is called
+        with a `BatchProgress` on this thread; an exception in it ends the batch.
+
+    Returns
+    -------
+    A sequence of `Result`, as long as `prompts`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is invalid; nothing is sent.
+    StoreBusy
+        If another batch is writing to the journal; nothing is sent.
+    StoreError
+        If the journal cannot be read or written; requests in progress are stopped.
+    WouldDeadlock
+        If it is called on the engine's thread.
+
+    Examples
+    --------
+    >>> results = nbchat.map(["Paris", "Rome"], "Which river crosses {prompt}?", model="nbchat-echo")
+    >>> results.texts
+    ['Which river crosses Paris?', 'Which river crosses Rome?']
+    """
+    from nbchat.batch.map import run_map  # noqa: PLC0415 - only when it is used
+
+    process = current()
+    return run_map(
+        process.engine,
+        process.host,
+        prompts,
+        template,
+        context=context,
+        model=model,
+        instructions=instructions,
+        params=merged("map", params, fields),
+        provider=provider,
+        concurrency=concurrency,
+        rpm=rpm,
+        attempts=attempts,
+        journal=journal,
+        retry_interrupted=retry_interrupted,
+        progress=progress,
+    )
+
+
+@short_traceback
+def compare(
+    prompt: str,
+    models: Iterable[str | Mapping[str, Any]],
+    *,
+    instructions: str | None = None,
+    params: Mapping[str, Any] | None = None,
+    **fields: Any,  # noqa: ANN401 - fields of the OpenAI API
+) -> Comparison:
+    """Send a prompt to several models, each in a new session, and return without waiting for the answers.
+
+    Parameters
+    ----------
+    prompt
+        The question; not empty.
+    models
+        Names of models, or mappings of arguments of `nbchat.session`, such as
+        `{"model": "qwen3", "params": {"temperature": 0}}` or `{"model": "…", "provider": …}`.
+    instructions, params, **fields
+        Defaults for all models; a mapping overrides them.
+
+    Returns
+    -------
+    A `Comparison`. Its sessions are ordinary ones: they have tabs, and can be continued.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is invalid; nothing is sent.
+
+    Examples
+    --------
+    >>> both = nbchat.compare("Hello", models=["nbchat-echo", "nbchat-tour"])
+    >>> both.wait()["nbchat-echo"].messages[-1].text
+    'Hello'
+    """
+    from nbchat.batch.compare import run_compare  # noqa: PLC0415 - only when it is used
+
+    process = current()
+    request = merged("compare", params, fields)
+    return run_compare(
+        process.registry, process.host, prompt, models, instructions=instructions, params=request
+    )
