@@ -20,7 +20,7 @@
     ├── SnapshotError     a saved state could not be read
     │   └── SnapshotCorrupt, SnapshotTooNew, SnapshotTooLarge
     └── StoreError        the state could not be saved
-        └── StoreFull, StoreReadOnly, StoreBusy
+        └── StoreFull, StoreReadOnly, StoreBusy, LeaseLost, StoreConflict
 
 Each branch has one cause: the caller (`CommandError`), the server or the network (`ProviderError`), the page
 (`WireError`), a file (`SnapshotError`, `StoreError`).
@@ -817,3 +817,11 @@ class StoreBusy(StoreError):
     >>> caught.code
     'store_busy'
     """
+
+
+class LeaseLost(StoreError):
+    """Another engine has taken over the store. This one can write no more."""
+
+
+class StoreConflict(StoreError):
+    """Entries do not continue what is stored, so the store refused them."""

@@ -1,12 +1,26 @@
-"""`Store`: the protocol of stores and its values. `tests/stores/test_contract.py` tests all of them."""
+"""`Store` and `FencedStore`: the protocols of stores and their values.
+
+`tests/stores/test_contract.py` tests every store, `tests/stores/test_fence.py` every store with a lease, and
+`tests/stores/test_fence_model.py` checks the rules of the lease over all interleavings of three writers.
+"""
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, overload
 
 from msgspec import Struct
+
+
+class RunEvents(Struct, frozen=True, kw_only=True):
+    """The last event of one run within an entry, by which a store refuses events after a run's end."""
+
+    run_id: str
+    seq: int
+    """Number of that event."""
+    over: bool = False
+    """That event ends the run."""
 
 
 class Base(Struct, frozen=True, kw_only=True):
@@ -16,6 +30,8 @@ class Base(Struct, frozen=True, kw_only=True):
     seq: int
     body: bytes
     """JSON of the session, from `snapshot.encode_session`."""
+    runs: tuple[RunEvents, ...] = ()
+    """The runs of the session, for a fenced write only. Reading returns none."""
 
 
 class Stretch(Struct, frozen=True, kw_only=True):
@@ -27,6 +43,8 @@ class Stretch(Struct, frozen=True, kw_only=True):
     epoch: str
     body: bytes
     """JSON list of the events."""
+    runs: tuple[RunEvents, ...] = ()
+    """The runs of the events, for a fenced write only. Reading returns none."""
 
     @property
     def last_seq(self) -> int:
@@ -43,6 +61,26 @@ class Gone(Struct, frozen=True, kw_only=True):
 
 
 Entry = Base | Stretch | Gone
+
+
+class Acknowledged(Struct, frozen=True, kw_only=True):
+    """The acknowledgement of a command that was executed."""
+
+    command_id: str
+    body: bytes
+
+
+Record = Entry | Acknowledged
+"""All that a fenced write can contain."""
+
+MAX_ACKNOWLEDGED = 2000
+"""Acknowledgements that a store keeps; the oldest are dropped first."""
+
+MAX_WRITE_IDS = 1000
+"""Ids of accepted writes that a store keeps; the oldest are dropped first."""
+
+MAX_TOKENS = 1000
+"""Tokens that a store keeps; the oldest are dropped first."""
 
 
 class Kept(Struct, frozen=True, kw_only=True):
@@ -63,7 +101,14 @@ class Contents(Struct, frozen=True, kw_only=True):
 
 
 class Store(Protocol):
-    """Stores entries. Its methods block; they are called from any thread, one at a time."""
+    """Stores the entries of a single writer.
+
+    Its methods block. They are called from any thread, one at a time.
+
+    A store of this kind has no lease, so it must prevent a second writer by itself, for example by a lock on
+    its file. Such stores serve engines that live in a kernel. An engine in a process of its own requires a
+    `FencedStore`.
+    """
 
     where: str
     """Location of the store, for display: its file, or a description."""
@@ -79,10 +124,10 @@ class Store(Protocol):
         """Return the entries of one session; an empty value if there is no such session."""
         ...
 
-    def write(self, entries: Sequence[Entry]) -> None:
+    def write(self, entries: Sequence[Entry], /) -> None:
         """Write entries in order and atomically.
 
-        When this returns, they outlive the process.
+        When this returns, they outlive the process. Entries are not checked.
 
         Raises
         ------
@@ -101,6 +146,105 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Close the store, so that another kernel can open it. Closing it again has no effect."""
+        ...
+
+
+class FencedStore(Store, Protocol):
+    """A store that several processes can open, of which one at a time may write: the holder of the lease.
+
+    A token is a name that is used once (`new_id("l-")`), never a counter. It is also the epoch of the engine
+    that writes. The order of claims decides who may write; times decide only how early another token can
+    claim. Therefore clocks that differ or jump cause an early or late change of holder, never two holders.
+
+    All methods may be called from several threads and processes at the same time.
+    """
+
+    def claim(self, token: str, lease_s: float, *, after: str | None = None) -> bool:
+        """Claim the lease; return whether the token holds it now.
+
+        It fails while another token holds a lease that has neither expired nor been released, and for a token
+        after which another one has claimed. Claiming again as the holder renews the lease.
+
+        Parameters
+        ----------
+        token
+            A name that was never used before.
+        lease_s
+            Seconds until another token may claim, unless the lease is renewed.
+        after
+            Token of a holder whose process is known to have ended. Its lease is taken over before it expires.
+
+        Raises
+        ------
+        StoreError
+            If the store cannot be written. The claim may have succeeded; repeat it.
+        """
+        ...
+
+    def renew(self, token: str, lease_s: float) -> bool:
+        """Extend the lease of the token; return False if another token has claimed or it was released.
+
+        A lease that has expired can be renewed until another token claims. Every accepted write renews too.
+
+        Raises
+        ------
+        StoreError
+            If the store cannot be written.
+        """
+        ...
+
+    def release(self, token: str) -> None:
+        """End the lease of the token. No effect if it does not hold the lease.
+
+        Raises
+        ------
+        StoreError
+            If the store cannot be written.
+        """
+        ...
+
+    def holder(self) -> str | None:
+        """Return the token that claimed last; `None` if it released the lease, or there is none.
+
+        It holds the lease even after that has expired, until another token claims.
+        """
+        ...
+
+    @overload
+    def write(self, entries: Sequence[Entry], /) -> None: ...
+
+    @overload
+    def write(self, token: str, write_id: str, entries: Sequence[Record], /) -> None: ...
+
+    def write(
+        self, first: str | Sequence[Entry], write_id: str = "", records: Sequence[Record] = (), /
+    ) -> None:
+        """Write records in order and atomically, as the holder of the lease.
+
+        When this returns, they outlive the process. A write can be repeated if its answer was lost:
+
+        - A `write_id` that was accepted before changes nothing.
+        - Under another `write_id`, records that are stored already are skipped: events up to the last stored
+          one, acknowledgements, and bases that are older than the last stored event.
+
+        Without a token this is `Store.write`. It ends an earlier claim whose lease has expired.
+
+        Raises
+        ------
+        StoreBusy
+            Without a token: if another writer holds the lease.
+        LeaseLost
+            If the token does not hold the lease; the store is unchanged.
+        StoreConflict
+            If records do not continue what is stored: events after a gap, other events in place of stored
+            ones, events of a deleted session, or events of a run after its end. The store is unchanged.
+        StoreFull, StoreReadOnly, StoreBusy, StoreError
+            If the records cannot be written; the store is unchanged.
+        """
+        ...
+
+    def acknowledged(self) -> Mapping[str, bytes]:
+        """Return the bodies of the last acknowledgements by command, oldest first."""
         ...
 
 

@@ -1,10 +1,14 @@
 """`SqliteStore`: a store in one SQLite file.
 
-The file is locked while it is open (`locking_mode=EXCLUSIVE`), so the write-ahead log needs no shared memory
-and also works on network file systems, on which JupyterHubs often have home folders. A second kernel gets
-`StoreBusy` and changes nothing. Committed entries survive the end of the process at once, since the file
-system has them. They survive a crash of the machine up to the last checkpoint, because writes do not wait for
-the disk.
+By default the file is locked while it is open (`locking_mode=EXCLUSIVE`), so the write-ahead log needs no
+shared memory and also works on network file systems, on which JupyterHubs often have home folders. A second
+kernel gets `StoreBusy` and changes nothing. Committed entries survive the end of the process at once, since
+the file system has them. They survive a crash of the machine up to the last checkpoint, because writes do not
+wait for the disk.
+
+A shared store (`shared=True`) locks the file only while it reads or writes, so that another process can take
+over from one that is suspended. The lease decides who may write. It uses a rollback journal instead of the
+write-ahead log, which would need shared memory, and its writes wait for the disk.
 """
 
 from __future__ import annotations
@@ -15,39 +19,52 @@ import errno
 import os
 import sqlite3
 import threading
+import time
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, overload
+
+from msgspec.structs import replace
 
 from nbchat.core.errors import SnapshotTooNew, StoreBusy, StoreError, StoreFull, StoreReadOnly
-from nbchat.stores.base import Base, Contents, Entry, Gone, Kept, Stretch, arrange, crc
-
-LAYOUT: Final = 1
-"""Version of the tables. It increases when an older nbchat could misread them."""
-
-_TABLES: Final = """
-CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS bases (
-    session_id TEXT PRIMARY KEY, seq INTEGER NOT NULL, body BLOB NOT NULL, crc INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS stretches (
-    session_id TEXT NOT NULL, first_seq INTEGER NOT NULL, count INTEGER NOT NULL, epoch TEXT NOT NULL,
-    body BLOB NOT NULL, crc INTEGER NOT NULL, UNIQUE (session_id, first_seq));
-CREATE TABLE IF NOT EXISTS gone (session_id TEXT PRIMARY KEY, body BLOB NOT NULL, crc INTEGER NOT NULL);
-"""
+from nbchat.stores.base import (
+    MAX_ACKNOWLEDGED,
+    MAX_WRITE_IDS,
+    Acknowledged,
+    Contents,
+    Entry,
+    Kept,
+    Record,
+)
+from nbchat.stores.fence import admits, check_holder, may_claim, renewed, without_a_lease
+from nbchat.stores.sqlite_tables import (
+    DAMAGED,
+    LAYOUT,
+    OTHERS,
+    TABLES,
+    SqliteLog,
+    code_of,
+    contents_of,
+    decoded,
+    is_sound,
+    last_lease,
+    put_lease,
+    transaction,
+    trim,
+    write_entry,
+)
 
 _LEAST: Final = 512
 """Size in bytes of the smallest database."""
 
 _UNTIL: Final = "Everything is kept in memory until it can."
 
-_DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT})
-
 _open_stores: weakref.WeakSet[SqliteStore] = weakref.WeakSet()
 
 
 class SqliteStore:
-    """Stores entries in a file.
+    """Stores entries in a file. Implements `FencedStore`.
 
     Parameters
     ----------
@@ -55,11 +72,15 @@ class SqliteStore:
         The file. It and its folder are created if necessary, readable only by the user.
     busy_s
         Maximum time in seconds to wait for another process that has locked the file.
+    shared
+        Other processes may open the file at the same time, and the lease decides which of them writes.
+    clock
+        Returns the time in seconds since 1970-01-01 UTC.
 
     Raises
     ------
     StoreBusy
-        If another process has locked the file.
+        If another process has locked the file, or holds the lease of a file that is opened alone.
     StoreReadOnly, StoreFull, StoreError
         If the file cannot be opened for writing.
     SnapshotTooNew
@@ -71,8 +92,17 @@ class SqliteStore:
     copied to a new file. Damaged rows are detected by their checksum.
     """
 
-    def __init__(self, path: Path, busy_s: float = 1.0) -> None:
+    def __init__(
+        self,
+        path: Path,
+        busy_s: float = 1.0,
+        *,
+        shared: bool = False,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self.path = path
+        self.shared = shared
+        self._clock = clock
         self.where: str = str(path)
         self.damage: tuple[str, ...] = ()
         """Descriptions of the entries that could not be read when the file was opened."""
@@ -98,11 +128,12 @@ class SqliteStore:
                 )
         try:
             connection = self._connect()
-            contents = _contents(connection)
-            if not contents.damage and _is_sound(connection):
+            contents = contents_of(connection)
+            if not contents.damage and is_sound(connection):
                 return connection
-        except sqlite3.DatabaseError as error:
-            if _code(error) not in _DAMAGED:
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+            # `sqlite3` cannot decode its own message about a schema that is damaged.
+            if isinstance(error, sqlite3.Error) and code_of(error) not in DAMAGED:
                 if connection is not None:
                     connection.close()
                 raise
@@ -115,10 +146,11 @@ class SqliteStore:
 
     def _start_again(self, connection: sqlite3.Connection | None, contents: Contents) -> sqlite3.Connection:
         """Rename the damaged file and create a new one with its readable entries."""
-        facts: list[tuple[str, str]] = []
+        others: dict[str, list[tuple[Any, ...]]] = {}
         if connection is not None:
-            with contextlib.suppress(sqlite3.DatabaseError):
-                facts = connection.execute("SELECT name, value FROM facts").fetchall()
+            for table in OTHERS:
+                with contextlib.suppress(sqlite3.DatabaseError, UnicodeDecodeError):
+                    others[table] = connection.execute(f"SELECT * FROM {table}").fetchall()  # noqa: S608 - constants
             with contextlib.suppress(sqlite3.DatabaseError):
                 connection.close()
         aside = _aside(self.path)
@@ -131,12 +163,15 @@ class SqliteStore:
             f"the damaged file is {aside.name}",
         )
         fresh = self._connect()
-        with _transaction(fresh):
-            fresh.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?)", facts)
+        with transaction(fresh):
+            for table, rows in others.items():
+                for row in rows:
+                    marks = ", ".join("?" * len(row))
+                    fresh.execute(f"INSERT OR IGNORE INTO {table} VALUES ({marks})", row)  # noqa: S608 - as above
             for kept in contents.sessions.values():
                 for entry in (kept.base, *kept.stretches, kept.gone):
                     if entry is not None:
-                        _write_entry(fresh, entry)
+                        write_entry(fresh, entry)
         return fresh
 
     def _connect(self) -> sqlite3.Connection:
@@ -149,12 +184,19 @@ class SqliteStore:
         connection = sqlite3.connect(
             self.path, timeout=self._busy_s, isolation_level=None, check_same_thread=False
         )
+        connection.text_factory = decoded
         try:
-            connection.execute("PRAGMA locking_mode=EXCLUSIVE")
-            connection.execute("PRAGMA journal_mode=WAL")
+            if self.shared:
+                connection.execute("PRAGMA journal_mode=PERSIST")
+            else:
+                connection.execute("PRAGMA locking_mode=EXCLUSIVE")
+                self._refuse_a_lease(connection)
+                connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=NORMAL")
-            with _transaction(connection):  # acquires the lock, which is then kept
+            with transaction(connection):  # acquires the lock; in exclusive mode it is then kept
                 self._make_tables(connection)
+                if not self.shared:
+                    self._claim_alone(connection)
         except BaseException:
             connection.close()
             raise
@@ -164,10 +206,25 @@ class SqliteStore:
         layout = connection.execute("PRAGMA user_version").fetchone()[0]
         if layout > LAYOUT:
             raise SnapshotTooNew(f"{self.path.name} was written by a newer nbchat (layout {layout}).")
-        if layout == 0:
-            for statement in _TABLES.split(";"):
+        if layout < LAYOUT:
+            for statement in TABLES.split(";"):
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version={LAYOUT}")
+
+    def _refuse_a_lease(self, connection: sqlite3.Connection) -> None:
+        """Raise `StoreBusy` if the lease is held, before anything in the file is changed."""
+        if connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
+            return  # a shared store has no write-ahead log
+        with transaction(connection):
+            tables = connection.execute("SELECT name FROM sqlite_master WHERE name = 'leases'").fetchone()
+            if tables is not None:
+                without_a_lease(last_lease(connection), self._clock())
+
+    def _claim_alone(self, connection: sqlite3.Connection) -> None:
+        """End an earlier claim, so that its holder cannot write again. Raises `StoreBusy` if it is held."""
+        claim = without_a_lease(last_lease(connection), self._clock())
+        if claim is not None:
+            put_lease(connection, claim)
 
     def _connected(self) -> sqlite3.Connection:
         if self._connection is None or self._pid != os.getpid():
@@ -177,21 +234,105 @@ class SqliteStore:
     def read(self) -> Contents:
         """Return all undamaged entries."""
         with self._lock, _translated(self.where):
-            return _contents(self._connected())
+            return contents_of(self._connected())
 
     def read_session(self, session_id: str) -> Kept:
         """Return the entries of one session."""
         with self._lock, _translated(self.where):
-            contents = _contents(self._connected(), session_id)
+            contents = contents_of(self._connected(), session_id)
         return contents.sessions.get(session_id, Kept())
 
-    def write(self, entries: Sequence[Entry]) -> None:
-        """Write entries in one transaction."""
+    # The lease
+
+    def claim(self, token: str, lease_s: float, *, after: str | None = None) -> bool:
+        """Claim the lease; return whether the token holds it now."""
         with self._lock, _translated(self.where):
             connection = self._connected()
-            with _transaction(connection):
-                for entry in entries:
-                    _write_entry(connection, entry)
+            with transaction(connection):
+                query = "SELECT 1 FROM leases WHERE token = ?"
+                used = connection.execute(query, (token,)).fetchone() is not None
+                now = self._clock()
+                claimed = may_claim(token, last_lease(connection), now, after, used=used)
+                if claimed:
+                    put_lease(connection, renewed(token, lease_s, now))
+        return claimed
+
+    def renew(self, token: str, lease_s: float) -> bool:
+        """Extend the lease of the token; return False if it does not hold it."""
+        with self._lock, _translated(self.where):
+            connection = self._connected()
+            with transaction(connection):
+                last = last_lease(connection)
+                held = last is not None and last.token == token and not last.is_released
+                if held:
+                    put_lease(connection, renewed(token, lease_s, self._clock()))
+        return held
+
+    def release(self, token: str) -> None:
+        """End the lease of the token."""
+        with self._lock, _translated(self.where):
+            connection = self._connected()
+            with transaction(connection):
+                last = last_lease(connection)
+                if last is not None and last.token == token:
+                    put_lease(connection, replace(last, expires_at=0.0))
+
+    def holder(self) -> str | None:
+        """Return the token that claimed last, unless it released the lease."""
+        with self._lock, _translated(self.where):
+            last = last_lease(self._connected())
+        return None if last is None or last.is_released else last.token
+
+    # Writing
+
+    @overload
+    def write(self, entries: Sequence[Entry], /) -> None: ...
+
+    @overload
+    def write(self, token: str, write_id: str, entries: Sequence[Record], /) -> None: ...
+
+    def write(
+        self, first: str | Sequence[Entry], write_id: str = "", records: Sequence[Record] = (), /
+    ) -> None:
+        """Write records in one transaction; see `FencedStore`."""
+        with self._lock, _translated(self.where):
+            connection = self._connected()
+            with transaction(connection):
+                if isinstance(first, str):
+                    self._write_fenced(connection, first, write_id, records)
+                else:
+                    self._claim_alone(connection)
+                    for entry in first:
+                        write_entry(connection, entry)
+
+    def _write_fenced(
+        self, connection: sqlite3.Connection, token: str, write_id: str, records: Sequence[Record]
+    ) -> None:
+        last = last_lease(connection)
+        check_holder(token, last)
+        query = "INSERT OR IGNORE INTO write_ids (write_id) VALUES (?)"
+        if last is None or connection.execute(query, (write_id,)).rowcount == 0:
+            return
+        log = SqliteLog(connection)
+        for record in records:
+            if isinstance(record, Acknowledged):
+                connection.execute(
+                    "INSERT OR IGNORE INTO acknowledged (command_id, body) VALUES (?, ?)",
+                    (record.command_id, record.body),
+                )
+            elif admits(log, record):
+                write_entry(connection, record)
+        trim(connection, "write_ids", MAX_WRITE_IDS)
+        trim(connection, "acknowledged", MAX_ACKNOWLEDGED)
+        put_lease(connection, renewed(token, last.lease_s, self._clock()))
+
+    def acknowledged(self) -> Mapping[str, bytes]:
+        """Return the bodies of the last acknowledgements, oldest first."""
+        query = "SELECT command_id, body FROM acknowledged ORDER BY number"
+        with self._lock, _translated(self.where):
+            return dict(self._connected().execute(query).fetchall())
+
+    # The store itself
 
     def recall(self, name: str) -> str:
         """Return a property of the store."""
@@ -227,79 +368,6 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-def _write_entry(connection: sqlite3.Connection, entry: Entry) -> None:
-    key = entry.session_id
-    if isinstance(entry, Base):
-        connection.execute(
-            "INSERT OR REPLACE INTO bases VALUES (?, ?, ?, ?)", (key, entry.seq, entry.body, crc(entry))
-        )
-        connection.execute(
-            "DELETE FROM stretches WHERE session_id = ? AND first_seq + count - 1 <= ?", (key, entry.seq)
-        )
-        connection.execute("DELETE FROM gone WHERE session_id = ?", (key,))
-    elif isinstance(entry, Stretch):
-        connection.execute(
-            "INSERT OR REPLACE INTO stretches VALUES (?, ?, ?, ?, ?, ?)",
-            (key, entry.first_seq, entry.count, entry.epoch, entry.body, crc(entry)),
-        )
-    else:
-        connection.execute("DELETE FROM bases WHERE session_id = ?", (key,))
-        connection.execute("DELETE FROM stretches WHERE session_id = ?", (key,))
-        connection.execute("INSERT OR REPLACE INTO gone VALUES (?, ?, ?)", (key, entry.body, crc(entry)))
-
-
-def _contents(  # noqa: C901 - three tables, read in one way
-    connection: sqlite3.Connection, session_id: str | None = None
-) -> Contents:
-    damage: list[str] = []
-    where, values = ("", ()) if session_id is None else (" WHERE session_id = ?", (session_id,))
-
-    def rows(query: str, table: str) -> Iterator[tuple[Any, ...]]:
-        try:
-            yield from connection.execute(query + where, values)
-        except sqlite3.DatabaseError as error:
-            if _code(error) not in _DAMAGED:
-                raise
-            damage.append(f"{table}: {error}")
-
-    def sound(entry: Entry, checksum: object) -> bool:
-        if _is_intact(entry, checksum):
-            return True
-        damage.append(f"session {str(entry.session_id)[:80]}: a record is damaged")
-        return False
-
-    bases: dict[str, Base] = {}
-    gone: dict[str, Gone] = {}
-    stretches: list[Stretch] = []
-    for key, seq, body, checksum in rows("SELECT session_id, seq, body, crc FROM bases", "bases"):
-        base = Base(session_id=key, seq=seq, body=body)
-        if sound(base, checksum):
-            bases[base.session_id] = base
-    query = "SELECT session_id, first_seq, count, epoch, body, crc FROM stretches"
-    for key, first, count, epoch, body, checksum in rows(query, "stretches"):
-        stretch = Stretch(session_id=key, first_seq=first, count=count, epoch=epoch, body=body)
-        if sound(stretch, checksum):
-            stretches.append(stretch)
-    for key, body, checksum in rows("SELECT session_id, body, crc FROM gone", "gone"):
-        stone = Gone(session_id=key, body=body)
-        if sound(stone, checksum):
-            gone[stone.session_id] = stone
-    return arrange(bases, stretches, gone, damage)
-
-
-def _is_intact(entry: Entry, checksum: object) -> bool:
-    try:
-        return crc(entry) == checksum
-    except (AttributeError, TypeError):  # a damaged row may hold values of any type
-        return False
-
-
-def _is_sound(connection: sqlite3.Connection) -> bool:
-    # The checksums cover single rows; this checks the structure of the database.
-    found = connection.execute("PRAGMA quick_check(1)").fetchone()
-    return found is not None and found[0] == "ok"
-
-
 def _aside(path: Path) -> Path:
     number = 1
     while (aside := path.with_name(f"{path.name}.damaged-{number}")).exists():
@@ -308,29 +376,12 @@ def _aside(path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        # After some errors SQLite has already rolled back.
-        with contextlib.suppress(sqlite3.Error):
-            connection.execute("ROLLBACK")
-        raise
-
-
-def _code(error: sqlite3.Error) -> int:
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF
-
-
-@contextlib.contextmanager
 def _translated(where: str) -> Iterator[None]:
     """Convert errors of SQLite and the operating system to nbchat's errors, chained to the original."""
     try:
         yield
     except sqlite3.Error as error:
-        raise _error(_code(error), str(error), where) from error
+        raise _error(code_of(error), str(error), where) from error
     except OSError as error:
         raise _system_error(error, where) from error
 

@@ -1,0 +1,519 @@
+"""One contract for every store with a lease."""
+
+from __future__ import annotations
+
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from nbchat.core.errors import LeaseLost, StoreBusy, StoreConflict, StoreFull
+from nbchat.core.ids import new_id
+from nbchat.stores.base import (
+    MAX_ACKNOWLEDGED,
+    Acknowledged,
+    Base,
+    FencedStore,
+    Gone,
+    Kept,
+    RunEvents,
+    Stretch,
+)
+from nbchat.stores.memory import MemoryStore
+from nbchat.stores.sqlite import SqliteStore
+
+LEASE_S = 10.0
+
+
+class Clock:
+    """A clock that only tests advance."""
+
+    def __init__(self) -> None:
+        self.now = 1_000_000.0
+
+    def __call__(self) -> float:
+        """Return the time."""
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """Give the clock of the store."""
+    return Clock()
+
+
+@pytest.fixture(params=["memory", "sqlite", "shared sqlite"])
+def store(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Iterator[FencedStore]:
+    """Give an empty store of each kind."""
+    path = tmp_path / "n-1.sqlite"
+    makers: dict[str, Callable[[], FencedStore]] = {
+        "memory": lambda: MemoryStore(clock=clock),
+        "sqlite": lambda: SqliteStore(path, clock=clock),
+        "shared sqlite": lambda: SqliteStore(path, shared=True, clock=clock),
+    }
+    made = makers[request.param]()
+    yield made
+    made.close()
+
+
+def claimed(store: FencedStore) -> str:
+    """Claim the lease with a new token, and return the token."""
+    token = new_id("l-")
+    assert store.claim(token, LEASE_S)
+    return token
+
+
+def stretch(first: int, count: int = 1, *, by: str, session: str = "s-1", **runs: RunEvents) -> Stretch:
+    """Return events `first` to `first + count - 1` of the engine `by`."""
+    body = f"{first} {count} {by}".encode()
+    return Stretch(
+        session_id=session, first_seq=first, count=count, epoch=by, body=body, runs=tuple(runs.values())
+    )
+
+
+def kept(entry: Stretch) -> Stretch:
+    """Return a stretch as a store reads it."""
+    return Stretch(
+        session_id=entry.session_id,
+        first_seq=entry.first_seq,
+        count=entry.count,
+        epoch=entry.epoch,
+        body=entry.body,
+    )
+
+
+def run(seq: int, *, over: bool = False) -> RunEvents:
+    """Return the last event of the run `r-1`."""
+    return RunEvents(run_id="r-1", seq=seq, over=over)
+
+
+# The lease
+
+
+def race(stores: list[FencedStore]) -> int:
+    """Claim every store on a thread of its own at once; return how many won."""
+    start = threading.Barrier(len(stores))
+    won: list[bool] = []
+
+    def claim(store: FencedStore) -> None:
+        token = new_id("l-")
+        start.wait()
+        won.append(store.claim(token, LEASE_S))
+
+    threads = [threading.Thread(target=claim, args=(one,)) for one in stores]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(won) == len(stores)
+    return sum(won)
+
+
+def test_of_sixteen_threads_one_wins_the_lease(store: FencedStore) -> None:
+    """However many threads claim at the same moment, exactly one gets the lease."""
+    assert race([store] * 16) == 1
+    assert race([store] * 16) == 0
+    holder = store.holder()
+    assert holder is not None
+    store.release(holder)
+    assert race([store] * 16) == 1
+
+
+def test_of_sixteen_connections_one_wins_the_lease(tmp_path: Path, clock: Clock) -> None:
+    """Connections to one file race as threads do: exactly one gets the lease, in each of five rounds."""
+    path = tmp_path / "n-1.sqlite"
+    stores: list[FencedStore] = [SqliteStore(path, 60.0, shared=True, clock=clock) for _ in range(16)]
+    for _ in range(5):
+        assert race(stores) == 1
+        clock.now += LEASE_S
+    for store in stores:
+        store.close()
+
+
+def test_a_lease_lasts_until_it_expires_is_released_or_its_holder_has_ended(
+    store: FencedStore, clock: Clock
+) -> None:
+    """Another token gets the lease at these three moments and at no other."""
+    first = claimed(store)
+    assert not store.claim(new_id("l-"), LEASE_S)
+    assert store.claim(first, LEASE_S)  # the answer may have been lost
+
+    clock.now += LEASE_S - 1
+    assert store.renew(first, LEASE_S)
+    clock.now += LEASE_S - 1
+    assert not store.claim(new_id("l-"), LEASE_S)
+    clock.now += 1
+    second = claimed(store)
+
+    store.release(second)
+    assert store.holder() is None
+    third = claimed(store)
+
+    assert not store.claim(new_id("l-"), LEASE_S, after=second)
+    fourth = new_id("l-")
+    assert store.claim(fourth, LEASE_S, after=third)
+    assert store.holder() == fourth
+
+
+def test_a_holder_keeps_an_expired_lease_until_another_token_claims(store: FencedStore, clock: Clock) -> None:
+    """A computer that was asleep continues, if no other process has taken over in the meantime."""
+    token = claimed(store)
+    clock.now += 100 * LEASE_S
+
+    store.write(token, "w-1", [stretch(1, by=token)])
+    assert not store.claim(new_id("l-"), LEASE_S)  # the write has renewed it
+
+
+def test_a_clock_that_was_set_back_does_not_block_the_lease(store: FencedStore, clock: Clock) -> None:
+    """A lease that would end later than it can last counts as expired."""
+    claimed(store)
+    clock.now -= 1_000
+    claimed(store)
+
+
+def test_a_stale_token_can_do_nothing(store: FencedStore, clock: Clock) -> None:
+    """A token after which another one has claimed cannot write, renew, release or claim again."""
+    old = claimed(store)
+    store.write(old, "w-1", [stretch(1, by=old)])
+    clock.now += LEASE_S
+    new = claimed(store)
+
+    with pytest.raises(LeaseLost):
+        store.write(old, "w-2", [stretch(2, by=old), Acknowledged(command_id="c-1", body=b"1")])
+    with pytest.raises(LeaseLost):
+        store.write(old, "w-1", [stretch(1, by=old)])
+    assert not store.renew(old, LEASE_S)
+    store.release(old)
+    assert store.holder() == new
+    store.release(new)
+    assert not store.claim(old, LEASE_S)
+
+    assert store.read_session("s-1").stretches == (stretch(1, by=old),)
+    assert store.acknowledged() == {}
+
+
+def test_without_a_lease_no_token_can_write(store: FencedStore) -> None:
+    """A token that has not claimed, or has released its lease, is refused."""
+    with pytest.raises(LeaseLost):
+        store.write("l-1", "w-1", [stretch(1, by="l-1")])
+    token = claimed(store)
+    store.release(token)
+    with pytest.raises(LeaseLost):
+        store.write(token, "w-1", [stretch(1, by=token)])
+    assert not store.renew(token, LEASE_S)
+    assert store.read().sessions == {}
+
+
+def test_a_write_without_a_token_respects_the_lease(store: FencedStore, clock: Clock) -> None:
+    """An engine without a lease cannot write beside a holder, and ends a claim that has expired."""
+    token = claimed(store)
+    with pytest.raises(StoreBusy):
+        store.write([stretch(1, by="k-1")])
+    assert store.read().sessions == {}
+
+    clock.now += LEASE_S
+    store.write([stretch(1, by="k-1")])
+    store.write([stretch(2, by="k-1")])
+    with pytest.raises(LeaseLost):
+        store.write(token, "w-1", [stretch(1, by=token)])
+    assert not store.claim(token, LEASE_S)
+    claimed(store)
+
+
+# Writing
+
+
+def test_a_write_with_the_same_id_changes_nothing(store: FencedStore) -> None:
+    """A write whose answer was lost can be repeated, even if other writes came between."""
+    token = claimed(store)
+    store.write(token, "w-1", [Base(session_id="s-1", seq=1, body=b"one")])
+    store.write(token, "w-2", [Base(session_id="s-1", seq=1, body=b"two")])
+    store.write(token, "w-1", [Base(session_id="s-1", seq=1, body=b"one"), stretch(9, by=token)])
+
+    assert store.read_session("s-1") == Kept(base=Base(session_id="s-1", seq=1, body=b"two"))
+
+
+def test_repeats_under_another_id_are_skipped(store: FencedStore) -> None:
+    """Records that are stored already change nothing; what follows them in the same write is stored."""
+    token = claimed(store)
+    store.write(token, "w-1", [stretch(1, 2, by=token), stretch(3, by=token)])
+    before = store.read()
+    store.write(token, "w-2", [stretch(1, 2, by=token)])
+    store.write(token, "w-3", [stretch(1, 3, by=token)])
+    assert store.read() == before
+
+    store.write(token, "w-4", [stretch(3, by=token), stretch(4, by=token)])
+    store.write(token, "w-5", [stretch(4, 3, by=token)])  # the end of a lost write, and more
+    store.write(token, "w-6", [stretch(7, by=token)])
+    events = [stretch(1, 2, by=token), stretch(3, by=token), stretch(4, 3, by=token), stretch(7, by=token)]
+    assert store.read_session("s-1").stretches == tuple(events)
+
+    store.write(token, "w-7", [Base(session_id="s-1", seq=7, body=b"{}")])
+    store.write(token, "w-8", [stretch(4, 3, by=token), Base(session_id="s-1", seq=6, body=b"old")])
+    assert store.read_session("s-1") == Kept(base=Base(session_id="s-1", seq=7, body=b"{}"))
+
+
+def test_gaps_are_refused_and_the_whole_write_with_them(store: FencedStore) -> None:
+    """Events whose predecessors are missing are not stored, nor is anything else of their write."""
+    token = claimed(store)
+    store.write(token, "w-1", [stretch(1, by=token)])
+    acknowledged = Acknowledged(command_id="c-1", body=b"1")
+    with pytest.raises(StoreConflict):
+        store.write(token, "w-2", [stretch(2, by=token), acknowledged, stretch(2, by=token, session="s-2")])
+
+    assert store.read().sessions == {"s-1": Kept(stretches=(stretch(1, by=token),))}
+    assert store.acknowledged() == {}
+    store.write(token, "w-2", [stretch(2, by=token), acknowledged])  # a refused id is still unused
+    assert store.read_session("s-1").stretches == (stretch(1, by=token), stretch(2, by=token))
+
+
+def test_events_of_another_engine_are_never_replaced(store: FencedStore, clock: Clock) -> None:
+    """A holder that read before its predecessor's last write must read again: its events are refused."""
+    old = claimed(store)
+    store.write(old, "w-1", [stretch(1, 2, by=old)])
+    clock.now += LEASE_S
+    new = claimed(store)
+
+    for entry in (stretch(2, by=new), stretch(2, 2, by=new), stretch(1, 5, by=new)):
+        with pytest.raises(StoreConflict):
+            store.write(new, new_id("w-"), [entry])
+    store.write(new, "w-2", [stretch(3, by=new)])
+    assert store.read_session("s-1").stretches == (stretch(1, 2, by=old), stretch(3, by=new))
+
+
+def test_nothing_is_accepted_for_a_run_after_its_end(store: FencedStore, clock: Clock) -> None:
+    """Neither text nor a second end follows a run's end, from any holder, as events or within a state."""
+    old = claimed(store)
+    store.write(old, "w-1", [stretch(1, by=old, r=run(1)), stretch(2, by=old, r=run(2, over=True))])
+    clock.now += LEASE_S
+    new = claimed(store)
+    before = store.read()
+
+    for token, late in (
+        (new, stretch(3, by=new, r=run(3))),
+        (new, stretch(3, by=new, r=run(3, over=True))),
+        (new, stretch(3, 4, by=new, r=run(5), other=RunEvents(run_id="r-2", seq=6))),
+        (new, Base(session_id="s-1", seq=3, body=b"{}", runs=(run(3),))),
+    ):
+        with pytest.raises(StoreConflict):
+            store.write(token, new_id("w-"), [late])
+    assert store.read() == before
+
+    store.write(new, "w-2", [stretch(3, by=new, other=RunEvents(run_id="r-2", seq=3))])
+    store.write(new, "w-3", [Base(session_id="s-1", seq=3, body=b"{}", runs=(run(3, over=True),))])
+    with pytest.raises(StoreConflict):
+        store.write(new, "w-4", [stretch(4, by=new, r=run(4))])
+
+
+def test_an_end_within_a_state_is_an_end(store: FencedStore) -> None:
+    """A run that is over in a session's state accepts nothing either."""
+    token = claimed(store)
+    store.write(token, "w-1", [Base(session_id="s-1", seq=5, body=b"{}", runs=(run(5, over=True),))])
+    with pytest.raises(StoreConflict):
+        store.write(token, "w-2", [stretch(6, by=token, r=run(6))])
+
+
+def test_an_end_can_be_written_again_with_what_followed(store: FencedStore) -> None:
+    """A lost write that ended a run is repeated together with later events of other runs."""
+    token = claimed(store)
+    store.write(token, "w-1", [stretch(1, 2, by=token, r=run(2, over=True))])
+    store.write(
+        token,
+        "w-2",
+        [stretch(1, 4, by=token, r=run(2, over=True), other=RunEvents(run_id="r-2", seq=4))],
+    )
+    assert store.read_session("s-1").stretches == (kept(stretch(1, 4, by=token)),)
+
+
+def test_a_deleted_session_comes_back_with_its_state_only(store: FencedStore) -> None:
+    """Events of a deleted session are refused; an undo writes its state, and events follow that."""
+    token = claimed(store)
+    gone = Gone(session_id="s-1", body=b"{}")
+    store.write(token, "w-1", [stretch(1, by=token), gone])
+    for first in (1, 2):
+        with pytest.raises(StoreConflict):
+            store.write(token, new_id("w-"), [stretch(first, by=token)])
+    assert store.read_session("s-1") == Kept(gone=gone)
+
+    base = Base(session_id="s-1", seq=2, body=b"{}")
+    store.write(token, "w-2", [base, stretch(3, by=token)])
+    assert store.read_session("s-1") == Kept(base=base, stretches=(stretch(3, by=token),))
+
+
+def test_acknowledgements_are_stored_with_the_events_of_their_commands(store: FencedStore) -> None:
+    """They are read back in order; the first one of a command remains; the oldest are dropped."""
+    token = claimed(store)
+    store.write(token, "w-1", [stretch(1, by=token), Acknowledged(command_id="c-1", body=b"first")])
+    store.write(token, "w-2", [Acknowledged(command_id="c-1", body=b"again")])
+    assert store.acknowledged() == {"c-1": b"first"}
+
+    many = [Acknowledged(command_id=f"d-{n}", body=b"%d" % n) for n in range(MAX_ACKNOWLEDGED)]
+    store.write(token, "w-3", many)
+    assert list(store.acknowledged().items()) == [(one.command_id, one.body) for one in many]
+
+
+def test_a_full_store_refuses_the_whole_write(store: FencedStore) -> None:
+    """Where no space is left nothing of a write is stored; the same write is accepted once there is some."""
+    token = claimed(store)
+    store.write(token, "w-1", [Base(session_id="s-1", seq=1, body=b"old")])
+    large = [
+        Acknowledged(command_id="c-1", body=b"1"),
+        Base(session_id="s-1", seq=2, body=b"new"),
+        Base(session_id="s-2", seq=1, body=b"x" * 100_000),
+    ]
+
+    if isinstance(store, SqliteStore):
+        connection = store._connected()
+        pages = connection.execute("PRAGMA page_count").fetchone()[0]
+        connection.execute(f"PRAGMA max_page_count={pages + 2}")
+    else:
+        assert isinstance(store, MemoryStore)
+        store.max_bytes = 50_000
+    with pytest.raises(StoreFull):
+        store.write(token, "w-2", large)
+    assert store.read().sessions == {"s-1": Kept(base=Base(session_id="s-1", seq=1, body=b"old"))}
+    assert store.acknowledged() == {}
+    assert store.renew(token, LEASE_S)
+
+    if isinstance(store, SqliteStore):
+        store._connected().execute("PRAGMA max_page_count=1000000")
+    else:
+        store.max_bytes = None
+    store.write(token, "w-2", large)
+    assert store.read_session("s-1").base == Base(session_id="s-1", seq=2, body=b"new")
+    assert store.acknowledged() == {"c-1": b"1"}
+
+
+def test_ten_thousand_sessions_are_written_and_read(store: FencedStore) -> None:
+    """A store holds ten thousand sessions, with events and ends, and refuses repeats and gaps of each."""
+    token = claimed(store)
+    names = [f"s-{n}" for n in range(10_000)]
+    store.write(token, "w-1", [Base(session_id=name, seq=1, body=b"{}") for name in names])
+    events = [
+        stretch(2, by=token, session=name, r=RunEvents(run_id=f"r-{name}", seq=2, over=True))
+        for name in names
+    ]
+    store.write(token, "w-2", events)
+    store.write(token, "w-3", events)
+
+    contents = store.read()
+    assert contents.damage == ()
+    assert list(contents.sessions) == names
+    assert all(
+        found.stretches == (kept(event),)
+        for found, event in zip(contents.sessions.values(), events, strict=True)
+    )
+    with pytest.raises(StoreConflict):
+        store.write(token, "w-4", [stretch(4, by=token, session="s-9999")])
+
+
+# The file
+
+
+def test_a_kernel_without_a_lease_finds_a_shared_file_busy(tmp_path: Path, clock: Clock) -> None:
+    """A file whose lease is held cannot be opened alone; the holder continues as if nothing had happened."""
+    path = tmp_path / "n-1.sqlite"
+    shared = SqliteStore(path, shared=True, clock=clock)
+    token = claimed(shared)
+    with pytest.raises(StoreBusy):
+        SqliteStore(path, 0.01, clock=clock)
+    shared.write(token, "w-1", [stretch(1, by=token)])
+
+    clock.now += LEASE_S  # the holder is suspended or gone
+    alone = SqliteStore(path, 0.01, clock=clock)
+    with pytest.raises(StoreBusy):
+        shared.write(token, "w-2", [stretch(2, by=token)])
+    alone.write([stretch(2, by="k-1")])
+    alone.close()
+    with pytest.raises(LeaseLost):
+        shared.write(token, "w-2", [stretch(2, by=token)])
+    assert shared.read_session("s-1").stretches == (stretch(1, by=token), stretch(2, by="k-1"))
+    shared.close()
+
+
+def test_a_file_that_is_open_alone_cannot_be_shared(tmp_path: Path) -> None:
+    """A kernel without a runner keeps its file, as it always did."""
+    alone = SqliteStore(tmp_path / "n-1.sqlite")
+    alone.write([stretch(1, by="k-1")])
+    with pytest.raises(StoreBusy):
+        SqliteStore(tmp_path / "n-1.sqlite", 0.01, shared=True)
+    alone.close()
+    shared = SqliteStore(tmp_path / "n-1.sqlite", 0.01, shared=True)
+    assert shared.read_session("s-1").stretches == (stretch(1, by="k-1"),)
+    shared.close()
+
+
+def test_what_a_lease_protects_survives_the_process_and_damage(tmp_path: Path, clock: Clock) -> None:
+    """Claims, ends and acknowledgements are in the file, and in the copy of a file that was damaged."""
+    path = tmp_path / "n-1.sqlite"
+    first = SqliteStore(path, shared=True, clock=clock)
+    old = claimed(first)
+    acknowledged = Acknowledged(command_id="c-1", body=b"1")
+    first.write(old, "w-1", [stretch(1, by=old, r=run(1, over=True)), acknowledged])
+    first.close()
+    with sqlite3.connect(path) as connection:
+        damaged = "INSERT INTO stretches VALUES ('s-2', 1, 1, 'l-1', x'00', 0)"
+        connection.execute(damaged)
+    connection.close()
+
+    clock.now += LEASE_S
+    second = SqliteStore(path, shared=True, clock=clock)
+    assert second.damage
+    new = claimed(second)
+    assert not second.claim(old, LEASE_S)
+    assert second.acknowledged() == {"c-1": b"1"}
+    with pytest.raises(StoreConflict):
+        second.write(new, "w-2", [stretch(2, by=new, r=run(2))])
+    second.write(new, "w-1", [stretch(2, by=new)])  # this id was accepted before
+    assert second.read_session("s-1").stretches == (stretch(1, by=old),)
+    second.close()
+
+
+SUSPENDED = """
+import sys
+from pathlib import Path
+from nbchat.core.errors import LeaseLost
+from nbchat.stores.base import Stretch
+from nbchat.stores.sqlite import SqliteStore
+store = SqliteStore(Path(sys.argv[1]), 60.0, shared=True)
+event = lambda n: Stretch(session_id="s-1", first_seq=n, count=1, epoch="l-old", body=b"[]")
+assert store.claim("l-old", 3600.0)
+store.write("l-old", "w-1", [event(1)])
+print("written", flush=True)
+sys.stdin.readline()
+try:
+    store.write("l-old", "w-2", [event(2)])
+except LeaseLost:
+    print("refused", store.renew("l-old", 60.0), flush=True)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="Windows does not suspend processes by signals")
+def test_a_writer_that_was_suspended_and_replaced_is_refused(tmp_path: Path) -> None:
+    """SIGSTOP, a replacement that claims and writes, SIGCONT: nothing of the old process is stored."""
+    path = tmp_path / "n-1.sqlite"
+    old = subprocess.Popen(
+        [sys.executable, "-c", SUSPENDED, str(path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert old.stdout is not None
+    assert old.stdout.readline() == "written\n"
+    old.send_signal(signal.SIGSTOP)
+
+    new = SqliteStore(path, 60.0, shared=True)
+    assert not new.claim("l-new", LEASE_S)
+    assert new.claim("l-new", LEASE_S, after="l-old")
+    new.write("l-new", "w-1b", [stretch(2, by="l-new", r=run(2, over=True))])
+
+    old.send_signal(signal.SIGCONT)
+    said, _ = old.communicate("go\n")
+    assert said == "refused False\n"
+    assert [one.epoch for one in new.read_session("s-1").stretches] == ["l-old", "l-new"]
+    new.close()
