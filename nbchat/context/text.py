@@ -59,7 +59,7 @@ def number(value: object) -> str:
     """Return a number with at most six significant digits, or a date in ISO form."""
     if isinstance(value, float):
         return f"{value:.6g}"
-    if isinstance(value, int):
+    if isinstance(value, int) and not isinstance(value, bool):
         # Python does not print integers of more than 4,300 digits.
         return str(int(value)) if abs(value) < _LONG_INTEGER else f"an integer of {value.bit_length():,} bits"
     if isinstance(value, dt.datetime) and not (

@@ -22,6 +22,7 @@ DEPTH: Final = 3
 ATTRIBUTES: Final = 40
 """Maximum parameters, and fitted attributes, of a model that are described."""
 
+_NUMBERS: Final = frozenset({bool, int, float, complex})
 _SIMPLE: Final = frozenset({"int", "float", "bool", "str"})
 
 
@@ -72,8 +73,8 @@ def is_axes(kind: type) -> bool:
     return _is_of(kind, "matplotlib", "Axes")
 
 
-def _is_of(kind: type, package: str, name: str) -> bool:
-    return any(base.__name__ == name and root(base) == package for base in kind.__mro__)
+def _is_of(kind: type, package: str, *names: str) -> bool:
+    return any(base.__name__ in names and root(base) == package for base in kind.__mro__)
 
 
 def describe_array(value: Any, level: Level) -> str:  # noqa: ANN401 - NumPy is not imported here
@@ -158,8 +159,8 @@ def _item(value: Any, level: Level, depth: int, above: frozenset[int]) -> list[s
     kind = type(value)
     if issubclass(kind, str):
         return [_text_item(value, level)]
-    if value is None or kind in {bool, int, float, complex}:
-        return [kind.__name__ if level == "schema" or value is None else number(value)]
+    if value is None or kind in _NUMBERS or _is_of(kind, "numpy", "number", "bool"):
+        return [qualified(kind) if level == "schema" else _number(value)]
     if kind in {dict, list, tuple, set, frozenset}:
         return _container(value, level, depth, above)
     if is_data_frame(kind):
@@ -167,6 +168,10 @@ def _item(value: Any, level: Level, depth: int, above: frozenset[int]) -> list[s
     if is_array(kind) or is_tensor(kind):
         return [f"{qualified(kind)}, shape {_shape(value)}"]
     return [qualified(kind)]
+
+
+def _number(value: Any) -> str:  # noqa: ANN401 - of Python or NumPy
+    return number(value if value is None or type(value) in _NUMBERS else value.item())
 
 
 def _text_item(value: str, level: Level) -> str:
@@ -178,23 +183,38 @@ def _text_item(value: str, level: Level) -> str:
 
 def describe_model(value: Any, level: Level) -> str:  # noqa: ANN401 - of any library
     """Return the class, the parameters and the fitted attributes of an estimator."""
-    fitted = [name for name in vars(value) if name.endswith("_") and not name.startswith("_")]
+    attributes = vars(value)
+    fitted = [name for name in attributes if name.endswith("_") and not name.startswith("_")]
+    # A pipeline has no fitted attributes of its own.
+    check = getattr(type(value), "__sklearn_is_fitted__", None)
+    is_fitted = bool(fitted) if check is None else bool(check(value))
+    parameters = value.get_params(deep=False)
+    if any(_has_model(item) for item in parameters.values()):
+        parameters |= value.get_params(deep=True)
     return "\n".join(
         [
-            f"{qualified(type(value))}, {'fitted' if fitted else 'not fitted'}",
+            f"{qualified(type(value))}, {'fitted' if is_fitted else 'not fitted'}",
             "parameters:",
-            *_attributes(value.get_params(deep=False).items(), level if level == "schema" else "rows"),
+            *_attributes(parameters.items(), level if level == "schema" else "rows"),
             *(["fitted attributes:"] if fitted else []),
-            *_attributes(((name, vars(value)[name]) for name in fitted), level),
+            *_attributes(((name, attributes[name]) for name in fitted), level),
         ]
     )
 
 
+def _has_model(value: object) -> bool:
+    """Return whether a parameter is an estimator or, as the steps of a pipeline, a list with estimators."""
+    if type(value) in {list, tuple}:
+        return any(_has_model(item) for item in value)  # type: ignore[attr-defined]
+    return is_model(type(value))
+
+
 def _attributes(items: Iterable[tuple[str, Any]], level: Level) -> list[str]:
-    return [
-        f"- {label(name)}: {_item(item, level, DEPTH, frozenset())[0]}"
-        for name, item in islice(items, ATTRIBUTES)
+    named = list(items)
+    lines = [
+        f"- {label(name)}: {_item(item, level, DEPTH, frozenset())[0]}" for name, item in named[:ATTRIBUTES]
     ]
+    return [*lines, f"… {len(named) - ATTRIBUTES:,} more"] if len(named) > ATTRIBUTES else lines
 
 
 def describe_axes(value: Any, level: Level) -> str:  # noqa: ANN401 - Matplotlib is not imported here

@@ -16,9 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import nbchat
+from benchmarks.describe import frame
 from nbchat.context import deadline
-from nbchat.context.levels import LEVELS, MAX_CHARS, Level
+from nbchat.context.levels import LEVELS, MAX_CHARS, Level, checked_level
 from nbchat.context.text import form
+from nbchat.handles.attachments import estimate_tokens
 
 TIMES = "\N{MULTIPLICATION SIGN}"
 CLASSES = (string.ascii_uppercase, string.digits, string.ascii_lowercase, "!#$%&*")
@@ -162,6 +164,16 @@ def test_what_is_special_about_a_frame_is_named() -> None:
     assert nbchat.describe(FRAMES["5,000 columns"]).endswith(" more")
 
 
+def test_a_wide_frame_costs_few_tokens() -> None:
+    """40 columns cost at most 1,500 tokens at `summary` and 250 at `schema`, and each is named."""
+    df = frame(10_000)
+    for level, most in (("summary", 1500), ("schema", 250)):
+        text = nbchat.describe(df, checked_level(level))
+        assert estimate_tokens(text) <= most
+        assert all(name in text for name in df.columns)
+        assert "Lovelace" not in text
+
+
 def test_a_column_is_not_read_whole() -> None:
     """Statistics of a long frame come from 2,000 rows from its first to its last, and the text says so."""
     frame = pd.DataFrame({"n": np.arange(1_000_000)})
@@ -296,6 +308,22 @@ class Model:
         return {"alpha": 0.5, "solver": "auto"}
 
 
+class Steps(Model):
+    """A type with the interface of a scikit-learn pipeline, which has no fitted attributes."""
+
+    def __init__(self, *, fitted: bool) -> None:
+        self.steps = [("model", Model())]
+        self._fitted = fitted
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return self._fitted
+
+    def get_params(self, *, deep: bool) -> dict[str, Any]:
+        """Return the parameters, and if `deep` those of the steps."""
+        nested = {"model": self.steps[0][1], "model__alpha": 0.5}
+        return {"steps": self.steps, "cache": None, "verbose": True} | (nested if deep else {})
+
+
 def documented(x: int = 3, data: Any = pd.DataFrame({"c": ["secret"]})) -> None:  # noqa: B008 - the default counts
     """Do something with `x`."""
 
@@ -312,7 +340,7 @@ def documented(x: int = 3, data: Any = pd.DataFrame({"c": ["secret"]})) -> None:
         (np.array([]), "numpy ndarray, shape 0, float64"),
         (Tensor(), f"test_descriptions.Tensor, shape 2 {TIMES} 3, float32, device cuda:0"),
         ({"a": 1, "b": "Ada9", "c": None}, ("dict, 3 items\n"
-            "- a: 1\n- b: str, 4 characters, like Aa9\n- c: NoneType")),
+            "- a: 1\n- b: str, 4 characters, like Aa9\n- c: None")),
         ([1, 2], "list, 2 items of type int"),
         (["secret"], "list, 1 item of type str"),
         ([], "list, 0 items"),
