@@ -273,13 +273,13 @@ class SearchResults(Tagged, frozen=True, kw_only=True, tag="search_results"):
 
 
 class Variable(Value, frozen=True, kw_only=True):
-    """A variable of the notebook, for completion after `@`."""
+    """A variable of the notebook, the last error (`error`) or a cell (`cell`, `cell:3`), to complete `@`."""
 
     name: str
     kind: str
-    """Name of its type."""
+    """Name of its type; for `cell:3` the first line of the cell."""
     size: str = ""
-    """Its shape or length, for display; empty if it is not available."""
+    """Its shape or length, for display; empty if it is not available. For `cell` the number of the cell."""
 
 
 class Variables(Tagged, frozen=True, kw_only=True, tag="variables"):
@@ -296,7 +296,9 @@ class Described(Tagged, frozen=True, kw_only=True, tag="described"):
     to: str
     id: str
     parts: tuple[Attachment, ...] = ()
-    """A text, and for a figure also an image; empty if the variable does not exist."""
+    """A text, and for a figure also an image; empty if it cannot be sent."""
+    error: str = ""
+    """The reason if `parts` is empty and the variable exists."""
 
 
 class Exported(Tagged, frozen=True, kw_only=True, tag="exported"):
@@ -472,6 +474,9 @@ class WantDescribed(Tagged, frozen=True, kw_only=True, tag="want_described"):
     page: str
     epoch: str
     name: str
+    """The name of a variable, `error`, `cell` or `cell:3`, or the name of a part described earlier."""
+    used: int = 0
+    """Characters of the other descriptions in the same message, which has a limit."""
 
 
 ExportFormat = Literal["html", "md", "ipynb"]

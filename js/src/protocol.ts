@@ -1026,12 +1026,18 @@ export interface SearchResults {
   readonly type: "search_results";
 }
 
-/** A variable of the notebook, for completion after `@`. */
+/**
+ * A variable of the notebook, the last error (`error`) or a cell (`cell`, `cell:3`), to complete
+ * `@`.
+ */
 export interface Variable {
   readonly name: string;
-  /** Name of its type. */
+  /** Name of its type; for `cell:3` the first line of the cell. */
   readonly kind: string;
-  /** Its shape or length, for display; empty if it is not available. */
+  /**
+   * Its shape or length, for display; empty if it is not available. For `cell` the number of the
+   * cell.
+   */
   readonly size: string;
 }
 
@@ -1047,8 +1053,10 @@ export interface Variables {
 export interface Described {
   readonly to: string;
   readonly id: string;
-  /** A text, and for a figure also an image; empty if the variable does not exist. */
+  /** A text, and for a figure also an image; empty if it cannot be sent. */
   readonly parts: readonly Attachment[];
+  /** The reason if `parts` is empty and the variable exists. */
+  readonly error: string;
   readonly type: "described";
 }
 
@@ -1224,7 +1232,12 @@ export interface WantDescribed {
   readonly id: string;
   readonly page: string;
   readonly epoch: string;
+  /**
+   * The name of a variable, `error`, `cell` or `cell:3`, or the name of a part described earlier.
+   */
   readonly name: string;
+  /** Characters of the other descriptions in the same message, which has a limit. */
+  readonly used: number;
   readonly type: "want_described";
 }
 

@@ -22,10 +22,13 @@ import type {
   Message,
   RunRecord,
   SearchResults,
+  Send,
   Settings,
   SetView,
   Source,
   Variables,
+  WantDescribed,
+  WantVariables,
 } from "./protocol";
 import type { Drafts } from "./state/drafts";
 import type { Stats } from "./state/replica";
@@ -35,6 +38,9 @@ type WithoutId<C> = C extends Command ? Omit<C, "id"> : never;
 
 /** A command as a view gives it; the runtime adds the id. */
 export type CommandInput = WithoutId<Command>;
+
+/** The text and the attachments of a message. */
+export type Ready = Pick<Send, "text" | "attachments">;
 
 /** What the views of one page share. */
 export interface Runtime {
@@ -60,12 +66,10 @@ export interface Runtime {
   readonly host: Host;
   /** Search the messages of all sessions; null if a later search replaced this one. */
   search(query: string): Promise<SearchResults | null>;
-  /** The variables of the notebook, by name; each resolves to null if the kernel does not answer. */
-  readonly variables: {
-    list(): Promise<Variables | null>;
-    /** Return what would be sent of a variable. */
-    describe(name: string): Promise<Described | null>;
-  };
+  /** Request the list of variables, or the description of one; null if the kernel does not answer. */
+  askVariables<T extends Variables | Described>(
+    request: Pick<WantVariables, "type"> | Pick<WantDescribed, "type" | "name" | "used">,
+  ): Promise<T | null>;
   /** Return a session as the text of a file. Rejects only if the kernel is gone. */
   exportSession(sessionId: string, format: ExportFormat): Promise<Exported>;
   /** Try a server, or choose it for the kernel. Rejects if there is no private way to the kernel. */
@@ -269,8 +273,15 @@ export interface Extras {
   suggestVariables(
     context: Context,
     field: HTMLTextAreaElement,
-    attach: (parts: Promise<readonly Attachment[]>) => void,
+    sessionId: string,
+    prepare: (attached: Promise<void>) => Promise<void>,
   ): Promise<void>;
+  /** Return a message as it is sent, with variables described at this moment. */
+  readyToSend(
+    context: Pick<Context, "t" | "runtime">,
+    sessionId: string,
+    message: Ready,
+  ): Promise<Ready>;
   /** Show what is sent of a variable. */
   showSent(
     context: Pick<Context, "t" | "root" | "signal">,

@@ -1,4 +1,4 @@
-"""`Level`, the level of detail of a description, and limits of descriptions."""
+"""`Level`, the level of detail of a description, and the limit of a description."""
 
 from __future__ import annotations
 
@@ -12,9 +12,6 @@ LEVELS: Final[tuple[Level, ...]] = get_args(Level)
 
 MAX_CHARS: Final = 6000
 """Maximum characters of one description, about 1,500 tokens."""
-
-MAX_MESSAGE_CHARS: Final = 24_000
-"""Maximum characters of all descriptions of one message."""
 
 
 def checked_level(level: object) -> Level:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import Any, Final, Literal
 
@@ -173,6 +173,17 @@ class Source(Value, frozen=True, kw_only=True):
 
 Attachment = ImagePart | FilePart
 """A part that a user can attach to a message."""
+
+MAX_VARIABLE_CHARS: Final = 24_000
+"""Maximum characters of all descriptions of variables in one message."""
+
+
+def variable_chars(attachments: Iterable[Attachment]) -> int:
+    """Return the characters of all descriptions of variables among a message's attachments."""
+    return sum(
+        len(part.text) for part in attachments if isinstance(part, FilePart) and part.kind == "variable"
+    )
+
 
 Part = TextPart | ReasoningPart | ToolCallPart | ToolResultPart | ImagePart | FilePart
 PartType = Literal["text", "reasoning", "tool_call", "tool_result", "image", "file"]

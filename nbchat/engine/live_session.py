@@ -28,7 +28,7 @@ from nbchat.core.events import (
     SettingsChanged,
 )
 from nbchat.core.ids import new_id
-from nbchat.core.messages import Attachment, Message, Part, TextPart
+from nbchat.core.messages import MAX_VARIABLE_CHARS, Attachment, Message, Part, TextPart, variable_chars
 from nbchat.core.recovery import in_force
 from nbchat.core.refusals import is_refusal
 from nbchat.core.run import RunRecord, RunState
@@ -87,8 +87,16 @@ class LiveSession(SessionLog):
             Nothing was queued.
         CommandError
             If the session already has a run or message with the chosen id.
+        ValueError
+            If the descriptions of variables have more than `MAX_VARIABLE_CHARS` characters together.
         """
         self._refuse_taken(run_id, message_id)
+        described = variable_chars(attachments)
+        if described > MAX_VARIABLE_CHARS:
+            raise ValueError(
+                f"the descriptions of variables have {described:,} characters; "
+                f"one message can have {MAX_VARIABLE_CHARS:,}. Name fewer variables."
+            )
         self._check_room(len(text) + sum(len(attachment.text) for attachment in attachments))
         prompt = self._user_message(text, attachments, message_id)
         return self.runs.enqueue("send", prompt=prompt, run_id=run_id, params=params)

@@ -6,28 +6,49 @@ import base64
 import io
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
-from nbchat.context.descriptions import describe
-from nbchat.context.levels import MAX_MESSAGE_CHARS, Level
+from nbchat.context.descriptions import bounded, describe
+from nbchat.context.levels import Level
 from nbchat.context.text import shortened
 from nbchat.context.values import is_axes, is_figure
-from nbchat.core.messages import Attachment, FilePart, ImagePart
+from nbchat.core.messages import MAX_VARIABLE_CHARS, Attachment, FilePart, ImagePart, variable_chars
 
 LEAST_CHARS: Final = 200
 """Characters of a description below which it is not sent."""
 
 
-def read_context(given: object, level: Level) -> tuple[Attachment, ...]:
+@dataclass(frozen=True, slots=True)
+class Excerpt:
+    """Text that is sent at every level: the last error, or a cell."""
+
+    text: str
+
+
+class ContextFull(ValueError):
+    """The descriptions of a message have no room for another one."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"the context has more than {MAX_VARIABLE_CHARS:,} characters, and {name!r} does not fit; "
+            "name fewer values."
+        )
+
+
+def read_context(
+    given: object, level: Level, attached: tuple[Attachment, ...] = ()
+) -> tuple[Attachment, ...]:
     """Return the parts for `context=`: one value, a list or tuple of values, or a mapping of names to values.
 
     Values without a name get that of the caller's variable, else `value 1`, `value 2` and so on. They are
-    described here, in the calling thread; later changes of the values change nothing.
+    described here, in the calling thread; later changes of the values change nothing. Descriptions among the
+    parts that are `attached` already count towards the limit of the message.
 
     Raises
     ------
-    ValueError
-        If the descriptions do not fit into `MAX_MESSAGE_CHARS` characters.
+    ContextFull
+        If the descriptions do not fit into `MAX_VARIABLE_CHARS` characters.
     """
     if given is None:
         return ()
@@ -39,29 +60,35 @@ def read_context(given: object, level: Level) -> tuple[Attachment, ...]:
         for place, value in enumerate(values, 1):
             name = _name_of(value)
             named[f"value {place}" if name is None or name in named else name] = value
-    return tuple(described(named, level))
+    return tuple(described(named, level, variable_chars(attached)))
 
 
-def described(values: Mapping[str, object], level: Level) -> Iterator[Attachment]:
+def described(values: Mapping[str, object], level: Level, used: int = 0) -> Iterator[Attachment]:
     """Yield the parts that describe values: a text for each, and also a picture for a figure.
 
     If the texts of a message become too long, later values are described at the level `schema`.
 
+    Parameters
+    ----------
+    values
+        The values by name; an `Excerpt` is sent as it is.
+    level
+        Level of detail.
+    used
+        Characters of the descriptions that the message has already.
+
     Raises
     ------
-    ValueError
+    ContextFull
         As `read_context`.
     """
-    room = MAX_MESSAGE_CHARS
+    room = MAX_VARIABLE_CHARS - used
     for name, value in values.items():
-        text = describe(value, level)
-        if len(text) > room:
+        text = bounded(value.text) if isinstance(value, Excerpt) else describe(value, level)
+        if len(text) > room and not isinstance(value, Excerpt):
             text = describe(value, "schema")
         if len(text) > room and room < LEAST_CHARS:
-            raise ValueError(
-                f"the context has more than {MAX_MESSAGE_CHARS:,} characters, and {name!r} does not fit; "
-                "name fewer values."
-            )
+            raise ContextFull(name)
         text = shortened(text, room)
         room -= len(text)
         yield FilePart(name=name, text=text, kind="variable")

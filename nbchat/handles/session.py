@@ -252,7 +252,8 @@ class Session:
         context: object = (),
     ) -> Run:
         _check_prompt(prompt)
-        attached = (*read_attachments(attachments), *read_context(context, self._backend.share))
+        files = read_attachments(attachments)
+        attached = (*files, *read_context(context, self._backend.share, files))
         run = self._run(run_id)
         self._backend.execute(
             Send(

@@ -35,8 +35,8 @@ def describe_last_error(shell: Any) -> str | None:  # noqa: ANN401 - an Interact
     Values of variables are included only if the error's message quotes them. Secrets are detected by their
     form or by their value in the environment, and removed. The home folder becomes `~`.
     """
-    error = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
-    if not isinstance(error, BaseException):
+    error = last_error()
+    if error is None:
         return None
     parts = []
     source = _cell_source(error)
@@ -46,6 +46,12 @@ def describe_last_error(shell: Any) -> str | None:  # noqa: ANN401 - an Interact
     text = redact("\n\n".join(parts), _secrets())
     home = str(Path.home())
     return text.replace(home + os.sep, f"~{os.sep}") if len(home) > 1 else text
+
+
+def last_error() -> BaseException | None:
+    """Return the last uncaught error of a cell."""
+    error = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
+    return error if isinstance(error, BaseException) else None
 
 
 def _secrets() -> Iterable[str]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,8 +16,8 @@ from nbchat.context.mentions import mentions
 from nbchat.context.text import qualified, root, shortened
 from nbchat.core.messages import Attachment, FilePart
 from nbchat.core.text import fenced
-from nbchat.handles.context import described
-from nbchat.jupyter.last_error import describe_last_error
+from nbchat.handles.context import ContextFull, Excerpt, described
+from nbchat.jupyter.last_error import describe_last_error, last_error
 from nbchat.protocol import Described, Variable, WantDescribed, WantVariables
 from nbchat.protocol import Variables as Listed
 
@@ -28,8 +29,12 @@ CELL: Final = "cell"
 LISTED: Final = 1000
 """Maximum number of variables listed."""
 
+CELLS: Final = 20
+"""Maximum number of cells listed."""
+
 CHAT: Final = ("%chat", "%%chat")
 
+_CELL_PART: Final = re.compile(r"cell (\d+)")
 _SHAPED: Final = frozenset({"pandas", "polars", "pyarrow", "numpy", "geopandas"})
 _SIZED: Final = frozenset({dict, list, tuple, set, frozenset, str})
 
@@ -60,6 +65,18 @@ class Variables:
             if not issubclass(kind, (type, types.ModuleType, types.FunctionType, types.BuiltinFunctionType)):
                 yield name, kind.__name__, _size(value)
 
+    def special(self) -> Iterator[tuple[str, str, str]]:
+        """Yield name, type and size of the last error, the last cell, and each of the last cells."""
+        taken = self.all()
+        error = last_error()
+        if error is not None and ERROR not in taken:
+            yield ERROR, type(error).__name__, ""
+        cells = self._cells()
+        if cells and CELL not in taken:
+            yield CELL, "", f"[{cells[-1][0]}]"
+            for number, source in reversed(cells[-CELLS:]):
+                yield f"{CELL}:{number}", shortened(source.lstrip().partition("\n")[0].rstrip(), 60), ""
+
     def mentioned(self, text: str, level: Level) -> tuple[Attachment, ...]:
         """Return the attachments for the names that a text mentions with `@`.
 
@@ -67,23 +84,47 @@ class Variables:
         ------
         LookupError
             If there is no such cell.
-        ValueError
+        ContextFull
             If the descriptions are too long for one message.
         """
         variables = self.all()
-        special: list[Attachment] = []
-        chosen: dict[str, object] = {}
-        for name, argument in mentions(text, lambda name: name in variables or name in {ERROR, CELL}):
-            if name in variables:
-                chosen[name] = variables[name]
-            elif name == CELL:
-                special.append(self._cell(argument))
-            elif (problem := describe_last_error(self._shell)) is not None:
-                special.append(_part(ERROR, problem))
-        return (*special, *described(chosen, level))
+        found = mentions(text, lambda name: name in variables or name in {ERROR, CELL})
+        chosen = (self._value(name, argument, variables) for name, argument in found)
+        return tuple(described(dict(one for one in chosen if one is not None), level))
 
-    def _cell(self, argument: str) -> FilePart:
-        """Return the source and the text output of a cell.
+    def find(self, name: str) -> tuple[str, object] | None:
+        """Return the name and value for a mention such as `df`, `error` or `cell:3`; `None` if not found.
+
+        `cell 3`, the name of a cell's part, finds the cell again.
+
+        Raises
+        ------
+        LookupError
+            If there is no such cell.
+        """
+        if part := _CELL_PART.fullmatch(name):
+            return self._cell(part[1])
+        return self._value(*name.partition(":")[::2], self.all())
+
+    def _value(self, name: str, argument: str, variables: Mapping[str, object]) -> tuple[str, object] | None:
+        if name in variables:
+            return name, variables[name]
+        if name == CELL:
+            return self._cell(argument)
+        problem = describe_last_error(self._shell) if name == ERROR else None
+        return None if problem is None else (ERROR, Excerpt(problem))
+
+    def _cells(self) -> list[tuple[int, str]]:
+        """Return number and source of each executed cell that does not start with `%chat`."""
+        sources = self._shell.history_manager.input_hist_raw
+        return [
+            (number, source)
+            for number, source in enumerate(sources)
+            if number and source.strip() and not source.lstrip().startswith(CHAT)
+        ]
+
+    def _cell(self, argument: str) -> tuple[str, Excerpt]:
+        """Return the name, source and text output of a cell.
 
         `argument` is the cell's execution number, or the text of its first line if that is a comment. If
         empty, the last cell that does not start with `%chat` is returned.
@@ -96,17 +137,18 @@ class Variables:
             first = [source.lstrip().partition("\n")[0].lstrip("#% ").rstrip() for source in sources]
             number = max((place for place, line in enumerate(first) if line == argument), default=0)
         else:
-            number = max(
-                (place for place, source in enumerate(sources) if not source.lstrip().startswith(CHAT)),
-                default=0,
-            )
+            number = max((number for number, _ in self._cells()), default=0)
         if not 0 < number < len(sources):
-            raise LookupError(f"there is no cell {argument!r}; @cell:3 is the cell with the number [3].")
+            raise LookupError(
+                f"there is no cell {argument!r}; @cell:3 is the cell with the number [3]."
+                if argument
+                else "no cell has been run yet in this kernel."
+            )
         text = fenced(sources[number].rstrip("\n"), "python")
         output = "".join(_outputs(history, number)).rstrip("\n")
         if output:
             text += f"\n\nOutput:\n\n{fenced(output)}"
-        return _part(f"cell {number}", text)
+        return f"cell {number}", Excerpt(text)
 
 
 def answer(defaults: Defaults, message: WantVariables | WantDescribed) -> Listed | Described | None:
@@ -120,27 +162,34 @@ def answer(defaults: Defaults, message: WantVariables | WantDescribed) -> Listed
         variables = () if shell is None else tuple(_listed(Variables(shell)))
         return Listed(to=message.page, id=message.id, variables=variables)
     parts: tuple[Attachment, ...] = ()
+    error = ""
     if shell is not None:
-        parts = _described(Variables(shell), message.name, defaults.share)
-    return Described(to=message.page, id=message.id, parts=parts)
+        try:
+            parts = _described(Variables(shell), message, defaults.share)
+        except (ContextFull, LookupError) as problem:
+            error = str(problem.args[0])
+    return Described(to=message.page, id=message.id, parts=parts, error=error)
 
 
 def _listed(variables: Variables) -> Iterator[Variable]:
-    for name, kind, size in islice(variables.listed(), LISTED):
+    for name, kind, size in (*islice(variables.listed(), LISTED), *variables.special()):
         yield Variable(name=name, kind=kind, size=size)
 
 
-def _described(variables: Variables, name: str, level: Level) -> tuple[Attachment, ...]:
+def _described(variables: Variables, message: WantDescribed, level: Level) -> tuple[Attachment, ...]:
     """Return the parts of a variable, or only its type if its description exceeds the deadline."""
-    found = variables.all()
-    if name not in found:
+    found = variables.find(message.name)
+    if found is None:
         return ()
-    value = found[name]
+    name, value = found
     try:
-        return within(lambda: tuple(described({name: value}, level)), DEADLINE_S)
+        return within(lambda: tuple(described({name: value}, level, message.used)), DEADLINE_S)
+    except ContextFull:
+        raise
     except Exception as error:  # noqa: BLE001 - a figure that cannot be drawn, or the deadline
         why = "took longer than two seconds" if isinstance(error, TimeoutError) else "failed"
-        return (_part(name, f"{qualified(type(value))} (its description {why})"),)
+        text = bounded(f"{qualified(type(value))} (its description {why})")
+        return (FilePart(name=name, text=text, kind="variable"),)
 
 
 def _shell() -> Any:  # noqa: ANN401 - an InteractiveShell, or None
@@ -149,10 +198,6 @@ def _shell() -> Any:  # noqa: ANN401 - an InteractiveShell, or None
     except ImportError:
         return None
     return get_ipython()  # type: ignore[no-untyped-call,unused-ignore]
-
-
-def _part(name: str, text: str) -> FilePart:
-    return FilePart(name=name, text=bounded(text), kind="variable")
 
 
 def _outputs(history: Any, number: int) -> Iterator[str]:  # noqa: ANN401 - a HistoryManager

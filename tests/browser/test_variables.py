@@ -111,3 +111,77 @@ def test_a_variable_is_chosen_previewed_and_sent_by_keyboard(notebook: OpenNoteb
     assert "ZERO-BYTES" not in kernel_says(page, "requests")
     assert page.output(2).text_content() in (None, "")
     assert page.uncaught_errors == []
+
+
+def test_errors_cells_and_escapes_are_sent_as_they_are_previewed(notebook: OpenNotebook) -> None:
+    r"""`@error` and `@cell:4` are completed, previewed and sent; `\@df` is text and sends nothing of `df`."""
+    page = opened(notebook, SETUP, "1 / 0", "print('printed', 6 * 7)")
+    for index in (1, 2, 3):
+        page.run_cell(index)
+    tab(page, "A").click()
+    box = region(page).get_by_role("textbox", name="Message")
+    box.focus()
+    keys = page.page.keyboard
+    options = page.page.get_by_role("listbox", name="Variables").get_by_role("option")
+    keys.type(r"\@df: why @err")
+    expect(options).to_have_text(["error, ZeroDivisionError"])
+    keys.press("Enter")
+    keys.type("after @cell:")
+    expect(options.filter(has_text="cell:4, print")).to_have_count(1)
+    keys.type("4 ?")
+    previewed = {}
+    for name in ("error", "cell 4"):
+        region(page).get_by_role("button", name=f"Show what is sent of {name}").click()
+        dialog = page.page.get_by_role("dialog", name=f"What is sent of {name}")
+        expect(dialog).to_be_visible()
+        previewed[name] = dialog.locator("pre").text_content() or ""
+        keys.press("Escape")
+        expect(dialog).to_be_hidden()
+    assert "ZeroDivisionError: division by zero" in previewed["error"]
+    assert previewed["cell 4"] == "```python\nprint('printed', 6 * 7)\n```\n\nOutput:\n\n```\nprinted 42\n```"
+    box.press("Enter")
+    expect(answers(page)).to_contain_text("Because.")
+    content = json.loads(kernel_says(page, "requests[-1]"))["messages"][-1]["content"]
+    blocks = [f"Variable `{name}`:\n````\n{text}\n````" for name, text in previewed.items()]
+    assert content == "\n\n".join(["@df: why @error after @cell:4 ?", *blocks])
+    assert "Lovelace" not in kernel_says(page, "requests")
+    assert page.uncaught_errors == []
+
+
+def test_a_variable_that_changed_after_its_preview_is_shown_before_it_is_sent(notebook: OpenNotebook) -> None:
+    """A changed variable is described again at Send; a text that was looked at is not replaced unseen."""
+    page = opened(notebook, SETUP, "df['added'] = 1", "del df['added']")
+    page.run_cell(1)
+    tab(page, "A").click()
+    view = region(page)
+    box = view.get_by_role("textbox", name="Message")
+    chips = view.get_by_role("group", name="Attachments")
+    box.press_sequentially("why @df now")
+    expect(chips).to_contain_text("3 rows, 2 columns")
+    page.run_cell(2)
+    box.press("Enter")  # not looked at: described as it is now
+    expect(answers(page)).to_contain_text("Because.")
+    content = json.loads(kernel_says(page, "requests[-1]"))["messages"][-1]["content"]
+    assert content == "why @df now\n\n" + DESCRIBED.format(kernel_says(page, "nbchat.describe(df)"))
+    assert "added" in content
+
+    box.press_sequentially("and @df now")
+    expect(chips).to_contain_text("3 rows, 3 columns")
+    chips.get_by_role("button", name="Show what is sent of df").click()
+    dialog = page.page.get_by_role("dialog", name="What is sent of df")
+    expect(dialog).to_be_visible()
+    page.page.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
+    page.run_cell(3)
+    box.press("Enter")
+    expect(view.get_by_text("df changed after you looked at what is sent").first).to_be_visible()
+    expect(chips).to_contain_text("3 rows, 2 columns")
+    expect(box).to_have_value("and @df now")
+    assert kernel_says(page, "len(requests)") == "1"
+    box.press("Enter")
+    expect(answers(page)).to_have_count(2)
+    expect(answers(page).nth(1)).to_contain_text("Because.")
+    content = json.loads(kernel_says(page, "requests[-1]"))["messages"][-1]["content"]
+    assert content == "and @df now\n\n" + DESCRIBED.format(kernel_says(page, "nbchat.describe(df)"))
+    assert "added" not in content
+    assert page.uncaught_errors == []

@@ -112,6 +112,22 @@ def test_a_message_has_at_most_24_000_characters_of_descriptions() -> None:
         list(described({f"v{i}": wide for i in range(40)}, "summary"))
 
 
+def test_a_message_with_longer_descriptions_is_refused_whichever_way_it_comes(
+    registry: SessionRegistry, rivers: pd.DataFrame
+) -> None:
+    """Descriptions that are passed as attachments count too, and nothing of such a message is sent."""
+    session = registry.create("a")
+    prepared = [FilePart(name=f"v{i}", text="x" * 6000, kind="variable") for i in range(5)]
+    with pytest.raises(ValueError, match="24,000 characters, and 'rivers' does not fit"):
+        session.send("?", attachments=prepared[:4], context=rivers)
+    with pytest.raises(nbchat.RequestRejected, match="have 30,000 characters; one message can have 24,000"):
+        session.send("?", attachments=prepared)
+    assert session.messages == ()
+    file = FilePart(name="a.txt", text="x" * 6000)
+    session.ask("?", attachments=[*prepared[:3], file], context=rivers, timeout=30)
+    assert parts(session) == (*prepared[:3], file, variable("rivers", rivers))
+
+
 def test_the_model_reads_a_variable_by_its_name(rivers: pd.DataFrame) -> None:
     """A variable is sent as its name and its description, in a block that the description cannot close."""
     assert variable("rivers", rivers).markdown == f"Variable `rivers`:\n```\n{nbchat.describe(rivers)}\n```"

@@ -95,6 +95,21 @@ def test_a_cell_is_sent_with_its_output(kernel: Kernel) -> None:
     assert "there is no cell '9999'" in cell.stderr
 
 
+def test_a_message_has_a_limit_for_cells_and_variables_together(kernel: Kernel) -> None:
+    """Cells and variables of one message have 24,000 characters; what does not fit is an error."""
+    kernel.run("long = 'x' * 5000\nfor i in range(6):\n    globals()[f'v{i}'] = long")
+    kernel.run("# long\n" + "'x' * 10\n" * 900)
+    names = "@cell:long @v0 @v1"
+    ask(kernel, names)
+    assert kernel.value("[len(text) for _, text, _ in parts()]") == "[6000, 5023, 5023]"
+    ask(kernel, f"{names} @v2 @v3")
+    assert kernel.value("[len(text) for _, text, _ in parts()][-2:]") == "[5023, 21]"
+    kernel.run("for i in range(4, 300):\n    globals()[f'v{i}'] = long")
+    cell = kernel.run(f"%%chat -s echo\n{names} " + " ".join(f"@v{i}" for i in range(2, 300)))
+    assert "the context has more than 24,000 characters" in cell.stderr
+    kernel.run("for i in range(300):\n    globals().pop(f'v{i}')\ndel long")
+
+
 def test_a_truncated_data_frame_in_braces_gives_one_warning(kernel: Kernel) -> None:
     """`{big}` inserts what `print` shows, and a warning suggests `@big`; a small frame gives none."""
     cell = kernel.run("%%chat -s echo\n{big} {big}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -25,7 +26,10 @@ class Wire:
     def __init__(self, registry: SessionRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
         self.page = Page()
         self.names: dict[str, object] = {}
-        shell = SimpleNamespace(user_ns=self.names, user_ns_hidden={})
+        self.history = SimpleNamespace(input_hist_raw=[""], outputs={})
+        shell = SimpleNamespace(user_ns=self.names, user_ns_hidden={}, history_manager=self.history)
+        for name in ("last_exc", "last_value"):
+            monkeypatch.setattr(sys, name, None, raising=False)
         monkeypatch.setattr(variables, "_shell", lambda: shell)
         self.engine = engine_of(registry)
         self.threads: list[str] = []
@@ -41,7 +45,7 @@ class Wire:
             lambda: WireServer(self.engine, self.page.take, variables=answer)
         )
 
-    def ask(self, kind: str, ask_id: str, **fields: str) -> Any:
+    def ask(self, kind: str, ask_id: str, **fields: Any) -> Any:
         """Return the kernel's answer to a page."""
         message = {"type": kind, "id": ask_id, "page": "p", "epoch": self.engine.epoch, **fields}
         self.server.receive(message)
@@ -89,6 +93,52 @@ def test_a_page_is_told_exactly_what_would_be_sent(wire: Wire) -> None:
 def test_what_is_no_variable_of_the_user_is_not_described(wire: Wire, name: str) -> None:
     """Only names of the list's kind are described: no private ones, attributes and expressions."""
     assert wire.ask("want_described", "a", name=name)["parts"] == []
+
+
+def test_the_last_error_and_cells_are_listed_and_described(
+    wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`error`, `cell` and the last cells follow the variables; a variable of that name replaces them."""
+    assert wire.ask("want_described", "a", name="error")["parts"] == []
+    assert wire.ask("want_described", "b", name="cell")["error"] == "no cell has been run yet in this kernel."
+    monkeypatch.setattr(sys, "last_exc", ZeroDivisionError("division by zero"))
+    wire.history.input_hist_raw += ["# load\nload()", "%chat config", "1 / 0"]
+    listed = wire.ask("want_variables", "c")["variables"][2:]
+    assert [(one["name"], one["kind"], one["size"]) for one in listed] == [
+        ("error", "ZeroDivisionError", ""),
+        ("cell", "", "[3]"),
+        ("cell:3", "1 / 0", ""),
+        ("cell:1", "# load", ""),
+    ]
+    (error,) = wire.ask("want_described", "d", name="error")["parts"]
+    assert (error["name"], error["kind"]) == ("error", "variable")
+    assert "ZeroDivisionError: division by zero" in error["text"]
+    (last,) = wire.ask("want_described", "e", name="cell")["parts"]
+    assert last == {"type": "file", "kind": "variable", "name": "cell 3", "text": "```python\n1 / 0\n```"}
+    assert wire.ask("want_described", "f", name="cell:3")["parts"] == [last]
+    assert wire.ask("want_described", "g", name="cell 3")["parts"] == [last]
+    assert wire.ask("want_described", "h", name="cell:load")["parts"][0]["name"] == "cell 1"
+    unknown = wire.ask("want_described", "i", name="cell:99")
+    assert unknown["parts"] == []
+    assert unknown["error"].startswith("there is no cell '99'")
+    wire.names |= {"error": 1, "cell": 2}
+    names = [one["name"] for one in wire.ask("want_variables", "j")["variables"]]
+    assert names == ["cell", "df", "error", "text"]
+    assert wire.ask("want_described", "k", name="error")["parts"][0]["text"] == "int: 1"
+
+
+def test_the_descriptions_of_one_message_share_its_limit(wire: Wire) -> None:
+    """A description gets the room that the others of its message leave, and is refused without room."""
+    wire.names["wide"] = pd.DataFrame({f"column {i}": [0.5] for i in range(70)})
+    summary, schema = (nbchat.describe(wire.names["wide"], level) for level in ("summary", "schema"))
+    room = 24_000 - len(summary)
+    assert wire.ask("want_described", "a", name="wide", used=room)["parts"][0]["text"] == summary
+    assert wire.ask("want_described", "b", name="wide", used=room + 1)["parts"][0]["text"] == schema
+    refused = wire.ask("want_described", "c", name="wide", used=24_000 - 100)
+    assert refused["parts"] == []
+    assert refused["error"] == (
+        "the context has more than 24,000 characters, and 'wide' does not fit; name fewer values."
+    )
 
 
 def test_a_value_that_hangs_blocks_no_session(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ import { openRename } from "../view/rename";
 import { openSettings } from "../view/settings";
 import { sourceList } from "../view/sources";
 import { close } from "../view/tab-commands";
-import { showSent, suggestVariables } from "../view/variables";
+import { readyToSend, showSent, suggestVariables } from "../view/variables";
 import { Welcome } from "../view/welcome";
 
 export const extras: Extras = {
@@ -33,6 +33,7 @@ export const extras: Extras = {
   openSessionMenu,
   openSettings,
   readAttachment,
+  readyToSend,
   showSent,
   suggestVariables,
   showOutcome,

@@ -166,11 +166,11 @@ export class PageRuntime implements SharedRuntime {
     this.#link.outbox.do(command).then(done, done);
   }
 
-  readonly variables: Runtime["variables"] = {
-    list: () => this.#request<Variables>({ type: "want_variables" }, ASKS).catch(() => null),
-    describe: (name) =>
-      this.#request<Described>({ type: "want_described", name }, ASKS).catch(() => null),
-  };
+  askVariables<T extends Variables | Described>(
+    request: Parameters<Runtime["askVariables"]>[0],
+  ): Promise<T | null> {
+    return this.#request<T>(request, ASKS).catch(() => null);
+  }
 
   search(query: string): Promise<SearchResults | null> {
     return this.#link.searches.find(query);

@@ -130,6 +130,8 @@ const english = {
   variables: "Variables",
   sentOf: (name: string) => `What is sent of ${name}`,
   notDescribed: (name: string) => `Can't read the variable ${name}.`,
+  changed: (names: string) =>
+    `${names} changed after you looked at what is sent. Send again to send the new description.`,
   cannotAttach: (name: string, why: string) => `Can't attach ${name}: ${why}`,
   fileTypes: "only text, PNG, JPEG, GIF or WebP.",
 };

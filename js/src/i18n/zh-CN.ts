@@ -194,6 +194,7 @@ export const strings: AllStrings = {
   variables: "变量",
   sentOf: (name) => `${name} 的发送内容`,
   notDescribed: (name) => `无法读取变量 ${name}。`,
+  changed: (names) => `${names} 在您查看发送内容之后已更改。再次发送即可发送新的内容。`,
   cannotAttach: (name, why) => `无法添加 ${name}：${why}`,
   fileTypes: "仅支持文本、PNG、JPEG、GIF 或 WebP。",
   attach: "添加文件",

@@ -2,9 +2,9 @@
 
 import type { Attachment, Head } from "../protocol";
 import { isOver } from "../state/session";
-import type { Context, Extras } from "../types";
+import type { Context, Extras, Ready } from "../types";
 import { handleActions } from "./actions";
-import { chipOf } from "./chip";
+import { chipOf, isVariable } from "./chip";
 import { button, h, iconButton, setAttribute, setText, show, uniqueId } from "./dom";
 import { isComposing, sends } from "./keys";
 import { Recall } from "./recall";
@@ -219,11 +219,15 @@ export class Composer {
     this.#refresh();
     let error = "";
     try {
+      let message: Ready = { text, attachments };
+      if (text.includes("\\@") || attachments.some(isVariable)) {
+        const { extras } = await runtime.load("extras");
+        message = (await extras?.readyToSend(this.#context, sessionId, message)) ?? message;
+      }
       const ack = await runtime.do({
         type: "send",
         session_id: sessionId,
-        text,
-        attachments,
+        ...message,
         run_id: null,
         message_id: null,
         params: {},
@@ -348,33 +352,20 @@ export class Composer {
 
   /** Offer variables at `@`, and attach those that are chosen. */
   #suggest(): void {
+    const context = this.#context;
     const sessionId = this.#sessionId;
-    const prepare = (preparation: Promise<void>): void => {
-      this.#preparing.add(preparation);
-      void preparation.then(() => this.#preparing.delete(preparation));
+    const prepare = (preparation: Promise<void>): Promise<void> => {
+      const prepared = preparation.then(
+        () => this.#refresh(),
+        (reason) => this.#refuse(sessionId, thrown(reason)),
+      );
+      this.#preparing.add(prepared);
+      return prepared.then(() => void this.#preparing.delete(prepared));
     };
-    this.#context.extras((extras) => {
-      const offered = extras.suggestVariables(this.#context, this.#text, (parts) => {
-        prepare(
-          parts.then(
-            (read) => this.#replace(sessionId, read),
-            (reason) => this.#refuse(sessionId, thrown(reason)),
-          ),
-        );
-      });
-      prepare(offered);
-    });
-  }
-
-  /** Attach parts in place of earlier ones of the same names. */
-  #replace(sessionId: string, parts: readonly Attachment[]): void {
-    const { drafts } = this.#context.runtime;
-    const names = new Set(parts.map(({ name }) => name));
-    drafts.attach(
-      sessionId,
-      drafts.attached(sessionId).filter(({ name }) => !names.has(name)),
-    );
-    this.#attach(sessionId, parts);
+    const offered = context.runtime
+      .load("extras")
+      .then(({ extras }) => extras?.suggestVariables(context, this.#text, sessionId, prepare));
+    void prepare(offered);
   }
 
   #attach(sessionId: string, attachments: readonly Attachment[]): void {

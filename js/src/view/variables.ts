@@ -1,8 +1,9 @@
-/** Variables in the composer: the listbox that `@` opens, and the preview of what is sent. */
+/** Variables in the composer: the listbox that `@` opens, the preview of what is sent, and what is sent. */
 
 import { allStrings } from "../i18n/extras";
-import type { Attachment, Variable } from "../protocol";
-import type { Context } from "../types";
+import type { Attachment, Described, Variable, Variables } from "../protocol";
+import type { Context, Ready } from "../types";
+import { isVariable } from "./chip";
 import { h, setAttribute, uniqueId } from "./dom";
 import { isComposing } from "./keys";
 import { openPopup, type Popup } from "./popup";
@@ -10,29 +11,34 @@ import { label, reveal } from "./text";
 
 /** Options that are shown at a time. */
 const SHOWN = 50;
-const NAME = String.raw`[\p{L}_][\p{L}\p{N}_]*`;
-const AT_CARET = new RegExp(String.raw`(?:^|\s)@(${NAME})?$`, "u");
-const MENTION = new RegExp(String.raw`(?:^|(?<=\s))@(${NAME})`, "gu");
+const WORD = String.raw`[\p{L}\p{N}_]`;
+const NAME = String.raw`[\p{L}_]${WORD}*`;
+const AT_CARET = new RegExp(String.raw`(?:^|\s)@(${NAME}(?::${WORD}*)?)?$`, "u");
+const MENTION = new RegExp(String.raw`(?:^|(?<=\s))@(${NAME})(:${WORD}+)?`, "gu");
+const ESCAPED = /(?:^|(?<=\s))\\(?=@[\p{L}_])/gu;
 /** As in `nbchat/context/mentions.py`. */
 const CODE = /^(`{3,}|~{3,})[\s\S]*?(?:^\1|$(?![\s\S]))|(`+)(?!`)[\s\S]+?(?<!`)\2(?!`)/gm;
 
-/** Attach what `parts` resolves to, to the session that the composer writes for at this moment. */
-type Attach = (parts: Promise<readonly Attachment[]>) => void;
+/** Let sending wait until a variable is attached; a rejection is shown to the user. */
+type Prepare = (attached: Promise<void>) => Promise<void>;
 
 const open = new WeakMap<HTMLTextAreaElement, Suggestions>();
+/** The parts whose text the user has looked at. */
+const previewed = new WeakSet<Attachment>();
 
-/** React to an input in a text that contains `@`. */
+/** React to an input in a text that contains `@`, for the session that the composer writes for. */
 export function suggestVariables(
   context: Context,
   field: HTMLTextAreaElement,
-  attach: Attach,
+  sessionId: string,
+  prepare: Prepare,
 ): Promise<void> {
   let suggestions = open.get(field);
   if (!suggestions) {
     suggestions = new Suggestions(context, field);
     open.set(field, suggestions);
   }
-  return suggestions.update(attach);
+  return suggestions.update(sessionId, prepare);
 }
 
 /** Show what is sent of a variable. */
@@ -41,6 +47,7 @@ export function showSent(
   anchor: Element,
   part: Attachment,
 ): void {
+  previewed.add(part);
   const text = h("pre", { class: "sent", tabindex: 0, text: reveal(part.text) });
   const dialog = h(
     "div",
@@ -55,17 +62,89 @@ export function showSent(
   text.focus({ preventScroll: true });
 }
 
-/** Return the places of names that a text mentions outside code, with the index of each name's end. */
-export function mentionsIn(text: string): { name: string; end: number }[] {
-  const code = Array.from(text.matchAll(CODE), (match) => [
-    match.index,
-    match.index + match[0].length,
-  ]) as [number, number][];
-  return Array.from(text.matchAll(MENTION), (match) => ({
-    name: match[1] as string,
-    start: match.index,
-    end: match.index + match[0].length,
-  })).filter(({ start }) => !code.some(([from, to]) => from <= start && start < to));
+/**
+ * Return a message as it is sent: variables described at this moment, and `\@df` as `@df`.
+ *
+ * Rejects if a description that the user has looked at has changed; the new one is attached by then.
+ */
+export async function readyToSend(
+  context: Pick<Context, "t" | "runtime">,
+  sessionId: string,
+  { text, attachments }: Ready,
+): Promise<Ready> {
+  const ready: Attachment[] = [];
+  const changed: string[] = [];
+  let variable = "";
+  for (const part of attachments) {
+    if (!isVariable(part)) {
+      // The picture of a figure was described again with its text.
+      if (part.type !== "image" || !variable || part.name !== `${variable}.png`) ready.push(part);
+      continue;
+    }
+    variable = part.name;
+    const parts = await describe(context, variable, ready);
+    const [now] = parts;
+    if (previewed.has(part) && now) {
+      if (now.text !== part.text) changed.push(variable);
+      else previewed.add(now);
+    }
+    ready.push(...parts);
+  }
+  if (changed.length > 0) {
+    context.runtime.drafts.attach(sessionId, ready);
+    throw new Error(
+      allStrings(context.t).changed(changed.map((name) => label(name, 24)).join(", ")),
+    );
+  }
+  return { text: withoutEscapes(text), attachments: ready };
+}
+
+/** Return the parts of a variable for a message that has these parts already. */
+async function describe(
+  { t, runtime }: Pick<Context, "t" | "runtime">,
+  name: string,
+  others: readonly Attachment[],
+): Promise<readonly Attachment[]> {
+  const used = others.filter(isVariable).reduce((sum, { text }) => sum + text.length, 0);
+  const answer = await runtime.askVariables<Described>({ type: "want_described", name, used });
+  if (answer?.parts.length) return answer.parts;
+  throw new Error(answer?.error || allStrings(t).notDescribed(label(name, 24)));
+}
+
+/** A mention in a text, with the index of its end. */
+interface Mention {
+  readonly name: string;
+  /** The mention as the kernel is asked for it: `cell:3`, else the name. */
+  readonly asked: string;
+  readonly end: number;
+}
+
+/** Return the mentions of a text outside code. */
+export function mentionsIn(text: string): Mention[] {
+  return outsideCode(text, MENTION).map(({ 0: all, 1: name = "", 2: argument = "", index }) => ({
+    name,
+    asked: name + argument,
+    end: index + all.length,
+  }));
+}
+
+/** Return the text as it is sent: outside code, `\@df` becomes `@df`. */
+export function withoutEscapes(text: string): string {
+  let at = 0;
+  let out = "";
+  for (const { index } of outsideCode(text, ESCAPED)) {
+    out += text.slice(at, index);
+    at = index + 1;
+  }
+  return out + text.slice(at);
+}
+
+/** Return the matches of a pattern that do not start inside a code span or a fenced block. */
+function outsideCode(text: string, pattern: RegExp): RegExpExecArray[] {
+  const code = Array.from(text.matchAll(CODE), ({ 0: all, index }) => [index, index + all.length]);
+  return [...text.matchAll(pattern)].filter(
+    ({ index }) => !code.some(([from = 0, to = 0]) => from <= index && index < to),
+  );
 }
 
 class Suggestions {
@@ -85,7 +164,10 @@ class Suggestions {
   #dismissed = -1;
   /** An input method is composing: no list is open, and nothing is attached. */
   #composing = false;
-  #attach: Attach = () => {};
+  #sessionId = "";
+  #prepare: Prepare = (attached) => attached;
+  /** One variable is described at a time, since the room in a message depends on the others. */
+  #attaching = Promise.resolve();
 
   constructor(context: Context, field: HTMLTextAreaElement) {
     this.#context = context;
@@ -102,15 +184,16 @@ class Suggestions {
     field.addEventListener("blur", () => this.#close(), { signal });
     const composes = (composing: boolean): void => {
       this.#composing = composing;
-      void this.update(this.#attach);
+      void this.update(this.#sessionId, this.#prepare);
     };
     field.addEventListener("compositionstart", () => composes(true), { signal });
     field.addEventListener("compositionend", () => composes(false), { signal });
   }
 
-  async update(attach: Attach): Promise<void> {
-    this.#attach = attach;
-    const names = new Set(mentionsIn(this.#field.value).map(({ name }) => name));
+  async update(sessionId: string, prepare: Prepare): Promise<void> {
+    this.#sessionId = sessionId;
+    this.#prepare = prepare;
+    const names = new Set(mentionsIn(this.#field.value).map(({ asked }) => asked));
     for (const name of this.#seen) if (!names.has(name)) this.#seen.delete(name);
     const written = this.#written();
     if (!written) this.#dismissed = -1;
@@ -127,7 +210,8 @@ class Suggestions {
   }
 
   async #list(): Promise<void> {
-    const answer = await this.#context.runtime.variables.list();
+    const { runtime } = this.#context;
+    const answer = await runtime.askVariables<Variables>({ type: "want_variables" });
     this.#variables = answer?.variables ?? [];
     this.#asked = null;
   }
@@ -148,17 +232,21 @@ class Suggestions {
   /** Attach the variables whose names are written in full. */
   #takeWritten(): void {
     const caret = this.#written() === null ? -1 : this.#field.selectionStart;
-    for (const { name, end } of mentionsIn(this.#field.value)) {
-      if (end === caret || this.#seen.has(name)) continue;
-      this.#seen.add(name);
-      if (this.#variables.some((variable) => variable.name === name)) this.#choose(name);
+    for (const { name, asked, end } of mentionsIn(this.#field.value)) {
+      if (end === caret || this.#seen.has(asked)) continue;
+      this.#seen.add(asked);
+      if (this.#variables.some((variable) => variable.name === name)) this.#choose(asked);
     }
   }
 
   #draw(): void {
     const written = this.#written();
     const name = written?.name.toLowerCase() ?? "";
-    const found = this.#variables.filter((one) => one.name.toLowerCase().includes(name));
+    // Single cells are offered after `@cell:`.
+    const found = this.#variables.filter(
+      (one) =>
+        one.name.toLowerCase().includes(name) && (name.includes(":") || !one.name.includes(":")),
+    );
     // Names that begin with what is written come first.
     found.sort(
       (a, b) =>
@@ -251,12 +339,17 @@ class Suggestions {
     this.#field.dispatchEvent(new Event("input", { bubbles: true }));
   }
 
+  /** Attach a variable, in place of its earlier description. */
   #choose(name: string): void {
-    this.#attach(
-      this.#context.runtime.variables.describe(name).then((answer) => {
-        if (answer?.parts.length) return answer.parts;
-        throw new Error(allStrings(this.#context.t).notDescribed(label(name, 24)));
-      }),
-    );
+    const { drafts } = this.#context.runtime;
+    const sessionId = this.#sessionId;
+    const attach = async (): Promise<void> => {
+      const others = drafts.attached(sessionId).filter((part) => part.name !== name);
+      const parts = await describe(this.#context, name, others);
+      const names = new Set(parts.map((part) => part.name));
+      const kept = drafts.attached(sessionId).filter((part) => !names.has(part.name));
+      drafts.attach(sessionId, [...kept, ...parts]);
+    };
+    this.#attaching = this.#prepare(this.#attaching.then(attach));
   }
 }

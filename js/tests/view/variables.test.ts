@@ -2,14 +2,24 @@
 /** The listbox that `@` opens in the composer, by its keys. */
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { en as t } from "../../src/i18n";
-import type { Attachment, Described, Variables } from "../../src/protocol";
+import type { Attachment, FilePart, Variables } from "../../src/protocol";
 import type { Context } from "../../src/types";
-import { mentionsIn, showSent, suggestVariables } from "../../src/view/variables";
+import {
+  mentionsIn,
+  readyToSend,
+  showSent,
+  suggestVariables,
+  withoutEscapes,
+} from "../../src/view/variables";
 
 const VARIABLES = [
   ["add", "int", ""],
   ["dates", "Series", "3"],
   ["df", "DataFrame", "1,000,000 × 40"],
+  ["error", "ZeroDivisionError", ""],
+  ["cell", "", "[12]"],
+  ["cell:12", "df.plot()", ""],
+  ["cell:11", "df = load()", ""],
 ].map(([name, kind, size]) => ({ name, kind, size })) as Variables["variables"];
 
 let field: HTMLTextAreaElement;
@@ -18,6 +28,18 @@ let attached: Attachment[];
 let end: AbortController;
 let listed: number;
 let described: string[];
+const failed = vi.fn();
+/** Characters of other descriptions, as of each request. */
+let used: number[];
+/** The kernel's descriptions; those of other names are made up. */
+let texts: Record<string, string>;
+
+const variable = (name: string, text = texts[name] ?? `text of ${name}`): FilePart => ({
+  type: "file",
+  kind: "variable",
+  name,
+  text,
+});
 
 beforeEach(() => {
   end = new AbortController();
@@ -25,22 +47,38 @@ beforeEach(() => {
   attached = [];
   listed = 0;
   described = [];
-  const variables = {
-    list: async (): Promise<Variables> => {
+  used = [];
+  texts = {};
+  failed.mockClear();
+  const askVariables = async (request: {
+    type: string;
+    name?: string;
+    used?: number;
+  }): Promise<unknown> => {
+    if (request.type === "want_variables") {
       listed += 1;
       return { type: "variables", to: "", id: "", variables: VARIABLES };
-    },
-    describe: async (name: string): Promise<Described> => {
-      described.push(name);
-      const part = { type: "file", kind: "variable", name, text: `text of ${name}` } as const;
-      return { type: "described", to: "", id: "", parts: name === "add" ? [] : [part] };
-    },
+    }
+    const name = request.name ?? "";
+    described.push(name);
+    used.push(request.used ?? -1);
+    const error = name.startsWith("cell:9") ? "there is no such cell." : "";
+    const parts = name === "add" || error ? [] : [variable(name.replace(":", " "), texts[name])];
+    return { type: "described", to: "", id: "", parts, error };
   };
   context = {
     t,
     root: document.body,
     signal: end.signal,
-    runtime: { variables },
+    runtime: {
+      askVariables,
+      drafts: {
+        attached: () => attached,
+        attach: (_id: string, parts: Attachment[]) => {
+          attached = parts;
+        },
+      },
+    },
   } as unknown as Context;
 });
 afterEach(() => {
@@ -48,15 +86,11 @@ afterEach(() => {
   document.body.replaceChildren();
 });
 
-const failed = vi.fn();
-
 async function write(text: string, caret = text.length): Promise<void> {
   field.value = text;
   field.setSelectionRange(caret, caret);
   field.dispatchEvent(new InputEvent("input", { bubbles: true }));
-  await suggestVariables(context, field, (parts) => {
-    parts.then((read) => attached.push(...read), failed);
-  });
+  await suggestVariables(context, field, "s1", (work) => work.catch(failed));
 }
 
 function press(key: string, more: KeyboardEventInit = {}): KeyboardEvent {
@@ -97,6 +131,21 @@ describe("the listbox", () => {
     expect(options()).toEqual([]);
     await vi.waitFor(() => expect(names()).toEqual(["df"]));
     expect(described).toEqual(["df"]);
+  });
+
+  test("offers the last error and the last cell, and single cells after `@cell:`", async () => {
+    await write("@e");
+    expect(options()[0]).toBe("error, ZeroDivisionError");
+    await write("@ce");
+    expect(options()).toEqual(["cell, [12]"]);
+    press("Enter");
+    await vi.waitFor(() => expect(names()).toEqual(["cell"]));
+    await write("@cell:");
+    expect(options()).toEqual(["cell:12, df.plot()", "cell:11, df = load()"]);
+    press("ArrowDown");
+    press("Enter");
+    expect(field.value).toBe("@cell:11 ");
+    await vi.waitFor(() => expect(names()).toEqual(["cell", "cell 11"]));
   });
 
   test("is closed by Escape until another name is begun, and then keys are the composer's", async () => {
@@ -163,6 +212,25 @@ describe("a name written in full", () => {
     await vi.waitFor(() => expect(described).toEqual(["df", "df", "df"]));
   });
 
+  test("may name a cell by its number, and one that does not exist is an error", async () => {
+    await write("@cell:3 and @error and @cell: all");
+    await vi.waitFor(() => expect(names()).toEqual(["cell 3", "error", "cell"]));
+    await write("@cell:99 ");
+    await vi.waitFor(() => expect(failed).toHaveBeenCalled());
+    expect(String(failed.mock.lastCall?.[0])).toContain("there is no such cell.");
+  });
+
+  test("is described with the room that earlier ones leave", async () => {
+    texts = { df: "x".repeat(100), dates: "y".repeat(30) };
+    await write("@df @dates @cell ");
+    await vi.waitFor(() => expect(names()).toEqual(["df", "dates", "cell"]));
+    expect(used).toEqual([0, 100, 130]);
+    await write("");
+    await write("@dates "); // again: its own text counts no more
+    await vi.waitFor(() => expect(names()).toEqual(["df", "cell", "dates"]));
+    expect(used.at(-1)).toBe(100 + "text of cell".length);
+  });
+
   test("that is no variable, or is in code, is not attached", async () => {
     await write("@other `@df` \\@df a@df (@df)");
     expect(described).toEqual([]);
@@ -186,10 +254,75 @@ test("mentions are those that the kernel finds", () => {
   expect(found("@df.head()\n@größe")).toEqual(["df", "größe"]);
 });
 
-test("the preview is the text that is sent", () => {
+test("an escaped mention is sent without its backslash, outside code", () => {
+  for (const [text, sent] of [
+    ["\\@df", "@df"],
+    ["why \\@df and\n\\@größe?", "why @df and\n@größe?"],
+    ["`\\@df` \\@df", "`\\@df` @df"],
+    ["```\n\\@df\n```\n\\@df", "```\n\\@df\n```\n@df"],
+    ["a\\@df \\\\@df \\@ \\@1", "a\\@df \\\\@df \\@ \\@1"],
+  ] as const) {
+    expect(withoutEscapes(text)).toBe(sent);
+    expect(mentionsIn(text)).toEqual([]);
+  }
+});
+
+describe("what is sent", () => {
   const text = "pandas DataFrame, 3 rows\n- a <b>";
-  showSent(context, field, { type: "file", kind: "variable", name: "df", text });
-  const dialog = document.querySelector("[role=dialog]");
-  expect(dialog?.getAttribute("aria-label")).toBe("What is sent of df");
-  expect(dialog?.querySelector("pre")?.textContent).toBe(text);
+  const file = { type: "file", kind: "file", name: "a.txt", text: "a" } as const;
+  const picture = { type: "image", name: "fig.png", text: "data:image/png;base64,AA==" } as const;
+  const send = (): ReturnType<typeof readyToSend> =>
+    readyToSend(context, "s1", { text: "why \\@x @df", attachments: attached });
+
+  test("is what the preview shows", async () => {
+    attached = [variable("df", text), file];
+    texts = { df: text };
+    showSent(context, field, attached[0] as Attachment);
+    const dialog = document.querySelector("[role=dialog]");
+    expect(dialog?.getAttribute("aria-label")).toBe("What is sent of df");
+    expect(dialog?.querySelector("pre")?.textContent).toBe(text);
+    expect(await send()).toEqual({ text: "why @x @df", attachments: [variable("df", text), file] });
+  });
+
+  test("is described when it is sent, if the user has not looked at it", async () => {
+    attached = [variable("cell 3", "old"), file, variable("df", text), picture];
+    texts = { "cell 3": "new cell", df: "new" };
+    expect((await send()).attachments).toEqual([
+      variable("cell 3", "new cell"),
+      file,
+      variable("df", "new"),
+      picture,
+    ]);
+    expect(described).toEqual(["cell 3", "df"]);
+    expect(used).toEqual([0, "new cell".length]);
+  });
+
+  test("is never another text than the one that the user looked at", async () => {
+    attached = [variable("df", text)];
+    showSent(context, field, attached[0] as Attachment);
+    texts = { df: "new" };
+    await expect(send()).rejects.toThrow("df changed after you looked at what is sent.");
+    expect(attached).toEqual([variable("df", "new")]);
+    expect((await send()).attachments).toEqual([variable("df", "new")]);
+  });
+
+  test("stays the previewed text through a failed attempt", async () => {
+    attached = [variable("df", text)];
+    showSent(context, field, attached[0] as Attachment);
+    texts = { df: text };
+    attached = (await send()).attachments as Attachment[]; // sent again after an error
+    texts = { df: "new" };
+    await expect(send()).rejects.toThrow("df changed");
+  });
+
+  test("has one picture of a figure, and other pictures stay", async () => {
+    const other = { ...picture, name: "other.png" };
+    attached = [other, variable("fig"), picture, other];
+    expect((await send()).attachments).toEqual([other, variable("fig"), other]);
+  });
+
+  test("is refused if a variable is gone or the kernel does not answer", async () => {
+    attached = [variable("add", "old")];
+    await expect(send()).rejects.toThrow("Can't read the variable add.");
+  });
 });

@@ -526,6 +526,43 @@ describe("writing", () => {
     expect(sent()[0]).toMatchObject({ text: "Which river?", attachments: [file] });
   });
 
+  test("a variable is described again when it is sent, and a previewed text is not replaced unseen", async () => {
+    let text = "3 rows";
+    const ask = vi.spyOn(page.runtime, "askVariables").mockImplementation(async (request) => {
+      const part = { type: "file", kind: "variable", name: "df", text } as const;
+      return request.type === "want_described"
+        ? ({ type: "described", to: "", id: "", parts: [part], error: "" } as never)
+        : ({
+            type: "variables",
+            to: "",
+            id: "",
+            variables: [{ name: "df", kind: "DataFrame", size: "" }],
+          } as never);
+    });
+    type("\\@df is not @df now");
+    box().setSelectionRange(0, 0);
+    const chips = (): string => all("group", "Attachments")[0]?.textContent ?? "";
+    await settled(() => expect(chips()).toContain("3 rows"));
+    one("button", "Show what is sent of df").click();
+    await settled(() => expect(one("dialog").textContent).toBe("3 rows"));
+    text = "4 rows";
+    press("Enter", {}, box());
+    await settled(() => expect(host.textContent).toContain("df changed after you looked"));
+    expect(chips()).toContain("4 rows");
+    expect(sent()).toHaveLength(0);
+    expect(box().value).toBe("\\@df is not @df now");
+    text = "5 rows"; // not looked at since
+    press("Enter", {}, box());
+    await settled(() => expect(sent()).toHaveLength(1));
+    expect(sent()[0]).toMatchObject({
+      text: "@df is not @df now",
+      attachments: [{ name: "df", text: "5 rows" }],
+    });
+    await settled(() => expect(box().value).toBe(""));
+    expect(all("group", "Attachments")).toEqual([]);
+    ask.mockRestore();
+  });
+
   test("a text larger than one message can be is refused here", async () => {
     type("x".repeat(16 * 1024 * 1024));
     press("Enter");
