@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
@@ -34,7 +35,7 @@ def plan_of(state: SessionState, run: RunRecord, limits: Limits) -> RunPlan:
         messages=sent_messages(state, until),
         model=settings.model or (answer.model if appends and not settings.from_file else None),
         instructions=settings.instructions,
-        params={**settings.params, **run.params},
+        params=deepcopy({**settings.params, **run.params}),  # a provider may change its copy
         session_id=state.id,
         run_id=run.id,
         prefill=appends and bool(answer.text),

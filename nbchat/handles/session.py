@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from copy import deepcopy
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -143,7 +144,8 @@ class Session:
 
         Read-only: assign a whole mapping, as `session.params = {**session.params, "temperature": 0.2}`.
         """
-        return MappingProxyType(dict(self._state.settings.params))
+        # Lists and mappings within are copied too: changing one would change the session without an event.
+        return MappingProxyType(deepcopy(dict(self._state.settings.params)))
 
     @params.setter
     def params(self, params: Mapping[str, Any]) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 import nbchat
 from nbchat.handles.registry import SessionRegistry
+from nbchat.providers.base import Request
 from nbchat.providers.scripted import ScriptedProvider
 
 
@@ -119,3 +120,21 @@ def test_an_unknown_attribute_is_refused(registry: SessionRegistry) -> None:
         geo.messages = ()  # type: ignore[misc]
     geo.title = "rivers"
     assert geo.title == "rivers"
+
+
+def test_lists_within_parameters_are_copies(registry: SessionRegistry) -> None:
+    """Neither a cell nor a provider that changes a list of parameters changes the session."""
+    seen = []
+
+    def changes(request: Request) -> list[str]:
+        seen.append(list(request.params["stop"]))
+        request.params["stop"].append("of the provider")
+        return ["answer"]
+
+    session = registry.create(provider=ScriptedProvider(changes), params={"stop": ["a"]})
+    session.params["stop"].append("of a cell")
+    assert session.params == {"stop": ["a"]}
+    for _ in range(2):
+        session.send("question").wait(10)
+    assert seen == [["a"], ["a"]]
+    assert session.params == {"stop": ["a"]}
