@@ -195,7 +195,11 @@ class Snapshots:
     # Restoring
 
     def restore(
-        self, *snapshots: Snapshot, known: Mapping[str, Settings] | None = None, adopt: bool = False
+        self,
+        *snapshots: Snapshot,
+        known: Mapping[str, Settings] | None = None,
+        adopt: bool = False,
+        undelete: bool = True,
     ) -> list[LiveSession]:
         """Merge snapshots into the sessions; start nothing.
 
@@ -207,6 +211,9 @@ class Snapshots:
             Settings in this user's own journal, by session. Other settings are marked `from_file`.
         adopt
             Use the settings as they are.
+        undelete
+            Restore sessions that were deleted here since they were saved. A page does not do that: its copy
+            is only late.
 
         Returns
         -------
@@ -216,7 +223,13 @@ class Snapshots:
         engine.loop.check()
         sessions, stones = merge_all(*snapshots)
         for stone in stones.values():
-            self.tombstones.setdefault(stone.id, stone)
+            # A session that was deleted elsewhere stays here, now and in the next kernel.
+            if engine.sessions.get(stone.id) is None:
+                self.tombstones.setdefault(stone.id, stone)
+        if not undelete:
+            for gone in self.tombstones.values():
+                if gone.id in sessions and includes(gone.clock, sessions[gone.id].clock):
+                    del sessions[gone.id]
         for snapshot in snapshots:
             self.unreadable += [raw for raw in snapshot.unreadable if raw not in self.unreadable]
             self.notes += [note for note in snapshot.notes if note not in self.notes]

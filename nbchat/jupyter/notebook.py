@@ -115,7 +115,7 @@ class Notebook:
         engine.loop.call(begin)
 
     def _merge_journal(self, snapshot: Snapshot) -> None:
-        self._engine.snapshots.restore(snapshot, known=settings_in(snapshot))
+        self._engine.snapshots.restore(snapshot, known=settings_in(snapshot), undelete=False)
 
     def _identify_snapshots(self) -> None:
         snapshots = self._engine.snapshots
@@ -158,7 +158,7 @@ class Notebook:
             return
         if snapshot is not None:
             snapshots = self._engine.snapshots
-            snapshots.restore(snapshot, known=settings_in(snapshots.take()))
+            snapshots.restore(snapshot, known=settings_in(snapshots.take()), undelete=False)
         if page == self._checkpoints.writer():
             self._checkpoints.restart()
 

@@ -102,3 +102,22 @@ def test_an_answer_continued_from_its_beginning_does_not_replace_the_whole(
     assert texts(registry)[continued.id] == " otherwise"
     answers = [m.text for m in live(registry[copy.id]).state.messages.values() if m.role == "assistant"]
     assert sorted(answers) == ["begin and end", "begin otherwise"]
+
+
+def test_a_session_that_was_deleted_in_a_copy_stays_in_the_next_kernel(
+    registry: SessionRegistry, other: SessionRegistry
+) -> None:
+    """Restoring the copy's snapshot neither removes the session nor records that it was deleted."""
+    session = registry.create(provider=ScriptedProvider("answer"))
+    session.send("question").wait(10)
+    copied(registry, other, "").delete()
+
+    registry.restore(other.snapshot())
+
+    assert session.id in registry
+    third = SessionRegistry()
+    try:
+        third.restore(registry.snapshot())
+        assert [message.text for message in third[session.id].messages] == ["question", "answer"]
+    finally:
+        engine_of(third).shutdown()

@@ -231,6 +231,27 @@ def test_a_page_that_answers_late_is_merged(kernel: Start, tmp_path: Path) -> No
     wait_for(lambda: len(late.texts()) == 2, "a checkpoint with both")
 
 
+def test_a_page_that_answers_late_restores_no_deleted_session(kernel: Start, tmp_path: Path) -> None:
+    """A session that was deleted before the page answered stays deleted; the others of the page are merged."""
+    path = new_notebook(tmp_path / "a.ipynb")
+    page = Page("p-1")
+    first = kernel(path, page)
+    ask(first)
+    ask(first, "other", "hello")
+    wait_for(lambda: len(page.texts()) == 2, "a checkpoint")
+    old = page.metadata
+    end(first)
+
+    second = kernel(path)
+    second["geo"].delete()
+    second["other"].send("again").wait(10)
+    late = Page("p-2", old)
+    host_of(second).listening.append(late)
+    late.connect(host_of(second).wire)
+    wait_for(lambda: len(late.texts()) == 1, "a checkpoint")
+    assert [session.title for session in second.values()] == ["other"]
+
+
 def test_the_newer_of_journal_and_page_wins(kernel: Start, tmp_path: Path) -> None:
     """A page with an older state takes nothing away from the journal's."""
     path = new_notebook(tmp_path / "a.ipynb")
