@@ -222,14 +222,9 @@ class Snapshots:
         engine = self._engine
         engine.loop.check()
         sessions, stones = merge_all(*snapshots)
-        for stone in stones.values():
-            # A session that was deleted elsewhere stays here, now and in the next kernel.
-            if engine.sessions.get(stone.id) is None:
-                self.tombstones.setdefault(stone.id, stone)
+        self._note_deleted(stones.values())
         if not undelete:
-            for gone in self.tombstones.values():
-                if gone.id in sessions and includes(gone.clock, sessions[gone.id].clock):
-                    del sessions[gone.id]
+            sessions = {key: saved for key, saved in sessions.items() if not self._has_deleted(saved)}
         for snapshot in snapshots:
             self.unreadable += [raw for raw in snapshot.unreadable if raw not in self.unreadable]
             self.notes += [note for note in snapshot.notes if note not in self.notes]
@@ -248,6 +243,17 @@ class Snapshots:
             self.tombstones.pop(saved.state.id, None)
             restored.append(session)
         return restored
+
+    def _note_deleted(self, stones: Iterable[Tombstone]) -> None:
+        """Record deletions, but not of sessions that exist here: the next kernel would drop them."""
+        for stone in stones:
+            if self._engine.sessions.get(stone.id) is None:
+                self.tombstones.setdefault(stone.id, stone)
+
+    def _has_deleted(self, saved: SavedSession) -> bool:
+        """Return whether the session was deleted since this state of it."""
+        stone = self.tombstones.get(saved.state.id)
+        return stone is not None and includes(stone.clock, saved.clock)
 
     def _is_own(self, saved: SavedSession, mine: SavedSession | None) -> bool:
         """Return whether this engine wrote it, by its epoch."""

@@ -232,7 +232,7 @@ def test_a_page_that_answers_late_is_merged(kernel: Start, tmp_path: Path) -> No
 
 
 def test_a_page_that_answers_late_restores_no_deleted_session(kernel: Start, tmp_path: Path) -> None:
-    """A session that was deleted before the page answered stays deleted; the others of the page are merged."""
+    """A session that was deleted before the page answered stays deleted; its others are merged."""
     path = new_notebook(tmp_path / "a.ipynb")
     page = Page("p-1")
     first = kernel(path, page)
