@@ -47,9 +47,10 @@ class OpenNotebook(Protocol):
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Mark what is in this folder."""
+    """Mark what is in this folder, with a limit for a machine that is busy with other work."""
     if Path(__file__).parent in item.path.parents:
         item.add_marker(pytest.mark.browser)
+        item.add_marker(pytest.mark.timeout(400))  # a test's own limit stands before it
 
 
 @pytest.hookimpl(wrapper=True)

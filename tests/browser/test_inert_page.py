@@ -100,7 +100,6 @@ def outputs_are_inert(page: NotebookPage) -> None:
     expect(good.locator("pre")).to_have_text("if a < b:\n    print('$x$')\n")
 
 
-@pytest.mark.timeout(400)
 def test_no_text_does_anything_in_an_output(notebook: OpenNotebook) -> None:
     """Results, `%%chat` and the transcript: live, after save and reload, and in an untrusted notebook."""
     page = notebook(CELLS)
@@ -177,7 +176,6 @@ def _transcript(page: NotebookPage) -> str:
     return "".join("".join(output.get("data", {}).get("text/html", "")) for output in outputs)
 
 
-@pytest.mark.timeout(400)
 def test_no_text_does_anything_in_an_export(notebook: OpenNotebook) -> None:
     """An exported page in a browser, an exported notebook in JupyterLab, and what nbconvert makes of it."""
     page = notebook(CELLS)

@@ -177,7 +177,7 @@ def test_the_page_works_while_a_cell_is_busy(
 
 def test_a_reload_in_mid_stream_changes_nothing(notebook: OpenNotebook) -> None:
     """The saved notebook's view comes back with the text from its first character, streaming, stoppable."""
-    page = opened(notebook, pace=4)
+    page = opened(notebook, pace=20)  # slow enough for a reload on a busy machine
     tab(page, "A").click()
     ask(page, A)
     expect(answers(page)).to_contain_text("apple5")
