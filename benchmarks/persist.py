@@ -39,7 +39,7 @@ def session(number: int, length: int = CHARACTERS // SESSIONS // 100) -> SavedSe
             id=f"m-{number}-{turn}",
             role="assistant" if turn % 2 else "user",
             parts=(TextPart(text="The quick brown fox. " * (length // 21)),),
-            created_at=1e9,
+            created_at=1e9 + 100 * number + turn + 0.25,
             parent_id=parent,
         )
         state, parent = apply_event(state, MessageAdded(message=message)), message.id

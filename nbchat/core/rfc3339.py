@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from functools import lru_cache
+from math import floor
 
 from nbchat.core.values import DecodeError
 
 
 def to_rfc3339(seconds: float) -> str:
     """Return a time as in RFC 3339, in UTC, exact to the nanosecond."""
-    minute, second = divmod(seconds, 60)
-    rest = f"{second:012.9f}"
-    if rest.startswith("60"):
-        minute, rest = minute + 1, "00."
-    return f"{_minute(minute)}{rest.rstrip('0').rstrip('.')}Z"
+    whole = floor(seconds)
+    nanos = round((seconds - whole) * 1e9)
+    if nanos == 1_000_000_000:  # noqa: PLR2004 - rounded up
+        whole, nanos = whole + 1, 0
+    minute = _minute(whole // 60)
+    if nanos:
+        return f"{minute}{whole % 60:02d}.{nanos:09d}".rstrip("0") + "Z"
+    return f"{minute}{whole % 60:02d}Z"
 
 
 @lru_cache(maxsize=4096)
-def _minute(number: float) -> str:
+def _minute(number: int) -> str:
     return datetime.fromtimestamp(number * 60, UTC).strftime("%Y-%m-%dT%H:%M:")
 
 
@@ -48,6 +52,8 @@ def _seconds(date: str) -> int:
     return int(datetime.fromisoformat(date).replace(tzinfo=UTC).timestamp())
 
 
+# A session that streams is saved every few seconds, and most of its times are those of the last save.
+@lru_cache(maxsize=16_384)
 def time_text(seconds: float) -> str:
     """Return a time as text; 1970 if it is not in the years 1 to 9999."""
     try:
