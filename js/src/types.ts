@@ -5,7 +5,7 @@
  * holds the runtime, which mounts views. Each module imports these types from here instead of from another.
  */
 import type { Strings } from "./i18n";
-import type { AnyModel, DocumentContext } from "./jupyter";
+import type { AnyModel, DocumentContext, NotebookModel } from "./jupyter";
 import type { Host } from "./jupyter/host";
 import type { Highlighter, MathRenderer } from "./markdown";
 import type {
@@ -267,6 +267,8 @@ export interface Extras {
   openSessionMenu(context: Context, anchor: Element, head: Head, place: TabPlace): void;
   openSettings(context: Context, anchor: Element, sessionId: string, settings: Settings): void;
   showOutcome(context: Context, element: HTMLElement, turn: Turn): void;
+  /** Replace the outputs that an earlier version wrote as raw Markdown. */
+  replaceRawOutputs(model: NotebookModel | undefined): void;
   sourceList(context: Context, sources: readonly Source[]): HTMLElement;
   readAttachment(context: Pick<Context, "t">, file: File): Promise<Attachment | string>;
   /** Offer variables where the text of the composer mentions one with `@`. */

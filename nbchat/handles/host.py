@@ -13,6 +13,10 @@ class Host(Protocol):
         """Restore the saved sessions before the first use, and wait until they are restored."""
         ...
 
+    def refresh(self) -> None:
+        """Send pages what they could not receive while no cell ran; called around a wait."""
+        ...
+
     def mimebundle(self, shown: object, **options: Any) -> Any | None:  # noqa: ANN401 - IPython's protocol
         """Return the MIME bundle of a `Session` or a `Comparison`; `None` for plain text."""
         ...
@@ -23,14 +27,23 @@ class Host(Protocol):
 
 
 class NoHost:
-    """The host of a registry outside of a notebook: nothing is restored or drawn."""
+    """The host of a registry outside of a notebook: nothing is restored, and nothing drawn without a view."""
+
+    def __init__(self) -> None:
+        self.drawn_by: Host | None = None
+        """Draws the handles of a visitor's registry, as soon as it has a view."""
 
     def restore_once(self) -> None:
         """Do nothing."""
 
-    def mimebundle(self, shown: object, **options: Any) -> Any | None:  # noqa: ANN401, ARG002 - as `Host`
-        """Return `None`."""
-        return None
+    def refresh(self) -> None:
+        """Refresh the pages of the host that draws views."""
+        if self.drawn_by is not None:
+            self.drawn_by.refresh()
+
+    def mimebundle(self, shown: object, **options: Any) -> Any | None:  # noqa: ANN401 - as `Host`
+        """Return the MIME bundle of the host that draws views; `None` without one."""
+        return None if self.drawn_by is None else self.drawn_by.mimebundle(shown, **options)
 
     def progress_bar(self, total: int) -> tuple[Callable[[Any], object], Callable[[], object]] | None:  # noqa: ARG002 - as `Host`
         """Return `None`."""

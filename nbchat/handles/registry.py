@@ -268,7 +268,7 @@ class SessionRegistry(Mapping[str, Session]):
 
     @short_traceback
     def wait_all(self, timeout: float | None = None) -> None:
-        """Wait until no run is live or queued.
+        """Wait until no run is live or queued; see `Session.wait`.
 
         Parameters
         ----------
@@ -284,10 +284,14 @@ class SessionRegistry(Mapping[str, Session]):
         """
         check_timeout(timeout)
         until = None if timeout is None else time.monotonic() + timeout
-        while live := self.all_streaming():
-            for info in live:
-                run = self._run(RunKey(session_id=info.session_id, run_id=info.run_id))
-                run.wait(None if until is None else max(until - time.monotonic(), 0.0))
+        self._host.refresh()
+        try:
+            while live := self.all_streaming():
+                for info in live:
+                    run = self._run(RunKey(session_id=info.session_id, run_id=info.run_id))
+                    run.wait(None if until is None else max(until - time.monotonic(), 0.0))
+        finally:
+            self._host.refresh()
 
     def is_streaming(self, key: str) -> bool:
         """Return whether a session has a run that is not over."""

@@ -322,7 +322,8 @@ class Session:
     def wait(self, timeout: float | None = None) -> Session:
         """Wait until no run of this session is live or queued, and return the session.
 
-        Interrupting the wait leaves the runs alone.
+        The answers stream into views in the meantime, also in hosts such as Colab, where a view receives
+        answers only while a cell runs. Interrupting the wait leaves the runs alone.
 
         Parameters
         ----------
@@ -336,8 +337,12 @@ class Session:
         """
         check_timeout(timeout)
         until = None if timeout is None else time.monotonic() + timeout
-        while (run := self.run) is not None:
-            run.wait(None if until is None else max(until - time.monotonic(), 0.0))
+        self._host.refresh()
+        try:
+            while (run := self.run) is not None:
+                run.wait(None if until is None else max(until - time.monotonic(), 0.0))
+        finally:
+            self._host.refresh()
         return self
 
     @short_traceback

@@ -69,9 +69,14 @@ class JupyterHost:
         from nbchat.jupyter.hub import Hub  # noqa: PLC0415 - widgets only where they are shown
 
         with self._hub_lock:
-            if self._hub is None or self._hub.comm is None:
+            if self._hub is None or not self._hub.is_open:
                 self._hub = Hub(self.engine, self.notebook)
             return self._hub
+
+    def refresh(self) -> None:
+        """Send pages what they could not receive while no cell ran."""
+        if self._hub is not None and not self.engine.loop.is_current:
+            self._hub.refresh()
 
     def transcripts(self) -> Transcripts | None:
         """Return the transcripts in outputs; `None` outside a kernel.

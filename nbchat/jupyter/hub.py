@@ -11,7 +11,8 @@ from __future__ import annotations
 import functools
 import weakref
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
 
 import anywidget
 import traitlets
@@ -27,6 +28,10 @@ from nbchat.wire.server import WireServer
 if TYPE_CHECKING:
     from nbchat.engine.engine import Engine
     from nbchat.wire.server import PageClient
+
+
+REFRESH_S: Final = 5.0
+"""Time limit of `Hub.refresh`; what is not sent by then is sent later."""
 
 
 class Hub(anywidget.AnyWidget):
@@ -59,7 +64,12 @@ class Hub(anywidget.AnyWidget):
         # Before the widget is opened, because a page may send its first message immediately.
         listen(kernel_of_process(), self.wire.receive)
         super().__init__(epoch=engine.epoch)
-        self.on_msg(lambda _widget, content, _buffers: self.wire.receive(_message(content)))
+        self.on_msg(lambda _widget, content, _buffers: self.wire.receive(_message(content), late=True))
+
+    @property
+    def is_open(self) -> bool:
+        """Whether pages can be reached. marimo closes the comm when the cell that created it runs again."""
+        return self.comm is not None and not getattr(self.comm, "_closed", False)
 
     def _down(self, content: Mapping[str, Any], buffers: list[bytes]) -> None:
         if self.comm is not None:
@@ -74,6 +84,12 @@ class Hub(anywidget.AnyWidget):
             view.set_state({"sessions": list(command.session_ids)})
         if command.active is not None:
             view.set_state({"active": command.active})
+
+    def refresh(self) -> None:
+        """Send pages without a control channel what they have missed, and wait until it is sent."""
+        if self.wire.has_late_pages:
+            with suppress(TimeoutError):
+                self._engine.loop.run(self.wire.refresh(), REFRESH_S)
 
     def close(self) -> None:
         """Close the comm and the wire server. The next view creates a new hub."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from nbchat.engine.local_backend import LocalBackend
+from nbchat.handles.host import NoHost
 from nbchat.handles.process import Process, shared
 from nbchat.jupyter.host import JupyterHost
 
@@ -36,7 +37,10 @@ def host_of(registry: SessionRegistry) -> JupyterHost:
         raise TypeError("views need an engine in this process.")
     host = _hosts.get(backend)
     if host is None:
-        host = _hosts.setdefault(backend, JupyterHost(backend.engine))
+        host = _hosts.setdefault(backend, JupyterHost(backend.engine, draw=draw))
+    outer = registry._host  # noqa: SLF001 - a handle
+    if isinstance(outer, NoHost):
+        outer.drawn_by = host
     return host
 
 
@@ -73,7 +77,8 @@ def draw(host: JupyterHost, shown: object, options: dict[str, Any]) -> Any | Non
     from nbchat.jupyter.views import SessionView  # noqa: PLC0415
     from nbchat.jupyter.visitors import refuse_shared_registry  # noqa: PLC0415
 
-    refuse_shared_registry()
+    if host is current().host:
+        refuse_shared_registry()
     if isinstance(shown, Session):
         return SessionView(shown, host)._repr_mimebundle_(**options)
     return view(shown, host, **options) if isinstance(shown, Comparison) else None

@@ -1,7 +1,7 @@
 """`host_of_visitors` names the web framework that serves several visitors from this process.
 
-Panel, Shiny, Solara and Streamlit run one process for all visitors of a page. The process has one registry,
-so its views would show every visitor the conversations of all.
+Panel, Shiny, Solara, Streamlit and marimo's run mode use one process for all visitors of a page. The process
+has one registry, so its views would show every visitor the conversations of all.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ def _streamlit(context: Any) -> bool:  # noqa: ANN401 - the module
 
 _HOSTS: Final[Mapping[str, tuple[str, Callable[[Any], bool]]]] = {
     "bokeh.io.doc": ("Panel", _bokeh),
+    "marimo": ("marimo run", lambda marimo: marimo.app_meta().mode == "run"),
     "shiny.session": ("Shiny", lambda session: session.get_current_session() is not None),
     "solara.server.kernel_context": ("Solara", lambda context: context.has_current_context()),
     "streamlit.runtime.scriptrunner": ("Streamlit", _streamlit),

@@ -186,7 +186,10 @@ class ChatTabs(View):
         return restored
 
     def wait(self, timeout: float | None = None) -> None:
-        """Wait until no run of the sessions shown is live or queued.
+        """Wait until no run of the sessions shown is live or queued; their answers stream into the views.
+
+        Colab and similar hosts show answers only while a cell runs. There, this method in a cell shows what
+        was missed, and streams until all answers are complete or the cell is interrupted.
 
         Raises
         ------
@@ -195,6 +198,7 @@ class ChatTabs(View):
         """
         check_timeout(timeout)
         until = None if timeout is None else time.monotonic() + timeout
+        host_of(self.registry).refresh()
         for session in self._shown():
             session.wait(None if until is None else max(until - time.monotonic(), 0.0))
 

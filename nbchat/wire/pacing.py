@@ -74,6 +74,11 @@ class PacketPacer:
         self._tokens = BURST
         self._tokens_at = self._loop.time()
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether every packet has been sent."""
+        return not self._outbox
+
     def wake(self) -> None:
         """Send a packet with the next tick."""
         if self._tick is None:

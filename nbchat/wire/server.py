@@ -6,6 +6,7 @@ outgoing messages and `receive` takes incoming ones, so tests can put a lossy ch
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final, Protocol
@@ -33,7 +34,8 @@ from nbchat.protocol import (
     parse_page_message,
 )
 from nbchat.wire.commands import PageCommands
-from nbchat.wire.pacing import PacketPacer, Send
+from nbchat.wire.late import LatePages
+from nbchat.wire.pacing import TICK_S, PacketPacer, Send
 from nbchat.wire.requests import PageRequests, Variables
 from nbchat.wire.subscriptions import Subscriptions
 
@@ -98,6 +100,7 @@ class WireServer:
         self._client = client
         self._messages: list[KernelMessage] = []
         self._config: Config | None = None
+        self._late = LatePages()
         self._subscriptions = Subscriptions(engine, self._on_end)
         self._commands = PageCommands(engine, self.say, set_view)
         self._requests = PageRequests(engine, self.say, variables)
@@ -164,16 +167,42 @@ class WireServer:
 
     # Incoming messages
 
-    def receive(self, data: object) -> None:
-        """Receive a page's message. From any thread: the message is posted to the engine's loop."""
-        self._engine.loop.post(self._received, _without_key(data))
+    def receive(self, data: object, *, late: bool = False) -> None:
+        """Receive a page's message. From any thread: the message is posted to the engine's loop.
 
-    def _received(self, data: object) -> None:
+        Parameters
+        ----------
+        data
+            The message.
+        late
+            It came on a channel that waits for the running cell; see `refresh`.
+        """
+        self._engine.loop.post(self._received, _without_key(data), late)
+
+    @property
+    def has_late_pages(self) -> bool:
+        """Whether the messages of a page wait for the running cell. From any thread."""
+        return bool(self._late)
+
+    async def refresh(self) -> None:
+        """Answer the last messages of late pages again, and return when everything has been sent.
+
+        All open sessions are sent to these pages, because a request for them would wait for the cell in
+        which this is called.
+        """
+        sessions = [one for one in self._engine.sessions if not (one.evicted or one.state.temporary)]
+        for message in self._late.take({one.id: 0 for one in sessions if not one.state.settings.closed}):
+            self._handle(message)
+        while self._messages or self._subscriptions.is_urgent or not self._pacer.is_idle:  # noqa: ASYNC110 - ticks have no waiters
+            await asyncio.sleep(TICK_S)
+
+    def _received(self, data: object, late: bool = False) -> None:
         try:
             message = parse_page_message(data)
         except WireError as error:
             self._refuse(data, error)
             return
+        self._late.note(message, late=late)
         try:
             self._handle(message)
         except Exception:
@@ -216,7 +245,7 @@ class WireServer:
             self._refuse({"command": {"id": message.id}}, error)
             return
         if whole is not None:
-            self._received(whole)
+            self._received(whole, message.page in self._late)
 
     def _hello(self, message: Hello) -> None:
         self._engine.presence.connected(message.page)

@@ -71,6 +71,11 @@ class Subscriptions:
         """Whether a session has changed, or a page waits for a sync response."""
         return bool(self._dirty or self._asks)
 
+    @property
+    def is_urgent(self) -> bool:
+        """Whether a page waits for a sync response, or the end of a run is not sent."""
+        return bool(self._asks) or any(session.state.live is None for session in self._dirty.values())
+
     def add(self, session: LiveSession) -> None:
         """Include a session's new events in the next packets."""
         self._dirty[session.id] = session

@@ -17,6 +17,7 @@ from tests.engines import engine_of, use
 
 VISITS = {
     "Panel": ("bokeh.io.doc", {"curdoc": lambda: SimpleNamespace(session_context=object())}),
+    "marimo run": ("marimo", {"app_meta": lambda: SimpleNamespace(mode="run")}),
     "Shiny": ("shiny.session", {"get_current_session": object}),
     "Solara": ("solara.server.kernel_context", {"has_current_context": lambda: True}),
     "Streamlit": ("streamlit.runtime.scriptrunner", {"get_script_run_ctx": lambda **_: object()}),
@@ -24,6 +25,7 @@ VISITS = {
 """By framework: the module that has its visitor's session, and what that says during a visit."""
 
 NO_VISITS = {
+    "marimo edit": ("marimo", {"app_meta": lambda: SimpleNamespace(mode="edit")}),
     "Panel": ("bokeh.io.doc", {"curdoc": lambda: SimpleNamespace(session_context=None)}),
     "Shiny": ("shiny.session", {"get_current_session": lambda: None}),
     "Solara": ("solara.server.kernel_context", {"has_current_context": lambda: False}),
@@ -69,6 +71,7 @@ def test_each_visitor_has_a_registry(shared: SessionRegistry, monkeypatch: pytes
     assert views[0].hub is not views[1].hub
     assert views[0].registry is registries[0]
     assert SessionView(first, host_of(registries[0])).hub is views[0].hub
+    assert first._repr_mimebundle_()[0]["text/plain"].startswith("<SessionView")
     for view, registry in zip(views, registries, strict=True):
         view.hub.close()
         engine_of(registry).shutdown()
@@ -85,6 +88,17 @@ def test_elsewhere_nothing_is_refused(
     chat = ChatTabs()
     assert chat.registry is shared
     chat.hub.close()
+
+
+@pytest.mark.usefixtures("shared")
+def test_a_hub_whose_comm_was_closed_is_replaced() -> None:
+    """A cell that runs again gets a hub that reaches the page, where the host has closed the first one."""
+    first = ChatTabs()
+    first.hub.comm.close()  # marimo does so, and the widget does not notice
+    second = ChatTabs()
+    assert not first.hub.is_open
+    assert second.hub.is_open
+    second.hub.close()
 
 
 def test_a_kernel_has_one_registry(shared: SessionRegistry, monkeypatch: pytest.MonkeyPatch) -> None:

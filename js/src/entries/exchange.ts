@@ -3,10 +3,11 @@
  *
  * The module of each widget is loaded separately, from memory, so the runtime is passed through the page's global
  * object. It is keyed by widget manager and epoch: a notebook that is closed and reopened in the same page has a
- * new manager, with the same models and without the old connections.
+ * new manager, with the same models and without the old connections. Hosts without Jupyter, such as marimo, pass a
+ * new manager with every model; there, the page itself takes its place.
  */
 
-import type { AnyModel } from "../jupyter";
+import type { AnyModel, WidgetManager } from "../jupyter";
 import type { Runtime } from "../types";
 
 const NAME = Symbol.for("nbchat.runtimes");
@@ -47,7 +48,7 @@ export class Place {
 type Places = Map<string, Place>;
 
 /** Return the place of a kernel's runtime; it is created on first use. */
-export function placeOf(manager: object, epoch: string): Place {
+export function placeOf(manager: WidgetManager | undefined, epoch: string): Place {
   const places = placesOf(manager);
   const place = places.get(epoch) ?? new Place();
   places.set(epoch, place);
@@ -55,18 +56,19 @@ export function placeOf(manager: object, epoch: string): Place {
 }
 
 /** Return every runtime of a widget manager. */
-export function runtimesOf(manager: object): SharedRuntime[] {
+export function runtimesOf(manager: WidgetManager | undefined): SharedRuntime[] {
   const made = [...placesOf(manager).values()].map((place) => place.made);
   return [...new Set(made.filter((runtime) => runtime !== null))];
 }
 
-function placesOf(manager: object): Places {
+function placesOf(manager: WidgetManager | undefined): Places {
   const page = globalThis as typeof globalThis & { [NAME]?: WeakMap<object, Places> };
+  const key = manager && "kernel" in manager ? manager : page;
   page[NAME] ??= new WeakMap();
-  let places = page[NAME].get(manager);
+  let places = page[NAME].get(key);
   if (places === undefined) {
     places = new Map();
-    page[NAME].set(manager, places);
+    page[NAME].set(key, places);
   }
   return places;
 }

@@ -1,5 +1,6 @@
 /** The bundle `extras`: everything that opens at a click, loaded when the page is idle. */
 import { insertCell } from "../jupyter/cells";
+import { replaceRawOutputs } from "../jupyter/raw-outputs";
 import type { Extras } from "../types";
 import { readAttachment } from "../view/attachment";
 import { Columns } from "../view/columns";
@@ -34,6 +35,7 @@ export const extras: Extras = {
   openSettings,
   readAttachment,
   readyToSend,
+  replaceRawOutputs,
   showSent,
   suggestVariables,
   showOutcome,

@@ -8,9 +8,9 @@ import { PageRuntime } from "./runtime";
 /** Create the runtime for this hub widget, or take over one whose kernel was restarted. */
 function initialize({ model }: { model: AnyModel }): () => void {
   const version = String(model.get("version") ?? "");
-  const manager: object = model.widget_manager ?? globalThis;
+  const manager = model.widget_manager;
   const orphan = runtimesOf(manager).find((made) => made.orphaned && made.version === version);
-  const runtime = orphan ?? new PageRuntime(version, model.widget_manager?.context, mountView);
+  const runtime = orphan ?? new PageRuntime(version, manager?.context, mountView);
   runtime.attach(model);
   placeOf(manager, String(model.get("epoch") ?? "")).offer(runtime);
   return () => runtime.release(model);

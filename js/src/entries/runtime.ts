@@ -40,6 +40,12 @@ export type Mount = (
   el: HTMLElement,
 ) => () => void;
 
+interface ColabPage {
+  readonly google?: {
+    readonly colab?: { readonly kernel?: { readonly accessAllowed?: boolean } };
+  };
+}
+
 /** Delay before the sessions in view are reported. */
 const VIEWING_MS = 100;
 /** Times that variables are requested of a kernel that does not answer. */
@@ -100,7 +106,10 @@ export class PageRuntime implements SharedRuntime {
   }
 
   get hasKernel(): boolean {
-    return (this.#hub?.widget_manager?.kernel ?? null) !== null;
+    // Colab passes no kernel to widgets, but a flag that is false in notebooks that are only read.
+    const { google } = globalThis as ColabPage;
+    const kernel = this.#hub?.widget_manager?.kernel ?? null;
+    return kernel !== null || google?.colab?.kernel?.accessAllowed === true;
   }
 
   get page(): string {

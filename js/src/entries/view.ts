@@ -1,5 +1,6 @@
 /** The module of every view widget: finds the hub's runtime in this page and mounts the view. */
 
+import type { Host } from "@anywidget/types";
 import type { AnyModel } from "../jupyter";
 import { followRequests } from "../jupyter/dock";
 import { placeOf } from "./exchange";
@@ -13,15 +14,25 @@ const GONE = {
   zh: "此视图的内核已停止。请重新运行其单元格。",
 };
 
-async function render({ model, el }: { model: AnyModel; el: HTMLElement }): Promise<() => void> {
+interface Props {
+  readonly model: AnyModel;
+  readonly el: HTMLElement;
+  /** Since anywidget 0.11. */
+  readonly host?: Host;
+}
+
+async function render({ model, el, host }: Props): Promise<() => void> {
   const manager = model.widget_manager;
   const ended = new AbortController();
   try {
     const id = String(model.get("hub") ?? "");
     if (!id.startsWith(REFERENCE)) throw new Error("the view has no hub");
-    const hub = await manager?.get_model?.(id.slice(REFERENCE.length));
+    const hubId = id.slice(REFERENCE.length);
+    const hub = await manager?.get_model?.(hubId);
     if (hub === undefined) throw new Error("this page has no hub");
-    const place = placeOf(manager ?? globalThis, String(hub.get("epoch") ?? ""));
+    const place = placeOf(manager, String(hub.get("epoch") ?? ""));
+    // marimo initializes only widgets that are displayed or requested in this way.
+    host?.getWidget(`anywidget:${hubId}`).catch(() => {});
     const runtime = await Promise.race([place.runtime, late(ended.signal)]);
     return runtime.mount(String(model.get("kind") ?? "tabs"), model, el);
   } catch (error) {

@@ -143,6 +143,8 @@ export const en = {
   connection: {
     connecting: "Connecting to the kernel…",
     waiting: "Here, buttons take effect after the running cell finishes.",
+    unheard:
+      "No answer from the kernel. Some hosts show answers only while a cell runs: run chat.wait() in a cell.",
     lost: "Lost connection to the kernel. Answers continue there; this view may be out of date. Reconnecting…",
     restarted: "The kernel was restarted. Run this cell again to continue.",
     dead: "The kernel has stopped. Start it and run this cell again; saved sessions are restored.",

@@ -232,6 +232,7 @@ export const strings: AllStrings = {
   connection: {
     connecting: "正在连接内核…",
     waiting: "在此环境中，按钮要等正在运行的单元格结束后才生效。",
+    unheard: "内核没有应答。某些环境只在单元格运行时显示回答：请在单元格中运行 chat.wait()。",
     lost: "与内核的连接已断开。回答在内核中继续；此视图可能不是最新的。正在重新连接…",
     restarted: "内核已重启。请重新运行此单元格以继续。",
     dead: "内核已停止。请启动内核并重新运行此单元格，已保存的会话会恢复。",

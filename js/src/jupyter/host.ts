@@ -7,7 +7,6 @@
 import { newId } from "../ids";
 import type { Checkpoint, PageMessage } from "../protocol";
 import { type DocumentContext, follow, type NotebookModel } from ".";
-import { replaceRawOutputs } from "./raw-outputs";
 
 /** Characters of an output that are drawn anew at an answer's end: JupyterLab draws also what is hidden. */
 const SHORT = 32_768;
@@ -101,11 +100,6 @@ export class NotebookMetadata {
     this.#newest = null;
     this.#written = 0;
     this.#waiting.clear();
-    try {
-      replaceRawOutputs(this.#context?.model);
-    } catch (error) {
-      console.warn("nbchat: outputs of an earlier version could not be replaced", error);
-    }
   }
 
   /** Take a checkpoint and write it, if it is for this page. */

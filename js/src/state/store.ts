@@ -26,6 +26,8 @@ export type Connection =
   | "live"
   /** The kernel handles commands only after the running cell. */
   | "waiting"
+  /** No answer in a host that does not report the kernel's status; it may drop answers while no cell runs. */
+  | "unheard"
   /** The kernel does not answer, or the network is gone. */
   | "lost"
   | "restarted"

@@ -3,7 +3,7 @@
 import type { Message, RunRecord } from "../protocol";
 import { isLive } from "../state/session";
 import type { Context, EditForm, Turn } from "../types";
-import { button, h, iconButton, setAttribute, setText, show } from "./dom";
+import { button, focusedIn, h, iconButton, setAttribute, setText, show } from "./dom";
 import { type BlockView, blocksOf, createBlock } from "./parts";
 import { causeOf, label, reveal, textOf } from "./text";
 
@@ -180,10 +180,7 @@ export class Article {
     const key = [live, offered, busy, last, empty, index, versions.length].join();
     if (key === this.#footerKey) return;
     this.#footerKey = key;
-    const focused =
-      document.activeElement instanceof HTMLElement && this.#footer.contains(document.activeElement)
-        ? document.activeElement.getAttribute("data-act")
-        : undefined;
+    const focused = focusedIn(this.#footer)?.getAttribute("data-act");
     const items: (Node | false)[] = [];
     if (versions.length > 1) {
       items.push(

@@ -1,7 +1,7 @@
 /** `Columns`: sessions in side views, each in a column beside the chosen one. */
 
 import type { Context, SessionPanel, SideViews } from "../types";
-import { h, iconButton, installStyles, setAttribute, setText } from "./dom";
+import { focusedIn, h, iconButton, installStyles, setAttribute, setText } from "./dom";
 import css from "./extras.css";
 import { titleOf } from "./tabs";
 
@@ -26,7 +26,7 @@ export class Columns implements SideViews {
     this.#context = context;
     this.#parent = parent;
     this.#createPanel = createPanel;
-    installStyles(context.root.ownerDocument, css);
+    installStyles(context.root, css);
     context.signal.addEventListener("abort", () => {
       for (const id of this.ids) this.hide(id);
     });
@@ -67,7 +67,7 @@ export class Columns implements SideViews {
     const column = this.#columns.get(id);
     if (!column) return;
     this.#columns.delete(id);
-    const focused = column.element.contains(document.activeElement);
+    const focused = focusedIn(column.element);
     column.gone.abort();
     column.element.remove();
     if (focused) this.#context.root.querySelector("textarea")?.focus({ preventScroll: true });

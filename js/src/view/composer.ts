@@ -5,7 +5,7 @@ import { isOver } from "../state/session";
 import type { Context, Extras, Ready } from "../types";
 import { handleActions } from "./actions";
 import { chipOf, isVariable } from "./chip";
-import { button, h, iconButton, setAttribute, setText, show, uniqueId } from "./dom";
+import { button, focusedIn, h, iconButton, setAttribute, setText, show, uniqueId } from "./dom";
 import { isComposing, sends } from "./keys";
 import { Recall } from "./recall";
 import { causeOf, estimateTokens, inBytes, MOST_BYTES, reveal, thrown } from "./text";
@@ -145,13 +145,13 @@ export class Composer {
     this.#head = head;
     const live = head !== undefined && !isOver(head.state);
     const wanted = live ? [head.state === "paused" ? this.#resume : this.#pause, this.#stop] : [];
-    const focused = this.#live.contains(document.activeElement);
+    const focused = focusedIn(this.#live);
     if (
       this.#live.children.length !== wanted.length ||
       wanted.some((element, i) => this.#live.children[i] !== element)
     ) {
       this.#live.replaceChildren(...wanted);
-      if (focused && !this.#live.contains(document.activeElement)) {
+      if (focused && !focusedIn(this.#live)) {
         (wanted[0] ?? this.#text).focus({ preventScroll: true });
       }
     }
@@ -165,8 +165,8 @@ export class Composer {
     return this.#text.value === "";
   }
 
-  contains(element: Element | null): boolean {
-    return element === this.#text;
+  get focused(): boolean {
+    return focusedIn(this.#text) !== null;
   }
 
   focus(): void {

@@ -9,7 +9,7 @@ import { inSeconds, label } from "./text";
 /** Return a row for each known detail. */
 export function detailsOf(context: Context, { message, run, runs }: Turn): HTMLElement[] {
   const { locale } = context;
-  installStyles(context.root.ownerDocument, css);
+  installStyles(context.root, css);
   const t = allStrings(context.t);
   const { usage } = message;
   const seconds = (from: number | null | undefined, to: number | null | undefined) =>

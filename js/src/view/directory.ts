@@ -4,7 +4,7 @@ import { allStrings } from "../i18n/extras";
 import type { Head, Hit, SearchResults } from "../protocol";
 import { isOver } from "../state/session";
 import type { Context } from "../types";
-import { h, setAttribute } from "./dom";
+import { focusedIn, h, setAttribute } from "./dom";
 import { openPopup } from "./popup";
 import { progressOf } from "./progress";
 import { reopen } from "./tab-commands";
@@ -173,10 +173,10 @@ export function openDirectory(context: Context, anchor: Element): void {
   });
   dialog.addEventListener("keydown", (event) => {
     const entries = [...list.querySelectorAll<HTMLElement>(".nbchat-entry")];
-    const here = entries.indexOf(document.activeElement as HTMLElement);
+    const here = entries.indexOf(focusedIn(dialog) as HTMLElement);
     if (event.key === "ArrowDown") entries[here + 1]?.focus();
     else if (event.key === "ArrowUp") (here > 0 ? entries[here - 1] : search)?.focus();
-    else if (event.key === "Enter" && document.activeElement === search) entries[0]?.click();
+    else if (event.key === "Enter" && focusedIn(search)) entries[0]?.click();
     else return;
     event.preventDefault();
   });

@@ -123,15 +123,28 @@ export function uniqueId(name: string): string {
   return `nbchat-${name}-${counter}`;
 }
 
-const installed = new WeakMap<Document, Set<string>>();
+/** Return the focused element in `element`; null if the focus is elsewhere. */
+export function focusedIn(element: Element): HTMLElement | null {
+  const { activeElement } = rootOf(element);
+  return element.contains(activeElement) ? (activeElement as HTMLElement) : null;
+}
 
-/** Add a style sheet to the document, once. */
-export function installStyles(document: Document, css: string): void {
-  const known = installed.get(document) ?? new Set();
+/** Return the document or, in hosts such as marimo, the shadow root that an element is in. */
+export function rootOf(element: Element): DocumentOrShadowRoot {
+  return element.getRootNode() as Document;
+}
+
+const installed = new WeakMap<Node, Set<string>>();
+
+/** Add a style sheet to the document or the shadow root of an element, once. */
+export function installStyles(element: Element, css: string): void {
+  const root = element.getRootNode();
+  const place = root instanceof ShadowRoot ? root : element.ownerDocument.head;
+  const known = installed.get(place) ?? new Set();
   if (known.has(css)) return;
-  installed.set(document, known.add(css));
+  installed.set(place, known.add(css));
   const style = document.createElement("style");
   style.setAttribute("data-nbchat", "");
   style.textContent = css;
-  document.head.append(style);
+  place.append(style);
 }

@@ -10,7 +10,7 @@ import { reveal } from "./text";
 /** Return a form with this text. */
 export function editForm(context: Pick<Context, "t" | "root" | "sendKey">, text: string): EditForm {
   const t = allStrings(context.t);
-  installStyles(context.root.ownerDocument, css);
+  installStyles(context.root, css);
   const field = h("textarea", { class: "editor", "aria-label": t.editLabel, dir: "auto", rows: 3 });
   field.value = text;
   const error = h("p", { class: "cause-text", hidden: true });

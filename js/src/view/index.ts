@@ -31,7 +31,7 @@ export function mountView(
   el: HTMLElement,
   drawMarkdown: DrawMarkdown = draw,
 ): () => void {
-  installStyles(el.ownerDocument, css + markdownCss);
+  installStyles(el, css + markdownCss);
   preloadExtras(runtime);
   let view: View | null = null;
   let times = 0;

@@ -12,7 +12,12 @@ export function preloadExtras(runtime: Runtime): void {
   const begin = (): void => {
     if (runtime.store.connection !== "live") return;
     unsubscribe();
-    whenIdle(() => void runtime.load("extras").catch(() => {})); // a click tries again
+    whenIdle(() => {
+      runtime
+        .load("extras")
+        .then(({ extras }) => extras?.replaceRawOutputs(runtime.host.context?.model))
+        .catch(() => {}); // a click tries again
+    });
   };
   const unsubscribe = runtime.store.subscribe(begin);
   begin();

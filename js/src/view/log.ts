@@ -10,7 +10,7 @@ import type { SessionView } from "../state/replica";
 import type { Context } from "../types";
 import { handleActions } from "./actions";
 import { Article } from "./article";
-import { arrange, button, h, setText, show } from "./dom";
+import { arrange, button, focusedIn, h, setText, show } from "./dom";
 import { type Scrolled, Scroller } from "./scroller";
 import { turnsOf } from "./turns";
 
@@ -253,7 +253,7 @@ export class Log {
       article.update(turn);
       if (edited !== undefined) article.edit(edited);
     }
-    const focused = document.activeElement;
+    const focused = focusedIn(this.#list);
     let left = "";
     for (const [id, { element }] of this.#articles) {
       if (shown.has(id)) continue;

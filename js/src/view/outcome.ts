@@ -19,7 +19,7 @@ interface Outcome {
 /** Show the outcome of a turn in an element, which is hidden if it needs no words. */
 export function showOutcome(context: Context, element: HTMLElement, turn: Turn): void {
   const t = allStrings(context.t);
-  installStyles(context.root.ownerDocument, css);
+  installStyles(context.root, css);
   const { tone, lines, choices } = outcomeOf(t, turn);
   setAttribute(element, "data-tone", tone);
   element.replaceChildren(...lines, ...buttonsOf(t, choices));

@@ -195,7 +195,7 @@ export class Panel implements SessionPanel {
   /** Escape stops the live run, unless it ends something else first. */
   #key(event: KeyboardEvent): void {
     if (event.key !== "Escape" || event.defaultPrevented || isComposing(event)) return;
-    const writing = this.#composer.contains(document.activeElement) && !this.#composer.empty;
+    const writing = this.#composer.focused && !this.#composer.empty;
     if (writing || !this.#head || isOver(this.#head.state)) return;
     event.preventDefault();
     this.#askRun("stop");

@@ -1,7 +1,7 @@
 /** Popups and menus: one at a time, closed by Escape or a press outside. */
 
 import type { Context } from "../types";
-import { h, installStyles } from "./dom";
+import { focusedIn, h, installStyles, rootOf } from "./dom";
 import css from "./extras.css";
 
 /** The view that a popup belongs to. */
@@ -30,9 +30,9 @@ export function openPopup(
   closed: () => void = () => {},
   keeps: () => boolean = () => false,
 ): Popup {
-  installStyles(root.ownerDocument, css);
+  installStyles(root, css);
   current?.close();
-  const { activeElement } = root.ownerDocument;
+  const { activeElement } = rootOf(root);
   const gone = new AbortController();
   const { signal } = gone;
   const popup: Popup = {
@@ -41,7 +41,7 @@ export function openPopup(
       if (signal.aborted) return;
       gone.abort();
       if (current === popup) current = null;
-      const hadFocus = element.contains(root.ownerDocument.activeElement);
+      const hadFocus = focusedIn(element);
       element.remove();
       if (hadFocus && activeElement instanceof HTMLElement && activeElement.isConnected) {
         activeElement.focus({ preventScroll: true });
@@ -71,7 +71,9 @@ export function openPopup(
   );
   const view = root.ownerDocument.defaultView ?? window;
   const outside = (event: Event): void => {
-    if (event.target instanceof Node && !element.contains(event.target) && !keeps()) popup.close();
+    // Outside of a shadow root, `target` is its host.
+    const [target] = event.composedPath();
+    if (target instanceof Node && !element.contains(target) && !keeps()) popup.close();
   };
   view.addEventListener("pointerdown", outside, { capture: true, signal });
   view.addEventListener("focusin", outside, { capture: true, signal });
@@ -146,7 +148,7 @@ export function openMenu(
     }
   });
   menu.addEventListener("keydown", (event) => {
-    const here = choices.indexOf(menu.ownerDocument.activeElement as HTMLDivElement);
+    const here = choices.indexOf(focusedIn(menu) as HTMLDivElement);
     const { key } = event;
     if (key === "ArrowDown") focus(here + 1);
     else if (key === "ArrowUp") focus(here <= 0 ? -1 : here - 1);

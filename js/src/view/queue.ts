@@ -35,7 +35,7 @@ export class Queue implements QueueView {
   constructor(context: Context, putBack: (prompt?: Message) => void) {
     this.#context = context;
     this.#putBack = putBack;
-    installStyles(context.root.ownerDocument, css);
+    installStyles(context.root, css);
     this.element = h("ul", { class: "queue", "aria-label": context.t.queue, hidden: true });
     const { signal } = context;
     handleActions<"queue">(

@@ -20,7 +20,7 @@ export function openRename(
 ): void {
   const strip = tab.parentElement?.parentElement;
   if (!strip) return;
-  installStyles(strip.ownerDocument, css);
+  installStyles(strip, css);
   const at = tab.getBoundingClientRect();
   const around = strip.getBoundingClientRect();
   const input = h("input", {

@@ -14,7 +14,7 @@ const TITLE = 120;
 /** Return the list. */
 export function sourceList(context: Context, sources: readonly Source[]): HTMLElement {
   const t = allStrings(context.t);
-  installStyles(context.root.ownerDocument, css);
+  installStyles(context.root, css);
   return h(
     "div",
     { class: "sources", role: "group", "aria-label": t.sources },

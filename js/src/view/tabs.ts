@@ -3,7 +3,7 @@
 import type { Head } from "../protocol";
 import { isOver } from "../state/session";
 import type { Context } from "../types";
-import { arrange, h, setAttribute, setText } from "./dom";
+import { arrange, focusedIn, h, setAttribute, setText } from "./dom";
 import { progressOf } from "./progress";
 import { halves, label, shortTitle } from "./text";
 
@@ -189,7 +189,7 @@ export class Tabs {
   }
 
   get hasFocus(): boolean {
-    return this.element.contains(document.activeElement);
+    return focusedIn(this.element) !== null;
   }
 
   /** Edit a title in place. */

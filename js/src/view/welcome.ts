@@ -14,7 +14,7 @@ export class Welcome {
 
   constructor(context: Context) {
     const t = allStrings(context.t);
-    installStyles(context.root.ownerDocument, css);
+    installStyles(context.root, css);
     this.#context = context;
     this.#questions = h("div", { class: "suggestions", role: "group", "aria-label": t.suggest });
     this.element = h(

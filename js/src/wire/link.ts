@@ -93,7 +93,6 @@ export class Link {
     this.#version = version;
     this.#onCheckpoint = onCheckpoint;
     this.#onWelcome = onWelcome;
-
     this.store = new Store(() => this.#review());
     this.outbox = new Outbox((command) => this.#sendCommand(command));
   }
@@ -273,6 +272,7 @@ export class Link {
         this.store.takeProgress(message, n);
         break;
       case "session_state":
+        this.store.want(message.state.id); // sent without a request to a page that could not send one
         this.store.takeState(message, n);
         break;
       case "earlier_messages":
@@ -440,7 +440,7 @@ export class Link {
       const heard = this.#silence.ms < LOST_MS;
       if (this.#outstandingMs >= 1000 && (this.#kernelBusy ?? heard)) return "waiting";
     }
-    if (unanswered >= LOST_MS) return "lost";
+    if (unanswered >= LOST_MS) return this.#kernelBusy === null ? "unheard" : "lost";
     return this.#welcome === null ? "connecting" : "live";
   }
 }

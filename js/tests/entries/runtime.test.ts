@@ -1,14 +1,17 @@
 // @vitest-environment jsdom
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { placeOf, runtimesOf } from "../../src/entries/exchange";
+import hub from "../../src/entries/hub";
 import { PageRuntime } from "../../src/entries/runtime";
 import view from "../../src/entries/view";
-import type { AnyModel } from "../../src/jupyter";
+import type { AnyModel, NotebookModel } from "../../src/jupyter";
 import { insertCell } from "../../src/jupyter/cells";
+import { replaceRawOutputs } from "../../src/jupyter/raw-outputs";
 import type { Checkpoint, PageMessage } from "../../src/protocol";
 import { openDrafts } from "../../src/state/drafts";
 import { Author } from "../../testing/author";
 import { FakeHost, FakeSignal } from "../../testing/host";
+import { FakeModel } from "../../testing/model";
 import { WireKernel } from "../../testing/wire-kernel";
 
 beforeEach(() => {
@@ -365,7 +368,7 @@ describe("the notebook", () => {
     expect(texts()[0]).toBe(long);
   });
 
-  test("loses the raw Markdown that an earlier version wrote, when a view is welcomed", async () => {
+  test("loses the raw Markdown that an earlier version wrote", () => {
     const message = "<Message m_1 assistant, 9 characters>";
     const raw = (markdown: string, plain: string, metadata = {}): FakeOutput => ({
       output_type: "display_data",
@@ -384,8 +387,7 @@ describe("the notebook", () => {
       { outputs: answers, sharedModel: { getSource: () => "nbchat.ask('x')" } },
       { outputs: magic, sharedModel: { getSource: () => "%%chat\nx" } },
     ];
-    open(notebook);
-    await vi.advanceTimersByTimeAsync(100);
+    replaceRawOutputs(notebook.model as NotebookModel);
     expect(answers.all.map(({ data }) => data)).toEqual([
       { "text/plain": "<script>" },
       {
@@ -490,7 +492,7 @@ describe("hub and views", () => {
 
   test("find each other, whichever module comes first", async () => {
     const { runtime, host } = open();
-    const manager = { get_model: async () => host.model };
+    const manager = { kernel: null, get_model: async () => host.model };
     const mount = vi.spyOn(runtime, "mount").mockReturnValue(() => {});
     const shown = view.render({ model: viewModel(manager), el: document.createElement("div") });
     await vi.advanceTimersByTimeAsync(100);
@@ -504,10 +506,36 @@ describe("hub and views", () => {
   });
 
   test("of a notebook that was closed and opened again are not mixed up", async () => {
-    const [old, again] = [{}, {}];
+    const [old, again] = [{ kernel: null }, { kernel: null }];
     const { runtime } = open();
     placeOf(old, "k1").offer(runtime);
     expect(runtimesOf(again)).toEqual([]);
+  });
+
+  test("find each other in a host that initializes only requested widgets, as marimo does", async () => {
+    const kernel: WireKernel = new WireKernel("k5", (wire) =>
+      setTimeout(() => host.receive(wire), 5),
+    );
+    const traits = { epoch: "k5", version: "0" };
+    const host = new FakeHost((message) => kernel.receive(message), { control: false }, traits);
+    const requested: string[] = [];
+    const composition = {
+      getModel: () => Promise.reject(new Error("not used")),
+      getWidget: async (ref: string) => {
+        requested.push(ref);
+        // Each model has a manager of its own.
+        hub.initialize({ model: { ...host.model, widget_manager: {} } as AnyModel });
+        return { exports: undefined as never, render: async () => {} };
+      },
+    };
+    const el = document.createElement("div");
+    const widget_manager = { get_model: async () => host.model };
+    const model = Object.assign(new FakeModel({ hub: "IPY_MODEL_7" }), { widget_manager });
+    const dispose = await view.render({ model, el, host: composition });
+    expect(requested).toEqual(["anywidget:7"]);
+    await vi.advanceTimersByTimeAsync(500);
+    expect(el.querySelector("[data-welcomed]")).not.toBeNull();
+    dispose();
   });
 
   test("a view without a hub says what to do", async () => {
@@ -524,7 +552,10 @@ describe("hub and views", () => {
     vi.spyOn(console, "error").mockImplementation(() => {});
     const { host } = open();
     const el = document.createElement("div");
-    const shown = view.render({ model: viewModel({ get_model: async () => host.model }), el });
+    const shown = view.render({
+      model: viewModel({ kernel: null, get_model: async () => host.model }),
+      el,
+    });
     await vi.advanceTimersByTimeAsync(21_000);
     await shown;
     expect(el.querySelector("[role=alert]")).not.toBeNull();

@@ -46,8 +46,8 @@ afterEach(() => {
   document.body.replaceChildren();
 });
 
-function mount(kind = "tabs"): void {
-  host = document.body.appendChild(document.createElement("div"));
+function mount(kind = "tabs", parent: ParentNode & Node = document.body): void {
+  host = parent.appendChild(document.createElement("div"));
   dispose = mountView(page.runtime, kind, model, host, (element) => {
     const plain = new Plain(element);
     markdown.push(plain);
@@ -100,6 +100,27 @@ const status = (): string => one("status").textContent ?? "";
 const tabs = (): string[] => all("tab").map((tab) => tab.getAttribute("aria-label") ?? "");
 const settled = (check: () => void): Promise<void> =>
   vi.waitFor(check, { interval: 5, timeout: 20_000 });
+
+test("in a shadow root, the view has its styles there, and a menu takes presses and keys", async () => {
+  kernel.create("geo");
+  const shadow = document.body.appendChild(document.createElement("div")).attachShadow({
+    mode: "open",
+  });
+  mount("tabs", shadow);
+  expect(shadow.querySelector("style[data-nbchat]")?.textContent).not.toBe("");
+  await settled(() => expect(all("tab", undefined, shadow)).toHaveLength(1));
+  const tab = all("tab", undefined, shadow)[0] as HTMLElement;
+  tab.dispatchEvent(new MouseEvent("contextmenu", { bubbles: true, composed: true }));
+  await settled(() => expect(shadow.querySelectorAll("[role=menuitem]").length).toBeGreaterThan(1));
+  const [first, second] = shadow.querySelectorAll<HTMLElement>("[role=menuitem]");
+  first?.dispatchEvent(new MouseEvent("pointerdown", { bubbles: true, composed: true }));
+  expect(first?.isConnected).toBe(true);
+  first?.focus();
+  press("ArrowDown", { composed: true }, first);
+  expect(shadow.activeElement).toBe(second);
+  document.body.dispatchEvent(new MouseEvent("pointerdown", { bubbles: true, composed: true }));
+  expect(first?.isConnected).toBe(false);
+});
 
 describe("tabs", () => {
   test("every session has a tab with its title and state", async () => {

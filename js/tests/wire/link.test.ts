@@ -509,6 +509,19 @@ describe("kernels come and go", () => {
     });
   });
 
+  test("in a host that does not report the kernel's status, silence is no lost connection", async () => {
+    const world = await streaming();
+    const [{ link, host, up }] = world.pages as [World["pages"][0]];
+    link.attach({ ...host.model, widget_manager: {} });
+    await vi.advanceTimersByTimeAsync(200);
+    expect(link.store.connection).toBe("live");
+    up.lose = () => true;
+    world.kernel.close();
+    await vi.advanceTimersByTimeAsync(8000);
+    expect(link.store.connection).toBe("unheard");
+    world.close();
+  });
+
   test("while a cell runs, a channel is not changed for one that waits for the cell", async () => {
     const world = await streaming();
     const [{ link, host, up }] = world.pages as [World["pages"][0]];

@@ -1,0 +1,103 @@
+"""Pages that can miss every answer to their messages, in a host that drops packets while no cell runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from nbchat.core.ids import new_id
+from nbchat.engine.engine import Engine
+from nbchat.handles.registry import SessionRegistry
+from nbchat.protocol import PROTOCOL_VERSION
+from nbchat.providers.scripted import ScriptedProvider
+from nbchat.wire.server import WireServer
+from tests.engines import engine_of
+from tests.wire.page import Page
+
+HELLO = {"type": "hello", "id": "ask_1.1", "page": "p", "protocol": PROTOCOL_VERSION, "version": "0"}
+
+
+@pytest.fixture
+def registry() -> Iterator[SessionRegistry]:
+    """Return a registry with one answered session."""
+    made = SessionRegistry()
+    made.create("geo", provider=ScriptedProvider("Seine")).ask("Rivers?")
+    yield made
+    made.shutdown()
+
+
+class Deaf(Page):
+    """A page that receives packets only while `hears` is set."""
+
+    hears = False
+
+    def take(self, content: Any, buffers: list[bytes]) -> None:
+        """Take a comm message, or lose it."""
+        if self.hears:
+            super().take(content, buffers)
+
+
+def serve(engine: Engine, page: Page) -> WireServer:
+    """Return a wire to a page."""
+    return engine.loop.call(WireServer, engine, page.take)
+
+
+def refresh(engine: Engine, wire: WireServer) -> None:
+    """Refresh, and wait until it has ended."""
+    engine.loop.run(wire.refresh(), 30)
+
+
+def test_a_page_that_heard_nothing_is_welcomed_with_every_session(registry: SessionRegistry) -> None:
+    """Before `refresh` returns, the page has the welcome, each open session, the answers and the files."""
+    engine, page = engine_of(registry), Deaf()
+    wire = serve(engine, page)
+    session = registry["geo"]
+    command = {"type": "viewing", "id": new_id("cmd_"), "session_ids": []}
+    for message in (
+        HELLO,
+        {"type": "run_command", "page": "p", "epoch": engine.epoch, "command": command},
+        {"type": "get_asset", "id": "ask_2", "page": "p", "epoch": engine.epoch, "name": "extras"},
+    ):
+        wire.receive(message, late=True)
+    refresh(engine, wire)
+    assert page.messages == []
+    wire.receive({**HELLO, "id": "ask_1.2"}, late=True)
+    engine.loop.call(lambda: None)
+    page.hears = True
+    refresh(engine, wire)
+    assert page.heard("welcome", to="p")
+    state = page.heard("session_state", to="p")
+    assert state is not None
+    assert state["state"]["id"] == session.id
+    assert "Seine" in str(state["state"])
+    assert page.heard("synced", id="ask_1.2")
+
+
+def test_answers_that_were_not_heard_are_repeated(registry: SessionRegistry) -> None:
+    """A command's acknowledgement and a file are sent again, and the command is not done again."""
+    engine, page = engine_of(registry), Deaf()
+    wire = serve(engine, page)
+    asked = {"type": "send", "id": new_id("cmd_"), "session_id": registry["geo"].id, "text": "Lakes?"}
+    wire.receive({"type": "run_command", "page": "p", "epoch": engine.epoch, "command": asked}, late=True)
+    ask = {"type": "get_asset", "id": "ask_2", "page": "p", "epoch": engine.epoch, "name": "extras"}
+    wire.receive(ask, late=True)
+    registry.wait_all(30)
+    page.hears = True
+    refresh(engine, wire)
+    assert page.heard("ack", id=asked["id"])
+    assert page.heard("asset", name="extras")
+    assert [message.role for message in registry["geo"].messages] == ["user", "assistant"] * 2
+
+
+def test_a_page_with_a_control_channel_is_not_refreshed(registry: SessionRegistry) -> None:
+    """As soon as a message of a page does not wait for cells, its requests are not answered twice."""
+    engine, page = engine_of(registry), Page()
+    wire = serve(engine, page)
+    wire.receive(HELLO, late=True)
+    engine.loop.call(lambda: None)
+    assert wire.has_late_pages
+    wire.receive({**HELLO, "id": "ask_1.2"})
+    engine.loop.call(lambda: None)
+    assert not wire.has_late_pages
