@@ -19,6 +19,9 @@ from nbchat.core.values import FiniteFloat, SafeInt, Tagged, Value
 _SHOWN_CHARS: Final = 80
 _CODE_BLOCK: Final = re.compile(r"^(`{3,}|~{3,})[^\n]*\n(.*?)^\1", re.DOTALL | re.MULTILINE)
 
+BITMAP: Final = re.compile(r"data:image/(?:png|jpeg|gif|webp);base64,[A-Za-z0-9+/=\s]+\Z")
+"""Images that can be shown and sent: only types that cannot contain scripts, and no addresses."""
+
 Role = Literal["system", "user", "assistant", "tool"]
 
 
@@ -127,6 +130,11 @@ class ImagePart(Tagged, frozen=True, kw_only=True, tag="image"):
     text: str = ""
     """The complete `data:` URL."""
     name: str = ""
+
+    @property
+    def is_bitmap(self) -> bool:
+        """True if the text is a `data:` URL of a supported type; in a stranger's file it may be any URL."""
+        return BITMAP.match(self.text) is not None
 
 
 class FilePart(Tagged, frozen=True, kw_only=True, tag="file"):

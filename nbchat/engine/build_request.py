@@ -54,13 +54,16 @@ def plan_of(state: SessionState, run: RunRecord, limits: Limits) -> RunPlan:
 def sent_messages(state: SessionState, until: str | None) -> tuple[Message, ...]:
     """Return the messages up to `until` for a request, without empty answers and refused questions.
 
-    The last question is the current prompt, so it is always included.
+    The last question is the current prompt, so it is always included. System messages, which only files have,
+    are never sent: instructions are a setting, which the user adopts.
     """
     path = state.context(until)
     refused = refused_questions(state, path)
     asked = next((message.id for message in reversed(path) if message.role == "user"), None)
     return tuple(
-        message for message in path if message.parts and (message.id not in refused or message.id == asked)
+        message
+        for message in path
+        if message.parts and message.role != "system" and (message.id not in refused or message.id == asked)
     )
 
 

@@ -20,7 +20,7 @@ from nbchat.engine.journal_writer import saved_session
 from nbchat.engine.snapshot_size import at_most, fitted, last_touched
 
 if TYPE_CHECKING:
-    from nbchat.core.events import Settings
+    from nbchat.core.transcript import SessionState
     from nbchat.engine.base import EngineBase
     from nbchat.engine.eviction import Eviction
     from nbchat.engine.live_session import LiveSession
@@ -197,7 +197,7 @@ class Snapshots:
     def restore(
         self,
         *snapshots: Snapshot,
-        known: Mapping[str, Settings] | None = None,
+        known: Mapping[str, SessionState] | None = None,
         adopt: bool = False,
         undelete: bool = True,
     ) -> list[LiveSession]:
@@ -208,7 +208,8 @@ class Snapshots:
         snapshots
             The most trusted one first: of two equally new versions, the first is used.
         known
-            Settings in this user's own journal, by session. Other settings are marked `from_file`.
+            The sessions of this user's own journal, by id. Other settings are marked `from_file`, and other
+            request fields of single runs are dropped.
         adopt
             Use the settings as they are.
         undelete
@@ -293,13 +294,24 @@ def _is_known(saved: SavedSession, mine: SavedSession | None) -> bool:
     return mine is not None and includes(mine.clock, saved.clock)
 
 
-def _marked(saved: SavedSession, known: Settings | None, mine: SavedSession | None) -> SavedSession:
-    settings = distrusted(saved.state.settings, known)
-    if settings.from_file and mine is not None:
-        settings = distrusted(saved.state.settings, mine.state.settings)
-    if settings == saved.state.settings:
+def _marked(saved: SavedSession, known: SessionState | None, mine: SavedSession | None) -> SavedSession:
+    """Return a session from a file, with the settings and request fields of others marked or dropped."""
+    state = saved.state
+    own = [one for one in (known, None if mine is None else mine.state) if one is not None]
+    settings = distrusted(state.settings, own[0].settings if own else None)
+    if settings.from_file and len(own) > 1:
+        settings = distrusted(state.settings, own[1].settings)
+    # A retry would send the fields of a run again, without showing them.
+    fields = [{run.id: run.params for run in one.runs} for one in own]
+    runs = tuple(
+        run
+        if not run.params or any(params.get(run.id) == run.params for params in fields)
+        else replace(run, params={})
+        for run in state.runs
+    )
+    if settings == state.settings and runs == state.runs:
         return saved
-    return replace(saved, state=replace(saved.state, settings=settings))
+    return replace(saved, state=replace(state, settings=settings, runs=runs))
 
 
 def read(value: object) -> Snapshot:

@@ -39,7 +39,7 @@ def read_attachments(given: object) -> tuple[Attachment, ...]:
     TypeError
         If something cannot be attached.
     ValueError
-        If a file is neither text nor an image of type PNG, JPEG, GIF or WebP.
+        If a file is neither text nor an image of type PNG, JPEG, GIF or WebP, or an `ImagePart` is not one.
     OSError
         If a file cannot be read.
     """
@@ -95,6 +95,11 @@ def _read(given: object) -> Attachment:
     if isinstance(given, Attachment):
         if not isinstance(given.text, str) or not isinstance(given.name, str):
             raise TypeError("the text and the name of an attachment must be strings.")
+        if isinstance(given, ImagePart) and not given.is_bitmap:
+            raise ValueError(
+                f"image {given.name!r} is not a data: URL of type png, jpeg, gif or webp. "
+                "Attach the file's path, or a pair of its name and its bytes."
+            )
         return given
     if isinstance(given, str | os.PathLike):
         path = Path(given)

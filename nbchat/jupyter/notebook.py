@@ -23,14 +23,14 @@ from nbchat.core.errors import NbchatError, SnapshotError, StoreError
 from nbchat.core.saved import Snapshot
 from nbchat.core.snapshot import parse
 from nbchat.jupyter.checkpoints import Checkpoints
-from nbchat.jupyter.notebook_identity import NotebookIdentity, open_journal, settings_in
+from nbchat.jupyter.notebook_identity import NotebookIdentity, open_journal, states_in
 from nbchat.jupyter.saved_metadata import SavedMetadata
 from nbchat.jupyter.transcripts import Transcripts
 from nbchat.protocol import Saving, Stored, WantCheckpoint
 from nbchat.stores import places
 
 if TYPE_CHECKING:
-    from nbchat.core.events import Settings
+    from nbchat.core.transcript import SessionState
     from nbchat.engine.engine import Engine
     from nbchat.engine.journal_writer import SaveStatus
     from nbchat.wire.server import WireServer
@@ -85,7 +85,7 @@ class Notebook:
 
     def _restore(self, metadata: Snapshot | None) -> None:
         self.identity.correct_path(self.metadata.path)
-        known: dict[str, Settings] = {}
+        known: dict[str, SessionState] = {}
         opened = None
         if self._journal:
             opened = self.identity.choose_with_journal(metadata, known)
@@ -115,7 +115,7 @@ class Notebook:
         engine.loop.call(begin)
 
     def _merge_journal(self, snapshot: Snapshot) -> None:
-        self._engine.snapshots.restore(snapshot, known=settings_in(snapshot), undelete=False)
+        self._engine.snapshots.restore(snapshot, known=states_in(snapshot), undelete=False)
 
     def _identify_snapshots(self) -> None:
         snapshots = self._engine.snapshots
@@ -158,7 +158,7 @@ class Notebook:
             return
         if snapshot is not None:
             snapshots = self._engine.snapshots
-            snapshots.restore(snapshot, known=settings_in(snapshots.take()), undelete=False)
+            snapshots.restore(snapshot, known=states_in(snapshots.take()), undelete=False)
         if page == self._checkpoints.writer():
             self._checkpoints.restart()
 

@@ -21,7 +21,7 @@ from nbchat.stores import places
 from nbchat.stores.sqlite import SqliteStore
 
 if TYPE_CHECKING:
-    from nbchat.core.events import Settings
+    from nbchat.core.transcript import SessionState
 
 logger = logging.getLogger("nbchat")
 
@@ -79,7 +79,7 @@ class NotebookIdentity:
         """Choose the id in the metadata, or a new one, without opening a journal."""
         self.id = _claimed(metadata) or new_id("n-")
 
-    def choose_with_journal(self, metadata: Snapshot | None, known: dict[str, Settings]) -> OpenedJournal:
+    def choose_with_journal(self, metadata: Snapshot | None, known: dict[str, SessionState]) -> OpenedJournal:
         """Choose the id, and open its journal.
 
         Parameters
@@ -87,12 +87,12 @@ class NotebookIdentity:
         metadata
             The snapshot in the notebook's metadata.
         known
-            Receives the settings of the sessions in the journals that belong to this user.
+            Receives the sessions in the journals that belong to this user.
         """
         claimed = _claimed(metadata)
         store, error = _open(claimed) if claimed else (None, None)
         if store is not None and self._is_copy(store, claimed):
-            known.update(settings_in(read_back(store.read())))
+            known.update(states_in(read_back(store.read())))
             store.close()
             store, claimed = None, ""
         elif isinstance(error, StoreBusy) and metadata and metadata.place != self.place:
@@ -109,7 +109,7 @@ class NotebookIdentity:
             snapshot = read_back(store.read())
             for note in (*store.damage, *snapshot.notes):
                 logger.warning("journal: %s", note)
-            known.update(settings_in(snapshot))
+            known.update(states_in(snapshot))
             with contextlib.suppress(NbchatError):
                 store.remember("path", self.path)
         return OpenedJournal(store, error, snapshot)
@@ -169,9 +169,9 @@ def open_journal(notebook_id: str, busy_s: float = 1.0) -> SqliteStore:
     return SqliteStore(places.journal(notebook_id), busy_s=busy_s)
 
 
-def settings_in(snapshot: Snapshot) -> dict[str, Settings]:
-    """Return the settings of the sessions in a snapshot."""
-    return {saved.state.id: saved.state.settings for saved in snapshot.sessions}
+def states_in(snapshot: Snapshot) -> dict[str, SessionState]:
+    """Return the sessions in a snapshot, by id."""
+    return {saved.state.id: saved.state for saved in snapshot.sessions}
 
 
 def _claimed(metadata: Snapshot | None) -> str:

@@ -15,7 +15,6 @@ Everything decoded before an error is yielded before the error is raised.
 from __future__ import annotations
 
 import json
-import re
 from abc import ABC, abstractmethod
 from collections import Counter, deque
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -24,7 +23,7 @@ from typing import Any, Final, Never
 import msgspec
 
 from nbchat.core.errors import EmptyResponse, ProtocolError, ProviderError, StreamTruncated
-from nbchat.core.messages import Source, Usage
+from nbchat.core.messages import BITMAP, Source, Usage
 from nbchat.core.text import clean
 from nbchat.providers.base import (
     Delta,
@@ -50,9 +49,6 @@ _IDS_KEPT: Final = 1024
 
 _PINGS: Final = frozenset({"ping", "heartbeat", "keepalive", "keep-alive"})
 """Types of keep-alive events; their data need not be JSON."""
-
-_IMAGE: Final = re.compile(r"data:image/(?:png|jpeg|gif|webp);base64,[A-Za-z0-9+/=\s]+\Z")
-"""Images that can be shown: only types that cannot contain scripts."""
 
 _loads: Final = msgspec.json.Decoder().decode
 
@@ -282,7 +278,7 @@ class Decoder(ABC):
 
     def image(self, url: object) -> Iterator[Delta]:
         """Yield a complete image; count it as not shown if its type is not supported."""
-        if isinstance(url, str) and _IMAGE.match(url):
+        if isinstance(url, str) and BITMAP.match(url):
             self.began = True
             yield ImageDelta(url)
         else:

@@ -172,6 +172,10 @@ def _earlier(request: Request) -> Sequence[Message]:
     return request.messages[: users[-1]] if users else ()
 
 
+def _is_address(part: Part) -> bool:
+    return isinstance(part, ImagePart) and not part.is_bitmap
+
+
 def _named(part: Part) -> Part:
     if not isinstance(part, ImagePart):
         return part
@@ -219,7 +223,8 @@ def _pieces(messages: Iterable[Message]) -> Iterator[_Turn]:
     messages = list(messages)
     for message, results in zip(messages, _results(messages), strict=True):
         if message.role == "user":
-            yield _Turn("user", list(message.parts))
+            # Servers load the addresses of images; those in a stranger's file are not given to them.
+            yield _Turn("user", [_named(part) if _is_address(part) else part for part in message.parts])
         elif message.role == "assistant":
             yield from _answer_turns(message, results)
 

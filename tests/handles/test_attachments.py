@@ -110,3 +110,11 @@ def test_a_large_question_gives_a_warning(registry: SessionRegistry) -> None:
         warnings.simplefilter("error")
         session.ask("What is this?", attachments=("short.txt", b"x" * 100_000))
     assert len(session.messages) == 4
+
+
+def test_an_image_is_not_an_address(registry: SessionRegistry) -> None:
+    """An `ImagePart` with the address of a picture is refused before anything is sent."""
+    session = registry.create(provider=ScriptedProvider("answer"))
+    with pytest.raises(ValueError, match=r"'map' is not a data: URL.*Attach the file's path"):
+        session.send("look", attachments=ImagePart(text="https://elsewhere.example/p.png", name="map"))
+    assert session.messages == ()

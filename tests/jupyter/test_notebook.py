@@ -28,7 +28,7 @@ from nbchat.protocol import PROTOCOL_VERSION
 from nbchat.providers.scripted import HANG, ScriptedProvider
 from nbchat.stores import places
 from nbchat.wire.server import WireServer
-from tests.engines import engine_of
+from tests.engines import engine_of, live
 from tests.hostile import HOSTILE
 from tests.waiting import wait_for
 
@@ -546,6 +546,21 @@ def test_a_strangers_notebook_does_nothing(kernel: Start, tmp_path: Path) -> Non
     assert asked == []
     assert sorted(str(p) for p in tmp_path.rglob("*")) == folder_before
     assert [m.text for m in registry["pending"].messages][::2] == ["send this", "and this"]
+
+
+def test_fields_of_single_questions_are_sent_again_in_the_next_kernel(kernel: Start, tmp_path: Path) -> None:
+    """The user's own journal has the fields of a run, and a new version of its answer gets them."""
+    path = new_notebook(tmp_path / "a.ipynb")
+    page = Page("p-1")
+    first = kernel(path, page)
+    first.create("geo", provider=ScriptedProvider("The Seine.")).send("Which?", max_tokens=7).wait(10)
+    wait_for(lambda: page.texts() == [["Which?", "The Seine."]], "a checkpoint")
+    end(first)
+
+    second = kernel(path, Page("p-2", page.metadata))
+    provider = live(second["geo"]).provider = ScriptedProvider("The Marne.")
+    second["geo"].regenerate().wait(10)
+    assert provider.requests[0].params == {"max_tokens": 7}
 
 
 def test_private_mode_writes_nothing_outside_the_notebook(kernel: Start, tmp_path: Path) -> None:

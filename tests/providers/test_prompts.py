@@ -326,3 +326,12 @@ def test_lone_surrogates_are_not_sent() -> None:
         instructions=bad,
     )
     assert "\ud800" not in str(sent)
+
+
+@pytest.mark.parametrize(
+    "address", ["https://elsewhere.example/p.png", "file:///etc/passwd", "data:image/svg+xml;base64,AAAA", ""]
+)
+def test_addresses_of_images_are_not_sent(address: str) -> None:
+    """A server would load them; a stranger's file may hold any, and its picture is replaced by its name."""
+    sent = asked(turn("user", text("look"), ImagePart(text=address, name="map.png")))
+    assert sent == [{"role": "user", "content": "look\n[picture: map.png]\n"}]
