@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import zlib
 from collections.abc import Iterable
@@ -93,6 +92,8 @@ def fenced(code: str, language: str = "") -> str:
 
 def suggestion(name: str, names: Iterable[str]) -> str:
     """Return `; did you mean 'x'?` for the closest of `names`, or an empty string."""
+    import difflib  # noqa: PLC0415 - only when a name is wrong
+
     close = difflib.get_close_matches(name, list(names), n=1)
     return f"; did you mean {close[0]!r}?" if close else ""
 

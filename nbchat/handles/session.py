@@ -40,7 +40,6 @@ from nbchat.engine import lookup
 from nbchat.engine.backend import Backend
 from nbchat.handles.attachments import read_attachments, warn_if_large
 from nbchat.handles.cache import HandleCache
-from nbchat.handles.context import read_context
 from nbchat.handles.data_frames import runs_frame
 from nbchat.handles.host import Host
 from nbchat.handles.run import Run, RunCache, check_timeout, run_cache
@@ -254,8 +253,11 @@ class Session:
         context: object = (),
     ) -> Run:
         _check_prompt(prompt)
-        files = read_attachments(attachments)
-        attached = (*files, *read_context(context, self._backend.share, files))
+        attached = read_attachments(attachments)
+        if not isinstance(context, tuple) or context:
+            from nbchat.handles.context import read_context  # noqa: PLC0415 - only when it is used
+
+            attached += read_context(context, self._backend.share, attached)
         run = self._run(run_id)
         self._backend.execute(
             Send(

@@ -13,7 +13,6 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 from nbchat.core.errors import AuthenticationFailed, ConfigError
 from nbchat.core.extras import check_headers, is_secret_header, is_secret_query
@@ -116,6 +115,8 @@ class Endpoint:
         host, scheme = self._parts.hostname or "", self._parts.scheme
         if not host or self.is_loopback:
             return None
+        from urllib.request import getproxies, proxy_bypass  # noqa: PLC0415 - loads an HTTP client
+
         proxies = getproxies()
         if proxy_bypass(self._parts.netloc) or _in_networks(host, proxies.get("no", "")):
             return None
