@@ -219,10 +219,12 @@ export interface Delete {
 export interface Viewing {
   readonly id: string;
   readonly session_ids: readonly string[];
+  /** Sessions for which the page holds unsent text or files. */
+  readonly drafts: readonly string[];
   readonly type: "viewing";
 }
 
-/** Change a view's active tab, its list of sessions, or both. */
+/** Change a view: its active tab, its list of sessions, whether it has a panel. */
 export interface SetView {
   readonly id: string;
   readonly view_id: string;
@@ -230,6 +232,8 @@ export interface SetView {
   readonly active: string | null;
   /** Sessions that the view shows; `None`: unchanged. */
   readonly session_ids: readonly string[] | null;
+  /** Show the view in a panel beside the notebook, as `ChatTabs.panel` does. */
+  readonly panel: boolean;
   readonly type: "set_view";
 }
 

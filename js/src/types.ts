@@ -226,6 +226,8 @@ export interface TabPlace {
   rename(): void;
   openSettings(): void;
   setBeside(beside: boolean): void;
+  /** Id of the view. */
+  readonly viewId: string;
   /** Move the tab in front of another session's; null moves it to the end. */
   move(before: string | null): void;
 }

@@ -210,10 +210,12 @@ class Viewing(Tagged, frozen=True, kw_only=True, tag="viewing"):
 
     id: str
     session_ids: tuple[str, ...] = ()
+    drafts: tuple[str, ...] = ()
+    """Sessions for which the page holds unsent text or files."""
 
 
 class SetView(Tagged, frozen=True, kw_only=True, tag="set_view"):
-    """Change a view's active tab, its list of sessions, or both."""
+    """Change a view: its active tab, its list of sessions, whether it has a panel."""
 
     id: str
     view_id: str
@@ -221,6 +223,8 @@ class SetView(Tagged, frozen=True, kw_only=True, tag="set_view"):
     """Id of the session whose tab is active; `None`: unchanged."""
     session_ids: tuple[str, ...] | None = None
     """Sessions that the view shows; `None`: unchanged."""
+    panel: bool = False
+    """Show the view in a panel beside the notebook, as `ChatTabs.panel` does."""
 
 
 class ListModels(Tagged, frozen=True, kw_only=True, tag="list_models"):

@@ -13,6 +13,7 @@ MAX_PAGES: Final = 64
 
 class _Page(Struct):
     viewing: tuple[str, ...] = ()
+    drafts: tuple[str, ...] = ()
     reported_at: float = 0.0
     """Time of its last report, by the loop's clock."""
 
@@ -41,13 +42,17 @@ class Presence:
         while len(self._pages) > MAX_PAGES:
             self._pages.popitem(last=False)
 
-    def shows(self, page: str, session_ids: tuple[str, ...], now: float) -> None:
-        """Set the sessions that a page shows."""
-        self._pages[page] = _Page(session_ids, now)
+    def shows(self, page: str, session_ids: tuple[str, ...], drafts: tuple[str, ...], now: float) -> None:
+        """Set the sessions that a page shows, and those for which it holds unsent text."""
+        self._pages[page] = _Page(session_ids, drafts, now)
 
     def is_viewed(self, session_id: str) -> bool:
         """Return whether any page shows the session."""
         return any(session_id in page.viewing for page in list(self._pages.values()))
+
+    def has_draft(self, session_id: str) -> bool:
+        """Return whether any page holds unsent text for the session."""
+        return any(session_id in page.drafts for page in list(self._pages.values()))
 
     def drop_silent(self, session_id: str, since: float) -> bool:
         """Clear the sessions of pages that have not reported since then; return whether any showed it."""

@@ -21,11 +21,13 @@ MIN_WIDTH = "22rem"
 def view(comparison: Comparison, host: JupyterHost, **kwargs: Any) -> Any:  # noqa: ANN401 - IPython's protocol
     """Return the MIME bundle of a comparison's live view, with its table for hosts without widgets."""
     table = ipywidgets.HTML(_html(comparison))
+    table.add_class("jp-RenderedHTMLCommon")  # the notebook's own style of tables
     grid = ipywidgets.GridBox(
-        [SessionView(session, host) for session in comparison],
+        [SessionView(session, host, height="auto") for session in comparison],
         layout={
             "grid_template_columns": f"repeat(auto-fit, minmax(min({MIN_WIDTH}, 100%), 1fr))",
             "grid_gap": "8px",
+            "align_items": "start",
         },
     )
     _follow(comparison, table)

@@ -12,7 +12,7 @@ import functools
 import weakref
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import anywidget
 import traitlets
@@ -34,6 +34,18 @@ REFRESH_S: Final = 5.0
 """Time limit of `Hub.refresh`; what is not sent by then is sent later."""
 
 
+class HubView(Protocol):
+    """A view, as far as a page may change it."""
+
+    def set_state(self, sync_data: dict[str, Any]) -> None:
+        """Set traits as ipywidgets does for a page."""
+        ...
+
+    def panel(self) -> None:
+        """Show it in a panel beside the notebook."""
+        ...
+
+
 class Hub(anywidget.AnyWidget):
     """The widget of the wire server, created by `JupyterHost.hub` and never shown."""
 
@@ -50,8 +62,7 @@ class Hub(anywidget.AnyWidget):
         """Id of the session whose tab was selected last in any view."""
         self.blank = ""
         """Id of the empty session that a view created, until another session is shown."""
-        self.views: weakref.WeakValueDictionary[str, anywidget.AnyWidget]
-        self.views = weakref.WeakValueDictionary()
+        self.views: weakref.WeakValueDictionary[str, HubView] = weakref.WeakValueDictionary()
         """Views by `view_id`, whose traits a page may change."""
         self.wire: WireServer = engine.loop.call(
             WireServer,
@@ -84,6 +95,8 @@ class Hub(anywidget.AnyWidget):
             view.set_state({"sessions": list(command.session_ids)})
         if command.active is not None:
             view.set_state({"active": command.active})
+        if command.panel:
+            view.panel()
 
     def refresh(self) -> None:
         """Send pages without a control channel what they have missed, and wait until it is sent."""

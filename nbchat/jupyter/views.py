@@ -8,6 +8,7 @@ import anywidget
 import traitlets
 from ipywidgets import widget_serialization
 
+from nbchat.core.clock import now
 from nbchat.core.ids import new_id
 from nbchat.jupyter.hub import Hub
 from nbchat.wire.requests import STATIC
@@ -33,11 +34,13 @@ class View(anywidget.AnyWidget):
     locale: traitlets.Unicode[str, str | bytes] = traitlets.Unicode("").tag(sync=True)
     """`en` or `zh-CN`; if empty, the browser's language."""
     height: traitlets.Unicode[str, str | bytes] = traitlets.Unicode("").tag(sync=True)
-    """A CSS length; if empty, 560px."""
+    """A CSS length; if empty, 560px; `auto`: as high as the messages, up to 560px."""
     send_key: traitlets.Unicode[str, str | bytes] = traitlets.Unicode("enter").tag(sync=True)
     """`enter`, `shift-enter` or `ctrl-enter`."""
     panel_request: traitlets.Unicode[str, str | bytes] = traitlets.Unicode("").tag(sync=True)
     """The last request for a panel beside the notebook: the widget's model id and a request id."""
+    displayed_at: traitlets.Float[float, Any] = traitlets.Float(0.0).tag(sync=True)
+    """When a cell displayed it last, in seconds since 1970-01-01 UTC. An older file lacks that output."""
 
     @traitlets.validate("locale")
     def _valid_locale(self, proposal: Any) -> str:  # noqa: ANN401 - traitlets' proposal
@@ -53,7 +56,22 @@ class View(anywidget.AnyWidget):
         hub.views[view_id] = self
         super().__init__(hub=hub, view_id=view_id, **traits)
 
+    def panel(self) -> None:
+        """Show this widget in a panel at the right of the notebook, in JupyterLab.
+
+        The panel is kept when the page is reloaded. Call the method again to reopen a closed panel. Other
+        hosts, such as Notebook 7, have no panels: show the widget in a cell there. The session menu of the
+        widget has the same command.
+
+        Examples
+        --------
+        >>> chat = nbchat.ChatTabs()
+        >>> chat.panel()
+        """
+        self.panel_request = f"{self.model_id} {new_id('p-')}"
+
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:  # noqa: ANN401 - IPython's protocol
+        self.displayed_at = now()
         transcripts = self._host.transcripts()
         if transcripts is not None:
             # A separate output before the view, which is readable without a kernel.

@@ -136,27 +136,15 @@ class ChatTabs(View):
         self._remove_blank(found)
 
     def _remove_blank(self, shown: Session) -> None:
-        """Delete the empty session that the first view created, unless it has been used."""
+        """Delete the empty session that the first view created, unless it has been used or has a draft."""
         blank = self.registry.get(self.hub.blank) if self.hub.blank else None
         if blank is None or blank.id == shown.id:
             return
         self.hub.blank = ""
-        is_used = blank.runs or blank.messages or blank.title or blank.pinned or blank.closed
+        has_draft = host_of(self.registry).engine.presence.has_draft(blank.id)
+        is_used = has_draft or blank.runs or blank.messages or blank.title or blank.pinned or blank.closed
         if not (is_used or blank.model or blank.instructions or blank.params):
             blank.delete()
-
-    def panel(self) -> None:
-        """Show this widget in a panel at the right of the notebook, in JupyterLab.
-
-        The panel is kept when the page is reloaded. Call the method again to reopen a closed panel. Other
-        hosts, such as Notebook 7, have no panels: show the widget in a cell there.
-
-        Examples
-        --------
-        >>> chat = nbchat.ChatTabs()
-        >>> chat.panel()
-        """
-        self.panel_request = f"{self.model_id} {new_id('p-')}"
 
     def hide(self, session: Session | str) -> None:
         """Hide a session's tab. Its runs continue."""

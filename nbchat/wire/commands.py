@@ -82,7 +82,7 @@ class PageCommands:
             stale = StaleCommand("the kernel was restarted since this was asked.", hint="Ask again.")
             return Ack(id=command.id, error=stale.info)
         if isinstance(command, Viewing):
-            self._view(message.page, command.session_ids)
+            self._view(message.page, command)
             return Ack(id=command.id)
         if isinstance(command, SetView | ListModels):
             task = self._change_view(command) if isinstance(command, SetView) else self._list_models(command)
@@ -95,9 +95,10 @@ class PageCommands:
             return Ack(id=command.id, error=info_of(error, f"a page's {command.type} failed"))
         return Ack(id=command.id, session_id=outcome.session_id, run_id=outcome.run_id)
 
-    def _view(self, page: str, session_ids: tuple[str, ...]) -> None:
-        self._engine.presence.shows(page, session_ids, self._engine.loop.aio.time())
-        for session_id in session_ids:
+    def _view(self, page: str, command: Viewing) -> None:
+        shown, now = command.session_ids, self._engine.loop.aio.time()
+        self._engine.presence.shows(page, shown, command.drafts, now)
+        for session_id in shown:
             try:
                 self._engine.session(session_id).set_unread(unread=False)
             except NbchatError:

@@ -6,6 +6,7 @@ from nbchat.handles.registry import SessionRegistry
 from nbchat.jupyter.widgets import ChatTabs
 from nbchat.providers.scripted import HANG, PAUSE, ScriptedProvider
 from tests.engine.conftest import registry
+from tests.engines import engine_of
 from tests.engines import use as use_registry
 
 __all__ = ["registry"]
@@ -33,9 +34,9 @@ def test_the_empty_session_of_a_first_view_goes_when_another_is_shown(registry: 
     assert titles(registry) == ["geo", "art"]
 
 
-@pytest.mark.parametrize("use", ["ask", "rename", "model", "pin"])
+@pytest.mark.parametrize("use", ["ask", "rename", "model", "pin", "draft"])
 def test_an_empty_session_that_was_used_stays(registry: SessionRegistry, use: str) -> None:
-    """A first session that has a question, a title, a model or a pin is kept."""
+    """A first session that has a question, a title, a model, a pin or unsent text in a page is kept."""
     chat = ChatTabs()
     first = registry[chat.active]
     if use == "ask":
@@ -44,6 +45,11 @@ def test_an_empty_session_that_was_used_stays(registry: SessionRegistry, use: st
         first.rename("mine")
     elif use == "model":
         first.model = "nbchat-echo"
+    elif use == "draft":
+        engine = engine_of(registry)
+        viewing = {"type": "viewing", "id": "cmd_1", "session_ids": [first.id], "drafts": [first.id]}
+        chat.hub.wire.receive({"type": "run_command", "page": "p", "epoch": engine.epoch, "command": viewing})
+        engine.loop.call(lambda: None)  # it has been received
     else:
         first.pin()
     chat.session("geo")

@@ -93,7 +93,7 @@ export class PageRuntime implements SharedRuntime {
     this.#metadata = new NotebookMetadata(context, this.#link.page, (m) => this.#link.send(m));
     this.#metadata.watch(this.#end.signal);
     this.host = hostOf(context);
-    this.drafts = openDrafts();
+    this.drafts = openDrafts(() => this.#planViewing());
     this.store.subscribe(({ heads }) => this.#sawEnds(heads));
     if (typeof document !== "undefined") {
       const { signal } = this.#end;
@@ -167,7 +167,14 @@ export class PageRuntime implements SharedRuntime {
     if (before) this.#link.outbox.withdraw(before.id);
     const { active = null, session_ids = null } = { ...before, ...change };
     const id = newId("cmd_");
-    const command: SetView = { type: "set_view", id, view_id: viewId, active, session_ids };
+    const command: SetView = {
+      type: "set_view",
+      id,
+      view_id: viewId,
+      active,
+      session_ids,
+      panel: false,
+    };
     this.#viewChanges.set(viewId, command);
     const done = (): void => {
       if (this.#viewChanges.get(viewId) === command) this.#viewChanges.delete(viewId);
@@ -247,14 +254,15 @@ export class PageRuntime implements SharedRuntime {
   #sayViewing(): void {
     const hidden = typeof document !== "undefined" && document.hidden;
     const ids = hidden ? [] : [...new Set([...this.#shown.values()].flat())].sort();
-    const said = JSON.stringify(ids);
-    if (said === (this.#viewingSaid || "[]") || this.orphaned) return;
+    const drafts = this.drafts.held();
+    const said = JSON.stringify([ids, drafts]);
+    if (said === (this.#viewingSaid || "[[],[]]") || this.orphaned) return;
     this.#viewingSaid = said;
     // An older report must not arrive after a newer one.
     this.#link.outbox.withdraw(this.#viewingId);
     this.#viewingId = newId("cmd_");
     this.#link.outbox
-      .do({ type: "viewing", id: this.#viewingId, session_ids: ids })
+      .do({ type: "viewing", id: this.#viewingId, session_ids: ids, drafts })
       .catch(() => {}); // the next kernel gets a report with its welcome
   }
 }

@@ -27,6 +27,7 @@ const english = {
   undo: "Undo",
   settings: "Settings",
   beside: "Show in side view",
+  openBeside: "Open beside the notebook",
   moveLeft: "Move left",
   moveRight: "Move right",
   notify: "Notify me when an answer ends",

@@ -154,6 +154,9 @@ export const en = {
   notLoaded: "This part could not be loaded. Try again when the kernel is idle.",
   notSaved: "Sessions are not being saved:",
   savedOutside: "Not saved in the notebook file; kept in a journal.",
+  saveToKeep: "Save the notebook to keep this view",
+  saveHint:
+    "This view is not in the notebook file yet. A reload of the page drops unsaved outputs.",
   savedNowhere: "Not saved; lost when the kernel stops.",
 
   // Inside an answer's Markdown

@@ -27,6 +27,7 @@ export const strings: AllStrings = {
   settings: "设置",
   beside: "在侧边显示",
   notBeside: "关闭侧边视图",
+  openBeside: "在笔记本旁打开",
   moveLeft: "左移",
   moveRight: "右移",
   notify: "回答结束时通知我",
@@ -241,6 +242,8 @@ export const strings: AllStrings = {
   notLoaded: "页面的这一部分未能加载。请在内核空闲时重试。",
   notSaved: "会话未被保存：",
   savedOutside: "会话不会保存到笔记本文件中，而是保存在内核所在计算机的日志里。",
+  saveToKeep: "保存笔记本以保留此视图",
+  saveHint: "此视图尚未写入笔记本文件。重新加载页面会丢弃未保存的输出。",
   savedNowhere: "会话不会保存到笔记本文件中，内核停止后就会丢失。",
 
   markdown: {

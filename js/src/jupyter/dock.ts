@@ -1,6 +1,6 @@
 /** Shows a view in a panel beside the notebook, in JupyterLab. */
 
-import type { AnyModel, DockedWidget, WidgetManager } from ".";
+import { type AnyModel, type DockedWidget, hasPanels, type WidgetManager } from ".";
 
 /** Class of the panel; its style makes the view as tall as the panel. */
 const CLASS = "nbchat-dock";
@@ -49,9 +49,7 @@ async function createPanel(
   id: string,
 ): Promise<DockedWidget | null> {
   const context = manager?.context;
-  // Notebook 7 has the same interfaces, and one document alone.
-  const isLab = document.getElementById("jp-main-dock-panel") !== null;
-  if (!isLab || !manager?.create_view || !context?.addSibling) return null;
+  if (!manager?.create_view || !context?.addSibling || !hasPanels(context)) return null;
   const model = await manager.get_model?.(id);
   if (model === undefined) return null;
   const view = await manager.create_view(model);

@@ -6,7 +6,7 @@
  */
 import { newId } from "../ids";
 import type { Checkpoint, PageMessage } from "../protocol";
-import { type DocumentContext, follow, type NotebookModel } from ".";
+import { type DocumentContext, follow, hasPanels, type NotebookModel } from ".";
 
 /** Characters of an output that are drawn anew at an answer's end: JupyterLab draws also what is hidden. */
 const SHORT = 32_768;
@@ -23,6 +23,8 @@ export interface Host {
   readonly context?: DocumentContext;
   /** Whether `insertCell` works. */
   readonly hasCells: boolean;
+  /** Whether a view can be opened in a panel beside the notebook. */
+  readonly hasPanels: boolean;
   /** Whether conversations can be written into the notebook's file. */
   readonly savesInFile: boolean;
 }
@@ -31,7 +33,8 @@ export interface Host {
 export function hostOf(context: DocumentContext | undefined): Host {
   const hasCells = typeof context?.model?.sharedModel?.insertCell === "function";
   const savesInFile = typeof context?.model?.setMetadata === "function";
-  return context === undefined ? { hasCells, savesInFile } : { context, hasCells, savesInFile };
+  const features = { hasCells, hasPanels: hasPanels(context), savesInFile };
+  return context === undefined ? features : { context, ...features };
 }
 
 /** Sends the notebook's metadata to the kernel, and writes checkpoints into it. */

@@ -56,6 +56,8 @@ export interface DocumentContext {
   readonly path?: string;
   readonly model?: NotebookModel;
   readonly saveState?: Signal<string>;
+  /** The file, as it was loaded or saved last. */
+  readonly contentsModel?: { readonly last_modified?: string } | null;
   /** Open another widget beside the notebook. */
   addSibling?(widget: DockedWidget, options: { readonly mode: "split-right" }): unknown;
 }
@@ -94,6 +96,12 @@ export interface Output {
   readonly metadata?: { readonly nbchat?: { readonly transcript?: unknown } };
   readonly data?: { readonly [type: string]: unknown };
   toJSON?(): object;
+}
+
+/** Whether a view can be opened beside this document. Notebook 7 has the same interfaces, but shows one document. */
+export function hasPanels(context: DocumentContext | undefined): boolean {
+  if (typeof document === "undefined" || typeof context?.addSibling !== "function") return false;
+  return document.getElementById("jp-main-dock-panel") !== null;
 }
 
 /** Connect to a signal, if it exists, until `end` is aborted. */

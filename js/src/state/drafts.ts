@@ -19,6 +19,8 @@ export interface Drafts {
   readonly places: Map<string, Place>;
   /** Unsent edits of questions, by message id, while no view shows them. */
   readonly edits: Map<string, string>;
+  /** Ids of the sessions for which this page holds text or attachments. */
+  held(): string[];
   get(sessionId: string): string;
   set(sessionId: string, text: string): void;
   /** Return the attachments; they last as long as the page. */
@@ -26,8 +28,12 @@ export interface Drafts {
   attach(sessionId: string, attachments: readonly Attachment[]): void;
 }
 
-/** Return the drafts. Their keys are session ids alone, since a notebook can be renamed. */
-export function openDrafts(): Drafts {
+/**
+ * Return the drafts. Their keys are session ids alone, since a notebook can be renamed.
+ *
+ * @param changed called when `held` may have changed.
+ */
+export function openDrafts(changed: () => void = () => {}): Drafts {
   const own = new Map<string, string>();
   const attached = new Map<string, readonly Attachment[]>();
   // The tab's own storage first: after a reload it holds the text of this page and not of another.
@@ -37,6 +43,10 @@ export function openDrafts(): Drafts {
   return {
     places: new Map(),
     edits: new Map(),
+    held: () => {
+      const texts = [...own].filter(([, text]) => text !== "").map(([id]) => id);
+      return [...new Set([...texts, ...attached.keys()])].sort();
+    },
     get(sessionId) {
       const known = own.get(sessionId);
       if (known !== undefined) return known;
@@ -46,11 +56,14 @@ export function openDrafts(): Drafts {
         if (text !== "") break;
       }
       own.set(sessionId, text);
+      if (text !== "") changed();
       return text;
     },
     set(sessionId, text) {
-      if (own.get(sessionId) === text) return;
+      const before = own.get(sessionId) ?? "";
+      if (own.has(sessionId) && before === text) return;
       own.set(sessionId, text);
+      if ((before === "") !== (text === "")) changed();
       for (const stored of storages) {
         try {
           if (text === "" || text.length > MAX_LENGTH) stored.removeItem(key(sessionId));
@@ -64,6 +77,7 @@ export function openDrafts(): Drafts {
     attach(sessionId, attachments) {
       if (attachments.length > 0) attached.set(sessionId, attachments);
       else attached.delete(sessionId);
+      changed();
     },
   };
 }

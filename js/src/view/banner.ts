@@ -1,17 +1,26 @@
-/** `Banner`: the line above the messages that reports a lost connection, or a journal that cannot be written. */
+/** `Banner`: the line above the messages that reports a lost connection or a journal that cannot be written; and the hint to save. */
 
+import type { AnyModel } from "../jupyter";
+import { Saves } from "../jupyter/saves";
 import type { Context } from "../types";
 import { h, setAttribute, setText, show } from "./dom";
 import { causeOf, label, reveal } from "./text";
 
 export class Banner {
   readonly element = h("div", { class: "banner", hidden: true });
+  /** The hint to save. It is in the header, so that nothing moves when it comes and goes. */
+  readonly hint: HTMLElement;
   readonly #context: Context;
   #said = "";
   #provider = "";
 
-  constructor(context: Context) {
+  readonly #saves: Saves;
+
+  constructor(context: Context, model: AnyModel) {
     this.#context = context;
+    const { saveToKeep: text, saveHint: title } = context.t;
+    this.hint = h("span", { class: "save-hint", text, title, hidden: true });
+    this.#saves = new Saves(context.runtime.host, model, context.signal, () => this.update());
   }
 
   /** Show the state of the connection and the journal, and announce a change of these or of the server. */
@@ -30,8 +39,18 @@ export class Banner {
     setAttribute(this.element, "data-connection", connection);
     setAttribute(this.element, "data-tone", unsaved === "" && text === notice ? "quiet" : null);
     show(this.element, text !== "");
+    show(this.hint, this.#isAtRisk());
     if (connection === "connecting" || text === this.#said) return;
     this.#said = text;
     this.#context.say(text);
+  }
+
+  /** Whether there are messages, and a reload would remove the view. */
+  #isAtRisk(): boolean {
+    const { runtime, root } = this.#context;
+    return (
+      [...runtime.store.heads.values()].some(({ messages }) => messages > 0) &&
+      this.#saves.isMissing(root)
+    );
   }
 }

@@ -10,6 +10,14 @@ import { NOTIFY } from "./notify";
 import { type MenuItem, openMenu } from "./popup";
 import { archive, close, remove } from "./tab-commands";
 
+/** Opens a view in a panel, as `chat.panel()` does. */
+const PANEL = { type: "set_view", active: null, session_ids: null, panel: true } as const;
+
+/** Whether the view can be opened beside the notebook, and is not there. */
+function canDock({ root, runtime }: Context): boolean {
+  return runtime.host.hasPanels && root.closest(".nbchat-dock") === null;
+}
+
 /** Show the menu of a session below `anchor`. */
 export function openSessionMenu(
   context: Context,
@@ -31,6 +39,10 @@ export function openSessionMenu(
       label: t.beside,
       checked: beside,
       run: () => place.setBeside(!beside),
+    },
+    canDock(context) && {
+      label: t.openBeside,
+      run: () => void perform(context, { ...PANEL, view_id: place.viewId }),
     },
     here > 0 && { label: t.moveLeft, run: () => place.move(ids[here - 1] ?? null) },
     here < ids.length - 1 && { label: t.moveRight, run: () => place.move(ids[here + 2] ?? null) },

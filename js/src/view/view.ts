@@ -88,7 +88,7 @@ export class View {
     };
     this.#context = context;
     this.#toast = new Toast(t.dismiss);
-    this.#banner = new Banner(context);
+    this.#banner = new Banner(context, model);
     this.#notifier = new Notifier(t);
     const single = kind !== "tabs";
     const panelId = uniqueId("panel");
@@ -96,7 +96,7 @@ export class View {
     this.#tabs = single ? null : this.#createTabs(panelId);
     const header = this.#tabs
       ? this.#tools(this.#tabs)
-      : h("div", { class: "header" }, this.#title);
+      : h("div", { class: "header" }, this.#title, this.#banner.hint);
     this.#panels = h("div", { class: "panels" }, this.#main.element);
     this.#empty.textContent = t.noOpenSessions;
     this.#root.append(header, this.#banner.element, this.#empty, this.#panels, this.#toast.element);
@@ -175,6 +175,7 @@ export class View {
       tabs.element,
       iconButton("new", "new", t.newSession),
       h("span", { class: "space" }),
+      this.#banner.hint,
       iconButton("all", "list", t.allSessions, opens("dialog")),
       iconButton("menu", "menu", t.sessionMenu, opens("menu")),
     );
@@ -199,7 +200,9 @@ export class View {
   }
 
   #setHeight(): void {
-    this.#root.style.height = this.#trait("height") || HEIGHT;
+    const height = this.#trait("height") || HEIGHT;
+    this.#root.style.height = height;
+    this.#root.style.maxHeight = height === "auto" ? HEIGHT : "";
   }
 
   /** Report the sessions in view to the kernel, if they have changed. */
@@ -415,6 +418,7 @@ export class View {
           this.#main.openSettings();
         },
         setBeside: (beside) => this.#setBeside(id, beside),
+        viewId: this.#trait("view_id"),
         move: (before) => this.#move(id, before),
       }),
     );

@@ -234,6 +234,21 @@ describe("what views show", () => {
     expect(viewings(heard)).toEqual([["s1"], ["s1"]]);
   });
 
+  test("includes the sessions with unsent text, and is said again when one gets text or loses it", async () => {
+    const { runtime, heard } = open();
+    runtime.viewing(Symbol("a"), ["s1"]);
+    for (const text of ["W", "Wh", ""]) {
+      runtime.drafts.set("s2", text);
+      await vi.advanceTimersByTimeAsync(500);
+    }
+    const drafts = heard.flatMap((message) =>
+      message.type === "run_command" && message.command.type === "viewing"
+        ? [message.command.drafts]
+        : [],
+    );
+    expect(drafts).toEqual([["s2"], []]);
+  });
+
   test("is nothing while the page is hidden", async () => {
     const { runtime, heard } = open();
     runtime.viewing(Symbol("a"), ["s1"]);
