@@ -20,6 +20,9 @@ CLASSES = [name for name in nbchat.__all__ if inspect.isclass(getattr(nbchat, na
 PATCHES_THE_PROCESS = {"nbchat.allow_nested_loops"}
 """What cannot be taken back, and runs in a process of its own."""
 
+AT_FULL_LENGTH = {"nbchat.stop_all"}
+"""Examples whose answers must still be live when the next line runs."""
+
 IN_A_PROCESS = """
 import pathlib, sys
 from tests.api.test_examples import TESTS, play
@@ -64,7 +67,7 @@ def play(test: doctest.DocTest, folder: Path) -> None:
 @pytest.mark.parametrize("test", TESTS, ids=[test.name for test in TESTS])
 def test_an_example_runs(test: doctest.DocTest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The example raises nothing, and gives what it says it gives."""
-    monkeypatch.setenv("NBCHAT_DEMO_PACE", "0")
+    monkeypatch.setenv("NBCHAT_DEMO_PACE", "1" if test.name in AT_FULL_LENGTH else "0")
     monkeypatch.chdir(tmp_path)
     if test.name in PATCHES_THE_PROCESS:
         command = [sys.executable, "-c", IN_A_PROCESS, test.name]

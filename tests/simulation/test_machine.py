@@ -33,8 +33,10 @@ from nbchat.engine.engine import Engine
 from nbchat.engine.live_session import LiveSession
 from nbchat.engine.local_backend import LocalBackend
 from nbchat.handles.registry import SessionRegistry
+from nbchat.protocol import Delta
 from nbchat.providers.base import Delta, Finish, Request, TextDelta
 from nbchat.wire.server import WireServer
+from nbchat.wire.subscriptions import Subscriptions
 from tests.faults.invariants import ENDS
 from tests.simulation.world import InlineEngine, PageModel, World
 
@@ -645,19 +647,23 @@ def _ask_before_it_is_written(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Disk, "settled", at_once)
 
 
-def _tell_one_too_many(patch: pytest.MonkeyPatch) -> None:
-    read = WireServer._read
+def _send_one_event_twice(patch: pytest.MonkeyPatch) -> None:
+    read = Subscriptions._read
 
-    def wrong(self: WireServer, conversation: LiveSession, reader: Any, size: int) -> Any:
+    def wrong(self: Subscriptions, session: LiveSession, reader: Any, size: int, deltas: list[Delta]) -> Any:
         reader.seq -= reader.seq > 3
-        said, size = read(self, conversation, reader, size)
-        return [replace(m, first_seq=m.first_seq + 1) if hasattr(m, "first_seq") else m for m in said], size
+        found: list[Delta] = []
+        messages, size = read(self, session, reader, size, found)
+        deltas += [replace(delta, seq=delta.seq + 1) for delta in found]
+        return [
+            replace(m, first_seq=m.first_seq + 1) if hasattr(m, "first_seq") else m for m in messages
+        ], size
 
-    patch.setattr(WireServer, "_read", wrong)
+    patch.setattr(Subscriptions, "_read", wrong)
 
 
 @pytest.mark.parametrize(
-    "defect", [_pause_the_live_one, _keep_the_slot, _ask_before_it_is_written, _tell_one_too_many]
+    "defect", [_pause_the_live_one, _keep_the_slot, _ask_before_it_is_written, _send_one_event_twice]
 )
 def test_the_machine_finds_defects(
     defect: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
