@@ -33,7 +33,7 @@ from nbchat.engine.engine import Engine
 from nbchat.engine.live_session import LiveSession
 from nbchat.engine.local_backend import LocalBackend
 from nbchat.handles.registry import SessionRegistry
-from nbchat.protocol import Delta
+from nbchat.protocol import Delta as WireDelta
 from nbchat.providers.base import Delta, Finish, Request, TextDelta
 from nbchat.wire.server import WireServer
 from nbchat.wire.subscriptions import Subscriptions
@@ -650,9 +650,11 @@ def _ask_before_it_is_written(patch: pytest.MonkeyPatch) -> None:
 def _send_one_event_twice(patch: pytest.MonkeyPatch) -> None:
     read = Subscriptions._read
 
-    def wrong(self: Subscriptions, session: LiveSession, reader: Any, size: int, deltas: list[Delta]) -> Any:
+    def wrong(
+        self: Subscriptions, session: LiveSession, reader: Any, size: int, deltas: list[WireDelta]
+    ) -> Any:
         reader.seq -= reader.seq > 3
-        found: list[Delta] = []
+        found: list[WireDelta] = []
         messages, size = read(self, session, reader, size, found)
         deltas += [replace(delta, seq=delta.seq + 1) for delta in found]
         return [
