@@ -51,6 +51,7 @@ from nbchat.core.errors import (
     ModelNotFound as ModelNotFound,
     NbchatError as NbchatError,
     NothingToDo as NothingToDo,
+    Orphaned as Orphaned,
     PauseExpired as PauseExpired,
     PicklingRefused as PicklingRefused,
     ProtocolError as ProtocolError,

@@ -16,6 +16,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_serve(commands)
     _add_export(commands)
+    _add_runner(commands)
     options = parser.parse_args(arguments)
     try:
         options.run(options)
@@ -61,6 +62,53 @@ def _serve(options: argparse.Namespace) -> None:
     from nbchat.server import serve  # noqa: PLC0415 - only when it is used
 
     serve(options.host, options.port, pace=options.pace, allowed_hosts=options.allow_host)
+
+
+def _add_runner(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "runner",
+        help="list or stop the processes that generate answers beside kernels",
+        description="Runners generate answers beside a kernel, with nbchat.config(runner='local').",
+    )
+    actions = parser.add_subparsers(required=True, metavar="ACTION")
+    listed = actions.add_parser("list", help="list the runners of this user")
+    listed.set_defaults(run=_runner_list)
+    stop = actions.add_parser("stop", help="end runners: live answers may finish for a few seconds")
+    stop.add_argument("notebook", nargs="*", metavar="NOTEBOOK.ipynb", help="only those of these notebooks")
+    stop.set_defaults(run=_runner_stop)
+    doctor = actions.add_parser("doctor", help="show where runners are, and the environment that they get")
+    doctor.set_defaults(run=_runner_doctor)
+    serve = actions.add_parser("serve", help="used by kernels: run in the foreground until it is not needed")
+    serve.add_argument("--folder", required=True, help="folder of the socket")
+    serve.add_argument("notebook", metavar="NOTEBOOK.ipynb")
+    serve.set_defaults(run=_runner_serve)
+
+
+def _runner_list(_options: argparse.Namespace) -> None:
+    from nbchat.runner.commands import described  # noqa: PLC0415 - only when it is used
+
+    sys.stdout.write(described())
+
+
+def _runner_stop(options: argparse.Namespace) -> None:
+    from nbchat.runner.commands import stop  # noqa: PLC0415 - only when it is used
+
+    sys.stdout.write(stop(options.notebook))
+
+
+def _runner_doctor(_options: argparse.Namespace) -> None:
+    from nbchat.runner.commands import doctor  # noqa: PLC0415 - only when it is used
+
+    sys.stdout.write(doctor())
+
+
+def _runner_serve(options: argparse.Namespace) -> None:
+    from pathlib import Path  # noqa: PLC0415 - only when it is used
+
+    from nbchat.jupyter.saved_by_runner import SavedByRunner  # noqa: PLC0415
+    from nbchat.runner.process import run  # noqa: PLC0415
+
+    run(options.notebook, Path(options.folder), SavedByRunner)
 
 
 def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -22,11 +22,12 @@ LAYERS = {
     "context": {"core"},
     "engine": {"core", "providers", "server", "stores"},
     "wire": {"core", "protocol", "export", "engine"},
+    "runner": {"core", "protocol", "providers", "stores", "engine", "wire"},
     "handles": {"core", "context", "export", "providers", "engine"},
     "batch": {"core", "context", "engine", "handles", "providers"},
     "jupyter": {
         *("core", "context", "export", "protocol", "providers", "server", "stores"),
-        *("engine", "wire", "handles", "batch"),
+        *("engine", "wire", "runner", "handles", "batch"),
     },
 }
 # The surface may import all of them, and none of them imports it.

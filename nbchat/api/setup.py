@@ -42,6 +42,9 @@ def config(*, journal: bool | None = None, **values: str | None) -> Configuratio
     share
         Level of detail, as in `nbchat.describe`, at which variables are sent with `@name` and `context=`:
         `schema`, `summary` (the default) or `rows`.
+    runner
+        `local`: answers are generated in a process beside the kernel, and continue when it is restarted. Set
+        it before the first session. The default is the kernel itself.
     journal
         `False`: private mode, in which nothing is written outside of the notebook. The default is `True`. The
         environment variable `NBCHAT_JOURNAL=0` also selects private mode.
@@ -56,6 +59,8 @@ def config(*, journal: bool | None = None, **values: str | None) -> Configuratio
     ------
     TypeError, ValueError
         If a setting does not exist or its value is invalid; nothing is changed.
+    CommandError
+        If a runner is chosen after the first session; the sessions stay where they are.
 
     Examples
     --------
@@ -74,6 +79,8 @@ def config(*, journal: bool | None = None, **values: str | None) -> Configuratio
         defaults.set(values)
     if journal is not None:
         process.host.set_journal(on=journal)
+    if "runner" in values:
+        process.choose_backend()
     return Configuration(defaults.values())
 
 
@@ -116,10 +123,11 @@ def provider(
     >>> nbchat.session("geo", provider="local")
     >>> cloud = nbchat.provider("cloud", base_url="https://api.example.com/v1", key_env="CLOUD_KEY")
     """
-    from nbchat.providers.named import named_provider  # noqa: PLC0415 - only when it is used
+    from nbchat.providers.named import NamedServer, named_provider  # noqa: PLC0415 - only when it is used
 
     made = named_provider(name, base_url, key_env, api=api, headers=headers)
-    current().engine.providers.define(name, made)
+    server = NamedServer(base_url, key_env, api, headers or {})
+    current().engine.providers.define(name, made, server)
     return made
 
 

@@ -103,7 +103,7 @@ class SetLimits(Tagged, frozen=True, kw_only=True, tag="set_limits"):
     """Set limits atomically."""
 
     id: str
-    values: Mapping[str, float | None] = field(default_factory=dict)
+    values: Mapping[str, int | float | None] = field(default_factory=dict)
 
 
 KernelCommand = (

@@ -59,6 +59,23 @@ def referenced(reference: str) -> Secret | None:
     return _by_reference.get(reference)
 
 
+def references() -> dict[str, str]:
+    """Return all references of this process with their values, for an engine in another process.
+
+    They are kept in memory there, and never stored.
+    """
+    with _lock:
+        return {reference: secret.reveal() for reference, secret in _by_reference.items()}
+
+
+def remember(reference: str, value: str) -> None:
+    """Keep the value of a reference that another process made."""
+    with _lock:
+        if reference not in _by_reference:
+            _by_reference[reference] = Secret(value)
+            _references.setdefault(value, reference)
+
+
 _all: weakref.WeakSet[Secret] = weakref.WeakSet()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Literal, Protocol
 
@@ -72,6 +72,10 @@ class Backend(Protocol):
 
     def position(self, session_id: str) -> int | None:
         """Return the position of a session's prompt in the engine's queue, from 1."""
+        ...
+
+    def last_asked(self) -> Mapping[str, float]:
+        """Return when each session's newest run was queued."""
         ...
 
     def snapshot(self, session_ids: Sequence[str] | None = None) -> dict[str, Any]:

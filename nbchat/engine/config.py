@@ -41,6 +41,7 @@ VARIABLES: Final[Mapping[str, str]] = MappingProxyType(
         "api": "NBCHAT_API",
         "titles": "NBCHAT_TITLES",
         "share": "NBCHAT_SHARE",
+        "runner": "NBCHAT_RUNNER",
     }
 )
 """Environment variables, by setting."""
@@ -56,6 +57,8 @@ FIELDS: Final[Mapping[str, str]] = MappingProxyType(
         "instructions": "What models are told before conversations that have no instructions of their own.",
         "titles": "What a conversation is called that has no title: words (the first ones of its first "
         "question), or model (a title that its model is asked for after the first answer). Empty: words.",
+        "runner": "Where answers are generated: local (a process beside the kernel, so that they continue "
+        "when the kernel is restarted). Empty: in the kernel.",
         "share": "How much of a variable is sent with @name and context=: schema (names and types), summary "
         "(statistics too) or rows (the first rows too). Empty: summary.",
     }
@@ -67,9 +70,10 @@ CHOICES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "api": ("auto", "chat", "responses"),
         "titles": ("words", "model"),
         "share": ("summary", "schema", "rows"),
+        "runner": ("local",),
     }
 )
-"""Allowed values, by setting; the first is the default."""
+"""Allowed values, by setting; the first of several is the default."""
 
 
 def checked(name: str, value: object) -> str | None:
@@ -116,7 +120,9 @@ class Value(Struct, frozen=True):
 class Defaults:
     """The layers. `model`, `provider` and others are the effective values; any thread may read them."""
 
-    def __init__(self) -> None:
+    def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
+        # A closure, since the environment contains keys.
+        self._environment: Callable[[], Mapping[str, str]] = lambda: environment
         self._layers: dict[Origin, dict[str, str]] = {Origin.SET: {}, Origin.FILE: {}}
         self._watchers: list[Callable[[], object]] = []
 
@@ -131,7 +137,7 @@ class Defaults:
             if name in layer:
                 return Value(layer[name], origin)
         variable = VARIABLES.get(name)
-        if variable is not None and (text := os.environ.get(variable, "").strip()):
+        if variable is not None and (text := self._environment().get(variable, "").strip()):
             return Value(text, Origin.ENVIRONMENT, variable)
         return Value(None, Origin.DEFAULT)
 
@@ -157,6 +163,10 @@ class Defaults:
         self._layers[origin] = layer  # replaced as a whole: the engine's thread may be reading it
         for watcher in list(self._watchers):
             watcher()
+
+    def layers(self) -> Mapping[str, Mapping[str, str]]:
+        """Return the values that were set, by layer, for an engine in another process."""
+        return {origin.name: dict(layer) for origin, layer in self._layers.items()}
 
     def watch(self, watcher: Callable[[], object]) -> None:
         """Call `watcher` after each change, on the thread that made it."""
@@ -196,6 +206,11 @@ class Defaults:
     def titles(self) -> str | None:
         """Source of the title of a session without one."""
         return self.look("titles").value
+
+    @property
+    def runner(self) -> str | None:
+        """`local` to generate answers in a process beside the kernel."""
+        return self.look("runner").value
 
     @property
     def share(self) -> Literal["schema", "summary", "rows"]:

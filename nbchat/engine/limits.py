@@ -38,6 +38,10 @@ class Limits:
     """After this the connection of a paused run is closed, and the run is `interrupted`."""
     stale_s: float = 900.0
     """Silence after which `cleanup_stale` ends a run when it runs by itself."""
+    orphan_s: float = 600.0
+    """With a runner: the time for which runs continue after their last kernel has vanished."""
+    runner_idle_s: float = 300.0
+    """With a runner: it ends after this time without a kernel and without a live run."""
     retries: int = 2
     """Attempts after the first, before the first token only."""
     retry_after_s: float = 120.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -73,6 +73,10 @@ class LocalBackend:
     def position(self, session_id: str) -> int | None:
         """Return the position of a session's prompt in the queue, from 1."""
         return self._session(session_id).position
+
+    def last_asked(self) -> Mapping[str, float]:
+        """Return when each session's newest run was queued."""
+        return self.engine.last_asked()
 
     def snapshot(self, session_ids: Sequence[str] | None = None) -> dict[str, Any]:
         """Return all sessions that are saved, or some, as JSON values."""

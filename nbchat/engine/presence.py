@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterable
 from typing import Final
 
 from msgspec import Struct
@@ -63,7 +64,9 @@ class Presence:
             page.viewing = ()
         return bool(silent)
 
-    def clear(self) -> None:
-        """Remove all pages: their connection is closed."""
-        self._pages.clear()
-        self.last_actor = None
+    def remove(self, pages: Iterable[str]) -> None:
+        """Remove pages whose connection is closed."""
+        for page in pages:
+            self._pages.pop(page, None)
+            if self.last_actor == page:
+                self.last_actor = None

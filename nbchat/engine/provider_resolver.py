@@ -23,11 +23,12 @@ from nbchat.engine.config import Defaults
 from nbchat.providers.endpoint import OPENAI_URL, host_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from nbchat.core.events import Settings
     from nbchat.core.secret import Secret
     from nbchat.providers.base import Provider, Request
+    from nbchat.providers.named import NamedServer
     from nbchat.server import DemoServer
 
 logger = logging.getLogger("nbchat")
@@ -42,8 +43,10 @@ DEMO = "demo"
 class ProviderResolver:
     """Finds providers and models. Methods that wait are for the engine's loop."""
 
-    def __init__(self) -> None:
-        self.defaults: Defaults = Defaults()
+    def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
+        # A closure, since the environment contains keys.
+        self._environment: Callable[[], Mapping[str, str]] = lambda: environment
+        self.defaults: Defaults = Defaults(environment)
         self.typed_keys: dict[str, Secret] = {}
         """Keys that the user typed into a page, by the base URL that each is for; empty: no key is sent."""
         self._providers: dict[tuple[str, str | None, str | None, bool], Provider] = {}
@@ -52,6 +55,8 @@ class ProviderResolver:
         self._starting = asyncio.Lock()
         self._warmed_up = False
         self._named: dict[str, Provider] = {}
+        self.named_servers: dict[str, NamedServer] = {}
+        """The servers behind named providers, for an engine in another process."""
         self._replaced: list[Provider] = []
         self._models: dict[tuple[str, str | None], tuple[str, ...]] = {}
         self._own_models: WeakKeyDictionary[Provider, tuple[str, ...]] = WeakKeyDictionary()
@@ -59,7 +64,9 @@ class ProviderResolver:
     @property
     def is_demo(self) -> bool:
         """True if the embedded server would answer the next run."""
-        return not (self.defaults.provider or self.defaults.base_url or os.environ.get("OPENAI_API_KEY"))
+        return not (
+            self.defaults.provider or self.defaults.base_url or self._environment().get("OPENAI_API_KEY")
+        )
 
     @property
     def name(self) -> str:
@@ -166,8 +173,11 @@ class ProviderResolver:
             self._keep(own, name, models)
         return models
 
-    def define(self, name: str, provider: Provider) -> None:
+    def define(self, name: str, provider: Provider, server: NamedServer | None = None) -> None:
         """Register this provider under its name, replacing an earlier one."""
+        self.named_servers.pop(name, None)
+        if server is not None:
+            self.named_servers[name] = server
         replaced = self._named.get(name)
         if replaced is not None:
             self._replaced.append(replaced)  # a run may still read from it: closed at the end
@@ -193,6 +203,8 @@ class ProviderResolver:
             if key[0] == "openai":
                 typed = partial(self._typed_key, url) if is_typed else None
                 given = {"base_url": url, "api": key[2], "api_key": typed}
+                if self._environment() is not os.environ:
+                    given["environment"] = self._environment()
             options = {option: value for option, value in given.items() if value is not None}
             provider = self._providers[key] = load(key[0], **options)
         return provider

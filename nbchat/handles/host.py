@@ -5,9 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from nbchat.engine.backend import Backend
+
 
 class Host(Protocol):
     """Restores saved sessions and draws handles."""
+
+    @property
+    def is_used(self) -> bool:
+        """True if the host has restored sessions or opened a connection to pages."""
+        ...
+
+    @property
+    def wants_runner(self) -> bool:
+        """True if answers are to be generated in a runner."""
+        ...
+
+    def connect(self) -> Backend | None:
+        """Return the backend of the runner that is configured; `None` for an engine in this process."""
+        ...
 
     def restore_once(self) -> None:
         """Restore the saved sessions before the first use, and wait until they are restored."""
@@ -32,6 +48,20 @@ class NoHost:
     def __init__(self) -> None:
         self.drawn_by: Host | None = None
         """Draws the handles of a visitor's registry, as soon as it has a view."""
+
+    @property
+    def is_used(self) -> bool:
+        """Return False."""
+        return False
+
+    @property
+    def wants_runner(self) -> bool:
+        """Return False."""
+        return False
+
+    def connect(self) -> Backend | None:
+        """Return `None`."""
+        return None
 
     def restore_once(self) -> None:
         """Do nothing."""

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
 from nbchat.core.errors import CommandError
+from nbchat.engine.backend import Backend
 from nbchat.engine.engine import Engine
 from nbchat.engine.local_backend import LocalBackend
 from nbchat.handles.host import Host
@@ -23,18 +24,19 @@ from nbchat.handles.registry import SessionRegistry
 H = TypeVar("H", bound=Host)
 
 KEY: Final = "_nbchat_of_this_process"
-LAYOUT: Final = 2
+LAYOUT: Final = 3
 """Version of the objects; increased when they become incompatible with other versions of the code."""
 
 _lock = threading.Lock()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Process(Generic[H]):
     """The objects of nbchat in this process."""
 
     engine: Engine
-    backend: LocalBackend
+    """The engine of this process. With a runner it has the configuration, but no sessions."""
+    backend: Backend
     host: H
     registry: SessionRegistry
 
@@ -42,8 +44,35 @@ class Process(Generic[H]):
     def create(cls, make_host: Callable[[Engine], H]) -> Process[H]:
         """Connect a new engine with its host."""
         engine = Engine()
-        backend, host = LocalBackend(engine), make_host(engine)
+        host = make_host(engine)
+        backend = host.connect() or LocalBackend(engine)
         return cls(engine, backend, host, SessionRegistry(backend=backend, host=host))
+
+    def choose_backend(self) -> None:
+        """Use the engine that is configured now, before the first session.
+
+        Raises
+        ------
+        CommandError
+            If there are sessions in the engine that is in use.
+        """
+        if not self.host.wants_runner or not isinstance(self.backend, LocalBackend):
+            return
+        if len(self.engine.sessions) or self.host.is_used:
+            raise CommandError(
+                "the runner can only be chosen before the first session of a kernel.",
+                hint="Restart the kernel, and choose it in the first cell or by NBCHAT_RUNNER=local.",
+            )
+        backend = self.host.connect()
+        if backend is None:
+            return
+        self.backend = backend
+        self.registry._use(backend)  # noqa: SLF001 - they belong together
+
+    def shutdown(self) -> None:
+        """End what this process runs."""
+        self.backend.shutdown(2.0)
+        self.engine.shutdown()
 
 
 def shared(make_host: Callable[[Engine], H]) -> Process[H]:
@@ -63,7 +92,7 @@ def shared(make_host: Callable[[Engine], H]) -> Process[H]:
                 process = Process.create(make_host)
                 holder.__dict__.update(process=process, layout=LAYOUT)
                 sys.modules[KEY] = holder
-                atexit.register(process.engine.shutdown)
+                atexit.register(process.shutdown)
     if holder.layout != LAYOUT:
         raise CommandError(
             "another version of nbchat is in use in this kernel.",

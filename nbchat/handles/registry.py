@@ -71,10 +71,14 @@ class SessionRegistry(Mapping[str, Session]):
     def __init__(
         self, limits: Limits | None = None, *, backend: Backend | None = None, host: Host | None = None
     ) -> None:
-        self._backend: Backend = backend or LocalBackend(Engine(limits))
         self._host: Host = NoHost() if host is None else host
-        self._sessions = session_cache(self._backend, self._host)
-        self._limits = BoundLimits(self._backend)
+        self._use(backend or LocalBackend(Engine(limits)))
+
+    def _use(self, backend: Backend) -> None:
+        """Use a backend, before there is any session."""
+        self._backend: Backend = backend
+        self._sessions = session_cache(backend, self._host)
+        self._limits = BoundLimits(backend)
 
     def __repr__(self) -> str:
         """Return the number of sessions, and how many of them are busy."""

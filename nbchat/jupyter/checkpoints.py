@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 import msgspec
 
@@ -15,7 +15,7 @@ from nbchat.protocol import Checkpoint
 if TYPE_CHECKING:
     from nbchat.engine.engine import Engine
     from nbchat.engine.live_session import LiveSession
-    from nbchat.jupyter.transcripts import Transcripts
+    from nbchat.jupyter.transcripts import Bundle
     from nbchat.wire.server import WireServer
 
 SETTLED_S: Final = 0.3
@@ -34,6 +34,22 @@ MAX_METADATA: Final = 2 * 1024 * 1024
 """Maximum bytes of metadata that nbchat writes; `NBCHAT_MAX_METADATA` overrides it."""
 
 
+class TranscriptOutputs(Protocol):
+    """Outputs with transcripts, in this process or in a kernel of a runner."""
+
+    async def news(self, page: str) -> dict[str, Bundle]:
+        """Return the outputs that a page lacks, and mark them as delivered."""
+        ...
+
+    def lost(self, page: str) -> None:
+        """Mark the outputs delivered to a page as not delivered."""
+        ...
+
+    async def display(self) -> None:
+        """Update all outputs if no page does."""
+        ...
+
+
 class Checkpoints:
     """Sends a checkpoint when a run has ended, periodically while answers stream, and on request.
 
@@ -49,7 +65,9 @@ class Checkpoints:
         Returns whether the metadata must not be overwritten.
     """
 
-    def __init__(self, engine: Engine, transcripts: Transcripts, is_blocked: Callable[[], bool]) -> None:
+    def __init__(
+        self, engine: Engine, transcripts: TranscriptOutputs, is_blocked: Callable[[], bool]
+    ) -> None:
         self._engine = engine
         self._transcripts = transcripts
         self._is_blocked = is_blocked

@@ -51,6 +51,9 @@ class NbChat(Configurable):
     titles: traitlets.Unicode[str | None, str | bytes | None] = traitlets.Unicode(
         None, allow_none=True, help=FIELDS["titles"]
     ).tag(config=True)
+    runner: traitlets.Unicode[str | None, str | bytes | None] = traitlets.Unicode(
+        None, allow_none=True, help=FIELDS["runner"]
+    ).tag(config=True)
     share: traitlets.Unicode[str | None, str | bytes | None] = traitlets.Unicode(
         None, allow_none=True, help=FIELDS["share"]
     ).tag(config=True)
@@ -110,10 +113,10 @@ def attach(providers: ProviderResolver) -> NbChat | None:
         logger.warning("nbchat's configuration was ignored: %s", error)
         made = NbChat(defaults)
     for name, given in made.providers.items():
-        from nbchat.providers.named import named_provider  # noqa: PLC0415 - only where one is configured
+        from nbchat.providers.named import NamedServer, named_provider  # noqa: PLC0415 - only where one is configured
 
         try:
-            providers.define(name, named_provider(name, **given))
+            providers.define(name, named_provider(name, **given), NamedServer(**given))
         except (TypeError, ValueError) as error:
             logger.warning("the provider %r of nbchat's configuration was ignored: %s", name, error)
     shell.configurables.append(made)

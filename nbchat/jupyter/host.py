@@ -5,16 +5,23 @@ Importing this module is cheap: IPython, traitlets and widgets are imported when
 
 from __future__ import annotations
 
+import logging
 import sys
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from nbchat.core.errors import NbchatError
+
 if TYPE_CHECKING:
+    from nbchat.engine.backend import Backend
     from nbchat.engine.engine import Engine
     from nbchat.jupyter.hub import Hub
+    from nbchat.jupyter.linked import LinkedNotebook
     from nbchat.jupyter.notebook import Notebook
     from nbchat.jupyter.transcripts import Transcripts
+
+logger = logging.getLogger("nbchat")
 
 
 class JupyterHost:
@@ -38,6 +45,8 @@ class JupyterHost:
     ) -> None:
         self.engine: Engine = engine
         self.notebook: Notebook | None = notebook
+        self.linked: LinkedNotebook | None = None
+        """The notebook, if its sessions are in a runner."""
         self._draw = draw
         self._restoring = threading.RLock()
         self._restore_begun = notebook is None
@@ -50,6 +59,35 @@ class JupyterHost:
         """Return the notebook."""
         return f"<JupyterHost of {self.notebook!r}>"
 
+    @property
+    def is_used(self) -> bool:
+        """True if the host has restored sessions or opened a connection to pages."""
+        return (self._restore_begun and self.notebook is not None) or self._hub is not None
+
+    @property
+    def wants_runner(self) -> bool:
+        """True if answers are to be generated in a runner.
+
+        A process without a notebook, such as a script, has no runner: it is never restarted.
+        """
+        return self.engine.providers.defaults.runner == "local" and self.notebook is not None
+
+    def connect(self) -> Backend | None:
+        """Return the backend of the notebook's runner, which is started if there is none.
+
+        `None` if no runner is configured, or none could be started.
+        """
+        if not self.wants_runner or self.notebook is None:
+            return None
+        from nbchat.jupyter.linked import LinkedNotebook  # noqa: PLC0415 - only with a runner
+
+        try:
+            self.linked = LinkedNotebook(self.notebook.identity.path, self.engine)
+        except (NbchatError, OSError) as error:
+            logger.warning("answers end with this kernel, since no runner could be started: %s", error)
+            return None
+        return self.linked.backend
+
     def restore_once(self) -> None:
         """Restore the notebook's sessions before their first use. Blocks until they are restored."""
         # The engine's thread takes part in restoring and must not wait for it.
@@ -60,7 +98,7 @@ class JupyterHost:
                 return
             self._restore_begun = True
             try:
-                self.notebook.restore(self.hub)
+                (self.linked or self.notebook).restore(self.hub)
             finally:
                 self._restored = True
 
@@ -70,7 +108,10 @@ class JupyterHost:
 
         with self._hub_lock:
             if self._hub is None or not self._hub.is_open:
-                self._hub = Hub(self.engine, self.notebook)
+                if self._hub is not None:  # its comm was closed by the host
+                    self.engine.loop.post(self._hub.wire.close)
+                runner = None if self.linked is None else self.linked.backend
+                self._hub = Hub(self.engine, self.notebook, runner)
             return self._hub
 
     def refresh(self) -> None:
@@ -84,8 +125,9 @@ class JupyterHost:
         Kernels without a known notebook (nbclient, papermill, Colab) have transcripts too, since they produce
         a notebook that is read without nbchat.
         """
-        if self.notebook is not None:
-            return self.notebook.transcripts
+        notebook = self.linked or self.notebook
+        if notebook is not None:
+            return notebook.transcripts
         from IPython import get_ipython  # noqa: PLC0415 - used in kernels only
 
         shell = get_ipython()  # type: ignore[no-untyped-call,unused-ignore]
@@ -100,8 +142,9 @@ class JupyterHost:
 
     def set_journal(self, *, on: bool) -> None:
         """Enable or disable writing outside the notebook."""
-        if self.notebook is not None:
-            self.notebook.set_journal(on=on)
+        notebook = self.linked or self.notebook
+        if notebook is not None:
+            notebook.set_journal(on=on)
 
     def mimebundle(self, shown: object, **options: Any) -> Any | None:  # noqa: ANN401 - as `Host`
         """Return the MIME bundle of the widget of a `Session` or a `Comparison`."""

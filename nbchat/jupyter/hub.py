@@ -27,6 +27,8 @@ from nbchat.wire.server import WireServer
 
 if TYPE_CHECKING:
     from nbchat.engine.engine import Engine
+    from nbchat.jupyter.linked import LinkedPages
+    from nbchat.runner.link_backend import LinkBackend
     from nbchat.wire.server import PageClient
 
 
@@ -56,7 +58,7 @@ class Hub(anywidget.AnyWidget):
     version: traitlets.Unicode[str, str | bytes] = traitlets.Unicode(VERSION).tag(sync=True)
     """nbchat's version."""
 
-    def __init__(self, engine: Engine, client: PageClient | None) -> None:
+    def __init__(self, engine: Engine, client: PageClient | None, runner: LinkBackend | None = None) -> None:
         self._engine = engine
         self.last_chosen = ""
         """Id of the session whose tab was selected last in any view."""
@@ -64,17 +66,17 @@ class Hub(anywidget.AnyWidget):
         """Id of the empty session that a view created, until another session is shown."""
         self.views: weakref.WeakValueDictionary[str, HubView] = weakref.WeakValueDictionary()
         """Views by `view_id`, whose traits a page may change."""
-        self.wire: WireServer = engine.loop.call(
-            WireServer,
-            engine,
-            self._down,
-            client,
-            self._set_view,
-            functools.partial(answer, engine.providers.defaults),
-        )
+        variables = functools.partial(answer, engine.providers.defaults)
+        self.wire: WireServer | LinkedPages
+        if runner is None:
+            self.wire = engine.loop.call(WireServer, engine, self._down, client, self._set_view, variables)
+        else:
+            from nbchat.jupyter.linked import LinkedPages  # noqa: PLC0415 - only with a runner
+
+            self.wire = LinkedPages(runner, engine, self._down, self._set_view, variables)
         # Before the widget is opened, because a page may send its first message immediately.
         listen(kernel_of_process(), self.wire.receive)
-        super().__init__(epoch=engine.epoch)
+        super().__init__(epoch=self.wire.epoch)
         self.on_msg(lambda _widget, content, _buffers: self.wire.receive(_message(content), late=True))
 
     @property

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from nbchat.core.errors import NbchatError, SnapshotError, StoreError
 from nbchat.core.saved import Snapshot
 from nbchat.core.snapshot import parse
-from nbchat.jupyter.checkpoints import Checkpoints
+from nbchat.jupyter.checkpoints import Checkpoints, TranscriptOutputs
 from nbchat.jupyter.notebook_identity import NotebookIdentity, open_journal, states_in
 from nbchat.jupyter.saved_metadata import SavedMetadata
 from nbchat.jupyter.transcripts import Transcripts
@@ -50,13 +50,20 @@ class Notebook:
     Methods must be called on the engine's thread unless their docstring names another.
     """
 
-    def __init__(self, engine: Engine, path: str, *, journal: bool = True) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        path: str,
+        *,
+        journal: bool = True,
+        transcripts: TranscriptOutputs | None = None,
+    ) -> None:
         self.identity = NotebookIdentity(path)
         self.metadata = SavedMetadata()
         self.transcripts = Transcripts(engine)
         self.saving = Saving(state="saving")
         self._checkpoints = Checkpoints(
-            engine, self.transcripts, is_blocked=lambda: self.metadata.blocked is not None
+            engine, transcripts or self.transcripts, is_blocked=lambda: self.metadata.blocked is not None
         )
         self._engine = engine
         self._journal = journal

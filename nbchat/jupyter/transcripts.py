@@ -14,7 +14,7 @@ import asyncio
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -55,10 +55,23 @@ class _Shown:
 
 
 class Transcripts:
-    """Shows transcripts beside views, and keeps them up to date."""
+    """Shows transcripts beside views, and keeps them up to date.
 
-    def __init__(self, engine: Engine) -> None:
+    Parameters
+    ----------
+    engine
+        The engine of this process.
+    states
+        Returns the states of sessions that another process has; it may block. `None`: those of the engine.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        states: Callable[[tuple[str, ...] | None], Sequence[SessionState]] | None = None,
+    ) -> None:
         self._engine = engine
+        self._elsewhere = states
         self._shown: OrderedDict[str, _Shown] = OrderedDict()
         self._displaying = asyncio.Lock()
         self._rendering = threading.Lock()
@@ -77,7 +90,7 @@ class Transcripts:
         ids = None if session_ids is None else tuple(session_ids)
         shell = get_ipython()  # type: ignore[no-untyped-call,unused-ignore]
         shown = _Shown(ids, "", {}, getattr(shell, "display_pub", None))
-        bundle = self._bundle(shown, self._engine.loop.call(self._states, ids))
+        bundle = self._bundle(shown, self._now(ids))
         shown.text = bundle["text/html"]
         display_id = new_id("nbchat-")
         self._shown[display_id] = shown
@@ -125,7 +138,7 @@ class Transcripts:
         """
         for display_id, shown in self._all():
             try:
-                bundle = self._bundle(shown, self._engine.loop.call(self._states, shown.session_ids))
+                bundle = self._bundle(shown, self._now(shown.session_ids))
                 if bundle["text/html"] != shown.text:
                     shown.text = bundle["text/html"]
                     _update(shown, bundle, display_id)
@@ -136,7 +149,15 @@ class Transcripts:
         yield from list(self._shown.items())
 
     async def _made(self, shown: _Shown) -> Bundle:
+        if self._elsewhere is not None:
+            return await asyncio.to_thread(lambda: self._bundle(shown, self._now(shown.session_ids)))
         return await asyncio.to_thread(self._bundle, shown, self._states(shown.session_ids))
+
+    def _now(self, ids: tuple[str, ...] | None) -> Sequence[SessionState]:
+        """Return the states of sessions. On any thread but the engine's."""
+        if self._elsewhere is not None:
+            return self._elsewhere(ids)
+        return self._engine.loop.call(self._states, ids)
 
     def _bundle(self, shown: _Shown, states: Sequence[SessionState]) -> Bundle:
         from nbchat.export.turns import transcript  # noqa: PLC0415 - loaded when a view is shown

@@ -90,7 +90,7 @@ class ChatTabs(View):
         ids = [session.id for session in self._shown()]
         if self.hub.last_chosen in ids:
             return self.hub.last_chosen
-        asked = self._host.engine.last_asked()
+        asked = self.registry._backend.last_asked()  # noqa: SLF001 - a handle
         return max((one for one in ids if one in asked), key=asked.__getitem__, default="")
 
     def __repr__(self) -> str:

@@ -138,6 +138,7 @@ def find_endpoint(
     api_key: ApiKey,
     headers: Mapping[str, str],
     extra_query: Mapping[str, Any] = MappingProxyType({}),
+    environment: Mapping[str, str] = os.environ,
 ) -> Endpoint:
     """Return the endpoint of the next request, from the arguments or else from the environment.
 
@@ -147,6 +148,8 @@ def find_endpoint(
         Sent with every request. With an `Authorization` header no key is required.
     extra_query
         Added by the request to the URL's query. Credentials in it become secrets of the endpoint.
+    environment
+        The environment of the kernel that asks: this process's own, or that of a runner's kernel.
 
     Raises
     ------
@@ -155,16 +158,16 @@ def find_endpoint(
     AuthenticationFailed
         If the key is missing for a server that requires one, or cannot be sent.
     """
-    from_environment = os.environ.get("OPENAI_BASE_URL", "").strip() or OPENAI_URL
+    from_environment = environment.get("OPENAI_BASE_URL", "").strip() or OPENAI_URL
     url, query = _split_query(
         check_url(base_url) if base_url else check_url(from_environment, "OPENAI_BASE_URL")
     )
-    _check_variables()
+    _check_variables(environment)
     try:
         check_headers(headers, "the provider's headers")
     except ValueError as error:
         raise ConfigError(str(error)) from None
-    key = _read_key(api_key)
+    key = _read_key(api_key, environment)
     has_own = any(name.lower() in {"authorization", "api-key"} for name in headers)
     if not key and not has_own and urlsplit(url).hostname == urlsplit(OPENAI_URL).hostname:
         raise AuthenticationFailed(
@@ -179,7 +182,9 @@ def find_endpoint(
             hint="Copy it again; OPENAI_API_KEY is read when a run starts.",
             stage="connect",
         )
-    values = [value for name, value in {**_custom_headers(), **headers}.items() if is_secret_header(name)]
+    values = [
+        value for name, value in {**custom_headers(environment), **headers}.items() if is_secret_header(name)
+    ]
     values += [str(value) for name, value in (*query, *extra_query.items()) if is_secret_query(name)]
     # The last word of a value is also a secret, as in `Bearer KEY`.
     secrets = [Secret(text) for value in values for text in (value, value.split(" ")[-1])]
@@ -197,31 +202,31 @@ def find_endpoint(
     return Endpoint(plain, Secret(f"Basic {basic}"), hidden, query, azure_key)
 
 
-def _check_variables() -> None:
+def _check_variables(environment: Mapping[str, str]) -> None:
     """Check the variables that the openai client copies into the headers of each request."""
     for variable in ("OPENAI_ORG_ID", "OPENAI_PROJECT_ID"):
-        value = os.environ.get(variable, "")
+        value = environment.get(variable, "")
         if value and not _SENDABLE.fullmatch(value):
             raise ConfigError(
                 f"{variable} has a line break, a space or another character that an id cannot have.",
                 hint=f"Set {variable} again, or delete it from os.environ.",
             )
     try:
-        check_headers(_custom_headers(), "OPENAI_CUSTOM_HEADERS")
+        check_headers(custom_headers(environment), "OPENAI_CUSTOM_HEADERS")
     except ValueError as error:
         raise ConfigError(str(error), hint="Each of its lines is a header, as `Name: value`.") from None
 
 
-def _custom_headers() -> dict[str, str]:
+def custom_headers(environment: Mapping[str, str]) -> dict[str, str]:
     """Return the headers in `OPENAI_CUSTOM_HEADERS`, parsed as by the openai client."""
-    lines = os.environ.get("OPENAI_CUSTOM_HEADERS", "").split("\n")
+    lines = environment.get("OPENAI_CUSTOM_HEADERS", "").split("\n")
     found = [line.partition(":") for line in lines if ":" in line]
     return {name.strip(): value.strip() for name, _, value in found}
 
 
-def _read_key(api_key: ApiKey) -> str:
+def _read_key(api_key: ApiKey, environment: Mapping[str, str]) -> str:
     if api_key is None:
-        api_key = os.environ.get("OPENAI_API_KEY")
+        api_key = environment.get("OPENAI_API_KEY")
     elif isinstance(api_key, Secret):
         api_key = api_key.reveal()
     elif callable(api_key):

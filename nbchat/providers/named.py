@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 from nbchat.core.errors import AuthenticationFailed
 from nbchat.providers.openai import Api, OpenAIProvider
 
 RESERVED: Final = ("openai", "demo")
+
+
+@dataclass(frozen=True, slots=True)
+class NamedServer:
+    """The arguments of a named provider, from which an engine in another process makes it again."""
+
+    base_url: str = field(repr=False)
+    key_env: str | None = None
+    api: Api = "auto"
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """May contain credentials."""
 
 
 def named_provider(
@@ -19,6 +31,7 @@ def named_provider(
     *,
     api: Api = "auto",
     headers: Mapping[str, str] | None = None,
+    environment: Mapping[str, str] = os.environ,
 ) -> OpenAIProvider:
     """Return a provider for a server; its key is read from the variable `key_env` at each run.
 
@@ -36,12 +49,13 @@ def named_provider(
         raise ValueError(f"{name!r} cannot be the name of a provider; choose a word such as 'local'.")
     if "://" not in base_url:
         raise ValueError(f"base_url must be a URL such as http://localhost:11434/v1, not {base_url!r}.")
-    return OpenAIProvider(base_url, _key(name, key_env), api=api, headers=headers, name=name)
+    key = _key(name, key_env, environment)
+    return OpenAIProvider(base_url, key, api=api, headers=headers, name=name, environment=environment)
 
 
-def _key(name: str, variable: str | None) -> Callable[[], str]:
+def _key(name: str, variable: str | None, environment: Mapping[str, str]) -> Callable[[], str]:
     def read() -> str:
-        key = os.environ.get(variable, "").strip() if variable is not None else ""
+        key = environment.get(variable, "").strip() if variable is not None else ""
         if variable is not None and not key:
             raise AuthenticationFailed(
                 f"the environment variable {variable} of the provider {name!r} is not set.",

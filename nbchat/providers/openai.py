@@ -36,7 +36,7 @@ from nbchat.providers.base import Answering, Delta, Notice, Request
 from nbchat.providers.chat import ChatDecoder
 from nbchat.providers.chat_models import chat_models
 from nbchat.providers.decoder import Decoder
-from nbchat.providers.endpoint import OPENAI_URL, ApiKey, Endpoint, find_endpoint, host_of
+from nbchat.providers.endpoint import OPENAI_URL, ApiKey, Endpoint, custom_headers, find_endpoint, host_of
 from nbchat.providers.errors import refuses_images
 from nbchat.providers.prompts import (
     Body,
@@ -90,6 +90,8 @@ class OpenAIProvider:
         Name shown on the page. `None`: the server's host.
     can_prefill
         The server continues a partial answer in the last message. Most servers start a new answer instead.
+    environment
+        Where URL, key and headers are read at every run. A runner passes the variables of a kernel.
     """
 
     def __init__(
@@ -101,6 +103,7 @@ class OpenAIProvider:
         headers: Mapping[str, str] | None = None,
         name: str | None = None,
         can_prefill: bool = False,
+        environment: Mapping[str, str] = os.environ,
     ) -> None:
         if api not in {"auto", "chat", "responses"}:
             raise ConfigError(
@@ -111,15 +114,16 @@ class OpenAIProvider:
         self.can_prefill = can_prefill
         self.can_resume = api == "responses"
         self._name = name
-        own = dict(headers or {})
+        own = {**_client_headers(environment), **(headers or {})}
         # URL, key and headers may contain secrets, so they are kept in closures, not in attributes.
         self._find: Callable[[Extras], Endpoint] = lambda extras: find_endpoint(
             base_url,
             api_key,
             {**own, **{name: value or "" for name, value in extras.headers.items()}},
             extras.query,
+            environment,
         )
-        self._url: Callable[[], str] = lambda: base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI_URL
+        self._url: Callable[[], str] = lambda: base_url or environment.get("OPENAI_BASE_URL") or OPENAI_URL
         self._headers: Callable[[], dict[str, str]] = lambda: own
         self._key_may_wait = callable(api_key)
         self._lock = threading.Lock()
@@ -275,6 +279,15 @@ class OpenAIProvider:
             with self._lock:
                 client = self._clients.setdefault(key, opened)
         return transport.Server(endpoint, client, self._headers(), extras)
+
+
+def _client_headers(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the headers that the openai client would read from an environment, if it is not its own."""
+    if environment is os.environ:
+        return {}
+    named = {"OpenAI-Organization": "OPENAI_ORG_ID", "OpenAI-Project": "OPENAI_PROJECT_ID"}
+    found = {header: environment.get(variable, "") for header, variable in named.items()}
+    return {**{header: value for header, value in found.items() if value}, **custom_headers(environment)}
 
 
 async def _resume(stack: AsyncExitStack, server: Server, request: Request) -> Response:

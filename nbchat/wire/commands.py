@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, Final
 from nbchat.core.commands import ListModels, SetView, Viewing
 from nbchat.core.errors import NbchatError, StaleCommand
 from nbchat.core.recovery import in_force
-from nbchat.engine.carry_out import carry_out
 from nbchat.protocol import Ack, CommandChunk, KernelMessage, Models, RunCommand
 from nbchat.wire.command_chunks import CommandChunks
 from nbchat.wire.failures import info_of
 
 if TYPE_CHECKING:
     from nbchat.engine.engine import Engine
+    from nbchat.wire.served_kernel import ServedKernel
 
 logger = logging.getLogger("nbchat")
 
@@ -32,6 +32,8 @@ class PageCommands:
     ----------
     engine
         The engine that executes the commands.
+    kernel
+        The kernel of the pages.
     say
         Sends a message to the pages.
     set_view
@@ -39,9 +41,14 @@ class PageCommands:
     """
 
     def __init__(
-        self, engine: Engine, say: Callable[[KernelMessage], None], set_view: Callable[[SetView], None]
+        self,
+        engine: Engine,
+        kernel: ServedKernel,
+        say: Callable[[KernelMessage], None],
+        set_view: Callable[[SetView], None],
     ) -> None:
         self._engine = engine
+        self._kernel = kernel
         self._say = say
         self._set_view = set_view
         self._setting_views = asyncio.Lock()
@@ -78,7 +85,7 @@ class PageCommands:
 
     def _execute(self, message: RunCommand) -> Ack:
         command = message.command
-        if message.epoch != self._engine.epoch:
+        if message.epoch != self._kernel.epoch:
             stale = StaleCommand("the kernel was restarted since this was asked.", hint="Ask again.")
             return Ack(id=command.id, error=stale.info)
         if isinstance(command, Viewing):
@@ -90,7 +97,7 @@ class PageCommands:
             return Ack(id=command.id)
         self._engine.presence.last_actor = message.page
         try:
-            outcome = carry_out(self._engine, command)
+            outcome = self._kernel.execute(command)
         except Exception as error:  # noqa: BLE001 - the page shows it
             return Ack(id=command.id, error=info_of(error, f"a page's {command.type} failed"))
         return Ack(id=command.id, session_id=outcome.session_id, run_id=outcome.run_id)
@@ -113,7 +120,7 @@ class PageCommands:
 
     async def _list_models(self, command: ListModels) -> None:
         session_id = command.session_id
-        providers = self._engine.providers
+        providers = self._kernel.providers
         models: tuple[str, ...] = ()
         failure = None
         try:

@@ -32,6 +32,11 @@ class PacketSource(Protocol):
     """Collects the contents of packets."""
 
     @property
+    def epoch(self) -> str:
+        """The epoch of the kernel, as its pages see it."""
+        ...
+
+    @property
     def rev(self) -> int:
         """Revision of the directory, after `collect`."""
         ...
@@ -104,7 +109,7 @@ class PacketPacer:
             self.wake()
 
     def _pack(self, messages: tuple[KernelMessage, ...]) -> None:
-        packet = Packet(epoch=self._engine.epoch, n=self._n, rev=self._source.rev, messages=messages)
+        packet = Packet(epoch=self._source.epoch, n=self._n, rev=self._source.rev, messages=messages)
         parts = pieces(encode_packet(packet))
         self._outbox.extend(
             ({"nbchat": f"{self._n}", "piece": i, "of": len(parts)}, [part]) for i, part in enumerate(parts)

@@ -8,12 +8,8 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from msgspec.structs import replace
-
 from nbchat.core.errors import NbchatError, StaleCommand
-from nbchat.core.secret import referenced
 from nbchat.core.transcript import SessionState
-from nbchat.engine.server_choice import ServerChoice
 from nbchat.protocol import (
     Asset,
     Connect,
@@ -35,6 +31,7 @@ from nbchat.wire.session_messages import earlier_messages, head_of
 if TYPE_CHECKING:
     from nbchat.engine.engine import Engine
     from nbchat.engine.live_session import LiveSession
+    from nbchat.wire.served_kernel import ServedKernel
 
 STATIC: Final = pathlib.Path(__file__).parent.parent / "static"
 """Directory of the page's bundles."""
@@ -55,14 +52,23 @@ class PageRequests:
     ----------
     engine
         The engine whose sessions are read.
+    kernel
+        The kernel of the pages.
     say
         Sends a message to the pages.
     variables
         Answers requests about the notebook's variables; called on a separate thread.
     """
 
-    def __init__(self, engine: Engine, say: Callable[[KernelMessage], None], variables: Variables) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        kernel: ServedKernel,
+        say: Callable[[KernelMessage], None],
+        variables: Variables,
+    ) -> None:
         self._engine = engine
+        self._kernel = kernel
         self._say = say
         self._variables = variables
         self._searches: dict[str, str] = {}
@@ -87,7 +93,7 @@ class PageRequests:
                 self._searches[message.page] = message.id
                 loop.spawn(self._search(message), name="nbchat-search")
             case WantVariables() | WantDescribed():
-                if message.epoch == self._engine.epoch:
+                if message.epoch == self._kernel.epoch:
                     loop.spawn(self._answer_about_variables(message), name="nbchat-variables")
             case Connect() if message.id in self._connected:
                 self._say(self._connected[message.id])
@@ -169,21 +175,11 @@ class PageRequests:
         self._say(answer)
 
     async def _connection(self, message: Connect) -> Connected:
-        if message.epoch != self._engine.epoch:
+        if message.epoch != self._kernel.epoch:
             raise StaleCommand("the kernel was restarted since this was asked.", hint="Try again.")
-        choice = ServerChoice(self._engine.providers)
-        answer = Connected(to=message.page, id=message.id)
-        key = referenced(message.api_key)
-        if message.action == "models":
-            return replace(answer, models=await choice.models(message.base_url, key))
-        if message.action == "test":
-            return replace(answer, text=await choice.test(message.base_url, key, message.model))
-        self._engine.presence.last_actor = message.page
-        if message.action == "use":
-            choice.use(message.base_url, key, message.model)
-        else:
-            choice.reset()
-        return answer
+        if message.action in ("use", "reset"):
+            self._engine.presence.last_actor = message.page
+        return await self._kernel.choose_server(message)
 
 
 def _exported(message: WantExport, read: Callable[[], SessionState]) -> Exported:

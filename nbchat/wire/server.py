@@ -37,6 +37,7 @@ from nbchat.wire.commands import PageCommands
 from nbchat.wire.late import LatePages
 from nbchat.wire.pacing import TICK_S, PacketPacer, Send
 from nbchat.wire.requests import PageRequests, Variables
+from nbchat.wire.served_kernel import ServedKernel
 from nbchat.wire.subscriptions import Subscriptions
 
 if TYPE_CHECKING:
@@ -85,6 +86,8 @@ class WireServer:
         Changes the content of a view; called on a separate thread.
     variables
         Answers requests about the notebook's variables; called on a separate thread.
+    kernel
+        The kernel whose pages are served; `None`: the one in this process.
     """
 
     def __init__(
@@ -94,21 +97,24 @@ class WireServer:
         client: PageClient | None = None,
         set_view: Callable[[SetView], None] = lambda _command: None,
         variables: Variables = lambda _message: None,
+        *,
+        kernel: ServedKernel | None = None,
     ) -> None:
         engine.loop.check()
+        self.kernel: ServedKernel = kernel or ServedKernel.of_engine(engine)
         self._engine = engine
         self._client = client
         self._messages: list[KernelMessage] = []
         self._config: Config | None = None
         self._late = LatePages()
         self._subscriptions = Subscriptions(engine, self._on_end)
-        self._commands = PageCommands(engine, self.say, set_view)
-        self._requests = PageRequests(engine, self.say, variables)
+        self._commands = PageCommands(engine, self.kernel, self.say, set_view)
+        self._requests = PageRequests(engine, self.kernel, self.say, variables)
         self._pacer = PacketPacer(engine, send, self)
         self.saving: Saving = Saving(state="off")
         """Sent to every page that connects."""
         engine.readers.add(self.news)
-        engine.presence.clear()
+        self._pages: set[str] = set()
         for session in engine.sessions:
             self.news(session)
         if client is not None:
@@ -117,6 +123,7 @@ class WireServer:
     def close(self) -> None:
         """Stop reading; nothing more is sent to pages."""
         self._engine.readers.discard(self.news)
+        self._engine.presence.remove(self._pages)
         self._pacer.close()
 
     def news(self, session: LiveSession) -> None:
@@ -133,6 +140,11 @@ class WireServer:
         self._pacer.wake()
 
     # The source of packets
+
+    @property
+    def epoch(self) -> str:
+        """The epoch of the pages."""
+        return self.kernel.epoch
 
     @property
     def rev(self) -> int:
@@ -154,7 +166,7 @@ class WireServer:
 
     def before_beacon(self) -> None:
         """Send the configuration of the provider if it has changed."""
-        providers = self._engine.providers
+        providers = self.kernel.providers
         config = Config(demo=providers.is_demo, provider=providers.name, model=providers.model)
         if config != self._config:
             self._config = config
@@ -177,7 +189,7 @@ class WireServer:
         late
             It came on a channel that waits for the running cell; see `refresh`.
         """
-        self._engine.loop.post(self._received, _without_key(data), late)
+        self._engine.loop.post(self._received, without_key(data), late)
 
     @property
     def has_late_pages(self) -> bool:
@@ -227,7 +239,7 @@ class WireServer:
             case Sync():
                 self._engine.count("resyncs")
                 self._engine.callbacks.notify(Notification(event="resync", data={"page": message.page}))
-                fresh = message.epoch == self._engine.epoch
+                fresh = message.epoch == self.epoch
                 self._sync(message, message.rev if fresh else 0, message.sessions if fresh else {})
             case Stored():
                 if self._client is not None:
@@ -249,9 +261,10 @@ class WireServer:
 
     def _hello(self, message: Hello) -> None:
         self._engine.presence.connected(message.page)
+        self._pages.add(message.page)
         if self._client is not None:
             self._client.on_hello(message.page)
-        providers = self._engine.providers
+        providers = self.kernel.providers
         self.say(self.saving)
         self.say(
             Welcome(
@@ -264,7 +277,7 @@ class WireServer:
         )
         if message.protocol != PROTOCOL_VERSION:
             return  # the page reports this, from the packet's `protocol`
-        fresh = message.epoch == self._engine.epoch
+        fresh = message.epoch == self.epoch
         sessions = message.sessions if fresh else dict.fromkeys(message.sessions, 0)
         self._sync(message, message.rev if fresh else 0, sessions)
 
@@ -273,6 +286,10 @@ class WireServer:
             self._pacer.wake()
 
     # Presence
+
+    def has_page(self, page: str) -> bool:
+        """Return whether the page has connected here."""
+        return page in self._pages
 
     def _on_end(self, session_id: str, ended_at: float) -> None:
         if self._engine.is_viewed(session_id):
@@ -286,7 +303,7 @@ class WireServer:
             session.set_unread(unread=True)
 
 
-def _without_key(data: object) -> object:
+def without_key(data: object) -> object:
     """Return a page's message with a reference in place of a typed key, so that no log shows the key."""
     if not isinstance(data, dict) or data.get("type") != "connect":
         return data

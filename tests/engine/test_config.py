@@ -59,6 +59,7 @@ def test_config_says_where_each_value_came_from() -> None:
         "instructions": "Answer briefly.",
         "titles": None,
         "share": None,
+        "runner": None,
     }
     assert dict(found.sources) == {
         "model": "set in this kernel",
@@ -68,6 +69,7 @@ def test_config_says_where_each_value_came_from() -> None:
         "instructions": "set in this kernel",
         "titles": "default",
         "share": "default",
+        "runner": "default",
     }
     assert "model         nbchat-echo      set in this kernel" in repr(found)
 

@@ -1,0 +1,147 @@
+"""`LinkedNotebook` and `LinkedPages`: a kernel's notebook and pages when its sessions are in a runner."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from nbchat.core.commands import SetView
+from nbchat.core.errors import SessionGone
+from nbchat.core.values import convert
+from nbchat.jupyter.transcripts import Bundle, Transcripts
+from nbchat.jupyter.visitors import kernel_of_process
+from nbchat.protocol import Connect, Connected, KernelMessage, WantDescribed, WantVariables
+from nbchat.runner.link_backend import LinkBackend
+from nbchat.runner.places import Place
+from nbchat.wire.served_kernel import choose_server
+from nbchat.wire.server import without_key
+
+if TYPE_CHECKING:
+    from nbchat.core.transcript import SessionState
+    from nbchat.engine.engine import Engine
+
+
+class LinkedNotebook:
+    """The notebook of a kernel whose sessions are in a runner, which restores and saves them.
+
+    Raises
+    ------
+    CommandError, OSError
+        If there is no runner and none can be started.
+    """
+
+    def __init__(self, path: str, engine: Engine) -> None:
+        self.path = path
+        self.backend = LinkBackend(Place(path), engine)
+        self.transcripts = Transcripts(engine, self._states)
+        self._engine = engine
+        functions = self.backend.local.functions
+        functions["transcripts"] = self._news
+        functions["lost_transcripts"] = lambda page: engine.loop.call(self.transcripts.lost, page)
+        functions["show_transcripts"] = lambda: engine.loop.run(self.transcripts.display())
+        _follow_shutdown(self.backend)
+
+    def restore(self, connect: Callable[[], object]) -> None:
+        """Connect to the pages, and let the runner restore the sessions. Blocks the caller's thread."""
+        connect()
+        self.backend.restore()
+
+    def set_journal(self, *, on: bool) -> None:
+        """Enable or disable writing outside the notebook."""
+        self.backend.set_journal(on=on)
+
+    def _news(self, page: str) -> dict[str, Bundle]:
+        return self._engine.loop.run(self.transcripts.news(page))
+
+    def _states(self, ids: tuple[str, ...] | None) -> Sequence[SessionState]:
+        found = []
+        for session_id in self.backend.sessions() if ids is None else ids:
+            try:
+                state = self.backend.state(session_id)
+            except SessionGone:
+                continue
+            if ids is not None or not state.settings.closed:
+                found.append(state)
+        return found
+
+
+def _follow_shutdown(backend: LinkBackend) -> None:
+    """Tell the runner whether the kernel is restarted or shut down."""
+    kernel = kernel_of_process()
+    original = getattr(kernel, "do_shutdown", None)
+    if original is None:
+        return
+
+    def do_shutdown(restart: bool) -> Any:  # noqa: ANN401 - as ipykernel's
+        backend.leave(restart=restart)
+        return original(restart)
+
+    kernel.do_shutdown = do_shutdown
+
+
+class LinkedPages:
+    """Passes messages between the kernel's pages and the wire server in the runner.
+
+    Parameters
+    ----------
+    backend
+        The link.
+    engine
+        The engine of this process, with the configuration.
+    send
+        Sends one comm message to the pages.
+    views
+        Changes the content of a view.
+    variables
+        Answers requests about the notebook's variables.
+    """
+
+    def __init__(
+        self,
+        backend: LinkBackend,
+        engine: Engine,
+        send: Callable[[Mapping[str, Any], list[bytes]], None],
+        views: Callable[[SetView], None],
+        variables: Callable[[WantVariables | WantDescribed], KernelMessage | None],
+    ) -> None:
+        self._backend = backend
+        self._engine = engine
+        self._send = send
+        self._hellos: dict[str, Mapping[str, Any]] = {}
+        """The last hello of each page."""
+        functions = backend.local.functions
+        functions["set_view"] = lambda command: views(convert(SetView, command))
+        functions["variables"] = lambda message: variables(convert(WantVariables | WantDescribed, message))
+        functions["connect"] = self._connect
+        backend.local.to_pages = send
+        backend.local.reopened = self._reopened
+        self.epoch: str = backend.open_pages()
+
+    @property
+    def has_late_pages(self) -> bool:
+        """Return False: the hosts of linked notebooks have a control channel."""
+        return False
+
+    async def refresh(self) -> None:
+        """Do nothing: there are no late pages."""
+
+    def receive(self, data: object, *, late: bool = False) -> None:  # noqa: ARG002 - as `WireServer`
+        """Pass on a page's message. From any thread; a typed key stays in this process."""
+        if isinstance(data, dict) and data.get("type") == "hello" and isinstance(data.get("page"), str):
+            self._hellos[data["page"]] = data
+        self._backend.from_page(without_key(data))
+
+    def close(self) -> None:
+        """Pass on nothing more."""
+        if self._backend.local.to_pages is self._send:
+            self._backend.local.to_pages = None
+
+    def _reopened(self) -> None:
+        """Connect the pages with a runner that replaced the last one."""
+        for hello in list(self._hellos.values()):
+            self._backend.from_page({**hello, "epoch": None, "rev": 0})
+
+    def _connect(self, message: object) -> Connected:
+        answer = self._engine.loop.run(choose_server(self._engine.providers, convert(Connect, message)))
+        self._backend.configure(whole=False)  # before the answer, so that the pages see the new server
+        return answer

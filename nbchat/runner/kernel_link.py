@@ -1,0 +1,400 @@
+"""`KernelLink`: the runner's end of the link to one kernel."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import msgspec
+from msgspec.structs import replace
+
+from nbchat.core.commands import SetView
+from nbchat.core.errors import CommandError, ErrorInfo, KernelGone, SessionGone, WireError, from_info
+from nbchat.core.kernel_commands import Command, Outcome
+from nbchat.core.messages import Message
+from nbchat.core.secret import referenced
+from nbchat.core.values import convert
+from nbchat.protocol import (
+    Connect,
+    Connected,
+    Described,
+    KernelMessage,
+    Variables,
+    WantDescribed,
+    WantVariables,
+)
+from nbchat.runner.engine import Origin
+from nbchat.runner.followed_sessions import FULL, FollowedSessions
+from nbchat.runner.frames import encode_frame, read_frame_async
+from nbchat.runner.messages import (
+    Call,
+    FromPage,
+    Hello,
+    Notified,
+    Piece,
+    Profile,
+    Reply,
+    ToKernel,
+    ToPages,
+    ToRunner,
+)
+from nbchat.runner.objects import KernelProvider
+from nbchat.runner.remote_errors import info_of
+from nbchat.runner.wires import PagesOfLink
+from nbchat.wire.served_kernel import ServedKernel
+from nbchat.wire.server import WireServer
+
+if TYPE_CHECKING:
+    from nbchat.engine.callbacks import Notification
+    from nbchat.engine.local_backend import LocalBackend
+    from nbchat.runner.engine import RunnerEngine
+    from nbchat.runner.wires import Wires
+
+logger = logging.getLogger("nbchat")
+
+LOST: Final = 32 * 1024 * 1024
+"""Bytes that wait for a kernel, above which packets of its pages are dropped; the pages ask again."""
+
+ASK_S: Final = 10.0
+"""Longest wait for a kernel's answer about its variables and views."""
+
+
+class Runner(Protocol):
+    """The process that a kernel is linked to."""
+
+    engine: RunnerEngine
+    backend: LocalBackend
+    wires: Wires
+
+    def new_page_epoch(self) -> str:
+        """Return an epoch for the pages of a link."""
+        ...
+
+    def refuses(self, command: Command) -> bool:
+        """Return whether a command would start a run while the runner ends."""
+        ...
+
+    def kernel_shut_down(self, link: KernelLink) -> None:
+        """React to a kernel that is shut down in good order."""
+        ...
+
+    def drain(self) -> None:
+        """Finish the live runs, and end."""
+        ...
+
+    def restore(self) -> None:
+        """Restore the notebook's sessions, once. On a thread."""
+        ...
+
+    def set_journal(self, *, on: bool) -> None:
+        """Enable or disable writing outside the notebook. On a thread."""
+        ...
+
+
+class KernelLink:
+    """Follows sessions for a kernel, calls the engine, and serves the kernel's pages.
+
+    Exists from the first message of the link to its end. Only for the engine's loop.
+    """
+
+    def __init__(
+        self, server: Runner, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, hello: Hello
+    ) -> None:
+        self.is_kernel: bool = hello.is_kernel
+        self.pages: str = server.new_page_epoch()
+        self.wire: WireServer | None = None
+        self.origin: Origin | None = None
+        self._kernel: ServedKernel | None = None
+        self._server = server
+        self._engine = server.engine
+        self._reader, self._writer = reader, writer
+        self._followed = FollowedSessions(self._engine, writer, self.send, self._reply)
+        self._calls: dict[int, asyncio.Future[Any]] = {}
+        self._number = 0
+        self._streams: dict[int, asyncio.Queue[Piece | None]] = {}
+        self._subscribed: dict[str, Callable[[], None]] = {}
+        self._ended = False
+
+    def __repr__(self) -> str:
+        """Return the number of sessions that are followed."""
+        return f"<KernelLink, {self._followed!r}>"
+
+    # Life
+
+    async def run(self) -> None:
+        """Handle the kernel's messages until the link ends."""
+        try:
+            while True:
+                message, _ = await read_frame_async(self._reader, ToRunner)
+                self._handle(message)
+                if self._writer.transport.get_write_buffer_size() > FULL:
+                    await self._writer.drain()
+        except EOFError:
+            pass
+        except WireError as error:
+            logger.warning("%s", error)
+
+    def close(self) -> None:
+        """End the link: forget the kernel, and end what runs in it."""
+        if self._ended:
+            return
+        self._ended = True
+        self._followed.close()
+        for off in self._subscribed.values():
+            off()
+        if self.wire is not None:
+            self._server.wires.remove(self.wire)
+            self.wire.close()
+        error = KernelGone("the kernel that held this session's provider is gone.")
+        for call in self._calls.values():
+            if not call.done():
+                call.set_exception(error)
+        self._calls.clear()
+        self._writer.close()
+
+    def send(self, message: ToKernel, body: bytes = b"") -> None:
+        """Send a message; it is dropped if the link has ended."""
+        if not self._ended:
+            self._writer.write(encode_frame(message, body))
+
+    async def ask(self, name: str, /, **args: Any) -> Any:  # noqa: ANN401 - the function's value
+        """Call a function of the kernel.
+
+        Raises
+        ------
+        NbchatError
+            If it raised, or the kernel is gone.
+        """
+        if self._ended:
+            raise KernelGone("the kernel that held this session's provider is gone.")
+        self._number += 1
+        number = self._number
+        future = self._calls[number] = self._engine.loop.aio.create_future()
+        self.send(Call(id=number, name=name, args=args))
+        try:
+            return await future
+        finally:
+            self._calls.pop(number, None)
+
+    def tell(self, name: str, /, **args: Any) -> None:  # noqa: ANN401 - JSON values
+        """Call a function of the kernel without waiting for it."""
+        self._number += 1
+        self.send(Call(id=self._number, name=name, args=args))
+
+    # Incoming messages
+
+    def _handle(self, message: ToRunner) -> None:
+        if isinstance(message, Call):
+            self._called(message)
+        elif isinstance(message, Reply):
+            future = self._calls.get(message.id)
+            if future is not None and not future.done():
+                if message.error is None:
+                    future.set_result(message.value)
+                else:
+                    future.set_exception(from_info(message.error))
+        elif isinstance(message, FromPage):
+            if self.wire is not None:
+                self.wire.receive(message.message)
+        elif isinstance(message, Piece) and (queue := self._streams.get(message.stream)) is not None:
+            queue.put_nowait(message)
+
+    def _called(self, call: Call) -> None:
+        handler = getattr(self, f"_call_{call.name}", None)
+        if handler is None:
+            self._reply(call.id, error=WireError(f"the runner has no function {call.name!r}."))
+            return
+        try:
+            handler(call.id, **call.args)
+        except Exception as error:  # noqa: BLE001 - it is raised in the kernel
+            self._reply(call.id, error=error)
+
+    def _reply(self, number: int, value: object = None, error: BaseException | None = None) -> None:
+        self.send(Reply(id=number, value=value, error=None if error is None else info_of(error)))
+
+    def _in_thread(self, number: int, work: Callable[[], object]) -> None:
+        """Answer a call with the result of a function that blocks."""
+
+        async def do() -> None:
+            try:
+                self._reply(number, await asyncio.to_thread(work))
+            except Exception as error:  # noqa: BLE001 - it is raised in the kernel
+                self._reply(number, error=error)
+
+        self._engine.loop.spawn(do(), name="nbchat-link-call")
+
+    # Functions that the kernel calls: see `LinkBackend`
+
+    def _call_execute(self, number: int, command: object, offered: Mapping[str, Any]) -> None:
+        parsed: Command = convert(Command, command)
+        if self._server.refuses(parsed):
+            return  # the kernel repeats it in the next runner, when this one has ended its link
+        for provider_id, traits in offered.items():
+            self._engine.offered[provider_id] = self._provider(provider_id, traits)
+        outcome = self.execute(parsed)
+        self._followed.when_seen(lambda: self._reply(number, outcome))
+
+    def execute(self, command: Command) -> Outcome:
+        """Execute a command of this kernel, or of one of its pages.
+
+        Raises
+        ------
+        CommandError
+            If it would start a run while the runner ends.
+        """
+        if self._server.refuses(command):
+            raise CommandError("the runner of this notebook is ending.", hint="Ask again in a moment.")
+        return self._engine.execute(command, self.current())
+
+    def current(self) -> Origin:
+        """Return the kernel's configuration."""
+        if self.origin is None:
+            self._call_profile(0, profile=msgspec.to_builtins(Profile()))
+        assert self.origin is not None  # noqa: S101 - set by the line above
+        return self.origin
+
+    def _call_profile(self, number: int, profile: object) -> None:
+        self.origin = Origin(
+            convert(Profile, profile),
+            self._engine.demo,
+            lambda name: self._provider(name, {"name": name}),
+        )
+        self._engine.use(self.origin)
+        if self._kernel is not None:
+            self._kernel.providers = self.origin
+        if number:
+            self._reply(number)
+
+    def _provider(self, provider_id: str, traits: Mapping[str, Any]) -> KernelProvider:
+        return KernelProvider(provider_id, traits, self.ask, self._streams, self.send)
+
+    def _call_state(self, number: int, session_id: str) -> None:
+        session = self._engine.sessions.get(session_id)
+        if session is not None:
+            session = self._engine.ensure_loaded(session)
+        else:
+            session = self._engine.sessions.get_including_deleted(session_id)
+        if session is None:
+            raise SessionGone(session_id)
+        self._followed.follow(session, number)
+
+    def _call_find(self, number: int, key: str) -> None:
+        found = self._engine.sessions.find(key)
+        self._reply(number, None if found is None else found.id)
+
+    def _call_sessions(self, number: int) -> None:
+        self._reply(number, [s.id for s in self._engine.sessions if not s.state.temporary])
+
+    def _call_streaming(self, number: int) -> None:
+        self._reply(number, [s.id for s in self._engine.sessions if s.shown.live is not None])
+
+    def _call_position(self, number: int, session_id: str) -> None:
+        session = self._engine.sessions.get_including_deleted(session_id)
+        if session is None:
+            raise SessionGone(session_id)
+        self._reply(number, session.position)
+
+    def _call_last_asked(self, number: int) -> None:
+        self._reply(number, self._engine.last_asked())
+
+    def _call_snapshot(self, number: int, session_ids: Sequence[str] | None) -> None:
+        snapshots = self._engine.snapshots
+        taken = snapshots.take(session_ids)
+        self._in_thread(number, lambda: snapshots.dump(taken))
+
+    def _call_save(self, number: int, timeout_s: float) -> None:
+        self._in_thread(number, lambda: self._server.backend.save(timeout_s))
+
+    def _call_stats(self, number: int) -> None:
+        self._reply(number, self._engine.stats())
+
+    def _call_limits(self, number: int) -> None:
+        self._reply(number, asdict(self._engine.limits))
+
+    def _call_request_of(self, number: int, session_id: str, run_id: str) -> None:
+        session = self._engine.sessions.get_including_deleted(session_id)
+        request = None if session is None else session.requests.get(run_id)
+        self._reply(number, request)
+
+    def _call_subscribe(self, number: int, event: str) -> None:
+        if event not in self._subscribed:
+            self._subscribed[event] = self._engine.callbacks.on(event, self._notified)
+        self._reply(number)
+
+    def _call_restore(self, number: int) -> None:
+        self._in_thread(number, self._server.restore)
+
+    def _call_set_journal(self, number: int, on: bool) -> None:
+        self._in_thread(number, lambda: self._server.set_journal(on=on))
+
+    def _call_open_pages(self, number: int) -> None:
+        """Serve the pages of the kernel from now on."""
+        if self.wire is not None:
+            self._server.wires.remove(self.wire)
+            self.wire.close()
+            self.pages = self._server.new_page_epoch()
+        self._kernel = ServedKernel(self.pages, self.current(), self.execute, self._choose_server)
+        self.wire = WireServer(
+            self._engine,
+            self._to_pages,
+            PagesOfLink(self._server.wires, self.pages, self._engine.epoch),
+            set_view=self._set_view,
+            variables=self._ask_variables,
+            kernel=self._kernel,
+        )
+        self._server.wires.add(self.wire)
+        self._reply(number, self.pages)
+
+    def _call_leave(self, number: int, restart: bool) -> None:
+        """Let the kernel end in good order."""
+        self._reply(number)
+        if not restart:
+            self._server.kernel_shut_down(self)
+
+    def _call_drain(self, number: int) -> None:
+        self._reply(number)
+        self._server.drain()
+
+    # Callbacks
+
+    def _notified(self, notification: Notification) -> None:
+        """Pass on a notification. On the thread of callbacks; events come first."""
+        data, kind = notification.data, ""
+        if isinstance(data, Message | ErrorInfo):
+            kind = "message" if isinstance(data, Message) else "error"
+        fields = {name: getattr(notification, name) for name in ("event", "session_id", "run_id", "state")}
+        message = Notified(
+            **fields,
+            text=notification.text,
+            at=notification.at,
+            data=msgspec.to_builtins(data, enc_hook=repr),
+            kind=kind,
+        )
+        self._engine.loop.post(self._followed.when_seen, lambda: self.send(message))
+
+    # Pages
+
+    def _to_pages(self, content: Mapping[str, Any], buffers: list[bytes]) -> None:
+        if self._writer.transport.get_write_buffer_size() > LOST:
+            raise WireError("the kernel does not read its link.")
+        self.send(ToPages(content=content), buffers[0])
+
+    def _ask_blocking(self, name: str, **args: Any) -> Any:  # noqa: ANN401 - the function's value
+        return self._engine.loop.run(self.ask(name, **args), ASK_S)
+
+    def _set_view(self, command: SetView) -> None:
+        self._ask_blocking("set_view", command=command)
+
+    def _ask_variables(self, message: WantVariables | WantDescribed) -> KernelMessage | None:
+        found = self._ask_blocking("variables", message=message)
+        kind = Variables if isinstance(message, WantVariables) else Described
+        return None if found is None else convert(kind, found)
+
+    async def _choose_server(self, message: Connect) -> Connected:
+        """Let the kernel try or choose a server: it keeps the keys."""
+        key = referenced(message.api_key)  # itself a reference, which the kernel made
+        message = replace(message, api_key="" if key is None else key.reveal())
+        return convert(Connected, await self.ask("connect", message=message))  # type: ignore[no-any-return]

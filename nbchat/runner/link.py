@@ -1,0 +1,232 @@
+"""`Link`: the kernel's end of one connection to a runner, with a thread that reads and one that writes.
+
+Callers never write to the socket themselves, since an interrupt of a cell in the middle of a frame would
+break the link.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import queue
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+from nbchat.core.errors import CommandError, NbchatError, from_info
+from nbchat.core.version import VERSION
+from nbchat.engine.loop_thread import POLL_S
+from nbchat.runner.frames import encode_frame, read_frame
+from nbchat.runner.messages import LINK_VERSION, Call, Greeting, Hello, Reply, ToKernel, ToRunner
+from nbchat.runner.places import PORT, is_same_user
+
+logger = logging.getLogger("nbchat")
+
+HELLO_S: Final = 3.0
+"""Longest wait for a runner's greeting; one that takes longer is stopped or hangs."""
+
+Answer: TypeAlias = "queue.SimpleQueue[Reply | None]"
+
+
+class LinkLost(ConnectionError):
+    """The link ended before the answer came."""
+
+
+class Link:
+    """One connection. All methods may be called from any thread.
+
+    Parameters
+    ----------
+    connection
+        A socket on which the greeting was exchanged.
+    greeting
+        The runner's greeting.
+    receive
+        Takes each message that is no reply, on the reading thread.
+    ended
+        Called once, on the reading thread, when the link has ended.
+    """
+
+    def __init__(
+        self,
+        connection: socket.socket,
+        greeting: Greeting,
+        receive: Callable[[Link, ToKernel, bytes], None],
+        ended: Callable[[Link], None],
+    ) -> None:
+        self.greeting = greeting
+        self._connection = connection
+        self._receive = receive
+        self._on_end = ended
+        self._numbers = itertools.count(1)
+        self._answers: dict[int, Answer] = {}
+        self._out: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._over = False
+
+    def __repr__(self) -> str:
+        """Return the runner's process."""
+        return f"<Link to runner {self.greeting.pid}{', ended' if self._over else ''}>"
+
+    def start(self) -> None:
+        """Read and write from now on."""
+        for work, name in ((self._read, "nbchat-link-read"), (self._write, "nbchat-link-write")):
+            threading.Thread(target=work, name=name, daemon=True).start()
+
+    @property
+    def is_over(self) -> bool:
+        """True if the link has ended."""
+        return self._over
+
+    def send(self, message: ToRunner) -> None:
+        """Send a message; it is dropped if the link has ended."""
+        self._out.put(encode_frame(message))
+
+    def begin(self, name: str, args: Mapping[str, Any]) -> tuple[int, Answer]:
+        """Call a function of the runner, and return where its reply will be."""
+        number = next(self._numbers)
+        answer = self._answers[number] = queue.SimpleQueue()
+        self.send(Call(id=number, name=name, args=args))
+        if self._over:
+            answer.put(None)
+        return number, answer
+
+    def call(self, name: str, timeout_s: float | None = None, /, **args: Any) -> Any:  # noqa: ANN401 - its value
+        """Call a function of the runner and wait for its value.
+
+        Raises
+        ------
+        LinkLost
+            If the link ends first.
+        TimeoutError
+            If there is no answer in time.
+        NbchatError
+            If the function raised.
+        """
+        number, answer = self.begin(name, args)
+        until = None if timeout_s is None else time.monotonic() + timeout_s
+        try:
+            while True:
+                left = POLL_S if until is None else min(POLL_S, until - time.monotonic())
+                with suppress(queue.Empty):
+                    reply = answer.get(timeout=max(left, 0.0))
+                    if reply is None:
+                        raise LinkLost("the link to the runner was lost.")
+                    if reply.error is not None:
+                        raise from_info(reply.error)
+                    return reply.value
+                if until is not None and time.monotonic() >= until:
+                    raise TimeoutError(f"not done after {timeout_s} s")
+        finally:
+            self._answers.pop(number, None)
+
+    def close(self) -> None:
+        """Send what is queued, and end the link."""
+        self._out.put(None)
+
+    # Threads
+
+    def _read(self) -> None:
+        try:
+            while True:
+                message, body = read_frame(self._exactly, ToKernel)
+                if isinstance(message, Reply):
+                    if (answer := self._answers.get(message.id)) is not None:
+                        answer.put(message)
+                else:
+                    self._receive(self, message, body)
+        except (EOFError, OSError):
+            pass
+        except NbchatError as error:
+            logger.warning("%s", error)
+        except Exception:
+            logger.exception("the link to the runner failed")
+        finally:
+            self._over = True
+            self._out.put(None)
+            with suppress(OSError):
+                self._connection.close()
+            for answer in list(self._answers.values()):
+                answer.put(None)
+            self._on_end(self)
+
+    def _exactly(self, count: int) -> bytes:
+        return exactly(self._connection, count)
+
+    def _write(self) -> None:
+        try:
+            while (frame := self._out.get()) is not None:
+                self._connection.sendall(frame)
+            self._connection.shutdown(socket.SHUT_WR)
+        except OSError:
+            with suppress(OSError):  # the reading thread ends the link
+                self._connection.shutdown(socket.SHUT_RDWR)
+
+
+def exactly(connection: socket.socket, count: int) -> bytes:
+    """Read as many bytes.
+
+    Raises
+    ------
+    EOFError
+        If the connection ends before.
+    """
+    if count == 0:
+        return b""
+    buffer = bytearray(count)
+    view, got = memoryview(buffer), 0
+    while got < count:
+        more = connection.recv_into(view[got:])
+        if more == 0:
+            raise EOFError("the link has ended")
+        got += more
+    return bytes(buffer)
+
+
+def greet(path: Path, *, is_kernel: bool = True) -> tuple[socket.socket, Greeting]:
+    """Connect to the runner at this address, and return the socket and the runner's greeting.
+
+    Raises
+    ------
+    OSError
+        If nothing listens there, or it does not answer.
+    NbchatError
+        If what answers is no runner of this user.
+    """
+    connection, token = _connected(path)
+    try:
+        hello = Hello(link=LINK_VERSION, version=VERSION, token=token, is_kernel=is_kernel)
+        connection.sendall(encode_frame(hello))
+        greeting, _ = read_frame(lambda count: exactly(connection, count), ToKernel)
+        connection.settimeout(None)
+    except EOFError as error:
+        connection.close()
+        raise ConnectionError(f"{path} refused the link") from error
+    except BaseException:
+        connection.close()
+        raise
+    if not isinstance(greeting, Greeting):
+        connection.close()
+        raise CommandError(f"what listens at {path} is no runner.")
+    return connection, greeting
+
+
+def _connected(path: Path) -> tuple[socket.socket, str]:
+    """Return a connection to an address, and the token that it needs."""
+    if path.suffix == PORT:
+        port, _, token = path.read_text("utf-8").partition(" ")
+        return socket.create_connection(("127.0.0.1", int(port)), HELLO_S), token
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection.settimeout(HELLO_S)
+    try:
+        connection.connect(str(path))
+    except BaseException:
+        connection.close()
+        raise
+    if not is_same_user(connection):
+        connection.close()
+        raise CommandError(f"the runner at {path} belongs to another user.")
+    return connection, ""

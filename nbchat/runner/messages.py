@@ -1,0 +1,155 @@
+"""Messages of the link between a kernel and its runner, in both directions.
+
+Both sides can call the other: a `Call` is answered by one `Reply` with the same id. Everything that the
+kernel lacks of a session it follows is sent before the reply to its call, so a caller reads its own writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from msgspec import field
+
+from nbchat.core.errors import ErrorInfo
+from nbchat.core.events import Event
+from nbchat.core.transcript import SessionState
+from nbchat.core.values import SafeInt, Tagged, Value
+
+LINK_VERSION: Final = 1
+"""Version of these messages. A runner with another one finishes its answers and is replaced."""
+
+
+class Server(Value, frozen=True, kw_only=True):
+    """A named provider of the kernel."""
+
+    base_url: str
+    key_env: str | None = None
+    api: str = "auto"
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class Profile(Value, frozen=True, kw_only=True):
+    """The configuration of a kernel, with which its runs are generated. It is kept in memory only."""
+
+    layers: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Values set in the kernel and in its configuration files."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Variables of the kernel that nbchat reads. Before a run needs them, keys are replaced by `HIDDEN`."""
+    servers: Mapping[str, Server] = field(default_factory=dict)
+    """Named providers."""
+    keys: Mapping[str, str] = field(default_factory=dict)
+    """Keys that the user typed into a page, by the base URL that each is for."""
+    secrets: Mapping[str, str] = field(default_factory=dict)
+    """Credentials of headers and queries, by the references that stand for them."""
+    whole: bool = False
+    """The keys are in it."""
+
+
+HIDDEN: Final = "…"
+"""Stands for a key in a profile that is sent before a run needs it."""
+
+
+class Hello(Tagged, frozen=True, kw_only=True, tag="hello"):
+    """The first message of a kernel or of the command line."""
+
+    link: SafeInt
+    version: str
+    """Version of nbchat."""
+    token: str = ""
+    """The token of the runner's token file; used without Unix sockets."""
+    is_kernel: bool = True
+    """The command line's links do not keep a runner alive."""
+
+
+class Greeting(Tagged, frozen=True, kw_only=True, tag="greeting"):
+    """The runner's answer to `Hello`."""
+
+    link: SafeInt
+    version: str
+    pid: SafeInt
+    epoch: str
+    """The engine's epoch."""
+    pages: str
+    """The epoch of the pages of this link: pages treat each kernel as a new one."""
+    notebook: str
+
+
+class Call(Tagged, frozen=True, kw_only=True, tag="call"):
+    """Call a function of the other side."""
+
+    id: SafeInt
+    name: str
+    args: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Reply(Tagged, frozen=True, kw_only=True, tag="reply"):
+    """The result of a call."""
+
+    id: SafeInt
+    value: Any = None
+    error: ErrorInfo | None = None
+
+
+class Whole(Tagged, frozen=True, kw_only=True, tag="whole"):
+    """The complete state of a session that the kernel follows."""
+
+    state: SessionState
+
+
+class News(Tagged, frozen=True, kw_only=True, tag="news"):
+    """Consecutive events of a session that the kernel follows."""
+
+    session_id: str
+    first_seq: SafeInt
+    events: tuple[Event, ...]
+
+
+class Forget(Tagged, frozen=True, kw_only=True, tag="forget"):
+    """The kernel no longer follows a session: it was removed, or evicted from the runner's memory."""
+
+    session_id: str
+
+
+class Notified(Tagged, frozen=True, kw_only=True, tag="notified"):
+    """A notification for the callbacks of the kernel."""
+
+    event: str
+    session_id: str | None = None
+    run_id: str | None = None
+    state: str | None = None
+    text: str = ""
+    at: float = 0.0
+    data: Any = None
+    kind: str = ""
+    """Type of `data`: `message`, `error`, or empty for a JSON value."""
+
+
+class ToPages(Tagged, frozen=True, kw_only=True, tag="to_pages"):
+    """A message for the kernel's pages; the frame's bytes are its buffer."""
+
+    content: Mapping[str, Any]
+
+
+class FromPage(Tagged, frozen=True, kw_only=True, tag="from_page"):
+    """A message of one of the kernel's pages."""
+
+    message: Any
+
+
+class Piece(Tagged, frozen=True, kw_only=True, tag="piece"):
+    """A delta of a provider object that streams in the kernel."""
+
+    stream: SafeInt
+    kind: str
+    delta: Any
+
+
+class More(Tagged, frozen=True, kw_only=True, tag="more"):
+    """The runner has read a delta, and the kernel may send another one."""
+
+    stream: SafeInt
+
+
+ToRunner = Hello | Call | Reply | FromPage | Piece
+ToKernel = Greeting | Call | Reply | Whole | News | Forget | Notified | ToPages | More

@@ -1,0 +1,279 @@
+"""`RunnerServer`: the engine of one notebook, and the kernels that are linked to it.
+
+It ends by itself when it has had neither a link nor a live run for `limits.runner_idle_s`. When its last
+kernel vanishes, runs continue for `limits.orphan_s`. When a kernel is shut down in good order, they end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import logging
+import os
+import secrets
+import socket
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final, Protocol
+
+from nbchat.core import commands as c
+from nbchat.core.errors import KernelGone, NbchatError, Orphaned, WireError
+from nbchat.core.ids import new_id
+from nbchat.core.kernel_commands import Command
+from nbchat.core.version import VERSION
+from nbchat.engine.local_backend import LocalBackend
+from nbchat.runner.engine import STARTS_RUN, RunnerEngine
+from nbchat.runner.frames import encode_frame, read_frame_async
+from nbchat.runner.kernel_link import KernelLink
+from nbchat.runner.messages import LINK_VERSION, Greeting, Hello, ToRunner
+from nbchat.runner.places import Place, is_same_user
+from nbchat.runner.wires import Wires
+
+logger = logging.getLogger("nbchat")
+
+LOOK_S: Final = 0.5
+"""Interval at which the server checks whether it is still needed."""
+
+DRAIN_S: Final = 8.0
+"""Longest time that live runs may take to finish after a request to drain; others are interrupted."""
+
+CLOSE_S: Final = 2.0
+"""Longest wait for the end of the links."""
+
+HELLO_S: Final = 10.0
+"""Longest wait for the first message of a link."""
+
+
+class Saved(Protocol):
+    """Restores and saves the sessions of a notebook."""
+
+    def restore(self) -> None:
+        """Restore the saved sessions, once; blocks."""
+        ...
+
+    def set_journal(self, *, on: bool) -> None:
+        """Enable or disable writing outside the notebook."""
+        ...
+
+
+class RunnerServer:
+    """Listens for kernels. Methods are for the engine's loop, unless their docstring names another thread.
+
+    Parameters
+    ----------
+    place
+        The files of the notebook's runner.
+    engine
+        The engine.
+    """
+
+    def __init__(self, place: Place, engine: RunnerEngine) -> None:
+        self.place = place
+        self.engine = engine
+        self.backend = LocalBackend(engine)
+        self.wires = Wires()
+        self.saved: Saved | None = None
+        self.over = threading.Event()
+        """Set when the process is to end."""
+        self._links: set[KernelLink] = set()
+        self._serving: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
+        self._token = ""
+        self._inode: int | None = None
+        self._draining = False
+        self._drained_at: float | None = None
+        self._alone_since = engine.loop.aio.time()
+        self._vanished = False
+        """The last kernel ended without a word."""
+        self._restoring = threading.Lock()
+
+    def __repr__(self) -> str:
+        """Return the address and the number of kernels."""
+        return f"<RunnerServer at {self.place.address}, {len(self._links)} links>"
+
+    # Listening
+
+    async def start(self) -> None:
+        """Listen at the notebook's address, in place of a runner that no longer answers."""
+        address = self.place.address
+        temporary = address.with_name(f"{address.stem}.{os.getpid()}{address.suffix}")
+        with suppress(FileNotFoundError):
+            temporary.unlink()
+        old = os.umask(0o177)
+        try:
+            if self.place.has_socket:
+                self._server = await asyncio.start_unix_server(self._connected, path=temporary)
+            else:
+                self._token = secrets.token_hex(32)
+                self._server = await asyncio.start_server(self._connected, host="127.0.0.1", port=0)
+                port = self._server.sockets[0].getsockname()[1]
+                temporary.write_text(f"{port} {self._token}", "utf-8")
+        finally:
+            os.umask(old)
+        temporary.chmod(0o600)
+        temporary.replace(address)  # at once: a kernel never sees half of it
+        self._inode = address.stat().st_ino
+        self.engine.loop.spawn(self._look(), name="nbchat-runner-look")
+
+    def _is_mine(self) -> bool:
+        """Return whether the address is still this runner's."""
+        try:
+            return self.place.address.stat().st_ino == self._inode
+        except OSError:
+            return False
+
+    def stop_listening(self) -> None:
+        """Accept no more links, so that the next kernel starts another runner."""
+        if self._is_mine():
+            with suppress(OSError):
+                self.place.address.unlink()
+        if self._server is not None:
+            self._server.close()
+
+    async def close(self) -> None:
+        """End all links, and wait until they have ended."""
+        self.over.set()
+        self.stop_listening()
+        for link in list(self._links):
+            link.close()
+        if self._serving:
+            await asyncio.wait(self._serving, timeout=CLOSE_S)
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        if task is not None:
+            self._serving.add(task)
+            task.add_done_callback(self._serving.discard)
+        try:
+            hello = await self._hello(reader, writer)
+        except (EOFError, TimeoutError, NbchatError) as error:
+            logger.warning("a link was refused: %s", error)
+            writer.close()
+            return
+        link = KernelLink(self, reader, writer, hello)
+        greeting = Greeting(
+            link=LINK_VERSION,
+            version=VERSION,
+            pid=os.getpid(),
+            epoch=self.engine.epoch,
+            pages=link.pages,
+            notebook=self.place.notebook,
+        )
+        writer.write(encode_frame(greeting))
+        self._links.add(link)
+        if link.is_kernel:
+            self._vanished = False
+        try:
+            await link.run()
+        finally:
+            self._links.discard(link)
+            link.close()
+            self._link_ended(link)
+
+    async def _hello(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Hello:
+        peer: socket.socket = writer.get_extra_info("socket")
+        if self.place.has_socket and not is_same_user(peer):
+            raise WireError("it belongs to another user.")
+        async with asyncio.timeout(HELLO_S):
+            message, _ = await read_frame_async(reader, ToRunner)
+        if not isinstance(message, Hello):
+            raise WireError("it did not begin with a hello.")
+        if self._token and not hmac.compare_digest(message.token, self._token):
+            raise WireError("its token is wrong.")
+        return message
+
+    def new_page_epoch(self) -> str:
+        """Return an epoch for the pages of a link."""
+        return new_id("k-")
+
+    # Life
+
+    @property
+    def kernels(self) -> int:
+        """Number of linked kernels."""
+        return sum(link.is_kernel for link in self._links)
+
+    @property
+    def links_with_pages(self) -> list[KernelLink]:
+        """The links of kernels that have shown a view."""
+        return [link for link in self._links if link.wire is not None]
+
+    @property
+    def has_pages(self) -> bool:
+        """True if a kernel may have a page. From any thread."""
+        return any(link.wire is not None for link in list(self._links))
+
+    def link_of(self, page: str) -> KernelLink | None:
+        """Return the link of a page's kernel."""
+        found = (link for link in self._links if link.wire is not None and link.wire.has_page(page))
+        return next(found, None)
+
+    def _is_busy(self) -> bool:
+        return any(session.state.live is not None for session in self.engine.sessions)
+
+    def _link_ended(self, link: KernelLink) -> None:
+        if link.is_kernel and not self.kernels:
+            self._alone_since = self.engine.loop.aio.time()
+            self._vanished = True
+
+    def kernel_shut_down(self, link: KernelLink) -> None:
+        """End all runs if no other kernel shows them, and end the process."""
+        if any(other.is_kernel and other is not link for other in self._links):
+            return
+        self.interrupt(KernelGone("the kernel was shut down."))
+        self.drain()
+
+    def interrupt(self, error: NbchatError) -> None:
+        """End all runs as `interrupted`."""
+        for session in self.engine.sessions:
+            session.runs.interrupt_all(error)
+
+    def drain(self) -> None:
+        """Finish the live runs, accept no new ones, and end the process."""
+        if not self._draining:
+            self._draining = True
+            self._drained_at = self.engine.loop.aio.time()
+            self.stop_listening()
+
+    def refuses(self, command: Command) -> bool:
+        """Return whether a command would start a run while the runner ends."""
+        return self._draining and isinstance(command, STARTS_RUN) and not isinstance(command, c.Resume)
+
+    async def _look(self) -> None:
+        """Check now and then whether the process is still needed."""
+        loop, limits = self.engine.loop.aio, self.engine.limits
+        while not self.over.is_set():
+            await asyncio.sleep(LOOK_S)
+            busy, now = self._is_busy(), loop.time()
+            if self._drained_at is not None:
+                if not busy or now - self._drained_at > DRAIN_S:
+                    break
+            elif not self._is_mine():
+                logger.warning("another runner has taken this notebook's address; this one ends")
+                break
+            elif self.kernels == 0:
+                alone = now - self._alone_since
+                if busy and self._vanished and alone > limits.orphan_s:
+                    self.interrupt(Orphaned(f"no kernel came back within {limits.orphan_s:g} s."))
+                elif not busy and alone > limits.runner_idle_s:
+                    break
+        self.stop_listening()
+        self.over.set()
+
+    # Restoring
+
+    def restore(self) -> None:
+        """Restore the notebook's sessions, once. On a thread; other callers wait."""
+        with self._restoring:
+            if self.saved is not None:
+                self.saved.restore()
+
+    def set_journal(self, *, on: bool) -> None:
+        """Enable or disable writing outside the notebook. On a thread."""
+        if self.saved is not None:
+            self.saved.set_journal(on=on)
+
+
+Make = Callable[[RunnerServer], Saved | None]
+"""Connects a runner with the notebook whose sessions it saves."""

@@ -1,0 +1,179 @@
+"""`connected`: links this kernel with its notebook's runner, which is started if there is none."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Final
+
+from nbchat.core.errors import CommandError, NbchatError
+from nbchat.core.version import VERSION
+from nbchat.runner.frames import encode_frame
+from nbchat.runner.link import greet
+from nbchat.runner.messages import LINK_VERSION, Call
+from nbchat.runner.places import Place
+
+if TYPE_CHECKING:
+    import socket
+
+    from nbchat.runner.messages import Greeting
+
+logger = logging.getLogger("nbchat")
+
+START_S: Final = 20.0
+"""Longest wait for a new runner; on a busy machine the start of Python takes seconds."""
+
+POLL_S: Final = 0.02
+
+_KEPT: Final = frozenset(
+    {
+        *("PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "TEMP", "TMP"),
+        *("SYSTEMROOT", "WINDIR", "COMSPEC", "APPDATA", "LOCALAPPDATA", "USERPROFILE", "PROGRAMDATA"),
+        *("PYTHONPATH", "PYTHONHOME", "PYTHONUTF8", "PYTHONIOENCODING", "VIRTUAL_ENV", "CONDA_PREFIX"),
+        *("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"),
+        *("SSL_CERT_FILE", "SSL_CERT_DIR"),
+        *(
+            "NO_PROXY",
+            "no_proxy",
+            "HTTP_PROXY",
+            "http_proxy",
+            "HTTPS_PROXY",
+            "https_proxy",
+            "ALL_PROXY",
+            "all_proxy",
+        ),
+        *("JUPYTER_RUNTIME_DIR", "JUPYTER_DATA_DIR", "JUPYTER_CONFIG_DIR", "JUPYTER_PREFER_ENV_PATH"),
+        *("XDG_RUNTIME_DIR", "XDG_DATA_HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"),
+        *(
+            "NBCHAT_JOURNAL_DIR",
+            "NBCHAT_JOURNAL",
+            "NBCHAT_RUNNER_DIR",
+            "NBCHAT_DEMO_PACE",
+            "NBCHAT_MAX_METADATA",
+        ),
+    }
+)
+"""Variables that a runner gets when it starts. No other one is passed, so that no key is among them."""
+
+
+def environment_of_runner(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Return the environment of a new runner: what Python, certificates and folders need, and no key."""
+    kept = {name: value for name, value in environment.items() if name in _KEPT or name.startswith("LC_")}
+    # A proxy's URL can hold a password.
+    return {name: value for name, value in kept.items() if not ("proxy" in name.lower() and "@" in value)}
+
+
+def connected(place: Place) -> tuple[socket.socket, Greeting]:
+    """Return a socket to the notebook's runner, and its greeting.
+
+    Only one kernel starts a runner at a time. A runner that does not answer is replaced, and one of another
+    version is asked to finish and to end.
+
+    Raises
+    ------
+    CommandError
+        If there is no runner after `START_S`.
+    """
+    until = time.monotonic() + START_S
+    found = _greeted(place)
+    if found is not None:
+        return found
+    with _locked(place, until):
+        process: subprocess.Popen[bytes] | None = None
+        while time.monotonic() < until:
+            found = _greeted(place)
+            if found is not None:
+                return found
+            if process is None:
+                process = _start(place)
+            elif process.poll() is not None:
+                raise CommandError(
+                    f"the runner ended at once, with status {process.returncode}.",
+                    hint=f"Its log: {place.log}.",
+                )
+            time.sleep(POLL_S)
+    raise CommandError(f"no runner was ready within {START_S:g} s.", hint=f"Its log: {place.log}.")
+
+
+def _greeted(place: Place) -> tuple[socket.socket, Greeting] | None:
+    """Return a link to a runner of this version; a runner of another version is asked to end."""
+    try:
+        connection, greeting = greet(place.address)
+    except (OSError, ValueError, NbchatError) as error:
+        logger.debug("no runner at %s: %s", place.address, error)
+        return None
+    if (greeting.link, greeting.version) == (LINK_VERSION, VERSION):
+        return connection, greeting
+    logger.warning("the runner is of version %s; it finishes its answers and is replaced", greeting.version)
+    with suppress(OSError):
+        connection.sendall(encode_frame(Call(id=1, name="drain")))
+    connection.close()
+    return None
+
+
+def _start(place: Place) -> subprocess.Popen[bytes]:
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "nbchat",
+        "runner",
+        "serve",
+        "--folder",
+        str(place.folder),
+        place.notebook,
+    ]
+    options: dict[str, Any] = {"start_new_session": True}
+    if os.name == "nt":
+        options = {"creationflags": subprocess.DETACHED_PROCESS | subprocess.CREATE_NEW_PROCESS_GROUP}  # type: ignore[attr-defined]
+    with _log(place.log) as log:
+        return subprocess.Popen(  # noqa: S603 - this interpreter
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd=place.folder,
+            env=environment_of_runner(),
+            close_fds=True,
+            **options,
+        )
+
+
+def _log(path: Path) -> IO[bytes]:
+    return os.fdopen(os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600), "ab")
+
+
+@contextlib.contextmanager
+def _locked(place: Place, until: float) -> Iterator[None]:
+    """Hold the notebook's lock, so that two kernels do not start two runners. The system releases it."""
+    descriptor = os.open(place.lock, os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        while not _take(descriptor):
+            if time.monotonic() > until:
+                raise CommandError("another kernel is starting the runner of this notebook, without success.")
+            time.sleep(POLL_S)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _take(descriptor: int) -> bool:
+    try:
+        if os.name == "nt":
+            import msvcrt  # noqa: PLC0415
+
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+        else:
+            import fcntl  # noqa: PLC0415
+
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

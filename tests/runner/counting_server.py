@@ -1,0 +1,91 @@
+"""A server whose answers count words, and stop in the middle until the test lets them continue."""
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Any, Self
+
+WORDS = 400
+
+
+def answer_to(prompt: str, words: int = WORDS) -> str:
+    """Return the whole answer to a prompt: it is different for each."""
+    return "".join(f"{prompt}-{number} " for number in range(words))
+
+
+class CountingServer:
+    """Chat Completions on loopback."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        """The last message of each request, in order."""
+        self.authorizations: list[str] = []
+        self.headers: list[dict[str, str]] = []
+        self._open = threading.Event()
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                self._send(json.dumps({"data": [{"id": "count"}]}).encode(), "application/json")
+
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                prompt = str(body["messages"][-1]["content"])
+                server.asked.append(prompt)
+                server.authorizations.append(self.headers.get("Authorization", ""))
+                server.headers.append({name.lower(): value for name, value in self.headers.items()})
+                self.send_response(200)
+                self.send_header("Content-Type", "text/event-stream")
+                self.send_header("Transfer-Encoding", "chunked")
+                self.end_headers()
+                words = answer_to(prompt).split(" ")[:-1]
+                for number, word in enumerate(words):
+                    if number == len(words) // 2:
+                        server._open.wait()
+                    self._event({"choices": [{"index": 0, "delta": {"content": f"{word} "}}]})
+                self._event({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+                self._chunk(b"data: [DONE]\n\n")
+                self.wfile.write(b"0\r\n\r\n")
+
+            def _event(self, event: dict[str, Any]) -> None:
+                self._chunk(f"data: {json.dumps(event)}\n\n".encode())
+
+            def _chunk(self, data: bytes) -> None:
+                self.wfile.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
+
+            def _send(self, data: bytes, kind: str) -> None:
+                self.send_response(200)
+                self.send_header("Content-Type", kind)
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self.base_url = f"http://127.0.0.1:{self._server.server_port}/v1"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        self._open.set()
+        self._server.shutdown()
+        self._server.server_close()
+
+    def hold(self) -> None:
+        """Stop each answer in its middle from now on."""
+        self._open.clear()
+
+    def go(self) -> None:
+        """Let answers continue to their end."""
+        self._open.set()

@@ -1,0 +1,128 @@
+"""A kernel is killed in the middle of its answers: the runner finishes them, and the next kernel has them."""
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from nbchat.core.ids import new_id
+from nbchat.jupyter.control import REQUEST
+from tests.kernels import Kernel
+from tests.runner.counting_server import CountingServer, answer_to
+from tests.runner.notebooks import LinkedNotebook
+
+ASK = """
+import nbchat
+session = nbchat.session("geo", model="count")
+first, second = session.send("one"), session.send("two")
+for _ in first:
+    if "one-150 " in first.text:
+        break
+print(first.state, second.state)
+"""
+
+ATTACH = """
+import nbchat
+session = nbchat.session("geo")
+print(*[run.state for run in session.runs], "one-150 " in session.run.text)
+"""
+
+FINISH = """
+nbchat.registry.wait_all(60)
+import json
+print(json.dumps([[m.text for m in session.messages], [str(run.state) for run in session.runs]]))
+"""
+
+
+@pytest.fixture
+def server() -> Iterator[CountingServer]:
+    """Return a server whose answers stop in the middle until `go`."""
+    with CountingServer() as made:
+        yield made
+
+
+@pytest.fixture
+def notebook(tmp_path: Path, server: CountingServer) -> Iterator[LinkedNotebook]:
+    """Return a notebook whose answers come from that server through a runner."""
+    with LinkedNotebook(tmp_path, OPENAI_BASE_URL=server.base_url) as made:
+        yield made
+
+
+def said(kernel: Kernel, code: str) -> str:
+    """Run a cell that must not fail, and return what it printed."""
+    cell = kernel.run(code, 120)
+    assert cell.error is None, cell.traceback
+    return cell.stdout.strip()
+
+
+def test_a_killed_kernel_loses_neither_text_nor_a_queued_prompt(
+    notebook: LinkedNotebook, server: CountingServer
+) -> None:
+    """After SIGKILL of the kernel both answers are complete and exact, and each question was sent once."""
+    kernel = notebook.kernel()
+    assert said(kernel, ASK) == "streaming queued"
+    kernel.restart()
+    assert said(kernel, ATTACH) == "streaming queued True"
+    server.go()
+    messages, states = json.loads(said(kernel, FINISH))
+    assert messages == ["one", answer_to("one"), "two", answer_to("two")]
+    assert states == ["completed", "completed"]
+    assert server.asked == ["one", "two"]
+
+
+def test_a_prompt_of_a_page_survives_its_kernel(notebook: LinkedNotebook, server: CountingServer) -> None:
+    """A question that a page asked is answered in full although the kernel is killed during the answer."""
+    kernel = notebook.kernel()
+    found = said(
+        kernel,
+        "import nbchat\nchat = nbchat.ChatTabs()\nsession = chat.session('geo', model='count')\n"
+        "print(session.id, chat.hub.epoch)",
+    )
+    session_id, epoch = found.split()
+    command = {"type": "send", "id": new_id("cmd_"), "session_id": session_id, "text": "one"}
+    message = {"type": "run_command", "page": "p", "epoch": epoch, "command": command}
+    kernel.post(REQUEST, {"message": message})
+    started = (
+        "import time\nwhile 'one-150 ' not in (session.run.text if session.run else ''): time.sleep(0.01)"
+    )
+    said(kernel, started)
+    kernel.restart()
+    server.go()
+    said(kernel, "import nbchat\nsession = nbchat.session('geo')")
+    messages, states = json.loads(said(kernel, FINISH))
+    assert messages == ["one", answer_to("one")]
+    assert states == ["completed"]
+
+
+def test_stop_works_from_the_next_kernel(notebook: LinkedNotebook) -> None:
+    """The next kernel stops a run that another one started, and its text stays."""
+    kernel = notebook.kernel()
+    said(kernel, ASK)
+    kernel.restart()
+    said(kernel, ATTACH)
+    assert said(kernel, "print(session.stop_all(), [str(run.wait(30).state) for run in session.runs])") == (
+        "2 ['stopped', 'stopped']"
+    )
+    assert "one-150 " in said(kernel, "print(session.runs[0].text)")
+
+
+def test_a_killed_runner_is_replaced_and_ends_each_run_once(
+    notebook: LinkedNotebook, server: CountingServer
+) -> None:
+    """After SIGKILL of the runner its live run is `interrupted` once, with its text; the session works."""
+    kernel = notebook.kernel()
+    said(kernel, ASK.replace(', session.send("two")', ", None").replace("second.state", "second"))
+    # The journal is flushed every 250 ms; the text of at most the last second may be lost.
+    said(kernel, "nbchat.registry.save()")
+    os.kill(notebook.pid(), signal.SIGKILL)
+    assert said(kernel, "first.wait(60); print(first.state, first.error.code)") == "interrupted kernel_gone"
+    assert (
+        said(kernel, "print('one-150 ' in first.text, len(session.runs), len(session.messages))")
+        == "True 1 2"
+    )
+    server.go()
+    assert said(kernel, "print(session.ask('two').text)") == answer_to("two").strip()
+    assert server.asked == ["one", "two"]
