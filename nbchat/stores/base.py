@@ -163,7 +163,8 @@ class FencedStore(Store, Protocol):
         """Claim the lease; return whether the token holds it now.
 
         It fails while another token holds a lease that has neither expired nor been released, and for a token
-        after which another one has claimed. Claiming again as the holder renews the lease.
+        after which another one has claimed. Claiming again as the holder renews the lease. A store may also
+        pass on the lease of a process that it knows to have ended.
 
         Parameters
         ----------
@@ -172,7 +173,7 @@ class FencedStore(Store, Protocol):
         lease_s
             Seconds until another token may claim, unless the lease is renewed.
         after
-            Token of a holder whose process is known to have ended. Its lease is taken over before it expires.
+            Token of a holder that is known to have ended. Its lease is taken over before it expires.
 
         Raises
         ------

@@ -15,6 +15,7 @@ from msgspec import Struct
 from nbchat.core.errors import LeaseLost, StoreBusy, StoreConflict
 from nbchat.core.ids import new_id
 from nbchat.stores.base import Base, Gone, Stretch
+from nbchat.stores.owner import has_ended
 
 CLOCK_S: Final = 1.0
 """Seconds by which the clocks of two processes may differ before a lease counts as expired."""
@@ -27,6 +28,8 @@ class Lease(Struct, frozen=True):
     lease_s: float
     expires_at: float
     """Seconds since 1970-01-01 UTC; 0 after a release."""
+    owner: str = ""
+    """The process that claimed, from `this_process`; empty if it is not recorded."""
 
     @property
     def is_released(self) -> bool:
@@ -37,12 +40,13 @@ class Lease(Struct, frozen=True):
         """Return whether another token may claim now."""
         # More time left than the lease lasts: the clock was set back.
         set_back = self.expires_at - now > self.lease_s + CLOCK_S
-        return self.is_released or self.token == after or now >= self.expires_at or set_back
+        passed = self.is_released or self.token == after or now >= self.expires_at or set_back
+        return passed or has_ended(self.owner)
 
 
-def renewed(token: str, lease_s: float, now: float) -> Lease:
+def renewed(token: str, lease_s: float, now: float, owner: str = "") -> Lease:
     """Return a lease that begins now."""
-    return Lease(token, lease_s, now + lease_s)
+    return Lease(token, lease_s, now + lease_s, owner)
 
 
 def may_claim(token: str, last: Lease | None, now: float, after: str | None, *, used: bool) -> bool:

@@ -38,6 +38,7 @@ from nbchat.stores.base import (
     Record,
 )
 from nbchat.stores.fence import admits, check_holder, may_claim, renewed, without_a_lease
+from nbchat.stores.owner import this_process
 from nbchat.stores.sqlite_tables import (
     DAMAGED,
     LAYOUT,
@@ -254,7 +255,7 @@ class SqliteStore:
                 now = self._clock()
                 claimed = may_claim(token, last_lease(connection), now, after, used=used)
                 if claimed:
-                    put_lease(connection, renewed(token, lease_s, now))
+                    put_lease(connection, renewed(token, lease_s, now, this_process()))
         return claimed
 
     def renew(self, token: str, lease_s: float) -> bool:
@@ -265,7 +266,7 @@ class SqliteStore:
                 last = last_lease(connection)
                 held = last is not None and last.token == token and not last.is_released
                 if held:
-                    put_lease(connection, renewed(token, lease_s, self._clock()))
+                    put_lease(connection, renewed(token, lease_s, self._clock(), this_process()))
         return held
 
     def release(self, token: str) -> None:
@@ -324,7 +325,7 @@ class SqliteStore:
                 write_entry(connection, record)
         trim(connection, "write_ids", MAX_WRITE_IDS)
         trim(connection, "acknowledged", MAX_ACKNOWLEDGED)
-        put_lease(connection, renewed(token, last.lease_s, self._clock()))
+        put_lease(connection, renewed(token, last.lease_s, self._clock(), this_process()))
 
     def acknowledged(self) -> Mapping[str, bytes]:
         """Return the bodies of the last acknowledgements, oldest first."""

@@ -26,7 +26,7 @@ CREATE TABLE IF NOT EXISTS stretches (
 CREATE TABLE IF NOT EXISTS gone (session_id TEXT PRIMARY KEY, body BLOB NOT NULL, crc INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS leases (
     number INTEGER PRIMARY KEY AUTOINCREMENT, token TEXT NOT NULL UNIQUE, lease_s REAL NOT NULL,
-    expires_at REAL NOT NULL);
+    expires_at REAL NOT NULL, owner TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS write_ids (
     number INTEGER PRIMARY KEY AUTOINCREMENT, write_id TEXT NOT NULL UNIQUE);
 CREATE TABLE IF NOT EXISTS ends (
@@ -77,7 +77,7 @@ def _write_ends(connection: sqlite3.Connection, entry: Base | Stretch) -> None:
 
 def last_lease(connection: sqlite3.Connection) -> Lease | None:
     """Return the last claim."""
-    query = "SELECT token, lease_s, expires_at FROM leases ORDER BY number DESC LIMIT 1"
+    query = "SELECT token, lease_s, expires_at, owner FROM leases ORDER BY number DESC LIMIT 1"
     row = connection.execute(query).fetchone()
     return None if row is None else Lease(*row)
 
@@ -85,9 +85,9 @@ def last_lease(connection: sqlite3.Connection) -> Lease | None:
 def put_lease(connection: sqlite3.Connection, lease: Lease) -> None:
     """Write a claim; the number of a token, and with it the order of claims, never changes."""
     connection.execute(
-        "INSERT INTO leases (token, lease_s, expires_at) VALUES (?1, ?2, ?3) "
-        "ON CONFLICT (token) DO UPDATE SET lease_s = ?2, expires_at = ?3",
-        (lease.token, lease.lease_s, lease.expires_at),
+        "INSERT INTO leases (token, lease_s, expires_at, owner) VALUES (?1, ?2, ?3, ?4) "
+        "ON CONFLICT (token) DO UPDATE SET lease_s = ?2, expires_at = ?3, owner = ?4",
+        (lease.token, lease.lease_s, lease.expires_at, lease.owner),
     )
     trim(connection, "leases", MAX_TOKENS)
 

@@ -474,6 +474,29 @@ def test_what_a_lease_protects_survives_the_process_and_damage(tmp_path: Path, c
     second.close()
 
 
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from nbchat.stores.sqlite import SqliteStore
+store = SqliteStore(Path(sys.argv[1]), 60.0, shared=True)
+assert store.claim("l-old", 3600.0)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there, the lease of a killed process expires")
+@pytest.mark.parametrize("shared", [True, False])
+def test_the_lease_of_a_killed_process_is_free_at_once(tmp_path: Path, shared: bool) -> None:
+    """After SIGKILL of the holder another process need not wait for the lease to expire."""
+    path = tmp_path / "n-1.sqlite"
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(path)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+
+    store = SqliteStore(path, 60.0, shared=shared)
+    claimed(store)
+    store.close()
+
+
 SUSPENDED = """
 import sys
 from pathlib import Path
