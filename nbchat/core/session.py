@@ -68,8 +68,8 @@ class SessionRecord:
 
     def check(self, event: Event) -> Moved | Illegal | Stale | None:
         """Return the result that `append` would return, without changing anything."""
-        run_id = getattr(event, "run_id", None)
-        if run_id is None or type(event) in _NOT_MOVING:
+        run_id = run_moved_by(event)
+        if run_id is None:
             return None
         record = self.state.run(run_id)
         return Stale(event) if record is None else transition(record.state, event)
@@ -107,3 +107,9 @@ def with_pending_end(state: SessionState, run_id: str) -> SessionState:
 
 
 _NOT_MOVING: Final = frozenset({RunQueued, RunAcknowledged, RunSaved})
+
+
+def run_moved_by(event: Event) -> str | None:
+    """Return the run whose state an event can change; such events end with the run. Else `None`."""
+    run_id: str | None = getattr(event, "run_id", None)
+    return None if type(event) in _NOT_MOVING else run_id

@@ -2,28 +2,48 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Callable
+from typing import Final
 
+from nbchat.core.errors import StoreError
 from nbchat.core.ids import new_id
 from nbchat.engine.callbacks import Callbacks
 from nbchat.engine.journal import Journal
 from nbchat.engine.limits import Limits
 from nbchat.engine.live_session import LiveSession
 from nbchat.engine.loop_thread import LoopThread
+from nbchat.engine.outcomes import Outcomes
 from nbchat.engine.presence import Presence
 from nbchat.engine.provider_resolver import ProviderResolver
 from nbchat.engine.scheduler import Scheduler
 from nbchat.engine.session_index import SessionIndex
+
+logger = logging.getLogger("nbchat")
+
+ACKNOWLEDGE_S: Final = 1.0
+"""Maximum seconds for which a store may delay the acknowledgement of a command."""
 
 Reader = Callable[[LiveSession], None]
 """Called on the engine's loop when a session has new events."""
 
 
 class EngineBase:
-    """The loop, the sessions and the settings of one engine."""
+    """The loop, the sessions and the settings of one engine.
 
-    def __init__(self, limits: Limits | None = None, loop: LoopThread | None = None) -> None:
-        self.epoch: str = new_id("k-")
+    Parameters
+    ----------
+    leased
+        The engine shares its store with others, so it writes only while it holds the lease. Its epoch is the
+        token of the lease.
+    """
+
+    def __init__(
+        self, limits: Limits | None = None, loop: LoopThread | None = None, *, leased: bool = False
+    ) -> None:
+        self.leased: bool = leased
+        self.epoch: str = new_id("l-" if leased else "k-")
         """Identifies this engine; commands and packets of other engines are rejected."""
         self.loop: LoopThread = loop or LoopThread()
         self.limits: Limits = limits or Limits()
@@ -33,15 +53,38 @@ class EngineBase:
         self.sessions: SessionIndex = SessionIndex()
         self.presence: Presence = Presence()
         self.journal: Journal | None = None
+        self.outcomes: Outcomes = Outcomes()
         self.counters: dict[str, int] = {}
         self.readers: set[Reader] = set()
         """Readers of all sessions, such as the wire and the notebook."""
         self.checkpoints: set[Callable[[], None]] = set()
         """Called on the engine's loop when everything must be saved now."""
+        self.replaced: set[Callable[[], None]] = set()
+        """Called on the engine's loop when another engine has taken over the store."""
 
     def count(self, name: str, more: int = 1) -> None:
         """Add to a counter of `registry.stats()`."""
         self.counters[name] = self.counters.get(name, 0) + more
+
+    def when_stored(self, then: Callable[[], None]) -> None:
+        """Call `then` when everything recorded so far is stored, or after `ACKNOWLEDGE_S`.
+
+        At once if the engine has no lease, since then nothing survives it that could be repeated.
+        """
+        journal = self.journal
+        if not self.leased or journal is None:
+            then()
+            return
+
+        async def wait() -> None:
+            try:
+                async with asyncio.timeout(ACKNOWLEDGE_S):
+                    await journal.settled("")
+            except (StoreError, TimeoutError) as error:
+                logger.debug("a command is acknowledged before it is stored: %s", error)
+            then()
+
+        self.loop.spawn(wait(), name="nbchat-acknowledge")
 
     def is_viewed(self, session_id: str) -> bool:
         """Return whether any page shows the session."""

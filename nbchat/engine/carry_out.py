@@ -11,6 +11,7 @@ from nbchat.core.events import Settings
 from nbchat.core.kernel_commands import Outcome, RunKey
 from nbchat.core.run import RunState
 from nbchat.core.settings import SettingsPatch, clean_title, patch, request_params
+from nbchat.engine.outcomes import encode_outcome
 
 if TYPE_CHECKING:
     from nbchat.core.kernel_commands import Command
@@ -20,6 +21,30 @@ if TYPE_CHECKING:
     from nbchat.providers.base import Provider
 
 EMPTY_PROMPT = "the prompt is empty; write what you want to ask."
+
+
+def execute_once(engine: Engine, command: Command) -> Outcome:
+    """Execute a command; a repeated one returns the same outcome again. Only on the engine's loop.
+
+    The outcome is stored in the same write as the command's effect, if the engine has a lease. It is not
+    stored for a temporary session, which does not survive the engine.
+
+    Raises
+    ------
+    NbchatError
+        If the command cannot be carried out now; nothing has changed.
+    """
+    engine.loop.check()
+    known = engine.outcomes.get(command.id)
+    if known is not None:
+        return known
+    outcome = carry_out(engine, command)
+    engine.outcomes.add(command.id, outcome)
+    session_id = getattr(command, "session_id", None) or outcome.session_id or ""
+    session = engine.sessions.get_including_deleted(session_id)
+    if engine.journal is not None and not (session is not None and session.state.temporary):
+        engine.journal.acknowledge(command.id, encode_outcome(outcome))
+    return outcome
 
 
 def carry_out(engine: Engine, command: Command) -> Outcome:

@@ -54,8 +54,10 @@ class Engine(EngineBase):
     kernels reach it through a `Backend`.
     """
 
-    def __init__(self, limits: Limits | None = None, loop: LoopThread | None = None) -> None:
-        super().__init__(limits, loop)
+    def __init__(
+        self, limits: Limits | None = None, loop: LoopThread | None = None, *, leased: bool = False
+    ) -> None:
+        super().__init__(limits, loop, leased=leased)
         self.eviction: Eviction = Eviction(self)
         self.snapshots: Snapshots = Snapshots(
             self, self.eviction, add=self.add_restored, ensure_loaded=self.ensure_loaded

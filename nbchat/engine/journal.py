@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from nbchat.core.errors import NbchatError
 from nbchat.core.events import Event
 from nbchat.stores.base import Store
 
@@ -26,8 +27,17 @@ class Journal(Protocol):
         """Age of the oldest unwritten event, in seconds."""
         ...
 
+    @property
+    def error(self) -> NbchatError | None:
+        """The reason why the store is not open or refuses events."""
+        ...
+
     def record(self, session_id: str, seq: int, event: Event) -> None:
         """Add one event; it is written with the next batch."""
+        ...
+
+    def acknowledge(self, command_id: str, body: bytes) -> None:
+        """Store the acknowledgement of a command with its events; no effect without a lease."""
         ...
 
     async def settled(self, session_id: str) -> None:

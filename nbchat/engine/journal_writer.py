@@ -1,7 +1,8 @@
 """`JournalWriter`: writes events to a store in batches, on a dedicated thread.
 
 On the engine's loop it only collects events. A batch that the store refuses is kept and retried later, so a
-temporarily full disk causes a warning and no loss.
+temporarily full disk causes a warning and no loss. A `LeasedStore` also gets the acknowledgements of
+commands, in the same write as their events. When another engine has taken it over, nothing is written.
 """
 
 from __future__ import annotations
@@ -10,23 +11,19 @@ import asyncio
 import logging
 import queue
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
-import msgspec
-from msgspec import Struct, field
-from msgspec.structs import replace
+from msgspec import Struct
 
-from nbchat.core.errors import NbchatError, StoreError
+from nbchat.core.errors import LeaseLost, NbchatError, StoreConflict, StoreError
 from nbchat.core.events import Event, RunQueued, RunSaved, SessionDeleted
-from nbchat.core.records import safe_params
-from nbchat.core.rfc3339 import to_rfc3339
 from nbchat.core.saved import SavedSession, Snapshot, Tombstone
-from nbchat.core.snapshot import encode_session
-from nbchat.core.values import encode_json
 from nbchat.engine.callbacks import Notification
+from nbchat.engine.journal_entries import Waiting, entries_of
 from nbchat.engine.journal_reader import read_back
-from nbchat.stores.base import Base, Contents, Entry, Gone, Store, Stretch
+from nbchat.engine.leased_store import LEASE_S, LeasedStore
+from nbchat.stores.base import Acknowledged, Base, Contents, Entry, Store
 
 if TYPE_CHECKING:
     from nbchat.engine.base import EngineBase
@@ -56,21 +53,13 @@ class SaveStatus(Struct, frozen=True, kw_only=True):
     """The reason for `unsaved`."""
 
 
-class _Waiting(Struct):
-    """Events of one session that are not written yet."""
-
-    events: list[tuple[int, Event]] = field(default_factory=list)
-    whole: bool = False
-    """Write its state instead of its events."""
-    gone: Tombstone | None = None
-
-
 class _Batch(Struct):
     """A batch for the writing thread; its values are final."""
 
     upto: int
-    waiting: dict[str, _Waiting]
+    waiting: dict[str, Waiting]
     states: dict[str, SavedSession]
+    acknowledged: list[Acknowledged]
     epoch: str
 
 
@@ -118,7 +107,11 @@ class JournalWriter:
         self.store = store
         self.error = error
         self._reopen = reopen
-        self._waiting: dict[str, _Waiting] = {}
+        self._waiting: dict[str, Waiting] = {}
+        self._acknowledged: list[Acknowledged] = []
+        self._opening = False
+        self._ended = False
+        """It is closed, or another engine has taken over."""
         self._writing: _Batch | None = None
         self._number = 0
         self._written = 0
@@ -134,6 +127,10 @@ class JournalWriter:
         self._behind_since: float | None = None
         self._on_status = on_status
         self._on_reopened = on_reopened
+        if isinstance(store, LeasedStore):
+            engine.loop.post(self._hold, store)
+        elif engine.leased:
+            engine.loop.post(self._plan, FLUSH_S)  # the sessions of the holder are restored with the lease
 
     def __repr__(self) -> str:
         """Return the store and the number of pending events."""
@@ -145,11 +142,10 @@ class JournalWriter:
     def record(self, session_id: str, seq: int, event: Event) -> None:
         """Add one event; it is written with the next batch."""
         self._engine.loop.check()
-        if self._behind_since is None:
-            self._behind_since = self._engine.loop.aio.time()
-        self._number += 1
-        self._last[session_id] = self._number
-        waiting = self._waiting.setdefault(session_id, _Waiting())
+        if self._ended:
+            return
+        self._count(session_id)
+        waiting = self._waiting.setdefault(session_id, Waiting())
         if isinstance(event, SessionDeleted):
             waiting.events.clear()
             waiting.whole = not event.deleted
@@ -165,6 +161,19 @@ class JournalWriter:
                 waiting.whole = True
         # A question cannot be recovered otherwise, so it is written at once.
         self._plan(0.0 if isinstance(event, RunQueued) else FLUSH_S)
+
+    def acknowledge(self, command_id: str, body: bytes) -> None:
+        """Add the acknowledgement of a command, after its events; no effect for an engine without a lease."""
+        if self._engine.leased and not self._ended:
+            self._count("")
+            self._acknowledged.append(Acknowledged(command_id=command_id, body=body))
+            self._plan(FLUSH_S)
+
+    def _count(self, session_id: str) -> None:
+        if self._behind_since is None:
+            self._behind_since = self._engine.loop.aio.time()
+        self._number += 1
+        self._last[session_id] = self._number
 
     def _clock_of(self, session_id: str, seq: int) -> Mapping[str, int]:
         session = self._engine.sessions.get(session_id)
@@ -182,7 +191,7 @@ class JournalWriter:
         upto = self._last.get(session_id, 0) if session_id else self._number
         if upto <= self._written:
             return
-        if self.store is None:
+        if self.store is None or self._ended:
             raise (
                 self.error
                 if isinstance(self.error, StoreError)
@@ -200,9 +209,10 @@ class JournalWriter:
     def write_whole(self, session_id: str) -> None:
         """Write a session's state instead of its events, since it was restored."""
         self._engine.loop.check()
-        self._number += 1
-        self._last[session_id] = self._number
-        waiting = self._waiting.setdefault(session_id, _Waiting())
+        if self._ended:
+            return
+        self._count(session_id)
+        waiting = self._waiting.setdefault(session_id, Waiting())
         waiting.events.clear()
         waiting.whole, waiting.gone = True, None
         self._plan(FLUSH_S)
@@ -225,10 +235,12 @@ class JournalWriter:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._writing is not None or not self._waiting:
+        if self._ended or self._writing is not None:
             return
-        if self.store is None:
+        is_idle = not (self._waiting or self._acknowledged)
+        if self.store is None and not (is_idle and not self._engine.leased):
             self._try_to_open()
+        if self.store is None or is_idle:
             return
         waiting, self._waiting = self._waiting, {}
         states = {}
@@ -238,7 +250,8 @@ class JournalWriter:
                 session = self._engine.sessions.get(session_id)
                 if session is not None and not session.evicted:
                     states[session_id] = saved_session(self._engine.epoch, session)
-        batch = self._writing = _Batch(self._number, waiting, states, self._engine.epoch)
+        acknowledged, self._acknowledged = self._acknowledged, []
+        batch = self._writing = _Batch(self._number, waiting, states, acknowledged, self._engine.epoch)
         self._publish_status()
         store = self.store
         self._post(lambda: self._write(store, batch))
@@ -248,12 +261,17 @@ class JournalWriter:
         error: NbchatError | None = None
         sizes: dict[str, tuple[int, bool]] = {}
         try:
+            fenced = isinstance(store, LeasedStore)
             entries: list[Entry] = []
             for session_id, waiting in batch.waiting.items():
-                made = _entries(session_id, waiting, batch.states.get(session_id), batch.epoch)
+                state = batch.states.get(session_id)
+                made = entries_of(session_id, waiting, state, batch.epoch, fenced=fenced)
                 entries += made
                 sizes[session_id] = (sum(len(e.body) for e in made), any(isinstance(e, Base) for e in made))
-            store.write(entries)
+            if isinstance(store, LeasedStore):
+                store.write([*entries, *batch.acknowledged])
+            else:
+                store.write(entries)
         except NbchatError as refused:
             error = refused
         except Exception as unforeseen:
@@ -274,12 +292,14 @@ class JournalWriter:
             if recovered:
                 self._mark_saved()
             self._on_written()
+        elif isinstance(error, LeaseLost):
+            self._replaced(error)
         else:
             if self._failures == 0:
                 logger.warning("the journal could not be written: %s", error)
             self._failures += 1
             self.error = error
-            self._requeue(batch)
+            self._requeue(batch, whole=isinstance(error, StoreConflict))
         self._resolve(batch, error)
         self._publish_status()
         if self._waiters:
@@ -300,8 +320,12 @@ class JournalWriter:
             else:
                 self._waiters.append((upto, waiter))
 
-    def _requeue(self, batch: _Batch) -> None:
+    def _requeue(self, batch: _Batch, *, whole: bool) -> None:
+        """Write a batch again, or the whole sessions, if its events do not continue what is stored."""
+        self._acknowledged = [*batch.acknowledged, *self._acknowledged]
         for session_id, old in batch.waiting.items():
+            if whole and old.gone is None:
+                old.whole = True
             new = self._waiting.get(session_id)
             if new is None:
                 self._waiting[session_id] = old
@@ -318,8 +342,9 @@ class JournalWriter:
 
     def _try_to_open(self) -> None:
         reopen = self._reopen
-        if reopen is None:
+        if reopen is None or self._opening:
             return
+        self._opening = True
         self._failures += 1
 
         def work() -> None:
@@ -334,16 +359,62 @@ class JournalWriter:
         self._post(work)
 
     def _opened(self, store: Store | None, contents: Contents | None, error: NbchatError | None) -> None:
+        self._opening = False
         if store is None or contents is None:
             self.error = error
             self._plan(FLUSH_S)
             return
         self.store = store
+        if isinstance(store, LeasedStore):
+            self._hold(store)
         for session in self._engine.sessions:
             if not session.state.temporary:
                 self.write_whole(session.id)
         self._on_reopened(read_back(contents))
         self._flush()
+
+    # The lease
+
+    def _hold(self, store: LeasedStore) -> None:
+        """Take over what earlier engines have acknowledged, and renew the lease from now on."""
+        self.error = None
+        self._engine.outcomes.restore(store.acknowledged)
+        self._plan_renewal(store)
+
+    def _plan_renewal(self, store: LeasedStore) -> None:
+        self._engine.loop.aio.call_later(LEASE_S / 3, self._renew, store)
+
+    def _renew(self, store: LeasedStore) -> None:
+        if self._ended:
+            return
+        self._plan_renewal(store)
+        self._post(lambda: self._renewed(store))
+
+    def _renewed(self, store: LeasedStore) -> None:
+        # On the writing thread.
+        try:
+            store.renew()
+        except LeaseLost as error:
+            self._engine.loop.post(self._replaced, error)
+        except NbchatError as error:
+            logger.debug("the lease could not be renewed: %s", error)
+
+    def _replaced(self, error: LeaseLost) -> None:
+        """Write no more, and end all runs: another engine has taken over the sessions."""
+        if self._ended:
+            return
+        self._ended, self.error = True, error
+        self._waiting, self._acknowledged = {}, []
+        waiters, self._waiters = self._waiters, []
+        for _, waiter in waiters:
+            if not waiter.done():
+                waiter.set_exception(error)
+        logger.warning("%s", error)
+        self._publish_status()
+        for replaced in list(self._engine.replaced):
+            replaced()
+        for session in self._engine.sessions:
+            session.runs.interrupt_all(error)
 
     def _publish_status(self) -> None:
         state = (
@@ -392,6 +463,7 @@ class JournalWriter:
         if self._thread is not None and self._thread is not threading.current_thread():
             self._jobs.put(None)
             self._thread.join(2.0)
+        self._ended = True
         if self.store is not None:
             self.store.close()
 
@@ -403,37 +475,3 @@ def saved_session(epoch: str, session: SessionLog) -> SavedSession:
     if state.seq > session.restored_seq or not clock:
         clock[epoch] = state.seq
     return SavedSession(state=state, clock=clock, omitted=session.omitted)
-
-
-def _entries(session_id: str, waiting: _Waiting, state: SavedSession | None, epoch: str) -> list[Entry]:
-    if waiting.gone is not None:
-        stone = {"clock": dict(waiting.gone.clock), "at": to_rfc3339(waiting.gone.at)}
-        return [Gone(session_id=session_id, body=msgspec.json.encode(stone))]
-    if state is not None:
-        return [Base(session_id=session_id, seq=state.state.seq, body=encode_session(state))]
-    if not waiting.events:
-        return []
-    first = waiting.events[0][0]
-    return [
-        Stretch(
-            session_id=session_id,
-            first_seq=first,
-            count=len(waiting.events),
-            epoch=epoch,
-            body=encode_events([event for _, event in waiting.events]),
-        )
-    ]
-
-
-def encode_events(events: Sequence[Event]) -> bytes:
-    """Return events as JSON, without credentials in their parameters."""
-    return encode_json([_without_credentials(event) for event in events])
-
-
-def _without_credentials(event: Event) -> Event:
-    if isinstance(event, RunQueued):
-        return replace(event, params=safe_params(event.params)) if event.params else event
-    settings = getattr(event, "settings", None)
-    if settings is None or not settings.params:
-        return event
-    return replace(event, settings=replace(settings, params=safe_params(settings.params)))

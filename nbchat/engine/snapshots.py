@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec.structs import replace
 
 from nbchat.core.clock import now
-from nbchat.core.errors import SnapshotError, StoreError
+from nbchat.core.errors import LeaseLost, SnapshotError, StoreBusy, StoreError
 from nbchat.core.merging import includes, merge, merge_all
 from nbchat.core.recovery import distrusted, recover, recovered
 from nbchat.core.saved import Clock, SavedSession, Snapshot, Tombstone
@@ -218,7 +218,7 @@ class Snapshots:
 
         Returns
         -------
-        The sessions of the snapshots.
+        The sessions of the snapshots, without those whose runs are live in another engine.
         """
         engine = self._engine
         engine.loop.check()
@@ -231,6 +231,8 @@ class Snapshots:
             self.notes += [note for note in snapshot.notes if note not in self.notes]
         restored = []
         for saved in restored_order(sessions.values()):
+            if saved.state.live is not None and not self._may_recover():
+                continue
             session = engine.sessions.get(saved.state.id)
             mine = None if session is None else saved_session(engine.epoch, session)
             if session is not None and session.evicted and not _is_known(saved, mine):
@@ -255,6 +257,13 @@ class Snapshots:
         """Return whether the session was deleted since this state of it."""
         stone = self.tombstones.get(saved.state.id)
         return stone is not None and includes(stone.clock, saved.clock)
+
+    def _may_recover(self) -> bool:
+        """Return whether live runs of a snapshot may be ended: not if another engine holds the lease."""
+        journal = self._engine.journal
+        if journal is None or not self._engine.leased:
+            return True
+        return not isinstance(journal.error, StoreBusy | LeaseLost)
 
     def _is_own(self, saved: SavedSession, mine: SavedSession | None) -> bool:
         """Return whether this engine wrote it, by its epoch."""

@@ -23,7 +23,7 @@ from nbchat.core.errors import NbchatError, SnapshotError, StoreError
 from nbchat.core.saved import Snapshot
 from nbchat.core.snapshot import parse
 from nbchat.jupyter.checkpoints import Checkpoints, TranscriptOutputs
-from nbchat.jupyter.notebook_identity import NotebookIdentity, open_journal, states_in
+from nbchat.jupyter.notebook_identity import NotebookIdentity, states_in
 from nbchat.jupyter.saved_metadata import SavedMetadata
 from nbchat.jupyter.transcripts import Transcripts
 from nbchat.protocol import Saving, Stored, WantCheckpoint
@@ -58,7 +58,7 @@ class Notebook:
         journal: bool = True,
         transcripts: TranscriptOutputs | None = None,
     ) -> None:
-        self.identity = NotebookIdentity(path)
+        self.identity = NotebookIdentity(path, engine.epoch if engine.leased else None)
         self.metadata = SavedMetadata()
         self.transcripts = Transcripts(engine)
         self.saving = Saving(state="saving")
@@ -107,11 +107,10 @@ class Notebook:
             self._identify_snapshots()
             journal = None
             if opened is not None:
-                notebook_id = self.identity.id
                 journal = engine.open_journal(
                     opened.store,
                     error=opened.error,
-                    reopen=lambda: open_journal(notebook_id, 0.0),
+                    reopen=self.identity.opener(),
                     on_status=self._on_status,
                     on_reopened=self._merge_journal,
                 )
@@ -237,10 +236,7 @@ class Notebook:
         self._report(Saving(state="off"))
 
     def _start_journal(self) -> None:
-        notebook_id = self.identity.id
-        journal = self._engine.open_journal(
-            None, reopen=lambda: open_journal(notebook_id, 0.0), on_status=self._on_status
-        )
+        journal = self._engine.open_journal(None, reopen=self.identity.opener(), on_status=self._on_status)
         for session in self._engine.sessions:
             journal.write_whole(session.id)
 

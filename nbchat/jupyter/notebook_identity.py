@@ -8,14 +8,16 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from nbchat.core.errors import NbchatError, StoreBusy
 from nbchat.core.ids import new_id
 from nbchat.core.saved import Snapshot
 from nbchat.engine.journal_reader import read_back
+from nbchat.engine.leased_store import LeasedStore
 from nbchat.export.reading import saved_in
 from nbchat.stores import places
 from nbchat.stores.sqlite import SqliteStore
@@ -30,16 +32,27 @@ logger = logging.getLogger("nbchat")
 class OpenedJournal:
     """The journal's store, or the reason why it could not be opened, and its contents."""
 
-    store: SqliteStore | None
+    store: SqliteStore | LeasedStore | None
     error: NbchatError | None
     snapshot: Snapshot
 
 
-class NotebookIdentity:
-    """The path and the id of a notebook. The methods read and write files, so they may block."""
+CLAIM_S: Final = 20.0
+"""Longest wait for an engine that still runs the notebook's sessions, so that it can finish its answers."""
 
-    def __init__(self, path: str) -> None:
+
+class NotebookIdentity:
+    """The path and the id of a notebook. The methods read and write files, so they may block.
+
+    Parameters
+    ----------
+    token
+        Epoch of an engine that shares the journal with others; `None` to open the journal alone.
+    """
+
+    def __init__(self, path: str, token: str | None = None) -> None:
         self.path = path
+        self._token = token
         self.id = ""
         self.is_saved = False
         """Whether the saved file contains the id."""
@@ -90,29 +103,43 @@ class NotebookIdentity:
             Receives the sessions in the journals that belong to this user.
         """
         claimed = _claimed(metadata)
-        store, error = _open(claimed) if claimed else (None, None)
+        may_be_copy = metadata is not None and metadata.place != self.place
+        store, error = self._open(claimed, 0.0 if may_be_copy else CLAIM_S) if claimed else (None, None)
         if store is not None and self._is_copy(store, claimed):
             known.update(states_in(read_back(store.read())))
             store.close()
             store, claimed = None, ""
-        elif isinstance(error, StoreBusy) and metadata and metadata.place != self.place:
+        elif isinstance(error, StoreBusy) and may_be_copy:
             error, claimed = None, ""  # another kernel has opened the original notebook
         self.id = claimed
         if not claimed:
             self.id = places.noted(self.path) or new_id("n-")
             places.note(self.path, self.id)
-            store, error = _open(self.id)
+            store, error = self._open(self.id, CLAIM_S)
         if error is not None:
             logger.warning("the journal could not be opened: %s", error)
         snapshot = Snapshot()
         if store is not None:
             snapshot = read_back(store.read())
-            for note in (*store.damage, *snapshot.notes):
+            for note in snapshot.notes:
                 logger.warning("journal: %s", note)
             known.update(states_in(snapshot))
             with contextlib.suppress(NbchatError):
                 store.remember("path", self.path)
         return OpenedJournal(store, error, snapshot)
+
+    def _open(
+        self, notebook_id: str, claim_s: float
+    ) -> tuple[SqliteStore | LeasedStore | None, NbchatError | None]:
+        try:
+            return open_journal(notebook_id, self._token, claim_s=claim_s), None
+        except NbchatError as error:
+            return None, error
+
+    def opener(self) -> Callable[[], SqliteStore | LeasedStore]:
+        """Return a function that opens the journal of the present id, without waiting for other processes."""
+        notebook_id, token = self.id, self._token
+        return lambda: open_journal(notebook_id, token, busy_s=0.0)
 
     def renew(self) -> None:
         """Choose a new id: the original notebook keeps the old one."""
@@ -129,7 +156,7 @@ class NotebookIdentity:
             self.is_saved = True
             places.forget_note(self.path)
 
-    def _is_copy(self, store: SqliteStore, notebook_id: str) -> bool:
+    def _is_copy(self, store: SqliteStore | LeasedStore, notebook_id: str) -> bool:
         home = store.recall("path")
         if not home or os.path.realpath(home) == os.path.realpath(self.path):
             return False
@@ -164,9 +191,20 @@ def _place_of_kernel(kernel: Any) -> str | None:  # noqa: ANN401 - an ipykernel
     return str(Path(connection).with_suffix(".ipynb")) if isinstance(connection, str) else None
 
 
-def open_journal(notebook_id: str, busy_s: float = 1.0) -> SqliteStore:
-    """Open the journal of a notebook; raises as `SqliteStore`."""
-    return SqliteStore(places.journal(notebook_id), busy_s=busy_s)
+def open_journal(
+    notebook_id: str, token: str | None, *, busy_s: float = 1.0, claim_s: float = 0.0
+) -> SqliteStore | LeasedStore:
+    """Open the journal of a notebook, alone or as the holder of its lease.
+
+    Raises
+    ------
+    NbchatError
+        As `SqliteStore` and `LeasedStore`, which waits for the lease for `claim_s`.
+    """
+    store = SqliteStore(places.journal(notebook_id), busy_s=busy_s, shared=token is not None)
+    for note in store.damage:
+        logger.warning("journal: %s", note)
+    return store if token is None else LeasedStore(store, token, claim_s)
 
 
 def states_in(snapshot: Snapshot) -> dict[str, SessionState]:
@@ -184,10 +222,3 @@ def _carries(path: str, notebook_id: str) -> bool:
     except (OSError, NbchatError):
         return False
     return isinstance(value, dict) and value.get("notebook_id") == notebook_id
-
-
-def _open(notebook_id: str) -> tuple[SqliteStore | None, NbchatError | None]:
-    try:
-        return open_journal(notebook_id), None
-    except NbchatError as error:
-        return None, error

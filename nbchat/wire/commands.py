@@ -16,6 +16,7 @@ from nbchat.wire.command_chunks import CommandChunks
 from nbchat.wire.failures import info_of
 
 if TYPE_CHECKING:
+    from nbchat.core.kernel_commands import Outcome
     from nbchat.engine.engine import Engine
     from nbchat.wire.served_kernel import ServedKernel
 
@@ -53,6 +54,8 @@ class PageCommands:
         self._set_view = set_view
         self._setting_views = asyncio.Lock()
         self._acks: OrderedDict[str, Ack] = OrderedDict()
+        self._unsaved: set[str] = set()
+        """Commands that were executed and are acknowledged when this is stored."""
         self._chunks = CommandChunks()
 
     def receive(self, message: RunCommand) -> None:
@@ -61,7 +64,12 @@ class PageCommands:
         if self._acknowledge_again(command.id):
             return
         ack = self._execute(message)
-        self._acks[command.id] = ack
+        self._unsaved.add(command.id)
+        self._engine.when_stored(lambda: self._acknowledge(ack))
+
+    def _acknowledge(self, ack: Ack) -> None:
+        self._unsaved.discard(ack.id)
+        self._acks[ack.id] = ack
         while len(self._acks) > KEPT_ACKS:
             self._acks.popitem(last=False)
         self._say(ack)
@@ -77,8 +85,12 @@ class PageCommands:
         return None if self._acknowledge_again(message.id) else self._chunks.take(message)
 
     def _acknowledge_again(self, command_id: str) -> bool:
-        """Repeat the acknowledgement of a command that was executed; only that message was lost."""
+        """Repeat the acknowledgement of a command that was executed, by this engine or an earlier one."""
+        if command_id in self._unsaved:
+            return True
         known = self._acks.get(command_id)
+        if known is None and (outcome := self._engine.outcomes.get(command_id)) is not None:
+            known = _ack(command_id, outcome)
         if known is not None:
             self._say(known)
         return known is not None
@@ -100,7 +112,7 @@ class PageCommands:
             outcome = self._kernel.execute(command)
         except Exception as error:  # noqa: BLE001 - the page shows it
             return Ack(id=command.id, error=info_of(error, f"a page's {command.type} failed"))
-        return Ack(id=command.id, session_id=outcome.session_id, run_id=outcome.run_id)
+        return _ack(command.id, outcome)
 
     def _view(self, page: str, command: Viewing) -> None:
         shown, now = command.session_ids, self._engine.loop.aio.time()
@@ -134,3 +146,7 @@ class PageCommands:
             failure = error.info
         usual = providers.defaults.model or next(iter(models), None)
         self._say(Models(models=models, session_id=session_id, model=usual, error=failure))
+
+
+def _ack(command_id: str, outcome: Outcome) -> Ack:
+    return Ack(id=command_id, session_id=outcome.session_id, run_id=outcome.run_id)

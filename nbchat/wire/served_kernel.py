@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from nbchat.core.secret import referenced
-from nbchat.engine.carry_out import carry_out
+from nbchat.engine.carry_out import execute_once
 from nbchat.engine.server_choice import ServerChoice
 from nbchat.protocol import Connect, Connected
 
@@ -37,7 +37,7 @@ class ServedKernel:
     def of_engine(cls, engine: Engine) -> ServedKernel:
         """Return the kernel whose engine runs in this process."""
         choose = functools.partial(choose_server, engine.providers)
-        return cls(engine.epoch, engine.providers, functools.partial(carry_out, engine), choose)
+        return cls(engine.epoch, engine.providers, functools.partial(execute_once, engine), choose)
 
 
 async def choose_server(providers: ProviderResolver, message: Connect) -> Connected:
