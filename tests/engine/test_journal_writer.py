@@ -63,7 +63,7 @@ def kernel() -> Iterator[MakeRegistry]:
         def begin() -> None:
             engine_of(registry).open_journal(store)
             snapshot = read_back(store.read())
-            known = {one.state.id: one.state.settings for one in snapshot.sessions}
+            known = {one.state.id: one.state for one in snapshot.sessions}
             engine_of(registry).snapshots.restore(snapshot, known=known)
 
         engine_of(registry).loop.call(begin)

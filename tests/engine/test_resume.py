@@ -62,7 +62,7 @@ def kernel(demo: DemoServer) -> Iterator[Kernel]:
         made.append(registry)
         engine_of(registry).providers.defaults.set({"base_url": demo.base_url, "api": "responses"})
         snapshot = read_back(Contents(sessions={}) if left is None else left)
-        known = {one.state.id: one.state.settings for one in snapshot.sessions}
+        known = {one.state.id: one.state for one in snapshot.sessions}
 
         def begin() -> None:
             engine_of(registry).open_journal(MemoryStore() if store is None else store)
