@@ -50,7 +50,23 @@ def _filled(newer: SavedSession, older: SavedSession) -> SavedSession:
         selected={**older.state.selected, **_inner(newer.state)},
         runs=(*(run for run in older.state.runs if run.id not in runs), *newer.state.runs),
     )
-    return replace(newer, state=sound_tree(state), omitted=older.omitted)
+    state = sound_tree(state)
+    is_known = includes(older.clock, newer.clock)
+    omitted = older.omitted if is_known else _still_omitted(state, newer, older)
+    return replace(newer, state=state, omitted=omitted)
+
+
+def _still_omitted(state: SessionState, *merged: SavedSession) -> int:
+    """Return the number of messages that are missing in the merged state; at least 1 if some are.
+
+    The first message after omitted ones refers to the last of them.
+    """
+    if not any(saved.omitted for saved in merged):
+        return 0
+    parents = {message.parent_id for message in state.messages.values()} - {None}
+    if parents <= state.messages.keys() and all(saved.state.messages for saved in merged if saved.omitted):
+        return 0
+    return max(1, min(saved.omitted for saved in merged))
 
 
 def _inner(state: SessionState) -> dict[str, str]:
@@ -82,7 +98,8 @@ def _union(first: SavedSession, second: SavedSession) -> SavedSession:
         runs=_runs_of_both(a.runs, b.runs),
         unread=a.unread or b.unread,
     )
-    return SavedSession(state=sound_tree(state), clock=clock, omitted=min(first.omitted, second.omitted))
+    state = sound_tree(state)
+    return SavedSession(state=state, clock=clock, omitted=_still_omitted(state, first, second))
 
 
 def _runs_of_both(first: Sequence[RunRecord], second: Sequence[RunRecord]) -> tuple[RunRecord, ...]:

@@ -235,7 +235,7 @@ class Snapshots:
                 continue
             session = engine.sessions.get(saved.state.id)
             mine = None if session is None else saved_session(engine.epoch, session)
-            if session is not None and session.evicted and not _is_known(saved, mine):
+            if session is not None and session.evicted and not _adds_nothing(saved, mine):
                 mine = saved_session(engine.epoch, self._ensure_loaded(session))
             if not adopt and not self._is_own(saved, mine):
                 saved = _marked(saved, (known or {}).get(saved.state.id), mine)  # noqa: PLW2901 - the same session
@@ -279,7 +279,7 @@ class Snapshots:
         return session
 
     def _merge_into(self, session: LiveSession, mine: SavedSession, saved: SavedSession) -> None:
-        if includes(mine.clock, saved.clock):
+        if _adds_nothing(saved, mine):
             return
         if not session.is_idle:
             # The live answer continues; the other version is merged when it has ended.
@@ -288,6 +288,8 @@ class Snapshots:
             return
         over = replace(saved, state=recovered(saved.state, now()))
         merged = merge(mine, over)
+        if merged.state.seq == mine.state.seq:  # messages that were omitted here; readers have to notice
+            merged = replace(merged, state=replace(merged.state, seq=merged.state.seq + 1))
         session.take_over(merged)
         if self._engine.journal is not None:
             self._engine.journal.write_whole(session.id)
@@ -301,6 +303,11 @@ class Snapshots:
 
 def _is_known(saved: SavedSession, mine: SavedSession | None) -> bool:
     return mine is not None and includes(mine.clock, saved.clock)
+
+
+def _adds_nothing(saved: SavedSession, mine: SavedSession | None) -> bool:
+    """Return whether a version is known and has no messages that were omitted here."""
+    return mine is not None and _is_known(saved, mine) and mine.omitted <= saved.omitted
 
 
 def _marked(saved: SavedSession, known: SessionState | None, mine: SavedSession | None) -> SavedSession:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from nbchat.core.snapshot import dump, parse
 from nbchat.handles.registry import SessionRegistry
 from nbchat.handles.session import Session
 from nbchat.providers.scripted import PAUSE, ScriptedProvider
@@ -121,3 +122,31 @@ def test_a_session_that_was_deleted_in_a_copy_stays_in_the_next_kernel(
         assert [message.text for message in third[session.id].messages] == ["question", "answer"]
     finally:
         engine_of(third).shutdown()
+
+
+def test_omitted_messages_are_added_by_a_whole_version(
+    registry: SessionRegistry, other: SessionRegistry
+) -> None:
+    """A shortened snapshot counts as incomplete until a version with all its messages is restored."""
+    session = registry.create(provider=ScriptedProvider("answer"))
+    session.send("first").wait(10)
+    copy = copied(registry, other, "")
+    for text in ("second", "third", "fourth"):
+        session.send(text).wait(10)
+    snapshots = engine_of(registry).snapshots
+    taken = engine_of(registry).loop.call(snapshots.take)
+    size = len(snapshots.encode(taken))
+    shortened = next(
+        parsed
+        for limit in range(size, 0, -100)
+        if (parsed := parse(snapshots.encode(taken, limit))).sessions[0].omitted >= 4
+    )
+
+    other.restore(dump(shortened))
+    assert [message.text for message in copy.messages] != [message.text for message in session.messages]
+    seen = live(copy).state.seq
+    other.restore(registry.snapshot())
+
+    assert copy.messages == session.messages
+    assert live(copy).omitted == 0
+    assert live(copy).state.seq > seen

@@ -17,6 +17,7 @@ import nbformat
 import pytest
 
 from nbchat.core.errors import StoreBusy
+from nbchat.core.saved import SavedSession
 from nbchat.core.snapshot import parse
 from nbchat.engine.engine import Engine
 from nbchat.engine.local_backend import LocalBackend
@@ -509,6 +510,34 @@ def test_the_metadata_have_a_limit(kernel: Start, tmp_path: Path, monkeypatch: p
     whole = said(first)
     end(first)
     assert said(kernel(path, Page("p-2", page.metadata))) == whole
+
+
+def test_a_journal_that_opens_late_keeps_what_the_metadata_omit(
+    kernel: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kernel that restored shortened metadata adds the older messages when it can open the journal."""
+    monkeypatch.setenv("NBCHAT_MAX_METADATA", "65536")
+    page = Page("p-1")
+    path = new_notebook(tmp_path / "a.ipynb")
+    first = kernel(path, page)
+    for _ in range(4):
+        first.get_or_create("long", provider=ScriptedProvider("x" * 20_000)).ask("go")
+    whole = said(first)
+
+    def newest() -> SavedSession | None:
+        sessions = () if page.metadata is None else parse(page.metadata).sessions
+        return next((one for one in sessions if one.state.seq == live(first["long"]).state.seq), None)
+
+    assert wait_for(newest, "a checkpoint").omitted > 0
+
+    other = Page("p-2", page.metadata)
+    second = kernel(path, other)  # the first kernel holds the journal
+    assert len(said(second)[0]) < len(whole[0])
+    end(first)
+    wait_for(lambda: said(second) == whole, "the messages of the journal", 60)
+    wait_for(lambda: other.saving[-1]["state"] == "saved", "the journal", 60)
+    end(second)
+    assert said(kernel(path, Page("p-3", page.metadata))) == whole
 
 
 def test_a_strangers_notebook_does_nothing(kernel: Start, tmp_path: Path) -> None:
