@@ -81,7 +81,6 @@ from nbchat.core.errors import (
     TooManySessions as TooManySessions,
     TotalTimeout as TotalTimeout,
     UnknownSession as UnknownSession,
-    ViewOutOfSync as ViewOutOfSync,
     WireError as WireError,
     WouldDeadlock as WouldDeadlock,
 )

@@ -8,8 +8,6 @@
 
 from __future__ import annotations
 
-import argparse
-import inspect
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -19,6 +17,7 @@ from typing import Final
 from nbchat.core import run
 from nbchat.core.run import TRANSITIONS, RunState
 from tools.generate_protocol import read_docs
+from tools.generated import write_or_check
 
 TARGET: Final = Path(__file__).parent.parent / "docs" / "states.md"
 HEADER: Final = """\
@@ -62,18 +61,8 @@ def draw() -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the page, or check it; return the exit status."""
-    parser = argparse.ArgumentParser(prog="draw_states", description=inspect.getdoc(sys.modules[__name__]))
-    parser.add_argument("--check", action="store_true", help="fail when the page is stale; write nothing")
-    wanted = draw()
-    if parser.parse_args(arguments).check:
-        if TARGET.is_file() and TARGET.read_text(encoding="utf-8") == wanted:
-            return 0
-        print("docs/states.md is stale. Run `make build` and commit it.", file=sys.stderr)
-        return 1
-    TARGET.parent.mkdir(exist_ok=True)
-    TARGET.write_text(wanted, encoding="utf-8")
-    return 0
+    """Write the file, or check it; return the exit status."""
+    return write_or_check({TARGET: draw()}, arguments)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ A field with a default is required, because messages on the wire contain all fie
 
 from __future__ import annotations
 
-import argparse
 import ast
 import inspect
 import sys
@@ -28,6 +27,8 @@ from typing import TYPE_CHECKING, Final, Literal, Union, get_args, get_origin
 
 from msgspec import Struct
 from msgspec import inspect as inspection
+
+from tools.generated import write_or_check
 
 if TYPE_CHECKING:
     from nbchat.core.events import Event
@@ -303,16 +304,7 @@ def generate() -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the file, or check it; return the exit status."""
-    parser = argparse.ArgumentParser(prog="generate_protocol", description="Write js/src/protocol.ts.")
-    parser.add_argument("--check", action="store_true", help="fail when the file is stale; write nothing")
-    wanted = generate()
-    if parser.parse_args(arguments).check:
-        if TARGET.is_file() and TARGET.read_text(encoding="utf-8") == wanted:
-            return 0
-        print("js/src/protocol.ts is stale. Run `make build` and commit it.", file=sys.stderr)
-        return 1
-    TARGET.write_text(wanted, encoding="utf-8")
-    return 0
+    return write_or_check({TARGET: generate()}, arguments)
 
 
 if __name__ == "__main__":

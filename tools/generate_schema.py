@@ -12,7 +12,6 @@ these records are described in this module.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -29,6 +28,7 @@ from nbchat.core.run import RunRecord
 from nbchat.core.saved import VERSION
 from nbchat.core.values import MAX_INTEGER
 from tools.generate_protocol import read_docs, what_it_is
+from tools.generated import write_or_check
 
 TARGET: Final = Path(__file__).parent.parent / "docs" / "snapshot.schema.json"
 
@@ -178,16 +178,7 @@ def generate() -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the file, or check it; return the exit status."""
-    parser = argparse.ArgumentParser(prog="generate_schema", description="Write docs/snapshot.schema.json.")
-    parser.add_argument("--check", action="store_true", help="fail when the file is stale; write nothing")
-    wanted = generate()
-    if parser.parse_args(arguments).check:
-        if TARGET.is_file() and TARGET.read_text(encoding="utf-8") == wanted:
-            return 0
-        print("docs/snapshot.schema.json is stale. Run `make build` and commit it.", file=sys.stderr)
-        return 1
-    TARGET.write_text(wanted, encoding="utf-8")
-    return 0
+    return write_or_check({TARGET: generate()}, arguments)
 
 
 if __name__ == "__main__":

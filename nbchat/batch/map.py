@@ -9,6 +9,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from msgspec.structs import asdict
+
 from nbchat.batch.answer_file import AnswerFile, Ledger, keys
 from nbchat.batch.prompts import prompts_of
 from nbchat.batch.results import BatchProgress, Result, Results
@@ -211,17 +213,4 @@ def _keys(
 
 
 def _result(answer: Answer, prompt: str, *, restored: bool = False) -> Result:
-    return Result(
-        index=answer.index,
-        prompt=prompt,
-        text=answer.text,
-        error=answer.error,
-        state=answer.state,
-        model=answer.model,
-        finish_reason=answer.finish_reason,
-        usage=answer.usage,
-        time_to_first_token_s=answer.time_to_first_token_s,
-        duration_s=answer.duration_s,
-        attempts=answer.attempts,
-        restored=restored,
-    )
+    return Result(prompt=prompt, restored=restored, **asdict(answer))

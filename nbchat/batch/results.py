@@ -5,19 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, overload
+from typing import Any, overload
 
-from nbchat.core.errors import NbchatError
 from nbchat.core.messages import Usage
 from nbchat.core.text import cut
+from nbchat.engine.one_shot import Answer
 from nbchat.handles.data_frames import make_frame, rate, with_columns
 
-if TYPE_CHECKING:
-    from nbchat.core.run import RunState
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
+class Result(Answer, frozen=True, kw_only=True):
     """Outcome of one prompt of a batch. `str(result)` is the answer's text.
 
     Examples
@@ -29,23 +25,7 @@ class Result:
     (False, 'request_rejected')
     """
 
-    index: int
-    """Index among the prompts, from 0."""
     prompt: str
-    text: str = ""
-    """The answer, or the part that had arrived before it failed."""
-    error: NbchatError | None = None
-    """The reason why there is no answer; `None` if there is one."""
-    state: RunState | None = None
-    """Final state of the last attempt; `None` if nothing was sent."""
-    model: str | None = None
-    finish_reason: str | None = None
-    usage: Usage | None = None
-    """Token counts of all attempts, as far as the server reported them."""
-    time_to_first_token_s: float | None = None
-    duration_s: float | None = None
-    """Duration of the last attempt."""
-    attempts: int = 0
     restored: bool = False
     """True if it was answered by an earlier call, and was read from the journal."""
 

@@ -15,7 +15,6 @@
     │                           ProviderErrorEvent, StreamTruncated, LimitExceeded, PauseExpired,
     │                           KernelGone, Orphaned, RunCrashed
     ├── WireError         a page sent a message that violates the protocol
-    │   └── ViewOutOfSync
     ├── CallbackError     a user's callback raised; runs are not affected
     ├── SnapshotError     a saved state could not be read
     │   └── SnapshotCorrupt, SnapshotTooNew, SnapshotTooLarge
@@ -697,17 +696,6 @@ class WireError(NbchatError):
     """
 
     stage: Stage = "view"
-
-
-class ViewOutOfSync(WireError):
-    """A view missed messages and has to request the state again.
-
-    Examples
-    --------
-    >>> error = nbchat.ViewOutOfSync("message 7 came after message 5.")
-    >>> error.code, error.stage, error.retryable
-    ('view_out_of_sync', 'view', False)
-    """
 
 
 class CallbackError(NbchatError):

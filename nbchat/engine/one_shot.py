@@ -36,19 +36,23 @@ class Answer(Struct, frozen=True, kw_only=True):
     """The outcome of one prompt."""
 
     index: int
+    """Index among the prompts, from 0."""
     text: str = ""
+    """The answer, or the part that had arrived before it failed."""
     state: RunState | None = None
+    """Final state of the last attempt; `None` if nothing was sent."""
     error: NbchatError | None = None
+    """The reason why there is no answer; `None` if there is one."""
     model: str | None = None
     finish_reason: str | None = None
     usage: Usage | None = None
-    """Sum over the attempts that reported it."""
+    """Token counts of all attempts, as far as the server reported them."""
     time_to_first_token_s: float | None = None
     duration_s: float | None = None
     """Duration of the last attempt."""
     attempts: int = 0
     response_id: str | None = None
-    """If the process was killed: the id under which the server may have kept the answer."""
+    """If the process was killed while it was in progress: the id under which the server may have kept it."""
 
 
 class OneShot:

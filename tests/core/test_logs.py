@@ -7,7 +7,7 @@ import pytest
 from nbchat.core.events import Event
 from nbchat.core.transcript import SessionState, apply_event
 from nbchat.core.values import decode, encode_json
-from tools import record_logs
+from tests.logs import record
 
 Log = dict[str, Any]
 
@@ -17,7 +17,7 @@ def as_json(value: object) -> Any:
     return json.loads(encode_json(value))
 
 
-LOGS = sorted(record_logs.FOLDER.glob("*.json"))
+LOGS = sorted(record.FOLDER.glob("*.json"))
 
 
 @pytest.fixture(params=LOGS, ids=lambda path: path.stem)
@@ -57,5 +57,5 @@ def test_every_kind_of_event_is_recorded() -> None:
 
 
 def test_the_recorded_logs_are_fresh(capsys: pytest.CaptureFixture[str]) -> None:
-    """The files are what `python -m tools.record_logs` writes today."""
-    assert record_logs.main(["--check"]) == 0, capsys.readouterr().err
+    """The files are what `python -m tests.logs.record` writes today."""
+    assert record.main(["--check"]) == 0, capsys.readouterr().err

@@ -5,18 +5,18 @@ import json
 from nbchat.core.refusals import refused_questions
 from nbchat.core.transcript import SessionState
 from nbchat.core.values import decode
-from tools import record_logs
+from tests.logs import record
 
 
 def test_the_recorded_log_has_these_refused_questions() -> None:
     """`js/tests/refusals.test.ts` finds the same questions in the same file."""
-    log = json.loads((record_logs.FOLDER / "refused.json").read_text("utf-8"))
+    log = json.loads((record.FOLDER / "refused.json").read_text("utf-8"))
     state: SessionState = decode(SessionState, log["state"])
     assert refused_questions(state, state.path) == {"q_1", "q_4", "q_5", "q_6"}
 
 
 def test_another_version_of_the_answer_decides_otherwise() -> None:
     """The answer that is shown decides: the version with text makes its question part of the conversation."""
-    log = json.loads((record_logs.FOLDER / "refused.json").read_text("utf-8"))
+    log = json.loads((record.FOLDER / "refused.json").read_text("utf-8"))
     state: SessionState = decode(SessionState, log["state"])
     assert "q_6" not in refused_questions(state, state.context("a_6"))

@@ -3,8 +3,8 @@
 
 ::
 
-    python -m tools.record_logs            write the files
-    python -m tools.record_logs --check    write nothing; fail if a file is stale
+    python -m tests.logs.record            write the files
+    python -m tests.logs.record --check    write nothing; fail if a file is stale
 
 Each file is `{"about", "session_id", "events", "state"}`. The first logs are written by hand, one for each
 case in a session. The last logs are seeded random events that are inconsistent on purpose, since both folds
@@ -13,7 +13,6 @@ must also agree on events that do not fit.
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
 import sys
@@ -68,8 +67,9 @@ from nbchat.core.messages import (
 from nbchat.core.text import checksum, utf16_length
 from nbchat.core.transcript import SessionState, apply_event
 from nbchat.core.values import encode_json
+from tools.generated import write_or_check
 
-FOLDER: Final = Path(__file__).parent.parent / "tests" / "logs"
+FOLDER: Final = Path(__file__).parent
 SESSION: Final = "ses_1"
 USAGE: Final = Usage(input_tokens=12, output_tokens=34, reasoning_tokens=5)
 BROKEN: Final = ErrorInfo(
@@ -99,7 +99,7 @@ class Story:
             self.events.append(event)
             self.state = apply_event(self.state, event)
 
-    def create(self, *, temporary: bool = False, thread_id: str | None = None, **settings: Any) -> None:  # noqa: ANN401
+    def create(self, *, temporary: bool = False, thread_id: str | None = None, **settings: Any) -> None:
         """Create the session."""
         self.say(
             SessionCreated(
@@ -145,7 +145,7 @@ class Story:
     def start(self, number: int) -> None:
         """Start a queued run, with its messages at the end of the transcript or at their position."""
         run = self.state.run(f"run_{number}")
-        assert run is not None  # noqa: S101 - a story queues a run before it starts it
+        assert run is not None
         at = self.now()
         prompt, parent = run.prompt, run.parent_id
         if prompt is not None:
@@ -167,7 +167,7 @@ class Story:
         """Start a part of the answer."""
         self.say(PartStarted(run_id=f"run_{number}", at=self.now(), part_index=index, part=part))
 
-    def text(self, number: int, index: int, *pieces: str, end: bool = True, **ended: Any) -> None:  # noqa: ANN401
+    def text(self, number: int, index: int, *pieces: str, end: bool = True, **ended: Any) -> None:
         """Append text to a part in pieces, and end the part."""
         run_id = f"run_{number}"
         for piece in pieces:
@@ -219,7 +219,7 @@ def story(tell: Callable[[Story], None]) -> Callable[[Story], None]:
 
 @story
 def answer_completed(s: Story) -> None:
-    """A question and its answer, with the server's model, reasoning, text and usage."""
+    """An answer has the server's model, reasoning, text and usage."""
     s.create(title="geo", model="demo/tour", params={"temperature": 0.5})
     s.ask(1, "Which rivers cross Paris?")
     s.say(RunAnswering(run_id="run_1", model="demo/tour-2", response_id="resp_1", sequence=1))
@@ -232,7 +232,7 @@ def answer_completed(s: Story) -> None:
 
 @story
 def two_turns(s: Story) -> None:
-    """Each turn follows the one before."""
+    """Each turn follows the previous one."""
     s.create()
     s.turn(1, "Paris?", "The Seine.")
     s.turn(2, "And Lyon?", "The Rhône and the Saône.")
@@ -240,7 +240,7 @@ def two_turns(s: Story) -> None:
 
 @story
 def queued_runs(s: Story) -> None:
-    """A second question waits outside of the transcript until the first is answered."""
+    """A queued question is not part of the transcript until the run before it has ended."""
     s.create()
     s.ask(1, "First?")
     s.queue(2, "Second?")
@@ -257,7 +257,7 @@ def queued_runs(s: Story) -> None:
 
 @story
 def stop_in_flight(s: Story) -> None:
-    """A delta that was on its way when the user stopped is kept."""
+    """A delta that arrives after the request to stop is kept."""
     s.create()
     s.ask(1, "Count.")
     s.part(1, 0, TextPart())
@@ -269,7 +269,7 @@ def stop_in_flight(s: Story) -> None:
 
 @story
 def stop_before_first_token(s: Story) -> None:
-    """A run stopped while it connects leaves an empty answer."""
+    """A run that is stopped while it connects leaves an empty answer."""
     s.create()
     s.ask(1, "Count.")
     s.say(StopRequested(run_id="run_1", at=s.now()), StopRequested(run_id="run_1", at=s.now()))
@@ -278,7 +278,7 @@ def stop_before_first_token(s: Story) -> None:
 
 @story
 def retried_by_itself(s: Story) -> None:
-    """Attempts that fail before the first token are made again, and the error goes away."""
+    """An attempt that fails before the first token is repeated, and its error is cleared."""
     s.create()
     s.ask(1, "Hello?")
     for attempt in (1, 2):
@@ -295,7 +295,7 @@ def retried_by_itself(s: Story) -> None:
 
 @story
 def failed_then_retry(s: Story) -> None:
-    """Retry replaces the answer that failed; the question stays."""
+    """A retry replaces the failed answer and keeps the question."""
     s.create()
     s.ask(1, "Hello?")
     s.say(RunFailed(run_id="run_1", at=s.now(), error=BUSY))
@@ -308,7 +308,7 @@ def failed_then_retry(s: Story) -> None:
 
 @story
 def retry_that_fails(s: Story) -> None:
-    """What a retry replaces stays until something comes in its place; another retry replaces both."""
+    """The old answer stays until a retry produces text; a second retry replaces both."""
     s.create()
     s.ask(1, "Tell a story.")
     s.part(1, 0, TextPart())
@@ -327,7 +327,7 @@ def retry_that_fails(s: Story) -> None:
 
 @story
 def refused(s: Story) -> None:
-    """Questions that were refused for their content (q_1, q_4, q_5, q_6), and others that failed or were."""
+    """Questions q_1, q_4, q_5 and q_6 were refused for their content; others failed or were answered."""
 
     def refuse(number: int, status: int | None, code: str = "request_rejected") -> None:
         error = ErrorInfo(code=code, message="No.", stage="first_byte", http_status=status)
@@ -360,7 +360,7 @@ def refused(s: Story) -> None:
 
 @story
 def answer_with_sources(s: Story) -> None:
-    """What an answer cites and what has to be known of it come with its end; a continuation adds to them."""
+    """Sources and notices are part of the end of a run; a continuation adds to them."""
     s.create()
     s.ask(1, "Where is the Seine?")
     s.part(1, 0, TextPart())
@@ -385,7 +385,7 @@ def answer_with_sources(s: Story) -> None:
 
 @story
 def answered_by_two_responses(s: Story) -> None:
-    """Each response of a server counts its events by itself."""
+    """The events of each response of a server are numbered separately."""
     s.create()
     s.ask(1, "Twice?")
     s.say(RunAnswering(run_id="run_1", response_id="resp_1"))
@@ -397,7 +397,7 @@ def answered_by_two_responses(s: Story) -> None:
 
 @story
 def interrupted_then_continue(s: Story) -> None:
-    """Continue appends to the same message, in a part of its own run."""
+    """A continuation adds a new part to the same message."""
     s.create()
     s.ask(1, "Tell a story.")
     s.part(1, 0, TextPart())
@@ -412,7 +412,7 @@ def interrupted_then_continue(s: Story) -> None:
 
 @story
 def interrupted_then_kept(s: Story) -> None:
-    """The user takes an interrupted answer as it is; its end was written down late."""
+    """The user keeps an interrupted answer, and its end is saved late."""
     s.create()
     s.ask(1, "Tell a story.")
     s.part(1, 0, TextPart())
@@ -428,7 +428,7 @@ def interrupted_then_kept(s: Story) -> None:
 
 @story
 def incomplete(s: Story) -> None:
-    """The model stopped early."""
+    """An answer that reaches the length limit is incomplete."""
     s.create()
     s.ask(1, "Write a book.")
     s.part(1, 0, TextPart())
@@ -438,7 +438,7 @@ def incomplete(s: Story) -> None:
 
 @story
 def paused(s: Story) -> None:
-    """Three pauses: in the queue, while connecting, and in the middle of the text."""
+    """A run is paused in the queue, while it connects, and while it streams."""
     s.create()
     s.queue(1, "Slowly.")
     s.say(RunPaused(run_id="run_1", at=s.now()), RunRequeued(run_id="run_1"))
@@ -455,7 +455,7 @@ def paused(s: Story) -> None:
 
 @story
 def versions(s: Story) -> None:
-    """A regenerated answer and an edited question are versions; one of each is shown."""
+    """A regenerated answer and an edited question are versions, of which one is selected."""
     s.create()
     s.turn(1, "Paris?", "The Seine.")
     s.turn(2, "And Lyon?", "The Rhône.")
@@ -475,7 +475,7 @@ def versions(s: Story) -> None:
 
 @story
 def versions_discarded(s: Story) -> None:
-    """When a version is discarded, what followed it goes too, and its newest sibling is shown."""
+    """Discarding a version removes the messages after it and selects its newest sibling."""
     versions(s)
     s.say(MessageRemoved(message_id="a_2"), MessageRemoved(message_id="a_2"))
     s.say(MessageSelected(message_id="q_4"), MessageRemoved(message_id="q_4"))
@@ -485,7 +485,7 @@ def versions_discarded(s: Story) -> None:
 
 @story
 def imported(s: Story) -> None:
-    """Messages that no run generated enter the tree as they are."""
+    """Imported messages are added to the tree unchanged."""
     s.create(title="imported", from_file=True, instructions="Be brief.")
     system = Message(id="m_0", role="system", parts=(TextPart(text="Be brief."),), created_at=1.0)
     picture = ImagePart(text="data:image/png;base64,iVBORw0KGgo=", name="map.png")
@@ -499,7 +499,7 @@ def imported(s: Story) -> None:
 
 @story
 def tool_call(s: Story) -> None:
-    """A tool call's id and name may be complete only at its end."""
+    """The end of a tool call can complete its id and its name."""
     s.create()
     s.ask(1, "What is the weather?")
     s.part(1, 0, ToolCallPart(call_id="call_1"))
@@ -531,7 +531,7 @@ def every_alphabet(s: Story) -> None:
 
 @story
 def settings(s: Story) -> None:
-    """Settings, unread marks, deletion and its undo."""
+    """Settings, the unread mark, deletion and undo change the session."""
     s.create(temporary=True, thread_id="user-42")
     s.say(
         SettingsChanged(
@@ -547,7 +547,7 @@ def settings(s: Story) -> None:
 
 @story
 def late_and_lost(s: Story) -> None:
-    """What comes for a run that is over, or was never here, changes nothing but the number."""
+    """Events for a run that is over or does not exist change only `seq`."""
     s.turn(1, "Paris?", "The Seine.")
     s.text(1, 0, " Late.")
     s.part(1, 1, TextPart(text="late"))
@@ -569,7 +569,7 @@ def late_and_lost(s: Story) -> None:
 
 @story
 def names_of_objects(s: Story) -> None:
-    """Ids that mean something in a programming language are ids like any other."""
+    """Ids that are names of object members in JavaScript have no special meaning."""
     s.create(title="__proto__")
     names = ("__proto__", "constructor", "toString", "hasOwnProperty")
     for parent, name in zip((None, *names), names, strict=False):
@@ -586,7 +586,7 @@ class Noise:
     """Generates events of every kind, for a few runs and messages, in random order."""
 
     def __init__(self, seed: int) -> None:
-        self._random = random.Random(seed)  # noqa: S311 - a test's data
+        self._random = random.Random(seed)
 
     def _message(self, *, parent: bool = True) -> Message:
         draw = self._random
@@ -595,7 +595,7 @@ class Noise:
             role=draw.choice(("user", "assistant")),
             parts=tuple([self._part() for _ in range(draw.randrange(3))]),
             created_at=float(draw.randrange(100)),
-            parent_id=f"m_{draw.randrange(7)}" if parent and draw.random() < 0.8 else None,  # noqa: PLR2004
+            parent_id=f"m_{draw.randrange(7)}" if parent and draw.random() < 0.8 else None,
             run_id=draw.choice((None, "r_0", "r_1", "r_2")),
         )
 
@@ -650,7 +650,7 @@ class Noise:
             lambda: RunFailed(**timed, error=error),
             lambda: RunInterrupted(**timed, error=error, usage=usage),
             lambda: RunAcknowledged(**run),
-            lambda: RunSaved(**run, saved=draw.random() < 0.5),  # noqa: PLR2004
+            lambda: RunSaved(**run, saved=draw.random() < 0.5),
         )
         # Deltas are the most frequent. Ends are rare, so that runs stay live.
         weights = (4, 1, 2, 6, 8, 1, 2, 2, 8, 12, 3, 1, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1)
@@ -669,7 +669,7 @@ def noise(seed: int) -> Callable[[Story], None]:
 
 for _seed in range(4):
     STORIES[f"noise_{_seed}"] = (
-        f"Events in an order that makes no sense, drawn by seed {_seed}.",
+        f"Random events in inconsistent order, with seed {_seed}.",
         noise(_seed),
     )
 
@@ -689,7 +689,7 @@ def _json(value: object) -> str:
     return json.dumps(_type_last(json.loads(encode_json(value))), ensure_ascii=False)
 
 
-def _type_last(value: Any) -> Any:  # noqa: ANN401 - any JSON value
+def _type_last(value: Any) -> Any:
     """Return `value` with the tag of each object after its fields, as in the recorded files."""
     if isinstance(value, list):
         return [_type_last(item) for item in value]
@@ -708,21 +708,9 @@ def files() -> Mapping[Path, str]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the files, or check them; return the exit status."""
-    parser = argparse.ArgumentParser(prog="record_logs", description="Write tests/logs/*.json.")
-    parser.add_argument("--check", action="store_true", help="fail when a file is stale; write nothing")
     wanted = files()
-    strange = sorted(set(FOLDER.glob("*.json")) - set(wanted))
-    if not parser.parse_args(arguments).check:
-        FOLDER.mkdir(parents=True, exist_ok=True)
-        for path in strange:
-            path.unlink()
-        for path, text in wanted.items():
-            path.write_text(text, encoding="utf-8")
-        return 0
-    stale = [path for path, text in wanted.items() if not path.is_file() or path.read_text("utf-8") != text]
-    for path in [*stale, *strange]:
-        print(f"{path.name} is stale. Run python -m tools.record_logs and commit it.", file=sys.stderr)
-    return 1 if stale or strange else 0
+    obsolete = sorted(set(FOLDER.glob("*.json")) - set(wanted))
+    return write_or_check(wanted, arguments, command="python -m tests.logs.record", obsolete=obsolete)
 
 
 if __name__ == "__main__":
