@@ -73,12 +73,19 @@ class NbchatError(Exception):
     """
 
     stage: Stage = "command"
+    """The step in which the error occurred."""
     retryable: Retryable = False
+    """Whether a retry can succeed; a number is the time to wait first, in seconds."""
     hint: str = ""
+    """The next step for the user, in one sentence."""
     http_status: int | None = None
+    """Status of the server's response, if there was one."""
     request_id: str | None = None
+    """Id of the request, as reported by the server."""
     partial_chars: int = 0
+    """Number of characters of the answer that had arrived."""
     code: ClassVar[str] = "nbchat_error"
+    """The class's name in `snake_case`, such as `rate_limited`."""
 
     def __init_subclass__(cls, **kwargs: object) -> None:
         """Derive the error's code from the class name."""
@@ -331,14 +338,7 @@ class QueueFull(CommandError):
 
 
 class TooManySessions(CommandError):
-    """The registry is full and no session can be evicted.
-
-    Examples
-    --------
-    >>> error = nbchat.TooManySessions("the registry holds 10,000 sessions.")
-    >>> error.code, error.stage, error.retryable
-    ('too_many_sessions', 'command', False)
-    """
+    """The registry is full and no session can be evicted."""
 
 
 class WouldDeadlock(CommandError):
@@ -357,13 +357,7 @@ class WouldDeadlock(CommandError):
 
 
 class StaleCommand(CommandError):
-    """The command refers to a run or a kernel that has ended. It was dropped.
-
-    Examples
-    --------
-    >>> nbchat.StaleCommand("session 's-1' has no run 'r-1'.").stage
-    'command'
-    """
+    """The command refers to a run or a kernel that has ended. It was dropped."""
 
 
 class PicklingRefused(CommandError, TypeError):
@@ -395,27 +389,13 @@ class ProviderError(NbchatError):
 
 
 class ConfigError(ProviderError):
-    """The settings are invalid: a wrong base URL, a wrong value, a redirect to another host.
-
-    Examples
-    --------
-    >>> error = nbchat.ConfigError("the base URL has no host.")
-    >>> error.code, error.stage, error.retryable
-    ('config_error', 'connect', False)
-    """
+    """The settings are invalid: a wrong base URL, a wrong value, a redirect to another host."""
 
     stage: Stage = "connect"
 
 
 class AuthenticationFailed(ProviderError):
-    """The server rejected the key (401) or the key lacks a permission (403).
-
-    Examples
-    --------
-    >>> error = nbchat.AuthenticationFailed("the server refused the key.")
-    >>> error.code, error.stage, error.retryable
-    ('authentication_failed', 'first_byte', False)
-    """
+    """The server rejected the key (401) or the key lacks a permission (403)."""
 
     stage: Stage = "first_byte"
     hint = "Check OPENAI_API_KEY for this server; it is read again at every run."
@@ -436,14 +416,7 @@ class ModelNotFound(ProviderError):
 
 
 class RequestRejected(ProviderError):
-    """The server rejected the request as invalid (400, 422).
-
-    Examples
-    --------
-    >>> error = nbchat.RequestRejected("the server does not know temperature=9.")
-    >>> error.code, error.stage, error.retryable
-    ('request_rejected', 'first_byte', False)
-    """
+    """The server rejected the request as invalid (400, 422)."""
 
     stage: Stage = "first_byte"
     hint = (
@@ -453,14 +426,7 @@ class RequestRejected(ProviderError):
 
 
 class ContextTooLong(ProviderError):
-    """The conversation exceeds the model's context length.
-
-    Examples
-    --------
-    >>> error = nbchat.ContextTooLong("200,000 tokens are more than the model reads.")
-    >>> error.code, error.stage, error.retryable
-    ('context_too_long', 'first_byte', False)
-    """
+    """The conversation exceeds the model's context length."""
 
     stage: Stage = "first_byte"
     hint = (
@@ -487,14 +453,7 @@ class RateLimited(ProviderError):
 
 
 class ProviderUnavailable(ProviderError):
-    """The server is reachable but cannot answer now (408, 409, 5xx).
-
-    Examples
-    --------
-    >>> error = nbchat.ProviderUnavailable("the server is overloaded.")
-    >>> error.code, error.stage, error.retryable
-    ('provider_unavailable', 'first_byte', True)
-    """
+    """The server is reachable but cannot answer now (408, 409, 5xx)."""
 
     stage: Stage = "first_byte"
     retryable: Retryable = True
@@ -502,14 +461,7 @@ class ProviderUnavailable(ProviderError):
 
 
 class ConnectFailed(ProviderError):
-    """The connection could not be established: refused, unknown host, TLS, proxy.
-
-    Examples
-    --------
-    >>> error = nbchat.ConnectFailed("localhost refused the connection.")
-    >>> error.code, error.stage, error.retryable
-    ('connect_failed', 'connect', True)
-    """
+    """The connection could not be established: refused, unknown host, TLS, proxy."""
 
     stage: Stage = "connect"
     retryable: Retryable = True
@@ -517,146 +469,69 @@ class ConnectFailed(ProviderError):
 
 
 class FirstTokenTimeout(ProviderError):
-    """The server accepted the connection but sent no content within the limit.
-
-    Examples
-    --------
-    >>> error = nbchat.FirstTokenTimeout("nothing came for 120 s.")
-    >>> error.code, error.stage, error.retryable
-    ('first_token_timeout', 'first_byte', False)
-    """
+    """The server accepted the connection but sent no content within the limit."""
 
     stage: Stage = "first_byte"
     hint = "Retry, or raise registry.limits.first_token_s; a model that is being loaded can take minutes."
 
 
 class EmptyResponse(ProviderError):
-    """The server's response contains no answer.
-
-    Examples
-    --------
-    >>> error = nbchat.EmptyResponse("the answer has no text.")
-    >>> error.code, error.stage, error.retryable
-    ('empty_response', 'first_byte', False)
-    """
+    """The server's response contains no answer."""
 
     stage: Stage = "first_byte"
     hint = "Retry; if it stays empty, look at the server's own log."
 
 
 class IdleTimeout(ProviderError):
-    """No content arrived within the idle limit after the answer had begun. Pings do not count.
-
-    Examples
-    --------
-    >>> error = nbchat.IdleTimeout("nothing came for 120 s.")
-    >>> error.code, error.stage, error.retryable
-    ('idle_timeout', 'stream', False)
-    """
+    """No content arrived within the idle limit after the answer had begun. Pings do not count."""
 
     hint = "What has arrived is kept. Continue, regenerate, or raise registry.limits.idle_s."
 
 
 class TotalTimeout(ProviderError):
-    """The answer exceeded the total time limit.
-
-    Examples
-    --------
-    >>> error = nbchat.TotalTimeout("the answer took longer than 600 s.")
-    >>> error.code, error.stage, error.retryable
-    ('total_timeout', 'stream', False)
-    """
+    """The answer exceeded the total time limit."""
 
     hint = "What has arrived is kept. Continue, or raise registry.limits.total_s."
 
 
 class StreamBroken(ProviderError):
-    """The connection broke while the answer was arriving.
-
-    Examples
-    --------
-    >>> error = nbchat.StreamBroken("the connection was cut.")
-    >>> error.code, error.stage, error.retryable
-    ('stream_broken', 'stream', False)
-    """
+    """The connection broke while the answer was arriving."""
 
     hint = "What has arrived is kept. Continue or regenerate."
 
 
 class ProtocolError(ProviderError):
-    """The response is not a stream of chat completion chunks.
-
-    Examples
-    --------
-    >>> error = nbchat.ProtocolError("this is not a stream of chunks.")
-    >>> error.code, error.stage, error.retryable
-    ('protocol_error', 'stream', False)
-    """
+    """The response is not a stream of chat completion chunks."""
 
     hint = "Check that OPENAI_BASE_URL names an OpenAI-compatible server. What has arrived is kept."
 
 
 class ProviderErrorEvent(ProviderError):
-    """The server reported an error inside the stream.
-
-    Examples
-    --------
-    >>> error = nbchat.ProviderErrorEvent("the server's model crashed.")
-    >>> error.code, error.stage, error.retryable
-    ('provider_error_event', 'stream', False)
-    """
+    """The server reported an error inside the stream."""
 
     hint = "What has arrived is kept. Retry or regenerate."
 
 
 class StreamTruncated(ProviderError):
-    """The stream ended cleanly but without a finish reason.
-
-    Examples
-    --------
-    >>> error = nbchat.StreamTruncated("the stream ended without a finish reason.")
-    >>> error.code, error.stage, error.retryable
-    ('stream_truncated', 'stream', False)
-    """
+    """The stream ended cleanly but without a finish reason."""
 
     hint = "What has arrived is kept. Continue or regenerate."
 
 
 class LimitExceeded(ProviderError):
-    """The answer exceeds the length limit of an answer or a session.
-
-    Examples
-    --------
-    >>> error = nbchat.LimitExceeded("the answer is longer than its limit.")
-    >>> error.code, error.stage, error.retryable
-    ('limit_exceeded', 'stream', False)
-    """
+    """The answer exceeds the length limit of an answer or a session."""
 
     hint = "What has arrived is kept. Raise registry.limits.answer_chars to allow more."
 
 
 class PauseExpired(ProviderError):
-    """The run was paused for longer than the pause limit, so its connection was closed.
-
-    Examples
-    --------
-    >>> error = nbchat.PauseExpired("the run was paused for 60 s.")
-    >>> error.code, error.stage, error.retryable
-    ('pause_expired', 'stream', False)
-    """
+    """The run was paused for longer than the pause limit, so its connection was closed."""
 
     hint = "What has arrived is kept. Continue or regenerate."
 
 
 class KernelGone(ProviderError):
-    """The kernel that generated the answer died or was restarted.
-
-    Examples
-    --------
-    >>> error = nbchat.KernelGone("the kernel was restarted.")
-    >>> error.code, error.stage, error.retryable
-    ('kernel_gone', 'stream', False)
-    """
+    """The kernel that generated the answer died or was restarted."""
 
     hint = "What has arrived is kept. Continue, regenerate, or keep it as it is."
 
@@ -673,40 +548,19 @@ class Orphaned(KernelGone):
 
 
 class RunCrashed(ProviderError):
-    """An unexpected exception in a provider or in nbchat ended the run.
-
-    Examples
-    --------
-    >>> error = nbchat.RunCrashed("the provider raised KeyError.")
-    >>> error.code, error.stage, error.retryable
-    ('run_crashed', 'stream', False)
-    """
+    """An unexpected exception in a provider or in nbchat ended the run."""
 
     hint = "The kernel's log has the traceback."
 
 
 class WireError(NbchatError):
-    """A page sent a message that violates the protocol. It was ignored and counted.
-
-    Examples
-    --------
-    >>> error = nbchat.WireError("a command has no type.")
-    >>> error.code, error.stage, error.retryable
-    ('wire_error', 'view', False)
-    """
+    """A page sent a message that violates the protocol. It was ignored and counted."""
 
     stage: Stage = "view"
 
 
 class CallbackError(NbchatError):
-    """A callback passed to `on` raised an exception. The run continues.
-
-    Examples
-    --------
-    >>> error = nbchat.CallbackError("a callback raised ZeroDivisionError.")
-    >>> error.code, error.stage, error.retryable
-    ('callback_error', 'command', False)
-    """
+    """A callback passed to `on` raised an exception. The run continues."""
 
 
 class SnapshotError(NbchatError):
@@ -758,49 +612,21 @@ class SnapshotTooNew(SnapshotError):
 
 
 class SnapshotTooLarge(SnapshotError):
-    """The saved state exceeds the size or depth that nbchat reads.
-
-    Examples
-    --------
-    >>> error = nbchat.SnapshotTooLarge("the metadata holds 600 MB.")
-    >>> error.code, error.stage, error.retryable
-    ('snapshot_too_large', 'restore', False)
-    """
+    """The saved state exceeds the size or depth that nbchat reads."""
 
 
 class StoreError(NbchatError):
-    """The state could not be saved. It is kept in memory, and runs continue.
-
-    Examples
-    --------
-    >>> error = nbchat.StoreError("the journal cannot be written.")
-    >>> error.code, error.stage, error.retryable
-    ('store_error', 'persist', False)
-    """
+    """The state could not be saved. It is kept in memory, and runs continue."""
 
     stage: Stage = "persist"
 
 
 class StoreFull(StoreError):
-    """No space is left on the disk.
-
-    Examples
-    --------
-    >>> error = nbchat.StoreFull("no space is left.")
-    >>> error.code, error.stage, error.retryable
-    ('store_full', 'persist', False)
-    """
+    """No space is left on the disk."""
 
 
 class StoreReadOnly(StoreError):
-    """The folder or the file is not writable.
-
-    Examples
-    --------
-    >>> error = nbchat.StoreReadOnly("the folder cannot be written.")
-    >>> error.code, error.stage, error.retryable
-    ('store_read_only', 'persist', False)
-    """
+    """The folder or the file is not writable."""
 
 
 class StoreBusy(StoreError):

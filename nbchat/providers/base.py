@@ -13,6 +13,24 @@ from msgspec import Struct, field
 
 from nbchat.core.messages import Message, Source, Usage
 
+__all__ = [
+    "EMPTY",
+    "Answering",
+    "Cancels",
+    "Delta",
+    "Finish",
+    "ImageDelta",
+    "Notice",
+    "Provider",
+    "ReasoningDelta",
+    "Request",
+    "SourceDelta",
+    "TextDelta",
+    "Timeouts",
+    "ToolCallDelta",
+    "UsageDelta",
+]
+
 EMPTY: Final = "The model's answer is empty."
 """Notice for an answer that is complete but has no content."""
 

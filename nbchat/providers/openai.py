@@ -51,6 +51,8 @@ from nbchat.providers.responses import ResponsesDecoder
 if TYPE_CHECKING:
     from nbchat.providers.transport import Client, Response, Server
 
+__all__ = ["OpenAIProvider"]
+
 Api = Literal["auto", "chat", "responses"]
 
 MAX_WHOLE_BYTES: Final = 64 * 1024 * 1024

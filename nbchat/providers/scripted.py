@@ -18,6 +18,8 @@ from typing import Final
 
 from nbchat.providers.base import Answering, Delta, Finish, Request, TextDelta
 
+__all__ = ["HANG", "PAUSE", "ScriptedProvider"]
+
 
 class _Pause:
     """The type of `PAUSE`."""

@@ -21,6 +21,24 @@ OF_THEIR_OWN: dict[type[Exception], Exception] = {
 """An error of each class whose `__init__` takes other arguments than a message."""
 
 
+STAGES = {
+    "command": "command_error callback_error nothing_to_do pickling_refused queue_full run_in_progress "
+    "run_not_live run_over session_full session_gone stale_command too_many_sessions unknown_session "
+    "would_deadlock",
+    "connect": "config_error connect_failed",
+    "first_byte": "authentication_failed context_too_long empty_response first_token_timeout "
+    "model_not_found provider_unavailable rate_limited request_rejected",
+    "stream": "idle_timeout kernel_gone limit_exceeded pause_expired protocol_error provider_error "
+    "provider_error_event run_crashed stream_broken stream_truncated total_timeout",
+    "restore": "snapshot_corrupt snapshot_error snapshot_too_large snapshot_too_new",
+    "persist": "store_busy store_error store_full store_read_only",
+    "view": "wire_error",
+}
+"""Codes of errors by stage. Logs and snapshots contain them, so they never change."""
+
+RETRYABLE = {"connect_failed", "provider_unavailable", "rate_limited"}
+
+
 def one_of(cls: type[errors.NbchatError]) -> Exception:
     """Return an error of this class with something in every attribute."""
     error = OF_THEIR_OWN.get(cls)
@@ -56,6 +74,14 @@ def check(got: Any, error: Exception) -> None:
     assert vars(got) == vars(error)
     if isinstance(error, errors.NbchatError):
         assert got.info == error.info
+
+
+def test_codes_of_errors_never_change() -> None:
+    """Each code that a log or a snapshot can contain has its class, stage and answer to a retry."""
+    for stage, codes in STAGES.items():
+        for code in codes.split():
+            kind = errors.CLASSES[code]
+            assert (kind.code, kind.stage, kind.retryable) == (code, stage, code in RETRYABLE)
 
 
 def test_every_public_error_is_tested() -> None:
