@@ -23,8 +23,14 @@ from nbchat.core.text import cut, printable
 from nbchat.core.transcript import SessionState
 from nbchat.export.sanitized import code_block, plain, render, sanitize, sources
 
-SPEAKERS: Final = {"user": "User", "assistant": "Assistant", "system": "Instructions", "tool": "Tool"}
+SPEAKERS: Final = {"user": "You", "assistant": "Assistant", "system": "Instructions", "tool": "Tool"}
 """Headings by role."""
+
+OPEN_MESSAGES: Final = 6
+"""Newest messages of a conversation that a transcript does not fold."""
+
+MIN_FOLDED: Final = 4
+"""Fewer earlier messages are not folded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +98,8 @@ def transcript(
 ) -> Turn:
     """Return conversations for an output of a notebook.
 
+    Of a long conversation the newest messages are open, and the earlier ones are folded.
+
     Parameters
     ----------
     limit
@@ -101,24 +109,44 @@ def transcript(
     """
     earlier = dict(rendered or {})
     used: dict[Message, Turn] = {}
-    shown: list[Turn] = []
+    conversations: list[Turn] = []
     size = 0
-    for item in _newest_first(states):
-        if isinstance(item, Message):
-            turn = used[item] = earlier.get(item) or _bounded(item, limit)
-        else:
-            turn = item
-        size += len(turn.html)
-        if size > limit and shown:
-            left = "Earlier messages are not shown here."
-            shown.append(Turn(f"<p><em>{left}</em></p>", left))
+    for state in reversed(states):
+        shown: list[Turn] = []
+        folded_at: int | None = None
+        count, has_note = 0, False
+        for item in _newest_first(state):
+            if isinstance(item, Message):
+                turn = used[item] = earlier.get(item) or _bounded(item, limit)
+                count += 1
+                if count == OPEN_MESSAGES + 1:
+                    folded_at = len(shown) - has_note  # the note belongs to this message
+            else:
+                turn = item
+            has_note = turn is item
+            size += len(turn.html)
+            if size > limit and (shown or conversations):
+                shown.append(_LEFT)
+                break
+            shown.append(turn)
+        conversations.append(_conversation(title_of(state), shown, folded_at, count - OPEN_MESSAGES))
+        if size > limit:
             break
-        shown.append(turn)
     if rendered is not None:
         rendered.clear()
         rendered.update(used)
-    shown.reverse()
-    return Turn("\n".join(turn.html for turn in shown), "\n\n".join(turn.text for turn in shown))
+    conversations.reverse()
+    return Turn("\n".join(one.html for one in conversations), "\n\n".join(one.text for one in conversations))
+
+
+def _conversation(title: Turn, newest_first: Sequence[Turn], folded_at: int | None, folded: int) -> Turn:
+    """Return a conversation with the turns from `folded_at` on, which are the earlier ones, folded."""
+    turns = list(reversed(newest_first))
+    split = len(turns) - folded_at if folded_at is not None and folded >= MIN_FOLDED else 0
+    html = [turn.html for turn in turns]
+    if split:
+        html[:split] = [_folded(f"Earlier messages ({folded})", "\n".join(html[:split]))]
+    return Turn("\n".join([title.html, *html]), "\n\n".join([title.text, *(turn.text for turn in turns)]))
 
 
 def _bounded(message: Message, limit: int) -> Turn:
@@ -134,20 +162,18 @@ def _bounded(message: Message, limit: int) -> Turn:
     return turn_of(replace(message, parts=tuple(parts)))
 
 
-def _newest_first(states: Sequence[SessionState]) -> Iterator[Message | Turn]:
-    """Yield messages, notes about incomplete answers, and titles, newest first."""
-    for state in reversed(states):
-        runs = {run.message_id: run for run in state.runs}
-        for run in reversed(state.runs):
-            if run.state is RunState.QUEUED and run.prompt is not None:
-                yield _note("This question had not been sent yet.")
-                yield run.prompt
-        for message in reversed(state.path):
-            last = runs.get(message.id)
-            if last is not None and (words := _NOTES.get(last.state)):
-                yield _note(words)
-            yield message
-        yield title_of(state)
+def _newest_first(state: SessionState) -> Iterator[Message | Turn]:
+    """Yield messages and notes about incomplete answers, newest first."""
+    runs = {run.message_id: run for run in state.runs}
+    for run in reversed(state.runs):
+        if run.state is RunState.QUEUED and run.prompt is not None:
+            yield _note("This question had not been sent yet.")
+            yield run.prompt
+    for message in reversed(state.path):
+        last = runs.get(message.id)
+        if last is not None and (words := _NOTES.get(last.state)):
+            yield _note(words)
+        yield message
 
 
 _NOTES: Final[Mapping[RunState, str]] = {
@@ -165,3 +191,9 @@ _NOTES: Final[Mapping[RunState, str]] = {
 
 def _note(words: str) -> Turn:
     return Turn(f"<p><em>{words}</em></p>", f"({words})")
+
+
+_LEFT: Final = Turn(
+    "<p><em>Earlier messages are not shown here.</em></p>", "Earlier messages are not shown here."
+)
+"""Note in place of what exceeds the limit."""

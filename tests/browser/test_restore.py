@@ -182,7 +182,7 @@ def test_the_file_alone_carries_it_all(notebook: OpenNotebook, app: App, tmp_pat
         text = next(tmp_path.glob("out*")).read_text()
         next(tmp_path.glob("out*")).unlink()
         assert "hello" in text
-        assert "User" in text
+        assert "You" in text
         assert "Assistant" in text
     printed = subprocess.run(
         [sys.executable, "-m", "nbchat", "export", str(page.file), "--to", "md"],

@@ -245,12 +245,26 @@ def test_a_transcript_has_a_limit() -> None:
     """A long conversation shows its newest turns, and says that there were others; one long answer is cut."""
     turn = transcript([conversation(*(f"turn {i} " + "x" * 100 for i in range(50)))], limit=4000)
     assert len(turn.html) < 4300
-    assert turn.html.startswith("<p><em>Earlier messages are not shown here.</em></p>")
+    assert "<p><em>Earlier messages are not shown here.</em></p>" in turn.html
     assert "turn 49" in turn.html
     assert "turn 49" in turn.text
     assert "turn 1 " not in turn.html
     long = transcript([conversation("long", "$" * 10_000)], limit=4000)
     assert Elements(long.html).text.count("$") == 2000
+
+
+def test_a_long_transcript_is_folded() -> None:
+    """The newest six messages of a long conversation are open, the earlier ones folded; the text has all."""
+    texts = [f"message {i}." for i in range(14)]
+    long, short = conversation(*texts), conversation(*texts[:8])
+    turn = transcript([short, long])
+    first, second = turn.html.split("<h1>")[1:]
+    assert "<details>" not in first
+    folded, opened = second.split("</details>")
+    assert "<summary>Earlier messages (8)</summary>" in folded
+    assert [text in folded for text in texts] == [True] * 8 + [False] * 6
+    assert [text in opened for text in texts] == [False] * 8 + [True] * 6
+    assert [turn.text.count(text) for text in texts] == [2] * 8 + [1] * 6
 
 
 def test_a_transcript_renders_what_has_changed(monkeypatch: pytest.MonkeyPatch) -> None:

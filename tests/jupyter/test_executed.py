@@ -32,7 +32,7 @@ def test_what_was_said_is_in_the_notebook_that_comes_out(
     for cell in notebook.cells[:2]:
         transcript, view = cell.outputs
         assert transcript.data["text/plain"] == "geo\n\n" + "\n\n".join(
-            f"{who}: {word}" for word in ("Seine", "Rhône") for who in ("User", "Assistant")
+            f"{who}: {word}" for word in ("Seine", "Rhône") for who in ("You", "Assistant")
         )
         assert transcript.data["text/html"].startswith('<a href="#nbchat-transcript"></a><h1>')
         assert '<strong>Assistant</strong></p>\n<div dir="auto">\n<p>Rhône' in transcript.data["text/html"]
@@ -77,10 +77,10 @@ def test_an_answer_that_was_cut_says_so_in_the_notebook(
 
     transcript = notebook.cells[0].outputs[0].data
     assert transcript["text/plain"].split("\n\n")[1:] == [
-        "User: Rivers?",
+        "You: Rivers?",
         "Assistant: so far",
         "(This answer was still being generated.)",
-        "User: Lakes?",
+        "You: Lakes?",
         "(This question had not been sent yet.)",
     ]
     assert "<em>This answer was still being generated.</em>" in transcript["text/html"]

@@ -29,4 +29,4 @@ def test_an_update_does_not_go_into_what_a_cell_captures(tmp_path: Path) -> None
         shown, cell = kernel.run(SHOW), kernel.run(CAPTURE)
         assert (shown.error, cell.error) == (None, None), shown.traceback + cell.traceback
         assert kernel.value("captured.stdout, len(captured.outputs)") == repr(("so far\n", 0))
-        assert [one["text/plain"] for one in cell.elsewhere] == ["geo\n\nUser: ?\n\nAssistant: so far"]
+        assert [one["text/plain"] for one in cell.elsewhere] == ["geo\n\nYou: ?\n\nAssistant: so far"]
