@@ -27,7 +27,7 @@ def view(comparison: Comparison, host: JupyterHost, **kwargs: Any) -> Any:  # no
         layout={
             "grid_template_columns": f"repeat(auto-fit, minmax(min({MIN_WIDTH}, 100%), 1fr))",
             "grid_gap": "8px",
-            "align_items": "start",
+            "align_items": "flex-start",
         },
     )
     _follow(comparison, table)
