@@ -16,6 +16,7 @@ from nbchat.core.errors import NbchatError
 if TYPE_CHECKING:
     from nbchat.engine.backend import Backend
     from nbchat.engine.engine import Engine
+    from nbchat.handles.run import Run
     from nbchat.jupyter.hub import Hub
     from nbchat.jupyter.linked import LinkedNotebook
     from nbchat.jupyter.notebook import Notebook
@@ -139,6 +140,11 @@ class JupyterHost:
             self._transcripts = Transcripts(self.engine)
             shell.events.register("post_run_cell", self._transcripts.after_cell)
         return self._transcripts
+
+    def show_run(self, run: Run) -> bool:
+        """Display a live run in the running cell and keep it up to date; return False if it cannot be."""
+        transcripts = self.transcripts()
+        return transcripts is not None and transcripts.show_run(run)
 
     def set_journal(self, *, on: bool) -> None:
         """Enable or disable writing outside the notebook."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from nbchat.engine.backend import Backend
     from nbchat.engine.engine import Engine
     from nbchat.handles.registry import SessionRegistry
+    from nbchat.handles.run import Run
 
 _hosts: WeakKeyDictionary[Backend, JupyterHost] = WeakKeyDictionary()
 
@@ -50,7 +51,7 @@ def _make_host(engine: Engine) -> JupyterHost:
         from nbchat.jupyter.representations import register  # noqa: PLC0415
 
         attach(engine.providers)
-        register()
+        register(_show_run)
     notebook = None
     if "ipykernel" in sys.modules:  # scripts restore nothing and journal nothing
         from nbchat.jupyter.notebook import Notebook  # noqa: PLC0415 - a kernel
@@ -61,6 +62,10 @@ def _make_host(engine: Engine) -> JupyterHost:
             private = os.environ.get("NBCHAT_JOURNAL", "").lower() in ("0", "false", "no", "off")
             notebook = Notebook(engine, path, journal=not private)
     return JupyterHost(engine, notebook, draw)
+
+
+def _show_run(run: Run) -> bool:
+    return current().host.show_run(run)
 
 
 def draw(host: JupyterHost, shown: object, options: dict[str, Any]) -> Any | None:  # noqa: ANN401 - as `Host`

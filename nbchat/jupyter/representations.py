@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from IPython import get_ipython
 
 from nbchat.core.messages import ImagePart, Message
+from nbchat.core.run import RunState
 from nbchat.core.text import printable, split_thought
 from nbchat.core.text_table import Table
 from nbchat.engine.config import Configuration
@@ -24,14 +25,26 @@ Bundle = dict[str, str]
 """An output's MIME types and their texts."""
 
 
-def register() -> None:
-    """Register the formatters with the running IPython, if there is one."""
+def register(show_run: Callable[[Run], bool]) -> None:
+    """Register the formatters with the running IPython, if there is one.
+
+    Parameters
+    ----------
+    show_run
+        Displays a live run in an output that is updated; returns False if it did not.
+    """
     shell = get_ipython()  # type: ignore[no-untyped-call,unused-ignore]
     if shell is None:
         return
     formatter = shell.display_formatter.mimebundle_formatter
     formatter.for_type(Message, _ignoring_options(of_message))
     formatter.for_type(Run, _ignoring_options(of_run))
+
+    def show(run: Run) -> None:
+        if not show_run(run):
+            raise NotImplementedError  # IPython uses the formatter above
+
+    shell.display_formatter.ipython_display_formatter.for_type(Run, show)
     formatter.for_type(Table, _ignoring_options(of_table))
     formatter.for_type(Configuration, _ignoring_options(of_configuration))
     # By name, because `nbchat.batch` is imported when it is used.
@@ -76,9 +89,28 @@ def of_message(message: Message) -> Bundle:
 def of_run(run: Run) -> Bundle:
     """Return a run's text as an output, with its state and its error."""
     error = f": {run.error}" if run.error is not None else ""
-    # A cell's result is not updated later.
+    # Where this is used, the output of a live run is not updated; see `line_of`.
     live = "" if run.is_over else ", when this was shown; it continues in the background"
     return of_text(run.text, f"{run.state}{error}{live}", run.message if run.is_over else None)
+
+
+def line_of(run: Run) -> Bundle:
+    """Return a run as an output that is updated: a line while it is live, then its text."""
+    return of_run(run) if run.is_over else of_text("", _progress(run))
+
+
+def _progress(run: Run) -> str:
+    now = run.progress
+    facts = []
+    if now.position is not None:
+        facts.append(f"position {now.position} in the queue")
+    if now.state is RunState.RETRYING:
+        facts.append(f"attempt {now.attempt + 1} of {now.attempts + 1}")
+    if now.characters:
+        facts.append(f"{now.characters:,} characters")
+    if now.started_at is not None:
+        facts.append(f"{now.elapsed_s:.0f} s")
+    return f"{now.state}: {', '.join(facts)}" if facts else str(now.state)
 
 
 def of_result(result: Result) -> Bundle:

@@ -1,5 +1,7 @@
 """`Transcripts`: shows conversations as sanitized HTML in a separate output, for hosts without widgets.
 
+It also shows live runs: a line that is updated, and the answer when it has ended.
+
 GitHub, nbviewer, nbconvert and notebooks opened without a kernel show this output. A page with a running
 view hides it. The view's own output is never updated, since that would rebuild the view.
 
@@ -15,15 +17,19 @@ import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from nbchat.core.errors import NbchatError
 from nbchat.core.ids import new_id
+from nbchat.jupyter.representations import line_of
 
 if TYPE_CHECKING:
     from nbchat.core.transcript import SessionState
     from nbchat.engine.engine import Engine
     from nbchat.export.turns import Rendered
+    from nbchat.handles.run import Run
 
 logger = logging.getLogger("nbchat")
 
@@ -35,6 +41,9 @@ It is added after the text is sanitized. Sanitizing removes such links from the 
 
 KEPT: Final = 8
 """Maximum number of outputs kept up to date; the most recent ones."""
+
+LIVE_S: Final = 1.0
+"""Seconds between two updates of a live run's line."""
 
 Bundle = Mapping[str, str]
 """An output's MIME types and their texts."""
@@ -50,6 +59,8 @@ class _Shown:
     """Its messages as last rendered."""
     publisher: Any
     """The publisher that displayed it. While a cell captures its output, the shell has another one."""
+    run: Run | None = None
+    """The run that is shown, instead of sessions."""
     page: str | None = None
     """The page that has this text. Empty if unknown; `None` if just displayed, so that every page has it."""
 
@@ -73,6 +84,7 @@ class Transcripts:
         self._engine = engine
         self._elsewhere = states
         self._shown: OrderedDict[str, _Shown] = OrderedDict()
+        self._runs: OrderedDict[str, _Shown] = OrderedDict()
         self._displaying = asyncio.Lock()
         self._rendering = threading.Lock()
 
@@ -84,19 +96,26 @@ class Transcripts:
         session_ids
             Ids of its sessions; `None` for all open sessions.
         """
-        from IPython import get_ipython  # noqa: PLC0415 - only in a kernel
-        from IPython.display import display  # noqa: PLC0415
-
         ids = None if session_ids is None else tuple(session_ids)
-        shell = get_ipython()  # type: ignore[no-untyped-call,unused-ignore]
-        shown = _Shown(ids, "", {}, getattr(shell, "display_pub", None))
-        bundle = self._bundle(shown, self._now(ids))
-        shown.text = bundle["text/html"]
-        display_id = new_id("nbchat-")
-        self._shown[display_id] = shown
-        while len(self._shown) > KEPT:
-            self._shown.popitem(last=False)
-        display(bundle, raw=True, display_id=display_id, metadata=_metadata(display_id))  # type: ignore[no-untyped-call,unused-ignore]
+        shown = _Shown(ids, "", {}, _publisher())
+        _display(shown, self._bundle(shown, self._now(ids)), self._shown)
+
+    def show_run(self, run: Run) -> bool:
+        """Display a live run in the running cell. On the cell's thread.
+
+        The output is a line that is updated, and the answer when the run has ended.
+
+        Returns
+        -------
+        False if the run is over, or if its output could not be updated; nothing is displayed then.
+        """
+        shown = _Shown((), "", {}, _publisher(), run=run)
+        if run.is_over or not hasattr(shown.publisher, "session"):  # of a kernel, and not of a capture
+            return False
+        display_id = _display(shown, line_of(run), self._runs)
+        name = f"nbchat-output-{run.id}"
+        threading.Thread(target=_follow, args=(shown, run, display_id), name=name, daemon=True).start()
+        return True
 
     async def news(self, page: str) -> dict[str, Bundle]:
         """Return the outputs that a page lacks, by display id, and mark them as delivered.
@@ -106,6 +125,8 @@ class Transcripts:
         news: dict[str, Bundle] = {}
         for display_id, shown in self._all():
             bundle = await self._made(shown)
+            if bundle is None:
+                continue
             if bundle["text/html"] != shown.text or shown.page not in (None, page):
                 shown.text, shown.page = bundle["text/html"], page
                 news[display_id] = bundle
@@ -122,7 +143,7 @@ class Transcripts:
         async with self._displaying:
             for display_id, shown in self._all():
                 bundle = await self._made(shown)
-                if bundle["text/html"] == shown.text:
+                if bundle is None or bundle["text/html"] == shown.text:
                     continue
                 shown.text, shown.page = bundle["text/html"], ""
                 try:
@@ -146,9 +167,12 @@ class Transcripts:
                 logger.debug("a transcript could not be updated", exc_info=True)
 
     def _all(self) -> Iterator[tuple[str, _Shown]]:
-        yield from list(self._shown.items())
+        yield from [*self._shown.items(), *self._runs.items()]
 
-    async def _made(self, shown: _Shown) -> Bundle:
+    async def _made(self, shown: _Shown) -> Bundle | None:
+        """Return the current output; `None` for a live run, whose line is updated by its display id."""
+        if shown.run is not None:
+            return await asyncio.to_thread(_answer, shown.run)
         if self._elsewhere is not None:
             return await asyncio.to_thread(lambda: self._bundle(shown, self._now(shown.session_ids)))
         return await asyncio.to_thread(self._bundle, shown, self._states(shown.session_ids))
@@ -162,6 +186,8 @@ class Transcripts:
     def _bundle(self, shown: _Shown, states: Sequence[SessionState]) -> Bundle:
         from nbchat.export.turns import transcript  # noqa: PLC0415 - loaded when a view is shown
 
+        if shown.run is not None:
+            return line_of(shown.run)
         with self._rendering:
             turns = transcript(
                 [state for state in states if state.messages or state.runs], rendered=shown.rendered
@@ -180,6 +206,48 @@ class Transcripts:
 
 def _metadata(display_id: str) -> dict[str, Any]:
     return {"nbchat": {"transcript": display_id}}
+
+
+def _answer(run: Run) -> Bundle | None:
+    """Return the output of a run that is over; `None` for others, and for one whose session was deleted."""
+    with suppress(NbchatError):
+        return line_of(run) if run.is_over else None
+    return None
+
+
+def _publisher() -> Any:  # noqa: ANN401 - a DisplayPublisher
+    from IPython import get_ipython  # noqa: PLC0415 - only in a kernel
+
+    return getattr(get_ipython(), "display_pub", None)  # type: ignore[no-untyped-call,unused-ignore]
+
+
+def _display(shown: _Shown, bundle: Bundle, kept: OrderedDict[str, _Shown]) -> str:
+    """Display an output, add it to those that are kept up to date, and return its display id."""
+    from IPython.display import display  # noqa: PLC0415 - only in a kernel
+
+    shown.text = bundle["text/html"]
+    display_id = new_id("nbchat-")
+    kept[display_id] = shown
+    while len(kept) > KEPT:
+        kept.popitem(last=False)
+    display(bundle, raw=True, display_id=display_id, metadata=_metadata(display_id))  # type: ignore[no-untyped-call,unused-ignore]
+    return display_id
+
+
+def _follow(shown: _Shown, run: Run, display_id: str) -> None:
+    """Update the output of a run until it has ended."""
+    try:
+        over, text = False, shown.text
+        while not over:
+            with suppress(TimeoutError):
+                run.wait(LIVE_S)
+            over = run.is_over  # read before the text: a run that is over has all its text
+            bundle = line_of(run)
+            if bundle["text/html"] != text:
+                text = bundle["text/html"]
+                _update(shown, bundle, display_id)
+    except Exception:
+        logger.debug("the output of a run could not be updated", exc_info=True)
 
 
 def _update(shown: _Shown, bundle: Bundle, display_id: str) -> None:

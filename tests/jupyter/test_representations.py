@@ -102,7 +102,7 @@ def test_a_terminal_shows_the_text() -> None:
     """IPython without a notebook prints an answer as its text, and a list of answers as short lines."""
     shell = InteractiveShell.instance()
     try:
-        register()
+        register(lambda _run: False)
         message = nbchat.Message(id="m", role="assistant", parts=(nbchat.TextPart(text="a *b*"),))
         data, _ = shell.display_formatter.format(message)
         assert data["text/plain"] == "a *b*"

@@ -30,3 +30,47 @@ def test_an_update_does_not_go_into_what_a_cell_captures(tmp_path: Path) -> None
         assert (shown.error, cell.error) == (None, None), shown.traceback + cell.traceback
         assert kernel.value("captured.stdout, len(captured.outputs)") == repr(("so far\n", 0))
         assert [one["text/plain"] for one in cell.elsewhere] == ["geo\n\nYou: ?\n\nAssistant: so far"]
+
+
+LINE = """
+import nbchat
+from nbchat.providers.scripted import PAUSE, ScriptedProvider
+provider = ScriptedProvider("so <b>", PAUSE, "far</b>")
+run = nbchat.session("geo", provider=provider).send("?")
+provider.wait_paused()
+run
+"""
+
+
+def test_a_live_run_is_a_line_that_becomes_its_answer(tmp_path: Path) -> None:
+    """A run as a cell's result is one line that is updated while it is live; then it is the inert answer."""
+    names = environment(tmp_path, os.environ) | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    names.pop("JPY_SESSION_NAME", None)
+    with Kernel(tmp_path, names) as kernel:
+        shown = kernel.run(LINE)
+        assert (shown.error, shown.result) == (None, None), shown.traceback
+        assert shown.displays[0]["text/plain"].startswith("streaming: 6 characters, ")
+        assert set(shown.displays[0]) == {"text/html", "text/plain"}
+        assert kernel.value("_ is run") == "True"
+        busy = kernel.start("import threading; held = threading.Event(); held.wait(30)")
+        kernel.follow(busy, lambda cell: cell.elsewhere)
+        assert busy.elsewhere[0]["text/plain"].startswith("streaming: 6 characters, ")
+        kernel.interrupt()
+        kernel.follow(busy, lambda cell: cell.over)
+        ended = kernel.run("provider.go(); run.wait(60); None")
+        kernel.follow(ended, lambda cell: any("far" in one["text/plain"] for one in cell.elsewhere))
+        assert ended.elsewhere[-1]["text/plain"] == "so <b>far</b>\n\ncompleted"
+        assert "<p>so &lt;b&gt;far&lt;/b&gt;</p>" in ended.elsewhere[-1]["text/html"]
+        again = kernel.run("run")
+        assert again.result == ended.elsewhere[-1]
+
+
+def test_a_captured_run_is_captured_once(tmp_path: Path) -> None:
+    """In a cell that captures its output, a live run is one output of the capture, and is not updated."""
+    names = environment(tmp_path, os.environ) | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    names.pop("JPY_SESSION_NAME", None)
+    with Kernel(tmp_path, names) as kernel:
+        shown = kernel.run("%%capture captured\n" + LINE.lstrip())
+        assert shown.error is None, shown.traceback
+        kernel.run("provider.go(); run.wait(60); None")
+        assert kernel.value("len(captured.outputs)") == "1"
