@@ -33,8 +33,14 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("nbchat")
 
-CLIENT: Final = ("nbchat.providers.transport", "nbchat.providers.openai", "httpcore2", "anyio.streams.tls")
-"""Modules needed for the first answer of the openai client; its HTTP client imports the last two."""
+CLIENT: Final = (
+    "nbchat.providers.transport",
+    "nbchat.providers.openai",
+    "httpcore2",
+    "anyio.streams.tls",
+    "anyio._backends._asyncio",
+)
+"""Modules needed for the first answer of the openai client; its HTTP client imports the last three."""
 
 DEMO = "demo"
 """Provider name of the embedded server."""

@@ -1,6 +1,7 @@
 """Loading the openai client before the first question."""
 
 import json
+import os
 import subprocess
 import sys
 from typing import Any
@@ -73,3 +74,21 @@ def test_a_session_with_another_provider_loads_no_client() -> None:
         "nbchat.session('name')\n" + WAIT
     )
     assert thread_that_imported_openai(script) is None
+
+
+def test_the_first_answer_imports_no_module_of_the_client() -> None:
+    """What the first answer needs of the client and its libraries has been imported in the background."""
+    script = (
+        "import sys, threading, nbchat\n"
+        "session = nbchat.session('geo', model='nbchat-echo')\n" + WAIT + "before = set(sys.modules)\n"
+        "assert session.ask('Seine').text == 'Seine'\n"
+        "print(sorted({name.partition('.')[0] for name in set(sys.modules) - before} - {'nbchat'}))\n"
+    )
+    environment = {**os.environ, "NBCHAT_DEMO_PACE": "0"}
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL"):
+        environment.pop(name, None)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "[]"
