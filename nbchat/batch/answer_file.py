@@ -183,8 +183,7 @@ class AnswerFile:
                 index=index,
                 state=RunState.INTERRUPTED,
                 error=KernelGone(
-                    "the process was killed while this prompt was being asked; nobody can say whether "
-                    "it was answered.",
+                    "the process was killed while this prompt was in progress; it may have been answered.",
                     hint="nbchat.map(…, retry_interrupted=True) asks it again.",
                 ),
                 attempts=self._times[key],

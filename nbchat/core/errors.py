@@ -75,7 +75,7 @@ class NbchatError(Exception):
     stage: Stage = "command"
     """The step in which the error occurred."""
     retryable: Retryable = False
-    """Whether a retry can succeed; a number is the time to wait first, in seconds."""
+    """True if a retry can succeed; a number is the time to wait before it, in seconds."""
     hint: str = ""
     """The next step for the user, in one sentence."""
     http_status: int | None = None

@@ -48,19 +48,19 @@ VARIABLES: Final[Mapping[str, str]] = MappingProxyType(
 
 FIELDS: Final[Mapping[str, str]] = MappingProxyType(
     {
-        "model": "Model of sessions that name none. Empty: the first that the server lists.",
+        "model": "Model of sessions without a model setting. Empty: the first model that the server lists.",
         "provider": "Name of an entry point of the group nbchat.providers. Empty: an OpenAI-compatible "
-        "server, or the embedded one where there is neither a key nor a base URL.",
-        "base_url": "Where the OpenAI-compatible server is, as https://host/v1.",
-        "api": "How that server is asked: chat (Chat Completions), or responses (Responses in the "
-        "background, which the server keeps, so that an interrupted answer can be resumed). Empty: chat.",
-        "instructions": "What models are told before conversations that have no instructions of their own.",
-        "titles": "What a conversation is called that has no title: words (the first ones of its first "
-        "question), or model (a title that its model is asked for after the first answer). Empty: words.",
+        "server, or the embedded server if there is neither a key nor a base URL.",
+        "base_url": "Address of the OpenAI-compatible server, such as https://host/v1.",
+        "api": "API of that server: chat (Chat Completions), or responses (Responses in the background; the "
+        "server stores the answer, so an interrupted one can be resumed). Empty: chat.",
+        "instructions": "System instructions of sessions without instructions.",
+        "titles": "Titles of unnamed conversations: words (the first words of the first question), or model "
+        "(a title requested from the model after the first answer). Empty: words.",
         "runner": "Where answers are generated: local (a process beside the kernel, so that they continue "
         "when the kernel is restarted). Empty: in the kernel.",
-        "share": "How much of a variable is sent with @name and context=: schema (names and types), summary "
-        "(statistics too) or rows (the first rows too). Empty: summary.",
+        "share": "Level of detail of variables sent with @name and context=: schema (names and types), "
+        "summary (also statistics) or rows (also the first rows). Empty: summary.",
     }
 )
 """Settings and their descriptions."""
@@ -85,7 +85,7 @@ def checked(name: str, value: object) -> str | None:
         If there is no such setting or the value is invalid; the message lists the allowed ones.
     """
     if name not in FIELDS:
-        raise TypeError(f"nbchat.config has no {name!r}; it has {', '.join(FIELDS)}.")
+        raise TypeError(f"unknown setting {name!r}; expected one of: {', '.join(FIELDS)}, journal.")
     if value is None:
         return None
     if not isinstance(value, str):

@@ -63,12 +63,12 @@ class Deadlines:
 
     @property
     def is_paused(self) -> bool:
-        """Whether the run is paused."""
+        """True if the run is paused."""
         return self._paused_at is not None
 
     @property
     def is_held(self) -> bool:
-        """Whether the run is silent on purpose: paused, or waiting before a retry."""
+        """True if silence is expected: the run is paused, or waits before a retry."""
         return self._paused_at is not None or self._is_waiting
 
     @property
@@ -87,7 +87,7 @@ class Deadlines:
 
     @property
     def had_content(self) -> bool:
-        """Whether any content has arrived."""
+        """True if any content has arrived."""
         return self._last_content is not None
 
     # Events of the run

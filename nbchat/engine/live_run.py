@@ -439,7 +439,7 @@ class LiveRun:
             )
         if cause is None:
             cause = (
-                StreamTruncated("the stream ended before the model said that it was done.")
+                StreamTruncated("the stream ended without a finish reason.")
                 if self._gathered.deltas
                 else EmptyResponse("the server's stream ended without an answer.")
             )
@@ -487,7 +487,7 @@ async def _cancel(provider: Cancels, response_id: str, run_id: str) -> None:
     try:
         await provider.cancel(response_id)
     except ProviderError as error:
-        logger.info("run %s: the server was not told to end: %s", run_id, error, extra=about(run_id=run_id))
+        logger.info("run %s: cancelling at its server failed: %s", run_id, error, extra=about(run_id=run_id))
 
 
 def _safe(info: ErrorInfo) -> ErrorInfo:

@@ -20,7 +20,18 @@ if TYPE_CHECKING:
 logger = logging.getLogger("nbchat")
 
 
-class NbChat(Configurable):
+_Settings: Any = type(
+    "_Settings",
+    (Configurable,),
+    {
+        name: traitlets.Unicode(None, allow_none=True, help=text).tag(config=True)
+        for name, text in FIELDS.items()
+    },
+)
+"""A class with a trait for each setting."""
+
+
+class NbChat(_Settings):  # type: ignore[misc]  # its traits are those of `FIELDS`
     """Defaults of nbchat's sessions. `nbchat.config()` returns the effective values and their origins.
 
     In `ipython_config.py`::
@@ -32,31 +43,6 @@ class NbChat(Configurable):
 
         %config NbChat.model = "qwen3"
     """
-
-    model: traitlets.Unicode[str | None, str | bytes | None] = traitlets.Unicode(
-        None, allow_none=True, help=FIELDS["model"]
-    ).tag(config=True)
-    provider: traitlets.Unicode[str | None, str | bytes | None] = traitlets.Unicode(
-        None, allow_none=True, help=FIELDS["provider"]
-    ).tag(config=True)
-    base_url: traitlets.Unicode[str | None, str | bytes | None] = traitlets.Unicode(
-        None, allow_none=True, help=FIELDS["base_url"]
-    ).tag(config=True)
-    api: traitlets.Unicode[str | None, str | bytes | None] = traitlets.Unicode(
-        None, allow_none=True, help=FIELDS["api"]
-    ).tag(config=True)
-    instructions: traitlets.Unicode[str | None, str | bytes | None] = traitlets.Unicode(
-        None, allow_none=True, help=FIELDS["instructions"]
-    ).tag(config=True)
-    titles: traitlets.Unicode[str | None, str | bytes | None] = traitlets.Unicode(
-        None, allow_none=True, help=FIELDS["titles"]
-    ).tag(config=True)
-    runner: traitlets.Unicode[str | None, str | bytes | None] = traitlets.Unicode(
-        None, allow_none=True, help=FIELDS["runner"]
-    ).tag(config=True)
-    share: traitlets.Unicode[str | None, str | bytes | None] = traitlets.Unicode(
-        None, allow_none=True, help=FIELDS["share"]
-    ).tag(config=True)
 
     providers = traitlets.Dict(
         help="Named providers, as {'local': {'base_url': 'http://localhost:11434/v1', 'key_env': 'MY_KEY'}}. "

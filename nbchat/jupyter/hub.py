@@ -81,7 +81,7 @@ class Hub(anywidget.AnyWidget):
 
     @property
     def is_open(self) -> bool:
-        """Whether pages can be reached. marimo closes the comm when the cell that created it runs again."""
+        """True if pages can be reached. marimo closes the comm when the cell that created it runs again."""
         return self.comm is not None and not getattr(self.comm, "_closed", False)
 
     def _down(self, content: Mapping[str, Any], buffers: list[bytes]) -> None:

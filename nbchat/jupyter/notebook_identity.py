@@ -55,7 +55,7 @@ class NotebookIdentity:
         self._token = token
         self.id = ""
         self.is_saved = False
-        """Whether the saved file contains the id."""
+        """True if the saved file contains the id."""
 
     def __repr__(self) -> str:
         """Return the path."""

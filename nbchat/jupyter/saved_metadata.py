@@ -43,7 +43,7 @@ class SavedMetadata:
         self._answered = threading.Event()
         self._lock = threading.Lock()
         self._is_late = False
-        """Whether `read` no longer waits."""
+        """True if `read` no longer waits."""
         self._text: str | None = None
 
     def on_page(self) -> None:

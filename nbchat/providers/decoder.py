@@ -185,7 +185,7 @@ class Decoder(ABC):
             if self._foreign is not None:
                 self.no_answer(self._foreign)
             raise EmptyResponse("the server's stream ended without an answer.")
-        raise StreamTruncated("the stream ended before the server said that the answer is complete.")
+        raise StreamTruncated("the stream ended before the event that completes the answer.")
 
     def _cut_off(self) -> bytes:
         try:
@@ -231,7 +231,7 @@ class Decoder(ABC):
         yield from self._whole(value)
         yield from self._flush()
         if not self.finished:
-            raise StreamTruncated("the server's JSON does not say that the answer is complete.")
+            raise StreamTruncated("the server's JSON does not mark the answer as complete.")
 
     @staticmethod
     def _plain_text(payload: bytes) -> str | None:

@@ -62,13 +62,13 @@ def load(name: str, **options: object) -> Provider:
         raise ConfigError(
             f"the provider {name!r} ({found.value}) cannot be used: "
             f"{type(error).__name__}: {redact(str(error))[:200]}.",
-            hint="This is for the package that brings it to mend.",
+            hint="Report this to the package that provides it.",
         ) from error
     if not isinstance(made, Provider):
         missing = [part for part in _members() if not hasattr(made, part)]
         raise ConfigError(
-            f"the provider {name!r} ({found.value}) is none: it lacks {', '.join(missing)}.",
-            hint="nbchat.providers.Provider says what a provider has.",
+            f"the provider {name!r} ({found.value}) is not a provider: it has no {', '.join(missing)}.",
+            hint="nbchat.providers.Provider lists the members of a provider.",
         )
     return made
 

@@ -120,7 +120,9 @@ class RunnerEngine(Engine):
         """Return the provider of the run's kernel."""
         origin = self._origins.get(request.run_id, self.latest)
         if origin is None:
-            raise ConfigError("no kernel has told the runner how to reach a server.", hint="Ask again.")
+            raise ConfigError(
+                "the runner has received no address of a server from a kernel.", hint="Ask again."
+            )
         return await origin.choose(own, settings, request)
 
     def ended(self, session: SessionLog, run: RunRecord) -> None:

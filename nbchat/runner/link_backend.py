@@ -62,7 +62,7 @@ RETRIES: Final = 3
 
 
 class Local:
-    """What the runner may ask of this kernel: its variables, views and servers."""
+    """Services of this kernel that the runner may request: its variables, views and servers."""
 
     def __init__(self) -> None:
         self.functions: dict[str, Callable[..., Any]] = {}

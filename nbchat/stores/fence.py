@@ -33,7 +33,7 @@ class Lease(Struct, frozen=True):
 
     @property
     def is_released(self) -> bool:
-        """Whether its holder has given it up."""
+        """True if its holder has released it."""
         return self.expires_at == 0.0
 
     def may_pass(self, now: float, after: str | None) -> bool:

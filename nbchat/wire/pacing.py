@@ -43,7 +43,7 @@ class PacketSource(Protocol):
 
     @property
     def is_pending(self) -> bool:
-        """Whether there is more to collect."""
+        """True if there is more to collect."""
         ...
 
     def collect(self) -> tuple[KernelMessage, ...]:
@@ -81,7 +81,7 @@ class PacketPacer:
 
     @property
     def is_idle(self) -> bool:
-        """Whether every packet has been sent."""
+        """True if every packet has been sent."""
         return not self._outbox
 
     def wake(self) -> None:

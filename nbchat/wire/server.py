@@ -153,7 +153,7 @@ class WireServer:
 
     @property
     def is_pending(self) -> bool:
-        """Whether there is something to send."""
+        """True if there is something to send."""
         return bool(self._messages or self._subscriptions.is_pending)
 
     def collect(self) -> tuple[KernelMessage, ...]:
@@ -193,7 +193,7 @@ class WireServer:
 
     @property
     def has_late_pages(self) -> bool:
-        """Whether the messages of a page wait for the running cell. From any thread."""
+        """True if the messages of a page wait for the running cell. From any thread."""
         return bool(self._late)
 
     async def refresh(self) -> None:

@@ -68,12 +68,12 @@ class Subscriptions:
 
     @property
     def is_pending(self) -> bool:
-        """Whether a session has changed, or a page waits for a sync response."""
+        """True if a session has changed, or a page waits for a sync response."""
         return bool(self._dirty or self._asks)
 
     @property
     def is_urgent(self) -> bool:
-        """Whether a page waits for a sync response, or the end of a run is not sent."""
+        """True if a page waits for a sync response, or the end of a run has not been sent."""
         return bool(self._asks) or any(session.state.live is None for session in self._dirty.values())
 
     def add(self, session: LiveSession) -> None:

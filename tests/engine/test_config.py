@@ -77,7 +77,7 @@ def test_config_says_where_each_value_came_from() -> None:
 @pytest.mark.parametrize(
     ("values", "error", "says"),
     [
-        ({"modell": "x"}, TypeError, "has no 'modell'; it has model, provider"),
+        ({"modell": "x"}, TypeError, "unknown setting 'modell'; expected one of: model, provider"),
         ({"model": 3}, TypeError, "model must be a string, not int"),
         ({"model": "two\nlines"}, ValueError, "one line"),
         ({"base_url": "localhost:11434"}, ValueError, "such as http://localhost:11434/v1"),
