@@ -350,11 +350,12 @@ async def test_a_server_that_has_hung_up_in_between_is_asked_anew(
 
 @contextmanager
 def open_files() -> Iterator[None]:
-    """Assert that as many files are open afterwards as before."""
+    """Assert that no more files are open afterwards than before."""
+    gc.collect()  # what an earlier test left for the collector would be closed in between
     before = len(list(OPEN_FILES.iterdir()))
     yield
     gc.collect()
-    assert len(list(OPEN_FILES.iterdir())) == before
+    assert len(list(OPEN_FILES.iterdir())) <= before
 
 
 @pytest.mark.skipif(not OPEN_FILES.is_dir(), reason="file descriptors are counted in /proc")
