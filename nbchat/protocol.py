@@ -105,6 +105,12 @@ class Welcome(Tagged, frozen=True, kw_only=True, tag="welcome"):
     """Model of sessions without a model setting, if it is known."""
 
 
+class Runner(Tagged, frozen=True, kw_only=True, tag="runner"):
+    """Follows `welcome` if answers are generated beside the kernel, and continue without it."""
+
+    to: str
+
+
 class Heads(Tagged, frozen=True, kw_only=True, tag="heads"):
     """Heads of sessions that changed; with `all`, of every session."""
 
@@ -327,6 +333,7 @@ class Connected(Tagged, frozen=True, kw_only=True, tag="connected"):
 
 KernelMessage = (
     Welcome
+    | Runner
     | Heads
     | Events
     | Deltas

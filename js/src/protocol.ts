@@ -853,6 +853,12 @@ export interface Welcome {
   readonly type: "welcome";
 }
 
+/** Follows `welcome` if answers are generated beside the kernel, and continue without it. */
+export interface Runner {
+  readonly to: string;
+  readonly type: "runner";
+}
+
 /** Heads of sessions that changed; with `all`, of every session. */
 export interface Heads {
   readonly heads: readonly Head[];
@@ -1090,6 +1096,7 @@ export interface Connected {
 
 export type KernelMessage =
   | Welcome
+  | Runner
   | Heads
   | Events
   | Deltas

@@ -336,7 +336,9 @@ class KernelLink:
             self._server.wires.remove(self.wire)
             self.wire.close()
             self.pages = self._server.new_page_epoch()
-        self._kernel = ServedKernel(self.pages, self.current(), self.execute, self._choose_server)
+        self._kernel = ServedKernel(
+            self.pages, self.current(), self.execute, self._choose_server, has_runner=True
+        )
         self.wire = WireServer(
             self._engine,
             self._to_pages,

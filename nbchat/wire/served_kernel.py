@@ -32,6 +32,8 @@ class ServedKernel:
     """Executes a command."""
     choose_server: Callable[[Connect], Awaitable[Connected]]
     """Tries a server, or makes it the default of the kernel."""
+    has_runner: bool = False
+    """Answers are generated beside the kernel, and continue without it."""
 
     @classmethod
     def of_engine(cls, engine: Engine) -> ServedKernel:

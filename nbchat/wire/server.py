@@ -26,6 +26,7 @@ from nbchat.protocol import (
     KernelMessage,
     PageMessage,
     RunCommand,
+    Runner,
     Saving,
     Stored,
     Sync,
@@ -275,6 +276,8 @@ class WireServer:
                 model=providers.model,
             )
         )
+        if self.kernel.has_runner:
+            self.say(Runner(to=message.page))
         if message.protocol != PROTOCOL_VERSION:
             return  # the page reports this, from the packet's `protocol`
         fresh = message.epoch == self.epoch

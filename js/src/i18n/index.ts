@@ -113,6 +113,8 @@ export const en = {
   send: "Send",
   stop: "Stop",
   goesOn: "The answer continues in the kernel when you leave this page.",
+  outlives: "continues without the kernel",
+  endsHere: "ends with this kernel",
   wentOn: (n: number) => `${one(n, "answer", "answers")} continued in the background.`,
   pause: "Pause",
   resume: "Resume",

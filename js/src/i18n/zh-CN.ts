@@ -182,6 +182,8 @@ export const strings: AllStrings = {
   send: "发送",
   stop: "停止",
   goesOn: "离开此页面后，回答会在内核中继续。",
+  outlives: "内核停止后继续",
+  endsHere: "随此内核结束",
   wentOn: (n) => `有 ${n} 个回答在后台继续。`,
   pause: "暂停",
   resume: "恢复",

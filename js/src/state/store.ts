@@ -47,6 +47,8 @@ export class Store {
   /** The epoch of the kernel that all data is from; empty before its first answer. */
   epoch = "";
   config: Config | null = null;
+  /** Answers are generated beside the kernel, and continue without it. */
+  runner = false;
   saving: Saving | null = null;
   models: Models | null = null;
   readonly stats: Stats = {
@@ -148,6 +150,7 @@ export class Store {
   /** Drop everything, since another kernel has answered. Generations continue to count. */
   reset(epoch: string): void {
     this.epoch = epoch;
+    this.runner = false;
     for (const id of this.#directory.keys()) this.#changed.heads.add(id);
     this.#directory.clear();
     this.#headPackets.clear();
@@ -186,6 +189,11 @@ export class Store {
   /** Take the configuration; as for models and saving, only the newest value counts. */
   setConfig(config: Config): void {
     this.config = config;
+    this.#note({ other: true });
+  }
+
+  setRunner(): void {
+    this.runner = true;
     this.#note({ other: true });
   }
 

@@ -23,6 +23,7 @@ export class Foot {
     this.#said,
   );
   readonly #progress = h("span", { class: "progress" });
+  readonly #lives = h("span", { class: "progress" });
   readonly #demo: HTMLElement;
   readonly #model = button("settings", "", {
     class: "button quiet model",
@@ -48,6 +49,7 @@ export class Foot {
       this.#status,
       this.#progress,
       space,
+      this.#lives,
       this.#demo,
       this.#model,
     );
@@ -71,6 +73,10 @@ export class Foot {
     setText(this.#model, name || t.model);
     setAttribute(this.#model, "aria-label", `${t.model}: ${name || "?"}`);
     show(this.#demo, this.isDemo);
+    setText(
+      this.#lives,
+      runtime.store.runner ? (head?.own_provider ? t.endsHere : t.outlives) : "",
+    );
   }
 
   /** Show what changes with time alone; returns whether a run is live. */

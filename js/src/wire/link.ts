@@ -259,6 +259,9 @@ export class Link {
       case "welcome":
         this.#welcomed(message);
         break;
+      case "runner":
+        this.store.setRunner();
+        break;
       case "heads":
         this.store.takeHeads(message, n);
         break;

@@ -1305,6 +1305,17 @@ describe("the view as a whole", () => {
     await settled(() => expect(label()).not.toBeNull());
   });
 
+  test("with a runner, the foot shows whether a session ends with its kernel", async () => {
+    const usual = kernel.create("usual");
+    mount();
+    await settled(() => one("textbox", "Message"));
+    expect(host.textContent).not.toContain("without the kernel");
+    kernel.say({ type: "runner", to: page.runtime.page });
+    await settled(() => expect(host.textContent).toContain("continues without the kernel"));
+    kernel.tweak(usual, { own_provider: true });
+    await settled(() => expect(host.textContent).toContain("ends with this kernel"));
+  });
+
   test("a server that another page or a cell chose is announced", async () => {
     kernel.create("geo");
     mount();
