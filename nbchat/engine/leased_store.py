@@ -11,7 +11,7 @@ from nbchat.core.errors import LeaseLost, StoreBusy, StoreError
 from nbchat.core.ids import new_id
 from nbchat.stores.base import Contents, FencedStore, Kept, Record
 
-LEASE_S: Final = 10.0
+LEASE_S: Final = 6.0
 """Seconds after which another engine can take over from one that does not renew its lease."""
 
 POLL_S: Final = 0.1

@@ -13,7 +13,7 @@ from nbchat.core import commands as c
 from nbchat.core.errors import ConfigError
 from nbchat.core.kernel_commands import Command, Outcome
 from nbchat.core.secret import Secret, remember
-from nbchat.engine.carry_out import carry_out
+from nbchat.engine.carry_out import execute_once
 from nbchat.engine.config import Origin as Layer
 from nbchat.engine.engine import Engine
 from nbchat.engine.provider_resolver import DEMO, ProviderResolver
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from nbchat.providers.base import Provider, Request
     from nbchat.providers.openai import Api
     from nbchat.runner.messages import Profile
-
-REMEMBERED: Final = 2000
-"""Outcomes that are kept, in case their acknowledgement was lost."""
 
 STARTS_RUN: Final = (c.Send, c.Retry, c.Regenerate, c.Continue, c.Edit, c.Resume)
 """Commands after which a run may need the kernel's keys."""
@@ -86,12 +83,11 @@ class RunnerEngine(Engine):
     """The engine of a runner. Only for its loop, as `Engine`."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(leased=True)
         self.latest: Origin | None = None
         """The origin of the newest profile, for work that belongs to no run."""
         self._origins: dict[str, Origin] = {}
         self._base: ProviderResolver = self.providers
-        self._outcomes: dict[str, Outcome] = {}
 
     async def demo(self) -> Provider:
         """Return the provider of the embedded server."""
@@ -103,14 +99,9 @@ class RunnerEngine(Engine):
 
     def execute(self, command: Command, origin: Origin) -> Outcome:
         """Execute a command of a kernel or of one of its pages; a repeated one is executed once."""
-        known = self._outcomes.get(command.id)
-        if known is not None:
-            return known
-        outcome = carry_out(self, command)
-        self._outcomes[command.id] = outcome
-        while len(self._outcomes) > REMEMBERED:
-            del self._outcomes[next(iter(self._outcomes))]
-        if isinstance(command, STARTS_RUN) and outcome.run_id is not None:
+        is_new = self.outcomes.get(command.id) is None
+        outcome = execute_once(self, command)
+        if is_new and isinstance(command, STARTS_RUN) and outcome.run_id is not None:
             self._origins[outcome.run_id] = origin
         return outcome
 

@@ -230,12 +230,17 @@ class KernelLink:
 
     def _call_execute(self, number: int, command: object, offered: Mapping[str, Any]) -> None:
         parsed: Command = convert(Command, command)
-        if self._server.refuses(parsed):
+        if self._refuses(parsed):
             return  # the kernel repeats it in the next runner, when this one has ended its link
         for provider_id, traits in offered.items():
             self._engine.offered[provider_id] = self._provider(provider_id, traits)
         outcome = self.execute(parsed)
-        self._followed.when_seen(lambda: self._reply(number, outcome))
+        # Acknowledged when it is stored, so that no acknowledged command is lost with the runner.
+        self._engine.when_stored(lambda: self._followed.when_seen(lambda: self._reply(number, outcome)))
+
+    def _refuses(self, command: Command) -> bool:
+        """Return whether the runner is ending and has not executed this command before."""
+        return self._engine.outcomes.get(command.id) is None and self._server.refuses(command)
 
     def execute(self, command: Command) -> Outcome:
         """Execute a command of this kernel, or of one of its pages.
@@ -245,7 +250,7 @@ class KernelLink:
         CommandError
             If it would start a run while the runner ends.
         """
-        if self._server.refuses(command):
+        if self._refuses(command):
             raise CommandError("the runner of this notebook is ending.", hint="Ask again in a moment.")
         return self._engine.execute(command, self.current())
 

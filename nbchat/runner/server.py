@@ -87,6 +87,7 @@ class RunnerServer:
         self._vanished = False
         """The last kernel ended without a word."""
         self._restoring = threading.Lock()
+        engine.replaced.add(self._replaced)
 
     def __repr__(self) -> str:
         """Return the address and the number of kernels."""
@@ -239,6 +240,14 @@ class RunnerServer:
     def refuses(self, command: Command) -> bool:
         """Return whether a command would start a run while the runner ends."""
         return self._draining and isinstance(command, STARTS_RUN) and not isinstance(command, c.Resume)
+
+    def _replaced(self) -> None:
+        """End the links, so that kernels find the runner that has taken over, and end the process."""
+        logger.warning("another runner has taken over the journal; this one ends")
+        self.stop_listening()
+        for link in list(self._links):
+            link.close()
+        self.over.set()
 
     async def _look(self) -> None:
         """Check now and then whether the process is still needed."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,9 +11,11 @@ import pytest
 
 from nbchat.core.ids import new_id
 from nbchat.jupyter.control import REQUEST
+from nbchat.stores.owner import has_ended
 from tests.kernels import Kernel
 from tests.runner.counting_server import CountingServer, answer_to
 from tests.runner.notebooks import LinkedNotebook
+from tests.waiting import wait_for
 
 ASK = """
 import nbchat
@@ -126,3 +129,29 @@ def test_a_killed_runner_is_replaced_and_ends_each_run_once(
     server.go()
     assert said(kernel, "print(session.ask('two').text)") == answer_to("two").strip()
     assert server.asked == ["one", "two"]
+
+
+def test_a_suspended_runner_is_replaced_and_ends_nothing_twice(
+    notebook: LinkedNotebook, server: CountingServer
+) -> None:
+    """SIGSTOP, a new runner, SIGCONT: the old one writes nothing more, and each run has one end."""
+    first = notebook.kernel()
+    said(first, ASK)
+    said(first, "nbchat.registry.save()")
+    old = notebook.pid()
+    os.kill(old, signal.SIGSTOP)
+    second = notebook.kernel()
+    attach = "import nbchat; session = nbchat.session('geo')"
+    states = "nbchat.registry.wait_all(60); print([str(run.state) for run in session.runs])"
+    assert said(second, f"{attach}; {states}") == "['interrupted', 'interrupted']"
+    texts = said(second, "print([message.text for message in session.messages])")
+    assert "one-150 " in texts
+
+    os.kill(old, signal.SIGCONT)
+    server.go()  # the rest of the answer arrives in the old runner
+    wait_for(lambda: has_ended(f"{platform.node()} {old}"), "the old runner ends")
+    assert notebook.pid() != old
+    for kernel in (first, second):
+        assert said(kernel, states) == "['interrupted', 'interrupted']"
+        assert said(kernel, "print([message.text for message in session.messages])") == texts
+    assert server.asked == ["one"]
