@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from msgspec.structs import replace
 
@@ -39,7 +39,7 @@ def merge(mine: SavedSession, other: SavedSession) -> SavedSession:
 
 def _filled(newer: SavedSession, older: SavedSession) -> SavedSession:
     """Return the newer session, with messages that it had omitted and the older one has."""
-    if not newer.omitted or newer.omitted <= older.omitted:
+    if not newer.omitted:
         return newer
     have = newer.state.messages
     kept = {key: message for key, message in older.state.messages.items() if key not in have}
@@ -51,22 +51,12 @@ def _filled(newer: SavedSession, older: SavedSession) -> SavedSession:
         runs=(*(run for run in older.state.runs if run.id not in runs), *newer.state.runs),
     )
     state = sound_tree(state)
-    is_known = includes(older.clock, newer.clock)
-    omitted = older.omitted if is_known else _still_omitted(state, newer, older)
+    omitted = min(newer.omitted, older.omitted)
+    if not includes(older.clock, newer.clock):
+        # The first message after omitted ones refers to the last of them.
+        parents = {message.parent_id for message in state.messages.values()} - {None}
+        omitted = max(newer.omitted - len(kept), 0 if parents <= state.messages.keys() else 1)
     return replace(newer, state=state, omitted=omitted)
-
-
-def _still_omitted(state: SessionState, *merged: SavedSession) -> int:
-    """Return the number of messages that are missing in the merged state; at least 1 if some are.
-
-    The first message after omitted ones refers to the last of them.
-    """
-    if not any(saved.omitted for saved in merged):
-        return 0
-    parents = {message.parent_id for message in state.messages.values()} - {None}
-    if parents <= state.messages.keys() and all(saved.state.messages for saved in merged if saved.omitted):
-        return 0
-    return max(1, min(saved.omitted for saved in merged))
 
 
 def _inner(state: SessionState) -> dict[str, str]:
@@ -98,8 +88,8 @@ def _union(first: SavedSession, second: SavedSession) -> SavedSession:
         runs=_runs_of_both(a.runs, b.runs),
         unread=a.unread or b.unread,
     )
-    state = sound_tree(state)
-    return SavedSession(state=state, clock=clock, omitted=_still_omitted(state, first, second))
+    omitted = max(first.omitted, second.omitted)  # which of them the other one has is not known
+    return SavedSession(state=sound_tree(state), clock=clock, omitted=omitted)
 
 
 def _runs_of_both(first: Sequence[RunRecord], second: Sequence[RunRecord]) -> tuple[RunRecord, ...]:
@@ -126,15 +116,36 @@ def _apart(a: SessionState, b: SessionState) -> tuple[SessionState, SessionState
 
     An answer that was continued in both is renamed in the state that received less of their common runs.
     """
-    for key in [key for key in a.messages if key in b.messages]:
-        if _begins(a.messages[key], b.messages[key]) or _begins(b.messages[key], a.messages[key]):
-            continue
-        common = {run.id for run in a.runs} & {run.id for run in b.runs}
-        if _characters(a, key, common) >= _characters(b, key, common):
+    ids_a, ids_b = ({run.id for run in state.runs} for state in (a, b))
+    only_a = [run for run in a.runs if run.id not in ids_b]
+    only_b = [run for run in b.runs if run.id not in ids_a]
+    continued = {run.message_id for run in (*only_a, *only_b)}
+    for key in [key for key in a.messages if key in continued and key in b.messages]:
+        if _begins(b.messages[key], a.messages[key]) and not _adds(only_b, key):
+            b = _moved_behind(b, key, a)
+        elif _begins(a.messages[key], b.messages[key]) and not _adds(only_a, key):
+            a = _moved_behind(a, key, b)
+        elif _characters(a, key, ids_b) >= _characters(b, key, ids_a):
             b = _renamed(b, key, a)
         else:
             a = _renamed(a, key, b)
     return a, b
+
+
+def _adds(runs: Iterable[RunRecord], key: str) -> bool:
+    return any(run.message_id == key and run.characters for run in runs)
+
+
+def _moved_behind(state: SessionState, key: str, other: SessionState) -> SessionState:
+    """Let runs that added nothing to an answer begin at the end of its longer version."""
+    end = len(other.messages[key].parts)
+    runs = tuple(
+        replace(run, first_part=end)
+        if run.message_id == key and run.first_part < end and not run.characters and not other.run(run.id)
+        else run
+        for run in state.runs
+    )
+    return replace(state, runs=runs)
 
 
 def _begins(message: Message, other: Message) -> bool:

@@ -288,6 +288,8 @@ class Snapshots:
             return
         over = replace(saved, state=recovered(saved.state, now()))
         merged = merge(mine, over)
+        if not saved.omitted and includes(saved.clock, session.clock):
+            merged = replace(merged, omitted=0)  # all that was omitted when this session was restored
         if merged.state.seq == mine.state.seq:  # messages that were omitted here; readers have to notice
             merged = replace(merged, state=replace(merged.state, seq=merged.state.seq + 1))
         session.take_over(merged)
@@ -306,8 +308,11 @@ def _is_known(saved: SavedSession, mine: SavedSession | None) -> bool:
 
 
 def _adds_nothing(saved: SavedSession, mine: SavedSession | None) -> bool:
-    """Return whether a version is known and has no messages that were omitted here."""
-    return mine is not None and _is_known(saved, mine) and mine.omitted <= saved.omitted
+    """Return whether a version is known and has nothing that was omitted here."""
+    if mine is None or not _is_known(saved, mine):
+        return False
+    has_more = not saved.omitted or not saved.state.messages.keys() <= mine.state.messages.keys()
+    return not (mine.omitted and has_more)
 
 
 def _marked(saved: SavedSession, known: SessionState | None, mine: SavedSession | None) -> SavedSession:

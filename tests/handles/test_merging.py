@@ -3,12 +3,15 @@
 from collections.abc import Iterator
 
 import pytest
+from msgspec.structs import replace
 
+from nbchat.core.merging import window
 from nbchat.core.snapshot import dump, parse
 from nbchat.handles.registry import SessionRegistry
 from nbchat.handles.session import Session
-from nbchat.providers.scripted import PAUSE, ScriptedProvider
+from nbchat.providers.scripted import HANG, PAUSE, ScriptedProvider
 from tests.engines import engine_of, live
+from tests.waiting import wait_for
 
 
 @pytest.fixture
@@ -150,3 +153,47 @@ def test_omitted_messages_are_added_by_a_whole_version(
     assert copy.messages == session.messages
     assert live(copy).omitted == 0
     assert live(copy).state.seq > seen
+
+
+def test_a_continuation_that_was_stopped_at_once_takes_no_text(
+    registry: SessionRegistry, other: SessionRegistry
+) -> None:
+    """Continued in both copies, in one of them without a word, the answer stays one and no run changes."""
+    session = registry.create(provider=ScriptedProvider("Begin", finish="length"))
+    session.send("question").wait(10)
+    copy = copied(registry, other, "")
+    live(copy).provider = ScriptedProvider(HANG)
+    stopped = copy.continue_()
+    wait_for(lambda: stopped.state == "connecting", "the request")
+    stopped.stop()
+    stopped.wait(10)
+    live(session).provider = ScriptedProvider(" and end")
+    session.continue_().wait(10)
+    before = {**texts(registry), **texts(other)}
+    snapshots = registry.snapshot(), other.snapshot()
+
+    registry.restore(snapshots[1])
+    other.restore(snapshots[0])
+
+    assert texts(registry) == texts(other) == before
+    assert [message.text for message in session.messages] == ["question", "Begin and end"]
+
+
+def test_a_diverged_version_without_its_messages_is_completed_later(
+    registry: SessionRegistry, other: SessionRegistry
+) -> None:
+    """A shortened snapshot of a copy that changed independently does not hide the messages that it omits."""
+    session = registry.create(provider=ScriptedProvider("answer"))
+    session.send("first").wait(10)
+    copy = copied(registry, other, "another")
+    session.send("second").wait(10)
+    copy.send("asked there").wait(10)
+    taken = engine_of(registry).loop.call(engine_of(registry).snapshots.take)
+    empty = tuple(window(saved, 0) for saved in taken.sessions)
+
+    other.restore(dump(replace(taken, sessions=empty)))
+    copy.send("asked after").wait(10)
+    other.restore(registry.snapshot())
+
+    questions = [m.text for m in live(copy).state.messages.values() if m.role == "user"]
+    assert sorted(questions) == ["asked after", "asked there", "first", "second"]
