@@ -38,17 +38,18 @@ def merge(mine: SavedSession, other: SavedSession) -> SavedSession:
 
 
 def _filled(newer: SavedSession, older: SavedSession) -> SavedSession:
-    """Return the newer session, with messages that it had omitted and the older one has."""
+    """Return the newer session, with what it had omitted and the older one has."""
     if not newer.omitted:
         return newer
     have = newer.state.messages
     kept = {key: message for key, message in older.state.messages.items() if key not in have}
-    runs = {run.id for run in newer.state.runs}
+    # A version that has omitted messages may have got an earlier form of them from elsewhere.
+    both = {key: _fuller(message, older.state.messages.get(key)) for key, message in have.items()}
     state = replace(
         newer.state,
-        messages={**kept, **have},
+        messages={**kept, **both},
         selected={**older.state.selected, **_inner(newer.state)},
-        runs=(*(run for run in older.state.runs if run.id not in runs), *newer.state.runs),
+        runs=_runs_of_both(newer.state.runs, older.state.runs),
     )
     state = sound_tree(state)
     omitted = min(newer.omitted, older.omitted)
@@ -72,11 +73,8 @@ def _rank(saved: SavedSession) -> tuple[float, int, str]:
 
 def _union(first: SavedSession, second: SavedSession) -> SavedSession:
     a, b = _apart(first.state, second.state)
-    messages = dict(a.messages)
-    for key, message in b.messages.items():
-        have = messages.get(key)
-        if have is None or _extent(message) > _extent(have):
-            messages[key] = message
+    messages = {key: _fuller(message, b.messages.get(key)) for key, message in a.messages.items()}
+    messages.update({key: message for key, message in b.messages.items() if key not in messages})
     clock = dict(first.clock)
     for epoch, seq in second.clock.items():
         clock[epoch] = max(seq, clock.get(epoch, 0))
@@ -202,6 +200,11 @@ def _renamed(state: SessionState, key: str, other: SessionState) -> SessionState
         for parent, child in state.selected.items()
     }
     return replace(state, messages=messages, runs=tuple(runs), selected=selected)
+
+
+def _fuller(message: Message, other: Message | None) -> Message:
+    """Return the form of a message with more content; `message` if they are equal."""
+    return message if other is None or _extent(message) >= _extent(other) else other
 
 
 def _extent(message: Message) -> tuple[int, bool]:

@@ -162,13 +162,13 @@ def test_a_continuation_that_was_stopped_at_once_takes_no_text(
     session = registry.create(provider=ScriptedProvider("Begin", finish="length"))
     session.send("question").wait(10)
     copy = copied(registry, other, "")
+    live(session).provider = ScriptedProvider(" and end")
+    session.continue_().wait(10)
     live(copy).provider = ScriptedProvider(HANG)
     stopped = copy.continue_()
     wait_for(lambda: stopped.state == "connecting", "the request")
     stopped.stop()
     stopped.wait(10)
-    live(session).provider = ScriptedProvider(" and end")
-    session.continue_().wait(10)
     before = {**texts(registry), **texts(other)}
     snapshots = registry.snapshot(), other.snapshot()
 
@@ -197,3 +197,22 @@ def test_a_diverged_version_without_its_messages_is_completed_later(
 
     questions = [m.text for m in live(copy).state.messages.values() if m.role == "user"]
     assert sorted(questions) == ["asked after", "asked there", "first", "second"]
+
+
+def test_an_earlier_form_of_an_answer_replaces_no_text(
+    registry: SessionRegistry, other: SessionRegistry
+) -> None:
+    """A version that omitted an answer, and has its beginning from elsewhere, does not shorten it."""
+    session = registry.create(provider=ScriptedProvider("Begin", finish="length"))
+    session.send("question").wait(10)
+    copy = copied(registry, other, "answer")
+    live(session).provider = ScriptedProvider(" and end")
+    continued = session.continue_().wait(10)
+    taken = engine_of(registry).loop.call(engine_of(registry).snapshots.take)
+    other.restore(dump(replace(taken, sessions=tuple(window(saved, 0) for saved in taken.sessions))))
+    copy.send("asked there").wait(10)
+
+    registry.restore(other.snapshot())
+
+    assert [message.text for message in session.messages][1] == "Begin and end"
+    assert continued.text == " and end"
