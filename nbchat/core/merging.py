@@ -51,13 +51,11 @@ def _filled(newer: SavedSession, older: SavedSession) -> SavedSession:
         selected={**older.state.selected, **_inner(newer.state)},
         runs=_runs_of_both(newer.state.runs, older.state.runs),
     )
-    state = sound_tree(state)
     omitted = min(newer.omitted, older.omitted)
     if not includes(older.clock, newer.clock):
-        # The first message after omitted ones refers to the last of them.
-        parents = {message.parent_id for message in state.messages.values()} - {None}
-        omitted = max(newer.omitted - len(kept), 0 if parents <= state.messages.keys() else 1)
-    return replace(newer, state=state, omitted=omitted)
+        # Messages that both had may have been continued since; at least one stays omitted.
+        omitted = max(newer.omitted - len(kept), 1)
+    return replace(newer, state=sound_tree(state), omitted=omitted)
 
 
 def _inner(state: SessionState) -> dict[str, str]:
