@@ -37,6 +37,12 @@ def merge(mine: SavedSession, other: SavedSession) -> SavedSession:
     return _union(first, second)
 
 
+def has_more(saved: SavedSession, mine: SavedSession) -> bool:
+    """Return whether a version has messages, or text of them, that another one does not have."""
+    have = mine.state.messages
+    return any(key not in have or _extent(m) > _extent(have[key]) for key, m in saved.state.messages.items())
+
+
 def _filled(newer: SavedSession, older: SavedSession) -> SavedSession:
     """Return the newer session, with what it had omitted and the older one has."""
     if not newer.omitted:

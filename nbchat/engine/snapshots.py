@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from nbchat.core.clock import now
 from nbchat.core.errors import LeaseLost, SnapshotError, StoreBusy, StoreError
-from nbchat.core.merging import includes, merge, merge_all
+from nbchat.core.merging import has_more, includes, merge, merge_all
 from nbchat.core.recovery import distrusted, recover, recovered
 from nbchat.core.saved import Clock, SavedSession, Snapshot, Tombstone
 from nbchat.core.snapshot import dump, encode, encode_session, parse
@@ -311,8 +311,7 @@ def _adds_nothing(saved: SavedSession, mine: SavedSession | None) -> bool:
     """Return whether a version is known and has nothing that was omitted here."""
     if mine is None or not _is_known(saved, mine):
         return False
-    has_more = not saved.omitted or not saved.state.messages.keys() <= mine.state.messages.keys()
-    return not (mine.omitted and has_more)
+    return not (mine.omitted and (not saved.omitted or has_more(saved, mine)))
 
 
 def _marked(saved: SavedSession, known: SessionState | None, mine: SavedSession | None) -> SavedSession:
