@@ -207,10 +207,13 @@ export class PageRuntime implements SharedRuntime {
     const { page } = this;
     // A key goes on the control channel or not at all: other code in the kernel can read other channels.
     const only = request.type === "connect" ? "control" : undefined;
-    return this.#link.requests.ask((id) => {
-      const { epoch } = this.store;
-      return this.#link.send({ ...request, id, page, epoch }, only);
-    }, most);
+    return this.#link.requests.ask(
+      (id) => {
+        const { epoch } = this.store;
+        return this.#link.send({ ...request, id, page, epoch }, only);
+      },
+      { most },
+    );
   }
 
   load(name: AssetName): Promise<AssetModule> {

@@ -7,20 +7,15 @@
 import type { Asset, AssetName } from "../protocol";
 import type { AssetModule } from "../types";
 
-/** An unanswered request is repeated after this long, and given up after this many times. */
-const AGAIN_MS = 2000;
-const TIMES = 8;
-
 export class Assets {
   readonly #modules = new Map<AssetName, Promise<AssetModule>>();
   readonly #here = new Map<AssetName, AssetModule>();
-  readonly #waiting = new Map<AssetName, (text: string) => void>();
 
-  /** Sends the request; it may get lost. */
-  readonly #want: (name: AssetName) => void;
+  /** Requests the text of a bundle. */
+  readonly #fetch: (name: AssetName) => Promise<Asset>;
 
-  constructor(want: (name: AssetName) => void) {
-    this.#want = want;
+  constructor(fetch: (name: AssetName) => Promise<Asset>) {
+    this.#fetch = fetch;
   }
 
   /** Return the module of a bundle, loaded once for all views; rejects if the kernel does not send it. */
@@ -42,34 +37,9 @@ export class Assets {
   loaded(name: AssetName): AssetModule | undefined {
     return this.#here.get(name);
   }
-
-  /** Take a bundle from the kernel. */
-  take(asset: Asset): void {
-    this.#waiting.get(asset.name)?.(asset.text);
-  }
-
-  #fetch(name: AssetName): Promise<string> {
-    return new Promise((resolve, reject) => {
-      let times = 0;
-      const ask = (): void => {
-        if (times++ >= TIMES) {
-          this.#waiting.delete(name);
-          clearInterval(timer);
-          reject(new Error(`the kernel did not send ${name}`));
-        } else this.#want(name);
-      };
-      const timer = setInterval(ask, AGAIN_MS);
-      this.#waiting.set(name, (text) => {
-        this.#waiting.delete(name);
-        clearInterval(timer);
-        resolve(text);
-      });
-      ask();
-    });
-  }
 }
 
-async function evaluate(text: string): Promise<AssetModule> {
+async function evaluate({ text }: Asset): Promise<AssetModule> {
   const url = URL.createObjectURL(new Blob([text], { type: "text/javascript" }));
   try {
     return (await import(url)) as AssetModule;

@@ -10,6 +10,7 @@
 import { newId } from "../ids";
 import { type AnyModel, follow } from "../jupyter";
 import {
+  type Asset,
   type Checkpoint,
   type Command,
   type Hello,
@@ -41,6 +42,8 @@ const LOST_MS = 5000;
 const LAG_MS = 300;
 /** A connection that is being restored is shown as lost after this long. */
 const RECONNECT_MS = 1000;
+/** A bundle is requested this many times at most; loading it may succeed later. */
+const ASSET_TIMES = 8;
 
 type Kernel = "there" | "reconnecting" | "restarted" | "dead" | "incompatible";
 
@@ -48,15 +51,18 @@ export class Link {
   readonly page = newId("page_");
   readonly store: Store;
   readonly outbox: Outbox;
+  readonly requests = new Requests();
   readonly assets = new Assets((name) => {
-    const { page } = this;
-    this.send({ type: "get_asset", id: newId("ask_"), page, epoch: this.store.epoch, name });
+    const want = (id: string): boolean => {
+      this.send({ type: "get_asset", id, page: this.page, epoch: this.store.epoch, name });
+      return true;
+    };
+    return this.requests.ask<Asset>(want, { most: ASSET_TIMES, id: name, keep: true });
   });
 
-  readonly searches = new Searches((id, query) => {
+  readonly searches = new Searches(this.requests, (id, query) => {
     this.send({ type: "search", id, page: this.page, epoch: this.store.epoch, query });
   });
-  readonly requests = new Requests();
   #uplink: Uplink | null = null;
   #end = new AbortController();
   #pieces = new Pieces();
@@ -301,11 +307,7 @@ export class Link {
         this.#onCheckpoint(message);
         break;
       case "asset":
-        this.assets.take(message);
-        break;
       case "search_results":
-        this.searches.take(message);
-        break;
       case "variables":
       case "described":
       case "exported":

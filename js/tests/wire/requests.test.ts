@@ -6,11 +6,14 @@ import { Requests } from "../../src/wire/requests";
 let sent: string[];
 let requests: Requests;
 
-function ask(most?: number) {
-  return requests.ask<Connected>((id) => {
-    sent.push(id);
-    return true;
-  }, most);
+function ask(most = Number.POSITIVE_INFINITY) {
+  return requests.ask<Connected>(
+    (id) => {
+      sent.push(id);
+      return true;
+    },
+    { most },
+  );
 }
 
 function answer(id = ""): Connected {

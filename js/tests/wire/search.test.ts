@@ -1,9 +1,11 @@
 /** A page's searches: asked again until they are answered, and only the last one counts. */
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import type { SearchResults } from "../../src/protocol";
+import { Requests } from "../../src/wire/requests";
 import { Searches } from "../../src/wire/search";
 
 const asked: [string, string][] = [];
+let requests: Requests;
 let searches: Searches;
 
 function found(id: string): SearchResults {
@@ -13,7 +15,8 @@ function found(id: string): SearchResults {
 beforeEach(() => {
   vi.useFakeTimers();
   asked.length = 0;
-  searches = new Searches((id, query) => asked.push([id, query]));
+  requests = new Requests();
+  searches = new Searches(requests, (id, query) => asked.push([id, query]));
 });
 afterEach(() => {
   expect(vi.getTimerCount()).toBe(0);
@@ -25,7 +28,7 @@ test("a question that gets lost is asked again, under the same id", async () => 
   vi.advanceTimersByTime(5000);
   expect(asked.map(([, query]) => query)).toEqual(["seine", "seine", "seine"]);
   expect(new Set(asked.map(([id]) => id)).size).toBe(1);
-  searches.take(found(asked[0]?.[0] ?? ""));
+  requests.take(found(asked[0]?.[0] ?? ""));
   expect(await answer).toMatchObject({ hits: [] });
 });
 
@@ -33,9 +36,18 @@ test("a later search takes the place of an earlier one, whose answer is dropped"
   const first = searches.find("se");
   const second = searches.find("seine");
   expect(await first).toBeNull();
-  searches.take(found(asked[0]?.[0] ?? ""));
-  searches.take(found(asked[1]?.[0] ?? ""));
+  requests.take(found(asked[0]?.[0] ?? ""));
+  requests.take(found(asked[1]?.[0] ?? ""));
   expect((await second)?.id).toBe(asked[1]?.[0]);
+});
+
+test("a search that is not answered continues with the next kernel", async () => {
+  const answer = searches.find("seine");
+  requests.abandon();
+  vi.advanceTimersByTime(2000);
+  expect(asked).toHaveLength(2);
+  requests.take(found(asked[0]?.[0] ?? ""));
+  expect(await answer).toMatchObject({ hits: [] });
 });
 
 test("nothing is looked for when there is nothing to look for", async () => {
