@@ -143,8 +143,6 @@ LARGE_MODULES = {
     "nbchat.core.transcript": "one fold, a function for each event",
     "nbchat.handles.session": "the public session, half of it documentation",
     "nbchat.protocol": "the list of all wire messages, half of it documentation",
-    "nbchat.providers.decoder": "one decoder for each of two APIs",
-    "nbchat.providers.transport": "one transport, with the faults of each kind of server",
 }
 LARGE_CLASSES = {
     "nbchat.handles.registry.SessionRegistry": "the public registry, most of it documentation",

@@ -17,8 +17,9 @@ from msgspec import Struct
 from nbchat.core.messages import Usage
 from nbchat.core.text import clean
 from nbchat.providers.base import Answering, Delta, Finish
-from nbchat.providers.decoder import Decoder, Json, texts_in, usage_of
+from nbchat.providers.decoder import Decoder, Json
 from nbchat.providers.errors import Said, said
+from nbchat.providers.event_fields import texts_in, usage_of
 from nbchat.providers.sse import MAX_EVENT_BYTES
 
 

@@ -17,13 +17,13 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections import Counter, deque
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any, Final, Never
 
 import msgspec
 
 from nbchat.core.errors import EmptyResponse, ProtocolError, ProviderError, StreamTruncated
-from nbchat.core.messages import BITMAP, Source, Usage
+from nbchat.core.messages import BITMAP, Usage
 from nbchat.core.text import clean
 from nbchat.providers.base import (
     Delta,
@@ -36,13 +36,12 @@ from nbchat.providers.base import (
     UsageDelta,
 )
 from nbchat.providers.errors import Said, from_event, said, unwrapped, words
+from nbchat.providers.event_fields import source_of
 from nbchat.providers.sse import MAX_EVENT_BYTES, Event, EventTooLarge, SSEDecoder, read_event
 
 MAX_BAD_EVENTS: Final = 3
 """Maximum number of events skipped in one stream because they are not JSON."""
 
-_MAX_COUNT: Final = 2**53 - 1
-"""The largest interoperable integer in JSON (RFC 8259, section 6)."""
 
 _IDS_KEPT: Final = 1024
 """Number of event ids kept: a server that repeats events after a reconnect repeats recent ones."""
@@ -290,7 +289,7 @@ class Decoder(ABC):
         An item is an annotation of either API, an entry of Perplexity's `search_results`, or a URL.
         """
         for item in value if isinstance(value, list) else ():
-            source = _source(item)
+            source = source_of(item)
             if source is None or (source.url or source.title) in self._cited:
                 continue
             self._cited.add(source.url or source.title)
@@ -412,79 +411,6 @@ class Decoder(ABC):
     @staticmethod
     def _too_large() -> ProtocolError:
         return ProtocolError("the server sent an event that does not end; it was not waited for.")
-
-
-def texts_in(parts: object) -> Iterator[str]:
-    """Yield the texts of a list of parts, or of a single string."""
-    if isinstance(parts, str):
-        yield parts
-    for part in parts if isinstance(parts, list) else ():
-        text = part.get("text") if isinstance(part, dict) else part
-        if isinstance(text, str):
-            yield text
-
-
-def _source(item: object) -> Source | None:
-    """Return the source of one citation; `None` if it has neither title nor URL."""
-    if isinstance(item, str):
-        return Source(url=item) if item else None
-    if not isinstance(item, dict):
-        return None
-    # Chat Completions nests the fields of an annotation under the name of its type; Responses does not.
-    inner = item.get(str(item.get("type")))
-    held: Mapping[str, object] = inner if isinstance(inner, dict) else item
-
-    def field(*names: str) -> str:
-        return next((v for name in names if isinstance(v := held.get(name), str) and v), "")
-
-    source = Source(title=field("title", "filename", "file_id"), url=field("url"))
-    return source if source.title or source.url else None
-
-
-def count(value: object) -> int | None:
-    """Return a number of tokens; `None` if it is missing.
-
-    Raises
-    ------
-    ValueError
-        If the value is invalid, so that no count of the server can be trusted.
-    """
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _MAX_COUNT:
-        raise ValueError("not a number of tokens")
-    return value
-
-
-def usage_of(value: object, names: tuple[str, str]) -> Usage | None:
-    """Return the usage in an object of the server; `None` if it is missing or invalid.
-
-    Parameters
-    ----------
-    names
-        Names of the input and output counts in this API. Details are in `<name>_details`.
-    """
-    if not isinstance(value, Mapping):
-        return None
-    try:
-        tokens_in, tokens_out = count(value.get(names[0])), count(value.get(names[1]))
-    except ValueError:
-        return None
-    usage = Usage(
-        input_tokens=tokens_in,
-        output_tokens=tokens_out,
-        reasoning_tokens=_detail(value, names[1], "reasoning_tokens"),
-        cached_tokens=_detail(value, names[0], "cached_tokens"),
-    )
-    return None if tokens_in is None and tokens_out is None else usage
-
-
-def _detail(value: Mapping[str, object], name: str, what: str) -> int | None:
-    details = value.get(f"{name}_details")
-    try:
-        return count(details.get(what)) if isinstance(details, Mapping) else None
-    except ValueError:
-        return None
 
 
 def _not_utf8(data: bytes) -> str | None:

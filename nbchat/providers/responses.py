@@ -14,8 +14,9 @@ from nbchat.core.errors import ProtocolError, ProviderError, StreamTruncated
 from nbchat.core.messages import Usage
 from nbchat.core.text import clean
 from nbchat.providers.base import EMPTY, Answering, Delta, Finish, Notice
-from nbchat.providers.decoder import Decoder, Json, usage_of
+from nbchat.providers.decoder import Decoder, Json
 from nbchat.providers.errors import Said, said
+from nbchat.providers.event_fields import usage_of
 from nbchat.providers.sse import MAX_EVENT_BYTES
 
 _TEXT: Final = frozenset(

@@ -201,13 +201,13 @@ async def test_a_certificate_that_is_not_trusted_names_the_variable_in_force(
 
 async def test_a_plain_client_trusts_no_certificate(server: FaultServer) -> None:
     """A client that was opened for plain http cannot be brought to accept a certificate."""
-    from nbchat.providers import transport  # noqa: PLC0415 - imports the openai client
+    from nbchat.providers import transport, transport_errors  # noqa: PLC0415 - imports the openai client
 
     client = transport.open_client(Endpoint(server.base_url, Secret("k")))
     async with FaultServer("own.pem") as encrypted:
         with pytest.raises(Exception, match=r"[Cc]onnect") as refused:
             await client.get(encrypted.base_url + "/models", cast_to=object)
-    causes = [error for error in transport._chain(refused.value) if isinstance(error, ssl.SSLError)]
+    causes = [error for error in transport_errors._chain(refused.value) if isinstance(error, ssl.SSLError)]
     assert causes
     await client.close()
 

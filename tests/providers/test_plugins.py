@@ -75,7 +75,7 @@ def test_nothing_takes_the_place_of_the_built_in_provider() -> None:
         ("nobody", "there is no provider 'nobody'; there is broken, missing, openai, raises, scripted."),
         ("missing", "no_such_package"),
         ("raises", "RuntimeError: no settings for [redacted]"),
-        ("broken", "it lacks stream, models, aclose"),
+        ("broken", "it has no stream, models, aclose"),
     ],
 )
 def test_what_is_wrong_is_said(name: str, said: str) -> None:
