@@ -175,8 +175,7 @@ export class Article {
     const offered = this.#cause.querySelector('[data-act="regenerate"]') !== null;
     const index = versions.findIndex(({ id }) => id === message.id);
     const user = message.role === "user";
-    const broken = run !== null && ["failed", "stopped", "interrupted"].includes(run.state);
-    const empty = broken && message.parts.length === 0;
+    const empty = run !== null && run.state !== "completed" && message.parts.length === 0;
     const key = [live, offered, busy, last, empty, index, versions.length].join();
     if (key === this.#footerKey) return;
     this.#footerKey = key;
