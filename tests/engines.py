@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 from nbchat.engine.local_backend import LocalBackend
 from nbchat.handles.process import Process
@@ -12,17 +13,25 @@ from nbchat.jupyter.process import draw
 if TYPE_CHECKING:
     import pytest
 
+    from nbchat.engine.backend import Backend
     from nbchat.engine.engine import Engine
     from nbchat.engine.live_session import LiveSession
     from nbchat.handles.registry import SessionRegistry
     from nbchat.handles.session import Session
 
+RUNNERS: WeakKeyDictionary[Backend, Engine] = WeakKeyDictionary()
+"""The engines of runners in this process, by the backend that is linked to them."""
+
 
 def engine_of(registry: SessionRegistry) -> Engine:
     """Return the engine of a registry."""
-    backend = registry._backend
-    assert isinstance(backend, LocalBackend)
-    return backend.engine
+    return _engine(registry._backend)
+
+
+def _engine(backend: Backend) -> Engine:
+    if isinstance(backend, LocalBackend):
+        return backend.engine
+    return RUNNERS[backend]
 
 
 def use(monkeypatch: pytest.MonkeyPatch, registry: SessionRegistry) -> JupyterHost:
@@ -37,10 +46,9 @@ def use(monkeypatch: pytest.MonkeyPatch, registry: SessionRegistry) -> JupyterHo
 
 def live(session: Session) -> LiveSession:
     """Return the engine's object of a session, with its messages in memory."""
-    backend = session._backend
-    assert isinstance(backend, LocalBackend)
-    found = backend.engine.sessions.get_including_deleted(session.id)
+    engine = _engine(session._backend)
+    found = engine.sessions.get_including_deleted(session.id)
     assert found is not None
     if found.evicted:
-        backend.engine.loop.call(backend.engine.ensure_loaded, found)
+        engine.loop.call(engine.ensure_loaded, found)
     return found

@@ -357,6 +357,10 @@ class Engine(EngineBase):
             **self.counters,
         }
 
+    async def close_providers(self) -> None:
+        """Close the connections that are kept open, and the embedded server."""
+        await self.providers.aclose()
+
     def shutdown(self, timeout_s: float = 2.0) -> None:
         """End all runs as `interrupted`, flush the journal and end the thread. From any thread."""
         if not self.loop.is_running:
@@ -373,7 +377,7 @@ class Engine(EngineBase):
             self.request_checkpoint()
             if self.journal is not None:
                 await self.journal.settled("")
-            await self.providers.aclose()
+            await self.close_providers()
 
         try:
             self.loop.run(finish(), timeout_s)

@@ -87,15 +87,30 @@ class RunnerEngine(Engine):
         self.latest: Origin | None = None
         """The origin of the newest profile, for work that belongs to no run."""
         self._origins: dict[str, Origin] = {}
+        self._retired: set[Origin] = set()
+        """Earlier origins of kernels that still have a run."""
         self._base: ProviderResolver = self.providers
 
     async def demo(self) -> Provider:
         """Return the provider of the embedded server."""
         return await self._base.provider(DEMO)
 
-    def use(self, origin: Origin) -> None:
-        """Use this origin for what belongs to no run: titles, and what is warmed up."""
+    def use(self, origin: Origin, before: Origin | None) -> None:
+        """Use this origin in place of an earlier one of the same kernel, which ends with its last run."""
         self.latest = self.providers = origin
+        if before is not None:
+            self.retire(before)
+
+    def retire(self, origin: Origin) -> None:
+        """Close an origin when its last run has ended: its kernel is gone or has another configuration."""
+        self._retired.add(origin)
+        self._close_unused()
+
+    def _close_unused(self) -> None:
+        """Close the connections of origins that no kernel and no run uses."""
+        for origin in self._retired - set(self._origins.values()):
+            self._retired.discard(origin)
+            self.loop.spawn(origin.aclose(), name="nbchat-close-origin")
 
     def execute(self, command: Command, origin: Origin) -> Outcome:
         """Execute a command of a kernel or of one of its pages; a repeated one is executed once."""
@@ -119,4 +134,12 @@ class RunnerEngine(Engine):
     def ended(self, session: SessionLog, run: RunRecord) -> None:
         """Forget the run's origin, with its keys."""
         super().ended(session, run)
-        self._origins.pop(run.id, None)
+        if self._origins.pop(run.id, None) in self._retired:
+            self._close_unused()
+
+    async def close_providers(self) -> None:
+        """Close what all origins and the embedded server keep open."""
+        await super().close_providers()
+        for origin in {*self._retired, *self._origins.values()}:
+            await origin.aclose()
+        await self._base.aclose()

@@ -142,6 +142,8 @@ class KernelLink:
         if self._ended:
             return
         self._ended = True
+        if self.origin is not None:
+            self._engine.retire(self.origin)
         self._followed.close()
         for off in self._subscribed.values():
             off()
@@ -262,12 +264,15 @@ class KernelLink:
         return self.origin
 
     def _call_profile(self, number: int, profile: object) -> None:
-        self.origin = Origin(
-            convert(Profile, profile),
-            self._engine.demo,
-            lambda name: self._provider(name, {"name": name}),
+        before, self.origin = (
+            self.origin,
+            Origin(
+                convert(Profile, profile),
+                self._engine.demo,
+                lambda name: self._provider(name, {"name": name}),
+            ),
         )
-        self._engine.use(self.origin)
+        self._engine.use(self.origin, before)
         if self._kernel is not None:
             self._kernel.providers = self.origin
         if number:

@@ -122,14 +122,14 @@ class LinkBackend:
         CommandError
             If no runner can be started, or this kernel has ended its link.
         """
-        link = self._link
-        if link is not None and not link.is_over:
-            return link
         if self._pid != os.getpid():
             raise CommandError(
                 "this process was forked from the one that owns the chats.",
                 hint="Use nbchat in the parent, or start the child with the 'spawn' method.",
             )
+        link = self._link
+        if link is not None and not link.is_over:
+            return link
         with self._linking:
             link = self._link
             if link is not None and not link.is_over:

@@ -68,7 +68,7 @@ class KernelProvider:
         try:
             while (piece := await queue.get()) is not None:
                 self._more(More(stream=number))
-                yield convert(_KINDS[piece.kind], piece.delta)
+                yield convert(_KINDS[piece.kind], _unpacked(piece.delta))
             await task  # raises the provider's error
         finally:
             self._streams.pop(number, None)
@@ -132,7 +132,9 @@ class ProviderObjects:
         except NbchatError as error:
             self._remember(asked.run_id, error.__cause__)
             raise
-        except Exception as error:
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
             self._remember(asked.run_id, error)
             text = redact(f"the provider raised {type(error).__name__}: {error}")[:300]
             raise RunCrashed(f"{text}.") from error
@@ -155,7 +157,8 @@ class ProviderObjects:
         try:
             async for delta in deltas:
                 await window.acquire()
-                self._send(Piece(stream=stream, kind=type(delta).__name__, delta=msgspec.to_builtins(delta)))
+                plain = _packed(msgspec.to_builtins(delta))
+                self._send(Piece(stream=stream, kind=type(delta).__name__, delta=plain))
         finally:
             close = getattr(deltas, "aclose", None)
             if close is not None:
@@ -185,3 +188,25 @@ class ProviderObjects:
         """End all streams: the link is lost."""
         for task, _window in list(self._streams.values()):
             task.cancel()
+
+
+_HALVES: Final = "utf-16-le"
+"""Key of a text with half a surrogate pair, which JSON in UTF-8 cannot represent: its other half follows."""
+
+
+def _packed(delta: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: {_HALVES: value.encode(_HALVES, "surrogatepass").hex()}
+        if isinstance(value, str) and any("\ud800" <= character <= "\udfff" for character in value)
+        else value
+        for name, value in delta.items()
+    }
+
+
+def _unpacked(delta: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: bytes.fromhex(value[_HALVES]).decode(_HALVES, "surrogatepass")
+        if isinstance(value, dict) and _HALVES in value
+        else value
+        for name, value in delta.items()
+    }

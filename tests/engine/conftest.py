@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -13,7 +14,13 @@ from tests.engines import engine_of
 @pytest.fixture
 def registry() -> Iterator[SessionRegistry]:
     """Return a registry that belongs to this test alone; nothing of it is left behind."""
-    made = SessionRegistry()
+    with ended_in_good_order(SessionRegistry()) as made:
+        yield made
+
+
+@contextmanager
+def ended_in_good_order(made: SessionRegistry) -> Iterator[SessionRegistry]:
+    """End a registry, and check that no task and no thread of it is left."""
     yield made
     if engine_of(made).loop.is_running:
         made.stop_all()

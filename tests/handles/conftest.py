@@ -1,5 +1,55 @@
-"""Gives these tests the registry of the engine's tests."""
+"""Gives these tests a registry, in this process or over the link to a runner."""
 
-from tests.engine.conftest import registry
+import inspect
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
-__all__ = ["registry"]
+import pytest
+
+from nbchat.handles.registry import SessionRegistry
+from tests.conftest import SOAK
+from tests.engine.conftest import ended_in_good_order
+from tests.runner.linked import Linked
+
+OVER_LINK = 5
+"""One of so many tests also runs over a link; in the long version all of them do."""
+
+ONLY_IN_THE_KERNEL = {
+    "test_share_limits_what_is_sent": "sets the configuration of the engine; a kernel has its own",
+    "test_threads_of_callers_are_kept_apart": "replaces the objects of the process",
+    "test_callbacks_hear_of_a_run_and_may_fail": "waits for the engine's callbacks; a kernel has its own",
+    "test_a_callback_may_send": "waits for the engine's callbacks; a kernel has its own",
+}
+"""Tests of what only an engine in the same process does, with the reason."""
+
+MOMENTS = ("wait_paused", "stalled", "copied(")
+"""In tests that read a state in the moment of a pause, which a link shows a little later."""
+
+
+def runs_over_a_link(function: Callable[..., object]) -> bool:
+    """Return whether a test checks what an engine does in any process."""
+    source = inspect.getsource(function)
+    return function.__name__ not in ONLY_IN_THE_KERNEL and not any(word in source for word in MOMENTS)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a chosen fifth of the tests over both backends."""
+    if "registry" in metafunc.fixturenames:
+        chosen = SOAK or zlib.crc32(metafunc.function.__name__.encode()) % OVER_LINK == 0
+        backends = ["kernel", "runner"] if chosen and runs_over_a_link(metafunc.function) else ["kernel"]
+        metafunc.parametrize("registry", backends, indirect=True)
+
+
+@pytest.fixture
+def registry(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SessionRegistry]:
+    """Return a registry that belongs to this test alone; nothing of it is left behind."""
+    if getattr(request, "param", "kernel") == "kernel":
+        with ended_in_good_order(SessionRegistry()) as made:
+            yield made
+        return
+    with Linked(tmp_path / "runner") as linked:
+        made = linked.registry()
+        yield made
+        made.stop_all()
+        made.wait_all(10)

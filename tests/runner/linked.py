@@ -12,6 +12,7 @@ from nbchat.runner.engine import RunnerEngine
 from nbchat.runner.link_backend import LinkBackend
 from nbchat.runner.places import Place
 from nbchat.runner.server import RunnerServer
+from tests.engines import RUNNERS
 from tests.waiting import wait_for
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class Linked:
         engine = Engine()
         backend = LinkBackend(self.place, engine)
         self.kernels.append((engine, backend))
+        RUNNERS[backend] = self.engine
         return SessionRegistry(backend=backend)
 
 
