@@ -41,7 +41,7 @@ BLOCKING: dict[str, Callable[[nbchat.Session, nbchat.Run], object]] = {
 
 @pytest.mark.parametrize("name", BLOCKING)
 def test_a_blocking_call_on_the_engines_thread_is_refused(name: str) -> None:
-    """It raises `WouldDeadlock` at once, and the run that is live goes on."""
+    """It raises `WouldDeadlock` at once, and the run that is live continues."""
     session = nbchat.session("live", provider=ScriptedProvider("so far", HANG))
     run = session.send("Go.")
     next(iter(run))
@@ -58,7 +58,7 @@ def test_a_blocking_call_on_the_engines_thread_is_refused(name: str) -> None:
 
 
 def test_a_callback_may_block_and_ask() -> None:
-    """A callback that asks another session gets its answer, while runs go on."""
+    """A callback that asks another session gets its answer, while runs continue."""
     other = nbchat.session("other", provider=ScriptedProvider("from the callback"))
     said: list[str] = []
     heard = threading.Event()

@@ -94,7 +94,7 @@ def test_a_public_name_has_an_example(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_a_function_says_what_it_takes_and_gives(name: str) -> None:
+def test_a_function_documents_its_arguments_and_result(name: str) -> None:
     """Every public function has a docstring and an annotation for everything."""
     function = getattr(nbchat, name)
     signature = inspect.signature(function)

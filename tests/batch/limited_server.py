@@ -61,11 +61,11 @@ class LimitedServer:
         self._loop.close()
 
     def hold_after(self, prompts: int | None) -> None:
-        """Answer that many prompts, and begin all further answers without going on. None: answer all."""
+        """Answer that many prompts, and begin all further answers without continuing. None: answer all."""
         self._hold_after = prompts
 
     def wait_held(self, requests: int, timeout_s: float = 60.0) -> None:
-        """Wait until that many answers have begun and do not go on."""
+        """Wait until that many answers have begun and do not continue."""
         with self._changed:
             assert self._changed.wait_for(lambda: self._held >= requests, timeout_s)
 

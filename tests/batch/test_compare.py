@@ -77,7 +77,7 @@ def test_the_table_has_the_figures() -> None:
     assert list(frame["state"]) == ["completed", "failed"]
 
 
-def test_a_comparison_goes_on() -> None:
+def test_a_comparison_can_be_continued() -> None:
     """One more question goes to all of its sessions; stopping ends those that are still at it."""
     provider = ScriptedProvider(lambda request: [request.messages[-1].text.upper()])
     both = nbchat.compare("one", models=[{"model": m, "provider": provider} for m in "ab"]).wait(30)

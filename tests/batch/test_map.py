@@ -1,4 +1,4 @@
-"""`nbchat.map`: many prompts, in order, within limits, and going on after a stop."""
+"""`nbchat.map`: many prompts, in order, within limits, and continuing after a stop."""
 
 import json
 import os
@@ -157,7 +157,7 @@ def asked_and_kept(journal: Path) -> tuple[Counter[str], set[str], set[str]]:
 
 
 @pytest.mark.parametrize("server_forgets", [False, True])
-def test_what_the_server_has_kept_is_read(
+def test_an_answer_kept_by_the_server_is_read(
     keeping_server: DemoServer, server_forgets: bool, tmp_path: Path
 ) -> None:
     """After a kill, answers that the server kept are read from it: all are answered, none is asked twice."""
@@ -270,8 +270,8 @@ def test_a_journal_that_cannot_be_written_ends_the_batch(
     assert provider.requests == []
 
 
-def test_a_journal_knows_what_an_answer_depends_on(tmp_path: Path) -> None:
-    """Another model or other instructions are asked anew; equal prompts are asked as often as they stand."""
+def test_keys_of_a_journal_cover_all_settings_of_an_answer(tmp_path: Path) -> None:
+    """Another model or other instructions are asked again; equal prompts are asked as often as they stand."""
     journal = tmp_path / "answers.jsonl"
     provider = shouting()
     nbchat.map(["a", "a"], provider=provider, journal=journal, model="m1", progress=False)
@@ -309,7 +309,7 @@ def test_an_error_stands_in_its_place() -> None:
         results.raise_errors()
 
 
-def test_what_fails_for_a_moment_is_asked_again() -> None:
+def test_a_temporary_failure_is_retried() -> None:
     """An overloaded server and a broken answer are asked again, and only the whole answer counts."""
     failures: list[Any] = [ProviderUnavailable("busy."), StreamBroken("cut.")]
 
@@ -475,7 +475,7 @@ def test_it_belongs_to_its_call() -> None:
 
 
 def test_an_interrupt_ends_it_and_the_journal_keeps_the_rest(tmp_path: Path) -> None:
-    """Ctrl-C ends what is being asked; a second call goes on from what was answered."""
+    """Ctrl-C ends what is being asked; a second call continues from what was answered."""
 
     def script(request: Request) -> list[Any]:
         number = int(request.messages[-1].text)

@@ -18,7 +18,7 @@ print(url, end="")
 KEY = "sk-typed-in-the-page-0123456789"
 
 
-def test_an_empty_session_says_how_to_begin(notebook: OpenNotebook) -> None:
+def test_an_empty_session_shows_how_to_begin(notebook: OpenNotebook) -> None:
     """It has a title, three whole questions that the demo answers, and gives way to the conversation."""
     page = notebook([CHAT])
     page.run_cell(0)

@@ -110,7 +110,7 @@ def test_two_sessions_side_by_side_and_their_settings(notebook: OpenNotebook) ->
     assert page.uncaught_errors == []
 
 
-def test_who_wants_hears_of_an_end_while_the_page_is_hidden(notebook: OpenNotebook) -> None:
+def test_notifications_announce_an_end_while_the_page_is_hidden(notebook: OpenNotebook) -> None:
     """The browser's own notification, once asked for in the menu; a page that is looked at stays quiet."""
     page = notebook([CHAT])
     page.page.context.grant_permissions(["notifications"])

@@ -73,7 +73,7 @@ def test_no_text_depends_on_where_it_was_cut(page: Page) -> None:
         assert page.evaluate("([t, n]) => nbchat.different(t, n)", [texts, size]) == []
 
 
-def test_text_that_is_added_without_parsing_is_what_a_parse_gives(page: Page) -> None:
+def test_text_added_without_parsing_equals_a_parse(page: Page) -> None:
     """At every character of every example, the page looks as if the text so far had come at once."""
     different = page.evaluate("(texts) => nbchat.differentOnTheWay(texts)", examples())
     # A line of marks in an open fence may be its end: it is not shown before that is known.
@@ -98,7 +98,7 @@ def test_hostile_texts_do_nothing(page: Page, requests: list[str], in_shadow: bo
     assert page.url == f"{ORIGIN}/"
 
 
-def test_an_image_is_loaded_when_asked_for(page: Page, requests: list[str]) -> None:
+def test_an_image_is_loaded_after_a_click(page: Page, requests: list[str]) -> None:
     """An image of another host makes its one request when its button is pressed, and not before."""
     page.evaluate(
         "() => new nbchat.MarkdownView(document.body).reset('![plot](https://images.test/p.png)', true)"

@@ -39,7 +39,7 @@ def test_a_collapsed_output_comes_back_where_it_was_read(notebook: OpenNotebook)
     expect(chat.box).to_have_value("half a thought")
 
 
-def test_a_view_that_is_moved_goes_on_where_it_was_read(notebook: OpenNotebook) -> None:
+def test_a_moved_view_keeps_its_scroll_position(notebook: OpenNotebook) -> None:
     """Moving its cell makes another view: at the same line, with the question that is being changed."""
     page = notebook([CHAT, "1 + 1"])
     page.run_cell(0)

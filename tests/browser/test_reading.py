@@ -101,7 +101,7 @@ def test_an_answer_is_read(notebook: OpenNotebook) -> None:
     assert page.uncaught_errors == []
 
 
-def test_what_is_read_stays_where_it_is(notebook: OpenNotebook) -> None:
+def test_text_being_read_does_not_move(notebook: OpenNotebook) -> None:
     """New text moves nothing that is being read or selected; "Jump to latest" brings the reader to it."""
     page = notebook([CHAT])
     page.run_cell(0)

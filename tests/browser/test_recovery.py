@@ -76,7 +76,7 @@ def shown(article: Locator) -> list[str]:
     return re.findall(r"word\d+", article.inner_text())
 
 
-def test_a_killed_kernel_is_told_and_an_answer_resumed(
+def test_a_killed_kernel_is_reported_and_an_answer_resumed(
     notebook: OpenNotebook, serve: Callable[[int], str]
 ) -> None:
     """A server that outlives the kernel has the rest: Resume makes the answer whole, each word once."""
@@ -117,7 +117,7 @@ chat"""
     expect(answer.get_by_role("button", name="Resume")).to_have_count(0)
 
 
-def test_each_choice_does_what_it_says(notebook: OpenNotebook) -> None:
+def test_each_choice_has_its_effect(notebook: OpenNotebook) -> None:
     """Continue, Regenerate, Keep and Discard, after one kernel was killed in the middle of four answers."""
     page = notebook(
         [

@@ -99,7 +99,7 @@ def said_in(metadata: Mapping[str, Any]) -> dict[str, str]:
 
 @pytest.mark.parametrize("save", [True, False], ids=["saved", "unsaved"])
 def test_a_killed_kernel_loses_no_answer(notebook: OpenNotebook, save: bool) -> None:
-    """Three streams, Ctrl-S in the middle or not, SIGKILL, Run All: three sessions, to go on with."""
+    """Three streams, Ctrl-S in the middle or not, SIGKILL, Run All: three sessions, to continue with."""
     page = notebook([CHAT])
     page.run_cell(0)
     page.save()  # the notebook knows its id
@@ -215,7 +215,7 @@ def transcript(page: NotebookPage) -> str:
 
 
 def test_after_a_reload_the_file_gets_the_newest_transcript(notebook: OpenNotebook) -> None:
-    """A page that was reloaded keeps the readable text up to date, without drawing the view anew."""
+    """A page that was reloaded keeps the readable text up to date, without drawing the view again."""
     page = notebook(["import nbchat\nchat = nbchat.ChatTabs()\nchat.session('geo')\nchat"])
     page.run_cell(0)
     page.execute("nbchat.session('geo').ask('which river')")
@@ -279,7 +279,7 @@ def test_only_the_page_where_the_user_acts_writes(notebook: OpenNotebook) -> Non
     assert not second.evaluate("panel.context.model.dirty")
 
 
-def test_saved_and_not_saved_are_said(notebook: OpenNotebook) -> None:
+def test_the_page_shows_whether_it_is_saved(notebook: OpenNotebook) -> None:
     """A kernel whose journal cannot be written says so in the page, with the cause, and works on."""
     page = notebook(
         [

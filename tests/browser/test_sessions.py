@@ -257,7 +257,7 @@ def test_two_pages_and_two_views_are_equal(notebook: OpenNotebook) -> None:
     expect(region(first).get_by_role("textbox", name="Message")).to_have_value("")
 
 
-def test_closing_a_tab_says_that_the_answer_goes_on(notebook: OpenNotebook) -> None:
+def test_closing_a_tab_announces_that_the_answer_continues(notebook: OpenNotebook) -> None:
     """Closing while it streams ends nothing: the page says so, and offers Stop and the way back."""
     page = opened(notebook, pace=8)
     tab(page, "A").click()

@@ -105,7 +105,7 @@ def test_the_log_follows_the_end_until_the_reader_leaves_it(view: OpenPage) -> N
     assert distance_to_end(log) < 30
 
 
-def test_what_is_selected_stays_selected_while_more_arrives(view: OpenPage) -> None:
+def test_a_selection_is_kept_while_text_arrives(view: OpenPage) -> None:
     """Text can be selected and copied in the middle of an answer that is streaming."""
     page = view("scene=stream")
     answer = page.get_by_role("article").last
@@ -180,7 +180,7 @@ def test_everything_is_reached_and_done_by_keyboard(view: OpenPage) -> None:
     expect(page.get_by_role("textbox", name="Message")).to_be_focused()
 
 
-def test_escape_closes_what_floats_and_gives_the_focus_back(view: OpenPage) -> None:
+def test_escape_closes_popups_and_restores_the_focus(view: OpenPage) -> None:
     """A menu, the list and the settings close by Escape; that Escape stops no run."""
     page = view("scene=stream")
     for opener in ("Session menu", "All sessions", "Model: demo-tour"):

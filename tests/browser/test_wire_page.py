@@ -85,7 +85,7 @@ def test_messages_of_a_page_come_on_the_control_channel(
     assert {heard["send"], heard["stop"]} == {"Control"}
 
 
-def test_a_host_without_a_control_channel_waits_for_the_cell_and_says_so(notebook: OpenNotebook) -> None:
+def test_a_host_without_a_control_channel_shows_that_it_waits_for_the_cell(notebook: OpenNotebook) -> None:
     """With only the widget's comm, a question waits for the cell, and the page says so."""
     page = notebook([CHAT, "import time\nfor _ in range(600): time.sleep(0.1)"], subshells=False)
     page.evaluate("panel.sessionContext.session.kernel.sendControlMessage = undefined")
@@ -138,7 +138,7 @@ def test_a_restart_is_shown_and_the_next_kernel_takes_over(notebook: OpenNoteboo
     assert page.uncaught_errors == []
 
 
-def test_a_network_that_is_silent_is_said_to_be_lost_and_heals(notebook: OpenNotebook) -> None:
+def test_a_silent_network_is_shown_as_lost_and_recovers(notebook: OpenNotebook) -> None:
     """Open sockets through which nothing comes are noticed; what was missed is there afterwards."""
     page = notebook([CHAT])
     page.run_cell(0)

@@ -64,7 +64,7 @@ def test_drafts_history_and_keys(notebook: OpenNotebook) -> None:
     assert chat.kernel("nbchat.session('geo').messages[-2].text") == "one line\nand another"
 
 
-def test_what_waits_can_be_changed_and_removed(notebook: OpenNotebook) -> None:
+def test_queued_prompts_can_be_edited_and_removed(notebook: OpenNotebook) -> None:
     """Questions behind a long answer wait in a list; Escape stops the answer, and the next one is asked."""
     page = notebook([CHAT])
     page.run_cell(0)

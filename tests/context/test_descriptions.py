@@ -152,7 +152,7 @@ def test_every_kind_of_frame_is_described(name: str, level: Level) -> None:
     assert level == "rows" or "secret" not in text
 
 
-def test_what_is_special_about_a_frame_is_named() -> None:
+def test_unusual_properties_of_a_frame_are_named() -> None:
     """Levels of labels, repeated names, nested values, empty columns and left-out columns are visible."""
     assert "index: city, year (MultiIndex)\n- a / b (int64)" in nbchat.describe(FRAMES["MultiIndex"])
     assert nbchat.describe(FRAMES["duplicate names"]).count("\n- a (") == 2

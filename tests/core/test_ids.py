@@ -17,7 +17,7 @@ def test_ids_sort_by_creation() -> None:
     assert {len(one) for one in ids} == {26}
 
 
-def test_a_prefix_says_what_it_is() -> None:
+def test_a_prefix_precedes_the_id() -> None:
     """The prefix stands before the id."""
     assert new_id("s-").startswith("s-")
 

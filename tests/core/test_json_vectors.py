@@ -30,13 +30,13 @@ def test_there_are_enough_and_their_verdicts_are_right() -> None:
             pytest.fail(f"{name} was read as {msgspec.json.decode(data)!r}")
 
 
-def test_what_is_json_is_read_as_what_it_says() -> None:
+def test_valid_json_is_read() -> None:
     """Every valid text is read, from bytes and from text, and means what another reader finds in it."""
     for name, data in VALID.items():
         assert loads(data) == loads(data.decode()) == msgspec.json.decode(data), name
 
 
-def test_what_is_not_json_is_refused_as_that() -> None:
+def test_invalid_json_is_refused() -> None:
     """Every other text raises `SnapshotCorrupt`, wherever it is read."""
     for name, data in INVALID.items():
         for read in (loads, parse):
@@ -44,7 +44,7 @@ def test_what_is_not_json_is_refused_as_that() -> None:
                 pytest.fail(f"{name} was taken by {read.__name__}: {read(data)!r}")
 
 
-def test_what_is_left_open_is_read_or_refused() -> None:
+def test_implementation_defined_json_is_read_or_refused() -> None:
     """Huge numbers, halves of characters and bottomless nesting give a value or an error, at once."""
     for data in OPEN.values():
         try:

@@ -39,7 +39,7 @@ def test_the_fold_of_a_recorded_log_is_its_state(log: Log) -> None:
 
 
 def test_a_state_is_read_on_from_wherever_it_was_taken(log: Log) -> None:
-    """A state that went over the wire goes on exactly as the one that stayed, at every place of a log."""
+    """A state that went over the wire continues exactly as the one that stayed, at every place of a log."""
     state = SessionState(id=log["session_id"])
     for event in log["events"]:
         travelled = decode(SessionState, as_json(state))

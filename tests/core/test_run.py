@@ -139,7 +139,7 @@ def test_a_delta_on_its_way_when_the_user_stops_is_kept() -> None:
     assert state is RunState.STOPPING
 
 
-def test_an_illegal_event_says_where() -> None:
+def test_an_illegal_event_names_the_state() -> None:
     """A pause after the failure is stale, a delta before the start is illegal."""
     assert isinstance(transition(RunState.FAILED, an_event(RunPaused)), Stale)
     illegal = transition(RunState.QUEUED, an_event(PartDelta))

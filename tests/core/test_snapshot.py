@@ -229,7 +229,7 @@ def test_every_truncation_is_detected() -> None:
         {"format": "nbchat-snapshot", "version": 1, "sessions": [], "saved_at": "yesterday", "crc32": 0},
     ],
 )
-def test_what_is_no_snapshot_is_refused(value: Any) -> None:
+def test_other_values_are_refused_as_snapshots(value: Any) -> None:
     """Anything else has one error, that says what is wrong."""
     with pytest.raises(SnapshotCorrupt):
         s.parse(value)
@@ -268,7 +268,7 @@ def test_too_new_and_too_large_have_errors_of_their_own(monkeypatch: pytest.Monk
         s.parse("[1,2,3,4,5,6]")
 
 
-def test_what_is_written_is_clean() -> None:
+def test_written_snapshots_are_clean() -> None:
     """Surrogate halves, NUL, NaN, huge numbers and credentials are not written."""
     state = SessionState(
         id="s-1",
@@ -343,7 +343,7 @@ def test_the_newer_of_two_wins() -> None:
 
 
 def test_histories_that_went_apart_are_joined() -> None:
-    """Of two copies that both went on, all messages are kept, and the latest transcript is shown."""
+    """Of two copies that both continued, all messages are kept, and the latest transcript is shown."""
     common = conversation("a", "b")
     left, right = said(common, "left", 1.5e9, "k-2"), said(common, "right", 2e9, "k-3")
 
@@ -358,8 +358,8 @@ def test_histories_that_went_apart_are_joined() -> None:
     assert merging.merge(joined, left) == joined
 
 
-def test_a_deletion_holds_against_what_it_knew() -> None:
-    """An older copy does not bring a deleted session back; one that went on elsewhere does."""
+def test_a_deletion_wins_over_older_states() -> None:
+    """An older copy does not bring a deleted session back; one that continued elsewhere does."""
     old = conversation("a", "b")
     newer = said(old, "c", 2e9, "k-2")
     stone = Tombstone(id="s-1", clock=old.clock, at=1e9)
@@ -369,7 +369,7 @@ def test_a_deletion_holds_against_what_it_knew() -> None:
     assert merging.merge_all(snapshot_of(newer), deleted) == ({"s-1": newer}, {})
 
 
-def test_a_window_keeps_the_newest_and_says_what_is_missing() -> None:
+def test_a_window_keeps_the_newest_and_counts_the_omitted() -> None:
     """Under a limit the oldest messages go, and come back from a state that has them."""
     whole = conversation(*(f"{i} " + "x" * 1000 for i in range(20)))
 
@@ -452,7 +452,7 @@ def test_times_are_readable() -> None:
 
 
 def test_merged_runs_keep_the_order_of_their_logs() -> None:
-    """Where two copies went on by themselves, the runs of each stay in its order, whatever their times."""
+    """Where two copies continued by themselves, the runs of each stay in its order, whatever their times."""
 
     def saved(epoch: str, *runs: tuple[str, float]) -> s.SavedSession:
         records = tuple(

@@ -23,7 +23,7 @@ def test_the_schema_is_one() -> None:
 
 @settings(max_examples=30)
 @given(sessions())
-def test_what_is_written_fits_the_schema(saved: SavedSession) -> None:
+def test_written_snapshots_match_the_schema(saved: SavedSession) -> None:
     """Whatever the sessions hold."""
     stone = Tombstone(id="s-9", clock={"k-1": 1}, at=1e9)
     snapshot = Snapshot(

@@ -43,7 +43,7 @@ def test_length_is_javascripts(text: str) -> None:
 
 
 @given(st.text(), st.text())
-def test_checksums_go_on(first: str, second: str) -> None:
+def test_checksums_can_be_continued(first: str, second: str) -> None:
     """The checksum of a text is that of its pieces, one after the other."""
     assert checksum(second, checksum(first)) == zlib.crc32((first + second).encode())
 
@@ -59,9 +59,7 @@ def test_checksums_go_on(first: str, second: str) -> None:
         ("<thinking>a</thinking>", "", "<thinking>a</thinking>"),
     ],
 )
-def test_a_thought_at_the_beginning_of_a_text_is_told_from_the_rest(
-    text: str, thought: str, rest: str
-) -> None:
+def test_reasoning_at_the_beginning_of_a_text_is_separated(text: str, thought: str, rest: str) -> None:
     """Reasoning that a model wrote into its text is split off where it begins the text and has ended."""
     assert split_thought(text) == (thought, rest)
 
@@ -111,7 +109,7 @@ def test_text_is_cut_between_graphemes(grapheme: str, before: str) -> None:
         assert cut_bytes(text, most) in allowed
 
 
-def test_what_fits_is_not_cut() -> None:
+def test_text_within_the_limit_is_not_cut() -> None:
     """A text that is short enough stays as it is, its spaces too; one endless grapheme is divided."""
     assert cut("abc ", 4, "…") == "abc "
     assert cut("abcdef", 4, "…") == "abc…"

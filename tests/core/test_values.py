@@ -114,7 +114,7 @@ def test_a_newer_versions_fields_are_passed_over() -> None:
         ({"type": "pin", "id": "1", "session_id": "s", "pinned": 1}, "Expected `bool`, got `int`"),
     ],
 )
-def test_what_does_not_fit_is_refused_with_its_place(data: object, message: str) -> None:
+def test_a_wrong_type_is_refused_with_its_position(data: object, message: str) -> None:
     """The error names the field, what was expected and what was there."""
     with pytest.raises(DecodeError, match=re.escape(message)):
         decode(Command, data)

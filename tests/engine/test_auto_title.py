@@ -73,7 +73,7 @@ def test_no_title_is_no_trouble(asking: SessionRegistry) -> None:
     assert session.status == "completed"
 
 
-def test_nobody_is_asked_unless_told(registry: SessionRegistry) -> None:
+def test_no_title_is_requested_unless_enabled(registry: SessionRegistry) -> None:
     """As it begins, one question is one request."""
     provider = ScriptedProvider("a")
     session = registry.create(provider=provider)

@@ -48,7 +48,7 @@ def test_the_environment_is_read_at_each_look(monkeypatch: pytest.MonkeyPatch) -
     assert nbchat.config()["base_url"] is None
 
 
-def test_config_says_where_each_value_came_from() -> None:
+def test_config_shows_the_source_of_each_value() -> None:
     """`nbchat.config()` is a mapping of values, with their sources beside them and in its repr."""
     found = nbchat.config(model="nbchat-echo", instructions="Answer briefly.")
     assert found == {

@@ -79,7 +79,7 @@ def contents(store: MemoryStore) -> Contents:
     return store.read()
 
 
-def test_what_was_said_comes_back_in_another_kernel(kernel: MakeRegistry) -> None:
+def test_messages_are_restored_in_another_kernel(kernel: MakeRegistry) -> None:
     """A conversation, its settings and its runs are the same after the kernel is gone."""
     store = MemoryStore()
     first = kernel(store)
@@ -148,7 +148,7 @@ def _bodies(store: MemoryStore) -> list[bytes]:
     return [s.body for kept in store.read().sessions.values() for s in (*kept.stretches, kept.base) if s]
 
 
-def test_the_end_is_told_when_the_store_has_it(kernel: MakeRegistry) -> None:
+def test_the_end_is_announced_when_the_store_has_it(kernel: MakeRegistry) -> None:
     """Whoever waits for a run finds its end in the store."""
     store = MemoryStore()
     kernel(store).create("geo", provider=ScriptedProvider("The Seine.")).ask("Which river?")
@@ -162,7 +162,7 @@ REFUSALS = [StoreFull("full"), StoreBusy("busy"), StoreError("EIO")]
 @pytest.mark.parametrize("error", REFUSALS, ids=lambda error: error.code)
 @pytest.mark.parametrize("n", range(8))
 def test_a_write_that_fails_costs_nothing(kernel: MakeRegistry, n: int, error: StoreError) -> None:
-    """Whichever write is refused: the run goes on, what is stored is intact, and later everything is."""
+    """Whichever write is refused: the run continues, what is stored is intact, and later everything is."""
     store = FailingStore([None] * n + [error])
     registry = kernel(store)
     geo = registry.create("geo", provider=ScriptedProvider("The ", "Seine."))
@@ -187,7 +187,7 @@ def test_a_write_that_fails_costs_nothing(kernel: MakeRegistry, n: int, error: S
     assert states[-1] == "saved"
 
 
-def test_a_run_whose_end_could_not_be_written_says_so_until_it_is(kernel: MakeRegistry) -> None:
+def test_a_run_is_marked_unsaved_until_its_end_is_written(kernel: MakeRegistry) -> None:
     """The end is told as unsaved, and corrected when the store takes it after all."""
     store = FailingStore()
     registry = kernel(store)
@@ -211,7 +211,7 @@ def test_a_run_whose_end_could_not_be_written_says_so_until_it_is(kernel: MakeRe
     assert statuses[-1].state == "saved"
 
 
-def test_callbacks_hear_whether_it_is_saved(kernel: MakeRegistry) -> None:
+def test_callbacks_are_notified_whether_a_run_is_saved(kernel: MakeRegistry) -> None:
     """`on("error")` gets the store's error, `on("saved")` comes when everything is written."""
     store = FailingStore([StoreFull("no space is left")])
     registry = kernel(store)
@@ -291,7 +291,7 @@ def test_temporary_sessions_and_keys_are_written_nowhere(kernel: MakeRegistry) -
         assert '"n":1' in text.replace(" ", "")
 
 
-def test_a_snapshot_restores_what_it_holds(kernel: MakeRegistry) -> None:
+def test_a_snapshot_restores_its_contents(kernel: MakeRegistry) -> None:
     """A snapshot taken in mid-stream restores elsewhere with exactly the text of that moment."""
     first = kernel(MemoryStore())
     provider = ScriptedProvider("Half", PAUSE, " more")
@@ -427,7 +427,7 @@ def test_checkpoints_leave_evicted_sessions_where_they_are(kernel: MakeRegistry)
     assert sum(c.evicted for c in list(engine_of(registry).sessions)) == 4
 
 
-def test_when_nothing_may_leave_the_error_says_so(kernel: MakeRegistry) -> None:
+def test_a_session_is_refused_when_none_can_be_evicted(kernel: MakeRegistry) -> None:
     """Busy and pinned sessions stay; one more session is refused, and nothing is changed."""
     registry = kernel(MemoryStore())
     registry.limits.sessions = 2
@@ -460,8 +460,8 @@ def test_characters_in_memory_have_a_limit_too(kernel: MakeRegistry) -> None:
 
 
 @pytest.mark.parametrize("apart", [False, True], ids=["went on there", "went on in both places"])
-def test_what_a_file_left_out_is_put_back_where_it_is_known(kernel: MakeRegistry, apart: bool) -> None:
-    """A conversation that went on elsewhere from a shortened file is whole again where it came from."""
+def test_messages_omitted_from_a_file_are_restored(kernel: MakeRegistry, apart: bool) -> None:
+    """A conversation that continued elsewhere from a shortened file is whole again where it came from."""
     store = MemoryStore()
     home = kernel(store)
     geo = home.create("geo", provider=ScriptedProvider("x" * 2000))

@@ -11,7 +11,7 @@ from nbchat.providers.scripted import ScriptedProvider
 from tests.engines import engine_of
 
 
-def test_python_in_a_browser_is_told_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_python_in_a_browser_raises_the_missing_feature(monkeypatch: pytest.MonkeyPatch) -> None:
     """In Pyodide each use is one error that names what is missing and what to use instead."""
     monkeypatch.setattr("nbchat.engine.loop_thread.sys", SimpleNamespace(platform="emscripten"))
     registry = SessionRegistry()

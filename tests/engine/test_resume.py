@@ -168,7 +168,7 @@ def test_a_resume_that_was_interrupted_can_be_resumed(kernel: Kernel) -> None:
     ]
 
 
-def test_what_a_limit_cut_off_is_not_read_on(kernel: Kernel, demo: DemoServer) -> None:
+def test_an_answer_cut_off_by_a_limit_is_not_resumed(kernel: Kernel, demo: DemoServer) -> None:
     """An answer that reached its limit was cut in the middle of what was read; the server is told to end."""
     registry = kernel()
     registry.limits.answer_chars = 50

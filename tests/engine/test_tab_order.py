@@ -84,7 +84,7 @@ def test_any_number_of_moves_keeps_an_order() -> None:
         assert sorted(ranks, key=lambda key: (state(key).rank, key)) == order
 
 
-def test_a_rank_out_of_all_proportion_is_none() -> None:
+def test_an_extreme_rank_is_ignored() -> None:
     """A file cannot put a session where no other can be put in front of it."""
     for rank in (1e300, -1e300, float("inf"), float("nan")):
         assert SessionState(id="s", created_at=5.0, settings=Settings(rank=rank)).rank == 5.0

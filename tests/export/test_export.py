@@ -65,7 +65,7 @@ def conversation(*texts: str, title: str = "geo", parts: tuple[Part, ...] = ()) 
 
 
 @pytest.mark.parametrize("payload", HOSTILE)
-def test_nothing_hostile_is_alive_in_what_is_rendered_elsewhere(payload: str) -> None:
+def test_hostile_text_is_inert_in_other_renderers(payload: str) -> None:
     """Whatever a model, a title, a file's name or the instructions hold: no script, no request, no odd link.
 
     The cells of an exported notebook are the same to parsers that differ about Markdown.
@@ -184,7 +184,7 @@ def test_jsonl_is_the_form_of_fine_tuning() -> None:
         list(from_jsonl('{"messages": [{"role": "wizard", "content": "x"}]}'))
 
 
-def test_files_are_part_of_what_was_said() -> None:
+def test_files_are_part_of_the_conversation() -> None:
     """A model that is tuned on a conversation reads the attached files as the model that answered did."""
     state = conversation("q", "a", parts=(FilePart(name="a.csv", text="x,y\n"),))
     assert json.loads(render([state], "jsonl"))["messages"][2]["content"] == "a\n\n`a.csv`\n```csv\nx,y\n```"
@@ -267,7 +267,7 @@ def test_a_long_transcript_is_folded() -> None:
     assert [turn.text.count(text) for text in texts] == [2] * 8 + [1] * 6
 
 
-def test_a_transcript_renders_what_has_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_transcript_renders_only_changed_messages(monkeypatch: pytest.MonkeyPatch) -> None:
     """A message that was rendered is not rendered again, and one that is gone is forgotten."""
     state, longer = conversation("a", "b"), conversation("a", "b", "c")
     rendered: dict[Message, Turn] = {}
@@ -313,7 +313,7 @@ def test_the_command_reads_a_saved_notebook(tmp_path: Path) -> None:
         assert re.fullmatch(rf"nbchat: .*{problem}.*\n", failed.stderr)
 
 
-def test_a_file_is_replaced_when_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_is_replaced_with_overwrite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`overwrite` replaces a file, or a link and not the file behind it; a failure changes nothing."""
     file, other = tmp_path / "a.md", tmp_path / "other.md"
     file.write_text("before")

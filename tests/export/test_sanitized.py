@@ -185,7 +185,7 @@ def test_an_image_waits_for_a_click() -> None:
 @pytest.mark.parametrize(
     "text", ["> " * 300 + "deep", "- " * 300 + "deep", "*a " * 3000, "[" * 9000 + "deep"]
 )
-def test_no_word_is_lost_in_what_is_nested_deep(text: str) -> None:
+def test_no_word_is_lost_in_deep_nesting(text: str) -> None:
     """Quotes, lists and brackets without end are cut off as markup and not as text."""
     assert text.rsplit(maxsplit=1)[-1].lstrip("[") in text_of(fragment(text))
 

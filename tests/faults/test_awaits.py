@@ -40,7 +40,7 @@ class Watched(Coroutine[Any, Any, Any]):
         return self._waits(self._inner.send(value))
 
     def throw(self, *error: Any) -> Any:
-        """Raise inside, and go on to the next await."""
+        """Raise inside, and continue to the next await."""
         return self._waits(self._inner.throw(*error))
 
     def close(self) -> None:

@@ -122,7 +122,7 @@ async def test_a_refused_question_is_left_out_of_later_requests(
 
 
 @pytest.mark.parametrize("read", [from_markdown, from_jsonl])
-async def test_it_is_left_out_of_what_is_imported(
+async def test_refused_questions_are_not_imported(
     read: Callable[[str], Iterable[Imported]], chat: Session
 ) -> None:
     """A refused question of an exported file is no turn of what is imported, so it is not sent again."""
@@ -138,7 +138,7 @@ async def test_it_is_left_out_of_what_is_imported(
 async def test_it_is_left_out_after_a_restore_too(
     server: FaultServer, registry: SessionRegistry, chat: Session
 ) -> None:
-    """The log alone says which questions were refused: a saved conversation goes on as well."""
+    """The log alone says which questions were refused: a saved conversation continues as well."""
     await asked(chat, "REFUSE 413 END")
     snapshot = registry.snapshot()
     other = SessionRegistry()
@@ -284,7 +284,7 @@ async def test_imported_turns_alternate(
     assert sent(server)[1:3] == [("assistant", "Welcome.\n\nAsk."), ("user", "One?\n\nTwo?")]
 
 
-async def test_what_the_reader_has_to_know_is_kept_with_the_message(
+async def test_notices_are_kept_with_the_message(
     registry: SessionRegistry,
 ) -> None:
     """A notice that is to be shown is in the message, once, and survives saving; others are for the log."""
@@ -298,7 +298,7 @@ async def test_what_the_reader_has_to_know_is_kept_with_the_message(
     assert Message(id="m", role="user").notices == ()
 
 
-async def test_what_an_answer_cites_and_draws_is_kept(registry: SessionRegistry) -> None:
+async def test_sources_and_images_of_an_answer_are_kept(registry: SessionRegistry) -> None:
     """Sources and generated images are in the message, in order, and are there after a restore."""
     picture = "data:image/png;base64,iVBORw0KGgo="
     script = (
@@ -345,7 +345,7 @@ async def test_a_continued_answer_keeps_the_sources_of_its_beginning(registry: S
     assert chat.messages[-1].sources == (first, second)
 
 
-async def test_what_was_paid_for_is_not_failed(
+async def test_an_empty_answer_that_cost_tokens_is_completed(
     server: FaultServer, registry: SessionRegistry, chat: Session
 ) -> None:
     """An answer without text that cost tokens is completed, with its usage, and says that it is empty."""

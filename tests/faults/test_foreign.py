@@ -89,7 +89,7 @@ def test_an_iterator_need_not_be_a_generator(registry: SessionRegistry) -> None:
     assert (run.state, run.text) == ("completed", "a")
 
 
-def test_whoever_stops_the_loop_stops_nothing(registry: SessionRegistry) -> None:
+def test_stopping_the_callers_loop_stops_no_run(registry: SessionRegistry) -> None:
     """K12: `loop.stop()` in a provider is somebody's mistake, and no session pays for it."""
 
     async def stream(_request: Request) -> AsyncIterator[Delta]:

@@ -88,7 +88,7 @@ def runs_end_once(registry: SessionRegistry) -> None:
 
 @with_registry
 def stops_name_their_run(registry: SessionRegistry) -> None:
-    """Stop a run that is over, and one that waits: the live one goes on."""
+    """Stop a run that is over, and one that waits: the live one continues."""
     provider = ScriptedProvider("x", PAUSE, "y")
     session = registry.create(provider=provider)
     first = session.send("1")
@@ -283,7 +283,7 @@ def count_code_points(patch: Patch) -> None:
 
 
 def forget_the_checksum(patch: Patch) -> None:
-    """Begin the checksum anew with each delta."""
+    """Begin the checksum again with each delta."""
     patch.setattr(answer_builder, "checksum", lambda piece, _start=0: text.checksum(piece))
 
 

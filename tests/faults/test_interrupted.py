@@ -45,7 +45,7 @@ def interrupted_at(step: int, call: Callable[[], object]) -> bool:
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")  # interrupted before it was handed over
 @pytest.mark.parametrize("what", ["call", "run", "wait", "iterate"])
 def test_an_interrupt_at_any_instruction_leaves_the_engine_free(registry: SessionRegistry, what: str) -> None:
-    """Whatever lock the waiting thread had, the engine goes on, and the next call is answered."""
+    """Whatever lock the waiting thread had, the engine continues, and the next call is answered."""
     engine = engine_of(registry).loop
     session = registry.create(provider=ScriptedProvider("so far", HANG))
     run = session.send("?")

@@ -87,7 +87,7 @@ def test_a_clock_that_jumps_changes_nothing(
 
 
 @pytest.mark.parametrize("error", [ValueError("mistake"), SystemExit(1), KeyboardInterrupt()], ids=repr)
-def test_a_callback_that_raises_is_told_of_once(
+def test_a_callback_that_raises_is_reported_once(
     registry: SessionRegistry, caplog: pytest.LogCaptureFixture, error: BaseException
 ) -> None:
     """K4: `CallbackError` is logged once, others are called, and no exception ends the callbacks' thread."""
@@ -149,7 +149,9 @@ def test_a_callback_may_send_stop_and_close(registry: SessionRegistry) -> None:
 # K10 is `tests/handles/test_registry.py::test_a_forked_child_does_not_touch_the_parents_runs`.
 
 
-def test_a_run_needs_nobody_to_hold_it(registry: SessionRegistry, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_run_continues_without_references_to_it(
+    registry: SessionRegistry, caplog: pytest.LogCaptureFixture
+) -> None:
     """K11: handles, session and provider are dropped and collected while it streams; it completes."""
     provider = ScriptedProvider("a", PAUSE, "b")
     session = registry.create("kept by the registry", provider=provider)
@@ -172,7 +174,7 @@ def test_a_run_needs_nobody_to_hold_it(registry: SessionRegistry, caplog: pytest
 # K12, K13: loops.
 
 
-def test_after_shutdown_calls_say_so() -> None:
+def test_calls_after_shutdown_raise_a_clear_error() -> None:
     """K12: with the engine gone every call is a clear error at once, not a hang or a foreign one."""
     registry = SessionRegistry()
     session = registry.create(provider=ScriptedProvider("x"))
@@ -245,7 +247,7 @@ def test_an_interrupt_while_the_engine_starts_makes_no_second_one(monkeypatch: p
 def test_an_interrupt_at_each_moment_of_ask_stops_its_run(
     registry: SessionRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """K2: wherever in `ask` the interrupt strikes, it is raised again, and no run of it goes on."""
+    """K2: wherever in `ask` the interrupt strikes, it is raised again, and no run of it continues."""
     from nbchat.engine import loop_thread  # noqa: PLC0415 - to count where they wait
     from nbchat.handles import run  # noqa: PLC0415 - to count where they wait
 
@@ -456,7 +458,7 @@ def test_a_provider_may_yield_anything(registry: SessionRegistry, deltas: list[A
     check_free(registry, session)
 
 
-def test_what_a_provider_says_can_be_sent_to_pages(registry: SessionRegistry) -> None:
+def test_any_output_of_a_provider_can_be_sent_to_pages(registry: SessionRegistry) -> None:
     """Halves of characters, NUL and long names are made harmless before they are in the log."""
     import msgspec  # noqa: PLC0415 - what the wire and the journal write with
 
@@ -521,7 +523,7 @@ def test_deep_recursion_in_a_provider_ends_its_run(registry: SessionRegistry) ->
 
 
 def test_out_of_memory_ends_the_run_alone(registry: SessionRegistry) -> None:
-    """K9: MemoryError in a run ends that run; the others go on."""
+    """K9: MemoryError in a run ends that run; the others continue."""
     session = registry.create(provider=ScriptedProvider("half", MemoryError()))
     run = session.send("?").wait(10)
     assert (run.state, run.text) == ("interrupted", "half")
@@ -590,7 +592,7 @@ def test_tracing_and_strict_warnings_change_nothing(registry: SessionRegistry) -
 
 
 def test_pausing_a_waiting_run_leaves_the_live_one(registry: SessionRegistry) -> None:
-    """A pause names its run: the one that waits is held, and the one that streams goes on."""
+    """A pause names its run: the one that waits is held, and the one that streams continues."""
     provider = ScriptedProvider("a", PAUSE)
     session = registry.create(provider=provider)
     first, second, third = session.send("1"), session.send("2"), session.send("3")
@@ -651,7 +653,7 @@ def stopped_while_waiting(registry: SessionRegistry, ask: Callable[[Any], Any], 
     ],
     ids=["send", "edit", "regenerate", "continue"],
 )
-def test_what_was_stopped_in_the_queue_can_be_asked_again(
+def test_a_prompt_stopped_in_the_queue_can_be_retried(
     registry: SessionRegistry, ask: Callable[[Any], Any], expected: list[str]
 ) -> None:
     """The prompt of a run that never had its turn is not lost: retry asks the same, in the same place."""
@@ -675,8 +677,8 @@ def test_retrying_a_continuation_that_failed_keeps_the_answer(registry: SessionR
     assert [m.text for m in session.messages] == ["?", "first half second half"]
 
 
-def test_retrying_in_the_middle_keeps_what_follows(registry: SessionRegistry) -> None:
-    """Where the conversation went on after an interrupted answer, retry adds a version beside it."""
+def test_retrying_in_the_middle_adds_a_version(registry: SessionRegistry) -> None:
+    """Where the conversation continued after an interrupted answer, retry adds a version beside it."""
     scripts: list[Any] = [["half", errors.StreamBroken("gone.")], ["later"], ["whole"]]
     session = registry.create(provider=ScriptedProvider(lambda _request: scripts.pop(0)))
     session.send("1").wait(10)
@@ -748,7 +750,7 @@ def test_anything_may_happen_between_turn_and_start(
 
 
 @pytest.mark.parametrize("moment", ["created", "first step", "reading"])
-def test_a_task_that_somebody_cancels_leaves_the_session_free(registry: SessionRegistry, moment: str) -> None:
+def test_a_cancelled_task_leaves_the_session_free(registry: SessionRegistry, moment: str) -> None:
     """K20: code on the loop cancels the run's task at any moment, even before its first step; it settles."""
     provider = ScriptedProvider("a", HANG)
     session = registry.create(provider=provider)

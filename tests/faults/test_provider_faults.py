@@ -185,7 +185,7 @@ def test_alone(stand: Stand, fault: Fault) -> None:
 
 
 @faults()
-def test_others_go_on(stand: Stand, fault: Fault) -> None:
+def test_other_sessions_continue(stand: Stand, fault: Fault) -> None:
     """What waits behind it in its session runs next, and a session beside it does not notice."""
     limit(stand, fault)
     beside = stand.registry.create(provider=stand.provider, model="ok").send("beside")

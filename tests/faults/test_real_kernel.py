@@ -1,4 +1,4 @@
-"""K24 in a real kernel: what a user throws away is gone, and what runs goes on."""
+"""K24 in a real kernel: what a user throws away is gone, and what runs continues."""
 
 import os
 from collections.abc import Iterator
@@ -32,7 +32,7 @@ def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
 
 @pytest.mark.parametrize("away", ["%reset -f", "%reset -f in out", "del chat, session, run, provider"])
 def test_throwing_every_name_away_ends_nothing(kernel: Kernel, away: str) -> None:
-    """K24, K11: after `%reset -f` or `del chat` the answer goes on, and the next `import nbchat` finds it."""
+    """K24, K11: after `%reset -f` or `del chat` the answer continues, and a new `import nbchat` finds it."""
     for code in (BEGIN, away, "import gc; gc.collect();"):
         cell = kernel.run(code)
         assert (cell.error, cell.stderr) == (None, ""), cell.traceback

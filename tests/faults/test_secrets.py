@@ -276,7 +276,9 @@ def test_every_module_logs_where_secrets_are_taken_out() -> None:
     assert named.count('"httpx2"') == 1
 
 
-def test_records_say_what_they_are_about(registry: SessionRegistry, caplog: pytest.LogCaptureFixture) -> None:
+def test_log_records_have_the_id_of_the_run(
+    registry: SessionRegistry, caplog: pytest.LogCaptureFixture
+) -> None:
     """A handler for structured logs finds the run's id beside the text."""
     run = registry.create(provider=ScriptedProvider("x", ZeroDivisionError())).send("?").wait(10)
     crash = next(record for record in caplog.records if "crashed" in record.getMessage())

@@ -38,7 +38,7 @@ def test_a_thousand_switches_in_a_stream_change_nothing() -> None:
     world.run(story())
 
 
-def test_an_answer_that_nobody_looks_at_is_marked_unread() -> None:
+def test_an_answer_that_no_page_shows_is_marked_unread() -> None:
     """T02, T08: what ends in a tab that is not shown is unread until it is; what is looked at never is."""
     world = World(0, pages=1)
 
@@ -129,7 +129,7 @@ def test_a_view_begins_with_the_tab_used_last(registry: SessionRegistry, monkeyp
     wait_for(lambda: not engine_of(registry).readers, "the wire is closed")
 
 
-def test_shutting_down_keeps_what_was_said(tmp_path: Path) -> None:
+def test_shutting_down_keeps_all_messages(tmp_path: Path) -> None:
     """K24, T66: five live runs, a waiting one and a slow store: all is written when it returns."""
     registry = SessionRegistry()
     store = SqliteStore(tmp_path / "n-1.sqlite")

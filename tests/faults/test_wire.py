@@ -134,7 +134,7 @@ def test_a_packet_can_always_be_written() -> None:
     assert params["d"] == {"1": [None]}
 
 
-def test_the_journal_takes_what_a_session_takes(registry: SessionRegistry) -> None:
+def test_the_journal_accepts_whatever_a_session_accepts(registry: SessionRegistry) -> None:
     """D12: no text or setting that a session accepts keeps the journal from writing everything."""
     engine_of(registry).open_journal(MemoryStore())
     bad = registry.create("t\ud800", instructions="\ud800", params={"a\ud800": "\udfff"})
@@ -149,7 +149,7 @@ def test_the_journal_takes_what_a_session_takes(registry: SessionRegistry) -> No
     assert all(run.saved for c in list(engine_of(registry).sessions) for run in c.state.runs)
 
 
-def test_a_page_that_missed_a_deletion_hears_of_it() -> None:
+def test_a_page_that_missed_a_deletion_receives_it() -> None:
     """A page that lost the message drops the session with the next packet, also long after its undo."""
     world = World(0, pages=2)
 
@@ -252,7 +252,7 @@ def test_without_a_page_nothing_piles_up() -> None:
     world.run(story())
 
 
-def test_the_end_is_told_when_it_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_end_is_sent_when_it_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
     """T68: no page sees `completed` before the journal has it; after a second it is told, marked unsaved."""
     world = World(0, pages=1)
     written = asyncio.Event()
@@ -399,7 +399,7 @@ def test_ten_thousand_sessions(registry: SessionRegistry) -> None:
     assert registry["session 9999"].id == made[-1].id
 
 
-def test_what_happens_can_be_watched(registry: SessionRegistry) -> None:
+def test_every_event_has_a_callback_and_a_counter(registry: SessionRegistry) -> None:
     """Every kind of event is told, with what it is about, and `stats` counts from the start."""
     heard: list[tuple[str, str | None]] = []
     names = [

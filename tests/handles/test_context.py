@@ -68,7 +68,7 @@ def test_a_value_is_described_when_the_question_is_sent(
     assert parts(session)[0].text == before
 
 
-def test_share_limits_what_is_sent(
+def test_share_limits_the_level_of_detail(
     registry: SessionRegistry, rivers: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`share` and `NBCHAT_SHARE` choose the level; a misspelt variable sends the least."""

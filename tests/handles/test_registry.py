@@ -48,7 +48,7 @@ def test_a_look_up_takes_an_id_or_a_title(registry: SessionRegistry) -> None:
                 look(wrong)  # type: ignore[arg-type]
 
 
-def test_get_or_create_makes_one_whoever_asks(registry: SessionRegistry) -> None:
+def test_get_or_create_creates_one_session_for_all_threads(registry: SessionRegistry) -> None:
     """Fifty callers at once get the same session."""
     found: list[object] = []
     barrier = threading.Barrier(50)
@@ -94,7 +94,7 @@ def test_settings_that_cannot_be_are_refused(
     assert len(registry) == 0
 
 
-def test_streaming_state_is_told(registry: SessionRegistry) -> None:
+def test_streaming_state_is_reported(registry: SessionRegistry) -> None:
     """Whether, what and how much streams can be read at any time."""
     provider = ScriptedProvider("abc", PAUSE)
     session = registry.create("geo", provider=provider)
@@ -138,7 +138,7 @@ def test_stale_means_silent_not_old(registry: SessionRegistry) -> None:
     assert waiting.wait(10).state == second.wait(10).state == "completed"
 
 
-def test_a_silent_run_that_said_nothing_is_interrupted_too(registry: SessionRegistry) -> None:
+def test_a_silent_run_without_text_is_also_interrupted(registry: SessionRegistry) -> None:
     """What cleanup ends is `interrupted`, as the contract says, even before its first token."""
     provider = ScriptedProvider(HANG)
     run = registry.create(provider=provider).send("?")
@@ -250,7 +250,7 @@ def test_deleting_while_it_streams(registry: SessionRegistry) -> None:
 
 
 def test_closing_hides_the_tab_and_leaves_the_run(registry: SessionRegistry) -> None:
-    """A closed session goes on."""
+    """A closed session continues."""
     provider = ScriptedProvider("a", PAUSE, "b")
     session = registry.create(provider=provider)
     run = session.send("?")
@@ -310,7 +310,7 @@ def test_a_fork_is_named_as_one(registry: SessionRegistry) -> None:
 
 
 def test_runs_do_not_need_their_handles(registry: SessionRegistry) -> None:
-    """A run whose handle nobody holds goes on, and a new handle shows all of it."""
+    """A run whose handle nobody holds continues, and a new handle shows all of it."""
     provider = ScriptedProvider("a", PAUSE, "b")
     session = registry.create(provider=provider)
     handle = weakref.ref(session.send("?"))
@@ -347,7 +347,7 @@ def test_limits_refuse_nonsense(registry: SessionRegistry) -> None:
     registry.limits.idle_s = None
 
 
-def test_too_many_sessions_say_so(registry: SessionRegistry) -> None:
+def test_too_many_sessions_raise_a_clear_error(registry: SessionRegistry) -> None:
     """Beyond the limit, with nothing to evict, a new session is a clear error."""
     registry.limits.sessions = 2
     registry.create("a").pin()
@@ -457,7 +457,7 @@ def _in_a_child(registry: SessionRegistry, queue: "multiprocessing.SimpleQueue[s
 )
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_forked_child_does_not_touch_the_parents_runs(registry: SessionRegistry) -> None:
-    """After a fork the child gets a clear error, and the parent's run goes on."""
+    """After a fork the child gets a clear error, and the parent's run continues."""
     provider = ScriptedProvider("a", PAUSE, "b")
     run = registry.create(provider=provider).send("?")
     provider.wait_paused()

@@ -38,7 +38,7 @@ def test_an_answer_arrives(registry: SessionRegistry) -> None:
 
 
 def test_waiting_with_a_limit_leaves_the_run_alone(registry: SessionRegistry) -> None:
-    """`wait` raises TimeoutError while the run goes on, and says what to do."""
+    """`wait` raises TimeoutError while the run continues, and says what to do."""
     run = registry.create(provider=ScriptedProvider(HANG)).send("?")
 
     with pytest.raises(TimeoutError, match="It continues; wait"):
@@ -49,7 +49,7 @@ def test_waiting_with_a_limit_leaves_the_run_alone(registry: SessionRegistry) ->
 @pytest.mark.parametrize(
     ("timeout", "error"), [("5", TypeError), (True, TypeError), (float("nan"), ValueError)]
 )
-def test_a_timeout_that_is_none_is_refused_before_anything_is_asked(
+def test_an_invalid_timeout_is_refused_before_anything_is_sent(
     registry: SessionRegistry, timeout: Any, error: type[Exception]
 ) -> None:
     """A wrong timeout is told in words, and a question with one is not sent."""
@@ -104,7 +104,7 @@ def test_a_second_send_waits_its_turn(registry: SessionRegistry) -> None:
     second.wait(10)
 
 
-def test_stop_keeps_what_has_arrived(registry: SessionRegistry) -> None:
+def test_stop_keeps_the_text_that_arrived(registry: SessionRegistry) -> None:
     """Stopping a run keeps the text that has arrived and frees the session."""
     provider = ScriptedProvider("Paris", " is", PAUSE, " never said")
     session = registry.create(provider=provider)
@@ -248,7 +248,7 @@ def test_a_model_that_stopped_early(registry: SessionRegistry, reason: str) -> N
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
-def test_every_end_is_told_apart(
+def test_every_end_has_its_own_state(
     registry: SessionRegistry, provider: ScriptedProvider, state: str, error: type | None
 ) -> None:
     """Over without a finish reason: interrupted after text, else failed, with the cause; text is kept."""
@@ -343,7 +343,7 @@ def test_a_wait_beyond_the_cap_fails_at_once(registry: SessionRegistry) -> None:
     assert len(provider.requests) == 1
 
 
-def test_pause_holds_the_stream_and_resume_goes_on(registry: SessionRegistry) -> None:
+def test_pause_holds_the_stream_and_resume_continues(registry: SessionRegistry) -> None:
     """Nothing is added while paused, and nothing is lost after it."""
     provider = ScriptedProvider("a", PAUSE, "b", "c")
     session = registry.create(provider=provider)
@@ -551,7 +551,7 @@ def test_attachments_stay_with_their_question(registry: SessionRegistry) -> None
 
 
 @pytest.mark.parametrize("wrong", [[3], [b"bytes without a name"], [TextPart(text="x")], [FilePart(text=3)]])  # type: ignore[arg-type]
-def test_what_cannot_be_attached_is_refused(registry: SessionRegistry, wrong: list[Any]) -> None:
+def test_unsupported_attachments_are_refused(registry: SessionRegistry, wrong: list[Any]) -> None:
     """The error says what an attachment is, and nothing was asked. Files count for the session's limit."""
     session = registry.create(provider=ScriptedProvider("a"))
     with pytest.raises(TypeError, match="attachment"):
@@ -603,7 +603,7 @@ def test_a_failed_turns_question_stays_in_the_context(registry: SessionRegistry)
     assert [m.text for m in provider.requests[1].messages] == ["first", "second"]
 
 
-def test_what_the_caller_changes_later_changes_nothing(registry: SessionRegistry) -> None:
+def test_later_changes_by_the_caller_have_no_effect(registry: SessionRegistry) -> None:
     """A run keeps the settings it started with."""
     provider = ScriptedProvider(PAUSE, "x")
     params = {"stop": ["a"]}
@@ -632,7 +632,7 @@ def test_wrong_prompts_are_refused(registry: SessionRegistry, prompt: object, er
     assert session.runs == ()
 
 
-def test_a_full_session_says_so(registry: SessionRegistry) -> None:
+def test_a_full_session_raises_a_clear_error(registry: SessionRegistry) -> None:
     """The cap on stored text is a clear error, and loses nothing."""
     registry.limits.session_chars = 20
     session = registry.create(provider=ScriptedProvider("1234567890"))
@@ -650,7 +650,7 @@ def test_a_question_that_takes_too_long_is_stopped(registry: SessionRegistry) ->
     assert session.runs[-1].wait(10).state == "stopped"
 
 
-def test_callbacks_hear_of_a_run_and_may_fail(registry: SessionRegistry) -> None:
+def test_callbacks_are_notified_of_a_run_and_may_fail(registry: SessionRegistry) -> None:
     """Callbacks get one event each, on a thread of their own; one that raises disturbs nobody."""
     heard: list[tuple[str, str | None]] = []
     session = registry.create(provider=ScriptedProvider("x"))
@@ -733,7 +733,7 @@ def test_the_log_orders_runs_and_not_their_times(
     assert session.messages[-1].text == first.text + second.text
 
 
-def test_a_run_awaited_outside_of_asyncio_says_what_to_write(registry: SessionRegistry) -> None:
+def test_awaiting_outside_of_asyncio_names_the_alternative(registry: SessionRegistry) -> None:
     """In another kind of event loop, as with `%autoawait trio`, the error names the way without `await`."""
     run = registry.create(provider=ScriptedProvider("a")).send("?").wait(10)
     for waiting in (run.__await__(), anext(aiter(run)).__await__()):

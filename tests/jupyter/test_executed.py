@@ -17,7 +17,7 @@ CELLS = (
 )
 
 
-def test_what_was_said_is_in_the_notebook_that_comes_out(
+def test_the_executed_notebook_contains_the_conversation(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each view stands beside a transcript, which has the answer of the last cell too."""
@@ -64,7 +64,7 @@ nbchat.ChatTabs()""",
 )
 
 
-def test_an_answer_that_was_cut_says_so_in_the_notebook(
+def test_a_truncated_answer_is_marked_in_the_notebook(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was still being generated, and what was still waiting to be sent, is there and marked."""

@@ -55,7 +55,7 @@ def test_variables_stand_in_the_message(kernel: Kernel) -> None:
 
 
 def test_without_waiting_the_cell_is_over_at_once(kernel: Kernel) -> None:
-    """`--no-wait` returns the run, which goes on in the background."""
+    """`--no-wait` returns the run, which continues in the background."""
     cell = kernel.run("%%chat -s background -m nbchat-slow -o run --no-wait\nTake your time.")
     assert cell.error is None, cell.traceback
     assert cell.result is not None
@@ -67,7 +67,7 @@ def test_without_waiting_the_cell_is_over_at_once(kernel: Kernel) -> None:
 
 
 def test_interrupting_the_cell_stops_its_run_and_no_other(kernel: Kernel) -> None:
-    """An interrupted `%%chat` returns with its text kept; a run in the background goes on."""
+    """An interrupted `%%chat` returns with its text kept; a run in the background continues."""
     kernel.run(
         "from nbchat.providers.scripted import HANG, ScriptedProvider\n"
         "ours = nbchat.session('ours', provider=ScriptedProvider('so far', HANG))\n"
@@ -84,7 +84,7 @@ def test_interrupting_the_cell_stops_its_run_and_no_other(kernel: Kernel) -> Non
     kernel.run("other.stop()")
 
 
-def test_what_belongs_to_an_answer_is_shown_below_it(kernel: Kernel) -> None:
+def test_notices_and_sources_are_shown_below_an_answer(kernel: Kernel) -> None:
     """`%%chat` lists the sources at the end, and an answer without text says what it is."""
     kernel.run(
         "from nbchat.providers.base import Notice, SourceDelta\n"
@@ -100,7 +100,7 @@ def test_what_belongs_to_an_answer_is_shown_below_it(kernel: Kernel) -> None:
     assert bare.displays[0]["text/plain"] == "It is empty."
 
 
-def test_what_cannot_be_answered_raises_the_runs_error(kernel: Kernel) -> None:
+def test_a_failed_run_raises_its_error_in_the_cell(kernel: Kernel) -> None:
     """The cell fails with the error of the run, and the session keeps the question."""
     cell = kernel.run("%%chat -s wrong -m no-such-model\nHello?")
     assert cell.error == "ModelNotFound"
@@ -119,7 +119,7 @@ def test_what_cannot_be_answered_raises_the_runs_error(kernel: Kernel) -> None:
         ("%chat stop 'no", "No closing quotation"),
     ],
 )
-def test_a_wrong_line_says_what_is_wrong(kernel: Kernel, code: str, says: str) -> None:
+def test_a_wrong_line_names_the_mistake(kernel: Kernel, code: str, says: str) -> None:
     """A mistake is one line about what to write, and sends nothing."""
     before = kernel.value("len(nbchat.registry)")
     cell = kernel.run(code)

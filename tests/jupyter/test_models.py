@@ -52,7 +52,7 @@ def test_models_are_those_of_the_sessions_own_server() -> None:
     engine_of(registry).shutdown()
 
 
-def test_a_head_says_whether_a_provider_object_answers() -> None:
+def test_a_head_shows_whether_a_provider_object_answers() -> None:
     """The page must not call the answers of a provider given as an object those of the demo."""
     registry = SessionRegistry()
     page = Page()

@@ -177,7 +177,7 @@ def said(registry: SessionRegistry) -> list[list[str]]:
 TALK = [["Which river?", "The Seine."]]
 
 
-def test_the_page_gets_what_settled_and_gives_it_back(kernel: Start, tmp_path: Path) -> None:
+def test_the_page_receives_a_settled_state_and_returns_it(kernel: Start, tmp_path: Path) -> None:
     """A checkpoint follows each answer; another kernel finds it in the page before its first call returns."""
     path = new_notebook(tmp_path / "a.ipynb")
     page = Page("p-1")
@@ -512,7 +512,7 @@ def test_the_metadata_have_a_limit(kernel: Start, tmp_path: Path, monkeypatch: p
     assert said(kernel(path, Page("p-2", page.metadata))) == whole
 
 
-def test_a_journal_that_opens_late_keeps_what_the_metadata_omit(
+def test_a_journal_that_opens_late_keeps_messages_missing_from_the_metadata(
     kernel: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A kernel that restored shortened metadata adds the older messages when it can open the journal."""
@@ -604,7 +604,7 @@ def test_private_mode_writes_nothing_outside_the_notebook(kernel: Start, tmp_pat
     assert not (tmp_path / "journals").exists()
 
 
-def test_ids_that_are_none_become_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_ids_become_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An id from a file never leads out of the folder."""
     monkeypatch.setenv("NBCHAT_JOURNAL_DIR", str(tmp_path))
     for evil in ("../../etc/passwd", "n-", "n-../x", "", "n-" + "a" * 100, None, "N-1"):

@@ -39,7 +39,7 @@ def test_a_hostile_text_is_inert_in_every_value(text: str) -> None:
         assert "\x1b" not in bundle["text/plain"]
 
 
-def test_what_belongs_to_an_answer_is_shown_below_it() -> None:
+def test_notices_and_sources_are_shown_below_an_answer() -> None:
     """Results of cells name images and what is not shown, and list the sources."""
     parts = [ImageDelta("data:image/gif;base64,R0lGODlhAQABAAAAACw="), "text"]
     source = nbchat.Source(title="A source", url="https://example.org/")

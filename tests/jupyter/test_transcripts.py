@@ -20,7 +20,7 @@ print(run.wait(60).text)
 """
 
 
-def test_an_update_does_not_go_into_what_a_cell_captures(tmp_path: Path) -> None:
+def test_an_update_is_not_captured_by_a_running_cell(tmp_path: Path) -> None:
     """A cell that captures its output captures its own; the transcript above is brought up to date."""
     # The server that started the tests may have named a notebook, whose outputs a page would update.
     names = environment(tmp_path, os.environ) | {"PYTHONPATH": str(Path(__file__).parents[2])}

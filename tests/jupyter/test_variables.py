@@ -52,7 +52,7 @@ def test_a_mentioned_variable_is_sent_as_its_description(kernel: Kernel) -> None
     assert "Lovelace" not in received
 
 
-def test_nothing_is_sent_of_what_is_not_mentioned(kernel: Kernel) -> None:
+def test_variables_that_are_not_mentioned_are_not_sent(kernel: Kernel) -> None:
     """Escaped, quoted, unknown and inserted names send nothing, and neither does `--raw`."""
     assert ask(kernel, r"\@df `@df` @unknown me@df.org") == "@df `@df` @unknown me@df.org"
     assert ask(kernel, "{note}") == "@df and {df}"
@@ -60,7 +60,7 @@ def test_nothing_is_sent_of_what_is_not_mentioned(kernel: Kernel) -> None:
     assert kernel.value("parts()") == "[]"
 
 
-def test_share_limits_what_a_mention_sends(kernel: Kernel) -> None:
+def test_share_limits_the_detail_of_a_mention(kernel: Kernel) -> None:
     """`nbchat.config(share=…)` chooses the level for `@name`."""
     kernel.run("nbchat.config(share='schema')")
     ask(kernel, "@df")

@@ -143,7 +143,7 @@ FIELDS = [
 """Names that mean something to one of the decoders."""
 
 
-def test_an_event_inside_a_line_is_none() -> None:
+def test_an_event_inside_a_line_belongs_to_the_line() -> None:
     """What looks like a whole event belongs to the line that is open, wherever the network cut it."""
     for opened in (b": comment ", b"data: ", b"x", b"id: 1\n", b"event: ping\n"):
         pieces = [ANSWER, opened, event(say("no")), event(say("yes")), END]
@@ -247,7 +247,7 @@ def test_a_whole_answer_without_an_end_is_no_success() -> None:
         next(told)
 
 
-def test_a_context_that_is_too_long_is_told_as_such_before_the_answer() -> None:
+def test_a_too_long_context_is_its_own_error_before_the_answer() -> None:
     """An error event about the context's length is `ContextTooLong` while nothing has come."""
     told = event({"error": {"message": "maximum context length is 4096", "code": "context_length_exceeded"}})
     assert type(decode(ChatDecoder(), [told]).error) is ContextTooLong
@@ -262,7 +262,7 @@ def test_an_event_that_does_not_end_is_a_protocol_error() -> None:
     assert heard.text == "Hello"
 
 
-def test_what_is_wrong_after_the_finish_reason_is_a_notice() -> None:
+def test_an_error_after_the_finish_reason_is_a_notice() -> None:
     """A complete answer stays complete, whatever the server sends after it said so."""
     after = event(chunk([])) + event(b"{") * 5 + ERROR_EVENTS["object"] + b"data: {"
     heard = decode(ChatDecoder(), [ANSWER + event(chunk(None, "stop")) + after])
@@ -344,7 +344,7 @@ def test_a_response_without_an_end_is_truncated() -> None:
     assert type(decode(ResponsesDecoder(), [b""]).error) is EmptyResponse
 
 
-def test_a_resumable_response_says_how_far_it_was_read() -> None:
+def test_a_resumable_response_reports_its_position() -> None:
     """After what was decoded comes the number of the event it reaches to."""
     decoder = ResponsesDecoder(resumable=True)
     events = RESPONSE.split(b"\n\n")
@@ -453,7 +453,7 @@ def test_a_stream_of_whole_messages_is_read() -> None:
 
 
 @pytest.mark.parametrize("constant", ["NaN", "Infinity", "-Infinity"])
-def test_a_number_that_is_none_costs_no_text(constant: str) -> None:
+def test_an_invalid_number_loses_no_text(constant: str) -> None:
     """Python servers write such log probabilities beside their text, which is taken all the same."""
     odd = event(json.dumps(say("Hello", logprob=float(constant.lower()))).encode())
     assert f'"logprob": {constant}'.encode() in odd

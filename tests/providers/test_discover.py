@@ -82,7 +82,7 @@ async def test_the_embedded_server_is_found() -> None:
         http(b"zz\r\n", **{"Transfer-Encoding": "chunked"}),
     ],
 )
-async def test_what_is_something_else_is_not_found(answer: bytes) -> None:
+async def test_other_servers_are_not_listed(answer: bytes) -> None:
     """A program that answers anything else, or nothing, is no server, and does no harm."""
     async with answering(answer) as port:
         assert await discover([port], limit_s=0.1) == []

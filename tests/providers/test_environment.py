@@ -441,7 +441,7 @@ async def test_extras_of_a_file_that_cannot_be_sent_end_the_run(
     assert server.requests == []
 
 
-def test_a_reference_of_another_kernel_is_an_error_that_says_so() -> None:
+def test_a_reference_of_another_kernel_raises_a_clear_error() -> None:
     """A header's value that was not saved cannot be sent: the header is named, and what to do."""
     with pytest.raises(errors.ConfigError, match=r"header 'X-Team'.*never saved.*Set the session's params"):
         extras.read({"extra_headers": {"X-Team": "[secret 0123456789abcdef]"}})

@@ -73,12 +73,12 @@ def test_words_are_found_in_every_shape(body: object, message: str, code: str) -
         ("\ud800", "\ufffd"),
     ],
 )
-def test_what_a_server_says_is_made_fit_to_be_shown(text: str, shown: str) -> None:
+def test_server_messages_are_cleaned_for_display(text: str, shown: str) -> None:
     """Markup, controls, invisible characters and secrets are gone from what a server said."""
     assert said(text, ["hunter22", "p<b>ss-22"]) == shown
 
 
-def test_what_a_server_says_is_short_before_it_is_cut_through_a_key() -> None:
+def test_server_messages_are_redacted_before_they_are_cut() -> None:
     """A long text is cut to its limit, and no cut leaves the half of a key."""
     for at in range(150, 220):
         shown = said("x " * (at // 2) + "sk-proj-" + "a1" * 40)
@@ -87,7 +87,7 @@ def test_what_a_server_says_is_short_before_it_is_cut_through_a_key() -> None:
     assert len(said("<" * 1_000_000)) <= MAX_SAID_CHARS
 
 
-def test_hints_name_what_to_do() -> None:
+def test_hints_name_the_next_step() -> None:
     """Quota, credit and a wait that was asked for each have their own sentence."""
 
     def hint(status: int, body: object, **headers: str) -> str:
@@ -129,14 +129,14 @@ def test_the_class_follows_status_and_code(
     assert type(from_status(status, host="h", body=body, headers={}, quote=said)) is cls
 
 
-def test_what_is_in_a_list_of_one_is_said() -> None:
+def test_an_error_in_a_list_of_one_is_read() -> None:
     """Gemini wraps its errors in a list."""
     body = [{"error": {"code": 429, "message": "Quota exceeded."}}]
     error = from_status(429, host="h", body=body, headers={}, quote=said)
     assert "Quota exceeded." in str(error)
 
 
-def test_a_wait_is_told_as_a_number() -> None:
+def test_a_requested_wait_is_a_number() -> None:
     """What the server asked for can be read from the error."""
     error = from_status(429, host="h", body="", headers={"retry-after": "3600"}, quote=said)
     assert isinstance(error, errors.RateLimited)

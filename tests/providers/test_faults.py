@@ -32,7 +32,7 @@ def named(faults: list[Fault]) -> list[object]:
 
 
 @pytest.mark.parametrize("fault", named(ENDING))
-async def test_a_fault_keeps_what_arrived_and_says_what_it_was(
+async def test_a_fault_keeps_the_text_and_names_its_cause(
     fault: Fault, server: FaultServer, provider: OpenAIProvider
 ) -> None:
     """Whatever a server does, what came before is yielded once, and then the one right error or finish."""
@@ -130,7 +130,7 @@ async def test_cancelling_is_safe_at_every_step(server: FaultServer, provider: O
 
 
 @pytest.mark.parametrize("name", CALL_STREAMS)
-async def test_tool_calls_are_the_same_however_they_are_told(name: str, provider: OpenAIProvider) -> None:
+async def test_tool_calls_are_the_same_in_every_encoding(name: str, provider: OpenAIProvider) -> None:
     """Ids that come late, names in pieces, calls side by side, no index: the same calls come out."""
     heard = await hear(provider, ask(f"calls-{name}"))
     assert heard.calls == CALLS[: CALL_STREAMS[name][1]]
@@ -155,7 +155,7 @@ async def test_usage_may_come_with_every_chunk(provider: OpenAIProvider) -> None
     assert heard.usage == Usage(input_tokens=3, output_tokens=5)
 
 
-async def test_two_calls_with_nothing_to_tell_them_apart_are_two(provider: OpenAIProvider) -> None:
+async def test_two_identical_calls_stay_two(provider: OpenAIProvider) -> None:
     """Without ids and indices, a name after arguments begins the next call."""
     assert [call[1:] for call in (await hear(provider, ask("unnamed-calls"))).calls] == [c[1:] for c in CALLS]
 
@@ -166,7 +166,7 @@ async def test_an_error_is_quoted_wherever_it_stood(model: str, provider: OpenAI
     assert "It broke." in str((await hear(provider, ask(model))).error)
 
 
-async def test_who_answers_may_be_said_late(provider: OpenAIProvider) -> None:
+async def test_the_model_may_be_reported_late(provider: OpenAIProvider) -> None:
     """Azure begins without a model; the first chunk of the answer names it."""
     assert (await hear(provider, ask("azure"))).model == "answering-model"
 
@@ -183,12 +183,14 @@ async def test_who_answers_may_be_said_late(provider: OpenAIProvider) -> None:
         ("ok", []),
     ],
 )
-async def test_what_was_survived_is_told(model: str, notices: list[str], provider: OpenAIProvider) -> None:
+async def test_survived_faults_become_notices(
+    model: str, notices: list[str], provider: OpenAIProvider
+) -> None:
     """Oddities that do no harm are noted, and those that repeat are noted once."""
     assert (await hear(provider, ask(model))).notices == notices
 
 
-async def test_an_error_says_what_support_needs(provider: OpenAIProvider) -> None:
+async def test_an_error_carries_status_and_request_id(provider: OpenAIProvider) -> None:
     """An error carries the status, the server's id for the request, the stage and the cause."""
     error = (await hear(provider, ask("status-503"))).error
     assert error is not None

@@ -134,7 +134,7 @@ def fail() -> str:
         ({"base_url": "https://api.openai.com/v1"}, errors.AuthenticationFailed),
     ],
 )
-async def test_settings_that_cannot_work_are_told_before_anything_is_sent(
+async def test_invalid_settings_are_reported_before_anything_is_sent(
     arguments: dict[str, Any], error: type[errors.ProviderError]
 ) -> None:
     """A setting that cannot work is an error of its own, with what to do, and without its value's secrets."""
@@ -155,7 +155,7 @@ def test_an_unknown_api_is_refused_at_once() -> None:
 # Connections that do not come about
 
 
-async def test_a_refused_connection_is_told() -> None:
+async def test_a_refused_connection_is_reported() -> None:
     """Where nobody listens, the error names the server and says so."""
     port = closed_port()
     error = (await hear(OpenAIProvider(f"http://127.0.0.1:{port}/v1"), ask("ok"))).error
@@ -164,7 +164,7 @@ async def test_a_refused_connection_is_told() -> None:
     assert (error.stage, error.retryable) == ("connect", True)
 
 
-async def test_an_unknown_name_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_unknown_host_name_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the name service knows no such host, the error names the host."""
 
     def unknown(*_: object, **__: object) -> None:
@@ -204,7 +204,7 @@ async def test_a_certificate_of_ones_own_is_trusted_by_the_environment(
         await provider.aclose()
 
 
-async def test_a_server_without_tls_is_told(server: FaultServer) -> None:
+async def test_a_server_without_tls_is_reported(server: FaultServer) -> None:
     """A plain server behind an https URL is told apart from a broken one."""
     url = server.base_url.replace("http:", "https:")
     error = (await hear(OpenAIProvider(url), ask("ok", timeouts=Timeouts(connect_s=0.3)))).error
@@ -228,9 +228,7 @@ async def test_a_dead_proxy_is_named_by_its_variable(
 
 
 @pytest.mark.parametrize("value", ["ftp://x", "socks5://127.0.0.1:1", "http://:@:"])
-async def test_a_proxy_that_is_none_is_named_by_its_variable(
-    value: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_invalid_proxy_is_named_by_its_variable(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A value that cannot be a proxy is told, without showing it."""
     monkeypatch.setenv("HTTP_PROXY", value)
     error = (await hear(OpenAIProvider("http://models.example/v1"), ask("ok"))).error
@@ -240,7 +238,7 @@ async def test_a_proxy_that_is_none_is_named_by_its_variable(
     assert error.retryable is False
 
 
-async def test_a_proxy_that_wants_a_password_is_told(
+async def test_a_proxy_that_requires_a_password_is_reported(
     server: FaultServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """407 is a connection that did not come about, and no use trying again."""
@@ -337,9 +335,7 @@ async def test_a_closed_provider_can_be_used_again(server: FaultServer, provider
     assert (await hear(provider, ask("ok"))).text == TEXT
 
 
-async def test_a_server_that_has_hung_up_in_between_is_asked_anew(
-    server: FaultServer, provider: OpenAIProvider
-) -> None:
+async def test_a_closed_kept_connection_is_not_reused(server: FaultServer, provider: OpenAIProvider) -> None:
     """A kept connection that the server has closed is not tried."""
     await hear(provider, ask("ok"))
     for task in server.tasks:
@@ -381,7 +377,7 @@ async def test_nothing_is_left_open(server: FaultServer, provider: OpenAIProvide
 # What is asked
 
 
-async def test_usage_is_asked_for_and_parameters_are_sent(
+async def test_usage_is_requested_and_parameters_are_sent(
     server: FaultServer, provider: OpenAIProvider
 ) -> None:
     """Parameters go out by their own names, known to the client or not; the context is the request's."""
@@ -409,7 +405,7 @@ async def test_usage_is_asked_for_and_parameters_are_sent(
 
 
 @pytest.mark.parametrize("value", [float("nan"), object(), {1, 2}, "\ud800"])
-async def test_parameters_that_are_no_json_are_told(
+async def test_parameters_that_are_not_json_are_reported(
     value: object, server: FaultServer, provider: OpenAIProvider
 ) -> None:
     """What cannot be written as JSON is an error about the parameters, and nothing is sent."""
@@ -476,7 +472,7 @@ async def test_the_first_listed_model_answers_where_none_is_named(
     assert server.requests[-1].model == models[0]
 
 
-async def test_a_page_that_lists_no_models_is_told() -> None:
+async def test_a_response_without_models_is_reported() -> None:
     """A server that is no OpenAI-compatible one is told as that."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -78,7 +78,7 @@ def test_nothing_takes_the_place_of_the_built_in_provider() -> None:
         ("broken", "it has no stream, models, aclose"),
     ],
 )
-def test_what_is_wrong_is_said(name: str, said: str) -> None:
+def test_a_broken_plugin_is_reported(name: str, said: str) -> None:
     """A name that is unknown and a package that is broken are each told as what they are."""
     with pytest.raises(ConfigError) as caught:
         plugins.load(name)

@@ -83,7 +83,7 @@ def test_reasoning_is_not_sent_back() -> None:
 
 
 def test_a_thought_in_the_text_is_not_sent_back_either() -> None:
-    """Reasoning at the beginning of a text stays here, unless the answer goes on from it."""
+    """Reasoning at the beginning of a text stays here, unless the answer continues from it."""
     question, more = turn("user", text("a")), turn("user", text("c"))
     thought = turn("assistant", text("<think>h"), text("m</think>\n\nb "), text("!"))
     assert asked(question, thought, more)[1] == {"role": "assistant", "content": "b !"}
@@ -100,7 +100,7 @@ def test_an_answer_without_text_is_left_out(parts: tuple[Part, ...]) -> None:
     assert sent == [{"role": "user", "content": "a\n\nb"}]
 
 
-def test_turns_of_one_role_are_joined_with_what_is_attached() -> None:
+def test_turns_of_one_role_are_joined_with_their_attachments() -> None:
     """Consecutive turns of one role become one, in both APIs, with every text, file and image in order."""
     file, image = FilePart(name="a.txt", text="A"), ImagePart(text=IMAGE)
     assert asked(turn("user", text("a"), file), turn("user", text("b"))) == [
@@ -160,7 +160,7 @@ def test_roles_always_alternate(conversation: list[tuple[Role, tuple[Part, ...]]
     assert due == []
 
 
-def test_what_followed_a_result_is_sent_after_it() -> None:
+def test_messages_after_a_result_are_sent_after_it() -> None:
     """Text that the model wrote with a result at hand stands behind the result, in both APIs."""
     answer = turn(
         "assistant",
@@ -244,7 +244,7 @@ def test_calls_and_results_belong_together() -> None:
         ]
 
 
-def test_a_call_that_was_not_run_says_so() -> None:
+def test_a_call_that_was_not_run_has_a_result() -> None:
     """Both APIs refuse a call without a result, at every later turn."""
     messages = (turn("user", text("a")), turn("assistant", text("b"), tool("1")), turn("user", text("c")))
     assert asked(*messages)[2] == {"role": "tool", "tool_call_id": "1", "content": NOT_RUN}

@@ -53,7 +53,7 @@ async def test_a_broken_stream_is_read_on(pieces: int, responses: OpenAIProvider
     assert rest.usage == whole.usage
 
 
-async def test_a_response_that_is_gone_is_told(responses: OpenAIProvider) -> None:
+async def test_a_deleted_response_is_reported(responses: OpenAIProvider) -> None:
     """A response that the server does not have any more is told as that, with what can be done."""
     error = (await hear(responses, ask(MODEL, resume_id="resp_nobody", resume_after=3))).error
     assert type(error) is errors.RequestRejected
@@ -61,7 +61,7 @@ async def test_a_response_that_is_gone_is_told(responses: OpenAIProvider) -> Non
 
 
 async def test_a_response_can_be_cancelled(demo: DemoServer) -> None:
-    """A response in the background goes on without its reader, until it is cancelled by its id."""
+    """A response in the background continues without its reader, until it is cancelled by its id."""
     provider = OpenAIProvider(demo.base_url, api="responses", headers={"x-nbchat-pace": "1000"})
     async with aclosing(provider.stream(ask(MODEL))) as stream:
         async for delta in stream:

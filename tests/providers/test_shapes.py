@@ -168,7 +168,7 @@ async def test_a_voice_is_read_by_its_words(model: str, responses: OpenAIProvide
 
 
 @pytest.mark.parametrize("model", [*[f"in-{name}" for name in BODIES], "status-400-br"])
-async def test_an_encoding_that_was_not_asked_for_is_named(model: str, provider: OpenAIProvider) -> None:
+async def test_an_unrequested_encoding_is_named(model: str, provider: OpenAIProvider) -> None:
     """A body that cannot be read names its encoding, also where it is an error's."""
     error = (await hear(provider, ask(model))).error
     assert model.split("-", 1)[1].removeprefix("400-") in str(error)

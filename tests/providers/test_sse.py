@@ -52,7 +52,7 @@ def feed(decoder: SSEDecoder, pieces: Iterable[bytes], events: list[Event]) -> N
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_stream_says_what_the_standard_says(name: str) -> None:
+def test_streams_are_parsed_as_in_the_standard(name: str) -> None:
     """Whole, and byte by byte, a stream gives the events of the standard."""
     stream, events = CASES[name]
     assert decode([stream])[0] == events

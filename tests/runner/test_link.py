@@ -226,7 +226,7 @@ def test_without_unix_sockets_a_token_is_required(tmp_path: Path) -> None:
     ],
     ids=["empty", "noise", "incomplete", "http"],
 )
-def test_what_is_no_kernel_is_refused(linked: Linked, first: bytes) -> None:
+def test_other_clients_are_refused(linked: Linked, first: bytes) -> None:
     """A connection that does not begin with a hello is closed, and kernels are served as before."""
     with socket.socket(socket.AF_UNIX) as stranger:
         stranger.settimeout(30)

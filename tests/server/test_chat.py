@@ -60,7 +60,7 @@ async def test_a_stream_is_well_formed(client: AsyncOpenAI, model: str) -> None:
 
 
 @pytest.mark.parametrize("model", MODELS)
-async def test_the_same_is_said_with_and_without_streaming(client: AsyncOpenAI, model: str) -> None:
+async def test_the_answer_is_the_same_with_and_without_streaming(client: AsyncOpenAI, model: str) -> None:
     """Streaming changes how an answer comes, not what it says."""
     messages = user("How do I stop an answer?", "Like this.", "And in 200 words?")
     assert said(await chunks(client, model, messages)) == await whole(client, model, messages)
@@ -129,7 +129,7 @@ async def test_usage_adds_up(client: AsyncOpenAI) -> None:
     assert longer.usage.prompt_tokens > usage.prompt_tokens
 
 
-async def test_usage_is_streamed_where_it_is_asked_for(client: AsyncOpenAI) -> None:
+async def test_usage_is_streamed_if_requested(client: AsyncOpenAI) -> None:
     """With `include_usage` the last chunk has no choices and the usage; else no chunk has it."""
     got = await chunks(client, "nbchat-echo", user("Hello"), stream_options={"include_usage": True})
     assert got[-1].choices == []
@@ -165,7 +165,7 @@ async def test_thoughts_count_against_the_limit(client: AsyncOpenAI) -> None:
 @pytest.mark.parametrize(
     ("stop", "expected"), [("three", "one two "), (["x", "wo"], "one t"), (["no"], None)]
 )
-async def test_stop_sequences_are_not_said(
+async def test_stop_sequences_are_not_part_of_the_answer(
     client: AsyncOpenAI, stop: str | list[str], expected: str | None
 ) -> None:
     """The answer ends before a stop sequence, wherever its tokens are cut."""
@@ -188,8 +188,8 @@ async def test_reasoning_comes_before_the_answer(client: AsyncOpenAI) -> None:
 
 
 @pytest.mark.parametrize("model", MODELS)
-async def test_a_prefilled_answer_goes_on_without_a_seam(client: AsyncOpenAI, model: str) -> None:
-    """Where the last message is the assistant's, the answer goes on from its last character."""
+async def test_a_prefilled_answer_is_continued_exactly(client: AsyncOpenAI, model: str) -> None:
+    """Where the last message is the assistant's, the answer continues from its last character."""
     question = user("Tell me in 150 words how saving works 👩‍👩‍👧.")
     full = await whole(client, model, question)
     for cut in {1, 2, 5, len(full) // 3, len(full) // 2, len(full) - 1}:
@@ -197,7 +197,7 @@ async def test_a_prefilled_answer_goes_on_without_a_seam(client: AsyncOpenAI, mo
         assert full[:cut] + rest == full
 
 
-async def test_an_answer_that_is_complete_goes_on_with_nothing(client: AsyncOpenAI) -> None:
+async def test_a_complete_answer_is_continued_with_nothing(client: AsyncOpenAI) -> None:
     """After its last character an answer has nothing to add, and says so by `stop`."""
     answer = await client.chat.completions.create(model="nbchat-echo", messages=user("Hello", "Hello"))
     assert answer.choices[0].message.content == ""
@@ -234,7 +234,7 @@ async def test_a_pace_per_request(held_client: AsyncOpenAI) -> None:
     )
 
 
-async def test_nothing_is_said_before_its_time(
+async def test_no_token_is_sent_before_its_time(
     held_server: DemoServer, held_client: AsyncOpenAI, clock: HandClock
 ) -> None:
     """The slow model is silent for about two seconds, then says one token in about a fifth of a second."""

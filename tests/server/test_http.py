@@ -98,7 +98,7 @@ async def test_a_client_may_ask_to_close(server: DemoServer) -> None:
 
 
 async def test_head_is_get_without_the_body(server: DemoServer) -> None:
-    """HEAD has the headers of GET and no body, and the connection goes on."""
+    """HEAD has the headers of GET and no body, and the connection continues."""
     get = await ask(server, request("/v1/models"))
     async with await RawConnection.open(server) as raw:
         raw.send(request("/v1/models", method="HEAD"))
@@ -108,7 +108,7 @@ async def test_head_is_get_without_the_body(server: DemoServer) -> None:
         assert (await raw.reply()).body == get.body
 
 
-async def test_options_says_what_is_allowed_and_allows_no_other_site(server: DemoServer) -> None:
+async def test_options_lists_methods_and_allows_no_other_site(server: DemoServer) -> None:
     """OPTIONS names the methods, and no answer of any kind has a CORS header."""
     reply = await ask(server, request("/v1/responses/x", method="OPTIONS"))
     assert (reply.status, reply.headers["allow"]) == (204, "DELETE, GET, HEAD, OPTIONS")
@@ -163,8 +163,8 @@ async def test_paths_and_methods(
         b"POST /v1/responses HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\nxyz\r\n",
     ],
 )
-async def test_what_is_not_http_is_refused_and_closed(server: DemoServer, data: bytes) -> None:
-    """Garbage gets a 400 as JSON, then the connection ends; the server goes on."""
+async def test_other_protocols_are_refused_and_closed(server: DemoServer, data: bytes) -> None:
+    """Garbage gets a 400 as JSON, then the connection ends; the server continues."""
     async with await RawConnection.open(server) as raw:
         raw.send(data)
         reply = await raw.reply()
@@ -223,7 +223,7 @@ async def test_a_silent_client_is_dropped(server: DemoServer, monkeypatch: pytes
 
 
 async def test_sending_ahead_without_end_is_cut_off(held_server: DemoServer, clock: HandClock) -> None:
-    """While an answer goes on, the server does not collect what a client sends without end."""
+    """While an answer continues, the server does not collect what a client sends without end."""
     async with await RawConnection.open(held_server) as raw:
         raw.send(request("/v1/chat/completions", {**ECHO, "stream": True}))
         await clock.someone_sleeps()
@@ -265,9 +265,7 @@ async def test_a_failure_inside_is_an_error_not_silence(
 
 
 @pytest.mark.parametrize("turns", [0, 1, 5])
-async def test_whoever_cancels_its_tasks_leaves_no_client_waiting(
-    held_server: DemoServer, turns: int
-) -> None:
+async def test_cancelling_its_tasks_leaves_no_client_waiting(held_server: DemoServer, turns: int) -> None:
     """Tasks on a loop that others share may be cancelled, also before their first step: the end is told."""
     ours = asyncio.all_tasks()
     body = {"model": "nbchat-slow", "input": "?", "background": True, "stream": False}

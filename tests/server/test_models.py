@@ -79,7 +79,7 @@ def test_the_tour_finds_the_topic(question: str, topic: str) -> None:
         "> a quotation\n```\nand a fence",
     ],
 )
-def test_the_tour_says_what_it_does_not_know(question: str) -> None:
+def test_the_tour_admits_unknown_topics(question: str) -> None:
     """To anything else the tour says what it is, repeats what was asked, and how to reach a real model."""
     text = say("nbchat-tour", question)
     assert text.startswith("I am **nbchat-tour**, a demo model")
@@ -96,7 +96,7 @@ def test_the_tour_remembers_the_earlier_question() -> None:
 
 
 def test_more_leads_from_topic_to_topic() -> None:
-    """Asked for more, and more again, the tour goes on with what it has not told yet."""
+    """Asked for more, and more again, the tour continues with what it has not told yet."""
     texts, titles = ["What is nbchat?", "…"], []
     for _ in range(len(tour.topics()) - 1):
         texts.append("More.")
@@ -140,7 +140,7 @@ def test_every_topic_is_sound(topic: tour.Topic) -> None:
     assert set(re.findall(r"\bnbchat\.([A-Za-z]\w*)", topic.text)) - {"providers"} <= PUBLIC_NAMES
 
 
-def test_the_topics_show_what_markdown_can_do() -> None:
+def test_the_topics_use_every_kind_of_markdown() -> None:
     """Between them the topics have tables, code, lists, quotations, links and formulas."""
     everything = "\n".join([topic.text for topic in tour.topics().values()])
     for mark in ("\n| ", "\n```python\n", "\n- ", "\n1. ", "\n> ", "\n$$\n", "**", " $n$", "](https://"):
@@ -185,12 +185,12 @@ def test_an_answer_begins_at_once() -> None:
 
 
 def test_the_thinking_model_does_not_think_twice() -> None:
-    """An answer that has begun is gone on with, not thought about again."""
+    """An answer that has begun is continued, not thought about again."""
     reasoning, _ = text_of(Generation(MODELS["nbchat-think"], conversation("What is nbchat?", "## What")))
     assert reasoning == ""
 
 
-def test_turns_are_told_apart() -> None:
+def test_the_seed_depends_on_the_roles_of_turns() -> None:
     """What the seed follows from is who said what, and not where the answer is taken up."""
     seeds = {
         conversation("a", "b", "c").seed,

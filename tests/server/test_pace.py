@@ -52,7 +52,7 @@ async def test_the_pace_is_a_factor() -> None:
     assert await played(pieces(1.0, 0.5), 0) == [(0.0, "01")]
 
 
-async def test_a_late_reader_gets_together_what_was_said_meanwhile() -> None:
+async def test_a_late_reader_receives_the_missed_text_at_once() -> None:
     """Due times do not drift when the reader is slow."""
     assert await played(pieces(1, 1, 1, 1, 1), 1, late_s=2.5) == [(1.0, "0"), (3.5, "12"), (6.0, "34")]
 

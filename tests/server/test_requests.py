@@ -140,7 +140,7 @@ async def test_null_is_the_same_as_absent(server: DemoServer) -> None:
     assert (await ask(server, request("/v1/responses", {**RESPONSE, **nothing}))).status == 200
 
 
-async def test_fields_that_nobody_reads_are_ignored(server: DemoServer) -> None:
+async def test_unused_fields_are_ignored(server: DemoServer) -> None:
     """What only other servers know does no harm."""
     extra = {"repetition_penalty": 1.1, "logit_bias": {}, "tools": [{"type": "function"}], "x": {"y": [None]}}
     assert (await ask(server, request("/v1/chat/completions", {**CHAT, **extra}))).status == 200

@@ -29,7 +29,7 @@ def said(events: list[Any]) -> str:
 
 
 @pytest.mark.parametrize("model", MODELS)
-async def test_a_stream_tells_the_life_of_a_response(client: AsyncOpenAI, model: str) -> None:
+async def test_a_stream_contains_every_event_of_a_response(client: AsyncOpenAI, model: str) -> None:
     """Events are numbered from 0, open what they close, and end with the whole response."""
     got = await events(await client.responses.create(model=model, input=QUESTION, stream=True))
     assert [event.sequence_number for event in got] == list(range(len(got)))
@@ -58,7 +58,7 @@ async def test_a_stream_tells_the_life_of_a_response(client: AsyncOpenAI, model:
 
 
 @pytest.mark.parametrize("model", MODELS)
-async def test_both_apis_say_the_same(client: AsyncOpenAI, model: str) -> None:
+async def test_both_apis_give_the_same_answer(client: AsyncOpenAI, model: str) -> None:
     """A model answers alike over Responses, streamed or not, and over Chat Completions."""
     response = await client.responses.create(model=model, input=QUESTION, instructions="Be kind.")
     streamed = await client.responses.create(
@@ -80,7 +80,7 @@ async def test_the_clients_accumulator_understands_the_events(client: AsyncOpenA
 
 
 async def test_input_may_be_items(client: AsyncOpenAI) -> None:
-    """Messages in either form are read, other items passed over, and a begun answer is gone on with."""
+    """Messages in either form are read, other items passed over, and a begun answer is continued."""
     items: list[Any] = [
         {"role": "user", "content": "earlier"},
         {"type": "reasoning", "id": "rs_1", "summary": []},
@@ -130,7 +130,7 @@ async def test_a_background_response_is_resumed_identically_at_every_cut(client:
 async def test_a_lost_connection_does_not_stop_a_background_response(
     held_server: DemoServer, held_client: AsyncOpenAI, clock: HandClock
 ) -> None:
-    """The client goes after some events; the response goes on; the client comes back and misses nothing."""
+    """The client goes after some events; the response continues; the client comes back and misses nothing."""
     whole = await held_client.responses.create(
         model="nbchat-slow", input="Hello", extra_body={"nbchat_pace": 0}
     )
@@ -186,7 +186,7 @@ async def test_a_background_response_can_be_polled(held_client: AsyncOpenAI, clo
     assert (response.status, response.output_text) == ("completed", "one two three")
 
 
-async def test_cancelling_keeps_what_was_said(
+async def test_cancelling_keeps_the_text(
     held_server: DemoServer, held_client: AsyncOpenAI, clock: HandClock
 ) -> None:
     """A cancelled response stops at once, keeps its text, and its followers are told."""
@@ -260,7 +260,7 @@ async def test_a_response_follows_another(client: AsyncOpenAI) -> None:
     assert caught.value.code == "previous_response_not_found"
 
 
-async def test_a_response_that_goes_on_is_not_followed_yet(held_client: AsyncOpenAI) -> None:
+async def test_a_live_response_cannot_be_followed_yet(held_client: AsyncOpenAI) -> None:
     """What is not over cannot be built upon."""
     live = await held_client.responses.create(model="nbchat-slow", input="Hello", background=True)
     with pytest.raises(openai.BadRequestError) as caught:
@@ -268,7 +268,7 @@ async def test_a_response_that_goes_on_is_not_followed_yet(held_client: AsyncOpe
     assert caught.value.param == "previous_response_id"
 
 
-async def test_what_is_stored_and_what_is_not(client: AsyncOpenAI) -> None:
+async def test_responses_are_stored_unless_refused(client: AsyncOpenAI) -> None:
     """Responses are kept unless `store` is false; only those in the background are streamed again."""
     stored = await client.responses.create(model="nbchat-echo", input="Hello", metadata={"cell": "3"})
     assert (await client.responses.retrieve(stored.id)) == stored
@@ -315,7 +315,7 @@ async def test_old_responses_are_forgotten_after_ten_minutes(
 async def test_the_store_is_bounded(
     server: DemoServer, held_server: DemoServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The oldest that is over makes room; where all go on, one more is refused."""
+    """The oldest that is over makes room; where all continue, one more is refused."""
     monkeypatch.setattr(store_module, "MAX_RESPONSES", 3)
     async with client_of(server) as client:
         ids = [(await client.responses.create(model="nbchat-echo", input="Hello")).id for _ in range(5)]

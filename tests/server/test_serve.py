@@ -68,7 +68,7 @@ async def test_a_taken_port_is_an_error(server: DemoServer) -> None:
     await other.close()
 
 
-async def test_it_listens_beyond_loopback_only_where_told() -> None:
+async def test_it_listens_beyond_loopback_only_if_configured() -> None:
     """At all addresses it is still called by loopback in its base URL, and foreign names are refused."""
     server = DemoServer(pace=0)
     assert (await server.start("0.0.0.0")).startswith("http://127.0.0.1:")
@@ -117,7 +117,7 @@ def test_a_wrong_pace_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
-def test_serve_says_where_and_stops_cleanly(signal_number: int) -> None:
+def test_serve_prints_its_address_and_stops_cleanly(signal_number: int) -> None:
     """`nbchat serve` prints its address first, answers there, and ends quietly on Ctrl-C."""
     process = subprocess.Popen(
         [sys.executable, "-m", "nbchat", "serve", "--port", "0", "--pace", "0"],
@@ -156,7 +156,7 @@ def test_serve_refuses_a_wrong_pace(arguments: list[str], capsys: pytest.Capture
 
 
 @pytest.mark.parametrize("port", ["70000", "-1", "http"])
-def test_serve_refuses_what_is_not_a_port(port: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_serve_refuses_an_invalid_port(port: str, capsys: pytest.CaptureFixture[str]) -> None:
     """A number that cannot be a port is a wrong call."""
     with pytest.raises(SystemExit) as left:
         main(["serve", f"--port={port}"])

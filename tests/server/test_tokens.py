@@ -37,7 +37,7 @@ def test_a_stop_sequence_is_found_however_the_text_is_cut(blocks: list[str], sto
 
 
 @given(BLOCKS, st.data())
-def test_what_was_said_is_not_said_again(blocks: list[str], data: st.DataObject) -> None:
+def test_a_prefix_of_the_text_is_continued_exactly(blocks: list[str], data: st.DataObject) -> None:
     """After any beginning of the text comes exactly the rest."""
     text = "".join(blocks)
     cut = data.draw(st.integers(0, len(text)))

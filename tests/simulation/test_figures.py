@@ -22,7 +22,7 @@ class Stubborn:
     silent_s
         Seconds before the first word.
     deaf_s
-        Seconds for which it goes on after its cancellation.
+        Seconds for which it continues after its cancellation.
     """
 
     name = "stubborn"

@@ -205,7 +205,7 @@ def test_a_command_is_done_once_however_often_it_is_asked() -> None:
         ),
     ],
 )
-def test_what_a_page_should_not_send_is_refused(message: dict[str, object], error: str) -> None:
+def test_invalid_messages_of_a_page_are_refused(message: dict[str, object], error: str) -> None:
     """A message out of the protocol, or for another kernel, changes nothing and is answered with an error."""
     world = World(0)
 
@@ -224,7 +224,7 @@ def test_what_a_page_should_not_send_is_refused(message: dict[str, object], erro
 
 
 def test_a_stop_for_an_earlier_run_does_not_hit_the_next() -> None:
-    """A late Stop names its run: the run that is live now goes on."""
+    """A late Stop names its run: the run that is live now continues."""
     world = World(5)
 
     async def late_stop() -> None:

@@ -27,7 +27,7 @@ def stretch(first: int, count: int = 1, session: str = "s-1", epoch: str = "k-1"
     return Stretch(session_id=session, first_seq=first, count=count, epoch=epoch, body=b"[]")
 
 
-def test_what_was_written_is_read_in_order(store: Store) -> None:
+def test_written_events_are_read_in_order(store: Store) -> None:
     """A session's base and the events after it come back, in order, and other sessions' beside it."""
     base = Base(session_id="s-1", seq=2, body=b"{}")
     store.write([stretch(1), stretch(1, session="s-2")])
@@ -43,7 +43,7 @@ def test_what_was_written_is_read_in_order(store: Store) -> None:
     assert store.read_session("s-9") == Kept()
 
 
-def test_a_base_takes_the_place_of_what_was_before_it(store: Store) -> None:
+def test_a_base_replaces_earlier_events(store: Store) -> None:
     """A newer base replaces an older one and the events that it includes, and nothing else."""
     store.write([stretch(1, 4), stretch(5, 4)])
     store.write([Base(session_id="s-1", seq=4, body=b"old")])

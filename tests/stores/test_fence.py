@@ -318,7 +318,7 @@ def test_an_end_within_a_state_is_an_end(store: FencedStore) -> None:
         store.write(token, "w-2", [stretch(6, by=token, r=run(6))])
 
 
-def test_an_end_can_be_written_again_with_what_followed(store: FencedStore) -> None:
+def test_an_end_can_be_written_again_with_later_events(store: FencedStore) -> None:
     """A lost write that ended a run is repeated together with later events of other runs."""
     token = claimed(store)
     store.write(token, "w-1", [stretch(1, 2, by=token, r=run(2, over=True))])
@@ -448,7 +448,7 @@ def test_a_file_that_is_open_alone_cannot_be_shared(tmp_path: Path) -> None:
     shared.close()
 
 
-def test_what_a_lease_protects_survives_the_process_and_damage(tmp_path: Path, clock: Clock) -> None:
+def test_leases_survive_the_process_and_damage(tmp_path: Path, clock: Clock) -> None:
     """Claims, ends and acknowledgements are in the file, and in the copy of a file that was damaged."""
     path = tmp_path / "n-1.sqlite"
     first = SqliteStore(path, shared=True, clock=clock)

@@ -43,7 +43,7 @@ def holds(store: SqliteStore) -> dict[str, bytes]:
 
 
 def test_a_second_process_finds_it_busy_and_harms_nothing(tmp_path: Path) -> None:
-    """Of two kernels on one notebook the second is told, and the first goes on."""
+    """Of two kernels on one notebook the second is told, and the first continues."""
     path = tmp_path / "n-1.sqlite"
     first = SqliteStore(path)
     first.write([Base(session_id="s-1", seq=1, body=b"{}")])
@@ -88,7 +88,7 @@ def test_a_closed_store_can_be_taken_by_another(tmp_path: Path) -> None:
     SqliteStore(tmp_path / "a.sqlite", busy_s=0.01).close()
 
 
-def test_nobody_else_can_read_it(tmp_path: Path) -> None:
+def test_other_users_cannot_read_it(tmp_path: Path) -> None:
     """Conversations are the user's own: the folder and the file are private."""
     path = tmp_path / "journals" / "a.sqlite"
     SqliteStore(path).close()
@@ -98,7 +98,7 @@ def test_nobody_else_can_read_it(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_leaves_everything_as_it_was(tmp_path: Path) -> None:
-    """Where no space is left, nothing of the batch is written, and the rest goes on later."""
+    """Where no space is left, nothing of the batch is written, and the rest continues later."""
     store = SqliteStore(tmp_path / "a.sqlite")
     store.write([Base(session_id="s-1", seq=1, body=b"{}")])
     connection = store._connected()
@@ -161,7 +161,7 @@ def opened_as_a_user(path: Path) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
-def test_a_read_only_file_is_said_to_be_one(shared: Path) -> None:
+def test_a_read_only_file_is_reported(shared: Path) -> None:
     """A file that cannot be written is not opened, and is as it was."""
     path = shared / "a.sqlite"
     filled(path, 1, 1)
@@ -175,7 +175,7 @@ def test_a_read_only_file_is_said_to_be_one(shared: Path) -> None:
     assert path.read_bytes() == before
 
 
-def test_a_read_only_folder_is_said_to_be_one(shared: Path) -> None:
+def test_a_read_only_folder_is_reported(shared: Path) -> None:
     """Where no file can be made, the error says that it cannot be written."""
     shared.chmod(0o500)
 
@@ -183,7 +183,7 @@ def test_a_read_only_folder_is_said_to_be_one(shared: Path) -> None:
     assert list(shared.iterdir()) == []
 
 
-def test_what_is_no_database_is_set_aside(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_database_is_moved_away(tmp_path: Path) -> None:
     """A file that is not a database is kept beside the new one, as it was."""
     path = tmp_path / "a.sqlite"
     path.write_bytes(b"not a database at all, " * 400)

@@ -40,7 +40,7 @@ def test_a_script_that_only_explains_is_passed_over(tmp_path: Path, monkeypatch:
     assert chromium.find() == chrome
 
 
-def test_without_any_browser_it_says_what_to_install(
+def test_without_a_browser_it_names_the_packages_to_install(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Where none can be installed, the message names the ways to get one."""

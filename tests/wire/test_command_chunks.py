@@ -47,7 +47,7 @@ def test_parts_come_in_any_order_and_twice() -> None:
     [part(1, 1, ""), part(-1, 2, ""), part(0, 0, ""), part(0, 1, "{"), part(0, 2, "x" * (MAX_COMMAND + 1))],
     ids=["beyond", "before", "of none", "no JSON", "too long"],
 )
-def test_what_is_no_command_is_refused_and_forgotten(wrong: CommandChunk) -> None:
+def test_chunks_that_form_no_command_are_refused_and_dropped(wrong: CommandChunk) -> None:
     """A page that errs gets an error, and keeps nobody else from being heard."""
     parts = CommandChunks()
     with pytest.raises(WireError):

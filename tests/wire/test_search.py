@@ -52,7 +52,7 @@ def test_a_place_is_found_with_the_words_around_it() -> None:
     assert not result.more
 
 
-def test_files_are_found_by_name_and_by_what_they_say() -> None:
+def test_files_are_found_by_name_and_content() -> None:
     """What was attached is part of the conversation; the bytes of an image are not words."""
     question = Message(
         id="m",
@@ -76,14 +76,14 @@ def test_accents_are_found_however_they_are_typed() -> None:
             assert [hit.match for hit in search(asked, states(session("a", said))).hits] == [said]
 
 
-def test_what_is_written_is_no_pattern() -> None:
+def test_queries_are_not_patterns() -> None:
     """Signs stand for themselves, and white space alone finds nothing."""
     assert [h.match for h in search(" a.*( ", states(session("a", "abc(", "a.*(b"))).hits] == ["a.*("]
     assert search("  ", states(session("a", "a  b"))).hits == ()
 
 
-def test_a_search_ends_at_its_limits_and_says_so() -> None:
-    """No more hits than allowed, no longer than allowed, and not for a page that has asked anew."""
+def test_a_search_ends_at_its_limits_and_reports_it() -> None:
+    """No more hits than allowed, no longer than allowed, and not for a page that has asked again."""
     many = session("a", *("word" for _ in range(5)))
     assert len(search("word", states(many), most=3).hits) == 3
     assert search("word", states(many), most=3).more

@@ -68,7 +68,7 @@ def wire(registry: SessionRegistry, monkeypatch: pytest.MonkeyPatch) -> Iterator
     made.engine.loop.call(made.server.close)
 
 
-def test_a_page_is_told_names_types_and_sizes(wire: Wire) -> None:
+def test_a_page_receives_names_types_and_sizes(wire: Wire) -> None:
     """The list has data only: no private names, modules and functions, and no values."""
     times = "\N{MULTIPLICATION SIGN}"
     assert wire.ask("want_variables", "a")["variables"] == [
@@ -77,7 +77,7 @@ def test_a_page_is_told_names_types_and_sizes(wire: Wire) -> None:
     ]
 
 
-def test_a_page_is_told_exactly_what_would_be_sent(wire: Wire) -> None:
+def test_a_page_previews_exactly_the_text_that_is_sent(wire: Wire) -> None:
     """A description is `nbchat.describe`'s, at the level of `share`, and is made on a worker thread."""
     part = {"type": "file", "kind": "variable", "name": "df", "text": nbchat.describe(wire.names["df"])}
     assert wire.ask("want_described", "a", name="df")["parts"] == [part]
@@ -90,7 +90,7 @@ def test_a_page_is_told_exactly_what_would_be_sent(wire: Wire) -> None:
 
 
 @pytest.mark.parametrize("name", ["_private", "missing", "df.owner", "__builtins__", ""])
-def test_what_is_no_variable_of_the_user_is_not_described(wire: Wire, name: str) -> None:
+def test_names_that_are_not_variables_are_not_described(wire: Wire, name: str) -> None:
     """Only names of the list's kind are described: no private ones, attributes and expressions."""
     assert wire.ask("want_described", "a", name=name)["parts"] == []
 

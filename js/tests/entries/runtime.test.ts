@@ -577,7 +577,7 @@ describe("hub and views", () => {
   });
 });
 
-test("a runtime whose kernel was restarted goes on with the next hub, and ends with that one", async () => {
+test("a runtime whose kernel was restarted continues with the next hub, and ends with that one", async () => {
   const { runtime, host } = open();
   await vi.advanceTimersByTimeAsync(500);
   runtime.viewing(Symbol("a"), ["s1"]);

@@ -119,7 +119,7 @@ describe("a session", () => {
     expect(seq(store)).toBe(10_001);
   });
 
-  test("is not set back by an old state, and is by a newer one that counts anew", () => {
+  test("is not set back by an old state, and is by a newer one that counts again", () => {
     const store = new Store();
     store.want("s");
     state(store, 5, 7);
@@ -188,7 +188,7 @@ describe("the directory", () => {
     expect(store.heads.has("s")).toBe(true);
   });
 
-  test("knows whether anything is going on", () => {
+  test("knows whether anything is continuing", () => {
     const store = new Store();
     heads(store, 1, true, head("s"), head("t", { state: "completed" }));
     expect(store.live).toBe(false);

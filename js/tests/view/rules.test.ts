@@ -157,7 +157,7 @@ describe("a message's pieces", () => {
       "text:b",
     ]);
   });
-  test("go on over the seam of a continuation, with its thoughts in front", () => {
+  test("continue over the seam of a continuation, with its thoughts in front", () => {
     expect(blocks([text("a"), text("b")], [1])).toEqual(["text:a+b"]);
     expect(blocks([text("a"), thought("hm"), text("b")], [1])).toEqual([
       "reasoning:hm",

@@ -275,7 +275,7 @@ describe("tabs", () => {
     await settled(() => expect(one("tab", "later").getAttribute("aria-selected")).toBe("true"));
   });
 
-  test("a closed tab goes on and says so, with Stop and Reopen", async () => {
+  test("a closed tab continues and says so, with Stop and Reopen", async () => {
     const geo = kernel.create("geo");
     kernel.create("code");
     kernel.ask(geo, "Rivers?");
@@ -351,7 +351,7 @@ describe("tabs", () => {
 });
 
 describe("coming back", () => {
-  test("a page that finds answers going on says so once, and that they need no page", async () => {
+  test("a page that finds answers continuing says so once, and that they need no page", async () => {
     const geo = kernel.create("geo");
     kernel.ask(geo, "Rivers?");
     kernel.tweak(geo, { started_at: Date.now() / 1000 - 60 });
@@ -818,7 +818,7 @@ describe("messages", () => {
     expect(buttons()).toEqual(["Copy", "Regenerate", "Continue", "Fork", "Details"]);
   });
 
-  test("Resume is offered where the server can go on", async () => {
+  test("Resume is offered where the server can continue", async () => {
     kernel.append(geo, {
       type: "run_answering",
       run_id: run,
@@ -833,7 +833,7 @@ describe("messages", () => {
     expect(kernel.commands.at(-1)).toMatchObject({ type: "resume", run_id: run });
   });
 
-  test("a continued answer goes on in the same text", async () => {
+  test("a continued answer continues in the same text", async () => {
     kernel.text(geo, run, "```python\nprint(");
     kernel.interrupt(geo, run);
     await settled(() => one("button", "Continue", answer()));
@@ -925,7 +925,7 @@ describe("messages", () => {
     ).toMatchObject([{ type: "text", text }]);
   });
 
-  test("a thought that has not ended is shown as one that goes on", async () => {
+  test("a thought that has not ended is shown as one that continues", async () => {
     kernel.text(geo, run, "<think>hm</thi");
     await settled(() => expect(answer().querySelector("summary")?.textContent).toBe("Thinking…"));
     expect(answer().querySelector(".nbchat-plain")?.textContent).toBe("hm");
@@ -962,7 +962,7 @@ describe("messages", () => {
     expect(answer().querySelector("b")).toBeNull();
   });
 
-  test("where only the continuation failed, the answer can be gone on with, copied or asked for anew", async () => {
+  test("where only the continuation failed, the answer can be gone on with, copied or asked for again", async () => {
     kernel.text(geo, run, "The Sei");
     kernel.interrupt(geo, run);
     await settled(() => one("button", "Continue", answer()));
@@ -1276,7 +1276,7 @@ describe("the view as a whole", () => {
     expect(banner()?.getAttribute("data-tone")).toBeNull();
   });
 
-  test("of a kernel that is gone nothing is shown as going on", async () => {
+  test("of a kernel that is gone nothing is shown as continuing", async () => {
     const geo = kernel.create("geo");
     kernel.ask(geo, "Rivers?");
     kernel.ask(geo, "Lakes?");
