@@ -113,6 +113,12 @@ def said(text: str, secrets: Iterable[str] = ()) -> str:
     return cut(text, MAX_SAID_CHARS, "…")
 
 
+def named_hint(hint: str, name: str) -> str:
+    """Return the hint of an error with a provider's name, instead of the variables of the usual server."""
+    hint = hint.replace("OPENAI_API_KEY for this server", f"the key of provider {name!r}")
+    return hint.replace("OPENAI_BASE_URL", f"the base URL of provider {name!r}")
+
+
 def words(body: object) -> str:
     """Return the message of an error body in any known shape; empty if there is no message."""
     body = unwrapped(body)

@@ -14,8 +14,8 @@ import importlib
 import os
 import sys
 import threading
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, aclosing, suppress
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, aclosing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, Never
 
@@ -37,7 +37,7 @@ from nbchat.providers.chat import ChatDecoder
 from nbchat.providers.chat_models import chat_models
 from nbchat.providers.decoder import Decoder
 from nbchat.providers.endpoint import OPENAI_URL, ApiKey, Endpoint, custom_headers, find_endpoint, host_of
-from nbchat.providers.errors import refuses_images
+from nbchat.providers.errors import named_hint, refuses_images
 from nbchat.providers.prompts import (
     Body,
     chat_body,
@@ -160,41 +160,42 @@ class OpenAIProvider:
         ProviderError
             As for `Provider.stream`.
         """
-        server = await self._server(read(request.params))
-        model = request.model or ""
-        if not model and request.resume_id is None:
-            model = await _first_model(server)
-            yield Answering(model)
-        async with AsyncExitStack() as stack:
-            response, decoder, notice = await self._ask(stack, server, request, model)
-            if notice is not None:
-                yield notice
-            pieces = await stack.enter_async_context(aclosing(server.reads(response)))
-            data, is_whole = await _begin(server, response, pieces)
-            if is_whole:
-                if request.resume_id is not None:
-                    # Appending the whole answer would duplicate the text already read.
-                    raise ProtocolError(f"{server.host} does not let a response be read on.")
-                for delta in decoder.whole(await _rest(server, pieces, data)):
-                    yield delta
-                return
-            while True:
-                for delta in decoder.feed(data):
-                    yield delta
-                if decoder.done:
-                    break
-                try:
-                    data = await anext(pieces)
-                except StopAsyncIteration:
-                    break
-                except Exception as error:
-                    if decoder.finished:
-                        yield Notice("the connection broke after the finish reason")
+        with self._hints():
+            server = await self._server(read(request.params))
+            model = request.model or ""
+            if not model and request.resume_id is None:
+                model = await _first_model(server)
+                yield Answering(model)
+            async with AsyncExitStack() as stack:
+                response, decoder, notice = await self._ask(stack, server, request, model)
+                if notice is not None:
+                    yield notice
+                pieces = await stack.enter_async_context(aclosing(server.reads(response)))
+                data, is_whole = await _begin(server, response, pieces)
+                if is_whole:
+                    if request.resume_id is not None:
+                        # Appending the whole answer would duplicate the text already read.
+                        raise ProtocolError(f"{server.host} does not let a response be read on.")
+                    for delta in decoder.whole(await _rest(server, pieces, data)):
+                        yield delta
+                    return
+                while True:
+                    for delta in decoder.feed(data):
+                        yield delta
+                    if decoder.done:
                         break
-                    raise server.broken(error) from error
-            for delta in decoder.end():
-                yield delta
-            await _drain(pieces)
+                    try:
+                        data = await anext(pieces)
+                    except StopAsyncIteration:
+                        break
+                    except Exception as error:
+                        if decoder.finished:
+                            yield Notice("the connection broke after the finish reason")
+                            break
+                        raise server.broken(error) from error
+                for delta in decoder.end():
+                    yield delta
+                await _drain(pieces)
 
     async def models(self) -> Sequence[str]:
         """Return the ids of the chat models that the server lists, in its order.
@@ -204,7 +205,18 @@ class OpenAIProvider:
         ProviderError
             If the server cannot be reached, or its answer is not a list of models.
         """
-        return await _list(await self._server())
+        with self._hints():
+            return await _list(await self._server())
+
+    @contextmanager
+    def _hints(self) -> Iterator[None]:
+        """Have hints name this provider instead of variables that it does not use."""
+        try:
+            yield
+        except ProviderError as error:
+            if self._name is not None:
+                error.hint = named_hint(error.hint, self._name)
+            raise
 
     async def cancel(self, response_id: str) -> None:
         """Cancel a response that the server generates in the background, so that it costs no more.

@@ -81,3 +81,18 @@ def test_a_url_without_a_scheme_is_refused() -> None:
     """The message has an example of a URL."""
     with pytest.raises(ValueError, match="such as http://localhost:11434/v1, not 'localhost:11434/v1'"):
         nbchat.provider("local", base_url="localhost:11434/v1")
+
+
+def test_a_hint_names_the_provider_and_not_a_variable_that_it_does_not_use(
+    base_url: str, registry: SessionRegistry
+) -> None:
+    """What to check after a failure is the named provider's own URL and key."""
+    registry.limits.retries = 0
+    nbchat.provider("local", base_url=base_url)
+    nbchat.provider("gone", base_url="http://127.0.0.1:9/v1")
+    for name, model in (("local", "no-such-model"), ("gone", "any")):
+        run = nbchat.session(name, provider=name, model=model).send("Hello")
+        error = run.wait(30).error
+        assert error is not None
+        assert f"the base URL of provider {name!r}" in str(error)
+        assert "OPENAI_" not in str(error)
