@@ -100,7 +100,7 @@ class Engine(EngineBase):
         if session.evicted:
             self.eviction.bring_back(session)
             self.changed(session)  # its head shows the number of messages again
-            self.eviction.trim()
+            self.eviction.trim(but=session)
         return session
 
     def last_asked(self) -> dict[str, float]:

@@ -65,8 +65,14 @@ class Eviction:
         for session in leaving:
             self._evict(session)
 
-    def trim(self) -> None:
-        """Evict until the characters in memory are within their limit, as far as possible."""
+    def trim(self, but: LiveSession | None = None) -> None:
+        """Evict until the characters in memory are within their limit, as far as possible.
+
+        Parameters
+        ----------
+        but
+            A session that is not evicted, since it is about to be read.
+        """
         self._engine.loop.check()
         limit = self._engine.limits.total_chars
         if limit is None:
@@ -76,6 +82,8 @@ class Eviction:
         if total <= limit:
             return
         for session in self._candidates():
+            if session is but:
+                continue
             total -= self._characters(session)
             self._evict(session)
             if total <= limit:

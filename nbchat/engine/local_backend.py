@@ -39,7 +39,8 @@ class LocalBackend:
         """Return a session's state; an evicted one is loaded first."""
         session = self._session(session_id)
         if session.evicted:
-            self.engine.loop.call(self.engine.ensure_loaded, session)
+            # The state is read in the same step: the session may be evicted again in the next one.
+            return self.engine.loop.call(lambda: self.engine.ensure_loaded(session).shown)
         return session.shown
 
     def execute(self, command: Command, timeout_s: float | None = None) -> Outcome:

@@ -25,6 +25,7 @@ from nbchat.stores.base import Contents, Entry, Kept, Stretch
 from nbchat.stores.memory import MemoryStore
 from tests.core.test_snapshot import sessions
 from tests.engines import engine_of, live
+from tests.waiting import wait_for
 
 
 class FailingStore(MemoryStore):
@@ -379,6 +380,27 @@ def test_the_longest_untouched_session_leaves_memory_and_comes_back(kernel: Make
     assert [m.text for m in handles[1].messages] == ["question 1", "ok"]
     assert not engine_of(registry).sessions.get(handles[1].id).evicted
     assert registry.snapshot([handles[1].id])["sessions"] == before
+
+
+def test_a_session_larger_than_the_memory_limit_is_read_and_continued_whole(kernel: MakeRegistry) -> None:
+    """A session that is loaded stays in memory until it is read or changed, however small the limit is."""
+    store = MemoryStore()
+    registry = kernel(store)
+    registry.limits.total_chars = 100
+    sessions = [registry.create(provider=ScriptedProvider("x" * 200, finish="length")) for _ in "ab"]
+    for session in sessions:
+        session.ask("question")
+    registry.save()
+    wait_for(lambda: all(engine_of(registry).sessions.get(s.id).evicted for s in sessions), "the eviction")
+
+    for session in sessions:
+        assert [message.text for message in session.messages] == ["question", "x" * 200]
+        session.continue_().wait(10)
+    registry.save()
+    again = kernel(store)
+    for session in sessions:
+        assert [m.text for m in session.messages] == ["question", "x" * 400]
+        assert again[session.id].messages == session.messages
 
 
 class ReadStore(MemoryStore):
