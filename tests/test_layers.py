@@ -1,6 +1,7 @@
 """Imports go up the list of layers only, without cycles, and modules keep a readable size."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -136,6 +137,29 @@ def test_no_modules_import_each_other() -> None:
     # One more import, of a widget by the host, is found as a cycle.
     graph["nbchat.jupyter.host"].add("nbchat.jupyter.widgets")
     assert {"nbchat.jupyter.host", "nbchat.jupyter.widgets"} <= set(modules_in_cycles(graph))
+
+
+ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+
+
+def test_the_architecture_draws_these_layers() -> None:
+    """The table of packages in the documentation has the imports that these tests allow."""
+    row = re.compile(r"^\| `nbchat/(\w+)(?:\.py|/)` \| .* \| (.*) \|$", re.MULTILINE)
+    drawn: dict[str, set[str]] = {}
+    for name, allowed in row.findall(ARCHITECTURE):
+        if name in LAYERS:
+            above = set(drawn) if allowed == "everything above" else set()
+            drawn[name] = above | {word for word in allowed.split(", ") if word in LAYERS}
+    assert drawn == LAYERS
+
+
+def test_the_architecture_names_modules_that_exist() -> None:
+    """Each module and class on the paths of a token and of a Stop exists."""
+    named = re.findall(r"`(?:nbchat/)?((?!js/|tests/|nbchat/)\w+/\w+\.py)`(?: \(`(\w+)[`.])?", ARCHITECTURE)
+    assert named
+    for path, name in named:
+        text = (PACKAGE / path).read_text(encoding="utf-8")
+        assert not name or re.search(rf"^(class|def) {name}\b", text, re.MULTILINE), f"{path} has no {name}"
 
 
 LARGE_MODULES = {
