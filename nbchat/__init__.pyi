@@ -37,6 +37,7 @@ from nbchat.context.descriptions import (
     describe as describe,
 )
 from nbchat.core.errors import (
+    AnswerInvalid as AnswerInvalid,
     AuthenticationFailed as AuthenticationFailed,
     CallbackError as CallbackError,
     CommandError as CommandError,

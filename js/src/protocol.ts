@@ -416,7 +416,10 @@ export interface RunStarted {
   readonly type: "run_started";
 }
 
-/** An attempt failed before the first token. The next one follows after a delay. */
+/**
+ * An attempt failed before the first token, or its answer does not match the schema. Another
+ * follows.
+ */
 export interface RunRetrying {
   readonly run_id: string;
   /** Number of the next retry, from 1. */
@@ -442,7 +445,11 @@ export interface RunAnswering {
   readonly type: "run_answering";
 }
 
-/** A new, empty part of the answer was added. Parts are numbered from 0 in their message. */
+/**
+ * A new, empty part of the answer was added. Parts are numbered from 0 in their message.
+ *
+ * If it is the first part of another attempt, the parts of the attempt before are removed.
+ */
 export interface PartStarted {
   readonly run_id: string;
   readonly at: number;
@@ -1334,6 +1341,7 @@ export const TRANSITIONS: Readonly<
   },
   streaming: {
     run_answering: "streaming",
+    run_retrying: "retrying",
     part_started: "streaming",
     part_delta: "streaming",
     part_ended: "streaming",

@@ -22,6 +22,7 @@ def map(  # noqa: A001 - `nbchat.map` reads as what it does
     template: str | Callable[[Any], str] | None = None,
     *,
     context: object = (),
+    schema: object = None,
     model: str | None = None,
     instructions: str | None = None,
     params: Mapping[str, Any] | None = None,
@@ -55,6 +56,9 @@ def map(  # noqa: A001 - `nbchat.map` reads as what it does
         `{{name}}` is text, and so are all other braces, such as those of JSON and LaTeX.
     context
         As in `Session.send`: values that are sent with every prompt.
+    schema
+        As in `Session.send`: each `result.data` is an object of this type, and `to_frame()` has one column
+        per field. An answer that still does not match after one correction has the error `AnswerInvalid`.
     model, instructions, params, provider, **fields
         As in `nbchat.session`.
     concurrency
@@ -107,6 +111,7 @@ def map(  # noqa: A001 - `nbchat.map` reads as what it does
         prompts,
         template,
         context=context,
+        schema=schema,
         model=model,
         instructions=instructions,
         params=merged("map", params, fields),

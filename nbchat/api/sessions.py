@@ -103,6 +103,7 @@ def ask(
     prompt: str,
     *,
     context: object = (),
+    schema: object = None,
     model: str | None = None,
     instructions: str | None = None,
     params: Mapping[str, Any] | None = None,
@@ -113,7 +114,8 @@ def ask(
     """Ask a one-off question and return the answer. It gets no tab and is not saved.
 
     Request fields such as `temperature=0` can be given as keyword arguments, named as in the OpenAI API.
-    `context` is that of `Session.send`: values that are sent to the model as short texts.
+    `context` and `schema` are those of `Session.send`: values that are sent to the model as short texts, and
+    the type of the answer's `data`.
     Interrupting the cell stops the run. Raises the errors of `Session.ask`.
 
     Examples
@@ -138,7 +140,7 @@ def ask(
     )
     try:
         process.backend.execute(create)
-        return process.registry[session_id].ask(prompt, context=context, timeout=timeout)
+        return process.registry[session_id].ask(prompt, context=context, schema=schema, timeout=timeout)
     finally:
         process.backend.execute(DiscardTemporary(id=new_id("c-"), session_id=session_id))
 

@@ -9,23 +9,25 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from msgspec.structs import asdict
+from msgspec.structs import asdict, replace
 
 from nbchat.batch.answer_file import AnswerFile, Ledger, keys
 from nbchat.batch.prompts import prompts_of
 from nbchat.batch.results import BatchProgress, Result, Results
 from nbchat.batch.runner import BatchRunner
 from nbchat.batch.tally import Tally
-from nbchat.core.errors import NbchatError
+from nbchat.core.errors import AnswerInvalid, NbchatError
 from nbchat.core.events import Settings
 from nbchat.core.messages import Attachment
 from nbchat.core.redact import without_references
 from nbchat.core.settings import patch
+from nbchat.core.structured import SCHEMA
 from nbchat.engine.loop_thread import POLL_S
 from nbchat.engine.one_shot import Answer
 from nbchat.engine.wakeup import Wakeup
 from nbchat.handles.context import read_context
 from nbchat.handles.data_frames import is_frame
+from nbchat.handles.structured import Structure
 
 if TYPE_CHECKING:
     import asyncio
@@ -46,6 +48,7 @@ def run_map(
     template: str | Callable[[Any], str] | None,
     *,
     context: object,
+    schema: object,
     model: str | None,
     instructions: str | None,
     params: Mapping[str, Any] | None,
@@ -62,6 +65,9 @@ def run_map(
     _check_numbers(concurrency, rpm, attempts)
     texts = prompts_of(prompts, template)
     name = provider if isinstance(provider, str) else None
+    structure = None if schema is None else Structure(schema)
+    if structure is not None:
+        params = {**(params or {}), SCHEMA: structure.schema}
     chosen = patch(model=model, instructions=instructions, params=params, provider=name)
     settings = chosen.applied_to(Settings())
     attachments = read_context(context, engine.providers.defaults.share)
@@ -99,7 +105,7 @@ def run_map(
                 todo.append((at, text))
                 kept[at] = found
             else:
-                put(_result(found, text, restored=found.error is None))
+                put(_result(found, text, structure, restored=found.error is None))
         stack.callback(tally.close)
         tally.show()
         inbox = _Inbox()
@@ -121,11 +127,15 @@ def run_map(
 
         def take(answer: Answer) -> None:
             if results[answer.index] is None:
-                put(_result(answer, waiting[answer.index]))
+                put(_result(answer, waiting[answer.index], structure))
                 tally.show()
 
         _drive(engine.loop, batch, inbox, results, take)
-    return Results([r for r in results if r is not None], prompts if is_frame(prompts) else None)
+    return Results(
+        [r for r in results if r is not None],
+        prompts if is_frame(prompts) else None,
+        () if structure is None else structure.fields,
+    )
 
 
 class _Inbox:
@@ -212,5 +222,11 @@ def _keys(
     return keys([text for _, text in asked], chosen)
 
 
-def _result(answer: Answer, prompt: str, *, restored: bool = False) -> Result:
-    return Result(prompt=prompt, restored=restored, **asdict(answer))
+def _result(answer: Answer, prompt: str, structure: Structure | None, *, restored: bool = False) -> Result:
+    result = Result(prompt=prompt, restored=restored, **asdict(answer))
+    if structure is None or result.error is not None:
+        return result
+    try:
+        return replace(result, data=structure.data_of(result.text))
+    except AnswerInvalid as error:
+        return replace(result, error=error)

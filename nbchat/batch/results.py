@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, overload
 
-from nbchat.core.messages import Usage
+from nbchat.core.messages import Usage, json_of
 from nbchat.core.text import cut
 from nbchat.engine.one_shot import Answer
 from nbchat.handles.data_frames import make_frame, rate, with_columns
@@ -26,6 +26,8 @@ class Result(Answer, frozen=True, kw_only=True):
     """
 
     prompt: str
+    data: Any = None
+    """The answer as an object of the schema, if there was one."""
     restored: bool = False
     """True if it was answered by an earlier call, and was read from the journal."""
 
@@ -61,8 +63,9 @@ class Results(Sequence[Result]):
         Token counts of all results together, as far as the server reported them.
     """
 
-    def __init__(self, results: Sequence[Result], frame: object = None) -> None:
+    def __init__(self, results: Sequence[Result], frame: object = None, fields: Sequence[str] = ()) -> None:
         self._results = tuple(results)
+        self._fields = tuple(fields)
         self._frame = frame
         self.usage: Usage = sum((r.usage for r in self._results if r.usage is not None), Usage())
 
@@ -111,8 +114,8 @@ class Results(Sequence[Result]):
 
         If the prompts came in a frame, the result is a frame of the same kind, with its index, and with the
         columns `prompt`, `answer`, `error`, `state`, `model`, `finish_reason`, `input_tokens`,
-        `output_tokens`, `duration_s` and `attempts` added. If a column of that name exists, the new one is
-        called `nbchat_…`.
+        `output_tokens`, `duration_s` and `attempts` added, after one column per field of the `schema`, if
+        there was one. If a column or field of that name exists, the new one is called `nbchat_…`.
 
         Parameters
         ----------
@@ -137,6 +140,11 @@ class Results(Sequence[Result]):
             "duration_s": [r.duration_s for r in self._results],
             "attempts": [r.attempts for r in self._results],
         }
+        if self._fields:
+            answers = [json_of(r.text) if r.ok else {} for r in self._results]
+            values = {name: [answer.get(name) for answer in answers] for name in self._fields}
+            own = {f"nbchat_{name}" if name in values else name: column for name, column in columns.items()}
+            columns = {**values, **own}
         if self._frame is None or library is not None:
             return make_frame(columns, library)
         return with_columns(self._frame, columns)

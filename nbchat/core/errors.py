@@ -11,9 +11,10 @@
     │   ├── before the answer   ConfigError, AuthenticationFailed, ModelNotFound, RequestRejected,
     │   │                       ContextTooLong, RateLimited, ProviderUnavailable, ConnectFailed,
     │   │                       FirstTokenTimeout, EmptyResponse
-    │   └── during the answer   IdleTimeout, TotalTimeout, StreamBroken, ProtocolError,
-    │                           ProviderErrorEvent, StreamTruncated, LimitExceeded, PauseExpired,
-    │                           KernelGone, Orphaned, RunCrashed
+    │   ├── during the answer   IdleTimeout, TotalTimeout, StreamBroken, ProtocolError,
+    │   │                       ProviderErrorEvent, StreamTruncated, LimitExceeded, PauseExpired,
+    │   │                       KernelGone, Orphaned, RunCrashed
+    │   └── after the answer    AnswerInvalid
     ├── WireError         a page sent a message that violates the protocol
     ├── CallbackError     a user's callback raised; runs are not affected
     ├── SnapshotError     a saved state could not be read
@@ -480,6 +481,19 @@ class EmptyResponse(ProviderError):
 
     stage: Stage = "first_byte"
     hint = "Retry; if it stays empty, look at the server's own log."
+
+
+class AnswerInvalid(ProviderError):
+    """The answer does not match the schema that was asked for.
+
+    Examples
+    --------
+    >>> error = nbchat.AnswerInvalid("the answer does not match the schema: $.total is missing.")
+    >>> error.code, error.stage, error.retryable
+    ('answer_invalid', 'stream', False)
+    """
+
+    hint = "The text is kept. Ask again, choose a model that supports schemas, or simplify the schema."
 
 
 class IdleTimeout(ProviderError):

@@ -122,7 +122,7 @@ class RunStarted(Tagged, frozen=True, kw_only=True, tag="run_started"):
 
 
 class RunRetrying(Tagged, frozen=True, kw_only=True, tag="run_retrying"):
-    """An attempt failed before the first token. The next one follows after a delay."""
+    """An attempt failed before the first token, or its answer does not match the schema. Another follows."""
 
     run_id: str
     attempt: SafeInt
@@ -148,7 +148,10 @@ class RunAnswering(Tagged, frozen=True, kw_only=True, tag="run_answering"):
 
 
 class PartStarted(Tagged, frozen=True, kw_only=True, tag="part_started"):
-    """A new, empty part of the answer was added. Parts are numbered from 0 in their message."""
+    """A new, empty part of the answer was added. Parts are numbered from 0 in their message.
+
+    If it is the first part of another attempt, the parts of the attempt before are removed.
+    """
 
     run_id: str
     at: FiniteFloat

@@ -205,6 +205,25 @@ PART_CLASSES: dict[str, type[Part]] = {
 }
 
 
+def json_of(text: str) -> Any:  # noqa: ANN401 - any JSON value
+    """Return a text parsed as JSON, or else the JSON in its first code block. Reasoning before it is ignored.
+
+    Raises
+    ------
+    ValueError
+        If neither is valid JSON.
+    """
+    text = split_thought(text)[1]
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        block = _CODE_BLOCK.search(text)
+        if block is not None:
+            with suppress(ValueError, RecursionError):
+                return json.loads(block[2])
+        raise ValueError(f"the text is not valid JSON ({error}).") from None
+
+
 class Message(Value, frozen=True, kw_only=True):
     """One turn of a conversation: its role and its parts.
 
@@ -284,20 +303,18 @@ class Message(Value, frozen=True, kw_only=True):
         775
         """
         try:
-            return json.loads(self.text)
+            return json_of(self.text)
         except ValueError as error:
-            block = _CODE_BLOCK.search(self.text)
-            if block is not None:
-                with suppress(ValueError):
-                    return json.loads(block[2])
             raise ValueError(
-                f"the text is not valid JSON ({error}). Ask for JSON, for example with "
-                "response_format={'type': 'json_object'}."
+                f"{error} Ask for JSON, for example with response_format={{'type': 'json_object'}}."
             ) from None
 
     @property
     def data(self) -> Any:  # noqa: ANN401 - any JSON value
-        """The answer as data: its parsed JSON, or `None` if it has none."""
+        """The answer as data: its parsed JSON, or `None` if it has none.
+
+        The answer that `send` or `ask` returns for a `schema` has an object of that schema here.
+        """
         with suppress(ValueError):
             return self.json()
         return None

@@ -63,7 +63,7 @@ class RunState(StrEnum):
     PAUSED = "paused"
     """The user paused the run: nothing is read, and the connection stays open."""
     RETRYING = "retrying"
-    """An attempt failed before the first token, and the next one is pending."""
+    """An attempt failed before the first token, or its answer does not match the schema. Another follows."""
     AWAITING_APPROVAL = "awaiting_approval"
     """Reserved: in this release tool calls are shown but not executed."""
     STOPPING = "stopping"
@@ -124,6 +124,7 @@ TRANSITIONS: Final[Mapping[RunState, Mapping[type[Event], RunState]]] = {
     },
     _S.STREAMING: {
         RunAnswering: _S.STREAMING,
+        RunRetrying: _S.RETRYING,  # the answer does not match its schema
         PartStarted: _S.STREAMING,
         PartDelta: _S.STREAMING,
         PartEnded: _S.STREAMING,

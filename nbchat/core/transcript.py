@@ -379,7 +379,12 @@ def _with_answer(state: SessionState, record: RunRecord, /, **changes: Any) -> C
 def _part_started(state: SessionState, event: PartStarted) -> Changes:
     record = state.run(event.run_id)
     message = None if record is None else state.messages.get(record.message_id)
-    if record is None or record.state.is_over or message is None or event.part_index != len(message.parts):
+    if record is None or record.state.is_over or message is None:
+        return {}
+    kept = len(message.parts)
+    if record.state is RunState.CONNECTING:
+        kept = record.first_part  # the parts of an attempt before are replaced
+    if event.part_index != kept:
         return {}
     changes: Changes = {}
     if record.replaces is not None and record.replaces != message.id:
@@ -393,7 +398,7 @@ def _part_started(state: SessionState, event: PartStarted) -> Changes:
             first_delta_at=record.first_delta_at or event.at,
             last_delta_at=event.at,
         ),
-        **_with_answer(replace(state, **changes), record, parts=(*message.parts, event.part)),
+        **_with_answer(replace(state, **changes), record, parts=(*message.parts[:kept], event.part)),
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from copy import deepcopy
 from typing import TYPE_CHECKING, Final
 
@@ -11,6 +12,7 @@ from nbchat.core.messages import Message, TextPart
 from nbchat.core.recovery import in_force
 from nbchat.core.refusals import refused_questions
 from nbchat.core.run import RunRecord
+from nbchat.core.structured import SCHEMA
 from nbchat.engine.live_run import RunPlan
 from nbchat.providers.base import Provider, Request, Timeouts
 
@@ -31,11 +33,14 @@ def plan_of(state: SessionState, run: RunRecord, limits: Limits) -> RunPlan:
     appends = run.kind in ("continue", "resume")
     until = answer.id if appends else answer.parent_id
     resumed = resumed_by(state, run)
+    params = deepcopy({**settings.params, **run.params})  # a provider may change its copy
+    schema = params.pop(SCHEMA, None)
     request = Request(
         messages=sent_messages(state, until),
         model=settings.model or (answer.model if appends and not settings.from_file else None),
         instructions=settings.instructions,
-        params=deepcopy({**settings.params, **run.params}),  # a provider may change its copy
+        params=params,
+        schema=schema if isinstance(schema, Mapping) else None,
         session_id=state.id,
         run_id=run.id,
         prefill=appends and bool(answer.text),
@@ -47,6 +52,7 @@ def plan_of(state: SessionState, run: RunRecord, limits: Limits) -> RunPlan:
         run_id=run.id,
         request=request,
         first_part=len(answer.parts),
+        text_before=answer.text,
         characters_left=max(limits.session_chars - state.characters, 0),
     )
 

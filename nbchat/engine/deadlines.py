@@ -104,6 +104,10 @@ class Deadlines:
         if first:
             self.check()
 
+    def again(self) -> None:
+        """Forget the finish reason and the content: another round of the same run follows."""
+        self._finished_at = self._last_content = None
+
     def finished(self) -> None:
         """Record the finish reason."""
         self._finished_at = self._loop.time()

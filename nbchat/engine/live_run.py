@@ -4,6 +4,8 @@
 2. It settles once. Everything that arrives after that is dropped (the fence), from any source.
 3. No request is retried after the first piece of content was accepted.
 4. Clocks are monotonic and measure content: neither pings nor pauses count.
+5. An answer that does not match the schema of its request is asked for again once, in the same run. Its text
+   stays until the corrected one begins.
 """
 
 from __future__ import annotations
@@ -16,41 +18,33 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from nbchat.core.clock import now
 from nbchat.core.errors import (
-    EmptyResponse,
+    AnswerInvalid,
     ErrorInfo,
     LimitExceeded,
     NbchatError,
-    PauseExpired,
     ProviderError,
     RunCrashed,
-    StreamTruncated,
 )
 from nbchat.core.events import (
     EndEvent,
     Event,
-    RunCompleted,
     RunConnecting,
-    RunFailed,
-    RunIncomplete,
-    RunInterrupted,
     RunPaused,
     RunResumed,
     RunRetrying,
     RunStopped,
     StopRequested,
 )
-from nbchat.core.messages import Source, Usage
-from nbchat.core.redact import redact
-from nbchat.core.text import clean
+from nbchat.core.messages import Usage
 from nbchat.engine.answer_builder import AnswerBuilder, as_name, as_source, as_text
 from nbchat.engine.deadlines import Deadlines
 from nbchat.engine.logs import about
+from nbchat.engine.run_outcome import RunOutcome, no_match, safe, shown
+from nbchat.engine.structured import mismatch, repair_request
 from nbchat.providers.base import (
-    EMPTY,
     Answering,
     Cancels,
     Delta,
@@ -74,20 +68,8 @@ logger = logging.getLogger("nbchat")
 BREATH_S: Final = 0.02
 """Maximum seconds for which one run occupies the loop."""
 
-LOOKED_AT: Final = 20_000
-"""Characters of an error's text that are searched for secrets; the displayed text is far shorter."""
-
-MAX_SOURCES: Final = 200
-"""Maximum number of sources kept per answer."""
-
-MAX_NOTICES: Final = 20
-"""Maximum number of notices kept per answer."""
-
 MAX_IMAGE_CHARS: Final = 12_000_000
 """Maximum characters of one generated image as a `data:` URL: 9 MB."""
-
-EARLY: Final = frozenset({"length", "max_tokens", "max_output_tokens", "content_filter"})
-"""Finish reasons of a model that stopped before it was done."""
 
 
 @runtime_checkable
@@ -110,6 +92,8 @@ class RunPlan(Struct, frozen=True, kw_only=True):
     """Number of parts that the answer already has."""
     characters_left: int
     """Characters that may still be added to the session."""
+    text_before: str = ""
+    """Text of the answer that the run continues."""
 
 
 class LiveRun:
@@ -147,16 +131,15 @@ class LiveRun:
         self._ended = ended
         self._gathered = AnswerBuilder(task.run_id, task.first_part, emit, self.loop)
         self._cause: NbchatError | None = None
-        self._finish: str | None = None
-        self._usage: Usage | None = None
-        # Dictionaries used as ordered sets.
-        self._sources: dict[Source, None] = {}
-        self._notices: dict[str, None] = {}
+        self._outcome = RunOutcome()
         self._provider: Provider | None = None
         self.over: bool = False
         self.error: NbchatError | None = None
         """The error that ended the run, with its cause; set for a failed or interrupted run."""
         self._from_outside = False
+        self._request = task.request
+        self._answered: list[str] = []
+        """The text of this round, if it has to match a schema."""
         self._resumed = asyncio.Event()
         self._resumed.set()
         self._woken = asyncio.Event()  # ends the delay before a retry
@@ -237,7 +220,7 @@ class LiveRun:
             end = self._end_by(self._cause or error)
         except BaseException as error:
             logger.warning("run %s crashed", self.run_id, exc_info=error, extra=about(run_id=self.run_id))
-            crash = RunCrashed(f"the provider raised {type(error).__name__}: {_shown(str(error), 200)}.")
+            crash = RunCrashed(f"the provider raised {type(error).__name__}: {shown(str(error), 200)}.")
             end = self._end_by(self._cause or crash)
         self._settle(end)
 
@@ -254,6 +237,43 @@ class LiveRun:
             self._settle(self._end_by(self._cause or crash))
 
     async def _answer(self) -> None:
+        await self._round()
+        problem = await self._mismatch()
+        if problem is None:
+            return
+        if self._todo.first_part:  # it continues an answer whose beginning is not replaced
+            self._outcome.notice(no_match(problem))
+            return
+        first, self._outcome = self._outcome, RunOutcome()
+        self._gathered.close()
+        self._request = repair_request(self._todo.request, "".join(self._answered), problem)
+        self._answered.clear()
+        self._gathered = AnswerBuilder(self.run_id, self._todo.first_part, self._emit, self.loop)
+        self.clock.again()
+        try:
+            await self._again(AnswerInvalid(no_match(problem)).info, 1, 1, 0.0)
+            await self._round()
+        except ProviderError as error:
+            if self._gathered.deltas:
+                raise
+            # The first answer is complete, although it does not match.
+            first.notice(f"{no_match(problem)} The correction failed: {error.args[0]}")
+            self._outcome = first
+            return
+        self._outcome.add(first, whole=not self._gathered.deltas)
+        if (left := await self._mismatch()) is not None:
+            self._outcome.notice(no_match(left))
+
+    async def _mismatch(self) -> str | None:
+        """Return the reason why the answer does not match the schema of its request, if it has one."""
+        schema = self._request.schema
+        if schema is None or self._cause is not None or not self._outcome.is_whole:
+            return None
+        text = self._todo.text_before + "".join(self._answered)
+        # On a thread, since validating a long answer takes a while.
+        return await asyncio.to_thread(mismatch, schema, text)
+
+    async def _round(self) -> None:
         retries = 0
         while True:
             try:
@@ -263,27 +283,27 @@ class LiveRun:
                 if wait_s is None:
                     raise
                 retries += 1
-                if not self.clock.is_paused:  # else it stays `paused`, and `resume` starts the next attempt
-                    self._emit(
-                        RunRetrying(
-                            run_id=self.run_id,
-                            attempt=retries,
-                            of=self._limits.retries,
-                            retry_at=now() + wait_s,
-                            error=_safe(error.info),
-                        )
-                    )
-                self.clock.wait_to_retry(waiting=True)
-                resumed = await self._rest(wait_s)
-                self.clock.wait_to_retry(waiting=False)
-                if not resumed:  # else `resume` has recorded it
-                    self._emit(RunConnecting(run_id=self.run_id))
+                await self._again(error.info, retries, self._limits.retries, wait_s)
             else:
                 return
 
+    async def _again(self, error: ErrorInfo, attempt: int, of: int, wait_s: float) -> None:
+        """Wait before the next attempt, and record both."""
+        if not self.clock.is_paused:  # else it stays `paused`, and `resume` starts the next attempt
+            self._emit(
+                RunRetrying(
+                    run_id=self.run_id, attempt=attempt, of=of, retry_at=now() + wait_s, error=safe(error)
+                )
+            )
+        self.clock.wait_to_retry(waiting=True)
+        resumed = await self._rest(wait_s)
+        self.clock.wait_to_retry(waiting=False)
+        if not resumed:  # else `resume` has recorded it
+            self._emit(RunConnecting(run_id=self.run_id))
+
     def _may_retry(self, error: ProviderError, retries: int) -> float | None:
         """Return the seconds to wait before the next attempt, or `None` if there is no retry."""
-        if self._gathered.deltas or self._finish or self._cause or retries >= self._limits.retries:
+        if self._gathered.deltas or self._outcome.finish or self._cause or retries >= self._limits.retries:
             return None
         if error.retryable is False:
             return None
@@ -308,7 +328,7 @@ class LiveRun:
 
     async def _attempt(self) -> None:
         self.clock.attempt()
-        provider, request = await self._choose(self._todo.request)
+        provider, request = await self._choose(self._request)
         self._provider = provider
         # Finding the provider may take a while (its client is imported, its models are listed): the wait for
         # the first token begins here.
@@ -339,20 +359,19 @@ class LiveRun:
         if isinstance(delta, TextDelta | ReasoningDelta | ToolCallDelta):
             self._add(delta)
         elif isinstance(delta, Finish):
-            self._finish = as_name(delta.reason)
+            self._outcome.finish = as_name(delta.reason)
             self.clock.finished()
         elif isinstance(delta, UsageDelta):
-            self._usage = delta.usage if isinstance(delta.usage, Usage) else None
+            self._outcome.usage = delta.usage if isinstance(delta.usage, Usage) else None
         elif isinstance(delta, Answering):
             self._gathered.answering(delta)
         elif isinstance(delta, Notice):
-            text = _shown(as_text(delta.text), 200)
+            text = shown(as_text(delta.text), 200)
             logger.info("run %s: %s", self.run_id, text, extra=about(run_id=self.run_id))
-            if delta.shown and len(self._notices) < MAX_NOTICES:
-                self._notices[text] = None
+            if delta.shown:
+                self._outcome.notice(text)
         elif isinstance(delta, SourceDelta):
-            if len(self._sources) < MAX_SOURCES:
-                self._sources[as_source(delta.source)] = None
+            self._outcome.source(as_source(delta.source))
         elif isinstance(delta, ImageDelta):
             self._add_image(delta)
         else:
@@ -371,6 +390,8 @@ class LiveRun:
         before = gathered.deltas
         room = min(limits.answer_chars, self._todo.characters_left - gathered.image_chars) - gathered.accepted
         dropped = gathered.add(delta, room)
+        if self._request.schema is not None and isinstance(delta, TextDelta):
+            self._answered.append(delta.text)
         if dropped:
             limit = "answer_chars" if limits.answer_chars <= self._todo.characters_left else "session_chars"
             self._cancel(
@@ -410,57 +431,17 @@ class LiveRun:
             self._settle(self._end_by(self._cause))
 
     def _end_by(self, cause: NbchatError | None) -> EndEvent:
-        """Return the event that ends the run.
-
-        A finish reason completes a run, regardless of anything after it; without one no run completes.
-        """
-        run_id, at, usage = self.run_id, now(), self._usage
-        sources = tuple(self._sources)
-        if self._finish is not None and not isinstance(cause, LimitExceeded):
+        """Return the event that ends the run, and keep its error."""
+        end, self.error = self._outcome.end(
+            self.run_id,
+            cause,
+            self._gathered,
+            is_stopped=isinstance(cause, _Stopped),
             # The server may consider a partial answer complete and add nothing.
-            appends = self._todo.request.prefill
-            if not (self._is_answered or appends or self._finish in EARLY):
-                empty = EmptyResponse("the server finished without an answer.")
-                return RunFailed(run_id=run_id, at=at, error=_safe(empty.info), usage=usage)
-            kind = RunIncomplete if self._finish in EARLY else RunCompleted
-            if kind is RunCompleted and not (self._gathered.deltas or self._notices or appends):
-                self._notices[EMPTY] = None
-            return kind(
-                run_id=run_id,
-                at=at,
-                finish_reason=self._finish,
-                usage=usage,
-                sources=sources,
-                notices=tuple(self._notices),
-            )
-        if isinstance(cause, _Stopped):
-            return RunStopped(
-                run_id=run_id, at=at, usage=usage, sources=sources, notices=tuple(self._notices)
-            )
-        if cause is None:
-            cause = (
-                StreamTruncated("the stream ended without a finish reason.")
-                if self._gathered.deltas
-                else EmptyResponse("the server's stream ended without an answer.")
-            )
-        info = _safe(replace(cause.info, partial_chars=self._gathered.accepted))
-        self.error = cause
-        if self._gathered.deltas or self._from_outside or isinstance(cause, PauseExpired):
-            return RunInterrupted(
-                run_id=run_id,
-                at=at,
-                error=info,
-                usage=usage,
-                sources=sources,
-                notices=tuple(self._notices),
-            )
-        return RunFailed(run_id=run_id, at=at, error=info, usage=usage)
-
-    @property
-    def _is_answered(self) -> bool:
-        """True if there is content, a notice in its place, or output tokens that were charged."""
-        paid = self._usage is not None and bool(self._usage.output_tokens)
-        return bool(self._gathered.deltas or self._notices or paid)
+            may_add_nothing=self._request.prefill,
+            from_outside=self._from_outside,
+        )
+        return end
 
     def _settle(self, end: EndEvent) -> None:
         if self.over:
@@ -488,13 +469,3 @@ async def _cancel(provider: Cancels, response_id: str, run_id: str) -> None:
         await provider.cancel(response_id)
     except ProviderError as error:
         logger.info("run %s: cancelling at its server failed: %s", run_id, error, extra=about(run_id=run_id))
-
-
-def _safe(info: ErrorInfo) -> ErrorInfo:
-    """Return the error without secrets, shortened for display."""
-    return replace(info, message=_shown(info.message, 600), hint=_shown(info.hint, 400))
-
-
-def _shown(text: str, length: int) -> str:
-    """Return the beginning of a text without secrets; the rest of a huge text is ignored."""
-    return clean(redact(text[:LOOKED_AT]))[:length]

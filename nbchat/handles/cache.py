@@ -26,3 +26,8 @@ class HandleCache(Generic[K, V]):
             if handle is None:
                 handle = self._handles[key] = self._make(key)
             return handle
+
+    def put(self, key: K, handle: V) -> V:
+        """Use this handle for a key that has none yet, and return it."""
+        with self._lock:
+            return self._handles.setdefault(key, handle)

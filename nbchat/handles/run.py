@@ -28,6 +28,7 @@ from nbchat.core.errors import (
 from nbchat.core.ids import new_id
 from nbchat.core.messages import Message, ReasoningPart, TextPart
 from nbchat.core.run import RunState
+from nbchat.core.structured import SCHEMA
 from nbchat.core.tracebacks import short_traceback, shorten
 from nbchat.engine import lookup
 from nbchat.engine.backend import Backend
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from nbchat.core.messages import Usage
     from nbchat.core.run import RunRecord
     from nbchat.core.transcript import SessionState
+    from nbchat.handles.structured import Structure
     from nbchat.providers.base import Request
 
 
@@ -111,8 +113,11 @@ class Run:
     'Seine'
     """
 
-    def __init__(self, backend: Backend, session_id: str, run_id: str, runs: RunCache) -> None:
+    def __init__(
+        self, backend: Backend, session_id: str, run_id: str, runs: RunCache, form: Structure | None = None
+    ) -> None:
         self._backend = backend
+        self._structure = form
         self._session_id = session_id
         self._id = run_id
         self._runs = runs
@@ -228,7 +233,9 @@ class Run:
         state = self._state
         record = lookup.run(state, self._id)
         found = state.messages.get(record.message_id)
-        return found or Message(id=record.message_id, role="assistant", run_id=self._id, model=record.model)
+        if found is None:
+            found = Message(id=record.message_id, role="assistant", run_id=self._id, model=record.model)
+        return found if self._structure is None else self._structure.message(found)
 
     # Waiting
 
@@ -298,7 +305,7 @@ class Run:
             with self._watching() as changed:
                 while True:
                     over = self.is_over  # read before the text: a run that is over has all its text
-                    text = self.text
+                    text = self._text_to_yield(over=over)
                     if len(text) > seen:
                         yield text[seen:]
                         seen = len(text)
@@ -321,7 +328,7 @@ class Run:
         async with self._awaiting() as changed:
             while True:
                 over = self.is_over
-                text = self.text
+                text = self._text_to_yield(over=over)
                 if len(text) > seen:
                     yield text[seen:]
                     seen = len(text)
@@ -331,6 +338,10 @@ class Run:
                     await _turn(changed)
         if (error := self.error) is not None:
             raise error
+
+    def _text_to_yield(self, *, over: bool) -> str:
+        """Return the text so far; with a schema only at the end, since a corrected answer replaces it."""
+        return self.text if over or SCHEMA not in self._record.params else ""
 
     def __await__(self) -> Generator[Any, None, Message]:
         """Wait for the answer in any event loop, as `result` does. An interrupt leaves the run alone."""

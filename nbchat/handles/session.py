@@ -34,6 +34,7 @@ from nbchat.core.kernel_commands import ChangeSettings, Command
 from nbchat.core.messages import Message
 from nbchat.core.request_fields import NAMES, merged
 from nbchat.core.settings import clean_title, patch
+from nbchat.core.structured import SCHEMA
 from nbchat.core.text import suggestion
 from nbchat.core.tracebacks import short_traceback
 from nbchat.engine import lookup
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from nbchat.core.messages import Usage
     from nbchat.core.transcript import SessionState
     from nbchat.engine.callbacks import Callback
+    from nbchat.handles.structured import Structure
 
 
 class Session:
@@ -210,6 +212,7 @@ class Session:
         *,
         attachments: object = (),
         context: object = (),
+        schema: object = None,
         params: Mapping[str, Any] | None = None,
         **fields: Any,  # noqa: ANN401 - fields of the OpenAI API
     ) -> Run:
@@ -228,6 +231,10 @@ class Session:
         context
             Values that the model reads as short texts (see `nbchat.describe`): one, a list of several, or a
             mapping of names to values. They are described now; a figure is sent as a picture too.
+        schema
+            Asks for an answer as JSON of this schema: a pydantic model, a dataclass, a `TypedDict`, a
+            `msgspec.Struct`, or a JSON schema. `run.result().data` is an object of this type, made from the
+            answer's text. An answer that does not match is asked for once more.
         params, **fields
             Fields of this request alone, such as `temperature=0`; names as in the OpenAI API. They override
             those of the session, and apply again when the answer is retried, regenerated or continued.
@@ -242,7 +249,9 @@ class Session:
             If the session cannot accept it; nothing was sent. Problems with the provider, the key or the
             connection are not raised here: they end the run as `failed`.
         """
-        return self._send(prompt, attachments, new_id("r-"), merged("send", params, fields), context)
+        request = merged("send", params, fields)
+        structure = _structure(schema)
+        return self._send(prompt, attachments, new_id("r-"), request, context, structure=structure)
 
     def _send(
         self,
@@ -251,14 +260,19 @@ class Session:
         run_id: str,
         params: Mapping[str, Any],
         context: object = (),
+        *,
+        structure: Structure | None = None,
     ) -> Run:
         _check_prompt(prompt)
+        if structure is not None:
+            params = {**params, SCHEMA: structure.schema}
         attached = read_attachments(attachments)
         if not isinstance(context, tuple) or context:
             from nbchat.handles.context import read_context  # noqa: PLC0415 - only when it is used
 
             attached += read_context(context, self._backend.share, attached)
-        run = self._run(run_id)
+        key = (self._id, run_id)
+        run = self._runs.put(key, Run(self._backend, *key, self._runs, structure))
         self._backend.execute(
             Send(
                 id=new_id("c-"),
@@ -280,13 +294,14 @@ class Session:
         *,
         attachments: object = (),
         context: object = (),
+        schema: object = None,
         timeout: float | None = None,
         params: Mapping[str, Any] | None = None,
         **fields: Any,  # noqa: ANN401 - fields of the OpenAI API
     ) -> Message:
         """Ask, wait and return the answer; blocks this cell only.
 
-        Interrupting the wait stops this run only. `attachments`, `context`, `params` and request
+        Interrupting the wait stops this run only. `attachments`, `context`, `schema`, `params` and request
         fields such as `temperature=0` are those of `send`.
 
         Raises
@@ -304,9 +319,12 @@ class Session:
         _check_prompt(prompt)
         check_timeout(timeout)
         request = merged("ask", params, fields)
+        structure = _structure(schema)
         run_id = new_id("r-")
         try:
-            return self._send(prompt, attachments, run_id, request, context).result(timeout)
+            return self._send(prompt, attachments, run_id, request, context, structure=structure).result(
+                timeout
+            )
         except ProviderError:  # it is over
             raise
         except TimeoutError:
@@ -622,6 +640,14 @@ def _id(message: str | Message) -> str:
 
 def _optional_id(message: str | Message | None) -> str | None:
     return None if message is None else _id(message)
+
+
+def _structure(schema: object) -> Structure | None:
+    if schema is None:
+        return None
+    from nbchat.handles.structured import Structure  # noqa: PLC0415 - only when it is used
+
+    return Structure(schema)
 
 
 def _check_prompt(prompt: object) -> None:

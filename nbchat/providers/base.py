@@ -52,6 +52,8 @@ class Request(Struct, frozen=True, kw_only=True):
     instructions: str | None = None
     params: Mapping[str, Any] = field(default_factory=dict)
     """Additional request fields such as `temperature`, named as in the OpenAI API."""
+    schema: Mapping[str, Any] | None = None
+    """JSON schema of the answer. A provider that ignores it gets one request for a correction."""
     session_id: str = ""
     run_id: str = ""
     prefill: bool = False

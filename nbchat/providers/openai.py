@@ -43,6 +43,7 @@ from nbchat.providers.prompts import (
     chat_body,
     has_earlier_images,
     responses_body,
+    with_schema_in_instructions,
     without_earlier_images,
 )
 from nbchat.providers.quirks import Quirk, find_quirk, without
@@ -444,6 +445,8 @@ class _Attempt:
     def __post_init__(self) -> None:
         if "images" in self.quirks and has_earlier_images(self.request):
             self._drop_images()
+        if "schema" in self.quirks:
+            self.request = with_schema_in_instructions(self.request)
 
     def body(self) -> Body:
         """Return the body to send."""
@@ -463,6 +466,8 @@ class _Attempt:
         quirk = find_quirk(body, words, self.quirks) if isinstance(error, RequestRejected) else None
         if quirk is not None:
             self.quirks = (*self.quirks, quirk)
+            if quirk == "schema":
+                self.request = with_schema_in_instructions(self.request)
             return
         names_images = error.http_status is not None and refuses_images(words)
         may_be_images = names_images or isinstance(error, RequestRejected | ContextTooLong)

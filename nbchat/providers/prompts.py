@@ -24,6 +24,7 @@ from nbchat.core.messages import (
     ToolCallPart,
     ToolResultPart,
 )
+from nbchat.core.structured import schema_name, schema_text
 from nbchat.core.text import clean
 from nbchat.providers.base import Request
 
@@ -34,6 +35,17 @@ NOT_RUN: Final = "The call was not run."
 
 BEFORE: Final = "(The beginning of this conversation is not included.)"
 """User turn inserted before an answer that would be the first message."""
+
+JSON_ONLY: Final = (
+    "Answer with JSON only, without a code block and without comments. It must match this JSON schema:"
+)
+"""Instruction for servers that support no schema."""
+
+_MAPS: Final = frozenset({"properties", "$defs", "definitions"})
+"""Keywords of a schema whose value is a mapping of names to schemas."""
+
+_VALUES: Final = frozenset({"default", "const", "enum", "examples", "required", "title", "description"})
+"""Keywords of a schema whose value is not a schema."""
 
 _OURS: Final = frozenset(
     {"model", "messages", "input", "stream", "extra_body", "extra_headers", "extra_query"}
@@ -116,6 +128,8 @@ def chat_body(request: Request) -> Body:
             {"role": "tool", "tool_call_id": call.call_id, "content": result} for call, result in turn.calls
         ]
     body: Body = {"stream_options": {"include_usage": True}, **_params(request)}
+    if request.schema is not None:
+        body["response_format"] = {"type": "json_schema", "json_schema": _json_schema(request.schema)}
     if body["stream_options"] is None:
         del body["stream_options"]
     return {**body, "messages": messages, "stream": True}
@@ -152,7 +166,58 @@ def responses_body(request: Request) -> Body:
     if effort is not None:
         params.setdefault("reasoning", {"effort": effort})
     params.pop("stream_options", None)
+    if request.schema is not None:
+        given = params.get("text")
+        form = {"type": "json_schema", **_json_schema(request.schema)}
+        body["text"] = {**(given if isinstance(given, Mapping) else {}), "format": form}
     return {**params, **body}
+
+
+def with_schema_in_instructions(request: Request) -> Request:
+    """Return the request with its schema in the instructions, for a server that supports no schema."""
+    if request.schema is None:
+        return request
+    rule = f"{JSON_ONLY}\n{schema_text(request.schema)}"
+    instructions = "\n\n".join(filter(None, (request.instructions, rule)))
+    return replace(request, schema=None, instructions=instructions)
+
+
+def _json_schema(schema: Mapping[str, Any]) -> Body:
+    """Return the name and the schema, in the strict form if it means the same there."""
+    strict = _strict(schema)
+    whole = dict(schema) if strict is None else strict
+    return {"name": schema_name(schema), "schema": whole, "strict": strict is not None}
+
+
+def _strict(schema: Any) -> Any:  # noqa: ANN401 - any JSON value
+    """Return a schema whose objects allow no other properties; `None` if not all properties are required.
+
+    The strict form of OpenAI accepts only such schemas, and guarantees that the answer matches.
+    """
+    if isinstance(schema, list):
+        items = [_strict(item) for item in schema]
+        return None if None in items else items
+    if not isinstance(schema, Mapping):
+        return schema
+    out: Body = {}
+    for name, value in schema.items():
+        if name in _MAPS and isinstance(value, Mapping):
+            inner = {key: _strict(item) for key, item in value.items()}
+            if None in inner.values():
+                return None
+            out[name] = inner
+        elif name in _VALUES:
+            out[name] = value
+        elif value is not None and (out_value := _strict(value)) is not None:
+            out[name] = out_value
+        else:
+            return None
+    if "properties" in out or out.get("type") == "object":
+        names, is_closed = set(out.get("properties", {})), out.get("additionalProperties", False) is False
+        if not names or set(out.get("required", ())) != names or not is_closed:
+            return None
+        out["additionalProperties"] = False
+    return out
 
 
 def has_earlier_images(request: Request) -> bool:

@@ -8,10 +8,13 @@ from typing import Final, Literal
 
 from nbchat.providers.prompts import Body
 
-Quirk = Literal["stream_options", "max_tokens", "max_completion_tokens", "background", "images"]
+Quirk = Literal["stream_options", "max_tokens", "max_completion_tokens", "background", "images", "schema"]
 """Named after the field that the server rejects; `images` are those of earlier messages."""
 
 _STREAM_OPTIONS: Final = re.compile(r"stream_options|include_usage")
+_SCHEMA: Final = re.compile(
+    r"response[_ ]format|json[_ ]?schema|text\.format|structured output|grammar", re.IGNORECASE
+)
 _BACKGROUND: Final = re.compile(r"\b(?:background|store)\b")
 
 
@@ -30,9 +33,18 @@ def find_quirk(body: Body, refusal: str, known: Collection[Quirk] = ()) -> Quirk
         return "max_tokens"
     if not has_limit_quirk and "max_completion_tokens" in body and "max_completion_tokens" in refusal:
         return "max_completion_tokens"
+    if has_schema(body) and _SCHEMA.search(refusal):
+        return "schema"
     if body.get("background") and _BACKGROUND.search(refusal):
         return "background"
     return None
+
+
+def has_schema(body: Body) -> bool:
+    """Return whether a body asks for an answer that matches a schema."""
+    text = body.get("text")
+    formats = (body.get("response_format"), text.get("format") if isinstance(text, dict) else None)
+    return any(isinstance(one, dict) and one.get("type") == "json_schema" for one in formats)
 
 
 def without(body: Body, quirk: Quirk) -> Body:
@@ -43,7 +55,7 @@ def without(body: Body, quirk: Quirk) -> Body:
     elif quirk == "background":
         body.pop("background", None)
         body.pop("store", None)
-    elif quirk != "images":  # images are removed before the body is built
+    elif quirk not in ("images", "schema"):  # these are removed before the body is built
         other = "max_completion_tokens" if quirk == "max_tokens" else "max_tokens"
         if quirk in body:
             body.setdefault(other, body.pop(quirk))

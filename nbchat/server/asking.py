@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, Final
 
 from nbchat.server.conversation import Conversation, Role, Turn
 from nbchat.server.errors import invalid, model_not_found
@@ -12,6 +14,7 @@ from nbchat.server.generation import Generation
 from nbchat.server.models import MODELS, DemoModel
 from nbchat.server.pace import parse_pace
 
+_NAME: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 PACE_HEADER = "x-nbchat-pace"
 PACE_FIELD = "nbchat_pace"
 _MAX_STOPS = 4
@@ -46,21 +49,34 @@ class Ask:
     stop: tuple[str, ...]
     pace: float | None
     """Factor on every delay; `None` if the request does not set it."""
+    schema: Mapping[str, Any] | None = None
+    """JSON schema that the answer has to match."""
 
     def generation(self) -> Generation:
         """Return a new generation for this request."""
         return Generation(
-            self.model, self.conversation, seed=self.seed, max_tokens=self.max_tokens, stop=self.stop
+            self.model,
+            self.conversation,
+            seed=self.seed,
+            max_tokens=self.max_tokens,
+            stop=self.stop,
+            schema=self.schema,
         )
 
 
 def read_ask(
-    fields: Fields, headers: Mapping[str, str], turns: tuple[Turn, ...], max_tokens_names: tuple[str, ...]
+    fields: Fields,
+    headers: Mapping[str, str],
+    turns: tuple[Turn, ...],
+    max_tokens_names: tuple[str, ...],
+    schema: Mapping[str, Any] | None,
 ) -> Ask:
     """Return the validated request.
 
     Parameters
     ----------
+    schema
+        JSON schema that the answer has to match, if there is one.
     max_tokens_names
         The fields that limit the length of the answer; the first one present is used.
 
@@ -79,7 +95,37 @@ def read_ask(
         max_tokens=next((limit for limit in limits if limit is not None), None),
         stop=_stops(fields),
         pace=_pace(fields, headers),
+        schema=schema,
     )
+
+
+def read_schema(response_format: Fields | None, holder: str | None) -> Mapping[str, Any] | None:
+    """Return the JSON schema of a response format; `None` for text.
+
+    Parameters
+    ----------
+    holder
+        Name of the object that contains `name` and `schema`; `None` if the format itself does.
+
+    Raises
+    ------
+    ApiError
+        400 for any other format, and without a valid name and schema.
+    """
+    if response_format is None or (kind := response_format.required_text("type")) == "text":
+        return None
+    if kind != "json_schema":
+        name = response_format.name("type")
+        raise invalid(name, f"Invalid {name!r}: the demo models answer in text or with a json_schema.")
+    inner = response_format if holder is None else response_format.child(holder)
+    if inner is None:
+        raise response_format.refuse(holder or "", "an object")
+    if _NAME.fullmatch(inner.required_text("name")) is None:
+        raise invalid(inner.name("name"), f"Invalid {inner.name('name')!r}: 1 to 64 of a-z, A-Z, 0-9, _, -.")
+    schema = inner.child("schema")
+    if schema is None or schema.get("type") != "object":
+        raise inner.refuse("schema", "a JSON schema of an object")
+    return {key: schema.get(key) for key in schema.keys()}  # noqa: SIM118 - `Fields` is no mapping
 
 
 def read_model(fields: Fields) -> DemoModel:

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import msgspec
 
-from nbchat.server.asking import Ask, read_ask, read_turn
+from nbchat.server.asking import Ask, read_ask, read_schema, read_turn
 from nbchat.server.errors import invalid
 from nbchat.server.fields import Fields
 from nbchat.server.generation import Generation
@@ -43,23 +43,16 @@ def read_chat(body: bytes, headers: Mapping[str, str]) -> ChatAsk:
         raise invalid("messages", "Invalid 'messages': there must be one at least.")
     if (fields.integer("n", minimum=1) or 1) > 1:
         raise invalid("n", "Invalid 'n': the demo models give one answer at a time.")
-    refuse_other_formats(fields.child("response_format"))
+    schema = read_schema(fields.child("response_format"), "json_schema")
     stream = fields.flag("stream")
     options = fields.child("stream_options")
     if options is not None and not stream:
         raise invalid("stream_options", "Invalid 'stream_options': it is only allowed with stream=true.")
     return ChatAsk(
-        ask=read_ask(fields, headers, turns, ("max_completion_tokens", "max_tokens")),
+        ask=read_ask(fields, headers, turns, ("max_completion_tokens", "max_tokens"), schema),
         stream=stream,
         include_usage=options is not None and options.flag("include_usage"),
     )
-
-
-def refuse_other_formats(response_format: Fields | None) -> None:
-    """Reject a response format that the demo models do not support."""
-    if response_format is not None and response_format.required_text("type") != "text":
-        name = response_format.name("type")
-        raise invalid(name, f"Invalid {name!r}: the demo models answer in text only.")
 
 
 class ChatWriter:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from random import Random
-from typing import Literal
+from typing import Any, Literal
 
 from nbchat.server.conversation import Conversation
+from nbchat.server.json_answer import json_answer
 from nbchat.server.models import DemoModel
 from nbchat.server.pace import Piece
 from nbchat.server.tokens import after, tokens, until
@@ -29,6 +30,8 @@ class Generation:
         Maximum number of tokens, including reasoning; `None` for no limit.
     stop
         Stop sequences; the answer ends before the first one.
+    schema
+        JSON schema of the answer, which every model then reads from the question.
     """
 
     def __init__(
@@ -39,6 +42,7 @@ class Generation:
         seed: int | None = None,
         max_tokens: int | None = None,
         stop: Sequence[str] = (),
+        schema: Mapping[str, Any] | None = None,
     ) -> None:
         self.model = model
         self.conversation = conversation
@@ -50,6 +54,7 @@ class Generation:
         self._seed = conversation.seed if seed is None else seed
         self._max_tokens = max_tokens
         self._stop = stop
+        self._schema = schema
 
     @property
     def output_tokens(self) -> int:
@@ -66,7 +71,12 @@ class Generation:
         gap_s = tempo.first_token_s * times.uniform(0.8, 1.2)
         # Reasoning precedes the text, so an answer that continues a prefill has none.
         thoughts = () if conversation.prefill else tokens(model.thoughts(conversation))
-        answer = tokens(until(after(model.answer(conversation, words), conversation.prefill), self._stop))
+        text = (
+            model.answer(conversation, words)
+            if self._schema is None
+            else [json_answer(self._schema, conversation.question)]
+        )
+        answer = tokens(until(after(text, conversation.prefill), self._stop))
         fewest, most = tempo.tokens_per_piece
         for reasoning, stream in ((True, iter(thoughts)), (False, answer)):
             while said := list(islice(stream, times.randint(fewest, most))):

@@ -10,8 +10,7 @@ from uuid import uuid4
 
 import msgspec
 
-from nbchat.server.asking import Ask, read_ask, read_turn
-from nbchat.server.chat import refuse_other_formats
+from nbchat.server.asking import Ask, read_ask, read_schema, read_turn
 from nbchat.server.conversation import Turn
 from nbchat.server.errors import invalid
 from nbchat.server.fields import Fields
@@ -72,10 +71,10 @@ def read_response(
             "background", "Invalid 'background': a response in the background has to be stored (store=true)."
         )
     text = fields.child("text")
-    refuse_other_formats(text and text.child("format"))
+    schema = read_schema(text and text.child("format"), None)
     spoken = (Turn("system", instructions), *turns) if instructions else turns
     return ResponseAsk(
-        ask=read_ask(fields, headers, spoken, ("max_output_tokens",)),
+        ask=read_ask(fields, headers, spoken, ("max_output_tokens",), schema),
         instructions=instructions,
         turns=turns,
         previous_id=previous_id,
@@ -202,7 +201,7 @@ class ResponseWriter:
             "reasoning": {"effort": None, "summary": None},
             "store": ask.store,
             "temperature": 1.0,
-            "text": {"format": {"type": "text"}},
+            "text": {"format": {"type": "text" if ask.ask.schema is None else "json_schema"}},
             "tool_choice": "auto",
             "tools": [],
             "top_p": 1.0,

@@ -495,3 +495,49 @@ def test_an_interrupt_ends_it_and_the_journal_keeps_the_rest(tmp_path: Path) -> 
     results = nbchat.map(prompts, provider=provider, journal=journal, progress=False)
     assert results.texts == ["x"] * 10 + prompts[10:]
     assert sorted(asked(provider), key=int) == prompts[10:]
+
+
+RIVER = {
+    "type": "object",
+    "properties": {"river": {"type": "string"}, "model": {"type": "string"}, "km": {"type": "integer"}},
+    "required": ["river", "km"],
+}
+
+
+def test_a_schema_gives_one_column_per_field(tmp_path: Path) -> None:
+    """Each row has the fields of its answer; an answer that never matches has an error and no values."""
+    frame = pd.DataFrame({"text": ["Seine 775", "Loire 1006", "nothing"]})
+
+    def answered(request: Request) -> list[str]:
+        name, _, km = request.messages[0].text.partition(" ")
+        return [json.dumps({"river": name, "km": int(km), "model": "m1"} if km else {"river": name})]
+
+    for restored in (False, True):
+        provider = ScriptedProvider(answered)
+        results = nbchat.map(
+            frame, "{text}", schema=RIVER, provider=provider, journal=tmp_path / "a.jsonl", progress=False
+        )
+        assert len(provider.requests) == (0 if restored else 4)  # the third is corrected once
+        assert results[0].data == {"river": "Seine", "km": 775, "model": "m1"}
+        assert [result.ok for result in results] == [True, True, False]
+        error = results[2].error
+        assert isinstance(error, nbchat.AnswerInvalid)
+        assert "'km' is a required property" in str(error)
+        assert results[2].text == '{"river": "nothing"}'
+        table = results.to_frame()
+        assert list(table.columns[:4]) == ["text", "river", "model", "km"]
+        assert list(table["river"][:2]) == ["Seine", "Loire"]
+        assert list(table["km"][:2]) == [775, 1006]
+        assert table["km"].isna().tolist() == [False, False, True]
+        assert "nbchat_model" in table
+        assert table["error"].tolist()[2] == "answer_invalid"
+
+
+def test_another_schema_is_another_question_in_the_journal(tmp_path: Path) -> None:
+    """Answers in a journal are not used for a question with another schema, or with none."""
+    journal = tmp_path / "a.jsonl"
+    other = {**RIVER, "title": "Other"}
+    for asked, schema in ((1, RIVER), (0, RIVER), (1, other), (1, None)):
+        provider = ScriptedProvider('{"river": "Seine", "km": 775}')
+        nbchat.map(["Seine"], schema=schema, provider=provider, journal=journal, progress=False)
+        assert len(provider.requests) == asked

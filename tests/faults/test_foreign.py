@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from nbchat.core import errors
-from nbchat.engine import live_run
+from nbchat.engine import run_outcome
 from nbchat.handles.registry import SessionRegistry
 from nbchat.handles.run import Run
 from nbchat.providers.base import Delta, Finish, Request, TextDelta
@@ -137,11 +137,11 @@ def test_of_a_huge_error_only_the_beginning_is_read(
 ) -> None:
     """T77: megabytes of somebody's words are not searched for secrets on the loop that everybody shares."""
     sizes: list[int] = []
-    redact = live_run.redact
-    monkeypatch.setattr(live_run, "redact", lambda text: (sizes.append(len(text)), redact(text))[1])
+    redact = run_outcome.redact
+    monkeypatch.setattr(run_outcome, "redact", lambda text: (sizes.append(len(text)), redact(text))[1])
     run = registry.create(provider=ScriptedProvider(errors.StreamBroken("no! " * 10**6))).send("?").wait(30)
     assert "no! no!" in str(run.error)
-    assert max(sizes) <= live_run.LOOKED_AT
+    assert max(sizes) <= run_outcome.LOOKED_AT
 
 
 def test_a_callback_that_would_never_run_is_refused(registry: SessionRegistry) -> None:

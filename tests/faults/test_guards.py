@@ -324,7 +324,7 @@ def take_any_end_for_success(patch: Patch) -> None:
 
     def wrong(self: LiveRun, cause: Any) -> Any:
         if cause is None:
-            self._finish = self._finish or "stop"
+            self._outcome.finish = self._outcome.finish or "stop"
         return end_by(self, cause)
 
     patch.setattr(LiveRun, "_end_by", wrong)

@@ -294,6 +294,31 @@ def retried_by_itself(s: Story) -> None:
 
 
 @story
+def answer_corrected(s: Story) -> None:
+    """An answer that does not match its schema stays until the corrected one begins, which replaces it."""
+    s.create()
+    s.ask(1, "The Seine as JSON.")
+    s.part(1, 0, ReasoningPart())
+    s.text(1, 0, "A river.")
+    s.part(1, 1, TextPart())
+    s.text(1, 1, "The Seine ", "is 775 km long.")
+    s.say(
+        RunRetrying(
+            run_id="run_1",
+            attempt=1,
+            of=1,
+            retry_at=s.now(),
+            error=ErrorInfo(code="answer_invalid", message="The answer does not match the schema."),
+        ),
+        RunConnecting(run_id="run_1"),
+        RunAnswering(run_id="run_1", model="demo/tour"),
+    )
+    s.part(1, 0, TextPart())
+    s.text(1, 0, '{"river": "Seine", ', '"km": 775}')
+    s.complete(1)
+
+
+@story
 def failed_then_retry(s: Story) -> None:
     """A retry replaces the failed answer and keeps the question."""
     s.create()

@@ -73,6 +73,15 @@ async def test_a_body_that_is_not_a_json_object_is_refused(
         ({"stop": [1]}, "stop"),
         ({"stop": ["a", "b", "c", "d", "e"]}, "stop"),
         ({"response_format": {"type": "json_object"}}, "response_format.type"),
+        ({"response_format": {"type": "json_schema"}}, "response_format.json_schema"),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {"name": "a b", "schema": {}}}},
+            "response_format.json_schema.name",
+        ),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": {}}}},
+            "response_format.json_schema.schema",
+        ),
         ({"nbchat_pace": -1}, "nbchat_pace"),
         ({"nbchat_pace": "nan"}, "nbchat_pace"),
         ({"nbchat_pace": {}}, "nbchat_pace"),
@@ -105,7 +114,9 @@ async def test_a_wrong_field_of_a_chat_is_named(
         ({"previous_response_id": 5}, "previous_response_id"),
         ({"metadata": {"a": 1}}, "metadata.a"),
         ({"metadata": {str(index): "" for index in range(17)}}, "metadata"),
-        ({"text": {"format": {"type": "json_schema"}}}, "text.format.type"),
+        ({"text": {"format": {"type": "json_object"}}}, "text.format.type"),
+        ({"text": {"format": {"type": "json_schema"}}}, "text.format.name"),
+        ({"text": {"format": {"type": "json_schema", "name": "a"}}}, "text.format.schema"),
     ],
 )
 async def test_a_wrong_field_of_a_response_is_named(

@@ -364,7 +364,10 @@ export class Draft {
   #partStarted(event: Extract<Event, { type: "part_started" }>): void {
     const run = this.#live(event);
     const message = run && this.#messages[run.message_id];
-    if (run === undefined || message?.parts.length !== event.part_index) return;
+    if (run === undefined || message === undefined) return;
+    // The parts of an attempt before are replaced.
+    const kept = run.state === "connecting" ? run.first_part : message.parts.length;
+    if (event.part_index !== kept) return;
     // The replaced answer is kept until the new one has its first part.
     if (run.replaces !== null && run.replaces !== message.id) this.#remove(run.replaces);
     this.#setRun(run.id, {
@@ -372,7 +375,7 @@ export class Draft {
       first_delta_at: run.first_delta_at || event.at,
       last_delta_at: event.at,
     });
-    this.#setMessage(message.id, { parts: [...message.parts, event.part] });
+    this.#setMessage(message.id, { parts: [...message.parts.slice(0, kept), event.part] });
   }
 
   #partDelta(event: Extract<Event, { type: "part_delta" }>): void {

@@ -1003,6 +1003,27 @@ describe("messages", () => {
     expect(one("tab").getAttribute("aria-label")).toBe("geo, waiting");
   });
 
+  test("an answer that does not match its schema is replaced when the corrected one begins", async () => {
+    kernel.text(geo, run, "The Seine is 775 km long.");
+    await settled(() => expect(answer().textContent).toContain("775 km"));
+    const error = cause("The answer does not match the schema.", { code: "answer_invalid" });
+    const retry_at = Date.now() / 1000;
+    kernel.append(geo, { type: "run_retrying", run_id: run, attempt: 1, of: 1, retry_at, error });
+    kernel.append(geo, { type: "run_connecting", run_id: run });
+    await settled(() => expect(one("tab").getAttribute("data-run-state")).toBe("connecting"));
+    expect(answer().textContent).toContain("775 km");
+    expect(all("button", "Try now", answer())).toEqual([]);
+    const part = { type: "text", text: "" } as const;
+    kernel.append(geo, { type: "part_started", run_id: run, at: 1, part_index: 0, part });
+    kernel.text(geo, run, '{"km": 775}');
+    await settled(() => expect(answer().textContent).toContain('{"km": 775}'));
+    expect(answer().textContent).not.toContain("775 km");
+    kernel.complete(geo, run);
+    await settled(() => expect(one("tab").getAttribute("data-run-state")).toBe("completed"));
+    expect(answer().textContent).toContain('{"km": 775}');
+    expect(answer().textContent).not.toContain("775 km");
+  });
+
   test("Try now ends the delay before a retry, and is there only during it", async () => {
     const error = cause("The server asks to wait (429).");
     const retry_at = Date.now() / 1000 + 118;
