@@ -188,6 +188,8 @@ class JournalWriter:
         StoreError
             If the store refused them. They are kept and retried later.
         """
+        if isinstance(self.error, LeaseLost):
+            raise self.error
         upto = self._last.get(session_id, 0) if session_id else self._number
         if upto <= self._written:
             return
@@ -204,7 +206,9 @@ class JournalWriter:
 
     def is_saved(self, session_id: str) -> bool:
         """Return whether the store has everything of a session."""
-        return self.store is not None and self._last.get(session_id, 0) <= self._written
+        if self.store is None or isinstance(self.error, LeaseLost):
+            return False
+        return self._last.get(session_id, 0) <= self._written
 
     def write_whole(self, session_id: str) -> None:
         """Write a session's state instead of its events, since it was restored."""

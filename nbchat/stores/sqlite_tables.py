@@ -141,10 +141,20 @@ class SqliteLog:
         return seq
 
 
-def contents_of(  # noqa: C901 - three tables, read in one way
-    connection: sqlite3.Connection, session_id: str | None = None
+def contents_of(connection: sqlite3.Connection, session_id: str | None = None) -> Contents:
+    """Return the undamaged entries of all sessions, or of one, as they are at one moment."""
+    # Without a transaction another process could write between two tables, which would look like damage.
+    connection.execute("BEGIN")
+    try:
+        return _contents_of(connection, session_id)
+    finally:
+        with contextlib.suppress(sqlite3.Error):
+            connection.execute("ROLLBACK")
+
+
+def _contents_of(  # noqa: C901 - three tables, read in one way
+    connection: sqlite3.Connection, session_id: str | None
 ) -> Contents:
-    """Return the undamaged entries of all sessions, or of one."""
     damage: list[str] = []
     where, values = ("", ()) if session_id is None else (" WHERE session_id = ?", (session_id,))
 

@@ -74,7 +74,7 @@ def test_its_epoch_is_the_token_of_the_journal(start: Start) -> None:
     beside = journal_of(registry)
     assert beside.holder() == engine_of(registry).epoch
     assert len(beside.read().sessions) == 1
-    engine_of(registry).shutdown()
+    engine_of(registry).shutdown(30.0)
     assert beside.holder() is None
     beside.close()
 
@@ -91,7 +91,7 @@ def test_a_kernel_with_an_engine_of_its_own_does_not_disturb_it(start: Start) ->
         kernel.save()
     runner["geo"].rename("rivers")
     assert runner.save()
-    engine_of(runner).shutdown()
+    engine_of(runner).shutdown(30.0)
 
     def is_merged() -> bool:
         return {session.title for session in kernel.values()} == {"mine", "rivers"}
@@ -107,7 +107,7 @@ def test_the_next_engine_waits_for_one_that_finishes_its_answers(start: Start) -
     thread = threading.Thread(target=lambda: found.append(start(leased=True)))
     thread.start()
     geo.ask("Which river?")
-    engine_of(first).shutdown()
+    engine_of(first).shutdown(30.0)
     thread.join()
     assert [m.text for m in found[0]["geo"].messages] == ["Which river?", "The Seine."]
     assert [run.state for run in found[0]["geo"].runs] == ["completed"]
@@ -123,7 +123,7 @@ def test_sessions_that_another_engine_runs_are_left_alone(
     first.save()
     second = start(leased=True)
     assert list(second) == []
-    engine_of(first).shutdown()
+    engine_of(first).shutdown(30.0)
     wait_for(lambda: "geo" in second, "the journal", 60)
 
 
@@ -132,6 +132,7 @@ import json, sys, threading
 from nbchat.core import commands as c
 from nbchat.core.errors import CommandError
 from nbchat.core.kernel_commands import CreateSession
+from nbchat.engine import base
 from nbchat.engine.carry_out import execute_once
 from nbchat.engine.engine import Engine
 from nbchat.jupyter.notebook import Notebook
@@ -140,6 +141,7 @@ from nbchat.providers.scripted import HANG, ScriptedProvider
 def no_page():
     raise CommandError("there is no page.")
 
+base.ACKNOWLEDGE_S = 60.0
 engine = Engine(leased=True)
 Notebook(engine, sys.argv[1]).restore(no_page)
 engine.loop.call(execute_once, engine, CreateSession(id="c-1", session_id="s-1"))

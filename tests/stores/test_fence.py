@@ -448,6 +448,33 @@ def test_a_file_that_is_open_alone_cannot_be_shared(tmp_path: Path) -> None:
     shared.close()
 
 
+def test_reading_beside_a_writer_is_no_damage(tmp_path: Path) -> None:
+    """A reader sees each write as a whole, even one between its reads of two tables."""
+    path = tmp_path / "n-1.sqlite"
+    writer = SqliteStore(path, 0.01, shared=True)
+    reader = SqliteStore(path, shared=True)
+    token = claimed(writer)
+    writer.write(token, "w-1", [stretch(1, 5, by=token)])
+    refused = []
+
+    def fold(statement: str) -> None:
+        if "FROM stretches" in statement and not refused:
+            try:
+                writer.write(token, "w-2", [Base(session_id="s-1", seq=5, body=b"{}"), stretch(6, by=token)])
+            except StoreBusy as error:
+                refused.append(error)
+
+    reader._connected().set_trace_callback(fold)
+    contents = reader.read()
+    assert refused
+    assert (contents.damage, contents.sessions) == ((), {"s-1": Kept(stretches=(stretch(1, 5, by=token),))})
+
+    writer.write(token, "w-2", [Base(session_id="s-1", seq=5, body=b"{}"), stretch(6, by=token)])
+    assert reader.read_session("s-1").stretches == (stretch(6, by=token),)
+    reader.close()
+    writer.close()
+
+
 def test_leases_survive_the_process_and_damage(tmp_path: Path, clock: Clock) -> None:
     """Claims, ends and acknowledgements are in the file, and in the copy of a file that was damaged."""
     path = tmp_path / "n-1.sqlite"
