@@ -21,7 +21,7 @@ export PATH := $(abspath $(VENV)/bin):$(PATH)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # two installations at once would be in each other's way
-.PHONY: help demo dev test test-python test-oldest test-js test-notebooks test-browser docs lint format build fresh bench soak lock
+.PHONY: help demo dev test test-python test-oldest test-js test-notebooks test-browser test-hosts docs lint format build fresh bench soak lock
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
@@ -35,7 +35,7 @@ dev: $(STAMPS)/python $(STAMPS)/js ## the same, and rebuild the page's half at e
 test: test-python test-js test-notebooks docs test-browser ## run all tests
 
 test-python: $(STAMPS)/python $(STAMPS)/js ## Python in this process, with a loopback server at most
-	$(PY) $(PYTEST) -m "not browser and not notebook and not soak" $(ARGS)
+	$(PY) $(PYTEST) -m "not browser and not hosts and not notebook and not soak" $(ARGS)
 
 test-oldest: $(STAMPS)/js ## the same, with the oldest releases that pyproject.toml allows of what nbchat needs
 	bash tools/make_venv.sh $(OLDEST)
@@ -43,7 +43,7 @@ test-oldest: $(STAMPS)/js ## the same, with the oldest releases that pyproject.t
 	$(OLDEST)/bin/python $(PIP_OLDEST) pip
 	$(OLDEST)/bin/python $(PIP_OLDEST) --group test
 	$(OLDEST)/bin/python $(PIP_OLDEST) --no-build-isolation --editable .
-	$(OLDEST)/bin/python $(PYTEST) -m "not browser and not notebook and not soak" $(ARGS)
+	$(OLDEST)/bin/python $(PYTEST) -m "not browser and not hosts and not notebook and not soak" $(ARGS)
 
 test-js: $(STAMPS)/js ## TypeScript in Node
 	$(NPM) test -- $(ARGS)
@@ -54,6 +54,10 @@ test-notebooks: $(STAMPS)/python ## execute the demo notebooks
 test-browser: $(STAMPS)/python ## a real JupyterLab, and Notebook 7, in Chromium
 	$(PY) -m tools.chromium --install
 	$(PY) $(PYTEST) -m "browser and not soak" $(ARGS)
+
+test-hosts: $(STAMPS)/python ## run the tests of hosts that need environments of their own, and print the table of hosts
+	$(PY) -m tools.chromium --install
+	$(PY) -m tools.hosts $(ARGS)
 
 docs: $(STAMPS)/python ## build the documentation into docs/_build; a warning is an error
 	$(PY) -m sphinx --builder html --fresh-env --fail-on-warning --keep-going --quiet docs docs/_build
@@ -90,7 +94,7 @@ bench: $(STAMPS)/python $(STAMPS)/js ## print the figures of speed and size, sid
 soak: export NBCHAT_SOAK := 1
 soak: $(STAMPS)/python $(STAMPS)/js ## the long versions of the tests: more examples, more rounds
 	$(PY) -m tools.chromium --install
-	$(PY) $(PYTEST) --timeout 3600 $(ARGS)
+	$(PY) $(PYTEST) --timeout 3600 -m "not hosts" $(ARGS)
 	$(NPM) test
 
 lock: ## pin what there is today in requirements/dev.txt

@@ -47,8 +47,9 @@ class OpenNotebook(Protocol):
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Mark what is in this folder, with a limit for a machine that is busy with other work."""
-    if Path(__file__).parent in item.path.parents:
+    """Mark tests in this folder, with a limit for a busy machine; those of other hosts are marked apart."""
+    here, parents = Path(__file__).parent, item.path.parents
+    if here in parents and here / "hosts" not in parents:
         item.add_marker(pytest.mark.browser)
         item.add_marker(pytest.mark.timeout(400))  # a test's own limit stands before it
 

@@ -62,6 +62,8 @@ class Server:
         JupyterLab settings by plugin, as `{"@jupyterlab/apputils-extension:kernels-settings": {...}}`.
     variables
         Environment of the server, and so of its kernels, on top of this process's.
+    python
+        The interpreter of the environment that the server is installed in.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Server:
         app: App = "lab",
         settings: Mapping[str, Mapping[str, Any]] | None = None,
         variables: Mapping[str, str] | None = None,
+        python: str = sys.executable,
     ) -> None:
         self.app = app
         self._home = home
@@ -80,7 +83,7 @@ class Server:
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 [
-                    *(sys.executable, "-m", MODULES[app], "--no-browser", "--expose-app-in-browser"),
+                    *(python, "-m", MODULES[app], "--no-browser", "--expose-app-in-browser"),
                     *(["--allow-root"] if os.geteuid() == 0 else []),
                     *("--ServerApp.ip=127.0.0.1", "--ServerApp.port=0", f"--ServerApp.root_dir={self.root}"),
                 ],

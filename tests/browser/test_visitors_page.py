@@ -19,6 +19,7 @@ from tools.jupyter_home import environment
 ANYWIDGET = Path(sys.prefix) / "share" / "jupyter" / "nbextensions" / "anywidget" / "index.js"
 """The file that pages load from a CDN."""
 STARTED_MS = 30_000
+WORDS = " ".join(f"word{i}" for i in range(300))
 
 APP = """
 import nbchat
@@ -32,7 +33,7 @@ except nbchat.CommandError as error:
 registry = nbchat.SessionRegistry()
 pn.state.on_session_destroyed(lambda context: registry.shutdown())
 chat = nbchat.ChatTabs(registry=registry)
-chat.session("geo", model="nbchat-echo")
+chat.session("geo", model="nbchat-echo", params={"nbchat_pace": 4})
 pn.pane.IPyWidget(chat, sizing_mode="stretch_width").servable()
 """
 
@@ -96,6 +97,13 @@ def test_visitors_of_a_panel_server_are_kept_apart(chrome: Browser, app: str) ->
             expect(articles).to_have_count(2)
             expect(articles.first).to_contain_text(question)
             expect(page.get_by_text("Panel serves all visitors")).to_be_visible()
+            box = page.get_by_role("textbox", name="Message")
+            box.fill(WORDS)
+            box.press("Enter")
+            answer = page.locator("article[data-role=assistant]").last
+            expect(answer).to_contain_text("word5", timeout=STARTED_MS)
+            page.get_by_role("button", name="Stop", exact=True).click()
+            expect(answer).to_have_attribute("data-run-state", "stopped", timeout=STARTED_MS)
             page.screenshot(path=ARTIFACTS / "hosts" / f"panel-{number}.png")
     finally:
         for page in pages:

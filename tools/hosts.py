@@ -1,0 +1,166 @@
+"""The table of hosts in the documentation, and the tests behind it that need environments of their own.
+
+python -m tools.hosts            make the environments, run their tests, and print the table
+python -m tools.hosts --table    print the table as the documentation has it
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final, NamedTuple
+
+ROOT: Final = Path(__file__).parents[1]
+
+ENVIRONMENTS: Final[Mapping[str, tuple[str, ...]]] = {
+    "marimo": ("marimo==0.25.2", "anywidget==0.11.0"),
+}
+"""Packages of each environment, in addition to nbchat."""
+
+COLUMNS: Final = (
+    "views, streaming",
+    "Send in the page",
+    "Stop in the page",
+    "both while a cell runs",
+    "reload of the page",
+    "saved in the notebook's file",
+    "`ask`, `wait`",
+)
+
+
+class Proof(NamedTuple):
+    """A cell of the table: in words how it is tested, and the tests."""
+
+    how: str
+    tests: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """Return the text of the cell."""
+        return f"tested ({self.how})"
+
+
+class No(NamedTuple):
+    """A cell of the table: not supported, or not tested."""
+
+    why: str
+
+    def __str__(self) -> str:
+        """Return the text of the cell."""
+        return f"no: {self.why}" if self.why else "no"
+
+
+NO: Final = No("")
+CHANNEL: Final = Proof(
+    "browser", ("tests/browser/test_wire_page.py::test_messages_of_a_page_come_on_the_control_channel",)
+)
+RELOAD: Final = Proof(
+    "browser", ("tests/browser/test_restore.py::test_after_a_reload_the_file_gets_the_newest_transcript",)
+)
+FILE: Final = Proof("browser", ("tests/browser/test_restore.py::test_the_file_alone_carries_it_all",))
+API: Final = Proof("kernel", ("tests/api/test_everywhere.py::test_thirty_calls_give_the_same_everywhere",))
+PANEL: Final = Proof(
+    "browser", ("tests/browser/test_visitors_page.py::test_visitors_of_a_panel_server_are_kept_apart",)
+)
+RUN: Final = Proof(
+    "browser", ("tests/browser/hosts/test_marimo.py::test_run_mode_shows_chats_of_each_visitor",)
+)
+EDIT: Final = Proof(
+    "browser",
+    ("tests/browser/hosts/test_marimo.py::test_edit_mode_shows_chats_and_survives_running_cells_again",),
+)
+CELLS: Final = Proof(
+    "emulated",
+    (
+        "tests/browser/test_cells_only.py::test_waiting_in_a_cell_shows_the_answers",
+        "tests/browser/test_cells_only.py::test_an_interrupted_wait_leaves_the_answer_alone",
+    ),
+)
+PROXY: Final = Proof(
+    "emulated",
+    ("tests/browser/hosts/test_vscode_rules.py::test_a_proxied_kernel_takes_messages_while_a_cell_runs",),
+)
+STATIC: Final = Proof(
+    "browser", ("tests/browser/test_static_page.py::test_a_converted_notebook_shows_the_conversation",)
+)
+EXECUTED: Final = Proof(
+    "nbclient", ("tests/jupyter/test_executed.py::test_the_executed_notebook_contains_the_conversation",)
+)
+
+TABLE: Final[Mapping[str, tuple[Proof | No, ...]]] = {
+    "JupyterLab 4.6": (CHANNEL, CHANNEL, CHANNEL, CHANNEL, RELOAD, FILE, API),
+    "Notebook 7.6": (CHANNEL, CHANNEL, CHANNEL, CHANNEL, NO, FILE, API),
+    "marimo 0.25, edit": (EDIT, EDIT, EDIT, No("after the cell"), NO, No("nothing is saved"), EDIT),
+    "marimo 0.25, run": (RUN, RUN, RUN, No("after the cell"), NO, No("nothing is saved"), RUN),
+    "Panel 1.9": (PANEL, PANEL, PANEL, No("there are no cells"), NO, No("nothing is saved"), NO),
+    "Colab": (CELLS, CELLS, NO, No("after the cell"), NO, No("no access to the file"), CELLS),
+    "VS Code": (PROXY, PROXY, PROXY, PROXY, NO, No("no access to the file"), NO),
+    "nbclient, pages of nbconvert": (STATIC, *(No("no kernel"),) * 4, EXECUTED, EXECUTED),
+    "script, IPython": (*(No("no page"),) * 6, API),
+}
+"""By host: a cell for each column."""
+
+
+def table(failed: frozenset[str] = frozenset()) -> str:
+    """Return the table in Markdown, with cells whose tests failed marked."""
+    lines = ["| host | " + " | ".join(COLUMNS) + " |", "| --- " * (len(COLUMNS) + 1) + "|"]
+    for host, cells in TABLE.items():
+        texts = [
+            "FAILED" if isinstance(cell, Proof) and not failed.isdisjoint(cell.tests) else str(cell)
+            for cell in cells
+        ]
+        lines.append(f"| {host} | " + " | ".join(texts) + " |")
+    return "\n".join(lines)
+
+
+def python_of(name: str) -> str:
+    """Return the Python of an environment."""
+    return str(ROOT / ".venv-hosts" / name / "bin" / "python")
+
+
+def make_environments() -> None:
+    """Install every environment that does not exist yet, or whose packages have changed."""
+    for name, packages in ENVIRONMENTS.items():
+        folder = Path(python_of(name)).parents[1]
+        stamp = folder / "packages.txt"
+        if stamp.exists() and stamp.read_text(encoding="utf-8") == "\n".join(packages):
+            continue
+        print(f"Installing {', '.join(packages)} into {folder}", flush=True)
+        subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
+        pip = [python_of(name), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+        subprocess.run([*pip, *packages, "--editable", str(ROOT)], check=True)
+        stamp.write_text("\n".join(packages), encoding="utf-8")
+
+
+class Recorder:
+    """A plugin of pytest that notes the tests that failed or did not run."""
+
+    def __init__(self) -> None:
+        self.failed: set[str] = set()
+
+    def pytest_runtest_logreport(self, report: object) -> None:
+        """Note a test that did not pass, without its parameters."""
+        if getattr(report, "outcome", "") != "passed":
+            self.failed.add(str(getattr(report, "nodeid", "")).partition("[")[0])
+
+
+def main(arguments: list[str]) -> int:
+    """Print the table, after the tests unless it alone is requested; return the exit code."""
+    if arguments == ["--table"]:
+        print(table())
+        return 0
+    import pytest  # noqa: PLC0415 - the table needs no tests
+
+    make_environments()
+    tests = sorted(
+        {name for row in TABLE.values() for cell in row if isinstance(cell, Proof) for name in cell.tests}
+    )
+    recorder = Recorder()
+    code = int(pytest.main(["-p", "no:xdist", "--timeout", "600", *arguments, *tests], plugins=[recorder]))
+    print(table(frozenset(recorder.failed)))
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
