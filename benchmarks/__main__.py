@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-PARTS = ("imports", "answers", "decode", "wire", "page", "sessions", "persist", "describe")
+PARTS = ("imports", "answers", "decode", "wire", "page", "sessions", "persist", "describe", "runner")
 
 
 def main() -> None:
