@@ -11,7 +11,6 @@ from pathlib import Path
 from nbchat.engine.engine import Engine
 from nbchat.handles.registry import SessionRegistry
 from nbchat.handles.run import Run
-from nbchat.providers.scripted import ScriptedProvider
 from nbchat.runner.link import greet
 from nbchat.runner.link_backend import LinkBackend
 from nbchat.runner.places import Place
@@ -97,9 +96,6 @@ def main() -> None:
             used = (cpu_s(pid) - before) / IDLE_S * 100
             print(f"idle                         {used:8.2f} % of a core (at most 0.2 %)")
             print(f"resident memory              {rss_mb(pid):8.0f} MB (at most 80 MB)")
-            local = SessionRegistry().create(provider=ScriptedProvider("a"))
-            here = [timed(lambda: local.send("one").wait(30)) for _ in range(TIMES)]
-            print(f"for comparison, a whole run in the kernel {percentiles(here)}")
         finally:
             os.kill(pid, signal.SIGTERM)
             for backend in backends:
