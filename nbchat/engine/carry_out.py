@@ -14,11 +14,15 @@ from nbchat.core.settings import SettingsPatch, clean_title, patch, request_para
 from nbchat.engine.outcomes import encode_outcome
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from nbchat.core.kernel_commands import Command
     from nbchat.core.messages import Message
     from nbchat.engine.engine import Engine
     from nbchat.engine.live_session import LiveSession
     from nbchat.providers.base import Provider
+
+_STOPPING = c.Stop | c.StopAll | c.Pause | k.PauseAll
 
 EMPTY_PROMPT = "the prompt is empty; write what you want to ask."
 
@@ -45,6 +49,18 @@ def execute_once(engine: Engine, command: Command) -> Outcome:
     if engine.journal is not None and not (session is not None and session.state.temporary):
         engine.journal.acknowledge(command.id, encode_outcome(outcome))
     return outcome
+
+
+def acknowledge(engine: Engine, command: Command, then: Callable[[], None]) -> None:
+    """Call `then` when a command that `execute_once` has executed may be acknowledged.
+
+    That is when its effect is stored, if the engine has a lease. A refused command is acknowledged at once,
+    and so are Stop and Pause: after a crash there is nothing left to stop.
+    """
+    if isinstance(command, _STOPPING) or engine.outcomes.get(command.id) is None:
+        then()
+    else:
+        engine.when_stored(then)
 
 
 def carry_out(engine: Engine, command: Command) -> Outcome:

@@ -17,6 +17,7 @@ from nbchat.core.kernel_commands import Command, Outcome
 from nbchat.core.messages import Message
 from nbchat.core.secret import referenced
 from nbchat.core.values import convert
+from nbchat.engine.carry_out import acknowledge
 from nbchat.protocol import (
     Connect,
     Connected,
@@ -238,7 +239,8 @@ class KernelLink:
             self._engine.offered[provider_id] = self._provider(provider_id, traits)
         outcome = self.execute(parsed)
         # Acknowledged when it is stored, so that no acknowledged command is lost with the runner.
-        self._engine.when_stored(lambda: self._followed.when_seen(lambda: self._reply(number, outcome)))
+        seen = self._followed.when_seen
+        acknowledge(self._engine, parsed, lambda: seen(lambda: self._reply(number, outcome)))
 
     def _refuses(self, command: Command) -> bool:
         """Return whether the runner is ending and has not executed this command before."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from nbchat.core.commands import ListModels, SetView, Viewing
 from nbchat.core.errors import NbchatError, StaleCommand
 from nbchat.core.recovery import in_force
+from nbchat.engine.carry_out import acknowledge
 from nbchat.protocol import Ack, CommandChunk, KernelMessage, Models, RunCommand
 from nbchat.wire.command_chunks import CommandChunks
 from nbchat.wire.failures import info_of
@@ -65,7 +66,7 @@ class PageCommands:
             return
         ack = self._execute(message)
         self._unsaved.add(command.id)
-        self._engine.when_stored(lambda: self._acknowledge(ack))
+        acknowledge(self._engine, command, lambda: self._acknowledge(ack))
 
     def _acknowledge(self, ack: Ack) -> None:
         self._unsaved.discard(ack.id)

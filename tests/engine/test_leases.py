@@ -353,6 +353,21 @@ def test_a_page_gets_its_acknowledgement_when_it_is_stored(start: MakeRegistry) 
     assert len(page.acks) == 2
 
 
+def test_a_stop_is_acknowledged_at_once(start: MakeRegistry) -> None:
+    """A slow store delays no Stop, and no refusal of a command."""
+    store = SharedMemory()
+    registry = start(store)
+    session_id, run_id = streaming(registry)
+    page = Page(engine_of(registry))
+    store.may_write.clear()
+    page.send(c.Rename(id="c-1", session_id=session_id, title="rivers"))
+    page.send(c.Stop(id="c-2", session_id=session_id, run_id=run_id))
+    page.send(c.Rename(id="c-3", session_id="s-unknown", title="rivers"))
+    assert [ack.id for ack in page.acks] == ["c-2", "c-3"]
+    store.may_write.set()
+    assert page.answered(3)[2].id == "c-1"
+
+
 def test_a_page_that_repeats_a_command_to_the_next_engine_gets_the_same_answer(start: MakeRegistry) -> None:
     """A command that was executed is acknowledged again; another one of an earlier engine is refused."""
     store = SharedMemory()
