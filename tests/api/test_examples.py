@@ -21,7 +21,10 @@ PATCHES_THE_PROCESS = {"nbchat.allow_nested_loops"}
 """What cannot be taken back, and runs in a process of its own."""
 
 AT_FULL_LENGTH = {"nbchat.stop_all"}
-"""Examples whose answers must still be live when the next line runs."""
+"""Examples whose answers must still be live when the next line runs.
+
+They run in a process of their own too: the demo server of this process may have been started at full speed.
+"""
 
 IN_A_PROCESS = """
 import pathlib, sys
@@ -69,7 +72,7 @@ def test_an_example_runs(test: doctest.DocTest, monkeypatch: pytest.MonkeyPatch,
     """The example raises nothing, and gives what it says it gives."""
     monkeypatch.setenv("NBCHAT_DEMO_PACE", "1" if test.name in AT_FULL_LENGTH else "0")
     monkeypatch.chdir(tmp_path)
-    if test.name in PATCHES_THE_PROCESS:
+    if test.name in PATCHES_THE_PROCESS | AT_FULL_LENGTH:
         command = [sys.executable, "-c", IN_A_PROCESS, test.name]
         env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
