@@ -59,9 +59,20 @@ def _filled(newer: SavedSession, older: SavedSession) -> SavedSession:
     )
     omitted = min(newer.omitted, older.omitted)
     if not includes(older.clock, newer.clock):
-        # Messages that both had may have been continued since; at least one stays omitted.
-        omitted = max(newer.omitted - len(kept), 1)
+        omitted = _still_omitted(state, newer, older)
     return replace(newer, state=sound_tree(state), omitted=omitted)
+
+
+def _still_omitted(state: SessionState, one: SavedSession, other: SavedSession) -> int:
+    """Return the number of messages that are missing in the merged state, at least 1 if some may be."""
+    shortened = [(a, b) for a, b in ((one, other), (other, one)) if a.omitted]
+    if not shortened:
+        return 0
+    # The first message after omitted ones refers to the last of them; without a message nothing is known.
+    parents = {message.parent_id for message in state.messages.values()} - {None}
+    is_open = not parents <= state.messages.keys() or not all(a.state.messages for a, _ in shortened)
+    missing = max(a.omitted - len(b.state.messages.keys() - a.state.messages.keys()) for a, b in shortened)
+    return max(missing, int(is_open))
 
 
 def _inner(state: SessionState) -> dict[str, str]:
@@ -90,7 +101,7 @@ def _union(first: SavedSession, second: SavedSession) -> SavedSession:
         runs=_runs_of_both(a.runs, b.runs),
         unread=a.unread or b.unread,
     )
-    omitted = max(first.omitted, second.omitted)  # which of them the other one has is not known
+    omitted = _still_omitted(state, first, second)
     return SavedSession(state=sound_tree(state), clock=clock, omitted=omitted)
 
 
