@@ -22,11 +22,11 @@ from nbchat.core.version import VERSION
 from nbchat.engine.loop_thread import POLL_S
 from nbchat.runner.frames import encode_frame, read_frame
 from nbchat.runner.messages import LINK_VERSION, Call, Greeting, Hello, Reply, ToKernel, ToRunner
-from nbchat.runner.places import PORT, is_same_user
+from nbchat.runner.places import PORT, is_same_user, is_suspended
 
 logger = logging.getLogger("nbchat")
 
-HELLO_S: Final = 3.0
+HELLO_S: Final = 10.0
 """Longest wait for a runner's greeting; one that takes longer is stopped or hangs."""
 
 Answer: TypeAlias = "queue.SimpleQueue[Reply | None]"
@@ -229,4 +229,7 @@ def _connected(path: Path) -> tuple[socket.socket, str]:
     if not is_same_user(connection):
         connection.close()
         raise CommandError(f"the runner at {path} belongs to another user.")
+    if is_suspended(connection):
+        connection.close()
+        raise ConnectionError(f"the runner at {path} is suspended")
     return connection, ""

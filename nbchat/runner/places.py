@@ -12,6 +12,7 @@ import stat
 import struct
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -98,3 +99,14 @@ def is_same_user(peer: socket.socket) -> bool:
         found = peer.getsockopt(0, _LOCAL_PEERCRED, 76)
         return bool(struct.unpack_from("2I", found)[1] == os.getuid())
     return True  # the folder is closed to others
+
+
+def is_suspended(peer: socket.socket) -> bool:
+    """Return whether the process that listens at a Unix socket is known to be suspended, as by SIGSTOP."""
+    if sys.platform != "linux":
+        return False
+    found = peer.getsockopt(socket.SOL_SOCKET, _SO_PEERCRED, struct.calcsize("3i"))
+    with suppress(OSError):
+        state = Path(f"/proc/{struct.unpack('3i', found)[0]}/stat").read_text("utf-8").rpartition(") ")[2]
+        return state.startswith("T")
+    return False

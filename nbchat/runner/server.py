@@ -35,7 +35,7 @@ logger = logging.getLogger("nbchat")
 LOOK_S: Final = 0.5
 """Interval at which the server checks whether it is still needed."""
 
-DRAIN_S: Final = 8.0
+DRAIN_S: Final = 15.0
 """Longest time that live runs may take to finish after a request to drain; others are interrupted."""
 
 CLOSE_S: Final = 2.0

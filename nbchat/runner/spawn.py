@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("nbchat")
 
-START_S: Final = 20.0
+START_S: Final = 40.0
 """Longest wait for a new runner; on a busy machine the start of Python takes seconds."""
 
 POLL_S: Final = 0.02
