@@ -131,6 +131,7 @@ def test_a_killed_runner_is_replaced_and_ends_each_run_once(
     assert server.asked == ["one", "two"]
 
 
+@pytest.mark.timeout(300)  # three processes start, and a lease expires
 def test_a_suspended_runner_is_replaced_and_ends_nothing_twice(
     notebook: LinkedNotebook, server: CountingServer
 ) -> None:
@@ -149,7 +150,7 @@ def test_a_suspended_runner_is_replaced_and_ends_nothing_twice(
 
     os.kill(old, signal.SIGCONT)
     server.go()  # the rest of the answer arrives in the old runner
-    wait_for(lambda: has_ended(f"{platform.node()} {old}"), "the old runner ends")
+    wait_for(lambda: has_ended(f"{platform.node()} {old}"), "the old runner ends", 120)
     assert notebook.pid() != old
     for kernel in (first, second):
         assert said(kernel, states) == "['interrupted', 'interrupted']"
