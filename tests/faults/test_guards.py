@@ -22,6 +22,7 @@ from nbchat.engine.callbacks import Callbacks
 from nbchat.engine.deadlines import Deadlines
 from nbchat.engine.live_run import LiveRun
 from nbchat.engine.live_session import LiveSession
+from nbchat.engine.outcomes import Outcomes
 from nbchat.engine.run_queue import RunQueue
 from nbchat.engine.scheduler import Scheduler
 from nbchat.handles.registry import SessionRegistry
@@ -365,8 +366,9 @@ def log_as_it_is(patch: Patch) -> None:
 
 
 def forget_what_was_done(patch: Patch) -> None:
-    """Remember no command."""
+    """Remember no command, neither for its page nor in the engine."""
     patch.setattr("nbchat.wire.commands.KEPT_ACKS", 0)
+    patch.setattr(Outcomes, "add", lambda _self, _command_id, _outcome: None)
 
 
 def take_any_kernels_commands(patch: Patch) -> None:
