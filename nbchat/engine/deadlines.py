@@ -104,9 +104,10 @@ class Deadlines:
         if first:
             self.check()
 
-    def again(self) -> None:
-        """Forget the finish reason and the content: another round of the same run follows."""
+    def hold(self) -> None:
+        """Forget the finish reason and the content, and wait: another round of the same run may follow."""
         self._finished_at = self._last_content = None
+        self.wait_to_retry(waiting=True)
 
     def finished(self) -> None:
         """Record the finish reason."""

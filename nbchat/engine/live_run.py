@@ -249,7 +249,6 @@ class LiveRun:
         self._request = repair_request(self._todo.request, "".join(self._answered), problem)
         self._answered.clear()
         self._gathered = AnswerBuilder(self.run_id, self._todo.first_part, self._emit, self.loop)
-        self.clock.again()
         try:
             await self._again(AnswerInvalid(no_match(problem)).info, 1, 1, 0.0)
             await self._round()
@@ -270,7 +269,8 @@ class LiveRun:
         if schema is None or self._cause is not None or not self._outcome.is_whole:
             return None
         text = self._todo.text_before + "".join(self._answered)
-        # On a thread, since validating a long answer takes a while.
+        self.clock.hold()
+        # On a thread, since validating a long answer takes a while, as does importing the validator.
         return await asyncio.to_thread(mismatch, schema, text)
 
     async def _round(self) -> None:

@@ -17,6 +17,7 @@ import pytest
 
 import nbchat
 from nbchat.core.errors import AnswerInvalid, ProviderUnavailable
+from nbchat.engine import deadlines
 from nbchat.handles.registry import SessionRegistry
 from nbchat.handles.structured import Structure
 from nbchat.providers.base import Request, UsageDelta
@@ -281,6 +282,15 @@ def test_a_run_is_stopped_while_its_answer_is_corrected(registry: SessionRegistr
     assert (run.state, run.text, run.error) == ("stopped", WRONG, None)
     with pytest.raises(AnswerInvalid):
         _ = run.result().data
+
+
+def test_a_slow_validation_is_awaited(registry: SessionRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run whose stream has ended is not ended by a clock before its answer is validated."""
+    monkeypatch.setattr(deadlines, "AFTER_FINISH_S", 0.0)
+    provider = scripted(WRONG, SEINE)
+    session = registry.create(provider=provider)
+    assert session.ask("The Seine?", schema=SCHEMA, timeout=30).text == SEINE
+    assert len(provider.requests) == 2
 
 
 def test_usage_counts_both_rounds(registry: SessionRegistry) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import queue
 import socket
 import stat
@@ -320,3 +321,20 @@ def test_hello_is_one_frame() -> None:
     frame = encode_frame(Hello(link=LINK_VERSION, version=VERSION))
     assert int.from_bytes(frame[:4], "big") == len(frame) - 4
     assert int.from_bytes(frame[4:8], "big") == len(frame) - 8
+
+
+def test_a_structured_answer_is_an_object_in_its_kernel(linked: Linked) -> None:
+    """The schema travels to the runner, which corrects the answer once; the type stays in the kernel."""
+
+    @dataclasses.dataclass
+    class River:
+        name: str
+        km: int
+
+    answers = ['{"name": "Seine"}', '{"name": "Seine", "km": 775}']
+    provider = ScriptedProvider(lambda _request: [answers.pop(0)])
+    session = linked.registry().create(provider=provider)
+    answer = session.ask("The Seine?", schema=River, timeout=30)
+    assert answer.data == River("Seine", 775)
+    assert answer.text == '{"name": "Seine", "km": 775}'
+    assert [request.schema is None for request in provider.requests] == [False, False]
