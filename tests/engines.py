@@ -34,6 +34,12 @@ def _engine(backend: Backend) -> Engine:
     return RUNNERS[backend]
 
 
+def kernel_engine_of(registry: SessionRegistry) -> Engine:
+    """Return the engine of the kernel, which has the configuration; with a runner it answers nothing."""
+    backend = registry._backend
+    return backend.engine if isinstance(backend, LocalBackend) else backend._engine  # type: ignore[attr-defined,no-any-return]
+
+
 def use(monkeypatch: pytest.MonkeyPatch, registry: SessionRegistry) -> JupyterHost:
     """Let the functions and the widgets of `nbchat` use this registry; return their host."""
     backend = registry._backend

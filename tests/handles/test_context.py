@@ -10,7 +10,7 @@ from nbchat.core.messages import FilePart, ImagePart, Part
 from nbchat.handles.context import described, read_context
 from nbchat.handles.registry import SessionRegistry
 from nbchat.handles.session import Session
-from tests.engines import engine_of
+from tests.engines import kernel_engine_of
 
 SECRET = "Lovelace"
 
@@ -77,11 +77,11 @@ def test_share_limits_the_level_of_detail(
         monkeypatch.setenv("NBCHAT_SHARE", value)
         session.ask("?", context=rivers, timeout=30)
         assert session.messages[-2].parts[1] == variable("rivers", rivers, level)
-    engine_of(registry).providers.defaults.set({"share": "schema"})
+    kernel_engine_of(registry).providers.defaults.set({"share": "schema"})
     session.ask("?", context=rivers, timeout=30)
     assert session.messages[-2].parts[1] == variable("rivers", rivers, "schema")
     with pytest.raises(ValueError, match="share must be one of summary, schema, rows"):
-        engine_of(registry).providers.defaults.set({"share": "all"})
+        kernel_engine_of(registry).providers.defaults.set({"share": "all"})
 
 
 def test_a_figure_is_sent_as_a_picture_and_as_text(registry: SessionRegistry) -> None:

@@ -58,7 +58,7 @@ def test_without_waiting_the_cell_is_over_at_once(kernel: Kernel) -> None:
     """`--no-wait` returns the run, which continues in the background."""
     cell = kernel.run("%%chat -s background -m nbchat-slow -o run --no-wait\nTake your time.")
     assert cell.error is None, cell.traceback
-    assert cell.result is not None
+    assert "text/html" in cell.displays[0]  # the line of the live run, which is updated
     assert kernel.value("type(run).__name__, run.session_id == nbchat.session('background').id") == (
         "('Run', True)"
     )
