@@ -34,7 +34,7 @@ def _as_a_reader_would(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Itera
     nbchat.registry.wait_all(30)
     for session in list(nbchat.registry.values()):
         session.delete()
-    nbchat.config(model=None, instructions=None, base_url=None, provider=None, share=None)
+    nbchat.config(model=None, instructions=None, base_url=None, provider=None, share=None, runner=None)
 
 
 def what_readers_have() -> dict[str, Any]:

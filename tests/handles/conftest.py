@@ -4,6 +4,7 @@ import inspect
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -16,10 +17,9 @@ OVER_LINK = 5
 """One of so many tests also runs over a link; in the long version all of them do."""
 
 ONLY_IN_THE_KERNEL = {
-    "test_share_limits_what_is_sent": "sets the configuration of the engine; a kernel has its own",
     "test_threads_of_callers_are_kept_apart": "replaces the objects of the process",
-    "test_callbacks_hear_of_a_run_and_may_fail": "waits for the engine's callbacks; a kernel has its own",
-    "test_a_callback_may_send": "waits for the engine's callbacks; a kernel has its own",
+    "test_callbacks_are_notified_of_a_run_and_may_fail": "waits for callbacks of the engine in this process",
+    "test_a_callback_may_send": "waits for callbacks of the engine in this process",
 }
 """Tests of what only an engine in the same process does, with the reason."""
 
@@ -42,13 +42,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture
-def registry(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SessionRegistry]:
+def registry(request: pytest.FixtureRequest) -> Iterator[SessionRegistry]:
     """Return a registry that belongs to this test alone; nothing of it is left behind."""
     if getattr(request, "param", "kernel") == "kernel":
         with ended_in_good_order(SessionRegistry()) as made:
             yield made
         return
-    with Linked(tmp_path / "runner") as linked:
+    with TemporaryDirectory(prefix="nb-") as short, Linked(Path(short)) as linked:  # for a socket's path
         made = linked.registry()
         yield made
         made.stop_all()

@@ -9,6 +9,7 @@ import stat
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -26,9 +27,9 @@ from tests.runner.linked import Linked, until
 
 
 @pytest.fixture
-def linked(tmp_path: Path) -> Iterator[Linked]:
+def linked() -> Iterator[Linked]:
     """Return a runner in this process."""
-    with Linked(tmp_path / "r") as made:
+    with TemporaryDirectory(prefix="nb-") as short, Linked(Path(short)) as made:  # for a socket's path
         yield made
 
 

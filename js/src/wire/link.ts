@@ -354,11 +354,8 @@ export class Link {
 
   #tick(): void {
     this.#checkChannel();
-    if (this.#sync.pending) {
-      this.#sync.repeat();
-    } else if (this.store.live && this.#silence.isLong) {
-      this.#ask();
-    }
+    if (this.#sync.pending) this.#sync.repeat();
+    else if (this.store.live && this.#silence.isLong) this.#ask();
     this.#earlier.repeat();
     if (this.#welcome !== null) this.outbox.repeat();
     this.#review();
