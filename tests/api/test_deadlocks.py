@@ -1,4 +1,4 @@
-"""No call can wait for itself: on the engine's own thread blocking calls are refused, elsewhere they work."""
+"""Calls cannot deadlock: blocking calls are refused on the engine's own thread and work elsewhere."""
 
 import asyncio
 import gc
@@ -90,14 +90,14 @@ def test_a_provider_may_await_another_session() -> None:
             yield Finish("stop")
 
         async def aclose(self) -> None:
-            """Nothing is kept open."""
+            """Do nothing: no resource is open."""
 
     provider: Any = Asking()
     assert nbchat.session("outer", provider=provider).ask("Go.", timeout=30).text == "from inside"
 
 
 async def test_a_blocking_call_inside_another_loop_blocks_that_loop_alone() -> None:
-    """Blocking forms work where a loop runs, as in a cell; two loops can wait for the same run."""
+    """Blocking calls work inside a running loop, as in a cell; two loops can wait for the same run."""
     session = nbchat.session("shared", provider=ScriptedProvider("text"))
     assert session.ask("Inside a loop.").text == "text"
     run = session.send("Twice.")
@@ -110,7 +110,7 @@ async def test_a_blocking_call_inside_another_loop_blocks_that_loop_alone() -> N
 
 
 def test_a_batch_leaves_nothing_in_memory() -> None:
-    """No more conversations are held than a few for each that is asked, and none after the end."""
+    """A batch holds only a few conversations per concurrent prompt, and none after its end."""
     provider = ScriptedProvider("x")
     nbchat.map([str(n) for n in range(200)], provider=provider, progress=False)
 
@@ -127,6 +127,6 @@ def test_a_batch_leaves_nothing_in_memory() -> None:
             most = max(most, held())
 
     nbchat.map([str(n) for n in range(400)], provider=provider, concurrency=4, progress=look)
-    # Asked, about to be asked, and ended but not yet released by the loop: far below the 400 of the batch.
+    # Running, next in turn, and ended but not yet released by the loop: far below the batch's 400.
     assert most <= before + 4 * 16
     assert held() <= before

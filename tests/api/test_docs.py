@@ -1,4 +1,4 @@
-"""The Python that the documentation shows runs, in the order in which it stands on a page."""
+"""The Python code in the documentation runs, in the order of each page."""
 
 import re
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ CODE = {page.relative_to(ROOT).as_posix(): BLOCK.findall(page.read_text()) for p
 
 @pytest.fixture(autouse=True)
 def _as_a_reader_would(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """Be in a folder of one's own, with neither key nor server, and leave the registry empty."""
+    """Run in an empty folder, with neither key nor server, and leave the registry empty."""
     for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "NBCHAT_MODEL"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NBCHAT_DEMO_PACE", "0")
@@ -38,7 +38,7 @@ def _as_a_reader_would(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Itera
 
 
 def what_readers_have() -> dict[str, Any]:
-    """Return the things of the reader's own that pages speak of."""
+    """Return the objects that pages assume a reader has."""
     geo = nbchat.session("geo")
     geo.ask("Which rivers cross Paris?")
     Path("talk.md").write_text("# Talk\n\n## User\n\nHello?\n\n## Assistant\n\nHello!\n")
@@ -62,7 +62,7 @@ MODELS = {'"qwen3"': '"nbchat-echo"', '"large"': '"nbchat-tour"'}
 
 @pytest.fixture
 def recipes() -> Iterator[list[str]]:
-    """Give the code of the recipes, with the embedded server in the place of those that a reader has."""
+    """Give the code of the recipes, with the embedded server in place of the reader's servers."""
     engine, server = engine_of(nbchat.registry), DemoServer()
     here = str(engine.loop.run(server.start()))
     blocks = CODE["docs/howto/recipes.md"]
@@ -88,14 +88,14 @@ def test_the_recipes_run(recipes: list[str], monkeypatch: pytest.MonkeyPatch) ->
     "page", [page for page, blocks in CODE.items() if blocks and not page.endswith("recipes.md")]
 )
 def test_the_code_of_a_page_runs(page: str) -> None:
-    """No block raises; each may use what the ones before it made."""
+    """No block raises; each may use the names that earlier blocks define."""
     scope = {} if page == "README.md" else what_readers_have()
     for block in CODE[page]:
         exec(compile(block, page, "exec"), scope)
 
 
 def test_the_first_answer_takes_two_lines_and_no_key() -> None:
-    """The first lines of Python in the README are an import and a question, and it is answered."""
+    """The README's first lines of Python are an import and a question, and the question is answered."""
     lines = [line for line in CODE["README.md"][0].splitlines() if line]
     assert len(lines) == 2
     scope: dict[str, Any] = {}

@@ -146,7 +146,7 @@ next(iter(run))
     "end", ["", "del chat, geo, run", "raise SystemExit", "engine_of(nbchat.registry).shutdown()"]
 )
 def test_a_script_ends_without_a_word(tmp_path: Path, end: str) -> None:
-    """K24: whatever streams and is shown when the interpreter ends, no traceback follows."""
+    """K24: whatever streams or is shown when the interpreter ends, no traceback follows."""
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", LEFT_OPEN + end],
         capture_output=True,

@@ -1,4 +1,4 @@
-"""Every example in a docstring runs, and every public name says what it is."""
+"""Every example in a docstring runs, and every public name has a docstring."""
 
 import doctest
 import inspect
@@ -18,12 +18,12 @@ FUNCTIONS = [name for name in nbchat.__all__ if inspect.isfunction(getattr(nbcha
 CLASSES = [name for name in nbchat.__all__ if inspect.isclass(getattr(nbchat, name))]
 
 PATCHES_THE_PROCESS = {"nbchat.allow_nested_loops"}
-"""What cannot be taken back, and runs in a process of its own."""
+"""Examples that cannot be undone, and run in their own process."""
 
 AT_FULL_LENGTH = {"nbchat.stop_all"}
 """Examples whose answers must still be live when the next line runs.
 
-They run in a process of their own too: the demo server of this process may have been started at full speed.
+They also run in their own process: the demo server of this process may have been started at full speed.
 """
 
 IN_A_PROCESS = """
@@ -34,7 +34,7 @@ play(next(test for test in TESTS if test.name == sys.argv[1]), pathlib.Path.cwd(
 
 
 def examples() -> Iterator[doctest.DocTest]:
-    """Yield the docstrings of the public surface that have examples in them."""
+    """Yield the docstrings of the public surface that contain examples."""
     finder = doctest.DocTestFinder(exclude_empty=True, recurse=True)
     names = {"nbchat": nbchat}
     for name in nbchat.__all__:
@@ -55,12 +55,12 @@ def _write_files(folder: Path) -> None:
 
 
 def play(test: doctest.DocTest, folder: Path) -> None:
-    """Run one example; what it shows is what stands below it."""
+    """Run one example, and compare each result with the one below its line."""
     _write_files(folder)
     scope: dict[str, Any] = {"nbchat": nbchat, "geo": nbchat.session("geo", model="nbchat-echo")}
     for example in test.examples:
         if example.want:
-            # The kind of line is the doctest module's: an expression whose value is shown.
+            # A line with a result is an expression, as in the doctest module.
             got = repr(eval(example.source, scope)) + "\n"
             assert doctest.OutputChecker().check_output(example.want, got, doctest.ELLIPSIS), got
         else:
@@ -69,7 +69,7 @@ def play(test: doctest.DocTest, folder: Path) -> None:
 
 @pytest.mark.parametrize("test", TESTS, ids=[test.name for test in TESTS])
 def test_an_example_runs(test: doctest.DocTest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The example raises nothing, and gives what it says it gives."""
+    """The example raises nothing and gives the documented results."""
     monkeypatch.setenv("NBCHAT_DEMO_PACE", "1" if test.name in AT_FULL_LENGTH else "0")
     monkeypatch.chdir(tmp_path)
     if test.name in PATCHES_THE_PROCESS | AT_FULL_LENGTH:

@@ -1,4 +1,4 @@
-"""Interrupting a cell, and nesting loops in one: in a real kernel."""
+"""Interrupting a cell and nesting event loops, in a real kernel."""
 
 import os
 from collections.abc import Iterator
@@ -69,7 +69,7 @@ def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
     ],
 )
 def test_an_interrupt_ends_the_cell_and_what_it_owns(kernel: Kernel, blocks: str, state: str | None) -> None:
-    """The call ends, though its answer never does; `ask` stops its run, and no call stops another's."""
+    """The call ends although its answer does not; `ask` stops its own run, and no call stops others."""
     cell = kernel.start(
         "session_provider = hanging()\n"
         "session = nbchat.registry.create(provider=session_provider)\n"
@@ -87,7 +87,7 @@ def test_an_interrupt_ends_the_cell_and_what_it_owns(kernel: Kernel, blocks: str
 
 
 def test_a_chat_cell_owns_its_run_from_the_first_moment(kernel: Kernel) -> None:
-    """An interrupt that comes when the prompt was sent and nothing is shown yet stops the run as well."""
+    """An interrupt right after the prompt was sent, before any output, stops the run as well."""
     cell = kernel.run(
         "from nbchat.jupyter import magics\n"
         "show = magics.show\n"
@@ -103,7 +103,7 @@ def test_a_chat_cell_owns_its_run_from_the_first_moment(kernel: Kernel) -> None:
 
 
 def test_nested_loops_are_allowed_when_asked_for(kernel: Kernel) -> None:
-    """`asyncio.run` in a cell fails as always; after `allow_nested_loops()` it works beside nbchat."""
+    """`asyncio.run` in a cell fails as always; after `allow_nested_loops()` it works alongside nbchat."""
     nested = (
         "import asyncio\n"
         "echo = nbchat.session('nested', model='nbchat-echo')\n"

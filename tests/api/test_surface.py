@@ -49,7 +49,7 @@ def reference() -> Mapping[Any, Mapping[str, str]]:
 
 
 def key(shown: Any) -> Any:
-    """Return an object, or its id if it cannot be a key."""
+    """Return an object, or its id if it is not hashable as a key."""
     return shown if isinstance(shown, type | types.FunctionType | types.ModuleType) else id(shown)
 
 
@@ -87,7 +87,7 @@ def members(kind: type) -> Iterator[tuple[str, type]]:
 
 
 def documented(kind: type) -> set[str]:
-    """Return the members of a class that the reference documents, those of its public bases included."""
+    """Return the members of a class that the reference documents, including those of its public bases."""
     names: set[str] = set()
     for base in kind.__mro__:
         options = reference().get(base)

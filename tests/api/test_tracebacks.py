@@ -1,4 +1,4 @@
-"""How errors and interrupts look below a cell, in a real kernel."""
+"""Tracebacks of errors and interrupts below a cell, in a real kernel."""
 
 import os
 from collections.abc import Iterator
@@ -64,14 +64,14 @@ def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
     ],
 )
 def test_an_error_shows_the_user_s_lines_and_the_message(kernel: Kernel, code: str, lines: list[str]) -> None:
-    """The lines of the user that led to the error and its message are shown, and no frame of nbchat."""
+    """The user's lines that led to the error and its message are shown, and no frame of nbchat."""
     shown = kernel.run(code).traceback
     found = [line for line in shown.splitlines() if line and not line.startswith("-----------")]
     assert [line[: len(start)] for line, start in zip(found, lines, strict=True)] == lines
 
 
 def test_the_whole_traceback_stays_available(kernel: Kernel) -> None:
-    """The exception keeps its traceback, with the frames of nbchat."""
+    """The exception keeps its traceback, including the frames of nbchat."""
     kernel.run("geo.ask('Which rivers?')")
     whole = kernel.run("import sys, traceback; traceback.print_exception(sys.last_value)").stderr
     assert "/nbchat/handles/session.py" in whole

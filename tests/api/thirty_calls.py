@@ -1,4 +1,4 @@
-"""Thirty calls of the API, with what each gave: the same wherever they are made."""
+"""Thirty calls of the API and their results, which are the same wherever they are made."""
 
 import asyncio
 import threading
@@ -11,7 +11,7 @@ from tests.engines import engine_of
 
 
 def raised(call: Callable[[], object]) -> str:
-    """Return the name of what a call raises."""
+    """Return the name of the exception that a call raises."""
     try:
         call()
     except Exception as error:  # noqa: BLE001 - its name is the result
@@ -20,7 +20,7 @@ def raised(call: Callable[[], object]) -> str:
 
 
 def in_a_loop_of_its_own(make: Callable[[], Any]) -> Any:
-    """Run a coroutine in another thread's event loop, and return what it gives."""
+    """Run a coroutine in another thread's event loop, and return its result."""
     given = []
     thread = threading.Thread(target=lambda: given.append(asyncio.run(make())))
     thread.start()
@@ -29,7 +29,7 @@ def in_a_loop_of_its_own(make: Callable[[], Any]) -> Any:
 
 
 def thirty_calls() -> dict[str, Any]:
-    """Make the calls and return, by name, what a user sees of each."""
+    """Make the calls and return their visible results by name."""
     nbchat.config(model="nbchat-echo")
     return asking() | running() | ending()
 
@@ -68,7 +68,7 @@ def asking() -> dict[str, Any]:
 
 
 def running() -> dict[str, Any]:
-    """Look after runs that are live."""
+    """Inspect and control live runs."""
     seen: dict[str, Any] = {}
     registry = nbchat.registry
     provider = ScriptedProvider("so far", PAUSE, " and on", HANG)
@@ -92,7 +92,7 @@ def running() -> dict[str, Any]:
 
 
 def ending() -> dict[str, Any]:
-    """Fail, be refused, and take leave."""
+    """Fail, be refused, fork, and delete."""
     seen: dict[str, Any] = {}
     registry, echo = nbchat.registry, nbchat.session("echo")
     failing = nbchat.session("failing", provider=ScriptedProvider("part", nbchat.StreamBroken("cut")))

@@ -1,4 +1,4 @@
-"""The chat widget in a notebook, as tests find and use it: by role and name."""
+"""`Chat`: the chat widget in a notebook, found by role and name as a user finds it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from playwright.sync_api import Locator, expect
 
 from tests.browser.lab import NotebookPage
 
-expect.set_options(timeout=30_000)  # what is waited for comes; how soon depends on the machine
+expect.set_options(timeout=30_000)  # generous: the duration depends on the machine
 
 
 class Chat:
@@ -31,21 +31,21 @@ class Chat:
         return self.region.get_by_role("tab")
 
     def tab(self, title: str) -> Locator:
-        """Return a session's tab, whatever its badges say."""
+        """Return a session's tab, regardless of its badges."""
         return self.region.get_by_role("tab", name=re.compile(rf"^{re.escape(title)}(?:,|$)"))
 
     @property
     def box(self) -> Locator:
-        """Where the user writes."""
+        """The message box."""
         return self.region.get_by_role("textbox", name="Message")
 
     @property
     def log(self) -> Locator:
-        """The conversation shown."""
+        """The log of the shown session."""
         return self.region.get_by_role("log").first
 
     def articles(self, who: str) -> Locator:
-        """Return the messages shown of `You` or `Assistant`."""
+        """Return the shown messages of `You` or `Assistant`."""
         return self.log.get_by_role("article", name=who)
 
     @property
@@ -54,23 +54,23 @@ class Chat:
         return self.region.get_by_role("status").first
 
     def button(self, name: str) -> Locator:
-        """Return a button by its whole name."""
+        """Return a button by its exact name."""
         return self.region.get_by_role("button", name=name, exact=True)
 
     def ask(self, text: str) -> None:
-        """Type a question, press Enter, and wait until the kernel has it."""
+        """Type a question, press Enter, and wait until the kernel has received it."""
         self.box.fill(text)
         self.box.press("Enter")
         expect(self.box).to_have_value("")
 
     def menu(self, item: str) -> None:
-        """Choose from the menu of the shown session."""
+        """Choose an item from the menu of the shown session."""
         self.button("Session menu").click()
         role = "menuitemcheckbox" if item in ("Pin", "Show in side view") else "menuitem"
         self.page.get_by_role("menu").get_by_role(role, name=item, exact=True).click()
 
     def kernel(self, expression: str) -> str:
-        """Return what an expression prints in the kernel."""
+        """Return the printed value of an expression in the kernel."""
         return self.notebook.execute(f"import nbchat\nprint({expression}, end='')")
 
 
@@ -82,7 +82,7 @@ AXE = """async (rules) => {
 
 
 def violations(chat: Chat, axe: str, rules: Mapping[str, Any]) -> list[Any]:
-    """Return what axe has to say of the widget as it is now."""
+    """Return the violations that axe finds in the widget's current state."""
     chat.page.evaluate(axe)
     found: list[Any] = chat.page.evaluate(AXE, rules)
     return found

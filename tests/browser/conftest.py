@@ -1,6 +1,6 @@
-"""Fixtures of the browser tests: one server and one Chromium for all of them, a page and a notebook for each.
+"""Fixtures of the browser tests: one shared server and Chromium, and a page and a notebook for each test.
 
-A test that fails leaves pictures of its pages, their consoles and the server's log in `test-artifacts/`.
+A failed test leaves screenshots of its pages, their consoles and the server's log in `test-artifacts/`.
 """
 
 import re
@@ -25,7 +25,7 @@ class GetServer(Protocol):
     """Returns the running server of an app."""
 
     def __call__(self, app: App, *, subshells: bool = True) -> Server:
-        """Return the server; without `subshells`, its user has switched them off."""
+        """Return the server; without `subshells`, the user has disabled them."""
         ...
 
 
@@ -42,21 +42,21 @@ class OpenNotebook(Protocol):
         kernel: str = "python3",
         subshells: bool = True,
     ) -> NotebookPage:
-        """Return the page, with its kernel connected; without `subshells`, the user has switched them off."""
+        """Return the page, with its kernel connected; without `subshells`, the user has disabled them."""
         ...
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Mark tests in this folder, with a limit for a busy machine; those of other hosts are marked apart."""
+    """Mark the tests in this folder and give them a time limit; tests of other hosts get another mark."""
     here, parents = Path(__file__).parent, item.path.parents
     if here in parents and here / "hosts" not in parents:
         item.add_marker(pytest.mark.browser)
-        item.add_marker(pytest.mark.timeout(400))  # a test's own limit stands before it
+        item.add_marker(pytest.mark.timeout(400))  # a limit set by the test itself has precedence
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
-    """Remember whether a test failed, for the fixtures that keep what can be seen of it."""
+    """Record whether a test failed, for the fixtures that save artifacts."""
     report = yield
     if report.failed:
         item.stash[FAILED] = True
@@ -65,7 +65,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GetServer]:
-    """Give the running server of an app, which is started when it is first asked for."""
+    """Give the running server of an app, which is started on first use."""
     running: dict[tuple[App, bool], Server] = {}
 
     def get(app: App, *, subshells: bool = True) -> Server:
@@ -87,7 +87,7 @@ def lab(servers: GetServer) -> Server:
 
 @pytest.fixture(scope="session")
 def chrome() -> Iterator[Browser]:
-    """Give a headless Chromium with a profile of its own."""
+    """Give a headless Chromium with its own profile."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=chromium.find(), headless=True, args=list(CHROMIUM_FLAGS)
@@ -98,7 +98,7 @@ def chrome() -> Iterator[Browser]:
 
 @pytest.fixture
 def notebook(servers: GetServer, chrome: Browser, request: pytest.FixtureRequest) -> Iterator[OpenNotebook]:
-    """Open notebooks; each page has cookies and storage of its own, as another person's would."""
+    """Open notebooks; each page has its own cookies and storage, like that of another user."""
     opened: list[NotebookPage] = []
     slug = re.sub(r"[^A-Za-z0-9]+", "-", request.node.name).strip("-")
 
@@ -136,7 +136,7 @@ def notebook(servers: GetServer, chrome: Browser, request: pytest.FixtureRequest
 
 
 def keep(pages: Sequence[NotebookPage], folder: Path) -> None:
-    """Keep what can be seen of a failed test."""
+    """Save the artifacts of a failed test."""
     folder.mkdir(parents=True, exist_ok=True)
     for number, page in enumerate(pages, 1):
         page.screenshot(folder / f"page-{number}.png")

@@ -1,8 +1,8 @@
-"""Drive a real JupyterLab or Notebook 7 in Chromium.
+"""`Server` and `NotebookPage`: drive a real JupyterLab or Notebook 7 in Chromium.
 
-`Server` is one Jupyter server; `NotebookPage` is one page on one notebook, and does what a user does.
-Commands go through `window.jupyterapp`, which the server exposes for it, and everything waits for
-conditions, never for time.
+`Server` is one Jupyter server; `NotebookPage` is one page on one notebook, and performs a user's actions.
+Commands go through `window.jupyterapp`, which the server exposes for tests. All waits are for conditions,
+never for a fixed time.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ from tools.jupyter_home import environment
 App = Literal["lab", "notebook"]
 MODULES: Mapping[App, str] = {"lab": "jupyterlab", "notebook": "notebook"}
 START_S = 60.0
-"""Seconds a server or a page may take to be there, on a busy machine."""
+"""Seconds that a server or a page may take to start on a busy machine."""
 
 CHROMIUM_FLAGS = (
     "--disable-background-networking",
@@ -43,7 +43,7 @@ CHROMIUM_FLAGS = (
 
 
 def _end_with_parent() -> None:
-    """On Linux, end when the test run is killed; a server that nobody uses would stay otherwise."""
+    """On Linux, end when the test run is killed; otherwise an unused server would remain."""
     if sys.platform == "linux":
         pr_set_pdeathsig = 1
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
@@ -94,7 +94,7 @@ class Server:
                 start_new_session=True,
                 preexec_fn=_end_with_parent,  # noqa: PLW1509 - one C call, no lock that a thread could hold
             )
-        # The server says its port and token in a file, as soon as it listens.
+        # The server writes its port and token to a file as soon as it listens.
         said = Path(environ["JUPYTER_RUNTIME_DIR"]) / f"jpserver-{self._process.pid}.json"
         try:
             wait_for(lambda: self._is_dead() or said.exists(), "the Jupyter server's start", START_S)
@@ -136,7 +136,7 @@ class Server:
 
     def address(self, path: str) -> str:
         """Return the URL of a notebook's page."""
-        # A workspace for each notebook: the default one would open those of earlier tests again.
+        # A workspace for each notebook: the default one would reopen those of earlier tests.
         place = f"lab/workspaces/{Path(path).stem}/tree" if self.app == "lab" else "notebooks"
         return f"{self.url}/{place}/{path}?token={self.token}"
 
@@ -188,7 +188,7 @@ class Server:
 
 
 def install(requirement: str, folder: Path) -> None:
-    """Install one package into a folder of its own; of several that do so at once, the first to end wins."""
+    """Install one package into its own folder; of several concurrent installations, the first to end wins."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as unfinished:
         made = Path(unfinished) / folder.name
@@ -202,7 +202,7 @@ def install(requirement: str, folder: Path) -> None:
 
 
 def _read_json(path: Path) -> Any:
-    """Return a file's JSON; None while it is still being written."""
+    """Return a file's JSON, or `None` while it is still being written."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
@@ -277,9 +277,9 @@ class NotebookPage:
         self.page = page
         self.path = path
         self.console: list[str] = []
-        """What scripts printed, and errors that nobody caught (`uncaught: …`)."""
+        """Console messages, and uncaught errors (`uncaught: …`)."""
         self.foreign_requests: list[str] = []
-        """Addresses that the page asked other machines for."""
+        """Requested addresses of other hosts."""
         self._panel = (
             "[...(window.jupyterapp?.shell.widgets('main') ?? [])]"
             f".find((w) => w.content?.widgets && w.context?.path === {json.dumps(path)})"
@@ -293,7 +293,7 @@ class NotebookPage:
         if url.startswith(("http:", "https:", "ws:", "wss:")) and not url.startswith(self.server.url):
             self.foreign_requests.append(url)
 
-    # Opening and the page as a whole.
+    # Opening, and the page as a whole.
 
     def open(self) -> Self:
         """Open the notebook, and wait until its kernel is connected."""
@@ -301,12 +301,12 @@ class NotebookPage:
         return self.wait_until_ready()
 
     def reload(self) -> Self:
-        """Load the page again, as with F5, and wait until the kernel is connected."""
+        """Reload the page, as with F5, and wait until the kernel is connected."""
         self.page.reload()
         return self.wait_until_ready()
 
     def wait_until_ready(self) -> Self:
-        """Wait until the notebook is read and its kernel has answered."""
+        """Wait until the notebook is loaded and its kernel has answered."""
         self.page.wait_for_function(f"() => !!({self._panel})", timeout=START_S * 1000)
         self.evaluate("panel.context.ready")
         self.evaluate("panel.sessionContext.ready")
@@ -332,13 +332,13 @@ class NotebookPage:
         )
 
     def screenshot(self, path: Path) -> None:
-        """Keep what the page looks like."""
+        """Save a screenshot of the page."""
         path.parent.mkdir(parents=True, exist_ok=True)
         self.page.screenshot(path=path)
 
     @property
     def uncaught_errors(self) -> list[str]:
-        """Errors in the page that nobody caught."""
+        """Uncaught errors in the page."""
         return [line for line in self.console if line.startswith("uncaught: ")]
 
     # Cells.
@@ -348,11 +348,11 @@ class NotebookPage:
         return self.page.locator(".jp-Notebook .jp-Cell").nth(index)
 
     def output(self, index: int) -> Locator:
-        """Return where a cell's outputs are shown: widgets, too."""
+        """Return the output area of a cell, including widgets."""
         return self.cell(index).locator(".jp-Cell-outputArea")
 
     def run_cell(self, index: int, *, wait: bool = True) -> None:
-        """Run a cell; with `wait=False`, return when the kernel is busy with it or has it in its queue."""
+        """Run a cell; with `wait=False`, return when the kernel runs it or has queued it."""
         command = """(async () => {
           panel.content.activeCellIndex = argument;
           panel.content.deselectAll();
@@ -374,12 +374,12 @@ class NotebookPage:
         })()""")
 
     def text(self, index: int) -> str:
-        """Return a cell's outputs as text, tracebacks included, from the document (not from the screen)."""
+        """Return a cell's outputs as text, including tracebacks, from the document (not from the screen)."""
         outputs = self.evaluate("panel.content.model.cells.get(argument).outputs.toJSON()", index)
         return "".join([_text_of(output) for output in outputs])
 
     def set_source(self, index: int, source: str) -> None:
-        """Replace what is written in a cell."""
+        """Replace the source of a cell."""
         self.evaluate(
             "panel.content.model.cells.get(argument[0]).sharedModel.setSource(argument[1])", [index, source]
         )
@@ -387,7 +387,7 @@ class NotebookPage:
     # The document.
 
     def save(self) -> None:
-        """Save with Ctrl-S, as a user does, and again where something changed since, until all is saved."""
+        """Save with Ctrl-S, as a user does, and repeat until no change is unsaved."""
         for _ in range(9):
             self.page.keyboard.press("Control+s")
             with contextlib.suppress(PlaywrightTimeout):
@@ -397,30 +397,30 @@ class NotebookPage:
         self.wait_until("!panel.context.model.dirty")
 
     def metadata(self) -> dict[str, Any]:
-        """Return the notebook's metadata as the page has it, saved or not."""
+        """Return the notebook's metadata in the page, saved or not."""
         metadata: dict[str, Any] = self.evaluate("panel.context.model.sharedModel.getMetadata()")
         return metadata
 
     @property
     def file(self) -> Path:
-        """The notebook on the disk."""
+        """The notebook's file on disk."""
         return self.server.root / self.path
 
     # The kernel.
 
     @property
     def kernel_id(self) -> str:
-        """The id by which the server knows the kernel."""
+        """The server's id of the kernel."""
         kernel_id: str = self.evaluate("panel.sessionContext.session.kernel.id")
         return kernel_id
 
     def execute(self, code: str) -> str:
-        """Run code in the kernel, beside the notebook's cells, and return what it printed.
+        """Run code in the kernel, outside the notebook's cells, and return its printed output.
 
         Raises
         ------
         RuntimeError
-            The code raised; the message is its traceback.
+            If the code raised; the message is its traceback.
         """
         text, error = self.evaluate(
             """(async () => {
@@ -441,7 +441,7 @@ class NotebookPage:
         return str(text)
 
     def interrupt_kernel(self) -> None:
-        """Interrupt what the kernel is doing, as the button does."""
+        """Interrupt the kernel, as the button does."""
         self.evaluate("panel.sessionContext.session.kernel.interrupt()")
 
     def restart_kernel(self) -> None:
@@ -461,11 +461,11 @@ class NotebookPage:
         self.wait_until("panel.sessionContext.session.kernel.connectionStatus !== 'connected'")
 
     def silence_network(self) -> None:
-        """Let nothing pass in either direction, while the websockets stay open."""
+        """Block all traffic in both directions, while the websockets stay open."""
         self.page.evaluate("() => { window.testNetwork.silent = true; }")
 
     def restore_network(self) -> None:
-        """Let everything pass again, and wait until JupyterLab has connected by itself."""
+        """Restore the traffic, and wait until JupyterLab has reconnected by itself."""
         self.page.evaluate(
             "() => Object.assign(window.testNetwork, { cut: false, silent: false, tamper: null })"
         )
@@ -477,8 +477,8 @@ class NotebookPage:
         Parameters
         ----------
         function
-            Takes a `MessageEvent` and returns the list of those to deliver in its place: none, it twice,
-            or ones it kept from before. `testNetwork.text(event)` is the frame's content as text.
+            Takes a `MessageEvent` and returns the list of events to deliver in its place: an empty list, the
+            event twice, or events kept from before. `testNetwork.text(event)` is the frame's content as text.
         """
         self.page.evaluate(f"() => {{ window.testNetwork.tamper = {function}; }}")
 

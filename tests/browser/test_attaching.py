@@ -10,7 +10,7 @@ from tests.browser.conftest import OpenNotebook
 from tests.browser.test_sessions import answers, kernel_says, opened, region, tab
 
 ROWS = "".join(f"{number},{number * number % 1_000_003},Seine ✓\n" for number in range(250_000))
-"""A table of about 5 MB: ten parts on the wire, and longer than a WebSocket takes at once."""
+"""A table of about 5 MB: ten parts on the wire, and too long for a single WebSocket message."""
 
 TALLY = """
 import zlib, nbchat
@@ -20,7 +20,7 @@ print(part.name, len(part.text), zlib.crc32(part.text.encode()))
 
 
 def test_a_large_file_goes_with_its_question(notebook: OpenNotebook) -> None:
-    """It is a chip first, arrives whole, is folded in the conversation, and is there after a reload."""
+    """The file is shown as a chip, arrives complete, is collapsed in the log, and survives a reload."""
     page = opened(notebook)
     page.execute("import nbchat; nbchat.session('A').model = 'nbchat-tour'")
     view = region(page)

@@ -44,7 +44,7 @@ RULE = r"""(() => {
 
 
 def wrapped(name: str) -> str:
-    """Return a module that hides the kernel and the notebook from one of nbchat's."""
+    """Return a source of one of nbchat's modules that hides the kernel and the notebook from it."""
     code = base64.b64encode((STATIC / f"{name}.js").read_bytes()).decode()
     return WRAPPER.replace("CODE", code)
 
@@ -67,7 +67,7 @@ def view(page: NotebookPage) -> Locator:
 
 
 def open_chat(notebook: OpenNotebook, *cells: str) -> NotebookPage:
-    """Show a chat under the rule."""
+    """Show a chat under the emulated rule."""
     page = notebook([SETUP, *cells])
     for name in ("hub", "view"):
         (page.file.parent / f"{name}-module.txt").write_text(wrapped(name), encoding="utf-8")
@@ -77,7 +77,7 @@ def open_chat(notebook: OpenNotebook, *cells: str) -> NotebookPage:
 
 
 def test_waiting_in_a_cell_shows_the_answers(notebook: OpenNotebook) -> None:
-    """The page names `chat.wait()`; in a cell, it shows a new answer and those that arrived unseen."""
+    """The page suggests `chat.wait()`; in a cell, that call shows new answers and those missed before."""
     page = open_chat(notebook, f"geo.send({WORDS!r})\nchat.wait()", "geo.wait()")
     banner = view(page).locator("[data-connection]").first
     expect(banner).to_contain_text("run chat.wait() in a cell", timeout=STARTED_MS)
@@ -97,7 +97,7 @@ def test_waiting_in_a_cell_shows_the_answers(notebook: OpenNotebook) -> None:
 
 
 def test_an_interrupted_wait_leaves_the_answer_alone(notebook: OpenNotebook) -> None:
-    """An answer streams into the view while its cell waits; an interrupt ends the wait and not the run."""
+    """An answer streams into the view while its cell waits; an interrupt ends the wait, but not the run."""
     page = open_chat(
         notebook,
         "long = chat.session('long', provider=ScriptedProvider('so far', HANG))\n"

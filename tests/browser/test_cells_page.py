@@ -1,4 +1,4 @@
-"""What cells show in a real JupyterLab: a comparison side by side, `%%chat`, and a batch's bar."""
+"""Outputs of cells in a real JupyterLab: a comparison side by side, `%%chat`, and a batch's progress bar."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ SETUP = "import nbchat\nimport os\nos.environ['NBCHAT_DEMO_PACE'] = '0.2'"
 
 
 def test_a_comparison_stands_side_by_side(notebook: OpenNotebook) -> None:
-    """Two sessions show their answers beside one another, and the table below follows."""
+    """Two sessions show their answers side by side, and a table follows below."""
     page = notebook(
         [
             SETUP,
@@ -36,7 +36,7 @@ def test_a_comparison_stands_side_by_side(notebook: OpenNotebook) -> None:
 
 
 def test_a_cell_that_is_the_message_shows_its_answer(notebook: OpenNotebook) -> None:
-    """`%%chat` streams Markdown into the cell's output, where it is drawn and saved."""
+    """`%%chat` streams Markdown into the cell's output, where it is rendered and saved."""
     cells: Sequence[str] = [SETUP, "%load_ext nbchat", "%%chat -m nbchat-echo\nThis is **bold**."]
     page = notebook(cells)
     for index in range(3):
@@ -45,7 +45,7 @@ def test_a_cell_that_is_the_message_shows_its_answer(notebook: OpenNotebook) -> 
 
 
 def test_a_batch_has_a_bar(notebook: OpenNotebook) -> None:
-    """The bar fills, and says how many are done."""
+    """The bar fills, and shows the number of finished prompts."""
     page = notebook([SETUP, "nbchat.map(['a', 'b', 'c'], model='nbchat-echo')"])
     page.run_cell(0)
     page.run_cell(1)

@@ -1,4 +1,4 @@
-"""The first screen, and connecting a model from it."""
+"""The first screen, and connecting to a model from it."""
 
 from playwright.sync_api import expect
 
@@ -19,7 +19,7 @@ KEY = "sk-typed-in-the-page-0123456789"
 
 
 def test_an_empty_session_shows_how_to_begin(notebook: OpenNotebook) -> None:
-    """It has a title, three whole questions that the demo answers, and gives way to the conversation."""
+    """An empty session shows a title and three questions that the demo answers, until one is asked."""
     page = notebook([CHAT])
     page.run_cell(0)
     chat = Chat(page)
@@ -35,7 +35,7 @@ def test_an_empty_session_shows_how_to_begin(notebook: OpenNotebook) -> None:
 
 
 def test_a_server_is_connected_from_the_page(notebook: OpenNotebook) -> None:
-    """Models are listed, the model is tested and then answers; the key is in no file, trait or page text."""
+    """Models are listed, one is tested and answers; the key is in no file, trait or page text."""
     page = notebook([CHAT])
     page.run_cell(0)
     chat = Chat(page)

@@ -18,7 +18,7 @@ chat
 
 
 def test_a_conversation_is_exported_from_the_session_menu(notebook: OpenNotebook) -> None:
-    """HTML, Markdown and a notebook are downloads of the browser, and Markdown goes to the clipboard too."""
+    """The browser downloads HTML, Markdown and a notebook, and Markdown is also copied to the clipboard."""
     page = notebook([CHAT])
     page.run_cell(0)
     chat = Chat(page)

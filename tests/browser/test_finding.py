@@ -1,4 +1,4 @@
-"""Finding again what was said, in a real JupyterLab: words of any session, and the message they stand in."""
+"""Search in a real JupyterLab: words of any session, and the message that contains them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ chat
 
 
 def test_words_are_found_in_a_session_that_was_never_opened(notebook: OpenNotebook) -> None:
-    """The list finds a message far before what a page loads, and goes to it, also while a cell is busy."""
+    """The list finds a message that the page has not loaded, and scrolls to it, even while a cell is busy."""
     page = notebook([SESSIONS, "import time; time.sleep(120)"])
     page.run_cell(0)
     region = page.page.get_by_role("region", name="Chat sessions")

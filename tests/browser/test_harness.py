@@ -1,4 +1,4 @@
-"""The harness itself, against the smallest widget there can be."""
+"""The test harness itself, with a minimal widget."""
 
 import pytest
 from playwright.sync_api import expect
@@ -49,7 +49,7 @@ def test_a_click_reaches_the_kernel_and_comes_back(notebook: OpenNotebook, app: 
 
 
 def test_the_network_can_be_cut_silenced_and_tampered_with(notebook: OpenNotebook) -> None:
-    """What the kernel says while the page is cut off does not arrive; afterwards everything works again."""
+    """Messages that the kernel sends while the page is disconnected do not arrive; later ones do."""
     page = notebook([COUNTER])
     page.run_cell(0)
     button = page.output(0).get_by_role("button")
@@ -70,7 +70,7 @@ def test_the_network_can_be_cut_silenced_and_tampered_with(notebook: OpenNoteboo
 
 
 def test_two_pages_share_a_kernel(notebook: OpenNotebook) -> None:
-    """A second page on a notebook talks to the same kernel."""
+    """A second page on a notebook uses the same kernel."""
     first = notebook(["print('first')"])
     second = notebook(name=first.path.removesuffix(".ipynb"))
     assert second.kernel_id == first.kernel_id
@@ -79,10 +79,10 @@ def test_two_pages_share_a_kernel(notebook: OpenNotebook) -> None:
 
 
 def test_a_busy_kernel_can_be_interrupted_and_restarted(notebook: OpenNotebook) -> None:
-    """A running cell is interrupted as by the button, and a restart forgets everything."""
+    """A running cell is interrupted as by the button, and a restart clears all variables."""
     page = notebook(["import time; print('begun'); time.sleep(600)"])
     page.run_cell(0, wait=False)
-    # The page calls a cell running when it has asked for it; an interrupt before it begins hits nothing.
+    # The page shows a cell as running once it is requested; an earlier interrupt would have no effect.
     page.wait_until("panel.content.widgets[0].model.outputs.length > 0")
     page.interrupt_kernel()
     page.wait_until("panel.content.widgets[0].model.executionState === 'idle'")
@@ -94,6 +94,6 @@ def test_a_busy_kernel_can_be_interrupted_and_restarted(notebook: OpenNotebook) 
 
 
 def test_a_kernel_can_have_another_release_of_a_package(lab: Server, notebook: OpenNotebook) -> None:
-    """A notebook's kernel may be one with an older ipykernel, and everything else as it is."""
+    """A notebook's kernel can have an older ipykernel in an otherwise equal environment."""
     page = notebook(kernel=lab.add_kernel("ipykernel==7.3.0"))
     assert page.execute("import ipykernel; print(ipykernel.__version__)") == "7.3.0\n"

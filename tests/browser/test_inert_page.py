@@ -1,4 +1,4 @@
-"""Texts from models in outputs and exports, as JupyterLab and nbconvert draw them: nothing runs or loads."""
+"""Texts from models in outputs and exports, in JupyterLab and nbconvert: no script runs and nothing loads."""
 
 from __future__ import annotations
 
@@ -66,11 +66,11 @@ INTRUDERS = """(root) => [...root.querySelectorAll("*")].filter((element) => {
     attributes.some((name) => name.startsWith("on") || name === "style" || name === "id") ||
     ["SCRIPT", "IFRAME", "OBJECT", "EMBED", "FORM", "INPUT", "IMG", "SVG", "STYLE"].includes(element.tagName);
 }).map((element) => element.outerHTML.slice(0, 300))"""
-"""Elements of an output that a text of a model may not have become."""
+"""Elements that a model's text must not create in an output."""
 
 
 class Watch:
-    """Notes what a page asks for, and scripts of the texts that ran."""
+    """Records a page's requests, and the dialogs of scripts that ran."""
 
     def __init__(self, page: Page) -> None:
         self.dialogs: list[str] = []
@@ -79,13 +79,13 @@ class Watch:
         page.on("request", lambda request: self.requests.append(request.url))
 
     def saw_nothing(self) -> None:
-        """Assert that no text ran, and that none asked for anything."""
+        """Assert that no script ran, and that none of the texts caused a request."""
         assert self.dialogs == []
         assert [url for url in self.requests if "evil.example" in url or "q=secret" in url] == []
 
 
 def outputs_are_inert(page: NotebookPage) -> None:
-    """Assert that no text has become markup in the outputs, and that the good answer is typeset."""
+    """Assert that no text has become markup in the outputs, and that the harmless answer is typeset."""
     for cell in range(1, len(CELLS)):
         output = page.output(cell)
         output.scroll_into_view_if_needed()
@@ -100,7 +100,7 @@ def outputs_are_inert(page: NotebookPage) -> None:
 
 
 def test_no_text_does_anything_in_an_output(notebook: OpenNotebook) -> None:
-    """Results, `%%chat` and the transcript: live, after save and reload, and in an untrusted notebook."""
+    """Results, `%%chat` and transcripts are inert: live, after reload, and in an untrusted notebook."""
     page = notebook(CELLS)
     watch = Watch(page.page)
     page.run_all()
@@ -116,7 +116,7 @@ def test_no_text_does_anything_in_an_output(notebook: OpenNotebook) -> None:
     watch.saw_nothing()
     assert page.uncaught_errors == []
 
-    # Where the view is gone, the transcript beside it is shown.
+    # Without the view, the transcript next to it is shown.
     page.evaluate("""(() => {
       const { outputs } = panel.content.model.cells.get(1);
       const isView = (one) => JSON.stringify(one.data ?? {}).includes("widget-view");
@@ -126,7 +126,7 @@ def test_no_text_does_anything_in_an_output(notebook: OpenNotebook) -> None:
     expect(page.output(1).get_by_text(PRICES).first).to_be_visible()
     watch.saw_nothing()
 
-    # Another user, who does not trust the notebook, and whose JupyterLab sanitizes it once more.
+    # Another user does not trust the notebook, and that user's JupyterLab sanitizes it again.
     saved = json.loads(page.file.read_text(encoding="utf-8"))
     for cell in saved["cells"]:
         cell["outputs"] = [one for one in cell["outputs"] if "widget-view" not in json.dumps(one)]
@@ -139,19 +139,19 @@ def test_no_text_does_anything_in_an_output(notebook: OpenNotebook) -> None:
     expect(other.output(1).get_by_text(PRICES).first).to_be_visible()
     watch.saw_nothing()
 
-    # And a page of it, as it is sent around.
+    # The same for an HTML page that is passed on to others.
     in_a_browser(convert(page.file), page.page.context.browser, "nbconvert")
 
 
 def convert(file: Path) -> Path:
-    """Return the page that nbconvert makes of a notebook."""
+    """Return the HTML page that nbconvert makes of a notebook."""
     command = [sys.executable, "-m", "jupyter", "nbconvert", "--to", "html", file.name]
     subprocess.run(command, check=True, capture_output=True, cwd=file.parent)
     return file.with_suffix(".html")
 
 
 def in_a_browser(file: Path, browser: Browser | None, name: str) -> None:
-    """Open a page from the disk, without a network, and assert that it is inert and can be read."""
+    """Open a page from disk, without a network, and assert that it is inert and readable."""
     assert browser is not None
     context = browser.new_context(viewport={"width": 1000, "height": 900})
     try:
@@ -176,7 +176,7 @@ def _transcript(page: NotebookPage) -> str:
 
 
 def test_no_text_does_anything_in_an_export(notebook: OpenNotebook) -> None:
-    """An exported page in a browser, an exported notebook in JupyterLab, and what nbconvert makes of it."""
+    """An exported page in a browser, a notebook in JupyterLab and nbconvert's output of it are inert."""
     page = notebook(CELLS)
     page.run_cell(0)
     page.run_cell(1)
@@ -200,7 +200,7 @@ def test_no_text_does_anything_in_an_export(notebook: OpenNotebook) -> None:
 
 
 def test_raw_outputs_of_an_earlier_version_are_replaced(notebook: OpenNotebook) -> None:
-    """When a view is shown, raw Markdown of earlier versions becomes plain text, and is saved so."""
+    """When a view is shown, raw Markdown of earlier versions becomes plain text, and is saved as such."""
     page = notebook(["import nbchat; chat = nbchat.ChatTabs(); chat", "nbchat.ask('x')", "%%chat\nx"])
     answer = {"text/markdown": "<b>bold</b>", "text/plain": "<Message m-1 assistant, 11 characters>"}
     streamed = {"text/markdown": "<b>bold</b>", "text/plain": "<b>bold</b>"}

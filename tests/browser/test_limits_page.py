@@ -1,4 +1,4 @@
-"""What a real page and a real server bear: a flood of output, and hundreds of sessions that come and go."""
+"""Load on a real page and a real server: a flood of output, and hundreds of sessions."""
 
 from __future__ import annotations
 
@@ -55,9 +55,9 @@ def test_a_flood_of_output_loses_nothing_of_an_answer(notebook: OpenNotebook) ->
 
 
 def counters(page: NotebookPage, devtools: CDPSession) -> dict[str, int]:
-    """Return how many nodes and listeners the page holds when its garbage is gone."""
+    """Return the numbers of nodes, listeners and comms, and the heap size, after garbage collection."""
     page.evaluate("new Promise((done) => requestAnimationFrame(() => setTimeout(done, 0)))")
-    for _ in range(3):  # what finalizers let go is garbage for the next time
+    for _ in range(3):  # objects released by finalizers are collected in the next round
         devtools.send("HeapProfiler.collectGarbage")
     found = devtools.send("Memory.getDOMCounters")
     heap = devtools.send("Runtime.getHeapUsage")
@@ -69,9 +69,9 @@ def counters(page: NotebookPage, devtools: CDPSession) -> dict[str, int]:
     }
 
 
-@pytest.mark.timeout(600)  # four minutes on a machine that is busy with something else
+@pytest.mark.timeout(600)  # takes four minutes on a busy machine
 def test_two_hundred_sessions_leave_nothing_in_the_page(notebook: OpenNotebook) -> None:
-    """Create, stream, stop, close and delete, 200 times: nodes, listeners, comms and memory are flat."""
+    """Creating, using and deleting 200 sessions leaks no nodes, listeners, comms or memory."""
     page = notebook([SHOWN])
     page.run_cell(0)
     devtools = page.page.context.new_cdp_session(page.page)
@@ -86,9 +86,9 @@ def test_two_hundred_sessions_leave_nothing_in_the_page(notebook: OpenNotebook) 
         expect(tabs).to_have_count(there, timeout=30_000)
         return counters(page, devtools)
 
-    stops = (0, 60, 95, 130, 165, 200)  # first more than the deletions that can be taken back
+    stops = (0, 60, 95, 130, 165, 200)  # the first is larger than the number of deletions that can be undone
     found = [after(first, last) for first, last in pairwise(stops)]
-    # What leaks grows in each stretch. What is kept once, as the answer drawn last, grows in one of them.
+    # A leak grows in each interval. State that is kept once, such as the last answer, grows in only one.
     grown = {
         name: min(later[name] - earlier[name] for earlier, later in pairwise(found)) for name in found[0]
     }

@@ -1,4 +1,4 @@
-"""However one looks and types in a real JupyterLab: themes, contrast, sizes, Chinese, the keyboard alone."""
+"""Display and input settings in a real JupyterLab: themes, contrast, sizes, Chinese, keyboard only."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ THEMES = ("JupyterLab Light", "JupyterLab Dark", "JupyterLab Dark High Contrast"
 
 
 def set_theme(page: Page, theme: str) -> None:
-    """Choose one of JupyterLab's themes, and wait until it is on the page."""
+    """Choose one of JupyterLab's themes, and wait until it is applied."""
     page.evaluate("theme => jupyterapp.commands.execute('apputils:change-theme', { theme })", theme)
     page.wait_for_function("theme => document.body.dataset.jpThemeName === theme", arg=theme)
 
 
 def sticks_out(chat: Chat) -> list[str]:
-    """Return the widget's buttons and boxes that end right of the widget."""
+    """Return the widget's elements that extend beyond its right edge."""
     found: list[str] = chat.region.evaluate("""root => {
       const { right } = root.getBoundingClientRect();
       return [...root.querySelectorAll("button, textarea, .nbchat-composer, article")]
@@ -82,7 +82,7 @@ def test_axe_finds_nothing_in_jupyterlab(notebook: OpenNotebook) -> None:
     chat.page.emulate_media(contrast="more")
     assert violations(chat, AXE, {}) == []
     chat.page.emulate_media(contrast="no-preference", forced_colors="active", reduced_motion="reduce")
-    # The computed colours that axe reads are not those that the user forces on the page.
+    # axe reads the computed colours, not those that the user's forced colours give.
     assert violations(chat, AXE, {"color-contrast": {"enabled": False}}) == []
     moving = chat.region.evaluate(
         "root => root.getAnimations({ subtree: true }).filter((a) => a.playState === 'running').length"
@@ -104,7 +104,7 @@ def test_axe_finds_nothing_in_jupyterlab(notebook: OpenNotebook) -> None:
 
 
 def test_the_keyboard_is_enough(notebook: OpenNotebook) -> None:
-    """From the cell into the chat, through question, tabs and menu, and out again; no cell is changed."""
+    """Keys reach the chat, its question, tabs and menu, and leave it again; no cell is changed."""
     page = notebook([CHAT, "1 + 1"])
     page.run_cell(0)
     chat = Chat(page)
@@ -147,7 +147,7 @@ def test_the_keyboard_is_enough(notebook: OpenNotebook) -> None:
 
 
 def test_the_page_in_chinese(notebook: OpenNotebook) -> None:
-    """With `locale="zh-CN"` the widget speaks Chinese, and says so to a screen reader."""
+    """With `locale="zh-CN"` the widget is in Chinese, and declares that language to screen readers."""
     page = notebook([CHAT.replace("ChatTabs()", 'ChatTabs(locale="zh-CN")')])
     page.run_cell(0)
     root = page.page.locator(".nbchat[lang='zh-CN']")

@@ -1,4 +1,4 @@
-"""Many sessions in a real JupyterLab: found, named, put away, side by side, set up, heard of."""
+"""Many sessions in a real JupyterLab: rename, archive, find, side view, settings and notifications."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ chat
 
 
 def test_sessions_are_named_put_away_and_found(notebook: OpenNotebook) -> None:
-    """Rename, pin, close, archive and delete, each with a way back, by menu, list and keyboard."""
+    """By menu, list and keyboard, sessions are renamed, pinned, closed, archived, deleted and restored."""
     page = notebook([CHAT])
     page.run_cell(0)
     chat = Chat(page)
@@ -69,7 +69,7 @@ def test_sessions_are_named_put_away_and_found(notebook: OpenNotebook) -> None:
 
 
 def test_two_sessions_side_by_side_and_their_settings(notebook: OpenNotebook) -> None:
-    """Both stand beside each other and answer; models come from the server, and what is set is used next."""
+    """Sessions answer side by side; models come from the server, and the next run uses the settings."""
     page = notebook([CHAT])
     page.run_cell(0)
     chat = Chat(page)
@@ -111,7 +111,7 @@ def test_two_sessions_side_by_side_and_their_settings(notebook: OpenNotebook) ->
 
 
 def test_notifications_announce_an_end_while_the_page_is_hidden(notebook: OpenNotebook) -> None:
-    """The browser's own notification, once asked for in the menu; a page that is looked at stays quiet."""
+    """If enabled in the menu, the browser notifies of a finished answer only while the page is hidden."""
     page = notebook([CHAT])
     page.page.context.grant_permissions(["notifications"])
     page.page.evaluate("""() => {

@@ -1,4 +1,4 @@
-"""The Markdown renderer in a real browser: examples, hostile texts, and what a reader does meanwhile."""
+"""The Markdown renderer in a real browser: examples, hostile texts, and user actions during streaming."""
 
 import os
 import re
@@ -31,7 +31,7 @@ def requests() -> list[str]:
 
 @pytest.fixture
 def page(chrome: Browser, script: str, requests: list[str]) -> Iterator[Page]:
-    """Give a blank page with the renderer, in which every request is noted and none leaves the machine."""
+    """Give a blank page with the renderer, in which every request is recorded and blocked."""
     context = chrome.new_context()
 
     def answer(route: Route) -> None:
@@ -56,7 +56,7 @@ def examples() -> list[str]:
 
 
 def test_streamed_in_any_pieces_is_whole(page: Page) -> None:
-    """Each of CommonMark's examples, and all as one text, become the same whatever the stream's pieces."""
+    """Each of CommonMark's examples, and all as one text, render the same however the stream is split."""
     texts = examples()
     assert len(texts) == 652
     for size in (1, 3, 10):
@@ -67,22 +67,22 @@ def test_streamed_in_any_pieces_is_whole(page: Page) -> None:
 
 
 def test_no_text_depends_on_where_it_was_cut(page: Page) -> None:
-    """Texts of random marks become the same streamed by character, in threes, and whole."""
+    """Texts of random marks render the same when streamed by character, by three characters, and at once."""
     texts = page.evaluate("([n, s]) => nbchat.soup(n, s)", [20_000 if SOAK else 600, 7])
     for size in (1, 3):
         assert page.evaluate("([t, n]) => nbchat.different(t, n)", [texts, size]) == []
 
 
 def test_text_added_without_parsing_equals_a_parse(page: Page) -> None:
-    """At every character of every example, the page looks as if the text so far had come at once."""
+    """At every character of every example, the page equals a full parse of the text so far."""
     different = page.evaluate("(texts) => nbchat.differentOnTheWay(texts)", examples())
-    # A line of marks in an open fence may be its end: it is not shown before that is known.
+    # A line of marks in an open fence may be its end, so it is not shown until that is certain.
     assert [text for text in different if not re.search(r"^ *(`+|~+) *\Z", text, re.MULTILINE)] == []
 
 
 @pytest.mark.parametrize("in_shadow", [False, True], ids=["document", "shadow"])
 def test_hostile_texts_do_nothing(page: Page, requests: list[str], in_shadow: bool) -> None:
-    """At any prefix of any text no script runs, no origin is asked, and nothing forbidden is there."""
+    """At any prefix of any text no script runs, no request is made, and no forbidden element is present."""
     called: list[str] = []
     page.expose_function("pwned", lambda: called.append("pwned"))
     page.on("dialog", lambda dialog: called.append(dialog.message))
@@ -99,7 +99,7 @@ def test_hostile_texts_do_nothing(page: Page, requests: list[str], in_shadow: bo
 
 
 def test_an_image_is_loaded_after_a_click(page: Page, requests: list[str]) -> None:
-    """An image of another host makes its one request when its button is pressed, and not before."""
+    """An image of another host is requested once, and only after its button is pressed."""
     page.evaluate(
         "() => new nbchat.MarkdownView(document.body).reset('![plot](https://images.test/p.png)', true)"
     )
@@ -111,7 +111,7 @@ def test_an_image_is_loaded_after_a_click(page: Page, requests: list[str]) -> No
 
 
 def test_what_is_selected_stays_selected(page: Page) -> None:
-    """What was selected in an open and a closed paragraph is still selected when much more has come."""
+    """A selection across an open and a closed paragraph is kept while much more text arrives."""
     page.evaluate(
         """() => {
           globalThis.view = new nbchat.MarkdownView(document.body);
@@ -155,8 +155,8 @@ def test_what_is_selected_stays_selected(page: Page) -> None:
     ids=lambda text: repr(text[:12]),
 )
 def test_no_text_keeps_the_page_busy(page: Page, text: str) -> None:
-    """50 KB of any mark, streamed in 500 pieces, cost no more than a moment for any of them."""
-    # The promise is 50 ms on a desk. Machines that run tests are slower, and busy with other tests.
+    """Streamed in 500 pieces, 50 KB of any mark take no more than a moment for each piece."""
+    # The promise is 50 ms on a desktop. Machines that run tests are slower, and busy with other tests.
     assert page.evaluate("(t) => nbchat.longestPiece(t, 500, 2)", text) < 1000
 
 

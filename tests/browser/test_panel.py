@@ -1,4 +1,4 @@
-"""`chat.panel()` in a real JupyterLab: the view stands beside the notebook."""
+"""`chat.panel()` in a real JupyterLab: the view beside the notebook."""
 
 from playwright.sync_api import expect
 
@@ -12,7 +12,7 @@ CELLS = [
 
 
 def test_a_panel_stands_beside_the_notebook(notebook: OpenNotebook) -> None:
-    """The view fills a panel at the right, which survives a reload; closed, it opens at the next call."""
+    """The view fills a panel at the right, which survives a reload; once closed, the next call opens it."""
     page = notebook(CELLS)
     page.run_cell(0)
     panel = page.page.locator(".nbchat-dock")
@@ -47,7 +47,7 @@ def test_a_panel_stands_beside_the_notebook(notebook: OpenNotebook) -> None:
 
 
 def test_notebook_7_has_no_panel(notebook: OpenNotebook) -> None:
-    """In Notebook 7 the call does nothing, and the notebook stays as it is."""
+    """In Notebook 7 the call has no effect, and the notebook stays as it is."""
     page = notebook(CELLS, app="notebook")
     page.run_cell(0)
     page.run_cell(2)
@@ -81,7 +81,7 @@ def test_a_new_view_of_an_output_fills_its_panel(notebook: OpenNotebook) -> None
 
 
 def test_the_menu_opens_the_view_beside_the_notebook(notebook: OpenNotebook) -> None:
-    """The session menu has the command of `chat.panel()`; in the panel itself it is not offered."""
+    """The session menu offers the command of `chat.panel()`, except in the panel itself."""
     page = notebook(SHOWN)
     page.run_cell(0)
     view = page.output(0).get_by_role("region", name="Chat sessions")
@@ -96,7 +96,7 @@ def test_the_menu_opens_the_view_beside_the_notebook(notebook: OpenNotebook) -> 
 
 
 def test_a_view_that_is_not_in_the_file_hints_to_save(notebook: OpenNotebook) -> None:
-    """Until the notebook is saved, a view with messages hints to save; not after that, nor after a reload."""
+    """A view with messages hints to save until the notebook is saved, and not after that or a reload."""
     page = notebook(SHOWN)
     page.run_cell(0)
     view = page.output(0).get_by_role("region", name="Chat sessions")

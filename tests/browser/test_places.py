@@ -1,4 +1,4 @@
-"""Whatever happens around a view in a real JupyterLab: places, editors and the focus stay where they are."""
+"""Scroll positions, editors and the focus in a real JupyterLab stay as they are when the page changes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SCROLLED = "panel.content.node.querySelector('.jp-WindowedPanel-outer').scrollTo
 
 
 def test_a_collapsed_output_comes_back_where_it_was_read(notebook: OpenNotebook) -> None:
-    """Collapsing and expanding the output leaves the reader at the same line, as it leaves the draft."""
+    """Collapsing and expanding the output keeps the scroll position and the draft."""
     page = notebook([CHAT])
     page.run_cell(0)
     chat = Chat(page)
@@ -40,7 +40,7 @@ def test_a_collapsed_output_comes_back_where_it_was_read(notebook: OpenNotebook)
 
 
 def test_a_moved_view_keeps_its_scroll_position(notebook: OpenNotebook) -> None:
-    """Moving its cell makes another view: at the same line, with the question that is being changed."""
+    """Moving a cell makes a new view, with the same scroll position and the question that is being edited."""
     page = notebook([CHAT, "1 + 1"])
     page.run_cell(0)
     chat = Chat(page)
@@ -62,7 +62,7 @@ def test_a_moved_view_keeps_its_scroll_position(notebook: OpenNotebook) -> None:
 
 
 def test_a_cell_that_shows_a_session_leaves_the_notebook_where_it_is(notebook: OpenNotebook) -> None:
-    """The reader of a cell far below is not taken to the view, whose tab changes there."""
+    """Showing a session in a view far above changes its tab, but does not scroll the notebook."""
     page = notebook([CHAT, *["# " + "\n# ".join(map(str, range(40)))] * 4])
     page.run_cell(0)
     chat = Chat(page)
@@ -76,7 +76,7 @@ def test_a_cell_that_shows_a_session_leaves_the_notebook_where_it_is(notebook: O
 
 
 def with_a_waiting_question(page: NotebookPage) -> Chat:
-    """Let a session answer for ever, with another question behind."""
+    """Let a session answer without end, with another question queued."""
     page.run_cell(0)
     chat = Chat(page)
     chat.tab("waits").click()
@@ -88,7 +88,7 @@ def with_a_waiting_question(page: NotebookPage) -> Chat:
 
 
 def test_a_waiting_question_and_an_asked_one_are_changed(notebook: OpenNotebook) -> None:
-    """A change is kept when the user goes elsewhere, and is what is asked in the end."""
+    """An edit is kept when the user leaves the editor, and the edited question is the one that is asked."""
     chat = with_a_waiting_question(notebook([CHAT]))
     chat.button("Change").click()
     editor = chat.region.get_by_role("textbox", name="Edited text")
@@ -109,7 +109,7 @@ def test_a_waiting_question_and_an_asked_one_are_changed(notebook: OpenNotebook)
     expect(editor).to_have_value("Best?")
     editor.press("Enter")
     expect(chat.articles("Assistant").last).to_contain_text("re: Best?")
-    # By keyboard from version to version: the focus goes along.
+    # The focus follows when versions are changed by keyboard.
     chat.articles("You").last.get_by_role("button", name="Previous version").press("Enter")
     expect(chat.articles("Assistant").last).to_contain_text("re: Better?")
     expect(chat.articles("You").last.get_by_role("button", name="Next version")).to_be_focused()
@@ -118,7 +118,7 @@ def test_a_waiting_question_and_an_asked_one_are_changed(notebook: OpenNotebook)
 
 
 def test_a_restarted_kernel_leaves_nothing_going_on(notebook: OpenNotebook) -> None:
-    """The page says that the answer ended with its kernel, and gives a waiting question back."""
+    """The page reports that the answer ended with its kernel, and offers to restore a queued question."""
     page = notebook([CHAT])
     chat = with_a_waiting_question(page)
     page.restart_kernel()

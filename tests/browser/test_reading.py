@@ -1,4 +1,4 @@
-"""Reading in a real JupyterLab: what a model writes, what it took, and the reader's place."""
+"""Reading in a real JupyterLab: rendered answers, their details, and the scroll position."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ chat
 
 
 def test_an_answer_is_read(notebook: OpenNotebook) -> None:
-    """Markdown, code, formulas, what was thought and called, and what it took; nothing foreign is loaded."""
+    """Markdown, code, formulas, reasoning, tool calls and usage are shown; no foreign resource is loaded."""
     page = notebook([CHAT])
     page.run_cell(0)
     chat = Chat(page)
@@ -102,7 +102,7 @@ def test_an_answer_is_read(notebook: OpenNotebook) -> None:
 
 
 def test_text_being_read_does_not_move(notebook: OpenNotebook) -> None:
-    """New text moves nothing that is being read or selected; "Jump to latest" brings the reader to it."""
+    """New text does not move text that is being read or selected; "Jump to latest" scrolls to it."""
     page = notebook([CHAT])
     page.run_cell(0)
     chat = Chat(page)

@@ -1,4 +1,4 @@
-"""After an interruption the page says why, and each choice does what it says; nothing happens by itself."""
+"""After an interruption the page names its cause and offers choices; nothing happens by itself."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.browser.lab import NotebookPage, wait_for
 from tests.browser.test_restore import kernel, kill_kernel, region
 
 WORDS = " ".join(f"word{i}" for i in range(600))
-"""What each session is asked to repeat: a word missing or said twice can be told."""
+"""Texts that the sessions repeat, in which a missing or repeated word can be detected."""
 
 ANSWER_MS = 60_000
 """Time that an answer may take on a busy machine."""
@@ -27,7 +27,7 @@ CHOICES = ("Continue", "Regenerate", "Keep", "Discard")
 
 @pytest.fixture
 def serve() -> Iterator[Callable[[int], str]]:
-    """Start `nbchat serve` at a port, in a process of its own; give the base URL."""
+    """Start `nbchat serve` at a port, in its own process; give the base URL."""
     running: list[subprocess.Popen[str]] = []
 
     def start(port: int) -> str:
@@ -54,32 +54,32 @@ def choose(page: NotebookPage, title: str) -> Locator:
 
 
 def last(log: Locator) -> Locator:
-    """Return the last answer that is shown."""
+    """Return the last answer shown."""
     return log.locator("article[data-role=assistant]").last
 
 
 def close_dialog(page: NotebookPage) -> None:
-    """Close the dialog in which JupyterLab says that a kernel died and was started again."""
+    """Close the dialog in which JupyterLab reports that a kernel died and was restarted."""
     dialog = page.page.get_by_role("dialog", name=re.compile("appears to have died"))
     dialog.get_by_role("button", name="Ok").click()
     expect(dialog).to_have_count(0)
 
 
 def messages(page: NotebookPage, title: str) -> list[str]:
-    """Return what was said in a session."""
+    """Return the messages of a session."""
     found: list[str] = kernel(page, f"[m.text for m in nbchat.session({title!r}).messages]")
     return found
 
 
 def shown(article: Locator) -> list[str]:
-    """Return the words of an answer on the screen."""
+    """Return the words of a displayed answer."""
     return re.findall(r"word\d+", article.inner_text())
 
 
 def test_a_killed_kernel_is_reported_and_an_answer_resumed(
     notebook: OpenNotebook, serve: Callable[[int], str]
 ) -> None:
-    """A server that outlives the kernel has the rest: Resume makes the answer whole, each word once."""
+    """A server that outlives the kernel has the rest of the answer; Resume completes it, each word once."""
     url = serve(0)
     page = notebook(
         [
@@ -99,7 +99,7 @@ chat"""
     kill_kernel(page)
     expect(region(page).locator("[data-connection]").first).to_have_attribute("data-connection", "restarted")
     expect(region(page)).to_contain_text("Run this cell again to continue.")
-    assert shown(last(region(page).get_by_role("log")))  # what was there can still be read
+    assert shown(last(region(page).get_by_role("log")))  # earlier text can still be read
     close_dialog(page)
     page.run_all()
 
@@ -107,7 +107,7 @@ chat"""
     expect(answer).to_contain_text("kernel ended while this was being answered", timeout=ANSWER_MS)
     before = messages(page, "A")[-1]
     assert 0 < len(before) < len(WORDS)
-    assert kernel(page, "nbchat.registry.stats()['runs']") == 0  # nothing began by itself
+    assert kernel(page, "nbchat.registry.stats()['runs']") == 0  # no run started by itself
     answer.get_by_role("button", name="Resume").click()
 
     expect(answer).to_contain_text("word599", timeout=ANSWER_MS)
@@ -118,7 +118,7 @@ chat"""
 
 
 def test_each_choice_has_its_effect(notebook: OpenNotebook) -> None:
-    """Continue, Regenerate, Keep and Discard, after one kernel was killed in the middle of four answers."""
+    """Continue, Regenerate, Keep and Discard work after a kernel was killed in the middle of four answers."""
     page = notebook(
         [
             f"""import nbchat
@@ -173,7 +173,7 @@ chat"""
 
 
 def test_offline_all_but_sending_works(notebook: OpenNotebook, serve: Callable[[int], str]) -> None:
-    """What could not be sent stands there with Retry, after a restart too; with a server it goes."""
+    """A question that failed offers Retry, even after a restart, and is answered once a server is up."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     page = notebook(
@@ -194,7 +194,7 @@ chat"""
     expect(last(log)).to_contain_text("nothing listens there", timeout=ANSWER_MS)
     expect(last(log).get_by_role("button", name="Retry")).to_be_visible()
 
-    # Another session, a name, a draft, the saved file: none of it asks a server.
+    # None of these needs a server: another session, a new title, a draft, the saved file.
     tabs = region(page).get_by_role("tab").count()
     region(page).get_by_role("button", name="New session").click()
     expect(region(page).get_by_role("tab")).to_have_count(tabs + 1)

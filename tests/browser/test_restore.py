@@ -1,4 +1,4 @@
-"""What was said is still there: after a save, a killed kernel, Run All, in two pages."""
+"""Conversations are restored: after a save, a killed kernel, Run All, and in two pages."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ for name in ("A", "B", "C"):
 chat
 """
 WORDS = {name: " ".join(f"{name}{i}" for i in range(400)) for name in ("A", "B", "C")}
-"""What each session is asked to repeat: plain words, so that a prefix can be told."""
+"""Texts that the sessions repeat: plain words, so that a prefix can be recognized."""
 
 
 def region(page: NotebookPage) -> Locator:
@@ -55,7 +55,7 @@ def answers(page: NotebookPage) -> dict[str, str]:
 
 
 def stream_into_three(page: NotebookPage) -> None:
-    """Ask three sessions, and wait until all of them are in the middle of their answers."""
+    """Ask in three sessions, and wait until each is in the middle of its answer."""
     page.execute(
         "import nbchat\n"
         + "\n".join(f"nbchat.session({name!r}).send({text!r})" for name, text in WORDS.items())
@@ -82,7 +82,7 @@ def saved(page: NotebookPage) -> dict[str, str]:
     """Return the last message of each session in the file, which must be a valid notebook."""
     text = page.file.read_text(encoding="utf-8")
     if not text:
-        return {"": ""}  # it is being written
+        return {"": ""}  # the file is being written
     nbformat.validate(nbformat.reads(text, as_version=4))
     return said_in(json.loads(text)["metadata"])
 
@@ -99,10 +99,10 @@ def said_in(metadata: Mapping[str, Any]) -> dict[str, str]:
 
 @pytest.mark.parametrize("save", [True, False], ids=["saved", "unsaved"])
 def test_a_killed_kernel_loses_no_answer(notebook: OpenNotebook, save: bool) -> None:
-    """Three streams, Ctrl-S in the middle or not, SIGKILL, Run All: three sessions, to continue with."""
+    """After SIGKILL and Run All, saved or not, three sessions have their text and can be continued."""
     page = notebook([CHAT])
     page.run_cell(0)
-    page.save()  # the notebook knows its id
+    page.save()  # so that the notebook has its id
     stream_into_three(page)
     if save:
         wait_for(lambda: all(len(text) > 100 for text in said_in(page.metadata()).values()), "a checkpoint")
@@ -133,7 +133,7 @@ def test_a_killed_kernel_loses_no_answer(notebook: OpenNotebook, save: bool) -> 
 
 
 def test_a_bare_session_finds_the_stored_one(notebook: OpenNotebook) -> None:
-    """`nbchat.session("geo")` before any widget gives the stored session, not a second one, however often."""
+    """`nbchat.session("geo")` before any widget always returns the stored session, never a second one."""
     page = notebook(
         [
             'import nbchat\ngeo = nbchat.session("geo")\nprint(len(geo.messages), len(nbchat.registry))',
@@ -155,7 +155,7 @@ def test_a_bare_session_finds_the_stored_one(notebook: OpenNotebook) -> None:
 @pytest.mark.timeout(600)  # two kernels, a browser and two runs of nbconvert on a busy machine
 @pytest.mark.parametrize("app", ["lab", "notebook"])
 def test_the_file_alone_carries_it_all(notebook: OpenNotebook, app: App, tmp_path: Path) -> None:
-    """Saved, without a journal, opened by somebody else: it is all there, and nbconvert shows it."""
+    """A saved notebook without a journal restores everything elsewhere, and nbconvert shows it."""
     page = notebook(
         [
             "import nbchat\nnbchat.config(journal=False)\nchat = nbchat.ChatTabs()",
@@ -169,7 +169,7 @@ def test_the_file_alone_carries_it_all(notebook: OpenNotebook, app: App, tmp_pat
     page.save()
     assert saved(page)["geo"]
 
-    # Nothing of it comes from this machine: the metadata is all that another one would have.
+    # This kernel has only the metadata, as a kernel on another machine would.
     page.restart_kernel()
     page.run_cell(0)
     geo = kernel(page, "(lambda s: [len(s.messages), s.from_file, s.instructions])(nbchat.session('geo'))")
@@ -194,7 +194,7 @@ def test_the_file_alone_carries_it_all(notebook: OpenNotebook, app: App, tmp_pat
 
 
 def test_the_transcript_takes_no_room_beside_the_view(notebook: OpenNotebook) -> None:
-    """The output for where no widget runs is in the notebook, up to date, and has no height here."""
+    """The output for places without widgets is in the notebook, up to date, and has no height here."""
     page = notebook(["import nbchat\nchat = nbchat.ChatTabs()\nchat.session('geo')\nchat"])
     page.run_cell(0)
     expect(region(page)).to_be_visible()
@@ -208,14 +208,14 @@ def test_the_transcript_takes_no_room_beside_the_view(notebook: OpenNotebook) ->
 
 
 def transcript(page: NotebookPage) -> str:
-    """Return the text that the notebook's first cell has for where no widget runs."""
+    """Return the text of the notebook's first cell for places without widgets."""
     outputs = page.evaluate("panel.content.model.cells.get(0).outputs.toJSON()")
     texts = [output.get("data", {}).get("text/html", "") for output in outputs]
     return "".join("".join(text) for text in texts)
 
 
 def test_after_a_reload_the_file_gets_the_newest_transcript(notebook: OpenNotebook) -> None:
-    """A page that was reloaded keeps the readable text up to date, without drawing the view again."""
+    """A page that was reloaded keeps the readable text up to date, without redrawing the view."""
     page = notebook(["import nbchat\nchat = nbchat.ChatTabs()\nchat.session('geo')\nchat"])
     page.run_cell(0)
     page.execute("nbchat.session('geo').ask('which river')")
@@ -237,26 +237,26 @@ def test_after_a_reload_the_file_gets_the_newest_transcript(notebook: OpenNotebo
 
 
 def test_a_transcript_is_saved_in_the_middle_of_an_answer(notebook: OpenNotebook) -> None:
-    """Ctrl-S while an answer streams: what has arrived is in the text for where no widget runs."""
+    """On Ctrl-S while an answer streams, its text so far is in the output for places without widgets."""
     page = notebook([CHAT])
     page.run_cell(0)
     page.save()
     stream_into_three(page)
     wait_for(lambda: all(len(text) > 100 for text in said_in(page.metadata()).values()), "a checkpoint")
-    assert "A20" not in transcript(page)  # it is not drawn again and again
+    assert "A20" not in transcript(page)  # it is not updated all the time
     page.page.keyboard.press("Control+s")
     wait_for(lambda: "A20" in "".join(_readable(page.file)), "the begun answer in the file")
 
 
 def _readable(file: Path) -> list[str]:
     text = file.read_text(encoding="utf-8")
-    cells = json.loads(text)["cells"] if text else []  # empty: it is being written
+    cells = json.loads(text)["cells"] if text else []  # empty while it is being written
     bundles = [output.get("data", {}) for cell in cells for output in cell.get("outputs", [])]
     return ["".join(bundle.get("text/html", "")) for bundle in bundles]
 
 
 def test_only_the_page_where_the_user_acts_writes(notebook: OpenNotebook) -> None:
-    """Of two pages on one kernel only the one that the user works in gets new metadata."""
+    """Of two pages on one kernel, only the one where the user works gets new metadata."""
     first = notebook([CHAT], name="two-pages")
     first.run_cell(0)
     box = region(first).get_by_role("textbox", name="Message")
@@ -280,7 +280,7 @@ def test_only_the_page_where_the_user_acts_writes(notebook: OpenNotebook) -> Non
 
 
 def test_the_page_shows_whether_it_is_saved(notebook: OpenNotebook) -> None:
-    """A kernel whose journal cannot be written says so in the page, with the cause, and works on."""
+    """If a kernel's journal cannot be written, the page shows this with the cause, and the kernel works."""
     page = notebook(
         [
             """import os, pathlib
@@ -295,7 +295,7 @@ os.environ['NBCHAT_JOURNAL_DIR'] = str(pathlib.Path('in-the-way').resolve() / 'x
 
 
 def test_a_strangers_notebook_is_only_looked_at(notebook: OpenNotebook) -> None:
-    """Hostile text in every field, another server, a pending question: no request, no code, no write."""
+    """Hostile text in every field, another server and a pending question cause no request, code or write."""
     evil = SessionRegistry()
     try:
         for number, payload in enumerate(HOSTILE):

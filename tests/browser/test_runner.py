@@ -1,4 +1,4 @@
-"""JupyterLab with a runner: the kernel is restarted in the middle of an answer, and the answer continues."""
+"""JupyterLab with a runner: an answer continues through a restart of the kernel."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def server() -> Iterator[CountingServer]:
 def test_an_answer_continues_through_a_restart_of_the_kernel(
     notebook: OpenNotebook, server: CountingServer, soak: bool
 ) -> None:
-    """With a second prompt queued, no word is lost or doubled, and the new kernel offers Stop at once."""
+    """With a second prompt queued, no word is lost or repeated, and the new kernel offers Stop at once."""
     dice = random.Random(5)
     page = notebook([CELL.format(url=server.base_url)])
     page.run_cell(0)
@@ -77,7 +77,7 @@ def test_an_answer_continues_through_a_restart_of_the_kernel(
 def test_a_page_works_again_after_its_runner_was_killed(
     notebook: OpenNotebook, server: CountingServer
 ) -> None:
-    """The answer is shown as interrupted with its text and the choices, and the next question is answered."""
+    """The answer is shown as interrupted, with its text and choices, and the next question is answered."""
     page = notebook([CELL.format(url=server.base_url)])
     page.run_cell(0)
     chat = Chat(page)

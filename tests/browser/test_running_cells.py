@@ -1,4 +1,4 @@
-"""A cell that runs while a user works in a chat: its outputs stay complete, and the chat does not wait."""
+"""A cell that runs while a user works in a chat: its outputs stay complete, and the chat is not blocked."""
 
 from __future__ import annotations
 
@@ -62,20 +62,20 @@ WORDS = " ".join(f"word{i}" for i in range(300))
 
 @dataclass(frozen=True)
 class State:
-    """What a cell does while the user works in the chat. It runs until the test lets it end."""
+    """A cell that runs while the user works in the chat, until the test lets it end."""
 
     source: str
     elsewhere: str = ""
-    """Expression of the text that the cell put elsewhere than into its outputs."""
+    """Expression for the text that the cell put elsewhere than in its outputs."""
     answer: str = ""
-    """Typed at the cell's prompt, which ends it."""
+    """Input typed at the cell's prompt, which ends the cell."""
     among: bool = False
-    """There is more in the outputs than the lines that were produced."""
+    """The outputs contain more than the lines that were produced."""
     figures: int = 0
     runs: int = 1
-    """Times that IPython runs a cell for it: a magic may run its own body as a cell."""
+    """Cell executions that IPython counts for it: a magic may run its own body as a cell."""
     sends: bool = False
-    """The cell's own widgets send messages on their comms, which the kernel is shown as busy with."""
+    """The cell's own widgets send messages on their comms, which make the kernel busy."""
 
 
 STATES: Mapping[str, State] = {
@@ -110,7 +110,7 @@ for line in lines("c"):
         runs=2,
     ),
     "input()": State('out("hello " + input("Who? "))', answer="Ada", among=True),
-    # Those above are tried on every change, all of them by `make soak`.
+    # The states above run on every change, all of them in `make soak`.
     "threads display": State("""
 workers = [threading.Thread(target=lambda name=name: [shown(line) for line in lines(name)]) for name in "xyz"]
 for worker in workers: worker.start()
@@ -200,11 +200,11 @@ while not released():
 """),
 }
 FIRST = 5
-"""States that are tried on every change."""
+"""Number of states that run on every change."""
 
 
 def outputs(page: NotebookPage, index: int) -> list[dict[str, Any]]:
-    """Return a cell's outputs as they are in the document."""
+    """Return a cell's outputs in the document."""
     found: list[dict[str, Any]] = page.evaluate(
         "panel.content.model.cells.get(argument).outputs.toJSON()", index
     )
@@ -212,7 +212,7 @@ def outputs(page: NotebookPage, index: int) -> list[dict[str, Any]]:
 
 
 def values(page: NotebookPage, *expressions: str) -> list[Any]:
-    """Return the values that expressions have in the kernel."""
+    """Return the values of expressions in the kernel."""
     found: list[Any] = json.loads(page.execute(f"import json\nprint(json.dumps([{', '.join(expressions)}]))"))
     return found
 
@@ -223,7 +223,7 @@ def _whole(page: NotebookPage, state: State, last: str) -> str | None:
 
 
 def use_the_chat(chat: Chat, folder: Path, question: str, ids: Mapping[str, str]) -> None:
-    """Ask, stop the answer and choose tabs, and wait until each has taken effect."""
+    """Ask, stop the answer and change tabs, and wait until each has taken effect."""
     chat.ask(f"{question} {WORDS}")
     answer = chat.articles("Assistant").last
     expect(answer).to_contain_text(f"{question} word0")
@@ -291,13 +291,13 @@ def test_a_running_cell_and_the_chat_do_not_disturb_each_other(
         assert state.sends or page.evaluate("window.comms") == [], name
         assert page.evaluate(f"{cell}.executionCount") == count, name
         produced, events, elsewhere = values(page, "produced", f"fired[{before}:]", state.elsewhere or "''")
-        # Beside the cell: the request that emptied `produced`, and the one that reads this.
+        # In addition to the cell: the request that emptied `produced`, and the one that reads these values.
         assert state.sends or events.count("pre_execute") == state.runs + 2, f"{name}: {events}"
         assert produced, name
         figures = [one for one in outputs(page, index) if "image/png" in one.get("data", {})]
         assert len(figures) == state.figures, name
         text = page.text(index)
-        if state.sends:  # the cell shows the widget, whose messages may come after the cell
+        if state.sends:  # the cell shows the widget, whose messages may arrive after the cell has ended
             elsewhere = wait_for(partial(_whole, page, state, produced[-1]), f"the last line of {name}")
             text = ""
         if state.elsewhere:

@@ -1,4 +1,4 @@
-"""Several chats stream in the kernel; tabs only look. In a real JupyterLab, through the real client."""
+"""Several chats stream in the kernel while tabs are only views, in a real JupyterLab with the real client."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ chat.session("B", model="nbchat-echo", params={"nbchat_pace": PACE})
 chat
 """
 
-expect.set_options(timeout=30_000)  # what is waited for comes; how soon depends on the machine
+expect.set_options(timeout=30_000)  # generous: the duration depends on the machine
 
 A, B = (" ".join(f"{name}{i}" for i in range(300)) for name in ("apple", "berry"))
-"""Plain words, so that what is shown is what was said, to the letter."""
+"""Plain words, so that the shown text equals the answer exactly."""
 
 
 def opened(
@@ -50,18 +50,18 @@ def tab(page: NotebookPage, title: str) -> Locator:
 
 
 def answers(page: NotebookPage) -> Locator:
-    """Return the answers shown."""
+    """Return the shown answers."""
     return region(page).get_by_role("log").locator("article[data-role=assistant]")
 
 
 def said(page: NotebookPage) -> str:
-    """Return the text of the last answer shown, white space folded."""
+    """Return the text of the last shown answer, with white space collapsed."""
     shown = answers(page).last.locator(".nbchat-markdown, .nbc-markdown").last
     return " ".join((shown.text_content() or "").split())
 
 
 def kernel_says(page: NotebookPage, expression: str) -> str:
-    """Return what an expression prints in the kernel."""
+    """Return the printed value of an expression in the kernel."""
     return page.execute(f"import nbchat\nprint({expression}, end='')")
 
 
@@ -78,12 +78,12 @@ def button(page: NotebookPage, name: str) -> Locator:
 
 
 def expect_state(page: NotebookPage, title: str, state: str, timeout_s: float = 30) -> None:
-    """Wait until a session's tab says a state."""
+    """Wait until a session's tab shows a state."""
     expect(tab(page, title)).to_have_attribute("data-run-state", state, timeout=timeout_s * 1000)
 
 
 def test_both_stream_while_the_view_switches(notebook: OpenNotebook) -> None:
-    """Twenty switches while two answers stream: both are complete and exact, each in its own session."""
+    """After twenty switches during two streams, both answers are complete, each in its own session."""
     page = opened(notebook)
     tab(page, "A").click()
     ask(page, A)
@@ -109,7 +109,7 @@ def test_both_stream_while_the_view_switches(notebook: OpenNotebook) -> None:
 
 @pytest.mark.parametrize("app", ["lab", "notebook"])
 def test_stop_stops_its_own_session_alone(notebook: OpenNotebook, app: App) -> None:
-    """Stop in A, after B was started and on return to A, ends A at once and leaves B streaming."""
+    """Stop in A, after B was started and A shown again, ends A at once and leaves B streaming."""
     page = opened(notebook, pace=8, app=app)
     tab(page, "A").click()
     ask(page, A)
@@ -131,7 +131,7 @@ def test_stop_stops_its_own_session_alone(notebook: OpenNotebook, app: App) -> N
 
 
 def test_stop_before_the_first_token(notebook: OpenNotebook) -> None:
-    """An answer that has not begun is stopped at once, and the composer is free."""
+    """Stop before the first token takes effect at once, and the composer is ready."""
     page = opened(notebook)
     page.execute("chat.session('S', model='nbchat-slow')")
     tab(page, "S").click()
@@ -159,7 +159,7 @@ BUSY = "import time\nend = time.monotonic() + 60\nwhile time.monotonic() < end: 
 def test_the_page_works_while_a_cell_is_busy(
     notebook: OpenNotebook, lab: object, cell: str, app: App, requirement: str | None
 ) -> None:
-    """Send, tabs and Stop work while the kernel's main thread runs a cell, and the answer streams on."""
+    """Send, tabs and Stop work while the kernel's main thread runs a cell, and the answer continues."""
     kernel = "python3" if requirement is None else lab.add_kernel(requirement)  # type: ignore[attr-defined]
     page = opened(notebook, cell, pace=8, app=app, kernel=kernel)
     page.run_cell(1, wait=False)
@@ -176,7 +176,7 @@ def test_the_page_works_while_a_cell_is_busy(
 
 
 def test_a_reload_in_mid_stream_changes_nothing(notebook: OpenNotebook) -> None:
-    """The saved notebook's view comes back with the text from its first character, streaming, stoppable."""
+    """After a reload the view has the text from its first character, still streams, and can be stopped."""
     page = opened(notebook, pace=20)  # slow enough for a reload on a busy machine
     tab(page, "A").click()
     ask(page, A)
@@ -195,7 +195,7 @@ def test_a_reload_in_mid_stream_changes_nothing(notebook: OpenNotebook) -> None:
 
 
 def test_a_cut_websocket_comes_back_and_converges(notebook: OpenNotebook) -> None:
-    """What was said while the network was gone is there when it is back."""
+    """Text generated while the network was cut is shown after it is restored."""
     page = opened(notebook)
     tab(page, "A").click()
     ask(page, A)
@@ -223,7 +223,7 @@ LOSSY = """(() => {
 
 
 def test_a_lossy_line_converges(notebook: OpenNotebook) -> None:
-    """With 30 % of the frames dropped, doubled or out of order, the view equals the transcript."""
+    """With 30 % of the frames dropped, repeated or out of order, the view equals the transcript."""
     page = opened(notebook)
     page.tamper(LOSSY)
     tab(page, "A").click()
@@ -238,7 +238,7 @@ def test_a_lossy_line_converges(notebook: OpenNotebook) -> None:
 
 
 def test_two_pages_and_two_views_are_equal(notebook: OpenNotebook) -> None:
-    """A question asked in one view is answered in all, on both pages; drafts stay with their page."""
+    """A question asked in one view is answered in all, on both pages; drafts stay in their page."""
     first = opened(notebook, "nbchat.session('A')", pace=1)
     first.run_cell(1)
     first.save()
@@ -258,7 +258,7 @@ def test_two_pages_and_two_views_are_equal(notebook: OpenNotebook) -> None:
 
 
 def test_closing_a_tab_announces_that_the_answer_continues(notebook: OpenNotebook) -> None:
-    """Closing while it streams ends nothing: the page says so, and offers Stop and the way back."""
+    """Closing a tab does not end its answer: the page reports this, and offers Stop and Reopen."""
     page = opened(notebook, pace=8)
     tab(page, "A").click()
     ask(page, A)
@@ -286,7 +286,7 @@ def test_closing_a_tab_announces_that_the_answer_continues(notebook: OpenNoteboo
     ids=["unreachable", "unknown-model"],
 )
 def test_trouble_is_shown_beside_its_message(notebook: OpenNotebook, setup: str, message: str) -> None:
-    """A run that fails says why in the page, keeps the question, and can be retried."""
+    """A run that fails shows its cause in the page, keeps the question, and can be retried."""
     page = opened(notebook)
     page.execute(f"import os\nnbchat.registry.limits.retries = 0\n{setup}")
     tab(page, "A").click()
@@ -312,7 +312,7 @@ nameless.ask("Which rivers cross it?")
 
 
 def test_tabs_keep_their_names_and_their_order(notebook: OpenNotebook) -> None:
-    """A model's title comes to its tab; the order that the user gives outlives the page and the kernel."""
+    """A title from a model appears on its tab; the user's tab order survives reloads and kernel restarts."""
     page = opened(notebook)
     page.execute(NAMELESS)
     named = tab(page, "Rivers of Paris")
@@ -354,7 +354,7 @@ print(json.dumps({"sent": sent, "turns": turns, "exact": all(run.text == text fo
 
 @pytest.mark.timeout(600)  # 12,000 deltas through a browser that shares its cores
 def test_twenty_sessions_keep_the_wires_limits(notebook: OpenNotebook) -> None:
-    """Twenty answers at once: at most 30 messages a second, nothing lost, the cell's loop runs."""
+    """Twenty concurrent answers cause at most 30 messages a second, lose nothing, and block no loop."""
     page = opened(notebook, LOAD)
     page.run_cell(1)
     measured = json.loads(page.text(1))
@@ -364,13 +364,13 @@ def test_twenty_sessions_keep_the_wires_limits(notebook: OpenNotebook) -> None:
     assert max(size for _, size in measured["sent"]) <= 256 * 1024
     for start in times:
         assert sum(start <= at < start + 10 for at in times) <= 300
-    # How late the loop gets them is a figure of `make bench`.
+    # `make bench` measures the delay of the loop.
     assert measured["turns"] > 0
     expect_state(page, "L19", "completed")
 
 
 def test_forged_messages_change_nothing(notebook: OpenNotebook) -> None:
-    """What a page should not send is ignored, counted, and harms no session."""
+    """Invalid messages of a page are ignored and counted, and harm no session."""
     page = opened(notebook)
     for forged in (
         {"type": "run_command", "page": "x", "epoch": "k-old", "command": {"type": "stop_all", "id": "1"}},

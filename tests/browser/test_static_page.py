@@ -1,4 +1,4 @@
-"""A notebook that was executed and converted to a page, opened with the widget manager of such pages."""
+"""A notebook that was executed and converted to HTML, opened with the widget manager of such pages."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SERVED: Final[Mapping[str, tuple[str, str]]] = {
     "html-manager": ("@jupyter-widgets/html-manager@1.0.15", "dist/embed-amd.js"),
     "require": ("requirejs@2.3.8", "require.js"),
 }
-"""By a part of its address: the npm package and the file that a page loads from a CDN."""
+"""By a part of the URL: the npm package and its file that a page loads from a CDN."""
 ANYWIDGET = Path(sys.prefix) / "share" / "jupyter" / "nbextensions" / "anywidget" / "index.js"
 
 
@@ -71,7 +71,7 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def opened(chrome: Browser, file: Path, *, online: bool) -> Page:
-    """Open the page; online, what it loads from a CDN is served from the disk."""
+    """Open the page; if `online`, files from a CDN are served from disk."""
     page = chrome.new_context(viewport={"width": 1000, "height": 900}).new_page()
 
     def serve(route: Route) -> None:
@@ -94,7 +94,7 @@ def opened(chrome: Browser, file: Path, *, online: bool) -> Page:
 def test_a_converted_notebook_shows_the_conversation(
     chrome: Browser, page_file: Path, *, online: bool
 ) -> None:
-    """Both views show their transcripts and nothing else; online, other widgets are drawn beside them."""
+    """Both views show only their transcripts; online, other widgets are rendered beside them."""
     page = opened(chrome, page_file, online=online)
     try:
         if online:

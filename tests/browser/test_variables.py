@@ -1,4 +1,4 @@
-"""Variables that a user names in the composer, in a real JupyterLab, down to the request at the server."""
+"""Variables mentioned in the composer, in a real JupyterLab, through to the request at the server."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ DESCRIBED = "Variable `df`:\n```\n{}\n```"
 
 
 def test_nothing_of_a_variable_is_sent_that_is_not_named(notebook: OpenNotebook) -> None:
-    """A question without `@` leads to a request without a byte of any variable."""
+    """Without an `@`, the request has no byte of any variable."""
     page = opened(notebook, SETUP)
     page.run_cell(1)
     view = region(page)
@@ -60,7 +60,7 @@ def test_nothing_of_a_variable_is_sent_that_is_not_named(notebook: OpenNotebook)
 
 
 def test_a_variable_is_chosen_previewed_and_sent_by_keyboard(notebook: OpenNotebook) -> None:
-    """`@d`, arrow, Enter, preview, send, by keyboard and while a cell runs: the request has the preview."""
+    """By keyboard, while a cell runs, a variable is completed, previewed, and sent as previewed."""
     page = opened(notebook, SETUP, WAIT)
     page.run_cell(1)
     view = region(page)
@@ -69,7 +69,7 @@ def test_a_variable_is_chosen_previewed_and_sent_by_keyboard(notebook: OpenNoteb
     box.focus()
     keys = page.page.keyboard
 
-    page.run_cell(2, wait=False)  # everything below happens beside a cell that runs
+    page.run_cell(2, wait=False)  # all steps below happen while a cell runs
     box.focus()
     keys.type("why is @d")
     listbox = page.page.get_by_role("listbox", name="Variables")
@@ -149,7 +149,7 @@ def test_errors_cells_and_escapes_are_sent_as_they_are_previewed(notebook: OpenN
 
 
 def test_a_variable_that_changed_after_its_preview_is_shown_before_it_is_sent(notebook: OpenNotebook) -> None:
-    """A changed variable is described again at Send; a text that was looked at is not replaced unseen."""
+    """A changed variable is described again at Send, but a previewed text is never replaced unseen."""
     page = opened(notebook, SETUP, "df['added'] = 1", "del df['added']")
     page.run_cell(1)
     tab(page, "A").click()
@@ -159,7 +159,7 @@ def test_a_variable_that_changed_after_its_preview_is_shown_before_it_is_sent(no
     box.press_sequentially("why @df now")
     expect(chips).to_contain_text("3 rows, 2 columns")
     page.run_cell(2)
-    box.press("Enter")  # not looked at: described as it is now
+    box.press("Enter")  # not previewed: described with its current value
     expect(answers(page)).to_contain_text("Because.")
     content = json.loads(kernel_says(page, "requests[-1]"))["messages"][-1]["content"]
     assert content == "why @df now\n\n" + DESCRIBED.format(kernel_says(page, "nbchat.describe(df)"))

@@ -1,4 +1,4 @@
-"""The view inside JupyterLab and Notebook 7: whose keys are whose."""
+"""Keys of the view in JupyterLab and Notebook 7: handled by the chat or passed to the notebook."""
 
 from __future__ import annotations
 

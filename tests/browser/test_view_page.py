@@ -1,4 +1,4 @@
-"""The view alone, in a real browser and without Jupyter: scrolling, selecting, focus, keys, sizes.
+"""The view alone, in a real browser and without Jupyter: scrolling, selection, focus, keys, sizes.
 
 The page is the development page of `js/dev`: the real store and view over a kernel inside the page.
 """
@@ -33,7 +33,7 @@ def development_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def view(chrome: Browser, development_page: Path) -> Iterator[OpenPage]:
-    """Open the page; what goes wrong in it fails the test."""
+    """Open the page; any error in it fails the test."""
     pages: list[Page] = []
     errors: list[str] = []
     asked: list[str] = []
@@ -66,19 +66,19 @@ def view(chrome: Browser, development_page: Path) -> Iterator[OpenPage]:
 
 
 def distance_to_end(log: Locator) -> float:
-    """Return how many pixels the log could still be scrolled down."""
+    """Return how many pixels the log can still be scrolled down."""
     return float(log.evaluate("log => log.scrollHeight - log.clientHeight - log.scrollTop"))
 
 
 def place_of(element: Locator) -> float:
-    """Return where an element stands on the screen."""
+    """Return an element's position on the screen."""
     box = element.bounding_box()
     assert box
     return box["y"]
 
 
 def test_the_log_follows_the_end_until_the_reader_leaves_it(view: OpenPage) -> None:
-    """New text moves nothing that is being read, and "Jump to latest" goes back to following."""
+    """New text does not move text that is being read, and "Jump to latest" follows the log again."""
     page = view("scene=stream")
     log = page.get_by_role("log")
     answer = page.get_by_role("article").last
@@ -106,7 +106,7 @@ def test_the_log_follows_the_end_until_the_reader_leaves_it(view: OpenPage) -> N
 
 
 def test_a_selection_is_kept_while_text_arrives(view: OpenPage) -> None:
-    """Text can be selected and copied in the middle of an answer that is streaming."""
+    """Text can be selected and copied in the middle of a streaming answer."""
     page = view("scene=stream")
     answer = page.get_by_role("article").last
     expect(answer.get_by_role("listitem").first).to_contain_text("from east to west")
@@ -122,7 +122,7 @@ def test_a_selection_is_kept_while_text_arrives(view: OpenPage) -> None:
 
 
 def test_earlier_messages_come_in_above_without_moving_the_reader(view: OpenPage) -> None:
-    """Of 800 messages a window has elements; more come on demand, and the place is kept."""
+    """Only some of 800 messages have elements; more load on demand, and the position is kept."""
     page = view("scene=idle&active=long")
     articles = page.get_by_role("article")
     expect(articles).to_have_count(52)
@@ -140,7 +140,7 @@ def test_earlier_messages_come_in_above_without_moving_the_reader(view: OpenPage
 
 
 def test_a_reader_comes_back_to_the_same_place(view: OpenPage) -> None:
-    """Looking at another session and returning loses neither the place nor the text."""
+    """Showing another session and returning keeps the scroll position and the text."""
     page = view("scene=idle&active=long")
     expect(page.get_by_role("article")).to_have_count(52)
     reading = page.locator("article", has_text="Answer 380.")
@@ -155,7 +155,7 @@ def test_a_reader_comes_back_to_the_same_place(view: OpenPage) -> None:
 
 
 def test_everything_is_reached_and_done_by_keyboard(view: OpenPage) -> None:
-    """Tabs, menu, composer and the choices of a message need no pointer, and the focus is seen."""
+    """Tabs, menu, composer and the choices of a message need no pointer, and the focus is visible."""
     page = view("scene=interrupted")
     page.get_by_role("tab", name="Rivers of Paris").focus()
     page.keyboard.press("ArrowRight")
@@ -181,7 +181,7 @@ def test_everything_is_reached_and_done_by_keyboard(view: OpenPage) -> None:
 
 
 def test_escape_closes_popups_and_restores_the_focus(view: OpenPage) -> None:
-    """A menu, the list and the settings close by Escape; that Escape stops no run."""
+    """Escape closes a menu, the list or the settings, and does not also stop a run."""
     page = view("scene=stream")
     for opener in ("Session menu", "All sessions", "Model: demo-tour"):
         page.get_by_role("button", name=opener).click()
@@ -210,14 +210,14 @@ OPENED: Mapping[str, str] = {
     "failed": "All sessions",
     "retrying": "Model: demo-tour",
 }
-"""What is opened in a scene, by the button that opens it."""
+"""The button that opens a menu or dialog in each scene."""
 
 
 @pytest.mark.parametrize(
     ("theme", "scenes"), [("light", SCENES), ("dark", ("stream", "interrupted", "failed"))]
 )
 def test_axe_finds_nothing(view: OpenPage, theme: str, scenes: Sequence[str]) -> None:
-    """No violation of WCAG 2.2 A and AA, and of axe's best practice, also with something open."""
+    """No violation of WCAG 2.2 A and AA or of axe's best practices, also with a menu or dialog open."""
     for scene in scenes:
         page = view(f"scene={scene}&theme={theme}")
         if scene in OPENED:
@@ -237,9 +237,9 @@ WAYS_TO_LOOK: Mapping[str, Mapping[str, Any]] = {
 
 @pytest.mark.parametrize("way", WAYS_TO_LOOK)
 def test_axe_finds_nothing_however_one_looks(view: OpenPage, way: str) -> None:
-    """In high contrast, at twice the size and at 320 pixels nothing is wrong either, or sticks out."""
+    """In high contrast, at twice the size and at 320 pixels there is no violation and no overflow."""
     settings = WAYS_TO_LOOK[way]
-    # The computed colours that axe reads are not those that the user forces on the page.
+    # axe reads the computed colours, not those that the user's forced colours give.
     rules = {"color-contrast": {"enabled": "forced_colors" not in settings}}
     for scene in ("queue", "interrupted", "failed"):
         page = view(f"scene={scene}", **settings)
@@ -251,7 +251,7 @@ def test_axe_finds_nothing_however_one_looks(view: OpenPage, way: str) -> None:
 
 @pytest.mark.parametrize("scene", SCENES)
 def test_nothing_is_cut_off_in_a_narrow_page(view: OpenPage, scene: str) -> None:
-    """At 320 pixels nothing sticks out sideways, and all buttons can be hit."""
+    """At 320 pixels nothing overflows sideways, and all buttons are large enough to press."""
     page = view(f"scene={scene}", width=320)
     assert page.evaluate("document.documentElement.scrollWidth") <= 320
     small = page.evaluate(
@@ -263,7 +263,7 @@ def test_nothing_is_cut_off_in_a_narrow_page(view: OpenPage, scene: str) -> None
 
 
 def test_images_and_files_are_attached_and_can_be_removed(view: OpenPage) -> None:
-    """They are shown before they are sent; what is neither image nor text is refused with a reason."""
+    """Files are shown before they are sent; anything but text and images is rejected with a reason."""
     page = view("scene=idle")
     page.get_by_role("textbox", name="Message").evaluate(
         """box => { const data = new DataTransfer();
@@ -288,7 +288,7 @@ def test_images_and_files_are_attached_and_can_be_removed(view: OpenPage) -> Non
 
 
 def test_switching_to_a_long_session_draws_a_screenful(view: OpenPage) -> None:
-    """Of 800 messages a few have elements when it can be painted; there are never more than 3,000."""
+    """Few of 800 messages have elements at the first paint, and there are never more than 3,000 elements."""
     page = view("scene=idle")
     at_once = page.evaluate(
         """() => { document.querySelector(`[data-session-id="${window.long}"]`).click();
@@ -330,13 +330,13 @@ TARGETS = """() => {
     }
     return small;
 }"""
-"""Controls that a finger could miss, and fields into which a phone would zoom."""
+"""Controls that are too small for a finger, and fields into which a phone would zoom."""
 
 
 @pytest.mark.parametrize("scene", ["idle", "stream", "interrupted", "queue"])
 @pytest.mark.parametrize("size", [(390, 844), (900, 640)], ids=["phone", "tablet"])
 def test_fingers_find_every_control(view: OpenPage, scene: str, size: tuple[int, int]) -> None:
-    """On a touch screen every target has 40 pixels, and fields have letters of 16."""
+    """On a touch screen every target has 40 pixels, and fields have a font of 16 pixels."""
     page = view(f"scene={scene}", width=size[0], height=size[1], has_touch=True, is_mobile=True)
     expect(page.get_by_role("article").last).to_be_visible()
     assert page.evaluate("matchMedia('(pointer: coarse)').matches")

@@ -63,7 +63,7 @@ def app(tmp_path: Path) -> Iterator[str]:
 
 
 def visit(chrome: Browser, address: str) -> Page:
-    """Open the app as another person, without a network; the widgets' module is served from the disk."""
+    """Open the app as another visitor, without a network; the widgets' module is served from disk."""
     page = chrome.new_context(viewport={"width": 1000, "height": 700}).new_page()
 
     def serve(route: Route) -> None:

@@ -1,4 +1,4 @@
-"""The wire between a real page and a real kernel: the channels it uses, and what is shown when it breaks."""
+"""The wire between a real page and a real kernel: its channels, and the display of a broken connection."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ chat
 """
 WORDS = " ".join(f"word{i}" for i in range(300))
 STARTED_MS = 30_000
-"""Time that a first answer may take on a busy machine: the embedded server starts for it."""
+"""Milliseconds that a first answer may take on a busy machine, including the embedded server's start."""
 BUSY_MS = 15_000
-"""Time that a click may take there; how long it takes on a quiet one is measured elsewhere."""
+"""Milliseconds that a click may take on a busy machine; other tests measure it on a quiet one."""
 
 THREADS = """
 import threading, nbchat
@@ -35,16 +35,16 @@ def noted(function, *arguments):
     return post(function, *arguments)
 engine.post = noted
 """
-"""Notes the thread on which each command of a page arrives."""
+"""Records the thread on which each command of a page arrives."""
 
 
 def view(page: NotebookPage, cell: int = 0) -> Locator:
-    """Return the widget that a cell shows."""
+    """Return the widget of a cell."""
     return page.output(cell).get_by_role("region", name="Chat sessions")
 
 
 def connection(page: NotebookPage, cell: int = 0) -> Locator:
-    """Return what says how the connection stands."""
+    """Return the banner with the state of the connection."""
     return view(page, cell).locator("[data-connection]").first
 
 
@@ -56,7 +56,7 @@ def ask(page: NotebookPage, text: str, cell: int = 0) -> None:
 
 
 def answer(page: NotebookPage, cell: int = 0) -> Locator:
-    """Return the last answer shown."""
+    """Return the last shown answer."""
     return view(page, cell).get_by_role("log").locator("article[data-role=assistant]").last
 
 
@@ -68,7 +68,7 @@ def answer(page: NotebookPage, cell: int = 0) -> Locator:
 def test_messages_of_a_page_come_on_the_control_channel(
     notebook: OpenNotebook, app: App, *, subshells: bool
 ) -> None:
-    """Send and Stop work while a cell is busy, on the control channel, whatever the host does with comms."""
+    """Send and Stop use the control channel and work while a cell is busy, even where comms do not."""
     page = notebook([CHAT, "import time\nfor _ in range(600): time.sleep(0.1)"], app=app, subshells=subshells)
     page.run_cell(0)
     page.execute(THREADS)
@@ -79,14 +79,14 @@ def test_messages_of_a_page_come_on_the_control_channel(
     expect(answer(page)).to_have_attribute("data-run-state", "stopped", timeout=BUSY_MS)
     assert page.evaluate("panel.content.widgets[1].model.executionState") == "running"
     page.interrupt_kernel()
-    # The interrupt ends the requests in the queue behind the cell, too.
+    # The interrupt also ends the requests queued behind the cell.
     page.wait_until("panel.content.widgets[1].model.executionState === 'idle'")
     heard = json.loads(page.execute("import json\nprint(json.dumps(heard))"))
     assert {heard["send"], heard["stop"]} == {"Control"}
 
 
 def test_a_host_without_a_control_channel_shows_that_it_waits_for_the_cell(notebook: OpenNotebook) -> None:
-    """With only the widget's comm, a question waits for the cell, and the page says so."""
+    """With only the widget's comm, a question waits for the cell, and the page shows that it does."""
     page = notebook([CHAT, "import time\nfor _ in range(600): time.sleep(0.1)"], subshells=False)
     page.evaluate("panel.sessionContext.session.kernel.sendControlMessage = undefined")
     page.run_cell(0)
@@ -101,7 +101,7 @@ def test_a_host_without_a_control_channel_shows_that_it_waits_for_the_cell(noteb
 
 
 def test_a_channel_that_dies_is_changed(notebook: OpenNotebook) -> None:
-    """When the control channel stops working, a question goes through the widget's comm and is answered."""
+    """When the control channel stops working, a question uses the widget's comm and is answered."""
     page = notebook([CHAT])
     page.run_cell(0)
     ask(page, "before")
@@ -114,7 +114,7 @@ def test_a_channel_that_dies_is_changed(notebook: OpenNotebook) -> None:
 
 
 def test_a_restart_is_shown_and_the_next_kernel_takes_over(notebook: OpenNotebook) -> None:
-    """Within 5 s the page says that the kernel is gone; when a cell makes a hub again, all views live."""
+    """Within 5 s the page reports that the kernel is gone; a new hub from a cell revives all views."""
     page = notebook([CHAT, "nbchat.ChatTabs()"])
     page.run_cell(0)
     page.run_cell(1)
@@ -124,13 +124,13 @@ def test_a_restart_is_shown_and_the_next_kernel_takes_over(notebook: OpenNoteboo
     page.restart_kernel()
     for cell in (0, 1):
         expect(connection(page, cell)).to_have_attribute("data-connection", "restarted", timeout=5000)
-    # What was on screen can still be read.
+    # Earlier text can still be read.
     expect(answer(page)).to_contain_text("before")
 
     page.run_cell(0)
     for cell in (0, 1):
         expect(connection(page, cell)).to_have_attribute("data-connection", "live", timeout=BUSY_MS)
-        # Beside the title there is the button that closes the tab.
+        # The tab also has a close button next to its title.
         view(page, cell).locator("[role=tab]", has_text="A").first.click(position={"x": 12, "y": 8})
     ask(page, "after", cell=1)
     for cell in (0, 1):
@@ -139,7 +139,7 @@ def test_a_restart_is_shown_and_the_next_kernel_takes_over(notebook: OpenNoteboo
 
 
 def test_a_silent_network_is_shown_as_lost_and_recovers(notebook: OpenNotebook) -> None:
-    """Open sockets through which nothing comes are noticed; what was missed is there afterwards."""
+    """Open sockets without any traffic are detected, and the missed text is shown after recovery."""
     page = notebook([CHAT])
     page.run_cell(0)
     ask(page, WORDS)
@@ -154,7 +154,7 @@ def test_a_silent_network_is_shown_as_lost_and_recovers(notebook: OpenNotebook) 
 
 
 def test_half_of_the_packets_may_be_lost(notebook: OpenNotebook) -> None:
-    """With half of what the kernel says lost, the answer is complete and exact soon after it has ended."""
+    """With half of the kernel's packets lost, the answer is complete and exact soon after its end."""
     page = notebook([CHAT])
     page.run_cell(0)
     page.tamper("""(() => {
@@ -173,7 +173,7 @@ def test_half_of_the_packets_may_be_lost(notebook: OpenNotebook) -> None:
 
 @pytest.mark.parametrize("app", ["lab", "notebook"])
 def test_code_of_an_answer_goes_into_a_new_cell(notebook: OpenNotebook, app: App) -> None:
-    """Code is put below the view's cell, and run only where the user says so; no other cell is run."""
+    """Code goes below the view's cell, and runs only if the user asks for it; no other cell runs."""
     page = notebook([CHAT, "untouched = True"], app=app)
     page.run_cell(0)
     ask(page, "```python\nprint(6 * 7)\n```\n\n```sql\nSELECT 1;\n```\n\n```bash\nls\n```")

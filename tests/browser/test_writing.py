@@ -1,4 +1,4 @@
-"""Writing in a real JupyterLab: drafts, history, keys, what waits, and versions of a turn."""
+"""Writing in a real JupyterLab: drafts, history, keys, queued questions, and versions of a turn."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ chat
 
 
 def test_drafts_history_and_keys(notebook: OpenNotebook) -> None:
-    """Drafts stay with their session over switch and reload; Up brings back questions; keys are settable."""
+    """Sessions keep their drafts across reloads, Up recalls questions, and the send key is a setting."""
     page = notebook([CHAT])
     page.run_cell(0)
     chat = Chat(page)
@@ -65,7 +65,7 @@ def test_drafts_history_and_keys(notebook: OpenNotebook) -> None:
 
 
 def test_queued_prompts_can_be_edited_and_removed(notebook: OpenNotebook) -> None:
-    """Questions behind a long answer wait in a list; Escape stops the answer, and the next one is asked."""
+    """Queued questions can be edited and removed; Escape stops the answer, and the next one is asked."""
     page = notebook([CHAT])
     page.run_cell(0)
     chat = Chat(page)
@@ -93,7 +93,7 @@ def test_queued_prompts_can_be_edited_and_removed(notebook: OpenNotebook) -> Non
 
 
 def test_versions_of_a_turn_and_a_fork(notebook: OpenNotebook) -> None:
-    """Asking again and regenerating keep what was there; a fork goes another way from any message."""
+    """Editing and regenerating keep earlier versions, and a fork continues from any message."""
     page = notebook([CHAT])
     page.run_cell(0)
     chat = Chat(page)

@@ -1,4 +1,4 @@
-"""Descriptions of values: what they contain, what they never contain, and what they never do."""
+"""Descriptions of values: their content, private content that they omit, and the absence of side effects."""
 
 import functools
 import string
@@ -37,7 +37,7 @@ def other_text(text: str) -> str:
 @given(st.lists(TEXTS, min_size=1, max_size=150, unique=True))
 @settings(max_examples=150, deadline=None)
 def test_text_of_high_cardinality_leaves_only_as_form_and_length(values: list[str]) -> None:
-    """At `summary`, columns whose texts differ and have the same forms have the same description."""
+    """At `summary`, columns whose texts differ but have the same forms have the same description."""
     others = [other_text(value) for value in values]
     for make in (pd.DataFrame, pl.DataFrame, pd.Series, pl.Series, list, deque):
         given_, other = (
@@ -66,7 +66,7 @@ def test_text_that_occurs_once_among_categories_stays_private(values: list[str])
 
 
 def test_names_addresses_and_keys_are_described_by_their_form() -> None:
-    """Names, mail addresses and keys leave as forms, in a frame of ten rows too."""
+    """Names, mail addresses and keys are described only by their forms, even in a frame of ten rows."""
     frame = pd.DataFrame(
         {
             "name": [f"Ada{i} Lovelace" for i in range(10)],
@@ -153,7 +153,7 @@ def test_every_kind_of_frame_is_described(name: str, level: Level) -> None:
 
 
 def test_unusual_properties_of_a_frame_are_named() -> None:
-    """Levels of labels, repeated names, nested values, empty columns and left-out columns are visible."""
+    """Index levels, repeated names, nested values, empty columns and omitted columns are shown."""
     assert "index: city, year (MultiIndex)\n- a / b (int64)" in nbchat.describe(FRAMES["MultiIndex"])
     assert nbchat.describe(FRAMES["duplicate names"]).count("\n- a (") == 2
     assert "- a (list): list of 1 to 2 items" in nbchat.describe(FRAMES["nested"])
@@ -175,7 +175,7 @@ def test_a_wide_frame_costs_few_tokens() -> None:
 
 
 def test_a_column_is_not_read_whole() -> None:
-    """Statistics of a long frame come from 2,000 rows from its first to its last, and the text says so."""
+    """Statistics of a long frame come from 2,000 evenly spread rows, and the text states this."""
     frame = pd.DataFrame({"n": np.arange(1_000_000)})
     text = nbchat.describe(frame)
     assert "Statistics are from 2,000 evenly spread rows." in text
@@ -183,7 +183,7 @@ def test_a_column_is_not_read_whole() -> None:
 
 
 class Changing(pd.DataFrame):
-    """A frame that is being changed by another thread for its first reads."""
+    """A frame that another thread changes during its first reads."""
 
     failures = 0
 
@@ -200,7 +200,7 @@ class Changing(pd.DataFrame):
 def test_a_frame_that_changes_is_read_again_then_described_without_values(
     failures: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A frame is read three times; then the text has its columns, and says that values are missing."""
+    """A frame is read three times; then the text has its columns, and states that values are missing."""
     frame = Changing({"a": [1, 2]})
     monkeypatch.setattr(Changing, "failures", failures)
     text = nbchat.describe(frame)
@@ -217,12 +217,12 @@ class Odd:
         self.call = call
 
     def __repr__(self) -> str:
-        """Do what the test wants."""
+        """Return the result of the test's callable."""
         return self.call()  # type: ignore[no-any-return]
 
 
 def test_a_repr_that_hangs_or_raises_gives_the_type(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A `__repr__` that hangs costs the deadline; one that raises or exits gives its type and error."""
+    """A `__repr__` that hangs takes the deadline at most; one that raises or exits gives type and error."""
     monkeypatch.setattr(deadline, "DEADLINE_S", 0.05)
     release = threading.Event()
 
@@ -242,7 +242,7 @@ def test_a_repr_that_hangs_or_raises_gives_the_type(monkeypatch: pytest.MonkeyPa
 
 
 def test_code_of_other_authors_runs_with_a_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Iterating a mapping of an unknown type, which may hang, costs the deadline only."""
+    """Iterating a mapping of an unknown type, which may hang, takes the deadline at most."""
     monkeypatch.setattr(deadline, "DEADLINE_S", 0.05)
     release = threading.Event()
 
@@ -267,7 +267,7 @@ class WithClass:
 
     @property
     def __class__(self) -> Any:  # type: ignore[override]
-        """Fail where it is looked at."""
+        """Fail on access in any other thread."""
         assert threading.current_thread().name == "nbchat-describe"
         return WithClass
 
@@ -425,7 +425,7 @@ def test_types_are_registered_as_with_singledispatch() -> None:
 
 
 def test_a_type_can_describe_itself() -> None:
-    """`_repr_llm_` is used where a type has it, and `None` means that there is none."""
+    """`_repr_llm_` is used where a type has it, and `None` means that it gives no description."""
 
     class Own:
         text: str | None = "mine"
@@ -455,7 +455,7 @@ def test_computed_attributes_of_a_module_are_not_read() -> None:
 
 
 def test_a_mapping_that_changes_while_it_is_read_is_described() -> None:
-    """A dictionary that another thread changes is described, whatever is seen of it."""
+    """A dictionary that another thread changes is described, whichever of its items are read."""
     changing: dict[int, int] = {}
     over = threading.Event()
 

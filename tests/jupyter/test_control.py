@@ -46,13 +46,13 @@ def kernel(tmp_path: Path) -> Iterator[Kernel]:
 
 
 def stop(names: Mapping[str, str]) -> dict[str, Any]:
-    """Return a page's Stop."""
+    """Return a page's Stop message."""
     command = {"type": "stop", "id": "c", "session_id": names["session_id"], "run_id": names["run_id"]}
     return {"message": {"type": "run_command", "page": "p", "epoch": names["epoch"], "command": command}}
 
 
 def test_a_message_takes_effect_while_a_cell_runs_and_leaves_no_trace_in_it(kernel: Kernel) -> None:
-    """Stop is carried out beside the cell; nothing is flushed, published or fired, no status either."""
+    """Stop takes effect while a cell runs, without a flush, an IPython event or any published message."""
     names = json.loads(kernel.run(BEGIN).stdout)
     cell = kernel.start(STOPPED)
     kernel.follow(cell, lambda one: one.stderr)
@@ -64,7 +64,7 @@ def test_a_message_takes_effect_while_a_cell_runs_and_leaves_no_trace_in_it(kern
 
 
 def test_other_requests_and_forged_messages_are_left_to_the_kernel(kernel: Kernel) -> None:
-    """The channel serves the kernel's own requests as before; a message that is not signed is not taken."""
+    """The channel serves the kernel's own requests as before; an unsigned message is rejected."""
     names = json.loads(kernel.run(BEGIN).stdout)
     # Another hub, as after `Widget.close_all()`, listens in place of the first one.
     kernel.run("current().host.hub().close(); current().host.hub()")

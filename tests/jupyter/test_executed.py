@@ -1,4 +1,4 @@
-"""A notebook that a program runs, as nbclient, papermill and `nbconvert --execute` do: nobody looks."""
+"""A notebook executed by a program without a page: nbclient, papermill and `nbconvert --execute`."""
 
 import os
 from pathlib import Path
@@ -20,7 +20,7 @@ CELLS = (
 def test_the_executed_notebook_contains_the_conversation(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each view stands beside a transcript, which has the answer of the last cell too."""
+    """Each view has a transcript beside it, which also has the answer of the last cell."""
     for name, value in (environment(tmp_path, os.environ) | {"NBCHAT_DEMO_PACE": "0"}).items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
@@ -41,7 +41,7 @@ def test_the_executed_notebook_contains_the_conversation(
 
 
 def test_a_kernel_without_a_path_has_a_journal(tmp_path: Path) -> None:
-    """Where the server names a folder alone, as nbclassic does, what was said is there after a restart."""
+    """If the server names only a folder, as nbclassic does, messages are kept across a restart."""
     env = environment(tmp_path, os.environ) | {"NBCHAT_DEMO_PACE": "0", "JPY_SESSION_NAME": str(tmp_path)}
     with Kernel(tmp_path, env) as kernel:
         kernel.value("import nbchat; nbchat.session('geo', model='nbchat-echo').ask('Seine').text")
@@ -67,7 +67,7 @@ nbchat.ChatTabs()""",
 def test_a_truncated_answer_is_marked_in_the_notebook(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What was still being generated, and what was still waiting to be sent, is there and marked."""
+    """Unfinished answers and unsent questions are in the notebook, and marked."""
     for name, value in environment(tmp_path, os.environ).items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("JPY_SESSION_NAME", raising=False)

@@ -1,4 +1,4 @@
-"""The notebook of an engine that shares its journal, as a process beside the kernel does."""
+"""Notebooks of engines that share their journal, as in a process beside the kernel."""
 
 from __future__ import annotations
 
@@ -62,12 +62,12 @@ def start(path: Path) -> Iterator[Start]:
 
 
 def journal_of(registry: SessionRegistry) -> SqliteStore:
-    """Open the journal of a registry beside it."""
+    """Open a second connection to the journal of a registry."""
     return SqliteStore(places.journal(engine_of(registry).snapshots.notebook_id), 10.0, shared=True)
 
 
 def test_its_epoch_is_the_token_of_the_journal(start: Start) -> None:
-    """The journal can be opened by others while it is in use, and names the engine that writes."""
+    """Others can open the journal while it is in use, and it names the engine that writes."""
     registry = start(leased=True)
     registry.create("geo", provider=ScriptedProvider("The Seine.")).ask("Which river?")
     registry.save()
@@ -80,7 +80,7 @@ def test_its_epoch_is_the_token_of_the_journal(start: Start) -> None:
 
 
 def test_a_kernel_with_an_engine_of_its_own_does_not_disturb_it(start: Start) -> None:
-    """A kernel without the setting works in memory while the lease is held, as beside another kernel."""
+    """A kernel without the setting works in memory while the lease is held, as with any busy journal."""
     runner = start(leased=True)
     runner.create("geo", provider=ScriptedProvider("The Seine.")).ask("Which river?")
     runner.save()
@@ -100,7 +100,7 @@ def test_a_kernel_with_an_engine_of_its_own_does_not_disturb_it(start: Start) ->
 
 
 def test_the_next_engine_waits_for_one_that_finishes_its_answers(start: Start) -> None:
-    """An engine that is started while another one still writes restores everything that it wrote."""
+    """An engine that starts while another one still writes restores everything that was written."""
     first = start(leased=True)
     geo = first.create("geo", provider=ScriptedProvider("The Seine."))
     found: list[SessionRegistry] = []
@@ -116,7 +116,7 @@ def test_the_next_engine_waits_for_one_that_finishes_its_answers(start: Start) -
 def test_sessions_that_another_engine_runs_are_left_alone(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An engine that cannot get the lease restores nothing that is live, and all of it later."""
+    """An engine without the lease restores no live session, and all of them once it gets the lease."""
     monkeypatch.setattr(notebook_identity, "CLAIM_S", 0.0)
     first = start(leased=True)
     first.create("geo")
@@ -159,7 +159,7 @@ sys.stdin.readline()
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there, the lease of a killed process expires")
 def test_after_a_kill_the_next_engine_recovers_at_once_and_repeats_nothing(start: Start, path: Path) -> None:
-    """One `interrupted` with its text, no wait for the lease, and the repeated prompt is not asked again."""
+    """The run is `interrupted` once with its text, without waiting for the lease; no prompt is repeated."""
     process = subprocess.Popen(
         [sys.executable, "-c", KILLED, str(path)],
         stdin=subprocess.PIPE,

@@ -28,7 +28,7 @@ def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
 
 
 def test_a_cell_is_the_message(kernel: Kernel) -> None:
-    """`%%chat` streams the answer into the cell's output, in place, and binds it."""
+    """`%%chat` streams the answer into the cell's output and binds it to a variable."""
     cell = kernel.run("%%chat -s echo -m nbchat-echo -o reply\nHello **there**.")
     assert cell.error is None, cell.traceback
     assert [dict(display) for display in cell.displays] == [
@@ -43,7 +43,7 @@ def test_a_cell_is_the_message(kernel: Kernel) -> None:
 
 
 def test_variables_stand_in_the_message(kernel: Kernel) -> None:
-    """`{name}` is the variable of that name; other braces go out as they are, and `--raw` leaves all."""
+    """`{name}` inserts that variable; other braces are sent unchanged, and so are all with `--raw`."""
     kernel.run("river, n = 'Seine', 3.14159")
     cell = kernel.run('%%chat -s echo\n{river} {n:.2f} {{river}} {nothing} {"a": 1} \\frac{n}{n}')
     assert cell.displays[0]["text/plain"] == 'Seine 3.14 {river} {nothing} {"a": 1} \\frac{n}{n}'
@@ -85,7 +85,7 @@ def test_interrupting_the_cell_stops_its_run_and_no_other(kernel: Kernel) -> Non
 
 
 def test_notices_and_sources_are_shown_below_an_answer(kernel: Kernel) -> None:
-    """`%%chat` lists the sources at the end, and an answer without text says what it is."""
+    """`%%chat` lists the sources at the end, and an answer without text shows its notice."""
     kernel.run(
         "from nbchat.providers.base import Notice, SourceDelta\n"
         "from nbchat.providers.scripted import ScriptedProvider\n"
@@ -120,7 +120,7 @@ def test_a_failed_run_raises_its_error_in_the_cell(kernel: Kernel) -> None:
     ],
 )
 def test_a_wrong_line_names_the_mistake(kernel: Kernel, code: str, says: str) -> None:
-    """A mistake is one line about what to write, and sends nothing."""
+    """A mistake gives a one-line message that names the correct form, and sends nothing."""
     before = kernel.value("len(nbchat.registry)")
     cell = kernel.run(code)
     assert says in cell.stderr + cell.traceback
@@ -128,7 +128,7 @@ def test_a_wrong_line_names_the_mistake(kernel: Kernel, code: str, says: str) ->
 
 
 def test_the_line_looks_after_the_chats(kernel: Kernel) -> None:
-    """`%chat` lists, names models, sets the default one, and says where it came from."""
+    """`%chat` lists sessions and models, sets the default model, and shows where a setting comes from."""
     kernel.run("%%chat -s listed -m nbchat-echo\nHi")
     listing = kernel.value("%chat")
     assert "session" in listing.splitlines()[0]
@@ -142,7 +142,7 @@ def test_the_line_looks_after_the_chats(kernel: Kernel) -> None:
 
 
 def test_fix_sends_the_last_error_without_secrets(kernel: Kernel) -> None:
-    """`%chat fix` shows what it sends: the cell and the error, trimmed, no library frames, no secrets."""
+    """`%chat fix` shows the text that it sends: cell and error, without library frames or secrets."""
     kernel.run(
         "def deep(n):\n"
         "    if n: return deep(n - 1)\n"
@@ -180,7 +180,7 @@ def test_fix_sends_the_last_error_without_secrets(kernel: Kernel) -> None:
     ],
 )
 def test_the_tab_key_completes(kernel: Kernel, line: str, expected: set[str]) -> None:
-    """Commands, options, sessions and models are completed where each may stand."""
+    """Commands, options, sessions and models are completed in their places."""
     kernel.run("_ = nbchat.session('completed-by-tab'), get_ipython().run_line_magic('chat', 'models')")
     assert expected <= set(kernel.complete(line))
 
@@ -195,7 +195,7 @@ shell.run_cell("print(reply.role)")
 
 
 def test_a_terminal_gets_the_text(tmp_path: Path) -> None:
-    """Where there is no notebook, the answer is printed as it comes."""
+    """Without a notebook, the answer is printed as it arrives."""
     env = environment(tmp_path, os.environ) | {"NBCHAT_DEMO_PACE": "0", "HOME": str(tmp_path)}
     done = subprocess.run(
         [sys.executable, "-c", TERMINAL],

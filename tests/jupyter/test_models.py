@@ -1,4 +1,4 @@
-"""Which models a page offers in a session's settings."""
+"""The models that a page offers in a session's settings."""
 
 from collections.abc import Sequence
 
@@ -12,15 +12,15 @@ from tests.wire.page import Page
 
 
 class Silent(ScriptedProvider):
-    """Lists no models, and says so."""
+    """Raises an error instead of listing models."""
 
     async def models(self) -> Sequence[str]:
-        """Refuse."""
+        """Raise an error."""
         raise RequestRejected("there is no such page.", http_status=404)
 
 
 def test_models_are_those_of_the_sessions_own_server() -> None:
-    """Each session's provider is asked, and what it answers, or why it does not, is told for that session."""
+    """Each session's provider is asked, and the models or the error are reported for that session."""
     registry = SessionRegistry()
     own = registry.create("own", provider=ScriptedProvider("x", models=["small", "large"]))
     mute = registry.create("mute", provider=Silent("x"))
@@ -42,7 +42,7 @@ def test_models_are_those_of_the_sessions_own_server() -> None:
     assert listed(mute.id) == []
     assert listed(usual.id) == listed(None)
     assert "nbchat-echo" in listed(None)
-    # What a provider of its own lists says nothing of the sessions that have none.
+    # The models of a session's own provider do not affect sessions without one.
     assert engine_of(registry).providers.model == listed(None)[0]
     run = own.send("Which model?")
     run.wait()
@@ -53,7 +53,7 @@ def test_models_are_those_of_the_sessions_own_server() -> None:
 
 
 def test_a_head_shows_whether_a_provider_object_answers() -> None:
-    """The page must not call the answers of a provider given as an object those of the demo."""
+    """The page must not label the answers of a provider object as those of the demo."""
     registry = SessionRegistry()
     page = Page()
     wire = engine_of(registry).loop.call(WireServer, engine_of(registry), page.take)

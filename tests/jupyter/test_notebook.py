@@ -1,4 +1,4 @@
-"""Which notebook it is, what it gives back, and which page writes it down. Pages are played by the test."""
+"""The identity of a notebook, its restored sessions, and its checkpoints. The tests play the pages."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from tests.waiting import wait_for
 
 
 class Page:
-    """A page on the notebook: it has metadata, says hello, and writes the checkpoints that are for it."""
+    """A page on the notebook: it has metadata, sends hello, and writes the checkpoints addressed to it."""
 
     def __init__(self, name: str, metadata: Any = None, *, confirms: bool = True) -> None:
         self.name = name
@@ -49,7 +49,7 @@ class Page:
         self.epoch = ""
 
     def connect(self, wire: WireServer) -> None:
-        """Say hello, and what is stored."""
+        """Send hello and the stored metadata."""
         self.wire = wire
         hello = {"type": "hello", "id": "h", "page": self.name, "protocol": PROTOCOL_VERSION, "version": "x"}
         wire.receive(hello)
@@ -60,7 +60,7 @@ class Page:
             wire.receive({**stored, "path": self.path})
 
     def hear(self, packet: Mapping[str, Any]) -> None:
-        """Take what the kernel says."""
+        """Receive a packet of the kernel."""
         self.epoch = packet["epoch"]
         for message in packet["messages"]:
             if message["type"] == "saving":
@@ -72,7 +72,7 @@ class Page:
                 self.tell()
 
     def tell(self) -> None:
-        """Say which checkpoint is here, as after writing one and when the notebook is saved."""
+        """Report the page's checkpoint, as after writing one and when the notebook is saved."""
         assert self.wire is not None
         self.wire.receive(
             {
@@ -90,7 +90,7 @@ class Page:
         return new_notebook(path, self.metadata)
 
     def texts(self) -> list[list[str]]:
-        """Return what the sessions in the metadata say."""
+        """Return the texts of the sessions in the metadata."""
         if self.metadata is None:
             return []
         return [[m.text for m in one.state.path] for one in parse(self.metadata).sessions]
@@ -149,7 +149,7 @@ def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
 
 
 def end(registry: SessionRegistry) -> None:
-    """End a kernel as SIGKILL would: what is not in the journal is lost."""
+    """End a kernel as SIGKILL would: data that is not in the journal is lost."""
     registry.save()
     journal = engine_of(registry).journal
     if journal is not None:
@@ -165,12 +165,12 @@ def new_notebook(path: Path, metadata: Any = None) -> Path:
 
 
 def ask(registry: SessionRegistry, title: str = "geo", text: str = "Which river?") -> None:
-    """Ask something, and have it answered."""
+    """Ask a question and wait for its answer."""
     registry.get_or_create(title, provider=ScriptedProvider("The Seine.")).ask(text)
 
 
 def said(registry: SessionRegistry) -> list[list[str]]:
-    """Return what the sessions say."""
+    """Return the texts of the sessions' messages."""
     return [[m.text for m in session.messages] for session in registry.values()]
 
 
@@ -178,7 +178,7 @@ TALK = [["Which river?", "The Seine."]]
 
 
 def test_the_page_receives_a_settled_state_and_returns_it(kernel: Start, tmp_path: Path) -> None:
-    """A checkpoint follows each answer; another kernel finds it in the page before its first call returns."""
+    """Each answer is followed by a checkpoint, which another kernel gets from the page at its start."""
     path = new_notebook(tmp_path / "a.ipynb")
     page = Page("p-1")
     first = kernel(path, page, journal=False)
@@ -192,7 +192,7 @@ def test_the_page_receives_a_settled_state_and_returns_it(kernel: Start, tmp_pat
 
 
 def test_a_notebook_that_was_never_saved_finds_its_journal(kernel: Start, tmp_path: Path) -> None:
-    """Neither the page nor the file knows anything, and the journal by the notebook's path does."""
+    """If page and file have no metadata, the journal is found by the notebook's path."""
     path = new_notebook(tmp_path / "a.ipynb")
     first = kernel(path)
     ask(first)
@@ -203,7 +203,7 @@ def test_a_notebook_that_was_never_saved_finds_its_journal(kernel: Start, tmp_pa
 
 
 def test_the_file_is_read_where_no_page_answers(kernel: Start, tmp_path: Path) -> None:
-    """Without a page the saved metadata are found in the file, which is not written."""
+    """Without a page, the saved metadata are read from the file, which is not written."""
     page = Page("p-1")
     first = kernel(tmp_path / "a.ipynb", page, journal=False)
     ask(first)
@@ -216,7 +216,7 @@ def test_the_file_is_read_where_no_page_answers(kernel: Start, tmp_path: Path) -
 
 
 def test_a_page_that_answers_late_is_merged(kernel: Start, tmp_path: Path) -> None:
-    """What a page has is put beside what was said since, and nothing of either is lost."""
+    """A page's sessions are merged with those made since, and nothing of either is lost."""
     page = Page("p-1")
     first = kernel(tmp_path / "a.ipynb", page, journal=False)
     ask(first)
@@ -233,7 +233,7 @@ def test_a_page_that_answers_late_is_merged(kernel: Start, tmp_path: Path) -> No
 
 
 def test_a_page_that_answers_late_restores_no_deleted_session(kernel: Start, tmp_path: Path) -> None:
-    """A session that was deleted before the page answered stays deleted; its others are merged."""
+    """A session that was deleted before the page answered stays deleted; the page's others are merged."""
     path = new_notebook(tmp_path / "a.ipynb")
     page = Page("p-1")
     first = kernel(path, page)
@@ -254,7 +254,7 @@ def test_a_page_that_answers_late_restores_no_deleted_session(kernel: Start, tmp
 
 
 def test_the_newer_of_journal_and_page_wins(kernel: Start, tmp_path: Path) -> None:
-    """A page with an older state takes nothing away from the journal's."""
+    """A page with an older state does not replace a newer one in the journal."""
     path = new_notebook(tmp_path / "a.ipynb")
     page = Page("p-1")
     first = kernel(path, page)
@@ -271,7 +271,7 @@ def test_the_newer_of_journal_and_page_wins(kernel: Start, tmp_path: Path) -> No
 
 
 def test_a_copy_gets_an_identity_of_its_own(kernel: Start, tmp_path: Path) -> None:
-    """A copied notebook has the conversation, in another journal; what is said there stays there."""
+    """A copied notebook has the conversation in its own journal, and new messages stay in the copy."""
     page = Page("p-1")
     path = new_notebook(tmp_path / "a.ipynb")
     first = kernel(path, page)
@@ -284,7 +284,7 @@ def test_a_copy_gets_an_identity_of_its_own(kernel: Start, tmp_path: Path) -> No
 
     second = kernel(copy, Page("p-2", page.metadata))
     assert said(second) == TALK
-    assert not second["geo"].from_file  # it is this user's own, from the other journal
+    assert not second["geo"].from_file  # read from the other journal, which belongs to the same user
     ask(second, text="only here")
     assert host_of(second).notebook.identity.id != host_of(first).notebook.identity.id
     end(second)
@@ -313,7 +313,7 @@ def test_a_copy_beside_its_open_original_is_no_error(
 
 
 def test_a_renamed_notebook_keeps_its_journal(kernel: Start, tmp_path: Path) -> None:
-    """Renamed, it is the same notebook."""
+    """A renamed notebook has the same identity and journal."""
     page = Page("p-1")
     path = new_notebook(tmp_path / "a.ipynb")
     first = kernel(path, page)
@@ -329,7 +329,7 @@ def test_a_renamed_notebook_keeps_its_journal(kernel: Start, tmp_path: Path) -> 
 
 
 def test_renamed_under_a_kernel_it_is_the_same_notebook(kernel: Start, tmp_path: Path) -> None:
-    """A notebook that gets another name while its kernel works keeps its identity and its journal."""
+    """A notebook that is renamed while its kernel runs keeps its identity and its journal."""
     page = Page("p-1")
     page.path = "a.ipynb"
     path = new_notebook(tmp_path / "a.ipynb")
@@ -352,7 +352,7 @@ def test_renamed_under_a_kernel_it_is_the_same_notebook(kernel: Start, tmp_path:
 
 
 def test_saved_as_another_it_is_another_notebook(kernel: Start, tmp_path: Path) -> None:
-    """After Save As each of the two files has its own identity and journal, and what was said in it."""
+    """After Save As, each of the two files has its own identity, journal and messages."""
     page = Page("p-1")
     page.path = "a.ipynb"
     path = new_notebook(tmp_path / "a.ipynb")
@@ -378,7 +378,7 @@ def test_saved_as_another_it_is_another_notebook(kernel: Start, tmp_path: Path) 
 
 
 def test_two_kernels_on_one_notebook_do_not_harm_each_other(kernel: Start, tmp_path: Path) -> None:
-    """The second one is told that the journal is taken, works in memory, and gets it when it is free."""
+    """The second kernel reports that the journal is in use, works in memory, and gets it when it is free."""
     page = Page("p-1")
     path = new_notebook(tmp_path / "a.ipynb")
     first = kernel(path, page)
@@ -407,7 +407,7 @@ def test_two_kernels_on_one_notebook_do_not_harm_each_other(kernel: Start, tmp_p
 def test_metadata_that_cannot_be_read_are_not_overwritten(
     kernel: Start, tmp_path: Path, metadata: Any
 ) -> None:
-    """A newer or damaged state stays as it is; the page is told, and the kernel works."""
+    """A newer or damaged state is kept; the page gets a warning, and the kernel works."""
     page = Page("p-1", metadata)
     registry = kernel(new_notebook(tmp_path / "a.ipynb", metadata), page)
     ask(registry)
@@ -419,7 +419,7 @@ def test_metadata_that_cannot_be_read_are_not_overwritten(
 
 
 def test_every_damage_of_the_metadata_is_found(kernel: Start, tmp_path: Path) -> None:
-    """Cut off anywhere or with any bit flipped: what is good is read, or nothing is, nor written."""
+    """Cut off or with any bit flipped, metadata are read as far as intact, or neither read nor written."""
     page = Page("p-1")
     registry = kernel(new_notebook(tmp_path / "a.ipynb"), page)
     ask(registry)
@@ -438,12 +438,12 @@ def test_every_damage_of_the_metadata_is_found(kernel: Start, tmp_path: Path) ->
         if found is None:
             assert metadata.blocked is not None
         elif metadata.blocked is None and found != whole:
-            assert found.unreadable  # it is carried along, whole, beside what could be read
+            assert found.unreadable  # it is kept complete beside the readable sessions
             assert set(map(repr, found.sessions)) < set(map(repr, whole.sessions))
 
 
 def test_one_damaged_session_is_carried_along(kernel: Start, tmp_path: Path) -> None:
-    """The others are used, and what could not be read is still in the next checkpoint."""
+    """The other sessions are used, and the damaged one is still in the next checkpoint."""
     page = Page("p-1")
     first = kernel(tmp_path / "a.ipynb", page, journal=False)
     ask(first, "a")
@@ -461,7 +461,7 @@ def test_one_damaged_session_is_carried_along(kernel: Start, tmp_path: Path) -> 
 
 
 def test_only_the_page_where_the_user_acted_writes(kernel: Start, tmp_path: Path) -> None:
-    """Checkpoints go to one page; a page that does not write any more is not waited for."""
+    """Checkpoints go to one page; another takes over if that page no longer writes."""
     one, two = Page("p-1"), Page("p-2")
     registry = kernel(tmp_path / "a.ipynb", one, two)
     wire: WireServer = host_of(registry).wire
@@ -481,17 +481,17 @@ def test_only_the_page_where_the_user_acted_writes(kernel: Start, tmp_path: Path
         wait_for(lambda page=page, title=title: title in json.dumps(page.metadata), "a checkpoint")  # type: ignore[misc]
         assert other.version == before
 
-    one.confirms = False  # closed, without a word
+    one.confirms = False  # closed, without notice
     act(one, "last")
     wait_for(lambda: "last" in json.dumps(two.metadata), "the other page takes over")
-    # Whoever saves acts, and gets what is missing.
+    # A page that saves becomes active and gets the missing checkpoint.
     one.confirms = True
     one.tell()
     wait_for(lambda: "last" in json.dumps(one.metadata), "a checkpoint for the one that saves")
 
 
 def test_the_metadata_have_a_limit(kernel: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Over it the oldest content stays with the journal, a note says so, and a kernel finds everything."""
+    """Above the limit, the oldest content is only in the journal, as a note states; kernels restore all."""
     monkeypatch.setenv("NBCHAT_MAX_METADATA", "65536")
     page = Page("p-1")
     path = new_notebook(tmp_path / "a.ipynb")
@@ -541,7 +541,7 @@ def test_a_journal_that_opens_late_keeps_messages_missing_from_the_metadata(
 
 
 def test_a_strangers_notebook_does_nothing(kernel: Start, tmp_path: Path) -> None:
-    """Hostile text in every field, settings, a pending question: nothing is sent, adopted or written."""
+    """With hostile text in every field and a pending question, nothing is sent, adopted or written."""
     evil = SessionRegistry()
     try:
         for payload in HOSTILE:
@@ -578,7 +578,7 @@ def test_a_strangers_notebook_does_nothing(kernel: Start, tmp_path: Path) -> Non
 
 
 def test_fields_of_single_questions_are_sent_again_in_the_next_kernel(kernel: Start, tmp_path: Path) -> None:
-    """The user's own journal has the fields of a run, and a new version of its answer gets them."""
+    """The user's own journal keeps the request fields of a run, and a regenerated answer gets them again."""
     path = new_notebook(tmp_path / "a.ipynb")
     page = Page("p-1")
     first = kernel(path, page)
@@ -593,7 +593,7 @@ def test_fields_of_single_questions_are_sent_again_in_the_next_kernel(kernel: St
 
 
 def test_private_mode_writes_nothing_outside_the_notebook(kernel: Start, tmp_path: Path) -> None:
-    """With `journal=False` there is no file but the notebook, and the page is told."""
+    """With `journal=False` there is no file but the notebook, and the page shows this."""
     page = Page("p-1")
     registry = kernel(new_notebook(tmp_path / "a.ipynb"), page, journal=False)
     ask(registry)
@@ -605,7 +605,7 @@ def test_private_mode_writes_nothing_outside_the_notebook(kernel: Start, tmp_pat
 
 
 def test_invalid_ids_become_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An id from a file never leads out of the folder."""
+    """An id from a file never leads to a path outside the folder."""
     monkeypatch.setenv("NBCHAT_JOURNAL_DIR", str(tmp_path))
     for evil in ("../../etc/passwd", "n-", "n-../x", "", "n-" + "a" * 100, None, "N-1"):
         with pytest.raises(ValueError, match="not the id"):
@@ -616,7 +616,7 @@ def test_invalid_ids_become_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 @pytest.fixture
 def displays(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
-    """Stand in for the notebook's outputs: what was displayed under each id, oldest first."""
+    """Replace the notebook's outputs: the displayed texts by display id, oldest first."""
     shown: dict[str, list[str]] = {}
 
     def display(bundle: Mapping[str, str], *, display_id: str, metadata: Any, raw: bool) -> None:
@@ -639,7 +639,7 @@ def displays(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
 def test_readable_outputs_go_to_the_page_that_writes(
     kernel: Start, tmp_path: Path, displays: dict[str, list[str]]
 ) -> None:
-    """The writing page gets the newest text, another one that acts later too, and no display is updated."""
+    """The writing page gets the newest text, as does a page that acts later; no display is updated."""
     first, second = Page("p-1"), Page("p-2")
     registry = kernel(new_notebook(tmp_path / "a.ipynb"), first, second)
     host_of(registry).notebook.transcripts.show(None)
@@ -658,7 +658,7 @@ def test_readable_outputs_go_to_the_page_that_writes(
 def test_without_a_page_the_display_is_updated(
     kernel: Start, tmp_path: Path, displays: dict[str, list[str]]
 ) -> None:
-    """Where no page takes checkpoints the readable output is brought up to date all the same."""
+    """If no page takes checkpoints, the display of the readable output is updated instead."""
     registry = kernel(new_notebook(tmp_path / "a.ipynb"), journal=False)
     host_of(registry).notebook.transcripts.show(None)
     (output,) = displays
@@ -670,7 +670,7 @@ def test_without_a_page_the_display_is_updated(
 def test_a_page_that_takes_nothing_has_nothing(
     kernel: Start, tmp_path: Path, displays: dict[str, list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What a page that went away was given is given to the next."""
+    """Outputs sent to a page that has gone are sent again to the next page."""
     monkeypatch.setattr(checkpoints, "ACK_S", 0.1)
     gone, here = Page("p-1", confirms=False), Page("p-2")
     registry = kernel(new_notebook(tmp_path / "a.ipynb"), gone, here)

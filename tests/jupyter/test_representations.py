@@ -1,4 +1,4 @@
-"""Messages, runs and results where they are the result of a cell."""
+"""Messages, runs and results as results of cells."""
 
 import os
 from pathlib import Path
@@ -19,7 +19,7 @@ from tools.jupyter_home import environment
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_a_hostile_text_is_inert_in_every_value(text: str) -> None:
-    """Answers, errors, models and endings are sanitized; as plain text they command no terminal."""
+    """Answers, errors, models and endings are sanitized; their plain text has no terminal commands."""
     message = nbchat.Message(
         id="m",
         role="assistant",
@@ -40,7 +40,7 @@ def test_a_hostile_text_is_inert_in_every_value(text: str) -> None:
 
 
 def test_notices_and_sources_are_shown_below_an_answer() -> None:
-    """Results of cells name images and what is not shown, and list the sources."""
+    """Results of cells name images and omitted items, and list the sources."""
     parts = [ImageDelta("data:image/gif;base64,R0lGODlhAQABAAAAACw="), "text"]
     source = nbchat.Source(title="A source", url="https://example.org/")
     notice = Notice("1 item of type x is not shown.", shown=True)
@@ -53,7 +53,7 @@ def test_notices_and_sources_are_shown_below_an_answer() -> None:
 
 
 def test_a_run_shows_its_text_and_how_it_ended() -> None:
-    """State and error stand below the text; of a live run it says that it continues."""
+    """State and error follow the text; a live run is shown as continuing."""
     run = nbchat.session("shown", provider=ScriptedProvider("**text**")).send("one").wait(30)
     assert of_run(run) == {
         "text/html": "<p><strong>text</strong></p>\n<p><em>completed</em></p>",

@@ -1,4 +1,4 @@
-"""What a batch and a comparison show in a notebook, and in a terminal."""
+"""Displays of a batch and a comparison in a notebook and in a terminal."""
 
 import io
 import sys
@@ -15,7 +15,7 @@ from tests.hostile import Elements
 
 
 def test_a_comparison_shows_its_sessions_and_a_table_that_follows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The view has one live view for each session; its table is drawn again as they end, and then no more."""
+    """A comparison has a live view of each session; its table is updated as they end, and not afterwards."""
     tables: list[ipywidgets.HTML] = []
 
     html = ipywidgets.HTML
@@ -49,10 +49,10 @@ def test_a_comparison_shows_its_sessions_and_a_table_that_follows(monkeypatch: p
 
 
 class Terminal(io.StringIO):
-    """A stream that people read."""
+    """A stream that is a terminal."""
 
     def isatty(self) -> bool:
-        """Say so."""
+        """Return true."""
         return True
 
 
@@ -60,7 +60,7 @@ class Terminal(io.StringIO):
 def test_a_batch_shows_a_line_where_people_look(
     stream: io.StringIO, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A terminal gets one line, drawn again in place; a file gets nothing."""
+    """A terminal gets one line, updated in place; a file gets nothing."""
     monkeypatch.setattr(sys, "stderr", stream)
     nbchat.map(["a", "b", "c"], provider=ScriptedProvider("x"))
     said = stream.getvalue()
@@ -69,7 +69,7 @@ def test_a_batch_shows_a_line_where_people_look(
 
 
 def test_progress_reads_well() -> None:
-    """Counts, failures, rate and what is left stand on one line."""
+    """Counts, failures, rate and remaining time are on one line."""
     now = nbchat.BatchProgress(
         total=1500, done=600, failed=2, restored=100, elapsed_s=50.0, usage=nbchat.Usage()
     )

@@ -21,7 +21,7 @@ print(run.wait(60).text)
 
 
 def test_an_update_is_not_captured_by_a_running_cell(tmp_path: Path) -> None:
-    """A cell that captures its output captures its own; the transcript above is brought up to date."""
+    """An update of a transcript above is not captured by a cell that captures its output."""
     # The server that started the tests may have named a notebook, whose outputs a page would update.
     names = environment(tmp_path, os.environ) | {"PYTHONPATH": str(Path(__file__).parents[2])}
     names.pop("JPY_SESSION_NAME", None)
@@ -43,7 +43,7 @@ run
 
 
 def test_a_live_run_is_a_line_that_becomes_its_answer(tmp_path: Path) -> None:
-    """A run as a cell's result is one line that is updated while it is live; then it is the inert answer."""
+    """A live run as a cell's result is one line that is updated; at its end it becomes the inert answer."""
     names = environment(tmp_path, os.environ) | {"PYTHONPATH": str(Path(__file__).parents[2])}
     names.pop("JPY_SESSION_NAME", None)
     with Kernel(tmp_path, names) as kernel:
@@ -66,7 +66,7 @@ def test_a_live_run_is_a_line_that_becomes_its_answer(tmp_path: Path) -> None:
 
 
 def test_a_captured_run_is_captured_once(tmp_path: Path) -> None:
-    """In a cell that captures its output, a live run is one output of the capture, and is not updated."""
+    """In a cell that captures its output, a live run is one captured output that is not updated."""
     names = environment(tmp_path, os.environ) | {"PYTHONPATH": str(Path(__file__).parents[2])}
     names.pop("JPY_SESSION_NAME", None)
     with Kernel(tmp_path, names) as kernel:

@@ -1,4 +1,4 @@
-"""`@name` in `%%chat`, in a real kernel: what is sent with the question, and what is not."""
+"""`@name` in `%%chat`, in a real kernel: the variables that are sent with a question."""
 
 import os
 import re
@@ -25,7 +25,7 @@ def parts():
 
 @pytest.fixture(scope="module")
 def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
-    """Return a kernel with variables, whose model answers with the question as it received it."""
+    """Return a kernel with variables, whose model answers with the received question."""
     folder = tmp_path_factory.mktemp("kernel")
     env = environment(folder, os.environ) | {
         "NBCHAT_DEMO_PACE": "0",
@@ -69,7 +69,7 @@ def test_share_limits_the_detail_of_a_mention(kernel: Kernel) -> None:
 
 
 def test_the_last_error_is_sent(kernel: Kernel) -> None:
-    """`@error` sends the failed cell and its traceback; a variable of that name wins."""
+    """`@error` sends the failed cell and its traceback; a variable of that name has precedence."""
     kernel.run("def divide(a):\n    return a / 0\ndivide(SECRET and 1)")
     received = ask(kernel, "@error what now?")
     assert "ZeroDivisionError: division by zero" in received
@@ -96,7 +96,7 @@ def test_a_cell_is_sent_with_its_output(kernel: Kernel) -> None:
 
 
 def test_a_message_has_a_limit_for_cells_and_variables_together(kernel: Kernel) -> None:
-    """Cells and variables of one message have 24,000 characters; what does not fit is an error."""
+    """Cells and variables of one message are limited to 24,000 characters; exceeding them is an error."""
     kernel.run("long = 'x' * 5000\nfor i in range(6):\n    globals()[f'v{i}'] = long")
     kernel.run("# long\n" + "'x' * 10\n" * 900)
     names = "@cell:long @v0 @v1"
@@ -111,14 +111,14 @@ def test_a_message_has_a_limit_for_cells_and_variables_together(kernel: Kernel) 
 
 
 def test_a_truncated_data_frame_in_braces_gives_one_warning(kernel: Kernel) -> None:
-    """`{big}` inserts what `print` shows, and a warning suggests `@big`; a small frame gives none."""
+    """`{big}` inserts its printed form, and a warning suggests `@big`; a small frame gives none."""
     cell = kernel.run("%%chat -s echo\n{big} {big}")
     assert cell.stderr.count("@big sends its columns, types and statistics") == 1
     assert "@df" not in kernel.run("%%chat -s echo\n{df} {big.shape}").stderr
 
 
 def test_variables_are_listed_by_name_type_and_size(kernel: Kernel) -> None:
-    """Data is listed, without private names, modules, functions and what IPython defines."""
+    """Data is listed, without private names, modules, functions and the names that IPython defines."""
     kernel.run("from nbchat.jupyter.variables import Variables")
     listed = eval(kernel.value("list(Variables(get_ipython()).listed())"))
     assert ("df", "DataFrame", "2 \N{MULTIPLICATION SIGN} 2") in listed

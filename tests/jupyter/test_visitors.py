@@ -1,4 +1,4 @@
-"""Web frameworks that serve several visitors from one process: refused, or a registry for each."""
+"""Web frameworks that serve several visitors from one process: a registry for each, or an error."""
 
 import sys
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ VISITS = {
     "Solara": ("solara.server.kernel_context", {"has_current_context": lambda: True}),
     "Streamlit": ("streamlit.runtime.scriptrunner", {"get_script_run_ctx": lambda **_: object()}),
 }
-"""By framework: the module that has its visitor's session, and what that says during a visit."""
+"""By framework: the module that has its visitor's session, and its functions' results during a visit."""
 
 NO_VISITS = {
     "marimo edit": ("marimo", {"app_meta": lambda: SimpleNamespace(mode="edit")}),
@@ -32,7 +32,7 @@ NO_VISITS = {
     "Streamlit": ("streamlit.runtime.scriptrunner", {"get_script_run_ctx": lambda **_: None}),
     "another release": ("shiny.session", {}),
 }
-"""What the same modules say where they are imported and nobody visits, as in a notebook."""
+"""The same modules when they are imported without a visit, as in a notebook."""
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def shared(monkeypatch: pytest.MonkeyPatch) -> Iterator[SessionRegistry]:
 def test_visitors_do_not_share_conversations(
     framework: str, shared: SessionRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A view of the shared registry is refused with the name of the framework and what to write."""
+    """A view of the shared registry is refused, with the framework's name and the correct code."""
     secret = shared.create("secret")
     module, functions = VISITS[framework]
     monkeypatch.setitem(sys.modules, module, SimpleNamespace(**functions))
@@ -59,7 +59,7 @@ def test_visitors_do_not_share_conversations(
 
 
 def test_each_visitor_has_a_registry(shared: SessionRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a registry for each visitor, views have channels and sessions of their own."""
+    """With a registry for each visitor, views have their own channels and sessions."""
     module, functions = VISITS["Panel"]
     monkeypatch.setitem(sys.modules, module, SimpleNamespace(**functions))
     registries = [SessionRegistry(), SessionRegistry()]
@@ -81,7 +81,7 @@ def test_each_visitor_has_a_registry(shared: SessionRegistry, monkeypatch: pytes
 def test_elsewhere_nothing_is_refused(
     case: str, shared: SessionRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where a framework is imported but serves nobody, as in a notebook, views are as always."""
+    """If a framework is imported but serves no visitor, as in a notebook, views work as usual."""
     module, functions = NO_VISITS[case]
     monkeypatch.setitem(sys.modules, module, SimpleNamespace(**functions))
     assert host_of_visitors() is None
@@ -92,9 +92,9 @@ def test_elsewhere_nothing_is_refused(
 
 @pytest.mark.usefixtures("shared")
 def test_a_hub_whose_comm_was_closed_is_replaced() -> None:
-    """A cell that runs again gets a hub that reaches the page, where the host has closed the first one."""
+    """If the host has closed a hub's comm, running the cell again makes a hub that reaches the page."""
     first = ChatTabs()
-    first.hub.comm.close()  # marimo does so, and the widget does not notice
+    first.hub.comm.close()  # marimo does this, and the widget does not notice
     second = ChatTabs()
     assert not first.hub.is_open
     assert second.hub.is_open

@@ -1,4 +1,4 @@
-"""`ChatTabs` as cells use it."""
+"""`ChatTabs` as used in cells."""
 
 import pytest
 
@@ -14,7 +14,7 @@ __all__ = ["registry"]
 
 @pytest.fixture(autouse=True)
 def _of_this_test(registry: SessionRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have views show the sessions of this test's registry."""
+    """Make views use the registry of this test."""
     use_registry(monkeypatch, registry)
 
 
@@ -24,7 +24,7 @@ def titles(registry: SessionRegistry) -> list[str]:
 
 
 def test_the_empty_session_of_a_first_view_goes_when_another_is_shown(registry: SessionRegistry) -> None:
-    """A view of nothing begins with an empty session, which a session made by code replaces."""
+    """A first view starts with an empty session, which is replaced by a session made in code."""
     chat = ChatTabs()
     assert titles(registry) == [""]
     geo = chat.session("geo")
@@ -49,7 +49,7 @@ def test_an_empty_session_that_was_used_stays(registry: SessionRegistry, use: st
         engine = engine_of(registry)
         viewing = {"type": "viewing", "id": "cmd_1", "session_ids": [first.id], "drafts": [first.id]}
         chat.hub.wire.receive({"type": "run_command", "page": "p", "epoch": engine.epoch, "command": viewing})
-        engine.loop.call(lambda: None)  # it has been received
+        engine.loop.call(lambda: None)  # the draft has been received
     else:
         first.pin()
     chat.session("geo")
@@ -58,7 +58,7 @@ def test_an_empty_session_that_was_used_stays(registry: SessionRegistry, use: st
 
 
 def test_sessions_that_the_user_made_stay(registry: SessionRegistry) -> None:
-    """Only the session that the view itself made is removed, not another empty one."""
+    """Only the session that the view itself made is removed, not other empty ones."""
     own = registry.create()
     chat = ChatTabs()
     chat.session("geo")
@@ -67,7 +67,7 @@ def test_sessions_that_the_user_made_stay(registry: SessionRegistry) -> None:
 
 
 def test_a_session_and_a_view_wait_for_their_runs(registry: SessionRegistry) -> None:
-    """`wait` returns when live and queued runs are over, and raises when time is up; runs are left alone."""
+    """`wait` returns when live and queued runs are over; on a timeout it raises and does not stop them."""
     provider = ScriptedProvider("Sei", PAUSE, "ne")
     geo = registry.create("geo", provider=provider)
     other = registry.create("other", provider=ScriptedProvider(HANG))

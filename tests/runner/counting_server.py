@@ -1,4 +1,4 @@
-"""A server whose answers count words, and stop in the middle until the test lets them continue."""
+"""`CountingServer`: its answers count words, and stop in the middle until the test lets them continue."""
 
 import json
 import threading
@@ -10,7 +10,7 @@ WORDS = 400
 
 
 def answer_to(prompt: str, words: int = WORDS) -> str:
-    """Return the whole answer to a prompt: it is different for each."""
+    """Return the whole answer to a prompt, which is different for each prompt."""
     return "".join(f"{prompt}-{number} " for number in range(words))
 
 
@@ -83,9 +83,9 @@ class CountingServer:
         self._server.server_close()
 
     def hold(self) -> None:
-        """Stop each answer in its middle from now on."""
+        """From now on, stop each answer in its middle."""
         self._open.clear()
 
     def go(self) -> None:
-        """Let answers continue to their end."""
+        """Let all answers continue to their end."""
         self._open.set()

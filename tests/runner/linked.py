@@ -1,4 +1,4 @@
-"""Registries that are linked to a runner in this process: the same socket and messages, faster."""
+"""`Linked`: registries that are linked to a runner in this process, with the same socket and messages."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Linked:
         self.engine.shutdown()
 
     def registry(self) -> SessionRegistry:
-        """Return the registry of another kernel."""
+        """Return a registry in a new kernel."""
         engine = Engine()
         backend = LinkBackend(self.place, engine)
         self.kernels.append((engine, backend))

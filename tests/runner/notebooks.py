@@ -1,4 +1,4 @@
-"""A notebook whose answers are generated in a runner, and its kernels."""
+"""`LinkedNotebook`: a notebook whose answers are generated in a runner, and its kernels."""
 
 import contextlib
 import os
@@ -23,7 +23,7 @@ EMPTY = '{"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}'
 
 
 class LinkedNotebook(AbstractContextManager["LinkedNotebook"]):
-    """A notebook file, the environment of its kernels, and what its runner leaves behind."""
+    """A notebook file, the environment of its kernels, and the processes of its runners."""
 
     def __init__(self, folder: Path, **variables: str) -> None:
         self.folder = folder
@@ -63,7 +63,7 @@ class LinkedNotebook(AbstractContextManager["LinkedNotebook"]):
         return self._kernels.enter_context(Kernel(self.folder, self.env))
 
     def pid(self) -> int:
-        """Return the process of the runner that listens now."""
+        """Return the process id of the runner that listens now."""
         connection, greeting = greet(self.place.address, is_kernel=False)
         connection.close()
         self._pids.add(greeting.pid)
@@ -71,7 +71,7 @@ class LinkedNotebook(AbstractContextManager["LinkedNotebook"]):
 
     @contextlib.contextmanager
     def link(self) -> Iterator[Link]:
-        """Return a link as the command line has it."""
+        """Return a link like that of the command line."""
         link = Link(*greet(self.place.address, is_kernel=False), lambda *_: None, lambda _link: None)
         link.start()
         try:

@@ -1,4 +1,4 @@
-"""When a runner starts, continues and ends, in processes of its own."""
+"""Start, continuation and end of runners in their own processes."""
 
 import json
 import os
@@ -43,7 +43,7 @@ def notebook(tmp_path: Path, server: CountingServer) -> Iterator[LinkedNotebook]
 
 
 def said(kernel: Kernel, code: str) -> str:
-    """Run a cell that must not fail, and return what it printed."""
+    """Run a cell that must not fail, and return its printed output."""
     cell = kernel.run(code, 120)
     assert cell.error is None, cell.traceback
     return cell.stdout.strip()
@@ -73,7 +73,7 @@ def test_without_the_setting_nothing_of_a_runner_is_imported(tmp_path: Path) -> 
 
 
 def test_a_shut_down_kernel_ends_its_runs_and_its_runner(notebook: LinkedNotebook) -> None:
-    """Shut down in good order, nobody would see the answer: it is `interrupted`, and the process ends."""
+    """After an orderly shutdown the run is `interrupted`, as there is no reader, and the runner ends."""
     kernel = notebook.kernel()
     said(kernel, ASK)
     pid = notebook.pid()
@@ -84,7 +84,7 @@ def test_a_shut_down_kernel_ends_its_runs_and_its_runner(notebook: LinkedNoteboo
 
 
 def test_an_orderly_restart_lets_runs_continue(notebook: LinkedNotebook, server: CountingServer) -> None:
-    """Restarted in good order, the kernel's answers continue in the same process."""
+    """After an orderly restart of the kernel, its answers continue in the same runner process."""
     kernel = notebook.kernel()
     said(kernel, ASK)
     pid = notebook.pid()
@@ -97,7 +97,7 @@ def test_an_orderly_restart_lets_runs_continue(notebook: LinkedNotebook, server:
 
 
 def test_runs_of_a_vanished_kernel_end_after_the_limit(notebook: LinkedNotebook) -> None:
-    """No kernel comes back within `orphan_s`: the run is `interrupted` as `orphaned`, with its text."""
+    """If no kernel returns within `orphan_s`, the run is `interrupted` as `orphaned`, with its text."""
     kernel = notebook.kernel()
     said(kernel, ASK + "nbchat.registry.limits.orphan_s = 1.0")
     kernel._manager.shutdown_kernel(now=True)
@@ -110,7 +110,7 @@ def test_runs_of_a_vanished_kernel_end_after_the_limit(notebook: LinkedNotebook)
 
 
 def test_an_idle_runner_ends_by_itself(notebook: LinkedNotebook, server: CountingServer) -> None:
-    """Without a kernel and without a live run it ends after `runner_idle_s`."""
+    """Without a kernel and without a live run, a runner ends after `runner_idle_s`."""
     kernel = notebook.kernel()
     server.go()
     said(kernel, ASK + "run.wait(60)\nnbchat.registry.limits.runner_idle_s = 1.0")
@@ -120,7 +120,7 @@ def test_an_idle_runner_ends_by_itself(notebook: LinkedNotebook, server: Countin
 
 
 def test_sigterm_lets_answers_finish(notebook: LinkedNotebook, server: CountingServer) -> None:
-    """A runner that is told to end finishes its answer and saves it; the next one has it."""
+    """After SIGTERM a runner finishes and saves its answer, which the next runner has."""
     kernel = notebook.kernel()
     said(kernel, ASK)
     os.kill(notebook.pid(), signal.SIGTERM)
@@ -131,7 +131,7 @@ def test_sigterm_lets_answers_finish(notebook: LinkedNotebook, server: CountingS
 
 
 def test_a_key_is_nowhere_but_in_memory(notebook: LinkedNotebook) -> None:
-    """While a run uses a key, no file has it, nor the environment or arguments of the runner."""
+    """While a run uses a key, it is in no file, and not in the runner's environment or arguments."""
     kernel = notebook.kernel()
     said(kernel, ASK)
     pid = notebook.pid()
@@ -146,7 +146,7 @@ def test_a_key_is_nowhere_but_in_memory(notebook: LinkedNotebook) -> None:
 
 
 def test_the_command_line_lists_and_stops_runners(notebook: LinkedNotebook, server: CountingServer) -> None:
-    """`nbchat runner` lists runners, ends them, and shows the environment that they get, without keys."""
+    """`nbchat runner` lists and stops runners, and shows their environment, without keys."""
     assert notebook.nbchat("runner", "list") == "no runner\n"
     kernel = notebook.kernel()
     server.go()
@@ -164,7 +164,7 @@ def test_the_command_line_lists_and_stops_runners(notebook: LinkedNotebook, serv
 
 
 def test_a_script_has_no_runner(tmp_path: Path) -> None:
-    """Outside of a notebook the setting has no effect: a script is never restarted."""
+    """Outside a notebook the setting has no effect: a script is never restarted."""
     env = environment(tmp_path, os.environ) | {"PYTHONPATH": str(ROOT), "NBCHAT_RUNNER": "local"}
     code = (
         "import nbchat, sys; print(nbchat.session('a', model='nbchat-echo').ask('b').text); "

@@ -43,7 +43,7 @@ def server() -> Iterator[CountingServer]:
 def test_two_kernels_are_two_views_of_the_same_sessions(
     linked: Linked, server: CountingServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What either kernel sends, renames or stops, the other one has too, and their transcripts are equal."""
+    """Sessions that one kernel sends to, renames or stops change in the other, and transcripts are equal."""
     monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
     one, two = linked.registry(), linked.registry()
     session = one.create("geo", model="count")
@@ -64,7 +64,7 @@ def test_two_kernels_are_two_views_of_the_same_sessions(
 
 
 def test_a_caller_reads_its_own_writes(linked: Linked) -> None:
-    """When a command returns, the state of its session has the effect, however fast it is read."""
+    """When a command returns, the state of its session includes the effect, however soon it is read."""
     registry = linked.registry()
     session = registry.create("geo", provider=ScriptedProvider("a"))
     for number in range(50):
@@ -77,14 +77,14 @@ def test_a_caller_reads_its_own_writes(linked: Linked) -> None:
 
 
 def test_a_provider_object_streams_from_its_kernel_and_ends_with_it(linked: Linked) -> None:
-    """Its run is `interrupted` when its kernel vanishes; the text stays, and another kernel has it."""
+    """Its run is `interrupted` when its kernel disappears; the text stays, and another kernel has it."""
     one, two = linked.registry(), linked.registry()
     provider = ScriptedProvider("so far", HANG)
     run = one.create("geo", provider=provider).send("?")
     until(lambda: run.text == "so far")
     backend = linked.kernels[0][1]
     assert backend._link is not None
-    backend._left = True  # it does not reconnect, as a killed kernel does not
+    backend._left = True  # it does not reconnect, just as a killed kernel does not
     backend._link._connection.shutdown(socket.SHUT_RDWR)
     seen = two["geo"].runs[0]
     assert seen.wait(30).state == "interrupted"
@@ -92,7 +92,7 @@ def test_a_provider_object_streams_from_its_kernel_and_ends_with_it(linked: Link
 
 
 def test_an_error_of_a_provider_object_has_its_cause_in_its_kernel(linked: Linked) -> None:
-    """`run.error.__cause__` is the exception itself where the object lives."""
+    """In the kernel of the provider object, `run.error.__cause__` is the original exception."""
     problem = ValueError("no such river")
     run = linked.registry().create("geo", provider=ScriptedProvider("a", problem)).send("?")
     run.wait(30)
@@ -102,7 +102,7 @@ def test_an_error_of_a_provider_object_has_its_cause_in_its_kernel(linked: Linke
 
 
 def test_a_paused_run_stops_its_provider_object(linked: Linked) -> None:
-    """Pause and resume work across the link, and the text is whole."""
+    """Pause and resume work across the link, and the text is complete."""
     provider = ScriptedProvider("a", PAUSE, "b")
     run = linked.registry().create("geo", provider=provider).send("?")
     provider.wait_paused()
@@ -115,7 +115,7 @@ def test_a_paused_run_stops_its_provider_object(linked: Linked) -> None:
 
 
 def test_a_refused_command_raises_the_same_error_as_in_the_kernel(linked: Linked) -> None:
-    """Errors cross the link with their class, and nothing has changed."""
+    """Errors cross the link with their class, and the command has no effect."""
     registry = linked.registry()
     session = registry.create("geo", provider=ScriptedProvider("a"))
     with pytest.raises(CommandError, match="no answer yet"):
@@ -133,7 +133,7 @@ def test_a_refused_command_raises_the_same_error_as_in_the_kernel(linked: Linked
 
 
 def test_callbacks_run_in_the_kernel_that_subscribed(linked: Linked) -> None:
-    """A notification comes after the events that it is about, so a callback reads the run's end."""
+    """A notification follows the events it is about, so a callback reads the run's end."""
     registry = linked.registry()
     ends: queue.SimpleQueue[tuple[str | None, str]] = queue.SimpleQueue()
     session = registry.create("geo", provider=ScriptedProvider("a"))
@@ -152,7 +152,7 @@ def test_a_temporary_session_leaves_nothing(linked: Linked) -> None:
 
 
 def test_limits_are_those_of_the_runner(linked: Linked) -> None:
-    """A limit that one kernel sets is in force for all."""
+    """A limit that one kernel sets applies to all."""
     one, two = linked.registry(), linked.registry()
     one.limits.live_runs = 3
     assert two.limits.live_runs == 3
@@ -162,7 +162,7 @@ def test_limits_are_those_of_the_runner(linked: Linked) -> None:
 def test_a_key_travels_when_a_run_starts_and_stays_in_memory(
     linked: Linked, server: CountingServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Before the first run the runner has no key; a queued prompt keeps the one that it was asked with."""
+    """Before the first run the runner has no key; a queued prompt keeps the key it was asked with."""
     monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
     monkeypatch.setenv("OPENAI_API_KEY", "sk-canary-0123456789")
     registry = linked.registry()
@@ -183,7 +183,7 @@ def test_a_key_travels_when_a_run_starts_and_stays_in_memory(
 
 
 def test_a_runner_starts_without_keys() -> None:
-    """Nothing that is or contains a key is in the environment of a new runner."""
+    """No variable that is or contains a key is in the environment of a new runner."""
     environment = {
         "PATH": "/bin",
         "HOME": "/home/a",
@@ -206,7 +206,7 @@ def test_the_socket_is_only_for_its_user(linked: Linked) -> None:
 
 
 def test_without_unix_sockets_a_token_is_required(tmp_path: Path) -> None:
-    """Where a socket's path would be too long, a port on loopback answers only those who read its file."""
+    """If a socket's path would be too long, a port on loopback requires the token from the runner's file."""
     with Linked(tmp_path / ("long" * 25)) as linked:
         assert not linked.place.has_socket
         assert stat.S_IMODE(linked.place.address.stat().st_mode) == 0o600
@@ -239,7 +239,7 @@ def test_other_clients_are_refused(linked: Linked, first: bytes) -> None:
 
 
 def test_a_lost_link_is_replaced(linked: Linked) -> None:
-    """A kernel whose link breaks links again by itself, and follows its runs to their end."""
+    """A kernel whose link breaks reconnects by itself, and follows its runs to their end."""
     one, two = linked.registry(), linked.registry()
     provider = ScriptedProvider("a", PAUSE, "b")
     run = two.create("geo", provider=provider).send("?")
@@ -293,7 +293,7 @@ def test_many_threads_share_one_link(linked: Linked) -> None:
 
 
 def test_a_forked_child_cannot_use_its_parent_s_link(linked: Linked, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In another process than the one that linked, calls raise an error and do not hang."""
+    """In a forked process, calls over the parent's link raise an error and do not hang."""
     registry: SessionRegistry = linked.registry()
     backend = registry._backend
     assert isinstance(backend, LinkBackend)
@@ -305,7 +305,7 @@ def test_a_forked_child_cannot_use_its_parent_s_link(linked: Linked, monkeypatch
 
 
 def test_a_runner_of_another_version_is_drained(linked: Linked, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It finishes its answers and leaves its address, so that a new one can be started."""
+    """A runner of another version finishes its answers and releases its address for a new runner."""
     connection, greeting = greet(linked.place.address)
     connection.close()
     assert (greeting.link, greeting.version) == (LINK_VERSION, VERSION)
@@ -318,7 +318,7 @@ def test_a_runner_of_another_version_is_drained(linked: Linked, monkeypatch: pyt
 
 
 def test_hello_is_one_frame() -> None:
-    """The first message fits the documented frame: two lengths, then JSON."""
+    """The first message is one frame as documented: two lengths, then JSON."""
     frame = encode_frame(Hello(link=LINK_VERSION, version=VERSION))
     assert int.from_bytes(frame[:4], "big") == len(frame) - 4
     assert int.from_bytes(frame[4:8], "big") == len(frame) - 8

@@ -1,4 +1,4 @@
-"""A kernel is killed in the middle of its answers: the runner finishes them, and the next kernel has them."""
+"""Restarts by SIGKILL in the middle of answers: the runner finishes them, and the next kernel has them."""
 
 import json
 import os
@@ -55,7 +55,7 @@ def notebook(tmp_path: Path, server: CountingServer) -> Iterator[LinkedNotebook]
 
 
 def said(kernel: Kernel, code: str) -> str:
-    """Run a cell that must not fail, and return what it printed."""
+    """Run a cell that must not fail, and return its printed output."""
     cell = kernel.run(code, 120)
     assert cell.error is None, cell.traceback
     return cell.stdout.strip()
@@ -77,7 +77,7 @@ def test_a_killed_kernel_loses_neither_text_nor_a_queued_prompt(
 
 
 def test_a_prompt_of_a_page_survives_its_kernel(notebook: LinkedNotebook, server: CountingServer) -> None:
-    """A question that a page asked is answered in full although the kernel is killed during the answer."""
+    """A question asked in a page is answered in full although its kernel is killed during the answer."""
     kernel = notebook.kernel()
     found = said(
         kernel,
@@ -101,7 +101,7 @@ def test_a_prompt_of_a_page_survives_its_kernel(notebook: LinkedNotebook, server
 
 
 def test_stop_works_from_the_next_kernel(notebook: LinkedNotebook) -> None:
-    """The next kernel stops a run that another one started, and its text stays."""
+    """The next kernel can stop a run of an earlier one, and the text is kept."""
     kernel = notebook.kernel()
     said(kernel, ASK)
     kernel.restart()
@@ -135,7 +135,7 @@ def test_a_killed_runner_is_replaced_and_ends_each_run_once(
 def test_a_suspended_runner_is_replaced_and_ends_nothing_twice(
     notebook: LinkedNotebook, server: CountingServer
 ) -> None:
-    """SIGSTOP, a new runner, SIGCONT: the old one writes nothing more, and each run has one end."""
+    """After SIGSTOP, a new runner and SIGCONT, the old one writes nothing more, and each run ends once."""
     first = notebook.kernel()
     said(first, ASK)
     said(first, "nbchat.registry.save()")

@@ -1,4 +1,4 @@
-"""`make demo` opens the first notebook, and touches nothing of the user's."""
+"""`make demo` opens the first notebook, and leaves the user's files alone."""
 
 import ast
 import json
@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    """Give the home of a user who has set up a provider and nothing else."""
+    """Give the home of a user who has only set up a provider."""
     return tmp_path
 
 
@@ -57,7 +57,7 @@ def address(home: Path) -> Iterator[str]:
 
 
 def json_at(url: str) -> Any:
-    """Return what is served there; None where nobody listens."""
+    """Return the JSON at a URL, or `None` if nothing listens there."""
     try:
         with urllib.request.urlopen(url) as answer:
             return json.load(answer)
@@ -68,18 +68,18 @@ def json_at(url: str) -> Any:
 
 
 def test_the_demo_prints_where_it_serves_the_first_notebook(address: str, home: Path) -> None:
-    """The printed address leads to a notebook that is there, and the user's home stays as it is."""
+    """The printed address leads to an existing notebook, and the user's home stays unchanged."""
     base, _, rest = address.partition("/lab/tree/")
     path, _, token = rest.partition("?token=")
     assert path == demo.NOTEBOOK
-    # The address is printed a moment before somebody listens there.
+    # The address is printed a moment before the server listens.
     contents = f"{base}/api/contents/{path}?content=0&token={token}"
     assert wait_for(lambda: json_at(contents), "the demo's notebook")["type"] == "notebook"
     assert list(home.iterdir()) == []
 
 
 def test_the_demo_takes_the_provider_s_settings_away(home: Path) -> None:
-    """With a key in the user's environment, the demo still talks to the embedded server."""
+    """With a key in the user's environment, the demo still uses the embedded server."""
     variables = demo.environment(home, {"OPENAI_API_KEY": "sk", "OPENAI_BASE_URL": "u", "NBCHAT_MODEL": "m"})
     assert {"OPENAI_API_KEY", "OPENAI_BASE_URL", "NBCHAT_MODEL"}.isdisjoint(variables)
 
@@ -100,7 +100,7 @@ def imported_by(notebook: Path) -> set[str]:
 
 
 def test_the_demo_installs_exactly_what_its_notebooks_import() -> None:
-    """The group `demo` has every package that a demo notebook imports, and no other."""
+    """The group `demo` has exactly the packages that the demo notebooks import."""
     groups = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]
     imported = set().union(*(imported_by(path) for path in (ROOT / "notebooks").glob("*.ipynb")))
     assert imported - sys.stdlib_module_names - {"nbchat"} == set(groups["demo"])

@@ -1,4 +1,4 @@
-"""Structs become the TypeScript that describes their JSON."""
+"""Structs are converted to the TypeScript that describes their JSON."""
 
 import sys
 from collections.abc import Mapping
@@ -104,12 +104,12 @@ def test_every_kind_of_type_has_a_counterpart() -> None:
 
 
 def test_an_unknown_type_is_refused() -> None:
-    """A field that JSON cannot hold is an error when generating, not a surprise on the wire."""
+    """A field that JSON cannot represent is an error when generating, not later on the wire."""
     with pytest.raises(UnknownType, match="BytesType"):
         Generator(sys.modules[__name__]).typescript(inspect.type_info(bytes))
 
 
 def test_long_lines_are_broken() -> None:
-    """Long unions stand one below the other; long comments are wrapped."""
+    """Long unions have one line for each member; long comments are wrapped."""
     assert alias("T", ["A" * 50, "B" * 50]) == f"export type T =\n  | {'A' * 50}\n  | {'B' * 50};\n"
     assert comment("word " * 30).splitlines()[1] == " * " + " ".join(["word"] * 19)

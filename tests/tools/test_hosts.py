@@ -14,13 +14,13 @@ NAMED = sorted(
 
 
 def test_the_documentation_has_the_table_of_the_tests() -> None:
-    """What `make test-hosts` prints if all tests pass is in the documentation, one cell for each column."""
+    """The documentation has the table that `make test-hosts` prints if all tests pass, with all columns."""
     assert all(len(row) == len(COLUMNS) for row in TABLE.values())
     assert table() in (ROOT / "docs" / "reference" / "hosts.md").read_text(encoding="utf-8")
 
 
 def test_a_failed_test_is_seen_in_the_table() -> None:
-    """A cell whose test failed is marked, and no other."""
+    """Only the cells whose test failed are marked."""
     (failed,) = [name for name in NAMED if "visitors_page" in name]
     assert table(frozenset([failed])).count("FAILED") == sum(
         isinstance(cell, Proof) and failed in cell.tests for row in TABLE.values() for cell in row
@@ -29,6 +29,6 @@ def test_a_failed_test_is_seen_in_the_table() -> None:
 
 @pytest.mark.parametrize("name", NAMED)
 def test_a_test_behind_a_cell_exists(name: str) -> None:
-    """The file has a test of this name."""
+    """Each test named in the table exists in its file."""
     path, _, test = name.partition("::")
     assert re.search(rf"^def {test}\(", (ROOT / path).read_text(encoding="utf-8"), re.MULTILINE)

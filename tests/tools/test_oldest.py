@@ -11,13 +11,13 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_a_range_wins_over_a_pin() -> None:
-    """What nbchat needs is at its lower end, however its name is written; the rest is as it is pinned."""
+    """A requirement is at its lower end, even with another spelling of its name; the rest are as pinned."""
     found = constraints(["nest-asyncio>=1.6,<2"], ["# a comment", "nest_asyncio==1.7", "six==1.17.0"])
     assert list(found) == ["nest-asyncio==1.6", "six==1.17.0"]
 
 
 def test_a_range_without_a_lower_end_is_refused() -> None:
-    """It would be tested with the newest release, unnoticed."""
+    """Such a range would be tested with the newest release, unnoticed."""
     with pytest.raises(ValueError, match="not of the form"):
         list(constraints(["h11<1"], []))
 

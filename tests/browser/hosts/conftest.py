@@ -1,4 +1,4 @@
-"""Marks the tests that need environments of their own, which `make test-hosts` makes."""
+"""Marks the tests that need the separate environments created by `make test-hosts`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ import pytest
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Mark what is in this folder."""
+    """Mark the tests in this folder."""
     if Path(__file__).parent in item.path.parents:
         item.add_marker(pytest.mark.hosts)

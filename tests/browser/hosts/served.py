@@ -1,4 +1,4 @@
-"""`Served`: a host's server on loopback, started from an environment of its own."""
+"""`Served`: a host's server on loopback, started from its own environment."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tools.jupyter_home import environment
 START_S = 90.0
 """Seconds that a server may take to start on a busy machine."""
 SLOW_MS = 60_000
-"""Time that a page may take there."""
+"""Milliseconds that a page may take on a busy machine."""
 WORDS = " ".join(f"word{i}" for i in range(400))
 
 
@@ -80,7 +80,7 @@ def served(
 
 
 def free_port() -> int:
-    """Return a port that nothing listens on."""
+    """Return an unused port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -89,7 +89,7 @@ def free_port() -> int:
 
 @contextmanager
 def visitor(chrome: Browser) -> Iterator[Page]:
-    """Give a page of a person without a network."""
+    """Give a visitor's page without a network."""
     context = chrome.new_context(viewport={"width": 1280, "height": 1000}, locale="en-US")
     context.set_default_timeout(SLOW_MS)
     page = context.new_page()
@@ -116,7 +116,7 @@ def answer(view: Locator) -> Locator:
 
 
 def use(view: Locator) -> None:
-    """Ask, see the answer, ask for a long one, see it stream, stop it."""
+    """Ask a question and see the answer; then ask for a long answer, see it stream, and stop it."""
     ask(view, "Rhône")
     expect(answer(view)).to_contain_text("Rhône", timeout=SLOW_MS)
     expect(answer(view)).to_have_attribute("data-run-state", "completed", timeout=SLOW_MS)
@@ -127,5 +127,5 @@ def use(view: Locator) -> None:
 
 
 def picture(page: Page, name: str) -> None:
-    """Keep what the page looks like."""
+    """Save a screenshot of the page."""
     page.screenshot(path=ARTIFACTS / "hosts" / f"{name}.png", full_page=True)

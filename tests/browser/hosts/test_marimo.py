@@ -1,4 +1,4 @@
-"""A real marimo in Chromium, in edit mode and in run mode."""
+"""nbchat in a real marimo in Chromium, in edit mode and in run mode."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def marimo(mode: str, home: Path) -> Iterator[str]:
 
 
 def test_run_mode_shows_chats_of_each_visitor(chrome: Browser, tmp_path: Path) -> None:
-    """Both kinds of view can be used, blocking calls work, and a second visitor sees nothing of it."""
+    """Both kinds of view and blocking calls work, and a second visitor sees nothing of the first one."""
     with marimo("run", tmp_path) as address, visitor(chrome) as page, visitor(chrome) as other:
         page.goto(address)
         views = page.locator(".nbchat")
@@ -93,7 +93,7 @@ def test_run_mode_shows_chats_of_each_visitor(chrome: Browser, tmp_path: Path) -
 
 
 def test_edit_mode_shows_chats_and_survives_running_cells_again(chrome: Browser, tmp_path: Path) -> None:
-    """Both kinds of view can be used; after the cell of the first one ran again, both work as before."""
+    """Both kinds of view work, also after the cell of the first one ran again."""
     with marimo("edit", tmp_path) as address, visitor(chrome) as page:
         page.goto(address)
         views = page.locator(".nbchat")
@@ -107,7 +107,7 @@ def test_edit_mode_shows_chats_and_survives_running_cells_again(chrome: Browser,
         )
         cell.hover()
         cell.get_by_test_id("run-button").first.click()
-        # The cells that use its session run again, and ask once more.
+        # The cells that use its session run again, and ask again.
         expect(views.last.locator("article")).to_have_count(12, timeout=SLOW_MS)
         expect(answer(views.last)).to_have_attribute("data-run-state", "completed", timeout=SLOW_MS)
         use(views.last)
