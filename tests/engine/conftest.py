@@ -1,4 +1,4 @@
-"""A registry of its own for each test, ended in good order; and what must be flat at the end."""
+"""A registry for each test, shut down at its end without leftover tasks or threads."""
 
 import asyncio
 import threading
@@ -13,14 +13,14 @@ from tests.engines import engine_of
 
 @pytest.fixture
 def registry() -> Iterator[SessionRegistry]:
-    """Return a registry that belongs to this test alone; nothing of it is left behind."""
+    """Return a registry for this test, shut down at its end."""
     with ended_in_good_order(SessionRegistry()) as made:
         yield made
 
 
 @contextmanager
 def ended_in_good_order(made: SessionRegistry) -> Iterator[SessionRegistry]:
-    """End a registry, and check that no task and no thread of it is left."""
+    """Shut down a registry, and check that none of its tasks and threads is left."""
     yield made
     if engine_of(made).loop.is_running:
         made.stop_all()

@@ -1,7 +1,7 @@
 """A process that restores a journal and streams into it until it is killed.
 
-Prints one line of JSON for each piece of news, as soon as it is a fact here: `restored`, then `asked`
-(a run has started) and `text` (so much of an answer was accepted, at this time).
+Prints one line of JSON for each event, as soon as it has happened in this process: `restored`, then `asked`
+(a run has started) and `text` (length of the text accepted so far, and the time).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tests.engines import engine_of
 
 
 class Endless(ScriptedProvider):
-    """Counts for ever, a word every few milliseconds."""
+    """Streams numbered words without end, one every few milliseconds."""
 
     async def stream(self, request: Request) -> AsyncIterator[Delta]:
         """Yield `w0 w1 w2 …`."""
@@ -35,13 +35,13 @@ class Endless(ScriptedProvider):
 
 
 def say(**news: object) -> None:
-    """Print a line."""
+    """Print an event as one line of JSON."""
     sys.stdout.write(json.dumps(news) + "\n")
     sys.stdout.flush()
 
 
 def main() -> None:
-    """Restore, and stream into five new sessions."""
+    """Restore the journal, and stream into five new sessions."""
     store = SqliteStore(Path(sys.argv[1]), busy_s=10)
     registry = SessionRegistry()
     snapshot = read_back(store.read())

@@ -1,4 +1,4 @@
-"""Titles that the model makes: asked for once, apart from the conversation, and never over the user's."""
+"""Titles from the model: requested once, outside the conversation, and never replacing the user's title."""
 
 from collections.abc import Iterator
 
@@ -14,20 +14,20 @@ from tests.waiting import wait_for
 
 @pytest.fixture
 def asking(registry: SessionRegistry) -> Iterator[SessionRegistry]:
-    """Return a registry whose user wants titles from the model."""
+    """Return a registry with titles from the model enabled."""
     engine_of(registry).providers.defaults.set({"titles": "model"})
     return registry
 
 
 def is_quiet(registry: SessionRegistry) -> bool:
-    """Tell whether nobody is being asked for a title."""
+    """Return whether no request for a title is in progress."""
     return not engine_of(registry).loop.call(
         lambda: [t for t in engine_of(registry).loop._tasks if "title" in t.get_name()]
     )
 
 
 def test_the_first_answer_brings_a_title(asking: SessionRegistry) -> None:
-    """The model reads question and answer; the transcript has nothing of it, and it is asked once."""
+    """The first answer leads to one request for a title, which does not enter the transcript."""
     provider = ScriptedProvider(
         lambda r: ['"Rivers of Paris."'] if "<question>" in r.messages[0].text else ["Seine"]
     )
@@ -44,7 +44,7 @@ def test_the_first_answer_brings_a_title(asking: SessionRegistry) -> None:
 
 
 def test_the_users_title_wins(asking: SessionRegistry) -> None:
-    """A name that is given while the model thinks stays, and one that was there is not asked for."""
+    """A title set during the request is kept, and no title is requested for a session that has one."""
     provider = ScriptedProvider(
         lambda r: ["From the ", PAUSE, "model"] if "<question>" in r.messages[0].text else ["a"]
     )
@@ -62,7 +62,7 @@ def test_the_users_title_wins(asking: SessionRegistry) -> None:
 
 
 def test_no_title_is_no_trouble(asking: SessionRegistry) -> None:
-    """Where the server refuses, the first words stay."""
+    """If the server rejects the request, the first words of the question remain the title."""
     provider = ScriptedProvider(
         lambda r: [RequestRejected("no.")] if "<question>" in r.messages[0].text else ["a"]
     )
@@ -74,7 +74,7 @@ def test_no_title_is_no_trouble(asking: SessionRegistry) -> None:
 
 
 def test_no_title_is_requested_unless_enabled(registry: SessionRegistry) -> None:
-    """As it begins, one question is one request."""
+    """By default a question leads to one request only."""
     provider = ScriptedProvider("a")
     session = registry.create(provider=provider)
     session.ask("Some words")
@@ -95,5 +95,5 @@ def test_no_title_is_requested_unless_enabled(registry: SessionRegistry) -> None
     ],
 )
 def test_a_title_is_one_plain_line(answer: str, title: str) -> None:
-    """Quotation marks, Markdown and what follows are not part of it."""
+    """Quotation marks, Markdown and further lines are removed from a title."""
     assert title_in(answer) == title

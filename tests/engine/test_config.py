@@ -1,4 +1,4 @@
-"""Defaults come in layers, and every value says which layer it came from."""
+"""Settings come from layers, and each value names the layer that it comes from."""
 
 import json
 import subprocess
@@ -14,13 +14,13 @@ from nbchat.engine.config import Defaults, Origin
 
 @pytest.fixture(autouse=True)
 def _take_back() -> Iterator[None]:
-    """Leave the process's registry as it was."""
+    """Restore the settings of the process's registry."""
     yield
     nbchat.config(model=None, provider=None, base_url=None, instructions=None)
 
 
 def test_each_layer_wins_over_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Set in this kernel, then the file, then the environment, then nothing."""
+    """Values set in this kernel win, then the configuration file, the environment and the default."""
     defaults = Defaults()
     assert defaults.look("model").source == "default"
 
@@ -41,7 +41,7 @@ def test_each_layer_wins_over_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_environment_is_read_at_each_look(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A variable that is set in a later cell is seen by the next run."""
+    """The next run uses an environment variable that was set in a later cell."""
     monkeypatch.setenv("OPENAI_BASE_URL", "http://localhost:1/v1")
     assert nbchat.config()["base_url"] == "http://localhost:1/v1"
     monkeypatch.delenv("OPENAI_BASE_URL")
@@ -49,7 +49,7 @@ def test_the_environment_is_read_at_each_look(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_config_shows_the_source_of_each_value() -> None:
-    """`nbchat.config()` is a mapping of values, with their sources beside them and in its repr."""
+    """`nbchat.config()` is a mapping of values, with their sources in `sources` and in its repr."""
     found = nbchat.config(model="nbchat-echo", instructions="Answer briefly.")
     assert found == {
         "model": "nbchat-echo",
@@ -87,14 +87,14 @@ def test_config_shows_the_source_of_each_value() -> None:
     ],
 )
 def test_a_wrong_value_is_refused_whole(values: dict[str, object], error: type[Exception], says: str) -> None:
-    """A value that cannot be is refused on assignment with what it may be, and nothing else is set."""
+    """An invalid value raises with the values that are allowed, and no other setting of the call is set."""
     with pytest.raises(error, match=says):
         nbchat.config(**{"instructions": "kept out", **values})  # type: ignore[arg-type]
     assert nbchat.config()["instructions"] is None
 
 
 def test_a_password_in_a_base_url_is_not_shown() -> None:
-    """The repr redacts what a URL carries; a wrong URL is redacted in the error, too."""
+    """A password in a URL is redacted in the repr, and in the error for an invalid URL."""
     found = nbchat.config(base_url="http://user:hunter2@localhost/v1")
     assert "hunter2" not in repr(found)
     with pytest.raises(ValueError, match="redacted") as caught:
@@ -126,7 +126,7 @@ print(json.dumps(said))
 
 
 def test_ipython_configures_nbchat(tmp_path: Path) -> None:
-    """`c.NbChat` in a file is read, `%config NbChat` wins over it, and both agree with `nbchat.config`."""
+    """`%config NbChat` precedes `c.NbChat` in a file, and both agree with `nbchat.config`."""
     done = subprocess.run(
         [sys.executable, "-c", IPYTHON],
         capture_output=True,

@@ -1,4 +1,4 @@
-"""The engine changes on its own thread only."""
+"""The engine's state is read and changed on its own thread only."""
 
 from collections.abc import Callable
 from typing import Any
@@ -43,7 +43,7 @@ FORBIDDEN: dict[str, Callable[[Any, Any], object]] = {
 
 @pytest.mark.parametrize("what", FORBIDDEN)
 def test_the_engine_is_touched_on_its_own_thread_only(registry: SessionRegistry, what: str) -> None:
-    """Every method that reads or changes live sessions raises on any other thread, and changes nothing."""
+    """Methods that read or change live sessions raise on any other thread, and change nothing."""
     session = registry.create(provider=ScriptedProvider("a", HANG))
     run = session.send("?")
     assert next(iter(run)) == "a"
@@ -55,7 +55,7 @@ def test_the_engine_is_touched_on_its_own_thread_only(registry: SessionRegistry,
 
 
 def test_an_acknowledged_command_can_be_read_at_once(registry: SessionRegistry) -> None:
-    """`send` waits for the acknowledgement only, and what it did is in the state when it returns."""
+    """When `send` returns with the acknowledgement, the state contains the command's effect."""
     provider = ScriptedProvider("a", PAUSE)
     session = registry.create(provider=provider)
     first, second = session.send("one"), session.send("two")

@@ -1,4 +1,4 @@
-"""The journal at work: what is written when, what a store that fails costs, and what comes back."""
+"""The journal writer: when it writes, how it handles failing stores, and what a restore returns."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.waiting import wait_for
 
 
 class FailingStore(MemoryStore):
-    """A store whose writes fail as `plan` says: one error, or None, for each write from the first."""
+    """A store whose writes fail according to `plan`: one error, or None, for each write from the first."""
 
     def __init__(self, plan: Sequence[StoreError | None] = ()) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ MakeRegistry = Callable[..., SessionRegistry]
 
 @pytest.fixture
 def kernel() -> Iterator[MakeRegistry]:
-    """Make registries that write to a store and have restored what is in it; ended at the end."""
+    """Make registries that write to a store after restoring its contents; shut them down at the end."""
     made: list[SessionRegistry] = []
 
     def start(store: MemoryStore) -> SessionRegistry:
@@ -76,12 +76,12 @@ def kernel() -> Iterator[MakeRegistry]:
 
 
 def contents(store: MemoryStore) -> Contents:
-    """Return what a store has, as a kernel that starts now would find it."""
+    """Return the contents of a store, as a kernel that starts now would read them."""
     return store.read()
 
 
 def test_messages_are_restored_in_another_kernel(kernel: MakeRegistry) -> None:
-    """A conversation, its settings and its runs are the same after the kernel is gone."""
+    """A later kernel restores a conversation with its settings and runs unchanged."""
     store = MemoryStore()
     first = kernel(store)
     geo = first.create("geo", model="m", instructions="Be brief.", provider=ScriptedProvider("The Seine."))
@@ -101,7 +101,7 @@ def test_messages_are_restored_in_another_kernel(kernel: MakeRegistry) -> None:
 
 
 def test_a_live_run_comes_back_interrupted_and_nothing_starts(kernel: MakeRegistry) -> None:
-    """Text that had arrived is kept, waiting prompts too; nobody is asked until the user says so."""
+    """A restore keeps partial text and queued prompts, and sends no request until the user does."""
     store = MemoryStore()
     first = kernel(store)
     provider = ScriptedProvider("Half an", HANG)
@@ -132,7 +132,7 @@ def test_a_live_run_comes_back_interrupted_and_nothing_starts(kernel: MakeRegist
 
 
 def test_the_question_is_written_before_anybody_is_asked(kernel: MakeRegistry) -> None:
-    """When a provider gets a request, the store has the user's message already."""
+    """When a provider receives a request, the store already contains the user's message."""
     store = MemoryStore()
     found: list[str] = []
 
@@ -150,7 +150,7 @@ def _bodies(store: MemoryStore) -> list[bytes]:
 
 
 def test_the_end_is_announced_when_the_store_has_it(kernel: MakeRegistry) -> None:
-    """Whoever waits for a run finds its end in the store."""
+    """When waiting for a run returns, the store contains the run's end."""
     store = MemoryStore()
     kernel(store).create("geo", provider=ScriptedProvider("The Seine.")).ask("Which river?")
 
@@ -163,7 +163,7 @@ REFUSALS = [StoreFull("full"), StoreBusy("busy"), StoreError("EIO")]
 @pytest.mark.parametrize("error", REFUSALS, ids=lambda error: error.code)
 @pytest.mark.parametrize("n", range(8))
 def test_a_write_that_fails_costs_nothing(kernel: MakeRegistry, n: int, error: StoreError) -> None:
-    """Whichever write is refused: the run continues, what is stored is intact, and later everything is."""
+    """Whichever write fails, the run continues, stored data is intact, and a later write saves the rest."""
     store = FailingStore([None] * n + [error])
     registry = kernel(store)
     geo = registry.create("geo", provider=ScriptedProvider("The ", "Seine."))
@@ -178,7 +178,7 @@ def test_a_write_that_fails_costs_nothing(kernel: MakeRegistry, n: int, error: S
         except StoreError:
             continue
         break
-    registry.save()  # also that the ends are saved after all
+    registry.save()  # a second save records that the ends are saved
 
     assert "The Seine." in [m.text for m in kernel(store)["geo"].messages]
     assert kernel(store)["geo"].messages == geo.messages
@@ -189,7 +189,7 @@ def test_a_write_that_fails_costs_nothing(kernel: MakeRegistry, n: int, error: S
 
 
 def test_a_run_is_marked_unsaved_until_its_end_is_written(kernel: MakeRegistry) -> None:
-    """The end is told as unsaved, and corrected when the store takes it after all."""
+    """A run whose end could not be written is marked unsaved until a later write succeeds."""
     store = FailingStore()
     registry = kernel(store)
     geo = registry.create("geo", provider=ScriptedProvider("The Seine."))
@@ -213,7 +213,7 @@ def test_a_run_is_marked_unsaved_until_its_end_is_written(kernel: MakeRegistry) 
 
 
 def test_callbacks_are_notified_whether_a_run_is_saved(kernel: MakeRegistry) -> None:
-    """`on("error")` gets the store's error, `on("saved")` comes when everything is written."""
+    """`on("error")` gets the store's error, and `on("saved")` follows when everything is written."""
     store = FailingStore([StoreFull("no space is left")])
     registry = kernel(store)
     heard: list[str] = []
@@ -246,7 +246,7 @@ def test_deltas_are_written_in_batches(kernel: MakeRegistry) -> None:
 
 
 def test_a_long_session_is_folded_into_a_base(kernel: MakeRegistry) -> None:
-    """The log of a session does not grow for ever: what is long is replaced by its state."""
+    """The log of a long session is replaced by its state, so its size is limited."""
     store = MemoryStore()
     registry = kernel(store)
     geo = registry.create("geo", provider=ScriptedProvider("x" * 300_000))
@@ -261,7 +261,7 @@ def test_a_long_session_is_folded_into_a_base(kernel: MakeRegistry) -> None:
 
 
 def test_deleted_sessions_stay_deleted(kernel: MakeRegistry) -> None:
-    """What was deleted is not restored, and an undo is."""
+    """A deleted session is not restored, unless the deletion was undone."""
     store = MemoryStore()
     first = kernel(store)
     for title in ("a", "b"):
@@ -279,7 +279,7 @@ def test_deleted_sessions_stay_deleted(kernel: MakeRegistry) -> None:
 
 
 def test_temporary_sessions_and_keys_are_written_nowhere(kernel: MakeRegistry) -> None:
-    """Neither a temporary session nor a credential among the parameters gets into the store or a snapshot."""
+    """Stores and snapshots contain neither temporary sessions nor credentials from parameters."""
     store = MemoryStore()
     registry = kernel(store)
     registry.create(temporary=True, provider=ScriptedProvider("whisper")).ask("secret question")
@@ -293,7 +293,7 @@ def test_temporary_sessions_and_keys_are_written_nowhere(kernel: MakeRegistry) -
 
 
 def test_a_snapshot_restores_its_contents(kernel: MakeRegistry) -> None:
-    """A snapshot taken in mid-stream restores elsewhere with exactly the text of that moment."""
+    """A snapshot taken during a stream restores exactly the text of that moment."""
     first = kernel(MemoryStore())
     provider = ScriptedProvider("Half", PAUSE, " more")
     run = first.create("geo", model="m", provider=provider).send("go")
@@ -310,14 +310,14 @@ def test_a_snapshot_restores_its_contents(kernel: MakeRegistry) -> None:
     assert geo.status == "interrupted"
     assert second.restore(json.dumps(snapshot)) == [geo]
     assert len(second) == 1
-    # Back home it is older than what there is, and changes nothing.
+    # In the first kernel the snapshot is older than the session, and changes nothing.
     assert [m.text for m in first.restore(snapshot)[0].messages] == ["go", "Half more"]
     with pytest.raises(SnapshotCorrupt):
         second.restore({"format": "something else"})
 
 
 def test_a_strangers_settings_are_not_used(kernel: MakeRegistry) -> None:
-    """Model, instructions and parameters from a file are shown, and used when the user says so."""
+    """Model, instructions and parameters from a file are shown, and used only after `adopt`."""
     stranger = kernel(MemoryStore())
     stranger.create("geo", model="evil", instructions="Obey.", params={"temperature": 2}, provider=None)
     registry = kernel(MemoryStore())
@@ -353,7 +353,7 @@ def test_choosing_one_setting_does_not_adopt_the_others(kernel: MakeRegistry) ->
 
 
 def test_the_longest_untouched_session_leaves_memory_and_comes_back(kernel: MakeRegistry) -> None:
-    """At the limit the longest idle, saved, unpinned session is evicted; selected again, it is identical."""
+    """At the limit the longest idle, saved, unpinned session is evicted, and reloaded unchanged when used."""
     registry = kernel(MemoryStore())
     told: list[str] = []
     registry.on("evicted", lambda n: told.append(n.session_id or ""))
@@ -375,7 +375,7 @@ def test_the_longest_untouched_session_leaves_memory_and_comes_back(kernel: Make
     assert engine_of(registry).sessions.get(handles[1].id).evicted
     assert limits[0]["limit"] == "sessions"
     assert registry.snapshot([handles[1].id])["sessions"] == before
-    assert engine_of(registry).sessions.get(handles[1].id).evicted  # a snapshot does not need it in memory
+    assert engine_of(registry).sessions.get(handles[1].id).evicted  # a snapshot does not reload it
     assert registry["question 1"] is handles[1]
     assert [m.text for m in handles[1].messages] == ["question 1", "ok"]
     assert not engine_of(registry).sessions.get(handles[1].id).evicted
@@ -404,20 +404,20 @@ def test_a_session_larger_than_the_memory_limit_is_read_and_continued_whole(kern
 
 
 class ReadStore(MemoryStore):
-    """A store that notes on which threads single sessions are read."""
+    """A store that records on which threads single sessions are read."""
 
     def __init__(self) -> None:
         super().__init__()
         self.readers: list[str] = []
 
     def read_session(self, session_id: str) -> Kept:
-        """Read, and note the thread."""
+        """Read, and record the thread."""
         self.readers.append(threading.current_thread().name)
         return super().read_session(session_id)
 
 
 def test_checkpoints_leave_evicted_sessions_where_they_are(kernel: MakeRegistry) -> None:
-    """What left memory is read for a checkpoint off the loop, once, as far as there is room for it."""
+    """Checkpoints read evicted sessions off the loop, once, within the size limit, and do not reload them."""
     store = ReadStore()
     registry = kernel(store)
     for number in range(4):
@@ -442,7 +442,7 @@ def test_checkpoints_leave_evicted_sessions_where_they_are(kernel: MakeRegistry)
     assert [len(str(session)) > 30_000 for session in small] == [False, False, False, True, False, False]
     assert [session["omitted"] for session in small[:3]] == [2, 2, 2]
 
-    # A page that comes late, with what is known anyway, does not bring them back into memory.
+    # Restoring a snapshot without news does not reload them into memory.
     engine_of(registry).loop.call(
         engine_of(registry).snapshots.restore, parse({**registry.snapshot(), "sessions": whole})
     )
@@ -450,7 +450,7 @@ def test_checkpoints_leave_evicted_sessions_where_they_are(kernel: MakeRegistry)
 
 
 def test_a_session_is_refused_when_none_can_be_evicted(kernel: MakeRegistry) -> None:
-    """Busy and pinned sessions stay; one more session is refused, and nothing is changed."""
+    """If all sessions are busy or pinned, a new one is refused and nothing changes."""
     registry = kernel(MemoryStore())
     registry.limits.sessions = 2
     registry.create("pinned").pin()
@@ -465,7 +465,7 @@ def test_a_session_is_refused_when_none_can_be_evicted(kernel: MakeRegistry) -> 
 
 
 def test_characters_in_memory_have_a_limit_too(kernel: MakeRegistry) -> None:
-    """Above `limits.total_chars` sessions leave memory until it holds."""
+    """Sessions are evicted until their text fits `limits.total_chars`."""
     registry = kernel(MemoryStore())
     told: list[Notification] = []
     registry.on("evicted", told.append)
@@ -483,7 +483,7 @@ def test_characters_in_memory_have_a_limit_too(kernel: MakeRegistry) -> None:
 
 @pytest.mark.parametrize("apart", [False, True], ids=["went on there", "went on in both places"])
 def test_messages_omitted_from_a_file_are_restored(kernel: MakeRegistry, apart: bool) -> None:
-    """A conversation that continued elsewhere from a shortened file is whole again where it came from."""
+    """Messages omitted from a file are restored when it returns to the kernel that has them."""
     store = MemoryStore()
     home = kernel(store)
     geo = home.create("geo", provider=ScriptedProvider("x" * 2000))
@@ -517,7 +517,7 @@ def test_messages_omitted_from_a_file_are_restored(kernel: MakeRegistry, apart: 
 @settings(max_examples=max(settings().max_examples // 3, 1), deadline=None)
 @given(st.lists(sessions(), max_size=3, unique_by=lambda one: one.state.id))
 def test_a_snapshot_restored_is_the_same_snapshot(chosen: list[SavedSession]) -> None:
-    """Whatever was said and over comes out of another kernel as it went in."""
+    """A restored snapshot of sessions whose runs are over is written unchanged by another kernel."""
     before = []
     for number, saved in enumerate(chosen):
         over = tuple(run for run in saved.state.runs if run.state.is_over)

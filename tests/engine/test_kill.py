@@ -1,4 +1,4 @@
-"""The kernel is killed while it streams, again and again: nothing is torn, and little is lost."""
+"""A kernel killed while it streams loses at most a second of text, and leaves an intact store."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from nbchat.engine.journal_reader import read_back
 from nbchat.stores.sqlite import SqliteStore
 
 LOST_S = 1.0
-"""Seconds of text that may be lost, at most."""
+"""Maximum seconds of text that a kill may lose."""
 
 
 def killed_after(store: Path, delay_s: float) -> tuple[list[dict[str, Any]], float]:
-    """Run a streaming kernel, kill it, and return what it had said and when it was killed."""
+    """Run a streaming kernel, kill it, and return the events that it printed and the time of the kill."""
     command = [sys.executable, str(Path(__file__).with_name("streaming_kernel.py")), str(store)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     first = process.stdout.readline()
-    time.sleep(delay_s)  # a random point is the point
+    time.sleep(delay_s)  # a random moment of the stream
     process.kill()
     at = time.time()
     rest = process.stdout.read()
@@ -37,12 +37,12 @@ def killed_after(store: Path, delay_s: float) -> tuple[list[dict[str, Any]], flo
 
 @pytest.mark.timeout(1800)  # a hundred starts of Python on a busy machine
 def test_sixty_kills(tmp_path: Path, soak: bool) -> None:
-    """After each kill the store is sound, has every question, and all but the last second of every answer."""
+    """After a kill the store is intact and has every question and all but the last second of each answer."""
     dice = random.Random(3)
     for number in range(100 if soak else 6):
         path = tmp_path / f"n-{number}.sqlite"
         for round_ in range(10):
-            # Most die young; some live long enough to have something to lose.
+            # Most are killed early; the first of each file runs long enough to have text to lose.
             said, at = killed_after(path, dice.uniform(0.0, 0.4) if round_ else 2.0)
             assert said[0]["news"] == "restored"
             assert said[0]["damage"] == []

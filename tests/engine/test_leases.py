@@ -33,7 +33,7 @@ from tests.waiting import wait_for
 
 
 class SharedMemory(MemoryStore):
-    """A store whose clock tests advance, whose writes can be delayed, and which keeps what it was given."""
+    """A store whose clock tests advance, whose writes can be delayed, and which records its writes."""
 
     def __init__(self) -> None:
         super().__init__(clock=lambda: self.now)
@@ -55,7 +55,7 @@ class SharedMemory(MemoryStore):
         self.writes.append(args[-1])
 
     def renew(self, token: str, lease_s: float) -> bool:
-        """Count."""
+        """Count renewals."""
         self.renewals += 1
         return super().renew(token, lease_s)
 
@@ -71,7 +71,7 @@ def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def start() -> Iterator[MakeRegistry]:
-    """Start engines that share a store, each of which takes over from the last; ended at the end."""
+    """Start engines that share a store, each replacing the previous one; shut them down at the end."""
     made: list[SessionRegistry] = []
 
     def begin(store: FencedStore) -> SessionRegistry:
@@ -94,7 +94,7 @@ def start() -> Iterator[MakeRegistry]:
 
 
 def streaming(registry: SessionRegistry) -> tuple[str, str]:
-    """Ask something, wait until half of the answer is stored, and return the session's and the run's ids."""
+    """Send a prompt, wait until half of the answer is stored, and return the ids of session and run."""
     session = registry.create("geo", provider=ScriptedProvider("Half an", HANG))
     run = session.send("one")
     next(iter(run))
@@ -109,7 +109,7 @@ def ends(store: FencedStore, session_id: str) -> list[tuple[str, str]]:
 
 
 def test_an_engine_that_was_replaced_writes_nothing_and_ends_its_runs(start: MakeRegistry) -> None:
-    """Its successor records one `interrupted`; later events of the old one are refused, and it says so."""
+    """A replaced engine reports it, its writes are refused, and its run is recorded as interrupted once."""
     store = SharedMemory()
     old = start(store)
     session_id, run_id = streaming(old)
@@ -141,7 +141,7 @@ def test_an_engine_that_was_replaced_writes_nothing_and_ends_its_runs(start: Mak
 def test_an_idle_engine_notices_that_it_was_replaced(
     start: MakeRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The lease is renewed while nothing is written; a failed renewal ends the engine's work."""
+    """An idle engine renews its lease, and stops working when a renewal fails."""
     monkeypatch.setattr(journal_writer, "LEASE_S", 0.03)
     store = SharedMemory()
     old = start(store)
@@ -159,7 +159,7 @@ def test_an_idle_engine_notices_that_it_was_replaced(
 
 
 def test_only_the_holder_of_the_lease_recovers(start: MakeRegistry) -> None:
-    """A live run of a snapshot is left alone while another engine holds the lease, and recovered with it."""
+    """Only the holder of the lease marks a live run of a snapshot as interrupted."""
     store = SharedMemory()
     holder = start(store)
     session_id, run_id = streaming(holder)
@@ -196,7 +196,7 @@ def test_only_the_holder_of_the_lease_recovers(start: MakeRegistry) -> None:
 
 
 def test_the_lease_is_released_when_the_engine_ends(start: MakeRegistry) -> None:
-    """The next engine need not wait; it finds what the last one wrote at its end."""
+    """The next engine gets the lease at once, and finds the last writes of the previous one."""
     store = SharedMemory()
     first = start(store)
     session_id, _ = streaming(first)
@@ -209,7 +209,7 @@ def test_the_lease_is_released_when_the_engine_ends(start: MakeRegistry) -> None
 
 
 def test_an_engine_waits_for_one_that_finishes(start: MakeRegistry) -> None:
-    """A claim waits until the holder releases the lease; what was written until then is read."""
+    """A claim waits until the holder releases the lease, and then reads everything written until then."""
     store = SharedMemory()
     first = start(store)
     session = first.create("geo", provider=ScriptedProvider("The Seine."))
@@ -253,7 +253,7 @@ def test_conflicting_events_are_replaced_by_the_state(start: MakeRegistry) -> No
 def test_a_command_that_is_repeated_after_a_crash_is_executed_once(
     start: MakeRegistry, tmp_path: Path, kind: str
 ) -> None:
-    """The next engine has the outcome, and returns it instead of asking the model again."""
+    """The next engine returns the stored outcome instead of asking the model again."""
     memory = SharedMemory()
 
     def opened() -> FencedStore:
@@ -278,7 +278,7 @@ def test_a_command_that_is_repeated_after_a_crash_is_executed_once(
 
 
 def test_an_acknowledgement_is_in_the_same_write_as_its_effect(start: MakeRegistry) -> None:
-    """No crash leaves one without the other: not for events, a state or a deletion."""
+    """An acknowledgement is stored in the same write as its events, state or deletion."""
     store = SharedMemory()
     engine = engine_of(start(store))
 
@@ -301,7 +301,7 @@ def test_an_acknowledgement_is_in_the_same_write_as_its_effect(start: MakeRegist
 
 
 def test_temporary_sessions_are_not_acknowledged_in_the_store(start: MakeRegistry) -> None:
-    """A temporary session ends with its engine, so its commands are not answered from the store."""
+    """The store keeps no acknowledgements of commands to temporary sessions, which end with their engine."""
     store = SharedMemory()
     registry = start(store)
     engine = engine_of(registry)
@@ -312,7 +312,7 @@ def test_temporary_sessions_are_not_acknowledged_in_the_store(start: MakeRegistr
 
 
 class Page:
-    """A page's end of `PageCommands`, which keeps all acknowledgements."""
+    """A page connected through `PageCommands`, which keeps all acknowledgements."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -325,18 +325,18 @@ class Page:
         self.acks.append(message)
 
     def send(self, command: Any, epoch: str | None = None) -> None:
-        """Send a command and wait until the engine has taken it."""
+        """Send a command and wait until the engine has accepted it."""
         message = RunCommand(page="p-1", epoch=epoch or self._engine.epoch, command=command)
         self._engine.loop.call(self._commands.receive, message)
 
     def answered(self, count: int) -> list[Ack]:
-        """Return the acknowledgements once there are so many."""
+        """Return the acknowledgements once there are at least `count`."""
         wait_for(lambda: len(self.acks) >= count, f"{count} acknowledgements")
         return self.acks
 
 
 def test_a_page_gets_its_acknowledgement_when_it_is_stored(start: MakeRegistry) -> None:
-    """While the store is slow nothing is acknowledged; a command that is repeated then is executed once."""
+    """A command is acknowledged only when it is stored; repeated before that, it is still executed once."""
     store = SharedMemory()
     registry = start(store)
     page = Page(engine_of(registry))
@@ -354,7 +354,7 @@ def test_a_page_gets_its_acknowledgement_when_it_is_stored(start: MakeRegistry) 
 
 
 def test_a_stop_is_acknowledged_at_once(start: MakeRegistry) -> None:
-    """A slow store delays no Stop, and no refusal of a command."""
+    """A slow store delays neither Stop nor the refusal of a command."""
     store = SharedMemory()
     registry = start(store)
     session_id, run_id = streaming(registry)
@@ -369,7 +369,7 @@ def test_a_stop_is_acknowledged_at_once(start: MakeRegistry) -> None:
 
 
 def test_a_page_that_repeats_a_command_to_the_next_engine_gets_the_same_answer(start: MakeRegistry) -> None:
-    """A command that was executed is acknowledged again; another one of an earlier engine is refused."""
+    """An executed command is acknowledged again; another command for an earlier engine is refused."""
     store = SharedMemory()
     first = start(store)
     page = Page(engine_of(first))
@@ -388,7 +388,7 @@ def test_a_page_that_repeats_a_command_to_the_next_engine_gets_the_same_answer(s
 
 
 class OldStore:
-    """A store as users could write it before there were leases."""
+    """A user's store with the interface from before leases."""
 
     where = "elsewhere"
 
@@ -408,7 +408,7 @@ class OldStore:
 
 
 def test_a_store_without_a_lease_serves_an_engine_without_one(registry: SessionRegistry) -> None:
-    """Engines in kernels need neither tokens nor acknowledgements, and their epochs are as before."""
+    """An engine in a kernel works with a store that has neither tokens nor acknowledgements."""
     store = OldStore()
     engine = engine_of(registry)
     engine.open_journal(store)

@@ -1,4 +1,4 @@
-"""The engine's thread where it cannot be had."""
+"""The engine's thread, where it cannot be started."""
 
 import threading
 from types import SimpleNamespace
@@ -12,7 +12,7 @@ from tests.engines import engine_of
 
 
 def test_python_in_a_browser_raises_the_missing_feature(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In Pyodide each use is one error that names what is missing and what to use instead."""
+    """In Pyodide each use raises an error that names the missing feature and the alternative."""
     monkeypatch.setattr("nbchat.engine.loop_thread.sys", SimpleNamespace(platform="emscripten"))
     registry = SessionRegistry()
     for use in (registry.create, lambda: registry.get_or_create("geo")):
@@ -22,7 +22,7 @@ def test_python_in_a_browser_raises_the_missing_feature(monkeypatch: pytest.Monk
 
 
 def test_a_thread_that_is_refused_is_an_error_and_can_be_had_later(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the system starts no thread, the error has its reason; the next use tries again."""
+    """If the system refuses a thread, the error gives the reason, and the next use tries again."""
     registry = SessionRegistry()
 
     def refuse(_thread: threading.Thread) -> None:

@@ -1,4 +1,4 @@
-"""Loading the openai client before the first question."""
+"""The openai client is imported in the background before the first question."""
 
 import json
 import os
@@ -40,7 +40,7 @@ for thread in threading.enumerate():
 
 
 def test_a_session_loads_the_client_in_the_background() -> None:
-    """Creating a session imports the openai client on a daemon thread of its own, and nothing is sent."""
+    """Creating a session imports the openai client on a daemon thread, and sends nothing."""
     script = "import nbchat\nsession = nbchat.session('geo')\n" + WAIT + "assert not session.runs\n"
     assert thread_that_imported_openai(script) == {"name": "nbchat-warm-up", "daemon": True}
 
@@ -60,12 +60,12 @@ def test_a_restored_session_loads_the_client_in_the_background() -> None:
 
 
 def test_the_registry_alone_loads_no_client() -> None:
-    """Importing nbchat and looking into the registry start no import of the openai client."""
+    """Importing nbchat and reading the registry do not import the openai client."""
     assert thread_that_imported_openai("import nbchat\nlist(nbchat.registry)\n" + WAIT) is None
 
 
 def test_a_session_with_another_provider_loads_no_client() -> None:
-    """Neither a provider object nor a configured provider of another name needs the openai client."""
+    """Sessions with another provider, by object or by name, do not import the openai client."""
     script = (
         "import nbchat\n"
         "from nbchat.providers.scripted import ScriptedProvider\n"
@@ -77,7 +77,7 @@ def test_a_session_with_another_provider_loads_no_client() -> None:
 
 
 def test_the_first_answer_imports_no_module_of_the_client() -> None:
-    """What the first answer needs of the client and its libraries has been imported in the background."""
+    """The background import covers all modules of the client and its libraries that an answer needs."""
     script = (
         "import sys, threading, nbchat\n"
         "session = nbchat.session('geo', model='nbchat-echo')\n" + WAIT + "before = set(sys.modules)\n"

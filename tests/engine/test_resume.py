@@ -1,4 +1,4 @@
-"""Reading on where a kernel died: the server has the answer, and nothing of it is lost or said twice."""
+"""Resuming answers that the server keeps after a kernel was killed: no text is lost or repeated."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ QUESTION = "What is a run?"
 
 
 class CopyingStore(MemoryStore):
-    """Keeps what a kernel that was killed after any one write would have left behind."""
+    """Copies its contents after each write, as a kernel killed at that moment would leave them."""
 
     def __init__(self) -> None:
         super().__init__()
         self.moments: list[Contents] = []
 
     def write(self, entries: Sequence[Entry]) -> None:
-        """Write, and copy all."""
+        """Write, and copy the contents."""
         super().write(entries)
         self.moments.append(self.read())
 
 
 @pytest.fixture
 def demo() -> Iterator[DemoServer]:
-    """Run the embedded server on a loop of its own: it outlives every kernel."""
+    """Run the embedded server on its own loop, so that it outlives every kernel."""
     engine = LoopThread()
     server = DemoServer()
     engine.run(server.start(), 10)
@@ -54,7 +54,7 @@ def demo() -> Iterator[DemoServer]:
 
 @pytest.fixture
 def kernel(demo: DemoServer) -> Iterator[Kernel]:
-    """Start kernels that ask the server by Responses, with what a store had at some moment."""
+    """Start kernels that use the server's Responses API, with the contents of a store at some moment."""
     made: list[SessionRegistry] = []
 
     def start(store: MemoryStore | None = None, left: Contents | None = None) -> SessionRegistry:
@@ -84,7 +84,7 @@ def said(session: Session) -> Message:
 def test_an_answer_is_read_on_from_every_moment(
     kernel: Kernel, monkeypatch: pytest.MonkeyPatch, soak: bool
 ) -> None:
-    """Whenever the kernel was killed, `resume` makes the answer whole: thoughts and text, each word once."""
+    """Whenever the kernel was killed, `resume` completes reasoning and text, with each word once."""
     monkeypatch.setattr(journal_writer, "FLUSH_S", 0.02)
     store = CopyingStore()
     first = kernel(store)
@@ -95,7 +95,7 @@ def test_an_answer_is_read_on_from_every_moment(
     assert whole.text
 
     moments = [left for left in store.moments if _is_resumable(left)]
-    # The first word is written at once, and the others in batches.
+    # The first word is written at once, later words in batches.
     first_word = next(i for i, left in enumerate(moments) if _state(left).characters > len(QUESTION))
     step = 1 if soak else max(len(moments) // 4, 1)
     for left in (moments[first_word], *moments[::step], moments[-1]):
@@ -117,7 +117,7 @@ def _is_resumable(left: Contents) -> bool:
 
 
 def test_stop_ends_it_at_the_server(kernel: Kernel, demo: DemoServer) -> None:
-    """A stopped answer is not generated any further, also one that was resumed; an interrupted one is."""
+    """Stop ends generation at the server, also for a resumed answer; an interruption does not."""
     registry = kernel()
     geo = registry.create("geo", model="nbchat-slow")
     run = geo.send("Tell me")
@@ -140,7 +140,7 @@ def test_stop_ends_it_at_the_server(kernel: Kernel, demo: DemoServer) -> None:
 
 
 def test_a_resume_that_was_interrupted_can_be_resumed(kernel: Kernel) -> None:
-    """A kernel that died before the server said more leaves a run to be resumed from the same place."""
+    """If a kernel dies during a resume without new text, the run can be resumed from the same position."""
     store = MemoryStore()
     first = kernel(store)
     begun = ScriptedProvider(
@@ -169,7 +169,7 @@ def test_a_resume_that_was_interrupted_can_be_resumed(kernel: Kernel) -> None:
 
 
 def test_an_answer_cut_off_by_a_limit_is_not_resumed(kernel: Kernel, demo: DemoServer) -> None:
-    """An answer that reached its limit was cut in the middle of what was read; the server is told to end."""
+    """An answer cut off by a limit of the kernel cannot be resumed, and the server stops generating it."""
     registry = kernel()
     registry.limits.answer_chars = 50
     geo = registry.create("geo", model="nbchat-long")
@@ -180,7 +180,7 @@ def test_an_answer_cut_off_by_a_limit_is_not_resumed(kernel: Kernel, demo: DemoS
 
 
 def test_by_chat_nothing_can_be_resumed(kernel: Kernel) -> None:
-    """`api` decides: by Chat Completions a server keeps nothing, and no run says that it did."""
+    """Runs by Chat Completions have no response id; runs by Responses have one."""
     registry = kernel()
     engine_of(registry).providers.defaults.set({"api": "chat"})
     geo = registry.create("geo", model="nbchat-echo")

@@ -1,4 +1,4 @@
-"""A server that the user chooses in a page. The page and the servers are played by the test."""
+"""A server that the user chooses in a page. The tests simulate the page and the servers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TYPED = "sk-typed-0123456789abcdefghij"
 
 
 class RecordingServer:
-    """Answers as an OpenAI-compatible server, and keeps the head of each request."""
+    """An OpenAI-compatible server that records the head of each request."""
 
     def __init__(self, registry: SessionRegistry) -> None:
         self.heads: list[str] = []
@@ -45,7 +45,7 @@ class RecordingServer:
 
     @property
     def keys(self) -> list[str]:
-        """The bearer token of each request."""
+        """Return the bearer token of each request."""
         lines = [line for head in self.heads for line in head.splitlines()]
         return [line.split()[-1] for line in lines if line.lower().startswith("authorization:")]
 
@@ -88,7 +88,7 @@ def server(registry: SessionRegistry) -> Iterator[RecordingServer]:
 def test_a_server_is_tried_and_chosen(
     page: ConnectingPage, server: RecordingServer, registry: SessionRegistry
 ) -> None:
-    """Listing and testing change nothing; a chosen server answers the next question with the typed key."""
+    """Listing models and testing change nothing; after the choice, the next question uses server and key."""
     before = engine_of(registry).providers.name
     assert page.connect("models", server.url, TYPED).models == ("small", "large")
     assert page.connect("test", server.url, TYPED, "small").text == "OK"
@@ -106,7 +106,7 @@ def test_a_server_is_tried_and_chosen(
 def test_the_environments_key_is_not_sent_to_a_server_that_a_page_names(
     page: ConnectingPage, server: RecordingServer, registry: SessionRegistry, action: str
 ) -> None:
-    """A page cannot have a key of the environment, or one typed for another server, sent elsewhere."""
+    """A key from the environment, or typed for another server, is not sent to a server that a page names."""
     page.connect("use", "http://127.0.0.1:9/v1", TYPED)
     answer = page.connect(action, server.url, "", "small")
     assert answer.error is None
@@ -124,7 +124,7 @@ def test_the_server_in_force_keeps_its_key(
     registry: SessionRegistry,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """To change the model of the environment's server, its key need not be typed."""
+    """Changing the model of the current server does not require its key again."""
     monkeypatch.setenv("OPENAI_BASE_URL", server.url)
     assert page.connect("use", server.url, "", "large").error is None
     assert registry.create("a").ask("question").text == "OK"
@@ -134,7 +134,7 @@ def test_the_server_in_force_keeps_its_key(
 def test_a_key_that_is_typed_again_replaces_the_first(
     page: ConnectingPage, server: RecordingServer, registry: SessionRegistry
 ) -> None:
-    """After a wrong key the right one is used, also by a provider that is in use."""
+    """A corrected key replaces the wrong one, also in a provider that is already in use."""
     page.connect("use", server.url, "sk-wrong-0123456789abcdef", "small")
     session = registry.create("a")
     session.ask("question")
@@ -146,7 +146,7 @@ def test_a_key_that_is_typed_again_replaces_the_first(
 def test_headers_of_the_environment_are_not_sent_elsewhere(
     page: ConnectingPage, server: RecordingServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With headers for all requests in the environment, a page cannot choose another server."""
+    """A page cannot choose another server if the environment sets headers for all requests."""
     monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "X-Token: secret-4711")
     for action in ("models", "test", "use"):
         error = page.connect(action, server.url, TYPED, "small").error
@@ -158,7 +158,7 @@ def test_headers_of_the_environment_are_not_sent_elsewhere(
 def test_a_choice_that_cannot_be_made_changes_nothing(
     page: ConnectingPage, registry: SessionRegistry
 ) -> None:
-    """A wrong URL, an endless key and a page of an earlier kernel are refused with the reason."""
+    """A wrong URL, an overlong key and a page of an earlier kernel are refused with the reason."""
     before = repr(engine_of(registry).providers.defaults)
     error = page.connect("use", "localhost:11434").error
     assert error is not None
@@ -171,7 +171,7 @@ def test_a_choice_that_cannot_be_made_changes_nothing(
 
 
 def test_a_repeated_test_asks_the_model_once(page: ConnectingPage, server: RecordingServer) -> None:
-    """A page repeats a request whose answer it did not get; the model is not asked again for it."""
+    """If a page repeats a request whose answer it missed, the model is not asked again."""
     request = {
         "type": "connect",
         "id": "ask_1",

@@ -18,7 +18,7 @@ def tabs(registry: SessionRegistry) -> list[str]:
 
 
 def test_a_tab_goes_where_it_is_put(registry: SessionRegistry) -> None:
-    """In front of another, to either end, by id or title; the other sessions are not touched."""
+    """A tab moves before another or to the end, by session, id or title; other sessions are unchanged."""
     provider = ScriptedProvider("x")
     a, b, c = (registry.create(title, provider=provider) for title in "abc")
     assert c.move(a).id == c.id
@@ -33,7 +33,7 @@ def test_a_tab_goes_where_it_is_put(registry: SessionRegistry) -> None:
 
 
 def test_pinned_tabs_have_an_order_of_their_own(registry: SessionRegistry) -> None:
-    """They stand before all others; what is put on the other side of the border goes to its own end."""
+    """Pinned tabs precede all others; a tab moved across that border goes to the near end of its group."""
     a, b, c, d = (registry.create(title) for title in "abcd")
     c.pin()
     d.pin()
@@ -45,7 +45,7 @@ def test_pinned_tabs_have_an_order_of_their_own(registry: SessionRegistry) -> No
 
 
 def test_a_fork_is_behind_all_others(registry: SessionRegistry) -> None:
-    """It begins where new sessions do, wherever the session was put that it came from."""
+    """A fork is the last tab, wherever its original was moved."""
     a, _ = (registry.create(title) for title in "ab")
     a.move("b")
     assert a.fork(title="fork").title == "fork"
@@ -53,7 +53,7 @@ def test_a_fork_is_behind_all_others(registry: SessionRegistry) -> None:
 
 
 def test_the_order_is_saved(registry: SessionRegistry) -> None:
-    """A snapshot has the order, and who restores it too."""
+    """A snapshot contains the order of tabs, and restoring it restores the order."""
     a, b, c = (registry.create(title) for title in "abc")
     for session in (a, b, c):
         session.move(a)
@@ -67,7 +67,7 @@ def test_the_order_is_saved(registry: SessionRegistry) -> None:
 
 
 def test_any_number_of_moves_keeps_an_order() -> None:
-    """However often tabs are moved, also between two that were made at once, each stands where it was put."""
+    """After any number of moves, each tab is where it was moved."""
     drawn = random.Random(7)
     ranks: dict[str, float | None] = {f"s{i:02}": None for i in range(12)}
     order = sorted(ranks)
@@ -85,6 +85,6 @@ def test_any_number_of_moves_keeps_an_order() -> None:
 
 
 def test_an_extreme_rank_is_ignored() -> None:
-    """A file cannot put a session where no other can be put in front of it."""
+    """A file cannot set a rank so extreme that no tab can be moved before it."""
     for rank in (1e300, -1e300, float("inf"), float("nan")):
         assert SessionState(id="s", created_at=5.0, settings=Settings(rank=rank)).rank == 5.0

@@ -1,4 +1,4 @@
-"""Gives these tests a registry, in this process or over the link to a runner."""
+"""A registry for these tests, in this process or over the link to a runner."""
 
 import inspect
 import zlib
@@ -14,17 +14,17 @@ from tests.engine.conftest import ended_in_good_order
 from tests.runner.linked import Linked
 
 OVER_LINK = 5
-"""One of so many tests also runs over a link; in the long version all of them do."""
+"""One test in `OVER_LINK` also runs over a link; in the long version every test does."""
 
 ONLY_IN_THE_KERNEL = {
     "test_threads_of_callers_are_kept_apart": "replaces the objects of the process",
     "test_callbacks_are_notified_of_a_run_and_may_fail": "waits for callbacks of the engine in this process",
     "test_a_callback_may_send": "waits for callbacks of the engine in this process",
 }
-"""Tests of what only an engine in the same process does, with the reason."""
+"""Tests that need an engine in the same process, with the reason."""
 
 MOMENTS = ("wait_paused", "stalled", "copied(")
-"""In tests that read a state in the moment of a pause, which a link shows a little later."""
+"""Words in tests that read a state at the moment of a pause, which a link shows a little later."""
 
 
 def runs_over_a_link(function: Callable[..., object]) -> bool:
@@ -43,7 +43,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture
 def registry(request: pytest.FixtureRequest) -> Iterator[SessionRegistry]:
-    """Return a registry that belongs to this test alone; nothing of it is left behind."""
+    """Return a registry for this test, shut down at its end."""
     if getattr(request, "param", "kernel") == "kernel":
         with ended_in_good_order(SessionRegistry()) as made:
             yield made

@@ -1,4 +1,4 @@
-"""What can be attached to a question from a cell."""
+"""Attachments of a question from a cell."""
 
 import warnings
 from pathlib import Path
@@ -17,14 +17,14 @@ GIF = b"GIF89a\x01\x00\x01\x00\x00\x00\x00,\x00\x00\x00\x00\x01\x00\x01\x00\x00\
 
 
 def parts_of(registry: SessionRegistry, attachments: Any) -> tuple[Part, ...]:
-    """Ask with attachments, and return those of the message."""
+    """Send a prompt with attachments, and return the message's attachment parts."""
     session = registry.create(provider=ScriptedProvider("Seen."))
     session.ask("What is this?", attachments=attachments)
     return session.messages[0].parts[1:]
 
 
 def test_a_path_is_read(registry: SessionRegistry, tmp_path: Path) -> None:
-    """A path, alone or in a list, attaches the file's text, or its picture by content and not by name."""
+    """A path, alone or in a list, attaches the file's text, or its image by content, not by name."""
     table, picture = tmp_path / "rivers.csv", tmp_path / "picture.txt"
     table.write_text("\ufeffname,km\nSeine,775\n", encoding="utf-8")
     picture.write_bytes(GIF)
@@ -57,7 +57,7 @@ def test_a_data_frame_is_attached_as_csv(registry: SessionRegistry, library: Any
     ],
 )
 def test_a_long_data_frame_is_cut_visibly(registry: SessionRegistry, frame: Any, name: str) -> None:
-    """Of a longer data frame 1,000 rows are attached; its name and a warning at the caller's line say so."""
+    """A longer data frame is cut to 1,000 rows; its name and a warning at the caller's line report it."""
     with pytest.warns(UserWarning, match="only the first 1,000 rows") as caught:
         (part,) = parts_of(registry, frame)
     assert part.text.splitlines()[-1] == "999"
@@ -79,7 +79,7 @@ def test_a_figure_is_attached_as_a_picture(registry: SessionRegistry) -> None:
 
 
 def test_bytes_are_attached_with_a_name(registry: SessionRegistry) -> None:
-    """Bytes come as a pair with their name; text and pictures are told apart by content."""
+    """Bytes are given as a pair with their name; their content decides between text and image."""
     given = [("a.txt", b"Seine"), ("dot", GIF), ("note.md", "as text")]
     text, picture, note = parts_of(registry, given)
     assert text == FilePart(name="a.txt", text="Seine")
@@ -113,7 +113,7 @@ def test_a_large_question_gives_a_warning(registry: SessionRegistry) -> None:
 
 
 def test_an_image_is_not_an_address(registry: SessionRegistry) -> None:
-    """An `ImagePart` with the address of a picture is refused before anything is sent."""
+    """An `ImagePart` with the address of an image is refused before anything is sent."""
     session = registry.create(provider=ScriptedProvider("answer"))
     with pytest.raises(ValueError, match=r"'map' is not a data: URL.*Attach the file's path"):
         session.send("look", attachments=ImagePart(text="https://elsewhere.example/p.png", name="map"))

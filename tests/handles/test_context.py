@@ -1,4 +1,4 @@
-"""Variables that are named with `context=`: what is sent, under which name, and what is not."""
+"""Variables passed as `context=`: their names, descriptions and limits."""
 
 from typing import Any
 
@@ -34,14 +34,14 @@ def variable(name: str, value: object, level: Any = "summary") -> FilePart:
 def test_a_value_is_named_after_the_caller_s_variable(
     registry: SessionRegistry, rivers: pd.DataFrame
 ) -> None:
-    """A value in `context=` has the name of the variable that holds it; another is numbered."""
+    """A value in `context=` is named after the variable that holds it, and any other value is numbered."""
     session = registry.create("a")
     session.ask("?", context=[rivers, [1, 2]], timeout=30)
     assert parts(session) == (variable("rivers", rivers), variable("value 2", [1, 2]))
 
 
 def test_a_mapping_gives_the_names(registry: SessionRegistry, rivers: pd.DataFrame) -> None:
-    """A mapping names its values, and one value needs no list around it."""
+    """A mapping gives names to its values, and a single value needs no list."""
     session = registry.create("a")
     session.ask("?", context={"sales": rivers}, timeout=30)
     assert parts(session) == (variable("sales", rivers),)
@@ -59,7 +59,7 @@ def test_a_number_that_two_variables_share_has_no_name() -> None:
 def test_a_value_is_described_when_the_question_is_sent(
     registry: SessionRegistry, rivers: pd.DataFrame
 ) -> None:
-    """A later change of a variable changes nothing of a question that was sent."""
+    """A later change of a variable does not change a question that was sent."""
     session = registry.create("a")
     before = nbchat.describe(rivers)
     run = session.send("?", context=rivers)
@@ -71,7 +71,7 @@ def test_a_value_is_described_when_the_question_is_sent(
 def test_share_limits_the_level_of_detail(
     registry: SessionRegistry, rivers: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`share` and `NBCHAT_SHARE` choose the level; a misspelt variable sends the least."""
+    """`share` and `NBCHAT_SHARE` choose the level; an unknown level in the variable sends the least."""
     session = registry.create("a")
     for value, level in (("rows", "rows"), ("schema", "schema"), ("everything", "schema"), ("", "summary")):
         monkeypatch.setenv("NBCHAT_SHARE", value)
@@ -85,7 +85,7 @@ def test_share_limits_the_level_of_detail(
 
 
 def test_a_figure_is_sent_as_a_picture_and_as_text(registry: SessionRegistry) -> None:
-    """A Matplotlib figure is two parts, and at `schema` its text alone."""
+    """A Matplotlib figure becomes an image and a text part, and at `schema` only the text."""
     from matplotlib.figure import Figure  # noqa: PLC0415 - slow to import
 
     plot = Figure()
@@ -102,7 +102,7 @@ def test_a_figure_is_sent_as_a_picture_and_as_text(registry: SessionRegistry) ->
 
 
 def test_a_message_has_at_most_24_000_characters_of_descriptions() -> None:
-    """Values beyond the limit are described by their schema, then refused."""
+    """Values beyond the limit are described by their schema, and refused if that does not fit either."""
     wide = pd.DataFrame({f"column {i}": [0.5] for i in range(70)})
     found = list(described({f"v{i}": wide for i in range(8)}, "summary"))
     assert sum(len(part.text) for part in found) <= 24_000
@@ -129,13 +129,13 @@ def test_a_message_with_longer_descriptions_is_refused_whichever_way_it_comes(
 
 
 def test_the_model_reads_a_variable_by_its_name(rivers: pd.DataFrame) -> None:
-    """A variable is sent as its name and its description, in a block that the description cannot close."""
+    """A variable is sent with its name and description, in a block that the description cannot close."""
     assert variable("rivers", rivers).markdown == f"Variable `rivers`:\n```\n{nbchat.describe(rivers)}\n```"
     assert FilePart(name="a`b", text="```", kind="variable").markdown == "Variable `ab`:\n````\n```\n````"
 
 
 def test_variables_are_saved_and_exported(registry: SessionRegistry, rivers: pd.DataFrame) -> None:
-    """A variable is in the snapshot and in exports as text, and files of earlier versions stay files."""
+    """Snapshots and exports contain a variable as text, and files from earlier versions remain files."""
     session = registry.create("a")
     session.ask("?", context=rivers, timeout=30)
     other = SessionRegistry()
@@ -150,7 +150,7 @@ def test_variables_are_saved_and_exported(registry: SessionRegistry, rivers: pd.
 
 
 def test_map_and_ask_send_the_context(rivers: pd.DataFrame) -> None:
-    """`nbchat.map` asks every prompt with `context=`, and `nbchat.ask` takes it too."""
+    """`nbchat.map` sends `context=` with every prompt, and `nbchat.ask` accepts it too."""
     results = nbchat.map(["a", "b"], context={"rivers": rivers}, model="nbchat-echo", progress=False)
     for text in results.texts:
         assert text is not None

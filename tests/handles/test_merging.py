@@ -23,7 +23,7 @@ def other() -> Iterator[SessionRegistry]:
 
 
 def copied(registry: SessionRegistry, other: SessionRegistry, *answer: str) -> Session:
-    """Return the first session of one kernel as a second kernel restores it, with an answer to give there."""
+    """Return the first session of one kernel as a second kernel restores it, with a scripted answer."""
     (session,) = other.restore(registry.snapshot(), adopt=True)
     live(session).provider = ScriptedProvider(*answer, finish="length")
     return session
@@ -71,7 +71,7 @@ def test_an_answer_continued_in_both_copies_keeps_both_continuations(
 def test_a_run_that_ended_is_not_changed_by_a_copy_made_during_it(
     registry: SessionRegistry, other: SessionRegistry
 ) -> None:
-    """A copy has the run as interrupted; the merged session has its end, in both kernels."""
+    """After a merge both kernels have the run's end, although the copy had it as interrupted."""
     provider = ScriptedProvider("begin", PAUSE, " and end")
     run = registry.create(provider=provider).send("question")
     provider.wait_paused()
@@ -91,7 +91,7 @@ def test_a_run_that_ended_is_not_changed_by_a_copy_made_during_it(
 def test_an_answer_continued_from_its_beginning_does_not_replace_the_whole(
     registry: SessionRegistry, other: SessionRegistry
 ) -> None:
-    """A copy made during an answer continues its beginning; the whole answer and the continuation remain."""
+    """If a copy made during an answer continues it, the whole answer and the continuation remain."""
     provider = ScriptedProvider("begin", PAUSE, " and end")
     run = registry.create(provider=provider).send("question")
     provider.wait_paused()
@@ -111,7 +111,7 @@ def test_an_answer_continued_from_its_beginning_does_not_replace_the_whole(
 def test_a_session_that_was_deleted_in_a_copy_stays_in_the_next_kernel(
     registry: SessionRegistry, other: SessionRegistry
 ) -> None:
-    """Restoring the copy's snapshot neither removes the session nor records that it was deleted."""
+    """Restoring the copy's snapshot neither removes the session nor records a deletion."""
     session = registry.create(provider=ScriptedProvider("answer"))
     session.send("question").wait(10)
     copied(registry, other, "").delete()
@@ -130,7 +130,7 @@ def test_a_session_that_was_deleted_in_a_copy_stays_in_the_next_kernel(
 def test_omitted_messages_are_added_by_a_whole_version(
     registry: SessionRegistry, other: SessionRegistry
 ) -> None:
-    """A shortened snapshot counts as incomplete until a version with all its messages is restored."""
+    """A shortened snapshot counts as incomplete until a version with all messages is restored."""
     session = registry.create(provider=ScriptedProvider("answer"))
     session.send("first").wait(10)
     copy = copied(registry, other, "")
@@ -158,7 +158,7 @@ def test_omitted_messages_are_added_by_a_whole_version(
 def test_a_continuation_that_was_stopped_at_once_takes_no_text(
     registry: SessionRegistry, other: SessionRegistry
 ) -> None:
-    """Continued in both copies, in one of them without a word, the answer stays one and no run changes."""
+    """If one copy continued an answer without adding text, the answer stays one and no run changes."""
     session = registry.create(provider=ScriptedProvider("Begin", finish="length"))
     session.send("question").wait(10)
     copy = copied(registry, other, "")
@@ -202,7 +202,7 @@ def test_a_diverged_version_without_its_messages_is_completed_later(
 def test_an_earlier_form_of_an_answer_replaces_no_text(
     registry: SessionRegistry, other: SessionRegistry
 ) -> None:
-    """A version that omitted an answer, and has its beginning from elsewhere, does not shorten it."""
+    """Merging a copy that has only the beginning of an answer does not shorten the answer."""
     session = registry.create(provider=ScriptedProvider("Begin", finish="length"))
     session.send("question").wait(10)
     copy = copied(registry, other, "answer")

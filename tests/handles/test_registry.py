@@ -1,4 +1,4 @@
-"""The registry: one per process, sessions kept apart, from any thread."""
+"""The registry: one per process, usable from any thread, with independent sessions."""
 
 import copy
 import gc
@@ -23,12 +23,12 @@ from tests.engines import engine_of, live, use
 
 
 def echo(request: Request) -> list[str]:
-    """Say all questions of the context, so that a foreign one shows."""
+    """Answer with all questions of the context, so that a question of another session shows."""
     return [" | ".join(message.text for message in request.messages if message.role == "user")]
 
 
 def test_a_look_up_takes_an_id_or_a_title(registry: SessionRegistry) -> None:
-    """An id wins, then the oldest open session of that title."""
+    """A key is looked up as an id, then as the title of the oldest open session."""
     first, second = registry.create("geo"), registry.create("geo")
     assert registry["geo"] is first
     assert registry[second.id] is second
@@ -49,7 +49,7 @@ def test_a_look_up_takes_an_id_or_a_title(registry: SessionRegistry) -> None:
 
 
 def test_get_or_create_creates_one_session_for_all_threads(registry: SessionRegistry) -> None:
-    """Fifty callers at once get the same session."""
+    """Fifty concurrent callers get the same session."""
     found: list[object] = []
     barrier = threading.Barrier(50)
 
@@ -68,7 +68,7 @@ def test_get_or_create_creates_one_session_for_all_threads(registry: SessionRegi
 
 
 def test_settings_given_again_are_changed(registry: SessionRegistry) -> None:
-    """Asking for an existing session with settings sets those, and leaves the others."""
+    """`get_or_create` of an existing session changes the given settings and keeps the others."""
     registry.get_or_create("geo", model="m1", instructions="Be brief.")
     geo = registry.get_or_create("geo", model="m2")
     assert (geo.model, geo.instructions) == ("m2", "Be brief.")
@@ -88,14 +88,14 @@ def test_settings_given_again_are_changed(registry: SessionRegistry) -> None:
 def test_settings_that_cannot_be_are_refused(
     registry: SessionRegistry, settings: dict[str, object], error: type, message: str
 ) -> None:
-    """Wrong settings are refused with the reason, and no session is made."""
+    """Invalid settings are refused with the reason, and no session is created."""
     with pytest.raises(error, match=message):
         registry.get_or_create("geo", **settings)
     assert len(registry) == 0
 
 
 def test_streaming_state_is_reported(registry: SessionRegistry) -> None:
-    """Whether, what and how much streams can be read at any time."""
+    """The registry reports which sessions stream, and how much text they have."""
     provider = ScriptedProvider("abc", PAUSE)
     session = registry.create("geo", provider=provider)
     assert not registry.is_streaming("geo")
@@ -115,7 +115,7 @@ def test_streaming_state_is_reported(registry: SessionRegistry) -> None:
 
 
 def test_stale_means_silent_not_old(registry: SessionRegistry) -> None:
-    """Cleaning up ends what is silent, as interrupted, and leaves what is held or waits."""
+    """Cleanup interrupts silent runs, and leaves paused and queued ones."""
     registry.limits.live_runs = 2
     silent, paused = ScriptedProvider("kept", HANG), ScriptedProvider("x", PAUSE)
     first = registry.create(provider=silent).send("?")
@@ -139,7 +139,7 @@ def test_stale_means_silent_not_old(registry: SessionRegistry) -> None:
 
 
 def test_a_silent_run_without_text_is_also_interrupted(registry: SessionRegistry) -> None:
-    """What cleanup ends is `interrupted`, as the contract says, even before its first token."""
+    """Cleanup ends a run as `interrupted` even before its first token, as documented."""
     provider = ScriptedProvider(HANG)
     run = registry.create(provider=provider).send("?")
     provider.wait_until(lambda p: p.requests)
@@ -148,7 +148,7 @@ def test_a_silent_run_without_text_is_also_interrupted(registry: SessionRegistry
 
 
 def test_slots_are_bounded_and_fair(registry: SessionRegistry) -> None:
-    """With eight slots fifty sessions stream, first come first served, each with its place in the queue."""
+    """With eight slots fifty runs start in the order of their prompts, each with its queue position."""
     registry.limits.live_runs = 8
     provider = ScriptedProvider("x", PAUSE)
     runs = [registry.create(provider=provider).send(str(i)) for i in range(50)]
@@ -162,7 +162,7 @@ def test_slots_are_bounded_and_fair(registry: SessionRegistry) -> None:
 
 
 def test_eight_threads_and_fifty_sessions(registry: SessionRegistry) -> None:
-    """Sends in a tight loop from many threads: no message in the wrong session, order kept."""
+    """Concurrent sends from many threads put each message into its session, in order."""
     sessions = [registry.create(f"s{i}", provider=ScriptedProvider(echo)) for i in range(50)]
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
@@ -197,7 +197,7 @@ def test_eight_threads_and_fifty_sessions(registry: SessionRegistry) -> None:
 def test_threads_of_callers_are_kept_apart(
     registry: SessionRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each caller's thread has its own context, under concurrent callers."""
+    """Each `thread_id` has its own context, under concurrent callers."""
     use(monkeypatch, registry)
     engine_of(registry).providers.provider = lambda _name: _ready(ScriptedProvider(echo))  # type: ignore[method-assign]
     answers: dict[str, list[str]] = {f"user-{i}": [] for i in range(10)}
@@ -223,7 +223,7 @@ async def _ready(provider: ScriptedProvider) -> ScriptedProvider:
 
 
 def test_deleting_while_it_streams(registry: SessionRegistry) -> None:
-    """Deletion stops the run, no late delta brings the session back, and an undo does."""
+    """Deletion stops the run, a late delta does not restore the session, and `undelete` does."""
     provider = ScriptedProvider("a", PAUSE, "late")
     session = registry.create("geo", provider=provider)
     run = session.send("?")
@@ -250,7 +250,7 @@ def test_deleting_while_it_streams(registry: SessionRegistry) -> None:
 
 
 def test_closing_hides_the_tab_and_leaves_the_run(registry: SessionRegistry) -> None:
-    """A closed session continues."""
+    """A run continues after its session was closed."""
     provider = ScriptedProvider("a", PAUSE, "b")
     session = registry.create(provider=provider)
     run = session.send("?")
@@ -262,7 +262,7 @@ def test_closing_hides_the_tab_and_leaves_the_run(registry: SessionRegistry) -> 
 
 
 def test_all_at_once(registry: SessionRegistry) -> None:
-    """pause_all, resume_all, stop_all and wait_all reach every session."""
+    """`pause_all`, `resume_all`, `stop_all` and `wait_all` apply to every session."""
     provider = ScriptedProvider("a", PAUSE, "b")
     sessions = [registry.create(provider=provider) for _ in range(5)]
     runs = [session.send("?") for session in sessions]
@@ -284,7 +284,7 @@ def test_all_at_once(registry: SessionRegistry) -> None:
 
 
 def test_a_fork_is_a_session_of_its_own(registry: SessionRegistry) -> None:
-    """A fork holds the conversation up to a message, and goes its own way."""
+    """A fork contains the conversation up to a message, and is independent afterwards."""
     session = registry.create("geo", provider=ScriptedProvider(echo))
     session.send("one").wait(10)
     session.send("two").wait(10)
@@ -297,7 +297,7 @@ def test_a_fork_is_a_session_of_its_own(registry: SessionRegistry) -> None:
 
 
 def test_a_fork_is_named_as_one(registry: SessionRegistry) -> None:
-    """A fork's title says that it is one; further forks are numbered, and a title of the caller is kept."""
+    """A fork's title ends in "(fork)", further forks are numbered, and a title from the caller is kept."""
     session = registry.create("Rivers", provider=ScriptedProvider(echo))
     session.ask("one")
     first = session.fork()
@@ -310,7 +310,7 @@ def test_a_fork_is_named_as_one(registry: SessionRegistry) -> None:
 
 
 def test_runs_do_not_need_their_handles(registry: SessionRegistry) -> None:
-    """A run whose handle nobody holds continues, and a new handle shows all of it."""
+    """A run whose handle was garbage-collected continues, and a new handle shows its whole text."""
     provider = ScriptedProvider("a", PAUSE, "b")
     session = registry.create(provider=provider)
     handle = weakref.ref(session.send("?"))
@@ -324,7 +324,7 @@ def test_runs_do_not_need_their_handles(registry: SessionRegistry) -> None:
 
 @pytest.mark.parametrize("take", [pickle.dumps, copy.copy, copy.deepcopy], ids=lambda f: f.__name__)
 def test_live_objects_are_not_pickled(registry: SessionRegistry, take: object) -> None:
-    """Registry, session and run refuse, and say what to do instead."""
+    """Pickling or copying a registry, session or run raises with the alternative."""
     session = registry.create(provider=ScriptedProvider("x"))
     run = session.send("?").wait(10)
     for handle in (registry, session, run):
@@ -333,7 +333,7 @@ def test_live_objects_are_not_pickled(registry: SessionRegistry, take: object) -
 
 
 def test_limits_refuse_nonsense(registry: SessionRegistry) -> None:
-    """A limit that makes no sense is refused when it is set, with the reason."""
+    """An invalid limit is refused on assignment, with the reason."""
     with pytest.raises(ValueError, match=r"limits\.idle_s must be positive and finite, not -1"):
         registry.limits.idle_s = -1
     with pytest.raises(TypeError, match=r"limits\.idle_s must be a number"):
@@ -348,7 +348,7 @@ def test_limits_refuse_nonsense(registry: SessionRegistry) -> None:
 
 
 def test_too_many_sessions_raise_a_clear_error(registry: SessionRegistry) -> None:
-    """Beyond the limit, with nothing to evict, a new session is a clear error."""
+    """A new session beyond the limit raises `TooManySessions` if no session can be evicted."""
     registry.limits.sessions = 2
     registry.create("a").pin()
     registry.create("b").pin()
@@ -357,7 +357,7 @@ def test_too_many_sessions_raise_a_clear_error(registry: SessionRegistry) -> Non
 
 
 def test_the_registry_is_the_same_over_reloads_and_copies() -> None:
-    """A module that is reloaded, or imported under a second name, gets the same registry."""
+    """A module that is reloaded, or imported again, has the same registry."""
     script = """
 import importlib, importlib.util, sys
 import nbchat
@@ -397,7 +397,7 @@ assert threading.active_count() == 1
 
 
 def test_a_process_ends_quietly_with_live_runs() -> None:
-    """Leaving Python in the middle of a stream ends at once, without a traceback."""
+    """Exiting Python during a stream ends at once, without a traceback."""
     script = """
 import nbchat
 from nbchat.providers.scripted import ScriptedProvider, HANG
@@ -430,7 +430,7 @@ threading.Thread(target=work).start()
     ids=["while it connects", "in another thread"],
 )
 def test_the_end_of_the_main_thread_is_not_the_end_of_an_answer(script: str, says: str) -> None:
-    """A script ends quietly while a run connects, and its other threads may use nbchat to their own end."""
+    """A script exits cleanly while a run connects, and other threads can use nbchat after the main thread."""
     env = {k: v for k, v in os.environ.items() if not k.startswith(("OPENAI_", "NBCHAT_"))}
     done = subprocess.run(
         [sys.executable, "-c", f"import nbchat\n{script}"],
@@ -457,7 +457,7 @@ def _in_a_child(registry: SessionRegistry, queue: "multiprocessing.SimpleQueue[s
 )
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_forked_child_does_not_touch_the_parents_runs(registry: SessionRegistry) -> None:
-    """After a fork the child gets a clear error, and the parent's run continues."""
+    """After a fork the child gets an error that names the cause, and the parent's run continues."""
     provider = ScriptedProvider("a", PAUSE, "b")
     run = registry.create(provider=provider).send("?")
     provider.wait_paused()
@@ -474,7 +474,7 @@ def test_a_forked_child_does_not_touch_the_parents_runs(registry: SessionRegistr
 
 
 def test_names_are_all_there() -> None:
-    """Every public name can be had, and `dir` lists these names and nothing else."""
+    """Every public name exists, and `dir` lists these names only."""
     for name in nbchat.__all__:
         assert getattr(nbchat, name) is not None
     assert [name for name in dir(nbchat) if not name.startswith("__")] == sorted(nbchat.__all__)
@@ -487,7 +487,7 @@ def test_names_are_all_there() -> None:
 def test_a_new_tab_is_the_last_one_when_the_clock_was_set_back(
     registry: SessionRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Tabs stand in the order in which they were made, whatever the clock said."""
+    """Tabs are in the order of their creation, whatever the clock shows."""
     made = []
     for at in (5000.0, 1000.0, 1000.0, 9000.0):
         monkeypatch.setattr("nbchat.engine.engine.now", lambda at=at: at)
@@ -499,7 +499,7 @@ def test_a_new_tab_is_the_last_one_when_the_clock_was_set_back(
 def test_sessions_keep_their_order_over_kernels_when_the_clock_was_set_back(
     registry: SessionRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of two sessions with one title, the one created first is the oldest, also after a restore."""
+    """Of two sessions with one title, the one created first is the oldest, even after a restore."""
     monkeypatch.setattr("nbchat.engine.engine.now", lambda: 5000.0)
     first = registry.create("geo").id
     second_kernel, third_kernel = SessionRegistry(), SessionRegistry()
@@ -516,7 +516,7 @@ def test_sessions_keep_their_order_over_kernels_when_the_clock_was_set_back(
 
 
 def test_titles_are_cut_between_graphemes(registry: SessionRegistry) -> None:
-    """A title made of the first question ends with a whole emoji, never with a part of one."""
+    """A title cut from the first question ends with a whole emoji."""
     family = "👨‍👩‍👧‍👦"
     session = registry.create(provider=ScriptedProvider("a"))
     session.send(family * 20).wait(10)
@@ -524,7 +524,7 @@ def test_titles_are_cut_between_graphemes(registry: SessionRegistry) -> None:
 
 
 def test_the_engine_runs_on_a_loop_of_its_own() -> None:
-    """A policy for event loops that was set before the first use, as uvloop's, does not reach the engine."""
+    """The engine ignores an event loop policy set before its first use, such as uvloop's."""
     code = """
 import asyncio, warnings
 warnings.simplefilter("ignore")

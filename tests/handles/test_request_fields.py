@@ -19,14 +19,14 @@ from tests.engines import engine_of, live
 
 @pytest.fixture
 def provider() -> ScriptedProvider:
-    """Give a provider that answers each question with one word."""
+    """Return a provider that answers each question with one word."""
     return ScriptedProvider("Seine")
 
 
 def test_fields_of_one_question_win_over_the_session_s(
     registry: SessionRegistry, provider: ScriptedProvider
 ) -> None:
-    """`ask` and `send` take request fields for one request; the session keeps its own."""
+    """Request fields passed to `ask` and `send` apply to that request, and the session keeps its own."""
     geo = registry.create("geo", params={"temperature": 0.2, "seed": 1}, provider=provider)
     geo.ask("One?", temperature=0, max_tokens=5)
     geo.send("Two?", params={"top_k": 3}, stop=["."]).wait(10)
@@ -42,7 +42,7 @@ def test_fields_of_one_question_win_over_the_session_s(
 def test_fields_of_a_question_apply_to_its_other_answers(
     registry: SessionRegistry, provider: ScriptedProvider
 ) -> None:
-    """Regenerating or continuing an answer asks with the fields that the question was asked with."""
+    """Regenerating or continuing an answer uses the request fields of its question."""
     geo = registry.create("geo", provider=provider)
     geo.ask("One?", temperature=0)
     geo.regenerate().wait(10)
@@ -53,7 +53,7 @@ def test_fields_of_a_question_apply_to_its_other_answers(
 def test_fields_survive_a_snapshot_without_credentials(
     registry: SessionRegistry, provider: ScriptedProvider
 ) -> None:
-    """A snapshot keeps the fields of a run, and leaves out what looks like a credential."""
+    """A snapshot keeps the request fields of a run, except for those that look like credentials."""
     geo = registry.create("geo", provider=provider)
     geo.ask("One?", temperature=0, extra_body={"api_key": "sk-secret", "top_k": 3})
     snapshot = registry.snapshot()
@@ -65,7 +65,7 @@ def test_fields_survive_a_snapshot_without_credentials(
 
 
 def test_a_session_takes_fields_as_arguments(registry: SessionRegistry) -> None:
-    """`session(temperature=…)` sets fields of every request, and keeps the others that are set."""
+    """`session(temperature=…)` sets fields of every request, and keeps fields that are already set."""
     geo = registry.get_or_create("geo", params={"seed": 1}, temperature=0.2)
     assert geo.params == {"seed": 1, "temperature": 0.2}
     assert registry.get_or_create("geo", temperature=0.5).params == {"seed": 1, "temperature": 0.5}
@@ -73,7 +73,7 @@ def test_a_session_takes_fields_as_arguments(registry: SessionRegistry) -> None:
 
 
 def test_the_functions_of_the_module_take_fields() -> None:
-    """`nbchat.ask`, `get_completion`, `map` and `compare` send request fields that are given by name."""
+    """`nbchat.ask`, `get_completion`, `map` and `compare` send request fields given as keywords."""
     question = "One two three four five"
     short = {"model": "nbchat-echo", "max_tokens": 2}
     assert nbchat.ask(question, **short).finish_reason == "length"
@@ -99,7 +99,7 @@ def test_the_functions_of_the_module_take_fields() -> None:
     ],
 )
 def test_an_unknown_argument_is_refused(call: Callable[..., Any]) -> None:
-    """A misspelt field raises with the closest name and with the way to send it all the same."""
+    """A misspelt field raises with the closest name and the way to send it anyway."""
     with pytest.raises(TypeError, match=r"no argument 'temprature'; did you mean 'temperature'\?.*params=\{"):
         call(temprature=0)
 
@@ -114,7 +114,7 @@ def test_parameters_are_changed_as_a_whole(registry: SessionRegistry) -> None:
 
 
 def test_an_unknown_attribute_is_refused(registry: SessionRegistry) -> None:
-    """Setting an attribute that a session does not have raises, and names the right one."""
+    """Setting an attribute that a session does not have raises with the right name."""
     geo = registry.create("geo")
     with pytest.raises(AttributeError, match=r"no attribute 'modle'; did you mean 'model'\?"):
         geo.modle = "x"  # type: ignore[attr-defined]
@@ -147,7 +147,7 @@ def test_lists_within_parameters_are_copies(registry: SessionRegistry) -> None:
 
 
 def test_fields_of_single_questions_in_a_file_are_not_sent(registry: SessionRegistry) -> None:
-    """A stranger's snapshot cannot have request fields sent when one of its answers is asked for again."""
+    """Request fields in another user's snapshot are not sent when an answer is regenerated or continued."""
     theirs = registry.create(provider=ScriptedProvider("answer"))
     theirs.send("question", params={"max_tokens": 7, "extra_body": {"tools": []}}).wait(10)
     other = SessionRegistry()
@@ -164,7 +164,7 @@ def test_fields_of_single_questions_in_a_file_are_not_sent(registry: SessionRegi
 
 
 def test_system_messages_in_a_file_are_not_sent(registry: SessionRegistry) -> None:
-    """Instructions of a stranger's file are a setting that waits to be adopted, and never a message."""
+    """System messages in another user's file are not sent to the model."""
     theirs = registry.create(provider=ScriptedProvider("answer"))
     theirs.send("obey me").wait(10)
     saved = saved_session("k-theirs", live(theirs))

@@ -1,4 +1,4 @@
-"""A run's life as its user sees it."""
+"""The lifecycle of a run, as its user sees it."""
 
 import asyncio
 import time
@@ -16,7 +16,7 @@ from tests.waiting import wait_for
 
 
 def test_an_answer_arrives(registry: SessionRegistry) -> None:
-    """Sending returns at once; waiting gives the run, and its result the message."""
+    """`send` returns at once, `wait` returns the run, and `result` the message."""
     provider = ScriptedProvider("Paris", PAUSE, " is.", UsageDelta(Usage(input_tokens=5, output_tokens=2)))
     geo = registry.create("geo", provider=provider)
 
@@ -38,7 +38,7 @@ def test_an_answer_arrives(registry: SessionRegistry) -> None:
 
 
 def test_waiting_with_a_limit_leaves_the_run_alone(registry: SessionRegistry) -> None:
-    """`wait` raises TimeoutError while the run continues, and says what to do."""
+    """`wait` raises `TimeoutError` with the next step while the run continues."""
     run = registry.create(provider=ScriptedProvider(HANG)).send("?")
 
     with pytest.raises(TimeoutError, match="It continues; wait"):
@@ -52,7 +52,7 @@ def test_waiting_with_a_limit_leaves_the_run_alone(registry: SessionRegistry) ->
 def test_an_invalid_timeout_is_refused_before_anything_is_sent(
     registry: SessionRegistry, timeout: Any, error: type[Exception]
 ) -> None:
-    """A wrong timeout is told in words, and a question with one is not sent."""
+    """An invalid timeout raises, and the question is not sent."""
     session = registry.create(provider=ScriptedProvider("a"))
     with pytest.raises(error, match="timeout must be a number of seconds"):
         session.ask("?", timeout=timeout)
@@ -64,7 +64,7 @@ def test_an_invalid_timeout_is_refused_before_anything_is_sent(
 
 
 def test_iterating_late_and_twice_gives_the_whole_text(registry: SessionRegistry) -> None:
-    """However late and often, iteration begins at the first character."""
+    """Each iteration starts with the first character, however late."""
     provider = ScriptedProvider("a", "b", PAUSE, "c")
     run = registry.create(provider=provider).send("?")
     provider.wait_paused()
@@ -85,7 +85,7 @@ async def test_async_forms_work_in_any_loop(registry: SessionRegistry) -> None:
 
 
 def test_a_second_send_waits_its_turn(registry: SessionRegistry) -> None:
-    """While a run is live the next is queued, and its message enters when it starts: turns alternate."""
+    """A second run is queued while one is live, and its prompt enters the transcript when it starts."""
     provider = ScriptedProvider("one", PAUSE)
     session = registry.create(provider=provider)
     first, second = session.send("1"), session.send("2")
@@ -117,7 +117,7 @@ def test_stop_keeps_the_text_that_arrived(registry: SessionRegistry) -> None:
     assert run.result().text == "Paris is"
     assert run.error is None
     provider.wait_until(lambda p: p.closed == 1)
-    run.stop()  # after the end it does nothing
+    run.stop()  # without effect after the end
     assert run.state == "stopped"
     again = session.send("And now?")
     provider.wait_paused()
@@ -126,7 +126,7 @@ def test_stop_keeps_the_text_that_arrived(registry: SessionRegistry) -> None:
 
 
 def test_stop_before_the_first_token(registry: SessionRegistry) -> None:
-    """A run that has said nothing yet stops too, and gives an empty answer."""
+    """A run stopped before its first token has an empty answer."""
     provider = ScriptedProvider(HANG)
     run = registry.create(provider=provider).send("?")
     provider.wait_until(lambda p: p.requests)
@@ -137,7 +137,7 @@ def test_stop_before_the_first_token(registry: SessionRegistry) -> None:
 
 
 def test_stopping_a_queued_run_leaves_the_live_one(registry: SessionRegistry) -> None:
-    """Stop of a named run ends that run; the prompt of a waiting one never enters the transcript."""
+    """`Run.stop` ends that run only, and the prompt of a queued one does not enter the transcript."""
     provider = ScriptedProvider("a", PAUSE)
     session = registry.create(provider=provider)
     first, second = session.send("1"), session.send("2")
@@ -152,7 +152,7 @@ def test_stopping_a_queued_run_leaves_the_live_one(registry: SessionRegistry) ->
 
 
 def test_session_stop_lets_queued_runs_follow_and_stop_all_does_not(registry: SessionRegistry) -> None:
-    """`stop` ends the oldest live run and queued ones follow; `stop_all` ends those too."""
+    """`stop` ends the oldest live run, and the next in the queue starts; `stop_all` ends all."""
     provider = ScriptedProvider("a", PAUSE)
     session = registry.create(provider=provider)
     runs = [session.send(str(i)) for i in range(4)]
@@ -169,7 +169,7 @@ def test_session_stop_lets_queued_runs_follow_and_stop_all_does_not(registry: Se
 
 
 def test_a_provider_that_will_not_close_does_not_hold_the_session(registry: SessionRegistry) -> None:
-    """Stop settles in time even when the provider swallows its cancellation."""
+    """Stop completes in time even if the provider ignores its cancellation."""
     stubborn = asyncio.Event
 
     class Stubborn(ScriptedProvider):
@@ -198,7 +198,7 @@ def test_a_provider_that_will_not_close_does_not_hold_the_session(registry: Sess
 
 
 def test_text_reasoning_and_calls_are_parts(registry: SessionRegistry) -> None:
-    """Parts follow what arrives; interleaved calls are told apart by their index."""
+    """Deltas become parts in order of arrival; interleaved tool calls are assembled by their index."""
     provider = ScriptedProvider(
         ReasoningDelta("Hm"),
         ReasoningDelta("m."),
@@ -225,7 +225,7 @@ def test_text_reasoning_and_calls_are_parts(registry: SessionRegistry) -> None:
 
 @pytest.mark.parametrize("reason", ["length", "content_filter"])
 def test_a_model_that_stopped_early(registry: SessionRegistry, reason: str) -> None:
-    """`length` and `content_filter` make a run incomplete: no error, the text is there."""
+    """`length` and `content_filter` make a run incomplete, with its text and without an error."""
     run = registry.create(provider=ScriptedProvider("half", finish=reason)).send("?").wait(10)
 
     assert run.state == "incomplete"
@@ -251,7 +251,7 @@ def test_a_model_that_stopped_early(registry: SessionRegistry, reason: str) -> N
 def test_every_end_has_its_own_state(
     registry: SessionRegistry, provider: ScriptedProvider, state: str, error: type | None
 ) -> None:
-    """Over without a finish reason: interrupted after text, else failed, with the cause; text is kept."""
+    """A run without a finish reason is interrupted if it has text and failed otherwise, with the cause."""
     session = registry.create(provider=provider)
     run = session.send("question").wait(10)
 
@@ -268,12 +268,12 @@ def test_every_end_has_its_own_state(
         run.result()
     with pytest.raises(error):
         list(run)
-    # And the session is free.
+    # The session accepts the next prompt.
     assert session.send("again").wait(10).is_over
 
 
 def test_the_foreign_exception_is_the_cause(registry: SessionRegistry) -> None:
-    """What a provider raised is behind the run's error, in the kernel only."""
+    """In the kernel, the provider's exception is the `__cause__` of the run's error."""
     broken = errors.StreamBroken("gone.")
     broken.__cause__ = OSError("reset")
     run = registry.create(provider=ScriptedProvider("x", broken)).send("?").wait(10)
@@ -283,7 +283,7 @@ def test_the_foreign_exception_is_the_cause(registry: SessionRegistry) -> None:
 
 
 def test_retries_come_before_the_first_token_only(registry: SessionRegistry) -> None:
-    """A failure that may pass is tried again, visibly; after the first token nothing is asked again."""
+    """A temporary failure is retried, visibly, but not after the first token."""
     answers = [[errors.ProviderUnavailable("busy.", retryable=0.01)], ["fine"]]
     provider = ScriptedProvider(lambda _request: answers.pop(0))
     seen: list[str | None] = []
@@ -307,7 +307,7 @@ def test_retries_come_before_the_first_token_only(registry: SessionRegistry) -> 
 
 
 def test_a_retry_wait_can_be_ended(registry: SessionRegistry) -> None:
-    """`retry_now` makes the next attempt at once; without such a wait it does nothing and returns False."""
+    """`retry_now` makes the next attempt at once, and returns False if no retry is pending."""
     answers: list[list[Any]] = [[errors.RateLimited("slow down.", retryable=60.0)], ["fine"]]
     run = registry.create(provider=ScriptedProvider(lambda _request: answers.pop(0))).send("?")
     wait_for(lambda: run.state == "retrying", "a retry")
@@ -317,7 +317,7 @@ def test_a_retry_wait_can_be_ended(registry: SessionRegistry) -> None:
 
 
 def test_a_retry_wait_can_be_stopped(registry: SessionRegistry) -> None:
-    """Stop works in the wait, and no further attempt is made."""
+    """Stop during the wait for a retry ends the run without a further attempt."""
     provider = ScriptedProvider(errors.RateLimited("slow down.", retryable=60.0))
     run = registry.create(provider=provider).send("?")
     states = engine_of(registry).loop
@@ -333,7 +333,7 @@ def test_a_retry_wait_can_be_stopped(registry: SessionRegistry) -> None:
 
 
 def test_a_wait_beyond_the_cap_fails_at_once(registry: SessionRegistry) -> None:
-    """A server that asks for an hour fails the run, with the number in its error."""
+    """A server that requests a wait of an hour fails the run, with the number in its error."""
     provider = ScriptedProvider(errors.RateLimited("wait.", retryable=3600.0))
     run = registry.create(provider=provider).send("?").wait(10)
 
@@ -344,7 +344,7 @@ def test_a_wait_beyond_the_cap_fails_at_once(registry: SessionRegistry) -> None:
 
 
 def test_pause_holds_the_stream_and_resume_continues(registry: SessionRegistry) -> None:
-    """Nothing is added while paused, and nothing is lost after it."""
+    """A paused run adds no text, and loses none when it is resumed."""
     provider = ScriptedProvider("a", PAUSE, "b", "c")
     session = registry.create(provider=provider)
     run = session.send("?")
@@ -355,7 +355,7 @@ def test_pause_holds_the_stream_and_resume_continues(registry: SessionRegistry) 
     assert info.state == run.state == session.status == "paused"
     assert info.text == run.text == "a"
     assert registry.is_streaming(session.id)
-    assert session.pause() is not None  # pausing twice is the same
+    assert session.pause() is not None  # pausing again has no effect
     assert session.resume().id == run.id
     assert run.wait(10).text == "abc"
     assert run.state == "completed"
@@ -378,7 +378,7 @@ def test_a_pause_that_is_too_long_interrupts(registry: SessionRegistry) -> None:
 
 
 def test_a_queued_run_can_be_paused(registry: SessionRegistry) -> None:
-    """A prompt that waits for a slot is held back until it is resumed."""
+    """A queued run that is paused does not start until it is resumed."""
     registry.limits.live_runs = 1
     provider = ScriptedProvider("x", PAUSE)
     busy, other = registry.create(provider=provider), registry.create(provider=provider)
@@ -409,7 +409,7 @@ def test_a_queued_run_can_be_paused(registry: SessionRegistry) -> None:
 def test_clocks_end_silent_runs(
     registry: SessionRegistry, limit: str, steps: list[object], state: str, error: type
 ) -> None:
-    """Each limit ends a silent run with its own error."""
+    """Each time limit ends a run with its own error."""
     setattr(registry.limits, limit, 0.05)
     run = registry.create(provider=ScriptedProvider(*steps)).send("?").wait(10)  # type: ignore[arg-type]
 
@@ -418,7 +418,7 @@ def test_clocks_end_silent_runs(
 
 
 def test_a_long_answer_is_cut_at_the_cap(registry: SessionRegistry) -> None:
-    """At the cap the run ends and every character up to it is there."""
+    """At the cap the run is interrupted, with every character up to it."""
     registry.limits.answer_chars = 10
     run = registry.create(provider=ScriptedProvider("abcdef", "ghijkl", HANG)).send("?").wait(10)
 
@@ -428,7 +428,7 @@ def test_a_long_answer_is_cut_at_the_cap(registry: SessionRegistry) -> None:
 
 
 def test_a_giant_delta_arrives_whole(registry: SessionRegistry) -> None:
-    """A single delta of a megabyte, emoji included, is kept to the last character."""
+    """A single delta of a megabyte, with emoji, is kept to the last character."""
     text = "😀ab" * 350_000
     run = registry.create(provider=ScriptedProvider(text)).send("?").wait(30)
 
@@ -436,13 +436,13 @@ def test_a_giant_delta_arrives_whole(registry: SessionRegistry) -> None:
 
 
 def test_half_a_character_waits_for_its_other_half(registry: SessionRegistry) -> None:
-    """Surrogates that come apart over two deltas are joined; one that stays alone is replaced."""
+    """A surrogate pair split over two deltas is joined, and a lone surrogate is replaced."""
     run = registry.create(provider=ScriptedProvider("a\ud83d", "\ude00b\ud83d")).send("?").wait(10)
     assert run.text == "a😀b\ufffd"
 
 
 def test_retry_replaces_regenerate_adds_continue_appends(registry: SessionRegistry) -> None:
-    """Each is a new run; retry replaces the failed answer, regenerate adds a version, continue appends."""
+    """Retry replaces a failed answer, regenerate adds a version, and continue appends, each as a new run."""
     scripts = [["bad", errors.StreamBroken("gone.")], ["good"], ["other"], [" and more"]]
     provider = ScriptedProvider(lambda _request: scripts.pop(0))
     session = registry.create(provider=provider)
@@ -467,7 +467,7 @@ def test_retry_replaces_regenerate_adds_continue_appends(registry: SessionRegist
 
 
 def test_a_retry_takes_nothing_away_before_it_has_something_to_give(registry: SessionRegistry) -> None:
-    """The text that a retry replaces goes when the new text begins; where none comes it stays a version."""
+    """A retry replaces the old text when new text arrives; without new text the old remains a version."""
     broken = errors.StreamBroken("gone.")
     scripts = [["kept", broken], [errors.AuthenticationFailed("no.")], [PAUSE, "new"], ["other"]]
     provider = ScriptedProvider(lambda _request: scripts.pop(0))
@@ -490,7 +490,7 @@ def test_a_retry_takes_nothing_away_before_it_has_something_to_give(registry: Se
 
 
 def test_editing_a_waiting_prompt_keeps_its_place_and_its_run(registry: SessionRegistry) -> None:
-    """A prompt that waits, or was paused while it waited, is changed where it is; its run is the same."""
+    """Editing a queued or paused prompt keeps its position and its run."""
     provider = ScriptedProvider(lambda r: [PAUSE, f"re: {r.messages[-1].text}"])
     session = registry.create(provider=provider)
     runs = [session.send(text) for text in ("one", "two", "three", "four")]
@@ -512,7 +512,7 @@ def test_editing_a_waiting_prompt_keeps_its_place_and_its_run(registry: SessionR
 
 
 def test_edit_makes_a_version_of_the_question(registry: SessionRegistry) -> None:
-    """An edited question stands beside the old one, with an answer of its own."""
+    """An edited question is a version of the old one, with its own answer."""
     session = registry.create(provider=ScriptedProvider(lambda r: ["re: " + r.messages[-1].text]))
     session.send("one").wait(10)
     session.send("two").wait(10)
@@ -525,7 +525,7 @@ def test_edit_makes_a_version_of_the_question(registry: SessionRegistry) -> None
 
 
 def test_attachments_stay_with_their_question(registry: SessionRegistry) -> None:
-    """A question that is edited keeps its files and images, waiting or asked; all of them can be stored."""
+    """An edited question keeps its attachments, queued or answered, and their text is cleaned for storage."""
     file = FilePart(name="a\ud800.csv", text="x\0y\n")
     image = ImagePart(name="dot.gif", text="data:image/gif;base64,R0lGODlhAQABAAAAACw=")
     provider = ScriptedProvider(lambda r: [PAUSE, f"{len(r.messages[-1].parts)} parts"])
@@ -552,7 +552,7 @@ def test_attachments_stay_with_their_question(registry: SessionRegistry) -> None
 
 @pytest.mark.parametrize("wrong", [[3], [b"bytes without a name"], [TextPart(text="x")], [FilePart(text=3)]])  # type: ignore[arg-type]
 def test_unsupported_attachments_are_refused(registry: SessionRegistry, wrong: list[Any]) -> None:
-    """The error says what an attachment is, and nothing was asked. Files count for the session's limit."""
+    """A wrong attachment raises and nothing is sent; files count towards the session's limit."""
     session = registry.create(provider=ScriptedProvider("a"))
     with pytest.raises(TypeError, match="attachment"):
         session.send("?", attachments=wrong)
@@ -563,7 +563,7 @@ def test_unsupported_attachments_are_refused(registry: SessionRegistry, wrong: l
 
 
 def test_a_message_is_given_by_itself_or_by_its_id(registry: SessionRegistry) -> None:
-    """Both do the same; anything else is refused with a word on what to give."""
+    """A message can be passed as a `Message` or an id; other types raise with that advice."""
     session = registry.create(provider=ScriptedProvider(lambda r: [f"re: {r.messages[-1].text}"]))
     session.ask("one")
     session.regenerate(session.messages[-1]).wait(10)
@@ -580,7 +580,7 @@ def test_a_message_is_given_by_itself_or_by_its_id(registry: SessionRegistry) ->
 
 
 def test_versions_need_a_session_that_is_not_busy(registry: SessionRegistry) -> None:
-    """While a run is live, retry and its kin are refused, with what to do next."""
+    """While a run is live, retry, regenerate and continue are refused with the next step."""
     provider = ScriptedProvider("a", PAUSE)
     session = registry.create(provider=provider)
     session.send("?")
@@ -593,7 +593,7 @@ def test_versions_need_a_session_that_is_not_busy(registry: SessionRegistry) -> 
 
 
 def test_a_failed_turns_question_stays_in_the_context(registry: SessionRegistry) -> None:
-    """What could not be answered is not forgotten; an empty answer is not sent."""
+    """The question of a failed run stays in the context, and its empty answer is not sent."""
     scripts = [[errors.AuthenticationFailed("no.")], ["ok"]]
     provider = ScriptedProvider(lambda _request: scripts.pop(0))
     session = registry.create(provider=provider)
@@ -604,7 +604,7 @@ def test_a_failed_turns_question_stays_in_the_context(registry: SessionRegistry)
 
 
 def test_later_changes_by_the_caller_have_no_effect(registry: SessionRegistry) -> None:
-    """A run keeps the settings it started with."""
+    """A run keeps the settings with which it started."""
     provider = ScriptedProvider(PAUSE, "x")
     params = {"stop": ["a"]}
     session = registry.create(provider=provider, params=params, instructions="Be brief.", model="m1")
@@ -625,7 +625,7 @@ def test_later_changes_by_the_caller_have_no_effect(registry: SessionRegistry) -
     ("prompt", "error"), [(None, TypeError), (3, TypeError), ("", ValueError), ("  \n", ValueError)]
 )
 def test_wrong_prompts_are_refused(registry: SessionRegistry, prompt: object, error: type) -> None:
-    """Only wrong arguments make `send` raise, and then nothing was sent."""
+    """`send` raises for an invalid prompt, and sends nothing."""
     session = registry.create(provider=ScriptedProvider("x"))
     with pytest.raises(error, match="prompt"):
         session.send(prompt)  # type: ignore[arg-type]
@@ -633,7 +633,7 @@ def test_wrong_prompts_are_refused(registry: SessionRegistry, prompt: object, er
 
 
 def test_a_full_session_raises_a_clear_error(registry: SessionRegistry) -> None:
-    """The cap on stored text is a clear error, and loses nothing."""
+    """A prompt beyond the cap on stored text raises `SessionFull`, and no message is lost."""
     registry.limits.session_chars = 20
     session = registry.create(provider=ScriptedProvider("1234567890"))
     session.send("12345").wait(10)
@@ -643,7 +643,7 @@ def test_a_full_session_raises_a_clear_error(registry: SessionRegistry) -> None:
 
 
 def test_a_question_that_takes_too_long_is_stopped(registry: SessionRegistry) -> None:
-    """`ask(timeout=…)` says what it did: nobody else knows of the run."""
+    """`ask(timeout=…)` stops the run, for which the caller has no handle, and the error reports it."""
     session = registry.create(provider=ScriptedProvider("so far", HANG))
     with pytest.raises(TimeoutError, match=r"after 0\.2 s; the run was stopped, and its text is kept"):
         session.ask("?", timeout=0.2)
@@ -651,7 +651,7 @@ def test_a_question_that_takes_too_long_is_stopped(registry: SessionRegistry) ->
 
 
 def test_callbacks_are_notified_of_a_run_and_may_fail(registry: SessionRegistry) -> None:
-    """Callbacks get one event each, on a thread of their own; one that raises disturbs nobody."""
+    """A callback gets each event once, and one that raises does not affect runs or other callbacks."""
     heard: list[tuple[str, str | None]] = []
     session = registry.create(provider=ScriptedProvider("x"))
 
@@ -673,7 +673,7 @@ def test_callbacks_are_notified_of_a_run_and_may_fail(registry: SessionRegistry)
 
 
 def test_a_callback_may_send(registry: SessionRegistry) -> None:
-    """Calling back into nbchat from a callback does not deadlock."""
+    """Calling nbchat from a callback does not deadlock."""
     session = registry.create(provider=ScriptedProvider("x"))
     answers: list[str] = []
 
@@ -689,7 +689,7 @@ def test_a_callback_may_send(registry: SessionRegistry) -> None:
 
 
 def test_blocking_on_the_engines_own_thread_is_refused(registry: SessionRegistry) -> None:
-    """A provider that asks, blocking, gets an error instead of a deadlock."""
+    """A provider that makes a blocking call to nbchat gets an error instead of a deadlock."""
 
     def nested(_request: object) -> list[str]:
         return [registry.create(provider=ScriptedProvider("inner")).ask("?").text]
@@ -702,7 +702,7 @@ def test_blocking_on_the_engines_own_thread_is_refused(registry: SessionRegistry
 def test_an_ended_run_stays_as_it_is_when_the_clock_is_set_back(
     registry: SessionRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An hour back between an answer and its continuation: each run keeps its text, times grow."""
+    """If the clock is set back before a continuation, each run keeps its text, and times still increase."""
     session = registry.create(provider=ScriptedProvider("One.", "stop"))
     first = session.send("?").wait(10)
     text = first.text
@@ -722,7 +722,7 @@ def test_an_ended_run_stays_as_it_is_when_the_clock_is_set_back(
 def test_the_log_orders_runs_and_not_their_times(
     registry: SessionRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the times of a log run backwards, as after a restart, runs keep their text."""
+    """Runs keep their text if the times in a log decrease, as after a restart."""
     session = registry.create(provider=ScriptedProvider("One."))
     first = session.send("?").wait(10)
     text = first.text
@@ -734,7 +734,7 @@ def test_the_log_orders_runs_and_not_their_times(
 
 
 def test_awaiting_outside_of_asyncio_names_the_alternative(registry: SessionRegistry) -> None:
-    """In another kind of event loop, as with `%autoawait trio`, the error names the way without `await`."""
+    """In another event loop, such as `%autoawait trio`, the error names the alternative to `await`."""
     run = registry.create(provider=ScriptedProvider("a")).send("?").wait(10)
     for waiting in (run.__await__(), anext(aiter(run)).__await__()):
         with pytest.raises(errors.CommandError, match=r"asyncio event loop only.*run\.result\(\)"):

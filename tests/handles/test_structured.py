@@ -1,4 +1,4 @@
-"""Structured answers: what is sent for a `schema`, what is returned, and what happens to wrong answers."""
+"""Structured answers: the request for a `schema`, the value of `data`, and wrong answers."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ WRONG = '{"river": "Seine"}'
 
 
 class Server:
-    """A server that answers with prepared texts, one after the other, and keeps the requests."""
+    """A server that answers with prepared texts in turn, and records the requests."""
 
     def __init__(self, *answers: str, refuses: str = "") -> None:
         self.requests: list[dict[str, Any]] = []
@@ -144,7 +144,7 @@ def serve() -> Iterator[Any]:
 
 
 def scripted(*answers: str) -> ScriptedProvider:
-    """Return a provider that answers with one text after the other."""
+    """Return a provider that answers with the given texts in turn."""
     left = list(answers)
     return ScriptedProvider(lambda _request: [left.pop(0)])
 
@@ -164,7 +164,7 @@ def scripted(*answers: str) -> ScriptedProvider:
     ids=["dataclass", "msgspec", "TypedDict", "pydantic", "JSON schema"],
 )
 def test_an_answer_is_an_object_of_the_schema(schema: Any, expected: object) -> None:
-    """`data` has the type that was given, for each kind of schema, and the text is its JSON."""
+    """`data` is an object of the given type, for each kind of schema, and the text is its JSON."""
     question = (
         "Parse: vendor: Acme Ltd, total: 12.50 USD, date: 2026-03-04, note: none, items: name pen, price 2."
     )
@@ -191,7 +191,7 @@ def test_both_apis_receive_the_schema(registry: SessionRegistry, serve: Any) -> 
 
 
 def test_the_strict_form_is_used_only_if_it_means_the_same() -> None:
-    """A schema with optional or free properties is sent as it is, with `strict` false."""
+    """A schema with optional or free properties is sent unchanged, with `strict` false."""
     free = {"type": "object", "additionalProperties": {"type": "integer"}}
     optional = {**SCHEMA, "required": ["km"]}
     nested = {**SCHEMA, "properties": {**SCHEMA["properties"], "more": {"type": "object"}}}
@@ -212,7 +212,7 @@ def test_the_strict_form_is_used_only_if_it_means_the_same() -> None:
 def test_a_server_without_schemas_gets_it_in_the_instructions(
     registry: SessionRegistry, serve: Any, api: Any, field: str
 ) -> None:
-    """After a refusal the schema is sent as text, and later questions do not try again."""
+    """After a refusal the schema is sent in the instructions, and later questions skip the attempt."""
     server = serve(SEINE, refuses=field)
     provider = OpenAIProvider(server.base_url, "key", api=api)
     session = registry.create(model="m", provider=provider, instructions="Be brief.")
@@ -248,7 +248,7 @@ def test_a_wrong_answer_is_corrected_once_in_the_same_run(registry: SessionRegis
 
 
 def test_an_answer_is_corrected_at_most_once(registry: SessionRegistry) -> None:
-    """An answer that still does not match is kept with a notice, and its data is an error with the reason."""
+    """An answer that still does not match is kept with a notice, and `data` raises with the reason."""
     provider = scripted(WRONG, '{"river": "Seine", "km": "long"}', SEINE)
     session = registry.create(provider=provider)
     answer = session.ask("The Seine?", schema=SCHEMA, timeout=30)
@@ -260,7 +260,7 @@ def test_an_answer_is_corrected_at_most_once(registry: SessionRegistry) -> None:
 
 
 def test_a_correction_that_fails_leaves_the_first_answer(registry: SessionRegistry) -> None:
-    """If the server fails during the correction, the run is completed with the answer that it has."""
+    """If the server fails during the correction, the run completes with the first answer."""
     error = ProviderUnavailable("overloaded.", retryable=False)
     steps: list[Any] = [[WRONG], [error]]
     session = registry.create(provider=ScriptedProvider(lambda _request: steps.pop(0)))
@@ -270,7 +270,7 @@ def test_a_correction_that_fails_leaves_the_first_answer(registry: SessionRegist
 
 
 def test_a_run_is_stopped_while_its_answer_is_corrected(registry: SessionRegistry) -> None:
-    """Stop during the correction ends the run as stopped, with the text that it has."""
+    """Stop during the correction ends the run as stopped, with the text of the first answer."""
     steps: list[Any] = [[WRONG], [PAUSE, SEINE]]
     provider = ScriptedProvider(lambda _request: steps.pop(0))
     session = registry.create(provider=provider)
@@ -304,7 +304,7 @@ def test_usage_counts_both_rounds(registry: SessionRegistry) -> None:
 
 
 def test_an_answer_in_a_code_block_or_after_reasoning_matches(registry: SessionRegistry) -> None:
-    """A block of code around the JSON and reasoning before it need no correction."""
+    """JSON in a code block, or after reasoning, needs no correction."""
     for text in (f"Here it is:\n```json\n{SEINE}\n```\n", f"<think>A {{river}}?</think>\n{SEINE}"):
         provider = scripted(text)
         session = registry.create(provider=provider)
@@ -313,7 +313,7 @@ def test_an_answer_in_a_code_block_or_after_reasoning_matches(registry: SessionR
 
 
 def test_an_answer_that_the_model_did_not_finish_is_not_corrected(registry: SessionRegistry) -> None:
-    """An answer that is cut off by a limit is incomplete; its text is kept, and it has no data."""
+    """An answer cut off by a limit is incomplete: its text is kept, and it has no data."""
     provider = ScriptedProvider('{"river": "Sei', finish="length")
     session = registry.create(provider=provider)
     run = session.send("The Seine?", schema=SCHEMA).wait(30)
@@ -323,7 +323,7 @@ def test_an_answer_that_the_model_did_not_finish_is_not_corrected(registry: Sess
 
 
 def test_rules_beyond_a_json_schema_are_checked_by_data(registry: SessionRegistry) -> None:
-    """A validator of a pydantic model rejects what its JSON schema allows."""
+    """`data` applies the validators of a pydantic model, also those that its JSON schema lacks."""
     session = registry.create(provider=scripted('{"vendor": "unknown", "total": 1}'))
     answer = session.ask("Parse.", schema=ModelInvoice, timeout=30)
     with pytest.raises(AnswerInvalid, match=r"\$\.vendor: Value error, a vendor has a name"):
@@ -331,7 +331,7 @@ def test_rules_beyond_a_json_schema_are_checked_by_data(registry: SessionRegistr
 
 
 def test_an_answer_is_saved_as_text_and_restored_as_plain_json(registry: SessionRegistry) -> None:
-    """After a restore, a pickle and in `messages`, the same answer has plain JSON as its data."""
+    """After a restore, after a pickle and in `messages`, an answer has plain JSON as its data."""
     session = registry.create(provider=scripted(SEINE))
 
     @dataclasses.dataclass
@@ -354,7 +354,7 @@ def test_an_answer_is_saved_as_text_and_restored_as_plain_json(registry: Session
 
 
 def test_the_schema_applies_again_to_another_version(registry: SessionRegistry) -> None:
-    """Regenerate asks with the same schema, and corrects once too."""
+    """`regenerate` uses the same schema, and also corrects at most once."""
     provider = scripted(SEINE, WRONG, '{"river": "Loire", "km": 1006}')
     session = registry.create(provider=provider)
     session.ask("A river?", schema=SCHEMA, timeout=30)
@@ -385,7 +385,7 @@ def test_a_schema_applies_to_its_question_only(registry: SessionRegistry) -> Non
 def test_what_is_no_schema_is_refused_before_anything_is_sent(
     registry: SessionRegistry, schema: Any, error: type[Exception], words: str
 ) -> None:
-    """Other values raise, and no request is made."""
+    """Values that are not schemas raise, and no request is made."""
     provider = scripted(SEINE)
     session = registry.create(provider=provider)
     for call in (session.send, session.ask):
@@ -397,7 +397,7 @@ def test_what_is_no_schema_is_refused_before_anything_is_sent(
 
 
 def test_no_reference_of_a_schema_is_fetched(registry: SessionRegistry, serve: Any) -> None:
-    """A reference to another server leads to no request, and the answer is kept with a notice."""
+    """A reference to another server causes no request, and the answer is kept with a notice."""
     server = serve("{}")
     schema = {"type": "object", "properties": {"river": {"$ref": f"{server.base_url}/river.json"}}}
     session = registry.create(provider=scripted(SEINE, SEINE))
