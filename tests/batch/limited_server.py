@@ -1,4 +1,4 @@
-"""A server as a batch meets it: it limits rates, fails now and then, and remembers what it was asked."""
+"""A server for tests of batches: it limits rates, fails now and then, and records requests."""
 
 import asyncio
 import json
@@ -10,20 +10,20 @@ from typing import Any, Self
 
 
 class LimitedServer:
-    """Chat Completions that answer with the prompt itself, in capitals.
+    """A Chat Completions server that answers with the prompt in capitals.
 
     Parameters
     ----------
     per_s
-        Requests that are let through in any one second; more get 429. None: all.
+        Requests accepted within any one second; more get 429. `None`: no limit.
     fail
-        Every so many-th request fails: in turn with 503, and in the middle of the answer.
+        Every `fail`-th request fails: alternately with 503, and in the middle of the answer.
     """
 
     def __init__(self, per_s: int | None = None, fail: int | None = None, status: int | None = None) -> None:
         self._per_s, self._fail, self._status = per_s, fail, status
         self.asked: Counter[str] = Counter()
-        """Prompts that were let through, failures included."""
+        """Accepted prompts, including those that failed."""
         self.answered: Counter[str] = Counter()
         self.refused = 0
         """Requests above the limit."""
@@ -61,16 +61,16 @@ class LimitedServer:
         self._loop.close()
 
     def hold_after(self, prompts: int | None) -> None:
-        """Answer that many prompts, and begin all further answers without continuing. None: answer all."""
+        """Complete that many answers, and hold later ones after their first text. `None`: no limit."""
         self._hold_after = prompts
 
     def wait_held(self, requests: int, timeout_s: float = 60.0) -> None:
-        """Wait until that many answers have begun and do not continue."""
+        """Wait until that many answers are held."""
         with self._changed:
             assert self._changed.wait_for(lambda: self._held >= requests, timeout_s)
 
     def wait_idle(self, timeout_s: float = 60.0) -> None:
-        """Wait until no request is being answered, as when a client was killed."""
+        """Wait until no request is being answered, as after the client was killed."""
         with self._changed:
             assert self._changed.wait_for(lambda: self._now == 0, timeout_s)
 
@@ -100,7 +100,7 @@ class LimitedServer:
             writer.close()
 
     async def _hold(self, reader: asyncio.StreamReader) -> None:
-        """Wait until the client is gone."""
+        """Wait until the client has disconnected."""
         with self._changed:
             self._held += 1
             self._changed.notify_all()
@@ -133,7 +133,7 @@ class LimitedServer:
         if self._hold_after is not None and sum(self.answered.values()) >= self._hold_after:
             await self._hold(reader)
         if failure:
-            raise ConnectionError  # cut in the middle of the answer
+            raise ConnectionError  # the connection breaks in the middle of the answer
         _chunk(
             writer,
             {"choices": [{"index": 0, "delta": {"content": text[4:]}, "finish_reason": "stop"}]},

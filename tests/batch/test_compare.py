@@ -14,14 +14,14 @@ from nbchat.providers.scripted import HANG, PAUSE, ScriptedProvider
 
 @pytest.fixture(autouse=True)
 def _no_sessions_left() -> Iterator[None]:
-    """Leave the process's registry empty."""
+    """Delete all sessions of the process's registry."""
     yield
     for session in list(nbchat.registry.values()):
         session.delete()
 
 
 def test_all_models_are_asked_the_same_at_the_same_time() -> None:
-    """Each model has a session, all stream at once, and each shows its answer in its own place."""
+    """Each model has its own session, gets the same request, and all stream at the same time."""
     first = ScriptedProvider("fast", UsageDelta(Usage(input_tokens=3, output_tokens=8)))
     second = ScriptedProvider("slow", PAUSE, " but thorough")
     both = nbchat.compare(
@@ -48,7 +48,7 @@ def test_all_models_are_asked_the_same_at_the_same_time() -> None:
 
 
 def test_the_table_has_the_figures() -> None:
-    """A row for each model: first token, duration, tokens per second and length; an error by its name."""
+    """The table has a row of figures for each model, and the code of an error."""
     answering = ScriptedProvider("fast", UsageDelta(Usage(input_tokens=3, output_tokens=8)))
     failing = ScriptedProvider(nbchat.RequestRejected("not that."))
     both = nbchat.compare(
@@ -78,7 +78,7 @@ def test_the_table_has_the_figures() -> None:
 
 
 def test_a_comparison_can_be_continued() -> None:
-    """One more question goes to all of its sessions; stopping ends those that are still at it."""
+    """`send` asks all sessions of a comparison, and `stop` ends its live runs."""
     provider = ScriptedProvider(lambda request: [request.messages[-1].text.upper()])
     both = nbchat.compare("one", models=[{"model": m, "provider": provider} for m in "ab"]).wait(30)
     more = both.send("two").wait(30)
@@ -108,14 +108,14 @@ def test_a_comparison_can_be_continued() -> None:
 def test_a_wrong_argument_leaves_nothing_behind(
     arguments: tuple[Any, Any], error: type[Exception], says: str
 ) -> None:
-    """It is refused with what it may be; no session was made, and nothing was asked."""
+    """A wrong argument raises with the allowed values, and no session is created."""
     with pytest.raises(error, match=says):
         nbchat.compare(*arguments)
     assert len(nbchat.registry) == 0
 
 
 def test_runs_are_rows_of_a_frame() -> None:
-    """`to_frame` has a row for each run, with its times by state, and empty places for what is not known."""
+    """`to_frame` has a row for each run, with its times by state, and missing values as null."""
     usage = UsageDelta(Usage(input_tokens=3, output_tokens=8))
     session = nbchat.session("rows", provider=ScriptedProvider("text", usage), model="m")
     session.ask("one")

@@ -1,4 +1,4 @@
-"""`nbchat.map`: many prompts, in order, within limits, and continuing after a stop."""
+"""`nbchat.map`: many prompts, in order, within limits, resumable after a stop."""
 
 import json
 import os
@@ -36,13 +36,13 @@ def shouting() -> ScriptedProvider:
 
 
 def asked(provider: ScriptedProvider) -> list[str]:
-    """Return the prompts that a provider was asked."""
+    """Return the prompts that a provider received."""
     return [request.messages[-1].text for request in provider.requests]
 
 
 @contextmanager
 def client_of(server: LimitedServer) -> Iterator[OpenAIProvider]:
-    """Give the real client of a server, and close its connections."""
+    """Provide the real client of a server, and close its connections."""
     provider = OpenAIProvider(base_url=server.base_url, api_key="any")
     try:
         yield provider
@@ -51,7 +51,7 @@ def client_of(server: LimitedServer) -> Iterator[OpenAIProvider]:
 
 
 def test_answers_come_in_the_order_of_the_prompts() -> None:
-    """Every prompt has its own answer in its own place, with what it took."""
+    """Results are in the order of the prompts."""
     results = nbchat.map([f"prompt {n}" for n in range(50)], provider=shouting(), progress=False)
     assert results.texts == [f"PROMPT {n}" for n in range(50)]
     assert [result.index for result in results] == list(range(50))
@@ -61,7 +61,7 @@ def test_answers_come_in_the_order_of_the_prompts() -> None:
 
 
 def test_five_hundred_prompts_against_a_server_that_limits_and_fails() -> None:
-    """All are answered in order, never above the limits; progress only goes up, and usage is summed."""
+    """All prompts are answered in order within the limits, progress increases, and usage is summed."""
     told: list[nbchat.BatchProgress] = []
     prompts = [f"prompt {n}" for n in range(500)]
     with LimitedServer(per_s=200, fail=10) as server, client_of(server) as client:
@@ -77,7 +77,7 @@ def test_five_hundred_prompts_against_a_server_that_limits_and_fails() -> None:
 
 
 def test_a_server_that_asks_to_wait_is_waited_for() -> None:
-    """Without a rate of one's own, "too many requests" holds all prompts for the time that it says."""
+    """Without a configured rate, a 429 delays all prompts for the time that it requests."""
     with LimitedServer(per_s=20) as server, client_of(server) as client:
         results = nbchat.map([f"p{n}" for n in range(40)], provider=client, concurrency=4, progress=False)
         assert results.failed == []
@@ -85,7 +85,7 @@ def test_a_server_that_asks_to_wait_is_waited_for() -> None:
 
 
 def test_killed_in_the_middle_nothing_is_asked_twice(tmp_path: Path) -> None:
-    """After a kill, what was answered is there, what was on its way says so, and the rest is asked."""
+    """After a kill, answers are restored, prompts in progress are interrupted, and only the rest is sent."""
     journal = tmp_path / "answers.jsonl"
     prompts = [f"prompt {n}" for n in range(500)]
     code = (
@@ -138,7 +138,7 @@ def test_killed_in_the_middle_nothing_is_asked_twice(tmp_path: Path) -> None:
 
 @pytest.fixture
 def keeping_server() -> Iterator[DemoServer]:
-    """Run the embedded server, which keeps answers that are asked for in the background."""
+    """Run the embedded server, which keeps answers generated in the background."""
     engine = engine_of(nbchat.registry).loop
     server = DemoServer(pace=0.5)
     engine.run(server.start(), 10)
@@ -147,7 +147,7 @@ def keeping_server() -> Iterator[DemoServer]:
 
 
 def asked_and_kept(journal: Path) -> tuple[Counter[str], set[str], set[str]]:
-    """Return how often each key was asked, which the server keeps, and which are answered."""
+    """Return counts of requests by key, the keys that the server keeps, and the answered keys."""
     lines = [json.loads(line) for line in journal.read_bytes().split(b"\n")[1:-1]] if journal.exists() else []
     return (
         Counter(line["asked"] for line in lines if "asked" in line),
@@ -160,7 +160,7 @@ def asked_and_kept(journal: Path) -> tuple[Counter[str], set[str], set[str]]:
 def test_an_answer_kept_by_the_server_is_read(
     keeping_server: DemoServer, server_forgets: bool, tmp_path: Path
 ) -> None:
-    """After a kill, answers that the server kept are read from it: all are answered, none is asked twice."""
+    """After a kill, answers that the server kept are read from it, and no prompt is sent twice."""
     journal = tmp_path / "answers.jsonl"
     code = (
         "import nbchat, sys\n"
@@ -201,13 +201,13 @@ def test_an_answer_kept_by_the_server_is_read(
         results = go_on(retry_interrupted=True)
         assert results.failed == []
     else:
-        assert len(lost) <= 8 - len(kept - answered)  # killed before the server had said an id
+        assert len(lost) <= 8 - len(kept - answered)  # killed before the server sent an id
     assert [r.text for r in results if r.ok] == [prompts[r.index] for r in results if r.ok]
     engine_of(nbchat.registry).loop.run(provider.aclose())
 
 
 def test_a_broken_last_line_is_cut_off(tmp_path: Path) -> None:
-    """An answer that was half written when the process was killed counts as one that nobody knows."""
+    """An answer that was partly written when the process was killed counts as interrupted."""
     journal = tmp_path / "answers.jsonl"
     nbchat.map(["a", "b"], provider=shouting(), journal=journal, concurrency=1, progress=False)
     whole = journal.read_bytes()
@@ -225,7 +225,7 @@ def test_a_broken_last_line_is_cut_off(tmp_path: Path) -> None:
 
 
 def test_it_is_written_down_before_it_is_sent(tmp_path: Path) -> None:
-    """When the server hears of a prompt, the journal knows that it was asked; a failure is asked again."""
+    """A prompt is recorded in the journal before it is sent, and a failed prompt is sent again."""
     journal = tmp_path / "answers.jsonl"
     seen: list[str] = []
 
@@ -243,7 +243,7 @@ def test_it_is_written_down_before_it_is_sent(tmp_path: Path) -> None:
 
 
 def test_two_batches_do_not_share_a_journal(tmp_path: Path) -> None:
-    """A journal that is being written to is refused, before anything is asked."""
+    """A journal that another batch is writing is refused before anything is sent."""
     journal = tmp_path / "answers.jsonl"
     second = shouting()
 
@@ -258,7 +258,7 @@ def test_two_batches_do_not_share_a_journal(tmp_path: Path) -> None:
 def test_a_journal_that_cannot_be_written_ends_the_batch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where it cannot be written down that a prompt is asked, it is not asked."""
+    """A prompt that cannot be recorded in the journal is not sent."""
 
     def full(_file: AnswerFile, _key: str) -> None:
         raise nbchat.StoreError("no space left.")
@@ -271,7 +271,7 @@ def test_a_journal_that_cannot_be_written_ends_the_batch(
 
 
 def test_keys_of_a_journal_cover_all_settings_of_an_answer(tmp_path: Path) -> None:
-    """Another model or other instructions are asked again; equal prompts are asked as often as they stand."""
+    """A prompt is sent again with other settings, and once for each time that it is in the list."""
     journal = tmp_path / "answers.jsonl"
     provider = shouting()
     nbchat.map(["a", "a"], provider=provider, journal=journal, model="m1", progress=False)
@@ -282,7 +282,7 @@ def test_keys_of_a_journal_cover_all_settings_of_an_answer(tmp_path: Path) -> No
 
 
 def test_another_file_is_not_written_to(tmp_path: Path) -> None:
-    """A file that is no journal of ours is refused, and stays as it was."""
+    """A file that is not a journal is refused and not changed."""
     for content in ("one line of something\n", '{"half a', "[]\n[]\n"):
         notes = tmp_path / "notes.txt"
         notes.write_text(content)
@@ -294,7 +294,7 @@ def test_another_file_is_not_written_to(tmp_path: Path) -> None:
 
 
 def test_an_error_stands_in_its_place() -> None:
-    """A prompt that fails has its error; the others have their answers, and a second call asks it again."""
+    """The result of a failed prompt has its error, and the other prompts are answered."""
 
     def script(request: Request) -> list[Any]:
         text = request.messages[-1].text
@@ -310,7 +310,7 @@ def test_an_error_stands_in_its_place() -> None:
 
 
 def test_a_temporary_failure_is_retried() -> None:
-    """An overloaded server and a broken answer are asked again, and only the whole answer counts."""
+    """A temporary failure is retried, and the result is the complete answer."""
     failures: list[Any] = [ProviderUnavailable("busy."), StreamBroken("cut.")]
 
     def script(_request: Request) -> list[Any]:
@@ -321,7 +321,7 @@ def test_a_temporary_failure_is_retried() -> None:
 
 
 def test_a_wrong_key_is_not_tried_five_hundred_times() -> None:
-    """What fails for one prompt and must fail for all ends the batch, with the error in every place."""
+    """An error that affects every prompt ends the batch, and every result has it."""
     with LimitedServer(status=401) as server, client_of(server) as client:
         results = nbchat.map([f"p{n}" for n in range(500)], provider=client, concurrency=4, progress=False)
         assert sum(server.asked.values()) <= 4
@@ -329,7 +329,7 @@ def test_a_wrong_key_is_not_tried_five_hundred_times() -> None:
 
 
 def test_prompts_are_made_by_templates() -> None:
-    """A template is filled from mappings or single items, or is a function; a missing value is an error."""
+    """Templates are filled from mappings or single values, or are functions; missing values are errors."""
     provider = shouting()
 
     def ask(prompts: Any, template: Any) -> list[str | None]:
@@ -379,7 +379,7 @@ def test_prompts_are_made_by_templates() -> None:
 def test_a_wrong_argument_is_refused_before_anything_is_asked(
     call: Any, error: type[Exception], says: str
 ) -> None:
-    """The message says which argument, and what it may be."""
+    """The error names the argument and its allowed values."""
     with pytest.raises(error, match=says):
         call()
 
@@ -393,7 +393,7 @@ FRAMES = {
 
 @pytest.mark.parametrize("kind", FRAMES)
 def test_a_frame_goes_in_and_comes_out(kind: str) -> None:
-    """Rows fill the template; the answers come back beside them, in the same kind of frame."""
+    """Rows fill the template, and answers are added to the same kind of data frame."""
     frame = FRAMES[kind]({"city": ["Paris", None, "Rome"], "answer": [1, 2, 3]})
     results = nbchat.map(frame, "River of {city}?", provider=shouting(), progress=False)
     assert results.texts == ["RIVER OF PARIS?", None, "RIVER OF ROME?"]
@@ -409,13 +409,13 @@ def test_a_frame_goes_in_and_comes_out(kind: str) -> None:
 
 @pytest.mark.parametrize("name", [0, "a.b", "q: short", "q[0]", "q!", "Why {x}?", "2"])
 def test_the_only_column_is_the_prompts_whatever_its_name(name: object) -> None:
-    """A frame of one column needs no template, and a name is no template."""
+    """A frame with one column needs no template, and its name is not read as one."""
     frame = pd.DataFrame({name: ["a", None, "b"]})
     assert nbchat.map(frame, provider=shouting(), progress=False).texts == ["A", None, "B"]
 
 
 def test_columns_without_names_are_numbered() -> None:
-    """Pandas numbers columns that have no name; so does a template."""
+    """Columns without names are referred to by number in a template, as in pandas."""
     frame = pd.DataFrame([["a", "b"], ["c", "d"]])
     results = nbchat.map(frame, "{1} after {0}", provider=shouting(), progress=False)
     assert results.texts == ["B AFTER A", "D AFTER C"]
@@ -426,7 +426,7 @@ def test_columns_without_names_are_numbered() -> None:
 
 
 def test_a_series_is_its_own_prompts() -> None:
-    """A series of strings needs no template; a list gives a frame of the library that is asked for."""
+    """A series of strings needs no template, and a list gives a frame of the requested library."""
     assert nbchat.map(pd.Series(["a", "b"]), provider=shouting(), progress=False).texts == ["A", "B"]
     series = nbchat.map(pl.Series("q", ["a"]), provider=shouting(), progress=False).to_frame()
     assert series.columns[:3] == ["q", "prompt", "answer"]
@@ -438,7 +438,7 @@ def test_a_series_is_its_own_prompts() -> None:
 
 
 def test_no_frame_library_is_loaded_for_a_list() -> None:
-    """Prompts in a list load neither pandas nor polars nor narwhals."""
+    """A list of prompts imports neither pandas nor polars nor narwhals."""
     code = (
         "import nbchat, sys\n"
         "from nbchat.providers.scripted import ScriptedProvider\n"
@@ -452,13 +452,13 @@ def test_no_frame_library_is_loaded_for_a_list() -> None:
 
 
 def test_it_cannot_wait_for_itself() -> None:
-    """On the engine's own thread it raises instead of blocking."""
+    """Calling `map` on the engine's thread raises instead of blocking."""
     with pytest.raises(nbchat.WouldDeadlock):
         engine_of(nbchat.registry).loop.call(lambda: nbchat.map(["a"]))
 
 
 def test_it_belongs_to_its_call() -> None:
-    """Stopping all sessions leaves a batch alone; raising in its progress function ends it."""
+    """Stopping all sessions does not stop a batch, and an exception in its progress function does."""
     hanging = ScriptedProvider(lambda request: ["x"] if request.messages[-1].text == "0" else [HANG])
 
     def stop(now: nbchat.BatchProgress) -> None:
@@ -475,7 +475,7 @@ def test_it_belongs_to_its_call() -> None:
 
 
 def test_an_interrupt_ends_it_and_the_journal_keeps_the_rest(tmp_path: Path) -> None:
-    """Ctrl-C ends what is being asked; a second call continues from what was answered."""
+    """Ctrl-C ends a batch, and a second call continues after the stored answers."""
 
     def script(request: Request) -> list[Any]:
         number = int(request.messages[-1].text)
@@ -505,7 +505,7 @@ RIVER = {
 
 
 def test_a_schema_gives_one_column_per_field(tmp_path: Path) -> None:
-    """Each row has the fields of its answer; an answer that never matches has an error and no values."""
+    """Each row has the fields of its answer, or an error if the answer never matches."""
     frame = pd.DataFrame({"text": ["Seine 775", "Loire 1006", "nothing"]})
 
     def answered(request: Request) -> list[str]:
@@ -534,7 +534,7 @@ def test_a_schema_gives_one_column_per_field(tmp_path: Path) -> None:
 
 
 def test_another_schema_is_another_question_in_the_journal(tmp_path: Path) -> None:
-    """Answers in a journal are not used for a question with another schema, or with none."""
+    """Answers in a journal are not reused for another schema, or without one."""
     journal = tmp_path / "a.jsonl"
     other = {**RIVER, "title": "Other"}
     for asked, schema in ((1, RIVER), (0, RIVER), (1, other), (1, None)):

@@ -1,7 +1,7 @@
-r"""Texts that are JSON, that are not, and of which RFC 8259 leaves open what becomes of them.
+r"""Texts that are valid JSON, invalid JSON, or left to implementations by RFC 8259.
 
-Each is in UTF-8 bytes, named after what it shows. Small pieces (numbers, strings, literals) stand alone, in
-an array and in an object: a reader may go wrong in one of these places only.
+Each is UTF-8 bytes with a name that describes it. Short pieces (numbers, strings, literals) occur alone, in
+an array and in an object, because a reader may fail in only one of these places.
 """
 
 from __future__ import annotations
@@ -255,7 +255,7 @@ OPEN_WHOLE: Final[Mapping[str, bytes]] = {
     "opened as objects": b'{"a":' * 100_000,
     "opened in turn": b'[{"":' * 50_000,
 }
-"""Valid by the grammar or not, a reader may give up on them; what it may not do is crash or hang."""
+"""Texts that a reader may reject, valid by the grammar or not, but that must not make it crash or hang."""
 
 
 def _placed(pieces: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, bytes]]:
@@ -266,11 +266,11 @@ def _placed(pieces: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, bytes]]:
 
 
 def valid() -> dict[str, bytes]:
-    """Return what every reader must take."""
+    """Return texts that every reader must accept."""
     return {**dict(_placed(VALID_PIECES)), **VALID_WHOLE}
 
 
 def invalid() -> dict[str, bytes]:
-    """Return what every reader must refuse."""
+    """Return texts that every reader must reject."""
     bytes_ = {f"bytes: {name}": data.replace(b"%b", b"[1]") for name, data in INVALID_BYTES.items()}
     return {**dict(_placed(INVALID_PIECES)), **INVALID_WHOLE, **bytes_}

@@ -1,4 +1,4 @@
-"""Times of events run forwards, whatever happens to the machine's clock."""
+"""Times of events always increase, even when the machine's clock is set back."""
 
 import time
 
@@ -8,7 +8,7 @@ from nbchat.core.clock import Clock
 
 
 def test_time_never_runs_backwards(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Times grow at the speed of the monotonic clock when the clock is set back."""
+    """When the clock is set back, times increase at the speed of the monotonic clock."""
     wall, monotonic = [1000.0], [50.0]
     monkeypatch.setattr(time, "time", lambda: wall[0])
     monkeypatch.setattr(time, "monotonic", lambda: monotonic[0])

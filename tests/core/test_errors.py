@@ -1,4 +1,4 @@
-"""Errors as values: they survive pickling, copying and the way back from another process."""
+"""Errors survive pickling, copying and the return from another process."""
 
 import copy
 import multiprocessing
@@ -18,7 +18,7 @@ OF_THEIR_OWN: dict[type[Exception], Exception] = {
     errors.SessionFull: errors.SessionFull("s-1", 11, 10),
     DecodeError: DecodeError("expected str, got int - at $.a"),
 }
-"""An error of each class whose `__init__` takes other arguments than a message."""
+"""An error of each class whose `__init__` takes arguments other than a message."""
 
 
 STAGES = {
@@ -40,7 +40,7 @@ RETRYABLE = {"connect_failed", "provider_unavailable", "rate_limited"}
 
 
 def one_of(cls: type[errors.NbchatError]) -> Exception:
-    """Return an error of this class with something in every attribute."""
+    """Return an error of this class with every attribute set."""
     error = OF_THEIR_OWN.get(cls)
     if error is None:
         error = cls(
@@ -67,7 +67,7 @@ PUBLIC = [
 
 
 def check(got: Any, error: Exception) -> None:
-    """Assert that two errors are equal in all that a user can read."""
+    """Assert that two errors have the same type, text, arguments and attributes."""
     assert type(got) is type(error)
     assert got is not error
     assert (str(got), repr(got), got.args) == (str(error), repr(error), error.args)
@@ -77,7 +77,7 @@ def check(got: Any, error: Exception) -> None:
 
 
 def test_codes_of_errors_never_change() -> None:
-    """Each code that a log or a snapshot can contain has its class, stage and answer to a retry."""
+    """Each code that a log or a snapshot can contain keeps its class, stage and `retryable`."""
     for stage, codes in STAGES.items():
         for code in codes.split():
             kind = errors.CLASSES[code]
@@ -85,14 +85,14 @@ def test_codes_of_errors_never_change() -> None:
 
 
 def test_every_public_error_is_tested() -> None:
-    """No exception that `nbchat` exports is missing from these tests."""
+    """These tests cover every exception that `nbchat` exports."""
     assert PUBLIC
     assert set(PUBLIC) <= {type(error) for error in ALL}
 
 
 @pytest.mark.parametrize("error", ALL, ids=lambda error: type(error).__name__)
 def test_an_error_survives_pickle_and_copy(error: Exception) -> None:
-    """Text, attributes, arguments and notes are the same in every protocol and kind of copy."""
+    """Every pickle protocol and kind of copy keeps an error's text, attributes, arguments and notes."""
     for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
         check(pickle.loads(pickle.dumps(error, protocol)), error)
     check(copy.copy(error), error)
@@ -100,7 +100,7 @@ def test_an_error_survives_pickle_and_copy(error: Exception) -> None:
 
 
 def test_a_copy_shares_no_attributes() -> None:
-    """Changing a copy leaves the original as it is."""
+    """Changing a copy does not change the original."""
     error = errors.SessionGone("s-1")
     copied = copy.copy(error)
     copied.hint = "another"
@@ -108,7 +108,7 @@ def test_a_copy_shares_no_attributes() -> None:
 
 
 def throw(error: Exception) -> None:
-    """Raise it, in another process."""
+    """Raise an error in another process."""
     raise error
 
 

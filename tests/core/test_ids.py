@@ -10,7 +10,7 @@ from nbchat.core.ids import new_id
 
 
 def test_ids_sort_by_creation() -> None:
-    """Ids made one after the other are sorted, in the same millisecond too."""
+    """Ids sort in the order of their creation, even within one millisecond."""
     ids = [new_id() for _ in range(10_000)]
     assert ids == sorted(ids)
     assert len(set(ids)) == len(ids)
@@ -18,12 +18,12 @@ def test_ids_sort_by_creation() -> None:
 
 
 def test_a_prefix_precedes_the_id() -> None:
-    """The prefix stands before the id."""
+    """An id starts with its prefix."""
     assert new_id("s-").startswith("s-")
 
 
 def test_ids_are_unique_over_threads() -> None:
-    """Eight threads never make the same id, however often they are switched."""
+    """Eight threads never create the same id, however often they are switched."""
     made: list[list[str]] = [[] for _ in range(8)]
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
@@ -49,7 +49,7 @@ def _make(queue: "multiprocessing.SimpleQueue[list[str]]") -> None:
 )
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_forked_child_does_not_repeat_its_parent() -> None:
-    """After a fork, parent and child count from different random numbers."""
+    """After a fork, parent and child create different ids."""
     context = multiprocessing.get_context("fork")
     queue = context.SimpleQueue()
     new_id()

@@ -1,4 +1,4 @@
-"""Whatever text stands where a snapshot should be: it is read or refused, and nothing else happens."""
+"""Any text in place of a snapshot is either read or refused, without side effects."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ VALID, INVALID, OPEN = json_vectors.valid(), json_vectors.invalid(), json_vector
 
 
 def test_there_are_enough_and_their_verdicts_are_right() -> None:
-    """Another reader, strict by RFC 8259, says the same of what is valid and of what is not."""
+    """Another reader that is strict by RFC 8259 agrees which vectors are valid."""
     assert len(VALID) + len(INVALID) + len(OPEN) >= 318
     assert len(INVALID) >= 188
     for name, data in VALID.items():
@@ -31,13 +31,13 @@ def test_there_are_enough_and_their_verdicts_are_right() -> None:
 
 
 def test_valid_json_is_read() -> None:
-    """Every valid text is read, from bytes and from text, and means what another reader finds in it."""
+    """Every valid text, as bytes or `str`, is read with the same value as by another reader."""
     for name, data in VALID.items():
         assert loads(data) == loads(data.decode()) == msgspec.json.decode(data), name
 
 
 def test_invalid_json_is_refused() -> None:
-    """Every other text raises `SnapshotCorrupt`, wherever it is read."""
+    """Every invalid text raises `SnapshotCorrupt`."""
     for name, data in INVALID.items():
         for read in (loads, parse):
             with pytest.raises(SnapshotCorrupt):
@@ -45,7 +45,7 @@ def test_invalid_json_is_refused() -> None:
 
 
 def test_implementation_defined_json_is_read_or_refused() -> None:
-    """Huge numbers, halves of characters and bottomless nesting give a value or an error, at once."""
+    """Huge numbers, lone surrogates and very deep nesting give a value or an error, without a hang."""
     for data in OPEN.values():
         try:
             loads(data)
@@ -55,7 +55,7 @@ def test_implementation_defined_json_is_read_or_refused() -> None:
 
 @pytest.fixture(scope="module")
 def registry() -> Iterator[SessionRegistry]:
-    """Give a registry with one session, to see that it stays as it is."""
+    """Return a registry with one session, which must not change."""
     made = SessionRegistry()
     made.create("geo")
     yield made
@@ -63,7 +63,7 @@ def registry() -> Iterator[SessionRegistry]:
 
 
 def test_no_vector_restores_or_breaks_anything(registry: SessionRegistry) -> None:
-    """None of them is a snapshot: each is refused, whole or inside of one, and nothing changes."""
+    """Each vector is refused as a snapshot and within one, and the registry does not change."""
     before = registry.snapshot()["sessions"]
     head = json.dumps({"format": FORMAT, "version": 1, "sessions": []})[:-1].encode()
     for data in {**VALID, **INVALID, **OPEN}.values():
@@ -74,7 +74,7 @@ def test_no_vector_restores_or_breaks_anything(registry: SessionRegistry) -> Non
 
 
 def test_no_vector_in_a_notebook_breaks_reading_it(tmp_path: Path) -> None:
-    """A notebook whose metadata hold any of them gives no conversation, and one of nbchat's errors."""
+    """A notebook with any vector in its metadata raises `SnapshotError`."""
     path = tmp_path / "a.ipynb"
     for data in {**VALID, **INVALID, **OPEN}.values():
         path.write_bytes(b'{"cells":[],"nbformat":4,"nbformat_minor":5,"metadata":{"nbchat":' + data + b"}}")

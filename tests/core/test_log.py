@@ -1,4 +1,4 @@
-"""A log gives every reader what it has not seen, from any place."""
+"""`EventLog` returns the events that a reader has not seen, from any position."""
 
 import pytest
 from hypothesis import given
@@ -18,7 +18,7 @@ def filled(count: int, base: int = 0) -> tuple[EventLog, list[UnreadChanged]]:
 
 
 def test_numbers_are_dense_from_one() -> None:
-    """The first event is 1, the next 2: no gaps."""
+    """Events are numbered from 1 without gaps."""
     log = EventLog()
     assert [log.append(UnreadChanged(unread=True)) for _ in range(3)] == [1, 2, 3]
     assert repr(log) == "<EventLog 1..3>"
@@ -26,7 +26,7 @@ def test_numbers_are_dense_from_one() -> None:
 
 @given(st.integers(0, 60), st.integers(0, 5), st.integers(0, 60))
 def test_a_reader_gets_all_that_is_after_its_place(count: int, base: int, cut: int) -> None:
-    """From every cursor, reading on gives exactly the rest, whatever was folded away."""
+    """Reading from any cursor returns exactly the later events, or raises if they were compacted."""
     log, events = filled(count, base)
     log.compact(base + cut)
     for after in range(base, log.head + 1):
@@ -38,14 +38,14 @@ def test_a_reader_gets_all_that_is_after_its_place(count: int, base: int, cut: i
 
 
 def test_reading_beyond_the_head_is_an_error() -> None:
-    """A cursor that was never given out is of another log."""
+    """A cursor beyond the head raises."""
     log, _ = filled(2)
     with pytest.raises(ValueError, match="the log ends at 2"):
         log.read_from(3)
 
 
 def test_compacting_beyond_the_head_leaves_an_empty_log() -> None:
-    """Folding everything away keeps the numbers going."""
+    """After all events are compacted, numbering continues."""
     log, _ = filled(3)
     log.compact(99)
     assert (log.base, log.head) == (3, 3)

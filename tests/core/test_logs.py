@@ -13,7 +13,7 @@ Log = dict[str, Any]
 
 
 def as_json(value: object) -> Any:
-    """Return a value as it is after it was sent."""
+    """Return a value as it is after encoding and decoding."""
     return json.loads(encode_json(value))
 
 
@@ -29,7 +29,7 @@ def log(request: pytest.FixtureRequest) -> Log:
 
 
 def test_the_fold_of_a_recorded_log_is_its_state(log: Log) -> None:
-    """Events read from a file fold to the state beside them, which the page has to reach as well."""
+    """The events of a file fold to the state in that file, which the page's tests use too."""
     state = SessionState(id=log["session_id"])
     for event in log["events"]:
         state = apply_event(state, decode(Event, event))
@@ -39,7 +39,7 @@ def test_the_fold_of_a_recorded_log_is_its_state(log: Log) -> None:
 
 
 def test_a_state_is_read_on_from_wherever_it_was_taken(log: Log) -> None:
-    """A state that went over the wire continues exactly as the one that stayed, at every place of a log."""
+    """A state that was encoded and decoded at any event of a log continues like the original."""
     state = SessionState(id=log["session_id"])
     for event in log["events"]:
         travelled = decode(SessionState, as_json(state))
@@ -50,12 +50,12 @@ def test_a_state_is_read_on_from_wherever_it_was_taken(log: Log) -> None:
 
 
 def test_every_kind_of_event_is_recorded() -> None:
-    """No event is left for the page to fold in its own way."""
+    """The recorded logs contain every kind of event, so the page's tests cover all of them."""
     recorded = {event["type"] for path in LOGS for event in json.loads(path.read_text("utf-8"))["events"]}
 
     assert recorded == {kind.__struct_config__.tag for kind in Event.__args__}
 
 
 def test_the_recorded_logs_are_fresh(capsys: pytest.CaptureFixture[str]) -> None:
-    """The files are what `python -m tests.logs.record` writes today."""
+    """The files equal the output of `python -m tests.logs.record`."""
     assert record.main(["--check"]) == 0, capsys.readouterr().err

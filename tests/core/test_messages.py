@@ -1,4 +1,4 @@
-"""Messages as Python shows them and as data."""
+"""`Message`: its representations in Python, and its JSON data."""
 
 import pytest
 
@@ -11,7 +11,7 @@ def answer(text: str) -> Message:
 
 
 def test_a_message_shows_its_beginning() -> None:
-    """`repr` is one line with the first 80 characters; `str` is the whole text."""
+    """`repr` is one line with the first 80 characters, and `str` is the whole text."""
     message = answer("The **Seine**\n\nand " + "the Marne " * 100)
     assert repr(answer("Seine")) == "<Message m-1 assistant, stop: 'Seine'>"
     assert repr(message) == f"<Message m-1 assistant, stop: '{'The **Seine** and ' + 'the Marne ' * 6}th…'>"
@@ -27,7 +27,7 @@ def test_a_message_shows_its_beginning() -> None:
     ],
 )
 def test_an_answer_is_read_as_json(text: str) -> None:
-    """`json()` and `data` parse the text, or the JSON in its block of code."""
+    """`json()` and `data` parse the text, or the JSON in its code block."""
     expected = {"river": "Seine", "km": [775]}
     assert answer(text).json() == expected
     assert answer(text).data == expected
@@ -35,7 +35,7 @@ def test_an_answer_is_read_as_json(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "The Seine.", "```json\n{'river': 'Seine'}\n```", '{"river": '])
 def test_other_text_is_not_json(text: str) -> None:
-    """`json()` raises with a way to ask for JSON; `data` is `None`."""
+    """`json()` raises with a way to request JSON, and `data` is `None`."""
     with pytest.raises(ValueError, match=r"not valid JSON .* response_format="):
         answer(text).json()
     assert answer(text).data is None

@@ -1,4 +1,4 @@
-"""No secret of a known shape or value gets through, wherever it stands; and nothing else is lost."""
+"""`redact` removes secrets of known shape or value wherever they occur, and nothing else."""
 
 import base64
 import json
@@ -45,7 +45,7 @@ EMBEDDINGS = {
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("embedding", EMBEDDINGS)
 def test_a_key_is_known_by_its_shape(shape: str, embedding: str) -> None:
-    """A key that nobody named is removed from any text it stands in, and the text around it stays."""
+    """A key of a known shape is removed from any text, and the text around it stays."""
     key = SHAPES[shape]
     text = redact(EMBEDDINGS[embedding].replace("{}", key))
     assert REDACTED in text
@@ -67,14 +67,14 @@ def test_a_key_is_known_by_its_shape(shape: str, embedding: str) -> None:
     ],
 )
 def test_a_key_is_found_in_quoted_text(shape: str, write: object) -> None:
-    """Quoting and escaping around a key do not hide it."""
+    """A key is removed even if the text around it is quoted or escaped."""
     assert callable(write)
     key = SHAPES[shape]
     assert key not in redact(write(f"line\n{key}\nline"))
 
 
 def test_a_key_is_known_by_its_value() -> None:
-    """A live key of no known shape is removed as it is and as it stands in a URL."""
+    """A key that is passed by value is removed, both as it is and URL-encoded."""
     key = "p@ss word/ü"
     text = (
         f"{key} {quote(key, safe='')} {quote(key, safe='').lower()} {quote(key, safe='').replace('%20', '+')}"
@@ -83,12 +83,12 @@ def test_a_key_is_known_by_its_value() -> None:
 
 
 def test_the_longest_value_goes_first() -> None:
-    """A value that holds another one leaves no rest."""
+    """Of two values that overlap, the longer one is removed completely."""
     assert redact("secret-and-more", ["secret", "secret-and-more"]) == REDACTED
 
 
 def test_values_that_are_no_secrets_stay() -> None:
-    """An empty or very short value would spoil every text."""
+    """Empty and very short values are not removed."""
     assert redact("a none text", ["", "a", "none"]) == "a none text"
 
 
@@ -106,7 +106,7 @@ def test_values_that_are_no_secrets_stay() -> None:
     ],
 )
 def test_other_forms(text: str, clean: str) -> None:
-    """URLs with a password, schemes, named fields, masked keys, and keys that were cut off."""
+    """Passwords in URLs, authorization headers, named fields, masked keys and truncated keys are removed."""
     assert redact(text) == clean
 
 
@@ -125,7 +125,7 @@ def test_other_forms(text: str, clean: str) -> None:
     ],
 )
 def test_other_text_comes_back_as_it_is(text: str) -> None:
-    """What only looks a little like a secret stays."""
+    """Text that only resembles a secret is returned unchanged."""
     assert redact(text) is text
 
 
@@ -134,7 +134,7 @@ def test_other_text_comes_back_as_it_is(text: str) -> None:
     | st.lists(st.sampled_from([*SHAPES.values(), *EMBEDDINGS.values(), "://", "@", " "])).map("".join)
 )
 def test_redacting_again_changes_nothing(text: str) -> None:
-    """What is redacted stays as it is."""
+    """Redacting a redacted text does not change it."""
     once = redact(text)
     assert redact(once) == once
 
@@ -155,7 +155,7 @@ HOSTILE = [
 
 @pytest.mark.parametrize("piece", HOSTILE)
 def test_time_is_proportional_to_the_text(piece: str) -> None:
-    """No text makes an expression look through it again and again: ten times the text, ten times the time."""
+    """Redaction takes time linear in the length of the text, even for hostile texts."""
 
     def seconds(size: int) -> float:
         text = piece * (size // len(piece))

@@ -1,4 +1,4 @@
-"""Refused questions are found from the log alone, by the same rule in Python and in the page."""
+"""Refused questions follow from the log alone, by the same rule in Python and in the page."""
 
 import json
 
@@ -9,14 +9,14 @@ from tests.logs import record
 
 
 def test_the_recorded_log_has_these_refused_questions() -> None:
-    """`js/tests/refusals.test.ts` finds the same questions in the same file."""
+    """Python finds the refused questions that `js/tests/refusals.test.ts` finds in the same file."""
     log = json.loads((record.FOLDER / "refused.json").read_text("utf-8"))
     state: SessionState = decode(SessionState, log["state"])
     assert refused_questions(state, state.path) == {"q_1", "q_4", "q_5", "q_6"}
 
 
 def test_another_version_of_the_answer_decides_otherwise() -> None:
-    """The answer that is shown decides: the version with text makes its question part of the conversation."""
+    """A question is not refused if the selected version of its answer has text."""
     log = json.loads((record.FOLDER / "refused.json").read_text("utf-8"))
     state: SessionState = decode(SessionState, log["state"])
     assert "q_6" not in refused_questions(state, state.context("a_6"))

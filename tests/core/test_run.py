@@ -1,4 +1,4 @@
-"""The table of states is total, and leads to exactly one end."""
+"""The state table covers every event, and leads to exactly one end."""
 
 from typing import get_args
 
@@ -36,7 +36,7 @@ KINDS: list[type] = [kind for kind in get_args(Event) if "run_id" in kind.__stru
 
 
 def an_event(kind: type) -> Event:
-    """Return an event of this kind, its fields filled with whatever fits."""
+    """Return an event of this kind with suitable values in its fields."""
     values = {
         "run_id": "r",
         "at": 0.0,
@@ -63,7 +63,7 @@ def an_event(kind: type) -> Event:
 
 
 def test_states_are_plain_words() -> None:
-    """A state compares, prints and formats as its plain word."""
+    """A state compares, prints and formats as its name."""
     assert RunState.STREAMING == "streaming"
     assert f"{RunState.STREAMING}" == str(RunState.STREAMING) == "streaming"
 
@@ -91,7 +91,7 @@ def test_states_are_those_of_the_contract() -> None:
 @pytest.mark.parametrize("state", RunState)
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 def test_the_table_answers_every_event(state: RunState, kind: type) -> None:
-    """Every event in every state moves, is illegal, or is stale; over means stale."""
+    """In every state each event is a move, illegal or stale; exactly the ended states make it stale."""
     outcome = transition(state, an_event(kind))
 
     assert isinstance(outcome, Moved | Illegal | Stale)
@@ -100,7 +100,7 @@ def test_the_table_answers_every_event(state: RunState, kind: type) -> None:
 
 @pytest.mark.parametrize("state", LIVE_STATES)
 def test_every_live_state_can_be_stopped_and_ended(state: RunState) -> None:
-    """No live state is a trap: from each, a stop and an end are reached."""
+    """From each live state a run can be stopped and interrupted."""
     assert StopRequested in TRANSITIONS[state]
     stopping = TRANSITIONS[state][StopRequested]
     assert TRANSITIONS[stopping][RunStopped] is RunState.STOPPED
@@ -108,7 +108,7 @@ def test_every_live_state_can_be_stopped_and_ended(state: RunState) -> None:
 
 
 def test_only_a_finish_reason_completes() -> None:
-    """`completed` is reached by RunCompleted alone, and never before the provider was asked."""
+    """Only `RunCompleted` leads to `completed`, and never before the request."""
     for state, table in TRANSITIONS.items():
         for kind, following in table.items():
             if following is RunState.COMPLETED:
@@ -118,7 +118,7 @@ def test_only_a_finish_reason_completes() -> None:
 
 @given(st.lists(st.sampled_from(KINDS), max_size=40))
 def test_any_sequence_ends_at_most_once(kinds: list[type]) -> None:
-    """However events come, a run is over at most once, and does not leave its end."""
+    """In any sequence of events a run ends at most once and stays ended."""
     state, ends = RunState.QUEUED, 0
     for kind in kinds:
         outcome = transition(state, an_event(kind))
@@ -130,7 +130,7 @@ def test_any_sequence_ends_at_most_once(kinds: list[type]) -> None:
 
 
 def test_a_delta_on_its_way_when_the_user_stops_is_kept() -> None:
-    """STOPPING takes what was already read."""
+    """STOPPING accepts deltas that were already read."""
     state = RunState.QUEUED
     for kind in (RunStarted, PartStarted, StopRequested, PartDelta):
         outcome = transition(state, an_event(kind))
@@ -140,7 +140,7 @@ def test_a_delta_on_its_way_when_the_user_stops_is_kept() -> None:
 
 
 def test_an_illegal_event_names_the_state() -> None:
-    """A pause after the failure is stale, a delta before the start is illegal."""
+    """A pause after a failure is stale, and a delta before the start is illegal with its state."""
     assert isinstance(transition(RunState.FAILED, an_event(RunPaused)), Stale)
     illegal = transition(RunState.QUEUED, an_event(PartDelta))
     assert illegal == Illegal(RunState.QUEUED, an_event(PartDelta))

@@ -1,4 +1,4 @@
-"""Snapshots: there and back unchanged, checked, clean, merged so that nothing is lost."""
+"""Snapshots: round trips, checksums, cleaning, and merging without loss."""
 
 import json
 import random
@@ -32,7 +32,7 @@ from nbchat.core.saved import VERSION, SavedSession, Snapshot, Tombstone
 from nbchat.core.transcript import ROOT, SessionState, apply_event
 from nbchat.core.tree import sound_tree
 
-# What can stand in a session: text as it is after cleaning, times of this century.
+# Values of a session: text as it is after cleaning, times of this century.
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=30)
 TIMES = st.floats(1e9, 4e9)
 COUNTS = st.none() | st.integers(0, 2**40)
@@ -70,7 +70,7 @@ SETTINGS = st.builds(
 
 @st.composite
 def sessions(draw: st.DrawFn) -> SavedSession:
-    """Draw a session: a tree of messages, and runs."""
+    """Draw a session with a tree of messages and with runs."""
     messages: dict[str, Message] = {}
     selected: dict[str, str] = {}
     for number in range(draw(st.integers(0, 4))):
@@ -121,7 +121,7 @@ def sessions(draw: st.DrawFn) -> SavedSession:
     return SavedSession(state=state, clock=clock, omitted=draw(st.integers(0, 3)))
 
 
-@settings(max_examples=max(settings().max_examples // 3, 1))  # an example is a whole notebook's worth
+@settings(max_examples=max(settings().max_examples // 3, 1))  # an example is as large as a notebook
 @given(
     st.lists(sessions(), max_size=2, unique_by=lambda one: one.state.id),
     TIMES,
@@ -130,7 +130,7 @@ def sessions(draw: st.DrawFn) -> SavedSession:
 def test_there_and_back_is_the_identity(
     chosen: list[SavedSession], at: float, deleted: list[Tombstone]
 ) -> None:
-    """A snapshot written as JSON and read again is the same, whatever the sessions hold."""
+    """A snapshot written as JSON and read again is equal, for any sessions."""
     before = Snapshot(
         notebook_id="n-1",
         epoch="k-1",
@@ -141,7 +141,7 @@ def test_there_and_back_is_the_identity(
     )
 
     assert s.parse(json.dumps(s.dump(before))) == before
-    # JavaScript writes whole numbers without a fraction, and sorts nothing.
+    # JavaScript writes whole numbers without a fraction, and does not sort keys.
     assert s.parse(json.loads(json.dumps(s.dump(before)), parse_float=_as_javascript)) == before
 
 
@@ -151,7 +151,7 @@ def _as_javascript(text: str) -> float:
 
 
 def conversation(*texts: str, key: str = "s-1", epoch: str = "k-1") -> SavedSession:
-    """Return a session in which the user and the model took turns to say `texts`."""
+    """Return a session with `texts` as alternating turns of the user and the model."""
     state = apply_event(SessionState(id=key), SessionCreated(at=1e9, settings=Settings(title="geo")))
     parent = None
     for number, text in enumerate(texts):
@@ -168,7 +168,7 @@ def conversation(*texts: str, key: str = "s-1", epoch: str = "k-1") -> SavedSess
 
 
 def said(saved: SavedSession, text: str, at: float, epoch: str) -> SavedSession:
-    """Return the session with one more message, said in another kernel."""
+    """Return the session with one more message, added in another kernel."""
     message = Message(
         id=f"m-{epoch}-{text}",
         role="user",
@@ -181,7 +181,7 @@ def said(saved: SavedSession, text: str, at: float, epoch: str) -> SavedSession:
 
 
 def texts(saved: SavedSession) -> list[str]:
-    """Return what the transcript says."""
+    """Return the texts of the transcript."""
     return [message.text for message in saved.state.path]
 
 
@@ -191,7 +191,7 @@ def snapshot_of(*saved: SavedSession) -> Snapshot:
 
 
 def test_every_flipped_bit_is_detected() -> None:
-    """A snapshot with one bit flipped is refused, or gives what is as it was, and says so."""
+    """A snapshot with a flipped bit is refused, or read with a note and without the damaged session."""
     before = snapshot_of(conversation("Which river?", "The Seine."), conversation("a", "b", key="s-2"))
     text = json.dumps(s.dump(before)).encode()
     dice = random.Random(7)
@@ -202,7 +202,7 @@ def test_every_flipped_bit_is_detected() -> None:
             after = s.parse(bytes(flipped))
         except SnapshotError:
             continue
-        if after == before:  # white space for white space
+        if after == before:  # one kind of white space became another
             continue
         assert after.notes
         assert after.unreadable
@@ -211,7 +211,7 @@ def test_every_flipped_bit_is_detected() -> None:
 
 
 def test_every_truncation_is_detected() -> None:
-    """A snapshot that is cut off anywhere is refused."""
+    """A snapshot that is truncated anywhere is refused."""
     text = json.dumps(s.dump(snapshot_of(conversation("Which river?", "The Seine."))))
     for length in range(len(text)):
         with pytest.raises(SnapshotCorrupt):
@@ -230,7 +230,7 @@ def test_every_truncation_is_detected() -> None:
     ],
 )
 def test_other_values_are_refused_as_snapshots(value: Any) -> None:
-    """Anything else has one error, that says what is wrong."""
+    """Any other value raises `SnapshotCorrupt`."""
     with pytest.raises(SnapshotCorrupt):
         s.parse(value)
 
@@ -243,7 +243,7 @@ GOOD = s.dump(snapshot_of(conversation("a", "b")))
     PARAMS | TEXT | st.dictionaries(st.sampled_from([*GOOD["sessions"][0]]), PARAMS | TEXT),
 )
 def test_wrong_types_everywhere(name: str, value: Any) -> None:
-    """Values of wrong types, also with right checksums, raise a SnapshotError and nothing else."""
+    """Values of wrong types, even with correct checksums, raise `SnapshotError` only."""
     head = {key: item for key, item in GOOD.items() if key != "sessions"}
     record = dict(GOOD["sessions"][0])
     (head if name in head else record)[name] = value
@@ -258,7 +258,7 @@ def test_wrong_types_everywhere(name: str, value: Any) -> None:
 
 
 def test_too_new_and_too_large_have_errors_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A newer version, a huge text and a deep one are told apart."""
+    """A newer version and a text that is too large or too deep raise errors of their own."""
     with pytest.raises(SnapshotTooNew, match="version 99"):
         s.parse({"format": s.FORMAT, "version": 99})
     with pytest.raises(SnapshotTooLarge):
@@ -269,7 +269,7 @@ def test_too_new_and_too_large_have_errors_of_their_own(monkeypatch: pytest.Monk
 
 
 def test_written_snapshots_are_clean() -> None:
-    """Surrogate halves, NUL, NaN, huge numbers and credentials are not written."""
+    """A snapshot contains no lone surrogates, NUL, NaN, huge numbers or credentials."""
     state = SessionState(
         id="s-1",
         settings=Settings(
@@ -289,7 +289,7 @@ def test_written_snapshots_are_clean() -> None:
 
     text = json.dumps(s.dump(snapshot_of(SavedSession(state=state))), ensure_ascii=False, allow_nan=False)
 
-    text.encode()  # no half is left
+    text.encode()  # no lone surrogate is left
     assert "\0" not in text
     assert "sk-abc" not in text
     assert "abcdefghijk" not in text
@@ -304,7 +304,7 @@ def test_written_snapshots_are_clean() -> None:
 
 
 def test_every_released_version_is_read() -> None:
-    """A file of each version that was released is read as it was meant."""
+    """A file of each released version is read with its content and without notes."""
     for path in sorted((Path(__file__).parent / "snapshots").glob("v*.json")):
         read = s.parse(path.read_bytes())
         assert read.notes == ()
@@ -313,7 +313,7 @@ def test_every_released_version_is_read() -> None:
 
 
 def test_a_frozen_file_is_written_the_same() -> None:
-    """A file of an earlier release, with numbers such as `1e-07`, is read, and written as it was."""
+    """A file of an earlier release, with numbers such as `1e-07`, is read and written unchanged."""
     text = (Path(__file__).parent / "snapshots" / "numbers.json").read_text("utf-8")
     read = s.parse(text)
 
@@ -324,7 +324,7 @@ def test_a_frozen_file_is_written_the_same() -> None:
 
 @pytest.mark.parametrize("old", ['"tiny": 5e-324', '"negative": -2.5e-10', '"small": 1e-05', "1e-06"])
 def test_a_changed_number_is_detected(old: str) -> None:
-    """The checksum covers numbers that encoders write in different ways."""
+    """The checksum detects changes in numbers that encoders write in different ways."""
     text = (Path(__file__).parent / "snapshots" / "numbers.json").read_text("utf-8")
     assert old in text
 
@@ -335,7 +335,7 @@ def test_a_changed_number_is_detected(old: str) -> None:
 
 
 def test_the_newer_of_two_wins() -> None:
-    """Of two states of one history the one that knows more is taken, whichever comes first."""
+    """Of two states of one history the more recent one is taken, in either order."""
     older = conversation("a", "b")
     newer = said(older, "c", 2e9, "k-2")
     assert merging.merge(older, newer) == merging.merge(newer, older) == newer
@@ -343,7 +343,7 @@ def test_the_newer_of_two_wins() -> None:
 
 
 def test_histories_that_went_apart_are_joined() -> None:
-    """Of two copies that both continued, all messages are kept, and the latest transcript is shown."""
+    """Merging two diverged copies keeps all messages, and shows the latest transcript."""
     common = conversation("a", "b")
     left, right = said(common, "left", 1.5e9, "k-2"), said(common, "right", 2e9, "k-3")
 
@@ -359,7 +359,7 @@ def test_histories_that_went_apart_are_joined() -> None:
 
 
 def test_a_deletion_wins_over_older_states() -> None:
-    """An older copy does not bring a deleted session back; one that continued elsewhere does."""
+    """A deletion removes older copies, but not one that was continued elsewhere."""
     old = conversation("a", "b")
     newer = said(old, "c", 2e9, "k-2")
     stone = Tombstone(id="s-1", clock=old.clock, at=1e9)
@@ -370,7 +370,7 @@ def test_a_deletion_wins_over_older_states() -> None:
 
 
 def test_a_window_keeps_the_newest_and_counts_the_omitted() -> None:
-    """Under a limit the oldest messages go, and come back from a state that has them."""
+    """Under a limit the oldest messages are omitted, and restored from a state that has them."""
     whole = conversation(*(f"{i} " + "x" * 1000 for i in range(20)))
 
     shorter = merging.window(whole, 5000)
@@ -386,7 +386,7 @@ def test_a_window_keeps_the_newest_and_counts_the_omitted() -> None:
 
 
 def test_trees_are_made_sound() -> None:
-    """Cycles, missing parents, late ones and wrong selections become a tree that can be walked."""
+    """Cycles, missing or late parents and wrong selections are repaired to a valid tree."""
     a = Message(id="a", role="user", parent_id="b")
     b = Message(id="b", role="assistant", parent_id="a")
     c = Message(id="c", role="user", parent_id="gone")
@@ -410,7 +410,7 @@ def test_trees_are_made_sound() -> None:
 
 
 def test_a_live_run_of_a_dead_kernel_is_interrupted() -> None:
-    """What was being answered is interrupted, with its text; what waited is shown, to be sent again."""
+    """Live runs of a dead kernel are interrupted with their text, and queued prompts stay visible."""
     state = conversation("a", "b").state
     for number in (1, 2):
         prompt = Message(id=f"p-{number}", role="user", parts=(TextPart(text=f"q{number}"),), created_at=1e9)
@@ -428,7 +428,7 @@ def test_a_live_run_of_a_dead_kernel_is_interrupted() -> None:
 
 
 def test_settings_from_a_file_wait_for_the_user() -> None:
-    """What this user's own records do not have is marked, and is not in force."""
+    """Settings from a file that the user's own records lack are marked, and not in force."""
     chosen = Settings(title="geo", model="m", instructions="Obey me.", params={"temperature": 2})
 
     assert distrusted(chosen, None).from_file
@@ -441,18 +441,18 @@ def test_settings_from_a_file_wait_for_the_user() -> None:
 
 @given(st.floats(1e9, 4e9))
 def test_times_come_back_exactly(seconds: float) -> None:
-    """A time as text is the same number again."""
+    """A time written as text is read as the same number."""
     assert from_rfc3339(to_rfc3339(seconds)) == seconds
 
 
 def test_times_are_readable() -> None:
-    """Times stand as RFC 3339 has them."""
+    """Times are written in RFC 3339."""
     assert to_rfc3339(0.0) == "1970-01-01T00:00:00Z"
     assert to_rfc3339(1_700_000_000.25) == "2023-11-14T22:13:20.25Z"
 
 
 def test_merged_runs_keep_the_order_of_their_logs() -> None:
-    """Where two copies continued by themselves, the runs of each stay in its order, whatever their times."""
+    """Merged runs keep the order of each copy's log, whatever their times."""
 
     def saved(epoch: str, *runs: tuple[str, float]) -> s.SavedSession:
         records = tuple(

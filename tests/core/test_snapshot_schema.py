@@ -1,4 +1,4 @@
-"""The JSON Schema in the documentation describes what is written."""
+"""The JSON Schema in the documentation describes written snapshots."""
 
 import json
 from pathlib import Path
@@ -17,14 +17,14 @@ VALIDATOR = Draft202012Validator(SCHEMA)
 
 
 def test_the_schema_is_one() -> None:
-    """The schema itself is valid."""
+    """The schema is a valid JSON Schema."""
     Draft202012Validator.check_schema(SCHEMA)
 
 
 @settings(max_examples=30)
 @given(sessions())
 def test_written_snapshots_match_the_schema(saved: SavedSession) -> None:
-    """Whatever the sessions hold."""
+    """Snapshots of any sessions match the schema."""
     stone = Tombstone(id="s-9", clock={"k-1": 1}, at=1e9)
     snapshot = Snapshot(
         notebook_id="n-1",
@@ -42,7 +42,7 @@ def test_written_snapshots_match_the_schema(saved: SavedSession) -> None:
     "path", sorted((Path(__file__).parent / "snapshots").glob("*.json")), ids=lambda p: p.stem
 )
 def test_released_files_fit_it(path: Path) -> None:
-    """So do the files that are kept of each version, and not what was broken."""
+    """Files of released versions match the schema, and files with a wrong role do not."""
     data = json.loads(path.read_text("utf-8"))
     VALIDATOR.validate(data)
     data["sessions"][0]["messages"][0]["role"] = "wizard"

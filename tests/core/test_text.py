@@ -1,4 +1,4 @@
-"""Text is measured and cleaned as the page does it."""
+"""Text is measured and cleaned as in the page."""
 
 import zlib
 
@@ -17,34 +17,34 @@ ANY_TEXT = st.text(st.characters())  # lone surrogates too
     ("dirty", "cleaned"),
     [
         ("plain", "plain"),
-        ("\ud83d\ude00", "😀"),  # two halves that came apart
+        ("\ud83d\ude00", "😀"),  # a split surrogate pair
         ("a\ud83d b", "a\ufffd b"),
-        ("\ude00\ud83d", "\ufffd\ufffd"),  # the wrong way round
+        ("\ude00\ud83d", "\ufffd\ufffd"),  # in the wrong order
         ("nul\0", "nul\ufffd"),
         ("👩‍👩‍👧", "👩‍👩‍👧"),
     ],
 )
 def test_clean(dirty: str, cleaned: str) -> None:
-    """Halves are joined; lost halves and NUL become U+FFFD; all else stays."""
+    """Split surrogate pairs are joined, lone surrogates and NUL become U+FFFD, and all else stays."""
     assert clean(dirty) == cleaned
 
 
 @given(ANY_TEXT)
 def test_clean_text_can_be_encoded(text: str) -> None:
-    """What is clean is UTF-8, and cleaning again changes nothing."""
+    """Cleaned text can be encoded as UTF-8, and cleaning it again changes nothing."""
     clean(text).encode()
     assert clean(clean(text)) == clean(text)
 
 
 @given(st.text())
 def test_length_is_javascripts(text: str) -> None:
-    """Characters outside of the BMP count twice."""
+    """Characters outside the BMP count twice, as in JavaScript."""
     assert utf16_length(text) == sum(2 if ord(c) > 0xFFFF else 1 for c in text)
 
 
 @given(st.text(), st.text())
 def test_checksums_can_be_continued(first: str, second: str) -> None:
-    """The checksum of a text is that of its pieces, one after the other."""
+    """The checksum of a text can be computed piece by piece."""
     assert checksum(second, checksum(first)) == zlib.crc32((first + second).encode())
 
 
@@ -60,12 +60,12 @@ def test_checksums_can_be_continued(first: str, second: str) -> None:
     ],
 )
 def test_reasoning_at_the_beginning_of_a_text_is_separated(text: str, thought: str, rest: str) -> None:
-    """Reasoning that a model wrote into its text is split off where it begins the text and has ended."""
+    """Reasoning in a text is split off if it is at the beginning and closed."""
     assert split_thought(text) == (thought, rest)
 
 
 def test_a_message_is_shown_with_its_thought_as_reasoning() -> None:
-    """What is stored stays as it was; what is shown has the thought as a part of its own."""
+    """A message is shown with its reasoning as a part, and stored unchanged."""
     stored = Message(
         id="m",
         role="assistant",
@@ -95,7 +95,7 @@ GRAPHEMES = {
 @pytest.mark.parametrize("grapheme", GRAPHEMES.values(), ids=GRAPHEMES.keys())
 @pytest.mark.parametrize("before", ["", "a", "ab "])
 def test_text_is_cut_between_graphemes(grapheme: str, before: str) -> None:
-    """What is cut off is whole characters as readers see them, at every length and with a mark or without."""
+    """Text is cut between graphemes at every length, with and without an ellipsis."""
     text = before + grapheme * 5
     allowed = {before[:at] for at in range(len(before) + 1)} | {before + grapheme * n for n in range(6)}
     for most in range(len(before) + len(grapheme), len(text) + 2):
@@ -110,7 +110,7 @@ def test_text_is_cut_between_graphemes(grapheme: str, before: str) -> None:
 
 
 def test_text_within_the_limit_is_not_cut() -> None:
-    """A text that is short enough stays as it is, its spaces too; one endless grapheme is divided."""
+    """Text within the limit is unchanged, with its spaces; one overlong grapheme is divided."""
     assert cut("abc ", 4, "…") == "abc "
     assert cut("abcdef", 4, "…") == "abc…"
     assert len(cut("e" + "\u0301" * 500, 48)) == 48
@@ -119,7 +119,7 @@ def test_text_within_the_limit_is_not_cut() -> None:
 
 @given(st.text(), st.integers(0, 60))
 def test_cutting_takes_a_beginning(text: str, most: int) -> None:
-    """The result is a beginning of the text within the limit, and cutting again changes nothing."""
+    """`cut` returns a prefix within the limit, and cutting it again changes nothing."""
     short = cut(text, most)
     assert text.startswith(short)
     assert len(short) <= most

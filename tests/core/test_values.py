@@ -1,4 +1,4 @@
-"""Values go to JSON and back; what does not fit is refused with the place where it does not."""
+"""Values survive a round trip through JSON, and invalid ones are refused with the position."""
 
 import copy
 import json
@@ -67,13 +67,13 @@ def test_events_come_back_equal(event: Any) -> None:
 
 
 def test_a_state_comes_back_equal() -> None:
-    """So does a whole session, its enums, maps and tuples included."""
+    """Encoding and decoding a session state, with enums, maps and tuples, gives an equal state."""
     state = SessionState(id="s", messages={"m": Message(id="m", role="user")}, selected={"": "m"})
     assert decode(SessionState, json.loads(encode_json(state))) == state
 
 
 def test_a_newer_versions_fields_are_passed_over() -> None:
-    """An unknown field is not an error."""
+    """Unknown fields are ignored."""
     stop = decode(Command, {"type": "stop", "id": "1", "session_id": "s", "run_id": "r", "new": 1})
     assert stop == Stop(id="1", session_id="s", run_id="r")
 
@@ -115,7 +115,7 @@ def test_a_newer_versions_fields_are_passed_over() -> None:
     ],
 )
 def test_a_wrong_type_is_refused_with_its_position(data: object, message: str) -> None:
-    """The error names the field, what was expected and what was there."""
+    """The error names the field, the expected type and the actual one."""
     with pytest.raises(DecodeError, match=re.escape(message)):
         decode(Command, data)
 
@@ -135,7 +135,7 @@ JSON = st.recursive(
     )
 )
 def test_hostile_values_give_one_error(data: object) -> None:
-    """Whatever a page sends, it is a command or a DecodeError, nothing else."""
+    """Any value from a page decodes to a command or raises `DecodeError`."""
     try:
         command = decode(Command, data)
     except DecodeError:
@@ -144,7 +144,7 @@ def test_hostile_values_give_one_error(data: object) -> None:
 
 
 def test_depth_is_bounded() -> None:
-    """Free-form values nest so far and no further."""
+    """Free-form values that are nested too deep raise `DecodeError`."""
     deep: Any = 1
     for _ in range(2000):
         deep = [deep]
@@ -153,7 +153,7 @@ def test_depth_is_bounded() -> None:
 
 
 def test_an_enum_is_its_word() -> None:
-    """A state crosses as its plain word and comes back as the member."""
+    """An enum is encoded as its value and decoded as its member."""
     assert encode_json(RunState.PAUSED) == b'"paused"'
     assert decode(RunState, "paused") is RunState.PAUSED
     with pytest.raises(DecodeError, match="Invalid enum value 'asleep'"):
@@ -164,7 +164,7 @@ def test_an_enum_is_its_word() -> None:
 
 
 class Word(str):
-    """A string of another library."""
+    """A subclass of `str`, as in other libraries."""
 
     __slots__ = ()
 
@@ -180,20 +180,20 @@ class Word(str):
     ],
 )
 def test_everything_can_be_written(value: object, text: bytes) -> None:
-    """Mappings, subclasses of strings, halves of pairs and large numbers next to them become JSON."""
+    """Mappings, subclasses of `str`, surrogates and large numbers are encoded as JSON."""
     assert encode_json(value) == text
 
 
 @pytest.mark.parametrize("text", [b'{"type":', b"\xff", b'"\\ud800"', b"[" * 100_000, b"1e999", b"NaN"])
 def test_text_that_is_not_json_gives_one_error(text: bytes) -> None:
-    """Broken text, text that is nested without end and numbers out of range raise a DecodeError."""
+    """Broken text, unlimited nesting and numbers out of range raise `DecodeError`."""
     with pytest.raises(DecodeError):
         decode_json(Any, text)
 
 
 @given(EVENTS)
 def test_events_are_values(event: Any) -> None:
-    """Events are immutable, can be pickled, copied and referenced weakly, and have a type."""
+    """Events are immutable, have a type, and can be pickled, copied and referenced weakly."""
     assert pickle.loads(pickle.dumps(event)) == copy.deepcopy(event) == copy.copy(event) == event
     assert weakref.ref(event)() is event
     assert json.loads(encode_json(event))["type"] == event.type

@@ -1,4 +1,4 @@
-"""Outside the view, too, texts that hide something or look like something else are shown as what they are."""
+"""Outside the view, texts with hidden or misleading characters are also shown without deception."""
 
 import pytest
 
@@ -29,12 +29,12 @@ FLAG = "\U0001f3f4\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f"
     ],
 )
 def test_a_link_that_looks_like_another_shows_its_host(text: str, href: str, host: str | None) -> None:
-    """The host stands after a link whose text names another one, and after no other link."""
+    """A link whose text names another host is followed by its host, and no other link is."""
     assert host_to_show(text, href) == host
 
 
 def test_the_host_stands_after_the_link_and_the_source() -> None:
-    """In outputs, in exported pages and in the list of sources."""
+    """The host is shown in outputs, in exported pages and in the list of sources."""
     shown = "https://bank.com (evil.example)"
     text = "[https://bank.com](https://evil.example/)"
     assert text_of(fragment(text)).strip() == shown
@@ -44,7 +44,7 @@ def test_the_host_stands_after_the_link_and_the_source() -> None:
 
 
 def test_prose_hides_nothing() -> None:
-    """Overrides of the direction, tags and runs of selectors are dropped; flags, emoji and joiners stay."""
+    """Direction overrides, tag characters and repeated variation selectors are removed from prose."""
     hidden = "a\u202egpj.exe\u202c\U000e0041 b\ufe0f\ufe0f"
     kept = f"☺\ufe0f {FLAG} \u0645\u06cc\u200c\u062e"
     assert plain(hidden) == "agpj.exe b\ufe0f"
@@ -54,13 +54,13 @@ def test_prose_hides_nothing() -> None:
 
 @pytest.mark.parametrize("code", ["`{}`", "```\n{}\n```", "    {}"])
 def test_code_shows_its_hidden_characters(code: str) -> None:
-    """Code that is not what it looks like is shown as what it is."""
+    """Hidden characters in code are shown as their code points."""
     assert text_of(fragment(code.format("a\u202eb\u200b"))).strip() == "a⟦U+202E⟧b⟦U+200B⟧"
     assert "⟦U+202E⟧" in code_block("\u202e")
 
 
 def test_right_to_left_lists_and_quotes_stand_on_the_right() -> None:
-    """Lists, quotes and paragraphs take the direction of their text; code is written from the left."""
+    """Lists, quotes and paragraphs take the direction of their text, and code is left to right."""
     html = fragment("- שלום\n\n> مرحبا\n\nמרחב\n\n```\nx = 'שלום'\n```")
     for tag in ("ul", "blockquote", "p"):
         assert f'<{tag} dir="auto">' in html

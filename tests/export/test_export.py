@@ -1,4 +1,4 @@
-"""Conversations leave in four formats, inert in each, and come back."""
+"""Exports in four formats: inert, and readable again."""
 
 import json
 import re
@@ -39,7 +39,7 @@ from tests.hostile import HOSTILE, Elements
 
 
 def conversation(*texts: str, title: str = "geo", parts: tuple[Part, ...] = ()) -> SessionState:
-    """Return a session in which the user and the model took turns."""
+    """Return a session with `texts` as alternating turns of the user and the model."""
     messages: dict[str, Message] = {}
     selected: dict[str, str] = {}
     parent = None
@@ -66,9 +66,9 @@ def conversation(*texts: str, title: str = "geo", parts: tuple[Part, ...] = ()) 
 
 @pytest.mark.parametrize("payload", HOSTILE)
 def test_hostile_text_is_inert_in_other_renderers(payload: str) -> None:
-    """Whatever a model, a title, a file's name or the instructions hold: no script, no request, no odd link.
+    """Hostile text in answers, titles, file names or instructions is inert in each export.
 
-    The cells of an exported notebook are the same to parsers that differ about Markdown.
+    Parsers of different Markdown dialects read the cells of an exported notebook alike.
     """
     parts = (
         ReasoningPart(text=payload),
@@ -108,7 +108,7 @@ def test_hostile_text_is_inert_in_other_renderers(payload: str) -> None:
     ],
 )
 def test_markdown_comes_back_as_it_was(text: str) -> None:
-    """What is exported as Markdown is in the file as it is, and is read as the same turns."""
+    """Text is exported to Markdown unchanged, and read back as the same turns."""
     written = render([conversation("Which river?", text, "Thanks.", title=f"geo {text[:40]}")] * 2, "md")
     assert text in written
 
@@ -120,7 +120,7 @@ def test_markdown_comes_back_as_it_was(text: str) -> None:
 
 
 def test_no_text_can_contain_a_mark() -> None:
-    """A text that quotes a whole export begins no turn where it is exported again."""
+    """A text that quotes an export does not start a turn when it is exported again."""
     first = render([conversation("Which river?", "The Seine.")], "md")
     for _ in range(3):
         (read,) = from_markdown(render([conversation("Quote it.", first)], "md"))
@@ -129,7 +129,7 @@ def test_no_text_can_contain_a_mark() -> None:
 
 
 def test_thoughts_are_not_read_in_as_an_answer() -> None:
-    """What the model thought is in the file for people, and does not become what it said."""
+    """Reasoning is in the file, and is not read back as part of the answer."""
     state = conversation("Which river?", "The Seine.")
     (answer,) = (m for m in state.path if m.role == "assistant")
     thought = replace(answer, parts=(ReasoningPart(text="Paris.\n\nThe Seine?"), *answer.parts))
@@ -140,7 +140,7 @@ def test_thoughts_are_not_read_in_as_an_answer() -> None:
 
 
 def test_headings_in_code_begin_no_turn() -> None:
-    """A foreign file may hold such a heading in a block of code, or a block that is never closed."""
+    """A heading in a code block does not start a turn, unless the block is never closed."""
     (read,) = from_markdown("## User\n\nHow?\n\n## Assistant\n\n```md\n## User\n```\n\nSo.")
     assert [role for role, _ in read.turns] == ["user", "assistant"]
     (read,) = from_markdown("## User\n\nHow?\n\n## Assistant\n\n```md\nSo.\n\n## User\n\nThanks.")
@@ -148,7 +148,7 @@ def test_headings_in_code_begin_no_turn() -> None:
 
 
 def test_html_is_one_inert_file() -> None:
-    """The page has a policy that lets nothing load, and shows code, lists and images that it holds itself."""
+    """The page has a policy that loads nothing, and contains its code, lists and images."""
     image = ImagePart(text="data:image/png;base64,AAAA", name='"><script>')
     file = FilePart(text="</pre><script>", name="<b>")
     call = ToolCallPart(call_id="c", name="search", text='{"q": "<b>"}')
@@ -165,7 +165,7 @@ def test_html_is_one_inert_file() -> None:
 
 
 def test_jsonl_is_the_form_of_fine_tuning() -> None:
-    """One line for each conversation, with roles and contents only; it is read in again."""
+    """JSONL has one line per conversation, with roles and contents only, and can be read back."""
     states = [conversation("q", "a"), conversation("p", "b")]
     text = render(states, "jsonl")
 
@@ -185,14 +185,14 @@ def test_jsonl_is_the_form_of_fine_tuning() -> None:
 
 
 def test_files_are_part_of_the_conversation() -> None:
-    """A model that is tuned on a conversation reads the attached files as the model that answered did."""
+    """JSONL and Markdown exports contain the text of attached files."""
     state = conversation("q", "a", parts=(FilePart(name="a.csv", text="x,y\n"),))
     assert json.loads(render([state], "jsonl"))["messages"][2]["content"] == "a\n\n`a.csv`\n```csv\nx,y\n```"
     assert "*File:* `a.csv`\n\n```\nx,y" in render([state], "md")
 
 
 def test_an_exported_notebook_is_valid_and_loads(tmp_path: Path) -> None:
-    """A notebook of cells is valid, and carries the conversations as a saved one does."""
+    """An exported notebook is valid, and contains the conversations as a saved one does."""
     path = tmp_path / "a.ipynb"
     export([conversation("q", "a")], path)
 
@@ -202,7 +202,7 @@ def test_an_exported_notebook_is_valid_and_loads(tmp_path: Path) -> None:
 
 
 def test_files_are_made_and_never_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An export goes to a new file: not over one that is there, nor through a link, nor out of the folder."""
+    """An export does not replace a file, follow a link, or leave the folder."""
     state = conversation("q", "a", title="../../etc/passwd")
     assert export([state], tmp_path) == tmp_path / "etc-passwd.md"
     assert [path.name for path in tmp_path.iterdir()] == ["etc-passwd.md"]
@@ -242,7 +242,7 @@ def test_a_session_exports_itself(to: str, tmp_path: Path) -> None:
 
 
 def test_a_transcript_has_a_limit() -> None:
-    """A long conversation shows its newest turns, and says that there were others; one long answer is cut."""
+    """A long conversation shows its newest turns with a note on the others, and a long answer is cut."""
     turn = transcript([conversation(*(f"turn {i} " + "x" * 100 for i in range(50)))], limit=4000)
     assert len(turn.html) < 4300
     assert "<p><em>Earlier messages are not shown here.</em></p>" in turn.html
@@ -254,7 +254,7 @@ def test_a_transcript_has_a_limit() -> None:
 
 
 def test_a_long_transcript_is_folded() -> None:
-    """The newest six messages of a long conversation are open, the earlier ones folded; the text has all."""
+    """Only the newest six messages of a long conversation are unfolded, and the plain text has all."""
     texts = [f"message {i}." for i in range(14)]
     long, short = conversation(*texts), conversation(*texts[:8])
     turn = transcript([short, long])
@@ -268,7 +268,7 @@ def test_a_long_transcript_is_folded() -> None:
 
 
 def test_a_transcript_renders_only_changed_messages(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A message that was rendered is not rendered again, and one that is gone is forgotten."""
+    """A rendered message is not rendered again, and removed messages leave the cache."""
     state, longer = conversation("a", "b"), conversation("a", "b", "c")
     rendered: dict[Message, Turn] = {}
     first = transcript([state], rendered=rendered)
@@ -282,7 +282,7 @@ def test_a_transcript_renders_only_changed_messages(monkeypatch: pytest.MonkeyPa
 
 
 def test_the_command_reads_a_saved_notebook(tmp_path: Path) -> None:
-    """`nbchat export` prints every format without a kernel, and says in one line what is wrong."""
+    """`nbchat export` prints every format without a kernel, and reports errors in one line."""
     path = tmp_path / "a.ipynb"
     export([conversation("Which river?", "The Seine.")], path)
 
@@ -314,7 +314,7 @@ def test_the_command_reads_a_saved_notebook(tmp_path: Path) -> None:
 
 
 def test_a_file_is_replaced_with_overwrite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`overwrite` replaces a file, or a link and not the file behind it; a failure changes nothing."""
+    """`overwrite` replaces a file, or a link but not its target, and a failure changes nothing."""
     file, other = tmp_path / "a.md", tmp_path / "other.md"
     file.write_text("before")
     other.write_text("other")
@@ -336,14 +336,14 @@ def test_a_file_is_replaced_with_overwrite(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_jsonl_of_any_text_comes_back() -> None:
-    """Characters that Python takes for line ends, and JSON does not, cut no line."""
+    """Characters that are line ends in Python but not in JSON do not split a line."""
     text = "a\u2028b\u2029c\x85d\x0be\x0cf\x1cg\r\nh\ri"
     (one,) = from_jsonl(render([conversation(text, text)], "jsonl"))
     assert one.turns == (("user", text), ("assistant", text))
 
 
 def test_load_and_import_make_sessions(tmp_path: Path) -> None:
-    """`nbchat.load` and `nbchat.import_` bring conversations in; nothing is adopted or sent by itself."""
+    """`nbchat.load` and `nbchat.import_` create sessions without adopting settings or sending requests."""
     export([conversation("q", "a", title="loaded here")], tmp_path / "a.ipynb")
     (tmp_path / "b.md").write_text("# Talk\n\n## You\n\nhi\n\n## Assistant\n\nhello\n")
     before = len(nbchat.registry)
@@ -378,13 +378,13 @@ def test_load_and_import_make_sessions(tmp_path: Path) -> None:
     ],
 )
 def test_outputs_of_earlier_versions_are_found(output: object, source: object, raw: int) -> None:
-    """They are known by what nbchat wrote beside them; what others wrote as Markdown is not counted."""
+    """Raw Markdown outputs of nbchat are counted, and those of other code are not."""
     cell = {"cell_type": "code", "source": source, "outputs": [output]}
     assert count_raw_outputs({"cells": [cell, "not a cell"]}) == raw
 
 
 def test_sources_and_thoughts_are_exported_and_read_back() -> None:
-    """What an answer cites is a list of links, its thoughts are reasoning; neither becomes its text."""
+    """Sources are exported as links and thoughts as reasoning, and neither becomes the answer's text."""
     cited = (
         Source(title="<b>A</b> [x](y)", url="https://example.org/a?b=c&d=(e)"),
         Source(title="rivers.pdf"),
@@ -434,7 +434,7 @@ def test_sources_and_thoughts_are_exported_and_read_back() -> None:
     ],
 )
 def test_an_answer_that_is_not_whole_is_marked_in_a_transcript(state: RunState, note: str | None) -> None:
-    """Below the answer stands what became of it, by its last run; a whole answer has no note."""
+    """An incomplete answer has a note on the state of its last run, and a complete one has no note."""
     talk = conversation("Rivers?", "The Seine")
     answer = talk.path[-1].id
     runs = tuple(

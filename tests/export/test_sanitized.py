@@ -1,4 +1,4 @@
-r"""Text from models as sanitized HTML: inert, undamaged, and typeset only where the page typesets it."""
+r"""Text from models as sanitized HTML: inert, undamaged, and typeset only where the page does so."""
 
 import json
 import re
@@ -34,7 +34,7 @@ MATHS: list[dict[str, Any]] = json.loads((Path(__file__).parent / "maths.json").
 TYPESET = re.compile(
     r"\$[^\0]*\$|\\\([^\0]*\\\)|\\\[[^\0]*\\\]|\\begin\s*\{[^\0]*\\end\s*\{|\\(?:eq)?ref\{|\\\$"
 )
-"""What MathJax would take for a formula within one text; `\0` stands between texts."""
+"""Formulas that MathJax would find within one text; `\0` separates texts."""
 
 
 REACHING = r"""
@@ -53,7 +53,7 @@ def text_of(html: str) -> str:
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_a_hostile_text_is_inert(text: str) -> None:
-    """Nothing runs, loads, styles or names anything: whole or cut off, in an output and in a page."""
+    """Hostile text cannot run, load, style or name anything, complete or cut off, in outputs and pages."""
     for end in {*range(0, len(text), 7), len(text)}:
         assert Elements(fragment(text[:end])).dangers == []
     assert Elements(sanitize_page(render(text, "1-"))).dangers == []
@@ -63,7 +63,7 @@ def test_a_hostile_text_is_inert(text: str) -> None:
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_a_hostile_text_is_inert_in_every_part_of_a_message(text: str) -> None:
-    """Reasoning, a tool's name, its arguments and result, and names of files are treated as the answer is."""
+    """Hostile text is inert in reasoning, tool calls, tool results and names of files."""
     parts = (
         TextPart(text=text),
         ReasoningPart(text=text),
@@ -80,14 +80,14 @@ def test_a_hostile_text_is_inert_in_every_part_of_a_message(text: str) -> None:
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_a_host_typesets_no_dangerous_formula(text: str) -> None:
-    """What is left for a host to typeset has no link, style, class, macro or length in it."""
+    """Formulas left for a host to typeset contain no link, style, class, macro or length."""
     for found in TYPESET.findall(Elements(fragment(text)).text):
         assert typesettable(found) == found
 
 
 @pytest.mark.parametrize("case", MATHS, ids=lambda case: case["text"][:30])
 def test_only_formulas_are_typeset(case: dict[str, Any]) -> None:
-    """A host finds the formulas that the page finds, and no price, variable or escaped sign."""
+    """A host and the page find the same formulas, and no price, variable or escaped sign."""
     found = TYPESET.findall(Elements(fragment(case["text"])).text)
     assert found == case["formulas"]
     maths = re.findall(r"<math\b", sanitize_page(render(case["text"], "1-")))
@@ -95,7 +95,7 @@ def test_only_formulas_are_typeset(case: dict[str, Any]) -> None:
 
 
 def test_prices_read_as_they_were_written() -> None:
-    """A sentence with prices is the same sentence."""
+    """Prices in a sentence are not changed."""
     text = "It costs $5 to $10 per customer."
     assert text_of(fragment(text)).strip() == text
     assert text_of(sanitize_page(render(text, "1-"))).strip() == text
@@ -107,7 +107,7 @@ def test_prices_read_as_they_were_written() -> None:
     REACHING.split(),
 )
 def test_commands_that_reach_out_of_a_formula_are_not_typeset(command: str) -> None:
-    """A formula with such a command is shown as its source; none of them is taken for a symbol."""
+    """A formula with a command that sets links, styles, names, macros or lengths is shown as its source."""
     assert typesettable(f"${command}{{1}}{{x}}$") is None
     assert command not in _symbols()
     assert f"<code>${command}" in fragment(f"${command}{{1}}{{x}}$")
@@ -129,7 +129,7 @@ def test_commands_that_reach_out_of_a_formula_are_not_typeset(command: str) -> N
     ],
 )
 def test_usual_formulas_are_typeset(formula: str) -> None:
-    """Formulas as models write them reach the host whole, and are MathML in an exported page."""
+    """Formulas in the usual form reach the host unchanged, and are MathML in an exported page."""
     assert TYPESET.findall(Elements(fragment(formula)).text) == [formula]
     page = sanitize_page(render(formula, "1-"))
     assert "<math" in page
@@ -138,7 +138,7 @@ def test_usual_formulas_are_typeset(formula: str) -> None:
 
 
 def test_good_answers_are_undamaged() -> None:
-    """Code, also within a list, keeps every character; lists, quotes, tables and tasks stay what they are."""
+    """Code keeps every character, and lists, quotes, tables and tasks keep their structure."""
     code = 'if a < b and c & d:\n    print("$x$", \'\\\\n\')\n\n\treturn {"a": [1]}'
     inner = "\n".join(f"   {line}" if line else "" for line in code.split("\n"))
     text = (
@@ -151,7 +151,7 @@ def test_good_answers_are_undamaged() -> None:
     html = fragment(text)
     (found,) = re.findall(r"<pre><code>(.*?)</code></pre>", html, re.DOTALL)
     assert unescape(found) == f"{code}\n"
-    assert html.count("<ol>") == 2  # one list of the answer's, one of notes
+    assert html.count("<ol>") == 2  # one list of the answer, one of notes
     for piece in (
         "<h1>A <em>title</em></h1>",
         "<blockquote>\n<p>quoted</p>",
@@ -171,7 +171,7 @@ def test_good_answers_are_undamaged() -> None:
 
 
 def test_an_image_waits_for_a_click() -> None:
-    """An image from elsewhere is a link; a bitmap that the text contains is shown in a page only."""
+    """A remote image becomes a link, and an embedded bitmap is shown in a page only."""
     bitmap = "data:image/png;base64,AAAA"
     html = fragment(
         f"![a *chart*](https://a.example/c.png) ![dot]({bitmap}) [![in](https://b.example/)](https://c.example)"
@@ -186,19 +186,19 @@ def test_an_image_waits_for_a_click() -> None:
     "text", ["> " * 300 + "deep", "- " * 300 + "deep", "*a " * 3000, "[" * 9000 + "deep"]
 )
 def test_no_word_is_lost_in_deep_nesting(text: str) -> None:
-    """Quotes, lists and brackets without end are cut off as markup and not as text."""
+    """Very deep quotes, lists and brackets lose their markup but no text."""
     assert text.rsplit(maxsplit=1)[-1].lstrip("[") in text_of(fragment(text))
 
 
 def test_a_paragraph_of_unusual_length_is_text() -> None:
-    """It is not parsed, for the parser's time grows with the square of its brackets; no character is lost."""
+    """A paragraph too long to parse, in quadratic time, is shown as text without loss."""
     for text in ("*a* " * MAX_PARAGRAPH_CHARS, "*a*" + "![" * (MAX_BRACKETS + 1)):
         assert text_of(fragment(text)).strip() == text.strip()
     assert text_of(fragment("*a*" + "[" * MAX_BRACKETS)).startswith("a[")
 
 
 def test_a_text_that_the_parser_fails_at_is_shown_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An error of a library does not reach the cell, and the text is shown."""
+    """If the parser raises, the text is shown unchanged."""
 
     def broken() -> Any:
         raise RecursionError

@@ -1,4 +1,4 @@
-"""The figures that are promised, in virtual time: what a page waits for counts, the machine does not."""
+"""The documented time and size limits, in virtual time, so that the machine's speed does not matter."""
 
 import asyncio
 import statistics
@@ -15,7 +15,7 @@ from tests.simulation.world import PageModel, World
 
 
 class Stubborn:
-    """Says 1,000 words a second from some moment on, and hangs or hears nothing when it is told to end.
+    """A provider that streams 1,000 words a second without end, and may ignore its cancellation.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ class Stubborn:
         self._silent_s, self._deaf_s = silent_s, deaf_s
 
     async def stream(self, _request: Request) -> AsyncIterator[Delta]:
-        """Speak without end."""
+        """Stream words without end."""
         try:
             await asyncio.sleep(self._silent_s)
             while True:
@@ -48,25 +48,25 @@ class Stubborn:
         return ["stubborn"]
 
     async def aclose(self) -> None:
-        """Nothing is open."""
+        """Close nothing."""
 
 
 async def until(condition: Callable[[], bool]) -> float:
-    """Wait until something is so, and return when it was."""
+    """Wait until a condition holds, and return the time."""
     while not condition():  # noqa: ASYNC110 - virtual time costs nothing
         await asyncio.sleep(0.005)
     return asyncio.get_running_loop().time()
 
 
 def shows(page: PageModel, session_id: str, state: str) -> bool:
-    """Tell whether the page shows a session in that state."""
+    """Return whether the page shows a session in that state."""
     return session_id in page.heads and page.heads[session_id][1].state == state
 
 
 async def stop_and_measure(
     world: World, *, deaf_s: float, silent_s: float, after_s: float
 ) -> tuple[float, float]:
-    """Ask, press Stop after a while, and return how long its answer took, and how long the end."""
+    """Send a prompt and a Stop, and return the seconds until the acknowledgement and until the end."""
     page = world.pages[0]
     session = world.registry.create(provider=Stubborn(silent_s, deaf_s))
     await asyncio.sleep(0.5)
@@ -81,7 +81,7 @@ async def stop_and_measure(
 
 
 def test_stop_is_quick_at_every_instant_and_at_a_thousand_words_a_second() -> None:
-    """Stop: answered in 100 ms, over in 200 ms 95 times of 100, and in 500 ms whatever the provider does."""
+    """Stop is acknowledged in 100 ms, and ends 95 % of runs in 200 ms and all runs in 500 ms."""
     world = World(0, pages=1)
 
     async def story() -> tuple[list[float], list[float]]:
@@ -103,7 +103,7 @@ def test_stop_is_quick_at_every_instant_and_at_a_thousand_words_a_second() -> No
 
 @pytest.mark.parametrize(("loss", "bound_s"), [(0.0, 0.2), (0.5, 1.5)])
 def test_pages_are_up_to_date_in_time(loss: float, bound_s: float) -> None:
-    """Of 100 news a page shows 95 within 1.5 s, also while half of all messages are lost."""
+    """A page shows 95 % of changes within 0.2 s, and within 1.5 s if half of all messages are lost."""
     took: list[float] = []
     for seed in range(4):
         world = World(seed, loss=loss, pages=1)
@@ -123,7 +123,7 @@ def test_pages_are_up_to_date_in_time(loss: float, bound_s: float) -> None:
 
 
 def test_the_limits_are_those_that_are_promised() -> None:
-    """A connection, a first word and the next word have their times; an answer has its size."""
+    """The defaults of the time and size limits are the documented ones."""
     limits = Limits()
     assert (limits.connect_s, limits.first_token_s, limits.idle_s) == (10.0, 120.0, 120.0)
     assert (limits.stop_s, limits.retry_after_s, limits.retries) == (0.4, 120.0, 2)
@@ -131,7 +131,7 @@ def test_the_limits_are_those_that_are_promised() -> None:
 
 
 def test_twenty_megabytes_are_framed_and_sent_hardly_more_than_once() -> None:
-    """T26: a page that opens on a huge answer gets it in messages of 256 KiB, all in all 1.1 times of it."""
+    """T26: a page gets a huge answer in messages of at most 256 KiB, in total at most 1.1 times its size."""
     world = World(0, pages=0)
     text = "Wörter " * 3_000_000
     question = Message(id="m-1", role="user", parts=(TextPart(text="?"),))
@@ -139,7 +139,7 @@ def test_twenty_megabytes_are_framed_and_sent_hardly_more_than_once() -> None:
     state = engine_of(world.registry).create(Settings(), messages=(question, answer)).state
 
     async def story() -> None:
-        await asyncio.sleep(60)  # what was said when nobody was there is over
+        await asyncio.sleep(60)  # messages sent before the page opened are over
         world.sent.clear()
         page = PageModel(world.loop, world._up)
         world.line.ends.append(page.receive)

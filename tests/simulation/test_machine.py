@@ -1,8 +1,8 @@
 """A model-checked state machine over registry, runs, views and journal, in virtual time.
 
-Hypothesis chooses what happens: questions, pieces of answers, ends of all kinds, stops, pauses, views that
-come and go, a line that loses, a disk that fails, a kernel that dies. After every step the kernel is
-compared with the log it wrote, the log with what providers said, and every view with the log.
+Hypothesis chooses the steps: questions, pieces of answers, ends of all kinds, stops, pauses, pages that open
+and close, lost messages, a failing disk, a killed kernel. After every step the kernel is compared with the
+log that it wrote, the log with the text that providers streamed, and every view with the log.
 """
 
 import asyncio
@@ -45,7 +45,7 @@ LATE = (errors.StreamBroken, errors.ProtocolError, errors.ProviderErrorEvent)
 
 
 class ToldProvider:
-    """Says what the machine tells it, run by run, and remembers it: the oracle."""
+    """A provider that streams the text that the machine gives it, and records it to compare with."""
 
     name = "told"
     can_prefill = True
@@ -53,15 +53,15 @@ class ToldProvider:
 
     def __init__(self) -> None:
         self.open: dict[str, asyncio.Queue[Delta | BaseException | None]] = {}
-        """Streams that somebody reads, by run."""
+        """Queues of the streams that are being read, by run."""
         self.given: dict[str, str] = {}
-        """What each run was given."""
+        """Text streamed to each run."""
         self.healthy: Callable[[], bool] = lambda: True
         self.promised: set[str] = set()
-        """Runs that began while the disk was good, so that their question is on it."""
+        """Runs that started while the disk was good, so that their question is on it."""
 
     async def stream(self, request: Request) -> AsyncIterator[Delta]:
-        """Say what comes, until it is told to end."""
+        """Stream the steps of a run until its end."""
         queue: asyncio.Queue[Delta | BaseException | None] = asyncio.Queue()
         self.open[request.run_id] = queue
         self.given.setdefault(request.run_id, "")
@@ -77,13 +77,13 @@ class ToldProvider:
                 del self.open[request.run_id]
 
     def say(self, run_id: str, *steps: Delta | BaseException | None) -> None:
-        """Tell a stream what to say next."""
+        """Queue the next steps of a stream."""
         for step in steps:
             if isinstance(step, TextDelta):
                 self.given[run_id] += step.text
             self.open[run_id].put_nowait(step)
             if step is None or isinstance(step, BaseException):
-                # That was its last word, though it may be read later: a paused stream still stands.
+                # No step follows this one, which a paused stream may read later.
                 del self.open[run_id]
                 return
 
@@ -92,16 +92,16 @@ class ToldProvider:
         return ["told"]
 
     async def aclose(self) -> None:
-        """Nothing is open."""
+        """Close nothing."""
 
 
 class Disk:
-    """A journal on a disk that may be full, or hang, or be gone with the kernel."""
+    """A journal on a disk that may be full, hang, or be lost with the kernel."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self.states: dict[str, list[SessionState]] = {}
-        """Every state that each session has had, folded from what was recorded."""
+        """Every state that each session has had, folded from the recorded events."""
         self.events: dict[str, list[Event]] = {}
         self.durable: dict[str, int] = {}
         """How many of the states are on the disk."""
@@ -111,11 +111,11 @@ class Disk:
         self.store = None
 
     def adopt(self, state: SessionState) -> None:
-        """Begin with a state that is on the disk already."""
+        """Start with a state that is already on the disk."""
         self.states[state.id], self.events[state.id], self.durable[state.id] = [state], [], 1
 
     def record(self, session_id: str, seq: int, event: Event) -> None:
-        """Take an event: numbers are dense, and every event can be folded."""
+        """Record an event, and check that its number is the next and that it can be folded."""
         if self.dead:
             return
         states = self.states.setdefault(session_id, [SessionState(id=session_id)])
@@ -133,7 +133,7 @@ class Disk:
             self._flush = self._loop.call_later(0.5, self._write)
 
     async def settled(self, session_id: str) -> None:
-        """Return when it is written."""
+        """Return when everything is written."""
         del session_id
         if self.health == "full":
             raise errors.StoreFull("no space is left.")
@@ -142,14 +142,14 @@ class Disk:
         self._write()
 
     def write_whole(self, session_id: str) -> None:
-        """Nothing here is ever whole but by `adopt`."""
+        """Do nothing; only `adopt` writes a whole state here."""
 
     def is_saved(self, session_id: str) -> bool:
-        """Tell whether everything is written."""
+        """Return whether everything is written."""
         return self.durable.get(session_id) == len(self.states.get(session_id, ()))
 
     def close(self) -> None:
-        """Let go."""
+        """Cancel the pending write."""
         if self._flush is not None:
             self._flush.cancel()
 
@@ -164,7 +164,7 @@ any_piece = st.sampled_from(PIECES)
 
 
 class Chats(RuleBasedStateMachine):
-    """What can happen, and what must hold after each of it."""
+    """The possible steps, and the invariants that must hold after each of them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -177,24 +177,24 @@ class Chats(RuleBasedStateMachine):
         self.provider.healthy = lambda: self.disk.health == "good"
         self.number = 0
         self.cut: set[str] = set()
-        """Runs that a user ended, or a pause, so that not all they were given was read."""
+        """Runs ended by a user, a pause or a crash, so that not all of their text was read."""
         self.doubled: dict[str, int] = {}
         self.crashed_at = 0
-        """How many had been asked when a kernel died last: there is little to lose before the next two."""
+        """Number of prompts at the last crash; the next crash needs at least two more."""
         self.open_page()
-        for _ in range(2):  # a story begins in the middle: most of what can happen needs somebody who asked
+        for _ in range(2):  # start with two prompts, which most steps need
             self.create()
             self.send(which=-1, how="cell", page=0, more=1)
 
-    # The world
+    # The kernel
 
     @property
     def registry(self) -> SessionRegistry:
-        """The kernel's registry."""
+        """Return the kernel's registry."""
         return self.world.registry
 
     def go(self, seconds: float = 0.0) -> None:
-        """Let virtual time pass; none: let everything happen that is ready."""
+        """Let virtual time pass; without `seconds`, run everything that is ready."""
 
         async def turn() -> None:
             for _ in range(12):
@@ -210,12 +210,12 @@ class Chats(RuleBasedStateMachine):
         return found[number % len(found)]
 
     def pick_stream(self, number: int) -> str | None:
-        """Return one of the runs whose stream is read."""
+        """Return one of the runs whose stream is being read."""
         running = sorted(self.provider.open)
         return running[number % len(running)] if running else None
 
     def attempt(self, what: Callable[[], object]) -> None:
-        """Do what may be refused; a refusal changes nothing."""
+        """Perform a step that may be refused, and check that a refusal changes nothing."""
         before = {c.id: c.state for c in list(self.world.engine.sessions)}
         try:
             what()
@@ -224,7 +224,7 @@ class Chats(RuleBasedStateMachine):
         self.go()
 
     def page(self, number: int) -> PageModel | None:
-        """Return one of the pages, if it has heard of the kernel."""
+        """Return one of the pages that are connected to the kernel."""
         pages = [page for page in self.world.pages if page.epoch is not None]
         return pages[number % len(pages)] if pages else None
 
@@ -233,14 +233,14 @@ class Chats(RuleBasedStateMachine):
     @precondition(lambda self: len(list(self.world.engine.sessions)) < 4)
     @rule()
     def create(self) -> None:
-        """Make a session."""
+        """Create a session."""
         self.registry.create(provider=self.provider)
         self.go()
 
     @precondition(lambda self: list(self.world.engine.sessions))
     @rule(which=picks, what=st.sampled_from(["rename", "fork", "close", "delete", "delete and undo"]))
     def manage(self, which: int, what: str) -> None:
-        """Do something with a session."""
+        """Rename, fork, close or delete a session."""
         conversation = self.pick(which)
         handle = self.registry[conversation.id]
         if what == "rename":
@@ -258,12 +258,12 @@ class Chats(RuleBasedStateMachine):
                 self.registry.undelete(conversation.id)
         self.go()
 
-    # Asking
+    # Prompts
 
     @precondition(lambda self: list(self.world.engine.sessions))
     @rule(which=picks, how=st.sampled_from(["cell", "page", "twice"]), page=picks, more=st.integers(0, 2))
     def send(self, which: int, how: str, page: int, more: int) -> None:
-        """Ask, from a cell, from a page, or by a double click that reaches the kernel several times."""
+        """Send a prompt from a cell, from a page, or by a command that reaches the kernel several times."""
         conversation = self.pick(which)
         self.number += 1
         text = f"question {self.number}"
@@ -297,7 +297,7 @@ class Chats(RuleBasedStateMachine):
         message=picks,
     )
     def revise(self, which: int, what: str, message: int) -> None:
-        """Ask for another answer, or go back to an earlier one."""
+        """Request another answer, or return to an earlier one."""
         conversation = self.pick(which)
         messages = list(conversation.state.messages)
         chosen = messages[message % len(messages)] if messages else "m-none"
@@ -315,7 +315,7 @@ class Chats(RuleBasedStateMachine):
     @precondition(lambda self: self.provider.open)
     @rule(which=picks, pieces=st.lists(any_piece, min_size=1, max_size=4))
     def deliver(self, which: int, pieces: list[str]) -> None:
-        """Let a stream say something."""
+        """Let a stream yield text."""
         run_id = self.pick_stream(which)
         assert run_id is not None
         self.provider.say(run_id, *map(TextDelta, pieces))
@@ -328,7 +328,7 @@ class Chats(RuleBasedStateMachine):
         last=st.lists(any_piece, max_size=1),
     )
     def end(self, which: int, how: str, last: list[str]) -> None:
-        """Let a stream end, well or badly."""
+        """Let a stream end, with or without an error."""
         run_id = self.pick_stream(which)
         assert run_id is not None
         self.provider.say(run_id, *map(TextDelta, last))
@@ -346,16 +346,16 @@ class Chats(RuleBasedStateMachine):
             self.provider.say(run_id, Finish(how), None)
         self.go()
 
-    # Holding and ending
+    # Control
 
     @precondition(lambda self: any(c.state.runs for c in list(self.world.engine.sessions)))
     @rule(which=picks, run=picks, what=st.sampled_from(["stop", "pause", "resume"]), page=st.booleans())
     def control(self, which: int, run: int, what: str, page: bool) -> None:
-        """Stop, hold or read on: the run that is live, one that waits, or one that is long over."""
+        """Stop, pause or resume a run: live, queued or over."""
         conversation = self.pick(which)
         if not conversation.state.runs:
             return
-        # Mostly one that is not over; a late command is worth a try, too.
+        # Mostly a live run, and sometimes one that is over.
         runs = conversation.state.runs
         runs = tuple(r for r in runs if r.state.is_live and run % 5) or runs
         record = runs[run % len(runs)]
@@ -382,7 +382,7 @@ class Chats(RuleBasedStateMachine):
 
     @rule(what=st.sampled_from(["pause_all", "resume_all", "stop_all", "cleanup"]))
     def control_all(self, what: str) -> None:
-        """Do it to everything."""
+        """Pause, resume, stop or clean up all runs."""
         live = [r.id for c in list(self.world.engine.sessions) for r in c.state.runs if r.state.is_live]
         if what == "cleanup":
             self.registry.cleanup_stale(60)
@@ -392,12 +392,12 @@ class Chats(RuleBasedStateMachine):
             getattr(self.registry, what)()
         self.go()
 
-    # Views, line, disk, time
+    # Pages, network, disk, time
 
     @precondition(lambda self: len(self.world.pages) < 3)
     @rule()
     def open_page(self) -> None:
-        """Let a page come, at whatever moment."""
+        """Open a page at any moment."""
         page = PageModel(self.loop, self.world._up)
         self.world.pages.append(page)
         self.world.line.ends.append(page.receive)
@@ -406,7 +406,7 @@ class Chats(RuleBasedStateMachine):
     @precondition(lambda self: self.world.pages)
     @rule(which=picks)
     def close_page(self, which: int) -> None:
-        """Let a page go without a word."""
+        """Close a page without notice."""
         page = self.world.pages.pop(which % len(self.world.pages))
         self.world.line.ends.remove(page.receive)
         page._up = lambda _message: None
@@ -417,7 +417,7 @@ class Chats(RuleBasedStateMachine):
     @precondition(lambda self: self.world.pages and list(self.world.engine.sessions))
     @rule(which=picks, page=picks)
     def look(self, which: int, page: int) -> None:
-        """Show another session's tab."""
+        """Show another session in a page."""
         looking = self.page(page)
         if looking is not None:
             looking.do({"type": "viewing", "session_ids": [self.pick(which).id]})
@@ -425,12 +425,12 @@ class Chats(RuleBasedStateMachine):
 
     @rule(loss=st.sampled_from([0.0, 0.3, 0.6]))
     def weather(self, loss: float) -> None:
-        """Change how bad the line is."""
+        """Change the rate of lost messages."""
         self.world.line.loss = loss
 
     @rule(health=st.sampled_from(["good", "good", "full", "hangs"]))
     def disk_changes(self, health: str) -> None:
-        """Change how good the disk is."""
+        """Change the state of the disk."""
         self.disk.health = health
         self.go()
 
@@ -442,7 +442,7 @@ class Chats(RuleBasedStateMachine):
     @precondition(lambda self: self.number >= self.crashed_at + 2)
     @rule()
     def crash(self) -> None:
-        """Kill the kernel: what is not on the disk is lost; a new one restores the rest."""
+        """Kill the kernel, so that unwritten data is lost, and start one that restores the rest."""
         self.crashed_at = self.number
         promised = {
             run.prompt_id
@@ -459,10 +459,10 @@ class Chats(RuleBasedStateMachine):
         self.disk.dead = True
         self.disk.close()
         self.world.wire.close()
-        self.world.wire._pacer._send = lambda *_message: None  # nor does it answer what is on its way to it
+        self.world.wire._pacer._send = lambda *_message: None  # it must not answer messages in transit
         while self.world.pages:
             self.close_page(0)
-        # Nothing of a killed process runs on; here it is cancelled, and must not start anything instead.
+        # A killed process runs no code; here its tasks are cancelled, and must not start others.
         self.world.engine.loop.spawn = _not_any_more  # type: ignore[method-assign]
         for task in asyncio.all_tasks(self.loop):
             task.cancel()
@@ -494,11 +494,11 @@ class Chats(RuleBasedStateMachine):
         assert promised <= there | deleted, "a question is not lost"
         self.open_page()
 
-    # What must hold
+    # Invariants
 
     @invariant()
     def the_log_is_the_state(self) -> None:
-        """Fold what was written down: it is what the kernel has, and every run in it ended at most once."""
+        """Check that the folded log equals the kernel's state, and that every run ended at most once."""
         for conversation in list(self.world.engine.sessions):
             states = self.disk.states[conversation.id]
             assert conversation.state == states[-1]
@@ -511,7 +511,7 @@ class Chats(RuleBasedStateMachine):
 
     @invariant()
     def a_session_does_one_thing(self) -> None:
-        """At most one run has a connection; the queue holds nobody who has nothing to ask; slots add up."""
+        """Check that a session has at most one connection, and that queued runs and slots are consistent."""
         held = 0
         everybody = [
             *list(self.world.engine.sessions),
@@ -531,7 +531,7 @@ class Chats(RuleBasedStateMachine):
 
     @invariant()
     def texts_are_what_was_said(self) -> None:
-        """Every run's text is a beginning of what its provider said; of one that ended, all of it."""
+        """Check that a run's text is a prefix of its provider's text, and all of it after a normal end."""
         for conversation in list(self.world.engine.sessions):
             for run in self.registry[conversation.id].runs:
                 record = conversation.state.run(run.id)
@@ -556,14 +556,14 @@ class Chats(RuleBasedStateMachine):
 
     @invariant()
     def views_show_the_past_or_the_present(self) -> None:
-        """Compare what a page has of a session with what the session was at that number."""
+        """Check that a page's state of a session equals the session's state at that event number."""
         for page in self.world.pages:
             for key, state in page.states.items():
                 states = self.disk.states[key]
                 assert state == states[state.seq - states[0].seq]
 
     def teardown(self) -> None:
-        """When all is well again everything ends, every view is right, and every session answers."""
+        """Check that without faults all runs end, all views are right, and all sessions answer."""
         try:
             self._recover()
         finally:
@@ -588,7 +588,7 @@ class Chats(RuleBasedStateMachine):
         assert all(c.is_idle for c in list(self.world.engine.sessions)), "a run did not end"
         runs = [self.registry[c.id].send("free?") for c in list(self.world.engine.sessions)]
         for _ in range(40):
-            # A disk that hung may keep a run from starting for a moment longer.
+            # A disk that hung may delay the start of a run for a moment.
             self.go(0.5)
             for run_id in list(self.provider.open):
                 self.provider.say(run_id, TextDelta("yes"), Finish("stop"), None)
@@ -617,7 +617,7 @@ class Chats(RuleBasedStateMachine):
 
 @pytest.mark.timeout(600)
 def test_whatever_happens_the_invariants_hold(soak: bool) -> None:
-    """300 stories of 30 steps: no text lost, doubled or stuck, no slot lost, no view of what never was."""
+    """In 300 stories of 30 steps no text is lost, doubled or stuck, no slot is lost, and no view is wrong."""
     run_state_machine_as_test(  # type: ignore[no-untyped-call]
         Chats,
         settings=settings(
@@ -670,7 +670,7 @@ def _send_one_event_twice(patch: pytest.MonkeyPatch) -> None:
 def test_the_machine_finds_defects(
     defect: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With a deliberate defect a story is found in which the invariants do not hold."""
+    """With a deliberate defect, the machine finds a story that breaks an invariant."""
     with monkeypatch.context() as patch:
         defect(patch)
         with pytest.raises(Exception) as caught:  # noqa: PT011 - whichever invariant finds it

@@ -1,4 +1,4 @@
-"""One log, many readers: whatever the line does, every view comes to the transcript."""
+"""However messages are lost, delayed or reordered, every view converges to the transcript."""
 
 import asyncio
 import contextlib
@@ -12,11 +12,11 @@ from tests.engines import engine_of, live
 from tests.simulation.world import PageModel, World
 
 SEEDS = range(20)
-"""Long stories. A failure prints its seed; `World(seed)` plays it again."""
+"""Seeds of long stories. A failure prints its seed; `World(seed)` repeats the story."""
 
 
 def check_prefixes(page: PageModel, final: dict[str, SessionState]) -> None:
-    """Whatever was shown of an answer is a beginning of what it became."""
+    """Check that each text shown for an answer is a prefix of its final text."""
     for (session_id, message_id), texts in page.shown.items():
         message = final[session_id].messages.get(message_id)
         if message is not None:
@@ -25,13 +25,13 @@ def check_prefixes(page: PageModel, final: dict[str, SessionState]) -> None:
 
 
 def resume(session: Session) -> None:
-    """Read on, if the run is still held by then."""
+    """Resume a session if its run is still paused."""
     with contextlib.suppress(CommandError):
         session.resume()
 
 
 async def story(world: World, moves: int) -> None:
-    """Do seeded things from cells and pages while answers stream, and let it all settle."""
+    """Perform seeded actions from cells and pages while answers stream, and wait until nothing is live."""
     registry, chance = world.registry, world.chance
     sessions = [registry.create(f"s{i}", provider=world.provider) for i in range(4)]
     await asyncio.sleep(0.5)
@@ -77,13 +77,13 @@ def view_equals_transcript(world: World) -> None:
 
 @pytest.mark.parametrize("loss", [0.0, 0.3, 0.5])
 def test_every_view_equals_the_transcript(loss: float, soak: bool) -> None:
-    """With frames lost, repeated and reordered, two pages and the transcript come to the same."""
+    """Two pages equal the transcript, although packets are lost, repeated and reordered."""
     for seed in range(10_000) if soak else SEEDS:
         world = World(seed, loss=loss)
 
         async def whole(world: World = world) -> None:
             await story(world, moves=20)
-            # News is repeated ever more rarely; within these seconds a page hears of what it missed.
+            # Messages are repeated at growing intervals; within these seconds a page gets those it missed.
             await asyncio.sleep(20)
 
         try:
@@ -95,7 +95,7 @@ def test_every_view_equals_the_transcript(loss: float, soak: bool) -> None:
 
 
 async def short_story(world: World) -> None:
-    """Ask, stop, hold and rename in one session, at moments that fall together often; let it settle."""
+    """Perform actions in one session, many at the same moment, and wait until the page is up to date."""
     chance, loop, page = world.chance, asyncio.get_running_loop(), world.pages[0]
     session = world.registry.create(provider=world.provider)
     for _ in range(chance.randrange(2, 7)):
@@ -121,7 +121,7 @@ async def short_story(world: World) -> None:
 
 
 def test_two_thousand_interleavings(soak: bool) -> None:
-    """Short stories whose moments fall together in 2,000 ways: every view is the transcript."""
+    """In 2,000 short stories with simultaneous events, every view equals the transcript."""
     for seed in range(100_000 if soak else 2000):
         world = World(seed, loss=(0, 0.25, 0.5)[seed % 3], pages=1, words=8)
         try:
@@ -133,7 +133,7 @@ def test_two_thousand_interleavings(soak: bool) -> None:
 
 
 def test_a_page_that_comes_late_gets_the_whole(soak: bool) -> None:
-    """At whatever moment of the streams a page says hello, it comes to the transcript."""
+    """A page that connects at any moment of the streams converges to the transcript."""
     for seed in range(1000 if soak else 20):
         world = World(seed, pages=1)
 
@@ -154,7 +154,7 @@ def test_a_page_that_comes_late_gets_the_whole(soak: bool) -> None:
 
 
 def test_the_wire_keeps_its_limits() -> None:
-    """Twenty sessions stream: at most 30 messages a second over ten seconds, each below 256 KiB."""
+    """With twenty sessions streaming, ten seconds have at most 300 messages, each at most 256 KiB."""
     world = World(1)
 
     async def busy() -> None:
@@ -172,7 +172,7 @@ def test_the_wire_keeps_its_limits() -> None:
 
 
 def test_a_command_is_done_once_however_often_it_is_asked() -> None:
-    """The same command id from two pages, three times each, is one run and one message."""
+    """A command id sent three times from each of two pages leads to one run and one message."""
     world = World(3)
 
     async def repeated() -> None:
@@ -206,7 +206,7 @@ def test_a_command_is_done_once_however_often_it_is_asked() -> None:
     ],
 )
 def test_invalid_messages_of_a_page_are_refused(message: dict[str, object], error: str) -> None:
-    """A message out of the protocol, or for another kernel, changes nothing and is answered with an error."""
+    """An invalid message, or one for another kernel, changes nothing and is answered with an error."""
     world = World(0)
 
     async def forged() -> None:
@@ -224,7 +224,7 @@ def test_invalid_messages_of_a_page_are_refused(message: dict[str, object], erro
 
 
 def test_a_stop_for_an_earlier_run_does_not_hit_the_next() -> None:
-    """A late Stop names its run: the run that is live now continues."""
+    """A late Stop for an earlier run does not stop the run that is live now."""
     world = World(5)
 
     async def late_stop() -> None:
@@ -242,7 +242,7 @@ def test_a_stop_for_an_earlier_run_does_not_hit_the_next() -> None:
 
 
 def test_a_large_session_comes_in_pieces_and_windowed() -> None:
-    """A long transcript is sent as its last 200 messages, in messages below the limit."""
+    """A long transcript is sent as its last 200 messages, in messages within the size limit."""
     world = World(7, pages=1)
 
     async def large() -> None:

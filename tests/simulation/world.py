@@ -1,7 +1,7 @@
-"""A kernel and its pages in virtual time: one thread, one seed, nothing waits for real.
+"""A kernel and its pages in virtual time: one thread, one seed, no real waiting.
 
-`VirtualLoop` jumps from timer to timer. `Line` loses, repeats, delays and reorders what crosses.
-`PageModel` is a page's rules in a few lines of Python; `js/src/wire/link.ts` has the same in TypeScript.
+`VirtualLoop` jumps from timer to timer. `Line` loses, repeats, delays and reorders messages.
+`PageModel` has a page's rules in a few lines of Python; `js/src/wire/link.ts` has the same in TypeScript.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from nbchat.wire.server import WireServer
 
 
 class _InstantSelector(selectors.SelectSelector):
-    """Never waits: time passes because it says so."""
+    """A selector that advances its own clock instead of waiting."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -79,12 +79,12 @@ class InlineEngine(LoopThread):
 
     @property
     def is_current(self) -> bool:
-        """Always: there is one thread."""
+        """Return True, because there is only one thread."""
         return True
 
 
 class VirtualProvider:
-    """Says seeded text at seeded moments of virtual time."""
+    """A provider that streams seeded text at seeded moments of virtual time."""
 
     name = "virtual"
     can_prefill = True
@@ -94,7 +94,7 @@ class VirtualProvider:
         self._chance = chance
         self._words = words
         self.said: dict[str, str] = {}
-        """What each run was given, by the run's id: the oracle."""
+        """The text streamed to each run, by the run's id, to compare with."""
 
     async def stream(self, request: Request) -> Any:
         """Stream words and emoji, and end in one of the ways a stream can end."""
@@ -118,11 +118,11 @@ class VirtualProvider:
         return ["virtual"]
 
     async def aclose(self) -> None:
-        """Nothing is open."""
+        """Close nothing."""
 
 
 class Line:
-    """A line that carries messages from one end to the other, as badly as it is told."""
+    """A channel from the kernel to pages that loses, repeats and delays messages at a rate of `loss`."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, chance: random.Random, *, loss: float = 0.0) -> None:
         self._loop, self._chance = loop, chance
@@ -130,7 +130,7 @@ class Line:
         self.ends: list[Callable[[Any, list[bytes]], None]] = []
 
     def __call__(self, content: Mapping[str, Any], buffers: list[bytes]) -> None:
-        """Send to every end: lost, late, twice, or as it should be."""
+        """Send a message to every end: once, twice, late or not at all."""
         for end in self.ends:
             for _ in range(self._chance.choice([1, 1, 1, 2]) if self.loss else 1):
                 if self._chance.random() >= self.loss:
@@ -140,17 +140,17 @@ class Line:
 
 @functools.lru_cache(maxsize=256)
 def _decoded(payload: bytes) -> Packet:
-    """Return the packet; pages share what they only read."""
+    """Return the packet, shared between pages, which only read it."""
     packet: Packet = decode(Packet, msgspec.json.decode(payload))
     return packet
 
 
 class PageModel:
-    """A page: folds what comes, notices what does not, and asks."""
+    """A page: folds events, detects missing ones, and requests them."""
 
     ASK_AGAIN_S = 0.25
     SILENCE_S = 1.0
-    """A page that knows of a live run asks when it has heard nothing for so long."""
+    """Seconds without a message after which a page requests the state of live runs."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, up: Callable[[dict[str, Any]], None]) -> None:
         self.id = new_id("p-")
@@ -170,10 +170,10 @@ class PageModel:
         self._silence: asyncio.TimerHandle | None = None
         self.resyncs = 0
         self.shown: dict[tuple[str, str], list[str]] = {}
-        """Every text that was ever shown, by session and message."""
+        """Every text that was shown, by session and message."""
         self._ask()
 
-    # Down
+    # From the kernel
 
     def receive(self, content: Mapping[str, Any], buffers: list[bytes]) -> None:
         """Take one comm message."""
@@ -195,7 +195,7 @@ class PageModel:
         for message in packet.messages:
             self._take(packet.n, message)
         if synced and packet.n >= self.n:
-            # An answer that was overtaken does not cover what was missed behind it.
+            # If a later packet arrived first, this answer does not cover packets missed after it.
             self._asked = None
             self.rev = packet.rev
         elif missed:
@@ -288,7 +288,7 @@ class PageModel:
         for message in state.messages.values():
             self.shown.setdefault((state.id, message.id), []).append(message.text)
 
-    # Up
+    # To the kernel
 
     def _ask(self) -> None:
         if self._asked is not None and self._timer is not None:
@@ -310,7 +310,7 @@ class PageModel:
             self._ask()
 
     def do(self, command: dict[str, Any]) -> str:
-        """Send a command, again and again until it is acknowledged."""
+        """Send a command repeatedly until it is acknowledged."""
         command = {"id": new_id("c-"), **command}
 
         def send() -> None:
@@ -323,11 +323,11 @@ class PageModel:
 
 
 def _nothing(_provider: str | None) -> None:
-    """Load nothing: a thread of its own would run in real time."""
+    """Do nothing, because a background thread would run in real time."""
 
 
 class World:
-    """A kernel, some pages, and a line between them, from one seed."""
+    """A kernel, pages, and a channel between them, from one seed."""
 
     def __init__(self, seed: int, *, loss: float = 0.0, pages: int = 2, words: int = 40) -> None:
         self.chance = random.Random(seed)
@@ -338,7 +338,7 @@ class World:
         self.provider = VirtualProvider(self.chance, words)
         self.line = Line(self.loop, self.chance, loss=loss)
         self.sent: list[tuple[float, int]] = []
-        """When each comm message was sent, and how many bytes it had."""
+        """Time and size in bytes of each comm message."""
         self.wire = WireServer(self.engine, self._down)
         self.pages = [PageModel(self.loop, self._up) for _ in range(pages)]
         self.line.ends = [page.receive for page in self.pages]
@@ -363,7 +363,7 @@ class World:
             self.loop.close()
 
     async def settle(self, limit_s: float = 600.0) -> None:
-        """Let virtual time pass until nothing is live."""
+        """Let virtual time pass until no run is live."""
         until = self.loop.time() + limit_s
         while any(not c.is_idle for c in list(self.engine.sessions)):
             assert self.loop.time() < until, "a run did not end"

@@ -12,7 +12,7 @@ from nbchat.stores.sqlite import SqliteStore
 
 @pytest.fixture(params=["memory", "sqlite"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    """Give an empty store of each kind."""
+    """Return an empty store of each kind."""
     makers: dict[str, Callable[[], Store]] = {
         "memory": MemoryStore,
         "sqlite": lambda: SqliteStore(tmp_path / "n-1.sqlite"),
@@ -28,7 +28,7 @@ def stretch(first: int, count: int = 1, session: str = "s-1", epoch: str = "k-1"
 
 
 def test_written_events_are_read_in_order(store: Store) -> None:
-    """A session's base and the events after it come back, in order, and other sessions' beside it."""
+    """A store returns each session's base and the events after it, in order."""
     base = Base(session_id="s-1", seq=2, body=b"{}")
     store.write([stretch(1), stretch(1, session="s-2")])
     store.write([stretch(2), base, stretch(3, 2)])
@@ -44,7 +44,7 @@ def test_written_events_are_read_in_order(store: Store) -> None:
 
 
 def test_a_base_replaces_earlier_events(store: Store) -> None:
-    """A newer base replaces an older one and the events that it includes, and nothing else."""
+    """A newer base replaces the older one and the events that it includes, and nothing else."""
     store.write([stretch(1, 4), stretch(5, 4)])
     store.write([Base(session_id="s-1", seq=4, body=b"old")])
     store.write([Base(session_id="s-1", seq=4, body=b"new")])
@@ -55,7 +55,7 @@ def test_a_base_replaces_earlier_events(store: Store) -> None:
 
 
 def test_deleted_sessions_are_remembered_and_come_back_with_a_base(store: Store) -> None:
-    """Of a deleted session only that is kept; a base, which an undo writes, ends it."""
+    """Of a deleted session only the deletion is kept, until an undo writes a base."""
     store.write([stretch(1), Gone(session_id="s-1", body=b"{}")])
     assert store.read_session("s-1") == Kept(gone=Gone(session_id="s-1", body=b"{}"))
 
@@ -64,7 +64,7 @@ def test_deleted_sessions_are_remembered_and_come_back_with_a_base(store: Store)
 
 
 def test_events_after_a_gap_are_damage(store: Store) -> None:
-    """Events whose predecessors are missing are not used, and that is said."""
+    """Events after a gap are not used, and are reported as damage."""
     store.write([stretch(1), stretch(3)])
 
     contents = store.read()
@@ -74,7 +74,7 @@ def test_events_after_a_gap_are_damage(store: Store) -> None:
 
 
 def test_the_same_stretch_again_changes_nothing(store: Store) -> None:
-    """A batch whose confirmation was lost can be written again."""
+    """A batch can be written again if its confirmation was lost."""
     store.write([stretch(1, 2)])
     store.write([stretch(1, 2), stretch(3)])
 
@@ -82,7 +82,7 @@ def test_the_same_stretch_again_changes_nothing(store: Store) -> None:
 
 
 def test_facts_about_the_store_itself(store: Store) -> None:
-    """A store remembers whose it is."""
+    """A store remembers facts about itself, such as its notebook's path."""
     assert store.recall("path") == ""
     store.remember("path", "a")
     store.remember("path", "b")

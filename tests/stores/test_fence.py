@@ -43,13 +43,13 @@ class Clock:
 
 @pytest.fixture
 def clock() -> Clock:
-    """Give the clock of the store."""
+    """Return the clock of the store."""
     return Clock()
 
 
 @pytest.fixture(params=["memory", "sqlite", "shared sqlite"])
 def store(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Iterator[FencedStore]:
-    """Give an empty store of each kind."""
+    """Return an empty store of each kind."""
     path = tmp_path / "n-1.sqlite"
     makers: dict[str, Callable[[], FencedStore]] = {
         "memory": lambda: MemoryStore(clock=clock),
@@ -96,7 +96,7 @@ def run(seq: int, *, over: bool = False) -> RunEvents:
 
 
 def race(stores: list[FencedStore]) -> int:
-    """Claim every store on a thread of its own at once; return how many won."""
+    """Claim every store at once, each on its own thread, and return the number of successful claims."""
     start = threading.Barrier(len(stores))
     won: list[bool] = []
 
@@ -115,7 +115,7 @@ def race(stores: list[FencedStore]) -> int:
 
 
 def test_of_sixteen_threads_one_wins_the_lease(store: FencedStore) -> None:
-    """However many threads claim at the same moment, exactly one gets the lease."""
+    """If sixteen threads claim at the same moment, exactly one gets the lease."""
     assert race([store] * 16) == 1
     assert race([store] * 16) == 0
     holder = store.holder()
@@ -125,7 +125,7 @@ def test_of_sixteen_threads_one_wins_the_lease(store: FencedStore) -> None:
 
 
 def test_of_sixteen_connections_one_wins_the_lease(tmp_path: Path, clock: Clock) -> None:
-    """Connections to one file race as threads do: exactly one gets the lease, in each of five rounds."""
+    """If sixteen connections to one file claim at the same moment, exactly one gets the lease."""
     path = tmp_path / "n-1.sqlite"
     stores: list[FencedStore] = [SqliteStore(path, 60.0, shared=True, clock=clock) for _ in range(16)]
     for _ in range(5):
@@ -138,7 +138,7 @@ def test_of_sixteen_connections_one_wins_the_lease(tmp_path: Path, clock: Clock)
 def test_a_lease_lasts_until_it_expires_is_released_or_its_holder_has_ended(
     store: FencedStore, clock: Clock
 ) -> None:
-    """Another token gets the lease at these three moments and at no other."""
+    """Another token gets the lease only when it expires, is released, or its holder has ended."""
     first = claimed(store)
     assert not store.claim(new_id("l-"), LEASE_S)
     assert store.claim(first, LEASE_S)  # the answer may have been lost
@@ -161,7 +161,7 @@ def test_a_lease_lasts_until_it_expires_is_released_or_its_holder_has_ended(
 
 
 def test_a_holder_keeps_an_expired_lease_until_another_token_claims(store: FencedStore, clock: Clock) -> None:
-    """A computer that was asleep continues, if no other process has taken over in the meantime."""
+    """The holder of an expired lease can continue if no other process has claimed it."""
     token = claimed(store)
     clock.now += 100 * LEASE_S
 
@@ -177,7 +177,7 @@ def test_a_clock_that_was_set_back_does_not_block_the_lease(store: FencedStore, 
 
 
 def test_a_stale_token_can_do_nothing(store: FencedStore, clock: Clock) -> None:
-    """A token after which another one has claimed cannot write, renew, release or claim again."""
+    """A replaced token can neither write, renew, release nor claim again."""
     old = claimed(store)
     store.write(old, "w-1", [stretch(1, by=old)])
     clock.now += LEASE_S
@@ -198,7 +198,7 @@ def test_a_stale_token_can_do_nothing(store: FencedStore, clock: Clock) -> None:
 
 
 def test_without_a_lease_no_token_can_write(store: FencedStore) -> None:
-    """A token that has not claimed, or has released its lease, is refused."""
+    """A token that has not claimed the lease, or has released it, cannot write."""
     with pytest.raises(LeaseLost):
         store.write("l-1", "w-1", [stretch(1, by="l-1")])
     token = claimed(store)
@@ -229,7 +229,7 @@ def test_a_write_without_a_token_respects_the_lease(store: FencedStore, clock: C
 
 
 def test_a_write_with_the_same_id_changes_nothing(store: FencedStore) -> None:
-    """A write whose answer was lost can be repeated, even if other writes came between."""
+    """A write whose answer was lost can be repeated, even after other writes."""
     token = claimed(store)
     store.write(token, "w-1", [Base(session_id="s-1", seq=1, body=b"one")])
     store.write(token, "w-2", [Base(session_id="s-1", seq=1, body=b"two")])
@@ -239,7 +239,7 @@ def test_a_write_with_the_same_id_changes_nothing(store: FencedStore) -> None:
 
 
 def test_repeats_under_another_id_are_skipped(store: FencedStore) -> None:
-    """Records that are stored already change nothing; what follows them in the same write is stored."""
+    """Records that are already stored are skipped, and later records of the same write are stored."""
     token = claimed(store)
     store.write(token, "w-1", [stretch(1, 2, by=token), stretch(3, by=token)])
     before = store.read()
@@ -248,7 +248,7 @@ def test_repeats_under_another_id_are_skipped(store: FencedStore) -> None:
     assert store.read() == before
 
     store.write(token, "w-4", [stretch(3, by=token), stretch(4, by=token)])
-    store.write(token, "w-5", [stretch(4, 3, by=token)])  # the end of a lost write, and more
+    store.write(token, "w-5", [stretch(4, 3, by=token)])  # the end of a lost write, and a new event
     store.write(token, "w-6", [stretch(7, by=token)])
     events = [stretch(1, 2, by=token), stretch(3, by=token), stretch(4, 3, by=token), stretch(7, by=token)]
     assert store.read_session("s-1").stretches == tuple(events)
@@ -259,7 +259,7 @@ def test_repeats_under_another_id_are_skipped(store: FencedStore) -> None:
 
 
 def test_gaps_are_refused_and_the_whole_write_with_them(store: FencedStore) -> None:
-    """Events whose predecessors are missing are not stored, nor is anything else of their write."""
+    """A write that contains events after a gap is refused as a whole."""
     token = claimed(store)
     store.write(token, "w-1", [stretch(1, by=token)])
     acknowledged = Acknowledged(command_id="c-1", body=b"1")
@@ -273,7 +273,7 @@ def test_gaps_are_refused_and_the_whole_write_with_them(store: FencedStore) -> N
 
 
 def test_events_of_another_engine_are_never_replaced(store: FencedStore, clock: Clock) -> None:
-    """A holder that read before its predecessor's last write must read again: its events are refused."""
+    """Events with numbers that a predecessor has used are refused, so the holder must read again."""
     old = claimed(store)
     store.write(old, "w-1", [stretch(1, 2, by=old)])
     clock.now += LEASE_S
@@ -287,7 +287,7 @@ def test_events_of_another_engine_are_never_replaced(store: FencedStore, clock: 
 
 
 def test_nothing_is_accepted_for_a_run_after_its_end(store: FencedStore, clock: Clock) -> None:
-    """Neither text nor a second end follows a run's end, from any holder, as events or within a state."""
+    """Neither text nor a second end is stored after a run's end, from any holder or in any form."""
     old = claimed(store)
     store.write(old, "w-1", [stretch(1, by=old, r=run(1)), stretch(2, by=old, r=run(2, over=True))])
     clock.now += LEASE_S
@@ -311,7 +311,7 @@ def test_nothing_is_accepted_for_a_run_after_its_end(store: FencedStore, clock: 
 
 
 def test_an_end_within_a_state_is_an_end(store: FencedStore) -> None:
-    """A run that is over in a session's state accepts nothing either."""
+    """A run that is over in a session's state accepts no more events."""
     token = claimed(store)
     store.write(token, "w-1", [Base(session_id="s-1", seq=5, body=b"{}", runs=(run(5, over=True),))])
     with pytest.raises(StoreConflict):
@@ -319,7 +319,7 @@ def test_an_end_within_a_state_is_an_end(store: FencedStore) -> None:
 
 
 def test_an_end_can_be_written_again_with_later_events(store: FencedStore) -> None:
-    """A lost write that ended a run is repeated together with later events of other runs."""
+    """A lost write that ended a run can be repeated together with later events of other runs."""
     token = claimed(store)
     store.write(token, "w-1", [stretch(1, 2, by=token, r=run(2, over=True))])
     store.write(
@@ -346,7 +346,7 @@ def test_a_deleted_session_comes_back_with_its_state_only(store: FencedStore) ->
 
 
 def test_acknowledgements_are_stored_with_the_events_of_their_commands(store: FencedStore) -> None:
-    """They are read back in order; the first one of a command remains; the oldest are dropped."""
+    """Acknowledgements are read in order, the first of each command is kept, and the oldest are dropped."""
     token = claimed(store)
     store.write(token, "w-1", [stretch(1, by=token), Acknowledged(command_id="c-1", body=b"first")])
     store.write(token, "w-2", [Acknowledged(command_id="c-1", body=b"again")])
@@ -358,7 +358,7 @@ def test_acknowledgements_are_stored_with_the_events_of_their_commands(store: Fe
 
 
 def test_a_full_store_refuses_the_whole_write(store: FencedStore) -> None:
-    """Where no space is left nothing of a write is stored; the same write is accepted once there is some."""
+    """A write without enough space stores nothing, and is accepted once there is space."""
     token = claimed(store)
     store.write(token, "w-1", [Base(session_id="s-1", seq=1, body=b"old")])
     large = [
@@ -390,7 +390,7 @@ def test_a_full_store_refuses_the_whole_write(store: FencedStore) -> None:
 
 
 def test_ten_thousand_sessions_are_written_and_read(store: FencedStore) -> None:
-    """A store holds ten thousand sessions, with events and ends, and refuses repeats and gaps of each."""
+    """A store holds ten thousand sessions with events and ends, and refuses repeats and gaps of each."""
     token = claimed(store)
     names = [f"s-{n}" for n in range(10_000)]
     store.write(token, "w-1", [Base(session_id=name, seq=1, body=b"{}") for name in names])
@@ -416,7 +416,7 @@ def test_ten_thousand_sessions_are_written_and_read(store: FencedStore) -> None:
 
 
 def test_a_kernel_without_a_lease_finds_a_shared_file_busy(tmp_path: Path, clock: Clock) -> None:
-    """A file whose lease is held cannot be opened alone; the holder continues as if nothing had happened."""
+    """A file whose lease is held cannot be opened without a lease, and the holder is not affected."""
     path = tmp_path / "n-1.sqlite"
     shared = SqliteStore(path, shared=True, clock=clock)
     token = claimed(shared)
@@ -437,7 +437,7 @@ def test_a_kernel_without_a_lease_finds_a_shared_file_busy(tmp_path: Path, clock
 
 
 def test_a_file_that_is_open_alone_cannot_be_shared(tmp_path: Path) -> None:
-    """A kernel without a runner keeps its file, as it always did."""
+    """A file that a kernel without a runner has open cannot be opened as shared."""
     alone = SqliteStore(tmp_path / "n-1.sqlite")
     alone.write([stretch(1, by="k-1")])
     with pytest.raises(StoreBusy):
@@ -449,7 +449,7 @@ def test_a_file_that_is_open_alone_cannot_be_shared(tmp_path: Path) -> None:
 
 
 def test_reading_beside_a_writer_is_no_damage(tmp_path: Path) -> None:
-    """A reader sees each write as a whole, even one between its reads of two tables."""
+    """A reader sees each write as a whole, even between its reads of two tables."""
     path = tmp_path / "n-1.sqlite"
     writer = SqliteStore(path, 0.01, shared=True)
     reader = SqliteStore(path, shared=True)
@@ -476,7 +476,7 @@ def test_reading_beside_a_writer_is_no_damage(tmp_path: Path) -> None:
 
 
 def test_leases_survive_the_process_and_damage(tmp_path: Path, clock: Clock) -> None:
-    """Claims, ends and acknowledgements are in the file, and in the copy of a file that was damaged."""
+    """Claims, ends and acknowledgements survive a restart and the repair of a damaged file."""
     path = tmp_path / "n-1.sqlite"
     first = SqliteStore(path, shared=True, clock=clock)
     old = claimed(first)
@@ -514,7 +514,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 @pytest.mark.skipif(sys.platform == "win32", reason="there, the lease of a killed process expires")
 @pytest.mark.parametrize("shared", [True, False])
 def test_the_lease_of_a_killed_process_is_free_at_once(tmp_path: Path, shared: bool) -> None:
-    """After SIGKILL of the holder another process need not wait for the lease to expire."""
+    """After SIGKILL of the holder another process can claim the lease at once."""
     path = tmp_path / "n-1.sqlite"
     killed = subprocess.run([sys.executable, "-c", KILLED, str(path)], check=False)
     assert killed.returncode == -signal.SIGKILL
@@ -545,7 +545,7 @@ except LeaseLost:
 
 @pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="Windows does not suspend processes by signals")
 def test_a_writer_that_was_suspended_and_replaced_is_refused(tmp_path: Path) -> None:
-    """SIGSTOP, a replacement that claims and writes, SIGCONT: nothing of the old process is stored."""
+    """A process that was suspended and replaced cannot write after it resumes."""
     path = tmp_path / "n-1.sqlite"
     old = subprocess.Popen(
         [sys.executable, "-c", SUSPENDED, str(path)],

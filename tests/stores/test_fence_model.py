@@ -3,7 +3,7 @@
 Each writer is an engine that reads the log, claims the lease and writes one piece of text and one end of a
 run to a `MemoryStore`. It may be suspended between any two of its steps. The answer of a write may be lost;
 then the writer repeats the write, or continues at the head that it reads from the store. The search visits
-every state that these steps can reach, and checks what has been stored in each.
+every state that these steps can reach, and checks the stored events in each.
 """
 
 from __future__ import annotations
@@ -41,16 +41,16 @@ class Writer(Struct, frozen=True):
 
     token: str | None = None
     number: int | None = None
-    """The number of claims that it has seen; used by the mutant only."""
+    """Number of claims that it has seen; used by a mutant only."""
     seq: int | None = None
     over: bool = False
-    """It has read that the run is over."""
+    """Whether it has read that the run is over."""
     wrote_text: bool = False
     wrote_end: bool = False
     pending: Pending | None = None
     resyncs: int = 0
     gone: bool = False
-    """It was refused, or has nothing left to do."""
+    """Whether it was refused or has nothing left to do."""
 
 
 GONE: Final = Writer(gone=True)
@@ -59,7 +59,7 @@ GONE: Final = Writer(gone=True)
 class State(Struct, frozen=True):
     """The store and the writers.
 
-    Writers are interchangeable, so they are sorted; a token is named by its place in the order of claims.
+    Writers are interchangeable, so they are sorted. A token is named by its position in the order of claims.
     """
 
     log: tuple[tuple[int, str, str], ...] = ()
@@ -69,18 +69,18 @@ class State(Struct, frozen=True):
     write_ids: tuple[str, ...] = ()
     writers: tuple[Writer, ...] = (Writer(),) * WRITERS
     answered: frozenset[tuple[int, str, str]] = frozenset()
-    """The events whose writers received the answer that they are stored."""
+    """Events whose storage was confirmed to their writers."""
 
 
 class Model:
-    """The steps of the writers, with the rules that are implemented."""
+    """The steps of the writers, with the implemented rules."""
 
     store = MemoryStore
     numbered = False
     """Tokens are numbers that the writers count up."""
 
     def opened(self, state: State) -> MemoryStore:
-        """Return a store with the contents of a state. Its time stands still at 0."""
+        """Return a store with the contents of a state, and with its clock fixed at 0."""
         store = self.store(clock=lambda: 0.0)
         log = {
             seq: Stretch(session_id=SESSION, first_seq=seq, count=1, epoch=token, body=what.encode())
@@ -92,7 +92,7 @@ class Model:
         return store
 
     def changed(self, state: State, store: MemoryStore) -> State:
-        """Return the state with what is in the store now."""
+        """Return the state with the current contents of the store."""
         session = store._sessions[SESSION]
         log = [(seq, one.epoch, one.body.decode()) for seq, one in sorted(session.log.items())]
         return replace(
@@ -104,7 +104,7 @@ class Model:
         )
 
     def steps(self, state: State) -> Iterator[tuple[str, State]]:
-        """Yield every step that is possible in a state, and the state after it."""
+        """Yield every step that is possible in a state, and the next state."""
         if state.leases and state.leases[-1].expires_at > 0:
             lost = replace(state.leases[-1], expires_at=-1.0)
             yield "the lease expires", replace(state, leases=(*state.leases[:-1], lost))
@@ -138,7 +138,7 @@ class Model:
 
     @staticmethod
     def _resynced(writer: Writer, lost: Pending, head: int) -> Writer:
-        """Return a writer that continues at the head. It sees that a text was stored, but not what ended."""
+        """Return a writer that continues at the head, where it sees a stored text but not a run's end."""
         stored = lost.what == TEXT and head >= lost.seq
         return replace(
             writer,
@@ -195,7 +195,7 @@ class Model:
 
 
 def fault(state: State) -> str:
-    """Return what is wrong with the log of a state; empty if nothing is."""
+    """Return the fault in the log of a state, or an empty string."""
     numbers = [seq for seq, _, _ in state.log]
     if numbers != list(range(1, len(numbers) + 1)):
         return "the log has a gap"
@@ -283,6 +283,6 @@ def test_no_interleaving_of_three_writers_breaks_a_log() -> None:
 
 @pytest.mark.parametrize("name", ["token", "seq", "over", "number"])
 def test_the_model_check_finds_each_missing_rule(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """Without the token, the expected number or the end, or with numbers as tokens, it finds a fault."""
+    """The search finds a fault if tokens, event numbers or ends are not checked, or if tokens are numbers."""
     _, steps = search(mutate(monkeypatch, name))
     assert 3 <= len(steps) <= 12

@@ -23,7 +23,7 @@ from nbchat.stores.sqlite import SqliteStore
 
 
 def filled(path: Path, sessions: int = 5, events: int = 20) -> dict[str, bytes]:
-    """Write some sessions and return what each of them holds, whole."""
+    """Write some sessions, and return the whole text of each."""
     store = SqliteStore(path)
     texts = {}
     for number in range(sessions):
@@ -38,12 +38,12 @@ def filled(path: Path, sessions: int = 5, events: int = 20) -> dict[str, bytes]:
 
 
 def holds(store: SqliteStore) -> dict[str, bytes]:
-    """Return what each session holds."""
+    """Return the stored text of each session."""
     return {key: b"".join([s.body for s in kept.stretches]) for key, kept in store.read().sessions.items()}
 
 
 def test_a_second_process_finds_it_busy_and_harms_nothing(tmp_path: Path) -> None:
-    """Of two kernels on one notebook the second is told, and the first continues."""
+    """A second kernel on a notebook gets `StoreBusy`, and the first continues."""
     path = tmp_path / "n-1.sqlite"
     first = SqliteStore(path)
     first.write([Base(session_id="s-1", seq=1, body=b"{}")])
@@ -66,7 +66,7 @@ def test_a_second_process_finds_it_busy_and_harms_nothing(tmp_path: Path) -> Non
     "path", sorted((Path(__file__).parent / "journals").glob("*.sqlite")), ids=lambda p: p.stem
 )
 def test_journals_of_earlier_releases_are_read(path: Path, tmp_path: Path) -> None:
-    """A journal file that an earlier release wrote gives each session as that release read it."""
+    """A journal file of an earlier release gives the same sessions as in that release."""
     store = SqliteStore(Path(shutil.copy(path, tmp_path)))
     read = read_back(store.read())
     store.close()
@@ -80,7 +80,7 @@ def test_journals_of_earlier_releases_are_read(path: Path, tmp_path: Path) -> No
 
 
 def test_a_closed_store_can_be_taken_by_another(tmp_path: Path) -> None:
-    """Closing gives up the lock."""
+    """Closing a store releases its lock."""
     first = SqliteStore(tmp_path / "a.sqlite")
     with pytest.raises(StoreBusy):
         SqliteStore(tmp_path / "a.sqlite", busy_s=0.01)
@@ -89,7 +89,7 @@ def test_a_closed_store_can_be_taken_by_another(tmp_path: Path) -> None:
 
 
 def test_other_users_cannot_read_it(tmp_path: Path) -> None:
-    """Conversations are the user's own: the folder and the file are private."""
+    """Other users can read neither the folder nor the file."""
     path = tmp_path / "journals" / "a.sqlite"
     SqliteStore(path).close()
 
@@ -98,7 +98,7 @@ def test_other_users_cannot_read_it(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_leaves_everything_as_it_was(tmp_path: Path) -> None:
-    """Where no space is left, nothing of the batch is written, and the rest continues later."""
+    """On a full disk nothing of a batch is written, and it can be written later."""
     store = SqliteStore(tmp_path / "a.sqlite")
     store.write([Base(session_id="s-1", seq=1, body=b"{}")])
     connection = store._connected()
@@ -117,14 +117,14 @@ def test_a_full_disk_leaves_everything_as_it_was(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_a_file_is_read_only(tmp_path: Path) -> None:
-    """Where the folder cannot be made, the error says that it cannot be written."""
+    """If the folder cannot be created, the error is `StoreReadOnly`."""
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreReadOnly):
         SqliteStore(tmp_path / "file" / "a.sqlite")
 
 
 NOBODY = 65534
-"""Id of the user without rights, in whose place a superuser tries what only others are refused."""
+"""Id of the unprivileged user as which tests run by the superuser check permissions."""
 
 OPEN_AS_A_USER = """
 import os, sys
@@ -146,7 +146,7 @@ else:
 
 @pytest.fixture
 def shared() -> Iterator[Path]:
-    """Give a folder that belongs to a user without rights, where the tests run as the superuser."""
+    """Return a folder that an unprivileged user owns if the tests run as superuser."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if os.geteuid() == 0:
@@ -156,13 +156,13 @@ def shared() -> Iterator[Path]:
 
 
 def opened_as_a_user(path: Path) -> str:
-    """Open a store in a process that may not write everywhere; return the error's code, or `opened`."""
+    """Open a store in an unprivileged process; return the error's code, or `opened`."""
     command = [sys.executable, "-c", OPEN_AS_A_USER, str(path), str(NOBODY)]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def test_a_read_only_file_is_reported(shared: Path) -> None:
-    """A file that cannot be written is not opened, and is as it was."""
+    """A file that is not writable is refused and not changed."""
     path = shared / "a.sqlite"
     filled(path, 1, 1)
     before = path.read_bytes()
@@ -176,7 +176,7 @@ def test_a_read_only_file_is_reported(shared: Path) -> None:
 
 
 def test_a_read_only_folder_is_reported(shared: Path) -> None:
-    """Where no file can be made, the error says that it cannot be written."""
+    """If no file can be created, the error is `store_read_only`."""
     shared.chmod(0o500)
 
     assert opened_as_a_user(shared / "a.sqlite") == "store_read_only"
@@ -184,7 +184,7 @@ def test_a_read_only_folder_is_reported(shared: Path) -> None:
 
 
 def test_a_file_that_is_not_a_database_is_moved_away(tmp_path: Path) -> None:
-    """A file that is not a database is kept beside the new one, as it was."""
+    """A file that is not a database is kept unchanged under another name."""
     path = tmp_path / "a.sqlite"
     path.write_bytes(b"not a database at all, " * 400)
 
@@ -197,7 +197,7 @@ def test_a_file_that_is_not_a_database_is_moved_away(tmp_path: Path) -> None:
 
 
 def test_a_newer_layout_is_left_alone(tmp_path: Path) -> None:
-    """What a newer nbchat wrote is not touched."""
+    """A file from a newer nbchat is refused and not changed."""
     path = tmp_path / "a.sqlite"
     filled(path, 1, 1)
     with sqlite3.connect(path) as connection:
@@ -211,7 +211,7 @@ def test_a_newer_layout_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_every_flipped_bit_is_found_or_harmless(tmp_path: Path, soak: bool) -> None:
-    """Whatever bit of the file flips: each session reads as a prefix of what it was, and never as another."""
+    """With any bit flipped, a session reads as a prefix of its text, and any loss is reported."""
     path = tmp_path / "a.sqlite"
     texts = filled(path)
     good = path.read_bytes()
@@ -226,7 +226,7 @@ def test_every_flipped_bit_is_found_or_harmless(tmp_path: Path, soak: bool) -> N
         try:
             store = SqliteStore(path)
         except (SnapshotTooNew, StoreError):
-            assert path.read_bytes() == bytes(flipped)  # refused, and left as it was
+            assert path.read_bytes() == bytes(flipped)  # refused and not changed
             continue
         found = holds(store)
         for key, text in found.items():
@@ -241,7 +241,7 @@ def test_every_flipped_bit_is_found_or_harmless(tmp_path: Path, soak: bool) -> N
 
 
 def test_every_truncation_is_found(tmp_path: Path) -> None:
-    """A file cut off anywhere gives what it still holds, and says that it is damaged."""
+    """A truncated file gives the data that it still holds, and is reported as damaged."""
     path = tmp_path / "a.sqlite"
     texts = filled(path, 3, 10)
     good = path.read_bytes()
@@ -256,7 +256,7 @@ def test_every_truncation_is_found(tmp_path: Path) -> None:
 
 
 def test_a_forked_child_leaves_the_parents_file_alone(tmp_path: Path) -> None:
-    """A child that ends in the ordinary way neither writes nor closes what its parent has open."""
+    """A forked child cannot write, and its normal exit does not affect its parent's file."""
     code = """
 import os, sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Gives these tests the registry of the engine's tests."""
+"""The registry of the engine's tests, for these tests."""
 
 from tests.engine.conftest import registry
 

@@ -1,4 +1,4 @@
-"""A page that a test plays: it takes what the kernel says, and keeps it."""
+"""A simulated page that records the messages of the kernel."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import msgspec
 
 
 class Page:
-    """Takes what the kernel says; `take` is what a `Wire` sends by."""
+    """A page whose `take` a `WireServer` calls with each comm message."""
 
     def __init__(self) -> None:
         self.messages: list[Mapping[str, Any]] = []
         self._pieces: list[bytes] = []
 
     def take(self, content: Mapping[str, Any], buffers: list[bytes]) -> None:
-        """Take one comm message."""
+        """Record the messages of a comm message."""
         self._pieces += buffers
         if content["piece"] + 1 == content["of"]:
             packet, self._pieces = msgspec.json.decode(b"".join(self._pieces)), []

@@ -1,4 +1,4 @@
-"""Commands that come in parts, since one message cannot hold them."""
+"""Commands that are sent in chunks because they exceed the size of one message."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from tests.waiting import wait_for
 
 @pytest.fixture
 def registry() -> Iterator[SessionRegistry]:
-    """Return a registry that belongs to one test."""
+    """Return a registry for this test."""
     made = SessionRegistry()
     yield made
     engine_of(made).shutdown()
 
 
 def part(number: int, of: int, text: str, command_id: str = "c") -> CommandChunk:
-    """Return a part."""
+    """Return a chunk."""
     return CommandChunk(id=command_id, page="p", epoch="k", part=number, of=of, text=text)
 
 
 def test_parts_come_in_any_order_and_twice() -> None:
-    """The last one that is missing makes it whole; nothing of it is kept after that."""
+    """Chunks complete a command in any order and with repeats, and are dropped afterwards."""
     parts = CommandChunks()
     assert parts.take(part(2, 3, "}")) is None
     assert parts.take(part(0, 3, '{"id":')) is None
@@ -48,7 +48,7 @@ def test_parts_come_in_any_order_and_twice() -> None:
     ids=["beyond", "before", "of none", "no JSON", "too long"],
 )
 def test_chunks_that_form_no_command_are_refused_and_dropped(wrong: CommandChunk) -> None:
-    """A page that errs gets an error, and keeps nobody else from being heard."""
+    """Invalid chunks raise, and do not prevent later commands."""
     parts = CommandChunks()
     with pytest.raises(WireError):
         parts.take(wrong)
@@ -56,7 +56,7 @@ def test_chunks_that_form_no_command_are_refused_and_dropped(wrong: CommandChunk
 
 
 def test_pages_that_went_away_in_the_middle_leave_nothing() -> None:
-    """Of commands that are never whole, only the newest are kept."""
+    """Of incomplete commands only the newest are kept."""
     parts = CommandChunks()
     for number in range(MOST + 1):
         parts.take(part(0, 2, "{", str(number)))
@@ -65,7 +65,7 @@ def test_pages_that_went_away_in_the_middle_leave_nothing() -> None:
 
 
 def test_a_question_of_ten_megabytes_arrives(registry: SessionRegistry) -> None:
-    """Sent in parts, one of them twice, it is asked once, and acknowledged each time it is asked."""
+    """A prompt of ten megabytes with a repeated chunk is sent once, and each repeat is acknowledged."""
     text = "word " * 2_000_000
     session = registry.create("geo", provider=ScriptedProvider("Long!"))
     acks: list[Any] = []

@@ -1,4 +1,4 @@
-"""The short form of text on the wire."""
+"""The short form of text deltas on the wire."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -23,7 +23,7 @@ def delta(text: str, run_id: str = "run-1", at: float = 1764169301.123456) -> Pa
 
 
 def test_text_of_live_runs_is_arrays_of_numbers_and_text() -> None:
-    """Names of fields and ids are not repeated for every piece of text, and times stay exact."""
+    """Text deltas are sent without field names and ids, and with exact times."""
     events = [delta("The "), delta("Seine", at=1764169301.123458)]
     deltas = [*text_of(3, 40, events, LIVE), *text_of(9, 5, [delta("Bièvre")], LIVE)]
     (message,) = messages_of([], deltas)
@@ -45,12 +45,12 @@ def test_text_of_live_runs_is_arrays_of_numbers_and_text() -> None:
     ],
 )
 def test_everything_else_is_sent_in_full(events: list[Event], live: RunRecord | None) -> None:
-    """Other events, text of a run that a page would not find, and finer times keep their full form."""
+    """Other events, text of other runs, and times finer than microseconds keep their full form."""
     assert text_of(3, 40, events, live) == []
 
 
 def test_nothing_new_needs_no_message() -> None:
-    """Without text and counts there is no message."""
+    """Without text and counts no message is sent."""
     assert messages_of([], []) == []
 
 
@@ -75,7 +75,7 @@ class Paced:
 
 
 def test_twenty_answers_at_once_take_little_of_the_wire() -> None:
-    """A packet with text of 20 sessions has at most 1,200 bytes on average."""
+    """Packets with text of 20 sessions have at most 1,200 bytes on average."""
     world = World(0, pages=1)
 
     async def story() -> None:

@@ -1,4 +1,4 @@
-"""Exports that a page requests. The pages are played by the test."""
+"""Exports that a page requests. The tests simulate the pages."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.wire.page import Page
 
 @pytest.fixture
 def page() -> Page:
-    """Return a page that keeps what the kernel sends."""
+    """Return a page that records the kernel's messages."""
     return Page()
 
 
@@ -33,7 +33,7 @@ def export(wire: WireServer, page: Page, session_id: str, to: str) -> dict[str, 
 def test_a_page_exports_what_a_cell_exports(
     page: Page, to: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The page gets the same text as `session.export`, a file name, and the kernel writes no file."""
+    """The page gets the text of `session.export` with a file name, and the kernel writes no file."""
     monkeypatch.chdir(tmp_path)
     registry = SessionRegistry()
     try:
@@ -56,7 +56,7 @@ def test_a_page_exports_what_a_cell_exports(
 
 
 def test_an_export_of_an_unknown_session_is_refused(page: Page) -> None:
-    """The page gets the reason instead of waiting forever."""
+    """An export of an unknown session is answered with the reason."""
     registry = SessionRegistry()
     try:
         wire = engine_of(registry).loop.call(WireServer, engine_of(registry), page.take)

@@ -1,4 +1,4 @@
-"""Pages that can miss every answer to their messages, in a host that drops packets while no cell runs."""
+"""Pages that can miss all answers, because their host drops packets while no cell runs."""
 
 from __future__ import annotations
 
@@ -34,23 +34,23 @@ class Deaf(Page):
     hears = False
 
     def take(self, content: Any, buffers: list[bytes]) -> None:
-        """Take a comm message, or lose it."""
+        """Take a comm message, or drop it."""
         if self.hears:
             super().take(content, buffers)
 
 
 def serve(engine: Engine, page: Page) -> WireServer:
-    """Return a wire to a page."""
+    """Return a wire server for a page."""
     return engine.loop.call(WireServer, engine, page.take)
 
 
 def refresh(engine: Engine, wire: WireServer) -> None:
-    """Refresh, and wait until it has ended."""
+    """Refresh the pages, and wait until that has ended."""
     engine.loop.run(wire.refresh(), 30)
 
 
 def test_a_page_that_heard_nothing_is_welcomed_with_every_session(registry: SessionRegistry) -> None:
-    """Before `refresh` returns, the page has the welcome, each open session, the answers and the files."""
+    """When `refresh` returns, a page that missed everything has the welcome and each open session."""
     engine, page = engine_of(registry), Deaf()
     wire = serve(engine, page)
     session = registry["geo"]
@@ -76,7 +76,7 @@ def test_a_page_that_heard_nothing_is_welcomed_with_every_session(registry: Sess
 
 
 def test_answers_that_were_not_heard_are_repeated(registry: SessionRegistry) -> None:
-    """A command's acknowledgement and a file are sent again, and the command is not done again."""
+    """Missed acknowledgements and files are sent again, without executing the command again."""
     engine, page = engine_of(registry), Deaf()
     wire = serve(engine, page)
     asked = {"type": "send", "id": new_id("cmd_"), "session_id": registry["geo"].id, "text": "Lakes?"}
@@ -92,7 +92,7 @@ def test_answers_that_were_not_heard_are_repeated(registry: SessionRegistry) -> 
 
 
 def test_a_page_with_a_control_channel_is_not_refreshed(registry: SessionRegistry) -> None:
-    """As soon as a message of a page does not wait for cells, its requests are not answered twice."""
+    """A page whose messages arrive without waiting for cells is not refreshed."""
     engine, page = engine_of(registry), Page()
     wire = serve(engine, page)
     wire.receive(HELLO, late=True)

@@ -1,4 +1,4 @@
-"""Finding a message in all sessions, as a page asks for it. The pages are played by the test."""
+"""Search in the messages of all sessions. The tests simulate the pages."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.wire.page import Page
 
 
 def session(session_id: str, *texts: str) -> SessionState:
-    """Return a session in which these were said."""
+    """Return a session with these messages."""
     messages = [
         Message(
             id=f"{session_id}{i}",
@@ -36,12 +36,12 @@ def session(session_id: str, *texts: str) -> SessionState:
 
 
 def states(*sessions: SessionState) -> list[Callable[[], SessionState]]:
-    """Return them as `search` takes them."""
+    """Return session states in the form that `search` accepts."""
     return [lambda state=state: state for state in sessions]  # type: ignore[misc]
 
 
 def test_a_place_is_found_with_the_words_around_it() -> None:
-    """Case does not count, the newest message comes first, and a long text is cut around the place."""
+    """Matches ignore case, are sorted by newest message, and include the surrounding text."""
     long = "x" * 500 + " the SEINE flows " + "y" * 500
     result = search("seine", states(session("a", long, "nothing", "La Seine")))
     assert [hit.message_id for hit in result.hits] == ["a2", "a0"]
@@ -53,7 +53,7 @@ def test_a_place_is_found_with_the_words_around_it() -> None:
 
 
 def test_files_are_found_by_name_and_content() -> None:
-    """What was attached is part of the conversation; the bytes of an image are not words."""
+    """Attachments are found by name, and text files also by content."""
     question = Message(
         id="m",
         role="user",
@@ -70,20 +70,20 @@ def test_files_are_found_by_name_and_content() -> None:
 
 
 def test_accents_are_found_however_they_are_typed() -> None:
-    """On one system é is a character, on another it is an e and an accent behind it."""
+    """Composed and decomposed accents match each other."""
     for said in ("Rhône", "Rho\u0302ne"):
         for asked in ("rhône", "RHO\u0302NE"):
             assert [hit.match for hit in search(asked, states(session("a", said))).hits] == [said]
 
 
 def test_queries_are_not_patterns() -> None:
-    """Signs stand for themselves, and white space alone finds nothing."""
+    """Special characters are matched literally, and white space alone finds nothing."""
     assert [h.match for h in search(" a.*( ", states(session("a", "abc(", "a.*(b"))).hits] == ["a.*("]
     assert search("  ", states(session("a", "a  b"))).hits == ()
 
 
 def test_a_search_ends_at_its_limits_and_reports_it() -> None:
-    """No more hits than allowed, no longer than allowed, and not for a page that has asked again."""
+    """A search is limited in hits and time, and ends when the page has sent another one."""
     many = session("a", *("word" for _ in range(5)))
     assert len(search("word", states(many), most=3).hits) == 3
     assert search("word", states(many), most=3).more
@@ -93,7 +93,7 @@ def test_a_search_ends_at_its_limits_and_reports_it() -> None:
 
 
 def test_a_session_that_cannot_be_read_hides_no_other() -> None:
-    """The others are searched, and the reader learns that something is missing."""
+    """If one session cannot be read, the others are searched, and the result is marked as incomplete."""
 
     def broken() -> SessionState:
         raise SnapshotError("gone")
@@ -105,7 +105,7 @@ def test_a_session_that_cannot_be_read_hides_no_other() -> None:
 
 @pytest.fixture
 def registry() -> Iterator[SessionRegistry]:
-    """Return a registry that keeps its sessions in a store of its own."""
+    """Return a registry with its own store."""
     made = SessionRegistry()
     store = MemoryStore()
 
@@ -119,7 +119,7 @@ def registry() -> Iterator[SessionRegistry]:
 
 
 def test_a_page_searches_every_session(registry: SessionRegistry) -> None:
-    """Sessions that no page has loaded are searched, also those whose messages have left memory."""
+    """A search includes sessions that no page has loaded, and evicted sessions without reloading them."""
     registry.limits.sessions = 3
     ids = []
     for number in range(4):
@@ -135,5 +135,5 @@ def test_a_page_searches_every_session(registry: SessionRegistry) -> None:
     assert [hit["session_id"] for hit in found["hits"]] == [ids[3], ids[2], ids[1], ids[0]]
     assert {hit["match"] for hit in found["hits"]} == {"Loire"}
     assert found["more"] is False
-    assert next(iter(engine_of(registry).sessions)).evicted  # it was looked at, and not brought back
+    assert next(iter(engine_of(registry).sessions)).evicted  # it was searched without being reloaded
     engine_of(registry).loop.call(wire.close)

@@ -1,4 +1,4 @@
-"""What pages are told of the notebook's variables, on which thread, and how soon."""
+"""Requests of pages for the notebook's variables: contents, thread and timing."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.wire.page import Page
 
 
 class Wire:
-    """A page on a wire whose kernel has these variables."""
+    """A page connected to a kernel with the variables `names`."""
 
     def __init__(self, registry: SessionRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
         self.page = Page()
@@ -55,7 +55,7 @@ class Wire:
 
 @pytest.fixture
 def wire(registry: SessionRegistry, monkeypatch: pytest.MonkeyPatch) -> Iterator[Wire]:
-    """Return a page whose kernel has a data frame and more."""
+    """Return a page whose kernel has a data frame and other variables."""
     made = Wire(registry, monkeypatch)
     made.names |= {
         "df": pd.DataFrame({"owner": ["Lovelace 1", "Lovelace 2"]}),
@@ -69,7 +69,7 @@ def wire(registry: SessionRegistry, monkeypatch: pytest.MonkeyPatch) -> Iterator
 
 
 def test_a_page_receives_names_types_and_sizes(wire: Wire) -> None:
-    """The list has data only: no private names, modules and functions, and no values."""
+    """The list has names, types and sizes of data, without private names, modules and functions."""
     times = "\N{MULTIPLICATION SIGN}"
     assert wire.ask("want_variables", "a")["variables"] == [
         {"name": "df", "kind": "DataFrame", "size": f"2 {times} 1"},
@@ -78,7 +78,7 @@ def test_a_page_receives_names_types_and_sizes(wire: Wire) -> None:
 
 
 def test_a_page_previews_exactly_the_text_that_is_sent(wire: Wire) -> None:
-    """A description is `nbchat.describe`'s, at the level of `share`, and is made on a worker thread."""
+    """A preview is the text of `nbchat.describe` at the level of `share`, made on a worker thread."""
     part = {"type": "file", "kind": "variable", "name": "df", "text": nbchat.describe(wire.names["df"])}
     assert wire.ask("want_described", "a", name="df")["parts"] == [part]
     wire.engine.providers.defaults.set({"share": "schema"})
@@ -91,14 +91,14 @@ def test_a_page_previews_exactly_the_text_that_is_sent(wire: Wire) -> None:
 
 @pytest.mark.parametrize("name", ["_private", "missing", "df.owner", "__builtins__", ""])
 def test_names_that_are_not_variables_are_not_described(wire: Wire, name: str) -> None:
-    """Only names of the list's kind are described: no private ones, attributes and expressions."""
+    """Private names, attributes and expressions are not described."""
     assert wire.ask("want_described", "a", name=name)["parts"] == []
 
 
 def test_the_last_error_and_cells_are_listed_and_described(
     wire: Wire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`error`, `cell` and the last cells follow the variables; a variable of that name replaces them."""
+    """`error`, `cell` and the last cells follow the variables, unless a variable has the same name."""
     assert wire.ask("want_described", "a", name="error")["parts"] == []
     assert wire.ask("want_described", "b", name="cell")["error"] == "no cell has been run yet in this kernel."
     monkeypatch.setattr(sys, "last_exc", ZeroDivisionError("division by zero"))
@@ -128,7 +128,7 @@ def test_the_last_error_and_cells_are_listed_and_described(
 
 
 def test_the_descriptions_of_one_message_share_its_limit(wire: Wire) -> None:
-    """A description gets the room that the others of its message leave, and is refused without room."""
+    """A description is shortened to the space left in its message, and refused if it does not fit."""
     wire.names["wide"] = pd.DataFrame({f"column {i}": [0.5] for i in range(70)})
     summary, schema = (nbchat.describe(wire.names["wide"], level) for level in ("summary", "schema"))
     room = 24_000 - len(summary)
@@ -142,7 +142,7 @@ def test_the_descriptions_of_one_message_share_its_limit(wire: Wire) -> None:
 
 
 def test_a_value_that_hangs_blocks_no_session(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While a description hangs, the loop and other answers continue; then the type is sent."""
+    """A description that hangs blocks nothing else, and is replaced by the type after a deadline."""
     monkeypatch.setattr(variables, "DEADLINE_S", 0.3)
     release = threading.Event()
 
@@ -164,7 +164,7 @@ def test_a_value_that_hangs_blocks_no_session(wire: Wire, monkeypatch: pytest.Mo
 
 
 def test_a_question_that_is_repeated_is_answered_once(wire: Wire) -> None:
-    """A page repeats a question until it is answered; while it is being answered that does nothing."""
+    """A request that a page repeats while it is being answered is answered once."""
     wire.hold.clear()
     for _ in range(3):
         wire.server.receive({"type": "want_variables", "id": "a", "page": "p", "epoch": wire.engine.epoch})
