@@ -1,4 +1,4 @@
-"""`nbchat.compare`: one prompt, several models, in sessions of their own."""
+"""`nbchat.compare`: one prompt for several models, in separate sessions."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -65,7 +65,7 @@ MakeRegistry = Callable[..., SessionRegistry]
 
 @pytest.fixture(autouse=True)
 def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let acknowledgements wait for the store however long a busy machine takes."""
+    """Let acknowledgements wait for the store as long as a busy machine needs."""
     monkeypatch.setattr(base, "ACKNOWLEDGE_S", 60.0)
 
 

@@ -104,7 +104,7 @@ class Disk:
         """Every state that each session has had, folded from the recorded events."""
         self.events: dict[str, list[Event]] = {}
         self.durable: dict[str, int] = {}
-        """How many of the states are on the disk."""
+        """Number of states that are on the disk, by session."""
         self.health = "good"
         self.dead = False
         self._flush: asyncio.TimerHandle | None = None

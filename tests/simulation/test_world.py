@@ -55,7 +55,7 @@ async def story(world: World, moves: int) -> None:
 
 
 def view_equals_transcript(world: World) -> None:
-    """Compare every page with the kernel, and every answer with what the provider said."""
+    """Compare every page with the kernel, and every answer with the provider's text."""
     final = {c.id: c.state for c in list(engine_of(world.registry).sessions)}
     for page in world.pages:
         assert page.states == final

@@ -1,4 +1,4 @@
-"""One contract for every store."""
+"""The contract that every store meets."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path

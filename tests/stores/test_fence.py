@@ -1,4 +1,4 @@
-"""One contract for every store with a lease."""
+"""The contract that every store with a lease meets."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ def test_a_holder_keeps_an_expired_lease_until_another_token_claims(store: Fence
 
 
 def test_a_clock_that_was_set_back_does_not_block_the_lease(store: FencedStore, clock: Clock) -> None:
-    """A lease that would end later than it can last counts as expired."""
+    """A lease that expires later than its duration allows counts as expired."""
     claimed(store)
     clock.now -= 1_000
     claimed(store)
@@ -210,7 +210,7 @@ def test_without_a_lease_no_token_can_write(store: FencedStore) -> None:
 
 
 def test_a_write_without_a_token_respects_the_lease(store: FencedStore, clock: Clock) -> None:
-    """An engine without a lease cannot write beside a holder, and ends a claim that has expired."""
+    """An engine without a lease cannot write while another holds it, and ends an expired claim."""
     token = claimed(store)
     with pytest.raises(StoreBusy):
         store.write([stretch(1, by="k-1")])
@@ -331,7 +331,7 @@ def test_an_end_can_be_written_again_with_later_events(store: FencedStore) -> No
 
 
 def test_a_deleted_session_comes_back_with_its_state_only(store: FencedStore) -> None:
-    """Events of a deleted session are refused; an undo writes its state, and events follow that."""
+    """Events of a deleted session are refused until an undo has written its state."""
     token = claimed(store)
     gone = Gone(session_id="s-1", body=b"{}")
     store.write(token, "w-1", [stretch(1, by=token), gone])

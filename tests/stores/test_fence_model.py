@@ -44,13 +44,13 @@ class Writer(Struct, frozen=True):
     """Number of claims that it has seen; used by a mutant only."""
     seq: int | None = None
     over: bool = False
-    """Whether it has read that the run is over."""
+    """True once it has read that the run is over."""
     wrote_text: bool = False
     wrote_end: bool = False
     pending: Pending | None = None
     resyncs: int = 0
     gone: bool = False
-    """Whether it was refused or has nothing left to do."""
+    """True if it was refused or has nothing left to do."""
 
 
 GONE: Final = Writer(gone=True)
