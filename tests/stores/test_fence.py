@@ -229,7 +229,7 @@ def test_a_write_without_a_token_respects_the_lease(store: FencedStore, clock: C
 
 
 def test_a_write_with_the_same_id_changes_nothing(store: FencedStore) -> None:
-    """A write whose answer was lost can be repeated, even after other writes."""
+    """A write with an earlier write's id is ignored, because the answer may have been lost."""
     token = claimed(store)
     store.write(token, "w-1", [Base(session_id="s-1", seq=1, body=b"one")])
     store.write(token, "w-2", [Base(session_id="s-1", seq=1, body=b"two")])
@@ -248,7 +248,7 @@ def test_repeats_under_another_id_are_skipped(store: FencedStore) -> None:
     assert store.read() == before
 
     store.write(token, "w-4", [stretch(3, by=token), stretch(4, by=token)])
-    store.write(token, "w-5", [stretch(4, 3, by=token)])  # the end of a lost write, and a new event
+    store.write(token, "w-5", [stretch(4, 3, by=token)])  # the end of a lost write, and new events
     store.write(token, "w-6", [stretch(7, by=token)])
     events = [stretch(1, 2, by=token), stretch(3, by=token), stretch(4, 3, by=token), stretch(7, by=token)]
     assert store.read_session("s-1").stretches == tuple(events)
@@ -390,7 +390,7 @@ def test_a_full_store_refuses_the_whole_write(store: FencedStore) -> None:
 
 
 def test_ten_thousand_sessions_are_written_and_read(store: FencedStore) -> None:
-    """A store holds ten thousand sessions with events and ends, and refuses repeats and gaps of each."""
+    """A store handles ten thousand sessions with events and ends, skips repeats and refuses gaps."""
     token = claimed(store)
     names = [f"s-{n}" for n in range(10_000)]
     store.write(token, "w-1", [Base(session_id=name, seq=1, body=b"{}") for name in names])
