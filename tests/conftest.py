@@ -1,4 +1,4 @@
-"""What holds for every test: environment, network, effort, order."""
+"""Settings for every test: environment, network, effort, order."""
 
 import ipaddress
 import os
@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, settings
 from tools.jupyter_home import PROVIDER_SETTINGS
 
 SOAK = "NBCHAT_SOAK" in os.environ
-"""`make soak` asks for the long versions."""
+"""`make soak` runs the long versions."""
 
-# A run on every change is the same each time; soak draws new examples. Deadlines would measure the machine.
+# A run on every change uses fixed examples; soak draws new ones. Deadlines would measure the machine.
 settings.register_profile("change", max_examples=300, stateful_step_count=30, deadline=None, derandomize=True)
 settings.register_profile(
     "soak",
@@ -27,7 +27,7 @@ settings.load_profile("soak" if SOAK else "change")
 
 
 def _stay_on_loopback(event: str, arguments: tuple[Any, ...]) -> None:
-    """Refuse a connection to another machine: no test needs one, and one that makes one is broken."""
+    """Refuse a connection to another machine: no test needs one, so a test that opens one is broken."""
     if event != "socket.connect" or not isinstance(arguments[1], tuple):
         return
     host = arguments[1][0]
@@ -40,13 +40,13 @@ def _stay_on_loopback(event: str, arguments: tuple[Any, ...]) -> None:
         raise RuntimeError(message)
 
 
-# An audit hook sees every library's sockets, asyncio's too. It cannot be removed, and need not be.
+# An audit hook covers the sockets of every library, also asyncio's. It cannot be removed, and need not be.
 sys.addaudithook(_stay_on_loopback)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _no_provider_settings() -> Iterator[None]:
-    """Run without the provider that this machine's user may have set up."""
+    """Remove provider settings of this machine's user from the environment."""
     with pytest.MonkeyPatch.context() as patch:
         for name in list(os.environ):
             if name.startswith(PROVIDER_SETTINGS) and name not in {"NBCHAT_CHROMIUM", "NBCHAT_SOAK"}:
@@ -56,7 +56,7 @@ def _no_provider_settings() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def soak() -> bool:
-    """Whether the long version of a test is wanted."""
+    """Return whether long versions of tests run."""
     return SOAK
 
 

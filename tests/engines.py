@@ -1,4 +1,4 @@
-"""Reaches the engine behind the handles, for tests of what the engine does."""
+"""Access to the engine behind the handles, for tests of the engine."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def kernel_engine_of(registry: SessionRegistry) -> Engine:
 
 
 def use(monkeypatch: pytest.MonkeyPatch, registry: SessionRegistry) -> JupyterHost:
-    """Let the functions and the widgets of `nbchat` use this registry; return their host."""
+    """Make the functions and widgets of `nbchat` use this registry; return their host."""
     backend = registry._backend
     assert isinstance(backend, LocalBackend)
     host = JupyterHost(backend.engine, None, draw)
@@ -51,7 +51,7 @@ def use(monkeypatch: pytest.MonkeyPatch, registry: SessionRegistry) -> JupyterHo
 
 
 def live(session: Session) -> LiveSession:
-    """Return the engine's object of a session, with its messages in memory."""
+    """Return a session's engine object, with its messages in memory."""
     engine = _engine(session._backend)
     found = engine.sessions.get_including_deleted(session.id)
     assert found is not None

@@ -1,4 +1,4 @@
-"""A real kernel without a page: run cells, interrupt them, complete at a cursor."""
+"""Kernel, a real kernel without a page: run cells, interrupt them, complete code."""
 
 import queue
 import re
@@ -21,25 +21,25 @@ _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 @dataclass
 class Cell:
-    """What a cell has said so far."""
+    """The output of a cell so far."""
 
     id: str
     stdout: str = ""
     stderr: str = ""
     displays: list[Mapping[str, Any]] = field(default_factory=list)
-    """Bundles as they stand after all updates."""
+    """Display bundles after all updates."""
     updates: int = 0
     elsewhere: list[Mapping[str, Any]] = field(default_factory=list)
     """Bundles that replace outputs of other cells."""
     result: Mapping[str, Any] | None = None
     error: str | None = None
-    """Class of the exception that the cell ended with."""
+    """Class of the exception that ended the cell."""
     traceback: str = ""
     over: bool = False
     _places: dict[str, int] = field(default_factory=dict)
 
     def take(self, message: Mapping[str, Any]) -> None:
-        """Fold one message in."""
+        """Fold in one message."""
         kind, content = message["msg_type"], message["content"]
         if kind == "stream":
             if content["name"] == "stdout":
@@ -73,9 +73,9 @@ class Kernel(AbstractContextManager["Kernel"]):
     Parameters
     ----------
     folder
-        Where it runs.
+        Working directory of the kernel.
     env
-        Its environment.
+        Environment of the kernel.
     """
 
     def __init__(self, folder: Path, env: Mapping[str, str]) -> None:
@@ -85,7 +85,7 @@ class Kernel(AbstractContextManager["Kernel"]):
         self._client.start_channels()
         self._client.wait_for_ready(timeout=START_S)
         self.others: list[Mapping[str, Any]] = []
-        """Messages that came while a cell was followed and were not about it."""
+        """Messages received while a cell was followed that do not belong to it."""
 
     def __enter__(self) -> Self:
         return self
@@ -97,21 +97,21 @@ class Kernel(AbstractContextManager["Kernel"]):
         self._manager.shutdown_kernel(now=True)
 
     def restart(self) -> None:
-        """Start the kernel again, as the same one: with its connection file."""
+        """Restart the kernel with the same connection file."""
         self._manager.restart_kernel(now=True)
         self._client.wait_for_ready(timeout=START_S)
 
     def start(self, code: str) -> Cell:
-        """Send a cell, and do not wait for it."""
+        """Send a cell without waiting for it."""
         return Cell(self._client.execute(code))
 
     def follow(self, cell: Cell, until: Callable[[Cell], object], timeout_s: float = 30.0) -> Cell:
-        """Take what the cell says until `until(cell)` holds.
+        """Process the cell's messages until `until(cell)` is true.
 
         Raises
         ------
         TimeoutError
-            It never did.
+            If it is not true within `timeout_s`.
         """
         deadline = time.monotonic() + timeout_s
         while not until(cell):
@@ -138,7 +138,7 @@ class Kernel(AbstractContextManager["Kernel"]):
         return str(cell.result["text/plain"])
 
     def post(self, kind: str, content: Mapping[str, Any], key: bytes | None = None) -> str:
-        """Send a request on the control channel, signed with the kernel's key or another; return its id."""
+        """Send a request on the control channel, signed with the kernel's key or `key`; return its id."""
         session = self._client.session if key is None else Session(key=key)
         message = session.msg(kind, dict(content))
         self._client.control_channel.socket.send_multipart(session.serialize(message))
@@ -153,10 +153,10 @@ class Kernel(AbstractContextManager["Kernel"]):
                 return reply
 
     def interrupt(self) -> None:
-        """Interrupt what runs, as the notebook's button does."""
+        """Interrupt the running cell, as the notebook's button does."""
         self._manager.interrupt_kernel()
 
     def complete(self, code: str) -> list[str]:
-        """Return what may stand at the end of `code`."""
+        """Return the completions at the end of `code`."""
         reply = self._client.complete(code, reply=True, timeout=START_S)
         return list(reply["content"]["matches"])

@@ -1,4 +1,4 @@
-"""What is generated and committed is what would be generated now."""
+"""Committed generated files equal the output of their generators."""
 
 import shutil
 import subprocess
@@ -10,7 +10,7 @@ ROOT = Path(__file__).parent.parent
 
 
 def test_the_page_s_message_types_are_fresh() -> None:
-    """js/src/protocol.ts says what nbchat/protocol.py says."""
+    """js/src/protocol.ts matches nbchat/protocol.py."""
     written = generate_protocol.TARGET.read_text(encoding="utf-8")
     assert written == generate_protocol.generate(), "run `make build` and commit js/src/protocol.ts"
 
@@ -22,13 +22,13 @@ def test_the_schema_of_snapshots_is_fresh() -> None:
 
 
 def test_the_diagram_of_states_is_fresh() -> None:
-    """docs/states.md draws the table in nbchat/core/run.py."""
+    """docs/states.md shows the table in nbchat/core/run.py."""
     written = draw_states.TARGET.read_text(encoding="utf-8")
     assert written == draw_states.draw(), "run `make build` and commit docs/states.md"
 
 
 def test_the_built_page_is_fresh() -> None:
-    """nbchat/static holds, byte for byte, what the sources in js/src are built into."""
+    """nbchat/static equals, byte for byte, the build of the sources in js/src."""
     node = shutil.which("node")
     assert node, "Node is needed to rebuild the page; `make test-python` puts one in place"
     done = subprocess.run(

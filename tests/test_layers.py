@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "nbchat"
 
-# What a layer may import of nbchat, besides itself.
+# Packages of nbchat that a layer may import, in addition to itself.
 LAYERS = {
     "core": set(),
     "protocol": {"core"},
@@ -31,7 +31,7 @@ LAYERS = {
         *("engine", "wire", "runner", "handles", "batch"),
     },
 }
-# The surface may import all of them, and none of them imports it.
+# The surface may import all layers, and no layer imports it.
 SURFACE = {"__init__", "__main__", "api", "cli"}
 
 JUPYTER = {"IPython", "anywidget", "comm", "ipykernel", "ipywidgets", "jupyter_client", "traitlets"}
@@ -65,7 +65,7 @@ MODULES = {
 
 
 def layer_of(module: str) -> str:
-    """Return the layer of `nbchat.core.run` or of `nbchat.protocol`."""
+    """Return the layer of a module such as `nbchat.core.run` or `nbchat.protocol`."""
     return module.split(".")[1]
 
 
@@ -108,7 +108,7 @@ def _modules(package: str, names: list[str]) -> list[str]:
 
 @pytest.mark.parametrize("module", list(MODULES))
 def test_imports_go_up_the_list_of_layers_only(module: str) -> None:
-    """A module imports its own layer and those that its layer stands on."""
+    """A module imports only its own layer and those listed for it."""
     layer = layer_of(module)
     if layer in SURFACE:
         return
@@ -129,12 +129,12 @@ def modules_in_cycles(graph: dict[str, set[str]]) -> list[str]:
 
 
 def test_no_modules_import_each_other() -> None:
-    """There is no cycle of imports, those for type checkers included."""
+    """There is no import cycle, including imports for type checkers."""
     graph = {module: {name for name in imports(module) if name in MODULES} for module in MODULES}
     # The surface loads its names when they are used; no module imports it.
     del graph["nbchat.__init__"]
     assert not modules_in_cycles(graph), "these modules import each other"
-    # One more import, of a widget by the host, is found as a cycle.
+    # One more import, of a widget by the host, makes a cycle that is found.
     graph["nbchat.jupyter.host"].add("nbchat.jupyter.widgets")
     assert {"nbchat.jupyter.host", "nbchat.jupyter.widgets"} <= set(modules_in_cycles(graph))
 
@@ -143,7 +143,7 @@ ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 
 
 def test_the_architecture_draws_these_layers() -> None:
-    """The table of packages in the documentation has the imports that these tests allow."""
+    """The table of packages in the documentation lists the imports that these tests allow."""
     row = re.compile(r"^\| `nbchat/(\w+)(?:\.py|/)` \| .* \| (.*) \|$", re.MULTILINE)
     drawn: dict[str, set[str]] = {}
     for name, allowed in row.findall(ARCHITECTURE):
@@ -177,7 +177,7 @@ MAX_MODULE, MAX_CLASS = 500, 400
 
 @pytest.mark.parametrize("module", list(MODULES))
 def test_modules_and_classes_are_of_a_readable_size(module: str) -> None:
-    """No module has more than 500 lines and no class more than 400, except for a written reason."""
+    """No module has more than 500 lines and no class more than 400, except for a documented reason."""
     text = MODULES[module].read_text(encoding="utf-8")
     lines = len(text.splitlines())
     assert (lines > MAX_MODULE) == (module in LARGE_MODULES), f"{module} has {lines} lines"
@@ -202,7 +202,7 @@ def test_core_knows_nothing_outside() -> None:
 
 
 def test_only_jupyter_knows_jupyter() -> None:
-    """Widgets, comms and IPython are imported in nbchat/jupyter and nowhere else."""
+    """Only nbchat/jupyter imports widgets, comms and IPython."""
     for module in MODULES:
         if layer_of(module) != "jupyter":
             known = {name.split(".")[0] for name in imports(module, at_run_time=True)}

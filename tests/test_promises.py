@@ -1,4 +1,4 @@
-"""`docs/promises.md` names a test, or a reason, for every line; the names are real."""
+"""`docs/promises.md` gives a test, or a reason, for every promise, and each named test exists."""
 
 import re
 from pathlib import Path
@@ -24,7 +24,7 @@ EXPECTED = {
 
 
 def test_every_promise_has_one_line() -> None:
-    """Each number stands once, with a test or the reason why there is none."""
+    """Each number occurs once, with a test or the reason for having no test."""
     numbers = [number for number, _, _ in ROWS]
     assert sorted(set(numbers)) == sorted(EXPECTED)
     assert len(numbers) == len(set(numbers))
@@ -34,7 +34,7 @@ def test_every_promise_has_one_line() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_test_that_is_named_is_there(name: str) -> None:
-    """The file is there, and in it the test: a function of Python, or a title in TypeScript."""
+    """The file exists and contains the test: a Python function, or a title in TypeScript."""
     path, _, test = name.partition("::")
     file = ROOT / path
     assert file.exists(), f"{path} is not there"
@@ -45,7 +45,7 @@ def test_a_test_that_is_named_is_there(name: str) -> None:
 
 
 def test_a_promise_names_a_test_and_not_a_file() -> None:
-    """A file has many tests, and which of them holds a promise nobody would look for."""
+    """Each promise names a test, because a file alone does not show which of its tests holds the promise."""
     for number, _, proof in ROWS:
         for name in re.findall(r"`((?:tests|js/tests)/[^`]+)`", proof):
             assert "::" in name, f"{number}: {name}"

@@ -48,7 +48,7 @@ def docstrings(path: Path) -> Iterator[str]:
 
 
 def comments(path: Path) -> Iterator[str]:
-    """Yield a module's comments without their mark."""
+    """Yield a module's comments without the leading `#`."""
     source = path.read_text(encoding="utf-8")
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT:
@@ -56,7 +56,7 @@ def comments(path: Path) -> Iterator[str]:
 
 
 def typescript_comments() -> Iterator[str]:
-    """Yield the comments of the page's sources."""
+    """Yield the comments of the page's TypeScript sources."""
     for path in sorted((ROOT / "js" / "src").rglob("*.ts")):
         if path.name == "protocol.ts":
             continue  # generated from docstrings that are counted already

@@ -1,4 +1,4 @@
-"""The package as users get it: a wheel, in an environment with nothing of this checkout in it."""
+"""The wheel as users install it: in an environment without any file of this checkout."""
 
 import json
 import os
@@ -40,7 +40,7 @@ print(json.dumps({
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build the wheel, with Node nowhere in sight."""
+    """Build the wheel in an environment without Node."""
     folder = tmp_path_factory.mktemp("wheel")
     build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)]
     subprocess.run(build, check=True, capture_output=True, env={**os.environ, "PATH": str(folder)})
@@ -49,7 +49,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_wheel_holds_the_whole_package(wheel: Path) -> None:
-    """Every module, the built page with its licences and the mark of typing are in it, and nothing else."""
+    """The wheel contains every module, the built page with its licences and `py.typed`, and nothing else."""
     with zipfile.ZipFile(wheel) as archive:
         inside = {name for name in archive.namelist() if ".dist-info/" not in name}
         metadata = next(name for name in archive.namelist() if name.endswith("entry_points.txt"))
@@ -67,9 +67,9 @@ def test_the_wheel_holds_the_whole_package(wheel: Path) -> None:
     assert "[nbchat.providers]\nopenai = nbchat.providers.openai:OpenAIProvider" in entry_points
 
 
-@pytest.mark.timeout(600)  # it downloads what the package depends on, where pip's cache has not got it
+@pytest.mark.timeout(600)  # downloads the dependencies that are not in pip's cache
 def test_the_wheel_works_without_node_and_without_the_checkout(wheel: Path, tmp_path: Path) -> None:
-    """Installed alone, the package imports, shows a widget with its script, and has its command."""
+    """Installed alone, the package imports, shows a widget with its script, and provides its command."""
     home = tmp_path / "environment"
     venv.create(home, with_pip=True)
     python = home / "bin" / "python"

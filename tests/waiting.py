@@ -1,4 +1,4 @@
-"""Waiting for conditions outside of this process; inside of it, wait for what happens."""
+"""Wait for conditions outside this process; for those inside it, wait for the event itself."""
 
 import time
 from collections.abc import Callable
@@ -6,12 +6,12 @@ from typing import Any
 
 
 def wait_for(condition: Callable[[], Any], what: str, timeout_s: float = 30.0) -> Any:
-    """Return the condition's first value that is true.
+    """Return the first true value of the condition.
 
     Raises
     ------
     TimeoutError
-        It was not true in time; `what` is in the message.
+        If it is not true in time. The message contains `what`.
     """
     deadline = time.monotonic() + timeout_s
     while not (value := condition()):

@@ -1,4 +1,4 @@
-"""A registry of its own for each test, and what must be true of it at the end."""
+"""Fixtures for the fault tests: a registry for each test, checked for leaks at the end."""
 
 from collections.abc import Iterator
 
@@ -12,7 +12,7 @@ from tests.waiting import wait_for
 
 @pytest.fixture
 def registry(caplog: pytest.LogCaptureFixture) -> Iterator[SessionRegistry]:
-    """Return a registry; after the test no slot, task or thread is left, and asyncio had no complaint."""
+    """Return a registry; after the test no slot, task or thread is left, and asyncio logged nothing."""
     made = SessionRegistry()
     yield made
     if engine_of(made).loop.is_running:

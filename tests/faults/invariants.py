@@ -1,9 +1,9 @@
 """The five invariants, asserted after every fault.
 
-I1  exactly one end, of one kind, with an error exactly where the contract says
-I2  the transcript's text is what was accepted: nothing lost, nothing twice
-I3  the end came within the bound that was declared
-I4  nothing is left: task, slot, socket; and the loop still runs
+I1  exactly one end, of one kind, with an error exactly where the contract requires one
+I2  the transcript's text equals the accepted text: nothing lost, nothing repeated
+I3  the end came within the declared bound
+I4  no task, slot or socket is left, and the loop still runs
 I5  the session, and every other one, can send again at once
 """
 
@@ -28,7 +28,7 @@ ENDS = (RunCompleted, RunIncomplete, RunStopped, RunFailed, RunInterrupted)
 
 
 def check_end(session: Session, run: Run) -> None:
-    """I1 and I2: one end, and a text that its own events add up to."""
+    """I1 and I2: one end, and a text equal to the sum of the run's events."""
     events = live(session).record.log.read_from(live(session).record.log.base)
     ends = [event for event in events if isinstance(event, ENDS) and event.run_id == run.id]
     assert len(ends) == 1, f"{run!r} ended {len(ends)} times"
@@ -44,7 +44,7 @@ def check_end(session: Session, run: Run) -> None:
         if getattr(event, "run_id", None) != run.id:
             continue
         if event.type == "part_started":
-            texts[event.part_index] = event.part.text  # an image comes whole
+            texts[event.part_index] = event.part.text  # an image arrives whole
         elif event.type == "part_delta":
             said = texts.setdefault(event.part_index, "")
             assert event.offset == utf16_length(said), "a delta is where the one before it ended"
@@ -76,7 +76,7 @@ def check_free(registry: SessionRegistry, *sessions: Session) -> None:
 
 
 def slots(registry: SessionRegistry) -> tuple[int, int]:
-    """Return how many slots are taken and how many sessions wait for one, as the loop sees it."""
+    """Return the numbers of slots taken and of sessions waiting for one, as the loop sees them."""
     return engine_of(registry).loop.call(
         lambda: (engine_of(registry).scheduler.live, len(engine_of(registry).scheduler))
     )
@@ -93,6 +93,6 @@ def tasks(registry: SessionRegistry) -> set[str]:
 
 
 def open_files() -> int:
-    """Return how many files and sockets this process has open; 0 where the system does not tell."""
+    """Return how many files and sockets this process has open; 0 if the system does not report it."""
     listed = Path("/proc/self/fd")
     return len(list(listed.iterdir())) if listed.is_dir() else 0

@@ -17,34 +17,34 @@ from tests.faults.invariants import check_end, check_free
 
 
 class Fuse:
-    """Counts the moments at which something waits, and burns at the n-th of them."""
+    """Counts awaits and triggers at the n-th."""
 
     def __init__(self, at: int) -> None:
         self.at = at
         self.count = 0
 
     def burns(self) -> bool:
-        """Count one more."""
+        """Count one more await; return `True` at the n-th."""
         self.count += 1
         return self.count == self.at
 
 
 class Watched(Coroutine[Any, Any, Any]):
-    """A coroutine in which something happens when it waits for the n-th time."""
+    """A coroutine that calls a function when it awaits for the n-th time."""
 
     def __init__(self, inner: Coroutine[Any, Any, Any], fuse: Fuse, what: Callable[[], object]) -> None:
         self._inner, self._fuse, self._what = inner, fuse, what
 
     def send(self, value: Any) -> Any:
-        """Go on to the next await."""
+        """Continue to the next await."""
         return self._waits(self._inner.send(value))
 
     def throw(self, *error: Any) -> Any:
-        """Raise inside, and continue to the next await."""
+        """Raise inside the coroutine, and continue to the next await."""
         return self._waits(self._inner.throw(*error))
 
     def close(self) -> None:
-        """Give up."""
+        """Close the coroutine."""
         self._inner.close()
 
     def __await__(self) -> Any:
@@ -62,7 +62,7 @@ SCRIPT = (ReasoningDelta("Hm."), "one ", "two ", ToolCallDelta(0, "c", "f", "{}"
 
 
 def watch(monkeypatch: pytest.MonkeyPatch, at: int, what: Callable[[LiveSession], object]) -> Fuse:
-    """Let `what` happen at the n-th await of a run, its start and its end; an error is raised there."""
+    """Call `what` at the n-th await of a run, its start and its end; an error it raises is raised there."""
     fuse = Fuse(at)
     here: list[LiveSession] = []
     for cls, name in ((LiveRun, "_main"), (RunQueue, "_settled")):
@@ -78,18 +78,18 @@ def watch(monkeypatch: pytest.MonkeyPatch, at: int, what: Callable[[LiveSession]
 
 
 class Slow:
-    """A journal that has to be waited for."""
+    """A journal whose `settled` takes a turn of the loop."""
 
     def record(self, *_event: object) -> None:
-        """Take anything."""
+        """Accept any event."""
 
     async def settled(self, _session_id: str) -> None:
-        """Be done after a turn of the loop."""
+        """Return after one turn of the loop."""
         await asyncio.sleep(0)
 
 
 def once(registry: SessionRegistry, monkeypatch: pytest.MonkeyPatch, at: int, what: Any) -> tuple[int, str]:
-    """Run the script while `what` happens at one await; check everything, and return how often it waited."""
+    """Run the script with `what` called at one await, check all invariants, and return the await count."""
     monkeypatch.setattr(engine_of(registry), "journal", Slow())
     session = registry.create(provider=ScriptedProvider(*SCRIPT))
     with monkeypatch.context() as patch:
@@ -116,7 +116,7 @@ def once(registry: SessionRegistry, monkeypatch: pytest.MonkeyPatch, at: int, wh
 def test_an_error_at_every_await(
     registry: SessionRegistry, monkeypatch: pytest.MonkeyPatch, error: type[BaseException], ends: set[str]
 ) -> None:
-    """Cancelled, or out of memory, at each await of a run's way: one end, the text kept, all free."""
+    """A cancellation or `MemoryError` at any await gives one end, keeps the text and frees everything."""
     awaits, state = once(registry, monkeypatch, 0, lambda _conversation: None)
     assert state == "completed"
     assert awaits >= 7
@@ -128,7 +128,7 @@ def test_an_error_at_every_await(
 
 
 def test_a_stop_at_every_await(registry: SessionRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
-    """U2: stopped at each instant of a run's way: `stopped` or its own end, the text kept, all free."""
+    """U2: a run stopped at any await ends as `stopped` or by itself, keeps its text and frees everything."""
     awaits, _ = once(registry, monkeypatch, 0, lambda _conversation: None)
     seen = [
         once(registry, monkeypatch, at, lambda conversation: conversation.stop() and None)[1]
@@ -138,7 +138,7 @@ def test_a_stop_at_every_await(registry: SessionRegistry, monkeypatch: pytest.Mo
 
 
 def test_a_deletion_at_every_await(registry: SessionRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
-    """U4: deleted at each instant, and taken back: stopped or over, nothing late, all free."""
+    """U4: a session deleted and restored at any await gets no late events, and everything is freed."""
     awaits, _ = once(registry, monkeypatch, 0, lambda _conversation: None)
 
     def delete_and_undo(conversation: LiveSession) -> None:

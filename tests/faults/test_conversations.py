@@ -1,4 +1,4 @@
-"""One turn's end never spoils the conversation: the real client asks a server that is strict."""
+"""No end of a turn spoils the conversation: tests with the real client and a strict server."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ from nbchat.providers.base import ImageDelta, Notice, SourceDelta
 from nbchat.providers.openai import OpenAIProvider
 from nbchat.providers.scripted import HANG, ScriptedProvider
 from tests.engines import engine_of, live, use
-from tests.providers import dialects  # noqa: F401 - it adds to FAULTS
+from tests.providers import dialects  # registers more FAULTS
 from tests.providers.fault_server import TEXT, FaultServer
 from tests.waiting import wait_for
 
@@ -37,7 +37,7 @@ async def server() -> AsyncIterator[FaultServer]:
 
 @pytest.fixture
 async def chat(registry: SessionRegistry, server: FaultServer) -> AsyncIterator[Session]:
-    """Return a session that asks it, without retries."""
+    """Return a session that uses the strict server, without retries."""
     registry.limits.retries = 0
     provider = OpenAIProvider(server.base_url)
     yield await asyncio.to_thread(registry.create, "chat", model="strict", provider=provider)
@@ -45,12 +45,12 @@ async def chat(registry: SessionRegistry, server: FaultServer) -> AsyncIterator[
 
 
 async def end(run: Any) -> Any:
-    """Wait for a run's end, off the loop that serves."""
+    """Wait for a run's end outside the server's loop."""
     return await asyncio.to_thread(run.wait, 20)
 
 
 async def asked(chat: Session, text: str, **more: Any) -> Any:
-    """Ask, and return the run when it is over."""
+    """Send a prompt, and return its run when the run is over."""
     return await end(await asyncio.to_thread(chat.send, text, **more))
 
 
@@ -81,7 +81,7 @@ async def test_a_stopped_answer_leaves_two_questions_that_are_joined(
 async def test_a_question_stays_that_was_not_refused_for_its_content(
     status: int, server: FaultServer, chat: Session
 ) -> None:
-    """A key, a limit or a timeout says nothing about the question: the next request has it again."""
+    """A question remains in the next request if it failed because of a key, a limit or a timeout."""
     chat.instructions = f"REFUSE {status} END"
     assert (await asked(chat, "First?")).error.http_status == status
     chat.instructions = None
@@ -93,7 +93,7 @@ async def test_a_question_stays_that_was_not_refused_for_its_content(
 async def test_a_question_stays_when_the_server_broke(
     status: int, server: FaultServer, chat: Session
 ) -> None:
-    """A failure of the server does not concern the question."""
+    """A question remains in the conversation after a failure of the server."""
     chat.instructions = f"REFUSE {status} END"
     assert (await asked(chat, "First?")).state == "failed"
     chat.instructions = None
@@ -125,7 +125,7 @@ async def test_a_refused_question_is_left_out_of_later_requests(
 async def test_refused_questions_are_not_imported(
     read: Callable[[str], Iterable[Imported]], chat: Session
 ) -> None:
-    """A refused question of an exported file is no turn of what is imported, so it is not sent again."""
+    """A refused question in an exported file is not imported, so it is not sent again."""
     await asked(chat, "Before?")
     await asked(chat, "REFUSE 413 END")
     ending = "md" if read is from_markdown else "jsonl"
@@ -138,7 +138,7 @@ async def test_refused_questions_are_not_imported(
 async def test_it_is_left_out_after_a_restore_too(
     server: FaultServer, registry: SessionRegistry, chat: Session
 ) -> None:
-    """The log alone says which questions were refused: a saved conversation continues as well."""
+    """A restored log identifies refused questions, so that a saved conversation continues without them."""
     await asked(chat, "REFUSE 413 END")
     snapshot = registry.snapshot()
     other = SessionRegistry()
@@ -154,7 +154,7 @@ async def test_it_is_left_out_after_a_restore_too(
 
 
 async def test_a_fork_does_not_take_it_along(chat: Session) -> None:
-    """A fork has no runs that could say that a question was refused, so it begins without it."""
+    """A fork begins without a refused question, because it has no runs that record the refusal."""
     await asked(chat, "Before?")
     await asked(chat, "REFUSE 400 END")
     fork = await asyncio.to_thread(chat.fork)
@@ -163,7 +163,7 @@ async def test_a_fork_does_not_take_it_along(chat: Session) -> None:
 
 
 async def test_it_can_be_retried_and_edited(server: FaultServer, chat: Session) -> None:
-    """Retry and edit work on the question itself, also when its answer was discarded and others followed."""
+    """Retry and edit work on a refused question, also after its answer was discarded and others followed."""
     await asked(chat, "REFUSE 400 END")
     question, answer = chat.messages
     conversation = live(chat)
@@ -183,7 +183,7 @@ async def test_it_can_be_retried_and_edited(server: FaultServer, chat: Session) 
 async def test_an_answer_by_another_model_takes_the_question_back_in(
     server: FaultServer, chat: Session
 ) -> None:
-    """A question that a retry answered after all is part of the conversation."""
+    """A refused question is part of the conversation again once a retry has answered it."""
     chat.instructions = "REFUSE 422 END"
     await asked(chat, "First?")
     chat.instructions = None
@@ -195,7 +195,7 @@ async def test_an_answer_by_another_model_takes_the_question_back_in(
 async def test_a_filter_that_ends_an_answer_before_its_first_word_is_a_refusal(
     server: FaultServer, chat: Session
 ) -> None:
-    """Some servers filter with a finish reason instead of a status; the question is left out all the same."""
+    """A question filtered by a finish reason instead of a status is left out as a refused one is."""
     provider, live(chat).provider = (
         live(chat).provider,
         ScriptedProvider(finish="content_filter"),
@@ -210,7 +210,7 @@ async def test_a_filter_that_ends_an_answer_before_its_first_word_is_a_refusal(
 async def test_a_picture_of_earlier_is_replaced_by_its_name_where_the_model_refuses_it(
     server: FaultServer, chat: Session
 ) -> None:
-    """A text-only model chosen later answers: it is sent the pictures' names, and the reader is told."""
+    """Earlier pictures are replaced by their names for a text-only model, and a notice reports it."""
     provider = live(chat).provider
     live(chat).provider = ScriptedProvider("A dot.")
     await asked(chat, "What is it?", attachments=[PICTURE])
@@ -230,7 +230,7 @@ async def test_a_picture_of_earlier_is_replaced_by_its_name_where_the_model_refu
 async def test_a_picture_in_the_question_is_refused_with_the_remedy(
     server: FaultServer, chat: Session
 ) -> None:
-    """The model's refusal of the question's own picture names what to do, and spoils nothing."""
+    """A refusal of the question's own picture names the remedy, and the conversation can continue."""
     run = await asked(chat, "What is it?", attachments=[PICTURE])
     assert isinstance(run.error, errors.RequestRejected)
     assert "without the picture" in run.error.hint
@@ -250,7 +250,7 @@ async def test_a_picture_in_the_question_is_refused_with_the_remedy(
     ],
 )
 async def test_a_hint_names_the_remedy(words: str, remedy: str, chat: Session) -> None:
-    """What to do about a refused question: shorten it, leave the file out, choose another model."""
+    """The hint for a refused question is to shorten it, leave the file out, or choose another model."""
     status, _, reason = words.partition(" ")
     run = await asked(chat, f"REFUSE {status} {reason} END", attachments=[FilePart(name="a.txt", text="a")])
     assert remedy in run.error.hint
@@ -265,7 +265,7 @@ async def test_imported_turns_alternate(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A file may begin with an answer and have several turns of one role in a row."""
+    """Imported turns alternate, also if the file begins with an answer or repeats a role."""
     turns: list[tuple[Any, str]] = [
         ("assistant", "Welcome."),
         ("assistant", "Ask."),
@@ -287,7 +287,7 @@ async def test_imported_turns_alternate(
 async def test_notices_are_kept_with_the_message(
     registry: SessionRegistry,
 ) -> None:
-    """A notice that is to be shown is in the message, once, and survives saving; others are for the log."""
+    """A visible notice is in the message, once, and survives saving; other notices are only logged."""
     script = ("a", Notice("Odd."), *[Notice("1 item is not shown.", shown=True)] * 2)
     chat = await asyncio.to_thread(registry.create, "n", provider=ScriptedProvider(*script))
     await asked(chat, "?")
@@ -324,7 +324,7 @@ async def test_sources_and_images_of_an_answer_are_kept(registry: SessionRegistr
 
 
 async def test_an_image_that_is_too_large_is_left_out_whole(registry: SessionRegistry) -> None:
-    """Half an image is none; the reader is told, and the text is kept."""
+    """An image that exceeds the limit is left out as a whole, with a notice, and the text is kept."""
     picture = "data:image/png;base64,iVBORw0KGgo="
     registry.limits.session_chars = 30
     chat = await asyncio.to_thread(
@@ -335,7 +335,7 @@ async def test_an_image_that_is_too_large_is_left_out_whole(registry: SessionReg
 
 
 async def test_a_continued_answer_keeps_the_sources_of_its_beginning(registry: SessionRegistry) -> None:
-    """What the first half cites stays, and what the second cites is added once."""
+    """A continued answer keeps the sources of its first part and adds those of the second once."""
     first, second = (Source(title=title, url=f"https://example.org/{title}") for title in "ab")
     provider = ScriptedProvider("One", SourceDelta(first), finish="length")
     chat = await asyncio.to_thread(registry.create, "n", provider=provider)
@@ -348,7 +348,7 @@ async def test_a_continued_answer_keeps_the_sources_of_its_beginning(registry: S
 async def test_an_empty_answer_that_cost_tokens_is_completed(
     server: FaultServer, registry: SessionRegistry, chat: Session
 ) -> None:
-    """An answer without text that cost tokens is completed, with its usage, and says that it is empty."""
+    """An answer without text that cost tokens is completed, with its usage and a notice that it is empty."""
     chat.model = "paid-for-nothing"
     run = await asked(chat, "?")
     assert (run.state, run.usage) == ("completed", Usage(input_tokens=3, output_tokens=5))

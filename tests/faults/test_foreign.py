@@ -1,4 +1,4 @@
-"""What is somebody else's: providers that behave oddly, callbacks, and arguments that nobody expected."""
+"""Third-party code in a kernel: providers and callbacks that misbehave, and unexpected arguments."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -18,7 +18,7 @@ from tests.waiting import wait_for
 
 
 class Foreign:
-    """A provider as somebody writes one who has read no more than the signature of `stream`."""
+    """A provider written from no more than the signature of `stream`."""
 
     name = "foreign"
     can_prefill = False
@@ -32,11 +32,11 @@ class Foreign:
         return ["foreign"]
 
     async def aclose(self) -> None:
-        """Have nothing to close."""
+        """Do nothing."""
 
 
 def test_a_provider_that_swallows_the_cancellation_is_stopped(registry: SessionRegistry) -> None:
-    """T64: a stream that catches its cancellation and talks on ends as `stopped`, not as broken."""
+    """T64: a stream that catches its cancellation and continues ends as `stopped`, not as failed."""
 
     async def stream(_request: Request) -> AsyncIterator[Delta]:
         yield TextDelta("a")
@@ -56,7 +56,7 @@ def test_a_provider_that_swallows_the_cancellation_is_stopped(registry: SessionR
 
 
 def test_a_provider_that_never_waits_leaves_the_others_their_turn(registry: SessionRegistry) -> None:
-    """T77: a stream without a single pause cannot keep a stop, or another session, from being heard."""
+    """T77: a stream without a pause cannot block a stop or another session."""
 
     async def stream(_request: Request) -> AsyncIterator[Delta]:
         while True:
@@ -71,7 +71,7 @@ def test_a_provider_that_never_waits_leaves_the_others_their_turn(registry: Sess
 
 
 def test_an_iterator_need_not_be_a_generator(registry: SessionRegistry) -> None:
-    """P42: what has only the methods that asynchronous iterators must have is a stream like any other."""
+    """P42: an object with only the methods of an asynchronous iterator is accepted as a stream."""
 
     class Stream:
         def __init__(self) -> None:
@@ -90,7 +90,7 @@ def test_an_iterator_need_not_be_a_generator(registry: SessionRegistry) -> None:
 
 
 def test_stopping_the_callers_loop_stops_no_run(registry: SessionRegistry) -> None:
-    """K12: `loop.stop()` in a provider is somebody's mistake, and no session pays for it."""
+    """K12: `loop.stop()` called by a provider does not end any session's run."""
 
     async def stream(_request: Request) -> AsyncIterator[Delta]:
         yield TextDelta("a")
@@ -113,7 +113,7 @@ class Mute(Exception):
 
 
 class NoInfo(errors.ProviderError):
-    """An error of somebody else's whose summary fails."""
+    """A third-party error whose summary fails."""
 
     @property
     def info(self) -> errors.ErrorInfo:
@@ -123,7 +123,7 @@ class NoInfo(errors.ProviderError):
 
 @pytest.mark.parametrize("error", [Mute(), NoInfo("x")], ids=["words", "summary"])
 def test_an_error_that_cannot_be_shown_is_named(registry: SessionRegistry, error: Exception) -> None:
-    """T54: an exception that raises when it is looked at ends its run, and the message says whose it is."""
+    """T54: an exception that raises when it is formatted ends its run, and the message names the provider."""
     session = registry.create(provider=ScriptedProvider("kept", error))
     run = session.send("?").wait(10)
     assert (run.state, run.text) == ("interrupted", "kept")
@@ -135,7 +135,7 @@ def test_an_error_that_cannot_be_shown_is_named(registry: SessionRegistry, error
 def test_of_a_huge_error_only_the_beginning_is_read(
     registry: SessionRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """T77: megabytes of somebody's words are not searched for secrets on the loop that everybody shares."""
+    """T77: megabytes of an error's text are not searched for secrets on the engine's loop."""
     sizes: list[int] = []
     redact = run_outcome.redact
     monkeypatch.setattr(run_outcome, "redact", lambda text: (sizes.append(len(text)), redact(text))[1])
@@ -145,7 +145,7 @@ def test_of_a_huge_error_only_the_beginning_is_read(
 
 
 def test_a_callback_that_would_never_run_is_refused(registry: SessionRegistry) -> None:
-    """K4: calling an `async def` only makes a coroutine; whoever registers one hears of it at once."""
+    """K4: registering an `async def` callback raises at once, because a call would only make a coroutine."""
 
     async def callback(_event: object) -> None: ...
 
@@ -156,7 +156,7 @@ def test_a_callback_that_would_never_run_is_refused(registry: SessionRegistry) -
 
 @pytest.mark.parametrize("title", ["\0", "\ud800", "x" * 20_000, "a\r\nb", ""], ids=repr)
 def test_a_title_is_found_as_it_was_given(registry: SessionRegistry, title: str) -> None:
-    """U5, U11: a title that is kept in another form, cleaned or shortened, names one session."""
+    """U5, U11: a title that is stored in another form, cleaned or shortened, still finds its session."""
     made = registry.create(title)
     assert registry.get_or_create(title) is made
     assert registry[title] is made
@@ -164,7 +164,7 @@ def test_a_title_is_found_as_it_was_given(registry: SessionRegistry, title: str)
 
 
 def test_a_fork_is_titled_as_any_session(registry: SessionRegistry) -> None:
-    """U5: what is no title is refused before anything is made."""
+    """U5: an invalid title is refused before anything is created."""
     session = registry.create(provider=ScriptedProvider("x"))
     with pytest.raises(TypeError, match="title must be a string"):
         session.fork(title=5)  # type: ignore[arg-type]
@@ -174,7 +174,7 @@ def test_a_fork_is_titled_as_any_session(registry: SessionRegistry) -> None:
 def test_ask_leaves_no_run_behind_whatever_ends_it(
     registry: SessionRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """K2: a wait that ends by any error, as one that a signal handler raises, ends its run, too."""
+    """K2: if the wait in `ask` ends by any error, such as one from a signal handler, the run ends too."""
     session = registry.create(provider=ScriptedProvider("a", HANG))
 
     def out_of_memory(_run: Run, _timeout: float | None = None) -> Run:
@@ -191,7 +191,7 @@ def test_ask_leaves_no_run_behind_whatever_ends_it(
 def test_a_pause_right_after_a_resume_holds(
     registry: SessionRegistry, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """T51: paused again before the stream had its turn, it is paused: nothing is read or lost."""
+    """T51: a run paused again before its stream continued stays paused, and nothing is read or lost."""
     provider = ScriptedProvider(PAUSE, TextDelta("a"), "b")
     session = registry.create(provider=provider)
     conversation = live(session)

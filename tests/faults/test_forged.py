@@ -1,4 +1,4 @@
-"""Messages of a page that knows this kernel's epoch and its ids, and means no good: S10, K19, B12."""
+"""Forged messages from a page that has this kernel's epoch and ids: S10, K19, B12."""
 
 import asyncio
 import random
@@ -18,7 +18,7 @@ from tests.simulation.world import World
 
 COMMANDS = typing.get_args(commands.Command)
 MESSAGES = [*typing.get_args(protocol.PageMessage), *[protocol.RunCommand] * 8]
-"""Most of what a page sends is a command."""
+"""Most messages that a page sends are commands."""
 
 ODD: tuple[Any, ...] = (
     *(None, True, 5, -1, 2**53, 2**70, 10**400, 1.5, float("nan"), "", "\0", "\ud800", "../x", b"x"),
@@ -33,11 +33,11 @@ FITTING: dict[str, tuple[Any, ...]] = {
     "tuple": ([], ["s-none"]),
     "str": ("text", "\u202e", "math"),
 }
-"""Values by what the type of a field says."""
+"""Values by the name of a field's type."""
 
 
 class Forger:
-    """Writes messages that are right in most of their fields.
+    """Generates messages in which most fields are valid.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ class Forger:
 
 
 def test_a_page_that_knows_everything_breaks_nothing(soak: bool, caplog: pytest.LogCaptureFixture) -> None:
-    """S10: whatever it sends is done or refused: no failure of ours, every run ends, no slot is lost."""
+    """S10: forged messages are executed or refused: no internal failure, every run ends, no slot is lost."""
     for seed in range(1000 if soak else 20):
         world = World(seed, pages=1)
 
@@ -86,7 +86,7 @@ def test_a_page_that_knows_everything_breaks_nothing(soak: bool, caplog: pytest.
 
         async def story(seed: int = seed, world: World = world) -> None:
             registry = world.registry
-            engine_of(registry).providers.provider = ours  # type: ignore[method-assign] - sessions that it makes ask it
+            engine_of(registry).providers.provider = ours  # new sessions use it
             sessions = [registry.create(name, provider=ScriptedProvider("x", "y")) for name in "ab"]
             runs = [session.send("?") for session in sessions]
             await world.settle()

@@ -1,6 +1,6 @@
 """The tests can fail: for each promise one deliberate defect, which its check must catch.
 
-Each case is a check that passes, and a defect put in by hand with which the same check fails.
+Each case is a check that passes, and a deliberate defect with which the same check fails.
 """
 
 import asyncio
@@ -39,11 +39,11 @@ from tests.simulation.world import PageModel, World
 Patch = pytest.MonkeyPatch
 
 
-# Checks: each is a small story of its own.
+# Checks: each is a small story.
 
 
 def views_are_right() -> None:
-    """Fold what comes over a bad line in two pages; every view is the transcript."""
+    """Fold the packets of an unreliable channel in two pages; every view equals the transcript."""
     for seed in range(4):
         world = World(seed, loss=0.4)
 
@@ -58,7 +58,7 @@ def views_are_right() -> None:
 
 
 def with_registry(check: Callable[[SessionRegistry], None]) -> Callable[[], None]:
-    """Give a check a registry of its own."""
+    """Give a check its own registry."""
 
     def run() -> None:
         registry = SessionRegistry()
@@ -74,7 +74,7 @@ def with_registry(check: Callable[[SessionRegistry], None]) -> Callable[[], None
 
 @with_registry
 def runs_end_once(registry: SessionRegistry) -> None:
-    """Finish, break and stop runs whose text is more than ASCII; each ends once with all of it."""
+    """Finish, break and stop runs whose text is not only ASCII; each ends once with its whole text."""
     broken = errors.StreamBroken("gone.")
     scripts = [("é😀日本", ["é😀", "日本"]), ("é😀", ["é😀", broken]), ("😀", ["\ud83d", "\ude00"])]
     for said, script in [*scripts, ("\ufffd", ["\ud83d"])]:
@@ -89,7 +89,7 @@ def runs_end_once(registry: SessionRegistry) -> None:
 
 @with_registry
 def stops_name_their_run(registry: SessionRegistry) -> None:
-    """Stop a run that is over, and one that waits: the live one continues."""
+    """Stop a run that is over, and one that is queued: the live one continues."""
     provider = ScriptedProvider("x", PAUSE, "y")
     session = registry.create(provider=provider)
     first = session.send("1")
@@ -131,7 +131,7 @@ def a_clean_end_is_no_success(registry: SessionRegistry) -> None:
 
 @with_registry
 def limits_hold(registry: SessionRegistry) -> None:
-    """Answer with more than is allowed, and wait for longer."""
+    """Exceed the limits on length and on time."""
     registry.limits.answer_chars = 10
     run = registry.create(provider=ScriptedProvider("x" * 100)).send("?").wait(5)
     assert run.text == "x" * 10
@@ -143,7 +143,7 @@ def limits_hold(registry: SessionRegistry) -> None:
 
 @with_registry
 def sessions_are_apart(registry: SessionRegistry) -> None:
-    """Ask in two sessions: each context is its own."""
+    """Ask in two sessions: their contexts are separate."""
     provider = ScriptedProvider(lambda request: [m.text for m in request.messages])
     a, b = registry.create(provider=provider), registry.create(provider=provider)
     for n in range(3):
@@ -156,7 +156,7 @@ def sessions_are_apart(registry: SessionRegistry) -> None:
 
 @with_registry
 def callbacks_are_isolated(registry: SessionRegistry) -> None:
-    """Raise in a callback, and hear with the next."""
+    """Raise in a callback; the next callback is still called."""
     heard: list[str] = []
 
     def leave(_event: object) -> None:
@@ -171,7 +171,7 @@ def callbacks_are_isolated(registry: SessionRegistry) -> None:
 
 @with_registry
 def logs_hold_no_key(registry: SessionRegistry) -> None:
-    """Crash with a key in the exception, and read what a handler is given."""
+    """Crash with a key in the exception, and read the log records that a handler gets."""
     seen: list[str] = []
 
     class Handler(logging.Handler):
@@ -211,7 +211,7 @@ def commands_are_done_once() -> None:
 
 
 def the_end_is_told_when_it_is_durable() -> None:
-    """Look at a page while the journal has not answered yet."""
+    """Look at a page before the journal has answered."""
     world = World(0, pages=1)
     gate = asyncio.Event()
 
@@ -241,7 +241,7 @@ def the_end_is_told_when_it_is_durable() -> None:
 
 
 def skip_an_event(patch: Patch) -> None:
-    """Tell pages one event fewer, now and then."""
+    """Omit an event from some packets to pages."""
     read = Subscriptions._read
 
     def wrong(self: Subscriptions, session: LiveSession, reader: Any, size: int, deltas: list[Delta]) -> Any:
@@ -254,7 +254,7 @@ def skip_an_event(patch: Patch) -> None:
 
 
 def say_an_event_twice(patch: Patch) -> None:
-    """Let a page apply what it has already."""
+    """Make a page apply events that it already has."""
 
     def wrong(self: PageModel, message: Any) -> None:
         state = self.states.get(message.session_id)
@@ -269,32 +269,32 @@ def say_an_event_twice(patch: Patch) -> None:
 
 
 def answer_without_the_news(patch: Patch) -> None:
-    """Say "that is all" to a page that asks, without saying what it misses."""
+    """Report to a page that it is up to date, without the events that it misses."""
     patch.setattr(Subscriptions, "_catch_up", lambda *_arguments: [])
 
 
 def take_late_events(patch: Patch) -> None:
-    """Check no event against the table."""
+    """Accept every event without looking it up in the table."""
     patch.setattr(SessionRecord, "check", lambda *_arguments: None)
 
 
 def count_code_points(patch: Patch) -> None:
-    """Count text as Python does, not as JavaScript does."""
+    """Count code points, as Python does, instead of UTF-16 code units."""
     patch.setattr(answer_builder, "utf16_length", len)
 
 
 def forget_the_checksum(patch: Patch) -> None:
-    """Begin the checksum again with each delta."""
+    """Restart the checksum with each delta."""
     patch.setattr(answer_builder, "checksum", lambda piece, _start=0: text.checksum(piece))
 
 
 def leave_halves(patch: Patch) -> None:
-    """Let halves of characters into the log."""
+    """Let lone surrogates into the log."""
     patch.setattr(answer_builder, "clean", lambda value: value)
 
 
 def lose_the_last_words(patch: Patch) -> None:
-    """End a run without what was gathered."""
+    """End a run without the text that is still buffered."""
 
     def wrong(self: AnswerBuilder, **_options: bool) -> None:
         for part in self._parts.values():
@@ -304,23 +304,23 @@ def lose_the_last_words(patch: Patch) -> None:
 
 
 def stop_whatever_is_live(patch: Patch) -> None:
-    """Ignore which run a stop is for."""
+    """Stop the live run, whichever run the command names."""
     stop = LiveSession.stop
     patch.setattr(LiveSession, "stop", lambda self, _run_id=None: stop(self))
 
 
 def keep_the_slot(patch: Patch) -> None:
-    """Give no slot back."""
+    """Never release a slot."""
     patch.setattr(Scheduler, "release", lambda _self: None)
 
 
 def ask_again_in_the_middle(patch: Patch) -> None:
-    """Retry after the first piece, too."""
+    """Retry also after the first delta."""
     patch.setattr(LiveRun, "_may_retry", lambda _self, _error, retries: 0.0 if retries < 2 else None)
 
 
 def take_any_end_for_success(patch: Patch) -> None:
-    """Complete a run whose stream just ended."""
+    """Complete a run whose stream ended without a finish reason."""
     end_by = LiveRun._end_by
 
     def wrong(self: LiveRun, cause: Any) -> Any:
@@ -332,7 +332,7 @@ def take_any_end_for_success(patch: Patch) -> None:
 
 
 def have_no_limits(patch: Patch) -> None:
-    """Look at no clock and no length."""
+    """Ignore every limit on time and length."""
     patch.setattr(Deadlines, "_deadlines", lambda _self: [])
 
 
@@ -343,7 +343,7 @@ def cut_nothing(patch: Patch) -> None:
 
 
 def share_a_context(patch: Patch) -> None:
-    """Ask with what any session has said before."""
+    """Send the messages of all sessions with each question."""
     plan = RunQueue._plan
     said: list[Any] = []
 
@@ -356,7 +356,7 @@ def share_a_context(patch: Patch) -> None:
 
 
 def let_callbacks_through(patch: Patch) -> None:
-    """Call callbacks where nobody catches what they raise."""
+    """Call callbacks without catching their exceptions."""
     patch.setattr(Callbacks, "_call", lambda _self, callback, item: callback(item))
 
 
@@ -366,13 +366,13 @@ def log_as_it_is(patch: Patch) -> None:
 
 
 def forget_what_was_done(patch: Patch) -> None:
-    """Remember no command, neither for its page nor in the engine."""
+    """Forget executed commands, both per page and in the engine."""
     patch.setattr("nbchat.wire.commands.KEPT_ACKS", 0)
     patch.setattr(Outcomes, "add", lambda _self, _command_id, _outcome: None)
 
 
 def take_any_kernels_commands(patch: Patch) -> None:
-    """Do not look at which kernel a command was for."""
+    """Ignore the kernel that a command was meant for."""
     patch.setattr(
         PageCommands,
         "_execute",
@@ -382,17 +382,17 @@ def take_any_kernels_commands(patch: Patch) -> None:
 
 
 def tell_the_end_at_once(patch: Patch) -> None:
-    """Hide nothing from readers."""
+    """Announce the end before it is durable."""
     patch.setattr(SessionRecord, "hold", lambda _self, _run_id: None)
 
 
 def never_tell_the_end(patch: Patch) -> None:
-    """Go on hiding it."""
+    """Never announce the end."""
     patch.setattr(SessionRecord, "release", lambda _self: None)
 
 
 def drop_the_fence(patch: Patch) -> None:
-    """Let a run settle as often as it likes."""
+    """Let a run settle any number of times."""
     settle = LiveRun._settle
 
     def wrong(self: LiveRun, end: Any) -> None:
@@ -445,6 +445,6 @@ def test_the_check_catches_the_defect(
     """With the defect the same check fails."""
     with monkeypatch.context() as patch:
         defect(patch)
-        with pytest.raises(Exception) as caught:  # noqa: PT011 - whichever way it fails, it fails
+        with pytest.raises(Exception) as caught:  # any failure counts
             check()
     assert isinstance(caught.value, AssertionError | TimeoutError | ValueError | TypeError | KeyError)

@@ -1,4 +1,4 @@
-"""K2, K3: an interrupt may strike a waiting thread anywhere, and the engine is none the worse for it."""
+"""K2, K3: an interrupt may hit a waiting thread at any instruction, and the engine continues to work."""
 
 import sys
 import threading
@@ -14,11 +14,11 @@ from nbchat.providers.scripted import HANG, ScriptedProvider
 from tests.engines import engine_of
 
 LIBRARIES = ("/nbchat/engine/", "/nbchat/handles/", "/threading.py", "/concurrent/futures/")
-"""Code that takes part in waiting, and may be interrupted between any two of its instructions."""
+"""Code that waits and may be interrupted between any two of its instructions."""
 
 
 def interrupted_at(step: int, call: Callable[[], object]) -> bool:
-    """Call with a KeyboardInterrupt at the n-th instruction; tell whether it came that far."""
+    """Call with a `KeyboardInterrupt` at the n-th instruction; return whether the call got that far."""
     count = 0
 
     def trace(frame: FrameType, event: str, _argument: Any) -> Any:
@@ -45,7 +45,7 @@ def interrupted_at(step: int, call: Callable[[], object]) -> bool:
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")  # interrupted before it was handed over
 @pytest.mark.parametrize("what", ["call", "run", "wait", "iterate"])
 def test_an_interrupt_at_any_instruction_leaves_the_engine_free(registry: SessionRegistry, what: str) -> None:
-    """Whatever lock the waiting thread had, the engine continues, and the next call is answered."""
+    """After an interrupt at any instruction of a waiting call, the engine continues and runs new calls."""
     engine = engine_of(registry).loop
     session = registry.create(provider=ScriptedProvider("so far", HANG))
     run = session.send("?")
@@ -68,7 +68,7 @@ def test_an_interrupt_at_any_instruction_leaves_the_engine_free(registry: Sessio
                 finally:
                     deltas.close()  # type: ignore[attr-defined]
 
-    # Python 3.12.1 tells of a function's instructions from the second call on that asks for them.
+    # Python 3.12.1 traces the instructions of a function from the second traced call.
     assert not interrupted_at(sys.maxsize, call)
     step = 1
     while interrupted_at(step, call):

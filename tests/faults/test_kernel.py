@@ -1,4 +1,4 @@
-"""What can go wrong in a kernel: K1 to K26 of the promises."""
+"""Faults in a kernel: K1 to K26 of the promises."""
 
 import asyncio
 import gc
@@ -37,14 +37,14 @@ from tests.waiting import wait_for
 
 
 class Odd(ScriptedProvider):
-    """A provider from elsewhere: yields whatever it was given, checked by nobody."""
+    """A third-party provider that yields unchecked values."""
 
     def __init__(self, *deltas: Any) -> None:
         super().__init__()
         self._deltas = deltas
 
     async def stream(self, request: Request) -> AsyncIterator[Delta]:
-        """Yield what was given."""
+        """Yield the given values."""
         self.requests.append(request)
         for delta in self._deltas:
             yield delta
@@ -54,11 +54,11 @@ class Odd(ScriptedProvider):
 
 
 def test_a_busy_main_thread_holds_no_stream_up(registry: SessionRegistry) -> None:
-    """K1: while the main thread computes and never lets go for long, the answer arrives whole."""
+    """K1: while the main thread computes without blocking, the answer arrives whole."""
     run = registry.create(provider=ScriptedProvider(*"abcdefghij" * 20)).send("?")
     until = time.monotonic() + 20
     while not run.is_over and time.monotonic() < until:
-        sum(range(2000))  # a busy cell: it waits for nothing
+        sum(range(2000))  # a busy cell that never waits
 
     assert run.text == "abcdefghij" * 20
     assert run.state == "completed"
@@ -67,7 +67,7 @@ def test_a_busy_main_thread_holds_no_stream_up(registry: SessionRegistry) -> Non
 def test_a_clock_that_jumps_changes_nothing(
     registry: SessionRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """K23: the wall clock jumps by a day in both directions; limits are kept by the monotonic one."""
+    """K23: limits hold when the wall clock jumps by a day in either direction, because they are monotonic."""
     provider = ScriptedProvider("a", PAUSE, "b", PAUSE, "c")
     registry.limits.idle_s = registry.limits.total_s = 60
     run = registry.create(provider=provider).send("?")
@@ -90,7 +90,7 @@ def test_a_clock_that_jumps_changes_nothing(
 def test_a_callback_that_raises_is_reported_once(
     registry: SessionRegistry, caplog: pytest.LogCaptureFixture, error: BaseException
 ) -> None:
-    """K4: `CallbackError` is logged once, others are called, and no exception ends the callbacks' thread."""
+    """K4: `CallbackError` is logged once, other callbacks are called, and their thread survives."""
     heard: list[str] = []
 
     def fail(_event: object) -> None:
@@ -124,7 +124,7 @@ def test_a_slow_callback_is_named(registry: SessionRegistry, caplog: pytest.LogC
 
 
 def test_a_callback_may_send_stop_and_close(registry: SessionRegistry) -> None:
-    """K5: a callback that comes back into nbchat does not deadlock, and hears events in their order."""
+    """K5: a callback that calls nbchat does not deadlock, and receives events in order."""
     session = registry.create(provider=ScriptedProvider("x", PAUSE))
     states: list[str | None] = []
 
@@ -152,7 +152,7 @@ def test_a_callback_may_send_stop_and_close(registry: SessionRegistry) -> None:
 def test_a_run_continues_without_references_to_it(
     registry: SessionRegistry, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """K11: handles, session and provider are dropped and collected while it streams; it completes."""
+    """K11: a run completes if its handles, session and provider are collected while it streams."""
     provider = ScriptedProvider("a", PAUSE, "b")
     session = registry.create("kept by the registry", provider=provider)
     run = session.send("?")
@@ -175,7 +175,7 @@ def test_a_run_continues_without_references_to_it(
 
 
 def test_calls_after_shutdown_raise_a_clear_error() -> None:
-    """K12: with the engine gone every call is a clear error at once, not a hang or a foreign one."""
+    """K12: after shutdown every call raises a clear error at once instead of hanging."""
     registry = SessionRegistry()
     session = registry.create(provider=ScriptedProvider("x"))
     session.send("?").wait(10)
@@ -204,7 +204,7 @@ def test_a_loop_that_dies_under_a_call_does_not_hang_it() -> None:
 
 @pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt])
 def test_nothing_on_the_loop_ends_it(registry: SessionRegistry, error: type[BaseException]) -> None:
-    """K12: `sys.exit()` in something that somebody put on the loop ends no session."""
+    """K12: `sys.exit()` in foreign code on the loop ends no session."""
 
     def leave() -> None:
         raise error
@@ -220,7 +220,7 @@ def test_nothing_on_the_loop_ends_it(registry: SessionRegistry, error: type[Base
 
 
 def test_an_interrupt_while_the_engine_starts_makes_no_second_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """K2: an interrupt in the middle of the first call leaves one engine, which works."""
+    """K2: an interrupt during the first call leaves one engine, which works."""
     engine = LoopThread()
     start = threading.Thread.start
 
@@ -241,15 +241,15 @@ def test_an_interrupt_while_the_engine_starts_makes_no_second_one(monkeypatch: p
     assert not thread.is_alive()
 
 
-# K2: interrupts of a cell. That a real kernel's interrupt arrives is in tests/api/test_interrupts.py.
+# K2: interrupts of a cell. tests/api/test_interrupts.py tests that a real kernel's interrupt arrives.
 
 
 def test_an_interrupt_at_each_moment_of_ask_stops_its_run(
     registry: SessionRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """K2: wherever in `ask` the interrupt strikes, it is raised again, and no run of it continues."""
-    from nbchat.engine import loop_thread  # noqa: PLC0415 - to count where they wait
-    from nbchat.handles import run  # noqa: PLC0415 - to count where they wait
+    """K2: an interrupt at any moment of `ask` is raised again, and its run does not continue."""
+    from nbchat.engine import loop_thread  # to patch its waits
+    from nbchat.handles import run  # to patch its waits
 
     use(monkeypatch, registry)
     provider = ScriptedProvider("a", HANG)
@@ -265,7 +265,7 @@ def test_an_interrupt_at_each_moment_of_ask_stops_its_run(
     def at_take(*args: Any, **kwargs: Any) -> Any:
         value = take(*args, **kwargs)
         if threading.current_thread() is threading.main_thread():
-            strike()  # the work is done, and its answer lost
+            strike()  # the work is done, and its result is lost
         return value
 
     def at_wait(self: run.Run, timeout: float | None = None) -> run.Run:
@@ -283,7 +283,7 @@ def test_an_interrupt_at_each_moment_of_ask_stops_its_run(
         for left in session.runs:
             assert wait(left, 10).state == "stopped"
     others = set(engine_of(registry).sessions)
-    for moment in range(1, 5):  # of a question without a session, the making of one is a moment more
+    for moment in range(1, 5):  # without a session, creating one is one more moment
         waits.update(n=0, at=moment)
         with pytest.raises(KeyboardInterrupt):
             nbchat.ask("?", provider=provider)
@@ -293,11 +293,11 @@ def test_an_interrupt_at_each_moment_of_ask_stops_its_run(
     background.stop()
 
 
-# K14 is tests/handles/test_registry.py::test_eight_threads_and_fifty_sessions; here at its sharpest.
+# K14 is tests/handles/test_registry.py::test_eight_threads_and_fifty_sessions; here with the most switches.
 
 
 def test_no_update_is_lost_when_threads_change_hands_all_the_time(registry: SessionRegistry) -> None:
-    """K14: eight threads, a switch at every microsecond: each of 400 sends is one run, in its session."""
+    """K14: with eight threads and a switch every microsecond, each of 400 sends is one run in its session."""
     sessions = [
         registry.create(provider=ScriptedProvider(lambda request: [request.messages[-1].text]))
         for _ in range(4)
@@ -325,11 +325,11 @@ def test_no_update_is_lost_when_threads_change_hands_all_the_time(registry: Sess
         assert texts[0::2] == texts[1::2], "every answer follows its own question"
 
 
-# K17, K18: nobody looks, or looking fails.
+# K17, K18: no reader, or a failing one.
 
 
 def test_a_reader_that_raises_is_no_harm(registry: SessionRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
-    """K18: a view, watcher or journal that raises at each event is counted; the run ends as it should."""
+    """K18: failures of a view, watcher or journal at each event are counted, and the run ends normally."""
 
     class Broken:
         waiting, lag_s = 0, 0.0
@@ -361,7 +361,7 @@ def test_a_reader_that_raises_is_no_harm(registry: SessionRegistry, monkeypatch:
 def test_a_journal_that_fails_before_the_start_keeps_no_run_from_it(
     registry: SessionRegistry, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    """K18: the journal fails in whatever way while the question is written down; the run starts."""
+    """K18: a run starts although the journal fails, in any way, while the question is recorded."""
 
     class Broken:
         def record(self, *_args: object) -> None: ...
@@ -378,7 +378,7 @@ def test_a_journal_that_fails_before_the_start_keeps_no_run_from_it(
 def test_a_journal_that_hangs_holds_nothing_for_long(
     registry: SessionRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """I3: the end is announced after the bound although the journal says nothing, and marked unsaved."""
+    """I3: the end is announced after the bound if the journal does not answer, and is marked unsaved."""
     monkeypatch.setattr("nbchat.engine.run_queue.SETTLE_S", 0.05)
 
     class Hanging:
@@ -400,7 +400,7 @@ def test_a_journal_that_hangs_holds_nothing_for_long(
 def test_a_stop_while_an_end_is_saved_returns_false(
     registry: SessionRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While the end of an answer is saved, Stop returns False, and the queued question is sent after it."""
+    """While the end of an answer is saved, Stop returns False, and the queued question is sent afterwards."""
     monkeypatch.setattr("nbchat.engine.run_queue.SETTLE_S", 60.0)
     saving, saved = threading.Event(), threading.Event()
 
@@ -423,7 +423,7 @@ def test_a_stop_while_an_end_is_saved_returns_false(
     check_free(registry, session)
 
 
-# K19, K21, K22, K25, K26 and what a provider of somebody else can do.
+# K19, K21, K22, K25, K26, and third-party providers.
 
 
 @pytest.mark.parametrize(
@@ -446,7 +446,7 @@ def test_a_stop_while_an_end_is_saved_returns_false(
     ids=repr,
 )
 def test_a_provider_may_yield_anything(registry: SessionRegistry, deltas: list[Any]) -> None:
-    """A value of a wrong type ends that run, with its text kept; the log stays sound, the session free."""
+    """A value of a wrong type ends its run with its text kept; the log stays valid and the session free."""
     session = registry.create(provider=Odd(*deltas))
     run = session.send("?").wait(10)
 
@@ -459,8 +459,8 @@ def test_a_provider_may_yield_anything(registry: SessionRegistry, deltas: list[A
 
 
 def test_any_output_of_a_provider_can_be_sent_to_pages(registry: SessionRegistry) -> None:
-    """Halves of characters, NUL and long names are made harmless before they are in the log."""
-    import msgspec  # noqa: PLC0415 - what the wire and the journal write with
+    """Lone surrogates, NUL and long names are replaced or shortened before they are in the log."""
+    import msgspec  # the encoder of the wire and the journal
 
     session = registry.create(
         provider=Odd(
@@ -484,7 +484,7 @@ def test_any_output_of_a_provider_can_be_sent_to_pages(registry: SessionRegistry
 
 
 def test_parts_are_bounded(registry: SessionRegistry) -> None:
-    """A server that begins ever new parts, with hardly anything in them, reaches a limit."""
+    """A server that keeps starting parts with hardly any content reaches a limit."""
 
     def endless(_request: Request) -> list[Delta]:
         return [
@@ -499,7 +499,7 @@ def test_parts_are_bounded(registry: SessionRegistry) -> None:
 
 
 def test_an_event_that_cannot_be_folded_is_not_in_the_log(registry: SessionRegistry) -> None:
-    """Log and state never part: what cannot be folded is refused before it has a number."""
+    """Log and state stay equal: an event that cannot be folded is refused before it gets a number."""
     from nbchat.core.events import MessageAdded  # noqa: PLC0415 - beside its only use
 
     conversation = live(registry.create())
@@ -510,7 +510,7 @@ def test_an_event_that_cannot_be_folded_is_not_in_the_log(registry: SessionRegis
 
 
 def test_deep_recursion_in_a_provider_ends_its_run(registry: SessionRegistry) -> None:
-    """K19: a provider that recurses without end crashes its run, and nothing else."""
+    """K19: endless recursion in a provider fails its own run only."""
 
     def deeper(request: Request) -> Any:
         return deeper(request)
@@ -533,7 +533,7 @@ def test_out_of_memory_ends_the_run_alone(registry: SessionRegistry) -> None:
 
 @pytest.mark.parametrize("size", [1, 50])
 def test_stop_races_finish(registry: SessionRegistry, size: int) -> None:
-    """K21: stop and finish at the same moment: exactly one of them wins, and the text is whole."""
+    """K21: if stop and finish come at the same moment, exactly one of them wins, and the text is whole."""
     text = "x" * size
     for _ in range(40):
         provider = ScriptedProvider(text, PAUSE)
@@ -554,7 +554,7 @@ def test_stop_races_finish(registry: SessionRegistry, size: int) -> None:
 def test_no_exception_is_left_unretrieved(
     registry: SessionRegistry, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """K22: runs that fail, crash and are gathered by somebody leave no complaint of asyncio."""
+    """K22: runs that fail, crash or are gathered leave no asyncio warning."""
 
     async def gather() -> list[Any]:
         failing = registry.create(provider=ScriptedProvider(errors.StreamBroken("gone.")))
@@ -569,7 +569,7 @@ def test_no_exception_is_left_unretrieved(
 
 
 def test_tracing_and_strict_warnings_change_nothing(registry: SessionRegistry) -> None:
-    """K26: with a trace function, warnings as errors and output captured, a run is as ever."""
+    """K26: a trace function, warnings as errors and captured output do not change a run."""
     seen = []
 
     def trace(_frame: object, event: str, _argument: object) -> Callable[..., Any] | None:
@@ -588,11 +588,11 @@ def test_tracing_and_strict_warnings_change_nothing(registry: SessionRegistry) -
     assert seen
 
 
-# Queues, fences and what waits.
+# Queues and fences.
 
 
 def test_pausing_a_waiting_run_leaves_the_live_one(registry: SessionRegistry) -> None:
-    """A pause names its run: the one that waits is held, and the one that streams continues."""
+    """A pause names its run: the queued one is held, and the streaming one continues."""
     provider = ScriptedProvider("a", PAUSE)
     session = registry.create(provider=provider)
     first, second, third = session.send("1"), session.send("2"), session.send("3")
@@ -612,7 +612,7 @@ def test_pausing_a_waiting_run_leaves_the_live_one(registry: SessionRegistry) ->
 
 
 def test_a_session_keeps_its_place_when_a_later_prompt_is_stopped(registry: SessionRegistry) -> None:
-    """Taking back one of several waiting prompts does not send the session to the end of the queue."""
+    """Stopping one of several queued prompts does not move the session to the end of the queue."""
     registry.limits.live_runs = 1
     provider = ScriptedProvider("x", PAUSE)
     busy, first, second = (registry.create(provider=provider) for _ in range(3))
@@ -656,7 +656,7 @@ def stopped_while_waiting(registry: SessionRegistry, ask: Callable[[Any], Any], 
 def test_a_prompt_stopped_in_the_queue_can_be_retried(
     registry: SessionRegistry, ask: Callable[[Any], Any], expected: list[str]
 ) -> None:
-    """The prompt of a run that never had its turn is not lost: retry asks the same, in the same place."""
+    """A prompt whose run was stopped in the queue can be retried, with the same text in the same position."""
     session = stopped_while_waiting(registry, ask)
     before = len(live(session).state.messages)
     again = session.retry().wait(10)
@@ -668,7 +668,7 @@ def test_a_prompt_stopped_in_the_queue_can_be_retried(
 
 
 def test_retrying_a_continuation_that_failed_keeps_the_answer(registry: SessionRegistry) -> None:
-    """`retry` after a `continue_` that never began continues again; what was there stays."""
+    """`retry` after a `continue_` that never began continues again and keeps the existing text."""
     scripts: list[Any] = [["first half"], [errors.AuthenticationFailed("no.")], [" second half"]]
     session = registry.create(provider=ScriptedProvider(lambda _request: scripts.pop(0)))
     session.send("?").wait(10)
@@ -678,7 +678,7 @@ def test_retrying_a_continuation_that_failed_keeps_the_answer(registry: SessionR
 
 
 def test_retrying_in_the_middle_adds_a_version(registry: SessionRegistry) -> None:
-    """Where the conversation continued after an interrupted answer, retry adds a version beside it."""
+    """If the conversation continued after an interrupted answer, retry adds a version beside it."""
     scripts: list[Any] = [["half", errors.StreamBroken("gone.")], ["later"], ["whole"]]
     session = registry.create(provider=ScriptedProvider(lambda _request: scripts.pop(0)))
     session.send("1").wait(10)
@@ -690,7 +690,7 @@ def test_retrying_in_the_middle_adds_a_version(registry: SessionRegistry) -> Non
     assert [m.text for m in session.messages] == ["1", "half", "2", "later"]
 
 
-# What can come between two steps.
+# Events between two steps.
 
 
 def hold_the_start(registry: SessionRegistry, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
@@ -713,7 +713,7 @@ def hold_the_start(registry: SessionRegistry, monkeypatch: pytest.MonkeyPatch) -
 def test_anything_may_happen_between_turn_and_start(
     registry: SessionRegistry, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
-    """A run that has its slot and is not started yet can be stopped, held and deleted; no slot is lost."""
+    """A run that has its slot but has not started can be stopped, held and deleted; no slot is lost."""
     gate = hold_the_start(registry, monkeypatch)
     provider = ScriptedProvider("x")
     session = registry.create(provider=provider)
@@ -751,7 +751,7 @@ def test_anything_may_happen_between_turn_and_start(
 
 @pytest.mark.parametrize("moment", ["created", "first step", "reading"])
 def test_a_cancelled_task_leaves_the_session_free(registry: SessionRegistry, moment: str) -> None:
-    """K20: code on the loop cancels the run's task at any moment, even before its first step; it settles."""
+    """K20: a run whose task is cancelled at any moment, even before its first step, settles."""
     provider = ScriptedProvider("a", HANG)
     session = registry.create(provider=provider)
     conversation = live(session)
@@ -788,7 +788,7 @@ def test_a_cancelled_task_leaves_the_session_free(registry: SessionRegistry, mom
 
 
 def test_every_task_of_ours_may_be_cancelled(registry: SessionRegistry) -> None:
-    """K20: somebody cancels all tasks of the loop, again and again; every run settles and no slot is lost."""
+    """K20: if all tasks of the loop are cancelled, repeatedly, every run settles and no slot is lost."""
     session = registry.create(provider=ScriptedProvider("a", "b", "c"))
 
     def cancel_all() -> None:
@@ -808,7 +808,7 @@ def test_every_task_of_ours_may_be_cancelled(registry: SessionRegistry) -> None:
 def test_a_task_may_be_cancelled_before_its_first_step(
     registry: SessionRegistry, monkeypatch: pytest.MonkeyPatch, prefix: str
 ) -> None:
-    """K20: a task that never ran a line of its own holds neither the session nor the slot."""
+    """K20: a task cancelled before its first step holds neither the session nor the slot."""
     provider = ScriptedProvider("a")
     session = registry.create(provider=provider)
     loop = engine_of(registry).loop.aio
@@ -830,7 +830,7 @@ def test_a_task_may_be_cancelled_before_its_first_step(
 
 
 def test_a_stop_in_the_first_instant_is_at_once(registry: SessionRegistry) -> None:
-    """T37: a stop before the run's first step settles it without waiting for any limit."""
+    """T37: a stop before the run's first step settles the run without waiting for any limit."""
     registry.limits.stop_s = 60
     session = registry.create(provider=ScriptedProvider(HANG))
     conversation = live(session)
@@ -849,7 +849,7 @@ def test_a_stop_in_the_first_instant_is_at_once(registry: SessionRegistry) -> No
 
 
 def test_a_defect_while_starting_ends_the_run(registry: SessionRegistry) -> None:
-    """Something of ours breaks between turn and start: the run fails, its slot is free, others follow."""
+    """An internal error between a run's turn and its start fails the run and frees its slot."""
     session = registry.create(provider=ScriptedProvider("x"))
     conversation = live(session)
     ended: list[str | None] = []
@@ -875,7 +875,7 @@ def test_a_defect_while_starting_ends_the_run(registry: SessionRegistry) -> None
 def test_a_failure_while_paused_is_tried_again_after_it(
     registry: SessionRegistry, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A run that is held while it connects, and whose server fails then, stays held, and asks after it."""
+    """A paused run whose server fails while it connects stays paused, and retries after the resume."""
     answers: list[Any] = [[PAUSE, errors.ProviderUnavailable("busy.")], ["fine"]]
     provider = ScriptedProvider(lambda _request: answers.pop(0))
     session = registry.create(provider=provider)
@@ -892,7 +892,7 @@ def test_a_failure_while_paused_is_tried_again_after_it(
 
 
 def test_the_total_limit_holds_while_a_retry_waits(registry: SessionRegistry) -> None:
-    """P20: waiting for the server's leave to try again does not stop the total clock."""
+    """P20: the total time limit includes the time that the server asks to wait before a retry."""
     registry.limits.total_s = 0.1
     session = registry.create(provider=ScriptedProvider(errors.RateLimited("wait.", retryable=100.0)))
     run = session.send("?").wait(10)
@@ -902,13 +902,13 @@ def test_the_total_limit_holds_while_a_retry_waits(registry: SessionRegistry) ->
 
 
 def check_free_with(registry: SessionRegistry, session: Any) -> None:
-    """`check_free`, with a total limit that is not in the way."""
+    """Run `check_free` with a total limit that does not interfere."""
     registry.limits.total_s = None
     check_free(registry, session)
 
 
 def test_waiting_to_retry_is_not_silence(registry: SessionRegistry) -> None:
-    """A run that waits as the server asked is not stale."""
+    """A run that waits as the server asked is not marked stale."""
     session = registry.create(provider=ScriptedProvider(errors.RateLimited("wait.", retryable=100.0)))
     run = session.send("?")
     wait_for(lambda: run.state == "retrying", "it waits")

@@ -1,4 +1,4 @@
-"""What must be flat after many rounds: threads, tasks, files, memory, and what is remembered of the dead."""
+"""Threads, tasks, files, memory and records of deleted sessions do not grow over many rounds."""
 
 import gc
 import threading
@@ -19,7 +19,7 @@ from tests.waiting import wait_for
 
 @pytest.mark.timeout(1800)
 def test_two_hundred_rounds_leave_nothing(registry: SessionRegistry, soak: bool) -> None:
-    """Create, stream, stop, close, delete, 200 times, with a page looking: everything is flat."""
+    """200 rounds of create, stream, stop, close and delete, with a page connected, leak nothing."""
     rounds = 10_000 if soak else 200
     wire = engine_of(registry).loop.call(WireServer, engine_of(registry), lambda _content, _buffers: None)
     heard: list[str] = []
@@ -80,14 +80,14 @@ def test_two_hundred_rounds_leave_nothing(registry: SessionRegistry, soak: bool)
     assert engine_of(registry).loop.call(lambda: len(wire._subscriptions._readers)) <= UNDO + 1
     assert engine_of(registry).loop.call(lambda: len(engine_of(registry).presence.pages)) <= 64
     assert slots(registry) == (0, 0)
-    # Of a deleted session its id, its clock and the time are kept, so that no other page brings it back.
+    # A deleted session's id, clock and time are kept, so that no other page restores it.
     assert grown < 1500 + 5 * rounds, f"{grown / rounds:.0f} objects are left of each round"
     assert len(heard) == rounds
     engine_of(registry).loop.call(wire.close)
 
 
 def test_a_deleted_session_is_collected(registry: SessionRegistry) -> None:
-    """After its undo is over, nothing holds a deleted session, its runs or its provider."""
+    """After the undo period, no reference to a deleted session, its runs or its provider is left."""
     provider = ScriptedProvider("x")
     session = registry.create(provider=provider)
     session.send("?").wait(10)
@@ -100,7 +100,7 @@ def test_a_deleted_session_is_collected(registry: SessionRegistry) -> None:
 
 
 def test_a_stopped_run_is_let_go_at_once(registry: SessionRegistry) -> None:
-    """The clock that would end a provider which does not close holds nothing once the provider did."""
+    """The timer that would end a provider that does not close is released once the provider has closed."""
     registry.limits.stop_s = 600.0
     provider = ScriptedProvider("x", PAUSE)
     session = registry.create(provider=provider)
@@ -115,7 +115,7 @@ def test_a_stopped_run_is_let_go_at_once(registry: SessionRegistry) -> None:
 def test_one_off_questions_leave_no_session(
     registry: SessionRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`ask` and its kin are temporary: a hundred of them leave no session, handle or thread id."""
+    """A hundred calls of `ask` and similar functions leave no session, handle or thread id."""
     use(monkeypatch, registry)
     for number in range(100):
         assert nbchat.ask(f"{number}?", provider=ScriptedProvider("x")).text == "x"

@@ -1,11 +1,11 @@
 """Every fault of a server in every state of a run, through the real client and a real registry.
 
-`tests/providers/fault_server.py` misbehaves in one way for each line P1 to P44, and `dialects.py` says the
-same in other words; here the runs on top of them are held to the five invariants, alone, beside others,
-stopped, held and deleted. What does not apply:
+`tests/providers/fault_server.py` misbehaves in one way for each line P1 to P44, and `dialects.py` adds
+variants. Here their runs are checked against the five invariants: alone, beside others, stopped, paused and
+deleted. Not covered here:
 
-- P2 (a name that does not resolve) never reaches a server; `tests/providers` asks for one.
-- P4's wrong proxy likewise. P35 is about running tools, which this release shows and does not run.
+- P2 (a name that does not resolve) never reaches a server; `tests/providers` tests it.
+- P4's wrong proxy, for the same reason. P35 is about running tools; this release shows tool calls only.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ from nbchat.handles.session import Session
 from nbchat.providers.openai import OpenAIProvider
 from tests.engines import engine_of, live
 from tests.faults.invariants import check_end, open_files, slots, tasks
-from tests.providers import dialects  # noqa: F401 - it adds to FAULTS
+from tests.providers import dialects  # registers more FAULTS
 from tests.providers.fault_server import CALL_STREAMS, CALLS, FAULTS, TEXT, Fault, FaultServer
 from tests.waiting import wait_for
 
@@ -43,21 +43,21 @@ ENDLESS = {
     "drip": ("total_s", errors.TotalTimeout),
     "endless": ("answer_chars", errors.LimitExceeded),
 }
-"""The limit that ends what a server would not, and the error that says so."""
+"""The limit that ends a fault that the server does not end, and its error."""
 
 SMALL = {"first_token_s": 0.4, "idle_s": 0.4, "total_s": 0.4, "answer_chars": 20_000}
 
 
 @dataclass
 class Stand:
-    """A registry, and a server that misbehaves in a thread of its own."""
+    """A registry, and a misbehaving server in its own thread."""
 
     registry: SessionRegistry
     provider: OpenAIProvider
     server: FaultServer
 
     def ask(self, fault: Fault) -> tuple[Session, Run, int]:
-        """Ask for a fault and return once the server has the request, or the run is over."""
+        """Request a fault, and return once the server has the request or the run is over."""
         before = self.server.attempts[fault.model]
         session = self.registry.create(provider=self.provider, model=fault.model)
         run = session.send("question")
@@ -67,7 +67,7 @@ class Stand:
 
 @pytest.fixture(scope="module")
 def stand() -> Iterator[Stand]:
-    """Run the server and the registry; at the end nothing of what was opened is left."""
+    """Run the server and the registry; at the end everything that was opened is closed."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="fault-server", daemon=True)
     thread.start()
@@ -78,7 +78,7 @@ def stand() -> Iterator[Stand]:
     with pytest.MonkeyPatch.context() as patch:
         for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
             patch.delenv(name, raising=False)
-        # Waits between attempts and after the finish are real; here they are short.
+        # Delays between attempts and after the finish are real, but shortened here.
         patch.setattr(live_run.random, "uniform", lambda _low, _high: 0.02)
         patch.setattr(deadlines, "AFTER_FINISH_S", 0.2)
         server, registry = FaultServer(), SessionRegistry()
@@ -98,7 +98,7 @@ def stand() -> Iterator[Stand]:
 
 @pytest.fixture(autouse=True)
 def _limits(stand: Stand) -> Iterator[None]:
-    """Give each test the usual limits, and see that it left no slot and no session."""
+    """Give each test the usual limits, and check that it leaves no slot and no session."""
     for name, value in vars_of(Limits()).items():
         setattr(stand.registry.limits, name, value)
     stand.registry.limits.retry_after_s = 1.0
@@ -114,14 +114,14 @@ def vars_of(limits: Limits) -> dict[str, object]:
 
 
 def limit(stand: Stand, fault: Fault) -> None:
-    """Set the limit that ends this fault, where the server does not."""
+    """Set the limit that ends this fault if the server does not."""
     if fault.endless:
         name, _ = ENDLESS[fault.model]
         setattr(stand.registry.limits, name, SMALL[name])
 
 
 def check_outcome(stand: Stand, fault: Fault, session: Session, run: Run) -> None:
-    """See that a run ended as its fault demands, whatever else happened to the session."""
+    """Check that a run ended as its fault demands, whatever else happened to the session."""
     check_end(session, run)
     cap = stand.registry.limits.answer_chars
     calls = [p for p in run.message.parts if isinstance(p, ToolCallPart)]
@@ -148,7 +148,7 @@ def check_outcome(stand: Stand, fault: Fault, session: Session, run: Run) -> Non
         run.text
         or run.reasoning
         or calls
-        or run.message.notices  # what cannot be shown is named instead
+        or run.message.notices  # content that cannot be displayed is named instead
         or (run.usage and run.usage.output_tokens)
     ):
         assert type(run.error) is errors.EmptyResponse
@@ -163,7 +163,7 @@ def check_outcome(stand: Stand, fault: Fault, session: Session, run: Run) -> Non
 
 
 def faults(chosen: Callable[[Fault], bool] = lambda fault: not fault.alone) -> pytest.MarkDecorator:
-    """Run a test with every fault that is chosen."""
+    """Parametrize a test with the chosen faults."""
     found = [f for f in FAULTS.values() if chosen(f)]
     ids = [f"{f.promise}-{f.model}".replace(" ", "-") for f in found]
     return pytest.mark.parametrize("fault", found, ids=ids)
@@ -171,7 +171,7 @@ def faults(chosen: Callable[[Fault], bool] = lambda fault: not fault.alone) -> p
 
 @faults(lambda _fault: True)
 def test_alone(stand: Stand, fault: Fault) -> None:
-    """One end of the right class, with exactly the text that came; retries before the first token only."""
+    """A fault gives one end of the right class and the exact text; retries only precede the first token."""
     limit(stand, fault)
     session, run, before = stand.ask(fault)
     run.wait(BOUND_S)
@@ -186,7 +186,7 @@ def test_alone(stand: Stand, fault: Fault) -> None:
 
 @faults()
 def test_other_sessions_continue(stand: Stand, fault: Fault) -> None:
-    """What waits behind it in its session runs next, and a session beside it does not notice."""
+    """The next run of the same session starts after the fault, and another session is not affected."""
     limit(stand, fault)
     beside = stand.registry.create(provider=stand.provider, model="ok").send("beside")
     session, run, _ = stand.ask(fault)
@@ -203,7 +203,7 @@ def test_other_sessions_continue(stand: Stand, fault: Fault) -> None:
 
 @faults()
 def test_stopped(stand: Stand, fault: Fault) -> None:
-    """A stop while it goes wrong: stopped, or its own end where that came first, never both."""
+    """A stop during a fault gives `stopped`, or the fault's own end if that came first, never both."""
     if not fault.endless:
         limit(stand, fault)
     session, run, _ = stand.ask(fault)
@@ -224,7 +224,7 @@ def test_stopped(stand: Stand, fault: Fault) -> None:
 
 @faults(lambda fault: not (fault.endless or fault.alone))
 def test_held(stand: Stand, fault: Fault) -> None:
-    """A pause and a resume around it change nothing of how it ends."""
+    """A pause and a resume around a fault do not change how it ends."""
     session, run, _ = stand.ask(fault)
     with contextlib.suppress(errors.CommandError):
         run.pause()
@@ -236,7 +236,7 @@ def test_held(stand: Stand, fault: Fault) -> None:
 
 @faults(lambda fault: fault.endless)
 def test_held_for_too_long(stand: Stand, fault: Fault) -> None:
-    """P18 and its kin while held: the pause limit ends it, not the clock of the silence."""
+    """P18 and similar faults while paused are ended by the pause limit, not by the limit on silence."""
     stand.registry.limits.pause_limit_s = 0.3
     session, run, _ = stand.ask(fault)
     if fault.kept:
@@ -250,7 +250,7 @@ def test_held_for_too_long(stand: Stand, fault: Fault) -> None:
 
 @faults()
 def test_deleted(stand: Stand, fault: Fault) -> None:
-    """Deletion while it goes wrong: stopped or ended, and nothing that comes later touches the session."""
+    """After deletion during a fault the run is stopped or ended, and no late event reaches the session."""
     session, run, _ = stand.ask(fault)
     conversation = live(session)
     session.delete()
@@ -265,11 +265,11 @@ def test_deleted(stand: Stand, fault: Fault) -> None:
 
 @pytest.mark.parametrize("what", ["refused", "TLS to a plain port"])
 def test_no_connection(stand: Stand, what: str) -> None:
-    """P1 and P3: refused, or TLS that cannot be: `ConnectFailed` in time, tried again where that may help."""
+    """P1 and P3: a refused connection, which is retried, or failed TLS gives `ConnectFailed` in time."""
     refused = what == "refused"
     url = "http://127.0.0.1:9/v1" if refused else stand.server.base_url.replace("http:", "https:")
     provider = OpenAIProvider(url)
-    stand.registry.limits.connect_s = 0.5  # a plain port waits for more of what it takes for a request
+    stand.registry.limits.connect_s = 0.5  # a plain port waits for the rest of a request
     session = stand.registry.create(provider=provider, model="ok")
     run = session.send("question").wait(BOUND_S)
     assert (run.state, type(run.error)) == ("failed", errors.ConnectFailed)
@@ -280,7 +280,7 @@ def test_no_connection(stand: Stand, what: str) -> None:
 
 @pytest.mark.timeout(1800)
 def test_connections_and_files_are_flat(stand: Stand, soak: bool) -> None:
-    """I4: after all of it, another round of faults opens nothing that stays open."""
+    """I4: another round of all faults leaves no more files or connections open."""
     some = ("reset", "cut-utf8", "status-500", "gzip-cut", "no-finish", "ok")
     chosen = [FAULTS[name] for name in some] if not soak else [f for f in FAULTS.values() if not f.endless]
 
@@ -295,7 +295,7 @@ def test_connections_and_files_are_flat(stand: Stand, soak: bool) -> None:
         gc.collect()
         return open_files(), threading.active_count()
 
-    round_of_faults()  # what is opened once and for all is open now
+    round_of_faults()  # opens everything that is opened only once
     first = round_of_faults()
     for _ in range(50 if soak else 3):
         last = round_of_faults()

@@ -1,4 +1,4 @@
-"""K24 in a real kernel: what a user throws away is gone, and what runs continues."""
+"""K24 in a real kernel: names that a user deletes are gone, and live runs continue."""
 
 import os
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ provider.wait_paused()
 
 @pytest.fixture(scope="module")
 def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
-    """Return a kernel as Jupyter starts it."""
+    """Return a kernel started as Jupyter starts it."""
     folder = tmp_path_factory.mktemp("kernel")
     env = environment(folder, os.environ) | {"PYTHONPATH": str(Path(__file__).parents[2])}
     with Kernel(folder, env) as made:

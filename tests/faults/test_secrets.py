@@ -1,4 +1,4 @@
-"""Secrets and sinks: keys of every shape, and every place where one could be seen."""
+"""Secrets and sinks: keys of every shape, and every place where one could be visible."""
 
 import asyncio
 import copy
@@ -42,19 +42,19 @@ SHAPES = {
     "jwt": "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N",
     "without a shape": "correct-horse-battery-staple-4711",
 }
-"""The last one is found by its value alone, where it is in use."""
+"""The last one is found only by its value, while it is in use."""
 
 
 @pytest.fixture(params=SHAPES.values(), ids=SHAPES.keys())
 def key(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Return a key that is in use: the environment's."""
+    """Return a key that is in use: the one in the environment."""
     monkeypatch.setenv("OPENAI_API_KEY", request.param)
     return str(request.param)
 
 
 @pytest.fixture
 def log() -> Iterator[io.StringIO]:
-    """Return what a handler that somebody put on the root logger writes."""
+    """Return the output of a handler on the root logger."""
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
     handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
@@ -68,7 +68,7 @@ def log() -> Iterator[io.StringIO]:
 
 
 async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Answer 401 and say the key that was sent, as some servers do, in the body and in the head."""
+    """Answer 401 and echo the key in the body and in a header, as some servers do."""
     head = (await reader.readuntil(b"\r\n\r\n")).decode()
     sent = next(line for line in head.splitlines() if line.lower().startswith("authorization:"))
     body = json.dumps({"error": {"message": f"Incorrect API key provided: {sent.split()[-1]}"}}).encode()
@@ -83,7 +83,7 @@ async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
 def test_a_key_typed_into_a_page_is_seen_nowhere(
     registry: SessionRegistry, log: io.StringIO, typed: str
 ) -> None:
-    """It is held in memory and sent to its server; no packet, snapshot, log or error shows it."""
+    """A key typed into a page is sent to its server only; no packet, snapshot, log or error contains it."""
     server = engine_of(registry).loop.run(asyncio.start_server(refuse, "127.0.0.1", 0), 10)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
     packets: list[bytes] = []
@@ -125,7 +125,7 @@ def test_a_key_typed_into_a_page_is_seen_nowhere(
 def test_a_key_is_seen_nowhere(
     registry: SessionRegistry, monkeypatch: pytest.MonkeyPatch, log: io.StringIO, key: str
 ) -> None:
-    """A server refuses the key and says it back: no sink of ours shows it, whatever its shape."""
+    """If a server refuses the key and echoes it, no sink contains it, whatever its shape."""
     for name in ("HTTP_PROXY", "ALL_PROXY", "http_proxy", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
     server = engine_of(registry).loop.run(asyncio.start_server(refuse, "127.0.0.1", 0), 10)
@@ -214,7 +214,7 @@ def test_a_header_of_the_params_is_sent_and_seen_nowhere(
 
 
 def test_a_key_in_an_exception_is_not_logged(registry: SessionRegistry, log: io.StringIO, key: str) -> None:
-    """A provider and a callback crash with the key in their exceptions: the log has neither, nor the page."""
+    """A key in an exception of a provider or a callback appears neither in the log nor in the page."""
     session = registry.create(provider=ScriptedProvider("x", RuntimeError(f"Authorization: Bearer {key}")))
 
     def careless(_event: object) -> None:
@@ -234,7 +234,7 @@ def test_a_key_in_an_exception_is_not_logged(registry: SessionRegistry, log: io.
 
 @pytest.mark.parametrize("take", [pickle.dumps, copy.copy, copy.deepcopy])
 def test_nothing_that_holds_a_key_is_copied_out(registry: SessionRegistry, take: Any, key: str) -> None:
-    """Pickling what is live is refused with a clear error that names no secret."""
+    """Pickling a live object is refused with a clear error that contains no secret."""
     provider = OpenAIProvider("http://127.0.0.1:9/v1", api_key=key)
     session = registry.create(provider=provider)
     for thing in (registry, session, Secret(key)):
@@ -244,7 +244,7 @@ def test_nothing_that_holds_a_key_is_copied_out(registry: SessionRegistry, take:
 
 
 def test_the_log_is_redacted_by_shape_and_by_value(log: io.StringIO) -> None:
-    """Messages, arguments and tracebacks; also a secret without a shape, as long as somebody holds it."""
+    """Messages, arguments and tracebacks are redacted, also of a shapeless secret while it is in use."""
     logger = logging.getLogger("nbchat")
     held = Secret("plain words only")
     for shape, secret in SHAPES.items():
@@ -266,7 +266,7 @@ def test_the_log_is_redacted_by_shape_and_by_value(log: io.StringIO) -> None:
 
 
 def test_every_module_logs_where_secrets_are_taken_out() -> None:
-    """A logger of a module's own would pass its records on beside the filter of `nbchat`."""
+    """Every module logs through `nbchat`, whose filter redacts secrets; another logger would bypass it."""
     files = sorted(Path(nbchat.__file__).parent.rglob("*.py"))
     named = [name for file in files for name in re.findall(r"getLogger\((.*?)\)", file.read_text())]
     assert len(named) > 10
@@ -279,7 +279,7 @@ def test_every_module_logs_where_secrets_are_taken_out() -> None:
 def test_log_records_have_the_id_of_the_run(
     registry: SessionRegistry, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A handler for structured logs finds the run's id beside the text."""
+    """A handler for structured logs gets the run's id as an attribute of the record."""
     run = registry.create(provider=ScriptedProvider("x", ZeroDivisionError())).send("?").wait(10)
     crash = next(record for record in caplog.records if "crashed" in record.getMessage())
     assert crash.nbchat == {"run_id": run.id}  # type: ignore[attr-defined]
@@ -287,7 +287,7 @@ def test_log_records_have_the_id_of_the_run(
 
 
 def test_redacting_twice_changes_nothing() -> None:
-    """What was redacted is stable, and text without secrets is left as it is."""
+    """Redacting again changes nothing, and text without secrets is unchanged."""
     for secret in SHAPES.values():
         once = redact(f"a {secret} b", [SHAPES["without a shape"]])
         assert secret not in once

@@ -1,4 +1,4 @@
-"""What users do to it: many tabs, cells that run again, switches in the middle, a shutdown."""
+"""User behaviour: many tabs, cells that run again, switches during a stream, a shutdown."""
 
 import asyncio
 from pathlib import Path
@@ -17,7 +17,7 @@ from tests.waiting import wait_for
 
 
 def test_a_thousand_switches_in_a_stream_change_nothing() -> None:
-    """U10: whichever tab is shown how often, both texts are whole, each in its own session."""
+    """U10: however often the shown tab changes, both texts are whole, each in its own session."""
     world = World(0, pages=1)
 
     async def story() -> None:
@@ -39,7 +39,7 @@ def test_a_thousand_switches_in_a_stream_change_nothing() -> None:
 
 
 def test_an_answer_that_no_page_shows_is_marked_unread() -> None:
-    """T02, T08: what ends in a tab that is not shown is unread until it is; what is looked at never is."""
+    """T02, T08: an answer that ends in a hidden tab is unread until it is shown; a visible one never is."""
     world = World(0, pages=1)
 
     async def story() -> None:
@@ -63,7 +63,7 @@ def test_an_answer_that_no_page_shows_is_marked_unread() -> None:
 
 
 def test_a_page_that_vanished_has_seen_nothing() -> None:
-    """T02: what ends in front of a page that was closed without a word is unread; others say so."""
+    """T02: an answer that ends in a page closed without notice is unread; a page confirms what it shows."""
     world = World(0, pages=1)
 
     async def story() -> None:
@@ -85,7 +85,7 @@ def test_a_page_that_vanished_has_seen_nothing() -> None:
 
 
 def test_a_cell_may_run_fifty_times(registry: SessionRegistry, monkeypatch) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
-    """U11, U12: running the creating cell again makes no second session, hub, reader or run."""
+    """U11, U12: running the creating cell again creates no second session, hub, reader or run."""
     host = use(monkeypatch, registry)
     provider = ScriptedProvider("a", PAUSE, "b")
     run = None
@@ -107,7 +107,7 @@ def test_a_cell_may_run_fifty_times(registry: SessionRegistry, monkeypatch) -> N
 
 
 def test_a_view_begins_with_the_tab_used_last(registry: SessionRegistry, monkeypatch) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
-    """A cell that is run again shows what was shown; the first one after a restart, the newest question."""
+    """A cell that is run again shows the tab used last; after a restart, the newest question."""
     host = use(monkeypatch, registry)
     first, second, third = (registry.create(title) for title in ("first", "second", "third"))
     assert ChatTabs().active == ""
@@ -130,7 +130,7 @@ def test_a_view_begins_with_the_tab_used_last(registry: SessionRegistry, monkeyp
 
 
 def test_shutting_down_keeps_all_messages(tmp_path: Path) -> None:
-    """K24, T66: five live runs, a waiting one and a slow store: all is written when it returns."""
+    """K24, T66: with live and queued runs and a slow store, everything is saved when shutdown returns."""
     registry = SessionRegistry()
     store = SqliteStore(tmp_path / "n-1.sqlite")
     engine_of(registry).open_journal(store)
@@ -159,7 +159,7 @@ def test_shutting_down_keeps_all_messages(tmp_path: Path) -> None:
 def test_a_page_changes_a_view_without_the_widgets_comm(
     registry: SessionRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A tab chosen in a page is the view's `active`, in order and once; observers run off the loop."""
+    """A tab chosen in a page sets the view's `active`, in order and once; observers run off the loop."""
     host = use(monkeypatch, registry)
     ids = [registry.create(title).id for title in ("first", "second", "third")]
     chat, other = ChatTabs(ids), ChatTabs(ids)

@@ -1,4 +1,4 @@
-"""What pages may send, what they are told, and what must not get through: B1 to B15 on the kernel's side."""
+"""Messages between pages and the kernel, and messages that must be refused: B1 to B15 in the kernel."""
 
 import asyncio
 from typing import Any
@@ -58,7 +58,7 @@ FORGED = st.fixed_dictionaries(
 @settings(max_examples=200)
 @given(st.lists(FORGED | ANY, min_size=1, max_size=5))
 def test_nothing_a_page_sends_breaks_the_wire(messages: list[Any]) -> None:
-    """Forged, damaged and random messages are ignored and counted; sessions stay as they were, and work."""
+    """Forged, damaged and random messages are ignored and counted; sessions stay unchanged and usable."""
     world = World(0, pages=1)
 
     async def story() -> None:
@@ -80,7 +80,7 @@ def test_nothing_a_page_sends_breaks_the_wire(messages: list[Any]) -> None:
 
 @pytest.mark.parametrize("depth", [1000, 100_000])
 def test_a_message_as_deep_as_can_be_is_refused(depth: int) -> None:
-    """K19: nesting without end is one more message that is not in the protocol."""
+    """K19: a message nested without end is refused like any other that is not in the protocol."""
     world = World(0, pages=1)
     deep: Any = {}
     for _ in range(depth):
@@ -97,12 +97,12 @@ def test_a_message_as_deep_as_can_be_is_refused(depth: int) -> None:
         assert session.params == {}
 
     world.run(story())
-    while deep:  # taken apart by hand: Python would recurse
+    while deep:  # taken apart in a loop: Python would recurse
         deep = deep.pop("a", None)
 
 
 def test_odd_values_do_not_silence_the_wire_or_the_journal() -> None:
-    """D12: settings that JSON cannot hold are replaced on their way; other sessions do not notice."""
+    """D12: settings that JSON cannot represent are replaced when sent; other sessions are not affected."""
     world = World(0, pages=1)
     odd = {"a\ud800": "\udfff", "b": "\0"}
 
@@ -122,7 +122,7 @@ def test_odd_values_do_not_silence_the_wire_or_the_journal() -> None:
 
 
 def test_a_packet_can_always_be_written() -> None:
-    """What JSON cannot hold is replaced: halves of characters, numbers beyond 2**64, other objects."""
+    """Values that JSON cannot hold are replaced: lone surrogates, numbers beyond 2**64, other objects."""
     settings = Settings(params={"n": 2**70, "s": "\ud800", "o": object(), "d": {1: [float("nan")]}})
     state = SessionState(id="s-1", settings=settings)
     packet = msgspec.json.decode(
@@ -135,7 +135,7 @@ def test_a_packet_can_always_be_written() -> None:
 
 
 def test_the_journal_accepts_whatever_a_session_accepts(registry: SessionRegistry) -> None:
-    """D12: no text or setting that a session accepts keeps the journal from writing everything."""
+    """D12: the journal can write every text and setting that a session accepts."""
     engine_of(registry).open_journal(MemoryStore())
     bad = registry.create("t\ud800", instructions="\ud800", params={"a\ud800": "\udfff"})
     live(bad).provider = ScriptedProvider("x\ud800")
@@ -150,7 +150,7 @@ def test_the_journal_accepts_whatever_a_session_accepts(registry: SessionRegistr
 
 
 def test_a_page_that_missed_a_deletion_receives_it() -> None:
-    """A page that lost the message drops the session with the next packet, also long after its undo."""
+    """A page that missed a deletion drops the session with the next packet, also after the undo period."""
     world = World(0, pages=2)
 
     async def story() -> None:
@@ -178,7 +178,7 @@ def test_a_page_that_missed_a_deletion_receives_it() -> None:
 
 
 def test_a_deleted_session_can_be_looked_at_until_its_undo_is_over() -> None:
-    """A page that is behind when a session is deleted comes to rest, and gets it back with the undo."""
+    """A page that is behind when a session is deleted stops asking, and the undo restores the session."""
     world = World(2, pages=2, loss=0.5)
 
     async def story() -> None:
@@ -199,7 +199,7 @@ def test_a_deleted_session_can_be_looked_at_until_its_undo_is_over() -> None:
 
 
 def test_a_page_that_floods_with_questions_is_answered_once() -> None:
-    """A hundred questions of one page in one tick are one answer."""
+    """A hundred questions of one page in one tick get one answer."""
     world = World(0, pages=1)
 
     async def story() -> None:
@@ -226,7 +226,7 @@ def test_a_page_that_floods_with_questions_is_answered_once() -> None:
 
 
 def test_without_a_page_nothing_piles_up() -> None:
-    """K17, B7: nobody listens, or sending raises, for a long stream: the memory for it does not grow."""
+    """K17, B7: memory does not grow during a long stream without a listener, or if sending raises."""
     world = World(0, pages=0)
 
     async def story() -> None:
@@ -253,7 +253,7 @@ def test_without_a_page_nothing_piles_up() -> None:
 
 
 def test_the_end_is_sent_when_it_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    """T68: no page sees `completed` before the journal has it; after a second it is told, marked unsaved."""
+    """T68: no page sees `completed` before it is journaled; after a second it is sent, marked unsaved."""
     world = World(0, pages=1)
     written = asyncio.Event()
 
@@ -287,7 +287,7 @@ def test_the_end_is_sent_when_it_is_written(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_editing_while_it_streams_is_refused_and_changes_nothing(registry: SessionRegistry) -> None:
-    """U8: edit, regenerate, retry, continue and discard need the run to be over, and say so."""
+    """U8: edit, regenerate, retry, continue and discard raise `RunInProgress` and change nothing."""
     provider = ScriptedProvider("a", PAUSE, "b")
     session = registry.create(provider=provider)
     run = session.send("?")
@@ -310,7 +310,7 @@ def test_editing_while_it_streams_is_refused_and_changes_nothing(registry: Sessi
 
 
 def test_a_model_that_is_changed_holds_for_the_next_run(registry: SessionRegistry) -> None:
-    """U16: settings that change in the middle of a run are not this run's."""
+    """U16: settings that change during a run apply to the next run."""
     provider = ScriptedProvider("a", PAUSE)
     session = registry.create(provider=provider, model="first", instructions="one", params={"seed": 1})
     run = session.send("?")
@@ -353,7 +353,7 @@ NASTY = [
 
 @pytest.mark.parametrize("title", NASTY, ids=range(len(NASTY)))
 def test_any_title_gets_to_the_page_and_back(title: str) -> None:
-    """U5: a title is text: it can be sent, found and renamed; what cannot be text is replaced."""
+    """U5: every title can be sent, found and renamed; characters that are not valid text are replaced."""
     world = World(0, pages=1)
 
     async def story() -> None:
@@ -369,7 +369,7 @@ def test_any_title_gets_to_the_page_and_back(title: str) -> None:
 
 
 def test_ten_megabytes_are_taken_or_refused_whole(registry: SessionRegistry) -> None:
-    """U6: a huge prompt is one message, or an error before anything changed."""
+    """U6: a huge prompt is one message, or an error before anything changes."""
     session = registry.create(provider=ScriptedProvider("x"))
     with pytest.warns(UserWarning, match="this question has about 2,500,000 tokens"):
         run = session.send("y" * 10_000_000).wait(20)
@@ -381,8 +381,8 @@ def test_ten_megabytes_are_taken_or_refused_whole(registry: SessionRegistry) -> 
 
 
 def test_ten_thousand_sessions(registry: SessionRegistry) -> None:
-    """U7: ten thousand idle sessions are small, and listing them is quick."""
-    import time  # noqa: PLC0415 - measured here alone
+    """U7: ten thousand idle sessions use little memory, and listing them is fast."""
+    import time  # only measured here
     import tracemalloc  # noqa: PLC0415 - as above
 
     registry.limits.sessions = None
@@ -400,7 +400,7 @@ def test_ten_thousand_sessions(registry: SessionRegistry) -> None:
 
 
 def test_every_event_has_a_callback_and_a_counter(registry: SessionRegistry) -> None:
-    """Every kind of event is told, with what it is about, and `stats` counts from the start."""
+    """Every kind of event has a callback with its subject, and `stats` counts from the start."""
     heard: list[tuple[str, str | None]] = []
     names = [
         "created",
