@@ -19,7 +19,7 @@ from nbchat.providers.base import ImageDelta, Notice, SourceDelta
 from nbchat.providers.openai import OpenAIProvider
 from nbchat.providers.scripted import HANG, ScriptedProvider
 from tests.engines import engine_of, live, use
-from tests.providers import dialects  # registers more FAULTS
+from tests.providers import dialects  # noqa: F401 - registers more FAULTS
 from tests.providers.fault_server import TEXT, FaultServer
 from tests.waiting import wait_for
 

@@ -86,7 +86,7 @@ def test_a_page_that_knows_everything_breaks_nothing(soak: bool, caplog: pytest.
 
         async def story(seed: int = seed, world: World = world) -> None:
             registry = world.registry
-            engine_of(registry).providers.provider = ours  # new sessions use it
+            engine_of(registry).providers.provider = ours  # type: ignore[method-assign] - new sessions use it
             sessions = [registry.create(name, provider=ScriptedProvider("x", "y")) for name in "ab"]
             runs = [session.send("?") for session in sessions]
             await world.settle()

@@ -445,6 +445,6 @@ def test_the_check_catches_the_defect(
     """With the defect the same check fails."""
     with monkeypatch.context() as patch:
         defect(patch)
-        with pytest.raises(Exception) as caught:  # any failure counts
+        with pytest.raises(Exception) as caught:  # noqa: PT011 - any failure counts
             check()
     assert isinstance(caught.value, AssertionError | TimeoutError | ValueError | TypeError | KeyError)

@@ -67,7 +67,7 @@ def test_a_busy_main_thread_holds_no_stream_up(registry: SessionRegistry) -> Non
 def test_a_clock_that_jumps_changes_nothing(
     registry: SessionRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """K23: limits hold when the wall clock jumps by a day in either direction, because they are monotonic."""
+    """K23: wall clock jumps of a day in either direction do not affect limits, which use monotonic time."""
     provider = ScriptedProvider("a", PAUSE, "b", PAUSE, "c")
     registry.limits.idle_s = registry.limits.total_s = 60
     run = registry.create(provider=provider).send("?")
@@ -248,8 +248,8 @@ def test_an_interrupt_at_each_moment_of_ask_stops_its_run(
     registry: SessionRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """K2: an interrupt at any moment of `ask` is raised again, and its run does not continue."""
-    from nbchat.engine import loop_thread  # to patch its waits
-    from nbchat.handles import run  # to patch its waits
+    from nbchat.engine import loop_thread  # noqa: PLC0415 - to count its waits
+    from nbchat.handles import run  # noqa: PLC0415 - to count its waits
 
     use(monkeypatch, registry)
     provider = ScriptedProvider("a", HANG)
@@ -460,7 +460,7 @@ def test_a_provider_may_yield_anything(registry: SessionRegistry, deltas: list[A
 
 def test_any_output_of_a_provider_can_be_sent_to_pages(registry: SessionRegistry) -> None:
     """Lone surrogates, NUL and long names are replaced or shortened before they are in the log."""
-    import msgspec  # the encoder of the wire and the journal
+    import msgspec  # noqa: PLC0415 - the encoder of the wire and the journal
 
     session = registry.create(
         provider=Odd(

@@ -87,7 +87,7 @@ def test_two_hundred_rounds_leave_nothing(registry: SessionRegistry, soak: bool)
 
 
 def test_a_deleted_session_is_collected(registry: SessionRegistry) -> None:
-    """After the undo period, no reference to a deleted session, its runs or its provider is left."""
+    """Once a deletion cannot be undone, no reference to the session, its runs or its provider is left."""
     provider = ScriptedProvider("x")
     session = registry.create(provider=provider)
     session.send("?").wait(10)

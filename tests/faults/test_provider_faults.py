@@ -27,7 +27,7 @@ from nbchat.handles.session import Session
 from nbchat.providers.openai import OpenAIProvider
 from tests.engines import engine_of, live
 from tests.faults.invariants import check_end, open_files, slots, tasks
-from tests.providers import dialects  # registers more FAULTS
+from tests.providers import dialects  # noqa: F401 - registers more FAULTS
 from tests.providers.fault_server import CALL_STREAMS, CALLS, FAULTS, TEXT, Fault, FaultServer
 from tests.waiting import wait_for
 

@@ -150,7 +150,7 @@ def test_the_journal_accepts_whatever_a_session_accepts(registry: SessionRegistr
 
 
 def test_a_page_that_missed_a_deletion_receives_it() -> None:
-    """A page that missed a deletion drops the session with the next packet, also after the undo period."""
+    """A page that missed a deletion drops the session with the next packet, also when undo has expired."""
     world = World(0, pages=2)
 
     async def story() -> None:
@@ -382,7 +382,7 @@ def test_ten_megabytes_are_taken_or_refused_whole(registry: SessionRegistry) -> 
 
 def test_ten_thousand_sessions(registry: SessionRegistry) -> None:
     """U7: ten thousand idle sessions use little memory, and listing them is fast."""
-    import time  # only measured here
+    import time  # noqa: PLC0415 - only measured here
     import tracemalloc  # noqa: PLC0415 - as above
 
     registry.limits.sessions = None

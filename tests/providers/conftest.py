@@ -1,4 +1,4 @@
-"""What the tests of providers share: a server that misbehaves, a provider, and somebody who listens."""
+"""Fixtures of the provider tests: a misbehaving server, a provider, and a collector of its deltas."""
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
@@ -30,7 +30,7 @@ PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 
 @pytest.fixture(autouse=True)
 def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reach loopback directly, whatever this machine's user has set up."""
+    """Connect to loopback directly, whatever proxies this machine's user has configured."""
     for name in PROXIES:
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
@@ -38,7 +38,7 @@ def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 async def server() -> AsyncIterator[FaultServer]:
-    """Run a server that misbehaves as the model says."""
+    """Run a server whose fault is chosen by the model name."""
     async with FaultServer() as running:
         yield running
 
@@ -53,7 +53,7 @@ async def provider(server: FaultServer) -> AsyncIterator[OpenAIProvider]:
 
 @dataclass(slots=True)
 class Heard:
-    """What came out of one stream."""
+    """The deltas of one stream."""
 
     deltas: list[Delta] = field(default_factory=list)
     error: ProviderError | None = None
@@ -65,12 +65,12 @@ class Heard:
 
     @property
     def reasoning(self) -> str:
-        """What the model thought aloud."""
+        """The reasoning text."""
         return "".join([d.text for d in self.deltas if isinstance(d, ReasoningDelta)])
 
     @property
     def finish(self) -> str | None:
-        """The finish reason; None where there was none."""
+        """The finish reason, or `None`."""
         reasons = [d.reason for d in self.deltas if isinstance(d, Finish)]
         assert len(reasons) <= 1, "an answer finishes once"
         return reasons[0] if reasons else None
@@ -82,32 +82,32 @@ class Heard:
 
     @property
     def model(self) -> str | None:
-        """Who answered."""
+        """The model that the server reported."""
         return next((d.model for d in self.deltas if isinstance(d, Answering)), None)
 
     @property
     def shown(self) -> list[str]:
-        """Notices for the reader of the answer."""
+        """Notices that are visible in the answer."""
         return [d.text for d in self.deltas if isinstance(d, Notice) and d.shown]
 
     @property
     def sources(self) -> list[tuple[str, str]]:
-        """Titles and addresses of what is cited."""
+        """Titles and addresses of the sources."""
         return [(d.source.title, d.source.url) for d in self.deltas if isinstance(d, SourceDelta)]
 
     @property
     def images(self) -> list[str]:
-        """Addresses of the images that the model made."""
+        """Addresses of the generated images."""
         return [d.url for d in self.deltas if isinstance(d, ImageDelta)]
 
     @property
     def notices(self) -> list[str]:
-        """What was survived."""
+        """Texts of all notices."""
         return [d.text for d in self.deltas if isinstance(d, Notice)]
 
     @property
     def calls(self) -> list[tuple[str, str, str]]:
-        """Tool calls, put together as the run does it: id, name, arguments."""
+        """Tool calls, assembled as a run does it: id, name, arguments."""
         made: dict[int, list[str]] = {}
         for delta in self.deltas:
             if isinstance(delta, ToolCallDelta):
@@ -124,7 +124,7 @@ def ask(model: str | None = None, text: str = "Hello?", **more: Any) -> Request:
 
 
 async def hear(provider: Provider, request: Request) -> Heard:
-    """Listen to a whole stream; an error ends it and is kept."""
+    """Collect a whole stream; an error ends it and is kept."""
     heard = Heard()
     try:
         async for delta in provider.stream(request):
@@ -135,5 +135,5 @@ async def hear(provider: Provider, request: Request) -> Heard:
 
 
 def heard(deltas: Sequence[Delta]) -> Heard:
-    """Return what those deltas say."""
+    """Return the collected deltas."""
     return Heard(list(deltas))

@@ -1,8 +1,8 @@
-"""What servers and the proxies before them say in other words; imported, it adds them to `FAULTS`.
+"""Variants of answers that servers and proxies send; importing this module adds them to `FAULTS`.
 
-Each is one body, or one head, that real servers of this API send (or that HTTP allows and few clients are
-tried with), and the one thing that has to come of it. They misbehave before the answer, in it or after it in
-the ways that `fault_server` has already, so they are run alone, and not in every state of a run.
+Each is one body, or one head, with its expected outcome. Real servers of this API send it, or HTTP allows it
+and few clients are tested with it. The variants misbehave before, in or after the answer as the faults of
+`fault_server` do, so they are run alone, and not in every state of a run.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def dialect(model: str, promise: str, **outcome: Any) -> Any:
 def body(
     model: str, promise: str, data: bytes, *, head: dict[str, str] | None = None, **outcome: Any
 ) -> None:
-    """Register an answer of 200 with this body and these fields in its head."""
+    """Register an answer of 200 with this body and these headers."""
 
     @dialect(model, promise, **outcome)
     async def _(wire: Wire) -> None:
@@ -57,7 +57,7 @@ def body(
 
 
 def raw(model: str, promise: str, data: bytes, **outcome: Any) -> None:
-    """Register an answer that is these bytes, after which the server hangs up."""
+    """Register an answer of these bytes, after which the server closes the connection."""
 
     @dialect(model, promise, **outcome)
     async def _(wire: Wire) -> None:
@@ -160,7 +160,7 @@ body("done-first", "P36", event(b"[DONE]") + WHOLE, error=errors.EmptyResponse)
 
 @dialect("strict", "section 1")
 async def _strict(wire: Wire) -> None:
-    """Answer as the templates of many models do: only where the roles alternate, the user's first."""
+    """Answer as many chat templates do: only if the roles alternate, the user's first."""
     roles = [message["role"] for message in wire.seen.body["messages"]]
     turns = [role for role in roles if role != "tool"]
     if turns[:1] == ["system"]:
@@ -237,16 +237,16 @@ body(
     kept="🌍",
 )
 
-# Content in other forms than a text
+# Content in other forms than a string
 
 
 def in_parts(*parts: object) -> bytes:
-    """Return an answer whose content is each of these in turn."""
+    """Return an answer whose content consists of these parts."""
     return b"".join([event(chunk({"content": part})) for part in parts]) + END
 
 
 def thought(text: str) -> dict[str, Any]:
-    """Return a part in which a model thinks."""
+    """Return a part of reasoning."""
     return {"type": "thinking", "thinking": [{"type": "text", "text": text}]}
 
 
@@ -531,7 +531,7 @@ BODIES: Final = {
     "zstd": b"\x28\xb5\x2f\xfd\x20\x05\x29\x00\x00hello",
     "x-unknown": b"\x00\x01hello",
 }
-"""Bodies in encodings that are not asked for, by their names."""
+"""Encoded bodies that the client did not ask for, by encoding."""
 
 for _coding, _data in BODIES.items():
     body(f"in-{_coding}", "P40", _data, head={"content_encoding": _coding}, error=errors.ProtocolError)
@@ -555,7 +555,7 @@ UNDECLARED: Final = {
     "deflate": zlib.compress(WHOLE),
     "UTF-16": WHOLE.decode().encode("utf-16"),
 }
-"""Bodies in encodings that the head does not declare, by the encodings' names."""
+"""Encoded bodies without a `Content-Encoding` header, by encoding."""
 
 for _coding, _data in UNDECLARED.items():
     body(f"undeclared-{_coding}", "P40", _data, error=errors.ProtocolError)

@@ -1,4 +1,4 @@
-"""A server on raw sockets that misbehaves in one way per model, one for each line of the list of faults.
+"""FaultServer, a server on raw sockets that misbehaves in one way per model, one for each fault listed.
 
 ::
 
@@ -6,8 +6,8 @@
         provider = OpenAIProvider(server.base_url)
         ...  # model="reset": the connection is reset in the middle of a chunk
 
-`FAULTS` lists them by model, with the promise each belongs to and what has to come of it, so that a test
-can go through all of them. Nothing here waits for time, except where dripping slowly is the fault.
+`FAULTS` lists the faults by model, with the promise and the expected outcome of each, so that a test can
+iterate over all of them. There are no delays, except if sending slowly is the fault.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ import msgspec
 from nbchat.core import errors
 
 TLS = Path(__file__).parent / "tls"
-"""A key for these tests alone, and certificates for loopback: `own.pem`, and `expired.pem`."""
+"""A key used only in these tests, and certificates for loopback: `own.pem` and `expired.pem`."""
 
 ECHOED_KEY = "sk-proj-0123456789abcdefghijklmnopqrstuvwxyz"
-"""A key that error texts of this server hold, whatever key it was sent."""
+"""A key that the error texts of this server contain, whatever key was sent."""
 
 TEXT = "Hello, wörld 🌍"
 PIECES = ("Hel", "lo, ", "wör", "ld ", "🌍")
@@ -59,7 +59,7 @@ def say(text: str, **more: object) -> dict[str, Any]:
 
 
 def completion(text: str = TEXT, **more: object) -> dict[str, Any]:
-    """Return a whole answer, as servers send it that do not stream."""
+    """Return a whole answer, as sent by servers that do not stream."""
     return {
         "id": "chatcmpl-1",
         "object": "chat.completion",
@@ -92,22 +92,22 @@ class Seen:
 
     @property
     def model(self) -> str:
-        """The model asked for, which names the fault."""
+        """The requested model, which names the fault."""
         return str(self.body.get("model", "")) if isinstance(self.body, dict) else ""
 
 
 @dataclass(slots=True)
 class Wire:
-    """One exchange, from the side of the server."""
+    """One exchange, seen from the server."""
 
     seen: Seen
     attempt: int
-    """How often this model was asked, this time included."""
+    """Number of requests for this model, including this one."""
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
     chunked: bool = False
     keep: bool = False
-    """The connection may serve another request after this one."""
+    """If true, the connection may serve another request after this one."""
 
     async def raw(self, data: bytes) -> None:
         """Write bytes as they are."""
@@ -124,7 +124,7 @@ class Wire:
         await self.raw("\r\n".join([*lines, "", ""]).encode("latin-1"))
 
     async def send(self, data: bytes) -> None:
-        """Write a piece of the body. None of no bytes: as a chunk that would be the end."""
+        """Write a piece of the body. An empty one is not written: as a chunk it would be the end."""
         if data:
             await self.raw(b"%x\r\n%s\r\n" % (len(data), data) if self.chunked else data)
 
@@ -160,7 +160,7 @@ class Wire:
         self.writer.transport.abort()
 
     async def gone(self) -> None:
-        """Wait until the client has closed the connection."""
+        """Wait until the client closes the connection."""
         with contextlib.suppress(ConnectionError):
             while await self.reader.read(65536):
                 pass
@@ -171,31 +171,31 @@ Behaviour = Callable[[Wire], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """One way to misbehave, and what has to come of it."""
+    """One way to misbehave, and the expected outcome."""
 
     model: str
     promise: str
     """Its line in the list of faults."""
     behave: Behaviour
     error: type[errors.ProviderError] | None = None
-    """What the provider raises; None where the answer is right."""
+    """The error that the provider raises; `None` if the answer is valid."""
     kept: str = TEXT
-    """The text that the provider yields before."""
+    """The text that the provider yields before the error or the end."""
     finish: str | None = "stop"
-    """The finish reason it yields."""
+    """The finish reason that the provider yields."""
     retryable: errors.Retryable = False
     endless: bool = False
-    """The server goes on, or says nothing, until the client goes."""
+    """The server continues, or stays silent, until the client disconnects."""
     alone: bool = False
-    """It need not be tried in every state of a run: another fault is like it there."""
+    """If true, it need not be tried in every state of a run, because another fault behaves like it there."""
 
 
 FAULTS: dict[str, Fault] = {}
-"""All of them, by model."""
+"""All faults by model."""
 
 
 def fault(model: str, promise: str, **outcome: Any) -> Callable[[Behaviour], Behaviour]:
-    """Register a fault. With an error nothing is kept and nothing finishes, unless it is said."""
+    """Register a fault. With an error, no text and no finish reason are expected unless given."""
     if outcome.get("error") or outcome.get("endless"):
         outcome = {"kept": "", "finish": None, **outcome}
 
@@ -223,15 +223,15 @@ class FaultServer:
         self.requests: list[Seen] = []
         """All requests, oldest first."""
         self.connections = 0
-        """Connections that were opened."""
+        """Number of connections opened."""
         self.open = 0
-        """Connections that are open."""
+        """Number of connections now open."""
         self.attempts: Counter[str] = Counter()
         self._changed = asyncio.Condition()
         self._certificate = certificate
         self._server: asyncio.Server | None = None
         self.tasks: set[asyncio.Task[None]] = set()
-        """Those that serve."""
+        """Tasks that serve connections."""
         self.base_url = ""
         self.port = 0
 
@@ -254,7 +254,7 @@ class FaultServer:
         await self._server.wait_closed()
 
     async def until(self, condition: Callable[[FaultServer], object]) -> None:
-        """Wait until the condition holds; it is looked at when a request comes or a connection goes."""
+        """Wait until the condition holds; it is checked on each request and when a connection closes."""
         async with self._changed:
             await self._changed.wait_for(lambda: condition(self))
 
@@ -316,7 +316,7 @@ async def read_request(reader: asyncio.StreamReader) -> Seen:
     return Seen(method, target, headers, msgspec.json.decode(data) if data else None)
 
 
-# The right answer, in the forms that servers give it
+# Valid answers, in the forms that servers send
 
 
 @fault("ok", "section 1")
@@ -420,7 +420,7 @@ RETRY_AFTER: dict[str, tuple[dict[str, str], errors.Retryable]] = {
     "overflow": ({"retry_after": "1e400"}, True),
     "words": ({"retry_after": "soon"}, True),
 }
-"""Headers of a 429 by name, and what they mean."""
+"""Headers of a 429 by name, and their meaning."""
 
 
 def _limited(name: str, fields: dict[str, str], retryable: errors.Retryable) -> None:
@@ -609,7 +609,7 @@ async def _open_after_finish(wire: Wire) -> None:
     await wire.gone()
 
 
-# P26 - P30, P42: events that are not right
+# P26 - P30, P42: malformed events
 
 _HELLO = event(say("Hello, "))
 
@@ -639,7 +639,7 @@ ERROR_EVENTS: dict[str, bytes] = {
     "string": event({"error": f"It broke: {ECHOED_KEY}"}),
     "typed-string": b"event: error\n" + event(b'"It broke"'),
 }
-"""Shapes that servers give an error in the middle of a stream."""
+"""Shapes in which servers send an error in the middle of a stream."""
 
 for _name, _event in ERROR_EVENTS.items():
     plain(f"error-{_name}", "P28", _HELLO + _event, error=errors.ProviderErrorEvent, kept="Hello, ")
@@ -693,12 +693,12 @@ WRONG: dict[str, object] = {
     "arguments-list": chunk({"tool_calls": [{"index": 0, "function": {"arguments": []}}]}),
     "call-id-number": chunk({"tool_calls": [{"index": 0, "id": 7}]}),
 }
-"""Payloads with a wrong type somewhere."""
+"""Payloads in which a field has a wrong type."""
 
 for _name, _payload in WRONG.items():
     streams(f"wrong-{_name}", "P42", say("Hello, "), _payload, error=errors.ProtocolError, kept="Hello, ")
 
-# P43 - P44: fields that are more, or less
+# P43 - P44: extra or missing fields
 
 streams(
     "unknown-fields",
@@ -726,7 +726,7 @@ USAGES: dict[str, object] = {
     "list": [3, 5],
     "empty": {},
 }
-"""Usage objects that say nothing."""
+"""Usage objects without usable numbers."""
 
 for _name, _usage in USAGES.items():
     streams(f"usage-{_name}", "P44", *map(say, PIECES), chunk(None, "stop", usage=_usage))
@@ -841,7 +841,7 @@ async def _gzip_lie(wire: Wire) -> None:
     await _gzip(wire, ANSWER + END)
 
 
-# P41, where a server points elsewhere
+# P41, redirects
 
 
 @fault("redirect-away", "P41", error=errors.ConfigError)
@@ -869,7 +869,7 @@ def call(index: int | None, call_id: str = "", name: str = "", arguments: str = 
 
 
 CALLS = [("call_a", "get_weather", '{"city":"Zürich"}'), ("call_b", "get_time", '{"zone":"CET"}')]
-"""The calls that all of `CALL_STREAMS` make, as far as they make them: id, name, arguments."""
+"""The calls that all of `CALL_STREAMS` make, as far as they have them: id, name, arguments."""
 
 _A, _B = CALLS
 CALL_STREAMS: dict[str, tuple[list[dict[str, Any]], int]] = {
@@ -924,12 +924,12 @@ CALL_STREAMS: dict[str, tuple[list[dict[str, Any]], int]] = {
         2,
     ),
 }
-"""The same calls, cut and told in all the ways that servers do, and how many of them."""
+"""The same calls, split and encoded in all the ways that servers do, and the number of calls."""
 
 for _name, (_payloads, _) in CALL_STREAMS.items():
     streams(f"calls-{_name}", "P34", *_payloads, chunk(None, "tool_calls"), kept="", finish="tool_calls")
 
-# Half characters: what a server does that cuts UTF-16
+# Split characters: a server that cuts UTF-16 sends lone surrogates
 
 _HALVES = [
     b'{"choices":[{"index":0,"delta":{"content":"Hello, w\\u00f6rld \\ud83c"}}]}',

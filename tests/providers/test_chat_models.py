@@ -1,4 +1,4 @@
-"""Which models of a server's list can chat."""
+"""Filter the list of a server's models to those that can chat."""
 
 import pytest
 
@@ -28,7 +28,7 @@ from nbchat.providers.chat_models import chat_models
     ],
 )
 def test_a_chat_model_is_listed(name: str) -> None:
-    """Models that chat stay in the list, whatever server names them."""
+    """Chat models stay in the list, whatever their server calls them."""
     assert chat_models([{"id": "text-embedding-3-small"}, {"id": name}]) == (name,)
 
 
@@ -60,7 +60,7 @@ def test_another_model_is_hidden(name: str) -> None:
 
 
 def test_a_server_s_own_word_counts() -> None:
-    """The type or the capabilities that a server gives for a model decide before its name does."""
+    """The type or capabilities that a server gives for a model take precedence over the model's name."""
     entries = [
         {"id": "a", "type": "embedding"},
         {"id": "b", "type": "chat"},
@@ -73,5 +73,5 @@ def test_a_server_s_own_word_counts() -> None:
 
 
 def test_a_server_without_chat_models_lists_all() -> None:
-    """If no model seems to chat, all are listed, so that one can be chosen."""
+    """If no model seems to be a chat model, all are listed, so that one can be chosen."""
     assert chat_models([{"id": "embed-a"}, {"id": "whisper"}]) == ("embed-a", "whisper")

@@ -1,4 +1,4 @@
-"""The shortcut for chunks that hold text alone gives the same as the decoder, or nothing."""
+"""The shortcut for chunks of text alone gives the same deltas as the decoder, or none."""
 
 import json
 
@@ -21,13 +21,13 @@ def payload(value: dict[str, object]) -> bytes:
     ["", " river", 'a "quoted" \\ one', "\n\u2028\0", "wörld 🌍", '"}}', "data: x", "[DONE]", "content"],
 )
 def test_a_chunk_of_text_is_read_by_the_shortcut(text: str) -> None:
-    """Any text is read, whatever the other fields of the chunk are."""
+    """The shortcut reads any text, whatever the other fields of the chunk are."""
     assert plain_text(payload(say(text))) == text
     assert plain_text(payload(say(text, extra={"content": "else"}, usage=None))) == text
 
 
 def test_a_pair_of_escapes_is_one_character() -> None:
-    """A character beyond the basic plane is read from the escapes of both of its halves."""
+    """A surrogate pair written as two escapes is read as one character."""
     assert plain_text(payload(say("x")).replace(b'"x"', b'"\\ud83d\\ude00"')) == "😀"
 
 
@@ -61,13 +61,13 @@ def test_a_pair_of_escapes_is_one_character() -> None:
     ],
 )
 def test_every_other_event_is_left_to_the_decoder(other: bytes) -> None:
-    """An end, an error, usage, sources, more fields, broken JSON or text are not read by the shortcut."""
+    """An end, an error, usage, sources, more fields, broken JSON or text are left to the decoder."""
     assert plain_text(other) is None
 
 
 @given(st.lists(st.text(), max_size=6), st.sampled_from(["same", "counter", "padding"]))
 def test_the_shortcut_changes_nothing(texts: list[str], kind: str) -> None:
-    """A decoder that takes the shortcut and one that cannot give the same deltas."""
+    """A decoder with the shortcut and one without it give the same deltas."""
     events = [
         event(say(text, **{"same": {}, "counter": {"n": number}, "padding": {"p": "x" * number}}[kind]))
         for number, text in enumerate(texts)

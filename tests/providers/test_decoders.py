@@ -1,4 +1,4 @@
-"""Both decoders: what the bytes say, however they are cut, and nothing that they do not say."""
+"""Both decoders give the content of a stream however its bytes are cut, and add nothing to it."""
 
 import json
 from collections.abc import Callable, Iterable
@@ -30,7 +30,7 @@ MakeDecoder = Callable[[], Decoder]
 
 
 def decode(decoder: Decoder, pieces: Iterable[bytes]) -> Heard:
-    """Return what a decoder makes of a stream that ends after these pieces."""
+    """Return the deltas that a decoder makes of a stream that ends after these pieces."""
     heard = Heard()
     try:
         for piece in pieces:
@@ -44,7 +44,7 @@ def decode(decoder: Decoder, pieces: Iterable[bytes]) -> Heard:
 
 
 def gist(heard: Heard) -> tuple[object, ...]:
-    """Return what has to be the same for any cut: how text is divided over deltas is not."""
+    """Return the content that does not depend on cuts; the division of text into deltas does."""
     cause = None if heard.error is None else (type(heard.error), heard.error.args)
     return heard.text, heard.reasoning, heard.calls, heard.finish, heard.usage, heard.model, cause
 
@@ -108,7 +108,7 @@ STREAMS: dict[str, tuple[MakeDecoder, bytes]] = {
 
 @pytest.mark.parametrize("name", STREAMS)
 def test_byte_by_byte_is_whole(name: str) -> None:
-    """A stream says the same in one piece and in as many as it has bytes."""
+    """A stream gives the same content in one piece and byte by byte."""
     make, data = STREAMS[name]
     for line_end in (b"\n", b"\r\n", b"\r"):
         stream = data.replace(b"\n", line_end)
@@ -117,7 +117,7 @@ def test_byte_by_byte_is_whole(name: str) -> None:
 
 @given(st.sampled_from(sorted(STREAMS)), st.lists(st.integers(0, 5000), max_size=8))
 def test_cuts_change_nothing(name: str, cuts: list[int]) -> None:
-    """A stream says the same wherever the network cuts it."""
+    """A stream gives the same content wherever the network cuts it."""
     make, data = STREAMS[name]
     places = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
     pieces = [data[a:b] for a, b in pairwise(places)]
@@ -140,11 +140,11 @@ FIELDS = [
     *("finish_reason", "usage", "error", "message", "code", "type", "object", "prompt_tokens"),
     *("response", "output", "item", "status"),
 ]
-"""Names that mean something to one of the decoders."""
+"""Field names that one of the decoders uses."""
 
 
 def test_an_event_inside_a_line_belongs_to_the_line() -> None:
-    """What looks like a whole event belongs to the line that is open, wherever the network cut it."""
+    """Text that looks like a whole event is part of the open line, wherever the network cut it."""
     for opened in (b": comment ", b"data: ", b"x", b"id: 1\n", b"event: ping\n"):
         pieces = [ANSWER, opened, event(say("no")), event(say("yes")), END]
         assert gist(decode(ChatDecoder(), pieces)) == gist(decode(ChatDecoder(), [b"".join(pieces)]))
@@ -166,7 +166,7 @@ JSON = st.recursive(
 
 @given(st.lists(JSON, max_size=4), st.sampled_from([ChatDecoder, ResponsesDecoder]), st.booleans())
 def test_no_json_is_a_surprise(payloads: list[object], make: MakeDecoder, whole: bool) -> None:
-    """Whatever JSON a server sends, deltas of the right types come out, or a provider error."""
+    """Any JSON from a server gives deltas of the right types, or a provider error."""
     deltas: list[Delta] = []
     try:
         if whole and payloads:
@@ -187,7 +187,7 @@ def test_no_json_is_a_surprise(payloads: list[object], make: MakeDecoder, whole:
 
 @given(st.binary(max_size=200), st.sampled_from([ChatDecoder, ResponsesDecoder]))
 def test_no_bytes_are_a_surprise(data: bytes, make: MakeDecoder) -> None:
-    """Whatever bytes a server sends, nothing but a provider error is raised."""
+    """Any bytes from a server give deltas or a provider error, and no other exception."""
     heard = decode(make(), [data])
     assert isinstance(heard.error, ProviderError)
 
@@ -197,7 +197,7 @@ def test_no_bytes_are_a_surprise(data: bytes, make: MakeDecoder) -> None:
     st.lists(st.integers(0, 400), max_size=6),
 )
 def test_utf16_may_be_cut_anywhere(text: str, cuts: list[int]) -> None:
-    """A server that cuts JavaScript's strings cuts characters in half, and they come out whole."""
+    """Characters of which a server sends UTF-16 halves are joined."""
     units = text.encode("utf-16-le", "surrogatepass")
     places = [0, *sorted(2 * (cut % (len(units) // 2 + 1)) for cut in cuts), len(units)]
     pieces = [units[a:b].decode("utf-16-le", "surrogatepass") for a, b in pairwise(places)]
@@ -206,7 +206,7 @@ def test_utf16_may_be_cut_anywhere(text: str, cuts: list[int]) -> None:
 
 
 def test_half_a_character_is_not_lost_when_the_stream_is() -> None:
-    """Where the other half never came, the mark for it stands last, whatever else went wrong."""
+    """If the other half never arrives, a replacement character ends the text, whatever else went wrong."""
     half = b'{"choices":[{"delta":{"content":"a\\ud83c","reasoning":"b\\ud83c"}}]}'
     heard = decode(ChatDecoder(), [event(half)])
     assert (heard.text, heard.reasoning) == ("a\ufffd", "b\ufffd")
@@ -217,7 +217,7 @@ def test_half_a_character_is_not_lost_when_the_stream_is() -> None:
 
 
 def test_a_whole_answer_is_read_like_a_stream() -> None:
-    """One JSON object instead of events gives its text, its calls, its usage and its end."""
+    """One JSON object instead of events gives its text, calls, usage and finish reason."""
     message = {
         "role": "assistant",
         "content": "Hello",
@@ -239,7 +239,7 @@ def test_a_whole_answer_is_read_like_a_stream() -> None:
 
 
 def test_a_whole_answer_without_an_end_is_no_success() -> None:
-    """An answer that does not say why it ended is not taken for complete; its text is kept."""
+    """An answer without a finish reason is not taken for complete; its text is kept."""
     told = ChatDecoder().whole(b'{"choices":[{"message":{"content":"Hello"}}]}')
     assert isinstance(next(told), Notice)
     assert next(told) == TextDelta("Hello")
@@ -248,14 +248,14 @@ def test_a_whole_answer_without_an_end_is_no_success() -> None:
 
 
 def test_a_too_long_context_is_its_own_error_before_the_answer() -> None:
-    """An error event about the context's length is `ContextTooLong` while nothing has come."""
+    """An error event about the context's length is `ContextTooLong` before the first delta."""
     told = event({"error": {"message": "maximum context length is 4096", "code": "context_length_exceeded"}})
     assert type(decode(ChatDecoder(), [told]).error) is ContextTooLong
     assert type(decode(ChatDecoder(), [event(say("x")) + told]).error) is ProviderErrorEvent
 
 
 def test_an_event_that_does_not_end_is_a_protocol_error() -> None:
-    """A server that never ends an event is not read on, and what came before is kept."""
+    """Reading stops at an event that never ends, and the text before it is kept."""
     decoder = ChatDecoder(max_event_bytes=1000)
     heard = decode(decoder, [event(say("Hello")), *[b"data: " + b"x" * 100] * 20])
     assert type(heard.error) is ProtocolError
@@ -263,7 +263,7 @@ def test_an_event_that_does_not_end_is_a_protocol_error() -> None:
 
 
 def test_an_error_after_the_finish_reason_is_a_notice() -> None:
-    """A complete answer stays complete, whatever the server sends after it said so."""
+    """A complete answer stays complete, whatever the server sends after the finish reason."""
     after = event(chunk([])) + event(b"{") * 5 + ERROR_EVENTS["object"] + b"data: {"
     heard = decode(ChatDecoder(), [ANSWER + event(chunk(None, "stop")) + after])
     assert heard.error is None
@@ -275,7 +275,7 @@ def test_an_error_after_the_finish_reason_is_a_notice() -> None:
 
 
 def test_a_response_is_read() -> None:
-    """Text, reasoning, usage, model and the end come out of typed events."""
+    """Typed events give text, reasoning, usage, model and finish reason."""
     heard = decode(ResponsesDecoder(), [RESPONSE])
     assert (heard.text, heard.reasoning, heard.finish) == ("Hello, wörld 🌍", "hm", "stop")
     assert heard.model == "answering-model"
@@ -284,7 +284,7 @@ def test_a_response_is_read() -> None:
 
 
 def test_a_response_calls_tools() -> None:
-    """Function calls come out with their call ids, side by side."""
+    """Parallel function calls are yielded with their call ids."""
     stream = b"".join(
         [
             typed("response.created", 0, response=a_response()),
@@ -326,7 +326,7 @@ def test_a_response_calls_tools() -> None:
 def test_a_response_ends(
     end: tuple[str, dict[str, Any]], finish: str | None, error: type[ProviderError] | None
 ) -> None:
-    """Only the end that the server names completes a response."""
+    """The server's end event alone decides whether a response is complete."""
     status, fields = end
     begin = typed("response.created", 0, response=a_response()) + typed(
         "response.output_text.delta", 1, delta="x"
@@ -339,13 +339,13 @@ def test_a_response_ends(
 
 
 def test_a_response_without_an_end_is_truncated() -> None:
-    """A stream that stops without an end event is no success."""
+    """A stream that stops without an end event is not complete."""
     assert type(decode(ResponsesDecoder(), [RESPONSE[:-30]]).error) is StreamTruncated
     assert type(decode(ResponsesDecoder(), [b""]).error) is EmptyResponse
 
 
 def test_a_resumable_response_reports_its_position() -> None:
-    """After what was decoded comes the number of the event it reaches to."""
+    """The deltas of each event are followed by that event's number."""
     decoder = ResponsesDecoder(resumable=True)
     events = RESPONSE.split(b"\n\n")
     first = list(decoder.feed(b"\n\n".join(events[:5]) + b"\n\n"))
@@ -357,7 +357,7 @@ def test_a_resumable_response_reports_its_position() -> None:
 
 @pytest.mark.parametrize("background", [False, None, "true"])
 def test_a_server_that_keeps_nothing_names_nothing_to_read_on(background: object) -> None:
-    """A server that overlooks the wish for the background is believed about what it does."""
+    """A server that ignores `background` is treated according to the flag in its response."""
     begin = typed("response.created", 0, response=a_response(background=background))
     _, end, rest = RESPONSE.partition(b"\n\n")
     deltas = list(ResponsesDecoder(resumable=True).feed(begin.removesuffix(end) + end + rest))
@@ -367,7 +367,7 @@ def test_a_server_that_keeps_nothing_names_nothing_to_read_on(background: object
 @pytest.mark.parametrize("read", range(8))
 @pytest.mark.parametrize("again", [0, 3])
 def test_the_rest_of_a_response_is_added_once(read: int, again: int) -> None:
-    """Whatever was read before, and even where the server repeats some of it, the text is whole and once."""
+    """Whatever was read before, and even if the server repeats events, the text is whole and not repeated."""
     events = [data + b"\n\n" for data in RESPONSE.split(b"\n\n") if data]
     first = ResponsesDecoder(resumable=True)
     before = [delta for data in events[: read + 1] for delta in first.feed(data)]
@@ -378,7 +378,7 @@ def test_the_rest_of_a_response_is_added_once(read: int, again: int) -> None:
 
 
 def test_a_rest_that_begins_too_late_is_no_rest() -> None:
-    """Where the server forgot what comes next, its later words are not joined to the earlier ones."""
+    """If the server skips events when it resumes, the later text is not joined to the earlier text."""
     events = [data + b"\n\n" for data in RESPONSE.split(b"\n\n") if data]
     rest = decode(ResponsesDecoder(resumable=True, response_id="resp_1", read=2), events[4:])
     assert (rest.text, rest.finish) == ("", None)
@@ -387,7 +387,7 @@ def test_a_rest_that_begins_too_late_is_no_rest() -> None:
 
 
 def test_a_response_without_deltas_is_read_from_its_end() -> None:
-    """A server that only shows the whole response at the end has answered."""
+    """A response that is only in its end event is read from there."""
     output = [{"type": "message", "content": [{"type": "output_text", "text": "Hello"}]}]
     end = typed("response.completed", 1, response=a_response(status="completed", output=output))
     begin = typed("response.created", 0, response=a_response())
@@ -407,7 +407,7 @@ def test_a_response_without_deltas_is_read_from_its_end() -> None:
 
 
 def test_arguments_without_deltas_are_read_from_their_end() -> None:
-    """A call whose arguments come at once, or with the whole response only, has them once."""
+    """Arguments that come at once, or only with the whole response, are yielded once."""
     begin = typed("response.created", 0, response=a_response())
     item = {"type": "function_call", "id": "fc", "call_id": "c", "name": "f"}
     added = typed("response.output_item.added", 1, item={**item, "arguments": ""})
@@ -419,7 +419,7 @@ def test_arguments_without_deltas_are_read_from_their_end() -> None:
 
 
 def test_a_whole_response_that_is_not_over_is_no_success() -> None:
-    """A server that does not stream may show what it is still working on; what is there is kept."""
+    """A response without streaming that is still in progress is not complete; its text is kept."""
     summary = [{"type": "summary_text", "text": text} for text in ("Plan.", "Check.")]
     message = {"type": "message", "content": [{"type": "output_text", "text": "Hel"}]}
     output = [{"type": "reasoning", "summary": summary}, message]
@@ -435,7 +435,7 @@ def test_a_whole_response_that_is_not_over_is_no_success() -> None:
 
 @pytest.mark.parametrize("output", [None, [], [{"type": "message", "id": "m", "content": None}]])
 def test_a_whole_response_without_content_is_complete(output: object) -> None:
-    """A response that came at once and holds nothing was paid for: it is complete, with its usage."""
+    """A response without streaming and without content is complete, with its usage, because it was billed."""
     usage = {"input_tokens": 3, "output_tokens": 5}
     whole = msgspec.json.encode(a_response(status="completed", output=output, usage=usage))
     heard = Heard(list(ResponsesDecoder().whole(whole)))
@@ -444,7 +444,7 @@ def test_a_whole_response_without_content_is_complete(output: object) -> None:
 
 
 def test_a_stream_of_whole_messages_is_read() -> None:
-    """A server that streams the shape of a whole answer has answered, once."""
+    """Events in the shape of whole answers give the text once."""
     told = {"choices": [{"index": 0, "message": {"content": "Hello"}, "finish_reason": "stop"}]}
     heard = decode(ChatDecoder(), [event(told), END])
     assert (heard.text, heard.finish, heard.error) == ("Hello", "stop", None)
@@ -454,7 +454,7 @@ def test_a_stream_of_whole_messages_is_read() -> None:
 
 @pytest.mark.parametrize("constant", ["NaN", "Infinity", "-Infinity"])
 def test_an_invalid_number_loses_no_text(constant: str) -> None:
-    """Python servers write such log probabilities beside their text, which is taken all the same."""
+    """Text is read beside log probabilities such as `NaN`, which Python servers write."""
     odd = event(json.dumps(say("Hello", logprob=float(constant.lower()))).encode())
     assert f'"logprob": {constant}'.encode() in odd
     heard = decode(ChatDecoder(), [odd, event(say(", world")), END])

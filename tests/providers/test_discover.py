@@ -1,4 +1,4 @@
-"""Local servers are found by what they answer, on loopback, only when asked."""
+"""Local servers are found by their answers, on loopback, and only on request."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -14,7 +14,7 @@ from tests.providers.fault_server import Seen, read_request
 
 @asynccontextmanager
 async def answering(data: bytes, seen: list[Seen] | None = None) -> AsyncIterator[int]:
-    """Serve these bytes to whoever asks, and then hold the connection; give the port."""
+    """Serve these bytes to every client and keep the connection open; yield the port."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         request = await read_request(reader)
@@ -29,7 +29,7 @@ async def answering(data: bytes, seen: list[Seen] | None = None) -> AsyncIterato
 
 
 def http(body: object, status: str = "200 OK", **fields: str) -> bytes:
-    """Return an answer with that JSON."""
+    """Return an HTTP response with that JSON."""
     data = body if isinstance(body, bytes) else msgspec.json.encode(body)
     lines = [f"HTTP/1.1 {status}", *(f"{name}: {value}" for name, value in fields.items())]
     if not fields:
@@ -41,7 +41,7 @@ MODELS = {"object": "list", "data": [{"id": "llama", "owned_by": "library"}, {"i
 
 
 async def test_a_server_is_found_with_its_models() -> None:
-    """What answers with a list of models is found, with the models and what it probably is."""
+    """A server that answers with a list of models is found, with its models and its probable name."""
     seen: list[Seen] = []
     async with answering(http(MODELS), seen) as port:
         found = await discover([port], limit_s=30)
@@ -54,7 +54,7 @@ async def test_a_server_is_found_with_its_models() -> None:
 
 
 async def test_the_embedded_server_is_found() -> None:
-    """The server of nbchat, when it runs by itself, is one of them."""
+    """The server of nbchat is found when it runs by itself."""
     server = DemoServer()
     url = await server.start()
     try:
@@ -83,20 +83,20 @@ async def test_the_embedded_server_is_found() -> None:
     ],
 )
 async def test_other_servers_are_not_listed(answer: bytes) -> None:
-    """A program that answers anything else, or nothing, is no server, and does no harm."""
+    """A program that answers anything else, or nothing, is not listed and causes no error."""
     async with answering(answer) as port:
         assert await discover([port], limit_s=0.1) == []
 
 
 async def test_a_server_may_have_no_model() -> None:
-    """An empty list is a list: the server is there."""
+    """A server with an empty list of models is found."""
     async with answering(http({"data": []})) as port:
         found = await discover({port: "LM Studio"}, limit_s=30)
     assert [str(one) for one in found] == [f"LM Studio at http://127.0.0.1:{port}/v1: no model"]
 
 
 async def test_all_ports_are_looked_at_side_by_side() -> None:
-    """Silence does not add up: no server answers before all of them were asked, and all are found."""
+    """Ports are probed concurrently: no server answers before all were asked, and all are found."""
     together = asyncio.Barrier(20)
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,4 +1,4 @@
-"""The environment's proxies, certificates and headers, and base URLs of all kinds, at the provider."""
+"""Proxies, certificates and headers of the environment, and base URLs of all kinds, in the provider."""
 
 import asyncio
 import logging
@@ -40,7 +40,7 @@ def endpoint(url: str) -> Endpoint:
 async def test_loopback_never_goes_through_a_proxy(
     variable: str, proxy: str, server: FaultServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A server on this machine is asked directly, whatever proxy the environment names."""
+    """A server on this machine is connected to directly, whatever proxy the environment names."""
     async with FaultServer() as other:
         monkeypatch.setenv(variable, other.base_url.removesuffix("/v1") if proxy == "http" else proxy)
         for host in ("127.0.0.1", "localhost", "127.1"):
@@ -53,7 +53,7 @@ async def test_loopback_never_goes_through_a_proxy(
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1/v1", "https://127.0.0.1:1/v1", "http://[::1]:1/v1"])
 def test_no_kind_of_loopback_url_has_a_proxy(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """IPv4, IPv6 and https are alike."""
+    """Loopback URLs have no proxy, whether IPv4, IPv6 or https."""
     for variable in VARIABLES:
         monkeypatch.setenv(variable, "http://proxy.example:3128")
     assert endpoint(url).proxy is None
@@ -71,7 +71,7 @@ def test_no_kind_of_loopback_url_has_a_proxy(url: str, monkeypatch: pytest.Monke
     ],
 )
 def test_every_spelling_of_loopback_is_recognized(host: str, *, expected: bool) -> None:
-    """Names and addresses of this machine are recognized without a look-up, and others are not."""
+    """All names and addresses of this machine, and no others, are recognized without a DNS lookup."""
     assert is_loopback(host) is expected
 
 
@@ -107,7 +107,7 @@ def test_no_proxy_names_hosts_and_networks(
     has_proxy: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Servers that `NO_PROXY` names, by name, domain or network, are asked directly."""
+    """Servers that `NO_PROXY` lists by name, domain or network are connected to directly."""
     monkeypatch.setenv("ALL_PROXY", "http://proxy.example:3128")
     monkeypatch.setenv("NO_PROXY", no_proxy)
     assert (endpoint(url).proxy is not None) is has_proxy
@@ -126,7 +126,7 @@ def test_no_proxy_names_hosts_and_networks(
 async def test_an_unusable_proxy_is_named_by_the_variable_that_has_it(
     value: str, words: str, variable: str, scheme: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The error names the variable that sends this request to a proxy, and what to do, without its value."""
+    """The error names the variable of the proxy and the remedy, without the variable's value."""
     monkeypatch.setenv(variable, value)
     heard = await hear(OpenAIProvider(f"{scheme}://models.example/v1"), ask("ok"))
     assert type(heard.error) is errors.ConnectFailed
@@ -139,7 +139,7 @@ async def test_an_unusable_proxy_is_named_by_the_variable_that_has_it(
 async def test_a_variable_for_other_requests_does_not_matter(
     server: FaultServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A fault in `HTTPS_PROXY` does not spoil a request over http, which goes through its own proxy."""
+    """An invalid `HTTPS_PROXY` does not affect a request over http, which uses its own proxy."""
     monkeypatch.setenv("HTTPS_PROXY", "not a proxy")
     monkeypatch.setenv("HTTP_PROXY", server.base_url.removesuffix("/v1"))
     provider = OpenAIProvider("http://models.example/v1")
@@ -151,7 +151,7 @@ async def test_a_variable_for_other_requests_does_not_matter(
 async def test_a_proxy_that_refuses_its_password_is_named_by_its_variable(
     server: FaultServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The hint for a 407 names the one variable that sent the request there."""
+    """The hint for a 407 names the variable that selected the proxy."""
     monkeypatch.setenv("ALL_PROXY", server.base_url.removesuffix("/v1"))
     provider = OpenAIProvider("http://models.example/v1")
     error = (await hear(provider, ask("status-407"))).error
@@ -169,7 +169,7 @@ STALE = [("SSL_CERT_FILE", "/nowhere/at-all.pem"), ("SSLKEYLOGFILE", "/nowhere/a
 async def test_certificate_settings_do_not_matter_without_tls(
     variable: str, value: str, server: FaultServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A stale certificate file does not spoil a request over plain http."""
+    """A missing certificate file does not affect a request over plain http."""
     monkeypatch.setenv(variable, value)
     provider = OpenAIProvider(server.base_url)
     assert (await hear(provider, ask("ok"))).text == TEXT
@@ -180,7 +180,7 @@ async def test_certificate_settings_do_not_matter_without_tls(
 async def test_a_stale_certificate_setting_is_named(
     variable: str, value: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """For https, a file that does not exist is named by its variable as the cause, not the network."""
+    """For https, the error for a missing certificate file names its variable instead of the network."""
     monkeypatch.setenv(variable, value)
     error = (await hear(OpenAIProvider("https://127.0.0.1:1/v1"), ask("ok"))).error
     assert type(error) is errors.ConfigError
@@ -191,7 +191,7 @@ async def test_a_stale_certificate_setting_is_named(
 async def test_a_certificate_that_is_not_trusted_names_the_variable_in_force(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Where `SSL_CERT_FILE` decides which servers are trusted, a refused certificate names it."""
+    """If `SSL_CERT_FILE` sets the trusted servers, the error for a refused certificate names it."""
     monkeypatch.setenv("SSL_CERT_FILE", str(TLS / "expired.pem"))
     async with FaultServer("own.pem") as server:
         error = (await hear(OpenAIProvider(server.base_url), ask("ok"))).error
@@ -200,7 +200,7 @@ async def test_a_certificate_that_is_not_trusted_names_the_variable_in_force(
 
 
 async def test_a_plain_client_trusts_no_certificate(server: FaultServer) -> None:
-    """A client that was opened for plain http cannot be brought to accept a certificate."""
+    """A client opened for plain http accepts no certificate."""
     from nbchat.providers import transport, transport_errors  # noqa: PLC0415 - imports the openai client
 
     client = transport.open_client(Endpoint(server.base_url, Secret("k")))
@@ -227,7 +227,7 @@ async def test_a_plain_client_trusts_no_certificate(server: FaultServer) -> None
 async def test_a_variable_that_cannot_be_sent_is_named(
     variable: str, value: str, server: FaultServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A line break in an id that becomes a header is an error that names the variable; nothing is sent."""
+    """An id with a line break that would become a header is an error naming the variable; nothing is sent."""
     monkeypatch.setenv(variable, value)
     error = (await hear(OpenAIProvider(server.base_url), ask("ok"))).error
     assert type(error) is errors.ConfigError
@@ -239,7 +239,7 @@ async def test_a_variable_that_cannot_be_sent_is_named(
 
 
 async def test_the_query_of_a_base_url_is_sent_with_every_request(server: FaultServer) -> None:
-    """Azure's `?api-version=` stays on the list of models and on each question, after the path."""
+    """Azure's `?api-version=` is kept after the path, in the list of models and in each question."""
     base = server.base_url.removesuffix("/v1") + "/openai/v1/?api-version=2024-10-21&empty="
     provider = OpenAIProvider(base, "azure-key")
     await provider.models()
@@ -260,7 +260,7 @@ async def test_the_query_of_a_base_url_is_sent_with_every_request(server: FaultS
 async def test_a_credential_in_a_query_is_shown_nowhere(
     server: FaultServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A key in the base URL's or the request's query is in no error, name or log."""
+    """A key in the query of the base URL or of a request is in no error, name or log."""
     caplog.set_level(logging.DEBUG)
 
     @fault("echo-target", "section 5", error=errors.RequestRejected)
@@ -280,7 +280,7 @@ async def test_a_credential_in_a_query_is_shown_nowhere(
 
 @asynccontextmanager
 async def ollama(answer: bytes = b"404 page not found", status: str = "404 Not Found") -> AsyncIterator[str]:
-    """Serve as Ollama and others do, whose API is under `/v1` alone; gives the address without it."""
+    """Serve an API under `/v1` only, as Ollama does; yield the address without `/v1`."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await read_request(reader)
@@ -304,7 +304,7 @@ async def ollama(answer: bytes = b"404 page not found", status: str = "404 Not F
 )
 @pytest.mark.parametrize("model", ["m", None])
 async def test_a_base_url_without_v1_is_recognized(answer: dict[str, Any], model: str | None) -> None:
-    """Where a server has nothing at a URL without `/v1`, the error gives the URL with it."""
+    """If a server has nothing at a URL without `/v1`, the error gives the URL with it."""
     async with ollama(**answer) as url:
         provider = OpenAIProvider(url + "/")
         error = (await hear(provider, ask(model))).error
@@ -315,7 +315,7 @@ async def test_a_base_url_without_v1_is_recognized(answer: dict[str, Any], model
 
 
 async def test_the_registry_suggests_v1_when_no_model_is_set() -> None:
-    """The same is said by a session without a model, where the models are listed first."""
+    """A session without a model, which lists the models first, gives the same hint."""
     async with ollama() as url:
         registry = SessionRegistry()
         try:
@@ -330,7 +330,7 @@ async def test_the_registry_suggests_v1_when_no_model_is_set() -> None:
 
 
 async def test_other_paths_get_no_such_hint(server: FaultServer) -> None:
-    """A missing model at a URL with a version is a missing model."""
+    """A missing model at a URL with a version is reported as a missing model."""
     provider = OpenAIProvider(server.base_url)
     error = (await hear(provider, ask("no-such-model"))).error
     assert type(error) is errors.ModelNotFound
@@ -346,14 +346,14 @@ SCHEMES = [
     ("box:8000/v1", "http://box:8000/v1"),
     ("openrouter.ai/api/v1", "https://openrouter.ai/api/v1"),
 ]
-"""Base URLs without a scheme, and what was meant."""
+"""Base URLs without a scheme, and the URLs that were meant."""
 
 
 @pytest.mark.parametrize(("given", "meant"), SCHEMES)
 async def test_a_base_url_without_a_scheme_is_completed_in_the_message(
     given: str, meant: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Argument, environment, `config` and `provider=` each name themselves and the URL that was meant."""
+    """Errors for the argument, the environment, `config` and `provider=` name it and the intended URL."""
     by_argument = (await hear(OpenAIProvider(given), ask("ok"))).error
     assert type(by_argument) is errors.ConfigError
     assert f"Set base_url to {meant}." in str(by_argument)
@@ -368,7 +368,7 @@ async def test_a_base_url_without_a_scheme_is_completed_in_the_message(
     try:
         run = await asyncio.to_thread(
             registry.create().send("?").wait, 30
-        )  # and no model, which is asked for
+        )  # no model, so the list of models is requested
         assert type(run.error) is errors.ConfigError
         assert f"Set OPENAI_BASE_URL to {meant}." in str(run.error)
     finally:
@@ -376,7 +376,7 @@ async def test_a_base_url_without_a_scheme_is_completed_in_the_message(
 
 
 def test_the_url_of_a_discovered_server_can_be_used_as_it_is() -> None:
-    """What `discover` returns is a whole URL, which every place takes."""
+    """`discover` returns whole URLs, which are accepted everywhere."""
     found = discover.LocalServer(name="x", base_url="http://127.0.0.1:1/v1", models=())
     assert endpoint(found.base_url).url == found.base_url
 
@@ -385,7 +385,7 @@ def test_the_url_of_a_discovered_server_can_be_used_as_it_is() -> None:
 
 
 async def test_extras_go_where_the_client_puts_them(server: FaultServer) -> None:
-    """Headers into the headers, query into the query, body into the body; none of the names into the body."""
+    """Extra headers, query and body fields are sent in their places, without the names of the three."""
     provider = OpenAIProvider(server.base_url, "mine", headers={"X-Team": "a", "x-kept": "k"})
     params = {
         "extra_headers": {"x-team": "b", "AUTHORIZATION": "Token t", "User-Agent": None},
@@ -405,7 +405,7 @@ async def test_extras_go_where_the_client_puts_them(server: FaultServer) -> None
 
 
 async def test_a_key_among_the_extra_headers_is_enough_for_openai() -> None:
-    """`Authorization` among the extra headers replaces the key that OpenAI's server would need."""
+    """`Authorization` among the extra headers replaces the key that OpenAI's server requires."""
     given = {"Authorization": f"Bearer {SECRET}"}
     assert find_endpoint("https://api.openai.com/v1", None, given).host == "api.openai.com"
 
@@ -425,7 +425,7 @@ async def test_a_key_among_the_extra_headers_is_enough_for_openai() -> None:
 def test_extras_that_cannot_be_sent_are_refused_at_once(
     params: dict[str, Any], error: type[Exception]
 ) -> None:
-    """A wrong type or a character that a header cannot have is an error of the call, without the value."""
+    """A wrong type or an invalid character in a header raises at the call, without the value."""
     with pytest.raises(error) as refused:
         patch(params=params)
     assert SECRET not in str(refused.value)
@@ -435,20 +435,20 @@ def test_extras_that_cannot_be_sent_are_refused_at_once(
 async def test_extras_of_a_file_that_cannot_be_sent_end_the_run(
     params: dict[str, Any], server: FaultServer
 ) -> None:
-    """Params that were never checked, as in a file from elsewhere, are an error with a hint."""
+    """Invalid params that were never checked, as from a saved file, give an error with a hint."""
     error = (await hear(OpenAIProvider(server.base_url), ask("ok", params=params))).error
     assert type(error) is errors.ConfigError
     assert server.requests == []
 
 
 def test_a_reference_of_another_kernel_raises_a_clear_error() -> None:
-    """A header's value that was not saved cannot be sent: the header is named, and what to do."""
+    """A header whose value was not saved gives an error that names the header and the remedy."""
     with pytest.raises(errors.ConfigError, match=r"header 'X-Team'.*never saved.*Set the session's params"):
         extras.read({"extra_headers": {"X-Team": "[secret 0123456789abcdef]"}})
 
 
 def test_references_stand_for_credentials_only() -> None:
-    """Harmless values stay as they are, a credential has one reference, and hiding is stable."""
+    """Harmless values stay unchanged, a credential has one reference, and hiding again changes nothing."""
     params = {
         "extra_headers": {"X-Title": "demo", "X-Team": SECRET},
         "extra_query": {"api-version": "1", "key": SECRET},

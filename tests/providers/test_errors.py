@@ -1,4 +1,4 @@
-"""What a server says becomes one error with everything a person needs, and nothing that nobody may see."""
+"""Server errors become one exception with all the information a user needs, and no secret."""
 
 import pytest
 
@@ -32,7 +32,7 @@ NOW = 1_445_412_470.0  # Wed, 21 Oct 2015 07:27:50 GMT
     ],
 )
 def test_a_wait_is_a_positive_number_or_nothing(headers: dict[str, str], seconds: float | None) -> None:
-    """`Retry-After` in all its forms is seconds, and what makes no sense is nothing."""
+    """`Retry-After` in all its forms is converted to seconds, and invalid values to `None`."""
     assert retry_after(headers, now=NOW) == seconds
 
 
@@ -55,7 +55,7 @@ def test_a_wait_is_a_positive_number_or_nothing(headers: dict[str, str], seconds
     ],
 )
 def test_words_are_found_in_every_shape(body: object, message: str, code: str) -> None:
-    """The message and the code are found wherever servers put them."""
+    """The message and the code are found in every place where servers put them."""
     assert (words(body), code_of(body)) == (message, code)
 
 
@@ -74,12 +74,12 @@ def test_words_are_found_in_every_shape(body: object, message: str, code: str) -
     ],
 )
 def test_server_messages_are_cleaned_for_display(text: str, shown: str) -> None:
-    """Markup, controls, invisible characters and secrets are gone from what a server said."""
+    """Markup, control and invisible characters and secrets are removed from a server's message."""
     assert said(text, ["hunter22", "p<b>ss-22"]) == shown
 
 
 def test_server_messages_are_redacted_before_they_are_cut() -> None:
-    """A long text is cut to its limit, and no cut leaves the half of a key."""
+    """A long text is cut to its limit, and the cut leaves no part of a key."""
     for at in range(150, 220):
         shown = said("x " * (at // 2) + "sk-proj-" + "a1" * 40)
         assert len(shown) <= MAX_SAID_CHARS
@@ -88,7 +88,7 @@ def test_server_messages_are_redacted_before_they_are_cut() -> None:
 
 
 def test_hints_name_the_next_step() -> None:
-    """Quota, credit and a wait that was asked for each have their own sentence."""
+    """Quota, credit and a requested wait each have their own hint."""
 
     def hint(status: int, body: object, **headers: str) -> str:
         return from_status(status, host="h", body=body, headers=headers, quote=said).hint
@@ -125,26 +125,26 @@ def test_hints_name_the_next_step() -> None:
 def test_the_class_follows_status_and_code(
     status: int, body: object, cls: type[errors.ProviderError]
 ) -> None:
-    """Every status has a class, and codes make it more exact."""
+    """Every status has a class, and codes refine it."""
     assert type(from_status(status, host="h", body=body, headers={}, quote=said)) is cls
 
 
 def test_an_error_in_a_list_of_one_is_read() -> None:
-    """Gemini wraps its errors in a list."""
+    """A list with one error, as Gemini sends, is read."""
     body = [{"error": {"code": 429, "message": "Quota exceeded."}}]
     error = from_status(429, host="h", body=body, headers={}, quote=said)
     assert "Quota exceeded." in str(error)
 
 
 def test_a_requested_wait_is_a_number() -> None:
-    """What the server asked for can be read from the error."""
+    """The wait that the server asked for is an attribute of the error."""
     error = from_status(429, host="h", body="", headers={"retry-after": "3600"}, quote=said)
     assert isinstance(error, errors.RateLimited)
     assert (error.retry_after_s, error.retryable) == (3600.0, 3600.0)
 
 
 def test_a_request_id_is_printable_and_short() -> None:
-    """A header that is hostile makes no hostile id."""
+    """A hostile header does not make a hostile id."""
     assert request_id({"x-request-id": "req\x07-\u202e1" + "x" * 500}, said) == ("req-1" + "x" * 500)[:100]
     assert request_id({"x-request-id": "\x07"}, said) is None
     assert request_id({}, said) is None

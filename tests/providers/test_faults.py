@@ -1,4 +1,4 @@
-"""Every way in which a server misbehaves, through the real client over loopback."""
+"""Every fault of a server, through the real client over loopback."""
 
 import asyncio
 import gc
@@ -9,7 +9,7 @@ from nbchat.core import errors
 from nbchat.core.messages import Usage
 from nbchat.providers.base import TextDelta
 from nbchat.providers.openai import OpenAIProvider
-from tests.providers import dialects  # noqa: F401 - it adds to FAULTS
+from tests.providers import dialects  # noqa: F401 - registers more FAULTS
 from tests.providers.conftest import ask, hear
 from tests.providers.fault_server import (
     CALL_STREAMS,
@@ -27,7 +27,7 @@ ENDLESS = [fault for fault in FAULTS.values() if fault.endless]
 
 
 def named(faults: list[Fault]) -> list[object]:
-    """Return the faults as parameters that say their promise."""
+    """Return the faults as parameters whose ids contain the promise."""
     return [pytest.param(fault, id=f"{fault.promise}-{fault.model}".replace(" ", "-")) for fault in faults]
 
 
@@ -35,7 +35,7 @@ def named(faults: list[Fault]) -> list[object]:
 async def test_a_fault_keeps_the_text_and_names_its_cause(
     fault: Fault, server: FaultServer, provider: OpenAIProvider
 ) -> None:
-    """Whatever a server does, what came before is yielded once, and then the one right error or finish."""
+    """Text before a fault is yielded once, followed by the one right error or finish reason."""
     heard = await hear(provider, ask(fault.model))
 
     assert heard.text == fault.kept
@@ -56,7 +56,7 @@ async def test_a_fault_keeps_the_text_and_names_its_cause(
 async def test_after_a_fault_the_provider_answers(
     fault: Fault, server: FaultServer, provider: OpenAIProvider
 ) -> None:
-    """No fault is in the way of the next request, and none leaves a connection open."""
+    """After a fault, the next request succeeds and no connection stays open."""
     await hear(provider, ask(fault.model))
     assert (await hear(provider, ask("ok"))).text == TEXT
     await provider.aclose()
@@ -76,7 +76,7 @@ async def test_closing_reaches_the_server(
     assert text == fault.kept
     if fault.kept:
         await stream.aclose()
-    else:  # it says nothing, and is waited for
+    else:  # the server is silent, and the client waits for it
         waiting = asyncio.ensure_future(anext(stream))
         await server.until(lambda s: s.attempts[fault.model])
         waiting.cancel()
@@ -89,7 +89,7 @@ async def test_closing_reaches_the_server(
 async def test_cancelling_reaches_the_server(
     fault: Fault, server: FaultServer, provider: OpenAIProvider
 ) -> None:
-    """Cancelling the task that reads closes the connection, and the task ends as cancelled."""
+    """Cancelling the reading task closes the connection, and the task ends as cancelled."""
     arrived = asyncio.Event()
 
     async def read() -> None:
@@ -108,7 +108,7 @@ async def test_cancelling_reaches_the_server(
 
 
 async def test_cancelling_is_safe_at_every_step(server: FaultServer, provider: OpenAIProvider) -> None:
-    """A stream that is cancelled after any number of the loop's turns leaves nothing behind."""
+    """A stream cancelled after any number of turns of the loop leaves nothing open."""
     assert (await hear(provider, ask("ok"))).text == TEXT
     before = asyncio.all_tasks()
     turns = 0
@@ -131,26 +131,26 @@ async def test_cancelling_is_safe_at_every_step(server: FaultServer, provider: O
 
 @pytest.mark.parametrize("name", CALL_STREAMS)
 async def test_tool_calls_are_the_same_in_every_encoding(name: str, provider: OpenAIProvider) -> None:
-    """Ids that come late, names in pieces, calls side by side, no index: the same calls come out."""
+    """Late ids, names in pieces, parallel calls and missing indices all give the same calls."""
     heard = await hear(provider, ask(f"calls-{name}"))
     assert heard.calls == CALLS[: CALL_STREAMS[name][1]]
 
 
 @pytest.mark.parametrize("model", ["reasoning-content", "reasoning", "both-reasonings"])
 async def test_reasoning_is_read_in_both_spellings(model: str, provider: OpenAIProvider) -> None:
-    """What the model thinks aloud is told apart from what it answers."""
+    """Reasoning is separated from the answer, whichever field it is in."""
     heard = await hear(provider, ask(model))
     assert (heard.reasoning, heard.text) == ("hm, yes", TEXT)
 
 
 @pytest.mark.parametrize("name", USAGES)
 async def test_nonsense_is_no_usage(name: str, provider: OpenAIProvider) -> None:
-    """Usage that is missing or makes no sense is None."""
+    """Missing or invalid usage is `None`."""
     assert (await hear(provider, ask(f"usage-{name}"))).usage is None
 
 
 async def test_usage_may_come_with_every_chunk(provider: OpenAIProvider) -> None:
-    """The last usage holds, and one that says nothing new is not told again."""
+    """The last usage counts, and an unchanged one is not yielded again."""
     heard = await hear(provider, ask("usage-always"))
     assert heard.usage == Usage(input_tokens=3, output_tokens=5)
 
@@ -162,12 +162,12 @@ async def test_two_identical_calls_stay_two(provider: OpenAIProvider) -> None:
 
 @pytest.mark.parametrize("model", ["error-as-stream", "error-without-field", "error-as-field", "error-words"])
 async def test_an_error_is_quoted_wherever_it_stood(model: str, provider: OpenAIProvider) -> None:
-    """The server's own words reach the user, in whatever place of the stream it put them."""
+    """An error contains the server's message, wherever in the stream it was."""
     assert "It broke." in str((await hear(provider, ask(model))).error)
 
 
 async def test_the_model_may_be_reported_late(provider: OpenAIProvider) -> None:
-    """Azure begins without a model; the first chunk of the answer names it."""
+    """The model is read from the first chunk that names it, as Azure's first chunk does not."""
     assert (await hear(provider, ask("azure"))).model == "answering-model"
 
 
@@ -186,7 +186,7 @@ async def test_the_model_may_be_reported_late(provider: OpenAIProvider) -> None:
 async def test_survived_faults_become_notices(
     model: str, notices: list[str], provider: OpenAIProvider
 ) -> None:
-    """Oddities that do no harm are noted, and those that repeat are noted once."""
+    """Harmless faults are reported as notices, and repeated ones are reported once."""
     assert (await hear(provider, ask(model))).notices == notices
 
 
@@ -200,7 +200,7 @@ async def test_an_error_carries_status_and_request_id(provider: OpenAIProvider) 
 
 @pytest.mark.parametrize("model", ["page", "page-502", "page-as-json"])
 async def test_a_page_is_quoted_without_its_markup(model: str, provider: OpenAIProvider) -> None:
-    """Of a page for people a few words are shown, and neither tags nor scripts."""
+    """A few words of an HTML error page are shown, without tags or scripts."""
     message = str((await hear(provider, ask(model))).error)
     assert "Bad gateway" in message
     assert not set("<>") & set(message)
@@ -208,7 +208,7 @@ async def test_a_page_is_quoted_without_its_markup(model: str, provider: OpenAIP
 
 
 async def test_a_redirect_takes_the_prompt_nowhere(server: FaultServer, provider: OpenAIProvider) -> None:
-    """A redirect is refused, and the message names where it points, without its query."""
+    """A redirect is refused, and the message names its target without the query."""
     error = (await hear(provider, ask("redirect-away", "secret plans"))).error
     assert isinstance(error, errors.ConfigError)
     assert "https://elsewhere.example/v1/x." in str(error)

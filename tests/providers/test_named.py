@@ -17,13 +17,13 @@ __all__ = ["registry"]
 
 @pytest.fixture(autouse=True)
 def _of_this_test(registry: SessionRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the functions of `nbchat` use this test's registry."""
+    """Make the functions of `nbchat` use this test's registry."""
     use(monkeypatch, registry)
 
 
 @pytest.fixture
 def base_url(registry: SessionRegistry) -> Iterator[str]:
-    """Give the URL of a demo server on the engine's loop."""
+    """Yield the URL of a demo server on the engine's loop."""
     engine, server = engine_of(registry), DemoServer()
     yield str(engine.loop.run(server.start()))
     engine.loop.run(engine.providers.aclose())
@@ -31,7 +31,7 @@ def base_url(registry: SessionRegistry) -> Iterator[str]:
 
 
 def test_a_session_asks_the_provider_that_it_names(base_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A named server answers, lists its models, and gets its own key and not that of OpenAI."""
+    """A named server answers and lists its models, and receives its own key instead of OpenAI's."""
     monkeypatch.setenv("OPENAI_API_KEY", "sk-of-openai")
     monkeypatch.setenv("LOCAL_KEY", "sk-local")
     local = nbchat.provider("local", base_url=base_url, key_env="LOCAL_KEY")
@@ -56,7 +56,7 @@ def test_a_missing_key_is_reported_with_its_variable(base_url: str, monkeypatch:
 
 
 def test_a_name_that_is_defined_again_gets_the_new_server(base_url: str, registry: SessionRegistry) -> None:
-    """The next run asks the new server, for its models too; the old connections are closed at the end."""
+    """The next run and the list of models use the new server; old connections are closed at the end."""
     other = nbchat.provider("again", base_url=base_url)
     session = nbchat.session("c", provider="again")
     assert session.ask("What is nbchat?").model == "nbchat-tour"
@@ -78,7 +78,7 @@ def test_a_name_that_cannot_be_one_is_refused(name: str) -> None:
 
 
 def test_a_url_without_a_scheme_is_refused() -> None:
-    """The message has an example of a URL."""
+    """The message for a URL without a scheme has an example."""
     with pytest.raises(ValueError, match="such as http://localhost:11434/v1, not 'localhost:11434/v1'"):
         nbchat.provider("local", base_url="localhost:11434/v1")
 
@@ -86,7 +86,7 @@ def test_a_url_without_a_scheme_is_refused() -> None:
 def test_a_hint_names_the_provider_and_not_a_variable_that_it_does_not_use(
     base_url: str, registry: SessionRegistry
 ) -> None:
-    """What to check after a failure is the named provider's own URL and key."""
+    """The hint after a failure names the named provider's own URL and key."""
     registry.limits.retries = 0
     nbchat.provider("local", base_url=base_url)
     nbchat.provider("gone", base_url="http://127.0.0.1:9/v1")

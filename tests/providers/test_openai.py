@@ -1,4 +1,4 @@
-"""The provider itself: where requests go, with which key, over which connections, and what they say."""
+"""OpenAIProvider: servers, keys, connections, requests and errors."""
 
 import asyncio
 import copy
@@ -35,14 +35,14 @@ def key(monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def closed_port() -> int:
-    """Return a port of loopback that nobody listens on."""
+    """Return a port of loopback without a listener."""
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return int(one.getsockname()[1])
 
 
 def test_it_is_a_provider() -> None:
-    """It has what the engine asks of a provider."""
+    """`OpenAIProvider` implements the `Provider` protocol."""
     assert isinstance(OpenAIProvider(), Provider)
 
 
@@ -55,7 +55,7 @@ def test_importing_it_is_cheap() -> None:
     assert done.stdout.strip() == "set()"
 
 
-# Where and with which key
+# Servers and keys
 
 
 async def test_the_environment_is_read_at_each_run(
@@ -88,7 +88,7 @@ async def test_the_environment_is_read_at_each_run(
 async def test_the_key_comes_from_where_it_is_given(
     arguments: dict[str, Any], sent: str, server: FaultServer
 ) -> None:
-    """Arguments win over the environment; a local server is asked without a key of its own."""
+    """Arguments take precedence over the environment; a local server needs no key."""
     provider = OpenAIProvider(server.base_url, **arguments)
     assert (await hear(provider, ask("ok"))).error is None
     assert server.requests[-1].headers["authorization"] == sent
@@ -96,7 +96,7 @@ async def test_the_key_comes_from_where_it_is_given(
 
 
 async def test_the_function_that_gives_the_key_does_not_hold_the_loop(server: FaultServer) -> None:
-    """A key that has to be asked for is asked for in a thread, at each run."""
+    """A function that returns the key is called in a thread, at each run."""
     threads = []
 
     def give() -> str:
@@ -112,7 +112,7 @@ async def test_the_function_that_gives_the_key_does_not_hold_the_loop(server: Fa
 
 
 def fail() -> str:
-    """Raise, as a keyring does that is locked."""
+    """Raise, as a locked keyring does."""
     raise LookupError(KEY)
 
 
@@ -137,7 +137,7 @@ def fail() -> str:
 async def test_invalid_settings_are_reported_before_anything_is_sent(
     arguments: dict[str, Any], error: type[errors.ProviderError]
 ) -> None:
-    """A setting that cannot work is an error of its own, with what to do, and without its value's secrets."""
+    """An invalid setting raises an error with a hint and without the secrets in its value."""
     heard = await hear(OpenAIProvider(**arguments), ask("ok"))
     assert type(heard.error) is error
     assert heard.error.hint
@@ -147,16 +147,16 @@ async def test_invalid_settings_are_reported_before_anything_is_sent(
 
 
 def test_an_unknown_api_is_refused_at_once() -> None:
-    """A wrong argument is told where it is given."""
+    """A wrong `api` argument raises in the constructor."""
     with pytest.raises(errors.ConfigError, match="'auto', 'chat' or 'responses'"):
         OpenAIProvider(api="completions")  # type: ignore[arg-type]
 
 
-# Connections that do not come about
+# Failed connections
 
 
 async def test_a_refused_connection_is_reported() -> None:
-    """Where nobody listens, the error names the server and says so."""
+    """If no program listens on the port, the error names the server and the refused connection."""
     port = closed_port()
     error = (await hear(OpenAIProvider(f"http://127.0.0.1:{port}/v1"), ask("ok"))).error
     assert type(error) is errors.ConnectFailed
@@ -165,7 +165,7 @@ async def test_a_refused_connection_is_reported() -> None:
 
 
 async def test_an_unknown_host_name_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the name service knows no such host, the error names the host."""
+    """If DNS does not resolve the host, the error names it."""
 
     def unknown(*_: object, **__: object) -> None:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
@@ -180,7 +180,7 @@ async def test_an_unknown_host_name_is_reported(monkeypatch: pytest.MonkeyPatch)
 async def test_certificates_are_checked(
     certificate: str, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A certificate that nobody vouches for, or that is over, ends it; nothing switches that off."""
+    """An untrusted or expired certificate ends the connection; no setting disables the check."""
     if reason == "expired":
         monkeypatch.setenv("SSL_CERT_FILE", str(TLS / certificate))
     async with FaultServer(certificate) as server:
@@ -195,7 +195,7 @@ async def test_certificates_are_checked(
 async def test_a_certificate_of_ones_own_is_trusted_by_the_environment(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """`SSL_CERT_FILE` is how a private server is trusted; read at the run, as all of the environment."""
+    """`SSL_CERT_FILE`, read at each run like the rest of the environment, makes a private server trusted."""
     async with FaultServer("own.pem") as server:
         provider = OpenAIProvider(server.base_url)
         assert (await hear(provider, ask("ok"))).error is not None
@@ -205,7 +205,7 @@ async def test_a_certificate_of_ones_own_is_trusted_by_the_environment(
 
 
 async def test_a_server_without_tls_is_reported(server: FaultServer) -> None:
-    """A plain server behind an https URL is told apart from a broken one."""
+    """The error for a plain server behind an https URL differs from that for a broken server."""
     url = server.base_url.replace("http:", "https:")
     error = (await hear(OpenAIProvider(url), ask("ok", timeouts=Timeouts(connect_s=0.3)))).error
     assert type(error) is errors.ConnectFailed
@@ -218,7 +218,7 @@ async def test_a_server_without_tls_is_reported(server: FaultServer) -> None:
 async def test_a_dead_proxy_is_named_by_its_variable(
     variable: str, scheme: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The hint names the variable, and never its value."""
+    """The hint names the variable and never contains its value."""
     monkeypatch.setenv(variable, f"http://user:hunter22@127.0.0.1:{closed_port()}")
     error = (await hear(OpenAIProvider(f"{scheme}://models.example/v1"), ask("ok"))).error
     assert type(error) is errors.ConnectFailed
@@ -229,7 +229,7 @@ async def test_a_dead_proxy_is_named_by_its_variable(
 
 @pytest.mark.parametrize("value", ["ftp://x", "socks5://127.0.0.1:1", "http://:@:"])
 async def test_an_invalid_proxy_is_named_by_its_variable(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A value that cannot be a proxy is told, without showing it."""
+    """The error for an invalid proxy names the variable, without its value."""
     monkeypatch.setenv("HTTP_PROXY", value)
     error = (await hear(OpenAIProvider("http://models.example/v1"), ask("ok"))).error
     assert type(error) is errors.ConnectFailed
@@ -241,7 +241,7 @@ async def test_an_invalid_proxy_is_named_by_its_variable(value: str, monkeypatch
 async def test_a_proxy_that_requires_a_password_is_reported(
     server: FaultServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """407 is a connection that did not come about, and no use trying again."""
+    """A 407 is a failed connection, and is not retried."""
     monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{server.port}")
     provider = OpenAIProvider("http://models.example/v1")
     error = (await hear(provider, ask("status-407"))).error
@@ -255,7 +255,7 @@ async def test_a_proxy_that_requires_a_password_is_reported(
 
 
 async def test_the_key_is_in_nothing_that_is_shown(key: str, server: FaultServer) -> None:
-    """Neither the provider, nor what can be reached from it, nor an error and its causes show the key."""
+    """The key is in no representation of the provider or of its attributes, and in no error or its causes."""
 
     @fault("echo", "section 5", error=errors.RequestRejected)
     async def _(wire: Any) -> None:
@@ -275,7 +275,7 @@ async def test_the_key_is_in_nothing_that_is_shown(key: str, server: FaultServer
 
 
 async def test_a_user_in_the_url_is_not_shown(server: FaultServer, caplog: pytest.LogCaptureFixture) -> None:
-    """User and password in a base URL are used, and are part of no name, no message and no log."""
+    """User and password in a base URL are used, and are in no name, message or log."""
     caplog.set_level("DEBUG")
     url = server.base_url.replace("://", "://someone:hunter22@")
     provider = OpenAIProvider(url)
@@ -289,7 +289,7 @@ async def test_a_user_in_the_url_is_not_shown(server: FaultServer, caplog: pytes
 
 @pytest.mark.parametrize("act", [pickle.dumps, copy.copy, copy.deepcopy])
 def test_a_provider_is_not_pickled(act: Any) -> None:
-    """A pickle would carry connections and keys to where they do not belong."""
+    """Pickling is refused, because a pickle would contain connections and keys."""
     with pytest.raises(errors.PicklingRefused):
         act(OpenAIProvider(api_key=KEY))
 
@@ -298,7 +298,7 @@ def test_a_provider_is_not_pickled(act: Any) -> None:
 
 
 async def test_connections_are_used_again(server: FaultServer, provider: OpenAIProvider) -> None:
-    """Runs one after the other share a connection, also after a refusal."""
+    """Consecutive runs share a connection, also after an error status."""
     for model in ("ok", "status-429", "with-length", "ok", "whole-json", "gzip"):
         await hear(provider, ask(model))
     assert server.connections == 1
@@ -307,7 +307,7 @@ async def test_connections_are_used_again(server: FaultServer, provider: OpenAIP
 async def test_runs_side_by_side_share_nothing_but_the_provider(
     server: FaultServer, provider: OpenAIProvider
 ) -> None:
-    """A hundred streams at once each get their own answer."""
+    """A hundred concurrent streams each get their own answer."""
     models = ["ok", "status-500", "no-finish", "byte-by-byte"] * 25
     all_heard = await asyncio.gather(*(hear(provider, ask(model, str(i))) for i, model in enumerate(models)))
     assert [heard.text for heard in all_heard] == [TEXT, "", TEXT, TEXT] * 25
@@ -315,7 +315,7 @@ async def test_runs_side_by_side_share_nothing_but_the_provider(
 
 
 async def test_a_provider_serves_several_loops(provider: OpenAIProvider) -> None:
-    """Loops in other threads use the same provider at the same time; closing it there closes nothing here."""
+    """Loops in other threads use one provider concurrently; closing it there closes nothing here."""
 
     async def listen() -> str:
         text = (await hear(provider, ask("byte-by-byte"))).text
@@ -328,7 +328,7 @@ async def test_a_provider_serves_several_loops(provider: OpenAIProvider) -> None
 
 
 async def test_a_closed_provider_can_be_used_again(server: FaultServer, provider: OpenAIProvider) -> None:
-    """Closing ends idle connections, and nothing else."""
+    """Closing a provider only closes its idle connections."""
     await hear(provider, ask("ok"))
     await provider.aclose()
     await server.until(lambda s: s.open == 0)
@@ -336,7 +336,7 @@ async def test_a_closed_provider_can_be_used_again(server: FaultServer, provider
 
 
 async def test_a_closed_kept_connection_is_not_reused(server: FaultServer, provider: OpenAIProvider) -> None:
-    """A kept connection that the server has closed is not tried."""
+    """A kept connection that the server has closed is not used."""
     await hear(provider, ask("ok"))
     for task in server.tasks:
         task.cancel()
@@ -347,7 +347,7 @@ async def test_a_closed_kept_connection_is_not_reused(server: FaultServer, provi
 @contextmanager
 def open_files() -> Iterator[None]:
     """Assert that no more files are open afterwards than before."""
-    gc.collect()  # what an earlier test left for the collector would be closed in between
+    gc.collect()  # garbage of earlier tests would be closed in between
     before = len(list(OPEN_FILES.iterdir()))
     yield
     gc.collect()
@@ -356,7 +356,7 @@ def open_files() -> Iterator[None]:
 
 @pytest.mark.skipif(not OPEN_FILES.is_dir(), reason="file descriptors are counted in /proc")
 async def test_nothing_is_left_open(server: FaultServer, provider: OpenAIProvider) -> None:
-    """After many streams of all kinds, read or left, no socket and no task is left."""
+    """After many streams of all kinds, finished or abandoned, no socket and no task is left."""
     await hear(provider, ask("ok"))
     await provider.aclose()
     await server.until(lambda s: s.open == 0)
@@ -374,13 +374,13 @@ async def test_nothing_is_left_open(server: FaultServer, provider: OpenAIProvide
     assert asyncio.all_tasks() <= tasks
 
 
-# What is asked
+# Requests
 
 
 async def test_usage_is_requested_and_parameters_are_sent(
     server: FaultServer, provider: OpenAIProvider
 ) -> None:
-    """Parameters go out by their own names, known to the client or not; the context is the request's."""
+    """Parameters are sent by their names, known to the client or not; the context is the request's."""
     messages = (
         Message(id="1", role="user", parts=(TextPart(text="a"),)),
         Message(id="2", role="assistant", parts=(TextPart(text="b"),)),
@@ -408,7 +408,7 @@ async def test_usage_is_requested_and_parameters_are_sent(
 async def test_parameters_that_are_not_json_are_reported(
     value: object, server: FaultServer, provider: OpenAIProvider
 ) -> None:
-    """What cannot be written as JSON is an error about the parameters, and nothing is sent."""
+    """Parameters that cannot be written as JSON raise an error, and nothing is sent."""
     error = (await hear(provider, ask("ok", params={"temperature": value}))).error
     assert type(error) is errors.RequestRejected
     assert "params" in error.hint
@@ -420,14 +420,14 @@ QUIRKS = [
     ({"max_tokens": 5}, "Use 'max_completion_tokens' instead.", "max_tokens", "max_completion_tokens"),
     ({"max_completion_tokens": 5}, "Extra: max_completion_tokens", "max_completion_tokens", "max_tokens"),
 ]
-"""Parameters, what the server says to them, the field that it means, and the one that it takes instead."""
+"""Parameters, the server's error, the field it refers to, and the field it accepts instead."""
 
 
 @pytest.mark.parametrize("quirk", QUIRKS)
 async def test_a_field_that_is_refused_is_left_out(
     quirk: tuple[dict[str, Any], str, str, str | None], server: FaultServer, provider: OpenAIProvider
 ) -> None:
-    """A server that names a field it does not take is asked once more without, and remembered."""
+    """A request is retried once without the field that the server rejects, and the result is cached."""
     params, message, refused, instead = quirk
 
     @fault("quirk", "provider-facts")
@@ -450,7 +450,7 @@ async def test_a_field_that_is_refused_is_left_out(
 async def test_a_server_that_refuses_everything_is_asked_no_more_than_needed(
     name: str, server: FaultServer, provider: OpenAIProvider
 ) -> None:
-    """A refusal that names the same fields again and again ends after each was tried once."""
+    """If a server keeps rejecting the same fields, the requests end after each field was tried once."""
 
     @fault("stubborn", "quirk")
     async def _(wire: Any) -> None:
@@ -465,7 +465,7 @@ async def test_a_server_that_refuses_everything_is_asked_no_more_than_needed(
 async def test_the_first_listed_model_answers_where_none_is_named(
     server: FaultServer, provider: OpenAIProvider
 ) -> None:
-    """Without a model the server's first one is asked, and it is said which."""
+    """Without a model, the server's first one is used and reported."""
     models = await provider.models()
     heard = await hear(provider, ask(None))
     assert heard.deltas[0] == Answering(models[0])
@@ -473,7 +473,7 @@ async def test_the_first_listed_model_answers_where_none_is_named(
 
 
 async def test_a_response_without_models_is_reported() -> None:
-    """A server that is no OpenAI-compatible one is told as that."""
+    """An answer that is not a list of models is reported as such."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -488,7 +488,7 @@ async def test_a_response_without_models_is_reported() -> None:
 
 
 async def test_the_loop_is_free_while_the_client_is_imported(server: FaultServer) -> None:
-    """The first run does not hold the loop for the time that the openai client takes to import."""
+    """The first run does not block the loop while the openai client is imported."""
     code = f"""
 import asyncio, threading
 from nbchat.providers.openai import OpenAIProvider
@@ -515,7 +515,7 @@ asyncio.run(main())
 
 
 async def test_events_that_hold_the_echoed_key_are_redacted(provider: OpenAIProvider) -> None:
-    """An error event's text is shown without the key in it."""
+    """The text of an error event is shown with the key redacted."""
     error = (await hear(provider, ask("error-object"))).error
     assert error is not None
     assert "It broke" in str(error)

@@ -1,4 +1,4 @@
-"""Providers are found by name, and what is wrong with one is said in words."""
+"""Providers are found by name, and errors explain the faults of a plugin."""
 
 import copy
 import pickle
@@ -16,24 +16,24 @@ from nbchat.providers.scripted import ScriptedProvider
 
 
 class Broken:
-    """No provider: it cannot stream."""
+    """An object that is not a provider: it cannot stream."""
 
     name = "broken"
     can_prefill = can_resume = False
 
 
 def raises() -> None:
-    """Raise, as a package does that lacks something; the text holds a key."""
+    """Raise, as a package with a missing dependency does; the text contains a key."""
     raise RuntimeError("no settings for sk-proj-0123456789abcdef")
 
 
 class EntryPoints(tuple[EntryPoint, ...]):
-    """A sequence of entry points as it is from Python 3.12 on."""
+    """A sequence of entry points as in Python 3.12 and later."""
 
     __slots__ = ()
 
     def __getitem__(self, name: Any) -> Any:
-        """Return the one of this name."""
+        """Return the entry point of this name."""
         for point in self:
             if point.name == name:
                 return point
@@ -42,7 +42,7 @@ class EntryPoints(tuple[EntryPoint, ...]):
 
 @pytest.fixture(autouse=True)
 def _installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Install packages that bring providers."""
+    """Install packages that provide providers."""
     here = "tests.providers.test_plugins"
     points = EntryPoints(
         [
@@ -57,7 +57,7 @@ def _installed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_provider_is_loaded_by_name() -> None:
-    """A name gives the provider that a package brings, made with the options that were given."""
+    """A name gives the provider of a package, created with the given options."""
     made = plugins.load("scripted", finish="length")
     assert isinstance(made, ScriptedProvider)
     assert isinstance(made, Provider)
@@ -65,7 +65,7 @@ def test_a_provider_is_loaded_by_name() -> None:
 
 
 def test_nothing_takes_the_place_of_the_built_in_provider() -> None:
-    """A package cannot put itself between nbchat and its own provider's key."""
+    """A package cannot replace the built-in provider and thereby get its key."""
     assert isinstance(plugins.load("openai", base_url="http://127.0.0.1:1/v1"), OpenAIProvider)
 
 
@@ -79,7 +79,7 @@ def test_nothing_takes_the_place_of_the_built_in_provider() -> None:
     ],
 )
 def test_a_broken_plugin_is_reported(name: str, said: str) -> None:
-    """A name that is unknown and a package that is broken are each told as what they are."""
+    """An unknown name and a broken package give different errors."""
     with pytest.raises(ConfigError) as caught:
         plugins.load(name)
     assert said in str(caught.value)
@@ -87,12 +87,12 @@ def test_a_broken_plugin_is_reported(name: str, said: str) -> None:
 
 
 def test_the_installed_package_registers_its_own() -> None:
-    """The package's own metadata names the provider, as any other package's would."""
+    """The metadata of nbchat registers its provider, as any other package's would."""
     assert plugins._BUILT_IN["openai"].load() is OpenAIProvider
 
 
 def test_a_secret_is_used_and_not_shown() -> None:
-    """A secret gives its value to who asks, and to nobody who only looks."""
+    """A secret returns its value from `reveal` only; it is not in `repr`, and pickling is refused."""
     secret = Secret("value")
     assert secret.reveal() == "value"
     assert "value" not in f"{secret!r}{secret}"

@@ -1,4 +1,4 @@
-"""What is asked is the conversation, in the words of the API, never something that is refused for good."""
+"""Request bodies contain the conversation in the terms of the API, without anything servers always reject."""
 
 from typing import Any
 
@@ -31,17 +31,17 @@ IMAGE = "data:image/png;base64,AAAA"
 
 
 def turn(role: Role, *parts: Part) -> Message:
-    """Return a message of these parts."""
+    """Return a message with these parts."""
     return Message(id="m", role=role, parts=parts)
 
 
 def text(value: str) -> TextPart:
-    """Return a part of text."""
+    """Return a text part."""
     return TextPart(text=value)
 
 
 def tool(call_id: str, arguments: str = "{}", name: str = "f") -> ToolCallPart:
-    """Return a call."""
+    """Return a tool call."""
     return ToolCallPart(call_id=call_id, name=name, text=arguments)
 
 
@@ -51,13 +51,13 @@ def asked(*messages: Message, **more: Any) -> list[Any]:
 
 
 def test_text_is_sent_as_text() -> None:
-    """Parts of text are one string, and the instructions stand first."""
+    """Text parts are joined into one string, and the instructions come first."""
     sent = asked(turn("user", text("a"), text("b")), instructions="Be brief.")
     assert sent == [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "ab"}]
 
 
 def test_images_are_sent_in_their_place() -> None:
-    """A message with images is a list, in order."""
+    """A message with images is sent as a list, in order."""
     sent = asked(turn("user", text("look:"), ImagePart(text=IMAGE), text("?")))
     assert sent[0]["content"] == [
         {"type": "text", "text": "look:"},
@@ -67,7 +67,7 @@ def test_images_are_sent_in_their_place() -> None:
 
 
 def test_a_file_is_sent_as_a_block_of_code() -> None:
-    """A model reads the file's name and its text, after the question; nothing in the text ends the block."""
+    """A file's name and text come after the question in a code block, which nothing in the text can end."""
     file = FilePart(name="notes.md", text="# A\n```\nb\n```\n")
     sent = asked(turn("user", text("Summarise."), file))
     assert sent[0]["content"] == "Summarise.\n\n`notes.md`\n````md\n# A\n```\nb\n```\n````"
@@ -77,13 +77,13 @@ def test_a_file_is_sent_as_a_block_of_code() -> None:
 
 
 def test_reasoning_is_not_sent_back() -> None:
-    """What the model thought aloud stays here."""
+    """Reasoning is not sent."""
     sent = asked(turn("user", text("a")), turn("assistant", ReasoningPart(text="hm"), text("b")))
     assert sent[1] == {"role": "assistant", "content": "b"}
 
 
 def test_a_thought_in_the_text_is_not_sent_back_either() -> None:
-    """Reasoning at the beginning of a text stays here, unless the answer continues from it."""
+    """Reasoning at the beginning of a text is not sent, unless the answer continues from it."""
     question, more = turn("user", text("a")), turn("user", text("c"))
     thought = turn("assistant", text("<think>h"), text("m</think>\n\nb "), text("!"))
     assert asked(question, thought, more)[1] == {"role": "assistant", "content": "b !"}
@@ -95,7 +95,7 @@ def test_a_thought_in_the_text_is_not_sent_back_either() -> None:
 
 @pytest.mark.parametrize("parts", [(), (text(""),), (ReasoningPart(text="hm"),)])
 def test_an_answer_without_text_is_left_out(parts: tuple[Part, ...]) -> None:
-    """An empty answer would be refused; the questions around it are one turn."""
+    """An empty answer, which servers reject, is left out, and the questions around it are joined."""
     sent = asked(turn("user", text("a")), turn("assistant", *parts), turn("user", text("b")))
     assert sent == [{"role": "user", "content": "a\n\nb"}]
 
@@ -140,7 +140,7 @@ def test_turns_of_one_role_are_joined_with_their_attachments() -> None:
     )
 )
 def test_roles_always_alternate(conversation: list[tuple[Role, tuple[Part, ...]]]) -> None:
-    """System text stands first, then user and assistant take turns, and each call has its result."""
+    """System text comes first, then user and assistant alternate, and each call has its result."""
     sent = asked(*(turn(role, *parts) for role, parts in conversation))
     roles = [message["role"] for message in sent]
     assert "system" not in roles[1:]
@@ -161,7 +161,7 @@ def test_roles_always_alternate(conversation: list[tuple[Role, tuple[Part, ...]]
 
 
 def test_messages_after_a_result_are_sent_after_it() -> None:
-    """Text that the model wrote with a result at hand stands behind the result, in both APIs."""
+    """Text that the model wrote after a result is sent after it, in both APIs."""
     answer = turn(
         "assistant",
         text("I look. "),
@@ -193,7 +193,7 @@ def test_messages_after_a_result_are_sent_after_it() -> None:
 
 
 def test_system_messages_stand_first() -> None:
-    """Many templates refuse a system message anywhere else, and more than one."""
+    """System messages are joined and come first, because many templates reject any others."""
     sent = asked(
         turn("user", text("a")), turn("system", text("s")), turn("user", text("b")), instructions="i"
     )
@@ -203,14 +203,14 @@ def test_system_messages_stand_first() -> None:
 
 
 def test_a_conversation_that_begins_with_an_answer_is_given_a_beginning() -> None:
-    """Of a long saved conversation the first messages may be missing; servers want the user's turn first."""
+    """If a conversation begins with an answer, a user message is added before it, as servers require."""
     sent = asked(turn("assistant", text("a")), turn("user", text("b")))
     assert sent[0] == {"role": "user", "content": BEFORE}
     assert [message["role"] for message in sent] == ["user", "assistant", "user"]
 
 
 def test_pictures_of_earlier_questions_can_be_named_instead() -> None:
-    """The question that is asked keeps its pictures; those before it become their names, in their places."""
+    """Pictures of earlier questions are replaced by their names; those of the current one are kept."""
     old = turn("user", text("look:"), ImagePart(text=IMAGE, name="a\nb.png"))
     new = turn("user", text("and?"), ImagePart(text=IMAGE))
     request = Request(messages=(old, turn("assistant", text("b")), new))
@@ -224,13 +224,13 @@ def test_pictures_of_earlier_questions_can_be_named_instead() -> None:
 
 
 def test_a_partial_answer_stands_last() -> None:
-    """For a prefill the beginning of the answer is the last message."""
+    """For a prefill, the beginning of the answer is the last message."""
     sent = asked(turn("user", text("a")), turn("assistant", text("b ")), prefill=True)
     assert sent[-1] == {"role": "assistant", "content": "b "}
 
 
 def test_calls_and_results_belong_together() -> None:
-    """Calls are sent with their results, whichever message holds those."""
+    """Calls are sent with their results, whichever message holds the results."""
     for results in (
         [turn("tool", ToolResultPart(call_id="1", text="x"), ToolResultPart(call_id="2", text="y"))],
         [turn("tool", ToolResultPart(call_id=i, text=t)) for i, t in (("1", "x"), ("2", "y"))],
@@ -245,7 +245,7 @@ def test_calls_and_results_belong_together() -> None:
 
 
 def test_a_call_that_was_not_run_has_a_result() -> None:
-    """Both APIs refuse a call without a result, at every later turn."""
+    """A call without a result gets one, because both APIs would reject it at every later turn."""
     messages = (turn("user", text("a")), turn("assistant", text("b"), tool("1")), turn("user", text("c")))
     assert asked(*messages)[2] == {"role": "tool", "tool_call_id": "1", "content": NOT_RUN}
     items = responses_body(Request(messages=messages))["input"]
@@ -256,7 +256,7 @@ def test_a_call_that_was_not_run_has_a_result() -> None:
     "call", [tool("1", '{"cut'), tool("1", "[1]"), tool("1", "[" * 100_000), tool(""), tool("1", name="")]
 )
 def test_a_call_that_was_cut_off_is_left_out(call: ToolCallPart) -> None:
-    """A call without id, name or whole arguments would be refused; and so would its result."""
+    """A call without id, name or complete arguments is left out, with its result, as servers reject it."""
     result = turn("tool", ToolResultPart(call_id="1", text="x"))
     messages = (turn("user", text("a")), turn("assistant", text("b"), call), result)
     assert asked(*messages) == [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
@@ -264,7 +264,7 @@ def test_a_call_that_was_cut_off_is_left_out(call: ToolCallPart) -> None:
 
 
 def test_parameters_do_not_replace_the_conversation() -> None:
-    """Parameters add fields; those that make the request are nbchat's."""
+    """Parameters add fields, and do not replace those that nbchat sets."""
     params = {
         "messages": [],
         "stream": False,
@@ -279,13 +279,13 @@ def test_parameters_do_not_replace_the_conversation() -> None:
 
 
 def test_usage_may_be_declined() -> None:
-    """A parameter of None is not sent; `stream_options` is how usage is declined."""
+    """A parameter of `None` is not sent; for `stream_options` this turns usage off."""
     assert "stream_options" not in chat_body(Request(messages=(), params={"stream_options": None}))
     assert "seed" not in chat_body(Request(messages=(), params={"seed": None}))
 
 
 def test_responses_have_other_names() -> None:
-    """The same request in the words of the Responses API."""
+    """The Responses API gets the same request with its own field names."""
     request = Request(
         messages=(
             turn("user", text("look"), ImagePart(text=IMAGE)),
@@ -317,7 +317,7 @@ def test_responses_have_other_names() -> None:
 
 
 def test_lone_surrogates_are_not_sent() -> None:
-    """Text that no server can read is mended on the way, in every place."""
+    """Lone surrogates, which servers cannot read, are replaced everywhere in the request."""
     bad = "a\ud800"
     sent = asked(
         turn("user", text(bad), ImagePart(text=bad)),
@@ -332,6 +332,6 @@ def test_lone_surrogates_are_not_sent() -> None:
     "address", ["https://elsewhere.example/p.png", "file:///etc/passwd", "data:image/svg+xml;base64,AAAA", ""]
 )
 def test_addresses_of_images_are_not_sent(address: str) -> None:
-    """A server would load them; a stranger's file may hold any, and its picture is replaced by its name."""
+    """Addresses of images, as in an untrusted file, are replaced by names, as servers would load them."""
     sent = asked(turn("user", text("look"), ImagePart(text=address, name="map.png")))
     assert sent == [{"role": "user", "content": "look\n[picture: map.png]\n"}]

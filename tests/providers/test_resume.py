@@ -1,4 +1,4 @@
-"""Reading on: a response in the background outlives its connection, at the embedded server."""
+"""Resuming a background response after its connection is lost, with the embedded server."""
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing
@@ -18,14 +18,14 @@ MODEL = "nbchat-long"
 
 @pytest.fixture
 async def demo() -> AsyncIterator[DemoServer]:
-    """Run the embedded server, as fast as it can."""
+    """Run the embedded server without delays."""
     async with DemoServer(pace=0) as server:
         yield server
 
 
 @pytest.fixture
 async def responses(demo: DemoServer) -> AsyncIterator[OpenAIProvider]:
-    """Make a provider that asks it for responses in the background."""
+    """Make a provider that requests background responses from it."""
     provider = OpenAIProvider(demo.base_url, api="responses")
     yield provider
     await provider.aclose()
@@ -33,7 +33,7 @@ async def responses(demo: DemoServer) -> AsyncIterator[OpenAIProvider]:
 
 @pytest.mark.parametrize("pieces", [0, 1, 7, 50, 10_000])
 async def test_a_broken_stream_is_read_on(pieces: int, responses: OpenAIProvider) -> None:
-    """Wherever the connection was lost, the rest joins what had come, without a gap and without a seam."""
+    """Wherever the connection was lost, the resumed stream continues the text without gap or repetition."""
     whole = await hear(responses, ask(MODEL))
     assert whole.finish == "stop"
     text, kept, at = "", "", Answering()
@@ -42,7 +42,7 @@ async def test_a_broken_stream_is_read_on(pieces: int, responses: OpenAIProvider
             if isinstance(delta, TextDelta):
                 text += delta.text
             elif isinstance(delta, Answering):
-                # Text and number are kept together; what came after them was not written down.
+                # Text and event number are saved together; later text was not saved.
                 kept, at, pieces = text, delta, pieces - 1
                 if pieces < 0:
                     break
@@ -54,14 +54,14 @@ async def test_a_broken_stream_is_read_on(pieces: int, responses: OpenAIProvider
 
 
 async def test_a_deleted_response_is_reported(responses: OpenAIProvider) -> None:
-    """A response that the server does not have any more is told as that, with what can be done."""
+    """The error for a response that the server no longer has names the remedy."""
     error = (await hear(responses, ask(MODEL, resume_id="resp_nobody", resume_after=3))).error
     assert type(error) is errors.RequestRejected
     assert "does not have this response any more. Continue or regenerate." in str(error)
 
 
 async def test_a_response_can_be_cancelled(demo: DemoServer) -> None:
-    """A response in the background continues without its reader, until it is cancelled by its id."""
+    """A background response continues without its reader until it is cancelled by its id."""
     provider = OpenAIProvider(demo.base_url, api="responses", headers={"x-nbchat-pace": "1000"})
     async with aclosing(provider.stream(ask(MODEL))) as stream:
         async for delta in stream:
@@ -79,7 +79,7 @@ async def test_a_response_can_be_cancelled(demo: DemoServer) -> None:
 
 
 async def test_a_partial_answer_is_continued_by_chat(demo: DemoServer) -> None:
-    """Responses cannot begin with a part of the answer, so a prefill goes to Chat Completions."""
+    """A prefill is sent to Chat Completions, because Responses cannot continue a partial answer."""
     provider = OpenAIProvider(demo.base_url, api="responses", can_prefill=True)
     whole = await hear(provider, ask(MODEL))
     begun = Message(id="a", role="assistant", parts=(TextPart(text=whole.text[:100]),))
@@ -90,7 +90,7 @@ async def test_a_partial_answer_is_continued_by_chat(demo: DemoServer) -> None:
 
 
 async def test_a_chat_names_nothing_to_read_on(demo: DemoServer) -> None:
-    """Chat Completions cannot be read on, and nothing says that it could."""
+    """Chat Completions cannot be resumed, and the provider does not report a response id."""
     provider = OpenAIProvider(demo.base_url)
     assert (provider.can_resume, OpenAIProvider(api="responses").can_resume) == (False, True)
     heard = await hear(provider, ask("nbchat-echo", "Hello?"))
@@ -100,7 +100,7 @@ async def test_a_chat_names_nothing_to_read_on(demo: DemoServer) -> None:
 
 
 async def test_a_server_without_the_background_is_asked_without(server: FaultServer) -> None:
-    """Where the server has no `/responses`, that is told as what it is."""
+    """If the server has no `/responses`, its 404 is reported as such."""
     provider = OpenAIProvider(server.base_url, api="responses")
     error = (await hear(provider, ask("ok"))).error
     assert type(error) is errors.ModelNotFound

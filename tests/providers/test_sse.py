@@ -35,25 +35,25 @@ CASES: dict[str, tuple[bytes, list[Event]]] = {
     "bytes-of-any-kind": (b"data: \xff\xfe\n\n", [Event(b"\xff\xfe")]),
     "cut-off": (b"data: x\n\ndata: y\n", [Event(b"x")]),
 }
-"""Streams with what they say."""
+"""Streams and their events."""
 
 
 def decode(pieces: Iterable[bytes], **options: int) -> tuple[list[Event], bytes]:
-    """Return all events, and what the end cut off."""
+    """Return all events, and the incomplete rest."""
     decoder = SSEDecoder(**options)
     events = [event for piece in pieces for event in decoder.feed(piece)]
     return events, decoder.close()
 
 
 def feed(decoder: SSEDecoder, pieces: Iterable[bytes], events: list[Event]) -> None:
-    """Feed all pieces; what they complete before an error stays in `events`."""
+    """Feed all pieces; events completed before an error stay in `events`."""
     for piece in pieces:
         events += decoder.feed(piece)
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_streams_are_parsed_as_in_the_standard(name: str) -> None:
-    """Whole, and byte by byte, a stream gives the events of the standard."""
+    """A stream gives the events of the standard, as a whole and byte by byte."""
     stream, events = CASES[name]
     assert decode([stream])[0] == events
     assert decode(bytes([byte]) for byte in stream)[0] == events
@@ -100,12 +100,12 @@ def test_cuts_change_nothing(parts: list[bytes], data: st.DataObject | None) -> 
     ],
 )
 def test_an_event_that_the_end_cuts_off_is_reported(stream: bytes, cut: bool) -> None:
-    """An event without its empty line is dropped, and that is told; comments are no loss."""
+    """An event without its final empty line is dropped and reported; a comment is not."""
     assert bool(decode([stream])[1]) is cut
 
 
 def test_an_event_comes_as_soon_as_its_line_ends() -> None:
-    """A CR ends a line at once: nothing waits for an LF that may never come."""
+    """A CR ends a line at once, without waiting for an LF."""
     decoder = SSEDecoder()
     assert decoder.feed(b"data: x\r\r") == [Event(b"x")]
     assert decoder.feed(b"\ndata: y\n") == []
@@ -113,7 +113,7 @@ def test_an_event_comes_as_soon_as_its_line_ends() -> None:
 
 
 def test_an_event_has_a_largest_size() -> None:
-    """An event that grows beyond the limit is an error, wherever it is cut; those before it are given."""
+    """An event beyond the limit is an error, wherever it is cut, after the events before it are yielded."""
     stream = b"data: ok\n\n" + b"data: " + b"x" * 95 + b"\n\n"
     for pieces in ([stream], [bytes([byte]) for byte in stream], [stream[:60], stream[60:]]):
         events: list[Event] = []
@@ -125,7 +125,7 @@ def test_an_event_has_a_largest_size() -> None:
 
 
 def test_an_endless_event_is_not_kept() -> None:
-    """What is held of an event that does not end is bounded."""
+    """The memory for an event that does not end is bounded."""
     fed: list[Event] = []
     with pytest.raises(EventTooLarge):
         feed(SSEDecoder(max_event_bytes=1000), [b"data: xxxxxxxx\n"] * 1000, fed)

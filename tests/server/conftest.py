@@ -1,4 +1,4 @@
-"""What the tests of the embedded server share: a server, the real client, a raw connection, and a clock."""
+"""Fixtures for tests of the embedded server: a server, the openai client, a raw connection and a clock."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from nbchat.server import DemoServer
 
 
 class HandClock:
-    """Time that stands still until a test moves it."""
+    """A clock that only moves when a test advances it."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -25,11 +25,11 @@ class HandClock:
         self._asleep = asyncio.Event()
 
     def time(self) -> float:
-        """Return what the test has set."""
+        """Return the time set by the test."""
         return self.now
 
     async def sleep_until(self, when: float) -> None:
-        """Sleep until the test has moved the time that far."""
+        """Sleep until the test has advanced the clock to `when`."""
         if when <= self.now:
             await asyncio.sleep(0)
             return
@@ -40,7 +40,7 @@ class HandClock:
         await future
 
     def advance(self, seconds: float) -> None:
-        """Move the time, and wake who is due."""
+        """Advance the clock, and wake sleepers that are due."""
         self.now += seconds
         while self._sleepers and self._sleepers[0][0] <= self.now:
             _, _, future = heapq.heappop(self._sleepers)
@@ -48,14 +48,14 @@ class HandClock:
                 future.set_result(None)
 
     async def someone_sleeps(self) -> None:
-        """Return when somebody has gone to sleep since the last call."""
+        """Wait until a sleeper has been added since the last call."""
         await self._asleep.wait()
         self._asleep.clear()
 
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer as it came over the socket."""
+    """An HTTP answer from the socket."""
 
     status: int
     headers: Mapping[str, str]
@@ -63,12 +63,12 @@ class Reply:
 
     @property
     def json(self) -> Any:
-        """The body as JSON."""
+        """The body parsed as JSON."""
         return msgspec.json.decode(self.body)
 
     @property
     def error(self) -> dict[str, Any]:
-        """The error object of an answer that must be one, in full."""
+        """The error object of the answer, checked for all its fields."""
         error = self.json["error"]
         assert set(error) == {"message", "type", "param", "code"}
         assert error["message"]
@@ -77,7 +77,7 @@ class Reply:
 
 
 class RawConnection:
-    """A TCP connection that sends whatever bytes a test wants."""
+    """A TCP connection that sends arbitrary bytes."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
@@ -118,7 +118,7 @@ class RawConnection:
         return body
 
     async def is_closed(self) -> bool:
-        """Read to the end, and tell whether the server has closed."""
+        """Read to the end, and return whether the server has closed the connection."""
         async with asyncio.timeout(20):
             try:
                 await self.reader.read()
@@ -128,7 +128,7 @@ class RawConnection:
 
 
 def port_of(server: DemoServer) -> int:
-    """Return where a server listens."""
+    """Return the port of a server."""
     return int(server.base_url.split(":")[2].split("/")[0])
 
 
@@ -139,7 +139,7 @@ def request(
     method: str | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> bytes:
-    """Return a request as bytes; `body` is sent as it is, or as JSON."""
+    """Return a request as bytes; `body` is sent unchanged if bytes, else as JSON."""
     data = body if isinstance(body, bytes) else b"" if body is None else msgspec.json.encode(body)
     method = method or ("GET" if body is None else "POST")
     fields = {"host": "127.0.0.1", **(headers or {})}
@@ -150,51 +150,51 @@ def request(
 
 
 async def ask(server: DemoServer, data: bytes, *, to: str = "GET") -> Reply:
-    """Send one request on a connection of its own, and return the answer."""
+    """Send one request on a new connection, and return the answer."""
     async with await RawConnection.open(server) as connection:
         connection.send(data)
         return await connection.reply(to=to)
 
 
 def user(*texts: str) -> list[Any]:
-    """Return a conversation in which user and assistant take turns, the user first."""
+    """Return a conversation in which user and assistant alternate, the user first."""
     return [{"role": ("user", "assistant")[index % 2], "content": text} for index, text in enumerate(texts)]
 
 
 @pytest.fixture
 async def server() -> AsyncIterator[DemoServer]:
-    """Give a server that answers as fast as it can."""
+    """Yield a server without delays."""
     async with DemoServer(pace=0) as server:
         yield server
 
 
 @pytest.fixture
 async def clock() -> HandClock:
-    """Give the time of `held_server`."""
+    """Return the clock of `held_server`."""
     return HandClock()
 
 
 @pytest.fixture
 async def held_server(clock: HandClock) -> AsyncIterator[DemoServer]:
-    """Give a server whose models speak when the test moves the clock."""
+    """Yield a server whose models answer as the test advances the clock."""
     async with DemoServer(pace=1, clock=clock) as server:
         yield server
 
 
 def client_of(server: DemoServer) -> AsyncOpenAI:
-    """Return the real client for a server."""
+    """Return an openai client for a server."""
     return AsyncOpenAI(base_url=server.base_url, api_key="any", max_retries=0, timeout=20)
 
 
 @pytest.fixture
 async def client(server: DemoServer) -> AsyncIterator[AsyncOpenAI]:
-    """Give the real client of `server`."""
+    """Yield an openai client for `server`."""
     async with client_of(server) as client:
         yield client
 
 
 @pytest.fixture
 async def held_client(held_server: DemoServer) -> AsyncIterator[AsyncOpenAI]:
-    """Give the real client of `held_server`."""
+    """Yield an openai client for `held_server`."""
     async with client_of(held_server) as client:
         yield client

@@ -1,4 +1,4 @@
-"""Chat Completions, through the real client."""
+"""Chat Completions, through the openai client."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def whole(client: AsyncOpenAI, model: str, messages: list[Any], **more: An
 
 
 async def test_models_are_listed_the_tour_first(client: AsyncOpenAI) -> None:
-    """The list of models begins with the one that is used where none is named."""
+    """The list of models begins with the default model."""
     listed = [model.id async for model in await client.models.list()]
     assert listed == ["nbchat-tour", "nbchat-echo", "nbchat-long", "nbchat-slow", "nbchat-think"]
     assert (await client.models.retrieve("nbchat-slow")).owned_by == "nbchat-demo"
@@ -48,7 +48,7 @@ async def test_models_are_listed_the_tour_first(client: AsyncOpenAI) -> None:
 
 @pytest.mark.parametrize("model", MODELS)
 async def test_a_stream_is_well_formed(client: AsyncOpenAI, model: str) -> None:
-    """A stream says who speaks, then what, then why it ended; and all its chunks belong together."""
+    """A stream has the role, then the text, then the finish reason, and its chunks share one id."""
     got = await chunks(client, model, user("What is nbchat? In 300 words."))
     assert got[0].choices[0].delta.role == "assistant"
     assert got[-1].choices[0].finish_reason == "stop"
@@ -61,13 +61,13 @@ async def test_a_stream_is_well_formed(client: AsyncOpenAI, model: str) -> None:
 
 @pytest.mark.parametrize("model", MODELS)
 async def test_the_answer_is_the_same_with_and_without_streaming(client: AsyncOpenAI, model: str) -> None:
-    """Streaming changes how an answer comes, not what it says."""
+    """Streaming does not change the text of an answer."""
     messages = user("How do I stop an answer?", "Like this.", "And in 200 words?")
     assert said(await chunks(client, model, messages)) == await whole(client, model, messages)
 
 
 async def test_equal_requests_have_equal_answers(client: AsyncOpenAI) -> None:
-    """An answer follows from the conversation, or from the seed where there is one."""
+    """An answer is determined by the conversation, or by the seed if there is one."""
     one, two = user("120 words, please"), user("130 words, please")
     first = await whole(client, "nbchat-long", one)
     assert await whole(client, "nbchat-long", one) == first
@@ -93,7 +93,7 @@ async def test_echo_is_exact(client: AsyncOpenAI, text: str) -> None:
 
 
 async def test_echo_of_a_large_text_comes_in_few_pieces(client: AsyncOpenAI) -> None:
-    """A large message is echoed whole, in pieces that are few enough to come within a minute."""
+    """A large message is echoed whole, in few enough pieces to arrive within a minute."""
     text = "A line of text, and another.\n" * 50_000
     got = await chunks(client, "nbchat-echo", user(text))
     assert said(got) == text
@@ -101,7 +101,7 @@ async def test_echo_of_a_large_text_comes_in_few_pieces(client: AsyncOpenAI) -> 
 
 
 async def test_content_may_be_a_list_of_parts(client: AsyncOpenAI) -> None:
-    """Text parts are joined; images are accepted, and not seen."""
+    """Text parts are joined; images are accepted and ignored."""
     parts = [
         {"type": "text", "text": "one "},
         {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}},
@@ -111,7 +111,7 @@ async def test_content_may_be_a_list_of_parts(client: AsyncOpenAI) -> None:
 
 
 async def test_usage_adds_up(client: AsyncOpenAI) -> None:
-    """The usage counts the tokens that were read, said and thought."""
+    """The usage counts input, output and reasoning tokens."""
     answer = await client.chat.completions.create(model="nbchat-think", messages=user("What is nbchat?"))
     usage = answer.usage
     assert usage is not None
@@ -130,7 +130,7 @@ async def test_usage_adds_up(client: AsyncOpenAI) -> None:
 
 
 async def test_usage_is_streamed_if_requested(client: AsyncOpenAI) -> None:
-    """With `include_usage` the last chunk has no choices and the usage; else no chunk has it."""
+    """With `include_usage` the last chunk has the usage and no choices; otherwise no chunk has it."""
     got = await chunks(client, "nbchat-echo", user("Hello"), stream_options={"include_usage": True})
     assert got[-1].choices == []
     assert got[-1].usage is not None
@@ -152,7 +152,7 @@ async def test_max_tokens_end_an_answer(client: AsyncOpenAI, name: str) -> None:
 
 
 async def test_thoughts_count_against_the_limit(client: AsyncOpenAI) -> None:
-    """A model that thinks for longer than it may answers nothing, and says that it was the length."""
+    """A model whose reasoning exceeds the limit gives an empty answer with the finish reason `length`."""
     answer = await client.chat.completions.create(
         model="nbchat-think", messages=user("What is nbchat?"), max_completion_tokens=5
     )
@@ -176,7 +176,7 @@ async def test_stop_sequences_are_not_part_of_the_answer(
 
 
 async def test_reasoning_comes_before_the_answer(client: AsyncOpenAI) -> None:
-    """The thinking model sends `reasoning_content` first, then what the tour says."""
+    """The thinking model sends `reasoning_content` first, then the answer of the tour."""
     got = await chunks(client, "nbchat-think", user("How do I stop an answer?"))
     kinds = []
     for chunk in got[1:-1]:
@@ -189,7 +189,7 @@ async def test_reasoning_comes_before_the_answer(client: AsyncOpenAI) -> None:
 
 @pytest.mark.parametrize("model", MODELS)
 async def test_a_prefilled_answer_is_continued_exactly(client: AsyncOpenAI, model: str) -> None:
-    """Where the last message is the assistant's, the answer continues from its last character."""
+    """If the last message is the assistant's, the answer continues from its last character."""
     question = user("Tell me in 150 words how saving works 👩‍👩‍👧.")
     full = await whole(client, model, question)
     for cut in {1, 2, 5, len(full) // 3, len(full) // 2, len(full) - 1}:
@@ -198,14 +198,14 @@ async def test_a_prefilled_answer_is_continued_exactly(client: AsyncOpenAI, mode
 
 
 async def test_a_complete_answer_is_continued_with_nothing(client: AsyncOpenAI) -> None:
-    """After its last character an answer has nothing to add, and says so by `stop`."""
+    """A complete answer is continued by an empty one with the finish reason `stop`."""
     answer = await client.chat.completions.create(model="nbchat-echo", messages=user("Hello", "Hello"))
     assert answer.choices[0].message.content == ""
     assert answer.choices[0].finish_reason == "stop"
 
 
 async def test_the_length_limit_and_continue_give_the_whole(client: AsyncOpenAI) -> None:
-    """An answer cut by `max_tokens` again and again, and continued each time, is the whole answer."""
+    """An answer cut by `max_tokens` repeatedly, and continued each time, gives the whole answer."""
     question = user("100 words")
     full, text, rounds = await whole(client, "nbchat-long", question), "", 0
     reason: str | None = "length"
@@ -219,7 +219,7 @@ async def test_the_length_limit_and_continue_give_the_whole(client: AsyncOpenAI)
 
 
 async def test_an_unknown_model_is_named_with_the_known_ones(client: AsyncOpenAI) -> None:
-    """The error for a wrong model lists the right ones."""
+    """The error for an unknown model lists the known ones."""
     with pytest.raises(openai.NotFoundError) as caught:
         await client.chat.completions.create(model="gpt-0", messages=user("Hello"))
     assert (caught.value.code, caught.value.param) == ("model_not_found", "model")
@@ -227,7 +227,7 @@ async def test_an_unknown_model_is_named_with_the_known_ones(client: AsyncOpenAI
 
 
 async def test_a_pace_per_request(held_client: AsyncOpenAI) -> None:
-    """A request may set its own pace: here the clock stands still, and the answer comes all the same."""
+    """A request may set its own pace, also 0, with which the answer needs no clock."""
     text = await whole(held_client, "nbchat-slow", user("Hello"), extra_body={"nbchat_pace": 0})
     assert text == await whole(
         held_client, "nbchat-slow", user("Hello"), extra_headers={"x-nbchat-pace": "0"}
@@ -237,7 +237,7 @@ async def test_a_pace_per_request(held_client: AsyncOpenAI) -> None:
 async def test_no_token_is_sent_before_its_time(
     held_server: DemoServer, held_client: AsyncOpenAI, clock: HandClock
 ) -> None:
-    """The slow model is silent for about two seconds, then says one token in about a fifth of a second."""
+    """The slow model is silent for about two seconds, then sends a token about every fifth of a second."""
     stream = await held_client.chat.completions.create(
         model="nbchat-slow", messages=user("Hello"), stream=True
     )
@@ -246,9 +246,7 @@ async def test_no_token_is_sent_before_its_time(
         await clock.someone_sleeps()
         first = asyncio.ensure_future(anext(aiter(stream)))
         clock.advance(1.5)
-        assert (
-            await ask(held_server, request("/v1/models"))
-        ).status == 200  # time for a piece to come through
+        assert (await ask(held_server, request("/v1/models"))).status == 200  # time for a piece to arrive
         assert not first.done()
         clock.advance(1.0)
         assert (await first).choices[0].delta.content == "You"
@@ -261,7 +259,7 @@ async def test_no_token_is_sent_before_its_time(
 async def test_a_client_that_goes_stops_the_generation(
     held_server: DemoServer, clock: HandClock, *, stream: bool
 ) -> None:
-    """Nothing is generated for a client that is gone, streamed or not."""
+    """Generation stops when the client disconnects, streamed or not."""
     body = {"model": "nbchat-slow", "stream": stream, "messages": user("Hello")}
     async with await RawConnection.open(held_server) as connection:
         connection.send(request("/v1/chat/completions", body))
@@ -276,7 +274,7 @@ async def test_a_client_that_goes_stops_the_generation(
 async def test_closing_a_stream_of_the_client_stops_the_generation(
     held_server: DemoServer, held_client: AsyncOpenAI, clock: HandClock
 ) -> None:
-    """Leaving the client's stream in the middle reaches the server."""
+    """Closing the client's stream early stops the generation on the server."""
     stream = await held_client.chat.completions.create(
         model="nbchat-slow", messages=user("Hello"), stream=True
     )
@@ -287,7 +285,7 @@ async def test_closing_a_stream_of_the_client_stops_the_generation(
 
 
 async def test_a_client_that_does_not_read_holds_the_answer(server: DemoServer) -> None:
-    """An answer is not piled up in memory for a client that does not read; when it reads, all is there."""
+    """An answer is not buffered without limit for a client that does not read, and arrives whole later."""
     body = {"model": "nbchat-long", "stream": True, "messages": user("500 KB, please")}
     async with await RawConnection.open(server) as reading, await RawConnection.open(server) as other:
         reading.send(request("/v1/chat/completions", body))

@@ -1,4 +1,4 @@
-"""Who may use the server: programs of this machine, and no web page from elsewhere."""
+"""Access to the server: programs on this machine, and no web page of another origin."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ECHO = {"model": "nbchat-echo", "messages": user("Hello")}
     "host", ["127.0.0.1", "127.0.0.1:8765", "localhost", "LocalHost:1", "127.8.8.8", "[::1]", "[::1]:80"]
 )
 async def test_loopback_names_are_served(server: DemoServer, host: str) -> None:
-    """The machine itself may call the server by any name of its own."""
+    """Any loopback name or address of this machine can be used for the server."""
     assert (await ask(server, request("/v1/models", headers={"host": host}))).status == 200
 
 
@@ -43,7 +43,7 @@ async def test_loopback_names_are_served(server: DemoServer, host: str) -> None:
     ],
 )
 async def test_other_names_are_refused(server: DemoServer, host: str) -> None:
-    """A name that somebody has pointed at this machine (DNS rebinding) does not open the server."""
+    """A foreign name that resolves to this machine (DNS rebinding) is refused."""
     reply = await ask(server, request("/v1/chat/completions", ECHO, headers={"host": host}))
     assert (reply.status, reply.error["code"]) == (403, "foreign_host")
 
@@ -64,7 +64,7 @@ async def test_other_names_are_refused(server: DemoServer, host: str) -> None:
 async def test_pages_of_other_origins_are_refused(
     server: DemoServer, headers: Mapping[str, str], method: str
 ) -> None:
-    """A web page from elsewhere gets nothing, not even by the requests that browsers send unasked."""
+    """A web page of another origin is refused, also for requests that browsers send without a preflight."""
     target = "/v1/models" if method == "GET" else "/v1/chat/completions"
     reply = await ask(
         server, request(target, ECHO if method == "POST" else None, method=method, headers=headers)
@@ -73,7 +73,7 @@ async def test_pages_of_other_origins_are_refused(
 
 
 async def test_a_request_of_its_own_origin_is_served(server: DemoServer) -> None:
-    """The address bar, and what the server itself might show, are not foreign."""
+    """Requests from the address bar, and of the server's own origin, are served."""
     for headers in (
         {"origin": "http://127.0.0.1"},
         {"sec-fetch-site": "none"},
@@ -83,7 +83,7 @@ async def test_a_request_of_its_own_origin_is_served(server: DemoServer) -> None
 
 
 async def test_two_host_headers_are_refused(server: DemoServer) -> None:
-    """Nobody can hide the true name behind a second one."""
+    """A second Host header, which could hide the true name, is refused."""
     async with await RawConnection.open(server) as raw:
         raw.send(b"GET /v1/models HTTP/1.1\r\nhost: localhost\r\nhost: evil.example\r\n\r\n")
         assert (await raw.reply()).status == 400
@@ -101,7 +101,7 @@ async def test_two_host_headers_are_refused(server: DemoServer) -> None:
     ],
 )
 def test_beyond_loopback_addresses_are_good_names(host: str, *, public: bool, allowed: bool) -> None:
-    """A server that listens to the network is called by an address or by a name it was told."""
+    """A public server is reached by an address or by a configured name."""
     asked = HttpRequest("GET", "/", {}, {"host": host}, b"", (host,))
     if allowed:
         check(asked, allowed_hosts={"box.local"}, is_public=public)

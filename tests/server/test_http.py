@@ -1,4 +1,4 @@
-"""HTTP/1.1 by raw sockets: what any client may do, and what a broken or hostile one tries."""
+"""HTTP/1.1 over raw sockets: valid requests of any client, and broken or hostile ones."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def content(body: Any) -> str:
 
 
 async def test_a_connection_is_used_again(server: DemoServer) -> None:
-    """Many requests, streamed ones among them, go over one connection."""
+    """Many requests, some of them streamed, use one connection."""
     async with await RawConnection.open(server) as raw:
         for index in range(5):
             raw.send(request("/v1/chat/completions", {**ECHO, "messages": user(f"round {index}")}))
@@ -31,7 +31,7 @@ async def test_a_connection_is_used_again(server: DemoServer) -> None:
 
 
 async def test_requests_sent_ahead_are_answered_in_order(server: DemoServer) -> None:
-    """A client may send the next requests before it has the first answer."""
+    """A client may send further requests before the first answer arrives."""
     async with await RawConnection.open(server) as raw:
         raw.send(
             b"".join([request("/v1/chat/completions", {**ECHO, "messages": user(f"{i}")}) for i in range(20)])
@@ -40,9 +40,9 @@ async def test_requests_sent_ahead_are_answered_in_order(server: DemoServer) -> 
 
 
 async def test_a_request_may_come_byte_by_byte(server: DemoServer) -> None:
-    """However a request is cut on its way, it is the same request."""
+    """A request can arrive in pieces of any size."""
     async with await RawConnection.open(server) as raw:
-        raw.writer.transport.set_write_buffer_limits(high=0)  # each byte on its own
+        raw.writer.transport.set_write_buffer_limits(high=0)  # each byte separately
         for byte in request("/v1/chat/completions", {**ECHO, "messages": user("Größe 👩‍👩‍👧")}):
             raw.send(bytes([byte]))
             await raw.writer.drain()
@@ -51,7 +51,7 @@ async def test_a_request_may_come_byte_by_byte(server: DemoServer) -> None:
 
 
 async def test_a_body_may_be_chunked(server: DemoServer) -> None:
-    """A body in chunks is put together."""
+    """A chunked body is reassembled."""
     body = request("/", ECHO).split(b"\r\n\r\n", 1)[1]
     head = (
         b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\n"
@@ -63,7 +63,7 @@ async def test_a_body_may_be_chunked(server: DemoServer) -> None:
 
 
 async def test_a_client_may_wait_for_100_continue(server: DemoServer) -> None:
-    """A client that asks whether it may send its body is told so, and one with too large a body is not."""
+    """`Expect: 100-continue` is answered with 100, or with an error if the body is too large."""
     head, body = request("/v1/chat/completions", ECHO, headers={"expect": "100-continue"}).split(
         b"\r\n\r\n", 1
     )
@@ -78,7 +78,7 @@ async def test_a_client_may_wait_for_100_continue(server: DemoServer) -> None:
 
 
 async def test_a_client_of_http_1_0_is_answered(server: DemoServer) -> None:
-    """A stream to an old client ends with the connection."""
+    """A stream to an HTTP/1.0 client ends with the connection."""
     async with await RawConnection.open(server) as raw:
         raw.send(
             request("/v1/chat/completions", {**ECHO, "stream": True}).replace(b"HTTP/1.1", b"HTTP/1.0", 1)
@@ -141,7 +141,7 @@ async def test_options_lists_methods_and_allows_no_other_site(server: DemoServer
 async def test_paths_and_methods(
     server: DemoServer, method: str, target: str, status: int, code: str | None
 ) -> None:
-    """What is not there is said in the form of the OpenAI API."""
+    """An unknown path or method gives an error in the format of the OpenAI API."""
     reply = await ask(server, request(target, method=method))
     assert reply.status == status
     if code is not None:
@@ -175,7 +175,7 @@ async def test_other_protocols_are_refused_and_closed(server: DemoServer, data: 
 
 
 async def test_other_versions_and_encodings_are_refused(server: DemoServer) -> None:
-    """What the server cannot read it does not guess at."""
+    """Unsupported versions and encodings are refused."""
     assert (await ask(server, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")).status == 505
     reply = await ask(server, request("/v1/responses", b"{}", headers={"transfer-encoding": "gzip"}))
     assert reply.status == 501
@@ -193,7 +193,7 @@ async def test_headers_without_end_are_cut_off(server: DemoServer) -> None:
 async def test_a_body_without_end_is_cut_off(
     server: DemoServer, monkeypatch: pytest.MonkeyPatch, *, chunked: bool
 ) -> None:
-    """A body is read up to the limit, however it comes; the client is told even while it still sends."""
+    """A body is read up to the limit, chunked or not; the error is sent while the client still sends."""
     monkeypatch.setattr(connection, "MAX_BODY_BYTES", 2**20)
     framing = b"transfer-encoding: chunked" if chunked else b"content-length: 4000000"
     chunk = b"10000\r\n" + b" " * 0x10000 + b"\r\n" if chunked else b" " * 0x10000
@@ -214,7 +214,7 @@ async def test_a_body_just_below_the_limit_is_read(
 
 
 async def test_a_silent_client_is_dropped(server: DemoServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A connection that says nothing, or not all, does not stay for ever."""
+    """A connection without a complete request is closed after a timeout."""
     monkeypatch.setattr(connection, "READ_TIMEOUT_S", 0.05)
     for data in (b"", b"GET /v1/mod"):
         async with await RawConnection.open(server) as raw:
@@ -223,7 +223,7 @@ async def test_a_silent_client_is_dropped(server: DemoServer, monkeypatch: pytes
 
 
 async def test_sending_ahead_without_end_is_cut_off(held_server: DemoServer, clock: HandClock) -> None:
-    """While an answer continues, the server does not collect what a client sends without end."""
+    """While an answer is generated, the amount of data read ahead from the client is limited."""
     async with await RawConnection.open(held_server) as raw:
         raw.send(request("/v1/chat/completions", {**ECHO, "stream": True}))
         await clock.someone_sleeps()
@@ -234,7 +234,7 @@ async def test_sending_ahead_without_end_is_cut_off(held_server: DemoServer, clo
 
 
 async def test_a_body_must_be_declared_as_json(server: DemoServer) -> None:
-    """A form, which a page may send to other sites unasked, is not taken for JSON."""
+    """A form, which a web page may send across origins without a preflight, is not accepted as JSON."""
     for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"):
         reply = await ask(server, request("/v1/chat/completions", ECHO, headers={"content-type": kind}))
         assert (reply.status, reply.error["code"]) == (415, "unsupported_media_type")
@@ -243,7 +243,7 @@ async def test_a_body_must_be_declared_as_json(server: DemoServer) -> None:
 async def test_a_failure_inside_is_an_error_not_silence(
     server: DemoServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A defect gives a 500 before the answer began, and a broken stream after; the log has the reason."""
+    """A defect gives a 500 before the answer, a broken stream during it, and a traceback in the log."""
 
     def broken(*_: object) -> str:
         raise ZeroDivisionError("deliberate")
@@ -266,14 +266,14 @@ async def test_a_failure_inside_is_an_error_not_silence(
 
 @pytest.mark.parametrize("turns", [0, 1, 5])
 async def test_cancelling_its_tasks_leaves_no_client_waiting(held_server: DemoServer, turns: int) -> None:
-    """Tasks on a loop that others share may be cancelled, also before their first step: the end is told."""
+    """If the server's tasks are cancelled, even before their first step, connections and responses end."""
     ours = asyncio.all_tasks()
     body = {"model": "nbchat-slow", "input": "?", "background": True, "stream": False}
     kept = (await ask(held_server, request("/v1/responses", body))).json["id"]
     asked = request("/v1/chat/completions", {"model": "nbchat-slow", "messages": user("?"), "stream": True})
     async with await RawConnection.open(held_server) as connection:
         connection.send(asked)
-        while len(asyncio.all_tasks() - ours) < 2:  # noqa: ASYNC110 - it is the tasks that are waited for
+        while len(asyncio.all_tasks() - ours) < 2:  # noqa: ASYNC110 - waits for the tasks themselves
             await asyncio.sleep(0)
         for _ in range(turns):
             await asyncio.sleep(0)

@@ -36,7 +36,7 @@ def answer(properties: dict[str, Any], question: str, **more: Any) -> Any:
     ],
 )
 def test_values_come_from_the_question(properties: dict[str, Any], question: str, expected: Any) -> None:
-    """A value follows the name of its property, or is in a JSON object of the question."""
+    """A value follows from the name of its property or from a JSON object in the question."""
     assert answer(properties, question) == expected
 
 

@@ -1,4 +1,4 @@
-"""What the demo models say."""
+"""Answers of the demo models."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ PUBLIC_NAMES = {
 
 
 def conversation(*texts: str, instructions: str = "") -> Conversation:
-    """Return a conversation in which user and assistant take turns, the user first."""
+    """Return a conversation in which user and assistant alternate, the user first."""
     turns = [Turn(("user", "assistant")[index % 2], text) for index, text in enumerate(texts)]
     return Conversation.of((*([Turn("system", instructions)] if instructions else []), *turns))
 
 
 def say(model: str, *texts: str, instructions: str = "", seed: int | None = None) -> str:
-    """Return what a model answers."""
+    """Return the answer of a model."""
     return text_of(Generation(MODELS[model], conversation(*texts, instructions=instructions), seed=seed))[1]
 
 
@@ -60,7 +60,7 @@ def say(model: str, *texts: str, instructions: str = "", seed: int | None = None
     ],
 )
 def test_the_tour_finds_the_topic(question: str, topic: str) -> None:
-    """A question is answered with the topic that its words are about."""
+    """A question gets the topic that its words match."""
     assert say("nbchat-tour", question).startswith(f"## {tour.topics()[topic].title}\n\n")
 
 
@@ -80,7 +80,7 @@ def test_the_tour_finds_the_topic(question: str, topic: str) -> None:
     ],
 )
 def test_the_tour_admits_unknown_topics(question: str) -> None:
-    """To anything else the tour says what it is, repeats what was asked, and how to reach a real model."""
+    """For an unknown topic the tour introduces itself, repeats the question, and explains real models."""
     text = say("nbchat-tour", question)
     assert text.startswith("I am **nbchat-tour**, a demo model")
     asked = question.splitlines()[0][:80] if question else "(nothing)"
@@ -90,13 +90,13 @@ def test_the_tour_admits_unknown_topics(question: str) -> None:
 
 
 def test_the_tour_remembers_the_earlier_question() -> None:
-    """A later answer mentions what was asked before."""
+    """A later answer mentions the earlier question."""
     assert "“Which rivers cross Paris?”" in say("nbchat-tour", "Which rivers cross Paris?", "…", "And Lyon?")
     assert "“Who are you?”" in say("nbchat-tour", "Who are you?", "…", "How do I stop an answer?")
 
 
 def test_more_leads_from_topic_to_topic() -> None:
-    """Asked for more, and more again, the tour continues with what it has not told yet."""
+    """Repeated requests for more lead to a new topic each time."""
     texts, titles = ["What is nbchat?", "…"], []
     for _ in range(len(tour.topics()) - 1):
         texts.append("More.")
@@ -106,7 +106,7 @@ def test_more_leads_from_topic_to_topic() -> None:
 
 
 def test_greetings_and_thanks_are_returned() -> None:
-    """Small talk gets an answer, too."""
+    """Greetings and thanks get an answer."""
     assert say("nbchat-tour", "Hello!").startswith("Hello! I am **nbchat-tour**")
     assert (
         "Ask me" in (thanks := say("nbchat-tour", "What is nbchat?", "…", "Thanks!")) or "could ask" in thanks
@@ -114,13 +114,13 @@ def test_greetings_and_thanks_are_returned() -> None:
 
 
 def test_instructions_are_heard() -> None:
-    """Told to be brief, the tour is."""
+    """The instruction to be brief shortens the answer of the tour."""
     brief = say("nbchat-tour", "How do I stop an answer?", instructions="Answer briefly, in one sentence.")
     assert len(brief) < len(say("nbchat-tour", "How do I stop an answer?")) / 3
 
 
 def test_the_seed_chooses_among_the_wordings() -> None:
-    """Another seed may say it in other words, and the same seed never does."""
+    """Different seeds give different wordings, and the same seed gives the same wording."""
     said = [say("nbchat-tour", "Which rivers cross Paris?", seed=seed) for seed in range(8)]
     assert said == [say("nbchat-tour", "Which rivers cross Paris?", seed=seed) for seed in range(8)]
     assert len(set(said)) > 1
@@ -128,7 +128,7 @@ def test_the_seed_chooses_among_the_wordings() -> None:
 
 @pytest.mark.parametrize("topic", tour.topics().values(), ids=lambda topic: topic.id)
 def test_every_topic_is_sound(topic: tour.Topic) -> None:
-    """A topic is found by its title, its code compiles, and it uses no name that nbchat does not have."""
+    """A topic is found by its title, its code compiles, and it uses only names that nbchat has."""
     assert set(topic.related) <= set(tour.topics()) - {topic.id}
     assert tour.find(f"And {topic.title.lower()}?") is topic
     assert len(topic.lead) < len(topic.text)
@@ -141,7 +141,7 @@ def test_every_topic_is_sound(topic: tour.Topic) -> None:
 
 
 def test_the_topics_use_every_kind_of_markdown() -> None:
-    """Between them the topics have tables, code, lists, quotations, links and formulas."""
+    """Together the topics have tables, code, lists, quotations, links and formulas."""
     everything = "\n".join([topic.text for topic in tour.topics().values()])
     for mark in ("\n| ", "\n```python\n", "\n- ", "\n1. ", "\n> ", "\n$$\n", "**", " $n$", "](https://"):
         assert mark in everything
@@ -152,7 +152,7 @@ def test_the_topics_use_every_kind_of_markdown() -> None:
     [("Write 500 words", 500), ("a 1,000-word essay", 1000), ("20000 words", 20_000), ("1 word", 1)],
 )
 def test_a_long_answer_has_as_many_words_as_asked(question: str, words: int) -> None:
-    """A number of words is kept to within a sentence or a line of a table."""
+    """A requested number of words is met to within a sentence or a line of a table."""
     assert words <= len(say("nbchat-long", question).split()) <= words + 40
 
 
@@ -160,38 +160,38 @@ def test_a_long_answer_has_as_many_words_as_asked(question: str, words: int) -> 
     ("question", "size"), [("go", 40_000), ("160 KB", 160_000), ("0.5 MB please", 500_000)]
 )
 def test_a_long_answer_has_the_size_that_was_asked(question: str, size: int) -> None:
-    """Without a number it is 40 KB."""
+    """A requested size is met, and the default is 40 KB."""
     assert size <= len(say("nbchat-long", question).encode()) <= size + 400
 
 
 def test_a_long_answer_has_an_end() -> None:
-    """However much is asked for, it is 200,000 words or 2 MB at most."""
+    """The length is at most 200,000 words or 2 MB, whatever is requested."""
     asked = conversation("9" * 1000 + " words")
     words = sum([len(block.split()) for block in MODELS["nbchat-long"].answer(asked, Random(1))])
     assert 200_000 <= words <= 200_040
 
 
 def test_a_long_answer_has_structure() -> None:
-    """Headings, lists, tables, code, formulas and quotations follow one another."""
+    """A long answer has headings, lists, tables, code, formulas and quotations."""
     text = say("nbchat-long", "go")
     for mark in ("\n## 1. ", "\n### ", "\n- ", "\n1. ", "\n|:--|", "\n```python\n", "\n$$\n", "\n> "):
         assert mark in text
 
 
 def test_an_answer_begins_at_once() -> None:
-    """The first piece of the longest answer is there without the others being made."""
+    """The first piece of the longest answer is available before the others are generated."""
     first = next(iter(Generation(MODELS["nbchat-long"], conversation("200000 words"))))
     assert first.text
 
 
 def test_the_thinking_model_does_not_think_twice() -> None:
-    """An answer that has begun is continued, not thought about again."""
+    """A partial answer is continued without further reasoning."""
     reasoning, _ = text_of(Generation(MODELS["nbchat-think"], conversation("What is nbchat?", "## What")))
     assert reasoning == ""
 
 
 def test_the_seed_depends_on_the_roles_of_turns() -> None:
-    """What the seed follows from is who said what, and not where the answer is taken up."""
+    """The seed depends on the roles and texts of turns, and not on the point where an answer is continued."""
     seeds = {
         conversation("a", "b", "c").seed,
         conversation("ab", "", "c").seed,

@@ -1,4 +1,4 @@
-"""When pieces are said."""
+"""Timing of the pieces of an answer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nbchat.server.pace import LoopClock, Piece, default_pace, parse_pace, play
 
 
 class QuickClock:
-    """Time that passes only by sleeping, and then at once."""
+    """A clock in which sleeping takes no real time."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -23,17 +23,17 @@ class QuickClock:
         return self.now
 
     async def sleep_until(self, when: float) -> None:
-        """Let the time pass."""
+        """Advance the clock to `when`."""
         self.now = max(self.now, when)
 
 
 def pieces(*delays_s: float) -> list[Piece]:
-    """Return pieces that are named after their place."""
+    """Return pieces named after their position."""
     return [Piece(str(index), delay_s) for index, delay_s in enumerate(delays_s)]
 
 
 async def played(given: list[Piece], pace: float, late_s: float = 0.0) -> list[tuple[float, str]]:
-    """Return what was said when; `late_s` is how long the reader takes for each list."""
+    """Return texts with their times; `late_s` is the time that the reader takes for each list."""
     clock, heard = QuickClock(), []
     async for batch in play(given, clock, pace):
         heard.append((round(clock.now - 100.0, 3), "".join([piece.text for piece in batch])))
@@ -47,7 +47,7 @@ async def test_pieces_come_when_they_are_due() -> None:
 
 
 async def test_the_pace_is_a_factor() -> None:
-    """Twice the pace number is twice the time, and 0 is no time at all."""
+    """The pace multiplies delays: 2 doubles them, and 0 removes them."""
     assert await played(pieces(1.0, 0.5), 2) == [(2.0, "0"), (3.0, "1")]
     assert await played(pieces(1.0, 0.5), 0) == [(0.0, "01")]
 
@@ -58,7 +58,7 @@ async def test_a_late_reader_receives_the_missed_text_at_once() -> None:
 
 
 async def test_no_list_is_longer_than_64_pieces() -> None:
-    """As fast as possible still means that others have their turn."""
+    """At pace 0, lists are limited so that other tasks get their turn."""
     sizes = [len(batch) async for batch in play(pieces(*[0.0] * 200), QuickClock(), 0)]
     assert sizes == [64, 64, 64, 8]
 
@@ -69,7 +69,7 @@ async def test_nothing_is_played_of_nothing() -> None:
 
 
 async def test_the_loops_clock_sleeps_long_enough() -> None:
-    """The real clock never wakes too early, and not at all late for what is past."""
+    """The loop's clock never wakes too early, and returns at once for a time in the past."""
     clock = LoopClock()
     when = clock.time() + 0.02
     await clock.sleep_until(when)
@@ -78,7 +78,7 @@ async def test_the_loops_clock_sleeps_long_enough() -> None:
 
 
 async def test_a_sleep_can_be_cancelled() -> None:
-    """A cancelled sleeper leaves nothing behind that could wake later."""
+    """Cancelling a sleep ends it at once."""
     clock = LoopClock()
     task = asyncio.ensure_future(clock.sleep_until(clock.time() + 1000))
     await asyncio.sleep(0)
@@ -95,7 +95,7 @@ def test_a_pace_is_a_number(value: str | float, expected: float) -> None:
 
 @pytest.mark.parametrize("value", ["fast", "-1", "nan", "inf", "", 1001, float("nan")])
 def test_a_wrong_pace_is_named(value: str | float) -> None:
-    """The error says where the wrong number stands."""
+    """The error names the source of the wrong number."""
     with pytest.raises(ValueError, match="NBCHAT_DEMO_PACE must be a number from 0"):
         parse_pace(value, "NBCHAT_DEMO_PACE")
 
@@ -121,7 +121,7 @@ def test_the_environment_sets_the_pace(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_models_speak_like_models(
     model: str, first_token_s: tuple[float, float], tokens_per_s: tuple[float, float]
 ) -> None:
-    """First token, speed and size of pieces are those of real models, with a jitter of their own."""
+    """First token, speed and size of pieces are like those of real models, with a random jitter."""
     for number in range(5):
         asked = Conversation((Turn("user", f"{number}: how do I stop an answer in 300 words?"),))
         generation = Generation(MODELS[model], asked)

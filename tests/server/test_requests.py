@@ -1,4 +1,4 @@
-"""Requests that are wrong: each is refused with the name of the field."""
+"""Invalid requests are refused with the name of the field."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ RESPONSE: dict[str, Any] = {"model": "nbchat-echo", "input": "Hello"}
 async def test_a_body_that_is_not_a_json_object_is_refused(
     server: DemoServer, path: str, body: bytes
 ) -> None:
-    """The error says what is wrong with the JSON."""
+    """The error explains the fault in the JSON."""
     reply = await ask(server, request(path, body))
     assert (reply.status, reply.error["code"]) == (400, "invalid_json")
 
@@ -129,7 +129,7 @@ async def test_a_wrong_field_of_a_response_is_named(
 
 
 async def test_null_is_the_same_as_absent(server: DemoServer) -> None:
-    """Clients that send every field they know, most of them null, are served."""
+    """Requests with every known field, most of them null, are served."""
     nothing = dict.fromkeys(
         [
             "stream",
@@ -152,25 +152,25 @@ async def test_null_is_the_same_as_absent(server: DemoServer) -> None:
 
 
 async def test_unused_fields_are_ignored(server: DemoServer) -> None:
-    """What only other servers know does no harm."""
+    """Fields that only other servers use are ignored."""
     extra = {"repetition_penalty": 1.1, "logit_bias": {}, "tools": [{"type": "function"}], "x": {"y": [None]}}
     assert (await ask(server, request("/v1/chat/completions", {**CHAT, **extra}))).status == 200
 
 
 async def test_any_key_or_none_is_accepted(server: DemoServer) -> None:
-    """The demo server needs no key, and minds none."""
+    """The demo server accepts any key, and no key."""
     for headers in ({}, {"authorization": "Bearer x"}, {"authorization": "nonsense"}):
         assert (await ask(server, request("/v1/models", headers=headers))).status == 200
 
 
 async def test_a_wrong_pace_in_the_header_is_refused(server: DemoServer) -> None:
-    """The header is checked as the field is."""
+    """The pace in the header is checked as the field is."""
     reply = await ask(server, request("/v1/chat/completions", CHAT, headers={"x-nbchat-pace": "fast"}))
     assert (reply.status, reply.error["param"]) == (400, "x-nbchat-pace")
 
 
 async def test_long_names_are_not_sent_back_whole(server: DemoServer) -> None:
-    """An error quotes the beginning of what was wrong, not megabytes of it."""
+    """An error quotes only the beginning of a long wrong value."""
     reply = await ask(server, request("/v1/chat/completions", {**CHAT, "model": "x" * 1_000_000}))
     assert reply.status == 404
     assert len(reply.body) < 1000

@@ -1,4 +1,4 @@
-"""Responses, through the real client: streamed, whole, in the background, resumed and cancelled."""
+"""Responses, through the openai client: streamed, whole, in the background, resumed and cancelled."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def said(events: list[Any]) -> str:
 
 @pytest.mark.parametrize("model", MODELS)
 async def test_a_stream_contains_every_event_of_a_response(client: AsyncOpenAI, model: str) -> None:
-    """Events are numbered from 0, open what they close, and end with the whole response."""
+    """Events are numbered from 0, each begun item also ends, and the last event has the whole response."""
     got = await events(await client.responses.create(model=model, input=QUESTION, stream=True))
     assert [event.sequence_number for event in got] == list(range(len(got)))
     kinds = [event.type for event in got if not event.type.endswith(".delta")]
@@ -59,7 +59,7 @@ async def test_a_stream_contains_every_event_of_a_response(client: AsyncOpenAI, 
 
 @pytest.mark.parametrize("model", MODELS)
 async def test_both_apis_give_the_same_answer(client: AsyncOpenAI, model: str) -> None:
-    """A model answers alike over Responses, streamed or not, and over Chat Completions."""
+    """A model gives the same answer over Responses, streamed or not, and over Chat Completions."""
     response = await client.responses.create(model=model, input=QUESTION, instructions="Be kind.")
     streamed = await client.responses.create(
         model=model, input=QUESTION, instructions="Be kind.", stream=True
@@ -72,7 +72,7 @@ async def test_both_apis_give_the_same_answer(client: AsyncOpenAI, model: str) -
 
 
 async def test_the_clients_accumulator_understands_the_events(client: AsyncOpenAI) -> None:
-    """The client's own helper, which checks the order of the events, gives the whole response."""
+    """The client's own helper, which checks the order of events, gives the whole response."""
     async with client.responses.stream(model="nbchat-think", input=QUESTION) as stream:
         final = await stream.get_final_response()
     assert final.output_text
@@ -80,7 +80,7 @@ async def test_the_clients_accumulator_understands_the_events(client: AsyncOpenA
 
 
 async def test_input_may_be_items(client: AsyncOpenAI) -> None:
-    """Messages in either form are read, other items passed over, and a begun answer is continued."""
+    """Messages in either form are read, other items are ignored, and a partial answer is continued."""
     items: list[Any] = [
         {"role": "user", "content": "earlier"},
         {"type": "reasoning", "id": "rs_1", "summary": []},
@@ -93,7 +93,7 @@ async def test_input_may_be_items(client: AsyncOpenAI) -> None:
 
 
 async def test_the_limit_makes_a_response_incomplete(client: AsyncOpenAI) -> None:
-    """At `max_output_tokens` the response ends as incomplete, and says why."""
+    """At `max_output_tokens` the response ends as incomplete, with the reason."""
     got = await events(
         await client.responses.create(
             model="nbchat-echo", input="one two three four", max_output_tokens=2, stream=True
@@ -113,7 +113,7 @@ async def test_the_limit_makes_a_response_incomplete(client: AsyncOpenAI) -> Non
 
 
 async def test_a_background_response_is_resumed_identically_at_every_cut(client: AsyncOpenAI) -> None:
-    """Whatever event was the last that arrived, `starting_after` it comes exactly the rest."""
+    """For any last event received, `starting_after` gives exactly the rest."""
     all_events = await events(
         await client.responses.create(
             model="nbchat-think", input=QUESTION, background=True, stream=True, max_output_tokens=100
@@ -130,7 +130,7 @@ async def test_a_background_response_is_resumed_identically_at_every_cut(client:
 async def test_a_lost_connection_does_not_stop_a_background_response(
     held_server: DemoServer, held_client: AsyncOpenAI, clock: HandClock
 ) -> None:
-    """The client goes after some events; the response continues; the client comes back and misses nothing."""
+    """A response continues after its client disconnects, and the client later receives the rest."""
     whole = await held_client.responses.create(
         model="nbchat-slow", input="Hello", extra_body={"nbchat_pace": 0}
     )
@@ -156,7 +156,7 @@ async def test_a_lost_connection_does_not_stop_a_background_response(
 
 
 async def test_several_followers_see_the_same(held_client: AsyncOpenAI, clock: HandClock) -> None:
-    """Any number of clients follow one response, and one that leaves disturbs no other."""
+    """Any number of clients can follow one response, and one that disconnects does not affect the others."""
     created = await held_client.responses.create(
         model="nbchat-echo", input="one two three four", background=True
     )
@@ -174,7 +174,7 @@ async def test_several_followers_see_the_same(held_client: AsyncOpenAI, clock: H
 
 
 async def test_a_background_response_can_be_polled(held_client: AsyncOpenAI, clock: HandClock) -> None:
-    """Without a stream a response is asked for until it is completed."""
+    """Without a stream, a response can be polled until it is completed."""
     created = await held_client.responses.create(model="nbchat-echo", input="one two three", background=True)
     assert (created.status, created.output_text) == ("queued", "")
     assert (await held_client.responses.retrieve(created.id)).status == "in_progress"
@@ -189,7 +189,7 @@ async def test_a_background_response_can_be_polled(held_client: AsyncOpenAI, clo
 async def test_cancelling_keeps_the_text(
     held_server: DemoServer, held_client: AsyncOpenAI, clock: HandClock
 ) -> None:
-    """A cancelled response stops at once, keeps its text, and its followers are told."""
+    """A cancelled response stops at once, keeps its text, and ends the streams of its followers."""
     created = await held_client.responses.create(model="nbchat-slow", input="Hello", background=True)
     stream = await held_client.responses.retrieve(created.id, stream=True)
     seen: list[Any] = []
@@ -220,7 +220,7 @@ async def test_cancelling_after_the_end_does_nothing(client: AsyncOpenAI) -> Non
 async def test_a_response_cancelled_before_it_began(
     held_server: DemoServer, held_client: AsyncOpenAI
 ) -> None:
-    """Cancelled before its first token a response has no output, and still ends its stream."""
+    """A response cancelled before its first token has no output and still ends its stream."""
     created = await held_client.responses.create(model="nbchat-slow", input="Hello", background=True)
     await held_client.responses.cancel(created.id)
     got = await events(await held_client.responses.retrieve(created.id, stream=True))
@@ -237,7 +237,7 @@ async def test_a_response_cancelled_before_it_began(
 async def test_a_response_in_the_foreground_stops_with_its_client(
     held_server: DemoServer, clock: HandClock, *, stream: bool
 ) -> None:
-    """A response that is not in the background is generated for its client alone."""
+    """A response that is not in the background stops when its client disconnects."""
     body = {"model": "nbchat-slow", "stream": stream, "input": "Hello"}
     async with await RawConnection.open(held_server) as connection:
         connection.send(request("/v1/responses", body))
@@ -248,7 +248,7 @@ async def test_a_response_in_the_foreground_stops_with_its_client(
 
 
 async def test_a_response_follows_another(client: AsyncOpenAI) -> None:
-    """With `previous_response_id` the earlier turns are known, and the earlier instructions are not."""
+    """With `previous_response_id` the earlier turns are included, and the earlier instructions are not."""
     first = await client.responses.create(
         model="nbchat-tour", input="How do I stop an answer?", instructions="Be brief."
     )
@@ -261,7 +261,7 @@ async def test_a_response_follows_another(client: AsyncOpenAI) -> None:
 
 
 async def test_a_live_response_cannot_be_followed_yet(held_client: AsyncOpenAI) -> None:
-    """What is not over cannot be built upon."""
+    """A response that is still in progress is refused as `previous_response_id`."""
     live = await held_client.responses.create(model="nbchat-slow", input="Hello", background=True)
     with pytest.raises(openai.BadRequestError) as caught:
         await held_client.responses.create(model="nbchat-slow", input="More.", previous_response_id=live.id)
@@ -269,7 +269,7 @@ async def test_a_live_response_cannot_be_followed_yet(held_client: AsyncOpenAI) 
 
 
 async def test_responses_are_stored_unless_refused(client: AsyncOpenAI) -> None:
-    """Responses are kept unless `store` is false; only those in the background are streamed again."""
+    """Responses are kept unless `store` is false; only background responses can be streamed again."""
     stored = await client.responses.create(model="nbchat-echo", input="Hello", metadata={"cell": "3"})
     assert (await client.responses.retrieve(stored.id)) == stored
     assert stored.metadata == {"cell": "3"}
@@ -286,7 +286,7 @@ async def test_responses_are_stored_unless_refused(client: AsyncOpenAI) -> None:
 
 
 async def test_deleting_a_live_response_ends_it(held_server: DemoServer, held_client: AsyncOpenAI) -> None:
-    """Nothing is generated for a response that nobody can ask for any more."""
+    """Generation stops when its response is deleted."""
     live = await held_client.responses.create(model="nbchat-slow", input="Hello", background=True)
     assert held_server.generating == 1
     await held_client.responses.delete(live.id)
@@ -297,7 +297,7 @@ async def test_deleting_a_live_response_ends_it(held_server: DemoServer, held_cl
 async def test_old_responses_are_forgotten_after_ten_minutes(
     held_client: AsyncOpenAI, clock: HandClock
 ) -> None:
-    """A response can be asked for during ten minutes after its end, and a live one for ever."""
+    """A response is kept for ten minutes after its end, and a live one without limit."""
     over = await held_client.responses.create(model="nbchat-echo", input="", background=True)
     live = await held_client.responses.create(
         model="nbchat-slow", input="Hello", background=True, extra_body={"nbchat_pace": 1000}
@@ -315,7 +315,7 @@ async def test_old_responses_are_forgotten_after_ten_minutes(
 async def test_the_store_is_bounded(
     server: DemoServer, held_server: DemoServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The oldest that is over makes room; where all continue, one more is refused."""
+    """At the limit the oldest finished response is removed; if all are live, a new one is refused."""
     monkeypatch.setattr(store_module, "MAX_RESPONSES", 3)
     async with client_of(server) as client:
         ids = [(await client.responses.create(model="nbchat-echo", input="Hello")).id for _ in range(5)]
@@ -351,7 +351,7 @@ async def _is_there(client: AsyncOpenAI, response_id: str) -> bool:
 async def test_a_cursor_that_makes_no_sense_is_refused(
     server: DemoServer, client: AsyncOpenAI, query: str, param: str
 ) -> None:
-    """A wrong cursor is an error with its name, never a stream that silently lacks something."""
+    """An invalid cursor gives an error that names it, never an incomplete stream."""
     response = await client.responses.create(model="nbchat-echo", input="Hello", background=True)
     reply = await ask(server, request(f"/v1/responses/{response.id}?{query}"))
     assert (reply.status, reply.error["param"]) == (400, param)

@@ -1,4 +1,4 @@
-"""The server as a whole: started, closed, started from a terminal."""
+"""The server as a whole: starting, closing, and the command line."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 
 
 async def test_a_server_starts_and_closes_again_and_again() -> None:
-    """The base URL is where it listens; after `close` nobody does, and it can be started again."""
+    """The base URL is the listening address; after `close` the port is free and the server can restart."""
     server = DemoServer(pace=0)
     with pytest.raises(RuntimeError, match="not started"):
         _ = server.base_url
@@ -60,7 +60,7 @@ async def test_closing_ends_everything(held_server: DemoServer, clock: HandClock
 
 
 async def test_a_taken_port_is_an_error(server: DemoServer) -> None:
-    """Two servers cannot have one port, and the one that fails can be started elsewhere."""
+    """Two servers cannot share a port, and the one that fails can be started on another."""
     other = DemoServer(pace=0)
     with pytest.raises(OSError, match="address already in use"):
         await other.start(port=port_of(server))
@@ -69,7 +69,7 @@ async def test_a_taken_port_is_an_error(server: DemoServer) -> None:
 
 
 async def test_it_listens_beyond_loopback_only_if_configured() -> None:
-    """At all addresses it is still called by loopback in its base URL, and foreign names are refused."""
+    """On all addresses the base URL is still loopback, and foreign names are refused."""
     server = DemoServer(pace=0)
     assert (await server.start("0.0.0.0")).startswith("http://127.0.0.1:")
     try:
@@ -80,7 +80,7 @@ async def test_it_listens_beyond_loopback_only_if_configured() -> None:
 
 
 async def test_a_name_is_listened_at_by_its_address() -> None:
-    """The base URL of `localhost` has the address that is really listened at."""
+    """The base URL of `localhost` has the address of the listening socket."""
     server = DemoServer(pace=0)
     base_url = await server.start("localhost")
     try:
@@ -92,7 +92,7 @@ async def test_a_name_is_listened_at_by_its_address() -> None:
 
 
 async def test_twenty_streams_at_once_stay_apart(server: DemoServer) -> None:
-    """Each of many streams gets its own text, whole."""
+    """Each of many streams gets its own whole text."""
     async with client_of(server) as client:
 
         async def echo(number: int) -> bool:
@@ -108,7 +108,7 @@ async def test_twenty_streams_at_once_stay_apart(server: DemoServer) -> None:
 
 
 def test_a_wrong_pace_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A wrong pace is an error when the server is made, wherever the number stands."""
+    """A wrong pace raises an error when the server is created, whatever its source."""
     with pytest.raises(ValueError, match="pace must be a number"):
         DemoServer(pace=-1)
     monkeypatch.setenv("NBCHAT_DEMO_PACE", "quick")
@@ -118,7 +118,7 @@ def test_a_wrong_pace_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
 def test_serve_prints_its_address_and_stops_cleanly(signal_number: int) -> None:
-    """`nbchat serve` prints its address first, answers there, and ends quietly on Ctrl-C."""
+    """`nbchat serve` prints its address first, answers there, and exits cleanly on Ctrl-C."""
     process = subprocess.Popen(
         [sys.executable, "-m", "nbchat", "serve", "--port", "0", "--pace", "0"],
         stdout=subprocess.PIPE,
@@ -142,7 +142,7 @@ def test_serve_prints_its_address_and_stops_cleanly(signal_number: int) -> None:
 
 
 async def test_serve_names_a_taken_port(server: DemoServer, capsys: pytest.CaptureFixture[str]) -> None:
-    """A port that is taken is an error message and a status, not a traceback."""
+    """A port that is in use gives an error message and an exit status, not a traceback."""
     arguments = ["serve", "--port", str(port_of(server))]
     assert await asyncio.to_thread(main, arguments) == 1
     assert "address already in use" in capsys.readouterr().err
@@ -150,14 +150,14 @@ async def test_serve_names_a_taken_port(server: DemoServer, capsys: pytest.Captu
 
 @pytest.mark.parametrize("arguments", [["serve", "--pace", "-1"], ["serve", "--pace", "nan"]])
 def test_serve_refuses_a_wrong_pace(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """A pace that makes no sense is an error message."""
+    """An invalid pace is reported by an error message."""
     assert main(arguments) == 1
     assert "pace must be a number from 0" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("port", ["70000", "-1", "http"])
 def test_serve_refuses_an_invalid_port(port: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """A number that cannot be a port is a wrong call."""
+    """A number that cannot be a port is a usage error."""
     with pytest.raises(SystemExit) as left:
         main(["serve", f"--port={port}"])
     assert left.value.code == 2
@@ -165,7 +165,7 @@ def test_serve_refuses_an_invalid_port(port: str, capsys: pytest.CaptureFixture[
 
 
 def test_the_command_explains_itself(capsys: pytest.CaptureFixture[str]) -> None:
-    """The help names the options and the port that it really uses."""
+    """The help lists the options and the actual default port."""
     with pytest.raises(SystemExit) as left:
         main(["serve", "--help"])
     assert left.value.code == 0
@@ -179,7 +179,7 @@ def test_the_command_explains_itself(capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_importing_nbchat_does_not_import_the_server() -> None:
-    """Whoever has a real model pays nothing for the demo."""
+    """`import nbchat` does not load the demo server."""
     code = "import sys, nbchat, nbchat.cli; print([name for name in sys.modules if 'nbchat.server' in name])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout == "[]\n"
