@@ -30,10 +30,10 @@ OPENING = re.compile(r"(What|Who|Where|Whether|How)\b")
 
 
 def python_files() -> list[Path]:
-    """Return the files of the package, its tools and its benchmarks."""
-    return sorted(
-        path for folder in ("nbchat", "tools", "benchmarks") for path in (ROOT / folder).rglob("*.py")
-    )
+    """Return the files of the package, its tests, tools and benchmarks, without this one."""
+    folders = ("nbchat", "tests", "tools", "benchmarks")
+    paths = sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
+    return [path for path in paths if path != Path(__file__)]
 
 
 def docstrings(path: Path) -> Iterator[str]:
