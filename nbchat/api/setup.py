@@ -26,7 +26,7 @@ def config(*, journal: bool | None = None, **values: str | None) -> Configuratio
     model
         Model of sessions without a model setting.
     provider
-        Name of an entry point in the group `nbchat.providers`.
+        Name of a server defined with `nbchat.provider`, or of an entry point in the group `nbchat.providers`.
     base_url
         Address of the OpenAI-compatible server, such as `http://localhost:11434/v1`.
     api
