@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from nbchat.core.log import LogCompacted
 from nbchat.core.session import SessionRecord
-from nbchat.runner.messages import Forget, News, ToKernel, Whole
+from nbchat.runner.messages import FollowedEvents, FollowedState, Forget, ToKernel
 
 if TYPE_CHECKING:
     from nbchat.engine.engine import Engine
@@ -135,7 +135,7 @@ class FollowedSessions:
         is_same = followed is not None and followed.record is record
         has_rest = followed is not None and is_same and self._send_events(session.id, followed, record)
         if session.id in self._wanted or (followed is not None and not has_rest):
-            self._send_whole(session, record)
+            self._send_state(session, record)
 
     def _send_events(self, session_id: str, followed: _Followed, record: SessionRecord) -> bool:
         """Send the events that follow; return False if they are no longer in the log."""
@@ -145,18 +145,18 @@ class FollowedSessions:
             events = tuple(record.log.read_from(followed.seq)[: record.visible - followed.seq])
         except LogCompacted:
             return False
-        self._send(News(session_id=session_id, first_seq=followed.seq + 1, events=events))
+        self._send(FollowedEvents(session_id=session_id, first_seq=followed.seq + 1, events=events))
         followed.seq += len(events)
         if record.state.temporary and record.state.deleted:
             del self._followed[session_id]
         return True
 
-    def _send_whole(self, session: LiveSession, record: SessionRecord) -> None:
+    def _send_state(self, session: LiveSession, record: SessionRecord) -> None:
         if record.visible != record.log.head:
             # The state contains an end that readers must not see yet: sent when it is announced.
             self._wanted.setdefault(session.id, [])
             return
-        self._send(Whole(state=record.state))
+        self._send(FollowedState(state=record.state))
         self._followed[session.id] = _Followed(record.state.seq, record)
         for number in self._wanted.pop(session.id, []):
             self._reply(number)

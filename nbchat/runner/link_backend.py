@@ -32,16 +32,16 @@ from nbchat.providers.base import Provider, Request
 from nbchat.runner.link import Link, LinkLost
 from nbchat.runner.messages import (
     Call,
+    FollowedEvents,
+    FollowedState,
     Forget,
     FromPage,
     More,
-    News,
     Notified,
     Profile,
     Reply,
     ToKernel,
     ToPages,
-    Whole,
 )
 from nbchat.runner.objects import ProviderObjects
 from nbchat.runner.places import Place
@@ -206,9 +206,9 @@ class LinkBackend:
     # Messages of the runner, on the reading thread
 
     def _received(self, link: Link, message: ToKernel, body: bytes) -> None:
-        if isinstance(message, News):
+        if isinstance(message, FollowedEvents):
             self._fold(message)
-        elif isinstance(message, Whole):
+        elif isinstance(message, FollowedState):
             self._states[message.state.id] = message.state
             self._wake(message.state.id)
         elif isinstance(message, Forget):
@@ -223,18 +223,18 @@ class LinkBackend:
         elif isinstance(message, Call):
             self._called(link, message)
 
-    def _fold(self, news: News) -> None:
-        state = self._states.get(news.session_id)
-        if state is None or state.seq != news.first_seq - 1:
-            self._states.pop(news.session_id, None)  # fetched again when it is read
+    def _fold(self, message: FollowedEvents) -> None:
+        state = self._states.get(message.session_id)
+        if state is None or state.seq != message.first_seq - 1:
+            self._states.pop(message.session_id, None)  # fetched again when it is read
             return
-        for event in news.events:
+        for event in message.events:
             state = apply_event(state, event)
         if state.temporary and state.deleted:
-            self._states.pop(news.session_id, None)
+            self._states.pop(message.session_id, None)
         else:
-            self._states[news.session_id] = state
-        self._wake(news.session_id)
+            self._states[message.session_id] = state
+        self._wake(message.session_id)
 
     def _wake(self, *session_ids: str) -> None:
         for session_id in session_ids:

@@ -91,13 +91,13 @@ class Reply(Tagged, frozen=True, kw_only=True, tag="reply"):
     error: ErrorInfo | None = None
 
 
-class Whole(Tagged, frozen=True, kw_only=True, tag="whole"):
+class FollowedState(Tagged, frozen=True, kw_only=True, tag="followed_state"):
     """The complete state of a session that the kernel follows."""
 
     state: SessionState
 
 
-class News(Tagged, frozen=True, kw_only=True, tag="news"):
+class FollowedEvents(Tagged, frozen=True, kw_only=True, tag="followed_events"):
     """Consecutive events of a session that the kernel follows."""
 
     session_id: str
@@ -152,4 +152,4 @@ class More(Tagged, frozen=True, kw_only=True, tag="more"):
 
 
 ToRunner = Hello | Call | Reply | FromPage | Piece
-ToKernel = Greeting | Call | Reply | Whole | News | Forget | Notified | ToPages | More
+ToKernel = Greeting | Call | Reply | FollowedState | FollowedEvents | Forget | Notified | ToPages | More

@@ -205,7 +205,7 @@ export class PageRuntime implements SharedRuntime {
     most?: number,
   ): Promise<T> {
     const { page } = this;
-    // A key goes on the control channel or not at all: other code in the kernel can read other channels.
+    // A key is sent on the control channel only: other code in the kernel can read the other channels.
     const only = request.type === "connect" ? "control" : undefined;
     return this.#link.requests.ask(
       (id) => {

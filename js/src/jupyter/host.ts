@@ -82,7 +82,7 @@ export class NotebookMetadata {
     this.#send({ type: "want_checkpoint", id: newId("ask_"), page, epoch, version, path });
   }
 
-  /** Send the stored metadata to the kernel; `null` if there is none. */
+  /** Send the stored metadata to the kernel, or `null` if nothing is stored. */
   sendStored(): void {
     const model = this.#context?.model;
     if (typeof model?.getMetadata !== "function") return;

@@ -25,7 +25,7 @@ export function replaceRawOutputs(model: NotebookModel | undefined): void {
   }
 }
 
-/** Return the data to put in place of a raw output's; `null` if it is none. */
+/** Return the data to put in place of a raw output's; `null` if the output is not raw. */
 function replacement(output: Output, source: string): Record<string, string> | null {
   const markdown = textOf(output.data?.["text/markdown"]);
   const plain = textOf(output.data?.["text/plain"]) ?? "";

@@ -116,7 +116,7 @@ class OpenFence implements Follower {
       this.#shown = 0;
     }
     this.#line += last;
-    // A possible closing fence is not shown until it is clear that it is none.
+    // A line that may become the closing fence is not shown until it turns out to be text.
     if (!/^\s*(?:`*|~*)\s*$/.test(this.#line)) {
       const line = this.#line.replace(this.#indent, "");
       added += line.slice(this.#shown);

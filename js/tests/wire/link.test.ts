@@ -171,7 +171,7 @@ describe("what is missing", { timeout: 60_000 }, () => {
     }
   });
 
-  test("a page reads on from wherever it was when its connection broke", async () => {
+  test("a page continues where it was when its connection broke", async () => {
     const events = Array.from({ length: 40 }, (_, i) => delta(9 + i, "."));
     for (let cursor = 0; cursor <= events.length; cursor += 3) {
       const world = await streaming();
