@@ -190,7 +190,7 @@ def describe_model(value: Any, level: Level) -> str:  # noqa: ANN401 - of any li
     is_fitted = bool(fitted) if check is None else bool(check(value))
     parameters = value.get_params(deep=False)
     if any(_has_model(item) for item in parameters.values()):
-        parameters |= value.get_params(deep=True)
+        parameters = {**parameters, **value.get_params(deep=True)}
     return "\n".join(
         [
             f"{qualified(type(value))}, {'fitted' if is_fitted else 'not fitted'}",

@@ -22,6 +22,7 @@ from msgspec import NODEFAULT, UNSET, Struct
 from nbchat.core.messages import TextPart
 from nbchat.core.redact import is_reference, redact
 from nbchat.core.rfc3339 import time_text
+from nbchat.core.structured import SCHEMA
 from nbchat.core.text import clean
 from nbchat.core.values import (
     MAX_INTEGER,
@@ -164,16 +165,18 @@ def safe_params(params: Mapping[str, Any]) -> dict[str, Any]:
     return safe if isinstance(safe, dict) else {}
 
 
-def _without_secrets(value: Any) -> Any:  # noqa: ANN401 - any JSON value
+def _without_secrets(value: Any, *, in_schema: bool = False) -> Any:  # noqa: ANN401 - any JSON value
     if isinstance(value, Mapping):
         return {
-            clean(str(key)): _without_secrets(item)
+            # Within a schema, keys such as `password` are names of fields and not of credentials.
+            clean(str(key)): _without_secrets(item, in_schema=in_schema or key == SCHEMA)
             for key, item in value.items()
-            if is_reference(item)
+            if in_schema
+            or is_reference(item)
             or not any(name in str(key).lower().replace("-", "_") for name in _SECRET_NAMES)
         }
     if isinstance(value, list | tuple):
-        return [_without_secrets(item) for item in value]
+        return [_without_secrets(item, in_schema=in_schema) for item in value]
     if isinstance(value, str):
         return redact(clean(value))
     if value is None or isinstance(value, bool):

@@ -308,7 +308,7 @@ class JournalWriter:
         self._publish_status()
         if self._waiters:
             self._flush()
-        elif self._waiting:
+        elif self._waiting or self._acknowledged:
             self._plan(FLUSH_S)
 
     def _resolve(self, batch: _Batch, error: NbchatError | None) -> None:

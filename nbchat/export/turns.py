@@ -126,6 +126,7 @@ def transcript(
             has_note = turn is item
             size += len(turn.html)
             if size > limit and (shown or conversations):
+                count -= isinstance(item, Message)  # this one is not shown
                 shown.append(_LEFT)
                 break
             shown.append(turn)

@@ -54,7 +54,7 @@ class Structure:
             return self._convert(json_of(text))
         except AnswerInvalid:
             raise
-        except ValueError as error:  # also those of pydantic and msgspec
+        except Exception as error:
             raise AnswerInvalid(f"the answer does not match the schema: {_problem(error)[:500]}") from error
 
     def message(self, message: Message) -> StructuredMessage:
@@ -115,7 +115,7 @@ def _read(given: object) -> tuple[dict[str, Any], Callable[[Any], Any]]:
     raise TypeError(f"schema must be {ACCEPTED}, not {name}.")
 
 
-def _problem(error: ValueError) -> str:
+def _problem(error: Exception) -> str:
     """Return the first problem on one line. pydantic reports all of them, with links."""
     errors = getattr(error, "errors", None)
     if callable(errors) and (found := errors()):

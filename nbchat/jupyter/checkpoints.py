@@ -180,9 +180,10 @@ class Checkpoints:
         if contents == self._sent:
             return settled
         body = await asyncio.to_thread(snapshots.encode, snapshot, _max_metadata())
-        self._sent, self._last_bytes = contents, len(body)
+        self._last_bytes = len(body)
         writer = self.writer()
         transcripts = await self._transcripts.news(writer) if writer is not None else {}
+        self._sent = contents  # not before: the transcripts may come from a kernel that does not answer
         self._version += 1
         if self._wire is not None and writer is not None:
             self._last_bytes += sum(len(text) for b in transcripts.values() for text in b.values())

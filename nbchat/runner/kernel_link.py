@@ -133,7 +133,7 @@ class KernelLink:
                 self._handle(message)
                 if self._writer.transport.get_write_buffer_size() > FULL:
                     await self._writer.drain()
-        except EOFError:
+        except (EOFError, ConnectionError):
             pass
         except WireError as error:
             logger.warning("%s", error)

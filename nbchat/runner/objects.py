@@ -6,6 +6,7 @@ Such a session ends with its kernel. `KernelProvider` is the runner's side and `
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final, get_args
@@ -23,6 +24,9 @@ WINDOW: Final = 64
 """Deltas that are under way at the same time. A paused run stops reading, and so stops the object."""
 
 _KINDS: Final = {kind.__name__: kind for kind in get_args(base.Delta)}
+
+_numbers: Final = itertools.count(1)
+"""Numbers of streams. None is used again: pieces of an ended stream may still arrive."""
 
 Ask = Callable[..., Awaitable[Any]]
 """Calls a function of the kernel: its name and arguments."""
@@ -59,7 +63,7 @@ class KernelProvider:
 
     async def stream(self, request: Request) -> AsyncIterator[Delta]:
         """Yield the deltas of the object in the kernel."""
-        number = max(self._streams, default=0) + 1
+        number = next(_numbers)
         queue = self._streams[number] = asyncio.Queue()
         task = asyncio.ensure_future(
             self._ask("stream", provider=self._id, stream=number, request=msgspec.to_builtins(request))

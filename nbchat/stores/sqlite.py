@@ -155,7 +155,7 @@ class SqliteStore:
             with contextlib.suppress(sqlite3.DatabaseError):
                 connection.close()
         aside = _aside(self.path)
-        for suffix in ("", "-wal", "-shm"):
+        for suffix in ("", "-wal", "-shm", "-journal"):
             part = Path(f"{self.path}{suffix}")
             if part.exists():
                 part.replace(Path(f"{aside}{suffix}"))

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from nbchat.protocol import GetAsset, Hello, PageMessage, RunCommand, Sync
 
 KEPT: Final = 256
-"""Messages that are kept of all late pages."""
+"""Messages that are kept of all late pages; commands and requests for files are dropped first."""
 
 
 class LatePages:
@@ -41,7 +41,8 @@ class LatePages:
         elif isinstance(message, GetAsset):
             self._messages[message.page, message.name] = message
         while len(self._messages) > KEPT:
-            self._messages.popitem(last=False)
+            others = (key for key, kept in self._messages.items() if not isinstance(kept, Hello | Sync))
+            del self._messages[next(others, next(iter(self._messages)))]
 
     def take(self, sessions: Mapping[str, int]) -> list[PageMessage]:
         """Return the messages to answer again, with `sessions` requested by every page.

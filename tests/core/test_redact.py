@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nbchat.core.records import safe_params
 from nbchat.core.redact import REDACTED, redact
 
 SHAPES = {
@@ -167,3 +168,9 @@ def test_time_is_proportional_to_the_text(piece: str) -> None:
         return best
 
     assert seconds(400_000) < 40 * max(seconds(40_000), 0.002)
+
+
+def test_fields_of_a_schema_are_not_credentials() -> None:
+    """A schema is saved whole, whatever its fields are called; other parameters lose their credentials."""
+    schema = {"type": "object", "properties": {"password": {"type": "string"}}, "required": ["password"]}
+    assert safe_params({"schema": schema, "password": "p", "seed": 1}) == {"schema": schema, "seed": 1}

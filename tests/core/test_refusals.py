@@ -9,7 +9,7 @@ from tests.logs import record
 
 
 def test_the_recorded_log_has_these_refused_questions() -> None:
-    """Python finds the refused questions that `js/tests/refusals.test.ts` finds in the same file."""
+    """Python finds the refused questions that `js/tests/state/refusals.test.ts` finds in the same file."""
     log = json.loads((record.FOLDER / "refused.json").read_text("utf-8"))
     state: SessionState = decode(SessionState, log["state"])
     assert refused_questions(state, state.path) == {"q_1", "q_4", "q_5", "q_6"}

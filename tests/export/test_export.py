@@ -267,6 +267,17 @@ def test_a_long_transcript_is_folded() -> None:
     assert [turn.text.count(text) for text in texts] == [2] * 8 + [1] * 6
 
 
+def test_a_folded_transcript_counts_the_messages_that_it_has() -> None:
+    """The number of earlier messages is that of the messages in the fold, wherever the limit ends it."""
+    texts = [f"message {i}." for i in range(14)]
+    for limit in range(100, 2000, 50):
+        html = transcript([conversation(*texts)], limit=limit).html
+        folded, _, _ = html.rpartition("</details>")
+        count = sum(text in folded for text in texts)
+        assert ("<details>" in html) == (count > 0)
+        assert not folded or f"<summary>Earlier messages ({count})</summary>" in folded
+
+
 def test_a_transcript_renders_only_changed_messages(monkeypatch: pytest.MonkeyPatch) -> None:
     """A rendered message is not rendered again, and removed messages leave the cache."""
     state, longer = conversation("a", "b"), conversation("a", "b", "c")

@@ -187,11 +187,13 @@ def test_a_file_that_is_not_a_database_is_moved_away(tmp_path: Path) -> None:
     """A file that is not a database is kept unchanged under another name."""
     path = tmp_path / "a.sqlite"
     path.write_bytes(b"not a database at all, " * 400)
+    (tmp_path / "a.sqlite-journal").write_bytes(bytes(512))  # as a shared store leaves it
 
     store = SqliteStore(path)
 
     assert store.damage
     assert store.read().sessions == {}
+    assert (tmp_path / "a.sqlite.damaged-1-journal").read_bytes() == bytes(512)
     assert (tmp_path / "a.sqlite.damaged-1").read_bytes().startswith(b"not a database at all")
     store.close()
 
