@@ -34,6 +34,16 @@ def _engine(backend: Backend) -> Engine:
     return RUNNERS[backend]
 
 
+def drain_callbacks(registry: SessionRegistry, timeout_s: float = 30) -> bool:
+    """Wait until all callbacks for past events have run; return False after `timeout_s`.
+
+    An end can be read by another thread just before its callbacks are queued in the same step of the loop.
+    """
+    engine = engine_of(registry)
+    engine.loop.call(lambda: None)
+    return engine.callbacks.drain(timeout_s)
+
+
 def kernel_engine_of(registry: SessionRegistry) -> Engine:
     """Return the engine of the kernel, which has the configuration; with a runner it answers nothing."""
     backend = registry._backend

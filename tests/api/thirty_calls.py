@@ -7,7 +7,7 @@ from typing import Any
 
 import nbchat
 from nbchat.providers.scripted import HANG, PAUSE, ScriptedProvider
-from tests.engines import engine_of
+from tests.engines import drain_callbacks, engine_of
 
 
 def raised(call: Callable[[], object]) -> str:
@@ -115,10 +115,10 @@ def ending() -> dict[str, Any]:
     told: list[str] = []
     off = fork.on("end", lambda event: told.append(f"{event.event} {event.state}"))
     fork.ask("Tell.")
-    engine_of(registry).callbacks.drain(30)
+    drain_callbacks(registry)
     off()
     fork.ask("Tell nobody.")
-    engine_of(registry).callbacks.drain(30)
+    drain_callbacks(registry)
     seen["callback"] = told
     fork.delete()
     seen["deleted"] = (fork.id in registry, raised(lambda: fork.send("Gone.")))

@@ -24,7 +24,7 @@ from nbchat.providers.scripted import HANG, PAUSE, ScriptedProvider
 from nbchat.stores.base import Contents, Entry, Kept, Stretch
 from nbchat.stores.memory import MemoryStore
 from tests.core.test_snapshot import sessions
-from tests.engines import engine_of, live
+from tests.engines import drain_callbacks, engine_of, live
 from tests.waiting import wait_for
 
 
@@ -223,7 +223,7 @@ def test_callbacks_are_notified_whether_a_run_is_saved(kernel: MakeRegistry) -> 
     with pytest.raises(StoreFull):
         registry.save()
     registry.save()
-    engine_of(registry).callbacks.drain(5)
+    drain_callbacks(registry)
 
     assert heard == ["store_full", "saved"]
 
@@ -369,7 +369,7 @@ def test_the_longest_untouched_session_leaves_memory_and_comes_back(kernel: Make
     before = registry.snapshot([handles[1].id])["sessions"]
 
     registry.create("fourth")
-    engine_of(registry).callbacks.drain(5)
+    drain_callbacks(registry)
 
     assert told == [handles[1].id]
     assert engine_of(registry).sessions.get(handles[1].id).evicted
@@ -475,7 +475,7 @@ def test_characters_in_memory_have_a_limit_too(kernel: MakeRegistry) -> None:
     registry.save()
     registry["t3"].rename("t3!")
     registry.save()
-    engine_of(registry).callbacks.drain(5)
+    drain_callbacks(registry)
 
     assert len(told) == 2
     assert [len(registry[f"t{n}"].messages[-1].text) for n in range(3)] == [1000] * 3

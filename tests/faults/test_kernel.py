@@ -31,7 +31,7 @@ from nbchat.providers.base import (
     UsageDelta,
 )
 from nbchat.providers.scripted import HANG, PAUSE, ScriptedProvider
-from tests.engines import engine_of, live, use
+from tests.engines import drain_callbacks, engine_of, live, use
 from tests.faults.invariants import check_end, check_free, slots
 from tests.waiting import wait_for
 
@@ -101,7 +101,7 @@ def test_a_callback_that_raises_is_reported_once(
     session = registry.create(provider=ScriptedProvider("x"))
     runs = [session.send("?").wait(10) for _ in range(3)]
 
-    assert engine_of(registry).callbacks.drain(10)
+    assert drain_callbacks(registry)
     assert heard == [run.id for run in runs]
     assert registry.stats()["callback_errors"] == 3
     told = [record for record in caplog.records if "callback" in record.getMessage()]
@@ -119,7 +119,7 @@ def test_a_slow_callback_is_named(registry: SessionRegistry, caplog: pytest.LogC
             assert session.send("?").wait(10).state == "completed"
         wait_for(lambda: time.sleep(0.11) or True, "the callback is slow")
         gate.set()
-        assert engine_of(registry).callbacks.drain(10)
+        assert drain_callbacks(registry)
     assert sum("delays later callbacks" in record.getMessage() for record in caplog.records) == 1
 
 
@@ -141,7 +141,7 @@ def test_a_callback_may_send_stop_and_close(registry: SessionRegistry) -> None:
     session.on("end", lambda event: states.append(event.state))
     session.send("?")
     wait_for(lambda: states.count("stopped") >= 2, "both runs were stopped by the callback")
-    assert engine_of(registry).callbacks.drain(10)
+    assert drain_callbacks(registry)
     assert states[0] == "connecting"
     assert session.closed
 
@@ -863,7 +863,7 @@ def test_a_defect_while_starting_ends_the_run(registry: SessionRegistry) -> None
     del conversation.runs._plan
     assert run.state == "failed"
     assert type(run.error) is errors.RunCrashed
-    assert engine_of(registry).callbacks.drain(10)
+    assert drain_callbacks(registry)
     assert ended == ["failed"]
     check_end(session, run)
     check_free(registry, session)

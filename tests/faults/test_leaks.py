@@ -12,7 +12,7 @@ from nbchat.handles.registry import SessionRegistry
 from nbchat.protocol import PROTOCOL_VERSION
 from nbchat.providers.scripted import PAUSE, ScriptedProvider
 from nbchat.wire.server import WireServer
-from tests.engines import engine_of, live, use
+from tests.engines import drain_callbacks, engine_of, live, use
 from tests.faults.invariants import open_files, slots, tasks
 from tests.waiting import wait_for
 
@@ -47,7 +47,7 @@ def test_two_hundred_rounds_leave_nothing(registry: SessionRegistry, soak: bool)
         run.wait(10)
         session.close()
         session.delete()
-        assert engine_of(registry).callbacks.drain(10)
+        assert drain_callbacks(registry)
         off()
 
     def flat() -> tuple[int, ...]:

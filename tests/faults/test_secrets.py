@@ -24,7 +24,7 @@ from nbchat.handles.registry import SessionRegistry
 from nbchat.providers.openai import OpenAIProvider
 from nbchat.providers.scripted import ScriptedProvider
 from nbchat.wire.server import WireServer
-from tests.engines import engine_of, live
+from tests.engines import drain_callbacks, engine_of, live
 from tests.faults.invariants import slots
 from tests.waiting import wait_for
 
@@ -139,7 +139,7 @@ def test_a_key_is_seen_nowhere(
     registry.on("end", told.append)
     run = session.send("question").wait(20)
     assert type(run.error) is errors.AuthenticationFailed
-    assert engine_of(registry).callbacks.drain(10)
+    assert drain_callbacks(registry)
     wait_for(lambda: b"authentication_failed" in b"".join(packets), "the page was told")
 
     sinks = {
@@ -222,7 +222,7 @@ def test_a_key_in_an_exception_is_not_logged(registry: SessionRegistry, log: io.
 
     session.on("end", careless)
     run = session.send("?").wait(10)
-    assert engine_of(registry).callbacks.drain(10)
+    assert drain_callbacks(registry)
     logged = log.getvalue()
     assert "RuntimeError" in logged
     assert "CallbackError" in logged

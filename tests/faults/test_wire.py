@@ -19,7 +19,7 @@ from nbchat.providers.base import Request
 from nbchat.providers.scripted import PAUSE, ScriptedProvider
 from nbchat.stores.memory import MemoryStore
 from nbchat.wire.server import WireServer
-from tests.engines import engine_of, live
+from tests.engines import drain_callbacks, engine_of, live
 from tests.simulation.world import PageModel, World
 
 ANY = st.recursive(
@@ -429,7 +429,7 @@ def test_every_event_has_a_callback_and_a_counter(registry: SessionRegistry) -> 
     session.close()
     stats = registry.stats()
     session.delete()
-    assert engine_of(registry).callbacks.drain(10)
+    assert drain_callbacks(registry)
 
     assert {name for name, _ in heard} == set(names)
     states = [state for name, state in heard if name == "transition"]

@@ -11,7 +11,7 @@ from nbchat.core.messages import FilePart, ImagePart, ReasoningPart, TextPart, T
 from nbchat.handles.registry import SessionRegistry
 from nbchat.providers.base import Finish, ReasoningDelta, TextDelta, ToolCallDelta, UsageDelta
 from nbchat.providers.scripted import HANG, PAUSE, ScriptedProvider
-from tests.engines import engine_of, live
+from tests.engines import drain_callbacks, engine_of, live
 from tests.waiting import wait_for
 
 
@@ -293,7 +293,7 @@ def test_retries_come_before_the_first_token_only(registry: SessionRegistry) -> 
 
     assert run.state == "completed"
     assert run.progress.attempt == 1
-    assert engine_of(registry).callbacks.drain(10)
+    assert drain_callbacks(registry)
     assert seen == ["connecting", "retrying", "connecting"] or seen[:3] == [
         "connecting",
         "retrying",
@@ -661,12 +661,12 @@ def test_callbacks_are_notified_of_a_run_and_may_fail(registry: SessionRegistry)
     registry.on("end", fail)
     off = session.on("end", lambda event: heard.append((event.event, event.state)))
     session.send("?").wait(10)
-    assert engine_of(registry).callbacks.drain(10)
+    assert drain_callbacks(registry)
     assert heard == [("end", "completed")]
     assert registry.stats()["callback_errors"] == 1
     off()
     session.send("?").wait(10)
-    assert engine_of(registry).callbacks.drain(10)
+    assert drain_callbacks(registry)
     assert len(heard) == 1
     with pytest.raises(ValueError, match="there is no event 'finish'"):
         session.on("finish", fail)
@@ -684,7 +684,7 @@ def test_a_callback_may_send(registry: SessionRegistry) -> None:
     session.on("end", once)
     session.send("?").wait(10)
     registry.wait_all(10)
-    assert engine_of(registry).callbacks.drain(10)
+    assert drain_callbacks(registry)
     assert answers == ["x"]
 
 

@@ -29,7 +29,7 @@ from nbchat.protocol import PROTOCOL_VERSION
 from nbchat.providers.scripted import HANG, ScriptedProvider
 from nbchat.stores import places
 from nbchat.wire.server import WireServer
-from tests.engines import engine_of, live
+from tests.engines import drain_callbacks, engine_of, live
 from tests.hostile import HOSTILE
 from tests.waiting import wait_for
 
@@ -571,7 +571,7 @@ def test_a_strangers_notebook_does_nothing(kernel: Start, tmp_path: Path) -> Non
     assert registry.stats()["live"] == registry.stats()["queued"] == 0
     assert all(session.from_file for session in registry.values())
     assert all(run.state in ("completed", "interrupted") for s in registry.values() for run in s.runs)
-    engine_of(registry).callbacks.drain(5)
+    drain_callbacks(registry)
     assert asked == []
     assert sorted(str(p) for p in tmp_path.rglob("*")) == folder_before
     assert [m.text for m in registry["pending"].messages][::2] == ["send this", "and this"]

@@ -10,7 +10,7 @@ import pytest
 import nbchat
 from nbchat.jupyter import comparison as shown
 from nbchat.providers.scripted import PAUSE, ScriptedProvider
-from tests.engines import engine_of
+from tests.engines import drain_callbacks, engine_of
 from tests.hostile import Elements
 
 
@@ -41,7 +41,7 @@ def test_a_comparison_shows_its_sessions_and_a_table_that_follows(monkeypatch: p
 
     provider.go()
     both.wait(30)
-    engine_of(nbchat.registry).callbacks.drain(30)
+    drain_callbacks(nbchat.registry)
     assert table.value.count("<td>completed</td>") == 2
     assert len(engine_of(nbchat.registry).callbacks._callbacks) == listening
     for session in both:
