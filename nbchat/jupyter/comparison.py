@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets
@@ -10,6 +11,8 @@ from nbchat.jupyter.representations import of_table
 from nbchat.jupyter.views import SessionView
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from nbchat.batch.compare import Comparison
     from nbchat.engine.callbacks import Notification
     from nbchat.jupyter.host import JupyterHost
@@ -38,19 +41,19 @@ def view(comparison: Comparison, host: JupyterHost, **kwargs: Any) -> Any:  # no
 
 def _follow(comparison: Comparison, table: ipywidgets.HTML) -> None:
     """Update the table when a run ends, until all runs have ended."""
-    offs: list[Any] = []
+    offs: list[Callable[[], None]] = []
+    lock = threading.Lock()
 
-    def draw(_notification: Notification) -> None:
-        table.value = _html(comparison)
-        if all(run.is_over for run in comparison.runs):
-            while offs:
+    def draw(_notification: Notification | None = None) -> None:
+        with lock:
+            # Read before the table: a run that ends while the table is written is drawn by its own callback.
+            over = all(run.is_over for run in comparison.runs)
+            table.value = _html(comparison)
+            while over and offs:
                 offs.pop()()
 
     offs.extend(session.on("end", draw) for session in comparison)
-    if all(run.is_over for run in comparison.runs):
-        while offs:
-            offs.pop()()
-        table.value = _html(comparison)
+    draw()
 
 
 def _html(comparison: Comparison) -> str:

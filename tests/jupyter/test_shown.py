@@ -8,6 +8,7 @@ import ipywidgets
 import pytest
 
 import nbchat
+from nbchat.batch.compare import Comparison
 from nbchat.jupyter import comparison as shown
 from nbchat.providers.scripted import PAUSE, ScriptedProvider
 from tests.engines import drain_callbacks, engine_of
@@ -44,6 +45,34 @@ def test_a_comparison_shows_its_sessions_and_a_table_that_follows(monkeypatch: p
     drain_callbacks(nbchat.registry)
     assert table.value.count("<td>completed</td>") == 2
     assert len(engine_of(nbchat.registry).callbacks._callbacks) == listening
+    for session in both:
+        session.delete()
+
+
+def test_a_run_that_ends_while_the_table_is_written_is_drawn_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A comparison follows its runs until a table was written after the last of them had ended."""
+    first, second = (ScriptedProvider("bold", PAUSE) for _ in range(2))
+    both = nbchat.compare(
+        "Which?",
+        models=[{"model": name, "provider": each} for name, each in (("a", first), ("b", second))],
+    )
+    for provider in (first, second):
+        provider.wait_paused(1)
+    table = ipywidgets.HTML()
+    shown._follow(both, table)
+    written = shown._html
+
+    def late(comparison: Comparison) -> str:
+        text = written(comparison)
+        second.go()
+        comparison.runs[1].wait(30)
+        return text
+
+    monkeypatch.setattr(shown, "_html", late)
+    first.go()
+    both.wait(30)
+    drain_callbacks(nbchat.registry)
+    assert table.value.count("<td>completed</td>") == 2
     for session in both:
         session.delete()
 
