@@ -211,7 +211,7 @@ class UnknownSession(CommandError, KeyError):
 
 
 class SessionGone(CommandError):
-    """The session was deleted while a reference to it was still in use.
+    """The session was deleted while a reference to it was still in use, or ended with its runner.
 
     Examples
     --------
@@ -224,10 +224,10 @@ class SessionGone(CommandError):
     True
     """
 
-    def __init__(self, session_id: str) -> None:
+    def __init__(self, session_id: str, message: str = "", hint: str = "") -> None:
         super().__init__(
-            f"session {session_id!r} was deleted.",
-            hint="Undo the deletion in the page, or create a new session with nbchat.session(...).",
+            message or f"session {session_id!r} was deleted.",
+            hint=hint or "Undo the deletion in the page, or create a new session with nbchat.session(...).",
         )
         self.session_id = session_id
 

@@ -18,17 +18,19 @@ from nbchat.core.errors import (
     NbchatError,
     RequestRejected,
     SessionGone,
+    UnknownSession,
     WouldDeadlock,
 )
 from nbchat.core.ids import new_id
-from nbchat.core.kernel_commands import Command, GetOrCreateSession, Outcome
+from nbchat.core.kernel_commands import Command, DiscardTemporary, GetOrCreateSession, Outcome
 from nbchat.core.messages import Message
 from nbchat.core.settings import request_params
-from nbchat.core.transcript import SessionState, apply_event
+from nbchat.core.transcript import SessionState
 from nbchat.core.values import convert
 from nbchat.engine.callbacks import Callback, Callbacks, Notification
 from nbchat.engine.limits import Limits
 from nbchat.providers.base import Provider, Request
+from nbchat.runner.folded_sessions import FoldedSessions
 from nbchat.runner.link import Link, LinkLost
 from nbchat.runner.messages import (
     Call,
@@ -94,8 +96,7 @@ class LinkBackend:
         """The provider objects of this kernel's sessions, for a runner that replaces a killed one."""
         self._callbacks = Callbacks()
         self._events: set[str] = set()
-        self._states: dict[str, SessionState] = {}
-        self._watchers: dict[str, set[Callable[[], None]]] = {}
+        self._sessions = FoldedSessions()
         self._link: Link | None = None
         self._linking = threading.Lock()
         self._sent: tuple[Profile, Link] | None = None
@@ -139,8 +140,7 @@ class LinkBackend:
             link = Link(*connected(self.place), self._received, self._lost)
             is_new = link.greeting.epoch != self.epoch
             self.epoch = link.greeting.epoch
-            before = dict(self._states)
-            self._states.clear()
+            before = self._sessions.clear()
             link.start()
             self._configure(link, whole=False)
             for event in self._events:
@@ -152,13 +152,22 @@ class LinkBackend:
             if is_new:
                 self._offer_again(link)
             self._link = link
-            for session_id in set(before) | set(self._watchers):
-                with suppress(NbchatError, LinkLost):
-                    link.call("state", session_id=session_id)
-            self._wake(*self._watchers)
+            self._follow_again(link, before if is_new else {}, {*before, *self._sessions.watched()})
             self.local.reopened()
             logger.info("linked to runner %d%s", link.greeting.pid, ", a new one" if is_new else "")
             return link
+
+    def _follow_again(self, link: Link, before: Mapping[str, SessionState], session_ids: set[str]) -> None:
+        """Follow sessions over a new link. Those that a killed runner had not saved are kept as they were."""
+        for session_id in session_ids:
+            try:
+                link.call("state", session_id=session_id)
+            except SessionGone:
+                if session_id in before:
+                    self._sessions.end(before[session_id])
+            except (NbchatError, LinkLost):
+                pass
+        self._sessions.wake(*session_ids)
 
     def _offer_again(self, link: Link) -> None:
         """Give restored sessions the provider objects that they had."""
@@ -207,12 +216,11 @@ class LinkBackend:
 
     def _received(self, link: Link, message: ToKernel, body: bytes) -> None:
         if isinstance(message, FollowedEvents):
-            self._fold(message)
+            self._sessions.fold(message)
         elif isinstance(message, FollowedState):
-            self._states[message.state.id] = message.state
-            self._wake(message.state.id)
+            self._sessions.replace(message.state)
         elif isinstance(message, Forget):
-            self._states.pop(message.session_id, None)
+            self._sessions.forget(message.session_id)
         elif isinstance(message, ToPages):
             if self.local.to_pages is not None:
                 self.local.to_pages(message.content, [body])
@@ -222,24 +230,6 @@ class LinkBackend:
             self._notify(message)
         elif isinstance(message, Call):
             self._called(link, message)
-
-    def _fold(self, message: FollowedEvents) -> None:
-        state = self._states.get(message.session_id)
-        if state is None or state.seq != message.first_seq - 1:
-            self._states.pop(message.session_id, None)  # fetched again when it is read
-            return
-        for event in message.events:
-            state = apply_event(state, event)
-        if state.temporary and state.deleted:
-            self._states.pop(message.session_id, None)
-        else:
-            self._states[message.session_id] = state
-        self._wake(message.session_id)
-
-    def _wake(self, *session_ids: str) -> None:
-        for session_id in session_ids:
-            for wake in list(self._watchers.get(session_id, ())):
-                wake()
 
     def _notify(self, message: Notified) -> None:
         data = message.data
@@ -312,11 +302,15 @@ class LinkBackend:
     def state(self, session_id: str) -> SessionState:
         """Return a session's state; the first call asks the runner for it."""
         for _ in range(RETRIES):
-            state = self._states.get(session_id)
+            state = self._sessions.get(session_id)
             if state is not None:
                 return state
             self._refuse_on_reader()
-            self._call("state", session_id=session_id)
+            try:
+                self._call("state", session_id=session_id)
+            except SessionGone:
+                if self._sessions.get(session_id) is None:  # else a killed runner was replaced
+                    raise
         raise SessionGone(session_id)
 
     def execute(self, command: Command, timeout_s: float | None = None) -> Outcome:
@@ -326,25 +320,25 @@ class LinkBackend:
         offered = {provider_id: self._offered.pop(provider_id)} if provider_id in self._offered else {}
         if isinstance(command, Send):
             command = replace(command, params=_params(command))
-        outcome: Outcome = convert(
-            Outcome, self._call("execute", timeout_s, command=command, offered=offered)
-        )
+        try:
+            outcome: Outcome = convert(
+                Outcome, self._call("execute", timeout_s, command=command, offered=offered)
+            )
+        except UnknownSession:
+            self._sessions.refuse_ended(getattr(command, "session_id", None))
+            raise
         if offered and outcome.session_id is not None:
             self._owned[outcome.session_id] = offered
+        if isinstance(command, DiscardTemporary):
+            self._sessions.discard(command.session_id)
         return outcome
 
     @contextmanager
     def watch(self, session_id: str, wake: Callable[[], None]) -> Iterator[None]:
         """Call `wake` on the link's thread after every change of a session."""
         self.state(session_id)
-        watchers = self._watchers.setdefault(session_id, set())
-        try:
-            watchers.add(wake)
+        with self._sessions.watch(session_id, wake):
             yield
-        finally:
-            watchers.discard(wake)
-            if not watchers:
-                self._watchers.pop(session_id, None)
 
     def find(self, key: str) -> str | None:
         """Return the id of the session with this id or title."""

@@ -131,6 +131,42 @@ def test_a_killed_runner_is_replaced_and_ends_each_run_once(
     assert server.asked == ["one", "two"]
 
 
+ASK_ONCE = """
+import threading, nbchat
+outcome = []
+def ask():
+    try:
+        nbchat.ask("one", model="count")
+    except nbchat.NbchatError as error:
+        outcome.append(f"{type(error).__name__} {error.code}")
+asking = threading.Thread(target=ask)
+asking.start()
+kept = nbchat.registry.create(model="count", temporary=True)
+run = kept.send("two")
+import time
+while not all(any(f"{prompt}-150 " in info.text for info in nbchat.registry.all_streaming())
+              for prompt in ("one", "two")):
+    time.sleep(0.01)
+"""
+
+
+def test_a_killed_runner_interrupts_questions_that_are_not_saved(
+    notebook: LinkedNotebook, server: CountingServer
+) -> None:
+    """After SIGKILL of the runner `ask` raises `KernelGone`, its text is kept, and the next `ask` works."""
+    kernel = notebook.kernel()
+    said(kernel, ASK_ONCE)
+    os.kill(notebook.pid(), signal.SIGKILL)
+    assert said(kernel, "asking.join(); print(outcome)") == "['KernelGone kernel_gone']"
+    shown = "run.wait(60); print(run.state, run.error.code, 'two-150 ' in run.text, len(kept.messages))"
+    assert said(kernel, shown) == "interrupted kernel_gone True 2"
+    refused = "try:\n    kept.send('three')\nexcept nbchat.SessionGone as error:\n    print(error)"
+    assert "ended with its runner" in said(kernel, refused)
+    server.go()
+    assert said(kernel, "print(nbchat.ask('four', model='count').text)") == answer_to("four").strip()
+    assert sorted(server.asked) == ["four", "one", "two"]
+
+
 @pytest.mark.timeout(300)  # three processes start, and a lease expires
 def test_a_suspended_runner_is_replaced_and_ends_nothing_twice(
     notebook: LinkedNotebook, server: CountingServer
