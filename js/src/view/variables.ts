@@ -74,14 +74,13 @@ export async function readyToSend(
 ): Promise<Ready> {
   const ready: Attachment[] = [];
   const changed: string[] = [];
-  let variable = "";
-  for (const part of attachments) {
+  for (const [index, part] of attachments.entries()) {
+    if (isPicture(part, index, attachments)) continue; // described again with its figure
     if (!isVariable(part)) {
-      // The picture of a figure was described again with its text.
-      if (part.type !== "image" || !variable || part.name !== `${variable}.png`) ready.push(part);
+      ready.push(part);
       continue;
     }
-    variable = part.name;
+    const variable = part.name;
     const parts = await describe(context, variable, ready);
     const [now] = parts;
     if (previewed.has(part) && now) {
@@ -97,6 +96,22 @@ export async function readyToSend(
     );
   }
   return { text: withoutEscapes(text), attachments: ready };
+}
+
+/** Return whether a part is the picture of a described figure, which directly follows the figure's text. */
+function isPicture(part: Attachment, index: number, all: readonly Attachment[]): boolean {
+  const before = all[index - 1];
+  return (
+    part.type === "image" && !!before && isVariable(before) && part.name === `${before.name}.png`
+  );
+}
+
+/** Return the attachments without the variables of these names and without their pictures. */
+function withoutVariables(all: readonly Attachment[], names: ReadonlySet<string>): Attachment[] {
+  return all.filter((part, index) => {
+    const owner = (isPicture(part, index, all) && all[index - 1]) || part;
+    return !(isVariable(owner) && names.has(owner.name));
+  });
 }
 
 /** Return the parts of a variable for a message that has these parts already. */
@@ -344,10 +359,10 @@ class Suggestions {
     const { drafts } = this.#context.runtime;
     const sessionId = this.#sessionId;
     const attach = async (): Promise<void> => {
-      const others = drafts.attached(sessionId).filter((part) => part.name !== name);
+      const others = withoutVariables(drafts.attached(sessionId), new Set([name]));
       const parts = await describe(this.#context, name, others);
-      const names = new Set(parts.map((part) => part.name));
-      const kept = drafts.attached(sessionId).filter((part) => !names.has(part.name));
+      const names = new Set(parts.filter(isVariable).map((part) => part.name));
+      const kept = withoutVariables(drafts.attached(sessionId), names);
       drafts.attach(sessionId, [...kept, ...parts]);
     };
     this.#attaching = this.#prepare(this.#attaching.then(attach));

@@ -117,21 +117,24 @@ describe("the listbox", () => {
     );
   });
 
-  test.each(["Enter", "Tab"])("is walked by arrows, and %s attaches the variable", async (key) => {
-    await write("why is @d");
-    press("ArrowDown");
-    expect(selected()).toMatch(/^df/);
-    press("ArrowUp");
-    press("ArrowUp");
-    expect(selected()).toMatch(/^add/);
-    press("ArrowDown");
-    press("ArrowDown");
-    expect(press(key).defaultPrevented).toBe(true);
-    expect(field.value).toBe("why is @df ");
-    expect(options()).toEqual([]);
-    await vi.waitFor(() => expect(names()).toEqual(["df"]));
-    expect(described).toEqual(["df"]);
-  });
+  test.each(["Enter", "Tab"])(
+    "is navigated by arrows, and %s attaches the variable",
+    async (key) => {
+      await write("why is @d");
+      press("ArrowDown");
+      expect(selected()).toMatch(/^df/);
+      press("ArrowUp");
+      press("ArrowUp");
+      expect(selected()).toMatch(/^add/);
+      press("ArrowDown");
+      press("ArrowDown");
+      expect(press(key).defaultPrevented).toBe(true);
+      expect(field.value).toBe("why is @df ");
+      expect(options()).toEqual([]);
+      await vi.waitFor(() => expect(names()).toEqual(["df"]));
+      expect(described).toEqual(["df"]);
+    },
+  );
 
   test("offers the last error and the last cell, and single cells after `@cell:`", async () => {
     await write("@e");
@@ -148,7 +151,7 @@ describe("the listbox", () => {
     await vi.waitFor(() => expect(names()).toEqual(["cell", "cell 11"]));
   });
 
-  test("is closed by Escape until another name is begun, and then keys are the composer's", async () => {
+  test("is closed by Escape until another name begins; keys then go to the composer", async () => {
     await write("@d");
     press("Escape");
     expect(options()).toEqual([]);
@@ -181,7 +184,7 @@ describe("the listbox", () => {
     },
   );
 
-  test("is asked for when it opens, and not at every key", async () => {
+  test("is requested when it opens, not at every key", async () => {
     await write("@");
     await write("@d");
     expect(listed).toBe(1);
@@ -194,13 +197,22 @@ describe("the listbox", () => {
 });
 
 describe("a name written in full", () => {
-  test("is attached when it ends, once", async () => {
+  test("is attached once, when the name ends", async () => {
     await write("@df");
     expect(described).toEqual([]);
     await write("@df is");
     await write("@df is @df and");
     await vi.waitFor(() => expect(names()).toEqual(["df"]));
     expect(described).toEqual(["df"]);
+  });
+
+  test("replaces its earlier description, and no file or picture of the user's own", async () => {
+    const file = { type: "file", kind: "file", name: "df", text: "a" } as const;
+    const picture = { type: "image", name: "df.png", text: "data:image/png;base64,AA==" } as const;
+    attached = [picture, file, variable("df", "old"), picture];
+    texts = { df: "new" };
+    await write("why is @df so");
+    await vi.waitFor(() => expect(attached).toEqual([picture, file, variable("df", "new")]));
   });
 
   test("is attached again in the next question, and after it was deleted", async () => {
@@ -220,7 +232,7 @@ describe("a name written in full", () => {
     expect(String(failed.mock.lastCall?.[0])).toContain("there is no such cell.");
   });
 
-  test("is described with the room that earlier ones leave", async () => {
+  test("is described in the room that earlier descriptions leave", async () => {
     texts = { df: "x".repeat(100), dates: "y".repeat(30) };
     await write("@df @dates @cell ");
     await vi.waitFor(() => expect(names()).toEqual(["df", "dates", "cell"]));
@@ -231,7 +243,7 @@ describe("a name written in full", () => {
     expect(used.at(-1)).toBe(100 + "text of cell".length);
   });
 
-  test("that is no variable, or is in code, is not attached", async () => {
+  test("that is not a variable, or is in code, is not attached", async () => {
     await write("@other `@df` \\@df a@df (@df)");
     expect(described).toEqual([]);
   });
@@ -243,7 +255,7 @@ describe("a name written in full", () => {
   });
 });
 
-test("mentions are those that the kernel finds", () => {
+test("the page finds the same mentions as the kernel", () => {
   const found = (text: string): string[] => mentionsIn(text).map(({ name }) => name);
   expect(found("why is @df so sparse?")).toEqual(["df"]);
   expect(found("@df and @other, then @df again")).toEqual(["df", "other", "df"]);
@@ -315,10 +327,20 @@ describe("what is sent", () => {
     await expect(send()).rejects.toThrow("df changed");
   });
 
-  test("has one picture of a figure, and other pictures stay", async () => {
+  test("has one picture of a figure, and keeps other pictures", async () => {
     const other = { ...picture, name: "other.png" };
     attached = [other, variable("fig"), picture, other];
     expect((await send()).attachments).toEqual([other, variable("fig"), other]);
+  });
+
+  test.each([
+    ["in front of the figure", () => [picture, variable("fig")]],
+    ["after another part", () => [variable("fig"), file, picture]],
+    ["after the figure's picture", () => [variable("fig"), picture, picture]],
+  ])("includes the user's own picture with a figure's name, %s", async (_, parts) => {
+    attached = parts();
+    const sent = (await send()).attachments;
+    expect(sent.filter((part) => part.name === "fig.png")).toEqual([picture]);
   });
 
   test("is refused if a variable is gone or the kernel does not answer", async () => {
