@@ -140,9 +140,8 @@ export class Article {
       return run.error ? `${wait}: ${reveal(causeOf(run.error))}` : wait;
     }
     if (run.state === "paused") return t.pausedNote;
-    const own = message.parts.length > run.first_part;
-    if (!own && run.state === "stopping") return `${t.state[run.state]}…`;
-    if (own) return "";
+    if (message.parts.length > run.first_part) return "";
+    if (run.state === "stopping") return `${t.state[run.state]}…`;
     const head = runtime.store.heads.get(sessionId);
     const since = head?.waiting_since ?? Number.POSITIVE_INFINITY;
     const seconds = Math.floor(Date.now() / 1000 - since);

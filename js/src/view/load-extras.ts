@@ -1,11 +1,15 @@
-/** Loads the bundle `extras`, which holds everything that opens at a click. */
+/** Loads the bundle `extras`, which holds what most pages need only after a click. */
 
 import { whenIdle } from "../later";
 import type { Extras, Runtime } from "../types";
 
 const preloaded = new WeakSet<Runtime>();
 
-/** Load the extras once the kernel has answered and the page is idle, so that the first click is quick. */
+/**
+ * Load the extras once the kernel has answered and the page is idle, so that the first click is quick.
+ *
+ * Outputs that an earlier version wrote as raw Markdown are replaced then.
+ */
 export function preloadExtras(runtime: Runtime): void {
   if (preloaded.has(runtime)) return;
   preloaded.add(runtime);
@@ -15,8 +19,13 @@ export function preloadExtras(runtime: Runtime): void {
     whenIdle(() => {
       runtime
         .load("extras")
-        .then(({ extras }) => extras?.replaceRawOutputs(runtime.host.context?.model))
-        .catch(() => {}); // a click tries again
+        .then(
+          ({ extras }) => extras?.replaceRawOutputs(runtime.host.context?.model),
+          () => {}, // loaded again at the first click
+        )
+        .catch((error: unknown) => {
+          console.warn("nbchat: outputs of an earlier version could not be replaced", error);
+        });
     });
   };
   const unsubscribe = runtime.store.subscribe(begin);

@@ -1,4 +1,4 @@
-/** Formats untrusted text for display: invisible characters are shown, and lengths are limited. */
+/** Text as it is displayed: untrusted text with its invisible characters and a limited length, sizes, times, errors. */
 
 import { revealHidden } from "../markdown/hidden";
 import type { ErrorInfo } from "../protocol";
@@ -116,6 +116,7 @@ export function inBytes(bytes: number): string {
   if (bytes < 1024 * 1024) return `${(bytes / 1024).toFixed(1)} KB`;
   return `${(bytes / 1024 / 1024).toFixed(1)} MB`;
 }
+
 /** Return an error with its hint, as text that can follow a colon. */
 export function causeOf({ message, hint }: ErrorInfo): string {
   if (!hint) return message;

@@ -10,7 +10,7 @@ export class Welcome {
   readonly element: HTMLElement;
   readonly #context: Context;
   readonly #questions: HTMLElement;
-  readonly #source = h("p", { class: "welcome-source" });
+  readonly #source = h("p");
 
   constructor(context: Context) {
     const t = allStrings(context.t);
