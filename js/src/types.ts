@@ -72,7 +72,10 @@ export interface Runtime {
   ): Promise<T | null>;
   /** Return a session as the text of a file. Rejects only if the kernel is gone. */
   exportSession(sessionId: string, format: ExportFormat): Promise<Exported>;
-  /** Try a server, or choose it for the kernel. Rejects if there is no private way to the kernel. */
+  /**
+   * Try a server, or choose it for the kernel. Rejects with `NoChannel` if the host has no private channel to the
+   * kernel.
+   */
   connect(input: Pick<Connect, "action" | "base_url" | "api_key" | "model">): Promise<Connected>;
   /** Load a bundle that not every page needs. */
   load(name: AssetName): Promise<AssetModule>;

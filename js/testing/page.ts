@@ -8,7 +8,7 @@ import * as zh from "../src/i18n/zh-CN";
 import type { AssetName } from "../src/protocol";
 import type { Store } from "../src/state/store";
 import type { AssetModule } from "../src/types";
-import { FakeHost } from "./host";
+import { FakeHost, type HostKind } from "./host";
 import { FakeKernel } from "./kernel";
 
 const BUNDLES: Readonly<Record<AssetName, AssetModule>> = { math, highlight, extras, "zh-CN": zh };
@@ -29,9 +29,9 @@ export class FakePage {
   readonly host: FakeHost;
   readonly runtime: PageRuntime;
 
-  constructor(kernel = new FakeKernel()) {
+  constructor(kernel = new FakeKernel(), kind: HostKind = {}) {
     this.kernel = kernel;
-    this.host = new FakeHost((message) => kernel.receive(message));
+    this.host = new FakeHost((message) => kernel.receive(message), kind);
     kernel.broadcast = (wire) => this.host.receive(wire);
     this.runtime = new Runtime("0", undefined, () => () => {});
     this.runtime.attach(this.host.model);

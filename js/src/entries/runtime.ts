@@ -21,15 +21,13 @@ import {
   type SearchResults,
   type SetView,
   type Variables,
-  type WantDescribed,
-  type WantExport,
-  type WantVariables,
 } from "../protocol";
 import { type Drafts, openDrafts } from "../state/drafts";
 import type { Stats } from "../state/replica";
 import type { Store } from "../state/store";
 import type { AssetModule, CommandInput, Runtime, ViewChange } from "../types";
 import { Link } from "../wire/link";
+import { NoChannel, type Request } from "../wire/requests";
 import type { SharedRuntime } from "./exchange";
 
 /** Draws a view. Passed in by `hub.ts`, since views import the runtime. */
@@ -50,13 +48,6 @@ interface ColabPage {
 const VIEWING_MS = 100;
 /** Times that variables are requested of a kernel that does not answer. */
 const ASKS = 8;
-
-/** A request, to which the runtime adds its id, the page and the epoch. */
-type Request =
-  | Omit<WantExport, "id" | "page" | "epoch">
-  | Omit<Connect, "id" | "page" | "epoch">
-  | Omit<WantVariables, "id" | "page" | "epoch">
-  | Omit<WantDescribed, "id" | "page" | "epoch">;
 
 export class PageRuntime implements SharedRuntime {
   readonly drafts: Drafts;
@@ -204,16 +195,10 @@ export class PageRuntime implements SharedRuntime {
     request: Request,
     most?: number,
   ): Promise<T> {
-    const { page } = this;
     // A key is sent on the control channel only: other code in the kernel can read the other channels.
     const only = request.type === "connect" ? "control" : undefined;
-    return this.#link.requests.ask(
-      (id) => {
-        const { epoch } = this.store;
-        return this.#link.send({ ...request, id, page, epoch }, only);
-      },
-      { most },
-    );
+    const unsent = only && !this.orphaned ? new NoChannel() : undefined;
+    return this.#link.requests.ask((id) => this.#link.request(id, request, only), { most, unsent });
   }
 
   load(name: AssetName): Promise<AssetModule> {

@@ -119,6 +119,8 @@ const english = {
   useServer: "Connect",
   resetServer: "Reset",
   inCode: "The same in a cell",
+  noChannel:
+    "This environment has no private channel to the kernel, so no key can be sent from here. Run the code below in a cell instead.",
   asking: "Waiting for the server…",
   modelsListed: (n: number, some: string) =>
     n === 0

@@ -144,9 +144,9 @@ export const en = {
   // The connection
   connection: {
     connecting: "Connecting to the kernel…",
-    waiting: "Here, buttons take effect after the running cell finishes.",
+    waiting: "In this environment, buttons take effect after the running cell finishes.",
     unheard:
-      "No answer from the kernel. Some hosts show answers only while a cell runs: run chat.wait() in a cell.",
+      "No answer from the kernel. Some environments show answers only while a cell runs: run chat.wait() in a cell.",
     lost: "Lost connection to the kernel. Answers continue there; this view may be out of date. Reconnecting…",
     restarted: "The kernel was restarted. Run this cell again to continue.",
     dead: "The kernel has stopped. Start it and run this cell again; saved sessions are restored.",
@@ -155,7 +155,7 @@ export const en = {
   } as Readonly<Record<string, string>>,
   notLoaded: "This part could not be loaded. Try again when the kernel is idle.",
   notSaved: "Sessions are not being saved:",
-  savedOutside: "Not saved in the notebook file; kept in a journal.",
+  savedOutside: "Not saved in the notebook file, only in a journal on the kernel's computer.",
   saveToKeep: "Save the notebook to keep this view",
   saveHint:
     "This view is not in the notebook file yet. A reload of the page drops unsaved outputs.",

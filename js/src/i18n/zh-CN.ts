@@ -56,11 +56,12 @@ export const strings: AllStrings = {
   useServer: "连接",
   resetServer: "重置",
   inCode: "在单元格中的写法",
+  noChannel: "此环境没有通往内核的专用通道，无法从这里发送密钥。请改为在单元格中运行下面的代码。",
   asking: "正在等待服务器…",
   modelsListed: (n, some) =>
     n === 0 ? "服务器没有列出模型。" : `${n} 个模型：${some}${n > 6 ? "……" : ""}`,
   tested: (text) => (text ? `模型的回答：${text}` : "模型的回答没有文字。"),
-  demoHint: "回答来自内置的演示服务器，不使用密钥，也不联网。",
+  demoHint: "回答来自内置的演示服务器。",
 
   state: {
     idle: "",
@@ -197,7 +198,7 @@ export const strings: AllStrings = {
   variables: "变量",
   sentOf: (name) => `${name} 的发送内容`,
   notDescribed: (name) => `无法读取变量 ${name}。`,
-  changed: (names) => `${names} 在您查看发送内容之后已更改。再次发送即可发送新的内容。`,
+  changed: (names) => `${names} 在你查看发送内容之后已更改。再次发送即可发送新的内容。`,
   cannotAttach: (name, why) => `无法添加 ${name}：${why}`,
   fileTypes: "仅支持文本、PNG、JPEG、GIF 或 WebP。",
   attach: "添加文件",

@@ -65,6 +65,13 @@ export function openConnect(context: Context, anchor: Element): void {
   const insert = runtime.host.hasCells && button(null, t.insertCell);
   const field = (name: string, input: HTMLElement) =>
     h("label", { class: "field" }, h("span", { text: name }), input);
+  const inCode = h(
+    "details",
+    {},
+    h("summary", { text: t.inCode }),
+    h("pre", { class: "form-code" }, code),
+    h("div", { class: "choices" }, insert, copy),
+  );
   const form = h(
     "form",
     { class: "form" },
@@ -85,13 +92,7 @@ export function openConnect(context: Context, anchor: Element): void {
       reset,
       cancel,
     ),
-    h(
-      "details",
-      {},
-      h("summary", { text: t.inCode }),
-      h("pre", { class: "form-code" }, code),
-      h("div", { class: "choices" }, insert, copy),
-    ),
+    inCode,
   );
   const dialog = h("div", { role: "dialog", "aria-label": t.connect }, form);
   const popup = openPopup(
@@ -105,10 +106,10 @@ export function openConnect(context: Context, anchor: Element): void {
     () => true,
   );
 
-  const needsKey = (): boolean =>
-    SERVERS.find(([, base]) => base === url.value)?.[2] ?? key.value !== "";
   const show = (): void => {
-    setText(code, connectionCode(url.value.trim(), model.value.trim(), needsKey()));
+    const base = url.value.trim();
+    const needsKey = SERVERS.find(([, known]) => known === base)?.[2] ?? key.value !== "";
+    setText(code, connectionCode(base, model.value.trim(), needsKey));
   };
   show();
 
@@ -132,7 +133,9 @@ export function openConnect(context: Context, anchor: Element): void {
       setText(error, reveal(sentence(causeOf(answer.error))));
     } catch (reason) {
       setText(result, "");
-      setText(error, reveal(thrown(reason)));
+      const isPublic = (reason as { readonly code?: unknown }).code === "no_channel";
+      setText(error, isPublic ? t.noChannel : reveal(thrown(reason)));
+      if (isPublic) inCode.open = true;
     } finally {
       working = false;
       form.removeAttribute("aria-busy");

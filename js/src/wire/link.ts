@@ -10,7 +10,6 @@
 import { newId } from "../ids";
 import { type AnyModel, follow } from "../jupyter";
 import {
-  type Asset,
   type Checkpoint,
   type Command,
   type Hello,
@@ -27,7 +26,7 @@ import { messagesOf } from "./chunks";
 import { EarlierRequests } from "./earlier";
 import { Outbox } from "./outbox";
 import { Pieces } from "./pieces";
-import { Requests } from "./requests";
+import { type Request, Requests } from "./requests";
 import { Searches } from "./search";
 import { Sequence } from "./sequence";
 import { Silence } from "./silence";
@@ -53,16 +52,13 @@ export class Link {
   readonly outbox: Outbox;
   readonly requests = new Requests();
   readonly assets = new Assets((name) => {
-    const want = (id: string): boolean => {
-      this.send({ type: "get_asset", id, page: this.page, epoch: this.store.epoch, name });
-      return true;
-    };
-    return this.requests.ask<Asset>(want, { most: ASSET_TIMES, id: name, keep: true });
+    const options = { most: ASSET_TIMES, id: name, keep: true };
+    return this.requests.ask((id) => this.request(id, { type: "get_asset", name }), options);
   });
 
-  readonly searches = new Searches(this.requests, (id, query) => {
-    this.send({ type: "search", id, page: this.page, epoch: this.store.epoch, query });
-  });
+  readonly searches = new Searches(this.requests, (id, query) =>
+    this.request(id, { type: "search", query }),
+  );
   #uplink: Uplink | null = null;
   #end = new AbortController();
   #pieces = new Pieces();
@@ -75,10 +71,9 @@ export class Link {
   #kernelBusy: boolean | null = null;
   #welcome: Welcome | null = null;
   readonly #sync = new Sync((id, times) => this.#sendSync(id, times));
-  readonly #earlier = new EarlierRequests((id, session_id, before) => {
-    const { page } = this;
-    this.send({ type: "want_earlier", id, page, epoch: this.store.epoch, session_id, before });
-  });
+  readonly #earlier = new EarlierRequests(
+    (id, session_id, before) => void this.request(id, { type: "want_earlier", session_id, before }),
+  );
   readonly #channels = new ChannelWatch();
   readonly #silence = new Silence();
   #laggingSince: number | null = null;
@@ -181,6 +176,12 @@ export class Link {
   /** Send a message without waiting for an answer, on `only` one channel if it is named; return whether it was sent. */
   send(message: PageMessage, only?: Channel["name"]): boolean {
     return !this.gone && this.#uplink?.send(message, only) === true;
+  }
+
+  /** Send a request under this id as `send` does. */
+  request(id: string, request: Request, only?: Channel["name"]): boolean {
+    const message = { ...request, id, page: this.page, epoch: this.store.epoch };
+    return this.send(message as PageMessage, only);
   }
 
   /** Check unanswered requests at the next interval; called after one was added. */
@@ -389,12 +390,11 @@ export class Link {
   }
 
   #sendSync(id: string, times: number): void {
-    const { page, store } = this;
-    const base = { id, page, rev: this.#sequence.rev, sessions: store.cursors() };
+    const had = { rev: this.#sequence.rev, sessions: this.store.cursors() };
     // A kernel with another epoch does not answer `sync`; it always answers `hello`.
     const known = this.#welcome !== null && times <= 2;
-    if (known) this.send({ ...base, type: "sync", epoch: store.epoch });
-    else this.send(hello(base, store.epoch, this.#version));
+    if (known) this.request(id, { ...had, type: "sync" });
+    else this.send(hello({ ...had, id, page: this.page }, this.store.epoch, this.#version));
   }
 
   #sendCommand(command: Command): void {

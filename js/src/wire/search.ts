@@ -7,10 +7,10 @@ export class Searches {
   #id = "";
   readonly #requests: Requests;
 
-  /** Sends the query; it may get lost. */
-  readonly #send: (id: string, query: string) => void;
+  /** Sends the query and returns whether there was a way to send it; it may get lost. */
+  readonly #send: (id: string, query: string) => boolean;
 
-  constructor(requests: Requests, send: (id: string, query: string) => void) {
+  constructor(requests: Requests, send: (id: string, query: string) => boolean) {
     this.#requests = requests;
     this.#send = send;
   }
@@ -21,10 +21,8 @@ export class Searches {
     if (query === "") return Promise.resolve(null);
     const id = newId("ask_");
     this.#id = id;
-    const send = (): boolean => {
-      this.#send(id, query);
-      return true;
-    };
-    return this.#requests.ask<SearchResults>(send, { id, keep: true }).catch(() => null);
+    return this.#requests
+      .ask<SearchResults>(() => this.#send(id, query), { id, keep: true })
+      .catch(() => null);
   }
 }

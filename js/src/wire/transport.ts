@@ -56,14 +56,11 @@ export class Uplink {
    * @param only the channel to use; without it, the best one that works.
    */
   send(message: PageMessage, only?: Channel["name"]): boolean {
+    if (this.#closed) return false;
+    if (only) return this.#channels.some((one) => one.name === only && attempt(one, message));
     for (const _ of this.#channels) {
-      if (this.#closed || (only && this.name !== only)) return false;
-      try {
-        this.#channel.send(message);
-        return true;
-      } catch {
-        this.next();
-      }
+      if (attempt(this.#channel, message)) return true;
+      this.next();
     }
     return false;
   }
@@ -83,6 +80,16 @@ export class Uplink {
 
   get #following(): number {
     return (this.#index + 1) % this.#channels.length;
+  }
+}
+
+/** Send a message on one channel; return false if the channel is closed. */
+function attempt(channel: Channel, message: PageMessage): boolean {
+  try {
+    channel.send(message);
+    return true;
+  } catch {
+    return false;
   }
 }
 

@@ -1,7 +1,7 @@
 /** Requests are repeated until they are answered, and rejected when the kernel is gone. */
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import type { Connected } from "../../src/protocol";
-import { Requests } from "../../src/wire/requests";
+import { NoChannel, Requests } from "../../src/wire/requests";
 
 let sent: string[];
 let requests: Requests;
@@ -53,9 +53,20 @@ test("a request is rejected when the kernel is gone", async () => {
   await expect(asked).rejects.toMatchObject({ code: "kernel_gone" });
 });
 
-test("a request that cannot be sent is rejected at once", async () => {
-  const asked = requests.ask(() => false);
-  await expect(asked).rejects.toMatchObject({ code: "kernel_gone" });
+test("a request that cannot be sent is rejected at once with its own error", async () => {
+  const unsent = new NoChannel();
+  await expect(requests.ask(() => false, { unsent })).rejects.toBe(unsent);
+  await expect(requests.ask(() => false)).rejects.toMatchObject({ code: "kernel_gone" });
+});
+
+test("a request that the next kernel may answer also waits while it cannot be sent", async () => {
+  let isOpen = false;
+  const asked = requests.ask<Connected>(() => isOpen, { id: "extras", keep: true });
+  requests.abandon();
+  isOpen = true;
+  vi.advanceTimersByTime(2000);
+  requests.take(answer("extras"));
+  expect((await asked).id).toBe("extras");
 });
 
 test("a request with a limit is rejected by a kernel that does not answer", async () => {

@@ -16,14 +16,14 @@ beforeEach(() => {
   vi.useFakeTimers();
   asked.length = 0;
   requests = new Requests();
-  searches = new Searches(requests, (id, query) => asked.push([id, query]));
+  searches = new Searches(requests, (id, query) => asked.push([id, query]) > 0);
 });
 afterEach(() => {
   expect(vi.getTimerCount()).toBe(0);
   vi.useRealTimers();
 });
 
-test("a question that gets lost is asked again, under the same id", async () => {
+test("a lost search is sent again under the same id", async () => {
   const answer = searches.find("seine");
   vi.advanceTimersByTime(5000);
   expect(asked.map(([, query]) => query)).toEqual(["seine", "seine", "seine"]);
@@ -32,7 +32,7 @@ test("a question that gets lost is asked again, under the same id", async () => 
   expect(await answer).toMatchObject({ hits: [] });
 });
 
-test("a later search takes the place of an earlier one, whose answer is dropped", async () => {
+test("a later search replaces an earlier one, whose answer is dropped", async () => {
   const first = searches.find("se");
   const second = searches.find("seine");
   expect(await first).toBeNull();
@@ -50,7 +50,7 @@ test("a search that is not answered continues with the next kernel", async () =>
   expect(await answer).toMatchObject({ hits: [] });
 });
 
-test("nothing is looked for when there is nothing to look for", async () => {
+test("an empty query is not sent", async () => {
   const first = searches.find("se");
   expect(await searches.find("")).toBeNull();
   expect(await first).toBeNull();

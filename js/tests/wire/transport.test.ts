@@ -51,7 +51,7 @@ describe("the channel to the kernel", () => {
     expect(createComm).not.toHaveBeenCalled();
   });
 
-  test("is the next one when the one in use breaks, and no message is lost or sent twice", () => {
+  test("is replaced by the next one when it breaks, and no message is lost or sent twice", () => {
     const { uplink, host, arrived } = open();
     uplink.send(ask("1"));
     const kernel = host.model.widget_manager?.kernel;
@@ -65,7 +65,7 @@ describe("the channel to the kernel", () => {
     expect(broken).toHaveBeenCalledTimes(1);
   });
 
-  test("is the next one when it is given up, and after the last one the first", () => {
+  test("is replaced by the next one on demand, and the last one by the first", () => {
     const { uplink, host, arrived } = open();
     for (const id of ["1", "2", "3"]) {
       uplink.send(ask(id));
@@ -77,16 +77,25 @@ describe("the channel to the kernel", () => {
     expect(open({ control: false }).uplink.other).toBeNull();
   });
 
-  test("is the control channel or none for what other code must not read", () => {
+  test("can be named for a single message, also while another one is in use", () => {
     const { uplink, host, arrived } = open();
+    uplink.next();
     expect(uplink.send(ask("1"), "control")).toBe(true);
-    expect(host.channels).toEqual(["control"]);
+    uplink.send(ask("2"));
+    expect(host.channels).toEqual(["control", "model"]);
+    expect(arrived).toEqual(["1", "2"]);
+    uplink.close();
+    expect(uplink.send(ask("3"), "control")).toBe(false);
+  });
+
+  test("is never another than the named one", () => {
+    const arrived: string[] = [];
     const without = new Uplink({ send: () => arrived.push("comm") } as unknown as AnyModel);
     expect(without.send(ask("4"), "control")).toBe(false);
     expect(arrived).not.toContain("comm");
   });
 
-  test("loses a message that no channel takes, and raises no error", () => {
+  test("drops a message without an error if no channel can send it", () => {
     const fail = (): never => {
       throw new Error("closed");
     };
@@ -95,7 +104,7 @@ describe("the channel to the kernel", () => {
     expect(() => uplink.send(ask("1"))).not.toThrow();
   });
 
-  test("expects no reply to a request, and leaves no future behind", async () => {
+  test("expects no reply to a request, and disposes of its future", async () => {
     const { uplink, host } = open();
     let cancel: (reason: Error) => void = () => {};
     const done = new Promise<void>((_, reject) => {
@@ -119,7 +128,7 @@ describe("the channel to the kernel", () => {
 describe("pieces", () => {
   const bytes = (...values: number[]): Uint8Array => new Uint8Array(values);
 
-  test("make their packet in any order, and twice makes no difference", () => {
+  test("make their packet in any order, also if some arrive twice", () => {
     const pieces = new Pieces();
     expect(pieces.take("1", 2, 3, bytes(5))).toBeNull();
     expect(pieces.take("1", 0, 3, bytes(1, 2))).toBeNull();
@@ -128,7 +137,7 @@ describe("pieces", () => {
     expect(pieces.take("2", 0, 1, bytes(7))).toEqual(bytes(7));
   });
 
-  test("of packets that will never be complete are forgotten", () => {
+  test("of packets that never become complete are dropped", () => {
     const pieces = new Pieces();
     for (let i = 0; i < 20; i++) pieces.take(`${i}`, 0, 2, bytes(i));
     expect(pieces.take("0", 1, 2, bytes(1))).toBeNull();
@@ -142,13 +151,13 @@ describe("pieces", () => {
     [0, 0],
     [0, Number.NaN],
     [0, 1e9],
-  ])("numbered %d of %d are nothing", (piece, of) =>
+  ])("numbered %d of %d are ignored", (piece, of) =>
     expect(new Pieces().take("1", piece, of, bytes(1))).toBeNull(),
   );
 });
 
 describe("a sequence", () => {
-  test("has a gap until the kernel has said where it begins", () => {
+  test("has a gap until the kernel has sent its beginning", () => {
     const sequence = new Sequence();
     expect(sequence.take(5, 2, true)).toBe(true);
     expect(sequence.gap).toBe(true);
@@ -156,7 +165,7 @@ describe("a sequence", () => {
     expect([sequence.gap, sequence.rev]).toEqual([false, 2]);
   });
 
-  test("takes each packet once, and closes a gap by itself when what was missing comes", () => {
+  test("takes each packet once, and closes a gap when the missing packet arrives", () => {
     const sequence = new Sequence();
     sequence.settle(1, 1);
     expect(sequence.take(3, 3, true)).toBe(true);
@@ -167,7 +176,7 @@ describe("a sequence", () => {
     expect(sequence.take(2, 2, true)).toBe(false);
   });
 
-  test("learns of a lost packet from an empty one that repeats its number", () => {
+  test("detects a lost packet from an empty one that repeats its number", () => {
     const sequence = new Sequence();
     sequence.settle(1, 1);
     sequence.take(2, 2, false);
@@ -177,7 +186,7 @@ describe("a sequence", () => {
     expect(sequence.gap).toBe(false);
   });
 
-  test("is not set back by an old answer", () => {
+  test("ignores an old answer", () => {
     const sequence = new Sequence();
     sequence.settle(9, 9);
     sequence.settle(5, 5);
