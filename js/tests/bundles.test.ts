@@ -21,11 +21,11 @@ function gzipped(name: string): number {
   return gzipSync(readFileSync(join(STATIC, name)), { level: 9 }).length;
 }
 
-test("what every page loads is at most 64 KB, compressed", () => {
+test("the bundles that every page loads have at most 64 KB, compressed", () => {
   expect(gzipped("hub.js") + gzipped("view.js")).toBeLessThanOrEqual(CORE_BYTES);
 });
 
-test("the bundle's Markdown parser does what the whole one does", async () => {
+test("the reduced Markdown parser of the bundle gives the same result as the whole one", async () => {
   const { outputFiles } = await build({
     absWorkingDir: join(import.meta.dirname, ".."),
     stdin: {

@@ -136,7 +136,7 @@ describe("commands", () => {
     expect(heard.filter(({ type }) => type === "run_command")).toHaveLength(2);
   });
 
-  test("that are too large are refused here, with how large they are", async () => {
+  test("that are too large are refused in the page, with their size", async () => {
     const { runtime, heard } = open();
     const text = "é".repeat(9_000_000);
     const ids = { run_id: null, message_id: null };
@@ -156,7 +156,7 @@ describe("commands", () => {
     expect(heard.filter(({ type }) => type === "run_command")).toEqual([]);
   });
 
-  test("wait for the cell where the host has no control channel, and the page says so", async () => {
+  test("wait for the running cell in hosts without a control channel, and the page shows it", async () => {
     const { runtime, host, heard } = open(undefined, { control: false });
     await vi.advanceTimersByTimeAsync(2000);
     expect(runtime.store.connection).toBe("live");
@@ -205,7 +205,7 @@ describe("what a user changes in a view", () => {
 });
 
 describe("what views show", () => {
-  test("is said once for all views of the page, and again when it changed", async () => {
+  test("is reported once for all views of the page, and again after a change", async () => {
     const { runtime, heard } = open();
     const [a, b] = [Symbol("a"), Symbol("b")];
     runtime.viewing(a, ["s1"]);
@@ -218,7 +218,7 @@ describe("what views show", () => {
     expect(viewings(heard)).toEqual([["s1", "s2"], ["s1"]]);
   });
 
-  test("is said again when an answer ended there, for the kernel to know that it was seen", async () => {
+  test("is reported again when an answer ends there, so that it is marked as read", async () => {
     const { runtime, kernel, heard } = open();
     const author = new Author(() => 0.99, "x");
     const answer = async (id: string): Promise<void> => {
@@ -234,7 +234,7 @@ describe("what views show", () => {
     expect(viewings(heard)).toEqual([["s1"], ["s1"]]);
   });
 
-  test("includes the sessions with unsent text, and is said again when one gets text or loses it", async () => {
+  test("includes the sessions with unsent text, and is reported again when a draft begins or ends", async () => {
     const { runtime, heard } = open();
     runtime.viewing(Symbol("a"), ["s1"]);
     for (const text of ["W", "Wh", ""]) {
@@ -261,7 +261,7 @@ describe("what views show", () => {
   });
 });
 
-test("a page that becomes visible asks at once what it has missed", async () => {
+test("a page that becomes visible requests missing events at once", async () => {
   const { heard } = open();
   await vi.advanceTimersByTimeAsync(1000);
   hide(true);
@@ -282,7 +282,7 @@ describe("the notebook", () => {
     };
   }
 
-  test("says what it has stored as soon as a page is there, in pieces that are not too large", async () => {
+  test("sends its stored snapshot as soon as a page is open, in pieces of a limited size", async () => {
     const stored = { text: "👩".repeat(500_000) };
     const { heard } = open(new FakeNotebook({ nbchat: stored }));
     await vi.advanceTimersByTimeAsync(10);
@@ -300,7 +300,7 @@ describe("the notebook", () => {
     }
   });
 
-  test("that has nothing stored says so, and one that shows nothing says nothing", async () => {
+  test("reports that it has no stored snapshot, but not if it shows no view", async () => {
     const { heard } = open(new FakeNotebook());
     await vi.advanceTimersByTimeAsync(10);
     expect(heard.find(({ type }) => type === "stored")).toMatchObject({ text: "null", of: 1 });
@@ -323,7 +323,7 @@ describe("the notebook", () => {
     expect(notebook.writes).toBe(3);
   });
 
-  test("that cannot be written is tried again when it is saved, before it is on the disk", async () => {
+  test("that could not be written is written again before it is saved", async () => {
     const complaint = vi.spyOn(console, "warn").mockImplementation(() => {});
     const notebook = new FakeNotebook();
     const { setMetadata } = notebook.model;
@@ -343,7 +343,7 @@ describe("the notebook", () => {
     expect(heard.filter(({ type }) => type === "want_checkpoint")).toHaveLength(1);
   });
 
-  test("gets the text of its readable outputs when the answers are there, or when it is saved", async () => {
+  test("gets its readable outputs when the answers are complete or it is saved", async () => {
     const notebook = new FakeNotebook();
     const cell = new FakeOutputs([
       { output_type: "display_data", data: { "text/html": "old" }, metadata: shownAs("t-1") },
@@ -416,7 +416,7 @@ describe("the notebook", () => {
     expect(magic.all[0]?.data).toEqual({ "text/plain": "<script>" });
   });
 
-  test("takes code into a new cell", async () => {
+  test("gets code in a new cell", async () => {
     const notebook = new FakeNotebook();
     const { runtime } = open(notebook);
     expect(runtime.host.hasCells).toBe(true);
@@ -459,14 +459,14 @@ describe("the notebook", () => {
 });
 
 describe("drafts", () => {
-  test("survive a reload, and are gone when they were sent", () => {
+  test("survive a reload, and are removed when they are sent", () => {
     openDrafts().set("s", "half a thought");
     expect(openDrafts().get("s")).toBe("half a thought");
     openDrafts().set("s", "");
     expect(openDrafts().get("s")).toBe("");
   });
 
-  test("survive the tab, and two pages do not type into each other", () => {
+  test("survive the browser tab, and are separate in two pages", () => {
     const one = openDrafts();
     const two = openDrafts();
     expect([one.get("s"), two.get("s")]).toEqual(["", ""]);
@@ -490,7 +490,7 @@ describe("drafts", () => {
     expect(drafts.get("s")).toBe("text");
   });
 
-  test("that are not ours to read are nothing", () => {
+  test("that are not valid are ignored", () => {
     for (const text of ["{", "null", "[]", '{"text":1}', '"x"']) {
       sessionStorage.setItem("nbchat:draft:s", text);
       localStorage.setItem("nbchat:draft:s", text);
@@ -505,7 +505,7 @@ describe("hub and views", () => {
     return { get: (key: string) => traits[key], widget_manager: manager } as unknown as AnyModel;
   }
 
-  test("find each other, whichever module comes first", async () => {
+  test("find each other, whichever module is loaded first", async () => {
     const { runtime, host } = open();
     const manager = { kernel: null, get_model: async () => host.model };
     const mount = vi.spyOn(runtime, "mount").mockReturnValue(() => {});
@@ -520,7 +520,7 @@ describe("hub and views", () => {
     expect(runtimesOf(manager)).toEqual([runtime]);
   });
 
-  test("of a notebook that was closed and opened again are not mixed up", async () => {
+  test("of a notebook that was closed and opened again are kept apart", async () => {
     const [old, again] = [{ kernel: null }, { kernel: null }];
     const { runtime } = open();
     placeOf(old, "k1").offer(runtime);
@@ -553,7 +553,7 @@ describe("hub and views", () => {
     dispose();
   });
 
-  test("a view without a hub says what to do", async () => {
+  test("a view without a hub shows what to do", async () => {
     vi.spyOn(console, "error").mockImplementation(() => {});
     const el = document.createElement("div");
     const manager = { get_model: async () => Promise.reject(new Error("widget model not found")) };
@@ -563,7 +563,7 @@ describe("hub and views", () => {
     expect(el.childElementCount).toBe(0);
   });
 
-  test("a hub that never loads is not waited for for ever", async () => {
+  test("the wait for a hub that never loads ends", async () => {
     vi.spyOn(console, "error").mockImplementation(() => {});
     const { host } = open();
     const el = document.createElement("div");

@@ -28,7 +28,7 @@ test.each(Object.entries(catalogues))("%s has every entry, and none is empty", (
   expect(empty).toEqual([]);
 });
 
-test("nothing is left in English", () => {
+test("every Chinese entry is translated", () => {
   const same = [...texts(zh)].filter(
     ([key, text]) => english.get(key) === text && /[a-z]/i.test(text),
   );
@@ -42,6 +42,9 @@ test.each([
   ["", [], "en"],
   ["zh-CN", ["en"], "zh-CN"],
   ["en", ["zh"], "en"],
-] as const)("asked for %o with the browser's %o, it speaks %s", (wanted, preferred, locale) => {
-  expect(chooseLocale(wanted, preferred)).toBe(locale);
-});
+] as const)(
+  "with the locale %o and the browser's %o, the language is %s",
+  (wanted, preferred, locale) => {
+    expect(chooseLocale(wanted, preferred)).toBe(locale);
+  },
+);

@@ -37,7 +37,7 @@ function faults(root: ParentNode): string[] {
   return found;
 }
 
-describe("text of a model that means harm", () => {
+describe("hostile text", () => {
   it("is at least 150 payloads of 20 kinds", () => {
     expect(hostile.length).toBeGreaterThanOrEqual(150);
     expect(new Set(hostile.map(({ kind }) => kind)).size).toBeGreaterThanOrEqual(20);
@@ -74,7 +74,7 @@ describe("text of a model that means harm", () => {
     60_000,
   );
 
-  it("gives formulas nothing but MathML", async () => {
+  it("yields only MathML in formulas", async () => {
     for (const { text } of hostile.filter(({ kind }) => kind === "formula")) {
       const root = document.createElement("div");
       const view = new MarkdownView(root, { loadMath: async () => maths });

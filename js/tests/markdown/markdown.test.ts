@@ -52,7 +52,7 @@ describe("GitHub's additions", () => {
     expect(shown(text)).toBe(html);
   });
 
-  it("makes a table in a frame that scrolls, its columns aligned", () => {
+  it("draw a table in a scrollable frame, with aligned columns", () => {
     expect(shown("| a | b | c |\n|:--|--:|:-:|\n| 1 | `x\\|y` |\n")).toBe(
       '<div class="nbc-table" tabindex="0" role="group" aria-label="Table"><table>' +
         '<thead><tr><th class="nbc-left">a</th><th class="nbc-right">b</th><th class="nbc-center">c</th></tr></thead>' +
@@ -61,7 +61,7 @@ describe("GitHub's additions", () => {
     );
   });
 
-  it("makes boxes of a task list", () => {
+  it("draw a task list with check boxes", () => {
     expect(shown("- [ ] a\n- [x] b\n- [y] c\n- [ ]\n")).toBe(
       '<ul><li class="nbc-task"><input type="checkbox" disabled="" aria-label="To do"> a</li>' +
         '<li class="nbc-task"><input type="checkbox" disabled="" checked="" aria-label="Done"> b</li>' +
@@ -69,7 +69,7 @@ describe("GitHub's additions", () => {
     );
   });
 
-  it("moves footnotes to the end, in the order of their numbers, whenever they are defined", () => {
+  it("move footnotes to the end, in order, wherever they are defined", () => {
     const html = shown(
       "[^early]: first defined\n\nSee [^late] and [^early], again [^late].\n\n[^late]: *late*\n\n    more\n\n[^none]: alone",
     );
@@ -86,7 +86,7 @@ describe("GitHub's additions", () => {
     );
   });
 
-  it("resolves link references that are defined after many closed blocks", () => {
+  it("resolve link references that are defined after many closed blocks", () => {
     const html = shown(`[a] and [b][A]\n\n${"text\n\n".repeat(40)}[a]: https://example.org "t"`);
     const a = '<a href="https://example.org/" rel="noopener noreferrer" target="_blank" title="t">';
     expect(html).toContain(`<p>${a}a</a> and ${a}b</a></p>`);
@@ -94,7 +94,7 @@ describe("GitHub's additions", () => {
 });
 
 describe("text from right to left", () => {
-  it("decides on which side bullets and bars are", () => {
+  it("has bullets and quote bars on the right", () => {
     expect(shown("- שלום\n- עולם")).toContain('<ul dir="auto">');
     expect(shown("1. one\n2. مرحبا")).toContain('<ol dir="auto">');
     expect(shown("> مرحبا")).toContain('<blockquote dir="auto">');
@@ -108,7 +108,7 @@ describe("links", () => {
     ["[x](#part)", "<p>x</p>"],
     [`[x](https://example.org/${"a".repeat(2048)})`, "<p>x</p>"],
     ["[x](mailto:me@example.org)", `<p>${link("mailto:me@example.org", "x")}</p>`],
-  ])("lead to http, https and mail alone: %s", (text, html) => {
+  ])("lead only to http, https and mail: %s", (text, html) => {
     expect(shown(text)).toBe(html);
   });
 
@@ -119,7 +119,7 @@ describe("links", () => {
     ["[bank.com](https://bank.com.evil.test)", "bank.com.evil.test"],
     ["[аррӏе.com](https://аррӏе.com)", "xn--80ak6aa92e.com"],
     ["[me@bank.com](mailto:me@evil.test)", "evil.test"],
-  ])("show their true host where their text seems another: %s", (text, host) => {
+  ])("show their host if their text looks like another one: %s", (text, host) => {
     expect(shown(text)).toContain(`<span class="nbc-host"> (${host})</span>`);
   });
 
@@ -130,7 +130,7 @@ describe("links", () => {
     "[github.com/x](https://github.com/x)",
     "[www.github.com](https://github.com)",
     "[read_csv](https://pandas.pydata.org)",
-  ])("show nothing more where it does not: %s", (text) => {
+  ])("show no host otherwise: %s", (text) => {
     expect(shown(text)).not.toContain("nbc-host");
   });
 });
@@ -138,11 +138,11 @@ describe("links", () => {
 describe("images", () => {
   const pixel = "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7";
 
-  it("are shown at once when they are part of the text", () => {
+  it("are shown at once if they are data URLs", () => {
     expect(shown(`![dot](${pixel})`)).toBe(`<p><img class="nbc-img" alt="dot" src="${pixel}"></p>`);
   });
 
-  it("are asked for only when the reader presses the button that stands for them", () => {
+  it("are fetched only after the reader presses their button", () => {
     const root = document.createElement("div");
     const view = new MarkdownView(root);
     view.reset("- ![a plot](https://example.org:8080/p.png?q=1)", false);
@@ -163,7 +163,7 @@ describe("images", () => {
 });
 
 describe("code", () => {
-  it("stands in a frame with its language and a button", () => {
+  it("is in a frame with its language and a copy button", () => {
     expect(shown("```Python title=x\na < b\n```")).toBe(
       '<div class="nbc-code"><div class="nbc-code-head"><span class="nbc-language">python</span>' +
         '<button class="nbc-copy" type="button" aria-label="Copy code">Copy</button></div>' +
@@ -171,14 +171,14 @@ describe("code", () => {
     );
   });
 
-  it("shows the characters that are there to be overlooked", () => {
+  it("shows invisible characters", () => {
     expect(shown("`a\u202eb` \u202ec")).toBe("<p><code>a⟦U+202E⟧b</code> c</p>");
     expect(shown("```\nx\u200b\u{e0041} 👩‍🔬 می‌خواهم ❤️\n```")).toContain(
       ">x⟦U+200B⟧⟦U+E0041⟧ 👩‍🔬 می‌خواهم ❤️\n<",
     );
   });
 
-  it("is given to actions and the clipboard as it is shown", async () => {
+  it("is passed to actions and copied as it is shown", async () => {
     const write = vi.fn(async () => undefined);
     vi.stubGlobal("navigator", { clipboard: { writeText: write } });
     const run = vi.fn();
@@ -204,7 +204,7 @@ describe("code", () => {
     view.destroy();
   });
 
-  it("is given to the clipboard, and called copied only when it was", async () => {
+  it("is reported as copied only if the browser has copied it", async () => {
     vi.stubGlobal("navigator", { clipboard: { writeText: () => Promise.reject(new Error("no")) } });
     const root = document.createElement("div");
     document.body.append(root);
@@ -230,7 +230,7 @@ describe("code", () => {
     root.remove();
   });
 
-  it("gets its colours once it is closed, and its text stays the same", async () => {
+  it("is highlighted once it is closed, without a change of its text", async () => {
     const root = document.createElement("div");
     const view = new MarkdownView(root, { loadHighlight: async () => highlighter });
     const code = 'def f(x):\n    return f"<{x}> & y"  # note\n';
@@ -246,7 +246,7 @@ describe("code", () => {
     view.destroy();
   });
 
-  it("stays in one colour where colours would take long", async () => {
+  it("is not highlighted if it is very long", async () => {
     const root = document.createElement("div");
     const view = new MarkdownView(root, { loadHighlight: async () => highlighter });
     view.reset(`\`\`\`java\n${"$".repeat(20_000)}\n\`\`\``, true);
@@ -290,11 +290,11 @@ describe("formulas", () => {
     ["US$5, $HOME/$USER, $5-$6", "<p>US$5, $HOME/$USER, $5-$6</p>"],
     ["$$\nnever closed\n\n*text*", "<p>$$\nnever closed</p><p><em>text</em></p>"],
     ["`$x$` \\$x\\$", "<p><code>$x$</code> $x$</p>"],
-  ])("are told from money and escapes: %s", (text, html) => {
+  ])("are distinguished from money and escapes: %s", (text, html) => {
     expect(shown(text)).toBe(html);
   });
 
-  it("become MathML when they are closed, and stay source when TeX does not understand them", async () => {
+  it("become MathML when they are closed, and stay source if TeX cannot parse them", async () => {
     const root = document.createElement("div");
     const view = new MarkdownView(root, { loadMath: async () => maths });
     view.reset("$\\frac{a}{b}$ and $\\nosuch{$\n\n$$\\begin{aligned}a&=b\\end{aligned}$$", true);
@@ -308,7 +308,7 @@ describe("formulas", () => {
     view.destroy();
   });
 
-  it("are typeset as soon as they are closed, and stay so while their paragraph grows", async () => {
+  it("are typeset as soon as they are closed, and stay typeset while their paragraph grows", async () => {
     const root = document.createElement("div");
     const view = new MarkdownView(root, { loadMath: async () => maths });
     view.append("The mean $\\bar{x}$ and more **words");
@@ -347,7 +347,7 @@ describe("formulas", () => {
   );
 });
 
-it("typesets a formula once, also where its block is built again for a late definition", async () => {
+it("typesets a formula once, also if a late definition rebuilds its block", async () => {
   const root = document.createElement("div");
   const view = new MarkdownView(root, { loadMath: async () => maths });
   for (const character of "$E=mc^2$ [^1]\n\n[^1]: note\n") view.append(character);
@@ -358,7 +358,7 @@ it("typesets a formula once, also where its block is built again for a late defi
 });
 
 describe("a stream", () => {
-  it("loses terminal sequences and control characters wherever it is cut", () => {
+  it("drops terminal sequences and control characters, wherever the text is split", () => {
     expect(
       shown(
         "\x1b[31mred\x1b[0m \x1b]8;;https://evil.test\x07text\x1b]8;;\x1b\\ a\x00\x08b\r\nc\rd",
@@ -387,7 +387,7 @@ describe("a stream", () => {
     view.destroy();
   });
 
-  it("keeps what is selected while more arrives", () => {
+  it("keeps the selection while more text arrives", () => {
     const root = document.body.appendChild(document.createElement("div"));
     const view = new MarkdownView(root);
     view.append("Some words");
@@ -402,7 +402,7 @@ describe("a stream", () => {
     root.remove();
   });
 
-  it("goes on after its end, and ends again as if it had not stopped", () => {
+  it("can continue after its end, with the same result as without the end", () => {
     const text =
       "a [^1]\n\n[^1]: note\n\n- x\n- y [r] 😀\n\n[r]: https://a.org\n\nlast [^2]\n\n[^2]: two";
     const expected = document.createElement("div");
@@ -419,7 +419,7 @@ describe("a stream", () => {
     }
   }, 60_000);
 
-  it("can be replaced, or gone on from, by another text", () => {
+  it("can be replaced or extended by another text", () => {
     const root = document.createElement("div");
     const view = new MarkdownView(root);
     view.reset("one\n\ntwo", true);
@@ -441,7 +441,7 @@ describe("a stream", () => {
     },
   );
 
-  it("shows new text as it came where parsing it each time would take long", () => {
+  it("shows new text verbatim where parsing it each time would be slow", () => {
     let now = 0;
     vi.spyOn(performance, "now").mockImplementation(() => (now += 20));
     const root = document.createElement("div");
@@ -460,7 +460,7 @@ describe("a stream", () => {
     view.destroy();
   });
 
-  it("groups its blocks in sections, the same however they arrive", () => {
+  it("groups its blocks in the same sections, however they arrive", () => {
     const html = shown("a\n\n".repeat(60));
     expect(html).toBe("<p>a</p>".repeat(60));
     const root = document.createElement("div");
@@ -470,7 +470,7 @@ describe("a stream", () => {
     ]);
   });
 
-  it("shows what is nested too deep as text", () => {
+  it("shows blocks that are nested too deeply as text", () => {
     const html = shown(`${"> ".repeat(100)}deep`);
     expect(html).toContain("deep");
     expect(html.match(/<blockquote>/g)?.length).toBe(40);

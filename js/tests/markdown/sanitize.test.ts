@@ -77,7 +77,7 @@ purifier.addHook("uponSanitizeAttribute", (node, data) => {
   if (/^(?:aria-label|rel|role|title|type)$/.test(name)) data.forceKeepAttr = true;
 });
 
-test("DOMPurify finds nothing more to take out of any tree of nodes", () => {
+test("DOMPurify removes nothing more from any tree of nodes", () => {
   fc.assert(
     fc.property(tree, (made) => {
       const root = document.createElement("div");
@@ -91,7 +91,7 @@ test("DOMPurify finds nothing more to take out of any tree of nodes", () => {
   );
 }, 60_000);
 
-test("what a block may hold stays as it is", () => {
+test("allowed elements are kept unchanged", () => {
   const root = document.createElement("div");
   root.className = "nbc-code";
   const link = Object.assign(document.createElement("a"), {

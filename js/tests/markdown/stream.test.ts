@@ -29,7 +29,7 @@ function streamed(pieces: Iterable<string>): string {
   return html;
 }
 
-describe("under the policy, a text streamed by character is the text given whole", () => {
+describe("a text that is streamed character by character is drawn like the whole text", () => {
   it("for all of CommonMark's examples", () => {
     const different = examples.filter(({ markdown }) => {
       const text = markdown.replaceAll("→", "\t");
@@ -38,7 +38,7 @@ describe("under the policy, a text streamed by character is the text given whole
     expect(different.map(({ number }) => number)).toEqual([]);
   }, 120_000);
 
-  it("for all of them as one text, cut anywhere", () => {
+  it("for all of them as one text, split anywhere", () => {
     const text = examples.map(({ markdown }) => markdown.replaceAll("→", "\t")).join("\n\n");
     const expected = whole(text);
     for (const size of [50, 1000]) {

@@ -34,7 +34,7 @@ describe.each(logs)("%s", (_name, log) => {
     expect(wire(state)).toEqual(wire(log.state));
   });
 
-  test("folds to the same state at one go, and read on from every place", () => {
+  test("folds to the same state at once and continued from every event", () => {
     let state = emptyState(log.session_id);
     for (const [at, event] of log.events.entries()) {
       const travelled = adoptState(JSON.parse(JSON.stringify(state)));
@@ -46,7 +46,7 @@ describe.each(logs)("%s", (_name, log) => {
     }
   });
 
-  test("changes no state that was handed out", () => {
+  test("never changes a state that was returned earlier", () => {
     let state = emptyState(log.session_id);
     for (const event of log.events) {
       const before = JSON.stringify(state);
@@ -67,20 +67,20 @@ test("messages that an event does not touch keep their identity", () => {
   expect(after.selected).toBe(before.selected);
 });
 
-test("ids that name something of JavaScript are ids like any other", () => {
+test("ids such as __proto__ are ordinary ids", () => {
   const state = emptyState("s");
   expect(state.messages["constructor"]).toBeUndefined();
   expect(transcript({ ...state, selected: { "": "toString" } })).toEqual([]);
   expect(Object.prototype).not.toHaveProperty("polluted");
 });
 
-test("a tree that leads back to itself has an end", () => {
+test("a cyclic tree of messages is read without a hang", () => {
   const [, log] = logs.find(([name]) => name === "two_turns.json") as [string, Log];
   const state = adoptState({ ...log.state, selected: { "": "q_1", q_1: "a_1", a_1: "q_1" } });
   expect(transcript(state).map((message) => message.id)).toEqual(["q_1", "a_1"]);
 });
 
-test("the checksum is zlib's, in every alphabet", () => {
+test("the checksum equals zlib's for text in any script", () => {
   expect(crc32("")).toBe(0);
   expect(crc32("123456789")).toBe(0xcbf43926);
   const [, log] = logs.find(([name]) => name === "every_alphabet.json") as [string, Log];

@@ -68,7 +68,7 @@ async function frame(store: Store): Promise<Change[]> {
 }
 
 describe("a session", () => {
-  test("is followed only where it is wanted", () => {
+  test("is followed only after a view has requested it", () => {
     const store = new Store();
     heads(store, 1, true, head("s"));
     state(store, 1, 3);
@@ -81,7 +81,7 @@ describe("a session", () => {
     expect(store.cursors()).toEqual({ s: 3 });
   });
 
-  test("takes each event once, whatever of it came before", () => {
+  test("applies each event once, also from overlapping packets", () => {
     const store = new Store();
     store.want("s");
     state(store, 1, 3);
@@ -93,7 +93,7 @@ describe("a session", () => {
     expect(store.stats.duplicates).toBe(2 + 4 + 2);
   });
 
-  test("holds events back until those before them are here", () => {
+  test("holds events back until the earlier ones have arrived", () => {
     const store = new Store();
     store.want("s");
     events(store, 5, 8, 2);
@@ -105,7 +105,7 @@ describe("a session", () => {
     expect(seq(store)).toBe(9);
   });
 
-  test("holds back a bounded number of them", () => {
+  test("holds back a bounded number of events", () => {
     const store = new Store();
     store.want("s");
     for (let i = 0; i < 100; i++) events(store, i, 2 + i * 100, 100);
@@ -119,7 +119,7 @@ describe("a session", () => {
     expect(seq(store)).toBe(10_001);
   });
 
-  test("is not set back by an old state, and is by a newer one that counts again", () => {
+  test("ignores an older state, and takes a newer one even if its `seq` is lower", () => {
     const store = new Store();
     store.want("s");
     state(store, 5, 7);
@@ -130,7 +130,7 @@ describe("a session", () => {
     expect([seq(store), store.session("s")?.generation]).toEqual([2, 2]);
   });
 
-  test("that came back from elsewhere is had whole again", () => {
+  test("whose head has a lower `seq` than the page is requested as a whole again", () => {
     const store = new Store();
     store.want("s");
     state(store, 5, 7);
@@ -143,7 +143,7 @@ describe("a session", () => {
     expect([store.lacking, seq(store)]).toEqual([false, 2]);
   });
 
-  test("keeps its count of generations when a new kernel begins", () => {
+  test("keeps its generation count when another kernel takes over", () => {
     const store = new Store();
     store.want("s");
     state(store, 1, 1);
@@ -155,7 +155,7 @@ describe("a session", () => {
 });
 
 describe("the directory", () => {
-  test("keeps the newest head of each session, whichever came last", () => {
+  test("keeps the newest head of each session, in whichever order they arrive", () => {
     const store = new Store();
     heads(store, 3, false, head("s", { title: "new" }));
     heads(store, 2, false, head("s", { title: "old" }), head("t"));
@@ -164,7 +164,7 @@ describe("the directory", () => {
     expect(store.heads.get("s")?.title).toBe("newer");
   });
 
-  test("is not set back by an answer that stands behind the news in one packet", () => {
+  test("ignores an older head that comes later in the same packet", () => {
     const store = new Store();
     heads(store, 3, false, head("s", { seq: 5 }), head("new", { seq: 1 }));
     heads(store, 3, true, head("s", { seq: 4 }));
@@ -172,7 +172,7 @@ describe("the directory", () => {
     expect(store.heads.get("s")?.seq).toBe(5);
   });
 
-  test("forgets what is not in a whole one, and does not bring it back from an old packet", async () => {
+  test("drops sessions that a complete list omits, and an old packet does not restore them", async () => {
     const store = new Store();
     store.want("s");
     heads(store, 1, true, head("s"), head("t"));
@@ -188,7 +188,7 @@ describe("the directory", () => {
     expect(store.heads.has("s")).toBe(true);
   });
 
-  test("knows whether anything is continuing", () => {
+  test("reports whether any session has a live run", () => {
     const store = new Store();
     heads(store, 1, true, head("s"), head("t", { state: "completed" }));
     expect(store.live).toBe(false);
@@ -198,7 +198,7 @@ describe("the directory", () => {
 });
 
 describe("listeners", () => {
-  test("are called once for all that came in a frame", async () => {
+  test("are called once per frame", async () => {
     const store = new Store();
     store.want("s");
     state(store, 1, 1);
@@ -210,7 +210,7 @@ describe("listeners", () => {
     expect(await frame(store)).toEqual([]);
   });
 
-  test("do not keep each other from being called", async () => {
+  test("are called even if another listener throws", async () => {
     const complaint = vi.spyOn(console, "error").mockImplementation(() => {});
     const store = new Store();
     store.subscribe(() => {
@@ -221,7 +221,7 @@ describe("listeners", () => {
     expect(complaint).toHaveBeenCalledOnce();
   });
 
-  test("are called in a hidden page as well, where no frames are drawn", async () => {
+  test("are also called in a hidden page, which draws no frames", async () => {
     vi.stubGlobal("requestAnimationFrame", () => 1);
     const store = new Store();
     const called = vi.fn();
@@ -232,13 +232,13 @@ describe("listeners", () => {
     vi.unstubAllGlobals();
   });
 
-  test("are not called for what is the same", async () => {
+  test("are not called if nothing changed", async () => {
     const store = new Store();
     store.connection = "connecting";
     expect(await frame(store)).toEqual([]);
   });
 
-  test("are not called any more after they have ended, or the store has", async () => {
+  test("are not called after they unsubscribe or the store is disposed", async () => {
     const store = new Store();
     const called = vi.fn();
     store.subscribe(called)();

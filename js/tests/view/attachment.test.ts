@@ -8,7 +8,7 @@ describe("a file", () => {
   const read = (name: string, bytes: BlobPart, type = "") =>
     readAttachment({ t }, new File([bytes], name, { type }));
 
-  test("of text is attached as it is, whatever it says of itself", async () => {
+  test("of text is attached unchanged, whatever its declared type", async () => {
     const text = "x = '````'\r\n";
     expect(await read("a`b.py", text, "application/octet-stream")).toEqual({
       type: "file",
@@ -27,7 +27,7 @@ describe("a file", () => {
   ])("that is neither is refused: %s", async (name, bytes) => {
     expect(await read(name, bytes)).toMatch(name);
   });
-  test("that no message can hold is refused before it is read", async () => {
+  test("that is larger than a message can be is refused before it is read", async () => {
     const large = new File([], "large.csv");
     Object.defineProperty(large, "size", { value: 17 * 1024 * 1024 });
     Object.defineProperty(large, "text", { value: () => Promise.reject(new Error("read")) });

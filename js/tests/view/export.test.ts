@@ -2,7 +2,7 @@
 import { expect, test } from "vitest";
 import { withoutMarks } from "../../src/view/export";
 
-test("copied Markdown has no comments of nbchat, and an answer's own comments stay", () => {
+test("copied Markdown omits nbchat's comments and keeps an answer's own comments", () => {
   const exported =
     "<!-- nbchat: session 6f057dd0 -->\n# a\n\n<!-- nbchat: user 6f057dd0 -->\n## User\n\n<!-- nbchat: user 00000000 -->\nhi\n";
   expect(withoutMarks(exported)).toBe("# a\n\n## User\n\n<!-- nbchat: user 00000000 -->\nhi\n");

@@ -29,7 +29,7 @@ describe("tabs", () => {
   const ids = (heads: Head[], only: string[] | null = null, order: string[] = []) =>
     openSessions(heads, only, order).map(({ id }) => id);
 
-  test("stand by their ranks, pinned ones first, what the user did last before all", () => {
+  test("are sorted by rank, pinned ones first, and the user's last move counts most", () => {
     const heads = [
       head("c", { rank: 3 }),
       head("a", { rank: 1 }),
@@ -40,7 +40,7 @@ describe("tabs", () => {
     expect(ids(heads, ["c", "a"])).toEqual(["c", "a"]);
   });
 
-  test("are there for open sessions only, and for temporary ones where they are named", () => {
+  test("are shown for open sessions, and for temporary ones only if they are named", () => {
     const heads = [
       head("closed", { closed: true }),
       head("deleted", { deleted: true }),
@@ -52,7 +52,7 @@ describe("tabs", () => {
     expect(ids(heads, ["closed", "temporary"])).toEqual(["temporary"]);
   });
 
-  test("hand over to the next when one goes, else to the one before", () => {
+  test("pass the selection to the next one when one is closed, else to the previous one", () => {
     expect(neighbour(["a", "b", "c"], "b", ["a", "c"])).toBe("c");
     expect(neighbour(["a", "b", "c"], "c", ["a", "b"])).toBe("b");
     expect(neighbour([], "", ["a"])).toBe("a");
@@ -93,7 +93,7 @@ describe("keys", () => {
 });
 
 describe("labels", () => {
-  test("count graphemes, and cut between them", () => {
+  test("are truncated between graphemes", () => {
     const family = "👩‍👩‍👧";
     expect(cut(`${family}${family}`, family.length + 3)).toBe(family);
     expect(cut("🇩🇪🇫🇷", 6)).toBe("🇩🇪");
@@ -103,12 +103,12 @@ describe("labels", () => {
     expect(label(family.repeat(64))).toBe(family.repeat(64));
     expect(label(family.repeat(65))).toBe(`${family.repeat(63)}…`);
   });
-  test("are one line, with what hides shown", () => {
+  test("are one line, with invisible characters shown", () => {
     expect(label("  a\n\tb ")).toBe("a b");
     expect(reveal("a\u202eb\u0007\u200b")).toBe("a⟦U+202E⟧b⟦U+0007⟧⟦U+200B⟧");
     expect(reveal("line\n\ttab")).toBe("line\n\ttab");
   });
-  test("say sizes and times", () => {
+  test("format sizes and times", () => {
     expect([inBytes(12), inBytes(2048), inBytes(3 << 20)]).toEqual(["12 B", "2.0 KB", "3.0 MB"]);
     expect([inSeconds(0.34), inSeconds(12.6)]).toEqual(["0.3", "13"]);
     expect([ago(100, "en", 130), ago(0, "en", 7200), ago(0, "zh-CN", 3 * 86400)]).toEqual([
@@ -120,22 +120,22 @@ describe("labels", () => {
 });
 
 describe("parameters", () => {
-  test("that the form does not name are kept as they are", () => {
+  test("that the form does not show are kept unchanged", () => {
     const params = { temperature: 0.2, max_tokens: 100, stop: ["\n"], seed: 7 };
     expect(readParams(writeParams(params), t)).toEqual(params);
     expect(readParams(writeParams({}), t)).toEqual({});
   });
-  test.each(["[1]", "{", "null", '"a"'])("%s is no JSON object", (other) => {
+  test.each(["[1]", "{", "null", '"a"'])("%s is refused, as it is not a JSON object", (other) => {
     expect(readParams({ temperature: "", maxTokens: "", other }, t)).toBe(t.badParams);
   });
-  test("must be numbers where they are numbers", () => {
+  test("that are numbers are refused if they are not", () => {
     expect(readParams({ temperature: "1e999", maxTokens: "", other: "" }, t)).toBe(
       "Temperature must be a number.",
     );
   });
 });
 
-describe("a message's pieces", () => {
+describe("the blocks of a message", () => {
   const text = (words: string): Part => ({ type: "text", text: words });
   const thought = (words: string): Part => ({ type: "reasoning", text: words, seconds: 1 });
   const call: Part = { type: "tool_call", call_id: "c", name: "f", text: "{}" };
@@ -144,7 +144,7 @@ describe("a message's pieces", () => {
       ({ type, parts: own }) => `${type}:${own.map((part) => part.text).join("+")}`,
     );
 
-  test("keep their order", () => {
+  test("keep the order of its parts", () => {
     expect(blocks([thought("hm"), text("a"), call, text("b")])).toEqual([
       "reasoning:hm",
       "text:a",
@@ -157,7 +157,7 @@ describe("a message's pieces", () => {
       "text:b",
     ]);
   });
-  test("continue over the seam of a continuation, with its thoughts in front", () => {
+  test("continue across a continuation, with its reasoning in front", () => {
     expect(blocks([text("a"), text("b")], [1])).toEqual(["text:a+b"]);
     expect(blocks([text("a"), thought("hm"), text("b")], [1])).toEqual([
       "reasoning:hm",
@@ -170,7 +170,7 @@ describe("a message's pieces", () => {
   });
 });
 
-test("sessions are found by words of title, model and state, messages by what they say", () => {
+test("sessions are found by words of title, model and state, messages by their text", () => {
   expect(matches(head("Rivers of Paris", { model: "gpt-x" }), "paris GPT")).toBe(true);
   expect(matches(head("Rivers"), "lake")).toBe(false);
 });
@@ -194,7 +194,7 @@ describe("a thought in a text", () => {
     },
   );
 
-  test("is no thought where the user wrote it, or where it does not stand first", () => {
+  test("is not recognized in the user's text, or after other text", () => {
     const text = (value: string) => ({ type: "text", text: value });
     const types = (role: string, ...parts: object[]) =>
       blocksOf({ role, parts } as unknown as Message, []).map(({ type }) => type);

@@ -140,7 +140,7 @@ describe("tabs", () => {
     await settled(() => expect(tab.title).toMatch(/^geo\n24 characters · 0\.\d s$/));
   });
 
-  test("a title cannot lie by invisible characters or by its length", async () => {
+  test("invisible characters in a title are shown, and a long title is truncated", async () => {
     kernel.create(`bill\u202Egnp.exe ${"x".repeat(300)}`);
     mount();
     await settled(() => expect(tabs()[0]).toMatch(/^bill⟦U\+202E⟧gnp\.exe x+…x+…$/));
@@ -165,7 +165,7 @@ describe("tabs", () => {
     ]);
   });
 
-  test("arrows, Home and End move and show; one tab is in the tab order", async () => {
+  test("arrows, Home and End select tabs; one tab is in the tab order", async () => {
     for (const title of ["a", "b", "c"]) kernel.create(title);
     mount();
     await settled(() => expect(tabs()).toHaveLength(3));
@@ -185,7 +185,7 @@ describe("tabs", () => {
     expect(panel.getAttribute("aria-labelledby")).toBe(one("tab", "a").id);
   });
 
-  test("the order that the user gives them is there at once, and the kernel's", async () => {
+  test("a tab that the user moved is in its place at once, and the kernel gets the order", async () => {
     for (const title of ["a", "b", "c", "d"]) kernel.create(title);
     let free = (): void => {};
     kernel.gate = new Promise((resolve) => {
@@ -209,7 +209,7 @@ describe("tabs", () => {
     await settled(() => expect(tabs()).toEqual(["a", "d", "b", "c", "e"]));
   });
 
-  test("a tab that cannot be moved goes back to its place", async () => {
+  test("a tab whose move is refused returns to its place", async () => {
     for (const title of ["a", "b"]) kernel.create(title);
     mount();
     await settled(() => expect(tabs()).toEqual(["a", "b"]));
@@ -221,7 +221,7 @@ describe("tabs", () => {
     expect(host.textContent).toContain("The session is gone");
   });
 
-  test("the kernel learns which tab is shown, and a cell can show another", async () => {
+  test("the kernel is notified which tab is shown, and a cell can show another", async () => {
     const a = kernel.create("a");
     const b = kernel.create("b");
     mount();
@@ -248,7 +248,7 @@ describe("tabs", () => {
     first();
   });
 
-  test("a chosen tab and a changed list go to the kernel as messages, and not on the widget's comm", async () => {
+  test("a selected tab and a changed list are sent as messages, not on the widget's comm", async () => {
     const [a, b, c] = ["a", "b", "c"].map((title) => kernel.create(title));
     model = new FakeModel({ sessions: [a, b, c] });
     mount();
@@ -275,7 +275,7 @@ describe("tabs", () => {
     await settled(() => expect(one("tab", "later").getAttribute("aria-selected")).toBe("true"));
   });
 
-  test("a closed tab continues and says so, with Stop and Reopen", async () => {
+  test("the answer of a closed tab continues, and a notice offers Stop and Reopen", async () => {
     const geo = kernel.create("geo");
     kernel.create("code");
     kernel.ask(geo, "Rivers?");
@@ -322,7 +322,7 @@ describe("tabs", () => {
     await settled(() => expect(tabs()).toEqual(["geo", "code"]));
   });
 
-  test("New session shows a new one, ready to write in", async () => {
+  test("New session shows the new session with the focus in its composer", async () => {
     kernel.create("geo");
     mount();
     await settled(() => expect(tabs()).toEqual(["geo"]));
@@ -351,7 +351,7 @@ describe("tabs", () => {
 });
 
 describe("coming back", () => {
-  test("a page that finds answers continuing says so once, and that they need no page", async () => {
+  test("a page that finds live answers announces once that they continue without it", async () => {
     const geo = kernel.create("geo");
     kernel.ask(geo, "Rivers?");
     kernel.tweak(geo, { started_at: Date.now() / 1000 - 60 });
@@ -363,7 +363,7 @@ describe("coming back", () => {
     expect(status().match(/continued in/g)).toHaveLength(1);
   });
 
-  test("an answer that begins with the page is nothing to speak of", async () => {
+  test("an answer that begins after the page has opened is not announced", async () => {
     kernel.ask(kernel.create("geo"), "Rivers?");
     mount();
     await settled(() => expect(tabs()).toEqual(["geo, streaming"]));
@@ -371,8 +371,8 @@ describe("coming back", () => {
   });
 });
 
-describe("finding what was said", () => {
-  test("a message is found in every session, and shown where it stands", async () => {
+describe("the search", () => {
+  test("finds a message in any session and scrolls to it", async () => {
     kernel.window = 20; // it has to be loaded first, in several steps
     kernel.create("geo");
     const code = kernel.create("code");
@@ -403,7 +403,7 @@ describe("writing", () => {
   });
   const sent = () => kernel.commands.filter(({ type }) => type === "send");
 
-  test("Enter sends, and the text leaves the composer when the kernel has it", async () => {
+  test("Enter sends, and the composer is cleared when the kernel acknowledges it", async () => {
     let open = (): void => {};
     kernel.gate = new Promise((resolve) => {
       open = resolve;
@@ -419,7 +419,7 @@ describe("writing", () => {
     expect(status()).toBe("answering");
   });
 
-  test("a double click on Send is one question", async () => {
+  test("a double click on Send sends one question", async () => {
     type("Rivers?");
     one("button", "Send").click();
     one("button", "Send").click();
@@ -428,7 +428,7 @@ describe("writing", () => {
     expect(sent()).toHaveLength(1);
   });
 
-  test("what is typed while a text is on its way stays", async () => {
+  test("text that is typed while a message is being sent is kept", async () => {
     let open = (): void => {};
     kernel.gate = new Promise((resolve) => {
       open = resolve;
@@ -440,7 +440,7 @@ describe("writing", () => {
     await settled(() => expect(box().value).toBe(" And"));
   });
 
-  test("a refused text stays, with the reason beside it", async () => {
+  test("a refused message stays in the composer, with the reason", async () => {
     kernel.refuse = () => cause("session 'geo' is full.", { hint: "Start a new session." });
     type("Rivers?");
     press("Enter");
@@ -476,7 +476,7 @@ describe("writing", () => {
     expect(sent()).toHaveLength(does ? 1 : 0);
   });
 
-  test("drafts belong to their session", async () => {
+  test("each session has its own draft", async () => {
     kernel.create("code");
     await settled(() => expect(tabs()).toHaveLength(2));
     type("half a thou");
@@ -487,7 +487,7 @@ describe("writing", () => {
     expect(page.runtime.drafts.get(geo)).toBe("half a thou");
   });
 
-  test("a file is a chip beside the text, goes with it, and is shown folded", async () => {
+  test("a file is shown as a chip, sent with the text, and folded in the message", async () => {
     const rows = `name,km\n${"Seine,775\n".repeat(2_000)}`;
     const file = { type: "file", kind: "file", name: "rivers.csv", text: rows } as const;
     page.runtime.drafts.attach(geo, [
@@ -516,7 +516,7 @@ describe("writing", () => {
     expect(card.querySelector("pre")?.textContent).toBe(rows);
   });
 
-  test("a question that was not asked comes back with its files", async () => {
+  test("an unsent question is restored to the composer with its files", async () => {
     const file = { type: "file", kind: "file", name: "rivers.csv", text: "Seine" } as const;
     kernel.ask(geo, "First?");
     const run_id = kernel.ask(geo, "Which?", [file]);
@@ -584,7 +584,7 @@ describe("writing", () => {
     ask.mockRestore();
   });
 
-  test("a text larger than one message can be is refused here", async () => {
+  test("a text larger than the limit of one message is refused in the page", async () => {
     type("x".repeat(16 * 1024 * 1024));
     press("Enter");
     await settled(() => expect(host.textContent).toContain("the limit is 16.0 MB"));
@@ -608,7 +608,7 @@ describe("writing", () => {
     await settled(() => expect(attached()).toBe(2));
   });
 
-  test("a file that is dropped anywhere in the view is attached, and opened by nobody", async () => {
+  test("a file that is dropped anywhere in the view is attached and not opened by the browser", async () => {
     for (const target of [one("log"), one("tablist"), box()]) {
       const before = page.runtime.drafts.attached(geo).length;
       const over = new Event("dragover", { bubbles: true, cancelable: true });
@@ -621,7 +621,7 @@ describe("writing", () => {
     }
   });
 
-  test("Up brings back the last question, Down the draft", async () => {
+  test("Up recalls the last question, Down the draft", async () => {
     kernel.ask(geo, "First?");
     kernel.ask(geo, "Second?");
     await settled(() => expect(all("article")).toHaveLength(2));
@@ -636,7 +636,7 @@ describe("writing", () => {
     expect(box().value).toBe("dr");
   });
 
-  test("a question that was brought back leaves the draft, wherever the user goes from there", async () => {
+  test("recalling a question keeps the draft, whatever the user does next", async () => {
     kernel.ask(geo, "First?");
     const code = kernel.create("code");
     await settled(() => expect(tabs()).toEqual(["geo, streaming", "code"]));
@@ -658,7 +658,7 @@ describe("writing", () => {
     expect(page.runtime.drafts.get(code)).toBe("");
   });
 
-  test("Stop and Pause are there exactly while a run is live, Resume while it is paused", async () => {
+  test("Stop and Pause are shown exactly while a run is live, Resume while it is paused", async () => {
     const names = () =>
       ["Stop", "Pause", "Resume"].filter((name) => all("button", name).length > 0);
     expect(names()).toEqual([]);
@@ -674,7 +674,7 @@ describe("writing", () => {
     expect(status()).toBe("stopped");
   });
 
-  test("Escape stops, but not while something is written", async () => {
+  test("Escape stops the run, but not while the composer has text", async () => {
     kernel.ask(geo, "Rivers?");
     await settled(() => one("button", "Stop"));
     type("half");
@@ -685,7 +685,7 @@ describe("writing", () => {
     await settled(() => expect(status()).toBe("stopped"));
   });
 
-  test("waiting questions can be changed and removed", async () => {
+  test("queued questions can be changed and removed", async () => {
     kernel.ask(geo, "First?");
     kernel.ask(geo, "Second?");
     const list = () => document.querySelector("[aria-label='Queued questions']");
@@ -696,7 +696,7 @@ describe("writing", () => {
     expect(kernel.commands.at(-1)).toMatchObject({ type: "edit", text: "Better?" });
   });
 
-  test("a change of a waiting question is kept when the user goes elsewhere", async () => {
+  test("an unfinished change of a queued question is kept when the user switches tabs", async () => {
     kernel.ask(geo, "First?");
     kernel.ask(geo, "Second?");
     await settled(() => one("button", "Change").focus()); // as a pointer does
@@ -713,7 +713,7 @@ describe("writing", () => {
     expect(kernel.commands.filter(({ type }) => type === "edit")).toHaveLength(1);
   });
 
-  test("a change that comes too late goes to the composer", async () => {
+  test("a change of a question that has already started goes to the composer", async () => {
     const first = kernel.ask(geo, "First?");
     kernel.ask(geo, "Second?");
     await settled(() => one("button", "Change").click());
@@ -724,7 +724,7 @@ describe("writing", () => {
     expect(host.textContent).toContain("It has been asked already.");
   });
 
-  test("keys that edit do not reach the notebook, chords do", () => {
+  test("editing keys do not reach the notebook; chords do", () => {
     const seen: string[] = [];
     const listen = (event: KeyboardEvent): void => {
       const held =
@@ -755,7 +755,7 @@ describe("messages", () => {
   const buttons = (within: ParentNode = answer()) =>
     all("button", undefined, within).map((b) => b.getAttribute("aria-label") ?? b.textContent);
 
-  test("text is added, not drawn again, and every message keeps its element", async () => {
+  test("text is appended without a redraw, and every message keeps its element", async () => {
     const before = answer();
     for (const word of ["The ", "Seine ", "of course."]) {
       kernel.text(geo, run, word);
@@ -769,16 +769,16 @@ describe("messages", () => {
     await settled(() => expect(status()).toBe("done"));
   });
 
-  test("the log is not announced word by word", () => {
+  test("the log is not a live region", () => {
     expect(one("log").getAttribute("aria-live")).toBe("off");
     expect(one("status").getAttribute("aria-live")).toBe("polite");
   });
 
-  test("what the user wrote is shown as it was written", () => {
+  test("the user's text is shown verbatim", () => {
     expect(all("article")[0]?.textContent).toContain("Which *rivers*?");
   });
 
-  test("thinking is folded, with its duration", async () => {
+  test("reasoning is folded, with its duration", async () => {
     kernel.text(geo, run, "hm", "reasoning");
     await settled(() => expect(answer().querySelector("summary")?.textContent).toBe("Thinking…"));
     kernel.text(geo, run, "The Seine");
@@ -788,7 +788,7 @@ describe("messages", () => {
     expect(answer().querySelector("details")?.open).toBe(false);
   });
 
-  test("a tool's data is data", async () => {
+  test("tool arguments and results are shown as text", async () => {
     kernel.text(geo, run, '{"q": "<img src=x onerror=alert(1)>"}', "tool_call");
     await settled(() => expect(answer().textContent).toContain("lookup"));
     expect(answer().querySelector("img")).toBeNull();
@@ -848,7 +848,7 @@ describe("messages", () => {
     expect(markdown).toHaveLength(1);
   });
 
-  test("a failed question offers Retry, beside the cause", async () => {
+  test("a failed question shows its cause and offers Retry", async () => {
     const error = cause("The server refused the key (401).", { hint: "Check OPENAI_API_KEY." });
     kernel.fail(geo, run, error);
     await settled(() => expect(answer().textContent).toContain("Check OPENAI_API_KEY."));
@@ -925,7 +925,7 @@ describe("messages", () => {
     ).toMatchObject([{ type: "text", text }]);
   });
 
-  test("a thought that has not ended is shown as one that continues", async () => {
+  test("reasoning without an end tag is shown as unfinished", async () => {
     kernel.text(geo, run, "<think>hm</thi");
     await settled(() => expect(answer().querySelector("summary")?.textContent).toBe("Thinking…"));
     expect(answer().querySelector(".nbchat-plain")?.textContent).toBe("hm");
@@ -947,7 +947,7 @@ describe("messages", () => {
     expect(answer().textContent).toContain("Generated image");
   });
 
-  test("what the reader has to know of an answer stands under it", async () => {
+  test("notices are shown below their answer", async () => {
     kernel.text(geo, run, "Here.");
     kernel.append(geo, {
       type: "run_completed",
@@ -962,7 +962,7 @@ describe("messages", () => {
     expect(answer().querySelector("b")).toBeNull();
   });
 
-  test("where only the continuation failed, the answer can be gone on with, copied or asked for again", async () => {
+  test("an answer whose continuation failed can be continued, copied and regenerated", async () => {
     kernel.text(geo, run, "The Sei");
     kernel.interrupt(geo, run);
     await settled(() => one("button", "Continue", answer()));
@@ -976,7 +976,7 @@ describe("messages", () => {
     );
   });
 
-  test("what a limit of the kernel cut off is not read on", async () => {
+  test("Resume is not offered for an answer that a limit of the kernel cut off", async () => {
     kernel.append(geo, {
       type: "run_answering",
       run_id: run,
@@ -991,7 +991,7 @@ describe("messages", () => {
     expect(buttons()).not.toContain("Resume");
   });
 
-  test("a retry says how long it waits and which one it is", async () => {
+  test("a delayed retry shows the remaining time and the attempt", async () => {
     const error = cause("The server asks to wait (429).");
     const retry_at = Date.now() / 1000 + 30;
     kernel.append(geo, { type: "run_retrying", run_id: run, attempt: 1, of: 2, retry_at, error });
@@ -1024,7 +1024,7 @@ describe("messages", () => {
     expect(answer().textContent).not.toContain("775 km");
   });
 
-  test("Try now ends the delay before a retry, and is there only during it", async () => {
+  test("Try now ends the delay before a retry, and is shown only during it", async () => {
     const error = cause("The server asks to wait (429).");
     const retry_at = Date.now() / 1000 + 118;
     expect(all("button", "Try now", answer())).toEqual([]);
@@ -1051,7 +1051,7 @@ describe("messages", () => {
     one("button", "Continue", answer());
   });
 
-  test("versions can be turned over", async () => {
+  test("the user can switch between versions", async () => {
     kernel.text(geo, run, "One.");
     kernel.complete(geo, run);
     await settled(() => one("button", "Regenerate", answer()));
@@ -1089,7 +1089,7 @@ describe("messages", () => {
     expect(kernel.commands.at(-1)).toMatchObject({ type: "edit", text: "Which lakes?" });
   });
 
-  test("a question that is being edited is so still after a look at another session", async () => {
+  test("an open edit survives a switch to another session", async () => {
     kernel.complete(geo, run);
     kernel.create("code");
     await settled(() => expect(tabs()).toHaveLength(2));
@@ -1107,7 +1107,7 @@ describe("messages", () => {
     expect(all("textbox", "Edited text")).toHaveLength(0);
   });
 
-  test("the habit of the composer's Enter is that of an editor", async () => {
+  test("the editor of a question sends with the same keys as the composer", async () => {
     model.set("send_key", "ctrl-enter");
     kernel.complete(geo, run);
     await settled(() => one("button", "Edit", all("article")[0]).click());
@@ -1133,7 +1133,7 @@ describe("messages", () => {
     vi.unstubAllGlobals();
   });
 
-  test("one choice is the primary one, and each says in a tooltip what happens to the text", async () => {
+  test("one choice is primary, and each tooltip states what happens to the text", async () => {
     kernel.text(geo, run, "The Sei");
     kernel.interrupt(geo, run);
     await settled(() => one("button", "Continue", answer()));
@@ -1145,13 +1145,13 @@ describe("messages", () => {
     for (const choice of choices) expect(choice.title).toMatch(/\.$/);
   });
 
-  test("an answer that was stopped before any text says so, and offers to ask again", async () => {
+  test("an answer that was stopped before any text has a note and offers Retry", async () => {
     one("button", "Stop").click();
     await settled(() => expect(answer().textContent).toContain("Stopped before any text arrived."));
     expect(buttons()).toEqual(["Retry", "Details"]);
   });
 
-  test("a slow answer says which model it waits for, and for how long at most", async () => {
+  test("a slow answer shows its model, the time so far and the time limit", async () => {
     const WAITING = "Waiting for demo-tour… 12 s (gives up after 120 s)";
     const began = Date.now();
     await settled(() => expect(answer().textContent).toContain("Connecting…"));
@@ -1171,7 +1171,7 @@ describe("messages", () => {
     await settled(() => expect(one("tab", title).getAttribute("aria-selected")).toBe("true"));
   });
 
-  test("text of one session never stands in another", async () => {
+  test("text of one session is never shown in another", async () => {
     const code = kernel.create("code");
     const other = kernel.ask(code, "Code?");
     await settled(() => expect(tabs()).toHaveLength(2));
@@ -1185,7 +1185,7 @@ describe("messages", () => {
     expect(one("log").textContent).not.toContain("BBBB");
   });
 
-  test("of a long conversation only the end has elements, and more comes on demand", async () => {
+  test("only the end of a long conversation is drawn; earlier messages are drawn on demand", async () => {
     const long = kernel.create("long");
     for (let i = 0; i < 150; i += 1) kernel.message(long, "user", `Question ${i}`);
     await settled(() => expect(tabs()).toHaveLength(2));
@@ -1200,7 +1200,7 @@ describe("messages", () => {
 });
 
 describe("a window of a long conversation", () => {
-  test("what the page does not have is asked for, and the whole is there in the end", async () => {
+  test("earlier messages are requested until the conversation is complete", async () => {
     kernel.window = 30;
     const long = kernel.create("long");
     for (let i = 0; i < 100; i += 1) kernel.message(long, "user", `Question ${i}`);
@@ -1227,7 +1227,7 @@ describe("the view as a whole", () => {
     expect(box()).toBeTruthy();
   });
 
-  test("a view with a list of its own shows that list, in its order", async () => {
+  test("a view with its own list shows those sessions in their order", async () => {
     const a = kernel.create("a");
     kernel.create("b");
     const c = kernel.create("c");
@@ -1240,7 +1240,7 @@ describe("the view as a whole", () => {
     expect(model.get("sessions")).toEqual([a, c]);
   });
 
-  test("a lost connection is said, and so is the demo", async () => {
+  test("a lost connection and the demo server are shown", async () => {
     kernel.create("geo");
     mount();
     await settled(() => expect(tabs()).toHaveLength(1));
@@ -1252,7 +1252,7 @@ describe("the view as a whole", () => {
     await settled(() => expect(host.textContent).not.toContain("Lost connection to the kernel."));
   });
 
-  test("nothing is drawn without a kernel until one has answered", async () => {
+  test("nothing is drawn until a kernel has answered", async () => {
     const silent = {
       get: (name: string) => ({ epoch: "k1", version: "0" })[name],
       set() {},
@@ -1282,13 +1282,13 @@ describe("the view as a whole", () => {
     expect(host.querySelector<HTMLElement>(".nbchat")?.hidden).toBe(false);
   });
 
-  test("a host that cannot write the file says where conversations are kept", async () => {
+  test("in a host that cannot write the file, the view shows where sessions are kept", async () => {
     kernel.create("geo");
     mount();
     await settled(() => expect(tabs()).toHaveLength(1));
     const banner = () => host.querySelector<HTMLElement>(".nbchat-banner");
     page.store.setSaving({ type: "saving", state: "saved", error: null });
-    await settled(() => expect(banner()?.textContent).toContain("kept in a journal"));
+    await settled(() => expect(banner()?.textContent).toContain("only in a journal"));
     expect(banner()?.hidden).toBe(false);
     page.store.setSaving({ type: "saving", state: "off", error: null });
     await settled(() => expect(banner()?.textContent).toContain("lost when the kernel stops"));
@@ -1297,7 +1297,7 @@ describe("the view as a whole", () => {
     expect(banner()?.getAttribute("data-tone")).toBeNull();
   });
 
-  test("of a kernel that is gone nothing is shown as continuing", async () => {
+  test("after the kernel is gone no run is shown as live", async () => {
     const geo = kernel.create("geo");
     kernel.ask(geo, "Rivers?");
     kernel.ask(geo, "Lakes?");
@@ -1312,7 +1312,7 @@ describe("the view as a whole", () => {
     expect((one("textbox", "Message") as HTMLTextAreaElement).value).toBe("Lakes?");
   });
 
-  test("a session whose provider is not the demo does not say so", async () => {
+  test("the demo badge is hidden for a session with another provider", async () => {
     const [named, usual] = [kernel.create("named"), kernel.create("usual")];
     const { settings } = kernel.state(named);
     kernel.append(named, { type: "settings_changed", settings: { ...settings, provider: "acme" } });
@@ -1337,7 +1337,7 @@ describe("the view as a whole", () => {
     await settled(() => expect(host.textContent).toContain("ends with this kernel"));
   });
 
-  test("a server that another page or a cell chose is announced", async () => {
+  test("a server that another page or a cell selected is announced", async () => {
     kernel.create("geo");
     mount();
     await settled(() => one("textbox", "Message"));
@@ -1348,7 +1348,7 @@ describe("the view as a whole", () => {
     );
   });
 
-  test("it speaks Chinese where that is wanted", async () => {
+  test("the view is in Chinese if its locale is Chinese", async () => {
     model.set("locale", "zh-CN");
     kernel.create("geo");
     mount();
@@ -1363,7 +1363,7 @@ describe("the view as a whole", () => {
     expect(all("region")).toHaveLength(1);
   });
 
-  test("settings that came with a file wait for the user's word", async () => {
+  test("settings from a file are used only after the user adopts them", async () => {
     const geo = kernel.create("geo");
     const { settings } = kernel.state(geo);
     kernel.append(geo, {
@@ -1377,7 +1377,7 @@ describe("the view as a whole", () => {
     await settled(() => expect(all("button", "Use these settings")).toHaveLength(0));
   });
 
-  test("the settings' form configures the session", async () => {
+  test("the settings form configures the session", async () => {
     const geo = kernel.create("geo");
     mount();
     await settled(() => one("button", "Model: demo-tour"));
@@ -1396,7 +1396,7 @@ describe("the view as a whole", () => {
     });
   });
 
-  test("the settings' form sets what was changed in it, and keeps it until it is saved", async () => {
+  test("the settings form sets only changed fields, and keeps its input until it is saved", async () => {
     const geo = kernel.create("geo");
     mount();
     await settled(() => expect(page.store.session(geo)).toBeDefined());
@@ -1422,7 +1422,7 @@ describe("the view as a whole", () => {
     expect(all("dialog"), "nothing was changed in it").toHaveLength(0);
   });
 
-  test("a double click is one wish", async () => {
+  test("a double click sends one command", async () => {
     kernel.create("geo");
     mount();
     await settled(() => expect(tabs()).toHaveLength(1));
@@ -1435,7 +1435,7 @@ describe("the view as a whole", () => {
     expect(kernel.commands.filter(({ type }) => type === "new_session")).toHaveLength(1);
   });
 
-  test("after the last tab the focus is where another one is made, and then in its composer", async () => {
+  test("closing the last tab focuses New session, which then focuses the new composer", async () => {
     kernel.create("geo");
     mount();
     await settled(() => one("tab", "geo").focus());
@@ -1445,7 +1445,7 @@ describe("the view as a whole", () => {
     await settled(() => expect(document.activeElement?.getAttribute("aria-label")).toBe("Message"));
   });
 
-  test("two sessions stand side by side, each with its own composer", async () => {
+  test("two sessions are shown side by side, each with its own composer", async () => {
     const geo = kernel.create("geo");
     const code = kernel.create("code");
     mount();
@@ -1460,7 +1460,7 @@ describe("the view as a whole", () => {
     expect(all("log")).toHaveLength(1);
   });
 
-  test("taking it away leaves nothing", async () => {
+  test("disposing of the view leaves no elements or listeners", async () => {
     kernel.create("geo");
     mount();
     await settled(() => expect(tabs()).toHaveLength(1));

@@ -17,14 +17,14 @@ function send(text: string): Command {
   };
 }
 
-test("a command of usual length goes as it is", () => {
+test("a short command is sent as one message", () => {
   const command = send("Rivers? 🏞️");
   expect(messagesOf(command, "p", "k")).toEqual([
     { type: "run_command", page: "p", epoch: "k", command },
   ]);
 });
 
-test("a long one goes in parts that fit, each of them text, and is the same again", () => {
+test("a long command is sent in chunks of valid text, which make the same command again", () => {
   fc.assert(
     fc.property(
       fc.integer({ min: 0, max: 3 }),

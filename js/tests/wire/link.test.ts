@@ -12,14 +12,14 @@ const RUNS = Number(process.env["NBCHAT_RUNS"] ?? 40);
 beforeEach(() => void vi.useFakeTimers());
 afterEach(() => void vi.useRealTimers());
 
-describe("whatever is lost, doubled and reordered", { timeout: 120_000 }, () => {
+describe("with packets lost, duplicated and reordered", { timeout: 120_000 }, () => {
   const double = fc.constantFrom(0, 0.2);
   const late = fc.constantFrom(0, 0.3);
   const faults = fc.record({ drop: fc.constantFrom(0, 0.05, 0.3, 0.5), double, late });
   // Of a packet in six pieces, 30 % loss leaves one in nine: that takes a while.
   const fewer = fc.record({ drop: fc.constantFrom(0, 0.05, 0.3), double, late });
 
-  test("a view is a prefix of its session at every moment, and all of it in the end", async () => {
+  test("a view is a prefix of its session at every moment, and complete in the end", async () => {
     await fc.assert(
       fc.asyncProperty(fc.nat(), faults, async (seed, faults) => {
         (await play({ seed, pages: 2 }, faults, 3, 120)).close();
@@ -28,7 +28,7 @@ describe("whatever is lost, doubled and reordered", { timeout: 120_000 }, () => 
     );
   });
 
-  test("so it is with a window of a long conversation, and with packets in pieces", async () => {
+  test("the same holds for a window of a long conversation and for packets in pieces", async () => {
     await fc.assert(
       fc.asyncProperty(fc.nat(), fewer, async (seed, faults) => {
         const world = { seed, window: 4, past: 100, pieceBytes: 6000 };
@@ -116,7 +116,7 @@ function packetOf([, [bytes]]: Wire): Packet {
   return JSON.parse(new TextDecoder().decode(bytes));
 }
 
-describe("what is missing", { timeout: 60_000 }, () => {
+describe("missing events", { timeout: 60_000 }, () => {
   test("the loss of the last packet of a run is found, and the run ends", async () => {
     const world = await streaming();
     const [{ link, down }] = world.pages as [World["pages"][0]];
@@ -130,7 +130,7 @@ describe("what is missing", { timeout: 60_000 }, () => {
     world.close();
   });
 
-  test("so is it where even the kernel's repetitions are lost: a page with a live run asks", async () => {
+  test("a page with a live run asks by itself if the kernel's repetitions are lost as well", async () => {
     const world = await streaming();
     const [{ link, down }] = world.pages as [World["pages"][0]];
     down.lose = (wire) => !packetOf(wire).messages.some((m) => m.type === "synced");
@@ -140,7 +140,7 @@ describe("what is missing", { timeout: 60_000 }, () => {
     world.close();
   });
 
-  test("a run that begins and ends while a page hears nothing is there at once when it hears", async () => {
+  test("a run that began and ended while a page was cut off is shown at once after that", async () => {
     const world = new World();
     await vi.advanceTimersByTimeAsync(30_000);
     const [{ link, down }] = world.pages as [World["pages"][0]];
@@ -153,7 +153,7 @@ describe("what is missing", { timeout: 60_000 }, () => {
     world.close();
   });
 
-  test("a page that opens after any number of events of a run sees the whole of it", async () => {
+  test("a page that opens after any number of events of a run shows the whole run", async () => {
     const events = [...begun("s")];
     for (let at = 0; events.length < 199; at += 3) events.push(delta(at, "é中."));
     events.push(END);
@@ -171,7 +171,7 @@ describe("what is missing", { timeout: 60_000 }, () => {
     }
   });
 
-  test("a page continues where it was when its connection broke", async () => {
+  test("a page continues from its last event when its connection is restored", async () => {
     const events = Array.from({ length: 40 }, (_, i) => delta(9 + i, "."));
     for (let cursor = 0; cursor <= events.length; cursor += 3) {
       const world = await streaming();
@@ -194,7 +194,7 @@ describe("what is missing", { timeout: 60_000 }, () => {
     }
   });
 
-  test("a log that is folded away is no reason to begin with half a text", async () => {
+  test("a compacted log never leaves a page with half a text", async () => {
     const world = await streaming();
     const [{ link, down }] = world.pages as [World["pages"][0]];
     down.lose = () => true;
@@ -281,7 +281,7 @@ describe("what is missing", { timeout: 60_000 }, () => {
     world.close();
   });
 
-  test("a kernel that counts otherwise than a head says is asked once, not for ever", async () => {
+  test("a kernel whose head and state disagree is asked once, not again and again", async () => {
     const world = await streaming();
     const [{ link }] = world.pages as [World["pages"][0]];
     const head = world.kernel.head.bind(world.kernel);
@@ -292,7 +292,7 @@ describe("what is missing", { timeout: 60_000 }, () => {
     world.close();
   });
 
-  test("a quiet run costs at most one small question a second, and a quiet session nothing", async () => {
+  test("a silent run costs at most one small request a second, and an idle session none", async () => {
     const world = await streaming();
     const [{ host }] = world.pages as [World["pages"][0]];
     await vi.advanceTimersByTimeAsync(100_000);
@@ -311,7 +311,7 @@ describe("what is missing", { timeout: 60_000 }, () => {
 });
 
 describe("a long conversation", () => {
-  test("comes as a window, and earlier messages when the reader asks, in front of what is there", async () => {
+  test("arrives as a window, and earlier messages are added in front on demand", async () => {
     const world = new World({ window: 4, pages: 0 });
     for (let i = 0; i < 200; i++) world.step("s");
     const { link } = world.open();
@@ -333,7 +333,7 @@ describe("a long conversation", () => {
     world.close();
   });
 
-  test("is whole when the reader has asked often enough, though half is lost", async () => {
+  test("becomes complete on demand, even if half of the packets are lost", async () => {
     const world = new World({ window: 4, pages: 0, seed: 3 });
     for (let i = 0; i < 100; i++) world.step("s");
     const { link } = world.open();
@@ -351,7 +351,7 @@ describe("a long conversation", () => {
 });
 
 describe("kernels come and go", () => {
-  test("what is still on its way from an older kernel is not taken", async () => {
+  test("late packets from an older kernel are dropped", async () => {
     const world = await streaming();
     const [{ link, host }] = world.pages as [World["pages"][0]];
     const before = link.store.session("s")?.state;
@@ -371,7 +371,7 @@ describe("kernels come and go", () => {
     world.close();
   });
 
-  test("a restart is shown at once, and what was asked is rejected", async () => {
+  test("a restart is shown at once, and pending commands are rejected", async () => {
     const world = await streaming();
     const [{ link, host, up }] = world.pages as [World["pages"][0]];
     up.lose = () => true;
@@ -400,7 +400,7 @@ describe("kernels come and go", () => {
     world.close();
   });
 
-  test("the next kernel's hub takes a page over, which then shows what that kernel has", async () => {
+  test("the next kernel's hub takes over a page, which then shows that kernel's sessions", async () => {
     const world = await streaming();
     const [{ link, host }] = world.pages as [World["pages"][0]];
     host.statusChanged.emit("autorestarting");
@@ -416,7 +416,7 @@ describe("kernels come and go", () => {
     next.close();
   });
 
-  test("a kernel that speaks another protocol is called incompatible", async () => {
+  test("a kernel with another protocol version is shown as incompatible", async () => {
     const world = await streaming();
     const [{ link, host }] = world.pages as [World["pages"][0]];
     const packet = { n: 9, rev: 9, type: "packet", epoch: "k1", messages: [] } as const;
@@ -425,7 +425,7 @@ describe("kernels come and go", () => {
     world.close();
   });
 
-  test("a kernel that does not answer is lost after 5 s, and found again", async () => {
+  test("a kernel that does not answer is shown as lost after 5 s, until it answers again", async () => {
     const world = await streaming();
     const [{ link, up }] = world.pages as [World["pages"][0]];
     up.lose = () => true;
@@ -440,7 +440,7 @@ describe("kernels come and go", () => {
     world.close();
   });
 
-  test("a channel that never brings an answer is given up for the next, and taken again later", async () => {
+  test("a channel that brings no answer is replaced by the next one, and tried again later", async () => {
     const world = new World({ pages: 0 });
     const { link, host, up } = world.open((_, { channels }) => channels.at(-1) !== "model");
     await vi.advanceTimersByTimeAsync(2900);
@@ -509,7 +509,7 @@ describe("kernels come and go", () => {
     });
   });
 
-  test("in a host that does not report the kernel's status, silence is no lost connection", async () => {
+  test("in a host that does not report the kernel's status, silence is not shown as a lost connection", async () => {
     const world = await streaming();
     const [{ link, host, up }] = world.pages as [World["pages"][0]];
     link.attach({ ...host.model, widget_manager: {} });
@@ -522,7 +522,7 @@ describe("kernels come and go", () => {
     world.close();
   });
 
-  test("while a cell runs, a channel is not changed for one that waits for the cell", async () => {
+  test("while a cell runs, the page does not change to a channel that waits for the cell", async () => {
     const world = await streaming();
     const [{ link, host, up }] = world.pages as [World["pages"][0]];
     host.statusChanged.emit("busy");
@@ -535,7 +535,7 @@ describe("kernels come and go", () => {
     world.close();
   });
 
-  test("a channel that waits for cells is changed back for a better one that had worked", async () => {
+  test("the page changes back from a channel that waits for cells to a better one that has worked", async () => {
     const world = await streaming();
     const [{ link, host, up }] = world.pages as [World["pages"][0]];
     up.lose = () => host.channels.at(-1) === "control";
@@ -547,7 +547,7 @@ describe("kernels come and go", () => {
     world.close();
   });
 
-  test("a connection that is made again is not shown as lost while that is quick", async () => {
+  test("a short reconnection is not shown as lost", async () => {
     const world = await streaming();
     const [{ link, host }] = world.pages as [World["pages"][0]];
     host.connectionStatusChanged.emit("connecting");
@@ -581,7 +581,7 @@ describe("commands", () => {
     },
   );
 
-  test("that come before the kernel has answered wait for it", async () => {
+  test("that are given before the kernel has answered are sent after its answer", async () => {
     const world = new World({ pages: 0 });
     const { link, up } = world.open((message) => message.type === "hello");
     const asked = link.outbox.do({ type: "list_models", id: "c1", session_id: null });
