@@ -421,15 +421,13 @@ class JournalWriter:
             session.runs.interrupt_all(error)
 
     def _publish_status(self) -> None:
-        state = (
-            "unsaved" if self.error is not None else "saving" if self._writing or self._waiting else "saved"
-        )
-        status = f"{state} {self.error.code if self.error else ''}"
-        if status == self._published:
+        status = self.status
+        published = f"{status.state} {self.error.code if self.error else ''}"
+        if published == self._published:
             return
-        self._published = status
-        self._on_status(self.status)
-        if state == "saved":
+        self._published = published
+        self._on_status(status)
+        if status.state == "saved":
             self._engine.callbacks.notify(Notification(event="saved"))
         elif self.error is not None:
             self._engine.callbacks.notify(Notification(event="error", data=self.error))
@@ -450,7 +448,8 @@ class JournalWriter:
         """The current status, for display."""
         if self.error is not None:
             return SaveStatus(state="unsaved", error=self.error)
-        return SaveStatus(state="saving" if self._writing or self._waiting else "saved")
+        is_idle = not (self._writing or self._waiting or self._acknowledged)
+        return SaveStatus(state="saved" if is_idle else "saving")
 
     def _post(self, job: Callable[[], None]) -> None:
         if self._thread is None or not self._thread.is_alive():

@@ -135,7 +135,7 @@ class LiveRun:
         self._provider: Provider | None = None
         self.over: bool = False
         self.error: NbchatError | None = None
-        """The error that ended the run, with its cause; set for a failed or interrupted run."""
+        """The error that ended the run, with its cause; `None` if it completed, was stopped, or was empty."""
         self._from_outside = False
         self._request = task.request
         self._answered: list[str] = []
@@ -143,7 +143,7 @@ class LiveRun:
         self._resumed = asyncio.Event()
         self._resumed.set()
         self._woken = asyncio.Event()  # ends the delay before a retry
-        self._hurried = False
+        self._is_delayed = self._hurried = False
         self.clock: Deadlines = Deadlines(self.loop, limits, self._expired)
         self._patience: asyncio.TimerHandle | None = None
         self.task: asyncio.Task[None] = self.loop.create_task(self._main(), name=f"nbchat-run-{task.run_id}")
@@ -191,7 +191,7 @@ class LiveRun:
 
     def retry_now(self) -> bool:
         """End the delay before the next attempt; return whether there was one."""
-        if self.over or self.clock.is_paused or not self.clock.is_held:
+        if self._cause is not None or self.clock.is_paused or not self._is_delayed:
             return False
         self._hurried = True
         self._woken.set()
@@ -314,12 +314,15 @@ class LiveRun:
     async def _rest(self, wait_s: float) -> bool:
         """Wait before a retry; return whether the wait was ended by a pause and its end."""
         end = self.loop.time() + wait_s
-        self._hurried = False
-        while not (self.clock.is_paused or self._hurried) and (left := end - self.loop.time()) > 0:
-            self._woken.clear()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(left):
-                    await self._woken.wait()
+        self._is_delayed, self._hurried = True, False
+        try:
+            while not (self.clock.is_paused or self._hurried) and (left := end - self.loop.time()) > 0:
+                self._woken.clear()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(left):
+                        await self._woken.wait()
+        finally:
+            self._is_delayed = False
         held = False
         while not self._resumed.is_set():  # it may be paused again before this continues
             held = True

@@ -68,6 +68,10 @@ class Endpoint:
     """The query of the base URL, sent with every request."""
     api_key: Secret | None = None
     """Value of the `api-key` header for Azure; `None` for other servers."""
+    environment: Callable[[], Mapping[str, str]] = field(
+        default=lambda: os.environ, repr=False, compare=False
+    )
+    """Returns the environment, which may contain the password of a proxy."""
 
     @cached_property
     def _parts(self) -> SplitResult:
@@ -115,22 +119,22 @@ class Endpoint:
         host, scheme = self._parts.hostname or "", self._parts.scheme
         if not host or self.is_loopback:
             return None
-        from urllib.request import getproxies, proxy_bypass  # noqa: PLC0415 - loads an HTTP client
-
-        proxies = getproxies()
-        if proxy_bypass(self._parts.netloc) or _in_networks(host, proxies.get("no", "")):
+        environment = self.environment()
+        proxies, is_bypassed = _proxies(environment, self._parts.netloc)
+        if is_bypassed or _in_networks(host, proxies.get("no", "")):
             return None
         for name in (scheme, "all"):
             if url := proxies.get(name):
                 named = f"{name}_proxy"
-                variable = next((v for v in (named, named.upper()) if os.environ.get(v)), None)
+                variable = next((v for v in (named, named.upper()) if environment.get(v)), None)
                 return Proxy(url if "://" in url else f"http://{url}", variable)
         return None
 
     @property
     def settings(self) -> int:
         """A hash of the settings that a client reads only once; some may be secret."""
-        return hash((self.url, *(os.environ.get(name) for name in _READ_BY_CLIENTS)))
+        environment = self.environment()
+        return hash((self.url, *(environment.get(name) for name in _READ_BY_CLIENTS)))
 
 
 def find_endpoint(
@@ -193,13 +197,13 @@ def find_endpoint(
     azure_key = Secret(key) if key and any(name == "api-version" for name, _ in query) else None
     parts = urlsplit(url)
     if parts.username is None:
-        return Endpoint(url, bearer, (Secret(key), *secrets), query, azure_key)
+        return Endpoint(url, bearer, (Secret(key), *secrets), query, azure_key, lambda: environment)
     # User and password are sent in a header, since a library may log the URL.
     user, password = unquote(parts.username), unquote(parts.password or "")
     basic = base64.b64encode(f"{user}:{password}".encode()).decode("ascii")
     plain = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
     hidden = (Secret(password or user), Secret(basic), *secrets)
-    return Endpoint(plain, Secret(f"Basic {basic}"), hidden, query, azure_key)
+    return Endpoint(plain, Secret(f"Basic {basic}"), hidden, query, azure_key, lambda: environment)
 
 
 def _check_variables(environment: Mapping[str, str]) -> None:
@@ -332,6 +336,21 @@ def is_loopback(host: str) -> bool:
             return False
     mapped = getattr(address, "ipv4_mapped", None) or address
     return bool(mapped.is_loopback or mapped.is_unspecified)
+
+
+def _proxies(environment: Mapping[str, str], netloc: str) -> tuple[Mapping[str, str], bool]:
+    """Return the proxies by scheme, and whether requests to this server bypass them."""
+    from urllib import request  # noqa: PLC0415 - loads an HTTP client
+
+    if environment is not os.environ:
+        # As `urllib` reads them: lower case has precedence, and an empty variable counts as not set.
+        names = sorted(name for name in environment if name.lower().endswith("_proxy"))
+        proxies = {name.lower().removesuffix("_proxy"): environment[name] for name in names}
+        proxies = {scheme: url for scheme, url in proxies.items() if url}
+        if proxies:
+            bypass = request.proxy_bypass_environment  # type: ignore[attr-defined,unused-ignore]
+            return proxies, bool(bypass(netloc, proxies))
+    return request.getproxies(), bool(request.proxy_bypass(netloc))
 
 
 def _in_networks(host: str, no_proxy: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
 from nbchat.core.errors import NbchatError
 from nbchat.core.version import VERSION
@@ -51,11 +52,9 @@ def stop(notebooks: Sequence[str]) -> str:
     lines = []
     for link in _links():
         if not wanted or os.path.realpath(link.greeting.notebook) in wanted:
-            try:
+            with suppress(OSError, NbchatError):
                 link.call("drain", CALL_S)
-            except (OSError, NbchatError):
-                continue
-            lines.append(f"{link.greeting.pid:>8}  {link.greeting.notebook} ends\n")
+                lines.append(f"{link.greeting.pid:>8}  {link.greeting.notebook} ends\n")
         link.close()
     return "".join(lines) or "no such runner\n"
 

@@ -7,9 +7,8 @@ is restarted is therefore sent with the keys that it was asked with. Nothing of 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, cast
 
-from nbchat.core import commands as c
 from nbchat.core.errors import ConfigError
 from nbchat.core.kernel_commands import Command, Outcome
 from nbchat.core.secret import Secret, remember
@@ -18,6 +17,7 @@ from nbchat.engine.config import Origin as Layer
 from nbchat.engine.engine import Engine
 from nbchat.engine.provider_resolver import DEMO, ProviderResolver
 from nbchat.providers.named import named_provider
+from nbchat.runner.messages import STARTS_RUN
 
 if TYPE_CHECKING:
     from nbchat.core.events import Settings
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from nbchat.providers.base import Provider, Request
     from nbchat.providers.openai import Api
     from nbchat.runner.messages import Profile
-
-STARTS_RUN: Final = (c.Send, c.Retry, c.Regenerate, c.Continue, c.Edit, c.Resume)
-"""Commands after which a run may need the kernel's keys."""
 
 
 class Origin(ProviderResolver):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
@@ -110,12 +110,15 @@ class FollowedSessions:
             return
         self._flush()
 
-    def when_seen(self, reply: Callable[[], None]) -> None:
-        """Reply when the kernel has all events so far of the sessions that it follows."""
+    def when_seen(self, session_ids: Collection[str], reply: Callable[[], None]) -> None:
+        """Reply when the kernel has all events so far of these sessions, as far as it follows them.
+
+        Other sessions are not waited for: the end of a run there may be held until it is stored.
+        """
         needed = {}
-        for session_id in self._followed:
+        for session_id in session_ids:
             session = self._engine.sessions.get_including_deleted(session_id)
-            if session is not None and not session.evicted:
+            if session_id in self._followed and session is not None and not session.evicted:
                 needed[session_id] = _Followed(session.record.log.head, session.record)
         self._waiting.append((needed, reply))
         self._flush()

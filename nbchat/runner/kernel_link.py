@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from nbchat.core.commands import SetView
 from nbchat.core.errors import CommandError, ErrorInfo, KernelGone, SessionGone, WireError, from_info
+from nbchat.core.ids import new_id
 from nbchat.core.kernel_commands import Command, Outcome
 from nbchat.core.messages import Message
 from nbchat.core.secret import referenced
@@ -63,6 +64,13 @@ ASK_S: Final = 10.0
 """Longest wait for a kernel's answer about its variables and views."""
 
 
+_READS: Final = frozenset({"find", "sessions", "position", "last_asked", "stats", "request_of"})
+"""Functions of the runner's backend that a kernel calls."""
+
+_BLOCKING: Final = frozenset({"snapshot", "save"})
+"""The same, on a thread."""
+
+
 class Runner(Protocol):
     """The process that a kernel is linked to."""
 
@@ -70,16 +78,12 @@ class Runner(Protocol):
     backend: LocalBackend
     wires: Wires
 
-    def new_page_epoch(self) -> str:
-        """Return an epoch for the pages of a link."""
-        ...
-
     def refuses(self, command: Command) -> bool:
         """Return whether a command would start a run while the runner ends."""
         ...
 
     def kernel_shut_down(self, link: KernelLink) -> None:
-        """React to a kernel that is shut down in good order."""
+        """End the runs of a kernel that is shut down, if no other kernel shows them."""
         ...
 
     def drain(self) -> None:
@@ -105,7 +109,6 @@ class KernelLink:
         self, server: Runner, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, hello: Hello
     ) -> None:
         self.is_kernel: bool = hello.is_kernel
-        self.pages: str = server.new_page_epoch()
         self.wire: WireServer | None = None
         self.origin: Origin | None = None
         self._kernel: ServedKernel | None = None
@@ -206,17 +209,22 @@ class KernelLink:
             queue.put_nowait(message)
 
     def _called(self, call: Call) -> None:
-        handler = getattr(self, f"_call_{call.name}", None)
-        if handler is None:
-            self._reply(call.id, error=WireError(f"the runner has no function {call.name!r}."))
-            return
         try:
-            handler(call.id, **call.args)
+            if call.name in _READS:
+                self._reply(call.id, getattr(self._server.backend, call.name)(**call.args))
+            elif call.name in _BLOCKING:
+                function = getattr(self._server.backend, call.name)
+                self._in_thread(call.id, lambda: function(**call.args))
+            elif (handler := getattr(self, f"_call_{call.name}", None)) is not None:
+                handler(call.id, **call.args)
+            else:
+                raise WireError(f"the runner has no function {call.name!r}.")  # noqa: TRY301 - replied below
         except Exception as error:  # noqa: BLE001 - it is raised in the kernel
             self._reply(call.id, error=error)
 
     def _reply(self, number: int, value: object = None, error: BaseException | None = None) -> None:
-        self.send(Reply(id=number, value=value, error=None if error is None else info_of(error)))
+        if number:  # else no reply is expected
+            self.send(Reply(id=number, value=value, error=None if error is None else info_of(error)))
 
     def _in_thread(self, number: int, work: Callable[[], object]) -> None:
         """Answer a call with the result of a function that blocks."""
@@ -239,8 +247,9 @@ class KernelLink:
             self._engine.offered[provider_id] = self._provider(provider_id, traits)
         outcome = self.execute(parsed)
         # Acknowledged when it is stored, so that no acknowledged command is lost with the runner.
+        changed = _changed(parsed, outcome)
         seen = self._followed.when_seen
-        acknowledge(self._engine, parsed, lambda: seen(lambda: self._reply(number, outcome)))
+        acknowledge(self._engine, parsed, lambda: seen(changed, lambda: self._reply(number, outcome)))
 
     def _refuses(self, command: Command) -> bool:
         """Return whether the runner is ending and has not executed this command before."""
@@ -277,8 +286,7 @@ class KernelLink:
         self._engine.use(self.origin, before)
         if self._kernel is not None:
             self._kernel.providers = self.origin
-        if number:
-            self._reply(number)
+        self._reply(number)
 
     def _provider(self, provider_id: str, traits: Mapping[str, Any]) -> KernelProvider:
         return KernelProvider(provider_id, traits, self.ask, self._streams, self.send)
@@ -293,43 +301,11 @@ class KernelLink:
             raise SessionGone(session_id)
         self._followed.follow(session, number)
 
-    def _call_find(self, number: int, key: str) -> None:
-        found = self._engine.sessions.find(key)
-        self._reply(number, None if found is None else found.id)
-
-    def _call_sessions(self, number: int) -> None:
-        self._reply(number, [s.id for s in self._engine.sessions if not s.state.temporary])
-
     def _call_streaming(self, number: int) -> None:
-        self._reply(number, [s.id for s in self._engine.sessions if s.shown.live is not None])
-
-    def _call_position(self, number: int, session_id: str) -> None:
-        session = self._engine.sessions.get_including_deleted(session_id)
-        if session is None:
-            raise SessionGone(session_id)
-        self._reply(number, session.position)
-
-    def _call_last_asked(self, number: int) -> None:
-        self._reply(number, self._engine.last_asked())
-
-    def _call_snapshot(self, number: int, session_ids: Sequence[str] | None) -> None:
-        snapshots = self._engine.snapshots
-        taken = snapshots.take(session_ids)
-        self._in_thread(number, lambda: snapshots.dump(taken))
-
-    def _call_save(self, number: int, timeout_s: float) -> None:
-        self._in_thread(number, lambda: self._server.backend.save(timeout_s))
-
-    def _call_stats(self, number: int) -> None:
-        self._reply(number, self._engine.stats())
+        self._reply(number, [state.id for state in self._server.backend.streaming()])
 
     def _call_limits(self, number: int) -> None:
         self._reply(number, asdict(self._engine.limits))
-
-    def _call_request_of(self, number: int, session_id: str, run_id: str) -> None:
-        session = self._engine.sessions.get_including_deleted(session_id)
-        request = None if session is None else session.requests.get(run_id)
-        self._reply(number, request)
 
     def _call_subscribe(self, number: int, event: str) -> None:
         if event not in self._subscribed:
@@ -347,23 +323,21 @@ class KernelLink:
         if self.wire is not None:
             self._server.wires.remove(self.wire)
             self.wire.close()
-            self.pages = self._server.new_page_epoch()
-        self._kernel = ServedKernel(
-            self.pages, self.current(), self.execute, self._choose_server, has_runner=True
-        )
+        epoch = new_id("k-")  # pages treat each kernel as a new one
+        self._kernel = ServedKernel(epoch, self.current(), self.execute, self._choose_server, has_runner=True)
         self.wire = WireServer(
             self._engine,
             self._to_pages,
-            PagesOfLink(self._server.wires, self.pages, self._engine.epoch),
+            PagesOfLink(self._server.wires, epoch, self._engine.epoch),
             set_view=self._set_view,
             variables=self._ask_variables,
             kernel=self._kernel,
         )
         self._server.wires.add(self.wire)
-        self._reply(number, self.pages)
+        self._reply(number, epoch)
 
     def _call_leave(self, number: int, restart: bool) -> None:
-        """Let the kernel end in good order."""
+        """Let the kernel end. Unless it is restarted, its runs end too."""
         self._reply(number)
         if not restart:
             self._server.kernel_shut_down(self)
@@ -387,7 +361,8 @@ class KernelLink:
             data=msgspec.to_builtins(data, enc_hook=repr),
             kind=kind,
         )
-        self._engine.loop.post(self._followed.when_seen, lambda: self.send(message))
+        session_ids = () if notification.session_id is None else (notification.session_id,)
+        self._engine.loop.post(self._followed.when_seen, session_ids, lambda: self.send(message))
 
     # Pages
 
@@ -412,3 +387,9 @@ class KernelLink:
         key = referenced(message.api_key)  # itself a reference, which the kernel made
         message = replace(message, api_key="" if key is None else key.reveal())
         return convert(Connected, await self.ask("connect", message=message))  # type: ignore[no-any-return]
+
+
+def _changed(command: Command, outcome: Outcome) -> set[str]:
+    """Return the ids of the sessions that a command has changed."""
+    found = {*outcome.session_ids, *(run.session_id for run in outcome.runs)}
+    return found | {one for one in (getattr(command, "session_id", None), outcome.session_id) if one}

@@ -12,7 +12,7 @@ import queue
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -85,15 +85,6 @@ class Link:
         """Send a message; it is dropped if the link has ended."""
         self._out.put(encode_frame(message))
 
-    def begin(self, name: str, args: Mapping[str, Any]) -> tuple[int, Answer]:
-        """Call a function of the runner, and return where its reply will be."""
-        number = next(self._numbers)
-        answer = self._answers[number] = queue.SimpleQueue()
-        self.send(Call(id=number, name=name, args=args))
-        if self._over:
-            answer.put(None)
-        return number, answer
-
     def call(self, name: str, timeout_s: float | None = None, /, **args: Any) -> Any:  # noqa: ANN401 - its value
         """Call a function of the runner and wait for its value.
 
@@ -106,7 +97,12 @@ class Link:
         NbchatError
             If the function raised.
         """
-        number, answer = self.begin(name, args)
+        number = next(self._numbers)
+        answer: Answer = queue.SimpleQueue()
+        self._answers[number] = answer
+        self.send(Call(id=number, name=name, args=args))
+        if self._over:
+            answer.put(None)
         until = None if timeout_s is None else time.monotonic() + timeout_s
         try:
             while True:

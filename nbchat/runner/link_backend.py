@@ -33,6 +33,7 @@ from nbchat.providers.base import Provider, Request
 from nbchat.runner.folded_sessions import FoldedSessions
 from nbchat.runner.link import Link, LinkLost
 from nbchat.runner.messages import (
+    STARTS_RUN,
     Call,
     FollowedEvents,
     FollowedState,
@@ -143,7 +144,7 @@ class LinkBackend:
             before = self._sessions.clear()
             link.start()
             self._configure(link, whole=False)
-            for event in self._events:
+            for event in list(self._events):
                 link.call("subscribe", event=event)
             if self._has_pages:
                 link.call("open_pages")
@@ -171,7 +172,7 @@ class LinkBackend:
 
     def _offer_again(self, link: Link) -> None:
         """Give restored sessions the provider objects that they had."""
-        for session_id, offered in self._owned.items():
+        for session_id, offered in list(self._owned.items()):
             (provider_id,) = offered
             again = GetOrCreateSession(
                 id=new_id("c-"), session_id=new_id("s-"), key=session_id, provider_id=provider_id
@@ -198,7 +199,7 @@ class LinkBackend:
         for _ in range(RETRIES):
             try:
                 link = self._connect()
-                if name == "execute" and args["command"].type in _STARTS_RUN:
+                if name == "execute" and isinstance(args["command"], STARTS_RUN):
                     self._configure(link, whole=True)
                 return link.call(name, timeout_s, **args)
             except LinkLost:
@@ -288,7 +289,7 @@ class LinkBackend:
         profile = profile_of(self._engine.providers, whole=whole)
         if sent is not None and sent[0] == profile:
             return
-        link.begin("profile", {"profile": profile})
+        link.send(Call(id=0, name="profile", args={"profile": profile}))
         self._sent = (profile, link)
 
     def _reconfigure(self) -> None:
@@ -477,5 +478,5 @@ def _needs_keys(message: Mapping[str, Any]) -> bool:
     return kind in _STARTS_RUN or kind in ("list_models", "command_chunk")
 
 
-_STARTS_RUN: Final = frozenset({"send", "retry", "regenerate", "continue", "edit", "resume"})
+_STARTS_RUN: Final = frozenset(kind.__struct_config__.tag for kind in STARTS_RUN)
 _OBJECT_CALLS: Final = frozenset({"stream", "end_stream", "provider_models", "cancel_response"})

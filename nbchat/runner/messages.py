@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from msgspec import field
 
+from nbchat.core import commands as c
 from nbchat.core.errors import ErrorInfo
 from nbchat.core.events import Event
 from nbchat.core.transcript import SessionState
@@ -18,6 +19,10 @@ from nbchat.core.values import SafeInt, Tagged, Value
 
 LINK_VERSION: Final = 1
 """Version of these messages. A runner with another one finishes its answers and is replaced."""
+
+
+STARTS_RUN: Final = (c.Send, c.Retry, c.Regenerate, c.Continue, c.Edit, c.Resume)
+"""Commands after which a run may need the kernel's keys."""
 
 
 class Server(Value, frozen=True, kw_only=True):
@@ -70,8 +75,6 @@ class Greeting(Tagged, frozen=True, kw_only=True, tag="greeting"):
     pid: SafeInt
     epoch: str
     """The engine's epoch."""
-    pages: str
-    """The epoch of the pages of this link: pages treat each kernel as a new one."""
     notebook: str
 
 
@@ -79,6 +82,7 @@ class Call(Tagged, frozen=True, kw_only=True, tag="call"):
     """Call a function of the other side."""
 
     id: SafeInt
+    """Number of the call; 0 if no reply is expected."""
     name: str
     args: Mapping[str, Any] = field(default_factory=dict)
 

@@ -68,7 +68,13 @@ class KernelProvider:
         task = asyncio.ensure_future(
             self._ask("stream", provider=self._id, stream=number, request=msgspec.to_builtins(request))
         )
-        task.add_done_callback(lambda _task: queue.put_nowait(None))
+
+        def over(task: asyncio.Future[Any]) -> None:
+            if not task.cancelled():
+                task.exception()  # raised below, unless the run was ended from outside
+            queue.put_nowait(None)
+
+        task.add_done_callback(over)
         try:
             while (piece := await queue.get()) is not None:
                 self._more(More(stream=number))

@@ -35,6 +35,7 @@ def profile_of(providers: ProviderResolver, *, whole: bool) -> Profile:
     }
     names = {name for name in os.environ if name.startswith(OPENAI)} | set(VARIABLES.values())
     names |= {one.key_env for one in servers.values() if one.key_env}
+    names |= {name for name in os.environ if name.lower().endswith("_proxy")}
     environment = {name: os.environ[name] for name in sorted(names) if name in os.environ}
     layers = providers.defaults.layers()
     keys = {url: secret.reveal() for url, secret in list(providers.typed_keys.items())}

@@ -1,7 +1,7 @@
 """`RunnerServer`: the engine of one notebook, and the kernels that are linked to it.
 
-It ends by itself when it has had neither a link nor a live run for `limits.runner_idle_s`. When its last
-kernel vanishes, runs continue for `limits.orphan_s`. When a kernel is shut down in good order, they end.
+It ends when it has had neither a link nor a live run for `limits.runner_idle_s`. When its last kernel
+vanishes, runs continue for `limits.orphan_s`. When its last kernel is shut down, they end.
 """
 
 from __future__ import annotations
@@ -19,14 +19,13 @@ from typing import Final, Protocol
 
 from nbchat.core import commands as c
 from nbchat.core.errors import KernelGone, NbchatError, Orphaned, WireError
-from nbchat.core.ids import new_id
 from nbchat.core.kernel_commands import Command
 from nbchat.core.version import VERSION
 from nbchat.engine.local_backend import LocalBackend
-from nbchat.runner.engine import STARTS_RUN, RunnerEngine
+from nbchat.runner.engine import RunnerEngine
 from nbchat.runner.frames import encode_frame, read_frame_async
 from nbchat.runner.kernel_link import KernelLink
-from nbchat.runner.messages import LINK_VERSION, Greeting, Hello, ToRunner
+from nbchat.runner.messages import LINK_VERSION, STARTS_RUN, Greeting, Hello, ToRunner
 from nbchat.runner.places import Place, is_same_user
 from nbchat.runner.wires import Wires
 
@@ -84,8 +83,6 @@ class RunnerServer:
         self._draining = False
         self._drained_at: float | None = None
         self._alone_since = engine.loop.aio.time()
-        self._vanished = False
-        """The last kernel ended without a word."""
         self._restoring = threading.Lock()
         engine.replaced.add(self._replaced)
 
@@ -158,13 +155,10 @@ class RunnerServer:
             version=VERSION,
             pid=os.getpid(),
             epoch=self.engine.epoch,
-            pages=link.pages,
             notebook=self.place.notebook,
         )
         writer.write(encode_frame(greeting))
         self._links.add(link)
-        if link.is_kernel:
-            self._vanished = False
         try:
             await link.run()
         finally:
@@ -183,10 +177,6 @@ class RunnerServer:
         if self._token and not hmac.compare_digest(message.token, self._token):
             raise WireError("its token is wrong.")
         return message
-
-    def new_page_epoch(self) -> str:
-        """Return an epoch for the pages of a link."""
-        return new_id("k-")
 
     # Life
 
@@ -216,7 +206,6 @@ class RunnerServer:
     def _link_ended(self, link: KernelLink) -> None:
         if link.is_kernel and not self.kernels:
             self._alone_since = self.engine.loop.aio.time()
-            self._vanished = True
 
     def kernel_shut_down(self, link: KernelLink) -> None:
         """End all runs if no other kernel shows them, and end the process."""
@@ -263,7 +252,7 @@ class RunnerServer:
                 break
             elif self.kernels == 0:
                 alone = now - self._alone_since
-                if busy and self._vanished and alone > limits.orphan_s:
+                if busy and alone > limits.orphan_s:
                     self.interrupt(Orphaned(f"no kernel came back within {limits.orphan_s:g} s."))
                 elif not busy and alone > limits.runner_idle_s:
                     break

@@ -39,16 +39,6 @@ _KEPT: Final = frozenset(
         *("PYTHONPATH", "PYTHONHOME", "PYTHONUTF8", "PYTHONIOENCODING", "VIRTUAL_ENV", "CONDA_PREFIX"),
         *("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"),
         *("SSL_CERT_FILE", "SSL_CERT_DIR"),
-        *(
-            "NO_PROXY",
-            "no_proxy",
-            "HTTP_PROXY",
-            "http_proxy",
-            "HTTPS_PROXY",
-            "https_proxy",
-            "ALL_PROXY",
-            "all_proxy",
-        ),
         *("JUPYTER_RUNTIME_DIR", "JUPYTER_DATA_DIR", "JUPYTER_CONFIG_DIR", "JUPYTER_PREFER_ENV_PATH"),
         *("XDG_RUNTIME_DIR", "XDG_DATA_HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"),
         *(
@@ -60,14 +50,15 @@ _KEPT: Final = frozenset(
         ),
     }
 )
-"""Variables that a runner gets when it starts. No other one is passed, so that no key is among them."""
+"""Variables that a runner gets when it starts. No other one is passed, so that no key is among them.
+
+Keys and proxies, whose URLs can contain a password, are sent over the link with the kernel's configuration.
+"""
 
 
 def environment_of_runner(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
     """Return the environment of a new runner: what Python, certificates and folders need, and no key."""
-    kept = {name: value for name, value in environment.items() if name in _KEPT or name.startswith("LC_")}
-    # A proxy's URL can hold a password.
-    return {name: value for name, value in kept.items() if not ("proxy" in name.lower() and "@" in value)}
+    return {name: value for name, value in environment.items() if name in _KEPT or name.startswith("LC_")}
 
 
 def connected(place: Place) -> tuple[socket.socket, Greeting]:

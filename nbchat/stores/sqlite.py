@@ -59,8 +59,6 @@ from nbchat.stores.sqlite_tables import (
 _LEAST: Final = 512
 """Size in bytes of the smallest database."""
 
-_UNTIL: Final = "Everything is kept in memory until it can."
-
 _open_stores: weakref.WeakSet[SqliteStore] = weakref.WeakSet()
 
 

@@ -1,5 +1,6 @@
 """`nbchat.map`: many prompts, in order, within limits, resumable after a stop."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -541,3 +542,23 @@ def test_another_schema_is_another_question_in_the_journal(tmp_path: Path) -> No
         provider = ScriptedProvider('{"river": "Seine", "km": 775}')
         nbchat.map(["Seine"], schema=schema, provider=provider, journal=journal, progress=False)
         assert len(provider.requests) == asked
+
+
+def test_a_validator_that_raises_ends_no_batch() -> None:
+    """An exception of any kind in the user's type is the error of its row; the other rows have their data."""
+
+    @dataclasses.dataclass
+    class Speed:
+        km: int
+        hours: int
+
+        def __post_init__(self) -> None:
+            self.km_per_hour = self.km / self.hours
+
+    provider = ScriptedProvider(lambda request: [f'{{"km": 10, "hours": {request.messages[0].text}}}'])
+    results = nbchat.map(["2", "0", "5"], schema=Speed, provider=provider, progress=False)
+    assert [result.ok for result in results] == [True, False, True]
+    assert [results[0].data.km_per_hour, results[2].data.km_per_hour] == [5.0, 2.0]
+    error = results[1].error
+    assert isinstance(error, nbchat.AnswerInvalid)
+    assert "division by zero" in str(error)

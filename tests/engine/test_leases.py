@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from nbchat.core import commands as c
-from nbchat.core.errors import LeaseLost, StoreBusy, StoreConflict
-from nbchat.core.kernel_commands import CreateSession, Outcome
+from nbchat.core.errors import LeaseLost, StoreBusy, StoreConflict, StoreFull
+from nbchat.core.kernel_commands import CreateSession, Outcome, SetLimits
 from nbchat.core.transcript import SessionState
 from nbchat.engine import base, journal_writer
 from nbchat.engine.carry_out import execute_once
@@ -298,6 +298,43 @@ def test_an_acknowledgement_is_in_the_same_write_as_its_effect(start: MakeRegist
     ):
         engine.loop.call(execute_once, engine, command)
         assert kind in map(type, write_with(command.id))
+
+
+def test_a_refused_acknowledgement_is_written_without_another_event(
+    start: MakeRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A command without events is acknowledged in the store although the first write was refused."""
+    monkeypatch.setattr(journal_writer, "RETRY_S", (0.01,))
+    store = SharedMemory()
+    engine = engine_of(start(store))
+    refused = threading.Event()
+    write = store.write
+
+    def full(*args: Any) -> None:
+        if not refused.is_set():
+            refused.set()
+            raise StoreFull("no space is left.")
+        write(*args)
+
+    monkeypatch.setattr(store, "write", full)
+    engine.loop.call(execute_once, engine, SetLimits(id="c-1", values={"live_runs": 3}))
+    wait_for(lambda: list(store.acknowledged()) == ["c-1"], "the acknowledgement")
+    assert refused.is_set()
+
+
+def test_saving_includes_acknowledgements(start: MakeRegistry) -> None:
+    """While only the acknowledgement of a command is to be written, the status is `saving`."""
+    store = SharedMemory()
+    engine = engine_of(start(store))
+    journal: Any = engine.journal
+
+    def execute() -> str:
+        execute_once(engine, SetLimits(id="c-1", values={"live_runs": 3}))
+        return str(journal.status.state)
+
+    assert engine.loop.call(execute) == "saving"
+    wait_for(lambda: engine.loop.call(lambda: journal.status.state) == "saved", "the acknowledgement")
+    assert list(store.acknowledged()) == ["c-1"]
 
 
 def test_temporary_sessions_are_not_acknowledged_in_the_store(start: MakeRegistry) -> None:

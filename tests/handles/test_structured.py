@@ -293,6 +293,24 @@ def test_a_slow_validation_is_awaited(registry: SessionRegistry, monkeypatch: py
     assert len(provider.requests) == 2
 
 
+def test_a_validation_is_no_delay_that_can_be_ended(
+    registry: SessionRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While an answer is validated, `retry_now` returns False and the run continues."""
+    validating, validated = threading.Event(), threading.Event()
+
+    def slow(*_args: object) -> None:
+        validating.set()
+        assert validated.wait(30)
+
+    monkeypatch.setattr("nbchat.engine.live_run.mismatch", slow)
+    run = registry.create(provider=scripted(SEINE)).send("The Seine?", schema=SCHEMA)
+    assert validating.wait(30)
+    assert not run.retry_now()
+    validated.set()
+    assert run.result(30).text == SEINE
+
+
 def test_usage_counts_both_rounds(registry: SessionRegistry) -> None:
     """The tokens of a correction are added to those of the first answer."""
     usage = UsageDelta(nbchat.Usage(input_tokens=10, output_tokens=5))

@@ -191,6 +191,29 @@ def test_the_page_receives_a_settled_state_and_returns_it(kernel: Start, tmp_pat
     assert list(second) == list(first)
 
 
+def test_a_checkpoint_without_its_transcripts_is_not_taken_for_sent(
+    kernel: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If the outputs cannot be read, the next request for a checkpoint sends the same state to the page."""
+    page = Page("p-1")
+    registry = kernel(new_notebook(tmp_path / "a.ipynb"), page, journal=False)
+    notebook = registry._host.notebook  # type: ignore[union-attr]
+    ask(registry)
+    wait_for(lambda: page.texts() == TALK, "a checkpoint")
+    failed = threading.Event()
+
+    async def fails(_page: str) -> Any:
+        failed.set()
+        raise TimeoutError("the kernel does not answer")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(notebook.transcripts, "news", fails)
+        registry["geo"].title = "rivers"
+        assert failed.wait(30)
+    registry.save()
+    wait_for(lambda: "rivers" in json.dumps(page.metadata), "a checkpoint")
+
+
 def test_a_notebook_that_was_never_saved_finds_its_journal(kernel: Start, tmp_path: Path) -> None:
     """If page and file have no metadata, the journal is found by the notebook's path."""
     path = new_notebook(tmp_path / "a.ipynb")

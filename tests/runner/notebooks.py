@@ -85,3 +85,10 @@ class LinkedNotebook(AbstractContextManager["LinkedNotebook"]):
         return subprocess.run(
             command, env=dict(self.env), capture_output=True, text=True, check=True, cwd=self.folder
         ).stdout
+
+
+def said(kernel: Kernel, code: str) -> str:
+    """Run a cell that must not fail, and return its printed output."""
+    cell = kernel.run(code, 120)
+    assert cell.error is None, cell.traceback
+    return cell.stdout.strip()

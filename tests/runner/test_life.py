@@ -12,7 +12,7 @@ import pytest
 
 from tests.kernels import Kernel
 from tests.runner.counting_server import CountingServer, answer_to
-from tests.runner.notebooks import ROOT, LinkedNotebook
+from tests.runner.notebooks import ROOT, LinkedNotebook, said
 from tests.waiting import wait_for
 from tools.jupyter_home import environment
 
@@ -29,24 +29,10 @@ CANARY = "sk-canary-5f2d9a771c"
 
 
 @pytest.fixture
-def server() -> Iterator[CountingServer]:
-    """Return a server whose answers stop in the middle until `go`."""
-    with CountingServer() as made:
-        yield made
-
-
-@pytest.fixture
 def notebook(tmp_path: Path, server: CountingServer) -> Iterator[LinkedNotebook]:
     """Return a notebook whose answers come from that server through a runner."""
     with LinkedNotebook(tmp_path, OPENAI_BASE_URL=server.base_url, OPENAI_API_KEY=CANARY) as made:
         yield made
-
-
-def said(kernel: Kernel, code: str) -> str:
-    """Run a cell that must not fail, and return its printed output."""
-    cell = kernel.run(code, 120)
-    assert cell.error is None, cell.traceback
-    return cell.stdout.strip()
 
 
 def runs(notebook: LinkedNotebook) -> list[str]:
@@ -109,7 +95,7 @@ def test_runs_of_a_vanished_kernel_end_after_the_limit(notebook: LinkedNotebook)
     assert said(notebook.kernel(), code) == "interrupted orphaned True"
 
 
-def test_an_idle_runner_ends_by_itself(notebook: LinkedNotebook, server: CountingServer) -> None:
+def test_an_idle_runner_ends(notebook: LinkedNotebook, server: CountingServer) -> None:
     """Without a kernel and without a live run, a runner ends after `runner_idle_s`."""
     kernel = notebook.kernel()
     server.go()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import dataclasses
 import queue
 import socket
 import stat
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -16,11 +18,13 @@ import pytest
 from nbchat.core.errors import CommandError, NbchatError, SessionGone
 from nbchat.core.version import VERSION
 from nbchat.handles.registry import SessionRegistry
+from nbchat.providers.base import Delta, Finish, Request, TextDelta
 from nbchat.providers.scripted import HANG, PAUSE, ScriptedProvider
 from nbchat.runner.frames import encode_frame
 from nbchat.runner.link import greet
 from nbchat.runner.link_backend import LinkBackend
 from nbchat.runner.messages import LINK_VERSION, Hello
+from nbchat.runner.objects import WINDOW
 from nbchat.runner.spawn import environment_of_runner
 from tests.runner.counting_server import CountingServer, answer_to
 from tests.runner.linked import Linked, until
@@ -30,13 +34,6 @@ from tests.runner.linked import Linked, until
 def linked() -> Iterator[Linked]:
     """Return a runner in this process."""
     with TemporaryDirectory(prefix="nb-") as short, Linked(Path(short)) as made:  # for a socket's path
-        yield made
-
-
-@pytest.fixture
-def server() -> Iterator[CountingServer]:
-    """Return a server whose answers stop in the middle until `go`."""
-    with CountingServer() as made:
         yield made
 
 
@@ -61,6 +58,38 @@ def test_two_kernels_are_two_views_of_the_same_sessions(
     server.go()
     assert queued.wait(30).text == answer_to("second")
     until(lambda: session.messages == two["rivers"].messages and len(session.messages) == 4)
+
+
+def test_a_stop_does_not_wait_for_another_session(linked: Linked, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the end of an answer is being stored, Stop in another session returns."""
+    monkeypatch.setattr("nbchat.engine.run_queue.SETTLE_S", 60.0)
+    storing, stored = threading.Event(), threading.Event()
+    registry = linked.registry()
+    scripted = ScriptedProvider("a", PAUSE, "b")
+    ending = registry.create("ending", provider=scripted)
+    other = registry.create("other", provider=ScriptedProvider("c", HANG))
+
+    class Slow:
+        waiting, lag_s = 0, 0.0
+
+        def record(self, *_args: object) -> None: ...
+
+        def acknowledge(self, *_args: object) -> None: ...
+
+        async def settled(self, session_id: str) -> None:
+            if session_id == ending.id:
+                storing.set()
+                await asyncio.to_thread(stored.wait, 60)
+
+    run, stopped = ending.send("?"), other.send("?")
+    until(lambda: run.text == "a" and stopped.text == "c")
+    monkeypatch.setattr(linked.engine, "journal", Slow())
+    scripted.go()
+    assert storing.wait(30)
+    stopped.stop()
+    assert run.state == "streaming"
+    stored.set()
+    assert run.wait(30).text == "ab"
 
 
 def test_a_caller_reads_its_own_writes(linked: Linked) -> None:
@@ -101,17 +130,45 @@ def test_an_error_of_a_provider_object_has_its_cause_in_its_kernel(linked: Linke
     assert run.error.__cause__ is problem
 
 
+class Numbers:
+    """A provider object that streams numbers, and counts those that were read."""
+
+    name = "numbers"
+    can_prefill = can_resume = False
+
+    def __init__(self, last: int) -> None:
+        self.last = last
+        self.read = 0
+
+    async def stream(self, _request: Request) -> AsyncIterator[Delta]:
+        """Yield the numbers up to the last one."""
+        while self.read < self.last:
+            self.read += 1
+            yield TextDelta(f"{self.read} ")
+        yield Finish("stop")
+
+    async def models(self) -> Sequence[str]:
+        """Return one model."""
+        return ("numbers",)
+
+    async def aclose(self) -> None:
+        """Do nothing."""
+
+
 def test_a_paused_run_stops_its_provider_object(linked: Linked) -> None:
-    """Pause and resume work across the link, and the text is complete."""
-    provider = ScriptedProvider("a", PAUSE, "b")
+    """While a run is paused, its object in the kernel is read no further than the window; then to its end."""
+    last = 20_000
+    provider = Numbers(last)
     run = linked.registry().create("geo", provider=provider).send("?")
-    provider.wait_paused()
-    until(lambda: run.text == "a")
+    until(lambda: run.text)
     run.pause()
     assert run.state == "paused"
-    provider.go()
+    objects = linked.kernels[0][1]._objects
+    until(lambda: any(window.locked() for _, window in objects._streams.values()))
+    shown = len(run.text.split())
+    assert shown <= provider.read <= shown + 2 * WINDOW < last
     run.resume()
-    assert run.result(30).text == "ab"
+    assert run.result(60).text.split() == [str(number) for number in range(1, last + 1)]
 
 
 def test_a_refused_command_raises_the_same_error_as_in_the_kernel(linked: Linked) -> None:
@@ -182,6 +239,26 @@ def test_a_key_travels_when_a_run_starts_and_stays_in_memory(
             assert b"canary" not in path.read_bytes()
 
 
+def test_the_password_of_a_proxy_reaches_the_runner(
+    linked: Linked, server: CountingServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A proxy set in a cell is used with its password, which is sent to the runner with the first run."""
+    for variable in ("http_proxy", "no_proxy", "NO_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://models.example/v1")
+    monkeypatch.setenv("HTTP_PROXY", server.base_url.removesuffix("/v1").replace("//", "//me:proxy-canary@"))
+    session = linked.registry().create("geo", model="count")
+    assert linked.engine.latest is not None
+    assert "canary" not in str(linked.engine.latest.profile())
+    first, second = session.send("one"), session.send("two")
+    until(lambda: "one-150 " in first.text)
+    monkeypatch.delenv("HTTP_PROXY")
+    server.go()
+    assert second.wait(60).text == answer_to("two")
+    expected = f"Basic {base64.b64encode(b'me:proxy-canary').decode()}"
+    assert [headers["proxy-authorization"] for headers in server.headers] == [expected] * 2
+
+
 def test_a_runner_starts_without_keys() -> None:
     """No variable that is or contains a key is in the environment of a new runner."""
     environment = {
@@ -194,8 +271,7 @@ def test_a_runner_starts_without_keys() -> None:
         "HTTPS_PROXY": "http://user:d@proxy:3128",
         "NO_PROXY": "localhost",
     }
-    kept = {"PATH": "/bin", "HOME": "/home/a", "LC_ALL": "C", "NO_PROXY": "localhost"}
-    assert environment_of_runner(environment) == kept
+    assert environment_of_runner(environment) == {"PATH": "/bin", "HOME": "/home/a", "LC_ALL": "C"}
 
 
 def test_the_socket_is_only_for_its_user(linked: Linked) -> None:

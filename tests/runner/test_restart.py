@@ -12,9 +12,8 @@ import pytest
 from nbchat.core.ids import new_id
 from nbchat.jupyter.control import REQUEST
 from nbchat.stores.owner import has_ended
-from tests.kernels import Kernel
 from tests.runner.counting_server import CountingServer, answer_to
-from tests.runner.notebooks import LinkedNotebook
+from tests.runner.notebooks import LinkedNotebook, said
 from tests.waiting import wait_for
 
 ASK = """
@@ -41,24 +40,10 @@ print(json.dumps([[m.text for m in session.messages], [str(run.state) for run in
 
 
 @pytest.fixture
-def server() -> Iterator[CountingServer]:
-    """Return a server whose answers stop in the middle until `go`."""
-    with CountingServer() as made:
-        yield made
-
-
-@pytest.fixture
 def notebook(tmp_path: Path, server: CountingServer) -> Iterator[LinkedNotebook]:
     """Return a notebook whose answers come from that server through a runner."""
     with LinkedNotebook(tmp_path, OPENAI_BASE_URL=server.base_url) as made:
         yield made
-
-
-def said(kernel: Kernel, code: str) -> str:
-    """Run a cell that must not fail, and return its printed output."""
-    cell = kernel.run(code, 120)
-    assert cell.error is None, cell.traceback
-    return cell.stdout.strip()
 
 
 def test_a_killed_kernel_loses_neither_text_nor_a_queued_prompt(
