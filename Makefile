@@ -1,8 +1,8 @@
-# One command per purpose, the same on a desk and in CI. Each works alone after a clone: it makes the virtual
-# environment, installs what is missing and then does its work. `make` alone lists them.
+# One command per purpose, the same for developers and in CI. Each works on a fresh clone: it makes the virtual
+# environment, installs what is missing, and then does its work. `make` without a target lists them.
 
 VENV ?= .venv
-WORKERS ?= 2# tests at a time; 0: in one process, as a debugger wants it
+WORKERS ?= 2# tests at a time; 0: all in one process, for a debugger
 ARGS ?=# for the command behind the target: make test-python ARGS="-k resync -x", make demo ARGS=--no-browser
 
 PY := $(VENV)/bin/python
@@ -20,24 +20,24 @@ PIP_OLDEST := -m pip --disable-pip-version-check install --quiet --constraint $(
 export PATH := $(abspath $(VENV)/bin):$(PATH)
 
 .DEFAULT_GOAL := help
-.NOTPARALLEL: # two installations at once would be in each other's way
+.NOTPARALLEL: # two installations at once would disturb each other
 .PHONY: help demo dev test test-python test-oldest test-js test-notebooks test-browser test-hosts docs lint format build fresh bench soak lock
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
 
-demo: $(STAMPS)/demo ## open JupyterLab on the first notebook, with the embedded model server (ARGS=--no-browser serves only)
+demo: $(STAMPS)/demo ## open JupyterLab on the first notebook; needs no key (ARGS=--no-browser prints the address instead)
 	$(PY) -m tools.demo $(ARGS)
 
-dev: $(STAMPS)/python $(STAMPS)/js ## the same, and rebuild the page's half at every change of js/src
+dev: $(STAMPS)/python $(STAMPS)/js ## as demo, and rebuild the page's code after every change in js/src
 	$(PY) -m tools.demo --watch $(ARGS)
 
 test: test-python test-js test-notebooks docs test-browser ## run all tests
 
-test-python: $(STAMPS)/python $(STAMPS)/js ## Python in this process, with a loopback server at most
+test-python: $(STAMPS)/python $(STAMPS)/js ## run the tests of the Python code
 	$(PY) $(PYTEST) -m "not browser and not hosts and not notebook and not soak" $(ARGS)
 
-test-oldest: $(STAMPS)/js ## the same, with the oldest releases that pyproject.toml allows of what nbchat needs
+test-oldest: $(STAMPS)/js ## run them with the oldest releases that pyproject.toml allows
 	bash tools/make_venv.sh $(OLDEST)
 	$(OLDEST)/bin/python -m tools.oldest >$(OLDEST)/constraints.txt
 	$(OLDEST)/bin/python $(PIP_OLDEST) pip
@@ -45,17 +45,17 @@ test-oldest: $(STAMPS)/js ## the same, with the oldest releases that pyproject.t
 	$(OLDEST)/bin/python $(PIP_OLDEST) --no-build-isolation --editable .
 	$(OLDEST)/bin/python $(PYTEST) -m "not browser and not hosts and not notebook and not soak" $(ARGS)
 
-test-js: $(STAMPS)/js ## TypeScript in Node
+test-js: $(STAMPS)/js ## run the tests of the TypeScript code, in Node
 	$(NPM) test -- $(ARGS)
 
 test-notebooks: $(STAMPS)/python ## execute the demo notebooks
 	$(PY) $(PYTEST) -m "notebook and not soak" $(ARGS)
 
-test-browser: $(STAMPS)/python ## a real JupyterLab, and Notebook 7, in Chromium
+test-browser: $(STAMPS)/python ## run the tests in JupyterLab and Notebook 7, in Chromium
 	$(PY) -m tools.chromium --install
 	$(PY) $(PYTEST) -m "browser and not soak" $(ARGS)
 
-test-hosts: $(STAMPS)/python ## run the tests of hosts that need environments of their own, and print the table of hosts
+test-hosts: $(STAMPS)/python ## run the tests of the hosts that the documentation lists, and print the table
 	$(PY) -m tools.chromium --install
 	$(PY) -m tools.hosts $(ARGS)
 
@@ -70,34 +70,34 @@ lint: $(STAMPS)/python $(STAMPS)/js ## check style and types
 	$(NPM) run --silent check
 	$(NPM) run --silent lint
 
-format: $(STAMPS)/python $(STAMPS)/js ## mend the style that can be mended by itself
+format: $(STAMPS)/python $(STAMPS)/js ## fix the style that can be fixed automatically
 	$(PY) -m ruff check --fix-only --quiet .
 	$(PY) -m ruff format .
 	$(NPM) run --silent format
 
-build: $(STAMPS)/python $(STAMPS)/js ## write what is generated and committed: protocol.ts, nbchat/static, docs/states.md
+build: $(STAMPS)/python $(STAMPS)/js ## write the generated files that are committed
 	$(PY) -m tools.generate_protocol
 	$(PY) -m tools.generate_schema
 	$(PY) -m tools.draw_states
 	$(NPM) run --silent build
 
-fresh: $(STAMPS)/python $(STAMPS)/js ## fail when something generated and committed is stale
+fresh: $(STAMPS)/python $(STAMPS)/js ## fail if a generated file is out of date
 	$(PY) -m tools.generate_protocol --check
 	$(PY) -m tools.generate_schema --check
 	$(PY) -m tools.draw_states --check
 	$(NPM) run --silent fresh
 
-bench: $(STAMPS)/python $(STAMPS)/js ## print the figures of speed and size, side by side with what else there is
+bench: $(STAMPS)/python $(STAMPS)/js ## print speed and size, compared with alternatives
 	$(PY) -m tools.chromium --install
 	$(PY) -m benchmarks $(ARGS)
 
 soak: export NBCHAT_SOAK := 1
-soak: $(STAMPS)/python $(STAMPS)/js ## the long versions of the tests: more examples, more rounds
+soak: $(STAMPS)/python $(STAMPS)/js ## run the long versions of the tests: more examples, more rounds
 	$(PY) -m tools.chromium --install
 	$(PY) $(PYTEST) --timeout 3600 -m "not hosts" $(ARGS)
 	$(NPM) test
 
-lock: ## pin what there is today in requirements/dev.txt
+lock: ## pin the current versions in requirements/dev.txt
 	bash tools/lock.sh $(VENV)-lock
 	rm -rf $(VENV)-lock
 
