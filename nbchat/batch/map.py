@@ -66,10 +66,10 @@ def run_map(
     texts = prompts_of(prompts, template)
     name = provider if isinstance(provider, str) else None
     structure = None if schema is None else Structure(schema)
-    if structure is not None:
-        params = {**(params or {}), SCHEMA: structure.schema}
     chosen = patch(model=model, instructions=instructions, params=params, provider=name)
     settings = chosen.applied_to(Settings())
+    if structure is not None:
+        settings = replace(settings, params={**settings.params, SCHEMA: structure.schema})
     attachments = read_context(context, engine.providers.defaults.share)
     results: list[Result | None] = [None] * len(texts)
     tally = Tally(len(texts), progress, host)
@@ -134,7 +134,7 @@ def run_map(
     return Results(
         [r for r in results if r is not None],
         prompts if is_frame(prompts) else None,
-        () if structure is None else structure.fields,
+        structure,
     )
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from nbchat.core.messages import Usage, json_of
 from nbchat.core.text import cut
 from nbchat.engine.one_shot import Answer
 from nbchat.handles.data_frames import make_frame, rate, with_columns
+
+if TYPE_CHECKING:
+    from nbchat.handles.structured import Structure
 
 
 class Result(Answer, frozen=True, kw_only=True):
@@ -63,9 +66,11 @@ class Results(Sequence[Result]):
         Token counts of all results together, as far as the server reported them.
     """
 
-    def __init__(self, results: Sequence[Result], frame: object = None, fields: Sequence[str] = ()) -> None:
+    def __init__(
+        self, results: Sequence[Result], frame: object = None, structure: Structure | None = None
+    ) -> None:
         self._results = tuple(results)
-        self._fields = tuple(fields)
+        self._structure = structure
         self._frame = frame
         self.usage: Usage = sum((r.usage for r in self._results if r.usage is not None), Usage())
 
@@ -140,9 +145,13 @@ class Results(Sequence[Result]):
             "duration_s": [r.duration_s for r in self._results],
             "attempts": [r.attempts for r in self._results],
         }
-        if self._fields:
-            answers = [json_of(r.text) if r.ok else {} for r in self._results]
-            values = {name: [answer.get(name) for answer in answers] for name in self._fields}
+        if self._structure is not None:
+            # The text has numbers and dates as the model wrote them; the object adds defaults.
+            answers = [
+                {**self._structure.values_of(r.data), **json_of(r.text)} if r.ok else {}
+                for r in self._results
+            ]
+            values = {name: [answer.get(name) for answer in answers] for name in self._structure.fields}
             own = {f"nbchat_{name}" if name in values else name: column for name, column in columns.items()}
             columns = {**values, **own}
         if self._frame is None or library is not None:

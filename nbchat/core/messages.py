@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 
 from msgspec.structs import replace
 
-from nbchat.core.text import fenced, split_thought
+from nbchat.core.text import clean, fenced, split_thought
 from nbchat.core.values import FiniteFloat, SafeInt, Tagged, Value
 
 _SHOWN_CHARS: Final = 80
@@ -208,6 +208,8 @@ PART_CLASSES: dict[str, type[Part]] = {
 def json_of(text: str) -> Any:  # noqa: ANN401 - any JSON value
     """Return a text parsed as JSON, or else the JSON in its first code block. Reasoning before it is ignored.
 
+    Escaped halves of surrogate pairs become U+FFFD, so that the values can be stored anywhere.
+
     Raises
     ------
     ValueError
@@ -215,13 +217,18 @@ def json_of(text: str) -> Any:  # noqa: ANN401 - any JSON value
     """
     text = split_thought(text)[1]
     try:
-        return json.loads(text)
+        return _parsed(text)
     except (ValueError, RecursionError) as error:
         block = _CODE_BLOCK.search(text)
         if block is not None:
             with suppress(ValueError, RecursionError):
-                return json.loads(block[2])
+                return _parsed(block[2])
         raise ValueError(f"the text is not valid JSON ({error}).") from None
+
+
+def _parsed(text: str) -> Any:  # noqa: ANN401 - any JSON value
+    value = json.loads(text)
+    return json.loads(clean(json.dumps(value, ensure_ascii=False))) if "\\u" in text else value
 
 
 class Message(Value, frozen=True, kw_only=True):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from nbchat.core.settings import request_params
+from nbchat.core.settings import params_of_caller
+from nbchat.core.structured import SCHEMA
 from nbchat.core.text import suggestion
 
 NAMES: Final = frozenset(
@@ -28,7 +29,13 @@ NAMES: Final = frozenset(
 )
 """Fields of Chat Completions and Responses that a caller may set. Others are passed in `params=`."""
 
-_ARGUMENTS: Final = ("model", "instructions", "params", "provider", "attachments", "timeout", "temporary")
+_OF_A_QUESTION: Final = ("context", SCHEMA)
+"""Arguments of the calls that ask a question."""
+
+_ARGUMENTS: Final = (
+    *("model", "instructions", "params", "provider", "attachments", "timeout", "temporary"),
+    *_OF_A_QUESTION,
+)
 
 
 def merged(call: str, params: object, fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -40,9 +47,13 @@ def merged(call: str, params: object, fields: Mapping[str, Any]) -> dict[str, An
         If a field is unknown, or a value cannot be sent.
     """
     for name in fields:
+        if name in _OF_A_QUESTION:
+            raise TypeError(
+                f"{call}() has no argument {name!r}: it is an argument of send(), ask() and map()."
+            )
         if name not in NAMES:
             raise TypeError(
                 f"{call}() has no argument {name!r}{suggestion(name, (*_ARGUMENTS, *NAMES))}. "
                 f"A field of the request that nbchat does not list is given as params={{{name!r}: …}}."
             )
-    return {**request_params(params), **request_params(fields)}
+    return {**params_of_caller(params), **params_of_caller(fields)}

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from nbchat.core import extras
 from nbchat.core.events import Settings
+from nbchat.core.structured import SCHEMA
 from nbchat.core.text import clean, cut
 from nbchat.core.values import DecodeError, Value, check
 
@@ -107,7 +108,7 @@ def _checked(name: str, value: object) -> object:
         text = _text(name, value)
         return clean(text) if text else None
     if name in ("params", "more_params"):
-        return request_params(value)
+        return params_of_caller(value)
     if name in ("pinned", "closed", "archived", "from_file"):
         return bool(value)
     raise TypeError(f"a session has no setting {name!r}.")
@@ -117,6 +118,20 @@ def _text(name: str, value: object) -> str | None:
     if value is not None and not isinstance(value, str):
         raise TypeError(f"{name} must be a string, not {type(value).__name__}.")
     return value
+
+
+def params_of_caller(value: object) -> dict[str, Any]:
+    """Validate request fields as `request_params`, and refuse a schema, which is an argument of its own.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If they cannot be sent.
+    """
+    params = request_params(value)
+    if SCHEMA in params:
+        raise ValueError(f"params cannot hold {SCHEMA!r}: it is an argument of send(), ask() and map().")
+    return params
 
 
 def request_params(value: object) -> dict[str, Any]:

@@ -48,6 +48,11 @@ def mismatch(schema: Mapping[str, Any], text: str) -> str | None:
         value = json_of(text)
     except ValueError as error:
         return cut(str(error), MAX_PROBLEM, "…")
+    return problem_of(schema, value)
+
+
+def problem_of(schema: Mapping[str, Any], value: object) -> str | None:
+    """Return the reason why a JSON value does not match a schema; `None` if it does."""
     try:
         errors = validator_of(schema).iter_errors(value)
         best = importlib.import_module("jsonschema.exceptions").best_match(errors)

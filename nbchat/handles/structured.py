@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import sys
 from collections.abc import Callable, Mapping
 from copy import deepcopy
@@ -14,7 +15,7 @@ from msgspec import Struct
 
 from nbchat.core.errors import AnswerInvalid
 from nbchat.core.messages import Message, json_of
-from nbchat.engine.structured import mismatch, validator_of
+from nbchat.engine.structured import problem_of, validator_of
 
 ACCEPTED = "a pydantic model, a dataclass, a TypedDict, a msgspec.Struct or a JSON schema (a mapping)"
 
@@ -56,6 +57,18 @@ class Structure:
             raise
         except Exception as error:
             raise AnswerInvalid(f"the answer does not match the schema: {_problem(error)[:500]}") from error
+
+    def values_of(self, data: Any) -> dict[str, Any]:  # noqa: ANN401 - of the given type
+        """Return the fields of an object of this structure as plain values, including those with defaults."""
+        if isinstance(data, Mapping):
+            return dict(data)
+        if isinstance(data, Struct):
+            data = {field.encode_name: getattr(data, field.name) for field in msgspec.structs.fields(data)}
+        else:
+            is_model = hasattr(data, "model_dump")
+            data = data.model_dump(by_alias=True) if is_model else dataclasses.asdict(data)
+        values: dict[str, Any] = msgspec.to_builtins(data, str_keys=True, enc_hook=str)
+        return values
 
     def message(self, message: Message) -> StructuredMessage:
         """Return a message whose `data` is an object of this structure."""
@@ -125,11 +138,11 @@ def _problem(error: Exception) -> str:
 
 
 def _validated(adapter: Any, value: Any) -> Any:  # noqa: ANN401 - pydantic is not imported here
-    return adapter.validate_json(msgspec.json.encode(value))
+    return adapter.validate_json(json.dumps(value))
 
 
 def _checked(schema: Mapping[str, Any], value: Any) -> Any:  # noqa: ANN401 - any JSON value
-    problem = mismatch(schema, msgspec.json.encode(value).decode())
+    problem = problem_of(schema, value)
     if problem is not None:
         raise AnswerInvalid(f"the answer does not match the schema: {problem}")
     return value

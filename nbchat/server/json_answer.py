@@ -13,14 +13,19 @@ from typing import Any, Final
 
 _DEPTH: Final = 8
 _OBJECT: Final = re.compile(r"\{")
-_NUMBER: Final = re.compile(r"-?\d+(?:\.\d+)?")
-_DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
+_NUMBER: Final = re.compile(r"-?\d{1,300}(?:\.\d+)?", re.ASCII)
+"""A number that a float can represent."""
+_DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _WORDS: Final = re.compile(r"[^\W_][^,;.\n]*")
 _AFTER_NAME: Final = r"(?<![^\W_]){name}(?![^\W_])\s*(?:is|are|was|=|:)?\s*"
 
 
 def json_answer(schema: Mapping[str, Any], question: str) -> str:
-    """Return JSON that matches a schema of an object, with values from the question."""
+    """Return JSON of the types in a schema of an object, with values from the question.
+
+    Keywords other than types, `enum`, `const`, `format` of dates and `maxLength` are ignored, so the JSON may
+    not match a schema with other rules. The schema must be valid.
+    """
     return json.dumps(_given(schema, question) or _value(schema, schema, question, 0), ensure_ascii=False)
 
 
@@ -43,8 +48,9 @@ def _value(root: Mapping[str, Any], schema: Any, text: str, depth: int) -> Any: 
         return schema["const"]
     if choices := schema.get("enum"):
         return next((one for one in choices if str(one).lower() in text.lower()), choices[0])
-    if options := schema.get("anyOf") or schema.get("oneOf"):
-        return _value(root, options[0] if depth < _DEPTH else options[-1], text, depth)
+    options = schema.get("anyOf") or schema.get("oneOf")
+    if options and depth < 2 * _DEPTH:
+        return _value(root, options[0] if depth < _DEPTH else options[-1], text, depth + 1)
     kind = schema.get("type")
     if isinstance(kind, list):
         kind = kind[0]
@@ -59,8 +65,8 @@ def _value(root: Mapping[str, Any], schema: Any, text: str, depth: int) -> Any: 
 def _scalar(kind: object, schema: Mapping[str, Any], text: str) -> float | str | None:
     if kind in {"number", "integer"}:
         found = _NUMBER.search(text)
-        number = float(found[0]) if found else float(schema.get("minimum", 1))
-        return int(number) if kind == "integer" or number.is_integer() else number
+        number: float = float(found[0]) if found else schema.get("minimum", 1)
+        return int(number) if kind == "integer" or number == int(number) else number
     if kind == "boolean":
         return re.match(r"no\b|false\b", text, re.IGNORECASE) is None
     return None if kind == "null" else _string(schema, text)
@@ -73,12 +79,14 @@ def _string(schema: Mapping[str, Any], text: str) -> str:
     if schema.get("format") == "date-time":
         return f"{date[0] if date else '2026-01-01'}T12:00:00Z"
     words = _WORDS.search(text)
-    return words[0].strip()[: schema.get("maxLength", 80)] if words else "unknown"
+    return (words[0].strip() if words else "unknown")[: int(schema.get("maxLength", 80))]
 
 
 def _resolved(root: Mapping[str, Any], schema: Any) -> Mapping[str, Any]:  # noqa: ANN401 - JSON
-    reference = schema.get("$ref") if isinstance(schema, Mapping) else None
-    if isinstance(reference, str):
+    for _ in range(_DEPTH):  # a reference may lead to another one
+        reference = schema.get("$ref") if isinstance(schema, Mapping) else None
+        if not isinstance(reference, str):
+            break
         schema = root
         for name in reference.removeprefix("#").strip("/").split("/"):
             schema = schema.get(name, {}) if name and isinstance(schema, Mapping) else schema

@@ -12,9 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pandas as pd
 import polars as pl
+import pydantic
 import pytest
 
 import nbchat
@@ -532,6 +534,41 @@ def test_a_schema_gives_one_column_per_field(tmp_path: Path) -> None:
         assert table["km"].isna().tolist() == [False, False, True]
         assert "nbchat_model" in table
         assert table["error"].tolist()[2] == "answer_invalid"
+
+
+@dataclasses.dataclass
+class DataclassCity:
+    """A city, with fields that an answer may leave out."""
+
+    name: str
+    country: str = "France"
+    rivers: list[str] = dataclasses.field(default_factory=list)
+
+
+class StructCity(msgspec.Struct, omit_defaults=True, rename={"country": "land"}):
+    """The same, with another name of a field in JSON."""
+
+    name: str
+    country: str = "France"
+
+
+class ModelCity(pydantic.BaseModel):
+    """The same, with a default that is not in the schema."""
+
+    name: str
+    country: str = pydantic.Field(default_factory=lambda: "France")
+
+
+@pytest.mark.parametrize(
+    ("schema", "column"), [(DataclassCity, "country"), (StructCity, "land"), (ModelCity, "country")]
+)
+def test_fields_that_an_answer_leaves_out_have_their_defaults(schema: Any, column: str) -> None:
+    """A data frame has the same values as `data`, also where a field's default was used."""
+    answers = {"Paris": {"name": "Paris"}, "Rome": {"name": "Rome", column: "Italy"}}
+    provider = ScriptedProvider(lambda request: [json.dumps(answers[request.messages[0].text])])
+    results = nbchat.map(list(answers), schema=schema, provider=provider, progress=False)
+    assert [result.data.country for result in results] == ["France", "Italy"]
+    assert results.to_frame("pandas")[column].tolist() == ["France", "Italy"]
 
 
 def test_another_schema_is_another_question_in_the_journal(tmp_path: Path) -> None:

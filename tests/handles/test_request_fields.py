@@ -104,6 +104,30 @@ def test_an_unknown_argument_is_refused(call: Callable[..., Any]) -> None:
         call(temprature=0)
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda **given: nbchat.registry.create("geo", **given),
+        lambda **given: nbchat.registry.create("geo", provider=ScriptedProvider("a")).send("?", **given),
+        lambda **given: nbchat.ask("One?", provider=ScriptedProvider("a"), **given),
+        lambda **given: nbchat.map(["One?"], provider=ScriptedProvider("a"), **given),
+        lambda **given: setattr(nbchat.registry.create("geo"), "params", given["params"]),
+    ],
+)
+def test_a_schema_among_the_parameters_is_refused(call: Callable[..., Any]) -> None:
+    """`params={"schema": …}` raises with the right argument, instead of an answer without an object."""
+    with pytest.raises(ValueError, match=r"params cannot hold 'schema': .* argument of send\(\), ask\(\)"):
+        call(params={"schema": {"type": "object"}})
+
+
+@pytest.mark.parametrize("name", ["schema", "context"])
+def test_arguments_of_a_question_are_refused_elsewhere(name: str) -> None:
+    """A session has no `schema` and no `context` of its own, and the error names the calls that do."""
+    for call in (nbchat.session, nbchat.registry.create):
+        with pytest.raises(TypeError, match=rf"no argument '{name}': it is an argument of send\(\)"):
+            call("geo", **{name: {"type": "object"}})
+
+
 def test_parameters_are_changed_as_a_whole(registry: SessionRegistry) -> None:
     """`params` is a read-only view: assigning into it raises instead of changing a copy."""
     geo = registry.create("geo", params={"seed": 1})

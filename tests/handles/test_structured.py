@@ -348,6 +348,21 @@ def test_rules_beyond_a_json_schema_are_checked_by_data(registry: SessionRegistr
         _ = answer.data
 
 
+@pytest.mark.parametrize(
+    "schema",
+    [DictInvoice, ModelInvoice, {"type": "object", "properties": {"total": {"type": "number"}}}],
+    ids=["TypedDict", "pydantic", "JSON schema"],
+)
+def test_data_accepts_what_the_engine_accepted(registry: SessionRegistry, schema: Any) -> None:
+    """An answer with NaN or half of a surrogate pair, which is not asked for again, has an object."""
+    provider = scripted('{"vendor": "Acme \\ud83d", "total": Infinity}')
+    session = registry.create(provider=provider)
+    data = session.ask("Parse.", schema=schema, timeout=30).data
+    assert len(provider.requests) == 1
+    found = data.model_dump() if isinstance(data, pydantic.BaseModel) else data
+    assert (found["vendor"], found["total"]) == ("Acme \ufffd", float("inf"))
+
+
 def test_an_answer_is_saved_as_text_and_restored_as_plain_json(registry: SessionRegistry) -> None:
     """After a restore, after a pickle and in `messages`, an answer has plain JSON as its data."""
     session = registry.create(provider=scripted(SEINE))

@@ -46,6 +46,24 @@ def test_a_type_that_contains_itself_ends() -> None:
     assert answer({"name": TEXT, "child": child}, "name: a")["child"]["name"] == "a"
 
 
+@pytest.mark.parametrize(
+    "properties",
+    [
+        {"a": {"$ref": "#/$defs/loop"}},
+        {"a": {"$ref": "#/$defs/itself"}},
+        {"a": {"type": "integer", "minimum": 10**400}},
+        {"a": {"type": "string", "maxLength": 2.0}},
+    ],
+)
+@pytest.mark.parametrize("question", ["word", "9" * 1000])
+def test_any_valid_schema_has_an_answer(properties: dict[str, Any], question: str) -> None:
+    """References that lead nowhere and numbers beyond a float's range have an answer too."""
+    definitions = {"loop": {"anyOf": [{"$ref": "#/$defs/loop"}]}, "itself": {"$ref": "#/$defs/itself"}}
+    schema = {"type": "object", "properties": properties, "$defs": definitions}
+    Draft202012Validator.check_schema(schema)
+    assert list(answer(properties, question, **{"$defs": definitions})) == ["a"]
+
+
 SCALARS = st.sampled_from([TEXT, *({"type": kind} for kind in ("number", "integer", "boolean", "null"))])
 SCHEMAS = st.recursive(
     SCALARS,

@@ -128,6 +128,32 @@ async def test_a_wrong_field_of_a_response_is_named(
     assert (reply.status, reply.error["param"]) == (400, param)
 
 
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"enum": {"a": 1}},
+        {"anyOf": "x"},
+        {"type": []},
+        {"properties": []},
+        {"minimum": "x"},
+        {"maxLength": "x"},
+    ],
+)
+async def test_a_schema_that_is_not_valid_is_refused(server: DemoServer, odd: dict[str, Any]) -> None:
+    """A schema with a keyword of the wrong type is refused with its problem, in both APIs."""
+    schema = {"type": "object", "properties": {"a": odd}}
+    inner = {"name": "a", "schema": schema}
+    chat = {**CHAT, "response_format": {"type": "json_schema", "json_schema": inner}}
+    response = {**RESPONSE, "text": {"format": {"type": "json_schema", **inner}}}
+    for path, body, param in (
+        ("/v1/chat/completions", chat, "response_format.json_schema.schema"),
+        ("/v1/responses", response, "text.format.schema"),
+    ):
+        reply = await ask(server, request(path, body))
+        assert (reply.status, reply.error["param"]) == (400, param)
+        assert "not a valid JSON schema" in reply.error["message"]
+
+
 async def test_null_is_the_same_as_absent(server: DemoServer) -> None:
     """Requests with every known field, most of them null, are served."""
     nothing = dict.fromkeys(
