@@ -224,7 +224,7 @@ export interface Viewing {
   readonly type: "viewing";
 }
 
-/** Change a view: its active tab, its list of sessions, whether it has a panel. */
+/** Change a view's active tab or its list of sessions, or show it in a panel. */
 export interface SetView {
   readonly id: string;
   readonly view_id: string;
@@ -232,7 +232,9 @@ export interface SetView {
   readonly active: string | null;
   /** Sessions that the view shows; `None`: unchanged. */
   readonly session_ids: readonly string[] | null;
-  /** Show the view in a panel beside the notebook, as `ChatTabs.panel` does. */
+  /**
+   * `True`: show the view in a panel beside the notebook, as `ChatTabs.panel` does; else no change.
+   */
   readonly panel: boolean;
   readonly type: "set_view";
 }

@@ -73,7 +73,7 @@ class AnswerFile:
     StoreBusy
         If another batch is writing to it, in this process or another one.
     StoreError
-            If it cannot be read or written.
+        If it cannot be read or written.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:

@@ -215,7 +215,7 @@ class Viewing(Tagged, frozen=True, kw_only=True, tag="viewing"):
 
 
 class SetView(Tagged, frozen=True, kw_only=True, tag="set_view"):
-    """Change a view: its active tab, its list of sessions, whether it has a panel."""
+    """Change a view's active tab or its list of sessions, or show it in a panel."""
 
     id: str
     view_id: str
@@ -224,7 +224,7 @@ class SetView(Tagged, frozen=True, kw_only=True, tag="set_view"):
     session_ids: tuple[str, ...] | None = None
     """Sessions that the view shows; `None`: unchanged."""
     panel: bool = False
-    """Show the view in a panel beside the notebook, as `ChatTabs.panel` does."""
+    """`True`: show the view in a panel beside the notebook, as `ChatTabs.panel` does; else no change."""
 
 
 class ListModels(Tagged, frozen=True, kw_only=True, tag="list_models"):

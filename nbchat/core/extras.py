@@ -1,8 +1,9 @@
 """`Extras`: `extra_headers` and `extra_query` of a session's params, without storing their credentials.
 
 As in the openai client, they are added to the headers and the query of the request, never to its body. The
-value of a header is a credential unless the header is listed as harmless. Credentials stay in this process;
-the params, and therefore the log, the page and all saved state, contain references to them.
+value of a header is a credential unless the header is listed as harmless. Credentials stay in the memory of
+this process and its runner; the params, and therefore the log, the page and all saved state, contain
+references to them.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ _PASSES: Final = 4
 """Maximum number of passes: a key directly after another one is found only once that one is replaced."""
 
 _REFERENCE: Final = re.compile(r"\[secret [0-9a-f]{16}\]")
-"""Reference to a credential that is kept only in the kernel's memory."""
+"""Reference to a credential that is kept only in the memory of the kernel and its runner."""
 
 MIN_SECRET: Final = 6
 """Minimum number of characters of a secret; replacing shorter values would damage ordinary text."""

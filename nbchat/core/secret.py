@@ -55,7 +55,7 @@ def reference_to(value: str) -> str:
 
 
 def referenced(reference: str) -> Secret | None:
-    """Return the value of `reference`; `None` if it was created by another process."""
+    """Return the value of `reference`; `None` if another process created it and did not send the value."""
     return _by_reference.get(reference)
 
 

@@ -91,7 +91,7 @@ def make_frame(columns: Mapping[str, Sequence[Any]], library: str | None = None)
     ValueError
         If the library is not one of these.
     CommandError
-            If no such library is installed.
+        If no such library is installed.
     """
     if library is not None and library not in LIBRARIES:
         raise ValueError(f"library must be one of {', '.join(LIBRARIES)}, not {library!r}.")

@@ -9,7 +9,7 @@ from nbchat.engine.backend import Backend
 
 
 class Host(Protocol):
-    """Restores saved sessions and draws handles."""
+    """Restores saved sessions, connects to a runner, and draws handles and progress bars."""
 
     @property
     def is_used(self) -> bool:

@@ -49,12 +49,12 @@ class Process(Generic[H]):
         return cls(engine, backend, host, SessionRegistry(backend=backend, host=host))
 
     def choose_backend(self) -> None:
-        """Use the engine that is configured now, before the first session.
+        """Connect to the runner if one is configured now and none is in use.
 
         Raises
         ------
         CommandError
-            If there are sessions in the engine that is in use.
+            If the engine of this process has sessions, or the host has restored or shown some.
         """
         if not self.host.wants_runner or not isinstance(self.backend, LocalBackend):
             return

@@ -119,11 +119,11 @@ class LinkedPages:
 
     @property
     def has_late_pages(self) -> bool:
-        """Return False: the hosts of linked notebooks have a control channel."""
+        """Return False: the runner does not answer the messages of late pages again."""
         return False
 
     async def refresh(self) -> None:
-        """Do nothing: there are no late pages."""
+        """Do nothing, as `has_late_pages` is false."""
 
     def receive(self, data: object, *, late: bool = False) -> None:  # noqa: ARG002 - as `WireServer`
         """Pass on a page's message. From any thread; a typed key stays in this process."""

@@ -19,9 +19,8 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from nbchat.core.errors import NbchatError, SnapshotError, StoreError
+from nbchat.core.errors import NbchatError, StoreError
 from nbchat.core.saved import Snapshot
-from nbchat.core.snapshot import parse
 from nbchat.jupyter.checkpoints import Checkpoints, TranscriptOutputs
 from nbchat.jupyter.notebook_identity import NotebookIdentity, states_in
 from nbchat.jupyter.saved_metadata import SavedMetadata
@@ -32,7 +31,8 @@ from nbchat.stores import places
 if TYPE_CHECKING:
     from nbchat.core.transcript import SessionState
     from nbchat.engine.engine import Engine
-    from nbchat.engine.journal_writer import SaveStatus
+    from nbchat.engine.journal_writer import JournalWriter, SaveStatus
+    from nbchat.stores.base import Store
     from nbchat.wire.server import WireServer
 
 logger = logging.getLogger("nbchat")
@@ -107,18 +107,21 @@ class Notebook:
             self._identify_snapshots()
             journal = None
             if opened is not None:
-                journal = engine.open_journal(
-                    opened.store,
-                    error=opened.error,
-                    reopen=self.identity.opener(),
-                    on_status=self._on_status,
-                    on_reopened=self._merge_journal,
-                )
+                journal = self._open_journal(opened.store, opened.error)
             engine.snapshots.restore(*saved, known=known)
             self._on_status(journal.status if journal is not None else None)
             engine.eviction.trim()
 
         engine.loop.call(begin)
+
+    def _open_journal(self, store: Store | None, error: NbchatError | None = None) -> JournalWriter:
+        return self._engine.open_journal(
+            store,
+            error=error,
+            reopen=self.identity.opener(),
+            on_status=self._on_status,
+            on_reopened=self._merge_journal,
+        )
 
     def _merge_journal(self, snapshot: Snapshot) -> None:
         self._engine.snapshots.restore(snapshot, known=states_in(snapshot), undelete=False)
@@ -155,13 +158,9 @@ class Notebook:
 
     async def _merge(self, text: str, page: str) -> None:
         """Merge the stored state of a page that answered late, or of another page."""
-        try:
-            snapshot = await asyncio.to_thread(lambda: None if text == "null" else parse(text))
-        except SnapshotError as error:
-            logger.warning("the chats in a page's metadata could not be read: %s", error)
-            self.metadata.blocked = error
+        snapshot = await asyncio.to_thread(self.metadata.parse, text)
+        if self.metadata.blocked is not None:
             self._report(self.saving)
-            return
         if snapshot is not None:
             snapshots = self._engine.snapshots
             snapshots.restore(snapshot, known=states_in(snapshots.take()), undelete=False)
@@ -236,7 +235,7 @@ class Notebook:
         self._report(Saving(state="off"))
 
     def _start_journal(self) -> None:
-        journal = self._engine.open_journal(None, reopen=self.identity.opener(), on_status=self._on_status)
+        journal = self._open_journal(None)
         for session in self._engine.sessions:
             journal.write_whole(session.id)
 

@@ -5,7 +5,6 @@ Importing this module is cheap: IPython, traitlets and widgets are imported when
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -14,6 +13,7 @@ from nbchat.engine.local_backend import LocalBackend
 from nbchat.handles.host import NoHost
 from nbchat.handles.process import Process, shared
 from nbchat.jupyter.host import JupyterHost
+from nbchat.stores import places
 
 if TYPE_CHECKING:
     from nbchat.engine.backend import Backend
@@ -59,8 +59,7 @@ def _make_host(engine: Engine) -> JupyterHost:
 
         path = path_of_notebook()
         if path is not None:
-            private = os.environ.get("NBCHAT_JOURNAL", "").lower() in ("0", "false", "no", "off")
-            notebook = Notebook(engine, path, journal=not private)
+            notebook = Notebook(engine, path, journal=not places.is_disabled())
     return JupyterHost(engine, notebook, draw)
 
 

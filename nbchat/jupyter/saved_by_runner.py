@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from typing import TYPE_CHECKING, Any, cast
 
 from nbchat.core.errors import CommandError, NbchatError
 from nbchat.jupyter.notebook import Notebook
+from nbchat.stores import places
 
 if TYPE_CHECKING:
     from nbchat.jupyter.transcripts import Bundle
@@ -22,11 +22,10 @@ class SavedByRunner:
     """Restores and saves the sessions of a runner. Implements `Saved`."""
 
     def __init__(self, server: RunnerServer) -> None:
-        private = os.environ.get("NBCHAT_JOURNAL", "").lower() in ("0", "false", "no", "off")
         self._server = server
         outputs = TranscriptsOfKernels(server)
         self._notebook = Notebook(
-            server.engine, server.place.notebook, journal=not private, transcripts=outputs
+            server.engine, server.place.notebook, journal=not places.is_disabled(), transcripts=outputs
         )
         self._is_restored = False
         server.wires.client = self._notebook

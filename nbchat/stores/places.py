@@ -28,6 +28,11 @@ def folder() -> Path:
     return Path(jupyter_data_dir()) / "nbchat" / "journals"
 
 
+def is_disabled() -> bool:
+    """Return whether `NBCHAT_JOURNAL` disables writing outside the notebook."""
+    return os.environ.get("NBCHAT_JOURNAL", "").lower() in ("0", "false", "no", "off")
+
+
 def is_id(notebook_id: object) -> bool:
     """Return whether a value is a valid notebook id. Only valid ids become part of a file name."""
     return isinstance(notebook_id, str) and _ID.fullmatch(notebook_id) is not None

@@ -39,7 +39,8 @@ STATIC: Final = pathlib.Path(__file__).parent.parent / "static"
 KEPT_ANSWERS: Final = 16
 """Answers to `connect` that are kept, for when their requests are repeated."""
 
-Request = GetAsset | Search | WantVariables | WantDescribed | WantEarlier | WantExport | Connect
+LongRequest = Search | WantVariables | WantDescribed | WantExport | Connect
+Request = GetAsset | WantEarlier | LongRequest
 Variables = Callable[[WantVariables | WantDescribed], KernelMessage | None]
 
 
@@ -73,37 +74,45 @@ class PageRequests:
         self._variables = variables
         self._searches: dict[str, str] = {}
         """Id of each page's newest search that is not answered yet."""
-        self._describing: set[tuple[str, str]] = set()
-        """Page and id of each pending request about variables."""
-        self._working: set[str] = set()
-        """Ids of the exports and tests of servers in progress."""
+        self._pending: set[tuple[str, str]] = set()
+        """Page and id of each request whose answer is in progress."""
         self._connected: OrderedDict[str, Connected] = OrderedDict()
         """Answers that are kept, for a request whose answer was lost: a test is not made twice."""
 
     def receive(self, message: Request) -> None:
-        """Answer a request, or start to answer it."""
-        loop = self._engine.loop
+        """Answer a request, or start to answer it unless this is in progress."""
         match message:
             case GetAsset():
                 text = (STATIC / f"{message.name}.js").read_text(encoding="utf-8")
                 self._say(Asset(to=message.page, name=message.name, text=text))
             case WantEarlier():
                 self._earlier(message)
-            case Search():
-                self._searches[message.page] = message.id
-                loop.spawn(self._search(message), name="nbchat-search")
-            case WantVariables() | WantDescribed():
-                if message.epoch == self._kernel.epoch:
-                    loop.spawn(self._answer_about_variables(message), name="nbchat-variables")
+            case WantVariables() | WantDescribed() if message.epoch != self._kernel.epoch:
+                pass  # the page connects to this kernel and asks again
             case Connect() if message.id in self._connected:
                 self._say(self._connected[message.id])
-            case WantExport() | Connect():
-                if message.id not in self._working:
-                    self._working.add(message.id)
-                    work = (
-                        self._export(message) if isinstance(message, WantExport) else self._connect(message)
-                    )
-                    loop.spawn(work, name=f"nbchat-{message.type}")
+            case _ if (message.page, message.id) not in self._pending:
+                self._pending.add((message.page, message.id))
+                if isinstance(message, Search):
+                    self._searches[message.page] = message.id
+                self._engine.loop.spawn(self._answer(message), name=f"nbchat-{message.type}")
+
+    async def _answer(self, message: LongRequest) -> None:
+        answer: KernelMessage | None
+        try:
+            match message:
+                case Search():
+                    answer = await self._search(message)
+                case WantExport():
+                    answer = await self._export(message)
+                case Connect():
+                    answer = await self._connect(message)
+                case _:
+                    answer = await asyncio.to_thread(self._variables, message)
+        finally:
+            self._pending.discard((message.page, message.id))
+        if answer is not None:
+            self._say(answer)
 
     def _earlier(self, message: WantEarlier) -> None:
         try:
@@ -112,8 +121,8 @@ class PageRequests:
             return
         self._say(earlier_messages(state, message))
 
-    async def _search(self, message: Search) -> None:
-        """Search on a separate thread, while sessions continue."""
+    async def _search(self, message: Search) -> SearchResults | None:
+        """Search on a separate thread, while sessions continue; `None` if the page has sent a newer one."""
         listed = [session for session in self._engine.sessions if not session.state.temporary]
         # Sessions in memory first; evicted ones are loaded while there is time.
         listed.sort(key=lambda session: (session.evicted, -head_of(session).active_at))
@@ -123,21 +132,10 @@ class PageRequests:
 
         states = [self._reader_of(session) for session in listed]
         result = await asyncio.to_thread(search, message.query, states, is_wanted=is_wanted)
-        if is_wanted():
-            del self._searches[message.page]
-            self._say(SearchResults(to=message.page, id=message.id, hits=result.hits, more=result.more))
-
-    async def _answer_about_variables(self, message: WantVariables | WantDescribed) -> None:
-        key = (message.page, message.id)
-        if key in self._describing:
-            return
-        self._describing.add(key)
-        try:
-            answer = await asyncio.to_thread(self._variables, message)
-        finally:
-            self._describing.discard(key)
-        if answer is not None:
-            self._say(answer)
+        if not is_wanted():
+            return None
+        del self._searches[message.page]
+        return SearchResults(to=message.page, id=message.id, hits=result.hits, more=result.more)
 
     def _reader_of(self, session: LiveSession) -> Callable[[], SessionState]:
         """Return a function that returns the state, which it may read from the journal on any thread."""
@@ -148,31 +146,26 @@ class PageRequests:
         held = session.state
         return lambda: held
 
-    async def _export(self, message: WantExport) -> None:
+    async def _export(self, message: WantExport) -> Exported:
         """Make an export on a thread, because that can take seconds."""
         try:
             read = self._reader_of(self._engine.session(message.session_id))
-            answer = await asyncio.to_thread(_exported, message, read)
+            return await asyncio.to_thread(_exported, message, read)
         except Exception as error:  # noqa: BLE001 - the page shows it
             info = info_of(error, "a session could not be exported")
-            answer = Exported(to=message.page, id=message.id, error=info)
-        finally:
-            self._working.discard(message.id)
-        self._say(answer)
+            return Exported(to=message.page, id=message.id, error=info)
 
-    async def _connect(self, message: Connect) -> None:
-        """Try or choose a server."""
+    async def _connect(self, message: Connect) -> Connected:
+        """Try or choose a server, and keep the answer."""
         try:
             answer = await self._connection(message)
         except Exception as error:  # noqa: BLE001 - the page shows it
             info = info_of(error, "a page's connect failed")
             answer = Connected(to=message.page, id=message.id, error=info)
-        finally:
-            self._working.discard(message.id)
         self._connected[message.id] = answer
         while len(self._connected) > KEPT_ANSWERS:
             self._connected.popitem(last=False)
-        self._say(answer)
+        return answer
 
     async def _connection(self, message: Connect) -> Connected:
         if message.epoch != self._kernel.epoch:

@@ -113,6 +113,25 @@ def test_the_next_engine_waits_for_one_that_finishes_its_answers(start: Start) -
     assert [run.state for run in found[0]["geo"].runs] == ["completed"]
 
 
+def test_a_journal_that_is_switched_on_again_is_merged(start: Start, path: Path) -> None:
+    """Sessions that another engine wrote to the journal in the meantime are restored."""
+    registry = SessionRegistry()
+    notebook = Notebook(engine_of(registry), str(path))
+    notebook.restore(no_page)
+    registry.create("geo")
+    registry.save()
+    notebook.set_journal(on=False)
+
+    beside = start(leased=True)
+    beside.create("beside", provider=ScriptedProvider("The Seine.")).ask("Which river?")
+    engine_of(beside).shutdown(30.0)
+    notebook.set_journal(on=True)
+    wait_for(lambda: "beside" in registry, "the journal", 60)
+    assert [message.text for message in registry["beside"].messages] == ["Which river?", "The Seine."]
+    assert "geo" in registry
+    engine_of(registry).shutdown()
+
+
 def test_sessions_that_another_engine_runs_are_left_alone(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,15 +1,19 @@
-"""Exports that a page requests. The tests simulate the pages."""
+"""Requests of pages: exports and repeated requests. The tests simulate the pages."""
 
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from nbchat.core.ids import new_id
 from nbchat.handles.registry import SessionRegistry
 from nbchat.providers.scripted import ScriptedProvider
+from nbchat.wire import requests
+from nbchat.wire.search import Result, search
 from nbchat.wire.server import WireServer
 from tests.engines import engine_of
 from tests.waiting import wait_for
@@ -66,3 +70,34 @@ def test_an_export_of_an_unknown_session_is_refused(page: Page) -> None:
         engine_of(registry).loop.call(wire.close)
     finally:
         registry.shutdown()
+
+
+def test_a_request_in_progress_is_not_started_again(
+    registry: SessionRegistry, page: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A search that its page repeats runs once; that of another page, or after the answer, runs again."""
+    hold = threading.Event()
+    queries: list[str] = []
+
+    def held(query: str, *args: Any, **options: Any) -> Result:
+        queries.append(query)
+        hold.wait()
+        return search(query, *args, **options)
+
+    monkeypatch.setattr(requests, "search", held)
+    loop = engine_of(registry).loop
+    wire = loop.call(WireServer, engine_of(registry), page.take)
+    ask = {"type": "search", "epoch": engine_of(registry).epoch, "id": "1", "query": "loire"}
+    for sender in ("p", "p", "q", "p"):
+        wire.receive({**ask, "page": sender})
+    loop.call(lambda: None)
+    hold.set()
+    for sender in ("p", "q"):
+        wait_for(lambda: page.heard("search_results", to=sender), "the answer to each page")  # noqa: B023
+    assert len(queries) == 2
+
+    page.messages.clear()
+    wire.receive({**ask, "page": "p"})
+    wait_for(lambda: page.heard("search_results", to="p"), "the answer that was repeated")
+    assert len(queries) == 3
+    loop.call(wire.close)
