@@ -154,6 +154,7 @@ export function openConnect(context: Context, anchor: Element): void {
     if (!url.value) url.focus();
   });
   form.addEventListener("input", show);
+  inCode.addEventListener("toggle", () => inCode.scrollIntoView?.({ block: "nearest" }));
   cancel.addEventListener("click", () => popup.close());
   models.addEventListener("click", async () => {
     const answer = await ask("models");

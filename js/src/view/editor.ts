@@ -19,6 +19,9 @@ export function editForm(context: Pick<Context, "t" | "root" | "sendKey">, text:
     title: t.sendEditHint,
   });
   const cancel = button("edit-cancel", t.cancel);
+  field.addEventListener("input", () => {
+    send.disabled = field.value.trim() === "";
+  });
   field.addEventListener("keydown", (event) => {
     if (isComposing(event)) return;
     if (event.key === "Escape") cancel.click();

@@ -58,6 +58,7 @@ export function openPopup(
     element.showPopover();
   }
   put(anchor, element);
+  const { top, left } = anchor.getBoundingClientRect();
 
   element.addEventListener(
     "keydown",
@@ -81,8 +82,10 @@ export function openPopup(
   view.addEventListener(
     "scroll",
     (event) => {
-      // The anchor has moved.
       if (!(event.target instanceof Node && event.target.contains(anchor))) return;
+      // The event of a scroll before the popup was opened can arrive after it.
+      const now = anchor.getBoundingClientRect();
+      if (now.top === top && now.left === left) return;
       if (keeps()) put(anchor, element);
       else popup.close();
     },

@@ -267,6 +267,8 @@ export class View {
       if (this.#shown) this.#tabs?.focus(this.#shown);
       else this.#root.querySelector<HTMLElement>('[data-act="new"]')?.focus();
     }
+    const menu = this.#root.querySelector('[data-act="menu"]');
+    if (menu) setAttribute(menu, "disabled", this.#shown === "");
     show(this.#main.element, this.#shown !== "");
     show(this.#empty, this.#shown === "" && store.connection !== "connecting");
     this.#columns?.keep(ids);

@@ -1089,6 +1089,16 @@ describe("messages", () => {
     expect(kernel.commands.at(-1)).toMatchObject({ type: "edit", text: "Which lakes?" });
   });
 
+  test("an edit without text cannot be sent", () => {
+    kernel.complete(geo, run);
+    const question = all("article")[0] as HTMLElement;
+    one("button", "Edit", question).click();
+    const send = one("button", "Send edit", question) as HTMLButtonElement;
+    expect(send.disabled).toBe(false);
+    type("  ", one("textbox", "Edited text") as HTMLTextAreaElement);
+    expect(send.disabled).toBe(true);
+  });
+
   test("an open edit survives a switch to another session", async () => {
     kernel.complete(geo, run);
     kernel.create("code");
@@ -1435,14 +1445,17 @@ describe("the view as a whole", () => {
     expect(kernel.commands.filter(({ type }) => type === "new_session")).toHaveLength(1);
   });
 
-  test("closing the last tab focuses New session, which then focuses the new composer", async () => {
+  test("closing the last tab disables its menu and focuses New session, which then focuses the new composer", async () => {
     kernel.create("geo");
     mount();
     await settled(() => one("tab", "geo").focus());
     press("Delete", {}, one("tab", "geo"));
     await settled(() => expect(document.activeElement).toBe(one("button", "New session")));
+    const menu = one("button", "Session menu") as HTMLButtonElement;
+    expect(menu.disabled).toBe(true);
     one("button", "New session").click();
     await settled(() => expect(document.activeElement?.getAttribute("aria-label")).toBe("Message"));
+    expect(menu.disabled).toBe(false);
   });
 
   test("two sessions are shown side by side, each with its own composer", async () => {
