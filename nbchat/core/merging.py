@@ -24,10 +24,11 @@ def merge(mine: SavedSession, other: SavedSession) -> SavedSession:
 
     If one includes the other, the result is the newer one, with older messages that it had omitted. If both
     changed independently (a copied notebook, two kernels), the result has all messages, as versions of their
-    turns, and the transcript of the session with the latest activity. An answer that was continued in both
-    becomes two versions. A run that both have is the one that received more: the copy of a notebook that was
-    saved during an answer has it as interrupted. The order of the arguments matters only for equal clocks:
-    `mine` wins.
+    turns, and the transcript of the session with the latest activity. Its time is that of the machines, since
+    nothing else orders changes that do not include each other; a wrong clock selects another version, and
+    loses none. An answer that was continued in both becomes two versions. A run that both have is the one
+    that received more: the copy of a notebook that was saved during an answer has it as interrupted. The
+    order of the arguments matters only for equal clocks: `mine` wins.
     """
     if includes(mine.clock, other.clock):
         return _filled(mine, other)

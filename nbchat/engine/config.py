@@ -49,8 +49,9 @@ VARIABLES: Final[Mapping[str, str]] = MappingProxyType(
 FIELDS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "model": "Model of sessions without a model setting. Empty: the first model that the server lists.",
-        "provider": "Name of an entry point of the group nbchat.providers. Empty: an OpenAI-compatible "
-        "server, or the embedded server if there is neither a key nor a base URL.",
+        "provider": "Name of a provider: defined by nbchat.provider() or NbChat.providers, or an entry point "
+        "of the group nbchat.providers. Empty: an OpenAI-compatible server, or the embedded server if there "
+        "is neither a key nor a base URL.",
         "base_url": "Address of the OpenAI-compatible server, such as https://host/v1.",
         "api": "API of that server: chat (Chat Completions), or responses (Responses in the background; the "
         "server stores the answer, so an interrupted one can be resumed). Empty: chat.",

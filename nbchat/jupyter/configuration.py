@@ -102,7 +102,10 @@ def attach(providers: ProviderResolver) -> NbChat | None:
         from nbchat.providers.named import NamedServer, named_provider  # noqa: PLC0415 - only where one is configured
 
         try:
-            providers.define(name, named_provider(name, **given), NamedServer(**given))
+            server = NamedServer.of(given)
+            fields = (server.base_url, server.key_env)
+            provider = named_provider(name, *fields, api=server.api, headers=server.headers)
+            providers.define(name, provider, server)
         except (TypeError, ValueError) as error:
             logger.warning("the provider %r of nbchat's configuration was ignored: %s", name, error)
     shell.configurables.append(made)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Final
+from dataclasses import dataclass, field, fields
+from typing import Final, get_args
 
 from nbchat.core.errors import AuthenticationFailed
+from nbchat.core.text import suggestion
 from nbchat.providers.openai import Api, OpenAIProvider
 
 RESERVED: Final = ("openai", "demo")
@@ -22,6 +23,26 @@ class NamedServer:
     api: Api = "auto"
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     """May contain credentials."""
+
+    @classmethod
+    def of(cls, given: object) -> NamedServer:
+        """Return the server that a mapping in a configuration file describes.
+
+        Raises
+        ------
+        TypeError
+            If it is not a mapping, has an unknown field or has no `base_url`.
+        """
+        names = [one.name for one in fields(cls)]
+        if not isinstance(given, Mapping):
+            raise TypeError(f"it must be a mapping of {', '.join(names)}, not {type(given).__name__}.")
+        for name in given:
+            if name not in names:
+                guess = suggestion(str(name), names)
+                raise TypeError(f"it has no field {name!r}{guess}; expected some of: {', '.join(names)}.")
+        if "base_url" not in given:
+            raise TypeError("it has no base_url.")
+        return cls(**given)
 
 
 def named_provider(
@@ -49,6 +70,10 @@ def named_provider(
         raise ValueError(f"{name!r} cannot be the name of a provider; choose a word such as 'local'.")
     if "://" not in base_url:
         raise ValueError(f"base_url must be a URL such as http://localhost:11434/v1, not {base_url!r}.")
+    if api not in get_args(Api):
+        raise ValueError(f"api must be one of {', '.join(get_args(Api))}, not {api!r}.")
+    if headers is not None and not isinstance(headers, Mapping):
+        raise TypeError(f"headers must be a mapping, not {type(headers).__name__}.")
     key = _key(name, key_env, environment)
     return OpenAIProvider(base_url, key, api=api, headers=headers, name=name, environment=environment)
 

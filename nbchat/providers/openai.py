@@ -28,6 +28,7 @@ from nbchat.core.errors import (
     PicklingRefused,
     ProtocolError,
     ProviderError,
+    ProviderErrorEvent,
     ProviderUnavailable,
     RequestRejected,
 )
@@ -177,8 +178,9 @@ class OpenAIProvider:
                     if request.resume_id is not None:
                         # Appending the whole answer would duplicate the text already read.
                         raise ProtocolError(f"{server.host} does not let a response be read on.")
-                    for delta in decoder.whole(await _rest(server, pieces, data)):
-                        yield delta
+                    with _whole_hint(server, decoder):
+                        for delta in decoder.whole(await _rest(server, pieces, data)):
+                            yield delta
                     return
                 while True:
                     for delta in decoder.feed(data):
@@ -345,6 +347,16 @@ async def _begin(server: Server, response: Response, pieces: AsyncGenerator[byte
             hint=server.endpoint.missing_version,
         )
     return first, seen[:1] in {b"{", b"["}
+
+
+@contextmanager
+def _whole_hint(server: Server, decoder: Decoder) -> Iterator[None]:
+    """Give the hint about `/v1` with an error in place of an answer: LM Studio sends it with status 200."""
+    try:
+        yield
+    except (ProtocolError, ProviderErrorEvent) as error:
+        error.hint = (not decoder.began and server.endpoint.missing_version) or error.hint
+        raise
 
 
 async def _rest(server: Server, pieces: AsyncGenerator[bytes], first: bytes = b"") -> bytes:

@@ -28,10 +28,11 @@ STAGES = {
     "connect": "config_error connect_failed",
     "first_byte": "authentication_failed context_too_long empty_response first_token_timeout "
     "model_not_found provider_unavailable rate_limited request_rejected",
-    "stream": "idle_timeout kernel_gone limit_exceeded pause_expired protocol_error provider_error "
-    "provider_error_event run_crashed stream_broken stream_truncated total_timeout",
+    "stream": "answer_invalid idle_timeout kernel_gone limit_exceeded orphaned pause_expired "
+    "protocol_error provider_error provider_error_event run_crashed stream_broken stream_truncated "
+    "total_timeout",
     "restore": "snapshot_corrupt snapshot_error snapshot_too_large snapshot_too_new",
-    "persist": "store_busy store_error store_full store_read_only",
+    "persist": "lease_lost store_busy store_conflict store_error store_full store_read_only",
     "view": "wire_error",
 }
 """Codes of errors by stage. Logs and snapshots contain them, so they never change."""
@@ -82,6 +83,8 @@ def test_codes_of_errors_never_change() -> None:
         for code in codes.split():
             kind = errors.CLASSES[code]
             assert (kind.code, kind.stage, kind.retryable) == (code, stage, code in RETRYABLE)
+    of_the_module = {code for code, kind in errors.CLASSES.items() if kind.__module__ == errors.__name__}
+    assert of_the_module == {code for codes in STAGES.values() for code in codes.split()}
 
 
 def test_every_public_error_is_tested() -> None:

@@ -6,6 +6,7 @@ import pytest
 
 import nbchat
 from nbchat.handles.registry import SessionRegistry
+from nbchat.providers.named import NamedServer
 from nbchat.providers.openai import NO_EXTRAS, OpenAIProvider
 from nbchat.providers.scripted import ScriptedProvider
 from nbchat.server import DemoServer
@@ -75,6 +76,28 @@ def test_a_name_that_cannot_be_one_is_refused(name: str) -> None:
     """Reserved names and URLs are refused."""
     with pytest.raises(ValueError, match="cannot be the name of a provider"):
         nbchat.provider(name, base_url="http://localhost:1/v1")
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"url": "http://localhost:1/v1"}, "it has no field 'url'; expected some of: base_url, key_env, api"),
+        ({"base_urls": "http://localhost:1/v1"}, "no field 'base_urls'; did you mean 'base_url'"),
+        ({"key_env": "KEY"}, "it has no base_url"),
+        ("http://localhost:1/v1", "it must be a mapping of base_url, .* not str"),
+    ],
+)
+def test_a_configured_provider_that_is_wrong_is_refused_with_its_field(given: object, says: str) -> None:
+    """The message about an entry of `c.NbChat.providers` names its fields, and no function of nbchat."""
+    with pytest.raises(TypeError, match=says):
+        NamedServer.of(given)
+
+
+def test_other_arguments_of_a_wrong_kind_are_refused() -> None:
+    """`api` and `headers` are checked when the name is defined, and not when it is used."""
+    for wrong, error in (({"api": "completions"}, ValueError), ({"headers": "x: y"}, TypeError)):
+        with pytest.raises(error, match=f"^{next(iter(wrong))} must be"):
+            nbchat.provider("local", base_url="http://localhost:1/v1", **wrong)  # type: ignore[arg-type]
 
 
 def test_a_url_without_a_scheme_is_refused() -> None:
