@@ -6,6 +6,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from nbchat.core.errors import NbchatError
+
 _DEFAULT_PORT = 8765
 _LAST_PORT = 65535
 
@@ -20,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         options.run(options)
-    except (OSError, ValueError) as error:
+    except (NbchatError, OSError, ValueError) as error:
         sys.stderr.write(f"nbchat: {error}\n")
         return 1
     return 0

@@ -35,14 +35,19 @@ def folder() -> Path:
     Raises
     ------
     CommandError
-        If another user could write to it.
+        If another user could write to it, or Jupyter is not installed.
     """
     own = os.environ.get("NBCHAT_RUNNER_DIR")
     if own:
         place = Path(own)
     else:
-        from jupyter_core.paths import jupyter_runtime_dir  # noqa: PLC0415 - imported with a runner only
-
+        try:
+            from jupyter_core.paths import jupyter_runtime_dir  # noqa: PLC0415 - imported with a runner only
+        except ImportError as error:
+            raise CommandError(
+                "runners need Jupyter, which is not installed in this environment.",
+                hint="Use the environment of the notebook's kernel.",
+            ) from error
         place = Path(jupyter_runtime_dir()) / "nbchat"
     place.mkdir(parents=True, exist_ok=True, mode=0o700)
     if os.name == "posix":

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from nbchat.cli import main
 from tests.kernels import Kernel
 from tests.runner.counting_server import CountingServer, answer_to
 from tests.runner.notebooks import ROOT, LinkedNotebook, said
@@ -129,6 +130,21 @@ def test_a_key_is_nowhere_but_in_memory(notebook: LinkedNotebook) -> None:
         for process in processes:
             for name in ("environ", "cmdline"):
                 assert CANARY.encode() not in Path(f"/proc/{process}/{name}").read_bytes()
+
+
+def test_the_command_line_reports_that_jupyter_is_missing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without Jupyter, `nbchat runner` fails with one line that names the remedy."""
+    monkeypatch.delenv("NBCHAT_RUNNER_DIR", raising=False)
+    monkeypatch.setitem(sys.modules, "jupyter_core.paths", None)
+    assert main(["runner", "list"]) == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err == (
+        "nbchat: runners need Jupyter, which is not installed in this environment. "
+        "Use the environment of the notebook's kernel.\n"
+    )
 
 
 def test_the_command_line_lists_and_stops_runners(notebook: LinkedNotebook, server: CountingServer) -> None:
