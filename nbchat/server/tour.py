@@ -184,9 +184,9 @@ def answer(conversation: Conversation, words: Random, *, name: str) -> Iterator[
 def _told(subject: _Subject, topic: Topic, conversation: Conversation, words: Random) -> Iterator[str]:
     yield f"## {topic.title}\n\n"
     if subject.earlier is not None:
-        yield f"More, then. After *{subject.earlier.title.lower()}* comes this:\n\n"
+        yield f"The next topic after *{subject.earlier.title.lower()}*:\n\n"
     elif len(conversation.questions) > 1:
-        yield words.choice(("Before, you asked {}. Now to this:\n\n", "From {} on to this:\n\n")).format(
+        yield words.choice(("Your previous question was {}.\n\n", "Before this, you asked {}.\n\n")).format(
             _inline(conversation.questions[-2])
         )
     yield f"{topic.text}\n"
@@ -198,7 +198,7 @@ def _next(topic: Topic, conversation: Conversation, words: Random) -> str:
     known = {found.id for said in conversation.questions if (found := find(said))}
     fresh = [topics()[other].title.lower() for other in topic.related if other not in known]
     if not fresh:
-        return words.choice(("That is the whole of it.\n", "There is no more to it.\n"))
+        return words.choice(("You have seen all related topics.\n", "This was the last related topic.\n"))
     return words.choice(("Ask me next about {}.\n", "From here you could ask about {}.\n")).format(
         " or ".join([f"*{title}*" for title in fresh])
     )
@@ -206,24 +206,24 @@ def _next(topic: Topic, conversation: Conversation, words: Random) -> str:
 
 def _greeting(name: str) -> Iterator[str]:
     yield f"Hello! I am **{name}**, a demo model in nbchat's own server. "
-    yield "I know one thing, nbchat, and can tell you about:\n\n"
+    yield "I only answer questions about nbchat, on these topics:\n\n"
     yield "".join([f"- {topic.title}\n" for topic in topics().values()])
     yield "\nWhat would you like to know?\n"
 
 
 def _elsewhere(conversation: Conversation, words: Random, name: str) -> Iterator[str]:
-    yield f"I am **{name}**, a demo model: a program with prepared answers, and all I know is nbchat. "
+    yield f"I am **{name}**, a demo model: a program with prepared answers about nbchat. "
     yield "You asked:\n\n"
     yield quote(conversation.question)
     if _BRIEF.search(_head(conversation.instructions)):
-        yield "A real model would know. Set `OPENAI_BASE_URL` or `OPENAI_API_KEY` to ask one.\n"
+        yield "A real model can answer this. Set `OPENAI_BASE_URL` or `OPENAI_API_KEY` to ask one.\n"
         return
     if len(conversation.questions) > 1:
-        yield f"Before that it was {_inline(conversation.questions[-2])}. "
+        yield f"Your previous question was {_inline(conversation.questions[-2])}. "
     yield words.choice(
         (
-            "A real model would know. Say where there is one, then ask again; no restart is needed:\n\n",
-            "For that you need a real model. Set where it is, then ask again; no restart is needed:\n\n",
+            "A real model can answer this. Set one, then ask again; no restart is needed:\n\n",
+            "This needs a real model. Set one, then ask again; no restart is needed:\n\n",
         )
     )
     yield (
@@ -232,7 +232,7 @@ def _elsewhere(conversation: Conversation, words: Random, name: str) -> Iterator
         'os.environ["OPENAI_BASE_URL"] = "http://localhost:11434/v1"   # any compatible server, here Ollama\n'
         'os.environ["NBCHAT_MODEL"] = "the-name-of-a-model"\n```\n\n'
     )
-    yield "What I can tell you about, to see tables, code and formulas stream:\n\n"
+    yield "I answer questions on these topics, with tables, code and formulas:\n\n"
     titles = [topic.title for topic in topics().values()]
     yield "".join([f"- {title}\n" for title in sorted(words.sample(titles, 5))])
     yield "\nFor example: *How do I stop an answer?*\n"
@@ -240,13 +240,13 @@ def _elsewhere(conversation: Conversation, words: Random, name: str) -> Iterator
 
 def slow_answer(conversation: Conversation, words: Random) -> Iterator[str]:
     """Yield about a hundred tokens, for the slow model."""
-    yield f"You asked {_inline(conversation.question)}. Give me a moment.\n\n"
-    yield words.choice(("I speak slowly, ", "I take my time, "))
+    yield f"You asked {_inline(conversation.question)}. This takes a while.\n\n"
+    yield words.choice(("This model is slow: ", "This model answers slowly: "))
     yield (
-        "about five tokens per second, as a large model does on a small machine. While I am at it, look at "
-        "another tab and come back, reload the page, or run a long cell: I go on all the same.\n\n"
-        "**Stop** keeps what I have said so far. **Pause** holds me until you press **Resume**. And if you "
-        "do neither, I come to an end by myself, which is here.\n"
+        "about five tokens per second, like a large model on a small machine. During this answer, switch to "
+        "another tab and back, reload the page, or run a long cell: the answer continues.\n\n"
+        "**Stop** ends the answer and keeps the text that has arrived. **Pause** holds the answer until you "
+        "press **Resume**. If you do neither, the answer is complete here.\n"
     )
 
 
@@ -254,12 +254,12 @@ def thoughts(conversation: Conversation) -> Iterator[str]:
     """Yield the steps of choosing an answer."""
     yield f"The user asks {_inline(conversation.question)}. "
     if len(conversation.questions) > 1:
-        yield f"Before that it was {_inline(conversation.questions[-2])}, so this may be a follow-up. "
+        yield f"The previous question was {_inline(conversation.questions[-2])}, so this may be a follow-up. "
     subject = _subject(conversation)
     titles = [topic.title.lower() for topic in topics().values()]
-    yield f"I know about {len(titles)} things, such as {titles[0]}, or {titles[-1]}. "
+    yield f"I have {len(titles)} topics, such as {titles[0]}, or {titles[-1]}. "
     if subject.topic is None:
-        yield "Nothing of this fits, so I should say that I am a demo and how to reach a real model. "
+        yield "None of them fits, so I should state that I am a demo and how to use a real model. "
     else:
         yield f"“{subject.topic.title}” fits best. "
     yield "I will keep it short, and show an example where there is one."
