@@ -34,21 +34,21 @@ def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="serve the demo models",
         description="Serve demo models over an OpenAI-compatible API, on this machine only, until Ctrl-C.",
     )
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: %(default)s)")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument(
-        "--port", type=_port, default=_DEFAULT_PORT, help="0 for any that is free (default: %(default)s)"
+        "--port", type=_port, default=_DEFAULT_PORT, help="port; 0 selects a free one (default: %(default)s)"
     )
     parser.add_argument(
         "--pace",
         type=float,
-        help="factor on every delay: 1 as models speak, 0 at full speed (default: NBCHAT_DEMO_PACE, else 1)",
+        help="factor for delays: 1 as a large model, 0 without delays (default: NBCHAT_DEMO_PACE or 1)",
     )
     parser.add_argument(
         "--allow-host",
         action="append",
         default=[],
         metavar="NAME",
-        help="a name, besides the loopback ones, that the server may be called by; may be repeated",
+        help="host name that requests may use in addition to loopback names; can be repeated",
     )
     parser.set_defaults(run=_serve)
 
@@ -56,7 +56,7 @@ def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def _port(text: str) -> int:
     port = int(text)
     if not 0 <= port <= _LAST_PORT:
-        raise argparse.ArgumentTypeError(f"{port} is not a port: those are 0 to {_LAST_PORT}")
+        raise argparse.ArgumentTypeError(f"{port} is not a port; use a number from 0 to {_LAST_PORT}")
     return port
 
 
@@ -75,12 +75,18 @@ def _add_runner(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     actions = parser.add_subparsers(required=True, metavar="ACTION")
     listed = actions.add_parser("list", help="list the runners of this user")
     listed.set_defaults(run=_runner_list)
-    stop = actions.add_parser("stop", help="end runners: live answers may finish for a few seconds")
-    stop.add_argument("notebook", nargs="*", metavar="NOTEBOOK.ipynb", help="only those of these notebooks")
+    stop = actions.add_parser("stop", help="end runners; live answers have a few seconds to finish")
+    stop.add_argument(
+        "notebook", nargs="*", metavar="NOTEBOOK.ipynb", help="only the runners of these notebooks"
+    )
     stop.set_defaults(run=_runner_stop)
-    doctor = actions.add_parser("doctor", help="show where runners are, and the environment that they get")
+    doctor = actions.add_parser(
+        "doctor", help="show the folder of runners and the environment in which they start"
+    )
     doctor.set_defaults(run=_runner_doctor)
-    serve = actions.add_parser("serve", help="used by kernels: run in the foreground until it is not needed")
+    serve = actions.add_parser(
+        "serve", help="run in the foreground until no kernel needs it; used by kernels"
+    )
     serve.add_argument("--folder", required=True, help="folder of the socket")
     serve.add_argument("notebook", metavar="NOTEBOOK.ipynb")
     serve.set_defaults(run=_runner_serve)
@@ -123,12 +129,16 @@ def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     parser.add_argument(
         "--to",
         choices=("md", "html", "jsonl", "ipynb"),
-        help="the format (default: what FILE's name ends in, else md)",
+        help="format (default: that of FILE's extension, else md)",
     )
-    parser.add_argument("-o", "--output", metavar="FILE", help="write this new file, and print nothing")
+    parser.add_argument("-o", "--output", metavar="FILE", help="write to this file instead of printing")
     parser.add_argument("--overwrite", action="store_true", help="replace FILE if it exists")
     parser.add_argument(
-        "--session", action="append", default=[], metavar="TITLE", help="only this one, by title or id"
+        "--session",
+        action="append",
+        default=[],
+        metavar="TITLE",
+        help="only the session with this title or id; can be repeated",
     )
     parser.set_defaults(run=_export)
 
@@ -157,7 +167,9 @@ def _export(options: argparse.Namespace) -> None:
     if options.session:
         states = [state for state in states if {state.id, state.title} & set(options.session)]
         if not states:
-            raise ValueError(f"{options.notebook} has no session called {' or '.join(options.session)}.")
+            raise ValueError(
+                f"{options.notebook} has no session with the title or id {' or '.join(options.session)}."
+            )
     if options.output:
         named = bool(Path(options.output).suffix)
         export(
