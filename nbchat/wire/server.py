@@ -166,7 +166,9 @@ class WireServer:
         return (*changes, *messages, *self._subscriptions.sync_responses())
 
     def before_beacon(self) -> None:
-        """Send the configuration of the provider if it has changed."""
+        """Send the configuration of the provider if it has changed, and counts that are due."""
+        if self._subscriptions.add_counts():
+            self._pacer.wake()
         providers = self.kernel.providers
         config = Config(demo=providers.is_demo, provider=providers.name, model=providers.model)
         if config != self._config:

@@ -55,6 +55,8 @@ class Subscriptions:
         self._on_end = on_end
         self._readers: dict[str, _Reader] = {}
         self._dirty: dict[str, LiveSession] = {}
+        self._uncounted: dict[str, LiveSession] = {}
+        """Sessions whose counts are newer than those of their last head."""
         self._asks: dict[str, tuple[str, int, Mapping[str, int]]] = {}
         """Pages with a pending sync: id of the last request, revision, sessions."""
         self._answering: set[str] = set()
@@ -79,6 +81,13 @@ class Subscriptions:
     def add(self, session: LiveSession) -> None:
         """Include a session's new events in the next packets."""
         self._dirty[session.id] = session
+
+    def add_counts(self) -> bool:
+        """Include counts that are due although nothing else has changed; return whether there are any."""
+        now = self._engine.loop.aio.time()
+        due = [key for key in self._uncounted if now - self._readers[key].head_at >= PROGRESS_S]
+        self._dirty |= {key: self._uncounted.pop(key) for key in due}
+        return bool(due)
 
     def request_sync(self, message: Hello | Sync, rev: int, sessions: Mapping[str, int]) -> bool:
         """Include what a page lacks in the next packet.
@@ -140,6 +149,7 @@ class Subscriptions:
             key for key in self._readers if self._engine.sessions.get_including_deleted(key) is None
         ]:
             del self._readers[session_id]
+            self._uncounted.pop(session_id, None)
             self.rev += 1
             self._removed_rev = self.rev
 
@@ -187,7 +197,11 @@ class Subscriptions:
             and head.run_id is not None
             and replace(head, seq=old.seq, characters=old.characters, active_at=old.active_at) == old
         )
-        if head == old or (counting and now - reader.head_at < PROGRESS_S):
+        self._uncounted.pop(session.id, None)
+        if head == old:
+            return None
+        if counting and now - reader.head_at < PROGRESS_S:
+            self._uncounted[session.id] = session
             return None
         self.rev += 1
         reader.head, reader.rev, reader.head_at = head, self.rev, now
