@@ -291,6 +291,9 @@ class KernelLink:
     def _provider(self, provider_id: str, traits: Mapping[str, Any]) -> KernelProvider:
         return KernelProvider(provider_id, traits, self.ask, self._streams, self.send)
 
+    def _call_ping(self, number: int) -> None:
+        self._reply(number)
+
     def _call_state(self, number: int, session_id: str) -> None:
         session = self._engine.sessions.get(session_id)
         if session is not None:

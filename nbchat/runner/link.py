@@ -1,4 +1,4 @@
-"""`Link`: the kernel's end of one connection to a runner, with a thread that reads and one that writes.
+"""`Link`: the kernel's end of one connection to a runner, with threads that read, write and watch it.
 
 Callers never write to the socket themselves, since an interrupt of a cell in the middle of a frame would
 break the link.
@@ -28,6 +28,16 @@ logger = logging.getLogger("nbchat")
 
 HELLO_S: Final = 10.0
 """Longest wait for a runner's greeting; one that takes longer is stopped or hangs."""
+
+PING_S: Final = 4.0
+"""Interval of the pings."""
+
+MISSES: Final = 4
+"""Intervals without any message of the runner after which the link counts as lost.
+
+Intervals are counted, not seconds: a suspended machine or kernel receives nothing either, and has received
+what arrived meanwhile after one interval.
+"""
 
 Answer: TypeAlias = "queue.SimpleQueue[Reply | None]"
 
@@ -65,7 +75,10 @@ class Link:
         self._numbers = itertools.count(1)
         self._answers: dict[int, Answer] = {}
         self._out: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._received = 0
+        """Number of messages so far."""
         self._over = False
+        self._ended = threading.Event()
 
     def __repr__(self) -> str:
         """Return the runner's process."""
@@ -73,8 +86,8 @@ class Link:
 
     def start(self) -> None:
         """Read and write from now on."""
-        for work, name in ((self._read, "nbchat-link-read"), (self._write, "nbchat-link-write")):
-            threading.Thread(target=work, name=name, daemon=True).start()
+        for work, name in ((self._read, "read"), (self._write, "write"), (self._watch, "watch")):
+            threading.Thread(target=work, name=f"nbchat-link-{name}", daemon=True).start()
 
     @property
     def is_over(self) -> bool:
@@ -129,6 +142,7 @@ class Link:
         try:
             while True:
                 message, body = read_frame(self._exactly, ToKernel)
+                self._received += 1
                 if isinstance(message, Reply):
                     if (answer := self._answers.get(message.id)) is not None:
                         answer.put(message)
@@ -142,6 +156,7 @@ class Link:
             logger.exception("the link to the runner failed")
         finally:
             self._over = True
+            self._ended.set()
             self._out.put(None)
             with suppress(OSError):
                 self._connection.close()
@@ -160,6 +175,19 @@ class Link:
         except OSError:
             with suppress(OSError):  # the reading thread ends the link
                 self._connection.shutdown(socket.SHUT_RDWR)
+
+    def _watch(self) -> None:
+        """End the link if the runner is suspended or hangs."""
+        before, misses = -1, 0
+        while not self._ended.wait(PING_S):
+            misses = misses + 1 if self._received == before else 0
+            if misses == MISSES:
+                logger.warning("runner %d does not answer; it is replaced", self.greeting.pid)
+                with suppress(OSError):
+                    self._connection.shutdown(socket.SHUT_RDWR)
+                return
+            before = self._received
+            self.send(Call(id=next(self._numbers), name="ping"))
 
 
 def exactly(connection: socket.socket, count: int) -> bytes:

@@ -64,6 +64,8 @@ class Server:
         Environment of the server, and so of its kernels, on top of this process's.
     python
         The interpreter of the environment that the server is installed in.
+    root
+        The folder of notebooks, if it is that of another server.
     """
 
     def __init__(
@@ -73,11 +75,13 @@ class Server:
         settings: Mapping[str, Mapping[str, Any]] | None = None,
         variables: Mapping[str, str] | None = None,
         python: str = sys.executable,
+        *,
+        root: Path | None = None,
     ) -> None:
         self.app = app
         self._home = home
-        self.root = home / "notebooks"
-        self.root.mkdir(parents=True)
+        self.root = root or home / "notebooks"
+        self.root.mkdir(parents=True, exist_ok=root is not None)
         self._log = home / "server.log"
         environ = environment(home, os.environ, settings) | {"HOME": str(home)} | dict(variables or {})
         with self._log.open("wb") as log:

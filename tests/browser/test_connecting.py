@@ -1,5 +1,6 @@
 """The first screen, and connecting to a model from it."""
 
+import pytest
 from playwright.sync_api import expect
 
 from tests.browser.chat import Chat
@@ -34,9 +35,10 @@ def test_an_empty_session_shows_how_to_begin(notebook: OpenNotebook) -> None:
     assert page.uncaught_errors == []
 
 
-def test_a_server_is_connected_from_the_page(notebook: OpenNotebook) -> None:
+@pytest.mark.parametrize("setting", ["", "nbchat.config(runner='local'); "], ids=["kernel", "runner"])
+def test_a_server_is_connected_from_the_page(notebook: OpenNotebook, setting: str) -> None:
     """Models are listed, one is tested and answers; the key is in no file, trait or page text."""
-    page = notebook([CHAT])
+    page = notebook([CHAT.replace("chat =", f"{setting}chat =")])
     page.run_cell(0)
     chat = Chat(page)
     url = page.execute(SERVER)

@@ -1,4 +1,4 @@
-"""JupyterLab with a runner: an answer continues through a restart of the kernel."""
+"""JupyterLab with a runner: restarts of the kernel, and two kernels of one notebook."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ import os
 import random
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Browser, expect
 
 from tests.browser.chat import Chat
-from tests.browser.conftest import OpenNotebook
+from tests.browser.conftest import ARTIFACTS, OpenNotebook, keep
+from tests.browser.lab import NotebookPage, Server
 from tests.runner.counting_server import WORDS, CountingServer, answer_to
+from tests.waiting import wait_for
 
 CELL = """
 import nbchat
@@ -93,3 +96,93 @@ def test_a_page_works_again_after_its_runner_was_killed(
     chat.ask("two")
     expect(chat.articles("Assistant").last).to_contain_text(f"two-{WORDS - 1}")
     assert server.asked == ["one", "two"]
+
+
+TRANSCRIPT = """() => JSON.stringify(
+  [...document.querySelectorAll(".nbchat [role=log] article")].map((one) => one.innerText))"""
+
+OBSERVE = f"""() => {{
+  const seen = (window.testSeen = {{}});
+  const look = () => (seen[({TRANSCRIPT})()] ??= Date.now());
+  const options = {{ subtree: true, childList: true, characterData: true, attributes: true }};
+  new MutationObserver(look).observe(document.querySelector(".nbchat"), options);
+}}"""
+"""Record in `testSeen` when each state of the transcript was shown first, in milliseconds."""
+
+
+class TwoPages:
+    """Two pages on one notebook, each with its own kernel."""
+
+    def __init__(self, one: NotebookPage, two: NotebookPage) -> None:
+        self.pages = (one, two)
+        self.chats = (Chat(one), Chat(two))
+        for page in self.pages:
+            page.page.evaluate(OBSERVE)
+
+    def agree(self, text: str) -> int:
+        """Wait until both show the same transcript with this text; return its delay between them in ms."""
+
+        def same() -> str | None:
+            first, second = (page.page.evaluate(TRANSCRIPT) for page in self.pages)
+            return first if first == second and text in first else None
+
+        shown = wait_for(same, f"both show {text!r}")
+        times = [
+            page.page.evaluate("(text) => window.testSeen[text] ?? Date.now()", shown) for page in self.pages
+        ]
+        return int(abs(times[0] - times[1]))
+
+
+@pytest.fixture
+def second_server(lab: Server, tmp_path: Path) -> Iterator[Server]:
+    """Return another JupyterLab on the same notebooks, so that a notebook can have a second kernel."""
+    # Only one page saves the notebook, so that the other one is not asked about a changed file.
+    settings = {"@jupyterlab/docmanager-extension:plugin": {"autosave": False}}
+    variables = {"NBCHAT_RUNNER_DIR": str(lab.root.parent / "runtime" / "nbchat")}
+    with Server(tmp_path / "second", "lab", settings, variables, root=lab.root) as server:
+        yield server
+
+
+def test_two_browsers_on_two_kernels_show_the_same(
+    notebook: OpenNotebook, second_server: Server, chrome: Browser, server: CountingServer
+) -> None:
+    """Whichever of the two sends, stops or edits, both show the same transcript afterwards."""
+    one = notebook([CELL.format(url=server.base_url)])
+    with chrome.new_context(locale="en-US", viewport={"width": 1280, "height": 900}) as context:
+        two = NotebookPage(second_server, context.new_page(), one.path).open()
+        try:
+            for page in (one, two):
+                page.run_cell(0)
+            process = "import os; print(os.getpid())"
+            assert one.execute(process) != two.execute(process)
+            both = TwoPages(one, two)
+            first, second = both.chats
+            delays = {}
+
+            first.ask("one")
+            delays["send"] = both.agree("one-199")
+            second.button("Stop").click()
+            delays["stop in the other"] = both.agree("The text so far is kept.")
+            for chat in both.chats:
+                expect(chat.status).to_have_text("stopped")
+
+            second.articles("You").get_by_role("button", name="Edit").click()
+            second.region.get_by_role("textbox", name="Edited text").fill("two")
+            second.articles("You").get_by_role("button", name="Send").click()
+            delays["edit in the other"] = both.agree("two-199")
+            server.go()
+            delays["end of the answer"] = both.agree(f"two-{WORDS - 1}")
+            for chat in both.chats:
+                expect(chat.status).to_have_text("done")
+
+            second.ask("three")
+            delays["send in the other"] = both.agree(f"three-{WORDS - 1}")
+            first.articles("Assistant").last.get_by_role("button", name="Regenerate").click()
+            expect(first.articles("Assistant").last.get_by_role("img", name="Version 2 of 2")).to_be_visible()
+            expect(first.status).to_have_text("done")
+            delays["regenerate"] = both.agree("three")
+            print("ms until both are equal:", delays)  # noqa: T201 - figures for the reader of the log
+            assert one.uncaught_errors == two.uncaught_errors == []
+        except BaseException:
+            keep([one, two], ARTIFACTS / "two-kernels")
+            raise

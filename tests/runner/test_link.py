@@ -21,9 +21,9 @@ from nbchat.handles.registry import SessionRegistry
 from nbchat.providers.base import Delta, Finish, Request, TextDelta
 from nbchat.providers.scripted import HANG, PAUSE, ScriptedProvider
 from nbchat.runner.frames import encode_frame
-from nbchat.runner.link import greet
+from nbchat.runner.link import Link, LinkLost, greet
 from nbchat.runner.link_backend import LinkBackend
-from nbchat.runner.messages import LINK_VERSION, Hello
+from nbchat.runner.messages import LINK_VERSION, Greeting, Hello
 from nbchat.runner.objects import WINDOW
 from nbchat.runner.spawn import environment_of_runner
 from tests.runner.counting_server import CountingServer, answer_to
@@ -329,6 +329,21 @@ def test_a_lost_link_is_replaced(linked: Linked) -> None:
     assert seen.wait(30).text == "ab"
     assert backend._link is not before
     assert run.wait(30).state == "completed"
+
+
+def test_a_runner_that_does_not_answer_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A link whose other end stays silent ends, and calls over it raise an error."""
+    monkeypatch.setattr("nbchat.runner.link.PING_S", 0.01)
+    ours, theirs = socket.socketpair()
+    greeting = Greeting(link=LINK_VERSION, version=VERSION, pid=1, epoch="l-1", notebook="a.ipynb")
+    ended = threading.Event()
+    link = Link(ours, greeting, lambda *_: None, lambda _link: ended.set())
+    link.start()
+    with theirs:
+        with pytest.raises(LinkLost):
+            link.call("limits")
+        assert ended.wait(30)
+        assert link.is_over
 
 
 def test_a_command_in_flight_is_executed_once_when_its_link_breaks(linked: Linked) -> None:

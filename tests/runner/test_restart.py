@@ -152,6 +152,25 @@ def test_a_killed_runner_interrupts_questions_that_are_not_saved(
     assert sorted(server.asked) == ["four", "one", "two"]
 
 
+@pytest.mark.timeout(300)  # several unanswered pings, the start of a runner, and the expiry of a lease
+def test_a_kernel_replaces_a_runner_that_is_suspended(
+    notebook: LinkedNotebook, server: CountingServer
+) -> None:
+    """A kernel notices that its runner does not answer; its runs end once, and the next one is answered."""
+    kernel = notebook.kernel()
+    said(kernel, ASK)
+    said(kernel, "nbchat.registry.save()")
+    old = notebook.pid()
+    os.kill(old, signal.SIGSTOP)
+    ends = "first.wait(110); second.wait(10); print(first.state, second.state, 'one-150 ' in first.text)"
+    assert said(kernel, ends) == "interrupted interrupted True"
+    assert notebook.pid() != old
+    server.go()
+    ask = "print(nbchat.session('new', model='count').ask('three').text)"
+    assert said(kernel, ask) == answer_to("three").strip()
+    assert server.asked == ["one", "three"]
+
+
 @pytest.mark.timeout(300)  # three processes start, and a lease expires
 def test_a_suspended_runner_is_replaced_and_ends_nothing_twice(
     notebook: LinkedNotebook, server: CountingServer
