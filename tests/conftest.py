@@ -14,6 +14,9 @@ from tools.jupyter_home import PROVIDER_SETTINGS
 SOAK = "NBCHAT_SOAK" in os.environ
 """`make soak` runs the long versions."""
 
+ROUNDS = int(os.environ.get("NBCHAT_ROUNDS", "100"))
+"""Rounds of the long versions of tests that restart kernels, which can be run in parts."""
+
 # A run on every change uses fixed examples; soak draws new ones. Deadlines would measure the machine.
 settings.register_profile("change", max_examples=300, stateful_step_count=30, deadline=None, derandomize=True)
 settings.register_profile(

@@ -15,6 +15,7 @@ from playwright.sync_api import Browser, expect
 from tests.browser.chat import Chat
 from tests.browser.conftest import ARTIFACTS, OpenNotebook, keep
 from tests.browser.lab import NotebookPage, Server
+from tests.conftest import ROUNDS
 from tests.runner.counting_server import WORDS, CountingServer, answer_to
 from tests.waiting import wait_for
 
@@ -45,12 +46,12 @@ def test_an_answer_continues_through_a_restart_of_the_kernel(
     notebook: OpenNotebook, server: CountingServer, soak: bool
 ) -> None:
     """With a second prompt queued, no word is lost or repeated, and the new kernel offers Stop at once."""
-    dice = random.Random(5)
+    dice = random.Random(None if soak else 5)
     page = notebook([CELL.format(url=server.base_url)])
     page.run_cell(0)
     chat = Chat(page)
     expected: list[str] = []
-    for number in range(100 if soak else 1):
+    for number in range(ROUNDS if soak else 1):
         one, two, word = f"one{number}x", f"two{number}x", dice.randrange(WORDS // 2)
         server.hold()
         chat.ask(one)

@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import random
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,8 @@ import pytest
 from nbchat.core.ids import new_id
 from nbchat.jupyter.control import REQUEST
 from nbchat.stores.owner import has_ended
-from tests.runner.counting_server import CountingServer, answer_to
+from tests.conftest import ROUNDS
+from tests.runner.counting_server import WORDS, CountingServer, answer_to
 from tests.runner.notebooks import LinkedNotebook, said
 from tests.waiting import wait_for
 
@@ -47,18 +49,28 @@ def notebook(tmp_path: Path, server: CountingServer) -> Iterator[LinkedNotebook]
 
 
 def test_a_killed_kernel_loses_neither_text_nor_a_queued_prompt(
-    notebook: LinkedNotebook, server: CountingServer
+    notebook: LinkedNotebook, server: CountingServer, soak: bool
 ) -> None:
     """After SIGKILL of the kernel both answers are complete and exact, and each question was sent once."""
+    dice = random.Random(None if soak else 7)
     kernel = notebook.kernel()
-    assert said(kernel, ASK) == "streaming queued"
-    kernel.restart()
-    assert said(kernel, ATTACH) == "streaming queued True"
-    server.go()
-    messages, states = json.loads(said(kernel, FINISH))
-    assert messages == ["one", answer_to("one"), "two", answer_to("two")]
-    assert states == ["completed", "completed"]
-    assert server.asked == ["one", "two"]
+    expected: list[str] = []
+    for number in range(ROUNDS if soak else 1):
+        server.hold()
+        one, two, word = f"one{number}x", f"two{number}x", f"{dice.randrange(WORDS // 2)} "
+        ask = (
+            ASK.replace('"one"', f'"{one}"').replace('"two"', f'"{two}"').replace("one-150 ", f"{one}-{word}")
+        )
+        assert said(kernel, ask) == "streaming queued"
+        kernel.restart()
+        attach = ATTACH.replace("one-150 ", f"{one}-{word}")
+        assert said(kernel, attach).endswith("streaming queued True")
+        server.go()
+        messages, states = json.loads(said(kernel, FINISH))
+        expected += [one, answer_to(one), two, answer_to(two)]
+        assert messages == expected
+        assert set(states) == {"completed"}
+        assert server.asked == expected[::2]
 
 
 def test_a_prompt_of_a_page_survives_its_kernel(notebook: LinkedNotebook, server: CountingServer) -> None:
