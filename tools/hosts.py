@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 ROOT: Final = Path(__file__).parents[1]
 
 ENVIRONMENTS: Final[Mapping[str, tuple[str, ...]]] = {
+    "documents": ("jupyterlab==4.6.6", "jupyter-server-documents==0.3.3"),
     "marimo": ("marimo==0.25.2", "anywidget==0.11.0"),
 }
 """Packages of each environment, in addition to nbchat."""
@@ -81,6 +82,9 @@ PROXY: Final = Proof(
     "emulated",
     ("tests/browser/hosts/test_vscode_rules.py::test_a_proxied_kernel_takes_messages_while_a_cell_runs",),
 )
+TURNS: Final = Proof(
+    "browser", ("tests/browser/hosts/test_documents.py::test_two_pages_under_server_documents",)
+)
 STATIC: Final = Proof(
     "browser", ("tests/browser/test_static_page.py::test_a_converted_notebook_shows_the_conversation",)
 )
@@ -91,6 +95,10 @@ EXECUTED: Final = Proof(
 TABLE: Final[Mapping[str, tuple[Proof | No, ...]]] = {
     "JupyterLab 4.6": (CHANNEL, CHANNEL, CHANNEL, CHANNEL, RELOAD, FILE, API),
     "Notebook 7.6": (CHANNEL, CHANNEL, CHANNEL, CHANNEL, NO, FILE, API),
+    "jupyter-server-documents 0.3": (
+        *(No("only outputs that the user trusts"), TURNS, TURNS),
+        *(NO, NO, NO, NO),
+    ),
     "marimo 0.25, edit": (EDIT, EDIT, EDIT, No("after the cell"), NO, No("nothing is saved"), EDIT),
     "marimo 0.25, run": (RUN, RUN, RUN, No("after the cell"), NO, No("nothing is saved"), RUN),
     "Panel 1.9": (PANEL, PANEL, PANEL, No("there are no cells"), NO, No("nothing is saved"), NO),

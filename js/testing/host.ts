@@ -36,6 +36,10 @@ export class FakeHost {
   readonly connectionStatusChanged = new FakeSignal<string>();
   readonly disposed = new FakeSignal<unknown>();
   status = "idle";
+  /** Times at which the page has opened the connection again. */
+  readonly reopened: number[] = [];
+  /** Called when the page opens the connection again. */
+  onReopen: () => void = () => {};
   /** The channel of each message that was sent. */
   readonly channels: string[] = [];
   readonly #custom = new Set<(content: unknown, buffers: DataView[]) => void>();
@@ -60,6 +64,13 @@ export class FakeHost {
       statusChanged: this.statusChanged,
       connectionStatusChanged: this.connectionStatusChanged,
       disposed: this.disposed,
+      reconnect: async () => {
+        this.reopened.push(performance.now());
+        this.connectionStatusChanged.emit("connecting");
+        await Promise.resolve();
+        this.onReopen();
+        this.connectionStatusChanged.emit("connected");
+      },
       ...(control && {
         sendControlMessage: (message: unknown) => {
           const { content } = message as { content: { message: PageMessage } };

@@ -244,17 +244,18 @@ NETWORK = """
   });
   window.WebSocket = class WebSocket extends Native {
     #handler = null;
+    dead = false; // silent, until the page opens another one
     constructor(url, protocols) {
       super(network.cut ? "ws://127.0.0.1:65535/" : url, protocols); // nothing listens on this port
       network.sockets.add(this);
       this.addEventListener("close", () => network.sockets.delete(this));
     }
-    send(data) { if (!network.silent) super.send(data); }
+    send(data) { if (!network.silent && !this.dead) super.send(data); }
     get onmessage() { return this.#handler; }
     set onmessage(handler) {
       this.#handler = handler;
       super.onmessage = handler && ((event) => {
-        if (network.silent) return;
+        if (network.silent || this.dead) return;
         for (const each of network.tamper ? network.tamper(event) : [event]) handler.call(this, each);
       });
     }
@@ -467,6 +468,10 @@ class NotebookPage:
     def silence_network(self) -> None:
         """Block all traffic in both directions, while the websockets stay open."""
         self.page.evaluate("() => { window.testNetwork.silent = true; }")
+
+    def kill_sockets(self) -> None:
+        """Block all traffic of the open websockets, which stay open; new ones work."""
+        self.page.evaluate("() => { for (const socket of window.testNetwork.sockets) socket.dead = true; }")
 
     def restore_network(self) -> None:
         """Restore the traffic, and wait until JupyterLab has reconnected by itself."""

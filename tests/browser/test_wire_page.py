@@ -153,6 +153,19 @@ def test_a_silent_network_is_shown_as_lost_and_recovers(notebook: OpenNotebook) 
     assert " ".join(shown.split()) == WORDS
 
 
+def test_a_dead_connection_is_opened_again_for_a_question(notebook: OpenNotebook) -> None:
+    """If a question gets no reply over an open socket, the page opens another one and sends it once."""
+    page = notebook([CHAT])
+    page.run_cell(0)
+    ask(page, "before")
+    expect(answer(page)).to_have_attribute("data-run-state", "completed", timeout=STARTED_MS)
+    page.kill_sockets()
+    ask(page, "after")
+    expect(answer(page)).to_contain_text("after", timeout=STARTED_MS)
+    expect(answer(page)).to_have_attribute("data-run-state", "completed", timeout=STARTED_MS)
+    assert page.execute("print([message.text for message in session.messages])").count("after") == 2
+
+
 def test_half_of_the_packets_may_be_lost(notebook: OpenNotebook) -> None:
     """With half of the kernel's packets lost, the answer is complete and exact soon after its end."""
     page = notebook([CHAT])

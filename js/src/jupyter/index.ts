@@ -43,6 +43,8 @@ export interface KernelConnection {
   readonly connectionStatusChanged?: Signal<string>;
   readonly disposed?: Signal<unknown>;
   readonly isDisposed?: boolean;
+  /** Open the websocket to the kernel again. */
+  reconnect?(): Promise<unknown>;
   sendControlMessage?(message: unknown, expectReply?: boolean, dispose?: boolean): ControlFuture;
 }
 

@@ -1,8 +1,8 @@
-/** `ChannelWatch`: decides when the page has to change the channel to the kernel. */
+/** `ChannelWatch`: decides when the page has to change the channel to the kernel, or to open its connection again. */
 
 /** The next channel is used after this long without an answer. */
 const CHANNEL_MS = 3000;
-/** A channel that waits for running cells is used this long before one that has worked better is tried again. */
+/** What did not work is tried again after this long: a better channel, and opening the connection again. */
 const RETRY_MS = 60_000;
 
 export class ChannelWatch {
@@ -11,6 +11,10 @@ export class ChannelWatch {
   /** A channel that does not wait for the running cell has brought an answer. */
   #freeWorked = false;
   #since = 0;
+  /** Changes since the last answer. */
+  #changes = 0;
+  /** Time at which the connection was opened again. */
+  #reopenedAt = Number.NEGATIVE_INFINITY;
 
   /** Record that a channel is used from now on. */
   opened(): void {
@@ -20,7 +24,26 @@ export class ChannelWatch {
   /** Record an answer, and whether the channel is free of the running cell. */
   answered(free: boolean): void {
     this.#answeredAt = performance.now();
+    this.#changes = 0;
     if (free) this.#freeWorked = true;
+  }
+
+  /** Record a change to the other channel. */
+  changed(): void {
+    this.opened();
+    this.#changes++;
+  }
+
+  /**
+   * Return whether to open the connection again, since neither channel has brought an answer. After an attempt
+   * without success the next one is made after a while.
+   */
+  shouldReopen(): boolean {
+    if (this.#changes < 2) return false;
+    const now = performance.now();
+    if (this.#answeredAt <= this.#reopenedAt && now - this.#reopenedAt < RETRY_MS) return false;
+    this.#reopenedAt = now;
+    return true;
   }
 
   /** Return for how long no outstanding request has been answered, if the oldest one waits for `longestMs`. */

@@ -367,13 +367,16 @@ export class Link {
     return Math.max(this.#sync.unansweredMs, this.outbox.unansweredMs);
   }
 
-  /** Change the channel if it brings no answers, and send what is outstanding again on the next one. */
+  /** Change the channel if it brings no answers, or open the connection again; send what is outstanding again. */
   #checkChannel(): void {
     const other = this.#uplink?.other ?? null;
     if (other === null || this.#kernel !== "there") return;
     if (!this.#channels.shouldChange(other, this.#outstandingMs, this.#kernelBusy)) return;
-    this.#channels.opened();
+    this.#channels.changed();
     this.#uplink?.next();
+    // The whole notebook uses the connection; while a cell runs, its output could get lost.
+    const waiting = this.outbox.size > 0 && this.#kernelBusy === false;
+    if (waiting && this.#channels.shouldReopen()) this.#uplink?.reopen();
     if (this.#welcome !== null) this.outbox.again();
     this.#ask();
   }
@@ -418,6 +421,7 @@ export class Link {
     if (this.gone) return;
     if (status === "connected") {
       if (this.#kernel === "reconnecting") this.#kernel = "there";
+      if (this.#welcome !== null) this.outbox.again();
       this.#ask();
     } else if (this.#kernel === "there") {
       this.#kernel = "reconnecting";

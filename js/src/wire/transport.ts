@@ -28,11 +28,13 @@ export interface Channel {
 /** Sends a page's messages on the best channel that works, in order. */
 export class Uplink {
   readonly #channels: readonly [Channel, ...Channel[]];
+  readonly #kernel: KernelConnection | null;
   #index = 0;
   #closed = false;
 
   constructor(model: AnyModel) {
-    const control = controlChannel(model.widget_manager?.kernel ?? null);
+    this.#kernel = model.widget_manager?.kernel ?? null;
+    const control = controlChannel(this.#kernel);
     this.#channels = control === null ? [modelChannel(model)] : [control, modelChannel(model)];
   }
 
@@ -68,6 +70,12 @@ export class Uplink {
   /** Change to the next channel, as this one brings no answers; after the last one, to the first. */
   next(): void {
     this.#index = this.#following;
+  }
+
+  /** Open the kernel's connection again, if the host can do that. It serves the whole notebook. */
+  reopen(): void {
+    // The host reports both the attempt and its end with the connection's status.
+    this.#kernel?.reconnect?.().catch(() => {});
   }
 
   close(): void {

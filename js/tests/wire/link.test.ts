@@ -454,7 +454,7 @@ describe("kernels come and go", () => {
     world.close();
   });
 
-  describe.each(["control", "model", "both"] as const)("with %s dead", (which) => {
+  describe.each(["control", "model", "both", "connection"] as const)("with %s dead", (which) => {
     const moments = {
       "before the first answer": async () => {},
       "when all is quiet": async () => {
@@ -479,8 +479,10 @@ describe("kernels come and go", () => {
       const { link, host } = world.open((_, { channels }) => dead.has(channels.at(-1) ?? ""));
       link.want("s");
       const kill = (): void => {
-        for (const name of which === "both" ? ["control", "model"] : [which]) dead.add(name);
+        const one = which === "control" || which === "model";
+        for (const name of one ? [which] : ["control", "model"]) dead.add(name);
       };
+      if (which === "connection") host.onReopen = () => dead.clear();
       const first = moment === moments["before the first answer"];
       if (first) kill();
       await moment(world);
@@ -490,14 +492,21 @@ describe("kernels come and go", () => {
       await vi.advanceTimersByTimeAsync(2900);
       if (!first || which === "model") expect(host.channels.at(-1)).toBe("control");
       await vi.advanceTimersByTimeAsync(1000);
-      if (which !== "both") {
+      if (which === "control" || which === "model") {
+        expect(host.reopened).toEqual([]);
         expect(link.store.connection).toBe("live");
         expect(host.channels.at(-1)).toBe(which === "control" ? "model" : "control");
       } else {
         await vi.advanceTimersByTimeAsync(1400);
         expect(link.store.connection).toBe("lost");
         expect(link.outbox.size).toBe(ids.length);
+      }
+      if (which === "connection") {
+        await vi.advanceTimersByTimeAsync(1500);
+        expect(host.reopened).toHaveLength(1);
+      } else if (which === "both") {
         await vi.advanceTimersByTimeAsync(30_000);
+        expect(host.reopened).toHaveLength(1);
         expect(new Set(host.channels)).toEqual(new Set(["control", "model"]));
         dead.clear();
         await vi.advanceTimersByTimeAsync(9000);
@@ -532,6 +541,26 @@ describe("kernels come and go", () => {
     host.statusChanged.emit("idle");
     await vi.advanceTimersByTimeAsync(200);
     expect(host.channels.at(-1)).toBe("model");
+    world.close();
+  });
+
+  test("a connection is opened again at most once a minute, and never while a cell runs", async () => {
+    const world = await streaming();
+    const [{ link, host, up }] = world.pages as [World["pages"][0]];
+    up.lose = () => true;
+    await vi.advanceTimersByTimeAsync(20_000);
+    expect(host.reopened).toEqual([]); // no command waits
+    void link.outbox.do({ type: "list_models", id: "c1", session_id: null }).catch(() => {});
+    await vi.advanceTimersByTimeAsync(150_000);
+    const [first = 0, second = 0, third = 0] = host.reopened;
+    expect(host.reopened).toHaveLength(3);
+    for (const pause of [second - first, third - second]) expect(pause).toBeGreaterThan(59_000);
+    host.statusChanged.emit("busy");
+    await vi.advanceTimersByTimeAsync(150_000);
+    expect(host.reopened).toHaveLength(3);
+    host.statusChanged.emit("idle");
+    await vi.advanceTimersByTimeAsync(10_000);
+    expect(host.reopened).toHaveLength(4);
     world.close();
   });
 

@@ -21,6 +21,7 @@ START_S = 90.0
 """Seconds that a server may take to start on a busy machine."""
 SLOW_MS = 60_000
 """Milliseconds that a page may take on a busy machine."""
+expect.set_options(timeout=SLOW_MS)
 WORDS = " ".join(f"word{i}" for i in range(400))
 
 
