@@ -16,11 +16,33 @@ from nbchat.core.messages import Attachment
 from nbchat.core.values import Tagged
 
 
-class Send(Tagged, frozen=True, kw_only=True, tag="send"):
-    """Send a message to a session. It is queued if the session is busy."""
+class Identified(Tagged, frozen=True, kw_only=True):
+    """A command."""
 
     id: str
+
+
+class OfSession(Identified, frozen=True, kw_only=True):
+    """A command about a session."""
+
     session_id: str
+
+
+class OfRun(OfSession, frozen=True, kw_only=True):
+    """A command about a run."""
+
+    run_id: str
+
+
+class OfMessage(OfSession, frozen=True, kw_only=True):
+    """A command about a message."""
+
+    message_id: str
+
+
+class Send(OfSession, frozen=True, kw_only=True, tag="send"):
+    """Send a message to a session. It is queued if the session is busy."""
+
     text: str
     attachments: tuple[Attachment, ...] = ()
     run_id: str | None = None
@@ -31,107 +53,61 @@ class Send(Tagged, frozen=True, kw_only=True, tag="send"):
     """Request fields of this run, which override those of the session."""
 
 
-class Stop(Tagged, frozen=True, kw_only=True, tag="stop"):
+class Stop(OfRun, frozen=True, kw_only=True, tag="stop"):
     """Stop a live or queued run, and keep its text."""
 
-    id: str
-    session_id: str
-    run_id: str
 
-
-class StopAll(Tagged, frozen=True, kw_only=True, tag="stop_all"):
+class StopAll(Identified, frozen=True, kw_only=True, tag="stop_all"):
     """Stop all runs of a session or of the kernel, including queued ones."""
 
-    id: str
     session_id: str | None = None
 
 
-class Pause(Tagged, frozen=True, kw_only=True, tag="pause"):
+class Pause(OfRun, frozen=True, kw_only=True, tag="pause"):
     """Stop reading the answer until `resume`."""
 
-    id: str
-    session_id: str
-    run_id: str
 
-
-class Resume(Tagged, frozen=True, kw_only=True, tag="resume"):
+class Resume(OfRun, frozen=True, kw_only=True, tag="resume"):
     """Resume a paused run, or an interrupted one if the provider supports it."""
 
-    id: str
-    session_id: str
-    run_id: str
 
-
-class RetryNow(Tagged, frozen=True, kw_only=True, tag="retry_now"):
+class RetryNow(OfRun, frozen=True, kw_only=True, tag="retry_now"):
     """End the delay before the next attempt of a run. Without such a delay it does nothing."""
 
-    id: str
-    session_id: str
-    run_id: str
 
-
-class Retry(Tagged, frozen=True, kw_only=True, tag="retry"):
+class Retry(OfMessage, frozen=True, kw_only=True, tag="retry"):
     """Generate a failed, interrupted or stopped answer again, and replace it."""
 
-    id: str
-    session_id: str
-    message_id: str
 
-
-class Regenerate(Tagged, frozen=True, kw_only=True, tag="regenerate"):
+class Regenerate(OfMessage, frozen=True, kw_only=True, tag="regenerate"):
     """Generate another version of an answer."""
 
-    id: str
-    session_id: str
-    message_id: str
 
-
-class Continue(Tagged, frozen=True, kw_only=True, tag="continue"):
+class Continue(OfMessage, frozen=True, kw_only=True, tag="continue"):
     """Continue an incomplete answer at its end."""
 
-    id: str
-    session_id: str
-    message_id: str
 
-
-class Edit(Tagged, frozen=True, kw_only=True, tag="edit"):
+class Edit(OfMessage, frozen=True, kw_only=True, tag="edit"):
     """Send an edited question and keep the earlier one as a version. A queued question changes in place."""
 
-    id: str
-    session_id: str
-    message_id: str
     text: str
 
 
-class Keep(Tagged, frozen=True, kw_only=True, tag="keep"):
+class Keep(OfRun, frozen=True, kw_only=True, tag="keep"):
     """Keep an interrupted answer as it is."""
 
-    id: str
-    session_id: str
-    run_id: str
 
-
-class Discard(Tagged, frozen=True, kw_only=True, tag="discard"):
+class Discard(OfMessage, frozen=True, kw_only=True, tag="discard"):
     """Remove an answer whose run has ended, and keep the question."""
 
-    id: str
-    session_id: str
-    message_id: str
 
-
-class SelectVersion(Tagged, frozen=True, kw_only=True, tag="select_version"):
+class SelectVersion(OfMessage, frozen=True, kw_only=True, tag="select_version"):
     """Select the version of a turn that is shown and used as context."""
 
-    id: str
-    session_id: str
-    message_id: str
 
-
-class Fork(Tagged, frozen=True, kw_only=True, tag="fork"):
+class Fork(OfSession, frozen=True, kw_only=True, tag="fork"):
     """Create a session with the conversation up to a message."""
 
-    id: str
-    session_id: str
     message_id: str | None = None
     """`None`: the whole conversation."""
     title: str | None = None
@@ -140,84 +116,67 @@ class Fork(Tagged, frozen=True, kw_only=True, tag="fork"):
     """That word, in the language of the sender."""
 
 
-class NewSession(Tagged, frozen=True, kw_only=True, tag="new_session"):
+class NewSession(Identified, frozen=True, kw_only=True, tag="new_session"):
     """Create a session. The acknowledgement contains its id."""
 
-    id: str
     title: str = ""
 
 
-class Rename(Tagged, frozen=True, kw_only=True, tag="rename"):
+class Rename(OfSession, frozen=True, kw_only=True, tag="rename"):
     """Set a session's title. An empty title selects the first words of the first question."""
 
-    id: str
-    session_id: str
     title: str
 
 
-class Configure(Tagged, frozen=True, kw_only=True, tag="configure"):
+class Configure(OfSession, frozen=True, kw_only=True, tag="configure"):
     """Set model, instructions and parameters. This also adopts settings that came from a file."""
 
-    id: str
-    session_id: str
     model: str | None = None
     instructions: str | None = None
     params: Mapping[str, Any] = field(default_factory=dict)
 
 
-class Pin(Tagged, frozen=True, kw_only=True, tag="pin"):
+class Pin(OfSession, frozen=True, kw_only=True, tag="pin"):
     """Protect a session from eviction, and place its tab first."""
 
-    id: str
-    session_id: str
     pinned: bool = True
 
 
-class Move(Tagged, frozen=True, kw_only=True, tag="move"):
+class Move(OfSession, frozen=True, kw_only=True, tag="move"):
     """Move a session's tab before another one. `before=None` moves it to the end."""
 
-    id: str
-    session_id: str
     before: str | None = None
 
 
-class Close(Tagged, frozen=True, kw_only=True, tag="close"):
+class Close(OfSession, frozen=True, kw_only=True, tag="close"):
     """Hide a session's tab; its runs continue. With `closed=False`, show it again."""
 
-    id: str
-    session_id: str
     closed: bool = True
 
 
-class Archive(Tagged, frozen=True, kw_only=True, tag="archive"):
+class Archive(OfSession, frozen=True, kw_only=True, tag="archive"):
     """Archive a session: remove it from the tabs and from the first page of the list."""
 
-    id: str
-    session_id: str
     archived: bool = True
 
 
-class Delete(Tagged, frozen=True, kw_only=True, tag="delete"):
+class Delete(OfSession, frozen=True, kw_only=True, tag="delete"):
     """Stop a session's runs and remove it. With `deleted=False`, restore it."""
 
-    id: str
-    session_id: str
     deleted: bool = True
 
 
-class Viewing(Tagged, frozen=True, kw_only=True, tag="viewing"):
+class Viewing(Identified, frozen=True, kw_only=True, tag="viewing"):
     """Set the sessions that the page shows now. Their answers are not marked as unread."""
 
-    id: str
     session_ids: tuple[str, ...] = ()
     drafts: tuple[str, ...] = ()
     """Sessions for which the page holds unsent text or files."""
 
 
-class SetView(Tagged, frozen=True, kw_only=True, tag="set_view"):
+class SetView(Identified, frozen=True, kw_only=True, tag="set_view"):
     """Change a view's active tab or its list of sessions, or show it in a panel."""
 
-    id: str
     view_id: str
     active: str | None = None
     """Id of the session whose tab is active; `None`: unchanged."""
@@ -227,10 +186,9 @@ class SetView(Tagged, frozen=True, kw_only=True, tag="set_view"):
     """`True`: show the view in a panel beside the notebook, as `ChatTabs.panel` does; else no change."""
 
 
-class ListModels(Tagged, frozen=True, kw_only=True, tag="list_models"):
+class ListModels(Identified, frozen=True, kw_only=True, tag="list_models"):
     """List the models of a session's server. The response is a `models` message."""
 
-    id: str
     session_id: str | None = None
     """`None`: the server of new sessions."""
 

@@ -12,17 +12,16 @@ from collections.abc import Mapping
 from msgspec import field
 
 from nbchat.core.commands import Command as PageCommand
+from nbchat.core.commands import Identified, OfSession
 from nbchat.core.messages import Message
 from nbchat.core.saved import Snapshot
 from nbchat.core.settings import NO_CHANGE, SettingsPatch
-from nbchat.core.values import Tagged, Value
+from nbchat.core.values import Value
 
 
-class CreateSession(Tagged, frozen=True, kw_only=True, tag="create_session"):
+class CreateSession(OfSession, frozen=True, kw_only=True, tag="create_session"):
     """Create a session."""
 
-    id: str
-    session_id: str
     settings: SettingsPatch = NO_CHANGE
     provider_id: str | None = None
     """Id of a provider object that the sender has registered."""
@@ -32,10 +31,9 @@ class CreateSession(Tagged, frozen=True, kw_only=True, tag="create_session"):
     """Initial messages, for a conversation from another program."""
 
 
-class GetOrCreateSession(Tagged, frozen=True, kw_only=True, tag="get_or_create_session"):
+class GetOrCreateSession(Identified, frozen=True, kw_only=True, tag="get_or_create_session"):
     """Change the settings of the session with this id or title, and create it if it does not exist."""
 
-    id: str
     session_id: str
     """Id of the session to create."""
     key: str
@@ -45,64 +43,51 @@ class GetOrCreateSession(Tagged, frozen=True, kw_only=True, tag="get_or_create_s
     temporary: bool = False
 
 
-class GetOrCreateThread(Tagged, frozen=True, kw_only=True, tag="get_or_create_thread"):
+class GetOrCreateThread(Identified, frozen=True, kw_only=True, tag="get_or_create_thread"):
     """Change the settings of the session of a thread id. If it does not exist, create it without a tab."""
 
-    id: str
     session_id: str
     """Id of the session to create."""
     thread_id: str
     settings: SettingsPatch = NO_CHANGE
 
 
-class ChangeSettings(Tagged, frozen=True, kw_only=True, tag="change_settings"):
+class ChangeSettings(OfSession, frozen=True, kw_only=True, tag="change_settings"):
     """Change settings of a session. Live runs keep the settings they started with."""
 
-    id: str
-    session_id: str
     settings: SettingsPatch
 
 
-class DiscardTemporary(Tagged, frozen=True, kw_only=True, tag="discard_temporary"):
+class DiscardTemporary(OfSession, frozen=True, kw_only=True, tag="discard_temporary"):
     """Stop the run of a temporary session and remove the session. No effect on other sessions."""
 
-    id: str
-    session_id: str
 
-
-class Restore(Tagged, frozen=True, kw_only=True, tag="restore"):
+class Restore(Identified, frozen=True, kw_only=True, tag="restore"):
     """Merge a snapshot. The newest version of each session wins; no run is started."""
 
-    id: str
     snapshot: Snapshot
     adopt: bool = False
     """Use the snapshot's models, instructions and parameters at once."""
 
 
-class PauseAll(Tagged, frozen=True, kw_only=True, tag="pause_all"):
+class PauseAll(Identified, frozen=True, kw_only=True, tag="pause_all"):
     """Pause every live run that can be paused."""
 
-    id: str
 
-
-class ResumeAll(Tagged, frozen=True, kw_only=True, tag="resume_all"):
+class ResumeAll(Identified, frozen=True, kw_only=True, tag="resume_all"):
     """Resume every paused run."""
 
-    id: str
 
-
-class CleanUpStale(Tagged, frozen=True, kw_only=True, tag="clean_up_stale"):
+class CleanUpStale(Identified, frozen=True, kw_only=True, tag="clean_up_stale"):
     """End runs without new content for some time, as `interrupted`."""
 
-    id: str
     max_idle_s: float | None = None
     """`None`: `limits.stale_s`."""
 
 
-class SetLimits(Tagged, frozen=True, kw_only=True, tag="set_limits"):
+class SetLimits(Identified, frozen=True, kw_only=True, tag="set_limits"):
     """Set limits atomically."""
 
-    id: str
     values: Mapping[str, int | float | None] = field(default_factory=dict)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from nbchat.core.commands import Close, Delete, Pause, Stop, StopAll
+from nbchat.core.commands import Close, Delete, StopAll
 from nbchat.core.errors import PicklingRefused, SessionGone, SnapshotCorrupt, UnknownSession, WouldDeadlock
 from nbchat.core.ids import new_id
 from nbchat.core.kernel_commands import (
@@ -22,7 +22,6 @@ from nbchat.core.kernel_commands import (
 from nbchat.core.request_fields import merged
 from nbchat.core.settings import patch, patch_of_given
 from nbchat.core.tracebacks import short_traceback
-from nbchat.engine import lookup
 from nbchat.engine.backend import Backend
 from nbchat.engine.engine import Engine
 from nbchat.engine.limits import Limits
@@ -234,11 +233,7 @@ class SessionRegistry(Mapping[str, Session]):
 
     def stop(self, key: str) -> bool:
         """Stop the oldest live run of a session; return whether there was one."""
-        live = self._state(key).live
-        if live is None:
-            return False
-        command = Stop(id=new_id("c-"), session_id=self._find(key), run_id=live.id)
-        return bool(self._backend.execute(command).runs)
+        return self[key].stop()
 
     def pause(self, key: str) -> StreamingInfo:
         """Pause the live run of a session, and return its text so far.
@@ -248,10 +243,8 @@ class SessionRegistry(Mapping[str, Session]):
         RunNotLive
             If no run is live.
         """
-        session_id = self._find(key)
-        run = lookup.live_run(self._backend.state(session_id), None, "pause")
-        self._backend.execute(Pause(id=new_id("c-"), session_id=session_id, run_id=run.id))
-        return info_of(self._backend.state(session_id), run.id)
+        run = self[key].pause()
+        return info_of(self._backend.state(run.session_id), run.id)
 
     def resume(self, key: str) -> Run:
         """Resume the paused run of a session, or an interrupted one; see `Session.resume`."""

@@ -114,10 +114,15 @@ class Run:
     """
 
     def __init__(
-        self, backend: Backend, session_id: str, run_id: str, runs: RunCache, form: Structure | None = None
+        self,
+        backend: Backend,
+        session_id: str,
+        run_id: str,
+        runs: RunCache,
+        structure: Structure | None = None,
     ) -> None:
         self._backend = backend
-        self._structure = form
+        self._structure = structure
         self._session_id = session_id
         self._id = run_id
         self._runs = runs

@@ -25,7 +25,6 @@ from nbchat.core.commands import (
     Retry,
     SelectVersion,
     Send,
-    Stop,
     StopAll,
 )
 from nbchat.core.errors import PicklingRefused, ProviderError, RunInProgress, SessionGone, UnknownSession
@@ -328,14 +327,14 @@ class Session:
         except ProviderError:  # it is over
             raise
         except TimeoutError:
-            self._stop(run_id)
+            self._run(run_id).stop()
             raise TimeoutError(
                 f"no whole answer after {timeout:g} s; the run was stopped, and its text is kept."
             ) from None
         except BaseException:
             # No other code has this run's id. It is made here, since an interrupt may come before `send`
             # returns.
-            self._stop(run_id)
+            self._run(run_id).stop()
             raise
 
     @short_traceback
@@ -439,8 +438,8 @@ class Session:
         True if a run is stopped by this call. False if none is live, or if its answer has ended by itself
         and is being saved.
         """
-        live = self._state.live
-        return live is not None and self._stop(live.id)
+        run = self.run
+        return run is not None and run.stop()
 
     def stop_all(self) -> int:
         """Stop the live run and all queued ones; return their number."""
@@ -589,12 +588,6 @@ class Session:
     def _start(self, command: Command) -> Run:
         """Send a command about a run, and return that run."""
         return self._run(self._backend.execute(command).run_id or "")
-
-    def _stop(self, run_id: str) -> bool:
-        with suppress(SessionGone, UnknownSession):  # deleting it has stopped the run
-            stop = Stop(id=new_id("c-"), session_id=self._id, run_id=run_id)
-            return bool(self._backend.execute(stop).runs)
-        return False
 
     @short_traceback
     def _configure(self, **changes: Any) -> None:  # noqa: ANN401 - settings, checked by `patch`

@@ -167,7 +167,7 @@ class ChatMagics(Magics):
         except KeyboardInterrupt:
             # The cell owns its run, even if the interrupt arrived before `_send` returned or before
             # any output.
-            session._stop(run_id)  # noqa: SLF001 - as `Session.ask`
+            session._run(run_id).stop()  # noqa: SLF001 - as `Session.ask`
             raise
         if run.error is not None:
             raise run.error
