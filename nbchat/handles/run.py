@@ -37,6 +37,7 @@ from nbchat.engine.wakeup import Wakeup
 from nbchat.handles.cache import HandleCache
 
 if TYPE_CHECKING:
+    from nbchat.core.kernel_commands import Outcome
     from nbchat.core.messages import Usage
     from nbchat.core.run import RunRecord
     from nbchat.core.transcript import SessionState
@@ -114,12 +115,7 @@ class Run:
     """
 
     def __init__(
-        self,
-        backend: Backend,
-        session_id: str,
-        run_id: str,
-        runs: RunCache,
-        structure: Structure | None = None,
+        self, backend: Backend, session_id: str, run_id: str, runs: RunCache, structure: Structure | None
     ) -> None:
         self._backend = backend
         self._structure = structure
@@ -367,17 +363,19 @@ class Run:
         -------
         True if it is stopped by this call. False if its answer has ended, also while that is being saved.
         """
-        with contextlib.suppress(SessionGone, UnknownSession):  # deleting the session has ended it
-            stop = Stop(id=new_id("c-"), session_id=self._session_id, run_id=self._id)
-            return bool(self._backend.execute(stop).runs)
-        return False
+        return self._reaches(Stop)
 
     def retry_now(self) -> bool:
         """Make the next attempt now, if it is `retrying`; return whether it was."""
-        with contextlib.suppress(SessionGone, UnknownSession):
-            hurry = RetryNow(id=new_id("c-"), session_id=self._session_id, run_id=self._id)
-            return bool(self._backend.execute(hurry).runs)
+        return self._reaches(RetryNow)
+
+    def _reaches(self, kind: type[Stop | RetryNow]) -> bool:
+        with contextlib.suppress(SessionGone, UnknownSession):  # deleting the session has ended it
+            return bool(self._execute(kind).runs)
         return False
+
+    def _execute(self, kind: type[Stop | RetryNow | Pause | Resume]) -> Outcome:
+        return self._backend.execute(kind(id=new_id("c-"), session_id=self._session_id, run_id=self._id))
 
     @short_traceback
     def pause(self) -> Run:
@@ -388,7 +386,7 @@ class Run:
         RunOver
             If it has ended.
         """
-        self._backend.execute(Pause(id=new_id("c-"), session_id=self._session_id, run_id=self._id))
+        self._execute(Pause)
         return self
 
     @short_traceback
@@ -403,8 +401,7 @@ class Run:
         state = self.state
         if state.is_over and state is not RunState.INTERRUPTED:
             raise RunOver(f"run {self._id!r} is {state}; there is nothing to resume.")
-        command = Resume(id=new_id("c-"), session_id=self._session_id, run_id=self._id)
-        resumed = self._backend.execute(command).run_id
+        resumed = self._execute(Resume).run_id
         return self if resumed is None else self._runs.of((self._session_id, resumed))
 
     # Reading
@@ -469,7 +466,7 @@ RunCache: TypeAlias = HandleCache[tuple[str, str], Run]
 
 def run_cache(backend: Backend) -> RunCache:
     """Return a cache of handles for the runs of a backend."""
-    cache: RunCache = HandleCache(lambda key: Run(backend, *key, cache))
+    cache: RunCache = HandleCache(lambda key: Run(backend, *key, cache, None))
     return cache
 
 

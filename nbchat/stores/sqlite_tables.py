@@ -56,7 +56,8 @@ def write_entry(connection: sqlite3.Connection, entry: Entry) -> None:
         _write_ends(connection, entry)
     elif isinstance(entry, Stretch):
         connection.execute(
-            "DELETE FROM stretches WHERE session_id = ? AND first_seq > ? AND first_seq + count - 1 <= ?",
+            "DELETE FROM stretches WHERE session_id = ?1 AND first_seq > ?2 AND first_seq <= ?3 "
+            "AND first_seq + count - 1 <= ?3",  # the bound of the key makes it independent of the length
             (key, entry.first_seq, entry.last_seq),
         )
         connection.execute(
@@ -72,7 +73,8 @@ def write_entry(connection: sqlite3.Connection, entry: Entry) -> None:
 
 def _write_ends(connection: sqlite3.Connection, entry: Base | Stretch) -> None:
     ended = [(entry.session_id, run.run_id, run.seq) for run in entry.runs if run.over]
-    connection.executemany("INSERT OR IGNORE INTO ends VALUES (?, ?, ?)", ended)
+    if ended:  # a statement without rows costs as much as one with a row
+        connection.executemany("INSERT OR IGNORE INTO ends VALUES (?, ?, ?)", ended)
 
 
 def last_lease(connection: sqlite3.Connection) -> Lease | None:
