@@ -7,6 +7,7 @@ import os
 import signal
 import statistics
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -70,6 +71,25 @@ def measure_sends(echo: Session, store: SqliteStore) -> None:
     print(f"one commit to this disk      {percentiles(commits)}   (part of it)")
 
 
+def measure_views(place: Place, session: Session) -> None:
+    """Print the time until another kernel of the notebook has a change."""
+    engine = Engine()
+    other = LinkBackend(place, engine)
+    took = []
+    for number in range(TIMES):
+        title, changed = f"title {number}", threading.Event()
+        with other.watch(session.id, changed.set):
+            start = time.perf_counter()
+            session.title = title
+            while other.state(session.id).title != title:
+                changed.wait(1)
+                changed.clear()
+            took.append(time.perf_counter() - start)
+    other.leave(restart=True)
+    engine.shutdown()
+    print(f"a change in another kernel   {percentiles(took)}   (p99 at most 200 ms)")
+
+
 def main() -> None:
     """Print all results, with the limits that they have to keep."""
     with tempfile.TemporaryDirectory() as folder:
@@ -89,6 +109,7 @@ def main() -> None:
             echo.ask("warm up")
             stops, attaches = [], []
             measure_sends(echo, SqliteStore(Path(folder) / "other.sqlite", shared=True))
+            measure_views(place, echo)
             slow = registry.create("slow", model="nbchat-slow")
             for _ in range(20):
                 run = slow.send("one")
