@@ -30,9 +30,6 @@ logger = logging.getLogger("nbchat")
 START_S: Final = 40.0
 """Longest wait for a new runner; on a busy machine the start of Python takes seconds."""
 
-SLOW_S: Final = 2.0
-"""Wait after which a message explains why the cell takes so long."""
-
 POLL_S: Final = 0.02
 
 _KEPT: Final = frozenset(
@@ -75,8 +72,7 @@ def connected(place: Place) -> tuple[socket.socket, Greeting]:
     CommandError
         If there is no runner after `START_S`.
     """
-    began = time.monotonic()
-    until, is_slow = began + START_S, False
+    until = time.monotonic() + START_S
     found = _greeted(place)
     if found is not None:
         return found
@@ -93,9 +89,6 @@ def connected(place: Place) -> tuple[socket.socket, Greeting]:
                     f"the runner ended at once, with status {process.returncode}.",
                     hint=f"Its log: {place.log}.",
                 )
-            if not is_slow and time.monotonic() >= began + SLOW_S:
-                is_slow = True
-                logger.warning("the runner of this notebook is starting; it is awaited for %g s", START_S)
             time.sleep(POLL_S)
     raise CommandError(f"no runner was ready within {START_S:g} s.", hint=f"Its log: {place.log}.")
 
