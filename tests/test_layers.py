@@ -23,12 +23,13 @@ LAYERS = {
     "context": {"core"},
     "engine": {"core", "providers", "server", "stores"},
     "wire": {"core", "protocol", "export", "engine"},
-    "runner": {"core", "protocol", "providers", "stores", "engine", "wire"},
+    "batch_engine": {"core", "providers", "engine"},
+    "runner": {"core", "protocol", "providers", "stores", "engine", "wire", "batch_engine"},
     "handles": {"core", "context", "export", "providers", "engine"},
-    "batch": {"core", "context", "engine", "handles", "providers"},
+    "batch": {"core", "context", "engine", "batch_engine", "handles", "providers"},
     "jupyter": {
         *("core", "context", "export", "protocol", "providers", "server", "stores"),
-        *("engine", "wire", "runner", "handles", "batch"),
+        *("engine", "wire", "batch_engine", "runner", "handles", "batch"),
     },
 }
 # The surface may import all layers, and no layer imports it.

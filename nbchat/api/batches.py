@@ -42,6 +42,10 @@ def map(  # noqa: A001 - `nbchat.map` reads as what it does
     blocked; interrupting it stops the requests in progress. `registry.stop_all()` and similar methods apply
     to sessions and do not affect a batch.
 
+    With a runner (`nbchat.config(runner="local")`), the batch continues when the kernel is restarted. The
+    same call attaches to it: same prompts, settings and journal. Interrupting the cell stops it. A batch
+    whose provider is a Python object runs in the kernel.
+
     Parameters
     ----------
     prompts
@@ -74,7 +78,8 @@ def map(  # noqa: A001 - `nbchat.map` reads as what it does
         answers in it are reused for the same prompts with the same settings. Prompts that failed, or were
         stopped with the cell, are sent again. Prompts in progress when the process was killed are not, since
         they may have been answered and charged: the answer is fetched from the server if it stored it
-        (`nbchat.config(api="responses")`), else the result has the error `KernelGone`. `None`: no file.
+        (`nbchat.config(api="responses")`), else the result has the error `KernelGone`. `None`: no file;
+        with a runner, one that is deleted when the results are returned.
     retry_interrupted
         `True`: prompts in progress when the process was killed, with no stored answer, are sent again.
     progress
@@ -105,9 +110,13 @@ def map(  # noqa: A001 - `nbchat.map` reads as what it does
     from nbchat.batch.map import run_map  # noqa: PLC0415 - only when it is used
 
     process = current()
+    linked = process.host.linked
+    if linked is not None:
+        process.host.restore_once()
     return run_map(
         process.engine,
         process.host,
+        None if linked is None else linked.backend.batches,
         prompts,
         template,
         context=context,

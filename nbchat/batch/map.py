@@ -5,36 +5,31 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec.structs import asdict, replace
 
-from nbchat.batch.answer_file import AnswerFile, Ledger, keys
 from nbchat.batch.prompts import prompts_of
 from nbchat.batch.results import BatchProgress, Result, Results
-from nbchat.batch.runner import BatchRunner
 from nbchat.batch.tally import Tally
+from nbchat.batch_engine.answer_file import keys as keys_of
+from nbchat.batch_engine.reader import Batches, BatchReader, LocalBatches, RunnerBatches
+from nbchat.batch_engine.request import BatchRequest
 from nbchat.core.errors import AnswerInvalid, NbchatError
 from nbchat.core.events import Settings
 from nbchat.core.messages import Attachment
 from nbchat.core.redact import without_references
 from nbchat.core.settings import patch
 from nbchat.core.structured import SCHEMA
-from nbchat.engine.loop_thread import POLL_S
 from nbchat.engine.one_shot import Answer
-from nbchat.engine.wakeup import Wakeup
 from nbchat.handles.context import read_context
 from nbchat.handles.data_frames import is_frame
 from nbchat.handles.structured import Structure
 
 if TYPE_CHECKING:
-    import asyncio
-
     from nbchat.engine.config import Defaults
     from nbchat.engine.engine import Engine
-    from nbchat.engine.loop_thread import LoopThread
     from nbchat.handles.host import Host
     from nbchat.providers.base import Provider
 
@@ -44,6 +39,7 @@ MAX_CONCURRENCY: Final = 1000
 def run_map(
     engine: Engine,
     host: Host,
+    runner: RunnerBatches | None,
     prompts: Iterable[Any],
     template: str | Callable[[Any], str] | None,
     *,
@@ -71,66 +67,47 @@ def run_map(
     if structure is not None:
         settings = replace(settings, params={**settings.params, SCHEMA: structure.schema})
     attachments = read_context(context, engine.providers.defaults.share)
+    in_runner = runner is not None and runner.can_run(provider)
+    asked = [(at, text) for at, text in enumerate(texts) if isinstance(text, str)]
+    keys: tuple[str, ...] = ()
+    if in_runner or journal is not None:
+        keys = _keys(asked, settings, attachments, engine.providers.defaults)
+    request = BatchRequest(
+        prompts=tuple(asked),
+        keys=keys,
+        attachments=attachments,
+        settings=settings,
+        concurrency=concurrency,
+        rpm=rpm,
+        attempts=attempts,
+        journal=None if journal is None else os.path.abspath(os.fspath(journal)),  # noqa: PTH100 - links stay
+        retry_interrupted=retry_interrupted,
+    )
+    batches: Batches = LocalBatches(engine, None if isinstance(provider, str) else provider)
+    if runner is not None and in_runner:
+        batches = runner
+    tally = Tally(len(texts), progress, host, continues=None if runner is None else in_runner)
     results: list[Result | None] = [None] * len(texts)
-    tally = Tally(len(texts), progress, host)
+    words = dict(asked)
 
     def put(result: Result) -> None:
         results[result.index] = result
         tally.add(result)
 
+    def take(answer: Answer, is_known: bool) -> bool:
+        if results[answer.index] is not None:
+            return False
+        restored = is_known and answer.error is None
+        put(_result(answer, words[answer.index], structure, restored=restored))
+        return True
+
+    for at, text in enumerate(texts):
+        if isinstance(text, NbchatError):
+            put(Result(index=at, prompt="", error=text))
     with contextlib.ExitStack() as stack:
-        file = None if journal is None else stack.enter_context(AnswerFile(journal))
-        asked = [(at, text) for at, text in enumerate(texts) if isinstance(text, str)]
-        names = (
-            dict(
-                zip(
-                    [at for at, _ in asked],
-                    _keys(asked, settings, attachments, engine.providers.defaults),
-                    strict=True,
-                )
-            )
-            if file is not None
-            else {}
-        )
-        todo: list[tuple[int, str]] = []
-        kept: dict[int, Answer] = {}
-        for at, text in enumerate(texts):
-            if isinstance(text, NbchatError):
-                put(Result(index=at, prompt="", error=text))
-                continue
-            found = file.find(names[at], at) if file is not None else None
-            if found is None:
-                todo.append((at, text))
-            elif found.error is not None and (retry_interrupted or found.response_id is not None):
-                todo.append((at, text))
-                kept[at] = found
-            else:
-                put(_result(found, text, structure, restored=found.error is None))
-        stack.callback(tally.close)
-        tally.show()
-        inbox = _Inbox()
-        batch = BatchRunner(
-            engine,
-            todo,
-            attachments=attachments,
-            settings=settings,
-            provider=None if isinstance(provider, str) else provider,
-            concurrency=concurrency,
-            per_minute=rpm,
-            attempts=attempts,
-            deliver=inbox.put,
-            ledger=stack.enter_context(Ledger(file, names)) if file is not None else None,
-            kept=kept,
-            retry_interrupted=retry_interrupted,
-        )
-        waiting = dict(todo)
-
-        def take(answer: Answer) -> None:
-            if results[answer.index] is None:
-                put(_result(answer, waiting[answer.index], structure))
-                tally.show()
-
-        _drive(engine.loop, batch, inbox, results, take)
+        reader = batches.reader(request)
+        later = "the same call asks the rest" if in_runner else "journal=… keeps them"
+        _follow(reader, results, _Taker(reader, take, tally.show, later), stack, tally)
     return Results(
         [r for r in results if r is not None],
         prompts if is_frame(prompts) else None,
@@ -138,57 +115,84 @@ def run_map(
     )
 
 
-class _Inbox:
-    """Queue of answers from the engine's thread to the calling thread."""
+class _Taker:
+    """Takes the answers of a reader in order, and shows the progress after each one.
 
-    def __init__(self) -> None:
-        self._answers: deque[Answer] = deque()
-        self._arrived = Wakeup()
+    Answers that were known at the beginning are shown together.
+    """
 
-    def put(self, answer: Answer) -> None:
-        """Add an answer. Called on the engine's thread."""
-        self._answers.append(answer)
-        self._arrived.set()
+    def __init__(
+        self, reader: BatchReader, take: Callable[[Answer, bool], bool], show: Callable[[], None], later: str
+    ) -> None:
+        self.later = later
+        """The future of the answers after an interrupt."""
+        self._reader = reader
+        self._take = take
+        self._show = show
+        self._known = 0
+        self._taken = 0
 
-    def wait(self) -> None:
-        """Wait until an answer arrives, or briefly."""
-        self._arrived.wait(POLL_S)
+    def begin(self, known: int) -> None:
+        """Take the first answers, which were known."""
+        self._known = known
+        while self._taken < known and not self._reader.is_over:
+            self._take_all(known)
+            if self._taken < known:
+                self._reader.wait()
+        self._take_all(known)
+        self._show()
 
-    def empty(self, take: Callable[[Answer], None]) -> None:
-        """Pass on all answers. After an interrupt it can be called again, and no answer is lost."""
-        while self._answers:
-            take(self._answers[0])
-            self._answers.popleft()
+    def take_all(self) -> None:
+        """Take all answers that have arrived, and show the progress."""
+        self._take_all(None)
+
+    def rest(self) -> None:
+        """Take all answers that have arrived, after an error: they were paid for."""
+        for answer in self._reader.answers[self._taken :]:
+            self._take(answer, False)
+
+    def _take_all(self, up_to: int | None) -> None:
+        answers = self._reader.answers
+        while self._taken < min(len(answers), len(answers) if up_to is None else up_to):
+            is_known = self._taken < self._known
+            is_new = self._take(answers[self._taken], is_known)
+            # Counted after it is taken: after an interrupt it is taken again, and none is lost.
+            self._taken += 1
+            if is_new and not is_known:
+                self._show()
 
 
-def _drive(
-    loop: LoopThread,
-    batch: BatchRunner,
-    inbox: _Inbox,
+def _follow(
+    reader: BatchReader,
     results: Sequence[Result | None],
-    take: Callable[[Answer], None],
+    taker: _Taker,
+    stack: contextlib.ExitStack,
+    tally: Tally,
 ) -> None:
-    """Run a batch on the engine and receive its answers on this thread until all have arrived."""
-    if None not in results:
-        return
-    tasks: list[asyncio.Task[Any]] = []  # available even if the call that creates it is interrupted
+    """Receive the answers of a batch on this thread until all have arrived."""
+    is_begun = False
     try:
-        loop.call(lambda: tasks.append(loop.spawn(batch.run(), name="nbchat-map")))
-        task = tasks[0]
-        while None in results:
-            inbox.wait()
-            over = task.done()  # read before the inbox, which has all answers of a finished task
-            inbox.empty(take)
-            if over:
-                break
+        known = reader.open()
+        stack.callback(tally.close)
+        is_begun = True
+        taker.begin(known)
+        is_over = False
+        while not is_over:
+            is_over = reader.is_over  # read before the answers, which are complete then
+            taker.take_all()
+            if not is_over:
+                reader.wait()
+        if None not in results:
+            reader.close()
     except BaseException as error:
-        loop.post(lambda: [task.cancel() for task in tasks])
-        inbox.empty(take)  # keep the answers that arrived in the meantime: they were paid for
-        done = sum(result is not None for result in results)
-        error.add_note(f"nbchat.map: {done:,} of {len(results):,} were answered; journal=… keeps them.")
+        reader.stop(is_interrupt=isinstance(error, KeyboardInterrupt))
+        taker.rest()
+        if is_begun:
+            done = sum(result is not None for result in results)
+            error.add_note(f"nbchat.map: {done:,} of {len(results):,} were answered; {taker.later}.")
         raise
-    if None in results and (crash := task.exception()) is not None:
-        raise crash
+    if None in results:
+        reader.check()
 
 
 def _check_numbers(concurrency: object, rpm: object, attempts: object) -> None:
@@ -209,7 +213,7 @@ def _keys(
     settings: Settings,
     attachments: Sequence[Attachment],
     defaults: Defaults,
-) -> list[str]:
+) -> tuple[str, ...]:
     # The answer also depends on the configured model and instructions.
     chosen: dict[str, Any] = {
         "model": settings.model or defaults.model,
@@ -219,7 +223,7 @@ def _keys(
     }
     if attachments:  # only then, so that keys in files written without attachments stay valid
         chosen["context"] = [[part.type, part.name, part.text] for part in attachments]
-    return keys([text for _, text in asked], chosen)
+    return tuple(keys_of([text for _, text in asked], chosen))
 
 
 def _result(answer: Answer, prompt: str, structure: Structure | None, *, restored: bool = False) -> Result:

@@ -32,7 +32,7 @@ class Result(Answer, frozen=True, kw_only=True):
     data: Any = None
     """The answer as an object of the schema, if there was one."""
     restored: bool = False
-    """True if it was answered by an earlier call, and was read from the journal."""
+    """True if it was answered before this call: by an earlier one with this journal, or in the runner."""
 
     @property
     def ok(self) -> bool:
@@ -181,6 +181,8 @@ class BatchProgress:
     """Those of `done` that were answered by an earlier call."""
     elapsed_s: float
     usage: Usage
+    continues: bool | None = None
+    """With a runner: whether the batch continues without the kernel. `None` without a runner."""
 
     @property
     def per_s(self) -> float:
@@ -196,7 +198,10 @@ class BatchProgress:
         """Return the progress as one readable line."""
         failed = f", {self.failed:,} failed" if self.failed else ""
         left = "" if self.remaining_s is None else f", {_clock(self.remaining_s)} left"
-        return f"{self.done:,} of {self.total:,}{failed}, {self.per_s:.1f}/s{left}"
+        ends = ""
+        if self.continues is not None and self.done < self.total:
+            ends = ", continues without the kernel" if self.continues else ", ends with this kernel"
+        return f"{self.done:,} of {self.total:,}{failed}, {self.per_s:.1f}/s{left}{ends}"
 
 
 def _clock(seconds: float) -> str:

@@ -18,8 +18,16 @@ if TYPE_CHECKING:
 class Tally:
     """Counts results, and calls a function for each one or updates a progress bar at intervals."""
 
-    def __init__(self, total: int, progress: bool | Callable[[BatchProgress], object], host: Host) -> None:
+    def __init__(
+        self,
+        total: int,
+        progress: bool | Callable[[BatchProgress], object],
+        host: Host,
+        *,
+        continues: bool | None = None,
+    ) -> None:
         self._total = total
+        self._continues = continues
         self._began = time.monotonic()
         self._done = self._failed = self._restored = 0
         self._usage = Usage()
@@ -62,6 +70,7 @@ class Tally:
             restored=self._restored,
             elapsed_s=time.monotonic() - self._began,
             usage=self._usage,
+            continues=self._continues,
         )
 
 

@@ -86,6 +86,11 @@ def encode_json(value: object) -> bytes:
         return _encode(_encodable(plain))
 
 
+def encode_sorted(value: object) -> bytes:
+    """Return `value` as JSON with sorted keys, from which a hash can be computed."""
+    return msgspec.json.encode(value, enc_hook=_builtin, order="sorted")
+
+
 def _encodable(value: object, depth: int = 0) -> object:
     if isinstance(value, str):
         return clean(value)

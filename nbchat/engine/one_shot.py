@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from nbchat.engine.base import EngineBase
     from nbchat.engine.journal import Journal
     from nbchat.engine.loop_thread import LoopThread
+    from nbchat.engine.provider_resolver import ProviderResolver
     from nbchat.engine.session_log import SessionLog
     from nbchat.providers.base import Provider, Request
 
@@ -66,6 +67,8 @@ class OneShot:
         Runs that may be live at the same time.
     attachments
         Sent with every prompt.
+    providers
+        The providers to choose from. `None`: those that the engine has when a prompt is sent.
     """
 
     def __init__(
@@ -75,8 +78,10 @@ class OneShot:
         provider: Provider | None,
         concurrency: int = 1,
         attachments: tuple[Attachment, ...] = (),
+        *,
+        providers: ProviderResolver | None = None,
     ) -> None:
-        self._context = _Context(engine, concurrency)
+        self._context = _Context(engine, concurrency, providers)
         self._settings = settings
         self._provider = provider
         self._attachments = attachments
@@ -151,19 +156,22 @@ def _answer_of(index: int, state: SessionState, attempts: int) -> Answer:
 class _Context:
     """Context of these sessions: no readers, no journal, and separate slots."""
 
-    def __init__(self, engine: EngineBase, concurrency: int) -> None:
+    def __init__(
+        self, engine: EngineBase, concurrency: int, providers: ProviderResolver | None = None
+    ) -> None:
         self.loop: LoopThread = engine.loop
         self.limits = dataclasses.replace(engine.limits, retries=0, live_runs=concurrency)
         self.scheduler = Scheduler(self.limits)
         self.callbacks = Callbacks()
         self.journal: Journal | None = None
         self._engine = engine
+        self._providers = providers
 
     async def choose(
         self, own: Provider | None, settings: Settings, request: Request
     ) -> tuple[Provider, Request]:
         """Return the provider and the request with a model in it."""
-        return await self._engine.providers.choose(own, settings, request)
+        return await (self._providers or self._engine.providers).choose(own, settings, request)
 
     def changed(self, session: SessionLog) -> None:
         """Do nothing: there are no readers."""

@@ -220,6 +220,11 @@ class Notebook:
 
     # The journal and its status
 
+    @property
+    def has_journal(self) -> bool:
+        """True if writing outside the notebook is enabled. From any thread."""
+        return self._journal
+
     def set_journal(self, *, on: bool) -> None:
         """Enable or disable writing outside the notebook. Can be called on any thread."""
         if on == self._journal:

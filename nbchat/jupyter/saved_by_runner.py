@@ -11,6 +11,8 @@ from nbchat.jupyter.notebook import Notebook
 from nbchat.stores import places
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from nbchat.jupyter.transcripts import Bundle
     from nbchat.runner.server import RunnerServer
     from nbchat.wire.server import WireServer
@@ -45,6 +47,17 @@ class SavedByRunner:
     def set_journal(self, *, on: bool) -> None:
         """Enable or disable writing outside the notebook."""
         self._notebook.set_journal(on=on)
+
+    def batch_journal(self, batch_id: str) -> Path | None:
+        """Return the path of a batch's journal; `None` if nothing may be written outside the notebook."""
+        if not self._notebook.has_journal:
+            return None
+        places.remove_old_batches()
+        try:
+            return places.batch(self._notebook.identity.id, batch_id)
+        except OSError as error:
+            logger.warning("a batch is not kept: %s", error)
+            return None
 
 
 class TranscriptsOfKernels:

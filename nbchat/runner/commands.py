@@ -34,6 +34,7 @@ def described() -> str:
     for link in _links():
         try:
             stats = link.call("stats", CALL_S)
+            batches = link.call("batches", CALL_S)
         except (OSError, NbchatError):
             continue
         finally:
@@ -41,6 +42,7 @@ def described() -> str:
         found = link.greeting
         lines.append(
             f"{found.pid:>8}  {stats['sessions']} sessions, {stats['live']} live, {stats['queued']} queued"
+            f"{''.join(f', a batch with {done:,} of {total:,} answers' for done, total in batches)}"
             f"  nbchat {found.version}  {found.notebook}\n"
         )
     return "".join(lines) or "no runner\n"

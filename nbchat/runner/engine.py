@@ -18,6 +18,7 @@ from nbchat.engine.engine import Engine
 from nbchat.engine.provider_resolver import DEMO, ProviderResolver
 from nbchat.providers.named import named_provider
 from nbchat.runner.messages import STARTS_RUN
+from nbchat.runner.profile import travels
 
 if TYPE_CHECKING:
     from nbchat.core.events import Settings
@@ -71,7 +72,7 @@ class Origin(ProviderResolver):
     async def provider(self, name: str | None) -> Provider:
         """Return a provider; one that a package brings runs in the kernel, which has its configuration."""
         chosen = name or self.defaults.provider
-        if chosen in (None, "", "openai", DEMO) or chosen in self.profile().servers:
+        if travels(chosen, self.profile().servers):
             return await super().provider(name)
         return self._plugin(chosen or "")
 
@@ -114,7 +115,7 @@ class RunnerEngine(Engine):
         is_new = self.outcomes.get(command.id) is None
         outcome = execute_once(self, command)
         if is_new and isinstance(command, STARTS_RUN) and outcome.run_id is not None:
-            self._origins[outcome.run_id] = origin
+            self.hold(outcome.run_id, origin)
         return outcome
 
     async def choose(
@@ -131,7 +132,15 @@ class RunnerEngine(Engine):
     def ended(self, session: SessionLog, run: RunRecord) -> None:
         """Forget the run's origin, with its keys."""
         super().ended(session, run)
-        if self._origins.pop(run.id, None) in self._retired:
+        self.release(run.id)
+
+    def hold(self, name: str, origin: Origin) -> None:
+        """Keep an origin for a run or a batch until `release`."""
+        self._origins[name] = origin
+
+    def release(self, name: str) -> None:
+        """Forget the origin of a run or a batch that has ended, with its keys."""
+        if self._origins.pop(name, None) in self._retired:
             self._close_unused()
 
     async def close_providers(self) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 from msgspec.structs import replace
 
+from nbchat.batch_engine.request import BatchRequest
 from nbchat.core.commands import SetView
 from nbchat.core.errors import CommandError, ErrorInfo, KernelGone, SessionGone, WireError, from_info
 from nbchat.core.ids import new_id
@@ -45,14 +46,17 @@ from nbchat.runner.messages import (
 )
 from nbchat.runner.objects import KernelProvider
 from nbchat.runner.remote_errors import info_of
+from nbchat.runner.served_batches import BatchViews, open_error
 from nbchat.runner.wires import PagesOfLink
 from nbchat.wire.served_kernel import ServedKernel
 from nbchat.wire.server import WireServer
 
 if TYPE_CHECKING:
+    from nbchat.batch_engine.batch import Batch
     from nbchat.engine.callbacks import Notification
     from nbchat.engine.local_backend import LocalBackend
     from nbchat.runner.engine import RunnerEngine
+    from nbchat.runner.served_batches import ServedBatches
     from nbchat.runner.wires import Wires
 
 logger = logging.getLogger("nbchat")
@@ -77,6 +81,12 @@ class Runner(Protocol):
     engine: RunnerEngine
     backend: LocalBackend
     wires: Wires
+    batches: ServedBatches
+
+    @property
+    def is_draining(self) -> bool:
+        """True if the process ends as soon as what is in progress has ended."""
+        ...
 
     def refuses(self, command: Command) -> bool:
         """Return whether a command would start a run while the runner ends."""
@@ -116,6 +126,7 @@ class KernelLink:
         self._engine = server.engine
         self._reader, self._writer = reader, writer
         self._followed = FollowedSessions(self._engine, writer, self.send, self._reply)
+        self._batches = BatchViews(self._engine, writer, self.send)
         self._calls: dict[int, asyncio.Future[Any]] = {}
         self._number = 0
         self._streams: dict[int, asyncio.Queue[Piece | None]] = {}
@@ -149,6 +160,7 @@ class KernelLink:
         if self.origin is not None:
             self._engine.retire(self.origin)
         self._followed.close()
+        self._batches.close()
         for off in self._subscribed.values():
             off()
         if self.wire is not None:
@@ -228,10 +240,14 @@ class KernelLink:
 
     def _in_thread(self, number: int, work: Callable[[], object]) -> None:
         """Answer a call with the result of a function that blocks."""
+        self._when_done(number, asyncio.to_thread(work))
+
+    def _when_done(self, number: int, work: Coroutine[Any, Any, object]) -> None:
+        """Answer a call with the result of a coroutine."""
 
         async def do() -> None:
             try:
-                self._reply(number, await asyncio.to_thread(work))
+                self._reply(number, await work)
             except Exception as error:  # noqa: BLE001 - it is raised in the kernel
                 self._reply(number, error=error)
 
@@ -348,6 +364,47 @@ class KernelLink:
     def _call_drain(self, number: int) -> None:
         self._reply(number)
         self._server.drain()
+
+    # Batches: see `LinkedBatches`
+
+    def _call_attach_batch(self, number: int, batch: str, view: int) -> None:
+        found = self._server.batches.find(batch)
+        self._reply(number, None if found is None else self._follow_batch(found, view))
+
+    def _call_start_batch(self, number: int, request: object, view: int) -> None:
+        if self._server.is_draining:
+            return  # the kernel repeats it in the next runner, when this one has ended its link
+        parsed: BatchRequest = convert(BatchRequest, request)
+
+        async def start() -> dict[str, Any]:
+            if self._ended:
+                raise KernelGone("the kernel that started the batch is gone.")
+            batch = await self._server.batches.start(parsed, self.current())
+            await batch.is_ready.wait()
+            value_error, error = open_error(batch)
+            if error is not None:
+                raise error
+            return self._follow_batch(batch, view) | {"value_error": value_error}
+
+        self._when_done(number, start())
+
+    def _follow_batch(self, batch: Batch, view: int) -> dict[str, Any]:
+        return {"known": self._batches.follow(batch, view), "is_kept": batch.journal is not None}
+
+    def _call_pause_batch(self, number: int, batch: str) -> None:
+        found = self._server.batches.find(batch)
+        if found is not None:
+            self._batches.pause(found)
+        self._reply(number)
+
+    def _call_stop_batch(self, number: int, batch: str) -> None:
+        self._when_done(number, self._server.batches.stop(batch))
+
+    def _call_forget_batch(self, number: int, batch: str) -> None:
+        self._when_done(number, self._server.batches.forget(batch))
+
+    def _call_batches(self, number: int) -> None:
+        self._reply(number, self._server.batches.counts())
 
     # Callbacks
 

@@ -32,8 +32,10 @@ from nbchat.engine.limits import Limits
 from nbchat.providers.base import Provider, Request
 from nbchat.runner.folded_sessions import FoldedSessions
 from nbchat.runner.link import Link, LinkLost
+from nbchat.runner.linked_batches import LinkedBatches
 from nbchat.runner.messages import (
     STARTS_RUN,
+    BatchNews,
     Call,
     FollowedEvents,
     FollowedState,
@@ -98,6 +100,7 @@ class LinkBackend:
         self._callbacks = Callbacks()
         self._events: set[str] = set()
         self._sessions = FoldedSessions()
+        self.batches = LinkedBatches(engine, self._call, self._post)
         self._link: Link | None = None
         self._linking = threading.Lock()
         self._sent: tuple[Profile, Link] | None = None
@@ -184,6 +187,7 @@ class LinkBackend:
     def _lost(self, link: Link) -> None:
         """Replace a lost link at once if anything depends on it. On the reading thread of the link."""
         self._engine.loop.post(self._objects.end)
+        self.batches.lost()
         if self._left or self._link is not link:
             return
         threading.Thread(target=self._reconnect, name="nbchat-link-again", daemon=True).start()
@@ -199,7 +203,7 @@ class LinkBackend:
         for _ in range(RETRIES):
             try:
                 link = self._connect()
-                if name == "execute" and isinstance(args["command"], STARTS_RUN):
+                if name == "start_batch" or (name == "execute" and isinstance(args["command"], STARTS_RUN)):
                     self._configure(link, whole=True)
                 return link.call(name, timeout_s, **args)
             except LinkLost:
@@ -207,6 +211,14 @@ class LinkBackend:
         raise CommandError(
             "the runner of this notebook ended several times.", hint=f"Its log: {self.place.log}."
         )
+
+    def _post(self, name: str, /, **args: Any) -> bool:  # noqa: ANN401 - JSON values
+        """Call the runner without waiting; return False if there is no link."""
+        link = self._link
+        if link is None or link.is_over:
+            return False
+        link.send(Call(id=0, name=name, args=args))
+        return True
 
     def _send(self, message: Any) -> None:  # noqa: ANN401 - one of ToRunner
         link = self._link
@@ -229,6 +241,8 @@ class LinkBackend:
             self._engine.loop.post(self._objects.more, message.stream)
         elif isinstance(message, Notified):
             self._notify(message)
+        elif isinstance(message, BatchNews):
+            self.batches.received(message)
         elif isinstance(message, Call):
             self._called(link, message)
 

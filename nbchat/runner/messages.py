@@ -7,17 +7,21 @@ kernel lacks of a session it follows is sent before the reply to its call, so a 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from msgspec import field
+from msgspec.structs import asdict
 
 from nbchat.core import commands as c
-from nbchat.core.errors import ErrorInfo
+from nbchat.core.errors import ErrorInfo, from_info
 from nbchat.core.events import Event
+from nbchat.core.messages import Usage
+from nbchat.core.run import RunState
 from nbchat.core.transcript import SessionState
 from nbchat.core.values import SafeInt, Tagged, Value
+from nbchat.engine.one_shot import Answer
 
-LINK_VERSION: Final = 1
+LINK_VERSION: Final = 2
 """Version of these messages. A runner with another one finishes its answers and is replaced."""
 
 
@@ -155,5 +159,43 @@ class More(Tagged, frozen=True, kw_only=True, tag="more"):
     stream: SafeInt
 
 
+class BatchAnswer(Value, frozen=True, kw_only=True):
+    """The outcome of a prompt of a batch: `Answer` as JSON."""
+
+    index: SafeInt
+    text: str = ""
+    state: RunState | None = None
+    error: ErrorInfo | None = None
+    model: str | None = None
+    finish_reason: str | None = None
+    usage: Usage | None = None
+    time_to_first_token_s: float | None = None
+    duration_s: float | None = None
+    attempts: SafeInt = 0
+    response_id: str | None = None
+
+    @classmethod
+    def of(cls, answer: Answer) -> Self:
+        """Return an answer as JSON."""
+        return cls(**{**asdict(answer), "error": None if answer.error is None else answer.error.info})
+
+    def answer(self) -> Answer:
+        """Return the answer."""
+        return Answer(**{**asdict(self), "error": None if self.error is None else from_info(self.error)})
+
+
+class BatchNews(Tagged, frozen=True, kw_only=True, tag="batch_news"):
+    """Answers of a batch that the kernel reads, or its end."""
+
+    view: SafeInt
+    """The number that the kernel gave when it started the batch or attached to it."""
+    answers: tuple[BatchAnswer, ...] = ()
+    end: str = ""
+    """An `End` of `nbchat/batch_engine/batch.py`."""
+    error: ErrorInfo | None = None
+
+
 ToRunner = Hello | Call | Reply | FromPage | Piece
-ToKernel = Greeting | Call | Reply | FollowedState | FollowedEvents | Forget | Notified | ToPages | More
+ToKernel = (
+    Greeting | Call | Reply | FollowedState | FollowedEvents | Forget | Notified | ToPages | More | BatchNews
+)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Container
 from typing import TYPE_CHECKING, Final
 
 from nbchat.core.secret import references
 from nbchat.engine.config import VARIABLES
+from nbchat.engine.provider_resolver import DEMO
 from nbchat.runner.messages import HIDDEN, Profile, Server
 
 if TYPE_CHECKING:
@@ -54,6 +56,19 @@ def profile_of(providers: ProviderResolver, *, whole: bool) -> Profile:
         secrets=references() if whole else {},
         whole=whole,
     )
+
+
+def travels(provider: str | None, servers: Container[str]) -> bool:
+    """Return whether a runner can use a provider; one that a package brings is used in the kernel.
+
+    Parameters
+    ----------
+    provider
+        The name that was chosen, if any.
+    servers
+        Names of the kernel's named servers.
+    """
+    return provider in (None, "", "openai", DEMO) or provider in servers
 
 
 HIDDEN_URL: Final = "http://localhost/hidden"

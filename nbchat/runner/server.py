@@ -15,6 +15,7 @@ import socket
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Final, Protocol
 
 from nbchat.core import commands as c
@@ -27,6 +28,7 @@ from nbchat.runner.frames import encode_frame, read_frame_async
 from nbchat.runner.kernel_link import KernelLink
 from nbchat.runner.messages import LINK_VERSION, STARTS_RUN, Greeting, Hello, ToRunner
 from nbchat.runner.places import Place, is_same_user
+from nbchat.runner.served_batches import ServedBatches
 from nbchat.runner.wires import Wires
 
 logger = logging.getLogger("nbchat")
@@ -55,6 +57,10 @@ class Saved(Protocol):
         """Enable or disable writing outside the notebook."""
         ...
 
+    def batch_journal(self, batch_id: str) -> Path | None:
+        """Return the path of a batch's journal; `None` if nothing may be written outside the notebook."""
+        ...
+
 
 class RunnerServer:
     """Listens for kernels. Methods are for the engine's loop, unless their docstring names another thread.
@@ -72,6 +78,7 @@ class RunnerServer:
         self.engine = engine
         self.backend = LocalBackend(engine)
         self.wires = Wires()
+        self.batches = ServedBatches(engine, self._batch_journal)
         self.saved: Saved | None = None
         self.over = threading.Event()
         """Set when the process is to end."""
@@ -137,6 +144,7 @@ class RunnerServer:
             link.close()
         if self._serving:
             await asyncio.wait(self._serving, timeout=CLOSE_S)
+        await self.batches.close()
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -201,7 +209,8 @@ class RunnerServer:
         return next(found, None)
 
     def _is_busy(self) -> bool:
-        return any(session.state.live is not None for session in self.engine.sessions)
+        live = any(session.state.live is not None for session in self.engine.sessions)
+        return live or self.batches.is_busy
 
     def _link_ended(self, link: KernelLink) -> None:
         if link.is_kernel and not self.kernels:
@@ -215,7 +224,8 @@ class RunnerServer:
         self.drain()
 
     def interrupt(self, error: NbchatError) -> None:
-        """End all runs as `interrupted`."""
+        """End all runs as `interrupted`, and stop all batches."""
+        self.batches.stop_all()
         for session in self.engine.sessions:
             session.runs.interrupt_all(error)
 
@@ -225,6 +235,12 @@ class RunnerServer:
             self._draining = True
             self._drained_at = self.engine.loop.aio.time()
             self.stop_listening()
+            self.batches.drain()
+
+    @property
+    def is_draining(self) -> bool:
+        """True if the process ends as soon as what is in progress has ended."""
+        return self._draining
 
     def refuses(self, command: Command) -> bool:
         """Return whether a command would start a run while the runner ends."""
@@ -254,10 +270,15 @@ class RunnerServer:
                 alone = now - self._alone_since
                 if busy and alone > limits.orphan_s:
                     self.interrupt(Orphaned(f"no kernel came back within {limits.orphan_s:g} s."))
-                elif not busy and alone > limits.runner_idle_s:
+                elif not busy and alone > self._idle_s():
                     break
         self.stop_listening()
         self.over.set()
+
+    def _idle_s(self) -> float:
+        """Return how long the process stays without a kernel: longer if it has answers in memory only."""
+        limits = self.engine.limits
+        return max(limits.runner_idle_s, limits.orphan_s if self.batches.has_unsaved else 0.0)
 
     # Restoring
 
@@ -271,6 +292,11 @@ class RunnerServer:
         """Enable or disable writing outside the notebook. On a thread."""
         if self.saved is not None:
             self.saved.set_journal(on=on)
+
+    def _batch_journal(self, batch_id: str) -> Path | None:
+        """Return the path of a batch's journal. On a thread."""
+        self.restore()
+        return None if self.saved is None else self.saved.batch_journal(batch_id)
 
 
 Make = Callable[[RunnerServer], Saved | None]

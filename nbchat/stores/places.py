@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import os
 import re
+import time
 from pathlib import Path
 from typing import Final
 
@@ -49,6 +50,27 @@ def journal(notebook_id: str) -> Path:
     if not is_id(notebook_id):
         raise ValueError(f"{notebook_id!r} is not the id of a notebook.")
     return folder() / f"{notebook_id}.sqlite"
+
+
+BATCH_DAYS: Final = 7
+"""Days for which the answers of a batch are kept that no kernel has read."""
+
+
+def batch(notebook_id: str, batch_id: str) -> Path:
+    """Return the path of the answers of a notebook's batch, whose folder is created if necessary."""
+    place = folder() / "batches"
+    place.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return place / f"{notebook_id}-{batch_id}.jsonl"
+
+
+def remove_old_batches() -> None:
+    """Delete the answers of batches that were not written to for `BATCH_DAYS`."""
+    oldest = time.time() - BATCH_DAYS * 24 * 3600
+    with contextlib.suppress(OSError):
+        for path in (folder() / "batches").glob("n-*-b-*.jsonl"):
+            with contextlib.suppress(OSError):
+                if path.stat().st_mtime < oldest:
+                    path.unlink()
 
 
 def digest(path: str) -> str:

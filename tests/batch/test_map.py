@@ -20,7 +20,7 @@ import pydantic
 import pytest
 
 import nbchat
-from nbchat.batch.answer_file import AnswerFile
+from nbchat.batch_engine.answer_file import AnswerFile
 from nbchat.core.errors import ProviderUnavailable, StreamBroken
 from nbchat.providers.base import Request
 from nbchat.providers.openai import OpenAIProvider

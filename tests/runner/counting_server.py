@@ -20,6 +20,8 @@ class CountingServer:
     def __init__(self) -> None:
         self.asked: list[str] = []
         """The last message of each request, in order."""
+        self.free: set[str] = set()
+        """Prompts whose answers do not stop."""
         self.authorizations: list[str] = []
         self.headers: list[dict[str, str]] = []
         self._open = threading.Event()
@@ -43,7 +45,7 @@ class CountingServer:
                 self.end_headers()
                 words = answer_to(prompt).split(" ")[:-1]
                 for number, word in enumerate(words):
-                    if number == len(words) // 2:
+                    if number == len(words) // 2 and prompt not in server.free:
                         server._open.wait()
                     self._event({"choices": [{"index": 0, "delta": {"content": f"{word} "}}]})
                 self._event({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})

@@ -1,4 +1,4 @@
-"""`BatchRunner`: sends many independent prompts on the engine's loop, several at a time.
+"""`PromptSender`: sends many independent prompts on the engine's loop, several at a time.
 
 Prompts are retried here, where the request rate is controlled. A broken answer is retried too, since its
 beginning was not shown.
@@ -7,15 +7,16 @@ beginning was not shown.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
-from nbchat.batch.rate_limiter import RateLimiter
+from nbchat.batch_engine.rate_limiter import RateLimiter
 from nbchat.core.errors import (
     AuthenticationFailed,
     ConfigError,
@@ -35,9 +36,10 @@ from nbchat.core.messages import Attachment
 from nbchat.engine.one_shot import Answer, OneShot
 
 if TYPE_CHECKING:
-    from nbchat.batch.answer_file import Ledger
+    from nbchat.batch_engine.answer_file import Ledger
     from nbchat.core.messages import Usage
     from nbchat.engine.base import EngineBase
+    from nbchat.engine.provider_resolver import ProviderResolver
     from nbchat.providers.base import Provider
 
 BROKEN: Final = (
@@ -61,7 +63,7 @@ MAX_REFUSALS: Final = 100
 """Number of "too many requests" responses to one prompt after which it fails."""
 
 
-class BatchRunner:
+class PromptSender:
     """Sends prompts on the engine's loop and delivers each answer as it arrives.
 
     Parameters
@@ -72,6 +74,8 @@ class BatchRunner:
         Pairs of an index and a text.
     attachments, settings, provider
         Used for all prompts.
+    providers
+        The providers to choose from, if `provider` is `None`. `None`: those of the engine.
     concurrency, per_minute
         Requests at the same time, and requests per minute, retries included.
     attempts
@@ -96,6 +100,7 @@ class BatchRunner:
         attachments: tuple[Attachment, ...] = (),
         settings: Settings,
         provider: Provider | None,
+        providers: ProviderResolver | None = None,
         concurrency: int,
         per_minute: float | None,
         attempts: int,
@@ -105,7 +110,7 @@ class BatchRunner:
         retry_interrupted: bool = False,
     ) -> None:
         self._waiting = deque(prompts)
-        self._one_shot = OneShot(engine, settings, provider, concurrency, attachments)
+        self._one_shot = OneShot(engine, settings, provider, concurrency, attachments, providers=providers)
         self._concurrency = concurrency
         self._per_minute = per_minute
         self._attempts = attempts
@@ -115,6 +120,26 @@ class BatchRunner:
         self._retry_interrupted = retry_interrupted
         self._answered = 0
         self._hopeless: NbchatError | None = None
+        self._open = asyncio.Event()
+        self._open.set()
+        self._is_draining = False
+        self._workers: set[asyncio.Task[None]] = set()
+        self._sending: set[asyncio.Task[None] | None] = set()
+        """Those of `_workers` whose prompt was sent and whose outcome is not delivered yet."""
+
+    def pause(self, *, on: bool) -> None:
+        """Send no more requests until this is called with `on=False`; those in progress continue."""
+        if on:
+            self._open.clear()
+        else:
+            self._open.set()
+
+    def drain(self) -> None:
+        """Send no more requests, and end when those in progress have ended. They are not retried."""
+        self._is_draining = True
+        self._waiting.clear()
+        for worker in self._workers - self._sending:
+            worker.cancel()
 
     async def run(self) -> None:
         """Send all prompts. Cancelling ends those in progress; delivered answers are not affected.
@@ -128,7 +153,7 @@ class BatchRunner:
         try:
             async with asyncio.TaskGroup() as workers:
                 for _ in range(min(self._concurrency, len(self._waiting))):
-                    workers.create_task(self._work(limiter))
+                    self._workers.add(workers.create_task(self._work(limiter)))
         except ExceptionGroup as errors:  # all workers ended for one cause
             raise errors.exceptions[0] from None
 
@@ -143,11 +168,14 @@ class BatchRunner:
                     answer = await self._answer(index, prompt, limiter)
                 else:
                     answer = Answer(index=index, error=self._hopeless)
+            if answer is None:
+                return  # draining
             if answer.error is None:
                 self._answered += 1
             elif self._is_hopeless(answer.error):
                 self._hopeless = answer.error
             self._deliver(answer)
+            self._sending.discard(asyncio.current_task())
 
     def _is_hopeless(self, error: NbchatError) -> bool:
         # If no prompt has ever reached the server, the others will not reach it either.
@@ -157,7 +185,7 @@ class BatchRunner:
         """Return the answer that the server kept, or the recorded outcome."""
         if self._ledger is None or known.response_id is None:
             return known
-        async with limiter.turn():
+        async with self._turn(limiter):
             pass  # counts as a request
         with self._ledger.reading_on(known.index):
             answer = await self._attempt(known.index, prompt, known.attempts, known.response_id)
@@ -166,11 +194,21 @@ class BatchRunner:
             await self._ledger.over(answer)
             return answer
 
-    async def _answer(self, index: int, prompt: str, limiter: RateLimiter) -> Answer:
+    @contextlib.asynccontextmanager
+    async def _turn(self, limiter: RateLimiter) -> AsyncIterator[None]:
+        """Wait until a request may be sent. From then on, `drain` lets it end."""
+        self._sending.discard(asyncio.current_task())
+        async with limiter.turn():
+            await self._open.wait()
+            yield
+            self._sending.add(asyncio.current_task())
+
+    async def _answer(self, index: int, prompt: str, limiter: RateLimiter) -> Answer | None:
+        """Return the outcome of a prompt; `None` if it would be retried and no more requests are sent."""
         attempts = refusals = 0
         usage: Usage | None = None
         while True:
-            async with limiter.turn():
+            async with self._turn(limiter):
                 if self._ledger is not None:
                     await self._ledger.asking(index)
             attempts += 1
@@ -186,6 +224,9 @@ class BatchRunner:
             wait_s = self._wait(answer.error, attempts - refusals, refusals)
             if wait_s is None or self._hopeless is not None:
                 return answer
+            if self._is_draining:
+                return None
+            self._sending.discard(asyncio.current_task())
             if isinstance(answer.error, RateLimited):
                 limiter.close_for(wait_s)  # other prompts would be refused too
             else:

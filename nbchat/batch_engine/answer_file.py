@@ -22,21 +22,18 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import Any, Final
 
 import msgspec
 
 from nbchat.core.errors import KernelGone, StoreBusy, StoreError
 from nbchat.core.messages import Usage
 from nbchat.core.run import RunState
-from nbchat.core.values import DecodeError, decode_json
+from nbchat.core.values import DecodeError, decode_json, encode_sorted
 from nbchat.engine.one_shot import Answer
 
 if sys.platform != "win32":
     import fcntl
-
-if TYPE_CHECKING:
-    from types import TracebackType
 
 HEADER: Final[Mapping[str, str | int]] = {"nbchat": "answers", "version": 1}
 
@@ -48,7 +45,7 @@ def keys(prompts: Iterable[str], settings: Mapping[str, Any]) -> list[str]:
 
     Equal prompts are distinguished by their order, so that each one is sent.
     """
-    base = msgspec.json.encode(dict(settings), order="sorted")
+    base = encode_sorted(dict(settings))
     seen: Counter[str] = Counter()
     found = []
     for prompt in prompts:
@@ -103,13 +100,8 @@ class AnswerFile:
     def __len__(self) -> int:
         return len(self._answers)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
-    ) -> None:
-        # This is a regular exit: prompts in progress are cancelled, so they have no answer.
+    def close(self) -> None:
+        """Close the file. Prompts in progress were cancelled, so they are recorded as unanswered."""
         with suppress(OSError, StoreError):
             for key in sorted(self._mine):
                 self.unanswered(key)
@@ -216,7 +208,7 @@ class AnswerFile:
 
     @contextmanager
     def reading_on(self, key: str) -> Iterator[None]:
-        """Mark a kept answer as this batch's while it is read, so that `__exit__` ends it."""
+        """Mark a kept answer as this batch's while it is read, so that `close` ends it."""
         self._mine.add(key)
         yield
         self._mine.discard(key)  # not if cancelled: the response was then cancelled at the server too
@@ -274,13 +266,8 @@ class Ledger:
         self._names = names
         self._writer = concurrent.futures.ThreadPoolExecutor(1, "nbchat-answers")
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
-    ) -> None:
-        # Finish pending writes and start no new ones.
+    def close(self) -> None:
+        """Finish pending writes, and start no new ones."""
         self._writer.shutdown()
 
     async def asking(self, index: int) -> None:
@@ -304,7 +291,7 @@ class Ledger:
         await self._write(self._file.answering, self._names[index], response_id)
 
     def reading_on(self, index: int) -> AbstractContextManager[None]:
-        """Mark a kept answer as this batch's while it is read, so that `__exit__` ends it."""
+        """Mark a kept answer as this batch's while it is read, so that `close` ends it."""
         return self._file.reading_on(self._names[index])
 
     async def over(self, answer: Answer) -> None:
