@@ -245,6 +245,7 @@ def test_the_password_of_a_proxy_reaches_the_runner(
     """A proxy set in a cell is used with its password, which is sent to the runner with the first run."""
     for variable in ("http_proxy", "no_proxy", "NO_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr("urllib.request.getproxies", dict)  # the runner's own environment has none
     monkeypatch.setenv("OPENAI_BASE_URL", "http://models.example/v1")
     monkeypatch.setenv("HTTP_PROXY", server.base_url.removesuffix("/v1").replace("//", "//me:proxy-canary@"))
     session = linked.registry().create("geo", model="count")
