@@ -91,6 +91,13 @@ class Head(Value, frozen=True, kw_only=True):
     """Identifies the session in `deltas` and `progress` within the epoch."""
 
 
+class Response(Tagged, frozen=True, kw_only=True):
+    """Answers a request of one page."""
+
+    to: str
+    id: str
+
+
 class Welcome(Tagged, frozen=True, kw_only=True, tag="welcome"):
     """Response to `hello`: the kernel's version and configuration."""
 
@@ -197,11 +204,8 @@ class Ack(Tagged, frozen=True, kw_only=True, tag="ack"):
     run_id: str | None = None
 
 
-class Synced(Tagged, frozen=True, kw_only=True, tag="synced"):
+class Synced(Response, frozen=True, kw_only=True, tag="synced"):
     """End of the response to `hello` or `sync`. The page is up to date as of this packet."""
-
-    to: str
-    id: str
 
 
 class Config(Tagged, frozen=True, kw_only=True, tag="config"):
@@ -267,11 +271,9 @@ class Hit(Value, frozen=True, kw_only=True):
     after: str
 
 
-class SearchResults(Tagged, frozen=True, kw_only=True, tag="search_results"):
+class SearchResults(Response, frozen=True, kw_only=True, tag="search_results"):
     """Response to `search`."""
 
-    to: str
-    id: str
     hits: tuple[Hit, ...]
     """Most recently active session first, and newest message first in each session."""
     more: bool
@@ -288,41 +290,33 @@ class Variable(Value, frozen=True, kw_only=True):
     """Its shape or length, for display; empty if it is not available. For `cell` the number of the cell."""
 
 
-class Variables(Tagged, frozen=True, kw_only=True, tag="variables"):
+class Variables(Response, frozen=True, kw_only=True, tag="variables"):
     """Response to `want_variables`."""
 
-    to: str
-    id: str
     variables: tuple[Variable, ...]
 
 
-class Described(Tagged, frozen=True, kw_only=True, tag="described"):
+class Described(Response, frozen=True, kw_only=True, tag="described"):
     """Response to `want_described`: the parts to attach to the user's message."""
 
-    to: str
-    id: str
     parts: tuple[Attachment, ...] = ()
     """A text, and for a figure also an image; empty if it cannot be sent."""
     error: str = ""
     """The reason if `parts` is empty and the variable exists."""
 
 
-class Exported(Tagged, frozen=True, kw_only=True, tag="exported"):
+class Exported(Response, frozen=True, kw_only=True, tag="exported"):
     """The answer to `want_export`: a session as a file, which the page offers as a download."""
 
-    to: str
-    id: str
     name: str = ""
     """Suggested name of the file."""
     text: str = ""
     error: ErrorInfo | None = None
 
 
-class Connected(Tagged, frozen=True, kw_only=True, tag="connected"):
+class Connected(Response, frozen=True, kw_only=True, tag="connected"):
     """The answer to `connect`."""
 
-    to: str
-    id: str
     models: tuple[str, ...] = ()
     """The models that the server lists, after `models`."""
     text: str = ""
@@ -367,6 +361,14 @@ class Packet(Tagged, frozen=True, kw_only=True, tag="packet"):
     protocol: SafeInt = PROTOCOL_VERSION
 
 
+class Request(Tagged, frozen=True, kw_only=True):
+    """Asks the kernel of an epoch for something."""
+
+    id: str
+    page: str
+    epoch: str
+
+
 class Hello(Tagged, frozen=True, kw_only=True, tag="hello"):
     """Connect a page. The kernel responds with `welcome`, then as to `sync`."""
 
@@ -382,22 +384,16 @@ class Hello(Tagged, frozen=True, kw_only=True, tag="hello"):
     """Last `seq` applied, for each requested session; 0 requests its complete state."""
 
 
-class Sync(Tagged, frozen=True, kw_only=True, tag="sync"):
+class Sync(Request, frozen=True, kw_only=True, tag="sync"):
     """Request missing messages, after a gap or a long silence, or more sessions."""
 
-    id: str
-    page: str
-    epoch: str
     rev: SafeInt
     sessions: Mapping[str, SafeInt] = field(default_factory=dict)
 
 
-class WantEarlier(Tagged, frozen=True, kw_only=True, tag="want_earlier"):
+class WantEarlier(Request, frozen=True, kw_only=True, tag="want_earlier"):
     """Request earlier messages, when the reader scrolls to the beginning of the window."""
 
-    id: str
-    page: str
-    epoch: str
     session_id: str
     before: str
     """Id of the first message the page has."""
@@ -436,50 +432,34 @@ class Stored(Tagged, frozen=True, kw_only=True, tag="stored"):
     """Path of the notebook in the page."""
 
 
-class WantCheckpoint(Tagged, frozen=True, kw_only=True, tag="want_checkpoint"):
+class WantCheckpoint(Request, frozen=True, kw_only=True, tag="want_checkpoint"):
     """Request the newest checkpoint, before or after the notebook is saved."""
 
-    id: str
-    page: str
-    epoch: str
     version: SafeInt
     """The checkpoint that the page has."""
     path: str = ""
     """Current path of the notebook in the page; renaming or "Save As" changes it."""
 
 
-class GetAsset(Tagged, frozen=True, kw_only=True, tag="get_asset"):
+class GetAsset(Request, frozen=True, kw_only=True, tag="get_asset"):
     """Request a bundle: for the first formula, for another language, or in advance when the page is idle."""
 
-    id: str
-    page: str
-    epoch: str
     name: AssetName
 
 
-class Search(Tagged, frozen=True, kw_only=True, tag="search"):
+class Search(Request, frozen=True, kw_only=True, tag="search"):
     """Search all sessions for text. A new search of a page replaces its previous one."""
 
-    id: str
-    page: str
-    epoch: str
     query: str
 
 
-class WantVariables(Tagged, frozen=True, kw_only=True, tag="want_variables"):
+class WantVariables(Request, frozen=True, kw_only=True, tag="want_variables"):
     """Request names, types and sizes of variables, but no values, after the user typed `@`."""
 
-    id: str
-    page: str
-    epoch: str
 
-
-class WantDescribed(Tagged, frozen=True, kw_only=True, tag="want_described"):
+class WantDescribed(Request, frozen=True, kw_only=True, tag="want_described"):
     """Request the description of a variable that the user chose."""
 
-    id: str
-    page: str
-    epoch: str
     name: str
     """The name of a variable, `error`, `cell` or `cell:3`, or the name of a part described earlier."""
     used: int = 0
@@ -490,25 +470,19 @@ ExportFormat = Literal["html", "md", "ipynb"]
 """Formats in which a page can export a session, by the ending of the file."""
 
 
-class WantExport(Tagged, frozen=True, kw_only=True, tag="want_export"):
+class WantExport(Request, frozen=True, kw_only=True, tag="want_export"):
     """The user exports a session. The kernel returns the text and writes no file."""
 
-    id: str
-    page: str
-    epoch: str
     session_id: str
     format: ExportFormat
 
 
-class Connect(Tagged, frozen=True, kw_only=True, tag="connect"):
+class Connect(Request, frozen=True, kw_only=True, tag="connect"):
     """The user lists the models of a server, tests it, or chooses it for this kernel.
 
     A page sends it on the control channel only.
     """
 
-    id: str
-    page: str
-    epoch: str
     action: Literal["models", "test", "use", "reset"]
     """`reset` returns to what files and the environment configure."""
     base_url: str = ""

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Final, Literal, Union, get_args, get_origin
 from msgspec import Struct
 from msgspec import inspect as inspection
 
+from nbchat.core.values import Tagged
 from tools.generated import write_or_check
 
 if TYPE_CHECKING:
@@ -108,6 +109,8 @@ class Generator:
         self.modules: dict[str, Docs] = {}
         for value in vars(module).values():
             if isinstance(value, type) and value.__module__ == module.__name__ and issubclass(value, Struct):
+                if issubclass(value, Tagged) and value.__struct_config__.tag is None:
+                    continue  # the common fields of several messages
                 self._collect(inspection.type_info(value))
         self.aliases = dict(self._aliases())
         self._names = {frozenset(members): name for name, (_, members) in self.aliases.items()}

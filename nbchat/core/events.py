@@ -86,14 +86,33 @@ class MessageSelected(Tagged, frozen=True, kw_only=True, tag="message_selected")
     message_id: str
 
 
-class RunQueued(Tagged, frozen=True, kw_only=True, tag="run_queued"):
+class OfRun(Tagged, frozen=True, kw_only=True):
+    """An event of a run."""
+
+    run_id: str
+
+
+class OfRunAt(OfRun, frozen=True, kw_only=True):
+    """An event of a run, with its time."""
+
+    at: FiniteFloat
+
+
+class EndedByModel(OfRunAt, frozen=True, kw_only=True):
+    """The end of a run for which the model gave a reason."""
+
+    finish_reason: str
+    usage: Usage | None = None
+    sources: tuple[Source, ...] = ()
+    notices: tuple[str, ...] = ()
+
+
+class RunQueued(OfRunAt, frozen=True, kw_only=True, tag="run_queued"):
     """A run was queued. Its user message is added to the transcript when the run starts.
 
     For a run that is still queued, the event replaces the message.
     """
 
-    run_id: str
-    at: FiniteFloat
     kind: RunKind
     message_id: str
     """Id of the answer: a new message, or with `continue` and `resume` the one to append to."""
@@ -109,11 +128,9 @@ class RunQueued(Tagged, frozen=True, kw_only=True, tag="run_queued"):
     """Request fields of this run, which override those of the session."""
 
 
-class RunStarted(Tagged, frozen=True, kw_only=True, tag="run_started"):
+class RunStarted(OfRunAt, frozen=True, kw_only=True, tag="run_started"):
     """The run started: the user message and an empty answer are in the transcript."""
 
-    run_id: str
-    at: FiniteFloat
     prompt: Message | None
     answer: Message | None
     """The new, empty answer; `None` if the run appends to an existing one."""
@@ -121,10 +138,9 @@ class RunStarted(Tagged, frozen=True, kw_only=True, tag="run_started"):
     """The requested model."""
 
 
-class RunRetrying(Tagged, frozen=True, kw_only=True, tag="run_retrying"):
+class RunRetrying(OfRun, frozen=True, kw_only=True, tag="run_retrying"):
     """An attempt failed before the first token, or its answer does not match the schema. Another follows."""
 
-    run_id: str
     attempt: SafeInt
     """Number of the next retry, from 1."""
     of: SafeInt
@@ -132,48 +148,40 @@ class RunRetrying(Tagged, frozen=True, kw_only=True, tag="run_retrying"):
     error: ErrorInfo
 
 
-class RunConnecting(Tagged, frozen=True, kw_only=True, tag="run_connecting"):
+class RunConnecting(OfRun, frozen=True, kw_only=True, tag="run_connecting"):
     """The run sends its request to the provider (again), after a delay."""
 
-    run_id: str
 
-
-class RunAnswering(Tagged, frozen=True, kw_only=True, tag="run_answering"):
+class RunAnswering(OfRun, frozen=True, kw_only=True, tag="run_answering"):
     """The provider reported the model that answers, and the response's id."""
 
-    run_id: str
     model: str | None = None
     response_id: str | None = None
     sequence: SafeInt = 0
 
 
-class PartStarted(Tagged, frozen=True, kw_only=True, tag="part_started"):
+class PartStarted(OfRunAt, frozen=True, kw_only=True, tag="part_started"):
     """A new, empty part of the answer was added. Parts are numbered from 0 in their message.
 
     If it is the first part of another attempt, the parts of the attempt before are removed.
     """
 
-    run_id: str
-    at: FiniteFloat
     part_index: SafeInt
     part: Part
 
 
-class PartDelta(Tagged, frozen=True, kw_only=True, tag="part_delta"):
+class PartDelta(OfRunAt, frozen=True, kw_only=True, tag="part_delta"):
     """Text was appended to a part of the answer."""
 
-    run_id: str
-    at: FiniteFloat
     part_index: SafeInt
     offset: SafeInt
     """Length of the part before this text, in UTF-16 code units."""
     text: str
 
 
-class PartEnded(Tagged, frozen=True, kw_only=True, tag="part_ended"):
+class PartEnded(OfRun, frozen=True, kw_only=True, tag="part_ended"):
     """A part of the answer is complete. Views can verify their text against length and checksum."""
 
-    run_id: str
     part_index: SafeInt
     length: SafeInt
     """Length in UTF-16 code units."""
@@ -186,94 +194,61 @@ class PartEnded(Tagged, frozen=True, kw_only=True, tag="part_ended"):
     """Id and name of a tool call, which may be complete only at its end."""
 
 
-class RunPaused(Tagged, frozen=True, kw_only=True, tag="run_paused"):
+class RunPaused(OfRunAt, frozen=True, kw_only=True, tag="run_paused"):
     """The run was paused. Nothing is read, and the connection stays open."""
 
-    run_id: str
-    at: FiniteFloat
 
-
-class RunResumed(Tagged, frozen=True, kw_only=True, tag="run_resumed"):
+class RunResumed(OfRun, frozen=True, kw_only=True, tag="run_resumed"):
     """The run was resumed. Reading continues in the middle of the text."""
 
-    run_id: str
 
-
-class RunRequeued(Tagged, frozen=True, kw_only=True, tag="run_requeued"):
+class RunRequeued(OfRun, frozen=True, kw_only=True, tag="run_requeued"):
     """A run that was paused in the queue was queued again."""
 
-    run_id: str
 
-
-class StopRequested(Tagged, frozen=True, kw_only=True, tag="stop_requested"):
+class StopRequested(OfRunAt, frozen=True, kw_only=True, tag="stop_requested"):
     """The user stopped the run. A delta may still arrive."""
 
-    run_id: str
-    at: FiniteFloat
 
-
-class RunCompleted(Tagged, frozen=True, kw_only=True, tag="run_completed"):
+class RunCompleted(EndedByModel, frozen=True, kw_only=True, tag="run_completed"):
     """The run ended with a complete answer."""
 
-    run_id: str
-    at: FiniteFloat
-    finish_reason: str
-    usage: Usage | None = None
-    sources: tuple[Source, ...] = ()
-    notices: tuple[str, ...] = ()
 
-
-class RunIncomplete(Tagged, frozen=True, kw_only=True, tag="run_incomplete"):
+class RunIncomplete(EndedByModel, frozen=True, kw_only=True, tag="run_incomplete"):
     """The run ended because the model stopped early: `length`, `content_filter`."""
 
-    run_id: str
-    at: FiniteFloat
-    finish_reason: str
-    usage: Usage | None = None
-    sources: tuple[Source, ...] = ()
-    notices: tuple[str, ...] = ()
 
-
-class RunStopped(Tagged, frozen=True, kw_only=True, tag="run_stopped"):
+class RunStopped(OfRunAt, frozen=True, kw_only=True, tag="run_stopped"):
     """The run ended because the user stopped it. Its text is kept."""
 
-    run_id: str
-    at: FiniteFloat
     usage: Usage | None = None
     sources: tuple[Source, ...] = ()
     notices: tuple[str, ...] = ()
 
 
-class RunFailed(Tagged, frozen=True, kw_only=True, tag="run_failed"):
+class RunFailed(OfRunAt, frozen=True, kw_only=True, tag="run_failed"):
     """The run ended with an error before any text had arrived."""
 
-    run_id: str
-    at: FiniteFloat
     error: ErrorInfo
     usage: Usage | None = None
 
 
-class RunInterrupted(Tagged, frozen=True, kw_only=True, tag="run_interrupted"):
+class RunInterrupted(OfRunAt, frozen=True, kw_only=True, tag="run_interrupted"):
     """The run ended in the middle of the answer, without a finish reason. Its text is kept."""
 
-    run_id: str
-    at: FiniteFloat
     error: ErrorInfo
     usage: Usage | None = None
     sources: tuple[Source, ...] = ()
     notices: tuple[str, ...] = ()
 
 
-class RunAcknowledged(Tagged, frozen=True, kw_only=True, tag="run_acknowledged"):
+class RunAcknowledged(OfRun, frozen=True, kw_only=True, tag="run_acknowledged"):
     """The user kept an interrupted answer as it is."""
 
-    run_id: str
 
-
-class RunSaved(Tagged, frozen=True, kw_only=True, tag="run_saved"):
+class RunSaved(OfRun, frozen=True, kw_only=True, tag="run_saved"):
     """The end of a run could not be saved in the journal, or was saved later after a failure."""
 
-    run_id: str
     saved: bool
 
 

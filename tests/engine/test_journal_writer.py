@@ -22,9 +22,9 @@ from nbchat.engine.journal_writer import SaveStatus
 from nbchat.handles.registry import SessionRegistry
 from nbchat.providers.scripted import HANG, PAUSE, ScriptedProvider
 from nbchat.stores.base import Contents, Entry, Kept, Stretch
-from nbchat.stores.memory import MemoryStore
 from tests.core.test_snapshot import sessions
 from tests.engines import drain_callbacks, engine_of, live
+from tests.stores.memory import MemoryStore
 from tests.waiting import wait_for
 
 

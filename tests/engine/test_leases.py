@@ -24,11 +24,11 @@ from nbchat.handles.registry import SessionRegistry
 from nbchat.protocol import Ack, KernelMessage, RunCommand
 from nbchat.providers.scripted import HANG, ScriptedProvider
 from nbchat.stores.base import Acknowledged, FencedStore, Gone, Stretch
-from nbchat.stores.memory import MemoryStore
 from nbchat.stores.sqlite import SqliteStore
 from nbchat.wire.commands import PageCommands
 from nbchat.wire.served_kernel import ServedKernel
 from tests.engines import engine_of, live
+from tests.stores.memory import MemoryStore
 from tests.waiting import wait_for
 
 

@@ -19,8 +19,8 @@ from nbchat.providers.openai import OpenAIProvider
 from nbchat.providers.scripted import HANG, ScriptedProvider
 from nbchat.server import DemoServer
 from nbchat.stores.base import Contents, Entry
-from nbchat.stores.memory import MemoryStore
 from tests.engines import engine_of, live
+from tests.stores.memory import MemoryStore
 from tests.waiting import wait_for
 
 Kernel = Callable[..., SessionRegistry]

@@ -17,10 +17,10 @@ from nbchat.handles.registry import SessionRegistry
 from nbchat.protocol import Packet, SessionStateMessage, encode_packet
 from nbchat.providers.base import Request
 from nbchat.providers.scripted import PAUSE, ScriptedProvider
-from nbchat.stores.memory import MemoryStore
 from nbchat.wire.server import WireServer
 from tests.engines import drain_callbacks, engine_of, live
 from tests.simulation.world import PageModel, World
+from tests.stores.memory import MemoryStore
 
 ANY = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=True) | st.text(max_size=20),

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from nbchat.stores.base import Base, Gone, Kept, Store, Stretch
-from nbchat.stores.memory import MemoryStore
 from nbchat.stores.sqlite import SqliteStore
+from tests.stores.memory import MemoryStore
 
 
 @pytest.fixture(params=["memory", "sqlite"])

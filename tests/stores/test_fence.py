@@ -24,8 +24,8 @@ from nbchat.stores.base import (
     RunEvents,
     Stretch,
 )
-from nbchat.stores.memory import MemoryStore
 from nbchat.stores.sqlite import SqliteStore
+from tests.stores.memory import MemoryStore
 
 LEASE_S = 10.0
 

@@ -17,10 +17,10 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from nbchat.core.errors import LeaseLost, StoreConflict
-from nbchat.stores import memory
 from nbchat.stores.base import Base, Gone, RunEvents, Stretch
 from nbchat.stores.fence import Lease, Log, admits, check_holder
-from nbchat.stores.memory import MemoryStore
+from tests.stores import memory
+from tests.stores.memory import MemoryStore
 
 WRITERS: Final = 3
 SESSION, RUN = "s-1", "r-1"

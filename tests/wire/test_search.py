@@ -12,10 +12,10 @@ from nbchat.core.transcript import ROOT, SessionState
 from nbchat.engine.journal_reader import read_back
 from nbchat.handles.registry import SessionRegistry
 from nbchat.providers.scripted import ScriptedProvider
-from nbchat.stores.memory import MemoryStore
 from nbchat.wire.search import AFTER, BEFORE, search
 from nbchat.wire.server import WireServer
 from tests.engines import engine_of
+from tests.stores.memory import MemoryStore
 from tests.waiting import wait_for
 from tests.wire.page import Page
 

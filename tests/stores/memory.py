@@ -1,4 +1,4 @@
-"""`MemoryStore`: a store that lasts as long as the process, for tests and kernels without a folder."""
+"""`MemoryStore`: a store for tests that lasts as long as the process."""
 
 from __future__ import annotations
 
