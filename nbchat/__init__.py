@@ -24,10 +24,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from nbchat.core.version import VERSION
-
-__version__ = VERSION
-
 
 @cache
 def _modules() -> dict[str, str]:
@@ -44,6 +40,8 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401 - any public object
         return import_module("nbchat.jupyter.process").current().registry
     if name == "__all__":
         value: Any = sorted([*_modules(), "registry"])
+    elif name == "__version__":
+        value = import_module("nbchat.core.version").VERSION
     elif (module := _modules().get(name)) is not None:
         value = getattr(import_module(module), name)
     else:
