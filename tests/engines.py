@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from nbchat.engine.live_session import LiveSession
     from nbchat.handles.registry import SessionRegistry
     from nbchat.handles.session import Session
+    from nbchat.providers.base import Request
 
 RUNNERS: WeakKeyDictionary[Backend, Engine] = WeakKeyDictionary()
 """The engines of runners in this process, by the backend that is linked to them."""
@@ -68,3 +69,8 @@ def live(session: Session) -> LiveSession:
     if found.evicted:
         engine.loop.call(engine.ensure_loaded, found)
     return found
+
+
+def echo(request: Request) -> list[str]:
+    """Answer with all questions of the context, so that a question of another session shows."""
+    return [" | ".join(message.text for message in request.messages if message.role == "user")]

@@ -146,7 +146,7 @@ def test_a_callback_may_send_stop_and_close(registry: SessionRegistry) -> None:
     assert session.closed
 
 
-# K10 is `tests/handles/test_registry.py::test_a_forked_child_does_not_touch_the_parents_runs`.
+# K10 is `tests/handles/test_process.py::test_a_forked_child_does_not_touch_the_parents_runs`.
 
 
 def test_a_run_continues_without_references_to_it(

@@ -18,8 +18,6 @@ OVER_LINK = 5
 
 ONLY_IN_THE_KERNEL = {
     "test_threads_of_callers_are_kept_apart": "replaces the objects of the process",
-    "test_callbacks_are_notified_of_a_run_and_may_fail": "waits for callbacks of the engine in this process",
-    "test_a_callback_may_send": "waits for callbacks of the engine in this process",
 }
 """Tests that need an engine in the same process, with the reason."""
 

@@ -3,8 +3,6 @@
 import copy
 import gc
 import importlib.util
-import multiprocessing
-import os
 import pickle
 import subprocess
 import sys
@@ -17,14 +15,8 @@ import pytest
 import nbchat
 from nbchat.core import errors
 from nbchat.handles.registry import SessionRegistry
-from nbchat.providers.base import Request
 from nbchat.providers.scripted import HANG, PAUSE, ScriptedProvider
-from tests.engines import engine_of, live, use
-
-
-def echo(request: Request) -> list[str]:
-    """Answer with all questions of the context, so that a question of another session shows."""
-    return [" | ".join(message.text for message in request.messages if message.role == "user")]
+from tests.engines import echo, engine_of, live, use
 
 
 def test_a_look_up_takes_an_id_or_a_title(registry: SessionRegistry) -> None:
@@ -147,20 +139,6 @@ def test_a_silent_run_without_text_is_also_interrupted(registry: SessionRegistry
     assert run.state == "interrupted"
 
 
-def test_slots_are_bounded_and_fair(registry: SessionRegistry) -> None:
-    """With eight slots fifty runs start in the order of their prompts, each with its queue position."""
-    registry.limits.live_runs = 8
-    provider = ScriptedProvider("x", PAUSE)
-    runs = [registry.create(provider=provider).send(str(i)) for i in range(50)]
-    provider.wait_paused(8)
-    assert registry.stats()["live"] == 8
-    assert [run.progress.position for run in runs[8:]] == list(range(1, 43))
-    while any(not run.is_over for run in runs):
-        provider.go()
-        provider.wait_until(lambda p: len(p._held) == min(8, 50 - p.closed) or p.closed == 50)
-    assert [request.messages[0].text for request in provider.requests] == [str(i) for i in range(50)]
-
-
 def test_eight_threads_and_fifty_sessions(registry: SessionRegistry) -> None:
     """Concurrent sends from many threads put each message into its session, in order."""
     sessions = [registry.create(f"s{i}", provider=ScriptedProvider(echo)) for i in range(50)]
@@ -194,6 +172,10 @@ def test_eight_threads_and_fifty_sessions(registry: SessionRegistry) -> None:
         assert all(word.startswith(f"s{number}-") for word in words)
 
 
+async def _ready(provider: ScriptedProvider) -> ScriptedProvider:
+    return provider
+
+
 def test_threads_of_callers_are_kept_apart(
     registry: SessionRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -218,49 +200,6 @@ def test_threads_of_callers_are_kept_apart(
     assert registry["user-1"].closed
 
 
-async def _ready(provider: ScriptedProvider) -> ScriptedProvider:
-    return provider
-
-
-def test_deleting_while_it_streams(registry: SessionRegistry) -> None:
-    """Deletion stops the run, a late delta does not restore the session, and `undelete` does."""
-    provider = ScriptedProvider("a", PAUSE, "late")
-    session = registry.create("geo", provider=provider)
-    run = session.send("?")
-    waiting = session.send("then")
-    provider.wait_paused()
-    session.delete()
-
-    assert run.state == "stopped" or run.wait(10).state == "stopped"
-    assert waiting.wait(10).state == "stopped"
-    assert "geo" not in registry
-    provider.go()
-    provider.wait_until(lambda p: p.closed == 1)
-    assert session.id not in registry
-    with pytest.raises(errors.SessionGone):
-        session.fork()
-    with pytest.raises(errors.SessionGone, match="was deleted"):
-        session.send("?")
-    back = registry.undelete(session.id)
-    assert back is session
-    assert [m.text for m in back.messages] == ["?", "a"]
-    with pytest.raises(errors.SessionGone):
-        registry.undelete("s-nobody")
-    assert registry.undelete(session.id) is back
-
-
-def test_closing_hides_the_tab_and_leaves_the_run(registry: SessionRegistry) -> None:
-    """A run continues after its session was closed."""
-    provider = ScriptedProvider("a", PAUSE, "b")
-    session = registry.create(provider=provider)
-    run = session.send("?")
-    provider.wait_paused()
-    registry.close(session.id)
-    assert session.closed
-    provider.go()
-    assert run.wait(10).text == "ab"
-
-
 def test_all_at_once(registry: SessionRegistry) -> None:
     """`pause_all`, `resume_all`, `stop_all` and `wait_all` apply to every session."""
     provider = ScriptedProvider("a", PAUSE, "b")
@@ -281,32 +220,6 @@ def test_all_at_once(registry: SessionRegistry) -> None:
     with pytest.raises(TimeoutError):
         registry.wait_all(0.05)
     hung.stop()
-
-
-def test_a_fork_is_a_session_of_its_own(registry: SessionRegistry) -> None:
-    """A fork contains the conversation up to a message, and is independent afterwards."""
-    session = registry.create("geo", provider=ScriptedProvider(echo))
-    session.send("one").wait(10)
-    session.send("two").wait(10)
-    fork = session.fork(session.messages[1].id)
-    assert [m.text for m in fork.messages] == ["one", "one"]
-    fork.send("three").wait(10)
-    assert fork.messages[-1].text == "one | three"
-    assert len(session.messages) == 4
-    assert not {m.id for m in fork.messages} & {m.id for m in session.messages}
-
-
-def test_a_fork_is_named_as_one(registry: SessionRegistry) -> None:
-    """A fork's title ends in "(fork)", further forks are numbered, and a title from the caller is kept."""
-    session = registry.create("Rivers", provider=ScriptedProvider(echo))
-    session.ask("one")
-    first = session.fork()
-    titles = [first.title, session.fork().title, first.fork().title, session.fork(title="Lakes").title]
-    assert titles == ["Rivers (fork)", "Rivers (fork 2)", "Rivers (fork 3)", "Lakes"]
-    untitled = registry.create(provider=ScriptedProvider(echo))
-    untitled.ask("Which rivers?")
-    assert untitled.fork().title == "Which rivers? (fork)"
-    assert registry.create().fork().title == ""
 
 
 def test_runs_do_not_need_their_handles(registry: SessionRegistry) -> None:
@@ -330,147 +243,6 @@ def test_live_objects_are_not_pickled(registry: SessionRegistry, take: object) -
     for handle in (registry, session, run):
         with pytest.raises(errors.PicklingRefused, match="cannot be pickled"):
             take(handle)  # type: ignore[operator]
-
-
-def test_limits_refuse_nonsense(registry: SessionRegistry) -> None:
-    """An invalid limit is refused on assignment, with the reason."""
-    with pytest.raises(ValueError, match=r"limits\.idle_s must be positive and finite, not -1"):
-        registry.limits.idle_s = -1
-    with pytest.raises(TypeError, match=r"limits\.idle_s must be a number"):
-        registry.limits.idle_s = "60"  # type: ignore[assignment]
-    with pytest.raises(AttributeError, match="unknown limit 'idle'"):
-        registry.limits.idle = 1  # type: ignore[attr-defined]
-    with pytest.raises(ValueError, match="cannot be disabled"):
-        registry.limits.connect_s = None  # type: ignore[assignment]
-    with pytest.raises(TypeError, match="whole number"):
-        registry.limits.live_runs = 1.5  # type: ignore[assignment]
-    registry.limits.idle_s = None
-
-
-def test_too_many_sessions_raise_a_clear_error(registry: SessionRegistry) -> None:
-    """A new session beyond the limit raises `TooManySessions` if no session can be evicted."""
-    registry.limits.sessions = 2
-    registry.create("a").pin()
-    registry.create("b").pin()
-    with pytest.raises(errors.TooManySessions, match="the limit is 2"):
-        registry.create("c")
-
-
-def test_the_registry_is_the_same_over_reloads_and_copies() -> None:
-    """A module that is reloaded, or imported again, has the same registry."""
-    script = """
-import importlib, importlib.util, sys
-import nbchat
-first = nbchat.registry
-session = nbchat.session("geo")
-importlib.reload(nbchat)
-assert nbchat.registry is first
-for name in [n for n in sys.modules if n == "nbchat" or n.startswith("nbchat.")]:
-    del sys.modules[name]
-import nbchat as again
-assert again.registry is first
-assert again.session("geo") is session
-print("same")
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.stdout.strip() == "same", done.stderr
-
-
-def test_importing_is_cheap_and_does_nothing() -> None:
-    """`import nbchat` loads neither the SDK nor widgets, and starts no thread."""
-    script = """
-import sys, threading
-import nbchat
-names = ("openai", "anywidget", "ipywidgets", "sqlite3", "asyncio", "msgspec")
-heavy = [n for n in names if n in sys.modules]
-assert not heavy, heavy
-assert threading.active_count() == 1
-nbchat.registry
-assert threading.active_count() == 1
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode == 0, done.stderr
-
-
-def test_a_process_ends_quietly_with_live_runs() -> None:
-    """Exiting Python during a stream ends at once, without a traceback."""
-    script = """
-import nbchat
-from nbchat.providers.scripted import ScriptedProvider, HANG
-runs = [nbchat.session(f"s{i}", provider=ScriptedProvider("x", HANG)).send("?") for i in range(5)]
-for run in runs: next(iter(run))
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-
-
-IN_A_THREAD = """
-import threading
-
-def work():
-    threading.main_thread().join()
-    print(nbchat.ask("Seine", model="nbchat-echo").text)
-
-threading.Thread(target=work).start()
-"""
-
-
-@pytest.mark.parametrize(
-    ("script", "says"),
-    [
-        ("nbchat.session('a', model='nbchat-echo').send('x')", ""),
-        (IN_A_THREAD, "Seine\n"),
-    ],
-    ids=["while it connects", "in another thread"],
-)
-def test_the_end_of_the_main_thread_is_not_the_end_of_an_answer(script: str, says: str) -> None:
-    """A script exits cleanly while a run connects, and other threads can use nbchat after the main thread."""
-    env = {k: v for k, v in os.environ.items() if not k.startswith(("OPENAI_", "NBCHAT_"))}
-    done = subprocess.run(
-        [sys.executable, "-c", f"import nbchat\n{script}"],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        env=env | {"NBCHAT_DEMO_PACE": "0"},
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (0, says, "")
-
-
-def _in_a_child(registry: SessionRegistry, queue: "multiprocessing.SimpleQueue[str]") -> None:
-    try:
-        registry.create("x")
-    except errors.CommandError as error:
-        queue.put(str(error))
-    else:
-        queue.put("it worked")
-
-
-@pytest.mark.skipif(
-    "fork" not in multiprocessing.get_all_start_methods(), reason="this system has no fork to be safe after"
-)
-@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_a_forked_child_does_not_touch_the_parents_runs(registry: SessionRegistry) -> None:
-    """After a fork the child gets an error that names the cause, and the parent's run continues."""
-    provider = ScriptedProvider("a", PAUSE, "b")
-    run = registry.create(provider=provider).send("?")
-    provider.wait_paused()
-    context = multiprocessing.get_context("fork")
-    queue = context.SimpleQueue()
-    child = context.Process(target=_in_a_child, args=(registry, queue))
-    child.start()
-    said = queue.get()
-    child.join()
-
-    assert "forked" in said
-    provider.go()
-    assert run.wait(10).text == "ab"
 
 
 def test_names_are_all_there() -> None:
@@ -513,14 +285,6 @@ def test_sessions_keep_their_order_over_kernels_when_the_clock_was_set_back(
     finally:
         engine_of(second_kernel).shutdown()
         engine_of(third_kernel).shutdown()
-
-
-def test_titles_are_cut_between_graphemes(registry: SessionRegistry) -> None:
-    """A title cut from the first question ends with a whole emoji."""
-    family = "👨‍👩‍👧‍👦"
-    session = registry.create(provider=ScriptedProvider("a"))
-    session.send(family * 20).wait(10)
-    assert session.title == family * 6
 
 
 def test_the_engine_runs_on_a_loop_of_its_own() -> None:

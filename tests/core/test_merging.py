@@ -10,8 +10,11 @@ from nbchat.core.snapshot import dump, parse
 from nbchat.handles.registry import SessionRegistry
 from nbchat.handles.session import Session
 from nbchat.providers.scripted import HANG, PAUSE, ScriptedProvider
+from tests.engine.conftest import registry
 from tests.engines import engine_of, live
 from tests.waiting import wait_for
+
+__all__ = ["registry"]
 
 
 @pytest.fixture
