@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from nbchat.core.commands import SetView
-from nbchat.core.errors import SessionGone
+from nbchat.core.errors import NbchatError, SessionGone
 from nbchat.core.values import convert
+from nbchat.jupyter.notebook_identity import carries, id_in
 from nbchat.jupyter.transcripts import Bundle, Transcripts
 from nbchat.jupyter.visitors import kernel_of_process
 from nbchat.protocol import Connect, Connected, KernelMessage, WantDescribed, WantVariables
+from nbchat.runner.link import greet
 from nbchat.runner.link_backend import LinkBackend
-from nbchat.runner.places import Place
+from nbchat.runner.places import Place, addresses, folder
 from nbchat.wire.served_kernel import choose_server
 from nbchat.wire.server import without_key
 
@@ -32,7 +35,9 @@ class LinkedNotebook:
 
     def __init__(self, path: str, engine: Engine) -> None:
         self.path = path
-        self.backend = LinkBackend(Place(path), engine)
+        place = Place(path)
+        place.elsewhere = lambda: place_before_rename(path)
+        self.backend = LinkBackend(place, engine)
         self.transcripts = Transcripts(engine, self._states)
         self._engine = engine
         functions = self.backend.local.functions
@@ -63,6 +68,28 @@ class LinkedNotebook:
             if ids is not None or not state.settings.closed:
                 found.append(state)
         return found
+
+
+def place_before_rename(path: str) -> Place | None:
+    """Return the place of a runner that serves a notebook under its path before it was renamed.
+
+    A runner that serves the original of a copied notebook is not returned.
+    """
+    notebook_id = id_in(path)
+    if not notebook_id:
+        return None
+    in_folder = folder()
+    for address in addresses(in_folder):
+        try:
+            connection, greeting = greet(address, is_kernel=False)
+        except (OSError, ValueError, NbchatError):
+            continue  # its process was killed, or is stopped
+        connection.close()
+        if greeting.notebook_id == notebook_id:
+            is_here = os.path.realpath(greeting.path) == os.path.realpath(path)
+            if is_here or not carries(greeting.path, notebook_id):
+                return Place(greeting.notebook, in_folder)
+    return None
 
 
 def _follow_shutdown(backend: LinkBackend) -> None:

@@ -148,7 +148,7 @@ class NotebookIdentity:
 
     def is_carried_by(self, path: str) -> bool:
         """Return whether the notebook at `path` was saved with this id."""
-        return _carries(path, self.id)
+        return carries(path, self.id)
 
     def forget_note_if_saved(self) -> None:
         """Delete the note of the id by path when the saved file contains the id."""
@@ -160,7 +160,7 @@ class NotebookIdentity:
         home = store.recall("path")
         if not home or os.path.realpath(home) == os.path.realpath(self.path):
             return False
-        return _carries(home, notebook_id)
+        return carries(home, notebook_id)
 
 
 def path_of_notebook() -> str | None:
@@ -216,9 +216,16 @@ def _claimed(metadata: Snapshot | None) -> str:
     return metadata.notebook_id if metadata is not None and places.is_id(metadata.notebook_id) else ""
 
 
-def _carries(path: str, notebook_id: str) -> bool:
+def carries(path: str, notebook_id: str) -> bool:
+    """Return whether the notebook at `path` was saved with this id."""
+    return id_in(path) == notebook_id
+
+
+def id_in(path: str) -> str:
+    """Return the id with which the notebook at `path` was saved, or an empty string."""
     try:
         value = saved_in(Path(path))
     except (OSError, NbchatError):
-        return False
-    return isinstance(value, dict) and value.get("notebook_id") == notebook_id
+        return ""
+    found = value.get("notebook_id") if isinstance(value, dict) else None
+    return found if isinstance(found, str) and places.is_id(found) else ""

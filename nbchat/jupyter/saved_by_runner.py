@@ -48,6 +48,16 @@ class SavedByRunner:
         """Enable or disable writing outside the notebook."""
         self._notebook.set_journal(on=on)
 
+    @property
+    def notebook_id(self) -> str:
+        """The notebook's id; empty before the sessions are restored."""
+        return self._notebook.identity.id
+
+    @property
+    def path(self) -> str:
+        """The notebook's path, which changes when it is renamed."""
+        return self._notebook.identity.path
+
     def batch_journal(self, batch_id: str) -> Path | None:
         """Return the path of a batch's journal; `None` if nothing may be written outside the notebook."""
         if not self._notebook.has_journal:

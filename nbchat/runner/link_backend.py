@@ -215,10 +215,9 @@ class LinkBackend:
     def _post(self, name: str, /, **args: Any) -> bool:  # noqa: ANN401 - JSON values
         """Call the runner without waiting; return False if there is no link."""
         link = self._link
-        if link is None or link.is_over:
-            return False
-        link.send(Call(id=0, name=name, args=args))
-        return True
+        if link is not None and not link.is_over:
+            link.send(Call(id=0, name=name, args=args))
+        return link is not None and not link.is_over
 
     def _send(self, message: Any) -> None:  # noqa: ANN401 - one of ToRunner
         link = self._link

@@ -80,6 +80,11 @@ class Greeting(Tagged, frozen=True, kw_only=True, tag="greeting"):
     epoch: str
     """The engine's epoch."""
     notebook: str
+    """Path of the notebook for which the runner was started."""
+    notebook_id: str = ""
+    """Id of the notebook whose journal the runner has opened; empty before it restored the sessions."""
+    path: str = ""
+    """Path of the notebook, as the runner knows it."""
 
 
 class Call(Tagged, frozen=True, kw_only=True, tag="call"):

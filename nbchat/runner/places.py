@@ -11,7 +11,7 @@ import socket
 import stat
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -66,6 +66,8 @@ class Place:
 
     def __init__(self, notebook: str, in_folder: Path | None = None) -> None:
         self.notebook = notebook
+        self.elsewhere: Callable[[], Place | None] = lambda: None
+        """Returns the place of a runner that serves the notebook under an earlier path."""
         self.name: str = digest(notebook)[:16]
         self.folder: Path = folder() if in_folder is None else in_folder
         self.lock: Path = self.folder / f"{self.name}.lock"

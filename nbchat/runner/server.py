@@ -57,6 +57,16 @@ class Saved(Protocol):
         """Enable or disable writing outside the notebook."""
         ...
 
+    @property
+    def notebook_id(self) -> str:
+        """The notebook's id; empty before the sessions are restored."""
+        ...
+
+    @property
+    def path(self) -> str:
+        """The notebook's path, which changes when it is renamed."""
+        ...
+
     def batch_journal(self, batch_id: str) -> Path | None:
         """Return the path of a batch's journal; `None` if nothing may be written outside the notebook."""
         ...
@@ -164,6 +174,8 @@ class RunnerServer:
             pid=os.getpid(),
             epoch=self.engine.epoch,
             notebook=self.place.notebook,
+            notebook_id="" if self.saved is None else self.saved.notebook_id,
+            path=self.place.notebook if self.saved is None else self.saved.path,
         )
         writer.write(encode_frame(greeting))
         self._links.add(link)

@@ -69,6 +69,10 @@ class LinkedNotebook(AbstractContextManager["LinkedNotebook"]):
         self._pids.add(greeting.pid)
         return greeting.pid
 
+    def ends_with_it(self, pid: int) -> None:
+        """End another runner with this object."""
+        self._pids.add(pid)
+
     @contextlib.contextmanager
     def link(self) -> Iterator[Link]:
         """Return a link like that of the command line."""

@@ -14,8 +14,9 @@ from nbchat.core.ids import new_id
 from nbchat.jupyter.control import REQUEST
 from nbchat.stores.owner import has_ended
 from tests.conftest import ROUNDS
+from tests.kernels import Kernel
 from tests.runner.counting_server import WORDS, CountingServer, answer_to
-from tests.runner.notebooks import LinkedNotebook, said
+from tests.runner.notebooks import EMPTY, LinkedNotebook, said
 from tests.waiting import wait_for
 
 ASK = """
@@ -126,6 +127,36 @@ def test_a_killed_runner_is_replaced_and_ends_each_run_once(
     server.go()
     assert said(kernel, "print(session.ask('two').text)") == answer_to("two").strip()
     assert server.asked == ["one", "two"]
+
+
+@pytest.mark.parametrize("is_copy", [False, True])
+def test_the_runner_of_a_renamed_notebook_is_found(
+    notebook: LinkedNotebook, server: CountingServer, is_copy: bool
+) -> None:
+    """A new kernel of a renamed notebook has its live answers; one of a copy has a runner of its own."""
+    kernel = notebook.kernel()
+    said(kernel, ASK)
+    saved = json.loads(said(kernel, "import json; print(json.dumps(nbchat.registry.snapshot()))"))
+    text = json.dumps({**json.loads(EMPTY), "metadata": {"nbchat": saved}})
+    pid = notebook.pid()
+    moved = notebook.path.with_name("moved.ipynb")
+    moved.write_text(text, "utf-8")
+    if is_copy:
+        notebook.path.write_text(text, "utf-8")
+    else:
+        notebook.path.unlink()
+    with Kernel(notebook.folder, {**notebook.env, "JPY_SESSION_NAME": str(moved)}) as second:
+        shown = "print(nbchat.registry._backend._link.greeting.pid)"
+        found = int(said(second, f"import nbchat; session = nbchat.session('geo'); {shown}"))
+        notebook.ends_with_it(found)
+        states = said(second, "print([str(run.state) for run in session.runs])")
+        if is_copy:
+            assert found != pid
+            assert states == "['interrupted', 'interrupted']"
+        else:
+            assert found == pid
+            assert states == "['streaming', 'queued']"
+    assert server.asked == ["one"]
 
 
 ASK_ONCE = """
