@@ -55,7 +55,7 @@ test-browser: $(STAMPS)/python ## run the tests in JupyterLab and Notebook 7, in
 	$(PY) -m tools.chromium --install
 	$(PY) $(PYTEST) -m "browser and not soak" $(ARGS)
 
-test-hosts: $(STAMPS)/python ## run the tests of the hosts that the documentation lists, and print the table
+test-hosts: $(STAMPS)/python $(STAMPS)/node ## run the tests of the hosts that the documentation lists, and print the table
 	$(PY) -m tools.chromium --install
 	$(PY) -m tools.hosts $(ARGS)
 

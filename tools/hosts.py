@@ -8,17 +8,28 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
 ROOT: Final = Path(__file__).parents[1]
+HOSTS: Final = ROOT / ".venv-hosts"
+PIP_INSTALL: Final = ("-m", "pip", "--disable-pip-version-check", "install", "--quiet")
 
 ENVIRONMENTS: Final[Mapping[str, tuple[str, ...]]] = {
     "documents": ("jupyterlab==4.6.6", "jupyter-server-documents==0.3.3"),
     "marimo": ("marimo==0.25.2", "anywidget==0.11.0"),
+    "papermill": ("papermill==2.7.0", "ipykernel==7.4.0"),
+    "nbclassic": ("nbclassic==1.3.3", "anywidget==0.11.0"),
+    "voila": ("voila==0.5.13", "anywidget==0.11.0", "ipykernel==7.4.0"),
 }
 """Packages of each environment, in addition to nbchat."""
+
+PYODIDE: Final = "pyodide@314.0.7"
+"""Pyodide's npm package."""
+PYODIDE_WHEEL: Final = ("msgspec==0.22.0", "--platform=pyemscripten_2026_0_wasm32", "--python-version=3.14")
+"""The compiled package that importing nbchat needs, for Pyodide."""
 
 COLUMNS: Final = (
     "views, streaming",
@@ -43,9 +54,10 @@ class Proof(NamedTuple):
 
 
 class No(NamedTuple):
-    """A cell of the table: not supported, or not tested."""
+    """A cell of the table: not supported, or not tested. The tests check that users are informed."""
 
     why: str
+    tests: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """Return the text of the cell."""
@@ -85,6 +97,17 @@ PROXY: Final = Proof(
 TURNS: Final = Proof(
     "browser", ("tests/browser/hosts/test_documents.py::test_two_pages_under_server_documents",)
 )
+CLASSIC: Final = Proof("browser", ("tests/browser/hosts/test_nbclassic.py::test_nbclassic_shows_chats",))
+VOILA: Final = Proof(
+    "browser", ("tests/browser/hosts/test_voila.py::test_voila_shows_chats_of_each_visitor",)
+)
+MILL: Final = Proof(
+    "papermill", ("tests/browser/hosts/test_papermill.py::test_papermill_writes_whole_conversations",)
+)
+REFUSED: Final = No(
+    "an error (tested)",
+    ("tests/browser/hosts/test_pyodide.py::test_each_use_in_pyodide_names_the_missing_feature",),
+)
 STATIC: Final = Proof(
     "browser", ("tests/browser/test_static_page.py::test_a_converted_notebook_shows_the_conversation",)
 )
@@ -95,17 +118,27 @@ EXECUTED: Final = Proof(
 TABLE: Final[Mapping[str, tuple[Proof | No, ...]]] = {
     "JupyterLab 4.6": (CHANNEL, CHANNEL, CHANNEL, CHANNEL, RELOAD, FILE, API),
     "Notebook 7.6": (CHANNEL, CHANNEL, CHANNEL, CHANNEL, NO, FILE, API),
+    "nbclassic 1.3": (
+        *(CLASSIC, CLASSIC, CLASSIC, No("after the cell")),
+        *(CLASSIC, No("no access to the file"), CLASSIC),
+    ),
     "jupyter-server-documents 0.3": (
         *(No("only outputs that the user trusts"), TURNS, TURNS),
         *(NO, NO, NO, NO),
     ),
     "marimo 0.25, edit": (EDIT, EDIT, EDIT, No("after the cell"), NO, No("nothing is saved"), EDIT),
     "marimo 0.25, run": (RUN, RUN, RUN, No("after the cell"), NO, No("nothing is saved"), RUN),
+    "Voilà 0.5": (
+        *(VOILA, VOILA, VOILA, No("there are no cells")),
+        *(No("begins with a new kernel"), No("nothing is saved"), VOILA),
+    ),
     "Panel 1.9": (PANEL, PANEL, PANEL, No("there are no cells"), NO, No("nothing is saved"), NO),
     "Colab": (CELLS, CELLS, NO, No("after the cell"), NO, No("no access to the file"), CELLS),
     "VS Code": (PROXY, PROXY, PROXY, PROXY, NO, No("no access to the file"), NO),
     "nbclient, pages of nbconvert": (STATIC, *(No("no kernel"),) * 4, EXECUTED, EXECUTED),
+    "papermill 2.7": (*(No("no page"),) * 5, MILL, MILL),
     "script, IPython": (*(No("no page"),) * 6, API),
+    "Pyodide 314, JupyterLite": (REFUSED,) * 7,
 }
 """By host: a cell for each column."""
 
@@ -114,31 +147,43 @@ def table(failed: frozenset[str] = frozenset()) -> str:
     """Return the table in Markdown, with cells whose tests failed marked."""
     lines = ["| host | " + " | ".join(COLUMNS) + " |", "| --- " * (len(COLUMNS) + 1) + "|"]
     for host, cells in TABLE.items():
-        texts = [
-            "FAILED" if isinstance(cell, Proof) and not failed.isdisjoint(cell.tests) else str(cell)
-            for cell in cells
-        ]
+        texts = [str(cell) if failed.isdisjoint(cell.tests) else "FAILED" for cell in cells]
         lines.append(f"| {host} | " + " | ".join(texts) + " |")
     return "\n".join(lines)
 
 
 def python_of(name: str) -> str:
     """Return the Python of an environment."""
-    return str(ROOT / ".venv-hosts" / name / "bin" / "python")
+    return str(HOSTS / name / "bin" / "python")
 
 
 def make_environments() -> None:
     """Install every environment that does not exist yet, or whose packages have changed."""
     for name, packages in ENVIRONMENTS.items():
-        folder = Path(python_of(name)).parents[1]
-        stamp = folder / "packages.txt"
-        if stamp.exists() and stamp.read_text(encoding="utf-8") == "\n".join(packages):
-            continue
+        with _changed(HOSTS / name, packages) as changed:
+            if changed:
+                subprocess.run([sys.executable, "-m", "venv", "--clear", str(HOSTS / name)], check=True)
+                pip = [python_of(name), *PIP_INSTALL]
+                subprocess.run([*pip, *packages, "--editable", str(ROOT)], check=True)
+    folder = HOSTS / "pyodide"
+    with _changed(folder, (PYODIDE, *PYODIDE_WHEEL)) as changed:
+        if changed:
+            npm = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--silent"]
+            subprocess.run([*npm, "--prefix", str(folder), PYODIDE], check=True)
+            wheel = [*PYODIDE_WHEEL, "--implementation=cp", "--only-binary=:all:", "--no-deps"]
+            target = ["--upgrade", "--target", str(folder / "site")]
+            subprocess.run([sys.executable, *PIP_INSTALL, *wheel, *target], check=True)
+
+
+@contextmanager
+def _changed(folder: Path, packages: Sequence[str]) -> Iterator[bool]:
+    """Return whether the folder has other packages; if they were installed without error, record them."""
+    stamp, text = folder / "packages.txt", "\n".join(packages)
+    changed = not stamp.exists() or stamp.read_text(encoding="utf-8") != text
+    if changed:
         print(f"Installing {', '.join(packages)} into {folder}", flush=True)
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
-        pip = [python_of(name), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
-        subprocess.run([*pip, *packages, "--editable", str(ROOT)], check=True)
-        stamp.write_text("\n".join(packages), encoding="utf-8")
+    yield changed
+    stamp.write_text(text, encoding="utf-8")
 
 
 class Recorder:
@@ -161,9 +206,7 @@ def main(arguments: list[str]) -> int:
     import pytest  # noqa: PLC0415 - the table needs no tests
 
     make_environments()
-    tests = sorted(
-        {name for row in TABLE.values() for cell in row if isinstance(cell, Proof) for name in cell.tests}
-    )
+    tests = sorted({name for row in TABLE.values() for cell in row for name in cell.tests})
     recorder = Recorder()
     code = int(pytest.main(["-p", "no:xdist", "--timeout", "600", *arguments, *tests], plugins=[recorder]))
     print(table(frozenset(recorder.failed)))

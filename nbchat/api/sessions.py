@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from nbchat.core.errors import CommandError
 from nbchat.core.ids import new_id
 from nbchat.core.kernel_commands import CreateSession, DiscardTemporary, GetOrCreateThread
 from nbchat.core.messages import Message
@@ -142,7 +144,8 @@ def ask(
         process.backend.execute(create)
         return process.registry[session_id].ask(prompt, context=context, schema=schema, timeout=timeout)
     finally:
-        process.backend.execute(DiscardTemporary(id=new_id("c-"), session_id=session_id))
+        with suppress(CommandError):  # an engine that cannot be reached has nothing to discard
+            process.backend.execute(DiscardTemporary(id=new_id("c-"), session_id=session_id))
 
 
 @short_traceback

@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from nbchat.batch_engine.batch import Batch, Journal
+from nbchat.core.errors import CommandError
 from nbchat.engine.loop_thread import POLL_S
 from nbchat.engine.wakeup import Wakeup
 
@@ -162,8 +164,9 @@ class LocalReader:
 
     def stop(self, *, is_interrupt: bool) -> None:  # noqa: ARG002 - this engine ends with its kernel
         """Stop the batch, and wait until its journal is closed."""
-        self._loop.call(self._stop)
-        self._wait_for_end()
+        with suppress(CommandError):  # an engine that cannot be reached runs no batch
+            self._loop.call(self._stop)
+            self._wait_for_end()
 
     def _wait_for_end(self) -> None:
         while not all(batch.end for batch in self._batches):

@@ -30,8 +30,12 @@ def folder() -> Path:
 
 
 def is_disabled() -> bool:
-    """Return whether `NBCHAT_JOURNAL` disables writing outside the notebook."""
-    return os.environ.get("NBCHAT_JOURNAL", "").lower() in ("0", "false", "no", "off")
+    """Return whether writing outside the notebook is disabled, by `NBCHAT_JOURNAL` or by default in Voilà.
+
+    Voilà starts a kernel for each load of a page, and a later kernel does not find its journal.
+    """
+    setting = os.environ.get("NBCHAT_JOURNAL", "").lower()
+    return setting in ("0", "false", "no", "off") or (not setting and "VOILA_PREHEAT" in os.environ)
 
 
 def is_id(notebook_id: object) -> bool:

@@ -1,5 +1,7 @@
 """The engine's thread, where it cannot be started."""
 
+import subprocess
+import sys
 import threading
 from types import SimpleNamespace
 
@@ -19,6 +21,22 @@ def test_python_in_a_browser_raises_the_missing_feature(monkeypatch: pytest.Monk
         with pytest.raises(CommandError, match=r"threads and sockets.*Pyodide, JupyterLite.*ipykernel"):
             use()
     engine_of(registry).shutdown()
+
+
+def test_blocking_calls_in_a_browser_raise_a_single_error() -> None:
+    """Where no thread can be started, clean-up after `ask` and `map` adds no second error."""
+    code = """
+import traceback, types, nbchat
+from nbchat.engine import loop_thread
+loop_thread.sys = types.SimpleNamespace(platform="emscripten")
+for use in (lambda: nbchat.ask("?"), lambda: nbchat.map(["a"], "{prompt}")):
+    try:
+        use()
+    except nbchat.CommandError as error:
+        print("".join(traceback.format_exception(error)).count("Traceback"))
+"""
+    shown = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert shown.stdout.split() == ["1", "1"]
 
 
 def test_a_thread_that_is_refused_is_an_error_and_can_be_had_later(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,7 +51,7 @@ async function render({ model, el, host }: Props): Promise<() => void> {
 
 /** Whether the output before the view's is its transcript. */
 function hasTranscript(el: HTMLElement): boolean {
-  const before = el.closest(".jp-OutputArea-child")?.previousElementSibling;
+  const before = el.closest(".jp-OutputArea-child, .output_area")?.previousElementSibling;
   return before?.querySelector('a[href="#nbchat-transcript"]') != null;
 }
 
