@@ -208,8 +208,9 @@ export class Link {
   }
 
   #receive(content: unknown, buffers: unknown): void {
-    const packet = this.#read(content, buffers);
-    if (packet === null) return;
+    const packet = readPacket(this.#pieces, content, buffers);
+    if (packet === "damaged") this.store.stats.dropped++;
+    if (packet === null || packet === "damaged") return;
     if (packet.protocol !== PROTOCOL_VERSION) {
       this.#kernel = "incompatible";
       this.#assess();
@@ -233,16 +234,6 @@ export class Link {
     // The kernel sent something else than the pending answer, which may be lost.
     this.#sync.repeat(0);
     this.#review();
-  }
-
-  #read(content: unknown, buffers: unknown): Packet | null {
-    try {
-      return this.#pieces.read(content, buffers);
-    } catch {
-      // Treated like a lost packet: what it held is requested again.
-      this.store.stats.dropped++;
-      return null;
-    }
   }
 
   #begin(epoch: string): void {
@@ -448,6 +439,15 @@ export class Link {
     }
     if (unanswered >= LOST_MS) return this.#kernelBusy === null ? "unheard" : "lost";
     return this.#welcome === null ? "connecting" : "live";
+  }
+}
+
+/** Return a packet, or `null` before its last piece. A damaged one counts as lost: its contents are requested again. */
+function readPacket(pieces: Pieces, content: unknown, buffers: unknown): Packet | "damaged" | null {
+  try {
+    return pieces.read(content, buffers);
+  } catch {
+    return "damaged";
   }
 }
 
