@@ -400,8 +400,8 @@ class KernelLink:
     def _call_stop_batch(self, number: int, batch: str) -> None:
         self._when_done(number, self._server.batches.stop(batch))
 
-    def _call_forget_batch(self, number: int, batch: str) -> None:
-        self._when_done(number, self._server.batches.forget(batch))
+    def _call_forget_batch(self, number: int, batch: str, keep_journal: bool) -> None:
+        self._when_done(number, self._server.batches.forget(batch, keep_journal=keep_journal))
 
     def _call_batches(self, number: int) -> None:
         self._reply(number, self._server.batches.counts())

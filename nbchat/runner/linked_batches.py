@@ -227,10 +227,14 @@ class LinkedReader:
             self._batches.stop(self._id)
 
     def close(self) -> None:
-        """Let the runner forget the batch: all answers are here."""
+        """Let the runner forget the batch: all answers are here.
+
+        Its journal is kept for `retry_interrupted` if prompts without an answer may have been answered.
+        """
         self._batches.remove(self._view)
+        keep = any(isinstance(answer.error, KernelGone) for answer in self.answers)
         with suppress(NbchatError, OSError, TimeoutError):
-            self._batches.call("forget_batch", STOP_S, batch=self._id)
+            self._batches.call("forget_batch", STOP_S, batch=self._id, keep_journal=keep)
 
     # On the link's reading thread
 

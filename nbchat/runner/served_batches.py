@@ -105,8 +105,8 @@ class ServedBatches:
             if batch.end != "complete":
                 del self._batches[batch.request.id]
 
-    async def forget(self, batch_id: str) -> None:
-        """Forget a complete batch, and delete its journal unless the caller chose it."""
+    async def forget(self, batch_id: str, *, keep_journal: bool) -> None:
+        """Forget a complete batch, and delete its journal unless the caller chose it or `keep_journal`."""
         batch = self._batches.get(batch_id)
         if batch is None:  # it was completed in an earlier runner
             path = await asyncio.to_thread(self._place, batch_id)
@@ -115,7 +115,7 @@ class ServedBatches:
             path = batch.journal.path if batch.journal is not None and batch.journal.is_temporary else None
         else:
             return
-        if path is not None:
+        if path is not None and not keep_journal:
             await asyncio.to_thread(path.unlink, missing_ok=True)
 
     async def stop(self, batch_id: str) -> None:

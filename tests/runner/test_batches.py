@@ -138,7 +138,7 @@ def test_an_interrupt_in_another_kernel_stops_a_batch(
 
 
 def test_a_killed_runner_asks_nothing_twice(notebook: LinkedNotebook, server: CountingServer) -> None:
-    """After SIGKILL of the runner the cell continues, and prompts that were in progress have an error."""
+    """After SIGKILL of the runner the cell continues; prompts in progress fail, and can be asked again."""
     server.free = {"p0", "p1", "p2"}
     kernel = notebook.kernel()
     cell = begun(kernel, done=3)
@@ -149,6 +149,10 @@ def test_a_killed_runner_asks_nothing_twice(notebook: LinkedNotebook, server: Co
     assert texts(kernel, cell) == expected
     assert said(kernel, "print({result.error.code for result in results.failed})") == "{'kernel_gone'}"
     assert sorted(server.asked) == sorted(PROMPTS)
+    again = begun(kernel, ", retry_interrupted=True", done=9)
+    assert texts(kernel, again) == [answer_to(prompt) for prompt in PROMPTS]
+    assert Counter(server.asked) == dict.fromkeys(PROMPTS, 1) | dict.fromkeys(("p3", "p4", "p5"), 2)
+    assert not list(notebook.folder.rglob("*.jsonl"))
 
 
 def test_without_a_journal_a_killed_runner_asks_nothing_twice(tmp_path: Path, server: CountingServer) -> None:
