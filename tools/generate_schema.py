@@ -16,14 +16,14 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import msgspec
 from msgspec import Struct
 
 from nbchat.core.errors import ErrorInfo
 from nbchat.core.events import Settings
-from nbchat.core.messages import PART_CLASSES, Message, Source, Usage
+from nbchat.core.messages import Message, Part, Source, Usage
 from nbchat.core.run import RunRecord
 from nbchat.core.saved import VERSION
 from nbchat.core.values import MAX_INTEGER
@@ -34,7 +34,7 @@ TARGET: Final = Path(__file__).parent.parent / "docs" / "snapshot.schema.json"
 
 STRUCTS: Final[tuple[type[Struct], ...]] = (
     *(Settings, Message, RunRecord),
-    *PART_CLASSES.values(),
+    *get_args(Part),
     *(Source, Usage, ErrorInfo),
 )
 

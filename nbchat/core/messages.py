@@ -195,14 +195,6 @@ def variable_chars(attachments: Iterable[Attachment]) -> int:
 
 Part = TextPart | ReasoningPart | ToolCallPart | ToolResultPart | ImagePart | FilePart
 PartType = Literal["text", "reasoning", "tool_call", "tool_result", "image", "file"]
-PART_CLASSES: dict[str, type[Part]] = {
-    "text": TextPart,
-    "reasoning": ReasoningPart,
-    "tool_call": ToolCallPart,
-    "tool_result": ToolResultPart,
-    "image": ImagePart,
-    "file": FilePart,
-}
 
 
 def json_of(text: str) -> Any:  # noqa: ANN401 - any JSON value
