@@ -125,6 +125,31 @@ print(json.dumps(said))
 """
 
 
+PROVIDERS = """
+from traitlets.config import Config
+from IPython.core.interactiveshell import InteractiveShell
+
+named = {"wrong": {"url": "http://localhost:1/v1"}, "right": {"base_url": "http://localhost:1/v1"}}
+InteractiveShell._instance = InteractiveShell(config=Config({"NbChat": {"providers": named}}))
+from nbchat.jupyter.process import current
+print(*current().engine.providers.named_servers)
+"""
+
+
+def test_a_wrong_provider_in_a_file_is_reported_and_the_others_are_used(tmp_path: Path) -> None:
+    """An entry of `c.NbChat.providers` with an unknown field is ignored with a warning that names it."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROVIDERS],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(nbchat.__file__).parents[1],
+        env={"IPYTHONDIR": str(tmp_path), "HOME": str(tmp_path), "PATH": ""},
+    )
+    assert done.stdout.split() == ["right"], done.stderr
+    assert "the provider 'wrong' of nbchat's configuration was ignored: it has no field 'url'" in done.stderr
+
+
 def test_ipython_configures_nbchat(tmp_path: Path) -> None:
     """`%config NbChat` precedes `c.NbChat` in a file, and both agree with `nbchat.config`."""
     done = subprocess.run(
