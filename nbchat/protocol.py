@@ -361,7 +361,7 @@ class Packet(Tagged, frozen=True, kw_only=True, tag="packet"):
     protocol: SafeInt = PROTOCOL_VERSION
 
 
-class Request(Tagged, frozen=True, kw_only=True):
+class PageRequest(Tagged, frozen=True, kw_only=True):
     """Asks the kernel of an epoch for something."""
 
     id: str
@@ -384,14 +384,14 @@ class Hello(Tagged, frozen=True, kw_only=True, tag="hello"):
     """Last `seq` applied, for each requested session; 0 requests its complete state."""
 
 
-class Sync(Request, frozen=True, kw_only=True, tag="sync"):
+class Sync(PageRequest, frozen=True, kw_only=True, tag="sync"):
     """Request missing messages, after a gap or a long silence, or more sessions."""
 
     rev: SafeInt
     sessions: Mapping[str, SafeInt] = field(default_factory=dict)
 
 
-class WantEarlier(Request, frozen=True, kw_only=True, tag="want_earlier"):
+class WantEarlier(PageRequest, frozen=True, kw_only=True, tag="want_earlier"):
     """Request earlier messages, when the reader scrolls to the beginning of the window."""
 
     session_id: str
@@ -432,7 +432,7 @@ class Stored(Tagged, frozen=True, kw_only=True, tag="stored"):
     """Path of the notebook in the page."""
 
 
-class WantCheckpoint(Request, frozen=True, kw_only=True, tag="want_checkpoint"):
+class WantCheckpoint(PageRequest, frozen=True, kw_only=True, tag="want_checkpoint"):
     """Request the newest checkpoint, before or after the notebook is saved."""
 
     version: SafeInt
@@ -441,23 +441,23 @@ class WantCheckpoint(Request, frozen=True, kw_only=True, tag="want_checkpoint"):
     """Current path of the notebook in the page; renaming or "Save As" changes it."""
 
 
-class GetAsset(Request, frozen=True, kw_only=True, tag="get_asset"):
+class GetAsset(PageRequest, frozen=True, kw_only=True, tag="get_asset"):
     """Request a bundle: for the first formula, for another language, or in advance when the page is idle."""
 
     name: AssetName
 
 
-class Search(Request, frozen=True, kw_only=True, tag="search"):
+class Search(PageRequest, frozen=True, kw_only=True, tag="search"):
     """Search all sessions for text. A new search of a page replaces its previous one."""
 
     query: str
 
 
-class WantVariables(Request, frozen=True, kw_only=True, tag="want_variables"):
+class WantVariables(PageRequest, frozen=True, kw_only=True, tag="want_variables"):
     """Request names, types and sizes of variables, but no values, after the user typed `@`."""
 
 
-class WantDescribed(Request, frozen=True, kw_only=True, tag="want_described"):
+class WantDescribed(PageRequest, frozen=True, kw_only=True, tag="want_described"):
     """Request the description of a variable that the user chose."""
 
     name: str
@@ -470,14 +470,14 @@ ExportFormat = Literal["html", "md", "ipynb"]
 """Formats in which a page can export a session, by the ending of the file."""
 
 
-class WantExport(Request, frozen=True, kw_only=True, tag="want_export"):
+class WantExport(PageRequest, frozen=True, kw_only=True, tag="want_export"):
     """The user exports a session. The kernel returns the text and writes no file."""
 
     session_id: str
     format: ExportFormat
 
 
-class Connect(Request, frozen=True, kw_only=True, tag="connect"):
+class Connect(PageRequest, frozen=True, kw_only=True, tag="connect"):
     """The user lists the models of a server, tests it, or chooses it for this kernel.
 
     A page sends it on the control channel only.
