@@ -17,6 +17,7 @@ from nbchat.core.text import printable, split_thought
 from nbchat.core.text_table import Table
 from nbchat.engine.config import Configuration
 from nbchat.handles.run import Run
+from nbchat.jupyter.imports import load
 
 if TYPE_CHECKING:
     from nbchat.batch.results import Result
@@ -66,6 +67,7 @@ def of_text(text: str, ending: str = "", message: Message | None = None) -> Bund
     message
         The complete answer, if known: the names of its images, its notices and its sources are shown.
     """
+    load("nbchat.export.sanitized", "nbchat.export.turns")
     from nbchat.export.sanitized import fragment, plain, sanitize  # noqa: PLC0415 - loaded when it is used
     from nbchat.export.turns import beside, image  # noqa: PLC0415 - as the line above
 
@@ -122,6 +124,7 @@ def of_result(result: Result) -> Bundle:
 
 def of_table(shown: Table) -> Bundle:
     """Return a table as an output."""
+    load("nbchat.export.sanitized")
     from nbchat.export.sanitized import table  # noqa: PLC0415 - loaded when something is shown
 
     return {"text/html": table(shown.columns, shown.texts), "text/plain": printable(repr(shown))}

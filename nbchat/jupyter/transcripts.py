@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from nbchat.core.errors import NbchatError
 from nbchat.core.ids import new_id
+from nbchat.jupyter.imports import load
 from nbchat.jupyter.representations import line_of
 
 if TYPE_CHECKING:
@@ -184,6 +185,7 @@ class Transcripts:
         return self._engine.loop.call(self._states, ids)
 
     def _bundle(self, shown: _Shown, states: Sequence[SessionState]) -> Bundle:
+        load("nbchat.export.turns")
         from nbchat.export.turns import transcript  # noqa: PLC0415 - loaded when a view is shown
 
         if shown.run is not None:
