@@ -55,7 +55,7 @@ class Batch:
     request
         The batch.
     journal
-        Returns the place of the answer file, or `None` if there is none. Called on a thread, and may block.
+        Returns the place of the answer file; `None`: no file. Called on a worker thread; may block.
     provider, providers
         The provider object of all prompts, or the providers to choose from (`None`: those of the engine).
     is_held

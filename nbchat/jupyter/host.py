@@ -74,7 +74,7 @@ class JupyterHost:
         return self.engine.providers.defaults.runner == "local" and self.notebook is not None
 
     def connect(self) -> Backend | None:
-        """Return the backend of the notebook's runner, which is started if there is none.
+        """Start the notebook's runner, unless it runs already, and return its backend.
 
         `None` if no runner is configured, or none could be started.
         """

@@ -72,7 +72,7 @@ class ServedBatches:
         return None if batch is None or batch.is_stopping else batch
 
     async def start(self, request: BatchRequest, origin: Origin) -> Batch:
-        """Return the batch of this request, which is started if there is none.
+        """Start the batch of this request, unless it is in progress or complete, and return it.
 
         A paused batch that uses the same journal is stopped first: its caller was interrupted.
         """

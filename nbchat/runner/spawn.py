@@ -1,4 +1,4 @@
-"""`connected`: links this kernel with its notebook's runner, which is started if there is none."""
+"""`connected`: links this kernel with the runner of its notebook, and starts the runner if necessary."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ def test_python_in_a_browser_raises_the_missing_feature(monkeypatch: pytest.Monk
 
 
 def test_blocking_calls_in_a_browser_raise_a_single_error() -> None:
-    """Where no thread can be started, clean-up after `ask` and `map` adds no second error."""
+    """If no thread can be started, `ask` and `map` raise one error, and their clean-up raises none."""
     code = """
 import traceback, types, nbchat
 from nbchat.engine import loop_thread

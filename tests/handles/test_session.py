@@ -260,7 +260,7 @@ def test_deleting_while_it_streams(registry: SessionRegistry) -> None:
     assert back is session
     assert [m.text for m in back.messages] == ["?", "a"]
     with pytest.raises(errors.SessionGone):
-        registry.undelete("s-nobody")
+        registry.undelete("s-unknown")
     assert registry.undelete(session.id) is back
 
 

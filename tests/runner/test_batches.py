@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 
+from nbchat.batch_engine.batch import Batch
 from nbchat.batch_engine.request import BatchRequest
 from nbchat.core.events import Settings
 from nbchat.runner import linked_batches
+from nbchat.runner.link_backend import LinkBackend
 from tests.kernels import Cell, Kernel
 from tests.runner.counting_server import CountingServer, answer_to
 from tests.runner.linked import Linked, until
@@ -265,10 +267,10 @@ def test_a_call_with_other_arguments_does_not_attach(
     assert len(server.asked) == 4
 
 
-def test_a_restart_after_an_interrupt_does_not_stop_a_batch(
+def interrupted(
     linked: Linked, server: CountingServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Jupyter interrupts a kernel that it restarts: the batch pauses, and continues when the kernel ends."""
+) -> tuple[LinkBackend, BatchRequest, Batch]:
+    """Start a batch, and interrupt its caller before the batch is stopped."""
     monkeypatch.setattr(linked_batches, "RESTART_S", 3600.0)
     linked.registry()
     backend = linked.kernels[0][1]
@@ -280,6 +282,14 @@ def test_a_restart_after_an_interrupt_does_not_stop_a_batch(
     assert batch is not None
     reader.stop(is_interrupt=True)
     until(lambda: batch.is_paused)
+    return backend, request, batch
+
+
+def test_a_restart_after_an_interrupt_does_not_stop_a_batch(
+    linked: Linked, server: CountingServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Jupyter interrupts a kernel that it restarts: the batch pauses, and continues when the kernel ends."""
+    backend, request, batch = interrupted(linked, server, monkeypatch)
     backend.leave(restart=True)
     until(lambda: not batch.is_paused)
     server.go()
@@ -296,17 +306,7 @@ def test_the_same_call_after_an_interrupt_continues_the_batch(
     linked: Linked, server: CountingServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A call that attaches before an interrupted batch is stopped keeps it in progress."""
-    monkeypatch.setattr(linked_batches, "RESTART_S", 3600.0)
-    linked.registry()
-    backend = linked.kernels[0][1]
-    request = request_of("one")
-    reader = backend.batches.reader(request)
-    reader.open()
-    until(lambda: server.asked == ["one"])
-    batch = linked.server.batches.find(request.id)
-    assert batch is not None
-    reader.stop(is_interrupt=True)
-    until(lambda: batch.is_paused)
+    backend, request, batch = interrupted(linked, server, monkeypatch)
     again = backend.batches.reader(request)
     assert again.open() == 0
     assert not batch.is_paused

@@ -1,4 +1,4 @@
-"""Whether a journal is written."""
+"""Settings that disable the journal."""
 
 import pytest
 

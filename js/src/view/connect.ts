@@ -133,9 +133,9 @@ export function openConnect(context: Context, anchor: Element): void {
       setText(error, reveal(sentence(causeOf(answer.error))));
     } catch (reason) {
       setText(result, "");
-      const isPublic = (reason as { readonly code?: unknown }).code === "no_channel";
-      setText(error, isPublic ? t.noChannel : reveal(thrown(reason)));
-      if (isPublic) inCode.open = true;
+      const isUnsent = (reason as { readonly code?: unknown }).code === "no_channel";
+      setText(error, isUnsent ? t.noChannel : reveal(thrown(reason)));
+      if (isUnsent) inCode.open = true;
     } finally {
       working = false;
       form.removeAttribute("aria-busy");
