@@ -631,6 +631,8 @@ export type Role = "system" | "user" | "assistant" | "tool";
 
 /**
  * Token counts of a run, as the server reported them. A count that it did not report is `None`.
+ *
+ * `input_tokens` includes `cached_tokens`, and `output_tokens` includes `reasoning_tokens`.
  */
 export interface Usage {
   readonly input_tokens: number | null;

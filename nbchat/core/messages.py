@@ -28,6 +28,8 @@ Role = Literal["system", "user", "assistant", "tool"]
 class Usage(Value, frozen=True, kw_only=True):
     """Token counts of a run, as the server reported them. A count that it did not report is `None`.
 
+    `input_tokens` includes `cached_tokens`, and `output_tokens` includes `reasoning_tokens`.
+
     Examples
     --------
     >>> first, second = (geo.ask(text).usage for text in ("Seine", "Rhône"))

@@ -67,10 +67,14 @@ def usage_of(value: object, names: tuple[str, str]) -> Usage | None:
         tokens_in, tokens_out = count(value.get(names[0])), count(value.get(names[1]))
     except ValueError:
         return None
+    reasoning = _detail(value, names[1], "reasoning_tokens")
+    # Some servers, such as that of xAI, do not count reasoning as output; their total shows it.
+    if reasoning and value.get("total_tokens") == (tokens_in or 0) + (tokens_out or 0) + reasoning:
+        tokens_out = (tokens_out or 0) + reasoning
     usage = Usage(
         input_tokens=tokens_in,
         output_tokens=tokens_out,
-        reasoning_tokens=_detail(value, names[1], "reasoning_tokens"),
+        reasoning_tokens=reasoning,
         cached_tokens=_detail(value, names[0], "cached_tokens"),
     )
     return None if tokens_in is None and tokens_out is None else usage

@@ -20,7 +20,7 @@ from nbchat.core.errors import (
 )
 from nbchat.core.messages import Usage
 from nbchat.providers.base import EMPTY, Answering, Delta, Finish, Notice, TextDelta, ToolCallDelta
-from nbchat.providers.chat import ChatDecoder
+from nbchat.providers.chat import ChatDecoder, read_usage
 from nbchat.providers.decoder import Decoder
 from nbchat.providers.responses import ResponsesDecoder
 from tests.providers.conftest import Heard
@@ -459,3 +459,16 @@ def test_an_invalid_number_loses_no_text(constant: str) -> None:
     assert f'"logprob": {constant}'.encode() in odd
     heard = decode(ChatDecoder(), [odd, event(say(", world")), END])
     assert (heard.text, heard.finish, heard.error) == ("Hello, world", "stop", None)
+
+
+@pytest.mark.parametrize(("total", "output"), [(160, 60), (110, 10), (None, 10)])
+def test_reasoning_that_a_server_counts_apart_is_output(total: int | None, output: int) -> None:
+    """If the total shows that reasoning is not in the completion tokens, it is added to the output."""
+    usage = {
+        "prompt_tokens": 100,
+        "completion_tokens": 10,
+        "completion_tokens_details": {"reasoning_tokens": 50},
+    }
+    if total is not None:
+        usage["total_tokens"] = total
+    assert read_usage(usage) == Usage(input_tokens=100, output_tokens=output, reasoning_tokens=50)
