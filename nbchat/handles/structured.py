@@ -35,8 +35,10 @@ class Structure:
     """
 
     def __init__(self, given: object) -> None:
-        self.schema, self._convert = _read(given)
-        """The JSON schema that is sent, and a function that makes the object from parsed JSON."""
+        schema, convert = _read(given)
+        self.schema: dict[str, Any] = schema
+        """The JSON schema that is sent."""
+        self._convert = convert
 
     @property
     def fields(self) -> tuple[str, ...]:
