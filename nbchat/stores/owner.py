@@ -12,13 +12,19 @@ def this_process() -> str:
     return f"{platform.node()} {os.getpid()}"
 
 
+def is_of_this_host(owner: str) -> bool:
+    """Return whether the process runs on this host."""
+    host = owner.rpartition(" ")[0]
+    return host != "" and host == platform.node()
+
+
 def has_ended(owner: str) -> bool:
     """Return True if the process is known to have ended; False for a process on another host.
 
     A wrong answer does no harm: at worst a lease is taken over early, and its holder's writes are refused.
     """
-    host, _, pid = owner.rpartition(" ")
-    if not host or host != platform.node() or os.name == "nt":  # Windows: `kill` would end the process
+    pid = owner.rpartition(" ")[2]
+    if not is_of_this_host(owner) or os.name == "nt":  # Windows: `kill` would end the process
         return False
     try:
         os.kill(int(pid), 0)

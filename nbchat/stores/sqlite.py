@@ -6,9 +6,10 @@ kernel gets `StoreBusy` and changes nothing. Committed entries survive the end o
 the file system has them. They survive a crash of the machine up to the last checkpoint, because writes do not
 wait for the disk.
 
-A shared store (`shared=True`) locks the file only while it reads or writes, so that another process can take
-over from one that is suspended. The lease decides who may write. It uses a rollback journal instead of the
-write-ahead log, which would need shared memory, and its writes wait for the disk.
+A shared store (`shared=True`) locks the file only while it reads or writes, so that another process with a
+lease can take over from one that is suspended. The lease decides who may write, and writes wait for the disk.
+On a local disk there is a write-ahead log with shared memory, and a write waits for the disk once. Elsewhere
+there is a rollback journal, which needs no shared memory, and a write waits up to four times.
 """
 
 from __future__ import annotations
@@ -37,8 +38,9 @@ from nbchat.stores.base import (
     Kept,
     Record,
 )
+from nbchat.stores.disks import is_local
 from nbchat.stores.fence import admits, check_holder, may_claim, renewed, without_a_lease
-from nbchat.stores.owner import this_process
+from nbchat.stores.owner import is_of_this_host, this_process
 from nbchat.stores.sqlite_tables import (
     DAMAGED,
     LAYOUT,
@@ -58,6 +60,8 @@ from nbchat.stores.sqlite_tables import (
 
 _LEAST: Final = 512
 """Size in bytes of the smallest database."""
+
+_POLL_S: Final = 0.01
 
 _open_stores: weakref.WeakSet[SqliteStore] = weakref.WeakSet()
 
@@ -186,12 +190,12 @@ class SqliteStore:
         connection.text_factory = decoded
         try:
             if self.shared:
-                connection.execute("PRAGMA journal_mode=PERSIST")
+                self._choose_journal(connection)
             else:
                 connection.execute("PRAGMA locking_mode=EXCLUSIVE")
                 self._refuse_a_lease(connection)
                 connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute("PRAGMA synchronous=NORMAL")
+                connection.execute("PRAGMA synchronous=NORMAL")
             with transaction(connection):  # acquires the lock; in exclusive mode it is then kept
                 self._make_tables(connection)
                 if not self.shared:
@@ -200,6 +204,28 @@ class SqliteStore:
             connection.close()
             raise
         return connection
+
+    def _choose_journal(self, connection: sqlite3.Connection) -> None:
+        """Use the write-ahead log if all processes that may have the file open share memory."""
+        if is_local(self.path.parent) and (
+            _mode_of(connection) == "wal"
+            or (_was_held_here(connection) and self._set_mode(connection, "WAL") == "wal")
+        ):
+            connection.execute("PRAGMA synchronous=FULL")  # with the log, NORMAL does not wait for the disk
+        else:
+            self._set_mode(connection, "PERSIST")
+            connection.execute("PRAGMA synchronous=NORMAL")
+
+    def _set_mode(self, connection: sqlite3.Connection, mode: str) -> str:
+        """Set the kind of journal, and return the one in use; SQLite does not wait for others by itself."""
+        until = time.monotonic() + self._busy_s
+        while True:
+            try:
+                return str(connection.execute(f"PRAGMA journal_mode={mode}").fetchone()[0])
+            except sqlite3.OperationalError as error:
+                if code_of(error) != sqlite3.SQLITE_BUSY or time.monotonic() >= until:
+                    raise
+            time.sleep(_POLL_S)
 
     def _make_tables(self, connection: sqlite3.Connection) -> None:
         layout = connection.execute("PRAGMA user_version").fetchone()[0]
@@ -212,11 +238,10 @@ class SqliteStore:
 
     def _refuse_a_lease(self, connection: sqlite3.Connection) -> None:
         """Raise `StoreBusy` if the lease is held, before anything in the file is changed."""
-        if connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
-            return  # a shared store has no write-ahead log
+        if _mode_of(connection) == "wal":
+            return  # no other process has the file open, or this one could not have read it
         with transaction(connection):
-            tables = connection.execute("SELECT name FROM sqlite_master WHERE name = 'leases'").fetchone()
-            if tables is not None:
+            if _has_leases(connection):
                 without_a_lease(last_lease(connection), self._clock())
 
     def _claim_alone(self, connection: sqlite3.Connection) -> None:
@@ -367,6 +392,22 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
+def _mode_of(connection: sqlite3.Connection) -> str:
+    """Return the kind of journal that the file has."""
+    return str(connection.execute("PRAGMA journal_mode").fetchone()[0])
+
+
+def _has_leases(connection: sqlite3.Connection) -> bool:
+    query = "SELECT 1 FROM sqlite_master WHERE name = 'leases'"
+    return connection.execute(query).fetchone() is not None
+
+
+def _was_held_here(connection: sqlite3.Connection) -> bool:
+    """Return whether no process of another host may still have the file open, as over NFS."""
+    last = last_lease(connection) if _has_leases(connection) else None
+    return last is None or last.is_released or is_of_this_host(last.owner)
+
+
 def _aside(path: Path) -> Path:
     number = 1
     while (aside := path.with_name(f"{path.name}.damaged-{number}")).exists():
@@ -388,8 +429,9 @@ def _translated(where: str) -> Iterator[None]:
 def _error(code: int, text: str, where: str) -> StoreError:
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return StoreBusy(
-            f"another kernel holds {where}.",
-            hint="Shut one of the two kernels of this notebook down; this one keeps everything in memory.",
+            f"another process holds {where}.",
+            hint="Shut the other kernel of this notebook down, or end its runner with `nbchat runner stop`; "
+            "this kernel keeps everything in memory until then.",
         )
     if code == sqlite3.SQLITE_FULL:
         return StoreFull(

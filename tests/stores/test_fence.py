@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import random
 import signal
 import sqlite3
 import subprocess
@@ -47,18 +49,34 @@ def clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture(params=["memory", "sqlite", "shared sqlite"])
-def store(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Iterator[FencedStore]:
+def put_on_disk(monkeypatch: pytest.MonkeyPatch, *, local: bool) -> None:
+    """Let stores treat their folder as one on a local disk, or as one on a network disk."""
+    monkeypatch.setattr("nbchat.stores.sqlite.is_local", lambda _folder: local)
+
+
+@pytest.fixture(params=["memory", "sqlite", "shared sqlite", "shared sqlite on a network disk"])
+def store(
+    request: pytest.FixtureRequest, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[FencedStore]:
     """Return an empty store of each kind."""
     path = tmp_path / "n-1.sqlite"
+    put_on_disk(monkeypatch, local=request.param == "shared sqlite")
     makers: dict[str, Callable[[], FencedStore]] = {
         "memory": lambda: MemoryStore(clock=clock),
         "sqlite": lambda: SqliteStore(path, clock=clock),
         "shared sqlite": lambda: SqliteStore(path, shared=True, clock=clock),
+        "shared sqlite on a network disk": lambda: SqliteStore(path, shared=True, clock=clock),
     }
     made = makers[request.param]()
     yield made
     made.close()
+
+
+@pytest.fixture(params=["local disk", "network disk"])
+def folder(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a folder for shared files, on each kind of disk."""
+    put_on_disk(monkeypatch, local=request.param == "local disk")
+    return tmp_path
 
 
 def claimed(store: FencedStore) -> str:
@@ -124,9 +142,9 @@ def test_of_sixteen_threads_one_wins_the_lease(store: FencedStore) -> None:
     assert race([store] * 16) == 1
 
 
-def test_of_sixteen_connections_one_wins_the_lease(tmp_path: Path, clock: Clock) -> None:
+def test_of_sixteen_connections_one_wins_the_lease(folder: Path, clock: Clock) -> None:
     """If sixteen connections to one file claim at the same moment, exactly one gets the lease."""
-    path = tmp_path / "n-1.sqlite"
+    path = folder / "n-1.sqlite"
     stores: list[FencedStore] = [SqliteStore(path, 60.0, shared=True, clock=clock) for _ in range(16)]
     for _ in range(5):
         assert race(stores) == 1
@@ -415,16 +433,35 @@ def test_ten_thousand_sessions_are_written_and_read(store: FencedStore) -> None:
 # The file
 
 
-def test_a_kernel_without_a_lease_finds_a_shared_file_busy(tmp_path: Path, clock: Clock) -> None:
+def test_a_kernel_without_a_lease_finds_a_shared_file_busy(folder: Path, clock: Clock) -> None:
     """A file whose lease is held cannot be opened without a lease, and the holder is not affected."""
-    path = tmp_path / "n-1.sqlite"
+    path = folder / "n-1.sqlite"
     shared = SqliteStore(path, shared=True, clock=clock)
     token = claimed(shared)
     with pytest.raises(StoreBusy):
         SqliteStore(path, 0.01, clock=clock)
     shared.write(token, "w-1", [stretch(1, by=token)])
+    shared.close()
+    with pytest.raises(StoreBusy):
+        SqliteStore(path, 0.01, clock=clock)
 
-    clock.now += LEASE_S  # the holder is suspended or gone
+    clock.now += LEASE_S
+    alone = SqliteStore(path, 0.01, clock=clock)
+    assert alone.read_session("s-1").stretches == (stretch(1, by=token),)
+    alone.close()
+
+
+def test_on_a_network_disk_a_kernel_without_a_lease_replaces_a_suspended_holder(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A holder that was suspended until its lease expired can be replaced, and writes nothing more."""
+    put_on_disk(monkeypatch, local=False)
+    path = tmp_path / "n-1.sqlite"
+    shared = SqliteStore(path, shared=True, clock=clock)
+    token = claimed(shared)
+    shared.write(token, "w-1", [stretch(1, by=token)])
+
+    clock.now += LEASE_S
     alone = SqliteStore(path, 0.01, clock=clock)
     with pytest.raises(StoreBusy):
         shared.write(token, "w-2", [stretch(2, by=token)])
@@ -436,37 +473,109 @@ def test_a_kernel_without_a_lease_finds_a_shared_file_busy(tmp_path: Path, clock
     shared.close()
 
 
-def test_a_file_that_is_open_alone_cannot_be_shared(tmp_path: Path) -> None:
+def test_on_a_local_disk_a_kernel_without_a_lease_waits_for_the_process_of_a_suspended_holder(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that a process has open is busy for kernels without a lease, even after its lease expired."""
+    put_on_disk(monkeypatch, local=True)
+    path = tmp_path / "n-1.sqlite"
+    shared = SqliteStore(path, shared=True, clock=clock)
+    token = claimed(shared)
+    clock.now += LEASE_S
+    with pytest.raises(StoreBusy):
+        SqliteStore(path, 0.01, clock=clock)
+    shared.write(token, "w-1", [stretch(1, by=token)])
+    shared.release(token)
+    shared.close()
+
+    alone = SqliteStore(path, 0.01, clock=clock)
+    assert alone.read_session("s-1").stretches == (stretch(1, by=token),)
+    alone.close()
+
+
+def journal_of(store: SqliteStore) -> tuple[str, int]:
+    """Return the kind of journal of a file, and how carefully its commits are written to the disk."""
+    connection = store._connected()
+    mode, level = (
+        connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous")
+    )
+    return str(mode), int(level)
+
+
+NORMAL, FULL = 1, 2
+
+
+def test_only_a_local_disk_has_a_log_in_shared_memory(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A shared file gets the journal that its disk allows, keeps its entries, and waits for the disk."""
+    path = tmp_path / "n-1.sqlite"
+    token, events = new_id("l-"), []
+    for number, local in enumerate((False, True, False, True), 1):
+        put_on_disk(monkeypatch, local=local)
+        store = SqliteStore(path, shared=True, clock=clock)
+        assert journal_of(store) == (("wal", FULL) if local else ("persist", NORMAL))
+        assert store.claim(token, LEASE_S)
+        events.append(stretch(number, by=token))
+        store.write(token, new_id("w-"), events[-1:])
+        assert store.read_session("s-1").stretches == tuple(events)
+        store.close()
+
+
+def test_a_file_that_another_host_may_have_open_has_no_log_in_shared_memory(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the server of a network disk, the file keeps its journal until the other host has released it."""
+    path = tmp_path / "n-1.sqlite"
+    put_on_disk(monkeypatch, local=False)
+    with monkeypatch.context() as patch:
+        patch.setattr("nbchat.stores.sqlite.this_process", lambda: "other-host 1")
+        remote = SqliteStore(path, shared=True, clock=clock)
+        token = claimed(remote)
+
+    put_on_disk(monkeypatch, local=True)
+    clock.now += LEASE_S
+    here = SqliteStore(path, shared=True, clock=clock)
+    assert journal_of(here) == ("persist", NORMAL)
+    here.close()
+
+    remote.release(token)
+    remote.close()
+    here = SqliteStore(path, shared=True, clock=clock)
+    assert journal_of(here) == ("wal", FULL)
+    here.close()
+
+
+def test_a_file_that_is_open_alone_cannot_be_shared(folder: Path) -> None:
     """A file that a kernel without a runner has open cannot be opened as shared."""
-    alone = SqliteStore(tmp_path / "n-1.sqlite")
+    alone = SqliteStore(folder / "n-1.sqlite")
     alone.write([stretch(1, by="k-1")])
     with pytest.raises(StoreBusy):
-        SqliteStore(tmp_path / "n-1.sqlite", 0.01, shared=True)
+        SqliteStore(folder / "n-1.sqlite", 0.01, shared=True)
     alone.close()
-    shared = SqliteStore(tmp_path / "n-1.sqlite", 0.01, shared=True)
+    shared = SqliteStore(folder / "n-1.sqlite", 0.01, shared=True)
     assert shared.read_session("s-1").stretches == (stretch(1, by="k-1"),)
     shared.close()
 
 
-def test_reading_beside_a_writer_is_no_damage(tmp_path: Path) -> None:
+def test_reading_beside_a_writer_is_no_damage(folder: Path) -> None:
     """A reader sees each write as a whole, even between its reads of two tables."""
-    path = tmp_path / "n-1.sqlite"
+    path = folder / "n-1.sqlite"
     writer = SqliteStore(path, 0.01, shared=True)
     reader = SqliteStore(path, shared=True)
     token = claimed(writer)
     writer.write(token, "w-1", [stretch(1, 5, by=token)])
-    refused = []
+    tried: list[bool] = []
 
     def fold(statement: str) -> None:
-        if "FROM stretches" in statement and not refused:
-            try:
+        if "FROM stretches" in statement and not tried:
+            tried.append(True)
+            with contextlib.suppress(StoreBusy):  # with a rollback journal, a reader keeps writers waiting
                 writer.write(token, "w-2", [Base(session_id="s-1", seq=5, body=b"{}"), stretch(6, by=token)])
-            except StoreBusy as error:
-                refused.append(error)
 
     reader._connected().set_trace_callback(fold)
     contents = reader.read()
-    assert refused
+    assert tried
     assert (contents.damage, contents.sessions) == ((), {"s-1": Kept(stretches=(stretch(1, 5, by=token),))})
 
     writer.write(token, "w-2", [Base(session_id="s-1", seq=5, body=b"{}"), stretch(6, by=token)])
@@ -475,9 +584,9 @@ def test_reading_beside_a_writer_is_no_damage(tmp_path: Path) -> None:
     writer.close()
 
 
-def test_leases_survive_the_process_and_damage(tmp_path: Path, clock: Clock) -> None:
+def test_leases_survive_the_process_and_damage(folder: Path, clock: Clock) -> None:
     """Claims, ends and acknowledgements survive a restart and the repair of a damaged file."""
-    path = tmp_path / "n-1.sqlite"
+    path = folder / "n-1.sqlite"
     first = SqliteStore(path, shared=True, clock=clock)
     old = claimed(first)
     acknowledged = Acknowledged(command_id="c-1", body=b"1")
@@ -522,6 +631,49 @@ def test_the_lease_of_a_killed_process_is_free_at_once(tmp_path: Path, shared: b
     store = SqliteStore(path, 60.0, shared=shared)
     claimed(store)
     store.close()
+
+
+WRITING = """
+import itertools, sys
+from pathlib import Path
+from nbchat.stores import sqlite
+from nbchat.stores.base import Acknowledged, Stretch
+path, token, first, disk = sys.argv[1:]
+sqlite.is_local = lambda _folder: disk == "local"
+store = sqlite.SqliteStore(Path(path), 60.0, shared=True)
+assert store.claim(token, 3600.0)
+for number in itertools.count(int(first)):
+    event = Stretch(session_id="s-1", first_seq=number, count=1, epoch=token, body=b"x" * (number % 7 * 900))
+    store.write(token, f"w-{number}", [event, Acknowledged(command_id=f"c-{number}", body=b"1")])
+    print(number, flush=True)
+"""
+
+
+@pytest.mark.parametrize("disk", ["local", "network"])
+def test_a_killed_writer_loses_nothing_that_it_acknowledged(
+    tmp_path: Path, disk: str, soak: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After SIGKILL at any moment the file is intact and has every acknowledged event with its command."""
+    put_on_disk(monkeypatch, local=disk == "local")
+    path, dice, head = tmp_path / "n-1.sqlite", random.Random(1), 0
+    for _ in range(100 if soak else 5):
+        command = [sys.executable, "-c", WRITING, str(path), new_id("l-"), str(head + 1), disk]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
+            assert writer.stdout is not None
+            lines = [writer.stdout.readline() for _ in range(dice.randrange(1, 60))]
+            writer.kill()
+            lines += writer.stdout.readlines()
+        acknowledged = [int(line) for line in lines if line.endswith("\n")]
+
+        store = SqliteStore(path, 60.0, shared=True)
+        assert store.damage == ()
+        seqs = [one.first_seq for one in store.read_session("s-1").stretches]
+        assert seqs == list(range(1, len(seqs) + 1))
+        assert acknowledged == list(range(head + 1, acknowledged[-1] + 1))
+        head = len(seqs)
+        assert head >= acknowledged[-1]
+        assert f"c-{head}" in store.acknowledged()
+        store.close()
 
 
 SUSPENDED = """
