@@ -80,7 +80,11 @@ def config(*, journal: bool | None = None, **values: str | None) -> Configuratio
     if journal is not None:
         process.host.set_journal(on=journal)
     if "runner" in values:
-        process.choose_backend()
+        try:
+            process.choose_backend()
+        except BaseException:
+            defaults.set({"runner": None})  # it is not in use
+            raise
     return Configuration(defaults.values())
 
 

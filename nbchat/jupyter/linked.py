@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,7 @@ class LinkedNotebook:
         self.path = path
         place = Place(path)
         place.elsewhere = lambda: place_before_rename(path)
+        place.explain_wait = explain_wait
         self.backend = LinkBackend(place, engine)
         self.transcripts = Transcripts(engine, self._states)
         self._engine = engine
@@ -90,6 +92,17 @@ def place_before_rename(path: str) -> Place | None:
             if is_here or not carries(greeting.path, notebook_id):
                 return Place(greeting.notebook, in_folder)
     return None
+
+
+def explain_wait() -> Callable[[], None]:
+    """Show in the running cell that it waits for a runner; return a function that removes the text."""
+    if threading.current_thread() is not threading.main_thread():
+        return lambda: None  # a lost runner is replaced while no cell runs, or while one does something else
+    from IPython.display import display  # noqa: PLC0415 - used in kernels only
+
+    text = "The runner of this notebook is starting. Interrupt the cell to stop waiting."
+    shown = display({"text/plain": text}, raw=True, display_id=True)  # type: ignore[no-untyped-call,unused-ignore]
+    return lambda: None if shown is None else shown.update({"text/plain": ""}, raw=True)
 
 
 def _follow_shutdown(backend: LinkBackend) -> None:

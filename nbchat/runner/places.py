@@ -68,6 +68,8 @@ class Place:
         self.notebook = notebook
         self.elsewhere: Callable[[], Place | None] = lambda: None
         """Returns the place of a runner that serves the notebook under an earlier path."""
+        self.explain_wait: Callable[[], Callable[[], None]] = lambda: lambda: None
+        """Shows that the start of a runner takes long; returns a function that removes the text."""
         self.name: str = digest(notebook)[:16]
         self.folder: Path = folder() if in_folder is None else in_folder
         self.lock: Path = self.folder / f"{self.name}.lock"

@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
@@ -22,6 +22,8 @@ from nbchat.runner.places import Place
 
 if TYPE_CHECKING:
     import socket
+    from types import TracebackType
+    from typing import Self
 
     from nbchat.runner.messages import Greeting
 
@@ -29,6 +31,9 @@ logger = logging.getLogger("nbchat")
 
 START_S: Final = 40.0
 """Longest wait for a new runner; on a busy machine the start of Python takes seconds."""
+
+SLOW_S: Final = 2.0
+"""Wait after which the user is shown what the cell waits for."""
 
 POLL_S: Final = 0.02
 
@@ -65,34 +70,80 @@ def connected(place: Place) -> tuple[socket.socket, Greeting]:
     """Return a socket to the notebook's runner, and its greeting.
 
     Only one kernel starts a runner at a time. A runner that does not answer is replaced, and one of another
-    version is asked to finish and to end.
+    version is asked to finish and to end. A wait that was interrupted continues with the same process.
 
     Raises
     ------
     CommandError
-        If there is no runner after `START_S`.
+        If the new runner has ended, or is not ready after `START_S`; it is ended then.
     """
-    until = time.monotonic() + START_S
-    found = _greeted(place)
-    if found is None and (other := place.elsewhere()) is not None:
-        found = _greeted(other)
-    if found is not None:
+    with _Wait(place) as wait:
+        found = _greeted(place)
+        if found is None and (other := place.elsewhere()) is not None:
+            found = _greeted(other)
+        if found is None:
+            found = _started(place, wait)
+        _starting.pop(place.address, None)
         return found
-    with _locked(place, until):
-        process: subprocess.Popen[bytes] | None = None
-        while time.monotonic() < until:
-            found = _greeted(place)
-            if found is not None:
-                return found
+
+
+def _started(place: Place, wait: _Wait) -> tuple[socket.socket, Greeting]:
+    """Start a runner, unless one is starting, and return a link to it when it is ready."""
+    with _locked(place, wait):
+        process = _starting.pop(place.address, None)
+        if process is not None and process.poll() is not None:
+            process = None
+        while (found := _greeted(place)) is None:
+            if wait.is_over:
+                if process is not None:  # else it would serve the next kernel, beside the engine of this one
+                    process.kill()
+                    process.wait()
+                raise CommandError(
+                    f"no runner was ready within {START_S:g} s.", hint=f"Its log: {place.log}."
+                )
             if process is None:
                 process = _start(place)
-            elif process.poll() is not None:
+            _starting[place.address] = process
+            if process.poll() is not None:
                 raise CommandError(
                     f"the runner ended at once, with status {process.returncode}.",
                     hint=f"Its log: {place.log}.",
                 )
-            time.sleep(POLL_S)
-    raise CommandError(f"no runner was ready within {START_S:g} s.", hint=f"Its log: {place.log}.")
+            wait.sleep()
+        return found
+
+
+_starting: dict[Path, subprocess.Popen[bytes]] = {}
+"""Runners that this process has started and that are not ready, by address."""
+
+
+class _Wait:
+    """The wait for a runner. After `SLOW_S` the user is shown what the cell waits for."""
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._began = time.monotonic()
+        self._remove: Callable[[], None] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        if self._remove is not None:
+            self._remove()
+
+    @property
+    def is_over(self) -> bool:
+        """True after `START_S`."""
+        return time.monotonic() >= self._began + START_S
+
+    def sleep(self) -> None:
+        """Wait until the next attempt."""
+        if self._remove is None and time.monotonic() >= self._began + SLOW_S:
+            self._remove = self._place.explain_wait()
+        time.sleep(POLL_S)
 
 
 def _greeted(place: Place) -> tuple[socket.socket, Greeting] | None:
@@ -144,14 +195,14 @@ def _log(path: Path) -> IO[bytes]:
 
 
 @contextlib.contextmanager
-def _locked(place: Place, until: float) -> Iterator[None]:
+def _locked(place: Place, wait: _Wait) -> Iterator[None]:
     """Hold the notebook's lock, so that two kernels do not start two runners. The system releases it."""
     descriptor = os.open(place.lock, os.O_CREAT | os.O_RDWR, 0o600)
     try:
         while not _take(descriptor):
-            if time.monotonic() > until:
+            if wait.is_over:
                 raise CommandError("another kernel is starting the runner of this notebook, without success.")
-            time.sleep(POLL_S)
+            wait.sleep()
         yield
     finally:
         os.close(descriptor)

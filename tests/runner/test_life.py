@@ -186,4 +186,5 @@ def test_the_runner_is_chosen_before_the_first_session(notebook: LinkedNotebook)
     with Kernel(notebook.folder, env) as kernel:
         said(kernel, "import nbchat\nnbchat.session('geo')")
         assert kernel.run(choose).error == "CommandError"
-        assert said(kernel, "print(type(nbchat.registry._backend).__name__)") == "LocalBackend"
+        shown = "print(type(nbchat.registry._backend).__name__, nbchat.config()['runner'])"
+        assert said(kernel, shown) == "LocalBackend None"
