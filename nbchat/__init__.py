@@ -39,9 +39,11 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401 - any public object
         # Not cached: the registry belongs to the process, not to this copy of the module.
         return import_module("nbchat.jupyter.process").current().registry
     if name == "__all__":
-        value: Any = sorted([*_modules(), "registry"])
+        value: Any = sorted([*_modules(), "registry", "tools"])
     elif name == "__version__":
         value = import_module("nbchat.core.version").VERSION
+    elif name == "tools":
+        value = import_module("nbchat.tools")
     elif (module := _modules().get(name)) is not None:
         value = getattr(import_module(module), name)
     else:

@@ -3,6 +3,8 @@
 
 from typing import Any
 
+from nbchat import tools as tools
+
 from nbchat.api.batches import (
     compare as compare,
     map as map,
@@ -35,6 +37,9 @@ from nbchat.batch.results import (
 )
 from nbchat.context.descriptions import (
     describe as describe,
+)
+from nbchat.core.calls import (
+    ToolCall as ToolCall,
 )
 from nbchat.core.errors import (
     AnswerInvalid as AnswerInvalid,
@@ -109,11 +114,13 @@ from nbchat.engine.callbacks import (
 from nbchat.engine.limits import (
     Limits as Limits,
 )
+from nbchat.handles.progress import (
+    Progress as Progress,
+)
 from nbchat.handles.registry import (
     SessionRegistry as SessionRegistry,
 )
 from nbchat.handles.run import (
-    Progress as Progress,
     Run as Run,
 )
 from nbchat.handles.session import (
@@ -124,6 +131,9 @@ from nbchat.handles.streaming_info import (
 )
 from nbchat.jupyter.widgets import (
     ChatTabs as ChatTabs,
+)
+from nbchat.tools.function_tool import (
+    tool as tool,
 )
 
 registry: SessionRegistry

@@ -48,6 +48,14 @@ WINDOW: Final = 200
 """Messages of a transcript that a state contains. Earlier ones are sent on request."""
 
 
+class HeadTool(Value, frozen=True, kw_only=True):
+    """A tool that code has given a session."""
+
+    name: str
+    on: bool
+    """The model may call it in answers that start later."""
+
+
 class Head(Value, frozen=True, kw_only=True):
     """Summary of a session for its tab. A newer head replaces an older one completely."""
 
@@ -87,6 +95,7 @@ class Head(Value, frozen=True, kw_only=True):
     """Length of the transcript."""
     own_provider: bool = False
     """The session uses a provider object, not a provider named in settings or configuration."""
+    tools: tuple[HeadTool, ...] = ()
     number: SafeInt = 0
     """Identifies the session in `deltas` and `progress` within the epoch."""
 

@@ -27,9 +27,10 @@ LAYERS = {
     "runner": {"core", "protocol", "providers", "stores", "engine", "wire", "batch_engine"},
     "handles": {"core", "context", "export", "providers", "engine"},
     "batch": {"core", "context", "engine", "batch_engine", "handles", "providers"},
+    "tools": {"core", "context", "engine", "providers"},
     "jupyter": {
         *("core", "context", "export", "protocol", "providers", "server", "stores"),
-        *("engine", "wire", "batch_engine", "runner", "handles", "batch"),
+        *("engine", "wire", "batch_engine", "runner", "handles", "batch", "tools"),
     },
 }
 # The surface may import all layers, and no layer imports it.

@@ -23,6 +23,9 @@ export const MAX_PART = 524288;
 /** Messages of a transcript that a state contains. Earlier ones are sent on request. */
 export const WINDOW = 200;
 
+/** The user's decision on a tool call. */
+export type Decision = "run" | "run_all" | "refuse";
+
 /** Send a message to a session. It is queued if the session is busy. */
 export interface Send {
   readonly id: string;
@@ -75,6 +78,32 @@ export interface RetryNow {
   readonly session_id: string;
   readonly run_id: string;
   readonly type: "retry_now";
+}
+
+/** Decide on a tool call that waits for approval. Each call is decided once. */
+export interface Decide {
+  readonly id: string;
+  readonly session_id: string;
+  readonly run_id: string;
+  readonly call_id: string;
+  /** `run`, `run_all` (also all later calls of this run) or `refuse`. */
+  readonly decision: Decision;
+  /** CRC-32 of the arguments that were displayed, in UTF-8. Other arguments are not approved. */
+  readonly shown: number;
+  /** With `refuse`: text for the model, such as "use the test table". */
+  readonly reason: string;
+  readonly type: "decide";
+}
+
+/**
+ * Switch one of a session's tools off or on again, for questions that start later. It is not saved.
+ */
+export interface SwitchTool {
+  readonly id: string;
+  readonly session_id: string;
+  readonly name: string;
+  readonly on: boolean;
+  readonly type: "switch_tool";
 }
 
 /** Generate a failed, interrupted or stopped answer again, and replace it. */
@@ -254,6 +283,8 @@ export type Command =
   | Pause
   | Resume
   | RetryNow
+  | Decide
+  | SwitchTool
   | Retry
   | Regenerate
   | Continue
@@ -307,6 +338,9 @@ export interface ErrorInfo {
 
 /** Command that started a run. */
 export type RunKind = "send" | "retry" | "regenerate" | "continue" | "resume";
+
+/** Source of the approval of a tool call. */
+export type Approver = "user" | "policy" | "author";
 
 /** The user's settings of a session. Every field may change at any time. */
 export interface Settings {
@@ -432,7 +466,9 @@ export interface RunRetrying {
   readonly type: "run_retrying";
 }
 
-/** The run sends its request to the provider (again), after a delay. */
+/**
+ * The run sends its request to the provider (again), after a delay or with the results of tools.
+ */
 export interface RunConnecting {
   readonly run_id: string;
   readonly type: "run_connecting";
@@ -485,6 +521,27 @@ export interface PartEnded {
   /** Id and name of a tool call, which may be complete only at its end. */
   readonly name: string | null;
   readonly type: "part_ended";
+}
+
+/** Calls of the answer wait for the user's approval. No connection is open, and no clock runs. */
+export interface RunAwaitingApproval {
+  readonly run_id: string;
+  readonly at: number;
+  /** All calls that wait now, in the order of the answer. */
+  readonly call_ids: readonly string[];
+  readonly type: "run_awaiting_approval";
+}
+
+/** Calls of the answer were approved. The event is stored before the first of them starts. */
+export interface RunActing {
+  readonly run_id: string;
+  readonly at: number;
+  readonly call_ids: readonly string[];
+  /**
+   * `user`: a click or `run.approve()`; `policy`: `session.approve`; `author`: `tool(ask=False)`.
+   */
+  readonly by: Approver;
+  readonly type: "run_acting";
 }
 
 /** The run was paused. Nothing is read, and the connection stays open. */
@@ -587,6 +644,8 @@ export type RunEvent =
   | PartStarted
   | PartDelta
   | PartEnded
+  | RunAwaitingApproval
+  | RunActing
   | RunPaused
   | RunResumed
   | RunRequeued
@@ -615,6 +674,8 @@ export type Event =
   | PartStarted
   | PartDelta
   | PartEnded
+  | RunAwaitingApproval
+  | RunActing
   | RunPaused
   | RunResumed
   | RunRequeued
@@ -655,11 +716,18 @@ export interface ReasoningPart {
   readonly type: "reasoning";
 }
 
-/** A tool call that the model requested. `text` is the JSON of its arguments, as received. */
+/**
+ * A tool call that the model requested. `text` is the JSON of its arguments, as received.
+ *
+ * A call with `started_at` and without a result has an unknown outcome: its kernel ended in
+ * between.
+ */
 export interface ToolCallPart {
   readonly call_id: string;
   readonly name: string;
   readonly text: string;
+  /** When the call was approved and started, in seconds since 1970; `None` if it was not run. */
+  readonly started_at: number | null;
   readonly type: "tool_call";
 }
 
@@ -668,6 +736,8 @@ export interface ToolResultPart {
   readonly call_id: string;
   readonly text: string;
   readonly is_error: boolean;
+  /** Pictures of the result, as `data:` URLs of type png, jpeg, gif or webp. */
+  readonly images: readonly string[];
   readonly type: "tool_result";
 }
 
@@ -740,6 +810,7 @@ export type RunState =
   | "paused"
   | "retrying"
   | "awaiting_approval"
+  | "acting"
   | "stopping"
   | "completed"
   | "incomplete"
@@ -765,6 +836,13 @@ export interface RunRecord {
   readonly params: Readonly<Record<string, unknown>>;
   /** Index of the first part of the answer that this run generated. */
   readonly first_part: number;
+  /**
+   * Index of the first part after the results of the last tools; another attempt replaces from
+   * here.
+   */
+  readonly round_part: number;
+  /** Ids of the tool calls that wait for approval, in the order of the answer. */
+  readonly asking: readonly string[];
   readonly started_at: number | null;
   readonly first_delta_at: number | null;
   readonly last_delta_at: number | null;
@@ -808,6 +886,13 @@ export interface SessionState {
   readonly runs: readonly RunRecord[];
 }
 
+/** A tool that code has given a session. */
+export interface HeadTool {
+  readonly name: string;
+  /** The model may call it in answers that start later. */
+  readonly on: boolean;
+}
+
 /** Summary of a session for its tab. A newer head replaces an older one completely. */
 export interface Head {
   readonly id: string;
@@ -846,6 +931,7 @@ export interface Head {
   readonly messages: number;
   /** The session uses a provider object, not a provider named in settings or configuration. */
   readonly own_provider: boolean;
+  readonly tools: readonly HeadTool[];
   /** Identifies the session in `deltas` and `progress` within the epoch. */
   readonly number: number;
 }
@@ -1349,6 +1435,9 @@ export const TRANSITIONS: Readonly<
     part_started: "streaming",
     part_delta: "streaming",
     part_ended: "streaming",
+    run_awaiting_approval: "awaiting_approval",
+    run_acting: "acting",
+    run_connecting: "connecting",
     run_paused: "paused",
     stop_requested: "stopping",
     run_completed: "completed",
@@ -1369,6 +1458,22 @@ export const TRANSITIONS: Readonly<
     run_failed: "failed",
   },
   awaiting_approval: {
+    part_started: "awaiting_approval",
+    part_ended: "awaiting_approval",
+    run_acting: "acting",
+    run_connecting: "connecting",
+    stop_requested: "stopping",
+    run_completed: "completed",
+    run_incomplete: "incomplete",
+    run_interrupted: "interrupted",
+    run_failed: "failed",
+  },
+  acting: {
+    part_started: "acting",
+    part_ended: "acting",
+    run_acting: "acting",
+    run_awaiting_approval: "awaiting_approval",
+    run_connecting: "connecting",
     stop_requested: "stopping",
     run_completed: "completed",
     run_incomplete: "incomplete",

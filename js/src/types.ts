@@ -20,6 +20,7 @@ import type {
   ExportFormat,
   Head,
   Message,
+  Part,
   RunRecord,
   SearchResults,
   Send,
@@ -241,9 +242,21 @@ export interface WelcomeScreen {
   update(empty: boolean, demo: boolean, provider: string): void;
 }
 
+/** Types of parts whose elements are in the extras. */
+export type LazyType = "tool_call" | "tool_result" | "file";
+
+/** The elements of such a part. */
+export interface PartCard {
+  /** @param parts the part; after a tool call, its result. */
+  update(parts: readonly Part[], turn: Turn): void;
+  destroy(): void;
+}
+
 /** What opens at a click, and the first screen: the export of the bundle `extras`. */
 export interface Extras {
   closeSession(context: Context, head: Head): Promise<void>;
+  /** Draw a part in `element`. */
+  createCard(context: Context, element: HTMLElement, type: LazyType): PartCard;
   /** @param putBack puts a question into the composer, if there is one, and focuses the composer. */
   createQueue(context: Context, putBack: (prompt?: Message) => void): QueueView;
   createSideViews(
@@ -271,6 +284,8 @@ export interface Extras {
   ): void;
   openSessionMenu(context: Context, anchor: Element, head: Head, place: TabPlace): void;
   openSettings(context: Context, anchor: Element, sessionId: string, settings: Settings): void;
+  /** Open the menu of a session's tools. */
+  openTools(context: Context, anchor: Element, sessionId: string): void;
   showOutcome(context: Context, element: HTMLElement, turn: Turn): void;
   /** Replace the outputs that an earlier version wrote as raw Markdown. */
   replaceRawOutputs(model: NotebookModel | undefined): void;

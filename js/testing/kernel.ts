@@ -11,6 +11,7 @@ import type {
   ErrorInfo,
   Event,
   Message,
+  Part,
   PartType,
   RunRecord,
   SessionState,
@@ -117,7 +118,14 @@ export class FakeKernel extends WireKernel {
     const begins = last?.type !== type || parts.length <= run.first_part;
     const part_index = begins ? parts.length : parts.length - 1;
     if (begins) {
-      const more = { seconds: null, call_id: "c1", name: "lookup", is_error: false };
+      const more = {
+        seconds: null,
+        call_id: "c1",
+        name: "lookup",
+        is_error: false,
+        started_at: null,
+        images: [],
+      };
       const part = { type, text: "", ...more };
       if (last?.type === "reasoning") {
         this.append(id, {
@@ -135,6 +143,30 @@ export class FakeKernel extends WireKernel {
     }
     const offset = begins ? 0 : (last?.text.length ?? 0);
     this.append(id, { type: "part_delta", run_id, at: now(), part_index, offset, text });
+  }
+
+  /** Append a tool call to the answer of a run. */
+  call(id: string, run_id: string, call_id: string, name: string, text: string): void {
+    const part = { type: "tool_call", call_id, name, text, started_at: null } as const;
+    this.#part(id, run_id, part);
+  }
+
+  /** Append the result of a tool call to the answer of a run. */
+  result(
+    id: string,
+    run_id: string,
+    call_id: string,
+    text: string,
+    images: readonly string[] = [],
+    is_error = false,
+  ): void {
+    this.#part(id, run_id, { type: "tool_result", call_id, text, images, is_error });
+  }
+
+  #part(id: string, run_id: string, part: Part): void {
+    const { message_id } = this.run(id, run_id);
+    const part_index = this.state(id).messages[message_id]?.parts.length ?? 0;
+    this.append(id, { type: "part_started", run_id, at: now(), part_index, part });
   }
 
   /** Let a run fail. */
@@ -321,6 +353,24 @@ export class FakeKernel extends WireKernel {
       }
       case "fork":
         return { session_id: this.create(`Rivers (${command.word})`) };
+      case "decide": {
+        const { session_id: id, run_id, call_id, decision, reason } = command;
+        if (decision === "refuse") {
+          const refused = reason || "The user refused this call.";
+          this.result(id, run_id, call_id, refused, [], true);
+          return {};
+        }
+        const { asking } = this.run(id, run_id);
+        const call_ids = decision === "run" ? [call_id] : asking;
+        this.append(id, { type: "run_acting", run_id, at, call_ids, by: "user" });
+        return {};
+      }
+      case "switch_tool": {
+        const { session_id: id, name, on } = command;
+        const tools = this.head(id).tools.map((tool) => (tool.name === name ? { name, on } : tool));
+        this.tweak(id, { tools });
+        return {};
+      }
       case "retry_now":
         this.append(command.session_id, { type: "run_connecting", run_id: command.run_id });
         return {};

@@ -173,6 +173,7 @@ export class WireKernel {
       temporary: state.temporary,
       messages: path.length,
       own_provider: false,
+      tools: [],
       number: this.session(id).number,
       ...this.#tweaks.get(id),
     };

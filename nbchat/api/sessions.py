@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from nbchat.core.tracebacks import short_traceback
 from nbchat.jupyter.process import current
 
 if TYPE_CHECKING:
+    from nbchat.engine.tools import Tool
     from nbchat.handles.session import Session
     from nbchat.providers.base import Provider
 
@@ -28,6 +29,7 @@ def session(
     instructions: str | None = None,
     params: Mapping[str, Any] | None = None,
     provider: str | Provider | None = None,
+    tools: Iterable[Tool] | None = None,
     **fields: Any,  # noqa: ANN401 - fields of the OpenAI API
 ) -> Session:
     """Return the session with this id or title, and create it if it does not exist. No widget is needed.
@@ -46,6 +48,8 @@ def session(
         More fields of the request, such as `{"temperature": 0.2}`, named as in the OpenAI API.
     provider
         Name of an entry point in the group `nbchat.providers`, or a provider object.
+    tools
+        Functions that the model may call, made with `@nbchat.tool`; see `Session.tools`.
     **fields
         Fields of the request, such as `temperature=0.2`; added to `params`.
 
@@ -73,7 +77,8 @@ def session(
         **fields,
     }
     if key is None:
-        return current().registry.create(**settings)
+        return current().registry.create(tools=() if tools is None else tools, **settings)
+    settings["tools"] = tools
     return current().registry.get_or_create(key, **settings)
 
 

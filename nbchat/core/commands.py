@@ -8,12 +8,15 @@ affect the next run.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from msgspec import field
 
 from nbchat.core.messages import Attachment
-from nbchat.core.values import Tagged
+from nbchat.core.values import SafeInt, Tagged
+
+Decision = Literal["run", "run_all", "refuse"]
+"""The user's decision on a tool call."""
 
 
 class Identified(Tagged, frozen=True, kw_only=True):
@@ -73,6 +76,25 @@ class Resume(OfRun, frozen=True, kw_only=True, tag="resume"):
 
 class RetryNow(OfRun, frozen=True, kw_only=True, tag="retry_now"):
     """End the delay before the next attempt of a run. Without such a delay it does nothing."""
+
+
+class Decide(OfRun, frozen=True, kw_only=True, tag="decide"):
+    """Decide on a tool call that waits for approval. Each call is decided once."""
+
+    call_id: str
+    decision: Decision
+    """`run`, `run_all` (also all later calls of this run) or `refuse`."""
+    shown: SafeInt
+    """CRC-32 of the arguments that were displayed, in UTF-8. Other arguments are not approved."""
+    reason: str = ""
+    """With `refuse`: text for the model, such as "use the test table"."""
+
+
+class SwitchTool(OfSession, frozen=True, kw_only=True, tag="switch_tool"):
+    """Switch one of a session's tools off or on again, for questions that start later. It is not saved."""
+
+    name: str
+    on: bool
 
 
 class Retry(OfMessage, frozen=True, kw_only=True, tag="retry"):
@@ -200,6 +222,8 @@ Command = (
     | Pause
     | Resume
     | RetryNow
+    | Decide
+    | SwitchTool
     | Retry
     | Regenerate
     | Continue

@@ -19,6 +19,9 @@ from nbchat.core.values import FiniteFloat, SafeInt, Tagged, Value
 RunKind = Literal["send", "retry", "regenerate", "continue", "resume"]
 """Command that started a run."""
 
+Approver = Literal["user", "policy", "author"]
+"""Source of the approval of a tool call."""
+
 
 class Settings(Value, frozen=True, kw_only=True):
     """The user's settings of a session. Every field may change at any time."""
@@ -149,7 +152,7 @@ class RunRetrying(OfRun, frozen=True, kw_only=True, tag="run_retrying"):
 
 
 class RunConnecting(OfRun, frozen=True, kw_only=True, tag="run_connecting"):
-    """The run sends its request to the provider (again), after a delay."""
+    """The run sends its request to the provider (again), after a delay or with the results of tools."""
 
 
 class RunAnswering(OfRun, frozen=True, kw_only=True, tag="run_answering"):
@@ -192,6 +195,21 @@ class PartEnded(OfRun, frozen=True, kw_only=True, tag="part_ended"):
     call_id: str | None = None
     name: str | None = None
     """Id and name of a tool call, which may be complete only at its end."""
+
+
+class RunAwaitingApproval(OfRunAt, frozen=True, kw_only=True, tag="run_awaiting_approval"):
+    """Calls of the answer wait for the user's approval. No connection is open, and no clock runs."""
+
+    call_ids: tuple[str, ...]
+    """All calls that wait now, in the order of the answer."""
+
+
+class RunActing(OfRunAt, frozen=True, kw_only=True, tag="run_acting"):
+    """Calls of the answer were approved. The event is stored before the first of them starts."""
+
+    call_ids: tuple[str, ...]
+    by: Approver
+    """`user`: a click or `run.approve()`; `policy`: `session.approve`; `author`: `tool(ask=False)`."""
 
 
 class RunPaused(OfRunAt, frozen=True, kw_only=True, tag="run_paused"):
@@ -260,6 +278,8 @@ RunEvent = (
     | PartStarted
     | PartDelta
     | PartEnded
+    | RunAwaitingApproval
+    | RunActing
     | RunPaused
     | RunResumed
     | RunRequeued

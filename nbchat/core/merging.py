@@ -228,7 +228,7 @@ def _extent(message: Message) -> tuple[int, bool]:
 
 
 def _size(message: Message) -> int:
-    return sum(len(part.text) for part in message.parts)
+    return message.size
 
 
 def merge_all(*snapshots: Snapshot) -> tuple[dict[str, SavedSession], dict[str, Tombstone]]:

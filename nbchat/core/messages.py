@@ -91,6 +91,8 @@ class ReasoningPart(Tagged, frozen=True, kw_only=True, tag="reasoning"):
 class ToolCallPart(Tagged, frozen=True, kw_only=True, tag="tool_call"):
     """A tool call that the model requested. `text` is the JSON of its arguments, as received.
 
+    A call with `started_at` and without a result has an unknown outcome: its kernel ended in between.
+
     Examples
     --------
     >>> import json
@@ -102,6 +104,8 @@ class ToolCallPart(Tagged, frozen=True, kw_only=True, tag="tool_call"):
     call_id: str = ""
     name: str = ""
     text: str = ""
+    started_at: FiniteFloat | None = None
+    """When the call was approved and started, in seconds since 1970; `None` if it was not run."""
 
 
 class ToolResultPart(Tagged, frozen=True, kw_only=True, tag="tool_result"):
@@ -116,6 +120,13 @@ class ToolResultPart(Tagged, frozen=True, kw_only=True, tag="tool_result"):
     call_id: str = ""
     text: str = ""
     is_error: bool = False
+    images: tuple[str, ...] = ()
+    """Pictures of the result, as `data:` URLs of type png, jpeg, gif or webp."""
+
+    @property
+    def size(self) -> int:
+        """Number of characters, pictures included."""
+        return len(self.text) + sum(map(len, self.images))
 
 
 class ImagePart(Tagged, frozen=True, kw_only=True, tag="image"):
@@ -259,6 +270,11 @@ class Message(Value, frozen=True, kw_only=True):
     def text(self) -> str:
         """The Markdown of all text parts, joined without separators."""
         return "".join([part.text for part in self.parts if isinstance(part, TextPart)])
+
+    @property
+    def size(self) -> int:
+        """Number of characters of all parts, pictures included."""
+        return sum(part.size if isinstance(part, ToolResultPart) else len(part.text) for part in self.parts)
 
     def as_shown(self) -> Message:
         """Return the message with reasoning at the beginning of an answer's text as a separate part."""

@@ -23,7 +23,9 @@ from nbchat.core.events import (
     PartDelta,
     PartEnded,
     PartStarted,
+    RunActing,
     RunAnswering,
+    RunAwaitingApproval,
     RunCompleted,
     RunConnecting,
     RunFailed,
@@ -65,7 +67,9 @@ class RunState(StrEnum):
     RETRYING = "retrying"
     """An attempt failed before the first token, or its answer does not match the schema. Another follows."""
     AWAITING_APPROVAL = "awaiting_approval"
-    """Reserved: in this release tool calls are shown but not executed."""
+    """Tool calls wait for the user's approval. No connection is open."""
+    ACTING = "acting"
+    """Approved tool calls are being executed. No connection is open."""
     STOPPING = "stopping"
     """The user stopped the run, and the connection is being closed."""
     COMPLETED = "completed"
@@ -128,6 +132,9 @@ TRANSITIONS: Final[Mapping[RunState, Mapping[type[Event], RunState]]] = {
         PartStarted: _S.STREAMING,
         PartDelta: _S.STREAMING,
         PartEnded: _S.STREAMING,
+        RunAwaitingApproval: _S.AWAITING_APPROVAL,
+        RunActing: _S.ACTING,
+        RunConnecting: _S.CONNECTING,  # the next round, after calls of which none was run
         RunPaused: _S.PAUSED,
         StopRequested: _S.STOPPING,
         **_ENDS,
@@ -143,7 +150,24 @@ TRANSITIONS: Final[Mapping[RunState, Mapping[type[Event], RunState]]] = {
         StopRequested: _S.STOPPING,
         **_ENDS,
     },
-    _S.AWAITING_APPROVAL: {StopRequested: _S.STOPPING, **_ENDS},
+    # Results are parts. A refused call has one too, so the last decision may be followed by the next round.
+    _S.AWAITING_APPROVAL: {
+        PartStarted: _S.AWAITING_APPROVAL,
+        PartEnded: _S.AWAITING_APPROVAL,
+        RunActing: _S.ACTING,
+        RunConnecting: _S.CONNECTING,
+        StopRequested: _S.STOPPING,
+        **_ENDS,
+    },
+    _S.ACTING: {
+        PartStarted: _S.ACTING,
+        PartEnded: _S.ACTING,
+        RunActing: _S.ACTING,
+        RunAwaitingApproval: _S.AWAITING_APPROVAL,  # of the round's calls, only those that ask are left
+        RunConnecting: _S.CONNECTING,
+        StopRequested: _S.STOPPING,
+        **_ENDS,
+    },
     # A delta that arrives after the user stopped the run is kept. If the answer ends by itself before the
     # stream is closed, the run is completed.
     _S.STOPPING: {
@@ -213,6 +237,10 @@ class RunRecord(Value, frozen=True, kw_only=True):
     """Request fields of this run, which override those of the session."""
     first_part: SafeInt = 0
     """Index of the first part of the answer that this run generated."""
+    round_part: SafeInt = 0
+    """Index of the first part after the results of the last tools; another attempt replaces from here."""
+    asking: tuple[str, ...] = ()
+    """Ids of the tool calls that wait for approval, in the order of the answer."""
     started_at: FiniteFloat | None = None
     first_delta_at: FiniteFloat | None = None
     last_delta_at: FiniteFloat | None = None

@@ -330,9 +330,18 @@ def _convert(kind: Any, data: object, path: str) -> Any:  # noqa: ANN401 - the t
 def _messages(records: list[Any], path: str) -> tuple[Message, ...]:
     path = f"{path}.messages"
     messages: tuple[Message, ...] = _convert(
-        tuple[Message, ...], [_with_seconds(one, ("created_at",), path) for one in records], path
+        tuple[Message, ...], [_message(one, path) for one in records], path
     )
     return messages
+
+
+def _message(record: Any, path: str) -> Any:  # noqa: ANN401 - any JSON value
+    """Return a copy of a message's record with its times, and those of its tool calls, as seconds."""
+    read = _with_seconds(record, ("created_at",), path)
+    parts = read.get("parts") if isinstance(read, dict) else None
+    if isinstance(parts, list) and any(isinstance(part, dict) and "started_at" in part for part in parts):
+        read["parts"] = [_with_seconds(part, ("started_at",), f"{path}.parts") for part in parts]
+    return read
 
 
 def _runs(records: list[Any], path: str) -> tuple[RunRecord, ...]:

@@ -24,7 +24,9 @@ from nbchat.core.events import (
     PartEnded,
     PartStarted,
     RunAcknowledged,
+    RunActing,
     RunAnswering,
+    RunAwaitingApproval,
     RunCompleted,
     RunConnecting,
     RunFailed,
@@ -45,7 +47,7 @@ from nbchat.core.events import (
     StopRequested,
     UnreadChanged,
 )
-from nbchat.core.messages import Attachment, Message, ReasoningPart, ToolCallPart, Usage
+from nbchat.core.messages import Attachment, Message, Part, ReasoningPart, ToolCallPart, ToolResultPart, Usage
 from nbchat.core.run import Moved, RunRecord, RunState, transition
 from nbchat.core.text import cut
 from nbchat.core.values import FiniteFloat, SafeInt, Value
@@ -157,7 +159,7 @@ class SessionState(Value, frozen=True, kw_only=True):
     @property
     def characters(self) -> int:
         """Number of characters in all versions and parts."""
-        return sum(len(part.text) for message in self.messages.values() for part in message.parts)
+        return sum(message.size for message in self.messages.values())
 
     @property
     def usage(self) -> Usage:
@@ -347,7 +349,43 @@ def _connecting(state: SessionState, event: RunConnecting) -> Changes:
     record = state.run(event.run_id)
     if record is None or record.state.is_over:
         return {}
-    return _with_run(state, event.run_id, state=_next(record, event), retry_at=None, error=None)
+    changes: Changes = {}
+    if record.state in _HAVE_RESULTS:  # the next round; its attempts do not replace the results
+        answer = state.messages.get(record.message_id)
+        parts = len(answer.parts) if answer is not None else 0
+        changes = {"round_part": parts, "asking": (), "response_id": None, "response_sequence": 0}
+    return _with_run(state, event.run_id, state=_next(record, event), retry_at=None, error=None, **changes)
+
+
+_HAVE_RESULTS: Final = (RunState.STREAMING, RunState.AWAITING_APPROVAL, RunState.ACTING)
+"""States in which `RunConnecting` begins another round of the run."""
+
+
+def _asking(state: SessionState, event: RunAwaitingApproval) -> Changes:
+    record = state.run(event.run_id)
+    if record is None or record.state.is_over:
+        return {}
+    return _with_run(state, event.run_id, state=_next(record, event), asking=event.call_ids)
+
+
+def _acting(state: SessionState, event: RunActing) -> Changes:
+    record = state.run(event.run_id)
+    message = None if record is None else state.messages.get(record.message_id)
+    if record is None or record.state.is_over or message is None:
+        return {}
+    asking = tuple(call_id for call_id in record.asking if call_id not in event.call_ids)
+    parts = tuple(
+        replace(part, started_at=event.at) if _is_call(part, event.call_ids) else part
+        for part in message.parts
+    )
+    return {
+        **_with_run(state, event.run_id, state=_next(record, event), asking=asking),
+        **_with_answer(state, record, parts=parts),
+    }
+
+
+def _is_call(part: Part, call_ids: tuple[str, ...]) -> bool:
+    return isinstance(part, ToolCallPart) and part.call_id in call_ids
 
 
 def _answering(state: SessionState, event: RunAnswering) -> Changes:
@@ -383,18 +421,20 @@ def _part_started(state: SessionState, event: PartStarted) -> Changes:
         return {}
     kept = len(message.parts)
     if record.state is RunState.CONNECTING:
-        kept = record.first_part  # the parts of an attempt before are replaced
+        kept = max(record.first_part, record.round_part)  # the parts of an attempt before are replaced
     if event.part_index != kept:
         return {}
     changes: Changes = {}
     if record.replaces is not None and record.replaces != message.id:
         changes = _without(state, record.replaces)
+    answered = event.part.call_id if isinstance(event.part, ToolResultPart) else None
     return {
         **changes,
         **_with_run(
             state,
             event.run_id,
             state=_next(record, event),
+            asking=tuple(call_id for call_id in record.asking if call_id != answered),
             first_delta_at=record.first_delta_at or event.at,
             last_delta_at=event.at,
         ),
@@ -452,6 +492,7 @@ def _ended(state: SessionState, event: Any) -> Changes:  # noqa: ANN401 - one of
         usage=usage,
         error=getattr(event, "error", None),
         retry_at=None,
+        asking=(),
     )
     message = state.messages.get(record.message_id)
     if message is None or message.run_id != record.id:
@@ -499,6 +540,8 @@ _FOLDS: Final[Mapping[type[Event], Callable[[SessionState, Any], Changes]]] = {
     PartStarted: _part_started,
     PartDelta: _part_delta,
     PartEnded: _part_ended,
+    RunAwaitingApproval: _asking,
+    RunActing: _acting,
     RunPaused: _moves(),
     RunResumed: _moves(),
     RunRequeued: _moves(),

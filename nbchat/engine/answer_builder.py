@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from nbchat.core.clock import now
 from nbchat.core.errors import LimitExceeded
 from nbchat.core.events import Event, PartDelta, PartEnded, PartStarted, RunAnswering
+from nbchat.core.ids import new_id
 from nbchat.core.messages import ImagePart, Part, ReasoningPart, Source, TextPart, ToolCallPart
 from nbchat.core.text import checksum, clean, cut, utf16_length
 from nbchat.providers.base import Answering, ReasoningDelta, TextDelta, ToolCallDelta
@@ -66,12 +67,21 @@ class AnswerBuilder:
         Appends an event to the session's log.
     loop
         The engine's loop.
+    taken
+        Ids of calls that are in use in the answer. A call whose id is missing or taken gets a new one.
+        `None`: ids stay as they are.
     """
 
     def __init__(
-        self, run_id: str, first_part: int, emit: Callable[[Event], object], loop: asyncio.AbstractEventLoop
+        self,
+        run_id: str,
+        first_part: int,
+        emit: Callable[[Event], object],
+        loop: asyncio.AbstractEventLoop,
+        taken: set[str] | None = None,
     ) -> None:
         self._run_id = run_id
+        self._taken = taken
         self._emit = emit
         self._loop = loop
         self._parts: dict[object, _OpenPart] = {}
@@ -233,6 +243,10 @@ class AnswerBuilder:
     def _close(self, key: object) -> None:
         self.flush(final=True)
         part = self._parts.pop(key)
+        if part.call is not None and self._taken is not None:
+            unique = part.call.id if part.call.id and part.call.id not in self._taken else new_id("call-")
+            part.call = replace(part.call, id=unique)
+            self._taken.add(unique)
         self._emit(
             PartEnded(
                 run_id=self._run_id,

@@ -10,6 +10,7 @@ from nbchat.core.kernel_commands import Command, Outcome
 from nbchat.core.transcript import SessionState
 from nbchat.engine.callbacks import Callback
 from nbchat.engine.limits import Limits
+from nbchat.engine.tools import Policy, Tool
 from nbchat.providers.base import Provider, Request
 
 
@@ -108,6 +109,28 @@ class Backend(Protocol):
 
     def offer(self, provider: Provider) -> str:
         """Keep a provider object for the next command that names the returned id."""
+        ...
+
+    def tools_of(self, session_id: str) -> tuple[Tool, ...]:
+        """Return the tools of a session."""
+        ...
+
+    def use_tools(self, session_id: str, tools: tuple[Tool, ...]) -> None:
+        """Set the tools of a session, for runs that start later.
+
+        Raises
+        ------
+        CommandError
+            If the engine runs in another process, which cannot execute tools of this one.
+        """
+        ...
+
+    def policy_of(self, session_id: str) -> Policy | None:
+        """Return the policy of a session."""
+        ...
+
+    def use_policy(self, session_id: str, policy: Policy | None) -> None:
+        """Set the policy of a session, for runs that start later; raises as `use_tools`."""
         ...
 
     def request_of(self, session_id: str, run_id: str) -> Request | None:

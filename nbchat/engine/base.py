@@ -89,3 +89,7 @@ class EngineBase:
     def is_viewed(self, session_id: str) -> bool:
         """Return whether any page shows the session."""
         return self.presence.is_viewed(session_id)
+
+    def can_ask(self, session_id: str) -> bool:
+        """Return whether a tool call of the session can be approved: by a page, or by a callback."""
+        return bool(self.presence.pages) or self.callbacks.wants("approval_needed", session_id)

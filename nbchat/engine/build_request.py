@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
-from nbchat.core.messages import Message, TextPart
+from nbchat.core.messages import Message, TextPart, ToolCallPart, ToolResultPart
 from nbchat.core.recovery import in_force
 from nbchat.core.refusals import refused_questions
 from nbchat.core.run import RunRecord
 from nbchat.core.structured import SCHEMA
-from nbchat.engine.live_run import RunPlan
-from nbchat.providers.base import Provider, Request, Timeouts
+from nbchat.engine.run_plan import RunPlan
+from nbchat.providers.base import Provider, Request, Timeouts, ToolSpec
 
 if TYPE_CHECKING:
     from nbchat.core.transcript import SessionState
@@ -26,7 +26,7 @@ CONTINUE: Final = (
 """Prompt for servers that cannot continue a partial answer otherwise."""
 
 
-def plan_of(state: SessionState, run: RunRecord, limits: Limits) -> RunPlan:
+def plan_of(state: SessionState, run: RunRecord, limits: Limits, tools: tuple[ToolSpec, ...] = ()) -> RunPlan:
     """Return the plan of a run that has just started; its answer is already in the transcript."""
     settings = in_force(state.settings)
     answer = state.messages[run.message_id]
@@ -35,6 +35,7 @@ def plan_of(state: SessionState, run: RunRecord, limits: Limits) -> RunPlan:
     resumed = resumed_by(state, run)
     params = deepcopy({**settings.params, **run.params})  # a provider may change its copy
     schema = params.pop(SCHEMA, None)
+    ends_with_calls = bool(answer.parts) and isinstance(answer.parts[-1], ToolCallPart | ToolResultPart)
     request = Request(
         messages=sent_messages(state, until),
         model=settings.model or (answer.model if appends and not settings.from_file else None),
@@ -43,7 +44,9 @@ def plan_of(state: SessionState, run: RunRecord, limits: Limits) -> RunPlan:
         schema=schema if isinstance(schema, Mapping) else None,
         session_id=state.id,
         run_id=run.id,
-        prefill=appends and bool(answer.text),
+        tools=tools,
+        # An answer that ends with calls is not continued at the last character of its text.
+        prefill=appends and bool(answer.text) and not ends_with_calls,
         resume_id=resumed.response_id if resumed is not None else None,
         resume_after=resumed.response_sequence if resumed is not None else 0,
         timeouts=Timeouts(connect_s=limits.connect_s),

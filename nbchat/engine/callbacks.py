@@ -39,6 +39,7 @@ EVENTS: Final = frozenset(
         "evicted",
         "saved",
         "error",
+        "approval_needed",
     }
 )
 """Event names that `on` accepts."""
@@ -69,7 +70,7 @@ class Notification(Struct, frozen=True, kw_only=True):
     """Of a `delta`."""
     at: float = field(default_factory=time.time)
     data: Any = None
-    """Depends on the event: the error of a failed run, or the limit that is near."""
+    """Depends on the event: the error of a failed run, the limit that is near, or the calls that ask."""
 
 
 Callback = Callable[[Notification], object]
@@ -124,9 +125,12 @@ class Callbacks:
 
         return off
 
-    def wants(self, event: str) -> bool:
-        """Return whether a callback is subscribed to the event."""
-        return any(name == event for name, _, _ in self._callbacks)
+    def wants(self, event: str, session_id: str | None = None) -> bool:
+        """Return whether a callback is subscribed to the event, of the given session if there is one."""
+        return any(
+            name == event and (session_id is None or wanted in (None, session_id))
+            for name, wanted, _ in self._callbacks
+        )
 
     def notify(self, notification: Notification) -> None:
         """Queue a notification and return at once. From any thread."""

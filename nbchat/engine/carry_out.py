@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 _STOPPING = c.Stop | c.StopAll | c.Pause | k.PauseAll
 
+_NOT_PAUSED = (RunState.STOPPING, RunState.PAUSED, RunState.AWAITING_APPROVAL, RunState.ACTING)
+"""States in which a run is not paused with all others: nothing is read."""
+
 EMPTY_PROMPT = "the prompt is empty; write what you want to ask."
 
 
@@ -142,6 +145,11 @@ def _on_session(engine: Engine, session: LiveSession, command: Any) -> Outcome: 
         case c.RetryNow():
             hurried = (_key(session, command.run_id),) if session.retry_now(command.run_id) else ()
             return Outcome(run_id=command.run_id, runs=hurried)
+        case c.Decide():
+            session.decide(command)
+            return Outcome(run_id=command.run_id)
+        case c.SwitchTool():
+            session.switch_tool(command.name, on=command.on)
         case c.Retry():
             return Outcome(run_id=session.retry(command.message_id))
         case c.Regenerate():
@@ -267,7 +275,7 @@ def _pause_all(engine: Engine) -> Outcome:
     paused = []
     for session in engine.sessions:
         live = session.state.live
-        if live is not None and live.state not in (RunState.STOPPING, RunState.PAUSED):
+        if live is not None and live.state not in _NOT_PAUSED:
             paused.append(_key(session, session.pause(live.id).id))
     return Outcome(runs=tuple(paused))
 

@@ -58,6 +58,7 @@ class Deadlines:
         self._paused_at: float | None = None
         self._paused_s = 0.0
         self._is_waiting = False
+        self._acting_since: float | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
 
@@ -68,8 +69,8 @@ class Deadlines:
 
     @property
     def is_held(self) -> bool:
-        """True if silence is expected: the run is paused, or waits before a retry."""
-        return self._paused_at is not None or self._is_waiting
+        """True if silence is expected: the run is paused, waits before a retry, or for tool calls."""
+        return self._paused_at is not None or self._is_waiting or self._acting_since is not None
 
     @property
     def silent_s(self) -> float:
@@ -109,9 +110,27 @@ class Deadlines:
         self._finished_at = self._last_content = None
         self.wait_to_retry(waiting=True)
 
+    def act(self) -> None:
+        """Stop all clocks while tool calls wait for approval or run."""
+        self._acting_since = self._loop.time()
+        self._finished_at = self._last_content = None
+        self.check()
+
+    def acted(self) -> None:
+        """Restart the clocks for the next round of the run."""
+        if self._acting_since is not None:
+            self._paused_s += self._loop.time() - self._acting_since
+            self._acting_since = None
+        self.attempt()
+
     def finished(self) -> None:
         """Record the finish reason."""
         self._finished_at = self._loop.time()
+        self.check()
+
+    def stream_over(self) -> None:
+        """Record the end of the stream: nothing has to be closed any more."""
+        self._finished_at = None
         self.check()
 
     def wait_to_retry(self, *, waiting: bool) -> None:
@@ -165,6 +184,8 @@ class Deadlines:
 
     def _deadlines(self) -> list[tuple[float, Cause]]:
         limits = self._limits
+        if self._acting_since is not None:
+            return []
         if self._paused_at is not None:
             return [(self._paused_at + limits.pause_limit_s, self._pause_expired)]
         if self._finished_at is not None:

@@ -50,6 +50,10 @@ class Limits:
     """Runs that may have a connection at the same time; others wait as `queued`."""
     queue: int = 100
     """Prompts that may wait in one session."""
+    tool_s: float = 120.0
+    """For one tool call, from its start; a tool may have its own limit."""
+    tool_rounds: int = 8
+    """Requests with results of tools in one run. Later calls are shown and not run."""
     answer_chars: int = 2_000_000
     """Characters of one answer."""
     session_chars: int = 20_000_000

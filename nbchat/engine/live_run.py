@@ -6,27 +6,26 @@
 4. Clocks are monotonic and measure content: neither pings nor pauses count.
 5. An answer that does not match the schema of its request is asked for again once, in the same run. Its text
    stays until the corrected one begins.
+6. A round that ends with calls of tools is followed by another one with their results. No connection is open
+   in between, and no clock runs.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any
 
-from msgspec import Struct
-
+from nbchat.core.calls import ToolCall
 from nbchat.core.clock import now
 from nbchat.core.errors import (
     AnswerInvalid,
-    ErrorInfo,
-    LimitExceeded,
     NbchatError,
+    NothingToDo,
     ProviderError,
     RunCrashed,
+    RunNotLive,
 )
 from nbchat.core.events import (
     EndEvent,
@@ -34,66 +33,28 @@ from nbchat.core.events import (
     RunConnecting,
     RunPaused,
     RunResumed,
-    RunRetrying,
     RunStopped,
     StopRequested,
 )
-from nbchat.core.messages import Usage
-from nbchat.engine.answer_builder import AnswerBuilder, as_name, as_source, as_text
+from nbchat.engine.attempts import Attempts
 from nbchat.engine.deadlines import Deadlines
 from nbchat.engine.logs import about
-from nbchat.engine.run_outcome import RunOutcome, no_match, safe, shown
+from nbchat.engine.round import Round, cancel_response
+from nbchat.engine.run_outcome import EARLY, RunOutcome, no_match, shown
+from nbchat.engine.run_plan import RunPlan
 from nbchat.engine.structured import mismatch, repair_request
-from nbchat.providers.base import (
-    Answering,
-    Cancels,
-    Delta,
-    Finish,
-    ImageDelta,
-    Notice,
-    Provider,
-    ReasoningDelta,
-    Request,
-    SourceDelta,
-    TextDelta,
-    ToolCallDelta,
-    UsageDelta,
-)
+from nbchat.engine.tool_calls import Desk, ToolCalls
+from nbchat.providers.base import Cancels, Provider, Request
 
 if TYPE_CHECKING:
+    from nbchat.core.commands import Decide
     from nbchat.engine.limits import Limits
 
 logger = logging.getLogger("nbchat")
 
-BREATH_S: Final = 0.02
-"""Maximum seconds for which one run occupies the loop."""
-
-MAX_IMAGE_CHARS: Final = 12_000_000
-"""Maximum characters of one generated image as a `data:` URL: 9 MB."""
-
-
-@runtime_checkable
-class _Closes(Protocol):
-    """An asynchronous iterator that can be closed."""
-
-    async def aclose(self) -> None: ...
-
 
 class _Stopped(NbchatError):
     """The user stopped the run. Used in this module only."""
-
-
-class RunPlan(Struct, frozen=True, kw_only=True):
-    """The work of a live run, decided when it starts."""
-
-    run_id: str
-    request: Request
-    first_part: int
-    """Number of parts that the answer already has."""
-    characters_left: int
-    """Characters that may still be added to the session."""
-    text_before: str = ""
-    """Text of the answer that the run continues."""
 
 
 class LiveRun:
@@ -111,6 +72,8 @@ class LiveRun:
         Selects the provider and the model when the run starts; may do I/O and may raise.
     ended
         Called once with the last event, which it appends and announces.
+    desk
+        Executes calls of the request's tools. `None`: calls are only shown.
     """
 
     def __init__(
@@ -121,6 +84,7 @@ class LiveRun:
         emit: Callable[[Event], object],
         choose: Callable[[Request], Awaitable[tuple[Provider, Request]]],
         ended: Callable[[LiveRun, EndEvent], None],
+        desk: Desk | None = None,
     ) -> None:
         self.run_id: str = task.run_id
         self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
@@ -129,23 +93,26 @@ class LiveRun:
         self._emit = emit
         self._choose = choose
         self._ended = ended
-        self._gathered = AnswerBuilder(task.run_id, task.first_part, emit, self.loop)
         self._cause: NbchatError | None = None
         self._outcome = RunOutcome()
-        self._provider: Provider | None = None
         self.over: bool = False
         self.error: NbchatError | None = None
         """The error that ended the run, with its cause; `None` if it completed, was stopped, or was empty."""
         self._from_outside = False
-        self._request = task.request
-        self._answered: list[str] = []
-        """The text of this round, if it has to match a schema."""
-        self._resumed = asyncio.Event()
-        self._resumed.set()
-        self._woken = asyncio.Event()  # ends the delay before a retry
-        self._is_delayed = self._hurried = False
         self.clock: Deadlines = Deadlines(self.loop, limits, self._expired)
         self._patience: asyncio.TimerHandle | None = None
+        self._attempts = Attempts(
+            task.run_id, limits, self.clock, emit=emit, choose=choose, is_over=lambda: self._cause is not None
+        )
+        self._earlier_size = 0
+        """Characters of earlier rounds and of their results."""
+        self._is_acting = False
+        self._tools: ToolCalls | None = None
+        if desk is not None and desk.tools:
+            self._tools = ToolCalls(task.run_id, desk, limits, emit=emit, left=lambda: self._left)
+        self._number = 0
+        """Number of finished rounds."""
+        self._round = self._new_round(task.request, task.first_part)
         self.task: asyncio.Task[None] = self.loop.create_task(self._main(), name=f"nbchat-run-{task.run_id}")
         self.task.add_done_callback(self._task_over)
 
@@ -154,7 +121,7 @@ class LiveRun:
     def stop(self) -> None:
         """Stop the run and keep its text; it settles within `limits.stop_s`, whatever the provider does."""
         if self._cause is None and not self.over:
-            self._gathered.flush()
+            self._round.builder.flush()
             self._emit(StopRequested(run_id=self.run_id, at=now()))
             self._cancel(_Stopped("stopped"))
 
@@ -170,13 +137,22 @@ class LiveRun:
         self._settle(self._end_by(self._cause or _Stopped("stopped")))
 
     def pause(self) -> None:
-        """Stop reading. The connection stays open, and the server is slowed down by back-pressure."""
+        """Stop reading. The connection stays open, and the server is slowed down by back-pressure.
+
+        Raises
+        ------
+        RunNotLive
+            If the run waits for tool calls: nothing is read, and no limit runs.
+        """
         if self.over or self._cause is not None or self.clock.is_paused:
             return
-        self._gathered.flush()
+        if self._is_acting:
+            raise RunNotLive(
+                f"run {self.run_id!r} waits for its tool calls; there is nothing to pause.", hint=""
+            )
+        self._round.builder.flush()
         self.clock.pause()
-        self._resumed.clear()
-        self._woken.set()
+        self._attempts.pause()
         self._emit(RunPaused(run_id=self.run_id, at=now()))
 
     def resume(self) -> None:
@@ -184,25 +160,32 @@ class LiveRun:
         if self.over or not self.clock.is_paused:
             return
         self.clock.resume()
-        self._resumed.set()
+        self._attempts.resume()
         # A run without any content counts as connecting.
-        event = RunResumed if self._gathered.deltas else RunConnecting
+        event = RunResumed if self._round.builder.deltas else RunConnecting
         self._emit(event(run_id=self.run_id))
 
     def retry_now(self) -> bool:
         """End the delay before the next attempt; return whether there was one."""
-        if self._cause is not None or self.clock.is_paused or not self._is_delayed:
+        if self._cause is not None or self.clock.is_paused or not self._attempts.is_delayed:
             return False
-        self._hurried = True
-        self._woken.set()
+        self._attempts.hurry()
         return True
+
+    def decide(self, command: Decide) -> None:
+        """Carry out the user's decision on a tool call; raises as `ToolCalls.decide`."""
+        if self._tools is None or self._cause is not None or self.over:
+            raise NothingToDo(f"run {self.run_id!r} has no call that waits for approval.", hint="")
+        self._tools.decide(command.call_id, command.decision, command.shown, command.reason)
 
     def cancel_at_server(self) -> Coroutine[Any, Any, None] | None:
         """Return a coroutine that cancels the response at a server that would continue it, or None."""
-        response_id = self._gathered.response_id or self._todo.request.resume_id
-        if response_id is None or not isinstance(self._provider, Cancels):
+        if self._is_acting:  # its response is complete
             return None
-        return _cancel(self._provider, response_id, self.run_id)
+        response_id = self._round.builder.response_id or self._round.request.resume_id
+        if response_id is None or not isinstance(self._attempts.provider, Cancels):
+            return None
+        return cancel_response(self._attempts.provider, response_id, self.run_id)
 
     # The task
 
@@ -237,7 +220,20 @@ class LiveRun:
             self._settle(self._end_by(self._cause or crash))
 
     async def _answer(self) -> None:
-        await self._round()
+        await self._whole_round()
+        while self._tools is not None and (calls := self._open_calls()):
+            if self._number >= (most := self._limits.tool_rounds):
+                self._outcome.notice(f"The calls were not run: a run can have {most} rounds with tools.")
+                return
+            await self._act(self._tools, calls)
+            await self._whole_round()
+
+    async def _whole_round(self) -> None:
+        """Run one round; an answer that does not match its schema is asked for once more."""
+        current = self._round
+        await self._attempts.run(self._round)
+        if self._open_calls():
+            return
         problem = await self._mismatch()
         if problem is None:
             return
@@ -245,185 +241,110 @@ class LiveRun:
             self._outcome.notice(no_match(problem))
             return
         first, self._outcome = self._outcome, RunOutcome()
-        self._gathered.close()
-        self._request = repair_request(self._todo.request, "".join(self._answered), problem)
-        self._answered.clear()
-        self._gathered = AnswerBuilder(self.run_id, self._todo.first_part, self._emit, self.loop)
+        current.builder.close()
+        request = repair_request(current.request, "".join(current.text), problem)
+        self._round = self._new_round(request, current.first_part)
         try:
-            await self._again(AnswerInvalid(no_match(problem)).info, 1, 1, 0.0)
-            await self._round()
+            await self._attempts.again(AnswerInvalid(no_match(problem)).info, 1, 1, 0.0)
+            await self._attempts.run(self._round)
         except ProviderError as error:
-            if self._gathered.deltas:
+            if self._round.builder.deltas:
                 raise
             # The first answer is complete, although it does not match.
             first.notice(f"{no_match(problem)} The correction failed: {error.args[0]}")
             self._outcome = first
             return
-        self._outcome.add(first, whole=not self._gathered.deltas)
+        self._outcome.add(first, whole=not self._round.builder.deltas)
         if (left := await self._mismatch()) is not None:
             self._outcome.notice(no_match(left))
 
     async def _mismatch(self) -> str | None:
         """Return the reason why the answer does not match the schema of its request, if it has one."""
-        schema = self._request.schema
+        schema = self._round.request.schema
         if schema is None or self._cause is not None or not self._outcome.is_whole:
             return None
-        text = self._todo.text_before + "".join(self._answered)
+        text = self._todo.text_before + "".join(self._round.text)
         self.clock.hold()
         # On a thread, since validating a long answer takes a while, as does importing the validator.
         return await asyncio.to_thread(mismatch, schema, text)
 
-    async def _round(self) -> None:
-        retries = 0
-        while True:
-            try:
-                await self._attempt()
-            except ProviderError as error:
-                wait_s = self._may_retry(error, retries)
-                if wait_s is None:
-                    raise
-                retries += 1
-                await self._again(error.info, retries, self._limits.retries, wait_s)
-            else:
-                return
+    def _new_round(self, request: Request, first_part: int) -> Round:
+        return Round(
+            self.run_id,
+            request,
+            first_part,
+            outcome=self._outcome,
+            clock=self.clock,
+            limits=self._limits,
+            used=self._earlier_size,
+            characters_left=self._todo.characters_left - self._earlier_size,
+            taken=None if self._tools is None else self._tools.taken,
+            emit=self._emit,
+            loop=self.loop,
+            exceeded=self._cancel,
+        )
 
-    async def _again(self, error: ErrorInfo, attempt: int, of: int, wait_s: float) -> None:
-        """Wait before the next attempt, and record both."""
-        if not self.clock.is_paused:  # else it stays `paused`, and `resume` starts the next attempt
-            self._emit(
-                RunRetrying(
-                    run_id=self.run_id, attempt=attempt, of=of, retry_at=now() + wait_s, error=safe(error)
-                )
-            )
-        self.clock.wait_to_retry(waiting=True)
-        resumed = await self._rest(wait_s)
-        self.clock.wait_to_retry(waiting=False)
-        if not resumed:  # else `resume` has recorded it
-            self._emit(RunConnecting(run_id=self.run_id))
+    @property
+    def _left(self) -> int:
+        """Characters that may still be added to the session."""
+        return self._todo.characters_left - self._earlier_size - self._round.size
 
-    def _may_retry(self, error: ProviderError, retries: int) -> float | None:
-        """Return the seconds to wait before the next attempt, or `None` if there is no retry."""
-        if self._gathered.deltas or self._outcome.finish or self._cause or retries >= self._limits.retries:
-            return None
-        if error.retryable is False:
-            return None
-        if error.retryable is True:
-            return float(0.5 * 2**retries * random.uniform(0.75, 1.25))  # noqa: S311 - jitter, not a secret
-        return error.retryable if error.retryable <= self._limits.retry_after_s else None
+    # Tools
 
-    async def _rest(self, wait_s: float) -> bool:
-        """Wait before a retry; return whether the wait was ended by a pause and its end."""
-        end = self.loop.time() + wait_s
-        self._is_delayed, self._hurried = True, False
-        try:
-            while not (self.clock.is_paused or self._hurried) and (left := end - self.loop.time()) > 0:
-                self._woken.clear()
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(left):
-                        await self._woken.wait()
-        finally:
-            self._is_delayed = False
-        held = False
-        while not self._resumed.is_set():  # it may be paused again before this continues
-            held = True
-            await self._resumed.wait()
-        return held
+    def _open_calls(self) -> list[ToolCall]:
+        """Return the calls to execute, whatever the finish reason is called; none if it was cut off."""
+        finish = self._outcome.finish
+        if self._tools is None or finish is None or finish in EARLY or self._cause is not None:
+            return []
+        self._round.builder.close()
+        return self._tools.open_calls(self._round.first_part)
 
-    async def _attempt(self) -> None:
-        self.clock.attempt()
-        provider, request = await self._choose(self._request)
-        self._provider = provider
-        # Finding the provider may take a while (its client is imported, its models are listed): the wait for
-        # the first token begins here.
-        self.clock.attempt()
-        stream = provider.stream(request)
-        breath = self.loop.time()
-        try:
-            async for delta in stream:
-                if self.loop.time() - breath > BREATH_S:
-                    # A provider that has all its text at once never waits; other runs need the loop too.
-                    await asyncio.sleep(0)
-                    breath = self.loop.time()
-                while self.clock.is_paused and self._cause is None:
-                    await self._resumed.wait()  # it may be paused again before this has its turn
-                if self._cause is not None:
-                    # It was cancelled but continued; this delta is too late.
-                    break
-                self._accept(delta)
-        finally:
-            if isinstance(stream, _Closes):  # generators can be closed; other iterators may not
-                await stream.aclose()
-
-    # Incoming deltas
-
-    def _accept(self, delta: Delta) -> None:
-        # Providers may be third-party code: a value of the wrong type is found here, before it is in the
-        # log.
-        if isinstance(delta, TextDelta | ReasoningDelta | ToolCallDelta):
-            self._add(delta)
-        elif isinstance(delta, Finish):
-            self._outcome.finish = as_name(delta.reason)
-            self.clock.finished()
-        elif isinstance(delta, UsageDelta):
-            self._outcome.usage = delta.usage if isinstance(delta.usage, Usage) else None
-        elif isinstance(delta, Answering):
-            self._gathered.answering(delta)
-        elif isinstance(delta, Notice):
-            text = shown(as_text(delta.text), 200)
-            logger.info("run %s: %s", self.run_id, text, extra=about(run_id=self.run_id))
-            if delta.shown:
-                self._outcome.notice(text)
-        elif isinstance(delta, SourceDelta):
-            self._outcome.source(as_source(delta.source))
-        elif isinstance(delta, ImageDelta):
-            self._add_image(delta)
-        else:
-            raise TypeError(f"a provider yields deltas, not {type(delta).__name__}")
-
-    def _add_image(self, delta: ImageDelta) -> None:
-        gathered = self._gathered
-        left = self._todo.characters_left - gathered.accepted - gathered.image_chars
-        if not gathered.add_image(as_text(delta.url), as_name(delta.name), min(left, MAX_IMAGE_CHARS)):
-            self._accept(Notice("An image is not shown: it is larger than the limit.", shown=True))
-            return
-        self.clock.content()
-
-    def _add(self, delta: TextDelta | ReasoningDelta | ToolCallDelta) -> None:
-        gathered, limits = self._gathered, self._limits
-        before = gathered.deltas
-        room = min(limits.answer_chars, self._todo.characters_left - gathered.image_chars) - gathered.accepted
-        dropped = gathered.add(delta, room)
-        if self._request.schema is not None and isinstance(delta, TextDelta):
-            self._answered.append(delta.text)
-        if dropped:
-            limit = "answer_chars" if limits.answer_chars <= self._todo.characters_left else "session_chars"
-            self._cancel(
-                LimitExceeded(
-                    f"the answer reached {gathered.accepted:,} characters, the limit for it.",
-                    hint=f"What has arrived is kept. Raise registry.limits.{limit} to allow more.",
-                )
-            )
-        if gathered.deltas == before:
-            return
-        if not self.clock.had_content:
-            gathered.flush()
-        self.clock.content()
+    async def _act(self, tools: ToolCalls, calls: list[ToolCall]) -> None:
+        """Execute the calls of a round, and begin the next one."""
+        await self._attempts.until_resumed()
+        self._is_acting = True
+        self._outcome.next_round()  # a run that is stopped now did not complete
+        self.clock.act()
+        await tools.run(calls)
+        self._earlier_size += self._round.size + tools.take_size()
+        self._number += 1
+        request, first_part = tools.next_request(self._todo.request)
+        self._round = self._new_round(request, first_part)
+        self._is_acting = False
+        self._emit(RunConnecting(run_id=self.run_id))
+        self.clock.acted()
 
     # The end
 
     def _expired(self, cause: NbchatError | None) -> None:
-        self._cancel(cause or _Stopped("finished"))
+        if cause is not None:
+            self._cancel(cause)
+        elif not self.over and self._cause is None:
+            self._attempts.is_complete = True
+            self.task.cancel()
+            self._be_patient()
 
     def _cancel(self, cause: NbchatError) -> None:
         if self._cause is None:
             self._cause = cause
             self.clock.close()
-            self._resumed.set()
+            self._attempts.resume()
+            if self._tools is not None:
+                self._tools.close()  # in this step: nothing is started any more
             self.task.cancel()
-            self._patience = self.loop.call_later(self._limits.stop_s, self._give_up)
+            self._be_patient()
+
+    def _be_patient(self) -> None:
+        """Settle without the provider if it does not close in time."""
+        if self._patience is not None:
+            self._patience.cancel()
+        self._patience = self.loop.call_later(self._limits.stop_s, self._give_up)
 
     def _give_up(self) -> None:
         """Settle although the provider does not close."""
+        self._patience = None
+        if self._cause is None and not self._attempts.is_complete:
+            return  # it has closed, and the run continues with its tools
         if not self.over:
             logger.warning(
                 "run %s: the provider did not close within %g s",
@@ -438,10 +359,11 @@ class LiveRun:
         end, self.error = self._outcome.end(
             self.run_id,
             cause,
-            self._gathered,
+            has_content=bool(self._round.builder.deltas or self._number),
+            characters=self._earlier_size + self._round.builder.accepted,
             is_stopped=isinstance(cause, _Stopped),
             # The server may consider a partial answer complete and add nothing.
-            may_add_nothing=self._request.prefill,
+            may_add_nothing=self._round.request.prefill,
             from_outside=self._from_outside,
         )
         return end
@@ -452,7 +374,7 @@ class LiveRun:
         if isinstance(end, RunStopped) and self._cause is None:
             self._emit(StopRequested(run_id=self.run_id, at=now()))
         try:
-            self._gathered.close()
+            self._round.builder.close()
         except Exception:
             # The session must be released even if the text cannot be closed.
             logger.exception(
@@ -464,11 +386,3 @@ class LiveRun:
             self._patience.cancel()
             self._patience = None
         self._ended(self, end)
-
-
-async def _cancel(provider: Cancels, response_id: str, run_id: str) -> None:
-    """Cancel a response at the server; the run is over even if this fails."""
-    try:
-        await provider.cancel(response_id)
-    except ProviderError as error:
-        logger.info("run %s: cancelling at its server failed: %s", run_id, error, extra=about(run_id=run_id))

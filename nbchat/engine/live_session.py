@@ -9,6 +9,7 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from nbchat.core.clock import now
+from nbchat.core.commands import Decide
 from nbchat.core.errors import (
     CommandError,
     LimitExceeded,
@@ -40,6 +41,7 @@ from nbchat.engine.callbacks import Notification
 from nbchat.engine.live_run import LiveRun
 from nbchat.engine.run_queue import RunQueue
 from nbchat.engine.session_log import Context, SessionLog
+from nbchat.engine.tools import Tool
 from nbchat.providers.base import Provider
 
 MAX_ID: Final = 64
@@ -258,6 +260,31 @@ class LiveSession(SessionLog):
         """End the delay before the next attempt of a run; return whether there was one."""
         run = self.state.run(run_id)
         return run is not None and self.runs.retry_now(run)
+
+    def use_tools(self, tools: tuple[Tool, ...]) -> None:
+        """Set the tools, all of them on, for runs that start later."""
+        self.tools = self.offered_tools = tools
+        self.publish()
+
+    def switch_tool(self, name: str, *, on: bool) -> None:
+        """Switch a tool off or on again, for runs that start later.
+
+        Raises
+        ------
+        NothingToDo
+            If code has not given this session a tool of this name.
+        """
+        if not any(tool.spec.name == name for tool in self.offered_tools):
+            raise NothingToDo(f"the session has no tool {name!r}.", hint="Set session.tools in a cell.")
+        used = {tool.spec.name for tool in self.tools} - {name}
+        if on:
+            used.add(name)
+        self.tools = tuple(tool for tool in self.offered_tools if tool.spec.name in used)
+        self.publish()
+
+    def decide(self, command: Decide) -> None:
+        """Carry out the user's decision on a tool call; raises as `RunQueue.decide`."""
+        self.runs.decide(command)
 
     def stop(self, run_id: str | None = None) -> bool:
         """Stop the oldest run that is not over, or the one named; its text is kept.

@@ -15,6 +15,7 @@ from nbchat.engine.carry_out import carry_out
 from nbchat.engine.engine import Engine
 from nbchat.engine.limits import Limits
 from nbchat.engine.live_session import LiveSession
+from nbchat.engine.tools import Policy, Tool
 from nbchat.providers.base import Provider, Request
 
 
@@ -116,6 +117,22 @@ class LocalBackend:
         provider_id = new_id("o-")
         self.engine.offered[provider_id] = provider
         return provider_id
+
+    def tools_of(self, session_id: str) -> tuple[Tool, ...]:
+        """Return the tools of a session."""
+        return self._session(session_id).tools
+
+    def use_tools(self, session_id: str, tools: tuple[Tool, ...]) -> None:
+        """Set the tools of a session."""
+        self.engine.loop.call(self._session(session_id).use_tools, tools)
+
+    def policy_of(self, session_id: str) -> Policy | None:
+        """Return the policy of a session."""
+        return self._session(session_id).policy
+
+    def use_policy(self, session_id: str, policy: Policy | None) -> None:
+        """Set the policy of a session."""
+        self._session(session_id).policy = policy
 
     def request_of(self, session_id: str, run_id: str) -> Request | None:
         """Return the request of a run, if it is known."""

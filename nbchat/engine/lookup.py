@@ -1,13 +1,15 @@
-"""Look-up of the message or run of a command, with an error if there is none."""
+"""Look-up of the message or run of a command, with an error if there is none, and of the parts of a run."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from nbchat.core.errors import NothingToDo, RunNotLive, RunOver, StaleCommand
+from nbchat.core.messages import Message
 
 if TYPE_CHECKING:
-    from nbchat.core.messages import Message
     from nbchat.core.run import RunRecord
     from nbchat.core.transcript import SessionState
 
@@ -103,3 +105,21 @@ def live_run(state: SessionState, run_id: str | None, what: str) -> RunRecord:
     if found.state.is_over:
         raise RunOver(f"run {found.id!r} is {found.state}; there is nothing to {what}.")
     return found
+
+
+def own_part_of_answer(state: SessionState, record: RunRecord) -> Message:
+    """Return the answer of a run with the parts that this run generated."""
+    answer = state.messages.get(record.message_id)
+    if answer is None or record.started_at is None:
+        return Message(id=record.message_id, role="assistant")
+    # A later `continue_` appends to the same message; those parts are not of this run.
+    # The order of the log decides what is later, since the clock may have been set back.
+    place = next(at for at, run in enumerate(state.runs) if run.id == record.id)
+    later = [
+        run.first_part
+        for run in state.runs[place + 1 :]
+        if run.message_id == record.message_id
+        and run.started_at is not None
+        and run.first_part >= record.first_part
+    ]
+    return replace(answer, parts=answer.parts[record.first_part : min(later, default=None)])

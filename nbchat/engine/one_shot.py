@@ -187,6 +187,10 @@ class _Context:
         """Return True, so that the session is not marked unread."""
         return True
 
+    def can_ask(self, _session_id: str) -> bool:
+        """Return False: these sessions have no tools."""
+        return False
+
 
 class _KeptResponse(_Context):
     """Context for one response that the server may have kept: it is read, and never requested again."""

@@ -22,7 +22,6 @@ from nbchat.providers.base import EMPTY
 
 if TYPE_CHECKING:
     from nbchat.core.messages import Source, Usage
-    from nbchat.engine.answer_builder import AnswerBuilder
 
 LOOKED_AT: Final = 20_000
 """Characters of an error's text that are searched for secrets; the displayed text is far shorter."""
@@ -46,7 +45,9 @@ class RunOutcome:
     def __init__(self) -> None:
         self.finish: str | None = None
         """The server's finish reason."""
-        self.usage: Usage | None = None
+        self._usage: Usage | None = None
+        self._earlier: Usage | None = None
+        """Sum of the usage of earlier rounds."""
         # Dictionaries used as ordered sets.
         self._sources: dict[Source, None] = {}
         self._notices: dict[str, None] = {}
@@ -55,6 +56,20 @@ class RunOutcome:
     def is_whole(self) -> bool:
         """True if the model finished an answer."""
         return self.finish is not None and self.finish not in EARLY | CALLS
+
+    @property
+    def usage(self) -> Usage | None:
+        """The usage of all rounds, as far as the server reported it."""
+        return _sum(self._earlier, self._usage)
+
+    def received(self, usage: Usage | None) -> None:
+        """Set the usage of this round; a later value replaces an earlier one."""
+        self._usage = usage
+
+    def next_round(self) -> None:
+        """Continue with another round: its finish reason counts, and its usage is added."""
+        self.finish = None
+        self._earlier, self._usage = self.usage, None
 
     def source(self, source: Source) -> None:
         """Add a source, up to `MAX_SOURCES`."""
@@ -68,8 +83,7 @@ class RunOutcome:
 
     def add(self, earlier: RunOutcome, *, whole: bool) -> None:
         """Add an earlier round of the same run: its usage, and if it is the `whole` answer all of it."""
-        if earlier.usage is not None:
-            self.usage = earlier.usage if self.usage is None else earlier.usage + self.usage
+        self._earlier = _sum(earlier.usage, self._earlier)
         if whole:
             self.finish = earlier.finish
             self._sources = {**earlier._sources, **self._sources}
@@ -79,8 +93,9 @@ class RunOutcome:
         self,
         run_id: str,
         cause: NbchatError | None,
-        gathered: AnswerBuilder,
         *,
+        has_content: bool,
+        characters: int,
         is_stopped: bool,
         may_add_nothing: bool,
         from_outside: bool,
@@ -93,8 +108,10 @@ class RunOutcome:
         ----------
         cause
             The error that ended the stream, or the user's stop; `None` if the stream ended.
-        gathered
-            The content of the last round.
+        has_content
+            The run has content, in any round.
+        characters
+            Characters of the last round.
         is_stopped
             The user stopped the run.
         may_add_nothing
@@ -106,12 +123,12 @@ class RunOutcome:
         sources, notices = tuple(self._sources), tuple(self._notices)
         if self.finish is not None and not isinstance(cause, LimitExceeded):
             paid = usage is not None and bool(usage.output_tokens)
-            is_answered = gathered.deltas or notices or paid
+            is_answered = has_content or notices or paid
             if not (is_answered or may_add_nothing or self.finish in EARLY):
                 empty = EmptyResponse("the server finished without an answer.")
                 return RunFailed(run_id=run_id, at=at, error=safe(empty.info), usage=usage), None
             kind = RunIncomplete if self.finish in EARLY else RunCompleted
-            if kind is RunCompleted and not (gathered.deltas or notices or may_add_nothing):
+            if kind is RunCompleted and not (has_content or notices or may_add_nothing):
                 notices = (EMPTY,)
             end = kind(
                 run_id=run_id,
@@ -127,16 +144,20 @@ class RunOutcome:
         if cause is None:
             cause = (
                 StreamTruncated("the stream ended without a finish reason.")
-                if gathered.deltas
+                if has_content
                 else EmptyResponse("the server's stream ended without an answer.")
             )
-        info = safe(replace(cause.info, partial_chars=gathered.accepted))
-        if gathered.deltas or from_outside or isinstance(cause, PauseExpired):
+        info = safe(replace(cause.info, partial_chars=characters))
+        if has_content or from_outside or isinstance(cause, PauseExpired):
             end_event = RunInterrupted(
                 run_id=run_id, at=at, error=info, usage=usage, sources=sources, notices=notices
             )
             return end_event, cause
         return RunFailed(run_id=run_id, at=at, error=info, usage=usage), cause
+
+
+def _sum(first: Usage | None, second: Usage | None) -> Usage | None:
+    return second if first is None else first if second is None else first + second
 
 
 def no_match(problem: str) -> str:

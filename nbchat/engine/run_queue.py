@@ -18,6 +18,7 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from nbchat.core.clock import now
+from nbchat.core.commands import Decide
 from nbchat.core.errors import (
     ErrorInfo,
     LimitExceeded,
@@ -52,8 +53,9 @@ from nbchat.engine import lookup
 from nbchat.engine.build_request import fitted, plan_of, resumed_by
 from nbchat.engine.callbacks import Notification
 from nbchat.engine.deadlines import Waiting
-from nbchat.engine.live_run import LiveRun, RunPlan
+from nbchat.engine.live_run import LiveRun
 from nbchat.engine.logs import about
+from nbchat.engine.run_desk import RunDesk
 from nbchat.engine.session_log import SessionLog
 from nbchat.providers.base import Provider, Request
 
@@ -78,6 +80,9 @@ class RunQueue:
         self.live: LiveRun | None = None
         """The run that has a connection, or is about to."""
         self._starting = False
+        self._has_slot = False
+        self._slot: asyncio.Future[None] | None = None
+        """Set while the live run waits for a slot for its next round."""
 
     def __repr__(self) -> str:
         """Return the session and its live run."""
@@ -148,8 +153,27 @@ class RunQueue:
 
     def _withdraw(self) -> None:
         """Leave the scheduler's queue, unless another prompt of this session keeps its place."""
-        if self._next() is None:
+        if self._next() is None and self._slot is None:
             self._context.scheduler.withdraw(self)
+
+    def release_slot(self) -> None:
+        """Release the slot, if there is one: the run has ended, or waits without a connection."""
+        if self._has_slot:
+            self._has_slot = False
+            self._context.scheduler.release()
+
+    async def take_slot(self) -> None:
+        """Wait for a slot for the next round of the live run, unless it has one."""
+        if self._has_slot:
+            return
+        self._slot = asyncio.get_running_loop().create_future()
+        try:
+            self._context.scheduler.submit(self)
+            await self._slot
+        finally:
+            self._slot = None
+            if not self._has_slot:
+                self._context.scheduler.withdraw(self)
 
     def moved_up(self) -> None:
         """Publish the new position in the scheduler's queue."""
@@ -176,6 +200,12 @@ class RunQueue:
     def retry_now(self, run: RunRecord) -> bool:
         """End the delay before the next attempt of the live run; return whether there was one."""
         return self.live is not None and self.has_live(run) and self.live.retry_now()
+
+    def decide(self, command: Decide) -> None:
+        """Carry out the user's decision on a tool call of the live run; raises as `LiveRun.decide`."""
+        if self.live is None or self.live.run_id != command.run_id:
+            raise NothingToDo(f"run {command.run_id!r} has no call that waits for approval.", hint="")
+        self.live.decide(command)
 
     def waiting(self, run: RunRecord) -> Waiting | None:
         """Return the live run's wait for its first content; `None` if it does not wait."""
@@ -218,11 +248,17 @@ class RunQueue:
     # Starting
 
     def start_next(self) -> bool:
-        """Use a slot for the oldest waiting prompt; return False if none is waiting."""
+        """Use a slot for the live run's next round or the oldest waiting prompt; return False without one."""
+        if self._slot is not None:
+            if self._slot.done():
+                return False
+            self._has_slot = True
+            self._slot.set_result(None)
+            return True
         run = self._next()
         if run is None or self.live is not None or self._starting or self._session.state.deleted:
             return False
-        self._starting = True
+        self._starting = self._has_slot = True
         task = self._context.loop.spawn(self._settled(), name=f"nbchat-start-{run.id}")
         task.add_done_callback(lambda task: self._start(run, task))
         return True
@@ -231,7 +267,7 @@ class RunQueue:
         # A callback, since a task that is cancelled before its first step runs no code of its own.
         self._starting = False
         if settled.cancelled():  # from outside: the prompt goes back into the queue
-            self._context.scheduler.release()
+            self.release_slot()
             self.submit()
             return
         try:
@@ -251,14 +287,14 @@ class RunQueue:
     def _end_unstarted(self, end: RunFailed) -> None:
         self._session.append(end)
         self._announce(end)
-        self._context.scheduler.release()
+        self.release_slot()
         self.submit()
 
     def _begin(self, run: RunRecord) -> None:
         session, state = self._session, self._session.state
         current = state.run(run.id)
         if current is None or current.state is not RunState.QUEUED or state.deleted:
-            self._context.scheduler.release()
+            self.release_slot()
             self.submit()
             return
         run = current
@@ -296,17 +332,16 @@ class RunQueue:
             self._context.callbacks.notify(
                 Notification(event="message", session_id=session.id, run_id=run.id, data=prompt)
             )
+        desk = RunDesk(session, self, run.id, run.message_id)
+        specs = tuple(tool.spec for tool in desk.tools.values())
         self.live = LiveRun(
-            self._plan(run.id),
+            plan_of(session.state, lookup.run(session.state, run.id), self._context.limits, specs),
             self._context.limits,
             emit=session.append,
             choose=self._choose(settings),
             ended=self._run_ended,
+            desk=desk,
         )
-
-    def _plan(self, run_id: str) -> RunPlan:
-        state = self._session.state
-        return plan_of(state, lookup.run(state, run_id), self._context.limits)
 
     def _choose(self, settings: Settings) -> Callable[[Request], Awaitable[tuple[Provider, Request]]]:
         session = self._session
@@ -344,7 +379,7 @@ class RunQueue:
         if not saved:
             self._session.append(RunSaved(run_id=end.run_id, saved=False))
         self._announce(end)
-        self._context.scheduler.release()
+        self.release_slot()
         self.submit()
 
     def _announce(self, end: EndEvent) -> None:
@@ -372,12 +407,15 @@ class RunQueue:
             self._session.append(UnreadChanged(unread=unread))
 
     async def _settled(self) -> bool:
-        """Wait for the journal, at most `SETTLE_S`; return False if it does not have everything."""
+        return await self.stored(SETTLE_S)
+
+    async def stored(self, timeout_s: float) -> bool:
+        """Wait for the journal, at most `timeout_s`; return False if it does not have everything."""
         session, journal = self._session, self._context.journal
         if journal is None or session.state.temporary:
             return True
         try:
-            async with asyncio.timeout(SETTLE_S):
+            async with asyncio.timeout(timeout_s):
                 await journal.settled(session.id)
         except (StoreError, TimeoutError):
             return False

@@ -17,6 +17,7 @@ from nbchat.engine.limits import Limits
 from nbchat.engine.logs import about
 from nbchat.engine.loop_thread import LoopThread
 from nbchat.engine.scheduler import Scheduler
+from nbchat.engine.tools import Policy, Tool
 from nbchat.providers.base import Provider, Request
 
 if TYPE_CHECKING:
@@ -56,6 +57,10 @@ class Context(Protocol):
         """Return whether any page shows the session."""
         ...
 
+    def can_ask(self, session_id: str) -> bool:
+        """Return whether a tool call of the session can be approved: by a page, or by a callback."""
+        ...
+
     def count(self, name: str, more: int = 1) -> None:
         """Add to a counter of `registry.stats()`."""
         ...
@@ -69,6 +74,12 @@ class SessionLog:
         self.record: SessionRecord = SessionRecord(state)
         self.provider = provider
         """The session's own provider object."""
+        self.tools: tuple[Tool, ...] = ()
+        """The tools that the model may call. Never saved."""
+        self.offered_tools: tuple[Tool, ...] = ()
+        """The tools that code has set. A page can switch them off and on; it cannot add any."""
+        self.policy: Policy | None = None
+        """Decides on calls before the user is asked. Never saved."""
         self.watchers: set[Callable[[], None]] = set()
         """Called after every visible change; blocking waits use them."""
         self.touched: float = time.monotonic()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -34,10 +34,12 @@ from nbchat.handles.host import Host, NoHost
 from nbchat.handles.run import Run, check_timeout
 from nbchat.handles.session import Session, session_cache
 from nbchat.handles.streaming_info import StreamingInfo, info_of
+from nbchat.handles.tools import checked_tools
 
 if TYPE_CHECKING:
     from nbchat.core.transcript import SessionState
     from nbchat.engine.callbacks import Callback
+    from nbchat.engine.tools import Tool
     from nbchat.providers.base import Provider
 
 
@@ -138,6 +140,7 @@ class SessionRegistry(Mapping[str, Session]):
         params: Mapping[str, Any] | None = None,
         provider: str | Provider | None = None,
         temporary: bool = False,
+        tools: Iterable[Tool] = (),
         **fields: Any,  # noqa: ANN401 - fields of the OpenAI API
     ) -> Session:
         """Create a new session, even if others have the same title.
@@ -152,6 +155,8 @@ class SessionRegistry(Mapping[str, Session]):
             Name of an entry point of the group `nbchat.providers`, or an object with its methods.
         temporary
             Not saved, and without a tab.
+        tools
+            Functions that the model may call; see `Session.tools`.
         **fields
             Fields of its requests, such as `temperature=0.2`; added to `params`.
 
@@ -162,6 +167,7 @@ class SessionRegistry(Mapping[str, Session]):
         TooManySessions
             If `limits.sessions` is reached and no session may be evicted.
         """
+        checked = checked_tools(tools)
         self._host.restore_once()
         name = provider if isinstance(provider, str) else None
         settings = patch(
@@ -178,7 +184,7 @@ class SessionRegistry(Mapping[str, Session]):
             provider_id=self._offered(provider),
             temporary=temporary,
         )
-        return self._session_of(command)
+        return self._session_of(command, checked or None)
 
     @short_traceback
     def get_or_create(self, key: str | None = None, **settings: Any) -> Session:  # noqa: ANN401 - as `create`
@@ -195,6 +201,8 @@ class SessionRegistry(Mapping[str, Session]):
             return self.create(**settings)
         self._host.restore_once()
         self._backend.find(key)  # raises for a key that is not a string
+        tools = settings.pop("tools", None)
+        checked = None if tools is None else checked_tools(tools)
         provider = settings.pop("provider", None)
         temporary = bool(settings.pop("temporary", False))
         name = provider if isinstance(provider, str) else None
@@ -208,7 +216,7 @@ class SessionRegistry(Mapping[str, Session]):
             provider_id=self._offered(provider),
             temporary=temporary,
         )
-        return self._session_of(command)
+        return self._session_of(command, checked)
 
     def close(self, key: str) -> None:
         """Hide a session's tab; its runs continue."""
@@ -335,7 +343,7 @@ class SessionRegistry(Mapping[str, Session]):
         ----------
         event
             `created`, `changed`, `closed`, `deleted`, `message`, `queued`, `transition`, `delta`, `end`,
-            `limit`, `stale`, `resync`, `evicted`, `saved` or `error`.
+            `limit`, `stale`, `resync`, `evicted`, `saved`, `error` or `approval_needed`.
         callback
             Called on one of nbchat's threads, after the event, in order. It may raise or block without
             affecting runs.
@@ -467,8 +475,13 @@ class SessionRegistry(Mapping[str, Session]):
             return None
         return self._backend.offer(_checked_provider(provider))
 
-    def _session_of(self, command: CreateSession | GetOrCreateSession) -> Session:
-        return self._sessions.of(self._backend.execute(command).session_id or "")
+    def _session_of(
+        self, command: CreateSession | GetOrCreateSession, tools: tuple[Tool, ...] | None = None
+    ) -> Session:
+        session = self._sessions.of(self._backend.execute(command).session_id or "")
+        if tools is not None:
+            session.tools = tools
+        return session
 
 
 def _checked_provider(provider: object) -> Provider:

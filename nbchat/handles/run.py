@@ -12,9 +12,7 @@ import time
 from collections.abc import AsyncIterator, Generator, Iterator
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from msgspec import Struct
-
-from nbchat.core.clock import now
+from nbchat.core.calls import ToolCall, calls_of
 from nbchat.core.commands import Pause, Resume, RetryNow, Stop
 from nbchat.core.errors import (
     CommandError,
@@ -33,8 +31,11 @@ from nbchat.core.tracebacks import short_traceback, shorten
 from nbchat.engine import lookup
 from nbchat.engine.backend import Backend
 from nbchat.engine.loop_thread import POLL_S
+from nbchat.engine.main_thread import main_thread
 from nbchat.engine.wakeup import Wakeup
 from nbchat.handles.cache import HandleCache
+from nbchat.handles.progress import Progress
+from nbchat.handles.tools import decide, refuse_own_wait
 
 if TYPE_CHECKING:
     from nbchat.core.kernel_commands import Outcome
@@ -43,58 +44,6 @@ if TYPE_CHECKING:
     from nbchat.core.transcript import SessionState
     from nbchat.handles.structured import Structure
     from nbchat.providers.base import Request
-
-
-class Progress(Struct, frozen=True, kw_only=True):
-    """Counts and times of a run at one moment. Times are seconds since 1970-01-01 UTC.
-
-    Examples
-    --------
-    >>> now = geo.send("Seine").wait(30).progress
-    >>> now.characters, now.attempt
-    (5, 0)
-    >>> now.elapsed_s >= now.time_to_first_token_s
-    True
-    """
-
-    state: RunState
-    characters: int
-    """Accepted so far, text and reasoning."""
-    queued_at: float
-    started_at: float | None
-    first_delta_at: float | None
-    last_delta_at: float | None
-    ended_at: float | None
-    position: int | None
-    """Position in the kernel's queue, from 1, while the run waits for a slot."""
-    attempt: int
-    """Retries so far."""
-    attempts: int
-    """Retries that are allowed."""
-    retry_at: float | None
-    """Time of the next attempt, while `retrying`."""
-
-    @property
-    def elapsed_s(self) -> float:
-        """Seconds from the start to the end, or to now."""
-        if self.started_at is None:
-            return 0.0
-        return max((self.ended_at or now()) - self.started_at, 0.0)
-
-    @property
-    def time_to_first_token_s(self) -> float | None:
-        """Seconds from the start to the first piece of content; `None` before it."""
-        if self.first_delta_at is None or self.started_at is None:
-            return None
-        return self.first_delta_at - self.started_at
-
-    @property
-    def characters_per_s(self) -> float:
-        """Rate since the first piece of content, in characters per second."""
-        if self.first_delta_at is None or self.last_delta_at is None:
-            return 0.0
-        took = self.last_delta_at - self.first_delta_at
-        return self.characters / took if took > 0 else 0.0
 
 
 class Run:
@@ -229,6 +178,13 @@ class Run:
             return True
 
     @property
+    def calls(self) -> tuple[ToolCall, ...]:
+        """The tool calls of the answer so far, with their states and results."""
+        state = self._state
+        record = lookup.run(state, self._id)
+        return tuple(calls_of(lookup.own_part_of_answer(state, record), record))
+
+    @property
     def message(self) -> Message:
         """The answer so far; empty before any text has arrived."""
         state = self._state
@@ -271,6 +227,7 @@ class Run:
                         f"run {self._id!r} is still {self.state} after {timeout:g} s. "
                         "It continues; wait() again, or stop() it."
                     )
+                main_thread.run_pending()
                 changed.wait(POLL_S if left is None else min(POLL_S, left))
         return self
 
@@ -313,6 +270,7 @@ class Run:
                     elif over:
                         break
                     else:
+                        main_thread.run_pending()
                         changed.wait(POLL_S)
         except KeyboardInterrupt as interrupt:
             shorten(interrupt)
@@ -404,6 +362,32 @@ class Run:
         resumed = self._execute(Resume).run_id
         return self if resumed is None else self._runs.of((self._session_id, resumed))
 
+    @short_traceback
+    def approve(self, call_id: str | None = None) -> Run:
+        """Approve a tool call that waits, or all that wait now (`None`); see `run.calls`.
+
+        Raises
+        ------
+        NothingToDo
+            If no such call waits for approval.
+        """
+        decide(self._backend, self._session_id, self._id, self.calls, decision="run", call_id=call_id)
+        return self
+
+    @short_traceback
+    def refuse(self, reason: str = "", *, call_id: str | None = None) -> Run:
+        """Refuse a tool call that waits, or all of them; the model gets the reason. Raises as `approve`."""
+        decide(
+            self._backend,
+            self._session_id,
+            self._id,
+            self.calls,
+            decision="refuse",
+            call_id=call_id,
+            reason=reason,
+        )
+        return self
+
     # Reading
 
     @property
@@ -416,27 +400,14 @@ class Run:
 
     def _text(self, kind: type[TextPart | ReasoningPart]) -> str:
         state = self._state
-        record = lookup.run(state, self._id)
-        message = state.messages.get(record.message_id)
-        if message is None or record.started_at is None:
-            return ""
-        # A later `continue_` appends to the same message; those parts are not of this run.
-        # The order of the log decides what is later, since the clock may have been set back.
-        place = next(at for at, run in enumerate(state.runs) if run.id == record.id)
-        later = [
-            run.first_part
-            for run in state.runs[place + 1 :]
-            if run.message_id == record.message_id
-            and run.started_at is not None
-            and run.first_part >= record.first_part
-        ]
-        parts = message.parts[record.first_part : min(later, default=None)]
-        return "".join([part.text for part in parts if isinstance(part, kind)])
+        own = lookup.own_part_of_answer(state, lookup.run(state, self._id))
+        return "".join([part.text for part in own.parts if isinstance(part, kind)])
 
     @contextlib.contextmanager
     def _watching(self) -> Iterator[Wakeup]:
         changed = Wakeup()
-        with self._backend.watch(self._session_id, changed.set):
+        refuse_own_wait(self._session_id, is_over=self.is_over)
+        with self._backend.watch(self._session_id, changed.set), main_thread.waiting(changed.set):
             yield changed
 
     @contextlib.asynccontextmanager
@@ -450,13 +421,14 @@ class Run:
                 hint="Write run.result() instead of `await run`, `for` instead of `async for`, or select "
                 "asyncio with %autoawait asyncio.",
             ) from None
+        refuse_own_wait(self._session_id, is_over=self.is_over)
         changed = asyncio.Event()
 
         def wake() -> None:
             with contextlib.suppress(RuntimeError):  # that loop is closed, and nothing is waiting
                 loop.call_soon_threadsafe(changed.set)
 
-        with self._backend.watch(self._session_id, wake):
+        with self._backend.watch(self._session_id, wake), main_thread.waiting(wake):
             yield changed
 
 
@@ -491,6 +463,7 @@ async def _turn(changed: asyncio.Event) -> None:
 
     An interrupt of a cell that awaits does not wake the kernel's idle loop; this does.
     """
+    main_thread.run_pending()
     # Not wait_for: on Python 3.11 it may swallow a cancellation that comes together with the change, and
     # an interrupted cell would then continue to wait.
     with contextlib.suppress(TimeoutError):

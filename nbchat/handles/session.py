@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from copy import deepcopy
 from pathlib import Path
@@ -43,11 +43,13 @@ from nbchat.handles.cache import HandleCache
 from nbchat.handles.data_frames import runs_frame
 from nbchat.handles.host import Host
 from nbchat.handles.run import Run, RunCache, check_timeout, run_cache
+from nbchat.handles.tools import checked_tools
 
 if TYPE_CHECKING:
     from nbchat.core.messages import Usage
     from nbchat.core.transcript import SessionState
     from nbchat.engine.callbacks import Callback
+    from nbchat.engine.tools import Policy, Tool
     from nbchat.handles.structured import Structure
 
 
@@ -201,6 +203,33 @@ class Session:
     def usage(self) -> Usage:
         """Token counts of all runs together, as far as servers reported them."""
         return self._state.usage
+
+    @property
+    def tools(self) -> tuple[Tool, ...]:
+        """The functions that the model may call, made with `@nbchat.tool`; none by default, and never saved.
+
+        Each call is shown in full and waits for approval, unless the tool's author has marked it harmless.
+        A change applies to questions that start later.
+        """
+        return self._backend.tools_of(self._id)
+
+    @tools.setter
+    def tools(self, tools: Iterable[Tool]) -> None:
+        self._backend.use_tools(self._id, checked_tools(tools))
+
+    @property
+    def approve(self) -> Policy | None:
+        """A function that decides on tool calls before the user is asked; kept in memory only.
+
+        It gets a `ToolCall` and returns `True` to run it, `False` to refuse it, or `None` to ask.
+        """
+        return self._backend.policy_of(self._id)
+
+    @approve.setter
+    def approve(self, policy: Policy | None) -> None:
+        if policy is not None and not callable(policy):
+            raise TypeError(f"approve must be a function of a call, or None, not {type(policy).__name__}.")
+        self._backend.use_policy(self._id, policy)
 
     # Asking
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from nbchat.engine.local_backend import LocalBackend
+from nbchat.engine.main_thread import main_thread
 from nbchat.handles.host import NoHost
 from nbchat.handles.process import Process, shared
 from nbchat.jupyter.host import JupyterHost
@@ -47,11 +48,16 @@ def host_of(registry: SessionRegistry) -> JupyterHost:
 
 def _make_host(engine: Engine) -> JupyterHost:
     if "IPython" in sys.modules:  # otherwise there is no configuration to read
-        from nbchat.jupyter.configuration import attach  # noqa: PLC0415 - IPython is loaded
+        from IPython import get_ipython  # noqa: PLC0415 - IPython is loaded
+
+        from nbchat.jupyter.configuration import attach  # noqa: PLC0415
+        from nbchat.jupyter.kernel_shell import KernelShell  # noqa: PLC0415
         from nbchat.jupyter.representations import register  # noqa: PLC0415
 
         attach(engine.providers)
         register(_show_run)
+        shell = get_ipython()  # type: ignore[no-untyped-call,unused-ignore]
+        main_thread.attach(None if shell is None else KernelShell(shell))
     notebook = None
     if "ipykernel" in sys.modules:  # scripts restore nothing and journal nothing
         from nbchat.jupyter.notebook import Notebook  # noqa: PLC0415 - a kernel

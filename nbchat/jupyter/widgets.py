@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import traitlets
 
@@ -14,9 +14,13 @@ from nbchat.core.ids import new_id
 from nbchat.handles.registry import SessionRegistry
 from nbchat.handles.run import check_timeout
 from nbchat.handles.session import Session
+from nbchat.handles.tools import checked_tools
 from nbchat.jupyter.process import current, host_of
 from nbchat.jupyter.views import View
 from nbchat.jupyter.visitors import refuse_second_registry, refuse_shared_registry
+
+if TYPE_CHECKING:
+    from nbchat.engine.tools import Tool
 
 
 class ChatTabs(View):
@@ -33,6 +37,9 @@ class ChatTabs(View):
         The registry whose sessions are shown; `None` uses the kernel's. If one process serves several
         visitors (Panel, Shiny, Solara, Streamlit), each visitor needs a registry:
         `nbchat.SessionRegistry()`.
+    tools
+        Functions that the models of the sessions shown may call, now and later; see `Session.tools`. `None`:
+        the tools of the sessions stay as they are.
     locale, height, send_key
         Language, height and keyboard shortcut; see the traits.
 
@@ -53,6 +60,7 @@ class ChatTabs(View):
         sessions: Iterable[Session | str] | None = None,
         *,
         registry: SessionRegistry | None = None,
+        tools: Iterable[Tool] | None = None,
         **traits: Any,  # noqa: ANN401 - the traits of View
     ) -> None:
         if registry is None:
@@ -63,12 +71,16 @@ class ChatTabs(View):
         host = host_of(registry)
         host.restore_once()
         self._registry = registry
+        self._tools = None if tools is None else checked_tools(tools)
         ids = None if sessions is None else [_found(registry, one).id for one in _listed(sessions)]
         super().__init__(host, kind="tabs", sessions=ids, **traits)
         if not self._shown():
             self.hub.blank = self.new().id
         elif not self.active:
             self.active = self._last_used()
+        if self._tools is not None:
+            for session in self._shown():
+                session.tools = self._tools
 
     @property
     def registry(self) -> SessionRegistry:
@@ -109,15 +121,18 @@ class ChatTabs(View):
 
         Takes the arguments of `nbchat.session`.
         """
-        session = self.registry.get_or_create(key, **settings)
+        session = self.registry.get_or_create(key, **self._with_tools(settings))
         self.show(session)
         return session
 
     def new(self, title: str = "", **settings: Any) -> Session:  # noqa: ANN401 - as `nbchat.session`
         """Create a session, even if one with this title exists, and show its tab."""
-        session = self.registry.create(title, **settings)
+        session = self.registry.create(title, **self._with_tools(settings))
         self.show(session)
         return session
+
+    def _with_tools(self, settings: dict[str, Any]) -> dict[str, Any]:
+        return settings if self._tools is None else {"tools": self._tools, **settings}
 
     def show(self, session: Session | str) -> None:
         """Show a session's tab. A closed session is opened again.

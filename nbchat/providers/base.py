@@ -28,6 +28,7 @@ __all__ = [
     "TextDelta",
     "Timeouts",
     "ToolCallDelta",
+    "ToolSpec",
     "UsageDelta",
 ]
 
@@ -42,6 +43,15 @@ class Timeouts(Struct, frozen=True, kw_only=True):
     """For connecting: DNS, TCP and TLS."""
 
 
+class ToolSpec(Struct, frozen=True, kw_only=True):
+    """A tool that the model may call."""
+
+    name: str
+    description: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    """JSON schema of its arguments, an object."""
+
+
 class Request(Struct, frozen=True, kw_only=True):
     """All input of a provider. Immutable: later changes by the user have no effect on it."""
 
@@ -54,6 +64,8 @@ class Request(Struct, frozen=True, kw_only=True):
     """Additional request fields such as `temperature`, named as in the OpenAI API."""
     schema: Mapping[str, Any] | None = None
     """JSON schema of the answer. A provider that ignores it gets one request for a correction."""
+    tools: tuple[ToolSpec, ...] = ()
+    """Tools that the model may call. A provider that ignores them never yields calls."""
     session_id: str = ""
     run_id: str = ""
     prefill: bool = False

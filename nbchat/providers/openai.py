@@ -16,14 +16,12 @@ import sys
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, contextmanager, suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, Never
 
 import msgspec
 
 from nbchat.core.errors import (
     ConfigError,
-    ContextTooLong,
     ModelNotFound,
     PicklingRefused,
     ProtocolError,
@@ -38,16 +36,9 @@ from nbchat.providers.chat import ChatDecoder
 from nbchat.providers.chat_models import chat_models
 from nbchat.providers.decoder import Decoder
 from nbchat.providers.endpoint import OPENAI_URL, ApiKey, Endpoint, custom_headers, find_endpoint, host_of
-from nbchat.providers.errors import named_hint, refuses_images
-from nbchat.providers.prompts import (
-    Body,
-    chat_body,
-    has_earlier_images,
-    responses_body,
-    with_schema_in_instructions,
-    without_earlier_images,
-)
-from nbchat.providers.quirks import Quirk, find_quirk, without
+from nbchat.providers.errors import named_hint
+from nbchat.providers.quirks import Quirk
+from nbchat.providers.request_attempt import RequestAttempt
 from nbchat.providers.responses import ResponsesDecoder
 
 if TYPE_CHECKING:
@@ -65,10 +56,6 @@ LIST_S: Final = 15.0
 
 DRAIN_S: Final = 0.05
 """Time to wait after `[DONE]` for the end of the response, so that the connection can be reused."""
-
-_PICTURES: Final = Notice(
-    "This model refused the pictures of earlier messages; it was sent their names instead.", shown=True
-)
 
 _TRANSPORT: Final = "nbchat.providers.transport"
 
@@ -169,8 +156,8 @@ class OpenAIProvider:
                 model = await _first_model(server)
                 yield Answering(model)
             async with AsyncExitStack() as stack:
-                response, decoder, notice = await self._ask(stack, server, request, model)
-                if notice is not None:
+                response, decoder, notices = await self._ask(stack, server, request, model)
+                for notice in notices:
                     yield notice
                 pieces = await stack.enter_async_context(aclosing(server.reads(response)))
                 data, is_whole = await _begin(server, response, pieces)
@@ -243,11 +230,11 @@ class OpenAIProvider:
 
     async def _ask(
         self, stack: AsyncExitStack, server: Server, request: Request, model: str
-    ) -> tuple[Response, Decoder, Notice | None]:
+    ) -> tuple[Response, Decoder, Sequence[Notice]]:
         """Send the request; retry it without a field that the server rejects, if it is optional.
 
         Images of earlier messages are optional, since the question may not depend on them. They are
-        replaced by their names, which the notice reports.
+        replaced by their names. Tools are optional too. Notices report both.
         """
         connect_s, quote = request.timeouts.connect_s, server.endpoint.quote
         if request.resume_id is not None:
@@ -255,11 +242,11 @@ class OpenAIProvider:
             rest = ResponsesDecoder(
                 quote=quote, resumable=True, response_id=request.resume_id, read=request.resume_after
             )
-            return response, rest, None
+            return response, rest, ()
         # Responses does not support prefill.
         is_chat = self.api != "responses" or request.prefill
         known = (server.endpoint.settings, model, is_chat)
-        attempt = _Attempt(request, model, is_chat, self._quirks.get(known, ()))
+        attempt = RequestAttempt(request, model, is_chat, self._quirks.get(known, ()))
         ask = server.chat if is_chat else server.respond
         body = attempt.body()
         opened: Response | None = None
@@ -272,9 +259,9 @@ class OpenAIProvider:
         if attempt.quirks:
             self._quirks[known] = attempt.quirks
         if is_chat:
-            return opened, ChatDecoder(quote=quote), attempt.notice
+            return opened, ChatDecoder(quote=quote), attempt.notices
         decoder = ResponsesDecoder(quote=quote, resumable=bool(body.get("background")))
-        return opened, decoder, attempt.notice
+        return opened, decoder, attempt.notices
 
     async def _server(self, extras: Extras = NO_EXTRAS) -> Server:
         """Return the server of the current settings and environment, with the client of this loop."""
@@ -439,62 +426,3 @@ def read_models(body: bytes, host: str) -> tuple[str, ...]:
     if not isinstance(data, list):
         raise ProtocolError(f"{host} answered something else than a list of models.")
     return chat_models(data)
-
-
-@dataclass(slots=True)
-class _Attempt:
-    """A request without the fields that the server rejected before."""
-
-    request: Request
-    model: str
-    is_chat: bool
-    quirks: tuple[Quirk, ...]
-    notice: Notice | None = None
-    """Set if something was removed from the request that the user must be informed of."""
-    refusal: ProviderError | None = None
-    """The error because of which the request was retried without images."""
-
-    def __post_init__(self) -> None:
-        if "images" in self.quirks and has_earlier_images(self.request):
-            self._drop_images()
-        if "schema" in self.quirks:
-            self.request = with_schema_in_instructions(self.request)
-
-    def body(self) -> Body:
-        """Return the body to send."""
-        body = (
-            chat_body(self.request) if self.is_chat else {"background": True, **responses_body(self.request)}
-        )
-        body["model"] = self.model
-        for quirk in self.quirks:
-            body = without(body, quirk)
-        return body
-
-    def learn(self, error: ProviderError, body: Body) -> None:
-        """Remove what the server rejects from the next attempt; raise the rejection if nothing can be."""
-        if self.refusal is not None:
-            raise self.refusal from self.refusal.__cause__  # images were not the cause
-        words = _refusal(error)
-        quirk = find_quirk(body, words, self.quirks) if isinstance(error, RequestRejected) else None
-        if quirk is not None:
-            self.quirks = (*self.quirks, quirk)
-            if quirk == "schema":
-                self.request = with_schema_in_instructions(self.request)
-            return
-        names_images = error.http_status is not None and refuses_images(words)
-        may_be_images = names_images or isinstance(error, RequestRejected | ContextTooLong)
-        if not may_be_images or not has_earlier_images(self.request):
-            raise error
-        if names_images:
-            self.quirks = (*self.quirks, "images")
-        self.refusal = error
-        self._drop_images()
-
-    def _drop_images(self) -> None:
-        self.request, self.notice = without_earlier_images(self.request), _PICTURES
-
-
-def _refusal(error: ProviderError) -> str:
-    """Return the full text of the server's response behind `error`."""
-    response = getattr(error.__cause__, "response", None)
-    return str(response.text) if response is not None else ""

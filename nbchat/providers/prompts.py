@@ -26,12 +26,18 @@ from nbchat.core.messages import (
 )
 from nbchat.core.structured import schema_name, schema_text
 from nbchat.core.text import clean
-from nbchat.providers.base import Request
+from nbchat.providers.base import Request, ToolSpec
 
 Body = dict[str, Any]
 
 NOT_RUN: Final = "The call was not run."
 """Sent as the result of a call that has no result: both APIs reject calls without results."""
+
+UNKNOWN: Final = "The call was started, but its outcome is unknown. It may have had its effect."
+"""Sent as the result of a call that was started and has no result."""
+
+PICTURES: Final = "(Pictures that the tools returned.)"
+"""Text of the user turn with the pictures of results."""
 
 BEFORE: Final = "(The beginning of this conversation is not included.)"
 """User turn inserted before an answer that would be the first message."""
@@ -119,7 +125,7 @@ def chat_body(request: Request) -> Body:
                 {
                     "id": call.call_id,
                     "type": "function",
-                    "function": {"name": call.name, "arguments": clean(call.text) or "{}"},
+                    "function": {"name": call.name, "arguments": _arguments(call)},
                 }
                 for call, _ in turn.calls
             ]
@@ -130,6 +136,9 @@ def chat_body(request: Request) -> Body:
     body: Body = {"stream_options": {"include_usage": True}, **_params(request)}
     if request.schema is not None:
         body["response_format"] = {"type": "json_schema", "json_schema": _json_schema(request.schema)}
+    if request.tools:
+        ours = [{"type": "function", "function": _spec(tool)} for tool in request.tools]
+        body["tools"] = [*_given_tools(body), *ours]
     if body["stream_options"] is None:
         del body["stream_options"]
     return {**body, "messages": messages, "stream": True}
@@ -149,7 +158,7 @@ def responses_body(request: Request) -> Body:
                 "type": "function_call",
                 "call_id": call.call_id,
                 "name": call.name,
-                "arguments": clean(call.text) or "{}",
+                "arguments": _arguments(call),
             }
             for call, _ in turn.calls
         ]
@@ -170,7 +179,21 @@ def responses_body(request: Request) -> Body:
         given = params.get("text")
         form = {"type": "json_schema", **_json_schema(request.schema)}
         body["text"] = {**(given if isinstance(given, Mapping) else {}), "format": form}
+    if request.tools:
+        # Here the default of `strict` is true, which would require all arguments.
+        ours = [{"type": "function", **_spec(tool), "strict": False} for tool in request.tools]
+        body["tools"] = [*_given_tools(params), *ours]
     return {**params, **body}
+
+
+def _spec(tool: ToolSpec) -> Body:
+    return {"name": tool.name, "description": clean(tool.description), "parameters": dict(tool.parameters)}
+
+
+def _given_tools(params: Body) -> list[Any]:
+    """Return the tools in the user's own request fields."""
+    given = params.get("tools")
+    return list(given) if isinstance(given, list | tuple) else []
 
 
 def with_schema_in_instructions(request: Request) -> Request:
@@ -221,15 +244,34 @@ def _strict(schema: Any) -> Any:  # noqa: ANN401 - any JSON value
 
 
 def has_earlier_images(request: Request) -> bool:
-    """Return `True` if a message before the last user message contains an image."""
-    return any(isinstance(part, ImagePart) for message in _earlier(request) for part in message.parts)
+    """Return `True` if a message before the last user message, or the result of a tool, contains an image."""
+    earlier = any(isinstance(part, ImagePart) for message in _earlier(request) for part in message.parts)
+    return earlier or any(_has_images(part) for message in request.messages for part in message.parts)
 
 
 def without_earlier_images(request: Request) -> Request:
-    """Return the request with images before the last user message replaced by their names."""
-    earlier = _earlier(request)
-    named = tuple(replace(message, parts=tuple(map(_named, message.parts))) for message in earlier)
-    return replace(request, messages=(*named, *request.messages[len(earlier) :]))
+    """Return the request with images before the last user message, and those of results, as names."""
+    earlier = len(_earlier(request))
+    messages = [
+        replace(
+            message,
+            parts=tuple(_unseen(_named(part) if at < earlier else part) for part in message.parts),
+        )
+        for at, message in enumerate(request.messages)
+    ]
+    return replace(request, messages=tuple(messages))
+
+
+def _has_images(part: Part) -> bool:
+    return isinstance(part, ToolResultPart) and bool(part.images)
+
+
+def _unseen(part: Part) -> Part:
+    """Return a result without its pictures, and a note in their place."""
+    if not isinstance(part, ToolResultPart) or not part.images:
+        return part
+    note = f"[{len(part.images)} picture{'s' * (len(part.images) > 1)}, shown to the user only]"
+    return replace(part, images=(), text=f"{part.text}\n\n{note}".lstrip())
 
 
 def _earlier(request: Request) -> Sequence[Message]:
@@ -294,45 +336,64 @@ def _pieces(messages: Iterable[Message]) -> Iterator[_Turn]:
             yield from _answer_turns(message, results)
 
 
-def _answer_turns(message: Message, results: Mapping[int, str]) -> Iterator[_Turn]:
+def _answer_turns(message: Message, results: Mapping[int, ToolResultPart]) -> Iterator[_Turn]:
+    """Yield the turns of an answer. Pictures of results follow them as a user turn, as both APIs accept."""
     turn, answered = _Turn("assistant"), False
+    pictures: list[Part] = []
     for index, part in enumerate(message.parts):
         if isinstance(part, ToolResultPart):
             answered = bool(turn.calls)
             continue
-        call = part if isinstance(part, ToolCallPart) and _can_be_sent(part) else None
+        answer = results.get(index)
+        call = part if isinstance(part, ToolCallPart) and _can_be_sent(part, answer) else None
         text = _named(part) if isinstance(part, TextPart | ImagePart) else None
         if answered and (call or text):  # it was generated after the result
             yield turn
-            turn, answered = _Turn("assistant"), False
+            yield from _picture_turn(pictures)
+            turn, answered, pictures = _Turn("assistant"), False, []
         if call is not None:
-            turn.calls.append((call, clean(results.get(index, NOT_RUN))))
+            missing = NOT_RUN if call.started_at is None else UNKNOWN
+            turn.calls.append((call, clean(missing if answer is None else answer.text)))
+            found = [ImagePart(text=url) for url in (() if answer is None else answer.images)]
+            # Servers load the addresses of images; those in a stranger's file are not given to them.
+            pictures += [picture for picture in found if picture.is_bitmap]
         if text is not None:
             turn.parts.append(text)
     if turn.text or turn.calls:
         yield turn
+    yield from _picture_turn(pictures)
 
 
-def _results(messages: Sequence[Message]) -> list[dict[int, str]]:
+def _picture_turn(pictures: list[Part]) -> Iterator[_Turn]:
+    if pictures:
+        yield _Turn("user", [TextPart(text=PICTURES), *pictures])
+
+
+def _results(messages: Sequence[Message]) -> list[dict[int, ToolResultPart]]:
     """Return for each message the results of its calls, by the index of the call's part.
 
     A result belongs to the nearest call before it with the same id, since some servers reuse ids.
     """
-    found: list[dict[int, str]] = [{} for _ in messages]
-    later: dict[str, str] = {}
+    found: list[dict[int, ToolResultPart]] = [{} for _ in messages]
+    later: dict[str, ToolResultPart] = {}
     for message, results in zip(reversed(messages), reversed(found), strict=True):
         for index in range(len(message.parts) - 1, -1, -1):
             part = message.parts[index]
             if isinstance(part, ToolResultPart):
-                later[part.call_id] = part.text
+                later[part.call_id] = part
             elif isinstance(part, ToolCallPart) and part.call_id in later:
                 results[index] = later.pop(part.call_id)
     return found
 
 
-def _can_be_sent(call: ToolCallPart) -> bool:
-    """Return `True` if a call has an id, a name and complete arguments."""
-    return bool(call.call_id and call.name and _is_object(call.text))
+def _can_be_sent(call: ToolCallPart, result: ToolResultPart | None) -> bool:
+    """Return `True` if a call has an id, a name, and complete arguments or a result."""
+    return bool(call.call_id and call.name and (result is not None or _is_object(call.text)))
+
+
+def _arguments(call: ToolCallPart) -> str:
+    """Return the JSON of a call's arguments. Servers reject anything but an object."""
+    return (clean(call.text) if _is_object(call.text) else "") or "{}"
 
 
 def _is_object(text: str) -> bool:

@@ -8,17 +8,22 @@ from typing import Final, Literal
 
 from nbchat.providers.prompts import Body
 
-Quirk = Literal["stream_options", "max_tokens", "max_completion_tokens", "background", "images", "schema"]
+Quirk = Literal[
+    "stream_options", "max_tokens", "max_completion_tokens", "background", "images", "schema", "tools"
+]
 """Named after the field that the server rejects; `images` are those of earlier messages."""
 
 _STREAM_OPTIONS: Final = re.compile(r"stream_options|include_usage")
 _SCHEMA: Final = re.compile(
     r"response[_ ]format|json[_ ]?schema|text\.format|structured output|grammar", re.IGNORECASE
 )
+_TOOLS: Final = re.compile(r"\btools?\b|tool_choice|function[ _-]?call", re.IGNORECASE)
 _BACKGROUND: Final = re.compile(r"\b(?:background|store)\b")
 
 
-def find_quirk(body: Body, refusal: str, known: Collection[Quirk] = ()) -> Quirk | None:
+def find_quirk(  # noqa: PLR0911 - a return per quirk
+    body: Body, refusal: str, known: Collection[Quirk] = ()
+) -> Quirk | None:
     """Return the optional part of `body` named in the server's error; `None` if there is no such part.
 
     Parameters
@@ -35,6 +40,8 @@ def find_quirk(body: Body, refusal: str, known: Collection[Quirk] = ()) -> Quirk
         return "max_completion_tokens"
     if has_schema(body) and _SCHEMA.search(refusal):
         return "schema"
+    if body.get("tools") and "tools" not in known and _TOOLS.search(refusal):
+        return "tools"
     if body.get("background") and _BACKGROUND.search(refusal):
         return "background"
     return None
@@ -55,7 +62,7 @@ def without(body: Body, quirk: Quirk) -> Body:
     elif quirk == "background":
         body.pop("background", None)
         body.pop("store", None)
-    elif quirk not in ("images", "schema"):  # these are removed before the body is built
+    elif quirk not in ("images", "schema", "tools"):  # these are removed before the body is built
         other = "max_completion_tokens" if quirk == "max_tokens" else "max_tokens"
         if quirk in body:
             body.setdefault(other, body.pop(quirk))

@@ -48,6 +48,7 @@ from nbchat.runner.messages import (
     ToKernel,
     ToPages,
 )
+from nbchat.runner.no_tools import NoTools
 from nbchat.runner.objects import ProviderObjects
 from nbchat.runner.places import Place
 from nbchat.runner.profile import profile_of
@@ -77,7 +78,7 @@ class Local:
         """Called after a runner was replaced, when it serves the pages again."""
 
 
-class LinkBackend:
+class LinkBackend(NoTools):
     """Sends commands to a runner. Implements `Backend`.
 
     Parameters

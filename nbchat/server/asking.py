@@ -52,6 +52,8 @@ class Ask:
     """Factor on every delay; `None` if the request does not set it."""
     schema: Mapping[str, Any] | None = None
     """JSON schema that the answer has to match."""
+    tools: tuple[str, ...] = ()
+    """Names of the tools that the model may call."""
 
     def generation(self) -> Generation:
         """Return a new generation for this request."""
@@ -62,6 +64,7 @@ class Ask:
             max_tokens=self.max_tokens,
             stop=self.stop,
             schema=self.schema,
+            tools=self.tools,
         )
 
 
@@ -71,6 +74,8 @@ def read_ask(
     turns: tuple[Turn, ...],
     max_tokens_names: tuple[str, ...],
     schema: Mapping[str, Any] | None,
+    *,
+    tools_in: str | None = None,
 ) -> Ask:
     """Return the validated request.
 
@@ -80,6 +85,8 @@ def read_ask(
         The fields that limit the length of the answer; the first one present is used.
     schema
         JSON schema that the answer has to match, if there is one.
+    tools_in
+        Name of the object in a tool that contains its name; `None` if the tool itself does.
 
     Raises
     ------
@@ -97,7 +104,19 @@ def read_ask(
         stop=_stops(fields),
         pace=_pace(fields, headers),
         schema=schema,
+        tools=_read_tools(fields, tools_in),
     )
+
+
+def _read_tools(fields: Fields, holder: str | None) -> tuple[str, ...]:
+    """Return the names of the functions among the tools of a request. Other tools are ignored."""
+    tools = fields.get("tools")
+    names = []
+    for tool in tools if isinstance(tools, list) else ():
+        inner = tool.get(holder) if isinstance(tool, dict) and holder is not None else tool
+        if isinstance(inner, dict) and isinstance(name := inner.get("name"), str):
+            names.append(name)
+    return tuple(names)
 
 
 def read_schema(response_format: Fields | None, holder: str | None) -> Mapping[str, Any] | None:

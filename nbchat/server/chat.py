@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -11,6 +11,7 @@ from uuid import uuid4
 import msgspec
 
 from nbchat.server.asking import Ask, read_ask, read_schema, read_turn
+from nbchat.server.conversation import Call
 from nbchat.server.errors import invalid
 from nbchat.server.fields import Fields
 from nbchat.server.generation import Generation
@@ -49,7 +50,9 @@ def read_chat(body: bytes, headers: Mapping[str, str]) -> ChatAsk:
     if options is not None and not stream:
         raise invalid("stream_options", "Invalid 'stream_options': it is only allowed with stream=true.")
     return ChatAsk(
-        ask=read_ask(fields, headers, turns, ("max_completion_tokens", "max_tokens"), schema),
+        ask=read_ask(
+            fields, headers, turns, ("max_completion_tokens", "max_tokens"), schema, tools_in="function"
+        ),
         stream=stream,
         include_usage=options is not None and options.flag("include_usage"),
     )
@@ -88,7 +91,9 @@ class ChatWriter:
 
     def end(self) -> bytes:
         """Return the end of the stream: the finish reason, the usage if requested, and `[DONE]`."""
-        last = self._chunk({}, self._generation.finish_reason)
+        calls = _calls(self._generation.calls)
+        last = b"".join([self._chunk({"tool_calls": [call]}, None) for call in calls])
+        last += self._chunk({}, self._generation.finish_reason)
         if not self._include_usage:
             return last + DONE
         usage = {**self._common, "object": "chat.completion.chunk", "choices": [], "usage": self._usage()}
@@ -99,6 +104,8 @@ class ChatWriter:
         message: dict[str, Any] = {"role": "assistant", "content": text, "refusal": None, "annotations": []}
         if reasoning:
             message["reasoning_content"] = reasoning
+        if self._generation.calls:
+            message["tool_calls"] = _calls(self._generation.calls)
         choice = {
             "index": 0,
             "message": message,
@@ -107,7 +114,7 @@ class ChatWriter:
         }
         return {**self._common, "object": "chat.completion", "choices": [choice], "usage": self._usage()}
 
-    def _chunk(self, delta: dict[str, str], finish_reason: str | None) -> bytes:
+    def _chunk(self, delta: dict[str, Any], finish_reason: str | None) -> bytes:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
         usage = {"usage": None} if self._include_usage else {}
         return _event({**self._common, "object": "chat.completion.chunk", "choices": [choice], **usage})
@@ -121,6 +128,18 @@ class ChatWriter:
             "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
             "completion_tokens_details": {"reasoning_tokens": generation.reasoning_tokens, "audio_tokens": 0},
         }
+
+
+def _calls(calls: Sequence[Call]) -> list[dict[str, Any]]:
+    return [
+        {
+            "index": index,
+            "id": f"call_{uuid4().hex[:24]}",
+            "type": "function",
+            "function": {"name": call.name, "arguments": call.arguments},
+        }
+        for index, call in enumerate(calls)
+    ]
 
 
 def _event(data: dict[str, Any]) -> bytes:

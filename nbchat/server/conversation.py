@@ -21,6 +21,15 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
+class Call:
+    """A call of a tool."""
+
+    name: str
+    arguments: str
+    """JSON."""
+
+
+@dataclass(frozen=True, slots=True)
 class Conversation:
     """The turns, oldest first, and the prefill if the last turn was the assistant's."""
 
@@ -48,6 +57,13 @@ class Conversation:
     def question(self) -> str:
         """The last user message; empty if there is no user message."""
         return next((turn.text for turn in reversed(self.turns) if turn.role == "user"), "")
+
+    @property
+    def results(self) -> tuple[str, ...]:
+        """The results of tools after the last user message."""
+        roles = [turn.role for turn in self.turns]
+        last = len(roles) - roles[::-1].index("user") if "user" in roles else 0
+        return tuple([turn.text for turn in self.turns[last:] if turn.role == "tool"])
 
     @property
     def seed(self) -> int:

@@ -7,13 +7,13 @@ from itertools import islice
 from random import Random
 from typing import Any, Literal
 
-from nbchat.server.conversation import Conversation
+from nbchat.server.conversation import Call, Conversation
 from nbchat.server.json_answer import json_answer
 from nbchat.server.models import DemoModel
 from nbchat.server.pace import Piece
 from nbchat.server.tokens import after, tokens, until
 
-FinishReason = Literal["stop", "length"]
+FinishReason = Literal["stop", "length", "tool_calls"]
 
 _PAUSE_SHARE = 0.06
 _PAUSE_FACTOR = 4.0
@@ -32,6 +32,8 @@ class Generation:
         Stop sequences; the answer ends before the first one.
     schema
         JSON schema of the answer, which every model then reads from the question.
+    tools
+        Names of the tools that may be called.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class Generation:
         max_tokens: int | None = None,
         stop: Sequence[str] = (),
         schema: Mapping[str, Any] | None = None,
+        tools: Sequence[str] = (),
     ) -> None:
         self.model = model
         self.conversation = conversation
@@ -55,6 +58,9 @@ class Generation:
         self._max_tokens = max_tokens
         self._stop = stop
         self._schema = schema
+        self._tools = tools
+        self.calls: Sequence[Call] = ()
+        """The tool calls at the end of the answer, known when it is generated."""
 
     @property
     def output_tokens(self) -> int:
@@ -91,7 +97,9 @@ class Generation:
                 gap_s = len(said) / speed * times.uniform(0.4, 1.4)
                 if times.random() < _PAUSE_SHARE:
                     gap_s *= _PAUSE_FACTOR
-        self.finish_reason = "stop"
+        self.calls = self.model.calls(conversation, self._tools)
+        self.text_tokens += sum(1 + len(call.arguments) // 4 for call in self.calls)
+        self.finish_reason = "tool_calls" if self.calls else "stop"
 
     def _allow(self, said: list[str]) -> list[str]:
         return said if self._max_tokens is None else said[: max(self._max_tokens - self.output_tokens, 0)]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Collection, Iterable, Sequence
+from itertools import zip_longest
 from random import Random
 from types import MappingProxyType
 from typing import Final, Protocol
 
 from nbchat.server import essay, tour
-from nbchat.server.conversation import Conversation
+from nbchat.server.conversation import Call, Conversation
 from nbchat.server.pace import Tempo
 
 _BRISK = Tempo(first_token_s=0.3, tokens_per_s=(45.0, 75.0))
@@ -42,6 +44,10 @@ class DemoModel(Protocol):
         """Yield the whole answer in blocks, regardless of a prefill."""
         ...
 
+    def calls(self, conversation: Conversation, tools: Collection[str]) -> Sequence[Call]:
+        """Return the tool calls at the end of the answer; `tools` are the names of the request's tools."""
+        ...
+
 
 class _Model:
     """Defaults shared by most models."""
@@ -55,6 +61,10 @@ class _Model:
 
     def thoughts(self, conversation: Conversation) -> Iterable[str]:  # noqa: ARG002 - most do not think
         """Yield nothing."""
+        return ()
+
+    def calls(self, conversation: Conversation, tools: Collection[str]) -> Sequence[Call]:  # noqa: ARG002 - most call none
+        """Return nothing."""
         return ()
 
 
@@ -129,6 +139,36 @@ class Think(_Model):
         return tour.answer(conversation, words, name=self.id)
 
 
-_ALL: Final[tuple[DemoModel, ...]] = (Tour(), Echo(), Long(), Slow(), Think())
+_CALL = re.compile(r"^call ([A-Za-z0-9_-]{1,64})(?:[ \t]+(\S.*))?$", re.MULTILINE)
+
+
+class Tools(_Model):
+    """Calls tools: each line `call NAME {…}` of the question is a call with these arguments."""
+
+    id = "nbchat-tools"
+    description = "calls tools: ask `call NAME {…}`, and it quotes the result"
+
+    def answer(self, conversation: Conversation, words: Random) -> Iterable[str]:  # noqa: ARG002 - nothing to choose
+        """Yield a text that quotes the results, or announces the calls."""
+        results = conversation.results
+        names = [name for name, _ in _CALL.findall(conversation.question)]
+        if results:
+            yield "The tools returned:\n\n"
+            for name, result in zip_longest(names, results, fillvalue=""):
+                yield f"{name or 'tool'}: {result}\n"
+        elif names:
+            yield "Let me call " + ", ".join(names) + "."
+        else:
+            yield 'Ask me to call a tool, with a line such as: call rate {"currency": "USD"}'
+
+    def calls(self, conversation: Conversation, tools: Collection[str]) -> Sequence[Call]:
+        """Return the calls in the question, unless their results follow it."""
+        if conversation.results:
+            return ()
+        found = _CALL.findall(conversation.question)
+        return tuple(Call(name, arguments or "{}") for name, arguments in found if name in tools)
+
+
+_ALL: Final[tuple[DemoModel, ...]] = (Tour(), Echo(), Long(), Slow(), Think(), Tools())
 MODELS: Final = MappingProxyType({model.id: model for model in _ALL})
 """The models by id; the first is used by clients that do not set a model."""

@@ -11,7 +11,7 @@ from uuid import uuid4
 import msgspec
 
 from nbchat.server.asking import Ask, read_ask, read_schema, read_turn
-from nbchat.server.conversation import Turn
+from nbchat.server.conversation import Call, Turn
 from nbchat.server.errors import invalid
 from nbchat.server.fields import Fields
 from nbchat.server.generation import Generation
@@ -23,7 +23,6 @@ _MAX_METADATA = 16
 _SILENT_ITEMS = (
     "reasoning",
     "function_call",
-    "function_call_output",
     "custom_tool_call",
     "custom_tool_call_output",
     "item_reference",
@@ -99,8 +98,13 @@ def _read_item(item: Fields) -> Turn | None:
     kind = item.text("type")
     if kind in _SILENT_ITEMS:
         return None
+    if kind == "function_call_output":
+        output = item.get("output")
+        if not isinstance(output, str):  # a list of parts
+            output = "".join([part.text("text") or "" for part in item.children("output")])
+        return Turn("tool", output)
     if kind not in (None, "message"):
-        known = ", ".join(("message", *_SILENT_ITEMS))
+        known = ", ".join(("message", "function_call_output", *_SILENT_ITEMS))
         raise invalid(item.name("type"), f"Invalid {item.name('type')!r}: {kind[:100]!r} is none of {known}.")
     return read_turn(item)
 
@@ -167,6 +171,7 @@ class ResponseWriter:
         self._created_at = int(time.time())
         self._completed_at: int | None = None
         self._items: list[_Item] = []
+        self._call_items: list[dict[str, Any]] = []
         self._sequence = 0
         self._delta_around = (b"", b"")
 
@@ -195,7 +200,7 @@ class ResponseWriter:
             "max_output_tokens": ask.ask.max_tokens,
             "metadata": ask.metadata,
             "model": generation.model.id,
-            "output": [item.json for item in self._items],
+            "output": [*[item.json for item in self._items], *self._call_items],
             "parallel_tool_calls": True,
             "previous_response_id": ask.previous_id,
             "reasoning": {"effort": None, "summary": None},
@@ -232,8 +237,10 @@ class ResponseWriter:
 
     def end(self) -> list[bytes]:
         """Return the events after the last piece."""
-        is_whole = self._generation.finish_reason == "stop"
+        is_whole = self._generation.finish_reason != "length"
         events = self._close("completed" if is_whole else "incomplete")
+        for call in self._generation.calls:
+            events += self._call(call)
         self.status = "completed" if is_whole else "incomplete"
         self._completed_at = int(time.time()) if is_whole else None
         return [*events, self._response(f"response.{self.status}")]
@@ -245,6 +252,25 @@ class ResponseWriter:
     def fail(self) -> list[bytes]:
         """Return the last event of a response that failed in the server."""
         return self._break_off("failed")
+
+    def _call(self, call: Call) -> list[bytes]:
+        """Return the events of one tool call."""
+        item = {
+            "id": f"fc_{uuid4().hex}",
+            "type": "function_call",
+            "status": "in_progress",
+            "call_id": f"call_{uuid4().hex[:24]}",
+            "name": call.name,
+            "arguments": "",
+        }
+        place = {"item_id": item["id"], "output_index": len(self._items) + len(self._call_items)}
+        added = self._event("response.output_item.added", output_index=place["output_index"], item=item)
+        delta = self._event("response.function_call_arguments.delta", **place, delta=call.arguments)
+        done = self._event("response.function_call_arguments.done", **place, arguments=call.arguments)
+        item = {**item, "status": "completed", "arguments": call.arguments}
+        self._call_items.append(item)
+        ended = self._event("response.output_item.done", output_index=place["output_index"], item=item)
+        return [added, delta, done, ended]
 
     def _break_off(self, status: Status) -> list[bytes]:
         if self._items and self._items[-1].status == "in_progress":

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from nbchat.core.run import RunState
 from nbchat.core.transcript import ROOT, SessionState
-from nbchat.protocol import WINDOW, EarlierMessages, Head, SessionStateMessage, WantEarlier
+from nbchat.protocol import WINDOW, EarlierMessages, Head, HeadTool, SessionStateMessage, WantEarlier
 
 if TYPE_CHECKING:
     from nbchat.engine.live_session import LiveSession
@@ -47,6 +47,9 @@ def head_of(session: LiveSession, number: int = 0) -> Head:
         temporary=state.temporary,
         messages=len(state.path),
         own_provider=session.provider is not None,
+        tools=tuple(
+            HeadTool(name=tool.spec.name, on=tool in session.tools) for tool in session.offered_tools
+        ),
         number=number,
     )
 

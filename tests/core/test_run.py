@@ -57,6 +57,8 @@ def an_event(kind: type) -> Event:
         "kind": "send",
         "message_id": "m",
         "saved": True,
+        "call_ids": ("c",),
+        "by": "user",
     }
     made: Event = kind(**{name: values[name] for name in kind.__struct_fields__ if name in values})
     return made
@@ -77,6 +79,7 @@ def test_states_are_those_of_the_contract() -> None:
         "paused",
         "retrying",
         "awaiting_approval",
+        "acting",
         "stopping",
     ]
     assert [str(state) for state in OVER_STATES] == [

@@ -19,7 +19,8 @@ import pytest
 
 from nbchat.core import errors
 from nbchat.core.messages import ToolCallPart
-from nbchat.engine import deadlines, live_run
+from nbchat.engine import attempts as attempts_of_runs
+from nbchat.engine import deadlines
 from nbchat.engine.limits import Limits
 from nbchat.handles.registry import SessionRegistry
 from nbchat.handles.run import Run
@@ -79,7 +80,7 @@ def stand() -> Iterator[Stand]:
         for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
             patch.delenv(name, raising=False)
         # Delays between attempts and after the finish are real, but shortened here.
-        patch.setattr(live_run.random, "uniform", lambda _low, _high: 0.02)
+        patch.setattr(attempts_of_runs.random, "uniform", lambda _low, _high: 0.02)
         patch.setattr(deadlines, "AFTER_FINISH_S", 0.2)
         server, registry = FaultServer(), SessionRegistry()
         there(server.__aenter__())

@@ -2,6 +2,7 @@
 
 import pytest
 
+import nbchat
 from nbchat.handles.registry import SessionRegistry
 from nbchat.jupyter.widgets import ChatTabs
 from nbchat.providers.scripted import HANG, PAUSE, ScriptedProvider
@@ -87,3 +88,19 @@ def test_a_session_and_a_view_wait_for_their_runs(registry: SessionRegistry) -> 
     assert [run.text for run in runs] == ["Seine", "Seine"]
     assert other.run is not None
     other.stop_all()
+
+
+def test_tools_of_a_view_are_those_of_its_sessions(registry: SessionRegistry) -> None:
+    """`ChatTabs(tools=…)` switches tools on in the sessions shown, and in those that it creates."""
+
+    @nbchat.tool
+    def rate() -> float:
+        """Return a rate."""
+        return 1.08
+
+    geo = registry.create("geo")
+    chat = ChatTabs(tools=[rate])
+    assert geo.tools == (rate,)
+    assert chat.session("art").tools == (rate,)
+    assert chat.new("bare", tools=()).tools == ()
+    assert ChatTabs().session("geo").tools == (rate,)

@@ -32,7 +32,9 @@ from nbchat.core.events import (
     PartEnded,
     PartStarted,
     RunAcknowledged,
+    RunActing,
     RunAnswering,
+    RunAwaitingApproval,
     RunCompleted,
     RunConnecting,
     RunFailed,
@@ -62,6 +64,7 @@ from nbchat.core.messages import (
     Source,
     TextPart,
     ToolCallPart,
+    ToolResultPart,
     Usage,
 )
 from nbchat.core.text import checksum, utf16_length
@@ -535,6 +538,50 @@ def tool_call(s: Story) -> None:
 
 
 @story
+def tools_approved(s: Story) -> None:
+    """Calls are approved one by one, and the next round of the same run follows their results."""
+    s.create()
+    s.ask(1, "Rates?")
+    s.say(RunAnswering(run_id="run_1", response_id="resp_1", sequence=9))
+    s.part(1, 0, TextPart())
+    s.text(1, 0, "Let me look.")
+    for index, currency in enumerate(("USD", "GBP", "EUR"), 1):
+        s.part(1, index, ToolCallPart(call_id=f"c{index}", name="rate"))
+        s.text(1, index, f'{{"currency":"{currency}"}}')
+    s.say(RunAwaitingApproval(run_id="run_1", at=s.now(), call_ids=("c1", "c2", "c3")))
+    s.part(1, 4, ToolResultPart(call_id="c3", text="The user refused this call.", is_error=True))
+    s.say(RunActing(run_id="run_1", at=s.now(), call_ids=("c1",), by="user"))
+    s.part(1, 5, ToolResultPart(call_id="c1", text="1.08", images=("data:image/png;base64,iVBORw0KGgo=",)))
+    s.text(1, 5)
+    s.say(RunAwaitingApproval(run_id="run_1", at=s.now(), call_ids=("c2",)))
+    s.say(RunActing(run_id="run_1", at=s.now(), call_ids=("c2",), by="policy"))
+    s.part(1, 6, ToolResultPart(call_id="c2", text="0.86"))
+    s.say(
+        RunConnecting(run_id="run_1"),
+        RunRetrying(run_id="run_1", attempt=1, of=2, retry_at=s.now(), error=BUSY),
+        RunConnecting(run_id="run_1"),
+        RunAnswering(run_id="run_1", response_id="resp_2", sequence=1),
+    )
+    s.part(1, 7, TextPart())
+    s.text(1, 7, "1.08 and 0.86.")
+    s.complete(1)
+
+
+@story
+def tools_stopped(s: Story) -> None:
+    """A run that is stopped while a call runs keeps it without a result, and no call asks any more."""
+    s.create()
+    s.ask(1, "Rates?")
+    for index in (0, 1):
+        s.part(1, index, ToolCallPart(call_id=f"c{index}", name="rate", text="{}"))
+    s.say(RunAwaitingApproval(run_id="run_1", at=s.now(), call_ids=("c0", "c1")))
+    s.say(RunActing(run_id="run_1", at=s.now(), call_ids=("c0", "unknown"), by="user"))
+    s.say(StopRequested(run_id="run_1", at=s.now()), RunStopped(run_id="run_1", at=s.now()))
+    s.say(RunActing(run_id="run_1", at=s.now(), call_ids=("c1",), by="user"))
+    s.say(RunAwaitingApproval(run_id="run_1", at=s.now(), call_ids=("c1",)))
+
+
+@story
 def every_alphabet(s: Story) -> None:
     """Offsets count UTF-16 code units and progress counts code points, whatever the script."""
     s.create(title="\U0001d518ni")
@@ -625,7 +672,9 @@ class Noise:
         )
 
     def _part(self) -> Part:
-        kind = self._random.choice((TextPart, ReasoningPart, ToolCallPart))
+        kind = self._random.choice((TextPart, ReasoningPart, ToolCallPart, ToolResultPart))
+        if kind in (ToolCallPart, ToolResultPart):
+            return kind(text=self._text(), call_id=self._random.choice(("", "call")))
         return kind(text=self._text())
 
     def _text(self) -> str:
@@ -665,6 +714,8 @@ class Noise:
             lambda: PartEnded(
                 **part, length=1, crc32=2, seconds=3.0, call_id=draw.choice((None, "", "call"))
             ),
+            lambda: RunAwaitingApproval(**timed, call_ids=draw.choice((("call",), ("", "call")))),
+            lambda: RunActing(**timed, call_ids=draw.choice((("call",), ("", "call"))), by="user"),
             lambda: RunPaused(**timed),
             lambda: RunResumed(**run),
             lambda: RunRequeued(**run),
@@ -678,7 +729,7 @@ class Noise:
             lambda: RunSaved(**run, saved=draw.random() < 0.5),
         )
         # Deltas are the most frequent. Ends are rare, so that runs stay live.
-        weights = (4, 1, 2, 6, 8, 1, 2, 2, 8, 12, 3, 1, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1)
+        weights = (4, 1, 2, 6, 8, 1, 2, 2, 8, 12, 3, 2, 2, 1, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1)
         return draw.choices(kinds, weights)[0]()
 
 

@@ -21,6 +21,7 @@ from nbchat.providers.base import Request
 from nbchat.providers.prompts import (
     BEFORE,
     NOT_RUN,
+    UNKNOWN,
     chat_body,
     has_earlier_images,
     responses_body,
@@ -252,12 +253,45 @@ def test_a_call_that_was_not_run_has_a_result() -> None:
     assert items[3] == {"type": "function_call_output", "call_id": "1", "output": NOT_RUN}
 
 
-@pytest.mark.parametrize(
-    "call", [tool("1", '{"cut'), tool("1", "[1]"), tool("1", "[" * 100_000), tool(""), tool("1", name="")]
-)
+def test_a_call_that_was_started_is_not_said_to_be_not_run() -> None:
+    """A started call without a result is sent with an unknown outcome, since it may have had its effect."""
+    call = ToolCallPart(call_id="1", name="pay", text="{}", started_at=1.0)
+    messages = (turn("user", text("a")), turn("assistant", call), turn("user", text("c")))
+    assert asked(*messages)[2] == {"role": "tool", "tool_call_id": "1", "content": UNKNOWN}
+
+
+def test_pictures_of_results_follow_them() -> None:
+    """Pictures of results are a user turn after them; a model that refuses them gets their number."""
+    result = ToolResultPart(call_id="1", text="", images=(PICTURE, "https://example.org/a.png"))
+    messages = (turn("user", text("a")), turn("assistant", tool("1"), result, text("b")))
+    roles = [message["role"] for message in asked(*messages)]
+    assert roles == ["user", "assistant", "tool", "user", "assistant"]
+    assert asked(*messages)[3]["content"][1] == {"type": "image_url", "image_url": {"url": PICTURE}}
+    request = Request(messages=messages)
+    assert has_earlier_images(request)
+    without = without_earlier_images(request)
+    assert not has_earlier_images(without)
+    assert asked(*without.messages)[2]["content"] == "[2 pictures, shown to the user only]"
+
+
+PICTURE = "data:image/png;base64,iVBORw0KGgo="
+
+CUT = [tool("1", '{"cut'), tool("1", "[1]"), tool("1", "[" * 100_000)]
+
+
+@pytest.mark.parametrize("call", CUT)
+def test_a_refused_call_is_sent_with_its_result(call: ToolCallPart) -> None:
+    """A call whose arguments are no object is sent without them if its result states what is wrong."""
+    result = ToolResultPart(call_id="1", text="not valid JSON", is_error=True)
+    sent = asked(turn("user", text("a")), turn("assistant", call, result))
+    assert sent[1]["tool_calls"][0]["function"]["arguments"] == "{}"
+    assert sent[2] == {"role": "tool", "tool_call_id": "1", "content": "not valid JSON"}
+
+
+@pytest.mark.parametrize("call", [*CUT, tool(""), tool("1", name="")])
 def test_a_call_that_was_cut_off_is_left_out(call: ToolCallPart) -> None:
-    """A call without id, name or complete arguments is left out, with its result, as servers reject it."""
-    result = turn("tool", ToolResultPart(call_id="1", text="x"))
+    """A call without id, name or complete arguments is left out, as servers reject it."""
+    result = turn("tool", ToolResultPart(call_id="1" if call not in CUT else "2", text="x"))
     messages = (turn("user", text("a")), turn("assistant", text("b"), call), result)
     assert asked(*messages) == [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
     assert len(responses_body(Request(messages=messages))["input"]) == 2

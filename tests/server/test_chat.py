@@ -42,7 +42,9 @@ async def whole(client: AsyncOpenAI, model: str, messages: list[Any], **more: An
 async def test_models_are_listed_the_tour_first(client: AsyncOpenAI) -> None:
     """The list of models begins with the default model."""
     listed = [model.id async for model in await client.models.list()]
-    assert listed == ["nbchat-tour", "nbchat-echo", "nbchat-long", "nbchat-slow", "nbchat-think"]
+    assert listed == [
+        *("nbchat-tour", "nbchat-echo", "nbchat-long", "nbchat-slow", "nbchat-think", "nbchat-tools")
+    ]
     assert (await client.models.retrieve("nbchat-slow")).owned_by == "nbchat-demo"
 
 

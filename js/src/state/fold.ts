@@ -166,7 +166,7 @@ export class Draft {
         });
         break;
       case "run_connecting":
-        this.#move(event, { retry_at: null, error: null });
+        this.#connect(event);
         break;
       case "run_answering":
         this.#answering(event);
@@ -179,6 +179,12 @@ export class Draft {
         break;
       case "part_ended":
         this.#partEnded(event);
+        break;
+      case "run_awaiting_approval":
+        this.#move(event, { asking: event.call_ids });
+        break;
+      case "run_acting":
+        this.#act(event);
         break;
       case "run_paused":
       case "run_resumed":
@@ -292,36 +298,7 @@ export class Draft {
       this.#setRun(event.run_id, { prompt: event.prompt, prompt_id: event.prompt.id });
       return;
     }
-    this.#ownRuns().push({
-      id: event.run_id,
-      kind: event.kind,
-      state: "queued",
-      message_id: event.message_id,
-      queued_at: event.at,
-      prompt: event.prompt,
-      prompt_id: event.prompt?.id ?? null,
-      rooted: event.rooted,
-      parent_id: event.parent_id,
-      replaces: event.replaces,
-      params: event.params,
-      first_part: 0,
-      started_at: null,
-      first_delta_at: null,
-      last_delta_at: null,
-      ended_at: null,
-      characters: 0,
-      attempt: 0,
-      attempts: 0,
-      retry_at: null,
-      model: null,
-      response_id: null,
-      response_sequence: 0,
-      finish_reason: null,
-      usage: null,
-      error: null,
-      acknowledged: false,
-      saved: true,
-    });
+    this.#ownRuns().push(queuedRun(event));
   }
 
   #start(event: Extract<Event, { type: "run_started" }>): void {
@@ -342,6 +319,33 @@ export class Draft {
       prompt: null,
       model: event.model,
       first_part: appended?.parts.length ?? 0,
+    });
+  }
+
+  #connect(event: Extract<Event, { type: "run_connecting" }>): void {
+    const state = this.#live(event)?.state;
+    const next = state === "streaming" || state === "awaiting_approval" || state === "acting";
+    const parts = this.#messages[this.#live(event)?.message_id ?? ""]?.parts.length ?? 0;
+    this.#move(event, {
+      retry_at: null,
+      error: null,
+      // Another round of the run; its attempts do not replace the results.
+      ...(next ? { round_part: parts, asking: [], response_id: null, response_sequence: 0 } : {}),
+    });
+  }
+
+  #act(event: Extract<Event, { type: "run_acting" }>): void {
+    const run = this.#live(event);
+    const message = run && this.#messages[run.message_id];
+    if (run === undefined || message === undefined) return;
+    const { at, call_ids } = event;
+    this.#move(event, { asking: run.asking.filter((id) => !call_ids.includes(id)) });
+    this.#setMessage(message.id, {
+      parts: message.parts.map((part) =>
+        part.type === "tool_call" && call_ids.includes(part.call_id)
+          ? { ...part, started_at: at }
+          : part,
+      ),
     });
   }
 
@@ -366,12 +370,15 @@ export class Draft {
     const message = run && this.#messages[run.message_id];
     if (run === undefined || message === undefined) return;
     // The parts of an attempt before are replaced.
-    const kept = run.state === "connecting" ? run.first_part : message.parts.length;
+    const kept =
+      run.state === "connecting" ? Math.max(run.first_part, run.round_part) : message.parts.length;
     if (event.part_index !== kept) return;
     // The replaced answer is kept until the new one has its first part.
     if (run.replaces !== null && run.replaces !== message.id) this.#remove(run.replaces);
+    const answered = event.part.type === "tool_result" ? event.part.call_id : null;
     this.#setRun(run.id, {
       state: following(run.state, event),
+      asking: run.asking.filter((id) => id !== answered),
       first_delta_at: run.first_delta_at || event.at,
       last_delta_at: event.at,
     });
@@ -422,6 +429,7 @@ export class Draft {
       usage,
       error: "error" in event ? event.error : null,
       retry_at: null,
+      asking: [],
     });
     const message = this.#messages[run.message_id];
     if (message?.run_id !== run.id) return;
@@ -451,4 +459,39 @@ function endedPart(part: Part, event: Extract<Event, { type: "part_ended" }>): P
     default:
       return part;
   }
+}
+
+function queuedRun(event: Extract<Event, { type: "run_queued" }>): RunRecord {
+  return {
+    id: event.run_id,
+    kind: event.kind,
+    state: "queued",
+    message_id: event.message_id,
+    queued_at: event.at,
+    prompt: event.prompt,
+    prompt_id: event.prompt?.id ?? null,
+    rooted: event.rooted,
+    parent_id: event.parent_id,
+    replaces: event.replaces,
+    params: event.params,
+    first_part: 0,
+    round_part: 0,
+    asking: [],
+    started_at: null,
+    first_delta_at: null,
+    last_delta_at: null,
+    ended_at: null,
+    characters: 0,
+    attempt: 0,
+    attempts: 0,
+    retry_at: null,
+    model: null,
+    response_id: null,
+    response_sequence: 0,
+    finish_reason: null,
+    usage: null,
+    error: null,
+    acknowledged: false,
+    saved: true,
+  };
 }

@@ -1,0 +1,225 @@
+"""`MainThread`: executes jobs on the main thread of the process, between cells or inside a cell that waits.
+
+1. A job is executed at most once. It can be cancelled until it starts.
+2. While the main thread waits in nbchat (`ask`, `wait`, iteration, `await`), that wait executes the jobs.
+   Otherwise the kernel gets a request for each, which runs after the cells that were queued before.
+3. A job that is cancelled while it runs is interrupted, as the Interrupt button does. The interrupt cannot
+   reach code after the job.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Final, Literal, Protocol
+
+from msgspec import Struct
+
+from nbchat.core.ids import new_id
+
+
+class CodeOutput(Struct, frozen=True, kw_only=True):
+    """The outcome of code that was run as a cell is."""
+
+    text: str = ""
+    """Printed and displayed text, the value, and the error, in order."""
+    is_error: bool = False
+    was_interrupted: bool = False
+    images: tuple[str, ...] = ()
+    """Displayed pictures, as `data:` URLs."""
+    names: tuple[str, ...] = ()
+    """Names that the code bound."""
+
+
+class Shell(Protocol):
+    """The shell of the process, such as IPython's in a kernel."""
+
+    def request(self, job: Job) -> bool:
+        """Have the main thread call `main_thread.run(job.id)` after the queued cells, if it can.
+
+        Returns False if it cannot: the job then waits until the main thread waits in nbchat.
+        """
+        ...
+
+    def run_code(self, code: str) -> CodeOutput:
+        """Run code as a cell is run, with its outputs captured. On the main thread."""
+        ...
+
+    def namespace(self) -> dict[str, object]:
+        """Return the user's variables."""
+        ...
+
+
+JobState = Literal["waiting", "running", "over", "cancelled"]
+
+
+class Job:
+    """Work for the main thread.
+
+    Parameters
+    ----------
+    work
+        Called on the main thread. It must not raise, and returns whether it was interrupted.
+    started, ended
+        Called when it starts, on the main thread, and when it is over.
+    """
+
+    def __init__(
+        self, work: Callable[[], bool], started: Callable[[], object], ended: Callable[[str], object]
+    ) -> None:
+        self.id: str = new_id("j-")
+        self._work = work
+        self._started = started
+        self._ended = ended
+        self._lock = threading.Lock()
+        self._state: JobState = "waiting"
+        self.was_interrupted: bool = False
+        """True if the job was cancelled while it was running."""
+
+    @property
+    def state(self) -> JobState:
+        """State of the job."""
+        return self._state
+
+    def run(self) -> bool:
+        """Execute the job, unless it was executed or cancelled; return whether the user interrupted it."""
+        with self._lock:
+            if self._state != "waiting":
+                return False
+            self._state = "running"
+        self._started()
+        interrupted = True
+        try:
+            interrupted = self._work()
+        except KeyboardInterrupt:  # it came between two lines of the job's own code
+            pass
+        finally:
+            self._leave()
+        self._ended("")
+        return interrupted and not self.was_interrupted
+
+    def _leave(self) -> None:
+        """End the time in which an interrupt may arrive."""
+        done = False
+        while not done:
+            try:
+                with self._lock:  # `cancel` sends its interrupt while it holds the lock
+                    self._state = "over"
+                done = True
+            except KeyboardInterrupt:
+                continue
+
+    def cancel(self) -> None:
+        """Prevent the job from starting, or interrupt it. From any thread."""
+        with self._lock:
+            if self._state == "waiting":
+                self._state = "cancelled"
+            elif self._state == "running":
+                self.was_interrupted = True
+                _interrupt()
+
+    def fail(self, reason: str) -> None:
+        """End a job that cannot be executed any more."""
+        with self._lock:
+            if self._state != "waiting":
+                return
+            self._state = "cancelled"
+        self._ended(reason)
+
+
+def _interrupt() -> None:
+    """Interrupt the main thread as the Interrupt button does, also in a blocking system call."""
+    main = threading.main_thread()
+    if main is threading.current_thread() or main.ident is None:
+        return
+    if hasattr(signal, "pthread_kill"):
+        with suppress(ProcessLookupError, OSError):
+            signal.pthread_kill(main.ident, signal.SIGINT)
+    else:
+        import _thread  # noqa: PLC0415 - Windows
+
+        _thread.interrupt_main()
+
+
+class MainThread:
+    """The jobs of the process's main thread. All methods may be called from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._jobs: dict[str, Job] = {}
+        self._waits: list[Callable[[], object]] = []
+        self._shell: Shell | None = None
+
+    def __repr__(self) -> str:
+        """Return the number of jobs."""
+        return f"<MainThread, {len(self._jobs)} jobs waiting>"
+
+    @property
+    def shell(self) -> Shell | None:
+        """The shell that executes code; `None` in a script."""
+        return self._shell
+
+    def attach(self, shell: Shell | None) -> None:
+        """Use a shell from now on."""
+        self._shell = shell
+
+    def submit(self, job: Job) -> None:
+        """Execute a job as soon as the main thread is free or waits in nbchat."""
+        with self._lock:
+            self._jobs[job.id] = job
+            waits = list(self._waits)
+        if waits:
+            for wake in waits:
+                wake()
+        else:
+            self._request(job)
+
+    def _request(self, job: Job) -> None:
+        if self._shell is not None:
+            self._shell.request(job)
+
+    def run(self, job_id: str) -> None:
+        """Execute a job. On the main thread."""
+        with self._lock:
+            job = self._jobs.pop(job_id, None)
+        if job is not None:
+            job.run()
+
+    def run_pending(self) -> None:
+        """Execute all jobs if this is the main thread.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            If the user interrupted a job: the interrupt was meant for the cell that waits, too.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            return
+        while self._jobs:
+            with self._lock:
+                job = self._jobs.pop(next(iter(self._jobs), ""), None)
+            if job is not None and job.run():
+                raise KeyboardInterrupt
+
+    @contextmanager
+    def waiting(self, wake: Callable[[], object]) -> Iterator[None]:
+        """Call `wake` when there is a job, for as long as the main thread waits in this context."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        with self._lock:
+            self._waits.append(wake)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._waits.remove(wake)
+                left = [] if self._waits else list(self._jobs.values())
+            for job in left:
+                self._request(job)
+
+
+main_thread: Final = MainThread()
+"""The main thread of this process."""

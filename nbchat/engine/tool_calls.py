@@ -1,0 +1,460 @@
+"""`ToolCalls`: decides on the tool calls of a run and executes the approved ones, a round at a time.
+
+1. A call is executed at most once, and only after `RunActing` with its id is in the log and in the journal.
+2. Approval needs the session's policy, the tool's author, or a decision of the user on these very arguments.
+   It is kept in memory, for this call only; `run_all` holds until the run ends.
+3. Every call gets a result: of the tool, or the reason why it was not run. An error is a result too.
+4. After `run` has ended, in any way, nothing more is started, and no result is appended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
+
+from msgspec.structs import replace
+
+from nbchat.core.calls import ToolCall, calls_of
+from nbchat.core.clock import now
+from nbchat.core.errors import CommandError, NothingToDo
+from nbchat.core.events import Approver, Event, PartEnded, PartStarted, RunActing, RunAwaitingApproval
+from nbchat.core.messages import BITMAP, Message, ToolResultPart
+from nbchat.core.redact import redact
+from nbchat.core.text import checksum, clean, utf16_length
+from nbchat.engine.logs import about
+from nbchat.engine.main_thread import Job, main_thread
+from nbchat.engine.tools import (
+    MAX_IMAGE_BYTES,
+    MAX_IMAGES,
+    MAX_RESULT,
+    ArgumentsInvalid,
+    Policy,
+    Tool,
+    ToolOutput,
+    Work,
+    caller,
+    error,
+)
+
+if TYPE_CHECKING:
+    from nbchat.core.commands import Decision
+    from nbchat.engine.limits import Limits
+    from nbchat.providers.base import Request
+
+logger = logging.getLogger("nbchat")
+
+T = TypeVar("T")
+
+MAX_CALLS: Final = 16
+"""Maximum calls of one round. Later ones are not run."""
+
+SIDE_BY_SIDE: Final = 4
+"""Maximum calls of one run that are executed at the same time."""
+
+NO_PAGE: Final = (
+    "The call was not run: it needs the user's approval, and no page is open in which it could be given."
+)
+NOT_STORED: Final = "The call was not run: its approval could not be recorded in the journal."
+REFUSED: Final = "The user refused this call."
+BY_POLICY: Final = "A policy of the user refused this call."
+TOO_LARGE: Final = "The call was run, but its result does not fit into this session any more."
+
+
+async def on_worker(function: Callable[..., T], *args: object) -> T:
+    """Call code of the user on a worker thread."""
+    return await asyncio.to_thread(function, *args)
+
+
+def start_thread(target: Callable[[], object], name: str) -> None:
+    """Call a function on a thread of its own."""
+    threading.Thread(target=target, name=name, daemon=True).start()
+
+
+class Desk(Protocol):
+    """The session of a run, as its tool calls use it."""
+
+    session_id: str
+    tools: Mapping[str, Tool]
+    """The tools that were switched on when the run started, by name."""
+    policy: Policy | None
+
+    def answer(self) -> Message:
+        """Return the answer so far."""
+        ...
+
+    async def stored(self) -> bool:
+        """Wait until all events so far are in the journal; return False if it refuses them."""
+        ...
+
+    def can_ask(self) -> bool:
+        """Return whether a page is open or a callback is subscribed, so that somebody can decide."""
+        ...
+
+    def asks(self, calls: tuple[ToolCall, ...]) -> None:
+        """Notify callbacks of calls that wait for approval."""
+        ...
+
+    def release_slot(self) -> None:
+        """Release the slot of the run while no connection is open."""
+        ...
+
+    async def take_slot(self) -> None:
+        """Wait for a slot, unless the run has one."""
+        ...
+
+
+@dataclass(slots=True, eq=False)
+class _Ready:
+    """A call with valid arguments."""
+
+    call: ToolCall
+    tool: Tool
+    work: Work
+
+
+class ToolCalls:
+    """The tool calls of one run. Only for the engine's loop.
+
+    Parameters
+    ----------
+    run_id
+        The run.
+    desk
+        Its session.
+    limits
+        Read again for each call.
+    emit
+        Appends an event to the session's log.
+    left
+        Returns the characters that may still be added to the session.
+    """
+
+    def __init__(
+        self,
+        run_id: str,
+        desk: Desk,
+        limits: Limits,
+        *,
+        emit: Callable[[Event], object],
+        left: Callable[[], int],
+    ) -> None:
+        self._run_id = run_id
+        self._desk = desk
+        self._limits = limits
+        self._emit = emit
+        self._left = left
+        self.taken: set[str] = {call.id for call in calls_of(desk.answer(), None)}
+        """Ids of the calls of the answer."""
+        self._characters = 0
+        self._asking: dict[str, _Ready] = {}
+        self._running: set[asyncio.Task[None]] = set()
+        self._all_approved = False
+        self._is_open = False
+        self._changed = asyncio.Event()
+        self._side_by_side = asyncio.Semaphore(SIDE_BY_SIDE)
+        self._on_main = asyncio.Lock()
+
+    def open_calls(self, first_part: int) -> list[ToolCall]:
+        """Return the calls without a result, from a part of the answer on."""
+        found = calls_of(self._desk.answer(), None, first_part)
+        return [call for call in found if call.name and call.result is None]
+
+    def next_request(self, request: Request) -> tuple[Request, int]:
+        """Return the request with the answer so far, and the index of the next part."""
+        answer = self._desk.answer()
+        return _with_results(request, answer), len(answer.parts)
+
+    async def run(self, calls: Sequence[ToolCall]) -> None:
+        """Decide on the calls of a round, execute the approved ones, and append a result for each.
+
+        Returns when each call has its result and the run has a slot for the next round.
+        """
+        self._is_open = True
+        try:
+            await self._decide_all(calls)
+            while self._asking or self._running:
+                self._changed.clear()
+                await self._changed.wait()
+            await self._desk.take_slot()
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Start nothing any more, and end what is being executed as far as it can be ended."""
+        self._is_open = False
+        self._asking.clear()
+        for task in self._running:
+            task.cancel()
+
+    def take_size(self) -> int:
+        """Return the characters of the results since the last call, pictures included."""
+        characters, self._characters = self._characters, 0
+        return characters
+
+    async def _decide_all(self, calls: Sequence[ToolCall]) -> None:
+        approved: dict[Approver, list[_Ready]] = {"user": [], "policy": [], "author": []}
+        asking: list[_Ready] = []
+        for number, call in enumerate(calls):
+            ready = await self._checked(call, number)
+            if ready is None:
+                continue
+            decision = await self._policy(call)
+            if decision is False:
+                self._append(call, error(BY_POLICY))
+            elif decision is True:
+                approved["policy"].append(ready)
+            elif not ready.tool.asks:
+                approved["author"].append(ready)
+            elif self._all_approved:
+                approved["user"].append(ready)
+            elif self._desk.policy is None and not self._desk.can_ask():
+                self._append(call, error(NO_PAGE))
+            else:
+                asking.append(ready)
+        self._asking = {ready.call.id: ready for ready in asking}
+        if asking:
+            self._ask()
+            self._desk.asks(tuple(ready.call for ready in asking))
+        for by, several in approved.items():
+            self._start(several, by)
+
+    async def _checked(self, call: ToolCall, number: int) -> _Ready | None:
+        """Return a call that can be executed; the result of any other one says what is wrong."""
+        tool = self._desk.tools.get(call.name)
+        if number >= MAX_CALLS:
+            reason = f"The call was not run: one answer can have {MAX_CALLS} calls at a time."
+        elif tool is None:
+            reason = f"There is no tool {call.name!r}. The tools are: {', '.join(self._desk.tools)}."
+        else:
+            try:
+                # On a thread: annotations may contain validators of the user.
+                return _Ready(call, tool, await on_worker(tool.prepare, call.text))
+            except ArgumentsInvalid as problem:
+                reason = str(problem)
+            except Exception as problem:
+                logger.warning(
+                    "tool %s: its arguments could not be validated",
+                    call.name,
+                    exc_info=problem,
+                    extra=about(run_id=self._run_id),
+                )
+                reason = f"The arguments could not be validated: {type(problem).__name__}."
+        self._append(call, error(reason))
+        return None
+
+    async def _policy(self, call: ToolCall) -> bool | None:
+        """Return the decision of the session's policy; `None` if there is none, or it fails."""
+        policy = self._desk.policy
+        if policy is None:
+            return None
+        try:
+            decision = await on_worker(policy, call)
+        except Exception:
+            logger.exception("session.approve raised; the call %s asks", call.name)
+            return None
+        # Anything but the two constants asks: a truthy value may be an accident.
+        return decision if decision is True or decision is False else None
+
+    # Decisions
+
+    def decide(self, call_id: str, decision: Decision, shown: int, reason: str = "") -> None:
+        """Carry out the user's decision on a call that waits.
+
+        Raises
+        ------
+        NothingToDo
+            If the call does not wait for a decision: it has one, or its run ended.
+        CommandError
+            If other arguments were displayed than those of the call.
+        """
+        ready = self._asking.get(call_id)
+        if ready is None or not self._is_open:
+            raise NothingToDo(f"the tool call {call_id!r} does not wait for approval.", hint="")
+        if shown != checksum(ready.call.text):
+            raise CommandError(
+                f"the arguments of {ready.call.name!r} that were shown are not those of the call.",
+                hint="Look at the call again, and decide on it.",
+            )
+        if decision == "refuse":
+            del self._asking[call_id]
+            self._append(ready.call, error(f"{REFUSED} {clean(reason).strip()[:2000]}".strip()))
+        elif decision == "run":
+            del self._asking[call_id]
+            self._start([ready], "user")
+        else:
+            self._all_approved = True
+            waiting, self._asking = list(self._asking.values()), {}
+            self._start(waiting, "user")
+        self._changed.set()
+
+    def _ask(self) -> None:
+        self._emit(RunAwaitingApproval(run_id=self._run_id, at=now(), call_ids=tuple(self._asking)))
+        self._desk.release_slot()
+
+    # Execution
+
+    def _start(self, several: Sequence[_Ready], by: Approver) -> None:
+        """Record the approval of calls and execute them."""
+        if not several:
+            return
+        ids = tuple(ready.call.id for ready in several)
+        self._emit(RunActing(run_id=self._run_id, at=now(), call_ids=ids, by=by))
+        for ready in several:
+            task = asyncio.get_running_loop().create_task(
+                self._execute(ready), name=f"nbchat-call-{self._run_id}"
+            )
+            self._running.add(task)
+            task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        if not task.cancelled() and (problem := task.exception()) is not None:
+            logger.error("run %s: a call failed", self._run_id, exc_info=problem)
+        if self._is_open and self._asking and not self._running:
+            self._ask()
+        self._changed.set()
+
+    async def _execute(self, ready: _Ready) -> None:
+        async with self._on_main if ready.tool.on_main_thread else self._side_by_side:
+            stored = await self._desk.stored()
+            if not self._is_open:
+                return
+            if not stored:
+                output = error(NOT_STORED)
+            elif ready.tool.on_main_thread:
+                output = await self._on_main_thread(ready)
+            else:
+                output = await self._on_own_thread(ready)
+        if self._is_open:
+            self._append(ready.call, output)
+
+    async def _on_own_thread(self, ready: _Ready) -> ToolOutput:
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[ToolOutput] = loop.create_future()
+
+        def target() -> None:
+            caller.set(self._desk.session_id)
+            output = _output_of(ready.work)
+            with suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(_set, done, output)
+
+        start_thread(target, f"nbchat-tool-{ready.call.name}"[:60])
+        limit = self._limit(ready.tool)
+        try:
+            async with asyncio.timeout(limit):
+                return await done
+        except TimeoutError:
+            ready.work.cancel()
+            return error(f"The call did not end within {limit:g} s. Its thread may still be running.")
+        except asyncio.CancelledError:
+            ready.work.cancel()
+            raise
+
+    async def _on_main_thread(self, ready: _Ready) -> ToolOutput:
+        loop = asyncio.get_running_loop()
+        started: asyncio.Event = asyncio.Event()
+        done: asyncio.Future[ToolOutput] = loop.create_future()
+        outputs: list[ToolOutput] = []
+
+        def work() -> bool:
+            token = caller.set(self._desk.session_id)
+            try:
+                outputs.append(_output_of(ready.work))
+            finally:
+                caller.reset(token)
+            return getattr(ready.work, "was_interrupted", False) is True
+
+        def begun() -> None:
+            with suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(started.set)
+
+        def ended(reason: str) -> None:
+            output = outputs[0] if outputs else error(reason or "The call was interrupted.")
+            with suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(started.set)
+                loop.call_soon_threadsafe(_set, done, output)
+
+        job = Job(work, begun, ended)
+        main_thread.submit(job)
+        limit = self._limit(ready.tool)
+        try:
+            # The time in which it waits for the running cell does not count.
+            await started.wait()
+            async with asyncio.timeout(limit):
+                return await asyncio.shield(done)
+        except TimeoutError:
+            job.cancel()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._limits.stop_s):
+                    output = await asyncio.shield(done)
+                    text = f"{output.text}\n\nThe call was interrupted after {limit:g} s."
+                    return error(text.strip())
+            return error(f"The call did not end within {limit:g} s, although it was interrupted.")
+        except asyncio.CancelledError:
+            job.cancel()
+            raise
+
+    def _limit(self, tool: Tool) -> float:
+        return self._limits.tool_s if tool.timeout_s is None else tool.timeout_s
+
+    # Results
+
+    def _append(self, call: ToolCall, output: ToolOutput) -> None:
+        """Append the result of a call to the answer."""
+        part = _part_of(call.id, output)
+        if part.size > self._left() - self._characters:
+            part = _part_of(call.id, error(TOO_LARGE))
+        self._characters += part.size
+        index = len(self._desk.answer().parts)
+        self._emit(PartStarted(run_id=self._run_id, at=now(), part_index=index, part=part))
+        self._emit(
+            PartEnded(
+                run_id=self._run_id,
+                part_index=index,
+                length=utf16_length(part.text),
+                crc32=checksum(part.text),
+                seconds=0.0,
+            )
+        )
+
+
+def _with_results(request: Request, answer: Message) -> Request:
+    """Return the request of the next round: the conversation, and the answer with its calls and results."""
+    messages = request.messages
+    if messages and messages[-1].id == answer.id:  # the beginning of an answer that is continued
+        messages = messages[:-1]
+    return replace(request, messages=(*messages, answer), prefill=False, resume_id=None, resume_after=0)
+
+
+def _set(done: asyncio.Future[ToolOutput], output: ToolOutput) -> None:
+    if not done.done():
+        done.set_result(output)
+
+
+def _output_of(work: Work) -> ToolOutput:
+    """Execute a call. Whatever the tool raises, `sys.exit()` included, is its result."""
+    try:
+        return work.run()
+    except BaseException as problem:  # noqa: BLE001 - a tool of another package that breaks the contract
+        return error(f"The call raised {type(problem).__name__}.")
+
+
+def _part_of(call_id: str, output: ToolOutput) -> ToolResultPart:
+    """Return a result without secrets and within the limits."""
+    # Secrets may be cut in two at the limit, so they are removed first; what is far beyond is never shown.
+    text = clean(redact(output.text[: 2 * MAX_RESULT]))
+    omitted = len(output.text) - MAX_RESULT
+    if omitted > 0:
+        text = f"{text[:MAX_RESULT]}\n\n[{omitted:,} more characters are omitted]"
+    most = MAX_IMAGE_BYTES * 4 // 3 + 100  # base64
+    images = [url for url in output.images if len(url) <= most and BITMAP.match(url)]
+    if len(images) < len(output.images) or len(images) > MAX_IMAGES:
+        text = f"{text}\n\n[pictures that are too large or too many are omitted]".strip()
+    return ToolResultPart(
+        call_id=call_id, text=text, is_error=output.is_error, images=tuple(images[:MAX_IMAGES])
+    )

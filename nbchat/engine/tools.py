@@ -1,0 +1,99 @@
+"""`Tool`: a function that the model may call, as the engine uses it.
+
+Tools are objects of this process. They are never saved, and nothing but this kernel's code can add one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Final, Protocol, runtime_checkable
+
+from msgspec import Struct
+
+from nbchat.core.calls import ToolCall
+from nbchat.providers.base import ToolSpec
+
+MAX_ARGUMENTS: Final = 100_000
+"""Maximum bytes of the arguments of one call."""
+
+MAX_RESULT: Final = 20_000
+"""Maximum characters of a result's text."""
+
+MAX_IMAGES: Final = 4
+"""Maximum pictures of a result."""
+
+MAX_IMAGE_BYTES: Final = 1_000_000
+"""Maximum bytes of one picture."""
+
+caller: Final[ContextVar[str | None]] = ContextVar("caller", default=None)
+"""Id of the session whose tool is being executed by the current code; waiting for it would deadlock."""
+
+
+class ArgumentsInvalid(ValueError):
+    """The arguments of a call do not match the tool's signature. The message is the result for the model."""
+
+
+class ToolOutput(Struct, frozen=True, kw_only=True):
+    """The result of a call, for the model and the reader."""
+
+    text: str = ""
+    is_error: bool = False
+    images: tuple[str, ...] = ()
+    """Pictures, as `data:` URLs."""
+
+
+class Work(Protocol):
+    """One call with valid arguments. It is executed at most once."""
+
+    def run(self) -> ToolOutput:
+        """Execute the call and return its result. An error of the tool is a result. Blocks."""
+        ...
+
+    def cancel(self) -> None:
+        """Ask a call that is being executed to end, if it can. From any thread; returns at once."""
+        ...
+
+
+@runtime_checkable
+class Tool(Protocol):
+    """A tool that can be switched on with `session.tools`."""
+
+    @property
+    def spec(self) -> ToolSpec:
+        """Name, description and arguments, as the model receives them."""
+        ...
+
+    @property
+    def asks(self) -> bool:
+        """True if each call needs an approval. False is a statement of the tool's author."""
+        ...
+
+    @property
+    def timeout_s(self) -> float | None:
+        """Seconds for one call; `None`: `limits.tool_s`."""
+        ...
+
+    @property
+    def on_main_thread(self) -> bool:
+        """True if calls must be executed on the main thread, as a cell is."""
+        ...
+
+    def prepare(self, arguments: str) -> Work:
+        """Return the call with these arguments. Called on a worker thread; executes nothing.
+
+        Raises
+        ------
+        ArgumentsInvalid
+            If they do not match the signature.
+        """
+        ...
+
+
+Policy = Callable[[ToolCall], bool | None]
+"""Decides on a call: `True` runs it, `False` refuses it, `None` asks."""
+
+
+def error(text: str) -> ToolOutput:
+    """Return the result of a call that failed or was not run."""
+    return ToolOutput(text=text, is_error=True)

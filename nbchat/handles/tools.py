@@ -1,0 +1,95 @@
+"""Functions about tools: `checked_tools` validates those of a session, `decide` approves or refuses calls."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from nbchat.core.calls import ToolCall
+from nbchat.core.commands import Decide, Decision
+from nbchat.core.errors import NothingToDo, WouldDeadlock
+from nbchat.core.ids import new_id
+from nbchat.core.text import checksum
+from nbchat.engine.backend import Backend
+from nbchat.engine.tools import Tool, caller
+
+
+def checked_tools(tools: object) -> tuple[Tool, ...]:
+    """Return tools as a tuple.
+
+    Raises
+    ------
+    TypeError
+        If they are not objects made with `@nbchat.tool`, or not in a list.
+    ValueError
+        If two have the same name.
+    """
+    if isinstance(tools, Tool) or not isinstance(tools, Iterable) or isinstance(tools, str | bytes):
+        raise TypeError("tools must be a list of tools, such as [rate]; () switches all off.")
+    found: dict[str, Tool] = {}
+    for tool in tools:
+        if not isinstance(tool, Tool):
+            hint = (
+                "Decorate the function with @nbchat.tool."
+                if callable(tool)
+                else ("OpenAI's own tools are given as params={'tools': …}.")
+            )
+            raise TypeError(f"tools must contain objects made with @nbchat.tool, not {tool!r}. {hint}")
+        name = tool.spec.name
+        if name in found and found[name] is not tool:
+            raise ValueError(f"two tools have the name {name!r}; the model could not tell them apart.")
+        found[name] = tool
+    return tuple(found.values())
+
+
+def decide(
+    backend: Backend,
+    session_id: str,
+    run_id: str,
+    calls: Iterable[ToolCall],
+    *,
+    decision: Decision,
+    call_id: str | None,
+    reason: str = "",
+) -> None:
+    """Decide on one of a run's calls, or on all that wait.
+
+    Raises
+    ------
+    TypeError
+        If the reason is not a string.
+    NothingToDo
+        If no such call waits for approval.
+    """
+    if not isinstance(reason, str):
+        raise TypeError(f"the reason must be a string, not {type(reason).__name__}.")
+    waiting = [call for call in calls if call.state == "asking" and call_id in (None, call.id)]
+    if not waiting:
+        which = "no tool call" if call_id is None else f"no tool call {call_id!r}"
+        raise NothingToDo(f"{which} of run {run_id!r} waits for approval.", hint="Look at run.calls.")
+    for call in waiting:
+        backend.execute(
+            Decide(
+                id=new_id("c-"),
+                session_id=session_id,
+                run_id=run_id,
+                call_id=call.id,
+                decision=decision,
+                shown=checksum(call.text),
+                reason=reason,
+            )
+        )
+
+
+def refuse_own_wait(session_id: str, *, is_over: bool) -> None:
+    """Refuse that a tool waits for a run of the session that waits for the tool.
+
+    Raises
+    ------
+    WouldDeadlock
+        If the current code is executed as a tool of this session, and the run is not over.
+    """
+    if not is_over and caller.get() == session_id:
+        raise WouldDeadlock(
+            "a tool cannot wait for its own session, which waits for the tool.",
+            hint="Use another session, or nbchat.ask().",
+        )
