@@ -24,6 +24,13 @@ def rivers(city: str) -> list[str]:
 The mean discharge is $Q \\approx 560\\,\\mathrm{m^3/s}$. See [the article](https://example.org/seine).
 `;
 
+const CODE = `import pandas as pd
+
+df = pd.read_csv("rivers.csv")  # ${"\u202e"} harmless
+for name, group in df.groupby("country"):
+    print(name, group["length"].mean())
+`;
+
 const query = new URLSearchParams(location.search);
 document.documentElement.setAttribute("data-theme", query.get("theme") ?? "light");
 const kernel = new FakeKernel();
@@ -87,6 +94,26 @@ if (scene === "retrying") {
 if (scene === "paused") {
   kernel.text(geo, second, "The Seine is ");
   kernel.append(geo, { type: "run_paused", run_id: second, at });
+}
+
+if (scene === "tools") {
+  kernel.text(geo, second, "I look at the data first.");
+  const call = (call_id: string, name: string, text: string): void =>
+    kernel.call(geo, second, call_id, name, text);
+  const picture = document.createElement("canvas");
+  picture.width = picture.height = 60;
+  picture.getContext("2d")?.fillRect(10, 10, 40, 40);
+  call("c1", "rate", '{"currency":"USD"}');
+  call("c2", "python", JSON.stringify({ code: CODE }));
+  call("c3", "delete_files", '{"folder":"/tmp/\u202egnp.exe","recursive":true}');
+  kernel.append(geo, { type: "run_acting", run_id: second, at, call_ids: ["c1"], by: "author" });
+  kernel.result(geo, second, "c1", "1.08", [picture.toDataURL("image/png")]);
+  kernel.append(geo, {
+    type: "run_awaiting_approval",
+    run_id: second,
+    at,
+    call_ids: ["c2", "c3"],
+  });
 }
 
 const other = kernel.ask(code, "Write a parser.");

@@ -74,6 +74,20 @@ class Chat:
         return self.notebook.execute(f"import nbchat\nprint({expression}, end='')")
 
 
+DECIDE = """async (card, name) => {
+  const button = [...card.querySelectorAll("button")].find((one) => one.textContent === name);
+  while (card.dataset.callState === "asking") {
+    button.click();
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}"""
+
+
+def decide(card: Locator, button: str) -> None:
+    """Press a button of a tool call that asks until it is accepted: presses are ignored at first."""
+    card.evaluate(DECIDE, button)
+
+
 AXE = """async (rules) => {
   const tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"];
   const { violations } = await axe.run(document.querySelector(".nbchat"), { runOnly: tags, rules });

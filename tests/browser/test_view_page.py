@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Locator, Page, Route, expect
 
+from tests.browser.chat import decide
+
 ROOT = Path(__file__).parents[2]
 HOST = "http://nbchat.invalid/"
 
@@ -193,7 +195,7 @@ def test_escape_closes_popups_and_restores_the_focus(view: OpenPage) -> None:
     expect(page.get_by_role("status")).to_have_text("answering")
 
 
-SCENES = ("stream", "queue", "interrupted", "failed", "retrying", "paused")
+SCENES = ("stream", "queue", "interrupted", "failed", "retrying", "paused", "tools")
 
 AXE = ROOT / "js" / "node_modules" / "axe-core" / "axe.min.js"
 
@@ -214,7 +216,7 @@ OPENED: Mapping[str, str] = {
 
 
 @pytest.mark.parametrize(
-    ("theme", "scenes"), [("light", SCENES), ("dark", ("stream", "interrupted", "failed"))]
+    ("theme", "scenes"), [("light", SCENES), ("dark", ("stream", "interrupted", "failed", "tools"))]
 )
 def test_axe_finds_nothing(view: OpenPage, theme: str, scenes: Sequence[str]) -> None:
     """No violation of WCAG 2.2 A and AA or of axe's best practices, also with a menu or dialog open."""
@@ -260,6 +262,24 @@ def test_nothing_is_cut_off_in_a_narrow_page(view: OpenPage, scene: str) -> None
             .map(([b]) => b.outerHTML)"""
     )
     assert small == []
+
+
+def test_a_call_is_shown_whole_above_its_buttons(view: OpenPage) -> None:
+    """Nothing of the arguments of a call that asks is scrolled away, at 320 pixels too; Run runs them."""
+    page = view("scene=tools", width=320)
+    for name in ("python", "delete_files"):
+        card = page.get_by_role("group", name=f"{name} wants to run")
+        button = card.get_by_role("button", name="Run", exact=True)
+        expect(button).to_be_visible()
+        assert card.locator("pre").first.evaluate(
+            "(pre, button) => pre.scrollWidth <= pre.clientWidth && pre.scrollHeight <= pre.clientHeight"
+            " && pre.getBoundingClientRect().bottom <= button.getBoundingClientRect().top",
+            button.element_handle(),
+        )
+    expect(page.get_by_role("status").first).to_contain_text("waiting for your approval")
+    decide(page.get_by_role("group", name="python wants to run"), "Run")
+    expect(page.get_by_role("group", name="python is running")).to_be_visible()
+    expect(page.get_by_role("group", name="delete_files wants to run")).to_be_visible()
 
 
 def test_images_and_files_are_attached_and_can_be_removed(view: OpenPage) -> None:
@@ -333,7 +353,7 @@ TARGETS = """() => {
 """Controls that are too small for a finger, and fields into which a phone would zoom."""
 
 
-@pytest.mark.parametrize("scene", ["idle", "stream", "interrupted", "queue"])
+@pytest.mark.parametrize("scene", ["idle", "stream", "interrupted", "queue", "tools"])
 @pytest.mark.parametrize("size", [(390, 844), (900, 640)], ids=["phone", "tablet"])
 def test_fingers_find_every_control(view: OpenPage, scene: str, size: tuple[int, int]) -> None:
     """On a touch screen every target has 40 pixels, and fields have a font of 16 pixels."""

@@ -3,8 +3,10 @@ import { insertCell } from "../jupyter/cells";
 import { replaceRawOutputs } from "../jupyter/raw-outputs";
 import type { Extras } from "../types";
 import { readAttachment } from "../view/attachment";
+import { CallCard } from "../view/call";
 import { Columns } from "../view/columns";
 import { openConnect } from "../view/connect";
+import { DataCard } from "../view/data";
 import { detailsOf } from "../view/details";
 import { openDirectory } from "../view/directory";
 import { editForm } from "../view/editor";
@@ -16,11 +18,14 @@ import { openRename } from "../view/rename";
 import { openSettings } from "../view/settings";
 import { sourceList } from "../view/sources";
 import { close } from "../view/tab-commands";
+import { openTools } from "../view/tools";
 import { readyToSend, showSent, suggestVariables } from "../view/variables";
 import { Welcome } from "../view/welcome";
 
 export const extras: Extras = {
   closeSession: close,
+  createCard: (context, element, type) =>
+    type === "tool_call" ? new CallCard(context, element) : new DataCard(context, element),
   createQueue: (context, putBack) => new Queue(context, putBack),
   createSideViews: (context, parent, createPanel) => new Columns(context, parent, createPanel),
   createWelcome: (context) => new Welcome(context),
@@ -33,6 +38,7 @@ export const extras: Extras = {
   openRename,
   openSessionMenu,
   openSettings,
+  openTools,
   readAttachment,
   readyToSend,
   replaceRawOutputs,

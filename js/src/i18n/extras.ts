@@ -41,6 +41,25 @@ const english = {
   /** In the title of a fork: “Rivers (fork)”. */
   forkWord: "fork",
 
+  // Tool calls
+  /** Titles by the state of the call. */
+  call: {
+    arriving: (name: string) => `${name} wants to run`,
+    asking: (name: string) => `${name} wants to run`,
+    running: (name: string) => `${name} is running`,
+    ran: (name: string) => `${name} ran`,
+    not_run: (name: string) => `${name} was not run`,
+    unknown: (name: string) => `${name} has an unknown outcome`,
+  },
+  callRun: "Run",
+  callRunAll: "Run all in this answer",
+  callRunAllHint: "Also runs all later calls of this answer without asking.",
+  callRefuse: "Don't run",
+  pictureOf: (i: number, name: string) => `Picture ${i} of ${name}`,
+  toolResult: "Result",
+  toolError: "Error",
+  showAll: "Show all",
+
   // How a run ended
   hints: {
     resume: "Reads the rest of this answer from the server.",
@@ -130,6 +149,8 @@ const english = {
     text ? `The model answered: ${text}` : "The model answered without text.",
 
   // Files
+  file: "File",
+  variable: "Variable",
   variables: "Variables",
   sentOf: (name: string) => `What is sent of ${name}`,
   notDescribed: (name: string) => `Can't read the variable ${name}.`,

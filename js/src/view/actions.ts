@@ -17,6 +17,7 @@ export const ACTIONS = {
   "resume-run": { by: "panel" },
   settings: { by: "panel" },
   connect: { by: "panel" },
+  tools: { by: "panel" },
   adopt: { by: "panel", once: true },
   suggest: { by: "panel", once: true },
   earlier: { by: "log" },

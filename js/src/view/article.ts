@@ -105,7 +105,7 @@ export class Article {
         this.#blocks.splice(index, 0, fresh);
         view = fresh;
       }
-      view.update(block, live && block.newest, grows);
+      view.update(block, live && block.newest, grows, turn);
     });
     this.#drop(blocks.length);
   }
@@ -140,7 +140,7 @@ export class Article {
       return run.error ? `${wait}: ${reveal(causeOf(run.error))}` : wait;
     }
     if (run.state === "paused") return t.pausedNote;
-    if (message.parts.length > run.first_part) return "";
+    if (message.parts.length > Math.max(run.first_part, run.round_part)) return "";
     if (run.state === "stopping") return `${t.state[run.state]}…`;
     const head = runtime.store.heads.get(sessionId);
     const since = head?.waiting_since ?? Number.POSITIVE_INFINITY;

@@ -29,6 +29,7 @@ export class Foot {
     class: "button quiet model",
     "aria-haspopup": "dialog",
   });
+  readonly #tools: HTMLElement;
   #head: Head | undefined;
   #session: SessionView | undefined;
   #silence: ReturnType<typeof setTimeout> | undefined;
@@ -42,6 +43,12 @@ export class Foot {
       "aria-haspopup": "dialog",
       hidden: true,
     });
+    this.#tools = button("tools", t.tools, {
+      class: "button quiet",
+      "aria-haspopup": "menu",
+      "aria-expanded": "false",
+      hidden: true,
+    });
     const space = h("span", { class: "space" });
     this.element = h(
       "div",
@@ -51,6 +58,7 @@ export class Foot {
       space,
       this.#lives,
       this.#demo,
+      this.#tools,
       this.#model,
     );
     context.signal.addEventListener("abort", () => clearTimeout(this.#silence));
@@ -73,6 +81,7 @@ export class Foot {
     setText(this.#model, name || t.model);
     setAttribute(this.#model, "aria-label", `${t.model}: ${name || "?"}`);
     show(this.#demo, this.isDemo);
+    show(this.#tools, !!head?.tools.length);
     setText(
       this.#lives,
       runtime.store.runner ? (head?.own_provider ? t.endsHere : t.outlives) : "",

@@ -64,6 +64,10 @@ export class Panel implements SessionPanel {
         settings: (target) => this.openSettings(target),
         connect: (target) =>
           this.#context.extras(({ openConnect }) => openConnect(this.#context, target)),
+        tools: (target) =>
+          this.#context.extras(({ openTools }) =>
+            openTools(this.#context, target, this.#sessionId),
+          ),
         adopt: () => this.#adopt(),
         suggest: (_, text) => this.#composer.put(text),
       },

@@ -1,24 +1,13 @@
 /** Elements for the parts of a message. Each receives its whole text and appends only what is new. */
 
-import type {
-  FilePart,
-  ImagePart,
-  Message,
-  Part,
-  ReasoningPart,
-  ToolCallPart,
-  ToolResultPart,
-} from "../protocol";
-import type { Context } from "../types";
-import { button, h, setAttribute, setText } from "./dom";
-import { cut, inSeconds, label, reveal, sizeOf } from "./text";
+import type { ImagePart, Message, Part, ReasoningPart, ToolResultPart } from "../protocol";
+import type { Context, LazyType, PartCard, Turn } from "../types";
+import { h, setText } from "./dom";
+import { inSeconds, label, reveal } from "./text";
 import { thinkingOf } from "./thinking";
 
-/** Characters of data that are shown before a click on "Show all". */
-const CARD_CHARACTERS = 8_000;
-
 /** Types of images that are shown; they cannot contain script. */
-const SAFE_IMAGE = /^data:image\/(?:png|jpeg|gif|webp);base64,[a-z0-9+/=\s]*$/i;
+export const SAFE_IMAGE = /^data:image\/(?:png|jpeg|gif|webp);base64,[a-z0-9+/=\s]*$/i;
 
 /** Consecutive parts of a message that are drawn as one. */
 export interface Block {
@@ -38,7 +27,7 @@ export interface BlockView {
    * @param live more may follow.
    * @param grows the text begins with the text that is shown; only the rest is new.
    */
-  update(block: Block, live: boolean, grows: boolean): void;
+  update(block: Block, live: boolean, grows: boolean, turn: Turn): void;
   destroy(): void;
 }
 
@@ -46,7 +35,7 @@ export interface BlockView {
  * Return the message's parts as blocks, in reading order.
  *
  * A continued answer can resume in the middle of a sentence or a code block: the text after the seam is joined to
- * the text before it, and reasoning in between is placed before both.
+ * the text before it, and reasoning in between is placed before both. The result of a tool is joined to its call.
  *
  * @param seams indexes of the parts with which continuations began.
  */
@@ -93,11 +82,18 @@ function partsInBlocks(
       blocks.splice(text, 0, { type: "reasoning", parts: [part] });
       text += 1;
     } else {
-      blocks.push({ type: part.type, parts: [part] });
+      const call =
+        part.type === "tool_result" && blocks.findLast(({ parts }) => isCall(parts, part));
+      if (call) call.parts.push(part);
+      else blocks.push({ type: part.type, parts: [part] });
       if (part.type !== "reasoning") text = -1;
     }
   });
   return blocks;
+}
+
+function isCall([first]: readonly Part[], { call_id }: ToolResultPart): boolean {
+  return first?.type === "tool_call" && first.call_id === call_id;
 }
 
 /** Return the elements for a new block. */
@@ -110,7 +106,7 @@ export function createBlock(context: Context, message: Message, block: Block): B
     case "tool_call":
     case "tool_result":
     case "file":
-      return new DataBlock(context, block.type);
+      return new LazyBlock(context, block.type);
     case "image":
       return new ImageBlock(context, message.role === "assistant");
     default:
@@ -220,60 +216,32 @@ class ReasoningBlock implements BlockView {
   destroy(): void {}
 }
 
-/** A tool call, a tool result or an attached file, shown as plain data. */
-class DataBlock implements BlockView {
-  readonly element = h("details", { class: "card" });
+/** A part whose elements are drawn by the extras: a tool call with its result, or an attached file. */
+class LazyBlock implements BlockView {
+  readonly element = h("div");
   readonly #context: Context;
-  readonly #kind = h("span");
-  readonly #name = h("bdi", { class: "card-name" });
-  readonly #size = h("span", { class: "quiet-text" });
-  readonly #data = h("pre", { class: "card-data", tabindex: 0 });
-  readonly #more: HTMLButtonElement;
-  #all = false;
-  #block: Block | null = null;
+  #card: PartCard | null = null;
+  #destroyed = false;
 
   constructor(
     context: Context,
-    readonly type: "tool_call" | "tool_result" | "file",
+    readonly type: LazyType,
   ) {
     this.#context = context;
-    this.#more = button(null, context.t.showAll, { hidden: true });
-    this.#more.addEventListener(
-      "click",
-      () => {
-        this.#all = true;
-        if (this.#block) this.update(this.#block);
-      },
-      { signal: context.signal },
-    );
-    this.element.append(
-      h("summary", {}, this.#kind, " ", this.#name, " ", this.#size),
-      this.#data,
-      this.#more,
-    );
   }
 
-  update(block: Block): void {
-    this.#block = block;
-    const { t } = this.#context;
-    const part = block.parts[0] as ToolCallPart | ToolResultPart | FilePart;
-    if (part.type === "tool_call") {
-      setText(this.#kind, t.toolCall);
-      setText(this.#name, label(part.name));
-    } else if (part.type === "file") {
-      setText(this.#kind, part.kind === "variable" ? t.variable : t.file);
-      setText(this.#name, label(part.name));
-      setText(this.#size, sizeOf(part.text));
-    } else {
-      setText(this.#kind, part.is_error ? t.toolError : t.toolResult);
-      setAttribute(this.element, "data-error", part.is_error);
-    }
-    const isCut = !this.#all && part.text.length > CARD_CHARACTERS;
-    setText(this.#data, reveal(isCut ? `${cut(part.text, CARD_CHARACTERS)}…` : part.text));
-    this.#more.hidden = !isCut;
+  update({ parts }: Block, _live: boolean, _grows: boolean, turn: Turn): void {
+    this.#context.extras(({ createCard }) => {
+      if (this.#destroyed) return;
+      this.#card ??= createCard(this.#context, this.element, this.type);
+      this.#card.update(parts, turn);
+    });
   }
 
-  destroy(): void {}
+  destroy(): void {
+    this.#destroyed = true;
+    this.#card?.destroy();
+  }
 }
 
 /** An image that the user attached or the model made. */

@@ -11,10 +11,10 @@ export function progressOf({ t }: Words, head: Head): string {
   const facts: string[] = [];
   if (head.position !== null) facts.push(t.place(head.position));
   if (head.characters > 0) facts.push(t.characters(head.characters));
-  if (head.started_at !== null && head.state !== "paused") {
+  if (head.started_at !== null && head.state !== "paused" && head.state !== "awaiting_approval") {
     const seconds = Math.max(0, Date.now() / 1000 - head.started_at);
     facts.push(elapsed({ t }, seconds));
-    if (head.characters > 0 && seconds >= 1) {
+    if (head.characters > 0 && seconds >= 1 && head.state === "streaming") {
       facts.push(t.perSecond(Math.round(head.characters / seconds)));
     }
   }

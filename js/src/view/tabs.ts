@@ -15,6 +15,7 @@ export const BADGES: Readonly<Record<string, "streaming" | "waiting" | "paused" 
   stopping: "streaming",
   retrying: "waiting",
   awaiting_approval: "waiting",
+  acting: "streaming",
   paused: "paused",
   failed: "failed",
   interrupted: "failed",

@@ -35,6 +35,7 @@ function head(id: string, fields: Partial<Head> = {}): Head {
     temporary: false,
     messages: 0,
     own_provider: false,
+    tools: [],
     number: 1,
     ...fields,
   };

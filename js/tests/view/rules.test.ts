@@ -138,7 +138,13 @@ describe("parameters", () => {
 describe("the blocks of a message", () => {
   const text = (words: string): Part => ({ type: "text", text: words });
   const thought = (words: string): Part => ({ type: "reasoning", text: words, seconds: 1 });
-  const call: Part = { type: "tool_call", call_id: "c", name: "f", text: "{}" };
+  const call: Part = {
+    type: "tool_call",
+    call_id: "c",
+    name: "f",
+    text: "{}",
+    started_at: null,
+  };
   const blocks = (parts: Part[], seams: number[] = []) =>
     blocksOf({ parts } as unknown as Message, seams).map(
       ({ type, parts: own }) => `${type}:${own.map((part) => part.text).join("+")}`,
@@ -157,6 +163,27 @@ describe("the blocks of a message", () => {
       "text:b",
     ]);
   });
+  test("join the result of a tool to its call, also to the last of several with one id", () => {
+    const result = (call_id: string, words: string): Part => ({
+      type: "tool_result",
+      call_id,
+      text: words,
+      is_error: false,
+      images: [],
+    });
+    const other: Part = { ...call, call_id: "d", text: "[]" };
+    expect(blocks([call, other, result("c", "1"), result("d", "2"), text("a")])).toEqual([
+      "tool_call:{}+1",
+      "tool_call:[]+2",
+      "text:a",
+    ]);
+    expect(blocks([call, result("c", "1"), call, result("c", "2"), result("x", "3")])).toEqual([
+      "tool_call:{}+1",
+      "tool_call:{}+2",
+      "tool_result:3",
+    ]);
+  });
+
   test("continue across a continuation, with its reasoning in front", () => {
     expect(blocks([text("a"), text("b")], [1])).toEqual(["text:a+b"]);
     expect(blocks([text("a"), thought("hm"), text("b")], [1])).toEqual([
