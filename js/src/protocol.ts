@@ -736,6 +736,8 @@ export interface ToolResultPart {
   readonly call_id: string;
   readonly text: string;
   readonly is_error: boolean;
+  /** The tool was not called; the text is the reason. */
+  readonly not_run: boolean;
   /** Pictures of the result, as `data:` URLs of type png, jpeg, gif or webp. */
   readonly images: readonly string[];
   readonly type: "tool_result";

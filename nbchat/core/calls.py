@@ -81,7 +81,7 @@ def _result(message: Message, index: int, call_id: str) -> ToolResultPart | None
 
 def _state(part: ToolCallPart, result: ToolResultPart | None, run: RunRecord | None) -> CallState:
     if result is not None:
-        return "not_run" if part.started_at is None else "ran"
+        return "not_run" if part.started_at is None or result.not_run else "ran"
     is_over = run is None or run.state.is_over or run.state is RunState.STOPPING
     if part.started_at is not None:
         return "unknown" if is_over else "running"

@@ -120,6 +120,8 @@ class ToolResultPart(Tagged, frozen=True, kw_only=True, tag="tool_result"):
     call_id: str = ""
     text: str = ""
     is_error: bool = False
+    not_run: bool = False
+    """The tool was not called; the text is the reason."""
     images: tuple[str, ...] = ()
     """Pictures of the result, as `data:` URLs of type png, jpeg, gif or webp."""
 

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 from nbchat.core.clock import now
-from nbchat.core.errors import ErrorInfo, ProviderError
+from nbchat.core.errors import ErrorInfo, LimitExceeded, ProviderError
 from nbchat.core.events import Event, RunConnecting, RunRetrying
 from nbchat.engine.run_outcome import safe
 
@@ -58,7 +58,7 @@ class Attempts:
         self.provider: Provider | None = None
         """The provider of the last attempt."""
         self.is_complete: bool = False
-        """The server did not close after the finish reason: cancelling the attempt is not an error."""
+        """The server did not close after the finish reason, so the attempt was cancelled."""
         self.is_delayed: bool = False
         """There is a delay before the next attempt."""
         self._run_id = run_id
@@ -96,7 +96,7 @@ class Attempts:
         return was_paused
 
     async def run(self, current: Round) -> None:
-        """Read one whole response.
+        """Read one whole response. After its finish reason, an error of the connection does not matter.
 
         Raises
         ------
@@ -107,20 +107,22 @@ class Attempts:
         while True:
             try:
                 await self._attempt(current)
+                break
             except ProviderError as error:
+                if current.outcome.finish is not None and not isinstance(error, LimitExceeded):
+                    break
                 wait_s = self._may_retry(current, error, retries)
                 if wait_s is None:
                     raise
                 retries += 1
                 await self.again(error.info, retries, self._limits.retries, wait_s)
             except asyncio.CancelledError:
-                task = asyncio.current_task()
-                if not self.is_complete or self._is_over() or task is None:
+                if not self.is_complete or self._is_over():
                     raise
-                task.uncancel()
                 break
-            else:
-                break
+        task = asyncio.current_task()
+        if self.is_complete and task is not None:
+            task.uncancel()
         self.is_complete = False
         self._clock.stream_over()
 
@@ -140,8 +142,9 @@ class Attempts:
 
     def _may_retry(self, current: Round, error: ProviderError, retries: int) -> float | None:
         """Return the seconds to wait before the next attempt, or `None` if there is no retry."""
-        has_begun = current.builder.deltas or current.outcome.finish
-        if has_begun or self._is_over() or retries >= self._limits.retries or error.retryable is False:
+        if current.builder.deltas or self._is_over() or retries >= self._limits.retries:
+            return None
+        if error.retryable is False:
             return None
         if error.retryable is True:
             return float(0.5 * 2**retries * random.uniform(0.75, 1.25))  # noqa: S311 - jitter, not a secret
@@ -178,7 +181,7 @@ class Attempts:
                     breath = self._loop.time()
                 while self._clock.is_paused and not self._is_over():
                     await self._resumed.wait()  # it may be paused again before this has its turn
-                if self._is_over():
+                if self._is_over() or self.is_complete:
                     # It was cancelled but continued; this delta is too late.
                     break
                 current.accept(delta)

@@ -102,10 +102,17 @@ class LiveRun:
         self.clock: Deadlines = Deadlines(self.loop, limits, self._expired)
         self._patience: asyncio.TimerHandle | None = None
         self._attempts = Attempts(
-            task.run_id, limits, self.clock, emit=emit, choose=choose, is_over=lambda: self._cause is not None
+            task.run_id,
+            limits,
+            self.clock,
+            emit=emit,
+            choose=choose,
+            is_over=lambda: self.over or self._cause is not None,
         )
+        self._earlier_text = 0
+        """Characters that the model wrote in earlier rounds."""
         self._earlier_size = 0
-        """Characters of earlier rounds and of their results."""
+        """Characters of earlier rounds and of their results, pictures included."""
         self._is_acting = False
         self._tools: ToolCalls | None = None
         if desk is not None and desk.tools:
@@ -231,7 +238,7 @@ class LiveRun:
     async def _whole_round(self) -> None:
         """Run one round; an answer that does not match its schema is asked for once more."""
         current = self._round
-        await self._attempts.run(self._round)
+        await self._read()
         if self._open_calls():
             return
         problem = await self._mismatch()
@@ -246,7 +253,7 @@ class LiveRun:
         self._round = self._new_round(request, current.first_part)
         try:
             await self._attempts.again(AnswerInvalid(no_match(problem)).info, 1, 1, 0.0)
-            await self._attempts.run(self._round)
+            await self._read()
         except ProviderError as error:
             if self._round.builder.deltas:
                 raise
@@ -257,6 +264,11 @@ class LiveRun:
         self._outcome.add(first, whole=not self._round.builder.deltas)
         if (left := await self._mismatch()) is not None:
             self._outcome.notice(no_match(left))
+
+    async def _read(self) -> None:
+        await self._attempts.run(self._round)
+        if self._cause is None:  # the server closed in time
+            self._end_patience()
 
     async def _mismatch(self) -> str | None:
         """Return the reason why the answer does not match the schema of its request, if it has one."""
@@ -276,7 +288,7 @@ class LiveRun:
             outcome=self._outcome,
             clock=self.clock,
             limits=self._limits,
-            used=self._earlier_size,
+            used=self._earlier_text,
             characters_left=self._todo.characters_left - self._earlier_size,
             taken=None if self._tools is None else self._tools.taken,
             emit=self._emit,
@@ -292,20 +304,29 @@ class LiveRun:
     # Tools
 
     def _open_calls(self) -> list[ToolCall]:
-        """Return the calls to execute, whatever the finish reason is called; none if it was cut off."""
-        finish = self._outcome.finish
-        if self._tools is None or finish is None or finish in EARLY or self._cause is not None:
+        """Return the calls to execute, whatever the finish reason is called.
+
+        There are none if the answer was truncated, or if the run is being ended.
+        """
+        if self._cause is not None or self.over:
             return []
         self._round.builder.close()
+        return self._calls_of_round()
+
+    def _calls_of_round(self) -> list[ToolCall]:
+        finish = self._outcome.finish
+        if self._tools is None or finish is None or finish in EARLY:
+            return []
         return self._tools.open_calls(self._round.first_part)
 
     async def _act(self, tools: ToolCalls, calls: list[ToolCall]) -> None:
         """Execute the calls of a round, and begin the next one."""
+        self._outcome.next_round()  # a run that is stopped from now on did not complete
         await self._attempts.until_resumed()
         self._is_acting = True
-        self._outcome.next_round()  # a run that is stopped now did not complete
         self.clock.act()
         await tools.run(calls)
+        self._earlier_text += self._round.builder.accepted
         self._earlier_size += self._round.size + tools.take_size()
         self._number += 1
         request, first_part = tools.next_request(self._todo.request)
@@ -319,7 +340,7 @@ class LiveRun:
     def _expired(self, cause: NbchatError | None) -> None:
         if cause is not None:
             self._cancel(cause)
-        elif not self.over and self._cause is None:
+        elif not self.over and self._cause is None and not self._attempts.is_complete:
             self._attempts.is_complete = True
             self.task.cancel()
             self._be_patient()
@@ -336,31 +357,41 @@ class LiveRun:
 
     def _be_patient(self) -> None:
         """Settle without the provider if it does not close in time."""
+        self._end_patience()
+        self._patience = self.loop.call_later(self._limits.stop_s, self._give_up)
+
+    def _end_patience(self) -> None:
         if self._patience is not None:
             self._patience.cancel()
-        self._patience = self.loop.call_later(self._limits.stop_s, self._give_up)
+            self._patience = None
 
     def _give_up(self) -> None:
         """Settle although the provider does not close."""
         self._patience = None
-        if self._cause is None and not self._attempts.is_complete:
-            return  # it has closed, and the run continues with its tools
-        if not self.over:
-            logger.warning(
-                "run %s: the provider did not close within %g s",
-                self.run_id,
-                self._limits.stop_s,
-                extra=about(run_id=self.run_id),
-            )
-            self._settle(self._end_by(self._cause))
+        if self.over:
+            return
+        logger.warning(
+            "run %s: the provider did not close within %g s",
+            self.run_id,
+            self._limits.stop_s,
+            extra=about(run_id=self.run_id),
+        )
+        if self._cause is None and self._calls_of_round():
+            self._outcome.notice("The calls were not run: the server did not close the connection.")
+        end = self._end_by(self._cause)
+        # If the provider closes later, the run does not continue.
+        self._cause = self._cause or _Stopped("not closed")
+        self._settle(end)
 
     def _end_by(self, cause: NbchatError | None) -> EndEvent:
         """Return the event that ends the run, and keep its error."""
+        if cause is not None and self._calls_of_round():
+            self._outcome.next_round()  # the finish reason of a round whose calls were not run
         end, self.error = self._outcome.end(
             self.run_id,
             cause,
             has_content=bool(self._round.builder.deltas or self._number),
-            characters=self._earlier_size + self._round.builder.accepted,
+            characters=self._earlier_text + self._round.builder.accepted,
             is_stopped=isinstance(cause, _Stopped),
             # The server may consider a partial answer complete and add nothing.
             may_add_nothing=self._round.request.prefill,
@@ -382,7 +413,5 @@ class LiveRun:
             )
         self.over = True
         self.clock.close()
-        if self._patience is not None:
-            self._patience.cancel()
-            self._patience = None
+        self._end_patience()
         self._ended(self, end)

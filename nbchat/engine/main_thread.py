@@ -77,6 +77,8 @@ class Job:
         self._state: JobState = "waiting"
         self.was_interrupted: bool = False
         """True if the job was cancelled while it was running."""
+        self.is_queued: bool = False
+        """The kernel has a request for it."""
 
     @property
     def state(self) -> JobState:
@@ -178,7 +180,11 @@ class MainThread:
 
     def _request(self, job: Job) -> None:
         if self._shell is not None:
-            self._shell.request(job)
+            job.is_queued = self._shell.request(job)
+
+    def will_run(self, job: Job) -> bool:
+        """Return whether the job is in the kernel's queue, or the main thread waits in nbchat."""
+        return job.is_queued or bool(self._waits)
 
     def run(self, job_id: str) -> None:
         """Execute a job. On the main thread."""
@@ -216,8 +222,10 @@ class MainThread:
         finally:
             with self._lock:
                 self._waits.remove(wake)
-                left = [] if self._waits else list(self._jobs.values())
-            for job in left:
+                jobs = [] if self._waits else list(self._jobs.values())
+            for job in jobs:
+                if job.is_queued or job.state != "waiting":
+                    continue
                 self._request(job)
 
 

@@ -50,7 +50,7 @@ class Round:
     first_part
         Number of parts that the answer already has.
     used
-        Characters of earlier rounds.
+        Characters that the model wrote in earlier rounds.
     characters_left
         Characters that may still be added to the session.
     taken
@@ -133,8 +133,9 @@ class Round:
 
     def _add(self, delta: TextDelta | ReasoningDelta | ToolCallDelta) -> None:
         builder = self.builder
-        before, answer, session = builder.deltas, self._limits.answer_chars - self._used, self._left
-        dropped = builder.add(delta, min(answer, session - builder.image_chars) - builder.accepted)
+        before = builder.deltas
+        answer, session = self._limits.answer_chars - self._used, self._left - builder.image_chars
+        dropped = builder.add(delta, min(answer, session) - builder.accepted)
         if self.request.schema is not None and isinstance(delta, TextDelta):
             self.text.append(delta.text)
         if dropped:

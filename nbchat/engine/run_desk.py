@@ -37,16 +37,20 @@ class Slots(Protocol):
 
 
 class RunDesk:
-    """The session of a run, with the tools and the policy that it had when the run started."""
+    """The session of a run, with the tools that it had when the run started."""
 
     def __init__(self, session: SessionLog, queue: Slots, run_id: str, message_id: str) -> None:
         self.session_id: str = session.id
         self.tools: Mapping[str, Tool] = {tool.spec.name: tool for tool in session.tools}
-        self.policy: Policy | None = session.policy
         self._session = session
         self._queue = queue
         self._run_id = run_id
         self._message_id = message_id
+
+    @property
+    def policy(self) -> Policy | None:
+        """The session's policy now."""
+        return self._session.policy
 
     def answer(self) -> Message:
         """Return the answer so far; an empty one if it was discarded."""

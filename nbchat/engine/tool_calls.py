@@ -39,6 +39,7 @@ from nbchat.engine.tools import (
     Work,
     caller,
     error,
+    not_run,
 )
 
 if TYPE_CHECKING:
@@ -60,6 +61,9 @@ NO_PAGE: Final = (
     "The call was not run: it needs the user's approval, and no page is open in which it could be given."
 )
 NOT_STORED: Final = "The call was not run: its approval could not be recorded in the journal."
+NO_MAIN_THREAD: Final = (
+    "The call was not run: it needs the main thread, which is busy and does not wait for an answer."
+)
 REFUSED: Final = "The user refused this call."
 BY_POLICY: Final = "A policy of the user refused this call."
 TOO_LARGE: Final = "The call was run, but its result does not fit into this session any more."
@@ -81,7 +85,11 @@ class Desk(Protocol):
     session_id: str
     tools: Mapping[str, Tool]
     """The tools that were switched on when the run started, by name."""
-    policy: Policy | None
+
+    @property
+    def policy(self) -> Policy | None:
+        """The session's policy now."""
+        ...
 
     def answer(self) -> Message:
         """Return the answer so far."""
@@ -205,15 +213,15 @@ class ToolCalls:
                 continue
             decision = await self._policy(call)
             if decision is False:
-                self._append(call, error(BY_POLICY))
+                self._append(call, not_run(BY_POLICY))
             elif decision is True:
                 approved["policy"].append(ready)
             elif not ready.tool.asks:
                 approved["author"].append(ready)
             elif self._all_approved:
                 approved["user"].append(ready)
-            elif self._desk.policy is None and not self._desk.can_ask():
-                self._append(call, error(NO_PAGE))
+            elif not self._desk.can_ask():
+                self._append(call, not_run(NO_PAGE))
             else:
                 asking.append(ready)
         self._asking = {ready.call.id: ready for ready in asking}
@@ -244,7 +252,7 @@ class ToolCalls:
                     extra=about(run_id=self._run_id),
                 )
                 reason = f"The arguments could not be validated: {type(problem).__name__}."
-        self._append(call, error(reason))
+        self._append(call, not_run(reason))
         return None
 
     async def _policy(self, call: ToolCall) -> bool | None:
@@ -282,7 +290,7 @@ class ToolCalls:
             )
         if decision == "refuse":
             del self._asking[call_id]
-            self._append(ready.call, error(f"{REFUSED} {clean(reason).strip()[:2000]}".strip()))
+            self._append(ready.call, not_run(f"{REFUSED} {clean(reason).strip()[:2000]}".strip()))
         elif decision == "run":
             del self._asking[call_id]
             self._start([ready], "user")
@@ -325,7 +333,7 @@ class ToolCalls:
             if not self._is_open:
                 return
             if not stored:
-                output = error(NOT_STORED)
+                output = not_run(NOT_STORED)
             elif ready.tool.on_main_thread:
                 output = await self._on_main_thread(ready)
             else:
@@ -374,7 +382,8 @@ class ToolCalls:
                 loop.call_soon_threadsafe(started.set)
 
         def ended(reason: str) -> None:
-            output = outputs[0] if outputs else error(reason or "The call was interrupted.")
+            missing = not_run(reason) if reason else error("The call was interrupted.")
+            output = outputs[0] if outputs else missing
             with suppress(RuntimeError):  # the loop is closed
                 loop.call_soon_threadsafe(started.set)
                 loop.call_soon_threadsafe(_set, done, output)
@@ -383,8 +392,13 @@ class ToolCalls:
         main_thread.submit(job)
         limit = self._limit(ready.tool)
         try:
-            # The time in which it waits for the running cell does not count.
-            await started.wait()
+            while not started.is_set():
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(limit):
+                        await started.wait()
+                # The time in which it waits for the running cell does not count.
+                if not (started.is_set() or main_thread.will_run(job)):
+                    job.fail(NO_MAIN_THREAD)
             async with asyncio.timeout(limit):
                 return await asyncio.shield(done)
         except TimeoutError:
@@ -456,5 +470,9 @@ def _part_of(call_id: str, output: ToolOutput) -> ToolResultPart:
     if len(images) < len(output.images) or len(images) > MAX_IMAGES:
         text = f"{text}\n\n[pictures that are too large or too many are omitted]".strip()
     return ToolResultPart(
-        call_id=call_id, text=text, is_error=output.is_error, images=tuple(images[:MAX_IMAGES])
+        call_id=call_id,
+        text=text,
+        is_error=output.is_error,
+        not_run=output.not_run,
+        images=tuple(images[:MAX_IMAGES]),
     )

@@ -39,6 +39,8 @@ class ToolOutput(Struct, frozen=True, kw_only=True):
 
     text: str = ""
     is_error: bool = False
+    not_run: bool = False
+    """The tool was not called; the text is the reason."""
     images: tuple[str, ...] = ()
     """Pictures, as `data:` URLs."""
 
@@ -95,5 +97,10 @@ Policy = Callable[[ToolCall], bool | None]
 
 
 def error(text: str) -> ToolOutput:
-    """Return the result of a call that failed or was not run."""
+    """Return the result of a call that failed."""
     return ToolOutput(text=text, is_error=True)
+
+
+def not_run(reason: str) -> ToolOutput:
+    """Return the result of a call that was not executed."""
+    return ToolOutput(text=reason, is_error=True, not_run=True)

@@ -208,7 +208,8 @@ class Run:
         Raises
         ------
         TimeoutError
-            If the run is not over by then; it continues.
+            If the run is not over by then; it continues. A tool call that this wait executes on the main
+            thread delays this.
         TypeError, ValueError
             If the timeout is neither a number nor `None`.
         WouldDeadlock

@@ -43,7 +43,7 @@ from nbchat.handles.cache import HandleCache
 from nbchat.handles.data_frames import runs_frame
 from nbchat.handles.host import Host
 from nbchat.handles.run import Run, RunCache, check_timeout, run_cache
-from nbchat.handles.tools import checked_tools
+from nbchat.handles.tools import checked_tools, stopped_after
 
 if TYPE_CHECKING:
     from nbchat.core.messages import Usage
@@ -350,9 +350,9 @@ class Session:
         structure = _structure(schema)
         run_id = new_id("r-")
         try:
-            return self._send(prompt, attachments, run_id, request, context, structure=structure).result(
-                timeout
-            )
+            run = self._send(prompt, attachments, run_id, request, context, structure=structure)
+            with stopped_after(timeout, run.stop, self.tools):
+                return run.result(timeout)
         except ProviderError:  # it is over
             raise
         except TimeoutError:

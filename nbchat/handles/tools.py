@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 from nbchat.core.calls import ToolCall
 from nbchat.core.commands import Decide, Decision
@@ -78,6 +80,31 @@ def decide(
                 reason=reason,
             )
         )
+
+
+@contextmanager
+def stopped_after(timeout: float | None, stop: Callable[[], bool], tools: Iterable[Tool]) -> Iterator[None]:
+    """Call `stop` at the end of a timeout, also while a wait in this context executes a call.
+
+    Raises
+    ------
+    TimeoutError
+        If `stop` returned true.
+    """
+    if timeout is None or not any(tool.on_main_thread for tool in tools):
+        yield
+        return
+    stopped: list[bool] = []
+    timer = threading.Timer(min(max(timeout, 0), threading.TIMEOUT_MAX), lambda: stopped.append(stop()))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
+    if any(stopped):
+        raise TimeoutError
 
 
 def refuse_own_wait(session_id: str, *, is_over: bool) -> None:

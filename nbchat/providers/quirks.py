@@ -15,9 +15,21 @@ Quirk = Literal[
 
 _STREAM_OPTIONS: Final = re.compile(r"stream_options|include_usage")
 _SCHEMA: Final = re.compile(
-    r"response[_ ]format|json[_ ]?schema|text\.format|structured output|grammar", re.IGNORECASE
+    r"response[_ ]format|json[_ ]?schema|text\.format|structured output|grammar|response mime type",
+    re.IGNORECASE,
 )
-_TOOLS: Final = re.compile(r"\btools?\b|tool_choice|function[ _-]?call", re.IGNORECASE)
+_TOOLS_NAME: Final = r"\b(?:tools|functions|(?:tool|function)[ _-]?(?:use|calling))\b(?!\[|\.\w)"
+# Not every error about tools: a server that rejects one of them, or a result, supports tools.
+_TOOLS: Final = re.compile(
+    rf"(?:\bnot|n't|\bno\b[^.]{{0,40}}) (?:support|accept|allow)\w*[^.]{{0,20}}?{_TOOLS_NAME}"
+    rf"|{_TOOLS_NAME}[^.]{{0,20}}? (?:is|are) "
+    r"(?:unsupported|not (?:\w+ )?(?:supported|enabled|available|allowed))"
+    r"|\b(?:unsupported|unrecogni[sz]ed|unknown|unexpected)"
+    rf"[^.\w]+(?:(?:request|argument|parameter|field|key|property|supplied)s?[^.\w]+){{0,4}}{_TOOLS_NAME}"
+    r"|\b(?:tools|tool choice)\b[^.]{0,20}? requires? --"
+    r'|"loc"\s*:\s*\[\s*"body"\s*,\s*"tools"\s*\]',
+    re.IGNORECASE,
+)
 _BACKGROUND: Final = re.compile(r"\b(?:background|store)\b")
 
 

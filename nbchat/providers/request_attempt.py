@@ -7,7 +7,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from nbchat.core.errors import ContextTooLong, ProviderError, RequestRejected
+from nbchat.core.errors import ContextTooLong, ModelNotFound, ProviderError, RequestRejected
 from nbchat.providers.base import Notice, Request
 from nbchat.providers.errors import refuses_images
 from nbchat.providers.prompts import (
@@ -63,7 +63,9 @@ class RequestAttempt:
         if self.refusal is not None:
             raise self.refusal from self.refusal.__cause__  # images were not the cause
         words = _refusal(error)
-        quirk = find_quirk(body, words, self.quirks) if isinstance(error, RequestRejected) else None
+        # OpenRouter has the status 404 if no server of a model supports tools.
+        is_rejected = isinstance(error, RequestRejected | ModelNotFound)
+        quirk = find_quirk(body, words, self.quirks) if is_rejected else None
         if quirk is not None:
             self.quirks = (*self.quirks, quirk)
             if quirk == "schema":

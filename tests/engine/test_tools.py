@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import threading
+from base64 import b64decode
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +13,19 @@ import pytest
 
 import nbchat
 from nbchat.core.commands import Decide, SwitchTool
-from nbchat.core.errors import CommandError, NothingToDo, ProviderUnavailable, RunNotLive, WouldDeadlock
+from nbchat.core.errors import (
+    CommandError,
+    NothingToDo,
+    ProviderUnavailable,
+    RunNotLive,
+    StoreFull,
+    WouldDeadlock,
+)
 from nbchat.core.ids import new_id
 from nbchat.core.messages import ToolResultPart, Usage
 from nbchat.core.text import checksum
 from nbchat.engine.carry_out import carry_out
+from nbchat.engine.main_thread import CodeOutput, Job, main_thread
 from nbchat.engine.tools import MAX_RESULT
 from nbchat.protocol import HeadTool
 from nbchat.providers.base import Finish, Request, ToolCallDelta, UsageDelta
@@ -24,6 +33,7 @@ from nbchat.providers.openai import OpenAIProvider
 from nbchat.providers.scripted import HANG, PAUSE, Script, ScriptedProvider
 from nbchat.server import DemoServer
 from nbchat.wire.session_messages import head_of
+from tests.engine.test_journal_writer import FailingStore
 from tests.engines import engine_of, live
 from tests.waiting import wait_for
 
@@ -211,9 +221,13 @@ def test_calls_are_approved_one_by_one(registry: SessionRegistry, counter: Count
     assert counter.calls == [4, 3]
 
 
-def test_without_anyone_to_ask_a_call_is_refused(registry: SessionRegistry, counter: Counter) -> None:
-    """Without a page, a callback and a policy, a call that asks is refused, so that the run ends."""
+@pytest.mark.parametrize("policy", [None, lambda _call: None, lambda _call: 1 / 0])
+def test_without_anyone_to_ask_a_call_is_refused(
+    registry: SessionRegistry, counter: Counter, policy: Any
+) -> None:
+    """Without a page, a callback and a decision of the policy, a call that asks is refused at once."""
     session = registry.create(provider=calling(("pay", '{"amount": 3}')), tools=[pay_with(counter)])
+    session.approve = policy
     answer = session.ask("Pay.", timeout=30)
     assert "no page is open" in answer.text
     assert counter.calls == []
@@ -239,6 +253,28 @@ def test_a_policy_decides_before_the_user(registry: SessionRegistry, counter: Co
         run.stop()
         run.wait(30)
     assert counter.calls == [3]
+
+
+def test_a_policy_is_read_at_each_call(registry: SessionRegistry, counter: Counter) -> None:
+    """A policy that is set or removed while a run is live decides on its next calls."""
+    session = watched(registry, calling(("pay", '{"amount": 3}'), rounds=3), pay_with(counter))
+    run = session.send("Pay.")
+    until_asking(run)
+    seen: list[str] = []
+
+    def once(call: ToolCall) -> bool:
+        seen.append(call.id)
+        session.approve = None
+        return True
+
+    session.approve = once
+    run.approve()
+    wait_for(lambda: len(counter.calls) == 2, "the policy approved the second call")
+    until_asking(run)
+    assert len(seen) == 1
+    run.stop()
+    assert run.wait(30).state == "stopped"
+    assert counter.calls == [3, 3]
 
 
 def test_a_harmless_tool_does_not_ask(registry: SessionRegistry, counter: Counter) -> None:
@@ -447,6 +483,59 @@ def test_a_tool_that_fails_has_an_error_as_its_result(
     assert call.result is not None
     assert expected in call.result.text
     assert len(call.result.text) < MAX_RESULT + 200
+
+
+class Dot:
+    """A value with a picture."""
+
+    def _repr_png_(self) -> bytes:
+        return b64decode(
+            "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
+        )
+
+
+def test_results_do_not_count_as_the_answer(registry: SessionRegistry) -> None:
+    """Text and pictures of results do not use up the characters that an answer may have."""
+    registry.limits.answer_chars = 60
+
+    @nbchat.tool(ask=False)
+    def draw() -> Dot:
+        """Draw a dot."""
+        return Dot()
+
+    @nbchat.tool(ask=False)
+    def read() -> str:
+        """Read a text."""
+        return "x" * 1000
+
+    def script(request: Request) -> Script:
+        if results_in(request):
+            return ["y" * 30, Finish("stop")]
+        return ["z" * 20, ToolCallDelta(0, "a", "draw"), ToolCallDelta(1, "b", "read"), Finish("tool_calls")]
+
+    session = registry.create(provider=ScriptedProvider(script, finish=None), tools=[draw, read])
+    run = session.send("?").wait(30)
+    assert (run.state, run.text) == ("completed", "z" * 20 + "y" * 30)
+    assert [len(call.result.images) for call in run.calls if call.result is not None] == [1, 0]
+    registry.limits.answer_chars = 49  # the text of all rounds counts
+    longer = session.send("?").wait(30)
+    assert (longer.state, longer.text) == ("interrupted", "z" * 20 + "y" * 29)
+    assert longer.error is not None
+    assert longer.error.partial_chars == 49
+
+
+def test_a_call_whose_approval_is_not_stored_is_not_run(registry: SessionRegistry, counter: Counter) -> None:
+    """If the journal refuses an approval, the call is not executed, and is shown as not run."""
+    store = FailingStore()
+    engine_of(registry).loop.call(engine_of(registry).open_journal, store)
+    session = watched(registry, calling(("pay", '{"amount": 3}')), pay_with(counter))
+    run = session.send("Pay.")
+    until_asking(run)
+    store.broken = StoreFull("full")
+    run.approve()
+    assert "could not be recorded" in run.result(60).text
+    assert (counter.calls, [call.state for call in run.calls]) == ([], ["not_run"])
+    store.broken = None
 
 
 def test_a_tool_that_does_not_return_is_abandoned(registry: SessionRegistry, counter: Counter) -> None:
@@ -668,6 +757,84 @@ def test_a_main_thread_call_that_was_stopped_does_not_start(registry: SessionReg
     assert run.wait(30).state == "stopped"
     assert registry.create(provider=ScriptedProvider("Hello.")).ask("?", timeout=30).text == "Hello."
     assert started == []
+
+
+def test_a_main_thread_call_does_not_wait_forever(registry: SessionRegistry) -> None:
+    """Where the main thread executes no calls, such a call is an error after its time limit."""
+    started: list[int] = []
+
+    @nbchat.tool(ask=False, thread="main", timeout_s=0.05)
+    def late() -> None:
+        started.append(1)
+
+    session = registry.create(provider=calling(("late", "{}")), tools=[late])
+    run = session.send("?")
+    wait_for(lambda: run.is_over, "the run has ended")  # this does not wait in nbchat
+    assert (run.state, [call.state for call in run.calls]) == ("completed", ["not_run"])
+    assert "it needs the main thread" in run.text
+    assert registry.create(provider=ScriptedProvider("Hello.")).ask("?", timeout=30).text == "Hello."
+    assert started == []
+
+
+class AbortingShell:
+    """A kernel whose queue was cleared by an error in a cell."""
+
+    def __init__(self) -> None:
+        self.requests = 0
+
+    def request(self, job: Job) -> bool:
+        """Fail, as `KernelShell` does after the reply `aborted`."""
+        self.requests += 1
+        threading.Thread(target=job.fail, args=("The call was not run: the queue was cleared.",)).start()
+        return True
+
+    def run_code(self, code: str) -> CodeOutput:
+        """Return nothing."""
+        return CodeOutput(text=code)
+
+    def namespace(self) -> dict[str, object]:
+        """Return no variables."""
+        return {}
+
+
+def test_an_aborted_request_is_not_sent_again(registry: SessionRegistry) -> None:
+    """A call whose request the kernel aborted is shown as not run, and no other request follows."""
+    started: list[int] = []
+
+    @nbchat.tool(ask=False, thread="main")
+    def late() -> None:
+        started.append(1)
+
+    shell = AbortingShell()
+    main_thread.attach(shell)
+    try:
+        session = registry.create(provider=calling(("late", "{}")), tools=[late])
+        run = session.send("?")
+        wait_for(lambda: run.is_over, "the run has ended")
+        assert (run.state, [call.state for call in run.calls]) == ("completed", ["not_run"])
+        assert "the queue was cleared" in run.text
+        assert registry.create(provider=ScriptedProvider("Hello.")).ask("?", timeout=30).text == "Hello."
+        assert (shell.requests, started) == (1, [])
+    finally:
+        main_thread.attach(None)
+
+
+def test_the_timeout_of_ask_ends_a_call_on_the_main_thread(
+    registry: SessionRegistry, counter: Counter
+) -> None:
+    """`ask(timeout=…)` stops its run in time, also while it executes a call of that run."""
+    ended: list[int] = []
+
+    @nbchat.tool(ask=False, thread="main")
+    def long() -> None:
+        counter.go.wait(60)
+        ended.append(1)
+
+    session = registry.create(provider=calling(("long", "{}")), tools=[long])
+    with pytest.raises(TimeoutError, match="the run was stopped"):
+        session.ask("?", timeout=1)
+    assert session.wait(30).runs[-1].state == "stopped"
+    assert ended == []
 
 
 def test_python_runs_in_the_main_module_of_a_script(registry: SessionRegistry) -> None:

@@ -42,7 +42,7 @@ function stateOf(
   result: ToolResultPart | null,
   run: RunRecord | undefined,
 ): CallState {
-  if (result !== null) return part.started_at === null ? "not_run" : "ran";
+  if (result !== null) return part.started_at === null || result.not_run ? "not_run" : "ran";
   const live = run !== undefined && !isOver(run.state) && run.state !== "stopping";
   if (part.started_at !== null) return live ? "running" : "unknown";
   if (!live) return "not_run";
