@@ -160,7 +160,14 @@ export class FakeKernel extends WireKernel {
     images: readonly string[] = [],
     is_error = false,
   ): void {
-    this.#part(id, run_id, { type: "tool_result", call_id, text, images, is_error });
+    this.#part(id, run_id, {
+      type: "tool_result",
+      call_id,
+      text,
+      images,
+      is_error,
+      not_run: false,
+    });
   }
 
   #part(id: string, run_id: string, part: Part): void {

@@ -44,3 +44,14 @@ test("a run that continues an answer does not run the calls of the run before", 
 test("a started call without a result has an unknown outcome", () => {
   expect(statesAt("tools_stopped", "run_stopped")).toEqual([["unknown", "not_run"]]);
 });
+
+test("a call that was approved and not started was not run", () => {
+  const part = { type: "tool_call", call_id: "c1", name: "rate", text: "{}", started_at: 1 };
+  const states = (not_run: boolean): string[] => {
+    const result = { type: "tool_result", call_id: "c1", text: "", not_run };
+    return callsOf({ parts: [part, result] } as unknown as Message, undefined).map(
+      ({ state }) => state,
+    );
+  };
+  expect([states(false), states(true)]).toEqual([["ran"], ["not_run"]]);
+});

@@ -169,6 +169,7 @@ describe("the blocks of a message", () => {
       call_id,
       text: words,
       is_error: false,
+      not_run: false,
       images: [],
     });
     const other: Part = { ...call, call_id: "d", text: "[]" };
