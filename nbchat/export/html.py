@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cache
 from html import escape
 from typing import Final
 
-from nbchat.core.messages import (
-    FilePart,
-    ImagePart,
-    Message,
-    ReasoningPart,
-    TextPart,
-    ToolCallPart,
-    ToolResultPart,
-)
+from nbchat.core.messages import ImagePart
 from nbchat.core.transcript import SessionState
-from nbchat.export.sanitized import PREFIX, code_block, plain, render, sanitize_page
-from nbchat.export.turns import SPEAKERS, beside
+from nbchat.export.calls import runs_of, shown_parts
+from nbchat.export.sanitized import PREFIX, plain, render, sanitize_page
+from nbchat.export.turns import SPEAKERS, beside, html_of
 
 _POLICY: Final = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
@@ -91,8 +84,11 @@ def _conversation(state: SessionState, number: int) -> str:
     if state.settings.instructions:
         own = f"{number}-0-"
         parts.append(_article("system", render(state.settings.instructions, own)))
+    runs = runs_of(state)
     for at, message in enumerate(state.path, 1):
-        parts.append(_article(message.role, "\n".join(_parts(message, f"{number}-{at}-"))))
+        shown = shown_parts(message, runs.get(message.id))
+        body = [*html_of(shown, _image, f"{number}-{at}-"), beside(message)]
+        parts.append(_article(message.role, "\n".join(body)))
     return sanitize_page(f"<section>\n{chr(10).join(parts)}\n</section>")
 
 
@@ -103,25 +99,6 @@ def _article(role: str, body: str) -> str:
     )
 
 
-def _parts(message: Message, own: str) -> Iterator[str]:
-    message = message.as_shown()
-    for number, part in enumerate(message.parts):
-        if isinstance(part, TextPart):
-            yield render(part.text, f"{own}{number}-")
-        elif isinstance(part, ReasoningPart):
-            yield _folded("Reasoning", render(part.text, f"{own}{number}-"))
-        elif isinstance(part, ToolCallPart):
-            yield f"<p>Tool call: <bdi>{plain(part.name)}</bdi></p>{code_block(part.text)}"
-        elif isinstance(part, ToolResultPart):
-            yield f"<p>Tool result:</p>{code_block(part.text)}"
-        elif isinstance(part, ImagePart):
-            # The sanitizer keeps only the sources of bitmaps.
-            yield f'<p><img alt="{escape(part.name)}" src="{escape(part.text)}"></p>'
-        elif isinstance(part, FilePart):
-            kind = "Variable" if part.kind == "variable" else "File"
-            yield _folded(f"{kind}: <bdi>{plain(part.name)}</bdi>", code_block(part.text))
-    yield beside(message)
-
-
-def _folded(summary: str, body: str) -> str:
-    return f"<details><summary>{summary}</summary>\n{body}\n</details>"
+def _image(part: ImagePart) -> str:
+    # The sanitizer keeps only the sources of bitmaps.
+    return f'<p><img alt="{escape(part.name)}" src="{escape(part.text)}"></p>'

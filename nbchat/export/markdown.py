@@ -12,21 +12,22 @@ from collections.abc import Iterator, Sequence
 from itertools import count
 from typing import Final
 
+from nbchat.core.calls import ToolCall
 from nbchat.core.messages import (
     FilePart,
     ImagePart,
     Message,
-    Part,
     ReasoningPart,
     TextPart,
-    ToolCallPart,
     ToolResultPart,
 )
 from nbchat.core.refusals import refused_questions
+from nbchat.core.run import RunRecord
 from nbchat.core.text import fenced
 from nbchat.core.transcript import SessionState
+from nbchat.export.calls import WORDS, Shown, code_of, runs_of, shown_parts
 from nbchat.export.marks import MARK, SEPARATOR
-from nbchat.export.turns import SPEAKERS
+from nbchat.export.turns import SPEAKERS, pictures
 
 NOT_SENT: Final = "*Not sent with later questions.*"
 """Line above a question that a server refused for its content."""
@@ -44,13 +45,18 @@ def to_markdown(states: Sequence[SessionState]) -> str:
 def _key(states: Sequence[SessionState]) -> str:
     """Return a short text that does not occur in these conversations. The result is deterministic."""
     texts = [
-        text
-        for state in states
-        for text in (state.title, state.settings.instructions or "", *map(_markdown, state.path))
+        text for state in states for text in (state.title, state.settings.instructions or "", *_texts(state))
     ]
     start = zlib.crc32("\n".join(texts).encode("utf-8", "replace"))
     candidates = (f"{(start + number) % 2**32:08x}" for number in count())
     return next(key for key in candidates if not any(key in text for text in texts))
+
+
+def _texts(state: SessionState, key: str = "") -> Iterator[str]:
+    """Yield the messages of a conversation as Markdown."""
+    runs = runs_of(state)
+    for message in state.path:
+        yield _markdown(message, runs.get(message.id), key)
 
 
 def _conversation(state: SessionState, key: str) -> str:
@@ -58,8 +64,7 @@ def _conversation(state: SessionState, key: str) -> str:
     if state.settings.instructions:
         lines.append(_turn("system", state.settings.instructions, key))
     refused = refused_questions(state, state.path)
-    for message in state.path:
-        text = _markdown(message, key)
+    for message, text in zip(state.path, _texts(state, key), strict=True):
         if message.id in refused:
             lines.append(_turn("user", f"{NOT_SENT}\n\n{text}", key, mark="refused"))
         else:
@@ -71,9 +76,8 @@ def _turn(role: str, text: str, key: str, mark: str | None = None) -> str:
     return f"{MARK.format(mark or role, key)}\n## {SPEAKERS[role]}\n\n{text}"
 
 
-def _markdown(message: Message, key: str = "") -> str:
-    message = message.as_shown()
-    parts = [_part(part, key) for part in message.parts]
+def _markdown(message: Message, run: RunRecord | None, key: str) -> str:
+    parts = [_part(part, key) for part in shown_parts(message, run)]
     return "\n\n".join([*parts, *_sources(message, key)])
 
 
@@ -88,7 +92,7 @@ def _sources(message: Message, key: str) -> Iterator[str]:
         yield "\n".join(lines)
 
 
-def _part(part: Part, key: str) -> str:
+def _part(part: Shown, key: str) -> str:
     match part:
         case TextPart():
             return part.text
@@ -96,8 +100,14 @@ def _part(part: Part, key: str) -> str:
             # Marked, so that it is not imported as part of the model's answer.
             quoted = "\n".join(f"> {line}".rstrip() for line in re.split(r"\r\n|\r|\n", part.text))
             return f"{MARK.format('reasoning', key)}\n{quoted}"
-        case ToolCallPart():
-            return f"*Tool call:* {_name(part.name)}\n\n{fenced(part.text, 'json')}"
+        case ToolCall():
+            code = code_of(part)
+            shown = fenced(part.text, "json") if code is None else fenced(code, "python")
+            lines = [f"*Tool call:* {_name(part.name)} {WORDS[part.state]}", shown]
+            if part.result is not None:
+                lines.append(_part(part.result, key))
+                lines += [_part(picture, key) for picture in pictures(part.result, part.name)]
+            return "\n\n".join(lines)
         case ToolResultPart():
             return f"*Tool result:*\n\n{fenced(part.text)}"
         case ImagePart():

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from msgspec.structs import replace
 
-from nbchat.core.messages import (
-    FilePart,
-    ImagePart,
-    Message,
-    Part,
-    ReasoningPart,
-    TextPart,
-    ToolCallPart,
-    ToolResultPart,
-)
-from nbchat.core.run import RunState
-from nbchat.core.text import cut, printable
+from nbchat.core.calls import CallState, ToolCall, calls_of
+from nbchat.core.messages import FilePart, ImagePart, Message, ReasoningPart, TextPart, ToolResultPart
+from nbchat.core.run import RunRecord, RunState
+from nbchat.core.text import cut, fenced, printable
 from nbchat.core.transcript import SessionState
+from nbchat.export.calls import WORDS, Shown, code_of, runs_of, shown_parts
 from nbchat.export.sanitized import code_block, plain, render, sanitize, sources
 
 SPEAKERS: Final = {"user": "You", "assistant": "Assistant", "system": "Instructions", "tool": "Tool"}
@@ -41,8 +34,8 @@ class Turn:
     text: str
 
 
-Rendered = MutableMapping[Message, Turn]
-"""Turns by message, so that unchanged messages are not rendered again."""
+Rendered = MutableMapping[tuple[Message, tuple[CallState, ...]], Turn]
+"""Turns by message and states of its tool calls, so that unchanged messages are not rendered again."""
 
 
 def title_of(state: SessionState) -> Turn:
@@ -51,31 +44,85 @@ def title_of(state: SessionState) -> Turn:
     return Turn(f"<h1><bdi>{plain(title)}</bdi></h1>", printable(title))
 
 
-def turn_of(message: Message) -> Turn:
-    """Return a rendered message under the name of its role."""
-    message = message.as_shown()
+def turn_of(message: Message, run: RunRecord | None = None) -> Turn:
+    """Return a rendered message under the name of its role.
+
+    Parameters
+    ----------
+    run
+        The last run of the message; `None` if it is unknown, and therefore over.
+    """
+    return _turn(message, shown_parts(message, run))
+
+
+def _turn(message: Message, parts: Sequence[Shown]) -> Turn:
     who = SPEAKERS[message.role]
-    body = "\n".join(_parts(message))
-    html = sanitize(f'<p><strong>{who}</strong></p>\n<div dir="auto">\n{body}\n</div>')
-    return Turn(html, printable(f"{who}: {message.text}").rstrip())
+    text = "".join(part.text for part in parts if isinstance(part, TextPart))
+    body = "\n".join([*html_of(parts), beside(message)])
+    return Turn(section(body, who), printable(f"{who}: {text}").rstrip())
 
 
-def _parts(message: Message) -> Iterator[str]:
-    for part in message.parts:
+def image(part: ImagePart) -> str:
+    """Return the name of an image, which is shown in its place."""
+    return f"<p>Image: <bdi>{plain(part.name or 'without a name')}</bdi></p>"
+
+
+def section(body: str, who: str = "") -> str:
+    """Return the sanitized HTML of a message, or of a piece of it, under the name of its role."""
+    heading = f"<p><strong>{who}</strong></p>\n" if who else ""
+    return sanitize(f'{heading}<div dir="auto">\n{body}\n</div>')
+
+
+def html_of(
+    parts: Sequence[Shown], picture: Callable[[ImagePart], str] = image, page: str = ""
+) -> Iterator[str]:
+    """Yield the parts of a message as HTML that is not yet sanitized.
+
+    Parameters
+    ----------
+    picture
+        Returns the HTML of an image.
+    page
+        For an exported page, the prefix of ids in this message. Empty for an output.
+    """
+    for number, part in enumerate(parts):
+        own = page and f"{page}{number}-"
         if isinstance(part, TextPart):
-            yield render(part.text)
+            yield render(part.text, own)
         elif isinstance(part, ReasoningPart):
-            yield _folded("Reasoning", render(part.text))
-        elif isinstance(part, ToolCallPart):
-            yield f"<p>Tool call: <bdi>{plain(part.name)}</bdi></p>{code_block(part.text)}"
+            yield collapsed("Reasoning", render(part.text, own))
+        elif isinstance(part, ToolCall):
+            yield call_title(part)
+            code = code_of(part)
+            yield code_block(part.text) if code is None else render(fenced(code, "python"), own)
+            if part.result is not None:
+                yield _result(part.result)
+                yield from map(picture, pictures(part.result, part.name))
         elif isinstance(part, ToolResultPart):
-            yield f"<p>Tool result:</p>{code_block(part.text)}"
+            yield _result(part)
         elif isinstance(part, ImagePart):
-            yield image(part)
+            yield picture(part)
         elif isinstance(part, FilePart):
             kind = "Variable" if part.kind == "variable" else "File"
-            yield _folded(f"{kind}: <bdi>{plain(part.name or 'without a name')}</bdi>", code_block(part.text))
-    yield beside(message)
+            yield collapsed(
+                f"{kind}: <bdi>{plain(part.name or 'without a name')}</bdi>", code_block(part.text)
+            )
+
+
+def call_title(call: ToolCall) -> str:
+    """Return the name and the state of a tool call, not yet sanitized."""
+    return f"<p>Tool call: <bdi>{plain(call.name)}</bdi> {WORDS[call.state]}</p>"
+
+
+def _result(part: ToolResultPart) -> str:
+    """Return the text of a tool's result, not yet sanitized."""
+    return f"<p>Tool result:</p>{code_block(part.text)}"
+
+
+def pictures(part: ToolResultPart, name: str) -> Iterator[ImagePart]:
+    """Yield the pictures of a tool's result, with their numbers."""
+    for number, url in enumerate(part.images, 1):
+        yield ImagePart(name=f"Picture {number} of {name}", text=url)
 
 
 def beside(message: Message) -> str:
@@ -84,12 +131,8 @@ def beside(message: Message) -> str:
     return "\n".join([*notices, sources(message.sources)])
 
 
-def image(part: ImagePart) -> str:
-    """Return the name of an image, which is shown in its place."""
-    return f"<p>Image: <bdi>{plain(part.name or 'without a name')}</bdi></p>"
-
-
-def _folded(summary: str, body: str) -> str:
+def collapsed(summary: str, body: str) -> str:
+    """Return a body below a line that opens it, not yet sanitized; `summary` is HTML."""
     return f"<details><summary>{summary}</summary>\n{body}\n</details>"
 
 
@@ -108,7 +151,7 @@ def transcript(
         Cache of rendered messages. It is updated to hold those of this transcript.
     """
     earlier = dict(rendered or {})
-    used: dict[Message, Turn] = {}
+    used: dict[tuple[Message, tuple[CallState, ...]], Turn] = {}
     conversations: list[Turn] = []
     size = 0
     for state in reversed(states):
@@ -116,8 +159,9 @@ def transcript(
         folded_at: int | None = None
         count, has_note = 0, False
         for item in _newest_first(state):
-            if isinstance(item, Message):
-                turn = used[item] = earlier.get(item) or _bounded(item, limit)
+            if isinstance(item, _Shown):
+                key = item.key
+                turn = used[key] = earlier.get(key) or _bounded(item, limit)
                 count += 1
                 if count == OPEN_MESSAGES + 1:
                     folded_at = len(shown) - has_note  # the note belongs to this message
@@ -126,7 +170,7 @@ def transcript(
             has_note = turn is item
             size += len(turn.html)
             if size > limit and (shown or conversations):
-                count -= isinstance(item, Message)  # this one is not shown
+                count -= isinstance(item, _Shown)  # this one is not shown
                 shown.append(_LEFT)
                 break
             shown.append(turn)
@@ -146,35 +190,58 @@ def _conversation(title: Turn, newest_first: Sequence[Turn], folded_at: int | No
     split = len(turns) - folded_at if folded_at is not None and folded >= MIN_FOLDED else 0
     html = [turn.html for turn in turns]
     if split:
-        html[:split] = [_folded(f"Earlier messages ({folded})", "\n".join(html[:split]))]
+        html[:split] = [collapsed(f"Earlier messages ({folded})", "\n".join(html[:split]))]
     return Turn("\n".join([title.html, *html]), "\n\n".join([title.text, *(turn.text for turn in turns)]))
 
 
-def _bounded(message: Message, limit: int) -> Turn:
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """A message with its last run."""
+
+    message: Message
+    run: RunRecord | None = None
+
+    @property
+    def key(self) -> tuple[Message, tuple[CallState, ...]]:
+        """Key of its turn among the rendered ones."""
+        return self.message, tuple(call.state for call in calls_of(self.message, self.run))
+
+
+def _bounded(shown: _Shown, limit: int) -> Turn:
     """Return a rendered message, truncated if it is very long."""
-    parts: list[Part] = []
+    parts: list[Shown] = []
     left = limit // 2
-    for part in message.parts:
-        if not isinstance(part, ImagePart) and len(part.text) > left:
-            parts.append(replace(part, text=f"{part.text[:left]}…"))
+    for part in shown_parts(shown.message, shown.run):
+        if isinstance(part, ImagePart):  # its name is shown
+            parts.append(part)
+            continue
+        if len(part.text) > left:
+            without = {"result": None} if isinstance(part, ToolCall) else {}  # it keeps its state
+            parts.append(replace(part, text=f"{part.text[:left]}…", **without))
             break
+        left -= len(part.text)
+        if isinstance(part, ToolCall) and part.result is not None:
+            text = part.result.text
+            if len(text) > left:
+                parts.append(replace(part, result=replace(part.result, text=f"{text[:left]}…")))
+                break
+            left -= len(text)
         parts.append(part)
-        left -= 0 if isinstance(part, ImagePart) else len(part.text)
-    return turn_of(replace(message, parts=tuple(parts)))
+    return _turn(shown.message, parts)
 
 
-def _newest_first(state: SessionState) -> Iterator[Message | Turn]:
+def _newest_first(state: SessionState) -> Iterator[_Shown | Turn]:
     """Yield messages and notes about incomplete answers, newest first."""
-    runs = {run.message_id: run for run in state.runs}
+    runs = runs_of(state)
     for run in reversed(state.runs):
         if run.state is RunState.QUEUED and run.prompt is not None:
             yield _note("This question had not been sent yet.")
-            yield run.prompt
+            yield _Shown(run.prompt)
     for message in reversed(state.path):
         last = runs.get(message.id)
         if last is not None and (words := _NOTES.get(last.state)):
             yield _note(words)
-        yield message
+        yield _Shown(message, last)
 
 
 _NOTES: Final[Mapping[RunState, str]] = {
@@ -182,6 +249,8 @@ _NOTES: Final[Mapping[RunState, str]] = {
         (RunState.CONNECTING, RunState.STREAMING, RunState.PAUSED, RunState.RETRYING, RunState.STOPPING),
         "This answer was still being generated.",
     ),
+    RunState.AWAITING_APPROVAL: "A tool call of this answer was waiting for approval.",
+    RunState.ACTING: "Tools were running for this answer.",
     RunState.INCOMPLETE: "The model stopped before this answer was complete.",
     RunState.STOPPED: "This answer was stopped.",
     RunState.INTERRUPTED: "This answer was interrupted.",

@@ -31,7 +31,7 @@ from nbchat.core.transcript import ROOT, SessionState
 from nbchat.export import FORMATS, export, render, slug, turns
 from nbchat.export.raw_outputs import count_raw_outputs
 from nbchat.export.reading import from_jsonl, from_markdown, from_notebook
-from nbchat.export.turns import Turn, transcript
+from nbchat.export.turns import Rendered, transcript
 from nbchat.handles.registry import SessionRegistry
 from nbchat.providers.scripted import ScriptedProvider
 from tests.engines import engine_of
@@ -281,11 +281,11 @@ def test_a_folded_transcript_counts_the_messages_that_it_has() -> None:
 def test_a_transcript_renders_only_changed_messages(monkeypatch: pytest.MonkeyPatch) -> None:
     """A rendered message is not rendered again, and removed messages leave the cache."""
     state, longer = conversation("a", "b"), conversation("a", "b", "c")
-    rendered: dict[Message, Turn] = {}
+    rendered: Rendered = {}
     first = transcript([state], rendered=rendered)
     asked: list[str] = []
-    turn_of = turns.turn_of
-    monkeypatch.setattr(turns, "turn_of", lambda message: asked.append(message.text) or turn_of(message))
+    beside = turns.beside  # called once for each rendered message
+    monkeypatch.setattr(turns, "beside", lambda message: asked.append(message.text) or beside(message))
     assert transcript([longer], rendered=rendered).html.startswith(first.html)
     assert asked == ["c"]
     transcript([state], rendered=rendered)
