@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Locator, expect
+from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.lab import NotebookPage
 
@@ -76,8 +77,8 @@ class Chat:
 
 DECIDE = """async (card, name) => {
   const button = [...card.querySelectorAll("button")].find((one) => one.textContent === name);
-  while (card.dataset.callState === "asking") {
-    button.click();
+  while (card.isConnected && ["arriving", "asking"].includes(card.dataset.callState)) {
+    if (card.dataset.callState === "asking") button.click();
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
 }"""
@@ -88,15 +89,34 @@ def decide(card: Locator, button: str) -> None:
     card.evaluate(DECIDE, button)
 
 
-AXE = """async (rules) => {
+def set_theme(page: Page, theme: str) -> None:
+    """Choose one of JupyterLab's themes, and wait until it is applied."""
+    page.evaluate("theme => jupyterapp.commands.execute('apputils:change-theme', { theme })", theme)
+    page.wait_for_function("theme => document.body.dataset.jpThemeName === theme", arg=theme)
+
+
+def sticks_out(root: Locator) -> list[str]:
+    """Return the widget's elements that extend beyond its right edge."""
+    found: list[str] = root.evaluate("""root => {
+      const { right } = root.getBoundingClientRect();
+      return [...root.querySelectorAll("button, textarea, .nbchat-composer, article")]
+        .filter((e) => e.checkVisibility() && !e.closest("[role=tablist], table, pre"))
+        .filter((e) => e.getBoundingClientRect().right > right + 1).map((e) => e.outerHTML.slice(0, 200));
+    }""")
+    return found
+
+
+AXE = Path(__file__).parents[2] / "js" / "node_modules" / "axe-core" / "axe.min.js"
+
+VIOLATIONS = """async (rules) => {
   const tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"];
   const { violations } = await axe.run(document.querySelector(".nbchat"), { runOnly: tags, rules });
   return violations.map(({ id, nodes }) => [id, nodes.map(({ html }) => html.slice(0, 300))]);
 }"""
 
 
-def violations(chat: Chat, axe: str, rules: Mapping[str, Any]) -> list[Any]:
+def violations(chat: Chat, rules: Mapping[str, Any] | None = None) -> list[Any]:
     """Return the violations that axe finds in the widget's current state."""
-    chat.page.evaluate(axe)
-    found: list[Any] = chat.page.evaluate(AXE, rules)
+    chat.page.evaluate(AXE.read_text(encoding="utf-8"))
+    found: list[Any] = chat.page.evaluate(VIOLATIONS, rules or {})
     return found

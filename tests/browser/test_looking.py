@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from playwright.sync_api import expect
 
-from playwright.sync_api import Page, expect
-
-from tests.browser.chat import Chat, violations
+from tests.browser.chat import Chat, set_theme, sticks_out, violations
 from tests.browser.conftest import OpenNotebook
-
-AXE = (Path(__file__).parents[2] / "js" / "node_modules" / "axe-core" / "axe.min.js").read_text(
-    encoding="utf-8"
-)
 
 ANSWER = r"""
 # Rivers[^1]
@@ -46,23 +40,6 @@ chat
 THEMES = ("JupyterLab Light", "JupyterLab Dark", "JupyterLab Dark High Contrast")
 
 
-def set_theme(page: Page, theme: str) -> None:
-    """Choose one of JupyterLab's themes, and wait until it is applied."""
-    page.evaluate("theme => jupyterapp.commands.execute('apputils:change-theme', { theme })", theme)
-    page.wait_for_function("theme => document.body.dataset.jpThemeName === theme", arg=theme)
-
-
-def sticks_out(chat: Chat) -> list[str]:
-    """Return the widget's elements that extend beyond its right edge."""
-    found: list[str] = chat.region.evaluate("""root => {
-      const { right } = root.getBoundingClientRect();
-      return [...root.querySelectorAll("button, textarea, .nbchat-composer, article")]
-        .filter((e) => e.checkVisibility() && !e.closest("[role=tablist], table, pre"))
-        .filter((e) => e.getBoundingClientRect().right > right + 1).map((e) => e.outerHTML.slice(0, 200));
-    }""")
-    return found
-
-
 def test_axe_finds_nothing_in_jupyterlab(notebook: OpenNotebook) -> None:
     """No violation of WCAG 2.2 A and AA in any theme, with more contrast, forced colours, large or narrow."""
     page = notebook([CHAT])
@@ -77,13 +54,13 @@ def test_axe_finds_nothing_in_jupyterlab(notebook: OpenNotebook) -> None:
         set_theme(chat.page, theme)
         for title in ("fails", "waits", "rivers"):
             chat.tab(title).click()
-            assert violations(chat, AXE, {}) == [], (theme, title)
+            assert violations(chat) == [], (theme, title)
     set_theme(chat.page, THEMES[0])
     chat.page.emulate_media(contrast="more")
-    assert violations(chat, AXE, {}) == []
+    assert violations(chat) == []
     chat.page.emulate_media(contrast="no-preference", forced_colors="active", reduced_motion="reduce")
     # axe reads the computed colours, not those that the user's forced colours give.
-    assert violations(chat, AXE, {"color-contrast": {"enabled": False}}) == []
+    assert violations(chat, {"color-contrast": {"enabled": False}}) == []
     moving = chat.region.evaluate(
         "root => root.getAnimations({ subtree: true }).filter((a) => a.playState === 'running').length"
     )
@@ -98,8 +75,8 @@ def test_axe_finds_nothing_in_jupyterlab(notebook: OpenNotebook) -> None:
         )
         for title in ("fails", "waits", "rivers"):
             chat.tab(title).click()
-            assert violations(chat, AXE, {}) == [], (width, title)
-            assert sticks_out(chat) == [], (width, title)
+            assert violations(chat) == [], (width, title)
+            assert sticks_out(chat.region) == [], (width, title)
     assert page.uncaught_errors == []
 
 
