@@ -436,6 +436,7 @@ class Stored(Tagged, frozen=True, kw_only=True, tag="stored"):
     page: str
     piece: SafeInt
     of: SafeInt
+    """Number of pieces; 0 if the host gives the page no access to the notebook."""
     text: str
     path: str = ""
     """Path of the notebook in the page."""

@@ -1289,6 +1289,7 @@ export interface Stored {
   readonly id: string;
   readonly page: string;
   readonly piece: number;
+  /** Number of pieces; 0 if the host gives the page no access to the notebook. */
   readonly of: number;
   readonly text: string;
   /** Path of the notebook in the page. */

@@ -25,9 +25,10 @@ export class FakeSignal<T> implements Signal<T> {
   }
 }
 
-/** What the host has: `control` for the control channel. */
+/** What the host has: `control` for the control channel, `path` for the notebook's path. */
 export interface HostKind {
   readonly control?: boolean;
+  readonly path?: string;
 }
 
 /** A hub model and a kernel connection. */
@@ -49,9 +50,9 @@ export class FakeHost {
 
   constructor(
     up: (message: PageMessage) => void,
-    { control = true }: HostKind = {},
+    { control = true, path = "notes.ipynb" }: HostKind = {},
     traits: Record<string, unknown> = { epoch: "k1", version: "0" },
-    context: Record<string, unknown> | undefined = undefined,
+    context: Record<string, unknown> = { path },
   ) {
     this.#up = up;
     const host = this;
@@ -90,7 +91,7 @@ export class FakeHost {
         this.#custom.delete(callback as never);
       },
       send: (content: { message: PageMessage }) => this.#sent("model", content.message),
-      widget_manager: { kernel, ...(context && { context }) },
+      widget_manager: { kernel, context },
     } as AnyModel;
   }
 

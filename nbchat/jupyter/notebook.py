@@ -149,6 +149,9 @@ class Notebook:
 
     def on_stored(self, message: Stored) -> None:
         """Receive a piece of a page's stored state."""
+        if message.of == 0:
+            self.metadata.answer(None, "")
+            return
         text = self.metadata.add_piece(message)
         if text is None:
             return

@@ -166,19 +166,20 @@ class NotebookIdentity:
 def path_of_notebook() -> str | None:
     """Return the path of the notebook that this kernel was started for; `None` outside a Jupyter server.
 
-    A Jupyter server sets it in `JPY_SESSION_NAME`, VS Code in a variable of the user's namespace.
+    A Jupyter server sets it in `JPY_SESSION_NAME`, VS Code in a variable of the user's namespace. A server
+    that VS Code uses has a temporary name for each session, so VS Code's variable has precedence.
     """
     from IPython import get_ipython  # noqa: PLC0415 - used in kernels only
 
     shell = get_ipython()  # type: ignore[no-untyped-call,unused-ignore]
     if getattr(shell, "kernel", None) is None:
         return None
-    names = (os.environ.get("JPY_SESSION_NAME"), shell.user_ns.get("__vsc_ipynb_file__"))
-    for name in names:
+    from_server = os.environ.get("JPY_SESSION_NAME")
+    for name in (shell.user_ns.get("__vsc_ipynb_file__"), from_server):
         if isinstance(name, str) and name.endswith(".ipynb"):
             # A kernel runs in its notebook's folder; older servers set a path relative to their root.
             return name if Path(name).is_absolute() else str(Path.cwd() / Path(name).name)
-    return _place_of_kernel(shell.kernel) if names[0] else None
+    return _place_of_kernel(shell.kernel) if from_server else None
 
 
 def _place_of_kernel(kernel: Any) -> str | None:  # noqa: ANN401 - an ipykernel

@@ -65,8 +65,11 @@ class SavedMetadata:
         del self._pieces[key]
         return "".join(pieces[i] for i in range(message.of))
 
-    def answer(self, text: str, path: str) -> bool:
-        """Give the metadata of a page to `read`; return `False` if it does not wait for them any more."""
+    def answer(self, text: str | None, path: str) -> bool:
+        """Give the metadata of a page to `read`; return `False` if it does not wait for them any more.
+
+        `None` if the page has no access to the notebook.
+        """
         with self._lock:
             if self._is_late or self._answered.is_set():
                 return False
@@ -93,7 +96,7 @@ class SavedMetadata:
                 self._answered.wait(STORED_S)
         with self._lock:
             self._is_late = True
-        if self._answered.is_set():
+        if self._text is not None:
             return self.parse(self._text)
         try:
             value = saved_in(Path(path))

@@ -79,6 +79,32 @@ def place_of(element: Locator) -> float:
     return box["y"]
 
 
+OUTPUTS = {
+    "JupyterLab": """<div class="jp-OutputArea-child">%s</div>
+      <div class="jp-OutputArea-child" id="place"></div>""",
+    "nbclassic": '<div class="output_area">%s</div><div class="output_area" id="place"></div>',
+    "VS Code": """<div class="cell_container">
+      <div class="output_container"><div class="output">%s</div></div>
+      <div class="output_container"><div class="output" id="place"></div></div>
+    </div>""",
+}
+"""By host: the elements around the two outputs of a view's cell."""
+TRANSCRIPT = '<a href="#nbchat-transcript"></a><p>You: Which river?</p>'
+
+
+@pytest.mark.parametrize("host", OUTPUTS)
+def test_the_transcript_is_hidden_beside_a_live_view(view: OpenPage, host: str) -> None:
+    """In each host that draws both outputs, the transcript is hidden once a kernel has answered the view."""
+    page = view()
+    outputs = OUTPUTS[host] % TRANSCRIPT
+    page.evaluate("(outputs) => document.body.insertAdjacentHTML('afterbegin', outputs)", outputs)
+    transcript = page.get_by_text("You: Which river?")
+    expect(transcript).to_be_visible()
+    page.locator("#place").evaluate("(place) => place.append(document.querySelector('.nbchat'))")
+    expect(page.locator("#place .nbchat")).to_be_visible()
+    expect(transcript).to_be_hidden()
+
+
 def test_the_log_follows_the_end_until_the_reader_leaves_it(view: OpenPage) -> None:
     """New text does not move text that is being read, and "Jump to latest" follows the log again."""
     page = view("scene=stream")

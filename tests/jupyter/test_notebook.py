@@ -25,6 +25,7 @@ from nbchat.handles.registry import SessionRegistry
 from nbchat.jupyter import checkpoints, saved_metadata
 from nbchat.jupyter.host import JupyterHost
 from nbchat.jupyter.notebook import Notebook
+from nbchat.jupyter.notebook_identity import path_of_notebook
 from nbchat.protocol import PROTOCOL_VERSION
 from nbchat.providers.scripted import HANG, ScriptedProvider
 from nbchat.stores import places
@@ -37,11 +38,14 @@ from tests.waiting import wait_for
 class Page:
     """A page on the notebook: it has metadata, sends hello, and writes the checkpoints addressed to it."""
 
-    def __init__(self, name: str, metadata: Any = None, *, confirms: bool = True) -> None:
+    def __init__(
+        self, name: str, metadata: Any = None, *, confirms: bool = True, has_notebook: bool = True
+    ) -> None:
         self.name = name
         self.metadata = metadata
         self.version = 0
-        self.confirms = confirms
+        self.confirms = confirms and has_notebook
+        self.has_notebook = has_notebook
         self.saving: list[Mapping[str, Any]] = []
         self.outputs: dict[str, str] = {}
         self.path = ""
@@ -55,9 +59,10 @@ class Page:
         wire.receive(hello)
         text = json.dumps(self.metadata)
         cut = len(text) // 2
-        for piece, part in enumerate((text[:cut], text[cut:])):
-            stored = {"type": "stored", "id": "s", "page": self.name, "piece": piece, "of": 2, "text": part}
-            wire.receive({**stored, "path": self.path})
+        pieces = (text[:cut], text[cut:]) if self.has_notebook else ()
+        for piece, part in enumerate(pieces or ("",)):
+            stored = {"type": "stored", "id": "s", "page": self.name, "piece": piece, "text": part}
+            wire.receive({**stored, "of": len(pieces), "path": self.path})
 
     def hear(self, packet: Mapping[str, Any]) -> None:
         """Receive a packet of the kernel."""
@@ -214,6 +219,27 @@ def test_a_checkpoint_without_its_transcripts_is_not_taken_for_sent(
     wait_for(lambda: "rivers" in json.dumps(page.metadata), "a checkpoint")
 
 
+@pytest.mark.parametrize(
+    ("from_server", "from_code", "name"),
+    [
+        ("/n/a.ipynb", None, "/n/a.ipynb"),
+        ("/n/a-jvsc-1f2e.ipynb", "/n/a.ipynb", "/n/a.ipynb"),
+        (None, "/n/a.ipynb", "/n/a.ipynb"),
+        (None, None, None),
+    ],
+)
+def test_the_name_of_the_notebook_is_that_of_vs_code_or_of_the_server(
+    monkeypatch: pytest.MonkeyPatch, from_server: str | None, from_code: str | None, name: str | None
+) -> None:
+    """In VS Code the name in its variable is used, not the temporary one of the server's session."""
+    monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
+    if from_server is not None:
+        monkeypatch.setenv("JPY_SESSION_NAME", from_server)
+    variables = {} if from_code is None else {"__vsc_ipynb_file__": from_code}
+    monkeypatch.setattr("IPython.get_ipython", lambda: SimpleNamespace(kernel=object(), user_ns=variables))
+    assert path_of_notebook() == name
+
+
 def test_a_notebook_that_was_never_saved_finds_its_journal(kernel: Start, tmp_path: Path) -> None:
     """If page and file have no metadata, the journal is found by the notebook's path."""
     path = new_notebook(tmp_path / "a.ipynb")
@@ -236,6 +262,21 @@ def test_the_file_is_read_where_no_page_answers(kernel: Start, tmp_path: Path) -
 
     assert said(kernel(path, journal=False)) == TALK
     assert path.read_bytes() == before
+
+
+def test_the_file_is_read_at_once_if_the_page_has_no_notebook(
+    kernel: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If the host gives the page no access to the notebook, as VS Code does, the file is read at once."""
+    page = Page("p-1")
+    first = kernel(tmp_path / "a.ipynb", page, journal=False)
+    ask(first)
+    wait_for(lambda: page.texts() == TALK, "a checkpoint")
+    path = page.file_at(tmp_path / "b.ipynb")
+
+    monkeypatch.setattr(saved_metadata, "PAGE_S", 600.0)
+    monkeypatch.setattr(saved_metadata, "STORED_S", 600.0)
+    assert said(kernel(path, Page("p-2", has_notebook=False), journal=False)) == TALK
 
 
 def test_a_page_that_answers_late_is_merged(kernel: Start, tmp_path: Path) -> None:
@@ -702,3 +743,16 @@ def test_a_page_that_takes_nothing_has_nothing(
     ask(registry)
 
     wait_for(lambda: "The Seine." in here.outputs.get(output, ""), "the text in the page that is there")
+
+
+def test_the_display_is_updated_with_what_a_page_did_not_take(
+    kernel: Start, tmp_path: Path, displays: dict[str, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If the only page takes no outputs, as in VS Code, the display is updated with the text sent to it."""
+    monkeypatch.setattr(checkpoints, "ACK_S", 1.5)
+    registry = kernel(new_notebook(tmp_path / "a.ipynb"), Page("p-1", has_notebook=False), journal=False)
+    host_of(registry).notebook.transcripts.show(None)
+    (output,) = displays
+    ask(registry)
+
+    wait_for(lambda: "The Seine." in displays[output][-1], "the text in the display")

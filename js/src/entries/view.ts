@@ -1,7 +1,7 @@
 /** The module of every view widget: finds the hub's runtime in this page and mounts the view. */
 
 import type { Host } from "@anywidget/types";
-import type { AnyModel } from "../jupyter";
+import { type AnyModel, documentOf, type WidgetManager } from "../jupyter";
 import { followRequests } from "../jupyter/dock";
 import { placeOf } from "./exchange";
 
@@ -28,7 +28,7 @@ async function render({ model, el, host }: Props): Promise<() => void> {
     const id = String(model.get("hub") ?? "");
     if (!id.startsWith(REFERENCE)) throw new Error("the view has no hub");
     const hubId = id.slice(REFERENCE.length);
-    const hub = await manager?.get_model?.(hubId);
+    const hub = await hubOf(manager, hubId);
     if (hub === undefined) throw new Error("this page has no hub");
     const place = placeOf(manager, String(hub.get("epoch") ?? ""));
     // marimo initializes only widgets that are displayed or requested in this way.
@@ -46,6 +46,24 @@ async function render({ model, el, host }: Props): Promise<() => void> {
     return () => line.remove();
   } finally {
     ended.abort();
+  }
+}
+
+/**
+ * Return the model of the hub.
+ *
+ * VS Code does not load the models of a kernel that was already running when its window was loaded.
+ */
+async function hubOf(
+  manager: WidgetManager | undefined,
+  id: string,
+): Promise<AnyModel | undefined> {
+  try {
+    return await manager?.get_model?.(id);
+  } catch (error) {
+    if (documentOf(manager) !== undefined || !manager?._loadFromKernel) throw error;
+    await manager._loadFromKernel();
+    return manager.get_model?.(id);
   }
 }
 

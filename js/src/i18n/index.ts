@@ -156,6 +156,7 @@ export const en = {
   saveHint:
     "This view is not in the notebook file yet. A reload of the page drops unsaved outputs.",
   savedNowhere: "Not saved; lost when the kernel stops.",
+  savedInPage: "Not saved; lost when this page is reloaded or closed.",
 
   // Inside an answer's Markdown
   markdown: {

@@ -262,6 +262,7 @@ export const strings: AllStrings = {
   saveToKeep: "保存笔记本以保留此视图",
   saveHint: "此视图尚未写入笔记本文件。重新加载页面会丢弃未保存的输出。",
   savedNowhere: "会话不会保存到笔记本文件中，内核停止后就会丢失。",
+  savedInPage: "会话不会保存，重新加载或关闭此页面后就会丢失。",
 
   markdown: {
     copy: "复制",

@@ -1,6 +1,6 @@
 /** Shows a view in a panel beside the notebook, in JupyterLab. */
 
-import { type AnyModel, type DockedWidget, hasPanels, type WidgetManager } from ".";
+import { type AnyModel, type DockedWidget, documentOf, hasPanels, type WidgetManager } from ".";
 
 /** Class of the panel; its style makes the view as tall as the panel. */
 const CLASS = "nbchat-dock";
@@ -48,7 +48,7 @@ async function createPanel(
   manager: WidgetManager | undefined,
   id: string,
 ): Promise<DockedWidget | null> {
-  const context = manager?.context;
+  const context = documentOf(manager);
   if (!manager?.create_view || !context?.addSibling || !hasPanels(context)) return null;
   const model = await manager.get_model?.(id);
   if (model === undefined) return null;

@@ -82,17 +82,15 @@ export class NotebookMetadata {
     this.#send({ type: "want_checkpoint", id: newId("ask_"), page, epoch, version, path });
   }
 
-  /** Send the stored metadata to the kernel, or `null` if nothing is stored. */
+  /** Send the stored metadata to the kernel: `null` if nothing is stored, no pieces without a notebook. */
   sendStored(): void {
     const model = this.#context?.model;
-    if (typeof model?.getMetadata !== "function") return;
-    const text = JSON.stringify(model.getMetadata(KEY) ?? null);
-    const texts = cut(text);
-    const id = newId("stored_");
+    const readable = typeof model?.getMetadata === "function";
+    const texts = readable ? cut(JSON.stringify(model.getMetadata?.(KEY) ?? null)) : [];
+    const [of, id, page] = [texts.length, newId("stored_"), this.#page];
     const path = this.#context?.path ?? "";
-    texts.forEach((piece, index) => {
-      const of = texts.length;
-      this.#send({ type: "stored", id, page: this.#page, piece: index, of, text: piece, path });
+    (of > 0 ? texts : [""]).forEach((text, piece) => {
+      this.#send({ type: "stored", id, page, piece, of, text, path });
     });
   }
 

@@ -15,6 +15,8 @@ export interface AnyModel extends Omit<WidgetModel, "widget_manager"> {
 
 export interface WidgetManager {
   get_model?(id: string): Promise<AnyModel>;
+  /** Create the models that the kernel has and the page lacks. */
+  _loadFromKernel?(): Promise<unknown>;
   create_view?(model: AnyModel): Promise<{ readonly luminoWidget?: DockedWidget }>;
   readonly kernel?: KernelConnection | null;
   readonly context?: DocumentContext;
@@ -98,6 +100,15 @@ export interface Output {
   readonly metadata?: { readonly nbchat?: { readonly transcript?: unknown } };
   readonly data?: { readonly [type: string]: unknown };
   toJSON?(): object;
+}
+
+/**
+ * Return the notebook that a widget is in, if the host gives access to it.
+ *
+ * VS Code passes an empty document without a path, which is neither shown nor saved.
+ */
+export function documentOf(manager: WidgetManager | undefined): DocumentContext | undefined {
+  return manager?.context?.path ? manager.context : undefined;
 }
 
 /** Whether a view can be opened beside this document. Notebook 7 has the same interfaces, but shows one document. */

@@ -32,7 +32,9 @@ export class Banner {
     this.#provider = provider;
     const { connection, saving } = runtime.store;
     const unsaved = saving?.error ? `${t.notSaved} ${reveal(causeOf(saving.error))}` : "";
-    const outside = saving?.state === "off" ? t.savedNowhere : t.savedOutside;
+    // Each load of a page of Voilà starts a kernel, and its end stops it.
+    const nowhere = document.body.dataset["voila"] ? t.savedInPage : t.savedNowhere;
+    const outside = saving?.state === "off" ? nowhere : t.savedOutside;
     const notice = saving === null || runtime.host.savesInFile ? "" : outside;
     const text = t.connection[connection] ?? (unsaved || notice);
     setText(this.element, text);

@@ -10,7 +10,7 @@
  * ipykernel makes each message the parent of what the cell prints and displays from then on.
  */
 import { newId } from "../ids";
-import type { AnyModel, KernelConnection } from "../jupyter";
+import { type AnyModel, documentOf, type KernelConnection } from "../jupyter";
 import type { PageMessage } from "../protocol";
 
 /** Type of the request that the kernel takes from its control channel. */
@@ -28,13 +28,17 @@ export interface Channel {
 /** Sends a page's messages on the best channel that works, in order. */
 export class Uplink {
   readonly #channels: readonly [Channel, ...Channel[]];
-  readonly #kernel: KernelConnection | null;
+  /** The kernel's connection, if the page may open it again. */
+  readonly #connection: KernelConnection | null;
   #index = 0;
   #closed = false;
 
   constructor(model: AnyModel) {
-    this.#kernel = model.widget_manager?.kernel ?? null;
-    const control = controlChannel(this.#kernel);
+    const manager = model.widget_manager;
+    const kernel = manager?.kernel ?? null;
+    // Without a notebook the connection is a stand-in, as in VS Code, where another one is never connected.
+    this.#connection = documentOf(manager) === undefined ? null : kernel;
+    const control = controlChannel(kernel);
     this.#channels = control === null ? [modelChannel(model)] : [control, modelChannel(model)];
   }
 
@@ -75,7 +79,7 @@ export class Uplink {
   /** Open the kernel's connection again, if the host can do that. It serves the whole notebook. */
   reopen(): void {
     // The host reports both the attempt and its end with the connection's status.
-    this.#kernel?.reconnect?.().catch(() => {});
+    this.#connection?.reconnect?.().catch(() => {});
   }
 
   close(): void {

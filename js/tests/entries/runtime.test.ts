@@ -4,7 +4,7 @@ import { placeOf, runtimesOf } from "../../src/entries/exchange";
 import hub from "../../src/entries/hub";
 import { PageRuntime } from "../../src/entries/runtime";
 import view from "../../src/entries/view";
-import type { AnyModel, NotebookModel } from "../../src/jupyter";
+import { type AnyModel, documentOf, type NotebookModel } from "../../src/jupyter";
 import { insertCell } from "../../src/jupyter/cells";
 import { replaceRawOutputs } from "../../src/jupyter/raw-outputs";
 import type { Checkpoint, PageMessage } from "../../src/protocol";
@@ -89,15 +89,14 @@ interface Rig {
 
 const rigs: Rig[] = [];
 
-function open(notebook?: FakeNotebook, kind = {}): Rig {
+function open(notebook?: object, kind = {}): Rig {
   const kernel: WireKernel = new WireKernel("k1", (wire) =>
     setTimeout(() => host.receive(wire), 5),
   );
   const context = notebook as unknown as Record<string, unknown> | undefined;
   const traits = { epoch: "k1", version: "1" };
   const host = new FakeHost((message) => kernel.receive(message), kind, traits, context);
-  const { context: given } = host.model.widget_manager ?? {};
-  const runtime = new PageRuntime("1", given, () => () => {});
+  const runtime = new PageRuntime("1", documentOf(host.model.widget_manager), () => () => {});
   runtime.attach(host.model);
   const rig = { runtime, host, kernel, heard: kernel.heard };
   rigs.push(rig);
@@ -300,13 +299,13 @@ describe("the notebook", () => {
     }
   });
 
-  test("reports that it has no stored snapshot, but not if it shows no view", async () => {
+  test("reports that it has no stored snapshot, and the page that it has no notebook", async () => {
     const { heard } = open(new FakeNotebook());
     await vi.advanceTimersByTimeAsync(10);
     expect(heard.find(({ type }) => type === "stored")).toMatchObject({ text: "null", of: 1 });
     const other = open();
     await vi.advanceTimersByTimeAsync(10);
-    expect(other.heard.find(({ type }) => type === "stored")).toBeUndefined();
+    expect(other.heard.find(({ type }) => type === "stored")).toMatchObject({ text: "", of: 0 });
   });
 
   test("gets the newest checkpoint, and never an older one or another page's", async () => {
@@ -321,6 +320,17 @@ describe("the notebook", () => {
     }
     expect(written).toEqual([1, 3, 3, 3, 5].map((version) => ({ version })));
     expect(notebook.writes).toBe(3);
+  });
+
+  test("is ignored if it has no path, as the empty document that VS Code passes to widgets", async () => {
+    const notebook = new FakeNotebook({ nbchat: "stored" });
+    const { runtime, kernel, heard } = open(Object.assign(notebook, { path: undefined }));
+    await vi.advanceTimersByTimeAsync(100);
+    kernel.say(checkpoint(1));
+    await vi.advanceTimersByTimeAsync(100);
+    expect(heard.find(({ type }) => type === "stored")).toMatchObject({ text: "", of: 0 });
+    expect(notebook.metadata).toEqual({ nbchat: "stored" });
+    expect(runtime.host).toEqual({ hasCells: false, hasPanels: false, savesInFile: false });
   });
 
   test("that could not be written is written again before it is saved", async () => {
@@ -551,6 +561,22 @@ describe("hub and views", () => {
     await vi.advanceTimersByTimeAsync(500);
     expect(el.querySelector("[data-welcomed]")).not.toBeNull();
     dispose();
+  });
+
+  test("a view loads the hub from the kernel in a host that did not, as VS Code after a reload", async () => {
+    const { runtime, host } = open();
+    vi.spyOn(runtime, "mount").mockReturnValue(() => {});
+    const loaded: unknown[] = [];
+    const missing = Promise.reject(new Error("widget model not found"));
+    const manager = {
+      kernel: null,
+      get_model: async () => (loaded.length > 0 ? host.model : missing),
+      _loadFromKernel: async () => loaded.push("all"),
+    };
+    placeOf(manager, "k1").offer(runtime);
+    await view.render({ model: viewModel(manager), el: document.createElement("div") });
+    expect(runtime.mount).toHaveBeenCalledTimes(1);
+    expect(loaded).toEqual(["all"]);
   });
 
   test("a view without a hub shows what to do", async () => {

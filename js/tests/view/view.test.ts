@@ -1302,6 +1302,10 @@ describe("the view as a whole", () => {
     expect(banner()?.hidden).toBe(false);
     page.store.setSaving({ type: "saving", state: "off", error: null });
     await settled(() => expect(banner()?.textContent).toContain("lost when the kernel stops"));
+    document.body.dataset["voila"] = "voila"; // as in the pages of Voilà
+    page.store.setSaving({ type: "saving", state: "off", error: null });
+    await settled(() => expect(banner()?.textContent).toContain("lost when this page is reloaded"));
+    delete document.body.dataset["voila"];
     page.store.setSaving({ type: "saving", state: "unsaved", error: cause("The disk is full.") });
     await settled(() => expect(banner()?.textContent).toContain("disk is full"));
     expect(banner()?.getAttribute("data-tone")).toBeNull();

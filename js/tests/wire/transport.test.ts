@@ -88,6 +88,17 @@ describe("the channel to the kernel", () => {
     expect(uplink.send(ask("3"), "control")).toBe(false);
   });
 
+  test("is opened again only in a notebook: a host without one has a stand-in that would stay closed", () => {
+    for (const [path, times] of [
+      ["notes.ipynb", 1],
+      ["", 0],
+    ] as const) {
+      const { uplink, host } = open({ path });
+      uplink.reopen();
+      expect(host.reopened).toHaveLength(times);
+    }
+  });
+
   test("is never another than the named one", () => {
     const arrived: string[] = [];
     const without = new Uplink({ send: () => arrived.push("comm") } as unknown as AnyModel);

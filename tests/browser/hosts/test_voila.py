@@ -31,7 +31,7 @@ def test_voila_shows_chats_of_each_visitor(chrome: Browser, tmp_path: Path) -> N
         view = page.locator(".nbchat")
         expect(answer(view)).to_contain_text("Seine")
         expect(view.locator("[data-connection]").first).to_contain_text(
-            "Not saved; lost when the kernel stops"
+            "Not saved; lost when this page is reloaded or closed"
         )
         use(view)
         expect(view.locator("article")).to_have_count(6)
