@@ -116,13 +116,7 @@ class Backend(Protocol):
         ...
 
     def use_tools(self, session_id: str, tools: tuple[Tool, ...]) -> None:
-        """Set the tools of a session, for runs that start later.
-
-        Raises
-        ------
-        CommandError
-            If the engine runs in another process, which cannot execute tools of this one.
-        """
+        """Set the tools of a session, for runs that start later. They stay objects of this process."""
         ...
 
     def policy_of(self, session_id: str) -> Policy | None:
@@ -130,7 +124,7 @@ class Backend(Protocol):
         ...
 
     def use_policy(self, session_id: str, policy: Policy | None) -> None:
-        """Set the policy of a session, for runs that start later; raises as `use_tools`."""
+        """Set the policy of a session. It stays an object of this process."""
         ...
 
     def request_of(self, session_id: str, run_id: str) -> Request | None:

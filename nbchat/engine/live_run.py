@@ -185,6 +185,11 @@ class LiveRun:
             raise NothingToDo(f"run {self.run_id!r} has no call that waits for approval.", hint="")
         self._tools.decide(command.call_id, command.decision, command.shown, command.reason)
 
+    def drop_gone_calls(self) -> None:
+        """End the wait for approval of calls whose kernel is gone."""
+        if self._tools is not None and self._cause is None and not self.over:
+            self._tools.drop_gone()
+
     def cancel_at_server(self) -> Coroutine[Any, Any, None] | None:
         """Return a coroutine that cancels the response at a server that would continue it, or None."""
         if self._is_acting:  # its response is complete

@@ -41,7 +41,7 @@ from nbchat.engine.callbacks import Notification
 from nbchat.engine.live_run import LiveRun
 from nbchat.engine.run_queue import RunQueue
 from nbchat.engine.session_log import Context, SessionLog
-from nbchat.engine.tools import Tool
+from nbchat.engine.tools import AnyTool, RemoteTool
 from nbchat.providers.base import Provider
 
 MAX_ID: Final = 64
@@ -261,10 +261,16 @@ class LiveSession(SessionLog):
         run = self.state.run(run_id)
         return run is not None and self.runs.retry_now(run)
 
-    def use_tools(self, tools: tuple[Tool, ...]) -> None:
+    def use_tools(self, tools: tuple[AnyTool, ...]) -> None:
         """Set the tools, all of them on, for runs that start later."""
         self.tools = self.offered_tools = tools
         self.publish()
+
+    def drop_gone_tools(self) -> None:
+        """Forget tools whose kernel is gone; calls of them that wait for approval are not run."""
+        if any(isinstance(tool, RemoteTool) and tool.is_gone for tool in self.offered_tools):
+            self.use_tools(())
+        self.runs.drop_gone_calls()
 
     def switch_tool(self, name: str, *, on: bool) -> None:
         """Switch a tool off or on again, for runs that start later.

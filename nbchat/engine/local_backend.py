@@ -15,7 +15,7 @@ from nbchat.engine.carry_out import carry_out
 from nbchat.engine.engine import Engine
 from nbchat.engine.limits import Limits
 from nbchat.engine.live_session import LiveSession
-from nbchat.engine.tools import Policy, Tool
+from nbchat.engine.tools import Policy, RemotePolicy, Tool
 from nbchat.providers.base import Provider, Request
 
 
@@ -120,7 +120,7 @@ class LocalBackend:
 
     def tools_of(self, session_id: str) -> tuple[Tool, ...]:
         """Return the tools of a session."""
-        return self._session(session_id).tools
+        return tuple(tool for tool in self._session(session_id).tools if isinstance(tool, Tool))
 
     def use_tools(self, session_id: str, tools: tuple[Tool, ...]) -> None:
         """Set the tools of a session."""
@@ -128,7 +128,8 @@ class LocalBackend:
 
     def policy_of(self, session_id: str) -> Policy | None:
         """Return the policy of a session."""
-        return self._session(session_id).policy
+        policy = self._session(session_id).policy
+        return None if isinstance(policy, RemotePolicy) else policy
 
     def use_policy(self, session_id: str, policy: Policy | None) -> None:
         """Set the policy of a session."""

@@ -13,7 +13,7 @@ from nbchat.engine.callbacks import Notification
 if TYPE_CHECKING:
     from nbchat.core.calls import ToolCall
     from nbchat.engine.session_log import SessionLog
-    from nbchat.engine.tools import Policy, Tool
+    from nbchat.engine.tools import AnyPolicy, AnyTool
 
 
 STORED_S: Final = 10.0
@@ -41,14 +41,14 @@ class RunDesk:
 
     def __init__(self, session: SessionLog, queue: Slots, run_id: str, message_id: str) -> None:
         self.session_id: str = session.id
-        self.tools: Mapping[str, Tool] = {tool.spec.name: tool for tool in session.tools}
+        self.tools: Mapping[str, AnyTool] = {tool.spec.name: tool for tool in session.tools}
         self._session = session
         self._queue = queue
         self._run_id = run_id
         self._message_id = message_id
 
     @property
-    def policy(self) -> Policy | None:
+    def policy(self) -> AnyPolicy | None:
         """The session's policy now."""
         return self._session.policy
 

@@ -207,6 +207,11 @@ class RunQueue:
             raise NothingToDo(f"run {command.run_id!r} has no call that waits for approval.", hint="")
         self.live.decide(command)
 
+    def drop_gone_calls(self) -> None:
+        """End the wait for approval of calls whose kernel is gone."""
+        if self.live is not None:
+            self.live.drop_gone_calls()
+
     def waiting(self, run: RunRecord) -> Waiting | None:
         """Return the live run's wait for its first content; `None` if it does not wait."""
         return self.live.clock.waiting if self.live is not None and self.has_live(run) else None

@@ -17,7 +17,7 @@ from nbchat.engine.limits import Limits
 from nbchat.engine.logs import about
 from nbchat.engine.loop_thread import LoopThread
 from nbchat.engine.scheduler import Scheduler
-from nbchat.engine.tools import Policy, Tool
+from nbchat.engine.tools import AnyPolicy, AnyTool
 from nbchat.providers.base import Provider, Request
 
 if TYPE_CHECKING:
@@ -74,11 +74,11 @@ class SessionLog:
         self.record: SessionRecord = SessionRecord(state)
         self.provider = provider
         """The session's own provider object."""
-        self.tools: tuple[Tool, ...] = ()
+        self.tools: tuple[AnyTool, ...] = ()
         """The tools that the model may call. Never saved."""
-        self.offered_tools: tuple[Tool, ...] = ()
+        self.offered_tools: tuple[AnyTool, ...] = ()
         """The tools that code has set. A page can switch them off and on; it cannot add any."""
-        self.policy: Policy | None = None
+        self.policy: AnyPolicy | None = None
         """Decides on calls before the user is asked. Never saved."""
         self.watchers: set[Callable[[], None]] = set()
         """Called after every visible change; blocking waits use them."""

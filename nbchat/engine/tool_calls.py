@@ -11,33 +11,32 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from msgspec.structs import replace
 
 from nbchat.core.calls import ToolCall, calls_of
 from nbchat.core.clock import now
-from nbchat.core.errors import CommandError, NothingToDo
+from nbchat.core.errors import CommandError, KernelGone, NothingToDo
 from nbchat.core.events import Approver, Event, PartEnded, PartStarted, RunActing, RunAwaitingApproval
 from nbchat.core.messages import BITMAP, Message, ToolResultPart
 from nbchat.core.redact import redact
 from nbchat.core.text import checksum, clean, utf16_length
 from nbchat.engine.logs import about
-from nbchat.engine.main_thread import Job, main_thread
+from nbchat.engine.tool_threads import execute_work
 from nbchat.engine.tools import (
     MAX_IMAGE_BYTES,
     MAX_IMAGES,
     MAX_RESULT,
+    AnyPolicy,
+    AnyTool,
     ArgumentsInvalid,
-    Policy,
-    Tool,
+    RemotePolicy,
+    RemoteTool,
     ToolOutput,
-    Work,
-    caller,
     error,
     not_run,
 )
@@ -61,9 +60,7 @@ NO_PAGE: Final = (
     "The call was not run: it needs the user's approval, and no page is open in which it could be given."
 )
 NOT_STORED: Final = "The call was not run: its approval could not be recorded in the journal."
-NO_MAIN_THREAD: Final = (
-    "The call was not run: it needs the main thread, which is busy and does not wait for an answer."
-)
+NO_KERNEL: Final = "The call was not run: the kernel with the tool is gone."
 REFUSED: Final = "The user refused this call."
 BY_POLICY: Final = "A policy of the user refused this call."
 TOO_LARGE: Final = "The call was run, but its result does not fit into this session any more."
@@ -74,20 +71,15 @@ async def on_worker(function: Callable[..., T], *args: object) -> T:
     return await asyncio.to_thread(function, *args)
 
 
-def start_thread(target: Callable[[], object], name: str) -> None:
-    """Call a function on a thread of its own."""
-    threading.Thread(target=target, name=name, daemon=True).start()
-
-
 class Desk(Protocol):
     """The session of a run, as its tool calls use it."""
 
     session_id: str
-    tools: Mapping[str, Tool]
+    tools: Mapping[str, AnyTool]
     """The tools that were switched on when the run started, by name."""
 
     @property
-    def policy(self) -> Policy | None:
+    def policy(self) -> AnyPolicy | None:
         """The session's policy now."""
         ...
 
@@ -121,8 +113,9 @@ class _Ready:
     """A call with valid arguments."""
 
     call: ToolCall
-    tool: Tool
-    work: Work
+    tool: AnyTool
+    execute: Callable[[float], Awaitable[ToolOutput | ToolResultPart]]
+    """Executes the call within a number of seconds."""
 
 
 class ToolCalls:
@@ -162,6 +155,8 @@ class ToolCalls:
         self._asking: dict[str, _Ready] = {}
         self._running: set[asyncio.Task[None]] = set()
         self._all_approved = False
+        self._lost: KernelGone | None = None
+        """The error of a call whose outcome is unknown, because the kernel that executed it is gone."""
         self._is_open = False
         self._changed = asyncio.Event()
         self._side_by_side = asyncio.Semaphore(SIDE_BY_SIDE)
@@ -181,6 +176,11 @@ class ToolCalls:
         """Decide on the calls of a round, execute the approved ones, and append a result for each.
 
         Returns when each call has its result and the run has a slot for the next round.
+
+        Raises
+        ------
+        KernelGone
+            If a call has no result, since the kernel that executed it is gone.
         """
         self._is_open = True
         try:
@@ -188,6 +188,8 @@ class ToolCalls:
             while self._asking or self._running:
                 self._changed.clear()
                 await self._changed.wait()
+                if self._lost is not None:
+                    raise self._lost
             await self._desk.take_slot()
         finally:
             self.close()
@@ -225,9 +227,10 @@ class ToolCalls:
             else:
                 asking.append(ready)
         self._asking = {ready.call.id: ready for ready in asking}
-        if asking:
+        self.drop_gone()
+        if self._asking:
             self._ask()
-            self._desk.asks(tuple(ready.call for ready in asking))
+            self._desk.asks(tuple(ready.call for ready in self._asking.values()))
         for by, several in approved.items():
             self._start(several, by)
 
@@ -240,10 +243,11 @@ class ToolCalls:
             reason = f"There is no tool {call.name!r}. The tools are: {', '.join(self._desk.tools)}."
         else:
             try:
-                # On a thread: annotations may contain validators of the user.
-                return _Ready(call, tool, await on_worker(tool.prepare, call.text))
+                return _Ready(call, tool, await self._prepared(tool, call))
             except ArgumentsInvalid as problem:
                 reason = str(problem)
+            except KernelGone:
+                reason = NO_KERNEL
             except Exception as problem:
                 logger.warning(
                     "tool %s: its arguments could not be validated",
@@ -255,13 +259,35 @@ class ToolCalls:
         self._append(call, not_run(reason))
         return None
 
+    async def _prepared(
+        self, tool: AnyTool, call: ToolCall
+    ) -> Callable[[float], Awaitable[ToolOutput | ToolResultPart]]:
+        """Return the function that executes a call; raises `ArgumentsInvalid`."""
+        session_id = self._desk.session_id
+        if isinstance(tool, RemoteTool):
+            await tool.check(call.text)
+            return partial(tool.execute, session_id, call)
+        # On a thread: annotations may contain validators of the user.
+        work = await on_worker(tool.prepare, call.text)
+        return lambda limit_s: execute_work(
+            work,
+            name=call.name,
+            session_id=session_id,
+            on_main_thread=tool.on_main_thread,
+            limit_s=limit_s,
+            stop_s=self._limits.stop_s,
+        )
+
     async def _policy(self, call: ToolCall) -> bool | None:
         """Return the decision of the session's policy; `None` if there is none, or it fails."""
         policy = self._desk.policy
         if policy is None:
             return None
         try:
-            decision = await on_worker(policy, call)
+            if isinstance(policy, RemotePolicy):
+                decision = await policy.decide(call)
+            else:
+                decision = await on_worker(policy, call)
         except Exception:
             logger.exception("session.approve raised; the call %s asks", call.name)
             return None
@@ -300,6 +326,14 @@ class ToolCalls:
             self._start(waiting, "user")
         self._changed.set()
 
+    def drop_gone(self) -> None:
+        """Append the reason as the result of each waiting call whose kernel is gone."""
+        for call_id, ready in list(self._asking.items()):
+            if isinstance(ready.tool, RemoteTool) and ready.tool.is_gone:
+                del self._asking[call_id]
+                self._append(ready.call, not_run(NO_KERNEL))
+        self._changed.set()
+
     def _ask(self) -> None:
         self._emit(RunAwaitingApproval(run_id=self._run_id, at=now(), call_ids=tuple(self._asking)))
         self._desk.release_slot()
@@ -321,9 +355,12 @@ class ToolCalls:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
-        if not task.cancelled() and (problem := task.exception()) is not None:
+        problem = None if task.cancelled() else task.exception()
+        if isinstance(problem, KernelGone):
+            self._lost = problem
+        elif problem is not None:
             logger.error("run %s: a call failed", self._run_id, exc_info=problem)
-        if self._is_open and self._asking and not self._running:
+        if self._is_open and self._asking and not self._running and self._lost is None:
             self._ask()
         self._changed.set()
 
@@ -333,96 +370,22 @@ class ToolCalls:
             if not self._is_open:
                 return
             if not stored:
-                output = not_run(NOT_STORED)
-            elif ready.tool.on_main_thread:
-                output = await self._on_main_thread(ready)
+                output: ToolOutput | ToolResultPart = not_run(NOT_STORED)
             else:
-                output = await self._on_own_thread(ready)
+                output = await ready.execute(self._limit(ready.tool))
         if self._is_open:
             self._append(ready.call, output)
 
-    async def _on_own_thread(self, ready: _Ready) -> ToolOutput:
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[ToolOutput] = loop.create_future()
-
-        def target() -> None:
-            caller.set(self._desk.session_id)
-            output = _output_of(ready.work)
-            with suppress(RuntimeError):  # the loop is closed
-                loop.call_soon_threadsafe(_set, done, output)
-
-        start_thread(target, f"nbchat-tool-{ready.call.name}"[:60])
-        limit = self._limit(ready.tool)
-        try:
-            async with asyncio.timeout(limit):
-                return await done
-        except TimeoutError:
-            ready.work.cancel()
-            return error(f"The call did not end within {limit:g} s. Its thread may still be running.")
-        except asyncio.CancelledError:
-            ready.work.cancel()
-            raise
-
-    async def _on_main_thread(self, ready: _Ready) -> ToolOutput:
-        loop = asyncio.get_running_loop()
-        started: asyncio.Event = asyncio.Event()
-        done: asyncio.Future[ToolOutput] = loop.create_future()
-        outputs: list[ToolOutput] = []
-
-        def work() -> bool:
-            token = caller.set(self._desk.session_id)
-            try:
-                outputs.append(_output_of(ready.work))
-            finally:
-                caller.reset(token)
-            return getattr(ready.work, "was_interrupted", False) is True
-
-        def begun() -> None:
-            with suppress(RuntimeError):  # the loop is closed
-                loop.call_soon_threadsafe(started.set)
-
-        def ended(reason: str) -> None:
-            missing = not_run(reason) if reason else error("The call was interrupted.")
-            output = outputs[0] if outputs else missing
-            with suppress(RuntimeError):  # the loop is closed
-                loop.call_soon_threadsafe(started.set)
-                loop.call_soon_threadsafe(_set, done, output)
-
-        job = Job(work, begun, ended)
-        main_thread.submit(job)
-        limit = self._limit(ready.tool)
-        try:
-            while not started.is_set():
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(limit):
-                        await started.wait()
-                # The time in which it waits for the running cell does not count.
-                if not (started.is_set() or main_thread.will_run(job)):
-                    job.fail(NO_MAIN_THREAD)
-            async with asyncio.timeout(limit):
-                return await asyncio.shield(done)
-        except TimeoutError:
-            job.cancel()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._limits.stop_s):
-                    output = await asyncio.shield(done)
-                    text = f"{output.text}\n\nThe call was interrupted after {limit:g} s."
-                    return error(text.strip())
-            return error(f"The call did not end within {limit:g} s, although it was interrupted.")
-        except asyncio.CancelledError:
-            job.cancel()
-            raise
-
-    def _limit(self, tool: Tool) -> float:
+    def _limit(self, tool: AnyTool) -> float:
         return self._limits.tool_s if tool.timeout_s is None else tool.timeout_s
 
     # Results
 
-    def _append(self, call: ToolCall, output: ToolOutput) -> None:
+    def _append(self, call: ToolCall, output: ToolOutput | ToolResultPart) -> None:
         """Append the result of a call to the answer."""
-        part = _part_of(call.id, output)
+        part = output if isinstance(output, ToolResultPart) else part_of(call.id, output)
         if part.size > self._left() - self._characters:
-            part = _part_of(call.id, error(TOO_LARGE))
+            part = part_of(call.id, error(TOO_LARGE))
         self._characters += part.size
         index = len(self._desk.answer().parts)
         self._emit(PartStarted(run_id=self._run_id, at=now(), part_index=index, part=part))
@@ -445,20 +408,7 @@ def _with_results(request: Request, answer: Message) -> Request:
     return replace(request, messages=(*messages, answer), prefill=False, resume_id=None, resume_after=0)
 
 
-def _set(done: asyncio.Future[ToolOutput], output: ToolOutput) -> None:
-    if not done.done():
-        done.set_result(output)
-
-
-def _output_of(work: Work) -> ToolOutput:
-    """Execute a call. Whatever the tool raises, `sys.exit()` included, is its result."""
-    try:
-        return work.run()
-    except BaseException as problem:  # noqa: BLE001 - a tool of another package that breaks the contract
-        return error(f"The call raised {type(problem).__name__}.")
-
-
-def _part_of(call_id: str, output: ToolOutput) -> ToolResultPart:
+def part_of(call_id: str, output: ToolOutput) -> ToolResultPart:
     """Return a result without secrets and within the limits."""
     # Secrets may be cut in two at the limit, so they are removed first; what is far beyond is never shown.
     text = clean(redact(output.text[: 2 * MAX_RESULT]))

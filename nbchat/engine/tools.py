@@ -12,6 +12,7 @@ from typing import Final, Protocol, runtime_checkable
 from msgspec import Struct
 
 from nbchat.core.calls import ToolCall
+from nbchat.core.messages import ToolResultPart
 from nbchat.providers.base import ToolSpec
 
 MAX_ARGUMENTS: Final = 100_000
@@ -57,9 +58,8 @@ class Work(Protocol):
         ...
 
 
-@runtime_checkable
-class Tool(Protocol):
-    """A tool that can be switched on with `session.tools`."""
+class ToolTraits(Protocol):
+    """The properties of a tool."""
 
     @property
     def spec(self) -> ToolSpec:
@@ -81,6 +81,11 @@ class Tool(Protocol):
         """True if calls must be executed on the main thread, as a cell is."""
         ...
 
+
+@runtime_checkable
+class Tool(ToolTraits, Protocol):
+    """A tool that can be switched on with `session.tools`."""
+
     def prepare(self, arguments: str) -> Work:
         """Return the call with these arguments. Called on a worker thread; executes nothing.
 
@@ -92,8 +97,47 @@ class Tool(Protocol):
         ...
 
 
+@runtime_checkable
+class RemoteTool(ToolTraits, Protocol):
+    """A tool of another process, which validates and executes its calls. Only for the engine's loop."""
+
+    @property
+    def is_gone(self) -> bool:
+        """True if that process is gone. Calls are then not executed."""
+        ...
+
+    async def check(self, arguments: str) -> None:
+        """Validate arguments; raises as `Tool.prepare`, and `KernelGone`."""
+        ...
+
+    async def execute(self, session_id: str, call: ToolCall, limit_s: float) -> ToolResultPart | ToolOutput:
+        """Execute a call, at most once ever, and return its result.
+
+        Raises
+        ------
+        KernelGone
+            If the process is gone after it may have started the call. The outcome is unknown.
+        """
+        ...
+
+
+AnyTool = Tool | RemoteTool
+
+
 Policy = Callable[[ToolCall], bool | None]
 """Decides on a call: `True` runs it, `False` refuses it, `None` asks."""
+
+
+@runtime_checkable
+class RemotePolicy(Protocol):
+    """A policy of another process."""
+
+    async def decide(self, call: ToolCall) -> bool | None:
+        """Return the decision."""
+        ...
+
+
+AnyPolicy = Policy | RemotePolicy
 
 
 def error(text: str) -> ToolOutput:

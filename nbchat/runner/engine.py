@@ -6,9 +6,10 @@ is restarted is therefore sent with the keys that it was asked with. Nothing of 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import TYPE_CHECKING, cast
 
+from nbchat.core.commands import SwitchTool
 from nbchat.core.errors import ConfigError
 from nbchat.core.kernel_commands import Command, Outcome
 from nbchat.core.secret import Secret, remember
@@ -19,10 +20,12 @@ from nbchat.engine.provider_resolver import DEMO, ProviderResolver
 from nbchat.providers.named import named_provider
 from nbchat.runner.messages import STARTS_RUN
 from nbchat.runner.profile import travels
+from nbchat.runner.tool_objects import KernelCalls, KernelPolicy, KernelTool
 
 if TYPE_CHECKING:
     from nbchat.core.events import Settings
     from nbchat.core.run import RunRecord
+    from nbchat.engine.live_session import LiveSession
     from nbchat.engine.session_log import SessionLog
     from nbchat.providers.base import Provider, Request
     from nbchat.providers.openai import Api
@@ -88,6 +91,8 @@ class RunnerEngine(Engine):
         self._retired: set[Origin] = set()
         """Earlier origins of kernels that still have a run."""
         self._base: ProviderResolver = self.providers
+        self._latest: dict[tuple[str, str], str] = {}
+        """The ids of the tools and of the policy that were set last, by session and kind."""
 
     async def demo(self) -> Provider:
         """Return the provider of the embedded server."""
@@ -116,7 +121,50 @@ class RunnerEngine(Engine):
         outcome = execute_once(self, command)
         if is_new and isinstance(command, STARTS_RUN) and outcome.run_id is not None:
             self.hold(outcome.run_id, origin)
+        if isinstance(command, SwitchTool):
+            self._tell_switched(command.session_id)
         return outcome
+
+    # Tools
+
+    def use_tools(
+        self, session: LiveSession, set_id: str, tools: tuple[KernelTool, ...], off: Collection[str]
+    ) -> None:
+        """Set the tools of a session, and tell the kernel that had set others."""
+        self._latest[session.id, "tools"] = set_id
+        for known in session.offered_tools[:1]:
+            if isinstance(known, KernelTool) and known.tools.id != set_id:
+                known.tools.calls.tell("tools_replaced", tools=known.tools.id)
+        session.use_tools(tools)
+        if off:
+            session.tools = tuple(tool for tool in tools if tool.spec.name not in off)
+            session.publish()
+
+    def use_policy(self, session: LiveSession, policy_id: str, policy: KernelPolicy | None) -> None:
+        """Set the policy of a session, and tell the kernel that had set another one."""
+        self._latest[session.id, "policy"] = policy_id
+        if isinstance(session.policy, KernelPolicy) and session.policy.id != policy_id:
+            session.policy.calls.tell("policy_replaced", policy=session.policy.id)
+        session.policy = policy
+
+    def is_latest(self, session_id: str, kind: str, known_id: str) -> bool:
+        """Return whether no tools or no policy were set after those with this id."""
+        return self._latest.get((session_id, kind), known_id) == known_id
+
+    def drop(self, calls: KernelCalls) -> None:
+        """Forget the tools and policies of a kernel that is gone."""
+        for session in self.sessions:
+            if isinstance(session.policy, KernelPolicy) and session.policy.calls is calls:
+                session.policy = None
+            session.drop_gone_tools()
+
+    def _tell_switched(self, session_id: str) -> None:
+        """Tell the kernel of a session's tools which of them a page switched off."""
+        session = self.sessions.get(session_id)
+        for known in () if session is None else session.offered_tools[:1]:
+            if session is not None and isinstance(known, KernelTool):
+                off = [tool.spec.name for tool in session.offered_tools if tool not in session.tools]
+                known.tools.calls.tell("tools_switched", tools=known.tools.id, off=off)
 
     async def choose(
         self, own: Provider | None, settings: Settings, request: Request

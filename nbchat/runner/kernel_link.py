@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -47,6 +48,8 @@ from nbchat.runner.messages import (
 from nbchat.runner.objects import KernelProvider
 from nbchat.runner.remote_errors import info_of
 from nbchat.runner.served_batches import BatchViews, open_error
+from nbchat.runner.served_tools import ServedTools
+from nbchat.runner.tool_objects import KernelCalls
 from nbchat.runner.wires import PagesOfLink
 from nbchat.wire.served_kernel import ServedKernel
 from nbchat.wire.server import WireServer
@@ -71,8 +74,11 @@ ASK_S: Final = 10.0
 _READS: Final = frozenset({"find", "sessions", "position", "last_asked", "stats", "request_of"})
 """Functions of the runner's backend that a kernel calls."""
 
+_TOOLS: Final = frozenset({"use_tools", "use_policy", "begin_call"})
+"""Functions about the kernel's tools."""
+
 _BLOCKING: Final = frozenset({"snapshot", "save"})
-"""The same, on a thread."""
+"""Functions of the backend that run on a thread."""
 
 
 class Runner(Protocol):
@@ -82,6 +88,8 @@ class Runner(Protocol):
     backend: LocalBackend
     wires: Wires
     batches: ServedBatches
+    over: threading.Event
+    """Set when the process is to end."""
 
     @property
     def is_draining(self) -> bool:
@@ -130,7 +138,8 @@ class KernelLink:
         self._calls: dict[int, asyncio.Future[Any]] = {}
         self._number = 0
         self._streams: dict[int, asyncio.Queue[Piece | None]] = {}
-        self._subscribed: dict[str, Callable[[], None]] = {}
+        self._subscribed: dict[tuple[str, str | None], Callable[[], None]] = {}
+        self._tools = ServedTools(self._engine, KernelCalls(self.ask, self.tell, self._engine.loop.post))
         self._ended = False
 
     def __repr__(self) -> str:
@@ -171,6 +180,7 @@ class KernelLink:
             if not call.done():
                 call.set_exception(error)
         self._calls.clear()
+        self._tools.close(is_ending=self._server.over.is_set())
         self._writer.close()
 
     def send(self, message: ToKernel, body: bytes = b"") -> None:
@@ -227,6 +237,8 @@ class KernelLink:
             elif call.name in _BLOCKING:
                 function = getattr(self._server.backend, call.name)
                 self._in_thread(call.id, lambda: function(**call.args))
+            elif call.name in _TOOLS:
+                self._reply(call.id, getattr(self._tools, call.name)(**call.args))
             elif (handler := getattr(self, f"_call_{call.name}", None)) is not None:
                 handler(call.id, **call.args)
             else:
@@ -326,9 +338,19 @@ class KernelLink:
     def _call_limits(self, number: int) -> None:
         self._reply(number, asdict(self._engine.limits))
 
-    def _call_subscribe(self, number: int, event: str) -> None:
-        if event not in self._subscribed:
-            self._subscribed[event] = self._engine.callbacks.on(event, self._notified)
+    def _call_subscribe(self, number: int, event: str, session_id: str | None) -> None:
+        def forward(notification: Notification) -> None:
+            if session_id is None or (event, None) not in self._subscribed:  # else it is sent already
+                self._notified(notification)
+
+        if (event, session_id) not in self._subscribed:
+            self._subscribed[event, session_id] = self._engine.callbacks.on(event, forward, session_id)
+        self._reply(number)
+
+    def _call_unsubscribe(self, number: int, event: str, session_id: str | None) -> None:
+        off = self._subscribed.pop((event, session_id), None)
+        if off is not None:
+            off()
         self._reply(number)
 
     def _call_restore(self, number: int) -> None:
@@ -413,6 +435,8 @@ class KernelLink:
         data, kind = notification.data, ""
         if isinstance(data, Message | ErrorInfo):
             kind = "message" if isinstance(data, Message) else "error"
+        elif notification.event == "approval_needed":
+            kind = "calls"
         fields = {name: getattr(notification, name) for name in ("event", "session_id", "run_id", "state")}
         message = Notified(
             **fields,

@@ -14,7 +14,6 @@ from msgspec.structs import replace
 from nbchat.core.commands import Send
 from nbchat.core.errors import (
     CommandError,
-    ErrorInfo,
     NbchatError,
     RequestRejected,
     SessionGone,
@@ -23,16 +22,17 @@ from nbchat.core.errors import (
 )
 from nbchat.core.ids import new_id
 from nbchat.core.kernel_commands import Command, DiscardTemporary, GetOrCreateSession, Outcome
-from nbchat.core.messages import Message
 from nbchat.core.settings import request_params
 from nbchat.core.transcript import SessionState
 from nbchat.core.values import convert
-from nbchat.engine.callbacks import Callback, Callbacks, Notification
+from nbchat.engine.callbacks import Callback
 from nbchat.engine.limits import Limits
 from nbchat.providers.base import Provider, Request
 from nbchat.runner.folded_sessions import FoldedSessions
 from nbchat.runner.link import Link, LinkLost
 from nbchat.runner.linked_batches import LinkedBatches
+from nbchat.runner.linked_callbacks import LinkedCallbacks
+from nbchat.runner.linked_tools import LinkedTools
 from nbchat.runner.messages import (
     STARTS_RUN,
     BatchNews,
@@ -48,7 +48,6 @@ from nbchat.runner.messages import (
     ToKernel,
     ToPages,
 )
-from nbchat.runner.no_tools import NoTools
 from nbchat.runner.objects import ProviderObjects
 from nbchat.runner.places import Place
 from nbchat.runner.profile import profile_of
@@ -78,7 +77,7 @@ class Local:
         """Called after a runner was replaced, when it serves the pages again."""
 
 
-class LinkBackend(NoTools):
+class LinkBackend(LinkedTools):
     """Sends commands to a runner. Implements `Backend`.
 
     Parameters
@@ -91,6 +90,7 @@ class LinkBackend(NoTools):
     """
 
     def __init__(self, place: Place, engine: Engine) -> None:
+        super().__init__(engine.limits)
         self.place = place
         self.local = Local()
         self._engine = engine
@@ -98,8 +98,7 @@ class LinkBackend(NoTools):
         self._offered: dict[str, dict[str, Any]] = {}
         self._owned: dict[str, dict[str, Any]] = {}
         """The provider objects of this kernel's sessions, for a runner that replaces a killed one."""
-        self._callbacks = Callbacks()
-        self._events: set[str] = set()
+        self._callbacks = LinkedCallbacks(self._call, self._post)
         self._sessions = FoldedSessions()
         self.batches = LinkedBatches(engine, self._call, self._post)
         self._link: Link | None = None
@@ -148,14 +147,14 @@ class LinkBackend(NoTools):
             before = self._sessions.clear()
             link.start()
             self._configure(link, whole=False)
-            for event in list(self._events):
-                link.call("subscribe", event=event)
+            self._callbacks.subscribe_again(link)
             if self._has_pages:
                 link.call("open_pages")
             if self._restored:
                 link.call("restore")
             if is_new:
                 self._offer_again(link)
+            self._use_tools_again(link)
             self._link = link
             self._follow_again(link, before if is_new else {}, {*before, *self._sessions.watched()})
             self.local.reopened()
@@ -188,6 +187,7 @@ class LinkBackend(NoTools):
     def _lost(self, link: Link) -> None:
         """Replace a lost link at once if anything depends on it. On the reading thread of the link."""
         self._engine.loop.post(self._objects.end)
+        self._engine.loop.post(self._tools.end, link)
         self.batches.lost()
         if self._left or self._link is not link:
             return
@@ -240,31 +240,19 @@ class LinkBackend(NoTools):
         elif isinstance(message, More):
             self._engine.loop.post(self._objects.more, message.stream)
         elif isinstance(message, Notified):
-            self._notify(message)
+            self._callbacks.notify(message)
         elif isinstance(message, BatchNews):
             self.batches.received(message)
         elif isinstance(message, Call):
             self._called(link, message)
 
-    def _notify(self, message: Notified) -> None:
-        data = message.data
-        if message.kind:
-            data = convert(Message if message.kind == "message" else ErrorInfo, data)
-        self._callbacks.notify(
-            Notification(
-                event=message.event,
-                session_id=message.session_id,
-                run_id=message.run_id,
-                state=message.state,
-                text=message.text,
-                at=message.at,
-                data=data,
-            )
-        )
-
     def _called(self, link: Link, call: Call) -> None:
         """Carry out what the runner asks of this kernel, off the reading thread."""
-        function = getattr(self._objects, call.name, None) if call.name in _OBJECT_CALLS else None
+        if self._is_tool_news(call):
+            return
+        function = self._tool_function(link, call.name)
+        if call.name in _OBJECT_CALLS:
+            function = getattr(self._objects, call.name)
         if function is not None:
 
             async def work() -> None:
@@ -407,11 +395,7 @@ class LinkBackend(NoTools):
 
     def on(self, event: str, callback: Callback, session_id: str | None = None) -> Callable[[], None]:
         """Subscribe a callback; return the function that unsubscribes."""
-        off = self._callbacks.on(event, callback, session_id)
-        if event not in self._events:
-            self._events.add(event)
-            self._call("subscribe", event=event)
-        return off
+        return self._callbacks.on(event, callback, session_id)
 
     def offer(self, provider: Provider) -> str:
         """Keep a provider object for the next command that names the returned id."""

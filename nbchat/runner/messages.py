@@ -20,8 +20,9 @@ from nbchat.core.run import RunState
 from nbchat.core.transcript import SessionState
 from nbchat.core.values import SafeInt, Tagged, Value
 from nbchat.engine.one_shot import Answer
+from nbchat.providers.base import ToolSpec
 
-LINK_VERSION: Final = 2
+LINK_VERSION: Final = 3
 """Version of these messages. A runner with another one finishes its answers and is replaced."""
 
 
@@ -135,7 +136,7 @@ class Notified(Tagged, frozen=True, kw_only=True, tag="notified"):
     at: float = 0.0
     data: Any = None
     kind: str = ""
-    """Type of `data`: `message`, `error`, or empty for a JSON value."""
+    """Type of `data`: `message`, `error`, `calls`, or empty for a JSON value."""
 
 
 class ToPages(Tagged, frozen=True, kw_only=True, tag="to_pages"):
@@ -162,6 +163,15 @@ class More(Tagged, frozen=True, kw_only=True, tag="more"):
     """The runner has read a delta, and the kernel may send another one."""
 
     stream: SafeInt
+
+
+class OfferedTool(Value, frozen=True, kw_only=True):
+    """A tool of the kernel, as the runner's engine uses it."""
+
+    spec: ToolSpec
+    asks: bool
+    timeout_s: float | None = None
+    on_main_thread: bool = False
 
 
 class BatchAnswer(Value, frozen=True, kw_only=True):

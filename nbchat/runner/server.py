@@ -261,10 +261,10 @@ class RunnerServer:
     def _replaced(self) -> None:
         """End the links, so that kernels find the runner that has taken over, and end the process."""
         logger.warning("another runner has taken over the journal; this one ends")
+        self.over.set()
         self.stop_listening()
         for link in list(self._links):
             link.close()
-        self.over.set()
 
     async def _look(self) -> None:
         """Check now and then whether the process is still needed."""

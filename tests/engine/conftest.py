@@ -8,13 +8,15 @@ from contextlib import contextmanager
 import pytest
 
 from nbchat.handles.registry import SessionRegistry
+from tests.backends import over_a_link
 from tests.engines import engine_of
 
 
 @pytest.fixture
-def registry() -> Iterator[SessionRegistry]:
-    """Return a registry for this test, shut down at its end."""
-    with ended_in_good_order(SessionRegistry()) as made:
+def registry(request: pytest.FixtureRequest) -> Iterator[SessionRegistry]:
+    """Return a registry for this test, shut down at its end; over a link where the test asks for it."""
+    is_local = getattr(request, "param", "kernel") == "kernel"
+    with ended_in_good_order(SessionRegistry()) if is_local else over_a_link() as made:
         yield made
 
 

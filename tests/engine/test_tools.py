@@ -33,8 +33,9 @@ from nbchat.providers.openai import OpenAIProvider
 from nbchat.providers.scripted import HANG, PAUSE, Script, ScriptedProvider
 from nbchat.server import DemoServer
 from nbchat.wire.session_messages import head_of
+from tests.backends import over_both_backends
 from tests.engine.test_journal_writer import FailingStore
-from tests.engines import engine_of, live
+from tests.engines import engine_of, kernel_engine_of, live
 from tests.waiting import wait_for
 
 if TYPE_CHECKING:
@@ -42,6 +43,18 @@ if TYPE_CHECKING:
     from nbchat.handles.registry import SessionRegistry
     from nbchat.handles.run import Run
     from nbchat.handles.session import Session
+
+
+ONLY_IN_THE_KERNEL = {
+    "test_a_run_that_asks_gives_its_slot_back": "reads the requests of a provider object",
+    "test_heads_name_the_tools_of_a_session": "switches a tool without a command",
+}
+"""Tests that need an engine in the same process, with the reason."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a chosen fifth of the tests over both backends."""
+    over_both_backends(metafunc, fits=lambda function: function.__name__ not in ONLY_IN_THE_KERNEL)
 
 
 class Counter:
@@ -125,7 +138,7 @@ def decide(session: Session, run: Run, call: ToolCall, decision: Any, shown: int
 
 def engine_of_session(session: Session) -> Any:
     """Return the engine of a session."""
-    return session._backend.engine  # type: ignore[attr-defined]
+    return live(session).context
 
 
 # Approval
@@ -910,7 +923,7 @@ def test_a_server_calls_tools_in_rounds(registry: SessionRegistry, api: str) -> 
         return {"USD": 1.08, "GBP": 0.86}[currency]
 
     server = DemoServer(pace=0)
-    loop = engine_of(registry).loop
+    loop = kernel_engine_of(registry).loop
     provider = OpenAIProvider(loop.run(server.start(), 10), "any", api=api)  # type: ignore[arg-type]
     try:
         session = registry.create(provider=provider, model="nbchat-tools", tools=[rate])
@@ -932,11 +945,9 @@ def test_a_tool_that_is_switched_off_is_not_offered(registry: SessionRegistry, c
     """A page can switch off a tool that code has set, and on again; it cannot add one."""
     provider = calling(("pay", '{"amount":1}'))
     session = watched(registry, provider, pay_with(counter, ask=False))
-    engine = engine_of_session(session)
 
     def switch(name: str, *, on: bool) -> None:
-        command = SwitchTool(id=new_id("c-"), session_id=session.id, name=name, on=on)
-        engine.loop.call(carry_out, engine, command)
+        session._backend.execute(SwitchTool(id=new_id("c-"), session_id=session.id, name=name, on=on))
 
     switch("pay", on=False)
     assert session.tools == ()

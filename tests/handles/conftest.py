@@ -1,20 +1,13 @@
 """A registry for these tests, in this process or over the link to a runner."""
 
 import inspect
-import zlib
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 
 from nbchat.handles.registry import SessionRegistry
-from tests.conftest import SOAK
+from tests.backends import over_a_link, over_both_backends
 from tests.engine.conftest import ended_in_good_order
-from tests.runner.linked import Linked
-
-OVER_LINK = 5
-"""One test in `OVER_LINK` also runs over a link; in the long version every test does."""
 
 ONLY_IN_THE_KERNEL = {
     "test_threads_of_callers_are_kept_apart": "replaces the objects of the process",
@@ -33,21 +26,12 @@ def runs_over_a_link(function: Callable[..., object]) -> bool:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run a chosen fifth of the tests over both backends."""
-    if "registry" in metafunc.fixturenames:
-        chosen = SOAK or zlib.crc32(metafunc.function.__name__.encode()) % OVER_LINK == 0
-        backends = ["kernel", "runner"] if chosen and runs_over_a_link(metafunc.function) else ["kernel"]
-        metafunc.parametrize("registry", backends, indirect=True)
+    over_both_backends(metafunc, fits=runs_over_a_link)
 
 
 @pytest.fixture
 def registry(request: pytest.FixtureRequest) -> Iterator[SessionRegistry]:
     """Return a registry for this test, shut down at its end."""
-    if getattr(request, "param", "kernel") == "kernel":
-        with ended_in_good_order(SessionRegistry()) as made:
-            yield made
-        return
-    with TemporaryDirectory(prefix="nb-") as short, Linked(Path(short)) as linked:  # for a socket's path
-        made = linked.registry()
+    is_local = getattr(request, "param", "kernel") == "kernel"
+    with ended_in_good_order(SessionRegistry()) if is_local else over_a_link() as made:
         yield made
-        made.stop_all()
-        made.wait_all(10)

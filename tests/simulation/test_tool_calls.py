@@ -21,7 +21,7 @@ from nbchat.core.calls import calls_of
 from nbchat.core.errors import NbchatError
 from nbchat.core.ids import new_id
 from nbchat.core.text import checksum
-from nbchat.engine import tool_calls
+from nbchat.engine import tool_calls, tool_threads
 from nbchat.engine.engine import Engine
 from nbchat.engine.live_session import LiveSession
 from nbchat.engine.tools import ToolOutput
@@ -85,7 +85,7 @@ class Payments(RuleBasedStateMachine):
         self.saved: str = ""
         self.patch = pytest.MonkeyPatch()
         self.patch.setattr(tool_calls, "on_worker", self._on_worker)
-        self.patch.setattr(tool_calls, "start_thread", lambda target, _name: self.threads.append(target))
+        self.patch.setattr(tool_threads, "start_thread", lambda target, _name: self.threads.append(target))
         self.start()
 
     def start(self) -> None:

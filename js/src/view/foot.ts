@@ -82,10 +82,8 @@ export class Foot {
     setAttribute(this.#model, "aria-label", `${t.model}: ${name || "?"}`);
     show(this.#demo, this.isDemo);
     show(this.#tools, !!head?.tools.length);
-    setText(
-      this.#lives,
-      runtime.store.runner ? (head?.own_provider ? t.endsHere : t.outlives) : "",
-    );
+    const endsHere = head?.own_provider || head?.tools.some((tool) => tool.on);
+    setText(this.#lives, runtime.store.runner ? (endsHere ? t.endsHere : t.outlives) : "");
   }
 
   /** Show what changes with time alone; returns whether a run is live. */

@@ -1349,6 +1349,10 @@ describe("the view as a whole", () => {
     await settled(() => expect(host.textContent).toContain("continues without the kernel"));
     kernel.tweak(usual, { own_provider: true });
     await settled(() => expect(host.textContent).toContain("ends with this kernel"));
+    kernel.tweak(usual, { own_provider: false, tools: [{ name: "pay", on: false }] });
+    await settled(() => expect(host.textContent).toContain("continues without the kernel"));
+    kernel.tweak(usual, { tools: [{ name: "pay", on: true }] });
+    await settled(() => expect(host.textContent).toContain("ends with this kernel"));
   });
 
   test("a server that another page or a cell selected is announced", async () => {

@@ -1,0 +1,133 @@
+"""`execute_work`: executes a tool call in this process, on a thread of its own or on the main thread."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final
+
+from nbchat.engine.main_thread import Job, main_thread
+from nbchat.engine.tools import ToolOutput, Work, caller, error, not_run
+
+NO_MAIN_THREAD: Final = (
+    "The call was not run: it needs the main thread, which is busy and does not wait for an answer."
+)
+
+
+def start_thread(target: Callable[[], object], name: str) -> None:
+    """Call a function on a thread of its own."""
+    threading.Thread(target=target, name=name, daemon=True).start()
+
+
+async def execute_work(
+    work: Work,
+    *,
+    name: str,
+    session_id: str,
+    on_main_thread: bool,
+    limit_s: float,
+    stop_s: float,
+) -> ToolOutput:
+    """Execute a call once, and return its result. A task that is cancelled cancels the call.
+
+    Parameters
+    ----------
+    name
+        The tool's name.
+    session_id
+        The session that waits for the result; the tool cannot wait for it.
+    limit_s
+        Seconds for the call, from its start.
+    stop_s
+        Longest wait for a call that was interrupted.
+    """
+    if on_main_thread:
+        return await _on_main_thread(work, session_id, limit_s, stop_s)
+    return await _on_own_thread(work, name, session_id, limit_s)
+
+
+async def _on_own_thread(work: Work, name: str, session_id: str, limit_s: float) -> ToolOutput:
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[ToolOutput] = loop.create_future()
+
+    def target() -> None:
+        caller.set(session_id)
+        output = _output_of(work)
+        with suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(_set, done, output)
+
+    start_thread(target, f"nbchat-tool-{name}"[:60])
+    try:
+        async with asyncio.timeout(limit_s):
+            return await done
+    except TimeoutError:
+        work.cancel()
+        return error(f"The call did not end within {limit_s:g} s. Its thread may still be running.")
+    except asyncio.CancelledError:
+        work.cancel()
+        raise
+
+
+async def _on_main_thread(work: Work, session_id: str, limit_s: float, stop_s: float) -> ToolOutput:
+    loop = asyncio.get_running_loop()
+    has_begun: asyncio.Event = asyncio.Event()
+    done: asyncio.Future[ToolOutput] = loop.create_future()
+    outputs: list[ToolOutput] = []
+
+    def run() -> bool:
+        token = caller.set(session_id)
+        try:
+            outputs.append(_output_of(work))
+        finally:
+            caller.reset(token)
+        return getattr(work, "was_interrupted", False) is True
+
+    def begun() -> None:
+        with suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(has_begun.set)
+
+    def ended(reason: str) -> None:
+        missing = not_run(reason) if reason else error("The call was interrupted.")
+        output = outputs[0] if outputs else missing
+        with suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(has_begun.set)
+            loop.call_soon_threadsafe(_set, done, output)
+
+    job = Job(run, begun, ended)
+    main_thread.submit(job)
+    try:
+        while not has_begun.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(limit_s):
+                    await has_begun.wait()
+            # The time in which it waits for the running cell does not count.
+            if not (has_begun.is_set() or main_thread.will_run(job)):
+                job.fail(NO_MAIN_THREAD)
+        async with asyncio.timeout(limit_s):
+            return await asyncio.shield(done)
+    except TimeoutError:
+        job.cancel()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(stop_s):
+                output = await asyncio.shield(done)
+                text = f"{output.text}\n\nThe call was interrupted after {limit_s:g} s."
+                return error(text.strip())
+        return error(f"The call did not end within {limit_s:g} s, although it was interrupted.")
+    except asyncio.CancelledError:
+        job.cancel()
+        raise
+
+
+def _set(done: asyncio.Future[ToolOutput], output: ToolOutput) -> None:
+    if not done.done():
+        done.set_result(output)
+
+
+def _output_of(work: Work) -> ToolOutput:
+    """Execute a call. Whatever the tool raises, `sys.exit()` included, is its result."""
+    try:
+        return work.run()
+    except BaseException as problem:  # noqa: BLE001 - a tool of another package that breaks the contract
+        return error(f"The call raised {type(problem).__name__}.")
