@@ -1,4 +1,4 @@
-"""JupyterLab with a runner: restarts of the kernel, and two kernels of one notebook."""
+"""JupyterLab with a runner: restarts of the kernel, batches, and two kernels of one notebook."""
 
 from __future__ import annotations
 
@@ -187,3 +187,33 @@ def test_two_browsers_on_two_kernels_show_the_same(
         except BaseException:
             keep([one, two], ARTIFACTS / "two-kernels")
             raise
+
+
+BATCH = """
+import nbchat
+nbchat.config(runner="local", base_url={url!r})
+results = nbchat.map([f"p{{n}}" for n in range(6)], model="count", concurrency=2)
+print(f"{{results.texts[-1].split()[-1]}}, {{sum(result.restored for result in results)}} restored")
+"""
+
+
+def test_a_batch_continues_through_a_restart_of_the_kernel(
+    notebook: OpenNotebook, server: CountingServer
+) -> None:
+    """The same cell, run again, shows the batch's progress and returns its results; none is asked twice."""
+    server.free = {"p0"}
+    page = notebook([BATCH.format(url=server.base_url)])
+    page.run_cell(0, wait=False)
+    expect(page.output(0)).to_contain_text("1 of 6", timeout=120_000)
+    expect(page.output(0)).to_contain_text("continues without the kernel")
+    wait_for(lambda: len(server.asked) == 3, "two prompts are in progress")
+
+    page.restart_kernel()
+    page.evaluate("panel.content.model.cells.get(0).outputs.clear()")
+    expect(page.output(0)).not_to_contain_text("of 6")
+    page.run_cell(0, wait=False)
+    expect(page.output(0)).to_contain_text("1 of 6", timeout=120_000)
+    server.go()
+    expect(page.output(0)).to_contain_text(f"p5-{WORDS - 1}, 1 restored", timeout=120_000)
+    expect(page.output(0)).to_contain_text("6 of 6")
+    assert sorted(server.asked) == [f"p{number}" for number in range(6)]
