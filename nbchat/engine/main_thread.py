@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from typing import Final, Literal, Protocol
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from types import FrameType
+from typing import Final, Literal, Protocol, Self
 
 from msgspec import Struct
 
@@ -24,11 +26,11 @@ class CodeOutput(Struct, frozen=True, kw_only=True):
     """The outcome of code that was run as a cell is."""
 
     text: str = ""
-    """Printed and displayed text, the value, and the error, in order."""
-    is_error: bool = False
-    was_interrupted: bool = False
-    images: tuple[str, ...] = ()
-    """Displayed pictures, as `data:` URLs."""
+    """Printed and displayed text, and the value of the last expression."""
+    error: BaseException | None = None
+    """The error that ended the code."""
+    pictures: tuple[bytes, ...] = ()
+    """Displayed pictures."""
     names: tuple[str, ...] = ()
     """Names that the code bound."""
 
@@ -52,6 +54,77 @@ class Shell(Protocol):
         ...
 
 
+REPEAT_S: Final = 0.05
+"""Seconds after which an interrupt is repeated if it has not arrived."""
+
+
+class _Guard:
+    """Delays interrupts of the main thread, so that they cut nothing off, except in the context `opened`."""
+
+    innermost: _Guard | None = None
+
+    def __init__(self) -> None:
+        self.arrived: int = 0
+        """Number of interrupts. A `KeyboardInterrupt` that code raises itself is not counted."""
+        self.is_waiting: bool = False
+        """True if an interrupt was delayed and has not been raised yet."""
+        self.is_open: bool = False
+        """True while interrupts are raised."""
+        self._outer: _Guard | None = None
+        self._before: Callable[[int, FrameType | None], object] | None = None
+
+    def __enter__(self) -> Self:
+        self._outer, _Guard.innermost = _Guard.innermost, self
+        before = signal.getsignal(signal.SIGINT)
+        if callable(before) and threading.current_thread() is threading.main_thread():
+            self._before = before
+            signal.signal(signal.SIGINT, self._arrived)
+        return self
+
+    @property
+    def is_installed(self) -> bool:
+        """True if interrupts arrive here; they do not if code ignores the signal."""
+        return self._before is not None
+
+    def __exit__(self, *_error: object) -> None:
+        _Guard.innermost = self._outer
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
+
+    def _arrived(self, number: int, frame: FrameType | None) -> None:
+        self.arrived += 1
+        if not self.is_open or self._before is None:
+            self.is_waiting = True
+        else:
+            self._before(number, frame)
+
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        """Raise interrupts in this context, also one that was delayed before it."""
+        self.is_open = True
+        try:
+            if self.is_waiting:
+                self.is_waiting = False
+                raise KeyboardInterrupt
+            yield
+        finally:
+            self.is_open = False
+
+
+@contextmanager
+def delayed_interrupts() -> Iterator[Callable[[], AbstractContextManager[None]]]:
+    """Delay interrupts of a job in this context, except in the contexts of the function that it yields."""
+    guard = _Guard.innermost
+    if guard is None or threading.current_thread() is not threading.main_thread():
+        yield nullcontext
+        return
+    was_open, guard.is_open = guard.is_open, False
+    try:
+        yield guard.opened
+    finally:
+        guard.is_open = was_open
+
+
 JobState = Literal["waiting", "running", "over", "cancelled"]
 
 
@@ -61,7 +134,7 @@ class Job:
     Parameters
     ----------
     work
-        Called on the main thread. It must not raise, and returns whether it was interrupted.
+        Called on the main thread. It must not raise, and returns whether it ended with `KeyboardInterrupt`.
     started, ended
         Called when it starts, on the main thread, and when it is over.
     """
@@ -75,8 +148,8 @@ class Job:
         self._ended = ended
         self._lock = threading.Lock()
         self._state: JobState = "waiting"
-        self.was_interrupted: bool = False
-        """True if the job was cancelled while it was running."""
+        self._is_cancelled = False
+        self._guard = _Guard()
         self.is_queued: bool = False
         """The kernel has a request for it."""
 
@@ -87,31 +160,23 @@ class Job:
 
     def run(self) -> bool:
         """Execute the job, unless it was executed or cancelled; return whether the user interrupted it."""
-        with self._lock:
-            if self._state != "waiting":
-                return False
-            self._state = "running"
-        self._started()
-        interrupted = True
-        try:
-            interrupted = self._work()
-        except KeyboardInterrupt:  # it came between two lines of the job's own code
-            pass
-        finally:
-            self._leave()
-        self._ended("")
-        return interrupted and not self.was_interrupted
-
-    def _leave(self) -> None:
-        """End the time in which an interrupt may arrive."""
-        done = False
-        while not done:
+        with self._guard as guard:
+            with self._lock:
+                if self._state != "waiting":
+                    return False
+                self._state = "running"
+            self._started()
+            interrupted = True
             try:
-                with self._lock:  # `cancel` sends its interrupt while it holds the lock
-                    self._state = "over"
-                done = True
-            except KeyboardInterrupt:
-                continue
+                with guard.opened():
+                    interrupted = self._work()
+            except KeyboardInterrupt:  # it came between two lines of the job's own code
+                pass
+            guard.is_open = False
+            with self._lock:  # `cancel` sends its interrupt while it holds the lock
+                self._state = "over"
+            self._ended("")
+        return guard.arrived > 0 and (interrupted or guard.is_waiting) and not self._is_cancelled
 
     def cancel(self) -> None:
         """Prevent the job from starting, or interrupt it. From any thread."""
@@ -119,7 +184,19 @@ class Job:
             if self._state == "waiting":
                 self._state = "cancelled"
             elif self._state == "running":
-                self.was_interrupted = True
+                self._is_cancelled = True
+                arrived = self._guard.arrived
+                _interrupt()
+                repeat = threading.Thread(target=self._interrupt_again, args=(arrived,), daemon=True)
+                repeat.start()
+
+    def _interrupt_again(self, arrived: int) -> None:
+        """Repeat an interrupt that came just before a system call, which then blocks all the same."""
+        while True:
+            time.sleep(REPEAT_S)
+            with self._lock:
+                if self._state != "running" or self._guard.arrived > arrived or not self._guard.is_installed:
+                    return
                 _interrupt()
 
     def fail(self, reason: str) -> None:

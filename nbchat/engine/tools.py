@@ -13,6 +13,8 @@ from msgspec import Struct
 
 from nbchat.core.calls import ToolCall
 from nbchat.core.messages import ToolResultPart
+from nbchat.core.redact import redact
+from nbchat.core.text import clean
 from nbchat.providers.base import ToolSpec
 
 MAX_ARGUMENTS: Final = 100_000
@@ -138,6 +140,25 @@ class RemotePolicy(Protocol):
 
 
 AnyPolicy = Policy | RemotePolicy
+
+
+@runtime_checkable
+class Previewed(Protocol):
+    """Work whose result can be shown before it is approved."""
+
+    def preview(self) -> ToolOutput:
+        """Return the result that `run` will return. Called at most once, on a worker thread, before `run`."""
+        ...
+
+
+def bounded(text: str, most: int = MAX_RESULT) -> str:
+    """Return text without secrets and with at most `most` characters; an omission is named."""
+    # Secrets may be cut in two at the limit, so they are removed first; what is far beyond is never shown.
+    shown = clean(redact(text[: 2 * most]))
+    if len(text) <= most and len(shown) <= most:
+        return shown
+    kept = max(most - 60, 0)
+    return f"{shown[:kept]}\n\n[{max(len(text), len(shown)) - kept:,} more characters are omitted]"
 
 
 def error(text: str) -> ToolOutput:

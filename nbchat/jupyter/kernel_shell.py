@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import logging
 import re
@@ -10,8 +11,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from nbchat.engine.main_thread import CodeOutput
-from nbchat.tools.results import picture_url
+from nbchat.engine.main_thread import CodeOutput, delayed_interrupts
+from nbchat.engine.nested_loop import run_nested
+from nbchat.engine.tools import caller
 
 if TYPE_CHECKING:
     from nbchat.engine.main_thread import Job
@@ -23,6 +25,9 @@ _ANSI: Final = re.compile(r"\x1b\[[0-9;]*m")
 REPLY_S: Final = 1.0
 """Seconds between two looks at a job that waits in the kernel's queue."""
 
+ABORTED: Final = "The call was not run: an error in a cell before it cleared the queue."
+NOT_ACCEPTED: Final = "The call was not run: the kernel accepted no request."
+
 _CODE: Final = "__import__('nbchat.engine.main_thread', fromlist=['main_thread']).main_thread.run({job_id!r})"
 
 
@@ -31,6 +36,7 @@ class KernelShell:
 
     def __init__(self, shell: Any) -> None:  # noqa: ANN401 - an InteractiveShell
         self._shell = shell
+        _let_only_cells_exit(shell)
 
     def __repr__(self) -> str:
         """Return the shell."""
@@ -71,12 +77,13 @@ class KernelShell:
             while job.state in ("waiting", "running"):
                 reply = _reply(client)
                 if reply is not None:
-                    if reply.get("content", {}).get("status") == "aborted":
-                        job.fail("The call was not run: an error in a cell before it cleared the queue.")
+                    aborted = reply.get("content", {}).get("status") == "aborted"
+                    # This changes nothing if the job was started.
+                    job.fail(ABORTED if aborted else NOT_ACCEPTED)
                     return
         except Exception:
             logger.exception("the kernel could not be asked to run a tool call")
-            job.fail("The call was not run: the kernel accepted no request.")
+            job.fail(NOT_ACCEPTED)
         finally:
             client.stop_channels()
 
@@ -86,41 +93,71 @@ class KernelShell:
 
         shell = self._shell
         before = dict(shell.user_ns)
-        with capture_output() as captured, _tracebacks(shell) as traceback:
-            done = shell.run_cell(code, store_history=False, silent=False)
-        error = done.error_before_exec or done.error_in_exec
+        error: BaseException | None = None
+        with delayed_interrupts() as opened, _set_aside(shell), capture_output() as captured:
+            try:
+                with opened():
+                    done = shell.run_cell(code, store_history=False, silent=False)
+                error = done.error_before_exec or done.error_in_exec
+            except BaseException as problem:  # noqa: BLE001 - an interrupt in IPython's own code
+                error = problem
         text = captured.stdout + captured.stderr
-        images: list[str] = []
+        pictures: list[bytes] = []
         for output in captured.outputs:
-            text += _shown(output.data, images)
-        text += "\n".join(traceback)
+            text += _shown(output.data, pictures)
         names = tuple(
             name
             for name, value in list(shell.user_ns.items())
             if not name.startswith("_") and (name not in before or before[name] is not value)
         )
-        return CodeOutput(
-            text=_ANSI.sub("", text),
-            is_error=error is not None,
-            was_interrupted=isinstance(error, KeyboardInterrupt),
-            images=tuple(images),
-            names=names,
-        )
+        return CodeOutput(text=_ANSI.sub("", text), error=error, pictures=tuple(pictures), names=names)
 
 
 @contextmanager
-def _tracebacks(shell: Any) -> Iterator[list[str]]:  # noqa: ANN401 - an InteractiveShell
-    """Collect the tracebacks that the shell would send to pages."""
-    lines: list[str] = []
-
-    def collect(_kind: object, _error: object, traceback: list[str]) -> None:
-        lines.extend(traceback)
-
-    shell._showtraceback = collect  # noqa: SLF001 - IPython's hook for frontends
+def _set_aside(shell: Any) -> Iterator[None]:  # noqa: ANN401 - an InteractiveShell
+    """Let the shell run code inside a cell, which may be code of a model itself; then restore its state."""
+    hook = shell.displayhook
+    kernel: Any = getattr(shell, "kernel", None)
+    shown = {name: vars(shell).get(name) for name in ("showtraceback", "showsyntaxerror")}
+    result, runner = hook.exec_result, shell.loop_runner
+    allows_input = getattr(kernel, "_allow_stdin", None)
+    for name in shown:  # the error is a result: it is neither formatted nor sent to pages
+        setattr(shell, name, lambda *_, **__: None)
+    if str(runner) == "asyncio" and not _is_reentrant():
+        shell.loop_runner = run_nested
+    if allows_input is not None:
+        kernel._allow_stdin = False  # noqa: SLF001 - as in a request with `allow_stdin=False`
     try:
-        yield lines
+        yield
     finally:
-        del shell._showtraceback  # noqa: SLF001 - the method of the class is used again
+        for name, method in shown.items():
+            if method is None:
+                delattr(shell, name)  # the method of the class is used again
+            else:
+                setattr(shell, name, method)
+        hook.exec_result, shell.loop_runner = result, runner
+        if allows_input is not None:
+            kernel._allow_stdin = allows_input  # noqa: SLF001 - as above
+
+
+def _is_reentrant() -> bool:
+    """Return whether the running loop can run coroutines inside a cell, as after `allow_nested_loops`."""
+    try:
+        return hasattr(asyncio.get_running_loop(), "_nest_patched")
+    except RuntimeError:
+        return True  # none is running
+
+
+def _let_only_cells_exit(shell: Any) -> None:  # noqa: ANN401 - an InteractiveShell
+    """Let `exit()` and `quit()` in a tool call raise instead of ending the kernel."""
+    ask_exit = shell.ask_exit
+
+    def ask() -> object:
+        if caller.get() is not None:
+            raise SystemExit("a tool call cannot end the kernel")
+        return ask_exit()
+
+    shell.ask_exit = ask
 
 
 def _reply(client: Any) -> dict[str, Any] | None:  # noqa: ANN401 - a BlockingKernelClient
@@ -134,19 +171,16 @@ def _reply(client: Any) -> dict[str, Any] | None:  # noqa: ANN401 - a BlockingKe
         return None
 
 
-def _shown(data: dict[str, Any], images: list[str]) -> str:
-    """Return the text of a displayed output, and append its picture to `images`."""
+def _shown(data: dict[str, Any], pictures: list[bytes]) -> str:
+    """Return the text of a displayed output, or append its picture to `pictures`."""
     for kind in ("image/png", "image/jpeg"):
         picture = data.get(kind)
         if picture is None:
             continue
         try:
-            raw = base64.b64decode(picture) if isinstance(picture, str) else bytes(picture)
+            pictures.append(base64.b64decode(picture) if isinstance(picture, str) else bytes(picture))
         except (ValueError, TypeError):
             continue
-        url = picture_url(raw)
-        if url is not None:
-            images.append(url)
-            return ""
+        return ""
     text = data.get("text/plain")
     return f"{text}\n" if isinstance(text, str) else ""

@@ -3,25 +3,37 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import contextlib
+import getpass
+import inspect
 import io
 import sys
+from collections.abc import Iterator
 from typing import Final
 
-from nbchat.engine.main_thread import CodeOutput, main_thread
-from nbchat.engine.tools import ToolOutput
+from nbchat.engine.main_thread import CodeOutput, delayed_interrupts, main_thread
+from nbchat.engine.nested_loop import run_nested
+from nbchat.engine.tools import MAX_IMAGES, MAX_RESULT, ToolOutput, bounded
 from nbchat.providers.base import ToolSpec
-from nbchat.tools.results import output_of_error
+from nbchat.tools.results import output_of_error, picture_url
 from nbchat.tools.signature import Signature
 
 TIMEOUT_S: Final = 600.0
 """Seconds for one call."""
 
+LEAST_TEXT: Final = 4000
+"""Minimum characters that are left for what the code printed, however long its error is."""
+
+NO_INPUT: Final = "input is not available to code that a model runs; pass the value in the code."
+NO_PICTURE: Final = "[a picture that is too large is omitted]"
+
 
 def _signature(code: str) -> None:
     """Run Python code in the user's notebook kernel and return what it prints, displays and raises.
 
-    Variables of the notebook can be used and changed. The value of the last expression is shown.
+    Variables of the notebook can be used and changed. The value of the last expression is shown. `await`
+    works at the top level. There is no input.
     """
 
 
@@ -43,7 +55,9 @@ class PythonTool:
     def spec(self) -> ToolSpec:
         """Name, description and arguments, as the model receives them."""
         return ToolSpec(
-            name="python", description=_signature.__doc__ or "", parameters=self._signature.schema
+            name="python",
+            description=inspect.getdoc(_signature) or "",
+            parameters=self._signature.schema,
         )
 
     def prepare(self, arguments: str) -> CodeCall:
@@ -57,20 +71,73 @@ class CodeCall:
     def __init__(self, code: str) -> None:
         self._code = code
         self.was_interrupted: bool = False
-        """True if an interrupt ended it."""
+        """True if it ended with `KeyboardInterrupt`."""
 
     def run(self) -> ToolOutput:
         """Run the code."""
         shell = main_thread.shell
-        done = _run_in_script(self._code) if shell is None else shell.run_code(self._code)
-        self.was_interrupted = done.was_interrupted
-        text = done.text.rstrip("\n")
-        if done.names:
-            text = f"{text}\n\n[bound: {', '.join(done.names[:50])}]".lstrip("\n")
-        return ToolOutput(text=text or "[no output]", is_error=done.is_error, images=done.images)
+        with delayed_interrupts(), _without_input():
+            done = _run_in_script(self._code) if shell is None else shell.run_code(self._code)
+        self.was_interrupted = isinstance(done.error, KeyboardInterrupt)
+        return _output(done)
 
     def cancel(self) -> None:
         """Do nothing: the job is interrupted on the main thread."""
+
+
+def _output(done: CodeOutput) -> ToolOutput:
+    """Return the outcome of code as the result of a call. Long text is cut before the error, not in it."""
+    images: list[str] = []
+    rest: list[str] = []
+    for picture in done.pictures:
+        url = picture_url(picture) if len(images) < MAX_IMAGES else None
+        if url is None:
+            rest.append(NO_PICTURE)
+        else:
+            images.append(url)
+    if done.error is not None:
+        rest.append(output_of_error(done.error).text)
+    if done.names:
+        names = ", ".join(done.names[:50])
+        rest.append(f"[bound: {bounded(names, 1000)}]")
+    end = bounded("\n\n".join(rest), MAX_RESULT - LEAST_TEXT)
+    text = bounded(done.text.rstrip("\n"), MAX_RESULT - len(end) - 2)
+    return ToolOutput(
+        text="\n\n".join(part for part in (text, end) if part) or "[no output]",
+        is_error=done.error is not None,
+        images=tuple(images),
+    )
+
+
+class _NoInput(io.TextIOBase):
+    """Standard input without data. Reading raises at once, instead of waiting for a line."""
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, _size: int | None = -1, /) -> str:
+        raise EOFError(NO_INPUT)
+
+    def readline(self, _size: int = -1, /) -> str:  # type: ignore[override]
+        raise EOFError(NO_INPUT)
+
+    def close(self) -> None:
+        """Do nothing: `exit()` of the interpreter closes it."""
+
+
+def _refuse_input(*_args: object, **_kwargs: object) -> str:
+    raise EOFError(NO_INPUT)
+
+
+@contextlib.contextmanager
+def _without_input() -> Iterator[None]:
+    """Let `input()`, `getpass()` and reading from standard input raise."""
+    before = builtins.input, getpass.getpass, sys.stdin
+    builtins.input, getpass.getpass, sys.stdin = _refuse_input, _refuse_input, _NoInput()
+    try:
+        yield
+    finally:
+        builtins.input, getpass.getpass, sys.stdin = before
 
 
 def _run_in_script(code: str) -> CodeOutput:
@@ -78,27 +145,42 @@ def _run_in_script(code: str) -> CodeOutput:
     namespace = vars(sys.modules["__main__"])
     before = dict(namespace)
     printed = io.StringIO()
-    failed = interrupted = False
-    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+    problem: BaseException | None = None
+    with (
+        delayed_interrupts() as opened,
+        contextlib.redirect_stdout(printed),
+        contextlib.redirect_stderr(printed),
+    ):
         try:
-            tree = ast.parse(code, "<python>")
-            last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
-            exec(compile(tree, "<python>", "exec"), namespace)  # noqa: S102 - approved by the user
-            if isinstance(last, ast.Expr):
-                value = eval(compile(ast.Expression(last.value), "<python>", "eval"), namespace)  # noqa: S307 - as above
-                if value is not None:
-                    print(repr(value))  # noqa: T201 - into the captured text
+            with opened():
+                _execute(code, namespace)
         except BaseException as error:  # noqa: BLE001 - `sys.exit()` in the code ends this call only
-            failed, interrupted = True, isinstance(error, KeyboardInterrupt)
-            print(output_of_error(error).text)  # noqa: T201 - into the captured text
+            problem = error
     names = [
         name
-        for name, value in namespace.items()
+        for name, value in list(namespace.items())
         if not name.startswith("_") and (name not in before or before[name] is not value)
     ]
-    return CodeOutput(
-        text=printed.getvalue(), is_error=failed, was_interrupted=interrupted, names=tuple(names)
-    )
+    return CodeOutput(text=printed.getvalue(), error=problem, names=tuple(names))
+
+
+def _execute(code: str, namespace: dict[str, object]) -> None:
+    """Execute code and print the value of its last expression."""
+    tree = ast.parse(code, "<python>")
+    last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
+    _evaluated(tree, "exec", namespace)
+    if isinstance(last, ast.Expr):
+        value = _evaluated(ast.Expression(last.value), "eval", namespace)
+        if value is not None:
+            print(repr(value))  # noqa: T201 - into the captured text
+
+
+def _evaluated(tree: ast.Module | ast.Expression, mode: str, namespace: dict[str, object]) -> object:
+    compiled = compile(tree, "<python>", mode, flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    value = eval(compiled, namespace)  # noqa: S307 - approved by the user
+    # Code with `await` at the top level gives a coroutine of this very code.
+    is_async = inspect.iscoroutine(value) and value.cr_code is compiled
+    return run_nested(value) if is_async else value
 
 
 python: Final = PythonTool()

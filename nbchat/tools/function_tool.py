@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Any, Final, Generic, Literal, ParamSpec, TypeVar, overload
 
 from nbchat.core.tracebacks import short_traceback
-from nbchat.engine.tools import ToolOutput
+from nbchat.engine.tools import ToolOutput, error
 from nbchat.providers.base import ToolSpec
 from nbchat.tools.results import output_of, output_of_error
 from nbchat.tools.signature import Signature
@@ -22,6 +22,11 @@ T = TypeVar("T")
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 """Names that the APIs of all providers accept."""
+
+NO_COROUTINE: Final = (
+    "thread='main' is for plain functions: a coroutine would need an event loop of its own, which "
+    "the main thread of a kernel does not have. Omit thread='main', or write a plain function."
+)
 
 MAX_DESCRIPTION: Final = 4000
 """Maximum characters of a description; longer ones are cut."""
@@ -87,33 +92,40 @@ class FunctionTool(Generic[P, T]):
 
     def prepare(self, arguments: str) -> FunctionCall:
         """Return the call with these arguments; raises `ArgumentsInvalid`."""
-        return FunctionCall(self.__wrapped__, self._signature.arguments(arguments))
+        arguments_by_name = self._signature.arguments(arguments)
+        return FunctionCall(self.__wrapped__, arguments_by_name, may_await=not self._on_main_thread)
 
 
 class FunctionCall:
     """One call of a function. Implements `Work`."""
 
-    def __init__(self, function: Callable[..., Any], arguments: dict[str, Any]) -> None:
+    def __init__(
+        self, function: Callable[..., Any], arguments: dict[str, Any], *, may_await: bool = True
+    ) -> None:
         self._function = function
         self._arguments = arguments
+        self._may_await = may_await
         self._lock = threading.Lock()
         self._task: tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]] | None = None
         self._is_cancelled = False
         self.was_interrupted: bool = False
-        """True if an interrupt ended it."""
+        """True if it ended with `KeyboardInterrupt`."""
 
     def run(self) -> ToolOutput:
         """Call the function and return its result. A coroutine gets an event loop of its own."""
         try:
             value = self._function(**self._arguments)
             if inspect.iscoroutine(value):
+                if not self._may_await:
+                    value.close()
+                    return error(f"The function returned a coroutine. {NO_COROUTINE}")
                 value = asyncio.run(self._awaited(value))
             return output_of(value)
-        except KeyboardInterrupt as error:
+        except KeyboardInterrupt as problem:
             self.was_interrupted = True
-            return output_of_error(error)
-        except BaseException as error:  # noqa: BLE001 - `sys.exit()` ends this call only
-            return output_of_error(error)
+            return output_of_error(problem)
+        except BaseException as problem:  # noqa: BLE001 - `sys.exit()` ends this call only
+            return output_of_error(problem)
 
     async def _awaited(self, coroutine: Any) -> Any:  # noqa: ANN401 - any value
         task = asyncio.ensure_future(coroutine)
@@ -159,8 +171,8 @@ def tool(
         Show each call and wait for approval. False is your statement that the function changes nothing and
         reads nothing private: it is then called without asking.
     thread
-        `"main"`: call it on the main thread, between cells, for objects that must be used there. Otherwise
-        each call has its own thread; a coroutine function has its own event loop there.
+        `"main"`: call it on the main thread, between cells, for objects that must be used there; not for
+        `async` functions. Otherwise each call has its own thread, and an `async` function its own event loop.
     timeout_s
         Seconds for one call. `None`: `registry.limits.tool_s`.
 
@@ -194,6 +206,8 @@ def tool(
             raise TypeError(f"@nbchat.tool decorates a function, not {function!r}.")
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
             raise TypeError(f"a tool returns its result, and {function.__name__!r} is a generator.")
+        if thread == "main" and inspect.iscoroutinefunction(function):
+            raise TypeError(f"{function.__name__!r} is an async function. {NO_COROUTINE}")
         return FunctionTool(function, ask=bool(ask), on_main_thread=thread == "main", timeout_s=timeout_s)
 
     return decorate if function is None else decorate(function)

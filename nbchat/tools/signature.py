@@ -1,12 +1,13 @@
 """`Signature`: the JSON schema of a function's arguments, and their validation with pydantic.
 
-pydantic comes with the openai client. It is imported when the first tool is switched on.
+pydantic is imported when the first tool is switched on.
 """
 
 from __future__ import annotations
 
 import inspect
 import json
+import sys
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, get_type_hints
@@ -46,7 +47,7 @@ class Signature:
         from pydantic import ConfigDict, Field, create_model  # noqa: PLC0415 - as the module states
 
         try:
-            hints = get_type_hints(self._function, include_extras=True)
+            hints = self._hints()
         except Exception as error:
             raise TypeError(
                 f"the annotations of {self._function.__name__!r} cannot be read: {error}"
@@ -61,6 +62,13 @@ class Signature:
             __config__=ConfigDict(extra="forbid", arbitrary_types_allowed=False, validate_default=False),
             **fields,
         )
+
+    def _hints(self) -> dict[str, Any]:
+        """Return the types of the parameters. That of the result is not needed, and may be unknown here."""
+        function = inspect.unwrap(self._function)
+        types = {name: kind for name, kind in function.__annotations__.items() if name != "return"}
+        holder = type("Parameters", (), {"__annotations__": types})
+        return get_type_hints(holder, vars(sys.modules[function.__module__]), include_extras=True)
 
     @cached_property
     def schema(self) -> Mapping[str, Any]:

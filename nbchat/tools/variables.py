@@ -4,21 +4,57 @@ from __future__ import annotations
 
 import sys
 import types
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
+from nbchat.context.deadline import DEADLINE_S, within
 from nbchat.context.descriptions import describe
 from nbchat.context.text import qualified, shortened
 from nbchat.engine.main_thread import main_thread
-from nbchat.tools.function_tool import tool
+from nbchat.engine.tools import ToolOutput, error
+from nbchat.tools.function_tool import FunctionCall, FunctionTool
 
 MAX_LISTED: Final = 100
 """Maximum variables listed."""
+
+TOO_SLOW: Final = f"The description took longer than {DEADLINE_S:g} seconds."
 
 _HIDDEN: Final = frozenset({"In", "Out", "exit", "quit", "get_ipython", "open"})
 _CODE: Final = (type, types.ModuleType, types.FunctionType, types.BuiltinFunctionType, types.MethodType)
 
 
-@tool
+class LookCall(FunctionCall):
+    """A call whose result is shown before it is approved. Implements `Work` and `Previewed`."""
+
+    _preview: ToolOutput | None = None
+
+    def preview(self) -> ToolOutput:
+        """Return the text that `run` will return, whatever happens to the variable in the meantime."""
+        self._preview = self._described()
+        return self._preview
+
+    def run(self) -> ToolOutput:
+        """Return the text that was shown; without a preview, describe the variable now."""
+        return self._described() if self._preview is None else self._preview
+
+    def _described(self) -> ToolOutput:
+        try:
+            return within(super().run, DEADLINE_S)
+        except TimeoutError:
+            return error(TOO_SLOW)
+
+
+class LookTool(FunctionTool[..., str]):
+    """The tool `look`."""
+
+    def __init__(self, function: Any) -> None:  # noqa: ANN401 - a function
+        super().__init__(function, ask=True, on_main_thread=False, timeout_s=None)
+
+    def prepare(self, arguments: str) -> LookCall:
+        """Return the call with these arguments; raises `ArgumentsInvalid`."""
+        return LookCall(self.__wrapped__, self._signature.arguments(arguments))
+
+
+@LookTool
 def look(name: str = "", level: Literal["schema", "summary", "rows"] = "summary") -> str:
     """Describe a variable of the user's notebook. Without a name, list the variables and their types.
 
@@ -26,7 +62,7 @@ def look(name: str = "", level: Literal["schema", "summary", "rows"] = "summary"
     """
     variables = _variables()
     if not name:
-        lines = [f"{key}: {qualified(type(value))}" for key, value in sorted(variables.items())]
+        lines = [f"{shortened(key, 100)}: {qualified(type(variables[key]))}" for key in sorted(variables)]
         more = [f"and {len(lines) - MAX_LISTED:,} more"] if len(lines) > MAX_LISTED else []
         return "\n".join([*lines[:MAX_LISTED], *more]) or "There are no variables."
     if name not in variables:
@@ -41,8 +77,9 @@ def _variables() -> dict[str, object]:
     return {
         name: value
         for name, value in list(namespace.items())
-        if not name.startswith("_")
+        if isinstance(name, str)
+        and name.isidentifier()
+        and not name.startswith("_")
         and name not in _HIDDEN
-        and not issubclass(type(value), _CODE)
-        and qualified(type(value)) != "nbchat.tools.function_tool.FunctionTool"
+        and not issubclass(type(value), (*_CODE, FunctionTool))
     }

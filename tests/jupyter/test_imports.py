@@ -69,3 +69,19 @@ def test_the_modules_of_outputs_are_imported_on_another_thread() -> None:
         [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_tools_cost_nothing_until_they_are_used() -> None:
+    """nbchat and the shell of a kernel load neither pydantic nor the modules of tools."""
+    script = """
+        import sys
+        import nbchat
+        from nbchat.jupyter import kernel_shell
+        kernel_shell.KernelShell
+        late = ("pydantic", "PIL", "nbchat.tools.results", "nbchat.context.descriptions", "narwhals")
+        assert [name for name in late if name in sys.modules] == []
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.kernels import Kernel
+from tests.waiting import wait_for
 from tools.jupyter_home import environment
 
 SETUP = """
@@ -25,8 +26,12 @@ def until(condition):
     while not condition():
         time.sleep(0.01)
 
-session = nbchat.session("code", provider=ScriptedProvider(script), tools=[nbchat.tools.python])
-session.approve = lambda call: True
+def answered(title):
+    made = nbchat.session(title, provider=ScriptedProvider(script), tools=[nbchat.tools.python])
+    made.approve = lambda call: True
+    return made
+
+session, inner = answered("code"), answered("inner")
 """
 
 
@@ -39,6 +44,13 @@ def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
         ready = made.run(SETUP)
         assert ready.error is None, ready.traceback
         yield made
+
+
+def run_between_cells(kernel: Kernel, code: str) -> None:
+    """Run approved code between cells, of which none waits in nbchat; its run is `run`."""
+    sent = kernel.run(f"run = session.send({code!r})")
+    assert sent.error is None, sent.traceback
+    wait_for(lambda: kernel.value("run.is_over") == "True", "the end of the run")
 
 
 def test_a_waiting_cell_runs_the_code(kernel: Kernel) -> None:
@@ -122,3 +134,122 @@ def test_look_reads_the_variables_of_the_notebook(kernel: Kernel) -> None:
     assert "list, 3 items" in cell.stdout
     assert "value: list" in cell.stdout
     assert "In:" not in cell.stdout
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "exit()",
+        "exit",
+        "quit()",
+        "import sys; sys.exit(3)",
+        "raise SystemExit",
+        "raise KeyboardInterrupt",
+        "raise GeneratorExit",
+        "raise MemoryError",
+        "def deeper(): deeper()\ndeeper()",
+        "await exit()",
+    ],
+)
+def test_code_cannot_end_the_kernel(kernel: Kernel, code: str) -> None:
+    """Code that exits is an error result, between cells and in a cell that waits, and the cell continues."""
+    waiting = kernel.run(f"run = session.send({code!r}).wait(60)\nprint(run.calls[0].result.is_error)")
+    assert (waiting.stdout, waiting.error) == ("True\n", None), waiting.traceback
+    run_between_cells(kernel, code)
+    assert kernel.value("run.calls[0].result.is_error") == "True"
+
+
+def test_a_tool_cannot_end_the_kernel(kernel: Kernel) -> None:
+    """A tool that calls `exit()`, which ends the kernel in a cell, is an error result."""
+    cell = kernel.run(
+        "def leave():\n    exit()\n"
+        "other = nbchat.session('leave', provider=ScriptedProvider(lambda request: ['over']\n"
+        "    if request.messages[-1].role == 'assistant' else [ToolCallDelta(0, 'c', 'leave', '{}')]))\n"
+        "for where in (None, 'main'):\n"
+        "    other.tools = [nbchat.tool(leave, ask=False, thread=where)]\n"
+        "    print(other.send('go').wait(60).calls[0].result.is_error)"
+    )
+    assert cell.stdout == "True\nTrue\n", cell.traceback
+    assert kernel.run("print('alive')").stdout == "alive\n"
+
+
+def test_code_that_asks_for_code_leaves_the_shell_as_it_was(kernel: Kernel) -> None:
+    """Approved code can ask a session whose model runs code. Errors and outputs of cells appear as before."""
+    hook = kernel.value("get_ipython().showtraceback")
+    cell = kernel.run(
+        "print(session.ask('print(1); print(inner.ask(\"print(2); 1/0\").text); 3').text)\n"
+        "print(session.ask('inner.ask(\"1/0\")\\nundefined').text)"
+    )
+    assert cell.stdout.startswith("1\n2\n"), cell.traceback
+    assert "ZeroDivisionError" in cell.stdout
+    assert "\n3\n" in cell.stdout
+    assert "NameError: name 'undefined' is not defined" in cell.stdout
+    assert kernel.value("get_ipython().showtraceback") == hook
+    failed = kernel.run("print(4)\n1/0")
+    assert (failed.stdout, failed.error) == ("4\n", "ZeroDivisionError")
+    assert kernel.run("5").result == {"text/plain": "5"}
+
+
+def test_code_can_await(kernel: Kernel) -> None:
+    """`await` works at the top level of code, between cells, in `ask` and in a cell that awaits."""
+    code = "import asyncio\nawait asyncio.sleep(0)\nprint(await asyncio.gather(asyncio.sleep(0, 7)))\n8"
+    expected = "[7]\n8\n"
+    assert kernel.run(f"print(session.ask({code!r}).text)").stdout.startswith(expected)
+    awaited = kernel.run(f"print((await session.send({code!r})).text)")
+    assert awaited.stdout.startswith(expected)
+    run_between_cells(kernel, code)
+    assert kernel.run("print(run.text)").stdout.startswith(expected)
+    # The loop of the kernel and its tasks are as they were.
+    loops = kernel.run("import asyncio\nprint(await asyncio.sleep(0, 9), asyncio.current_task() is not None)")
+    assert loops.stdout == "9 True\n"
+
+
+def test_code_that_awaits_is_interrupted(kernel: Kernel) -> None:
+    """Stop ends code that waits in `await`."""
+    kernel.run(
+        "flag = threading.Event()\n"
+        "run = session.send('import asyncio; flag.set()\\nawait asyncio.sleep(600)')\n"
+        "threading.Thread(target=lambda: (flag.wait(60), run.stop())).start()"
+    )
+    after = kernel.run("run.wait(60); print(run.state)")
+    assert (after.stdout, after.error) == ("stopped\n", None)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "input('Name? ')",
+        "import getpass; getpass.getpass()",
+        "import sys; sys.stdin.readline()",
+        "get_ipython().kernel.raw_input()",
+    ],
+)
+def test_code_gets_no_input(kernel: Kernel, code: str) -> None:
+    """Code that asks the user for input gets an error at once, although the cell around it allows input."""
+    cell = kernel.run(f"run = session.send({code!r}).wait(60)\nprint(run.text)")
+    assert "input" in cell.stdout
+    assert "Error" in cell.stdout
+    run_between_cells(kernel, code)
+    assert "Error" in kernel.run("print(run.text)").stdout
+    assert kernel.value("input.__name__, get_ipython().kernel._allow_stdin") == "('raw_input', True)"
+
+
+def test_an_error_has_the_frames_of_the_user(kernel: Kernel) -> None:
+    """The result of an error has its type, its message and the user's frames, and no frame of a library."""
+    kernel.run("import json\ndef parse(text):\n    return json.loads(text)")
+    cell = kernel.run('print(session.ask(\'print("before")\\nparse("{")\').text)')
+    assert cell.stdout.startswith("before\n\njson.decoder.JSONDecodeError: Expecting property name")
+    assert "in parse, line 3: return json.loads(text)" in cell.stdout
+    assert "decoder.py" not in cell.stdout
+    assert "raw_decode" not in cell.stdout
+
+
+def test_the_error_of_code_that_prints_much_is_kept(kernel: Kernel) -> None:
+    """What does not fit is left out of the printed text, and not of the error after it."""
+    cell = kernel.run(
+        "run = session.send('for i in range(100_000): print(i)\\n1/0').wait(60)\n"
+        "text = run.calls[0].result.text\n"
+        "print(len(text) <= 20_000, text[:4].split(), 'more characters are omitted' in text)\n"
+        "print('ZeroDivisionError: division by zero' in text[-300:])"
+    )
+    assert cell.stdout == "True ['0', '1'] True\nTrue\n", cell.traceback
