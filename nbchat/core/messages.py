@@ -271,7 +271,13 @@ class Message(Value, frozen=True, kw_only=True):
     @property
     def text(self) -> str:
         """The Markdown of all text parts, joined without separators."""
-        return "".join([part.text for part in self.parts if isinstance(part, TextPart)])
+        return _text_of(self.parts)
+
+    @property
+    def final_text(self) -> str:
+        """The Markdown after the last tool result: what the model wrote once it had all results."""
+        last = max((n for n, part in enumerate(self.parts) if isinstance(part, ToolResultPart)), default=-1)
+        return _text_of(self.parts[last + 1 :])
 
     @property
     def size(self) -> int:
@@ -311,6 +317,8 @@ class Message(Value, frozen=True, kw_only=True):
     def json(self) -> Any:  # noqa: ANN401 - any JSON value
         """Return the text parsed as JSON, or else the JSON in its first code block.
 
+        Text before the result of a tool call is ignored.
+
         Raises
         ------
         ValueError
@@ -322,7 +330,7 @@ class Message(Value, frozen=True, kw_only=True):
         775
         """
         try:
-            return json_of(self.text)
+            return json_of(self.final_text)
         except ValueError as error:
             raise ValueError(
                 f"{error} Ask for JSON, for example with response_format={{'type': 'json_object'}}."
@@ -337,6 +345,10 @@ class Message(Value, frozen=True, kw_only=True):
         with suppress(ValueError):
             return self.json()
         return None
+
+
+def _text_of(parts: tuple[Part, ...]) -> str:
+    return "".join([part.text for part in parts if isinstance(part, TextPart)])
 
 
 def _from(parts: tuple[Part, ...], start: int) -> Iterator[Part]:

@@ -55,7 +55,7 @@ def plan_of(state: SessionState, run: RunRecord, limits: Limits, tools: tuple[To
         run_id=run.id,
         request=request,
         first_part=len(answer.parts),
-        text_before=answer.text,
+        text_before=answer.final_text,
         characters_left=max(limits.session_chars - state.characters, 0),
     )
 

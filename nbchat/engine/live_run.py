@@ -280,7 +280,8 @@ class LiveRun:
         schema = self._round.request.schema
         if schema is None or self._cause is not None or not self._outcome.is_whole:
             return None
-        text = self._todo.text_before + "".join(self._round.text)
+        before = self._todo.text_before if self._number == 0 else ""  # a result separates the rounds
+        text = before + "".join(self._round.text)
         self.clock.hold()
         # On a thread, since validating a long answer takes a while, as does importing the validator.
         return await asyncio.to_thread(mismatch, schema, text)

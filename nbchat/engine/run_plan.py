@@ -17,4 +17,4 @@ class RunPlan(Struct, frozen=True, kw_only=True):
     characters_left: int
     """Characters that may still be added to the session."""
     text_before: str = ""
-    """Text of the answer that the run continues."""
+    """Text of the answer that the run continues, after the last result of a tool."""

@@ -92,7 +92,7 @@ class StructuredMessage(Message, frozen=True, kw_only=True, eq=False):
         AnswerInvalid
             If the text does not match the schema; `text` still has it.
         """
-        return self.structure.data_of(self.text)
+        return self.structure.data_of(self.final_text)
 
     def plain(self) -> Message:
         """Return the message as it is saved."""

@@ -19,6 +19,7 @@ from PIL import Image
 
 import nbchat
 from nbchat.context import deadline
+from nbchat.core.messages import Message
 from nbchat.engine.main_thread import Job
 from nbchat.engine.tools import MAX_IMAGE_BYTES, MAX_IMAGES, MAX_RESULT, ToolOutput, bounded
 from nbchat.providers.base import Finish, Request, ToolCallDelta
@@ -202,6 +203,33 @@ def test_whatever_a_tool_raises_is_its_result(
 
     result = result_of(registry, fail, thread=thread)
     assert (result.is_error, result.text.split("\n")[0]) == (True, kind.__name__)
+
+
+# Structured answers
+
+
+def test_a_structured_answer_is_what_followed_the_results(registry: SessionRegistry) -> None:
+    """With tools, the text after the last result has to match the schema, and `data` is made from it."""
+    schema = {"type": "object", "properties": {"km": {"type": "integer"}}, "required": ["km"]}
+
+    @nbchat.tool(ask=False)
+    def length(river: str) -> int:
+        """Length of a river in km."""
+        return {"Seine": 775}[river]
+
+    def script(request: Request) -> Script:
+        if any(part.type == "tool_result" for part in request.messages[-1].parts):
+            return ['{"km": 775}', Finish("stop")]
+        call = ToolCallDelta(0, "c", "length", '{"river": "Seine"}')
+        return ['Let me look: {"km": "?"}', call, Finish("tool_calls")]
+
+    provider = ScriptedProvider(script, finish=None)
+    run = registry.create(provider=provider, tools=[length]).send("The Seine?", schema=schema)
+    answer = run.result(30)
+    assert answer.data == answer.json() == {"km": 775}
+    assert (len(provider.requests), run.calls[0].state) == (2, "ran")
+    assert answer.text == 'Let me look: {"km": "?"}{"km": 775}'
+    assert (answer.final_text, Message(id="m", role="assistant").final_text) == ('{"km": 775}', "")
 
 
 # Pictures
