@@ -56,6 +56,16 @@ class HeadTool(Value, frozen=True, kw_only=True):
     """The model may call it in answers that start later."""
 
 
+class HeadCall(Value, frozen=True, kw_only=True):
+    """A tool call of the live run that waits. It is kept in memory only, unlike the call itself."""
+
+    call_id: str
+    preview: str | None = None
+    """While it waits for approval: the text that approving it sends to the model, if that exists already."""
+    queued: bool = False
+    """It is approved, and waits for the running cell."""
+
+
 class Head(Value, frozen=True, kw_only=True):
     """Summary of a session for its tab. A newer head replaces an older one completely."""
 
@@ -96,6 +106,8 @@ class Head(Value, frozen=True, kw_only=True):
     own_provider: bool = False
     """The session uses a provider object, not a provider named in settings or configuration."""
     tools: tuple[HeadTool, ...] = ()
+    calls: tuple[HeadCall, ...] = ()
+    """Calls of the live run that wait and have more to show than their arguments."""
     number: SafeInt = 0
     """Identifies the session in `deltas` and `progress` within the epoch."""
 

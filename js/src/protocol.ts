@@ -895,6 +895,18 @@ export interface HeadTool {
   readonly on: boolean;
 }
 
+/** A tool call of the live run that waits. It is kept in memory only, unlike the call itself. */
+export interface HeadCall {
+  readonly call_id: string;
+  /**
+   * While it waits for approval: the text that approving it sends to the model, if that exists
+   * already.
+   */
+  readonly preview: string | null;
+  /** It is approved, and waits for the running cell. */
+  readonly queued: boolean;
+}
+
 /** Summary of a session for its tab. A newer head replaces an older one completely. */
 export interface Head {
   readonly id: string;
@@ -934,6 +946,8 @@ export interface Head {
   /** The session uses a provider object, not a provider named in settings or configuration. */
   readonly own_provider: boolean;
   readonly tools: readonly HeadTool[];
+  /** Calls of the live run that wait and have more to show than their arguments. */
+  readonly calls: readonly HeadCall[];
   /** Identifies the session in `deltas` and `progress` within the epoch. */
   readonly number: number;
 }

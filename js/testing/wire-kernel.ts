@@ -174,6 +174,7 @@ export class WireKernel {
       messages: path.length,
       own_provider: false,
       tools: [],
+      calls: [],
       number: this.session(id).number,
       ...this.#tweaks.get(id),
     };

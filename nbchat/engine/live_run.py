@@ -179,6 +179,11 @@ class LiveRun:
         self._attempts.hurry()
         return True
 
+    @property
+    def tools(self) -> ToolCalls | None:
+        """The run's tool calls; `None` if it has no tools."""
+        return self._tools
+
     def decide(self, command: Decide) -> None:
         """Carry out the user's decision on a tool call; raises as `ToolCalls.decide`."""
         if self._tools is None or self._cause is not None or self.over:

@@ -65,6 +65,10 @@ class RunDesk:
         """Return whether a page is open or a callback is subscribed."""
         return self._session.context.can_ask(self.session_id)
 
+    def changed(self) -> None:
+        """Notify readers of the session."""
+        self._session.publish()
+
     def asks(self, calls: tuple[ToolCall, ...]) -> None:
         """Notify callbacks of calls that wait for approval."""
         asking = tuple(replace(call, state="asking") for call in calls)

@@ -23,7 +23,6 @@ from nbchat.core.clock import now
 from nbchat.core.errors import CommandError, KernelGone, NothingToDo
 from nbchat.core.events import Approver, Event, PartEnded, PartStarted, RunActing, RunAwaitingApproval
 from nbchat.core.messages import BITMAP, Message, ToolResultPart
-from nbchat.core.redact import redact
 from nbchat.core.text import checksum, clean, utf16_length
 from nbchat.engine.logs import about
 from nbchat.engine.tool_threads import execute_work
@@ -34,9 +33,11 @@ from nbchat.engine.tools import (
     AnyPolicy,
     AnyTool,
     ArgumentsInvalid,
+    Previewed,
     RemotePolicy,
     RemoteTool,
     ToolOutput,
+    bounded,
     error,
     not_run,
 )
@@ -63,6 +64,7 @@ NOT_STORED: Final = "The call was not run: its approval could not be recorded in
 NO_KERNEL: Final = "The call was not run: the kernel with the tool is gone."
 REFUSED: Final = "The user refused this call."
 BY_POLICY: Final = "A policy of the user refused this call."
+NO_IMAGES: Final = "[pictures that are too large or too many are omitted]"
 TOO_LARGE: Final = "The call was run, but its result does not fit into this session any more."
 
 
@@ -95,6 +97,10 @@ class Desk(Protocol):
         """Return whether a page is open or a callback is subscribed, so that somebody can decide."""
         ...
 
+    def changed(self) -> None:
+        """Notify readers that other calls wait than before."""
+        ...
+
     def asks(self, calls: tuple[ToolCall, ...]) -> None:
         """Notify callbacks of calls that wait for approval."""
         ...
@@ -116,6 +122,8 @@ class _Ready:
     tool: AnyTool
     execute: Callable[[float], Awaitable[ToolOutput | ToolResultPart]]
     """Executes the call within a number of seconds."""
+    preview: Callable[[], ToolOutput] | None = None
+    """Returns the result before it is approved; `None` if the call has none then."""
 
 
 class ToolCalls:
@@ -151,6 +159,10 @@ class ToolCalls:
         self._left = left
         self.taken: set[str] = {call.id for call in calls_of(desk.answer(), None)}
         """Ids of the calls of the answer."""
+        self.previews: dict[str, str] = {}
+        """The texts that calls would return, by id, while the calls wait for approval."""
+        self.queued: set[str] = set()
+        """Ids of approved calls that wait for the main thread."""
         self._characters = 0
         self._asking: dict[str, _Ready] = {}
         self._running: set[asyncio.Task[None]] = set()
@@ -198,6 +210,8 @@ class ToolCalls:
         """Start nothing any more, and end what is being executed as far as it can be ended."""
         self._is_open = False
         self._asking.clear()
+        self.previews.clear()
+        self.queued.clear()
         for task in self._running:
             task.cancel()
 
@@ -226,6 +240,7 @@ class ToolCalls:
                 self._append(call, not_run(NO_PAGE))
             else:
                 asking.append(ready)
+        await asyncio.gather(*(self._make_preview(ready) for ready in asking))
         self._asking = {ready.call.id: ready for ready in asking}
         self.drop_gone()
         if self._asking:
@@ -243,7 +258,7 @@ class ToolCalls:
             reason = f"There is no tool {call.name!r}. The tools are: {', '.join(self._desk.tools)}."
         else:
             try:
-                return _Ready(call, tool, await self._prepared(tool, call))
+                return await self._prepared(tool, call)
             except ArgumentsInvalid as problem:
                 reason = str(problem)
             except KernelGone:
@@ -259,24 +274,40 @@ class ToolCalls:
         self._append(call, not_run(reason))
         return None
 
-    async def _prepared(
-        self, tool: AnyTool, call: ToolCall
-    ) -> Callable[[float], Awaitable[ToolOutput | ToolResultPart]]:
-        """Return the function that executes a call; raises `ArgumentsInvalid`."""
+    async def _prepared(self, tool: AnyTool, call: ToolCall) -> _Ready:
+        """Return a call with valid arguments; raises `ArgumentsInvalid`."""
         session_id = self._desk.session_id
         if isinstance(tool, RemoteTool):
             await tool.check(call.text)
-            return partial(tool.execute, session_id, call)
+            return _Ready(call, tool, partial(tool.execute, session_id, call))
         # On a thread: annotations may contain validators of the user.
         work = await on_worker(tool.prepare, call.text)
-        return lambda limit_s: execute_work(
-            work,
-            name=call.name,
-            session_id=session_id,
-            on_main_thread=tool.on_main_thread,
-            limit_s=limit_s,
-            stop_s=self._limits.stop_s,
-        )
+
+        async def execute(limit_s: float) -> ToolOutput:
+            if tool.on_main_thread:
+                self._set_queued(call.id, queued=True)
+            return await execute_work(
+                work,
+                name=call.name,
+                session_id=session_id,
+                on_main_thread=tool.on_main_thread,
+                limit_s=limit_s,
+                stop_s=self._limits.stop_s,
+                begun=lambda: self._set_queued(call.id, queued=False),
+            )
+
+        return _Ready(call, tool, execute, work.preview if isinstance(work, Previewed) else None)
+
+    async def _make_preview(self, ready: _Ready) -> None:
+        """Keep the text that a call would return, if it has one before it is run."""
+        if ready.preview is not None:
+            output = await on_worker(ready.preview)
+            self.previews[ready.call.id] = part_of(ready.call.id, output).text
+
+    def _set_queued(self, call_id: str, *, queued: bool) -> None:
+        """Publish whether an approved call waits for the main thread."""
+        (self.queued.add if queued else self.queued.discard)(call_id)
+        self._desk.changed()
 
     async def _policy(self, call: ToolCall) -> bool | None:
         """Return the decision of the session's policy; `None` if there is none, or it fails."""
@@ -314,6 +345,8 @@ class ToolCalls:
                 f"the arguments of {ready.call.name!r} that were shown are not those of the call.",
                 hint="Look at the call again, and decide on it.",
             )
+        for decided in list(self._asking) if decision == "run_all" else [call_id]:
+            self.previews.pop(decided, None)
         if decision == "refuse":
             del self._asking[call_id]
             self._append(ready.call, not_run(f"{REFUSED} {clean(reason).strip()[:2000]}".strip()))
@@ -410,15 +443,11 @@ def _with_results(request: Request, answer: Message) -> Request:
 
 def part_of(call_id: str, output: ToolOutput) -> ToolResultPart:
     """Return a result without secrets and within the limits."""
-    # Secrets may be cut in two at the limit, so they are removed first; what is far beyond is never shown.
-    text = clean(redact(output.text[: 2 * MAX_RESULT]))
-    omitted = len(output.text) - MAX_RESULT
-    if omitted > 0:
-        text = f"{text[:MAX_RESULT]}\n\n[{omitted:,} more characters are omitted]"
     most = MAX_IMAGE_BYTES * 4 // 3 + 100  # base64
     images = [url for url in output.images if len(url) <= most and BITMAP.match(url)]
+    text = bounded(output.text)
     if len(images) < len(output.images) or len(images) > MAX_IMAGES:
-        text = f"{text}\n\n[pictures that are too large or too many are omitted]".strip()
+        text = f"{bounded(output.text, MAX_RESULT - len(NO_IMAGES) - 2)}\n\n{NO_IMAGES}".strip()
     return ToolResultPart(
         call_id=call_id,
         text=text,

@@ -29,6 +29,7 @@ async def execute_work(
     on_main_thread: bool,
     limit_s: float,
     stop_s: float,
+    begun: Callable[[], object] = lambda: None,
 ) -> ToolOutput:
     """Execute a call once, and return its result. A task that is cancelled cancels the call.
 
@@ -42,9 +43,11 @@ async def execute_work(
         Seconds for the call, from its start.
     stop_s
         Longest wait for a call that was interrupted.
+    begun
+        Called when a call for the main thread waits for it no longer.
     """
     if on_main_thread:
-        return await _on_main_thread(work, session_id, limit_s, stop_s)
+        return await _on_main_thread(work, session_id, limit_s, stop_s, begun)
     return await _on_own_thread(work, name, session_id, limit_s)
 
 
@@ -70,7 +73,9 @@ async def _on_own_thread(work: Work, name: str, session_id: str, limit_s: float)
         raise
 
 
-async def _on_main_thread(work: Work, session_id: str, limit_s: float, stop_s: float) -> ToolOutput:
+async def _on_main_thread(
+    work: Work, session_id: str, limit_s: float, stop_s: float, waits_no_longer: Callable[[], object]
+) -> ToolOutput:
     loop = asyncio.get_running_loop()
     has_begun: asyncio.Event = asyncio.Event()
     done: asyncio.Future[ToolOutput] = loop.create_future()
@@ -105,6 +110,7 @@ async def _on_main_thread(work: Work, session_id: str, limit_s: float, stop_s: f
             # The time in which it waits for the running cell does not count.
             if not (has_begun.is_set() or main_thread.will_run(job)):
                 job.fail(NO_MAIN_THREAD)
+        waits_no_longer()
         async with asyncio.timeout(limit_s):
             return await asyncio.shield(done)
     except TimeoutError:

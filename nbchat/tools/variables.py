@@ -6,17 +6,15 @@ import sys
 import types
 from typing import Any, Final, Literal
 
-from nbchat.context.deadline import DEADLINE_S, within
+from nbchat.context import deadline
 from nbchat.context.descriptions import describe
 from nbchat.context.text import qualified, shortened
 from nbchat.engine.main_thread import main_thread
-from nbchat.engine.tools import ToolOutput, error
+from nbchat.engine.tools import ToolOutput
 from nbchat.tools.function_tool import FunctionCall, FunctionTool
 
 MAX_LISTED: Final = 100
 """Maximum variables listed."""
-
-TOO_SLOW: Final = f"The description took longer than {DEADLINE_S:g} seconds."
 
 _HIDDEN: Final = frozenset({"In", "Out", "exit", "quit", "get_ipython", "open"})
 _CODE: Final = (type, types.ModuleType, types.FunctionType, types.BuiltinFunctionType, types.MethodType)
@@ -29,18 +27,12 @@ class LookCall(FunctionCall):
 
     def preview(self) -> ToolOutput:
         """Return the text that `run` will return, whatever happens to the variable in the meantime."""
-        self._preview = self._described()
+        self._preview = super().run()
         return self._preview
 
     def run(self) -> ToolOutput:
         """Return the text that was shown; without a preview, describe the variable now."""
-        return self._described() if self._preview is None else self._preview
-
-    def _described(self) -> ToolOutput:
-        try:
-            return within(super().run, DEADLINE_S)
-        except TimeoutError:
-            return error(TOO_SLOW)
+        return super().run() if self._preview is None else self._preview
 
 
 class LookTool(FunctionTool[..., str]):
@@ -62,12 +54,19 @@ def look(name: str = "", level: Literal["schema", "summary", "rows"] = "summary"
     """
     variables = _variables()
     if not name:
-        lines = [f"{shortened(key, 100)}: {qualified(type(variables[key]))}" for key in sorted(variables)]
+        # A type's name can be any text: it stays on its line.
+        kinds = {key: " ".join(qualified(type(value)).split()) for key, value in variables.items()}
+        lines = [f"{shortened(key, 100)}: {kinds[key]}" for key in sorted(kinds)]
         more = [f"and {len(lines) - MAX_LISTED:,} more"] if len(lines) > MAX_LISTED else []
         return "\n".join([*lines[:MAX_LISTED], *more]) or "There are no variables."
     if name not in variables:
         raise LookupError(f"there is no variable {shortened(name, 100)!r}.")
-    return describe(variables[name], level)
+    value = variables[name]
+    try:
+        return deadline.within(lambda: describe(value, level), deadline.DEADLINE_S)
+    except TimeoutError:
+        kind = qualified(type(value))
+        return f"{kind} (its description took longer than {deadline.DEADLINE_S:g} seconds)"
 
 
 def _variables() -> dict[str, object]:

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
 from nbchat.core.run import RunState
 from nbchat.core.transcript import ROOT, SessionState
-from nbchat.protocol import WINDOW, EarlierMessages, Head, HeadTool, SessionStateMessage, WantEarlier
+from nbchat.protocol import (
+    WINDOW,
+    EarlierMessages,
+    Head,
+    HeadCall,
+    HeadTool,
+    SessionStateMessage,
+    WantEarlier,
+)
 
 if TYPE_CHECKING:
     from nbchat.engine.live_session import LiveSession
@@ -50,8 +59,19 @@ def head_of(session: LiveSession, number: int = 0) -> Head:
         tools=tuple(
             HeadTool(name=tool.spec.name, on=tool in session.tools) for tool in session.offered_tools
         ),
+        calls=tuple(_waiting_calls(session)),
         number=number,
     )
+
+
+def _waiting_calls(session: LiveSession) -> Iterator[HeadCall]:
+    """Yield the calls with a preview, and those that wait for the main thread."""
+    tools = session.live.tools if session.live is not None else None
+    if tools is not None:
+        for call_id, preview in tools.previews.items():
+            yield HeadCall(call_id=call_id, preview=preview)
+        for call_id in sorted(tools.queued):
+            yield HeadCall(call_id=call_id, queued=True)
 
 
 def state_message(state: SessionState, page: str | None) -> SessionStateMessage:

@@ -72,7 +72,7 @@ def test_the_modules_of_outputs_are_imported_on_another_thread() -> None:
 
 
 def test_tools_cost_nothing_until_they_are_used() -> None:
-    """nbchat and the shell of a kernel load neither pydantic nor the modules of tools."""
+    """Importing nbchat and the shell of a kernel loads neither pydantic nor modules of tools."""
     script = """
         import sys
         import nbchat

@@ -36,6 +36,7 @@ function head(id: string, fields: Partial<Head> = {}): Head {
     messages: 0,
     own_provider: false,
     tools: [],
+    calls: [],
     number: 1,
     ...fields,
   };
