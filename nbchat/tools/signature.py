@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import sys
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, get_type_hints
@@ -68,7 +67,7 @@ class Signature:
         function = inspect.unwrap(self._function)
         types = {name: kind for name, kind in function.__annotations__.items() if name != "return"}
         holder = type("Parameters", (), {"__annotations__": types})
-        return get_type_hints(holder, vars(sys.modules[function.__module__]), include_extras=True)
+        return get_type_hints(holder, getattr(function, "__globals__", {}), include_extras=True)
 
     @cached_property
     def schema(self) -> Mapping[str, Any]:

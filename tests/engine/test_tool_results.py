@@ -451,6 +451,14 @@ def test_the_error_of_code_follows_the_text_that_is_kept(registry: SessionRegist
     assert "NameError: name 'undefined_name' is not defined" in text[-300:]
 
 
+def test_the_result_of_a_tool_may_have_any_annotation() -> None:
+    """Only annotations of arguments are read: that of the result may be unknown, as may the module."""
+    scope: dict[str, Any] = {}
+    exec("def pay(amount: 'int', to: 'str' = 'you') -> 'Nowhere': ...", scope)
+    schema = nbchat.tool(scope["pay"]).spec.parameters
+    assert [one["type"] for one in schema["properties"].values()] == ["integer", "string"]
+
+
 def test_async_functions_are_refused_for_the_main_thread(registry: SessionRegistry) -> None:
     """`thread="main"` refuses an async function when it is decorated, and a coroutine when it is returned."""
 
