@@ -27,6 +27,9 @@ from nbchat.api.setup import (
     models as models,
     provider as provider,
 )
+from nbchat.api.servers import (
+    mcp as mcp,
+)
 from nbchat.batch.compare import (
     Comparison as Comparison,
 )

@@ -28,9 +28,10 @@ LAYERS = {
     "handles": {"core", "context", "export", "providers", "engine"},
     "batch": {"core", "context", "engine", "batch_engine", "handles", "providers"},
     "tools": {"core", "context", "engine", "providers"},
+    "mcp_client": {"core", "engine", "providers", "tools"},
     "jupyter": {
         *("core", "context", "export", "protocol", "providers", "server", "stores"),
-        *("engine", "wire", "batch_engine", "runner", "handles", "batch", "tools"),
+        *("engine", "wire", "batch_engine", "runner", "handles", "batch", "tools", "mcp_client"),
     },
 }
 # The surface may import all layers, and no layer imports it.

@@ -425,4 +425,6 @@ class LiveRun:
         self.over = True
         self.clock.close()
         self._end_patience()
+        if self._tools is not None:
+            self._tools.release()
         self._ended(self, end)

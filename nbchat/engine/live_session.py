@@ -41,7 +41,7 @@ from nbchat.engine.callbacks import Notification
 from nbchat.engine.live_run import LiveRun
 from nbchat.engine.run_queue import RunQueue
 from nbchat.engine.session_log import Context, SessionLog
-from nbchat.engine.tools import AnyTool, RemoteTool
+from nbchat.engine.tools import AnyTool, RemoteTool, ServedTool
 from nbchat.providers.base import Provider
 
 MAX_ID: Final = 64
@@ -361,9 +361,12 @@ class LiveSession(SessionLog):
         """Stop everything at once and mark the session deleted; later deltas are dropped."""
         self.runs.abandon_all()
         self.append(SessionDeleted(at=now()))
+        # Tools of servers keep a process or a connection.
+        self.offered_tools = tuple(tool for tool in self.offered_tools if not isinstance(tool, ServedTool))
+        self.tools = tuple(tool for tool in self.tools if not isinstance(tool, ServedTool))
 
     def undelete(self) -> None:
-        """Undo a deletion; stopped runs stay stopped."""
+        """Undo a deletion; stopped runs stay stopped, and tools of servers are off."""
         if self.state.deleted:
             self.append(SessionDeleted(at=now(), deleted=False))
 

@@ -85,3 +85,7 @@ class RunDesk:
     async def take_slot(self) -> None:
         """Wait for a slot."""
         await self._queue.take_slot()
+
+    def release_tools(self) -> None:
+        """Forget the tools: those of a server keep its process."""
+        self.tools = {}

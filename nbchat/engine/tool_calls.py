@@ -113,6 +113,10 @@ class Desk(Protocol):
         """Wait for a slot, unless the run has one."""
         ...
 
+    def release_tools(self) -> None:
+        """Forget the tools: those of a server keep its process."""
+        ...
+
 
 @dataclass(slots=True, eq=False)
 class _Ready:
@@ -214,6 +218,11 @@ class ToolCalls:
         self.queued.clear()
         for task in self._running:
             task.cancel()
+
+    def release(self) -> None:
+        """Close, and forget the tools: the run is over."""
+        self.close()
+        self._desk.release_tools()
 
     def take_size(self) -> int:
         """Return the characters of the results since the last call, pictures included."""

@@ -5,7 +5,7 @@ Tools are objects of this process. They are never saved, and nothing but this ke
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from typing import Final, Protocol, runtime_checkable
 
@@ -119,6 +119,40 @@ class RemoteTool(ToolTraits, Protocol):
         ------
         KernelGone
             If the process is gone after it may have started the call. The outcome is unknown.
+        """
+        ...
+
+
+@runtime_checkable
+class ServedTool(Tool, Protocol):
+    """A tool of a server."""
+
+    @property
+    def server_name(self) -> str:
+        """Name of the server, which identifies it in a session."""
+        ...
+
+    def renamed(self, name: str) -> ServedTool:
+        """Return the same tool with another name."""
+        ...
+
+
+@runtime_checkable
+class ToolServer(Protocol):
+    """A server whose tools can be switched on together with `session.tools`."""
+
+    @property
+    def server_name(self) -> str:
+        """Name of the server."""
+        ...
+
+    def fetch_tools(self) -> Sequence[ServedTool]:
+        """Return the server's tools, as it offers them now. Blocks for a limited time.
+
+        Raises
+        ------
+        NbchatError
+            If it cannot be reached, or offers tools that cannot be used.
         """
         ...
 

@@ -12,11 +12,12 @@ from nbchat.core.errors import NothingToDo, WouldDeadlock
 from nbchat.core.ids import new_id
 from nbchat.core.text import checksum
 from nbchat.engine.backend import Backend
-from nbchat.engine.tools import Tool, caller
+from nbchat.engine.tools import Tool, ToolServer, caller
+from nbchat.handles.served_tools import expanded
 
 
 def checked_tools(tools: object) -> tuple[Tool, ...]:
-    """Return tools as a tuple.
+    """Return tools as a tuple; servers are replaced by their tools, for which they are contacted.
 
     Raises
     ------
@@ -24,11 +25,13 @@ def checked_tools(tools: object) -> tuple[Tool, ...]:
         If they are not objects made with `@nbchat.tool`, or not in a list.
     ValueError
         If two have the same name.
+    NbchatError
+        If a server cannot be used.
     """
-    if isinstance(tools, Tool) or not isinstance(tools, Iterable) or isinstance(tools, str | bytes):
+    if isinstance(tools, Tool | ToolServer | str | bytes) or not isinstance(tools, Iterable):
         raise TypeError("tools must be a list of tools, such as [rate]; () switches all off.")
     found: dict[str, Tool] = {}
-    for tool in tools:
+    for tool in expanded(tools):
         if not isinstance(tool, Tool):
             hint = (
                 "Decorate the function with @nbchat.tool."

@@ -44,11 +44,27 @@ def open_client(endpoint: Endpoint) -> Client:
     ConfigError, ConnectFailed
         If the environment is invalid: a proxy is not a URL, or a certificate file is missing.
     """
+    return Client(
+        base_url=endpoint.url,
+        api_key="sent with each request",
+        max_retries=0,
+        http_client=open_http_client(endpoint),
+    )
+
+
+def open_http_client(endpoint: Endpoint) -> httpx2.AsyncClient:
+    """Return an HTTP client for the server of `endpoint`, with its proxy, without redirects.
+
+    Raises
+    ------
+    ConfigError, ConnectFailed
+        As `open_client`.
+    """
     proxy = endpoint.proxy
     needs_tls = endpoint.is_https or (proxy is not None and _is_https(proxy.url))
     tls = _certificates(endpoint) if needs_tls else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     try:
-        http_client = _HttpClient(
+        return _HttpClient(
             verify=tls,
             # The proxy, if any, is chosen for this server. Errors in variables for other schemes or hosts
             # have no effect, and the variable that caused an error is known.
@@ -71,9 +87,6 @@ def open_client(endpoint: Endpoint) -> Client:
             hint="It looks like http://proxy.example:3128; http, https, socks5 and socks5h are supported.",
             retryable=False,
         ) from None
-    return Client(
-        base_url=endpoint.url, api_key="sent with each request", max_retries=0, http_client=http_client
-    )
 
 
 def _proxy(url: str, tls: ssl.SSLContext) -> httpx2.Proxy:

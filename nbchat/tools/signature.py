@@ -97,17 +97,7 @@ class Signature:
         ArgumentsInvalid
             If the text is not a JSON object that matches the signature.
         """
-        size = len(text.encode("utf-8", "surrogatepass"))
-        if size > MAX_ARGUMENTS:
-            raise ArgumentsInvalid(f"The arguments have {size:,} bytes; {MAX_ARGUMENTS:,} are allowed.")
-        try:
-            value = json.loads(text or "{}", object_pairs_hook=_unique)
-        except ArgumentsInvalid:
-            raise
-        except (ValueError, RecursionError) as error:
-            raise ArgumentsInvalid(f"The arguments are not valid JSON: {error}.") from None
-        if not isinstance(value, dict):
-            raise ArgumentsInvalid("The arguments must be a JSON object.")
+        value = json_object(text)
         from pydantic import ValidationError  # noqa: PLC0415 - as the module states
 
         try:
@@ -120,6 +110,28 @@ class Signature:
             names[int(field.removeprefix("parameter_"))]: getattr(filled, field)
             for field in filled.model_fields_set
         }
+
+
+def json_object(text: str) -> dict[str, Any]:
+    """Return the arguments of a call, which are a JSON object.
+
+    Raises
+    ------
+    ArgumentsInvalid
+        If the text is too long, not a JSON object, or has a key twice.
+    """
+    size = len(text.encode("utf-8", "surrogatepass"))
+    if size > MAX_ARGUMENTS:
+        raise ArgumentsInvalid(f"The arguments have {size:,} bytes; {MAX_ARGUMENTS:,} are allowed.")
+    try:
+        value = json.loads(text or "{}", object_pairs_hook=_unique)
+    except ArgumentsInvalid:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise ArgumentsInvalid(f"The arguments are not valid JSON: {error}.") from None
+    if not isinstance(value, dict):
+        raise ArgumentsInvalid("The arguments must be a JSON object.")
+    return value
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
