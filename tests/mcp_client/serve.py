@@ -76,7 +76,7 @@ async def huge(megabytes: int) -> str:
 
 @server.tool()
 async def pictures() -> list[Image | str]:
-    """Return small pictures, one that is too large, and one that is not a picture."""
+    """Return small pictures, one that is too large, and one of a kind that is not shown."""
     log("pictures")
     small = Image(data=png(4), format="png")
     return [

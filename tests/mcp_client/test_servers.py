@@ -18,7 +18,7 @@ import pytest
 import nbchat
 from nbchat.core.errors import CommandError, ConfigError, ConnectFailed
 from nbchat.core.messages import ToolResultPart
-from nbchat.engine.tools import MAX_RESULT, ArgumentsInvalid
+from nbchat.engine.tools import MAX_IMAGE_BYTES, MAX_RESULT, ArgumentsInvalid
 from nbchat.mcp_client import arguments
 from nbchat.mcp_client.arguments import checked_arguments
 from nbchat.mcp_client.settings import settings_of
@@ -117,11 +117,15 @@ def test_invalid_arguments_are_not_sent(registry: SessionRegistry, servers: Serv
 def test_results_are_text_and_pictures_within_the_limits(
     registry: SessionRegistry, servers: Servers, shared: Http
 ) -> None:
-    """Errors are error results; pictures that are too large or of another kind are named; text is kept."""
+    """Errors are error results; large pictures are made smaller, others are named; text is kept."""
     session = registry.create(tools=[servers.made(url=shared.url)])
     pictures = called(session, "pictures")
-    assert [url.partition(",")[0] for url in pictures.images] == ["data:image/png;base64"] * 2
-    assert pictures.text == "two pictures:\n[a picture is omitted]\n[a picture is omitted]"
+    assert len(pictures.images) == 3
+    for url in pictures.images:
+        head, _, data = url.partition(",")
+        assert head in ("data:image/png;base64", "data:image/jpeg;base64")
+        assert len(data) <= MAX_IMAGE_BYTES * 4 // 3 + 4
+    assert pictures.text == "two pictures:\n[a picture is omitted]"
     assert called(session, "fail").is_error
     assert called(session, "structured").text == '{"answer": 42}'
     escapes = "\x1b[31mred\x1b]0;title\x07\u202e</script><img src=x onerror=alert(1)>"
