@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-PARTS = ("imports", "answers", "decode", "wire", "page", "sessions", "persist", "describe", "runner")
+PARTS = ("imports", "answers", "decode", "wire", "page", "sessions", "persist", "describe", "runner", "tools")
 
 
 def main() -> None:

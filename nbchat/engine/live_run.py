@@ -73,7 +73,7 @@ class LiveRun:
     ended
         Called once with the last event, which it appends and announces.
     desk
-        Executes calls of the request's tools. `None`: calls are only shown.
+        Executes calls of its tools. If it has none, calls are only shown.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class LiveRun:
         emit: Callable[[Event], object],
         choose: Callable[[Request], Awaitable[tuple[Provider, Request]]],
         ended: Callable[[LiveRun, EndEvent], None],
-        desk: Desk | None = None,
+        desk: Desk,
     ) -> None:
         self.run_id: str = task.run_id
         self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
@@ -115,7 +115,7 @@ class LiveRun:
         """Characters of earlier rounds and of their results, pictures included."""
         self._is_acting = False
         self._tools: ToolCalls | None = None
-        if desk is not None and desk.tools:
+        if desk.tools:
             self._tools = ToolCalls(task.run_id, desk, limits, emit=emit, left=lambda: self._left)
         self._number = 0
         """Number of finished rounds."""

@@ -111,7 +111,7 @@ class RunOutcome:
         has_content
             The run has content, in any round.
         characters
-            Characters of the last round.
+            Characters that the model wrote, in all rounds.
         is_stopped
             The user stopped the run.
         may_add_nothing

@@ -38,6 +38,7 @@ from nbchat.engine.tools import (
     RemoteTool,
     ToolOutput,
     bounded,
+    decision_of,
     error,
     not_run,
 )
@@ -327,7 +328,7 @@ class ToolCalls:
             if isinstance(policy, RemotePolicy):
                 decision = await policy.decide(call)
             else:
-                decision = await on_worker(policy, call)
+                decision = await on_worker(decision_of, policy, self._desk.session_id, call)
         except Exception:
             logger.exception("session.approve raised; the call %s asks", call.name)
             return None

@@ -30,7 +30,7 @@ MAX_IMAGE_BYTES: Final = 1_000_000
 """Maximum bytes of one picture."""
 
 caller: Final[ContextVar[str | None]] = ContextVar("caller", default=None)
-"""Id of the session whose tool is being executed by the current code; waiting for it would deadlock."""
+"""Id of the session whose tool or policy the current code is; waiting for that session would deadlock."""
 
 
 class ArgumentsInvalid(ValueError):
@@ -193,6 +193,15 @@ def bounded(text: str, most: int = MAX_RESULT) -> str:
         return shown
     kept = max(most - 60, 0)
     return f"{shown[:kept]}\n\n[{max(len(text), len(shown)) - kept:,} more characters are omitted]"
+
+
+def decision_of(policy: Policy, session_id: str, call: ToolCall) -> bool | None:
+    """Call a policy of a session."""
+    token = caller.set(session_id)
+    try:
+        return policy(call)
+    finally:
+        caller.reset(token)
 
 
 def error(text: str) -> ToolOutput:

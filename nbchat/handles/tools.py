@@ -111,15 +111,15 @@ def stopped_after(timeout: float | None, stop: Callable[[], bool], tools: Iterab
 
 
 def refuse_own_wait(session_id: str, *, is_over: bool) -> None:
-    """Refuse that a tool waits for a run of the session that waits for the tool.
+    """Refuse that a tool or a policy waits for a run of the session that waits for it.
 
     Raises
     ------
     WouldDeadlock
-        If the current code is executed as a tool of this session, and the run is not over.
+        If the current code is executed as a tool or the policy of this session, and the run is not over.
     """
     if not is_over and caller.get() == session_id:
         raise WouldDeadlock(
-            "a tool cannot wait for its own session, which waits for the tool.",
+            "a tool or policy cannot wait for its own session, which waits for it.",
             hint="Use another session, or nbchat.ask().",
         )

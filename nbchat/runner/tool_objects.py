@@ -22,7 +22,7 @@ from nbchat.core.messages import ToolResultPart
 from nbchat.core.values import convert
 from nbchat.engine.tool_calls import NO_KERNEL, on_worker, part_of
 from nbchat.engine.tool_threads import execute_work
-from nbchat.engine.tools import ArgumentsInvalid, Policy, Tool, ToolOutput, Work, error, not_run
+from nbchat.engine.tools import ArgumentsInvalid, Policy, Tool, ToolOutput, Work, decision_of, error, not_run
 from nbchat.runner.messages import OfferedTool
 
 if TYPE_CHECKING:
@@ -332,9 +332,11 @@ class ToolObjects:
 
     async def decide_call(self, _link: Link, policy: str, call: Mapping[str, Any]) -> bool | None:
         """Return the decision of a policy; anything but the two constants asks."""
-        found = next((one for known, one in list(self._policies.values()) if known == policy), None)
-        decision = None if found is None else await on_worker(found, convert(ToolCall, call))
-        return decision if decision is True or decision is False else None
+        for session_id, (known, function) in list(self._policies.items()):
+            if known == policy:
+                decision = await on_worker(decision_of, function, session_id, convert(ToolCall, call))
+                return decision if decision is True or decision is False else None
+        return None
 
     async def run_call(  # noqa: PLR0917 - as the message
         self, link: Link, key: str, tools: str, session_id: str, call: Mapping[str, Any], limit_s: float

@@ -7,6 +7,7 @@ import sys
 import threading
 from base64 import b64decode
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -203,6 +204,27 @@ def test_a_call_is_approved_once(registry: SessionRegistry, counter: Counter) ->
     assert counter.calls == [3]
 
 
+def test_a_call_that_several_pages_approve_runs_once(registry: SessionRegistry, counter: Counter) -> None:
+    """Of decisions that arrive at the same time, one is carried out and the others are refused."""
+    session = watched(registry, calling(("pay", '{"amount": 3}')), pay_with(counter))
+    run = session.send("Pay.")
+    (call,) = until_asking(run)
+    together = threading.Barrier(4, timeout=30)
+
+    def click(decision: str) -> str:
+        together.wait()
+        try:
+            decide(session, run, call, decision)
+        except NothingToDo:
+            return "refused"
+        return "done"
+
+    with ThreadPoolExecutor(4) as pages:
+        outcomes = sorted(pages.map(click, ["run", "run_all", "run", "run_all"]))
+    assert run.wait(30).state == "completed"
+    assert (outcomes, counter.calls) == (["done", "refused", "refused", "refused"], [3])
+
+
 def test_run_all_ends_with_its_run(registry: SessionRegistry, counter: Counter) -> None:
     """`run_all` approves the other calls and later rounds of this run, and nothing of the next run."""
     session = watched(
@@ -385,6 +407,20 @@ def test_a_failed_later_round_interrupts(registry: SessionRegistry, counter: Cou
     )
     run = session.send("Pay.").wait(30)
     assert (run.state, [call.state for call in run.calls], counter.calls) == ("interrupted", ["ran"], [3])
+
+
+def test_a_later_round_is_not_repeated_after_content(registry: SessionRegistry, counter: Counter) -> None:
+    """A later round that fails after content is not sent again: the run is interrupted and keeps its text."""
+
+    def script(request: Request) -> Script:
+        if results_in(request):
+            return ["Pa", ProviderUnavailable("gone", retryable=0.001)]
+        return [ToolCallDelta(0, "c", "pay", '{"amount": 3}'), Finish("tool_calls")]
+
+    provider = ScriptedProvider(script, finish=None)
+    session = registry.create(provider=provider, tools=[pay_with(counter, ask=False)])
+    run = session.send("Pay.").wait(30)
+    assert (run.state, run.text, counter.calls, len(provider.requests)) == ("interrupted", "Pa", [3], 2)
 
 
 @pytest.mark.parametrize("kind", ["retry", "continue_", "regenerate"])
@@ -741,6 +777,28 @@ def test_a_tool_that_would_wait_for_itself_is_refused(registry: SessionRegistry)
     session = registry.create(provider=calling(("recurse", "{}")), tools=[recurse])
     assert session.send("?").wait(30).state == "completed"
     assert raised == [WouldDeadlock]
+
+
+def test_a_policy_that_would_wait_for_its_own_run_is_refused(
+    registry: SessionRegistry, counter: Counter
+) -> None:
+    """A policy that asks its own session gets `WouldDeadlock`, and has not decided."""
+    session = watched(registry, calling(("pay", '{"amount": 3}')), pay_with(counter))
+    raised: list[type] = []
+
+    def consult(_call: ToolCall) -> bool:
+        try:
+            return session.ask("May it?").text == "yes"
+        except WouldDeadlock as error:
+            raised.append(type(error))
+            raise
+
+    session.approve = consult
+    run = session.send("Pay.")
+    until_asking(run)
+    assert (raised, counter.calls) == ([WouldDeadlock], [])
+    run.refuse()
+    assert run.wait(30).state == "completed"
 
 
 def test_a_wait_executes_calls_for_the_main_thread(registry: SessionRegistry) -> None:
