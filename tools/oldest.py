@@ -19,8 +19,8 @@ from typing import Final
 ROOT: Final = Path(__file__).parent.parent
 
 RANGE: Final = re.compile(r"(?P<name>[A-Za-z0-9._-]+)>=(?P<oldest>[0-9.]+)(,<[0-9.]+)?")
-FOLLOW: Final = frozenset({"httpcore2"})
-"""Packages that must not be pinned, because another package (httpx2) pins their version."""
+FOLLOW: Final = frozenset({"httpcore2", "pydantic-core"})
+"""Packages that must not be pinned, because another package (httpx2, pydantic) pins their version."""
 
 PIN: Final = re.compile(r"(?P<name>[A-Za-z0-9._-]+)==\S+")
 

@@ -22,6 +22,12 @@ def test_a_range_without_a_lower_end_is_refused() -> None:
         list(constraints(["h11<1"], []))
 
 
+def test_a_version_that_another_package_pins_is_free() -> None:
+    """The oldest pydantic needs its own release of pydantic-core, not the pinned one."""
+    found = constraints(["pydantic>=2.12,<3"], ["pydantic==2.14.3", "pydantic_core==2.50.4"])
+    assert list(found) == ["pydantic==2.12"]
+
+
 def test_every_dependency_is_constrained(capsys: pytest.CaptureFixture[str]) -> None:
     """Each of the package's own dependencies has a version."""
     main()
