@@ -212,6 +212,36 @@ def test_stop_ends_a_call(notebook: OpenNotebook) -> None:
     assert page.uncaught_errors == []
 
 
+def test_a_card_shows_what_look_sends_and_what_a_call_waits_for(notebook: OpenNotebook) -> None:
+    """The card of `look` shows the text that is sent, and that of code that it waits for the running cell."""
+    page = notebook([CHAT, "import os, time\nwhile not os.path.exists('tools-go'): time.sleep(0.02)"])
+    page.run_cell(0)
+    chat = Chat(page)
+    chat.ask("Look.")
+    asking = card(chat, "look wants to run")
+    expect(asking.get_by_text("This would be sent:")).to_be_visible()
+    preview = asking.locator("pre").nth(1).text_content()
+    assert preview == chat.kernel("nbchat.describe(numbers)")
+    screenshot(page, "look")
+    decide(asking, "Run")
+    ran = card(chat, "look ran")
+    expect(ran.get_by_text("This would be sent:")).to_be_hidden()
+    expect(ran.locator("details pre")).to_have_text(preview)
+    expect(chat.articles("Assistant")).to_contain_text("That was it.")
+
+    page.run_cell(1, wait=False)
+    chat.ask("Count.")
+    decide(card(chat, "python wants to run"), "Run")
+    expect(card(chat, "python is waiting for the running cell")).to_be_visible()
+    expect(chat.status).to_contain_text("waiting for the running cell")
+    screenshot(page, "waits")
+    (page.file.parent / "tools-go").touch()
+    expect(card(chat, "python ran")).to_be_visible()
+    expect(chat.articles("Assistant").last).to_contain_text("That was it.")
+    assert chat.kernel("count") == "1"
+    assert page.uncaught_errors == []
+
+
 def test_all_calls_of_an_answer_are_approved_with_the_keyboard(notebook: OpenNotebook) -> None:
     """Keys reach "Run all in this answer", which also approves later calls of this answer, and no others."""
     page, chat = opened(notebook)

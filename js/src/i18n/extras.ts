@@ -51,6 +51,9 @@ const english = {
     not_run: (name: string) => `${name} was not run`,
     unknown: (name: string) => `${name} has an unknown outcome`,
   },
+  callWaits: (name: string) => `${name} is waiting for the running cell`,
+  /** Above the text that a call would send to the model. */
+  callPreview: "This would be sent:",
   callRun: "Run",
   callRunAll: "Run all in this answer",
   callRunAllHint: "Also runs all later calls of this answer without asking.",

@@ -115,6 +115,8 @@ export const strings: AllStrings = {
     not_run: (name) => `${name} 未运行`,
     unknown: (name) => `${name} 的结果未知`,
   },
+  callWaits: (name) => `${name} 正在等待正在运行的单元格`,
+  callPreview: "将发送以下内容：",
   callRun: "运行",
   callRunAll: "运行此回答中的全部调用",
   callRunAllHint: "之后的调用也会直接运行，不再询问。",

@@ -25,6 +25,8 @@ import { label, reveal } from "./text";
 
 /** Presses are ignored for this long after the buttons appeared or moved, in milliseconds. */
 const ARMED_AFTER_MS = 500;
+/** A call is shown as waiting for the running cell after this long, in milliseconds; an idle kernel is quicker. */
+const WAITS_AFTER_MS = 300;
 /** The tool whose argument `code` is shown as code. */
 const PYTHON = "python";
 
@@ -72,6 +74,8 @@ export class CallCard implements PartCard {
   readonly #end = new AbortController();
   readonly #title = h("div", { class: "call-title" });
   readonly #pre = h("pre", { class: "call-data", dir: "ltr", tabindex: 0 });
+  readonly #previewText = h("pre", { class: "call-data", dir: "ltr", tabindex: 0 });
+  readonly #preview: HTMLElement;
   readonly #buttons: HTMLElement;
   readonly #after: HTMLElement;
   readonly #insert: HTMLButtonElement;
@@ -89,6 +93,11 @@ export class CallCard implements PartCard {
   #since = 0;
   /** A decision is on its way. */
   #pending = false;
+  /** It is approved, and waits for the running cell. */
+  #waits = false;
+  #waitsTimer: ReturnType<typeof setTimeout> | undefined;
+  /** Set while the session's head is followed. */
+  #unfollow: (() => void) | null = null;
 
   constructor(context: Context, element: HTMLElement) {
     const t = allStrings(context.t);
@@ -101,6 +110,12 @@ export class CallCard implements PartCard {
         (await context.runtime.load("highlight")).highlighter as Highlighter,
       loadMath: undefined,
     });
+    this.#preview = h(
+      "div",
+      { class: "call-preview", hidden: true },
+      h("div", { text: t.callPreview }),
+      this.#previewText,
+    );
     const decides = (decision: Decision, name: string, attributes = {}): HTMLElement => {
       const made = button(null, name, attributes);
       made.addEventListener("click", () => void this.#decide(decision));
@@ -128,6 +143,7 @@ export class CallCard implements PartCard {
     element.append(
       this.#title,
       h("div", { class: "markdown" }, this.#pre),
+      this.#preview,
       this.#buttons,
       this.#after,
       this.#result.element,
@@ -147,9 +163,8 @@ export class CallCard implements PartCard {
     setAttribute(this.#element, "data-call-id", part.call_id);
     setAttribute(this.#element, "data-call-state", state);
     setAttribute(this.#element, "data-error", result?.is_error);
-    const title = this.#t.call[state](name);
-    setAttribute(this.#element, "aria-label", title);
-    setText(this.#title, title);
+    this.#follow(state === "asking" || state === "running");
+    this.#drawHead();
     this.#drawArguments(part.name, part.text, state !== "arriving");
     this.#result.update(result);
     this.#drawPictures(name, result);
@@ -173,12 +188,63 @@ export class CallCard implements PartCard {
   }
 
   destroy(): void {
+    this.#follow(false);
+    clearTimeout(this.#waitsTimer);
     this.#end.abort();
     this.#enhancer.stop();
   }
 
   #appear(): void {
     this.#since = performance.now();
+  }
+
+  /** Follow the session's head, or stop it. */
+  #follow(follow: boolean): void {
+    if (follow) {
+      this.#unfollow ??= this.#context.runtime.store.subscribe(({ heads }) => {
+        if (heads.has(this.#turn?.sessionId ?? "")) this.#drawHead();
+      });
+    } else {
+      this.#unfollow?.();
+      this.#unfollow = null;
+    }
+  }
+
+  /** Show the title, and what the session's head has about the call. */
+  #drawHead(): void {
+    const { run, sessionId } = this.#turn ?? {};
+    const call = this.#call;
+    if (!call) return;
+    const head = this.#context.runtime.store.heads.get(sessionId ?? "");
+    const live = run && head?.run_id === run.id ? head : undefined;
+    const facts = live?.calls.find(({ call_id }) => call_id === call.part.call_id);
+    const waits = call.state === "running" && facts?.queued === true;
+    if (!waits) {
+      clearTimeout(this.#waitsTimer);
+      this.#waitsTimer = undefined;
+      this.#waits = false;
+    } else if (!this.#waits) {
+      this.#waitsTimer ??= setTimeout(() => {
+        this.#waits = true;
+        this.#drawTitle(call);
+      }, WAITS_AFTER_MS);
+    }
+    this.#drawTitle(call);
+    const preview = call.state === "asking" ? (facts?.preview ?? null) : null;
+    const text = reveal(preview ?? "");
+    if (this.#preview.hidden === (preview === null) && this.#previewText.textContent === text) {
+      return;
+    }
+    setText(this.#previewText, text);
+    show(this.#preview, preview !== null);
+    this.#appear();
+  }
+
+  #drawTitle({ part, state }: ToolCall): void {
+    const name = label(part.name, 60);
+    const title = this.#waits ? this.#t.callWaits(name) : this.#t.call[state](name);
+    setAttribute(this.#element, "aria-label", title);
+    setText(this.#title, title);
   }
 
   #drawArguments(name: string, json: string, isWhole: boolean): void {

@@ -8,6 +8,8 @@ import { button, h, setAttribute, setText, show } from "./dom";
 import { elapsed, progressOf } from "./progress";
 import { label } from "./text";
 
+/** A call is shown as waiting for the running cell after this long, in milliseconds; an idle kernel is quicker. */
+const WAITS_AFTER_MS = 300;
 /** How long an announcement stays in the status line, in milliseconds. */
 const SAID_MS = 5000;
 
@@ -32,6 +34,8 @@ export class Foot {
   readonly #tools: HTMLElement;
   #head: Head | undefined;
   #session: SessionView | undefined;
+  /** Since when a tool call has waited for the running cell; 0 if none waits. */
+  #waitsSince = 0;
   #silence: ReturnType<typeof setTimeout> | undefined;
 
   constructor(context: Context) {
@@ -74,7 +78,8 @@ export class Foot {
     const { t, runtime } = this.#context;
     this.#head = head;
     this.#session = session;
-    setText(this.#state, head ? (t.state[head.state] ?? head.state) : "");
+    if (!head?.calls.some(({ queued }) => queued)) this.#waitsSince = 0;
+    else this.#waitsSince ||= Date.now();
     setAttribute(this.#status, "data-run-state", head?.state);
     const usual = this.#isUsual ? runtime.store.config?.model : undefined;
     const name = label(head?.model ?? session?.state.settings.model ?? usual ?? "", 40);
@@ -89,9 +94,12 @@ export class Foot {
   /** Show what changes with time alone; returns whether a run is live. */
   tick(): boolean {
     const head = this.#head;
+    const { t } = this.#context;
+    const waits = this.#waitsSince > 0 && Date.now() - this.#waitsSince > WAITS_AFTER_MS;
+    setText(this.#state, waits ? t.sendingWaits : head ? (t.state[head.state] ?? head.state) : "");
     const live = head !== undefined && !isOver(head.state);
     setText(this.#progress, live ? progressOf(this.#context, head) : this.#lastRun());
-    setAttribute(this.#progress, "title", live && this.#context.t.goesOn);
+    setAttribute(this.#progress, "title", live && t.goesOn);
     return live;
   }
 

@@ -27,6 +27,8 @@ const shownButtons = (id: string): HTMLButtonElement[] =>
   [...card(id).querySelectorAll("button")].filter((one) => !one.closest("[hidden]"));
 const named = (id: string, name: string): HTMLButtonElement =>
   shownButtons(id).find((one) => one.textContent === name) as HTMLButtonElement;
+const preview = (id: string): HTMLElement =>
+  card(id).querySelector("[class*=call-preview]") as HTMLElement;
 const decisions = (): Decide[] =>
   kernel.commands.filter((command): command is Decide => command.type === "decide");
 const wait = (ms: number): void => {
@@ -221,6 +223,57 @@ describe("a card", () => {
     expect(pre.textContent?.length).toBe(8001);
     named("c1", "Show all").click();
     expect(pre.textContent?.length).toBe(20_000);
+  });
+});
+
+describe("the session's head", () => {
+  test("has the text that look would send, which is shown above the buttons", async () => {
+    call("c1", '{"name":"df"}', "look");
+    kernel.tweak(session, {
+      calls: [{ call_id: "c1", preview: "DataFrame <b>\u202e", queued: false }],
+    });
+    ask("c1");
+    await settled(() => expect(shownButtons("c1")).toHaveLength(3));
+    await settled(() => expect(preview("c1").hidden).toBe(false));
+    expect(preview("c1").textContent).toBe("This would be sent:DataFrame <b>⟦U+202E⟧");
+    expect(preview("c1").compareDocumentPosition(named("c1", "Run"))).toBe(
+      Node.DOCUMENT_POSITION_FOLLOWING,
+    );
+    wait(500);
+    // Another text moves the buttons.
+    kernel.tweak(session, { calls: [{ call_id: "c1", preview: "changed", queued: false }] });
+    await settled(() => expect(preview("c1").textContent).toContain("changed"));
+    named("c1", "Run").click();
+    act("c1");
+    await settled(() => expect(card("c1").getAttribute("data-call-state")).toBe("running"));
+    expect(preview("c1").hidden).toBe(true);
+    expect(decisions()).toEqual([]);
+  });
+
+  test("of another run shows nothing in this one", async () => {
+    call("c1", "{}", "look");
+    kernel.tweak(session, {
+      run_id: "run_other",
+      calls: [{ call_id: "c1", preview: "df", queued: false }],
+    });
+    ask("c1");
+    await settled(() => expect(shownButtons("c1")).toHaveLength(3));
+    expect(preview("c1").hidden).toBe(true);
+  });
+
+  test("names a call that waits for the running cell, in its card and in the status", async () => {
+    const status = (): string | null =>
+      document.querySelector("[role=status]")?.textContent ?? null;
+    call("c1", "{}", "python");
+    act("c1");
+    kernel.tweak(session, { calls: [{ call_id: "c1", preview: null, queued: true }] });
+    const title = "python is waiting for the running cell";
+    await settled(() => expect(card("c1")?.getAttribute("aria-label")).toBe(title));
+    expect(card("c1").getAttribute("data-call-state")).toBe("running");
+    await settled(() => expect(status()).toContain("waiting for the running cell"));
+    kernel.tweak(session, { calls: [] });
+    await settled(() => expect(card("c1").getAttribute("aria-label")).toBe("python is running"));
+    await settled(() => expect(status()).toContain("running tools"));
   });
 });
 
