@@ -26,7 +26,7 @@ from mcp_types import (
 from pydantic import ValidationError
 
 from nbchat.mcp_client.connection import Connection, Lost, Transport
-from nbchat.mcp_client.definition import Definition, ServerFailed
+from nbchat.mcp_client.definition import Definition, NotCalled, ServerFailed
 from nbchat.mcp_client.http_transport import HttpTransport
 from nbchat.mcp_client.settings import MAX_TOOLS, ServerSettings
 from nbchat.mcp_client.stdio_transport import StdioTransport
@@ -95,12 +95,12 @@ class Connector:
         try:
             connection, found = await self._listed()
         except ServerFailed as error:
-            raise ServerFailed(f"{error} The tool was not called.") from error
+            raise NotCalled(f"{error} The tool was not called.") from error
         current = found.get(wanted.name)
         if current is None:
-            raise ServerFailed(f"{self._title} no longer has this tool. It was not called.")
+            raise NotCalled(f"{self._title} no longer has this tool. It was not called.")
         if current.digest != wanted.digest:
-            raise ServerFailed(
+            raise NotCalled(
                 f"{self._title} changed the definition of this tool after it was switched on. It was not "
                 "called. The user can set session.tools again to accept the new definition."
             )

@@ -14,6 +14,10 @@ class ServerFailed(Exception):
     """A server cannot be reached or did not answer. The message is for the model and for the reader."""
 
 
+class NotCalled(ServerFailed):
+    """The call was not sent."""
+
+
 @dataclass(frozen=True)
 class Definition:
     """A tool of a server."""

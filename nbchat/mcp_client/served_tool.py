@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from nbchat.core.text import clean
-from nbchat.engine.tools import ToolOutput, error
+from nbchat.engine.tools import ToolOutput, error, not_run
 from nbchat.mcp_client.arguments import checked_arguments
-from nbchat.mcp_client.definition import Definition, ServerFailed
+from nbchat.mcp_client.definition import Definition, NotCalled, ServerFailed
 from nbchat.mcp_client.results import output_of_result
 from nbchat.providers.base import ToolSpec
 from nbchat.tools.function_tool import MAX_DESCRIPTION
@@ -101,10 +101,12 @@ class McpCall:
         """Send the call and wait for its result."""
         with self._lock:
             if self._is_cancelled:
-                return error("The call was cancelled before it was sent.")
+                return not_run("The call was cancelled before it was sent.")
             self._sent = self._tool.start(self._arguments)
         try:
             return self._tool.output_of(self._sent.result())
+        except NotCalled as problem:
+            return not_run(str(problem))
         except ServerFailed as problem:
             return error(str(problem))
         except (concurrent.futures.CancelledError, asyncio.CancelledError):
