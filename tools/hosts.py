@@ -102,6 +102,9 @@ PROXY: Final = Proof(
 TURNS: Final = Proof(
     "browser", ("tests/browser/hosts/test_documents.py::test_two_pages_under_server_documents",)
 )
+AGAIN: Final = Proof(
+    "browser", ("tests/browser/hosts/test_documents.py::test_a_reload_under_server_documents",)
+)
 CLASSIC: Final = Proof("browser", ("tests/browser/hosts/test_nbclassic.py::test_nbclassic_shows_chats",))
 VOILA: Final = Proof(
     "browser", ("tests/browser/hosts/test_voila.py::test_voila_shows_chats_of_each_visitor",)
@@ -128,8 +131,8 @@ TABLE: Final[Mapping[str, tuple[Proof | No, ...]]] = {
         *(CLASSIC, No("no access to the file"), CLASSIC),
     ),
     "jupyter-server-documents 0.3": (
-        *(No("only outputs that the user trusts"), TURNS, TURNS),
-        *(NO, NO, NO, NO),
+        *(No("only outputs that the user trusts", AGAIN.tests), TURNS, TURNS),
+        *(NO, No("only outputs that the user trusts", AGAIN.tests), NO, AGAIN),
     ),
     "marimo 0.25, edit": (EDIT, EDIT, EDIT, No("after the cell"), NO, No("nothing is saved"), EDIT),
     "marimo 0.25, run": (RUN, RUN, RUN, No("after the cell"), NO, No("nothing is saved"), RUN),

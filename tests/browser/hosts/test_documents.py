@@ -17,6 +17,7 @@ chat = nbchat.ChatTabs()
 geo = chat.session("geo", model="nbchat-echo", params={"nbchat_pace": 4})
 chat
 """
+ASKED = CHAT.replace("\nchat\n", "\nasked = geo.ask('Seine').text\nchat\n")
 
 
 def view(page: NotebookPage) -> Locator:
@@ -63,3 +64,17 @@ def test_two_pages_under_server_documents(chrome: Browser, tmp_path: Path) -> No
             expect(page.output(0)).to_contain_text(re.compile(r"Loire[\s\S]*Loire"))
         picture(first.page, "server-documents-1")
         picture(second.page, "server-documents-2")
+
+
+def test_a_reload_under_server_documents(chrome: Browser, tmp_path: Path) -> None:
+    """After a reload, the view is shown when the user trusts the outputs; before, there is its transcript."""
+    with Server(tmp_path, python=python_of("documents")) as server, visitor(chrome) as tab:
+        write_notebook(server.root / "chat.ipynb", [ASKED])
+        page = NotebookPage(server, tab, "chat.ipynb").open()
+        page.run_cell(0)
+        for _ in range(2):
+            expect(page.output(0)).to_contain_text(re.compile(r"Seine[\s\S]*Seine"))
+            expect(view(page)).to_have_count(0)
+            trust(page)
+            expect(answer(view(page))).to_contain_text("Seine")
+            page.reload()
