@@ -76,6 +76,8 @@ class Checkpoints:
         self._acked = 0
         self._mute: set[str] = set()
         """Pages that did not acknowledge a checkpoint."""
+        self._without_notebook: set[str] = set()
+        """Pages whose host gives no access to the notebook."""
         self._sent: object = None
         """Identifies the contents of the last checkpoint and its page."""
         self._dirty = False
@@ -105,6 +107,10 @@ class Checkpoints:
         """Send checkpoints to this page again."""
         self._mute.discard(page)
 
+    def exclude(self, page: str) -> None:
+        """Send no checkpoints to this page, which has no access to the notebook."""
+        self._without_notebook.add(page)
+
     def acknowledge(self, version: int) -> bool:
         """Record that a page has written a checkpoint; return `False` if it is not the last one."""
         if not version >= self._version > 0:
@@ -117,7 +123,7 @@ class Checkpoints:
     def writer(self) -> str | None:
         """Return the page that writes: where the user last acted, else the one that connected last."""
         presence = self._engine.presence
-        pages = [page for page in presence.pages if page not in self._mute]
+        pages = [page for page in presence.pages if page not in self._mute | self._without_notebook]
         if presence.last_actor in pages:
             return presence.last_actor
         return pages[-1] if pages else None

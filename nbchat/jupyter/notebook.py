@@ -150,6 +150,7 @@ class Notebook:
     def on_stored(self, message: Stored) -> None:
         """Receive a piece of a page's stored state."""
         if message.of == 0:
+            self._checkpoints.exclude(message.page)
             self.metadata.answer(None, "")
             return
         text = self.metadata.add_piece(message)

@@ -137,7 +137,7 @@ class Transcripts:
         """Mark the outputs delivered to a page as not delivered. On the engine's loop."""
         for _, shown in self._all():
             if shown.page == page:
-                shown.text, shown.page = "", ""
+                shown.page = ""
 
     async def display(self) -> None:
         """Update all outputs if no page does. On the engine's loop."""

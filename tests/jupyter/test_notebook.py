@@ -46,6 +46,8 @@ class Page:
         self.version = 0
         self.confirms = confirms and has_notebook
         self.has_notebook = has_notebook
+        self.checkpoints = 0
+        """Number of checkpoints that were addressed to it."""
         self.saving: list[Mapping[str, Any]] = []
         self.outputs: dict[str, str] = {}
         self.path = ""
@@ -71,6 +73,7 @@ class Page:
             if message["type"] == "saving":
                 self.saving.append(message)
             mine = message["type"] == "checkpoint" and message["to"] == self.name
+            self.checkpoints += mine
             if mine and message["version"] > self.version and self.confirms:
                 self.metadata, self.version = message["metadata"], message["version"]
                 self.outputs |= {key: b["text/html"] for key, b in message["transcripts"].items()}
@@ -745,14 +748,17 @@ def test_a_page_that_takes_nothing_has_nothing(
     wait_for(lambda: "The Seine." in here.outputs.get(output, ""), "the text in the page that is there")
 
 
-def test_the_display_is_updated_with_what_a_page_did_not_take(
+def test_a_page_without_the_notebook_gets_no_checkpoint(
     kernel: Start, tmp_path: Path, displays: dict[str, list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If the only page takes no outputs, as in VS Code, the display is updated with the text sent to it."""
-    monkeypatch.setattr(checkpoints, "ACK_S", 1.5)
-    registry = kernel(new_notebook(tmp_path / "a.ipynb"), Page("p-1", has_notebook=False), journal=False)
+    """If the only page has no access to the notebook, as in VS Code, the display is updated instead."""
+    monkeypatch.setattr(saved_metadata, "PAGE_S", 600.0)
+    monkeypatch.setattr(saved_metadata, "STORED_S", 600.0)
+    page = Page("p-1", has_notebook=False)
+    registry = kernel(new_notebook(tmp_path / "a.ipynb"), page, journal=False)
     host_of(registry).notebook.transcripts.show(None)
     (output,) = displays
     ask(registry)
 
     wait_for(lambda: "The Seine." in displays[output][-1], "the text in the display")
+    assert page.checkpoints == 0
