@@ -134,8 +134,11 @@ TABLE: Final[Mapping[str, tuple[Proof | No, ...]]] = {
         *(No("only outputs that the user trusts", AGAIN.tests), TURNS, TURNS),
         *(NO, No("only outputs that the user trusts", AGAIN.tests), NO, AGAIN),
     ),
-    "marimo 0.25, edit": (EDIT, EDIT, EDIT, No("after the cell"), NO, No("nothing is saved"), EDIT),
-    "marimo 0.25, run": (RUN, RUN, RUN, No("after the cell"), NO, No("nothing is saved"), RUN),
+    "marimo 0.25, edit": (EDIT, EDIT, EDIT, No("after the cell"), EDIT, No("nothing is saved"), EDIT),
+    "marimo 0.25, run": (
+        *(RUN, RUN, RUN, No("after the cell")),
+        *(No("another visit", RUN.tests), No("nothing is saved"), RUN),
+    ),
     "Voilà 0.5": (
         *(VOILA, VOILA, VOILA, No("there are no cells")),
         *(No("begins with a new kernel"), No("nothing is saved"), VOILA),

@@ -74,7 +74,7 @@ def marimo(mode: str, home: Path) -> Iterator[str]:
 
 
 def test_run_mode_shows_chats_of_each_visitor(chrome: Browser, tmp_path: Path) -> None:
-    """Both kinds of view and blocking calls work, and a second visitor sees nothing of the first one."""
+    """Both kinds of view and blocking calls work; another visitor and a reload see nothing of this visit."""
     with marimo("run", tmp_path) as address, visitor(chrome) as page, visitor(chrome) as other:
         page.goto(address)
         views = page.locator(".nbchat")
@@ -87,13 +87,14 @@ def test_run_mode_shows_chats_of_each_visitor(chrome: Browser, tmp_path: Path) -
         expect(views.last.locator("article")).to_have_count(8)
         picture(page, "marimo-run")
 
-        other.goto(address)
-        expect(answer(other.locator(".nbchat").first)).to_contain_text("Loire", timeout=SLOW_MS)
-        expect(other.locator(".nbchat").first.locator("article")).to_have_count(4)
+        for fresh in (other, page):
+            fresh.goto(address)
+            expect(answer(fresh.locator(".nbchat").first)).to_contain_text("Loire", timeout=SLOW_MS)
+            expect(fresh.locator(".nbchat").first.locator("article")).to_have_count(4)
 
 
 def test_edit_mode_shows_chats_and_survives_running_cells_again(chrome: Browser, tmp_path: Path) -> None:
-    """Both kinds of view work, also after the cell of the first one ran again."""
+    """Both kinds of view work, also after the cell of the first one ran again, and after a reload."""
     with marimo("edit", tmp_path) as address, visitor(chrome) as page:
         page.goto(address)
         views = page.locator(".nbchat")
@@ -112,3 +113,9 @@ def test_edit_mode_shows_chats_and_survives_running_cells_again(chrome: Browser,
         expect(answer(views.last)).to_have_attribute("data-run-state", "completed", timeout=SLOW_MS)
         use(views.last)
         expect(views.first.locator("article")).to_have_count(16, timeout=SLOW_MS)
+        page.reload()
+        expect(views).to_have_count(2, timeout=SLOW_MS)
+        for view in views.all():
+            expect(view.locator("article")).to_have_count(16, timeout=SLOW_MS)
+        use(views.first)
+        expect(views.last.locator("article")).to_have_count(20, timeout=SLOW_MS)
