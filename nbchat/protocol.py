@@ -103,6 +103,8 @@ class Head(Value, frozen=True, kw_only=True):
     temporary: bool = False
     messages: SafeInt = 0
     """Length of the transcript."""
+    cost: str = ""
+    """Cost of the last run once it is over, such as `$0.012`; empty if it is unknown."""
     own_provider: bool = False
     """The session uses a provider object, not a provider named in settings or configuration."""
     tools: tuple[HeadTool, ...] = ()

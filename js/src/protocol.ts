@@ -480,6 +480,8 @@ export interface RunAnswering {
   readonly model: string | null;
   readonly response_id: string | null;
   readonly sequence: number;
+  /** As in `RunRecord`. */
+  readonly server: string | null;
   readonly type: "run_answering";
 }
 
@@ -858,6 +860,11 @@ export interface RunRecord {
   readonly retry_at: number | null;
   /** The model that answers; until it is known, the requested one. */
   readonly model: string | null;
+  /**
+   * Host of the server that answers. `None` if it is unknown, on this machine, or in a private
+   * network.
+   */
+  readonly server: string | null;
   readonly response_id: string | null;
   readonly response_sequence: number;
   readonly finish_reason: string | null;
@@ -943,6 +950,8 @@ export interface Head {
   readonly temporary: boolean;
   /** Length of the transcript. */
   readonly messages: number;
+  /** Cost of the last run once it is over, such as `$0.012`; empty if it is unknown. */
+  readonly cost: string;
   /** The session uses a provider object, not a provider named in settings or configuration. */
   readonly own_provider: boolean;
   readonly tools: readonly HeadTool[];

@@ -172,6 +172,7 @@ export class WireKernel {
       deleted: state.deleted,
       temporary: state.temporary,
       messages: path.length,
+      cost: "",
       own_provider: false,
       tools: [],
       calls: [],

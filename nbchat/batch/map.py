@@ -6,6 +6,8 @@ import contextlib
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec.structs import asdict, replace
@@ -18,11 +20,13 @@ from nbchat.batch_engine.reader import Batches, BatchReader, LocalBatches, Runne
 from nbchat.batch_engine.request import BatchRequest
 from nbchat.core.errors import AnswerInvalid, NbchatError
 from nbchat.core.events import Settings
-from nbchat.core.messages import Attachment
+from nbchat.core.messages import Attachment, FilePart, Usage
 from nbchat.core.redact import without_references
 from nbchat.core.settings import patch
-from nbchat.core.structured import SCHEMA
+from nbchat.core.structured import SCHEMA, schema_text
+from nbchat.engine import prices
 from nbchat.engine.one_shot import Answer
+from nbchat.handles.attachments import estimate_tokens
 from nbchat.handles.context import read_context
 from nbchat.handles.data_frames import is_frame
 from nbchat.handles.structured import Structure
@@ -86,7 +90,9 @@ def run_map(
     batches: Batches = LocalBatches(engine, None if isinstance(provider, str) else provider)
     if runner is not None and in_runner:
         batches = runner
-    tally = Tally(len(texts), progress, host, continues=None if runner is None else in_runner)
+    estimate = partial(_estimate, engine, request, None if isinstance(provider, str) else provider)
+    continues = None if runner is None else in_runner
+    tally = Tally(len(texts), progress, host, estimate=estimate, continues=continues)
     results: list[Result | None] = [None] * len(texts)
     words = dict(asked)
 
@@ -113,6 +119,21 @@ def run_map(
         prompts if is_frame(prompts) else None,
         structure,
     )
+
+
+def _estimate(engine: Engine, request: BatchRequest, provider: Provider | None) -> tuple[int, Decimal | None]:
+    """Return the estimated tokens of all requests of a batch, and the cost of sending them."""
+    settings = request.settings
+    common = [settings.instructions or engine.providers.defaults.instructions or ""]
+    common += [part.text for part in request.attachments if isinstance(part, FilePart)]
+    if (schema := settings.params.get(SCHEMA)) is not None:
+        common.append(schema_text(schema))
+    count = len(request.prompts)
+    tokens = sum(map(estimate_tokens, common)) * count
+    tokens += sum(estimate_tokens(text) for _, text in request.prompts)
+    model, server = engine.providers.expected(provider, settings)
+    usage = Usage(input_tokens=tokens, output_tokens=0)
+    return tokens, prices.cost_of(usage, model, server, None, requests=count) if count else None
 
 
 class _Taker:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, overload
 
 from nbchat.core.messages import Usage, json_of
 from nbchat.core.text import cut
+from nbchat.engine import prices
 from nbchat.engine.one_shot import Answer
 from nbchat.handles.data_frames import make_frame, rate, with_columns
 
@@ -33,6 +35,11 @@ class Result(Answer, frozen=True, kw_only=True):
     """The answer as an object of the schema, if there was one."""
     restored: bool = False
     """True if it was answered before this call: by an earlier one with this journal, or in the runner."""
+
+    @property
+    def cost(self) -> Decimal | None:
+        """The cost of all attempts in USD; `None` if it is unknown, as in `Run.cost`."""
+        return cost_of_result(self, hint=True)
 
     @property
     def ok(self) -> bool:
@@ -93,6 +100,11 @@ class Results(Sequence[Result]):
         )
 
     @property
+    def cost(self) -> Decimal | None:
+        """The known costs of all results together, in USD; `None` if the cost of no result is known."""
+        return prices.total(result.cost for result in self._results)
+
+    @property
     def texts(self) -> list[str | None]:
         """The texts of the answers, in order; `None` for a failed prompt."""
         return [result.text if result.ok else None for result in self._results]
@@ -119,8 +131,9 @@ class Results(Sequence[Result]):
 
         If the prompts came in a frame, the result is a frame of the same kind, with its index, and with the
         columns `prompt`, `answer`, `error`, `state`, `model`, `finish_reason`, `input_tokens`,
-        `output_tokens`, `duration_s` and `attempts` added, after one column per field of the `schema`, if
-        there was one. If a column or field of that name exists, the new one is called `nbchat_…`.
+        `output_tokens`, `cost_usd`, `duration_s` and `attempts` added, after one column per field of the
+        `schema`, if there was one. If a column or field of that name exists, the new one is called
+        `nbchat_…`.
 
         Parameters
         ----------
@@ -142,6 +155,7 @@ class Results(Sequence[Result]):
             "finish_reason": [r.finish_reason for r in self._results],
             "input_tokens": [r.usage.input_tokens if r.usage else None for r in self._results],
             "output_tokens": [r.usage.output_tokens if r.usage else None for r in self._results],
+            "cost_usd": [None if (cost := cost_of_result(r)) is None else float(cost) for r in self._results],
             "duration_s": [r.duration_s for r in self._results],
             "attempts": [r.attempts for r in self._results],
         }
@@ -183,6 +197,16 @@ class BatchProgress:
     usage: Usage
     continues: bool | None = None
     """With a runner: whether the batch continues without the kernel. `None` without a runner."""
+    prompt_tokens: int = 0
+    """Estimated tokens of all requests together: one for every four bytes of text."""
+    cost: Decimal | None = None
+    """Known costs of the answers so far, in USD, as in `Results.cost`."""
+    estimated_cost: Decimal | None = None
+    """Estimated cost of the whole batch in USD; `None` if it is unknown.
+
+    The remaining prompts are taken to cost as much as those so far. Before the first answer, it is the cost
+    of `prompt_tokens`, without answers.
+    """
 
     @property
     def per_s(self) -> float:
@@ -198,10 +222,22 @@ class BatchProgress:
         """Return the progress as one readable line."""
         failed = f", {self.failed:,} failed" if self.failed else ""
         left = "" if self.remaining_s is None else f", {_clock(self.remaining_s)} left"
+        cost = ""
+        if self.cost is not None:
+            of = f" of about {prices.shown(self.estimated_cost)}" if self.done < self.total else ""
+            cost = f", {prices.shown(self.cost) or '$0'}{of}"
+        elif not self.done and self.prompt_tokens:
+            price = prices.shown(self.estimated_cost)
+            cost = f", about {self.prompt_tokens:,} tokens to send" + (f" for {price}" if price else "")
         ends = ""
         if self.continues is not None and self.done < self.total:
             ends = ", continues without the kernel" if self.continues else ", ends with this kernel"
-        return f"{self.done:,} of {self.total:,}{failed}, {self.per_s:.1f}/s{left}{ends}"
+        return f"{self.done:,} of {self.total:,}{failed}, {self.per_s:.1f}/s{left}{cost}{ends}"
+
+
+def cost_of_result(result: Result, *, hint: bool = False) -> Decimal | None:
+    """Return the cost of a result; with `hint`, log once that the library of prices is missing."""
+    return prices.cost_of(result.usage, result.model, result.server, result.started_at, hint=hint)
 
 
 def _clock(seconds: float) -> str:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from decimal import Decimal
+from functools import cache
 from typing import TYPE_CHECKING
 
-from nbchat.batch.results import BatchProgress, Result
+from nbchat.batch.results import BatchProgress, Result, cost_of_result
 from nbchat.core.messages import Usage
 from nbchat.engine.loop_thread import POLL_S
 
@@ -16,7 +18,14 @@ if TYPE_CHECKING:
 
 
 class Tally:
-    """Counts results, and calls a function for each one or updates a progress bar at intervals."""
+    """Counts results, and calls a function for each one or updates a progress bar at intervals.
+
+    Parameters
+    ----------
+    estimate
+        Returns the estimated tokens of all requests together, and their cost if it is known. Called once,
+        if progress is shown.
+    """
 
     def __init__(
         self,
@@ -24,13 +33,17 @@ class Tally:
         progress: bool | Callable[[BatchProgress], object],
         host: Host,
         *,
+        estimate: Callable[[], tuple[int, Decimal | None]],
         continues: bool | None = None,
     ) -> None:
         self._total = total
+        self._estimate = cache(estimate)
         self._continues = continues
         self._began = time.monotonic()
         self._done = self._failed = self._restored = 0
         self._usage = Usage()
+        self._cost: Decimal | None = None
+        self._priced = 0
         self._close: Callable[[], object] | None = None
         self._show: Callable[[BatchProgress], object] | None = None
         self._interval_s = 0.0
@@ -48,6 +61,9 @@ class Tally:
         self._restored += result.restored
         if result.usage is not None:
             self._usage += result.usage
+        if self._show is not None and (cost := cost_of_result(result)) is not None:
+            self._cost = cost + (self._cost or 0)
+            self._priced += 1
 
     def show(self) -> None:
         """Show the progress, at most once per interval."""
@@ -63,6 +79,9 @@ class Tally:
             self._close()
 
     def _now(self) -> BatchProgress:
+        tokens, estimate = self._estimate()
+        if self._cost is not None:
+            estimate = self._cost + self._cost / self._priced * (self._total - self._done)
         return BatchProgress(
             total=self._total,
             done=self._done,
@@ -71,6 +90,9 @@ class Tally:
             elapsed_s=time.monotonic() - self._began,
             usage=self._usage,
             continues=self._continues,
+            prompt_tokens=tokens,
+            cost=self._cost,
+            estimated_cost=estimate,
         )
 
 

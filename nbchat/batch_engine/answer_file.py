@@ -190,9 +190,11 @@ class AnswerFile:
             text=str(record.get("text", "")),
             state=RunState(record.get("state", RunState.COMPLETED)),
             model=record.get("model"),
+            server=record.get("server"),
             finish_reason=record.get("finish_reason"),
             usage=Usage(**{name: counts.get(name) for name in _COUNTS}) if counts else None,
             time_to_first_token_s=record.get("time_to_first_token_s"),
+            started_at=record.get("started_at"),
             duration_s=record.get("duration_s"),
             attempts=int(record.get("attempts", 1)),
         )
@@ -227,11 +229,13 @@ class AnswerFile:
                 "text": answer.text,
                 "state": str(answer.state),
                 "model": answer.model,
+                "server": answer.server,
                 "finish_reason": answer.finish_reason,
                 "usage": None
                 if answer.usage is None
                 else {name: getattr(answer.usage, name) for name in _COUNTS},
                 "time_to_first_token_s": answer.time_to_first_token_s,
+                "started_at": answer.started_at,
                 "duration_s": answer.duration_s,
                 "attempts": answer.attempts,
             }

@@ -161,6 +161,8 @@ class RunAnswering(OfRun, frozen=True, kw_only=True, tag="run_answering"):
     model: str | None = None
     response_id: str | None = None
     sequence: SafeInt = 0
+    server: str | None = None
+    """As in `RunRecord`."""
 
 
 class PartStarted(OfRunAt, frozen=True, kw_only=True, tag="part_started"):

@@ -254,6 +254,8 @@ class RunRecord(Value, frozen=True, kw_only=True):
     retry_at: FiniteFloat | None = None
     model: str | None = None
     """The model that answers; until it is known, the requested one."""
+    server: str | None = None
+    """Host of the server that answers. `None` if it is unknown, on this machine, or in a private network."""
     response_id: str | None = None
     response_sequence: SafeInt = 0
     finish_reason: str | None = None

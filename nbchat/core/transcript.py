@@ -398,6 +398,7 @@ def _answering(state: SessionState, event: RunAnswering) -> Changes:
             event.run_id,
             state=_next(record, event),
             model=event.model or record.model,
+            server=event.server or record.server,
             response_id=event.response_id or record.response_id,
             response_sequence=event.sequence
             if event.response_id not in (None, record.response_id)

@@ -97,6 +97,8 @@ class AnswerBuilder:
         self.response_id: str | None = None
         """The server's id of the response."""
         self._model: str | None = None
+        self.server: str | None = None
+        """Host of the server of the current attempt, if it can have published prices."""
         self._sequence = self._said_sequence = 0
         self._is_counted = True
         self._owes_sequence = False
@@ -159,7 +161,9 @@ class AnswerBuilder:
             self.flush()
         if (model, response_id) != (self._model, self.response_id):
             self._model, self.response_id = model, response_id
-            self._emit(RunAnswering(run_id=self._run_id, model=model, response_id=response_id))
+            self._emit(
+                RunAnswering(run_id=self._run_id, model=model, response_id=response_id, server=self.server)
+            )
 
     def flush(self, *, final: bool = False) -> None:
         """Emit the collected text as events."""

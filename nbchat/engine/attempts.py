@@ -12,6 +12,7 @@ from nbchat.core.clock import now
 from nbchat.core.errors import ErrorInfo, LimitExceeded, ProviderError
 from nbchat.core.events import Event, RunConnecting, RunRetrying
 from nbchat.engine.run_outcome import safe
+from nbchat.providers.base import server_of
 
 if TYPE_CHECKING:
     from nbchat.engine.deadlines import Deadlines
@@ -168,6 +169,7 @@ class Attempts:
         self._clock.attempt()
         provider, request = await self._choose(current.request)
         self.provider = provider
+        current.builder.server = server_of(provider)
         # Finding the provider may take a while (its client is imported, its models are listed): the wait for
         # the first token begins here.
         self._clock.attempt()

@@ -45,10 +45,14 @@ class Answer(Struct, frozen=True, kw_only=True):
     error: NbchatError | None = None
     """The reason why there is no answer; `None` if there is one."""
     model: str | None = None
+    server: str | None = None
+    """Host of the server that answered, if it can have published prices."""
     finish_reason: str | None = None
     usage: Usage | None = None
     """Token counts of all attempts, as far as the server reported them."""
     time_to_first_token_s: float | None = None
+    started_at: float | None = None
+    """Start of the last attempt, in seconds since 1970-01-01 UTC; `None` if nothing was sent."""
     duration_s: float | None = None
     """Duration of the last attempt."""
     attempts: int = 0
@@ -145,9 +149,11 @@ def _answer_of(index: int, state: SessionState, attempts: int) -> Answer:
         state=record.state,
         error=from_info(record.error) if record.error is not None else None,
         model=record.model,
+        server=record.server,
         finish_reason=record.finish_reason,
         usage=record.usage,
         time_to_first_token_s=first - started if first is not None and started is not None else None,
+        started_at=started,
         duration_s=ended - started if ended is not None and started is not None else None,
         attempts=attempts,
     )

@@ -20,7 +20,8 @@ from msgspec.structs import replace
 
 from nbchat.core.errors import AuthenticationFailed, ConfigError, ConnectFailed, ProviderError
 from nbchat.engine.config import Defaults
-from nbchat.providers.endpoint import OPENAI_URL, host_of
+from nbchat.providers.base import server_of
+from nbchat.providers.endpoint import OPENAI_URL, host_of, public_host
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -115,6 +116,16 @@ class ProviderResolver:
             return
         with suppress(TypeError):
             self._own_models[own] = models
+
+    def expected(self, own: Provider | None, settings: Settings) -> tuple[str | None, str | None]:
+        """Return the model of the next run and its server's host, as far as known without a request."""
+        name = settings.provider
+        model = settings.model or self.defaults.model or next(iter(self._known(own, name)), None)
+        provider = own or self._named.get(name or self.defaults.provider or "")
+        if provider is not None:
+            return model, server_of(provider)
+        is_openai = self._place(name)[0] == "openai"
+        return model, public_host(self.defaults.base_url or OPENAI_URL) if is_openai else None
 
     async def choose(
         self, own: Provider | None, settings: Settings, request: Request

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from nbchat.core.errors import CommandError
+from nbchat.engine import prices
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -122,6 +123,7 @@ RUN_COLUMNS: Final = (
     *("queued_at", "started_at", "first_delta_at", "ended_at"),
     *("queued_s", "waiting_s", "streaming_s", "duration_s", "time_to_first_token_s"),
     *("characters", "characters_per_s", "input_tokens", "output_tokens", "tokens_per_s", "retries"),
+    "cost_usd",
 )
 """Columns of `Session.to_frame` and `SessionRegistry.to_frame`: times in seconds, `_at` since 1970 UTC."""
 
@@ -161,6 +163,7 @@ def _run_row(session: SessionState, run: RunRecord) -> dict[str, Any]:
         "output_tokens": output_tokens,
         "tokens_per_s": rate(output_tokens, streaming_s),
         "retries": run.attempt,
+        "cost_usd": None if (cost := prices.run_cost(session, run)) is None else float(cost),
     }
 
 

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Generator, Iterator
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from nbchat.core.calls import ToolCall, calls_of
@@ -28,7 +29,7 @@ from nbchat.core.messages import Message, ReasoningPart, TextPart
 from nbchat.core.run import RunState
 from nbchat.core.structured import SCHEMA
 from nbchat.core.tracebacks import short_traceback, shorten
-from nbchat.engine import lookup
+from nbchat.engine import lookup, prices
 from nbchat.engine.backend import Backend
 from nbchat.engine.loop_thread import POLL_S
 from nbchat.engine.main_thread import main_thread
@@ -125,6 +126,15 @@ class Run:
     def usage(self) -> Usage | None:
         """Token counts, if the server reported them."""
         return self._record.usage
+
+    @property
+    def cost(self) -> Decimal | None:
+        """The cost in USD, from `usage` and published prices; `None` if it is unknown.
+
+        Needs the extra `jupyter-nbchat[prices]`. Of all requests of the run, with the prices of its date.
+        """
+        state = self._state
+        return prices.run_cost(state, lookup.run(state, self._id), hint=True)
 
     @property
     def finish_reason(self) -> str | None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from copy import deepcopy
+from decimal import Decimal
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -36,7 +37,7 @@ from nbchat.core.settings import clean_title, patch
 from nbchat.core.structured import SCHEMA
 from nbchat.core.text import suggestion
 from nbchat.core.tracebacks import short_traceback
-from nbchat.engine import lookup
+from nbchat.engine import lookup, prices
 from nbchat.engine.backend import Backend
 from nbchat.handles.attachments import read_attachments, warn_if_large
 from nbchat.handles.cache import HandleCache
@@ -203,6 +204,15 @@ class Session:
     def usage(self) -> Usage:
         """Token counts of all runs together, as far as servers reported them."""
         return self._state.usage
+
+    @property
+    def cost(self) -> Decimal | None:
+        """The known costs of all `runs` together, in USD; `None` if the cost of no run is known.
+
+        Includes runs whose answers were replaced, regenerated or removed, and unfinished ones whose tokens
+        the server reported. A fork starts without runs. `to_frame()` shows the cost of each run.
+        """
+        return prices.session_cost(self._state, hint=True)
 
     @property
     def tools(self) -> tuple[Tool, ...]:

@@ -195,6 +195,15 @@ class Provider(Protocol):
         ...
 
 
+def server_of(provider: Provider) -> str | None:
+    """Return the host of a provider's server, from its optional attribute `server`.
+
+    `OpenAIProvider` has this attribute. It is `None` for a server on this machine or in a private network.
+    """
+    server = getattr(provider, "server", None)
+    return server if isinstance(server, str) and server else None
+
+
 @runtime_checkable
 class Cancels(Protocol):
     """Optional protocol for providers whose responses continue without a reader."""

@@ -38,6 +38,8 @@ _SENDABLE: Final = re.compile(r"[\x21-\x7e]+")
 _USER: Final = re.compile(r"(?<![^/])[^/]*@")
 _VERSION: Final = re.compile(r"v\d\w*")
 _HTTPS_PORT: Final = 443
+_PRIVATE: Final = (".localhost", ".local", ".internal", ".lan", ".home.arpa", ".test", ".invalid")
+"""Ends of host names that are not public."""
 
 
 @dataclass(frozen=True)
@@ -317,6 +319,17 @@ def host_of(url: str) -> str:
     host = f"[{host}]" if ":" in host else host
     usual = {"http": 80, "https": 443}.get(parts.scheme)
     return host if port in {None, usual} else f"{host}:{port}"
+
+
+def public_host(url: str) -> str | None:
+    """Return the host of a URL; `None` if it is an address, on this machine, or in a private network."""
+    try:
+        host = (urlsplit(url).hostname or "").rstrip(".")
+    except ValueError:
+        return None
+    if "." not in host or host.endswith(_PRIVATE) or host.rpartition(".")[2].isdigit():
+        return None
+    return None if ":" in host else host
 
 
 def is_loopback(host: str) -> bool:

@@ -35,7 +35,15 @@ from nbchat.providers.base import Answering, Delta, Notice, Request
 from nbchat.providers.chat import ChatDecoder
 from nbchat.providers.chat_models import chat_models
 from nbchat.providers.decoder import Decoder
-from nbchat.providers.endpoint import OPENAI_URL, ApiKey, Endpoint, custom_headers, find_endpoint, host_of
+from nbchat.providers.endpoint import (
+    OPENAI_URL,
+    ApiKey,
+    Endpoint,
+    custom_headers,
+    find_endpoint,
+    host_of,
+    public_host,
+)
 from nbchat.providers.errors import named_hint
 from nbchat.providers.quirks import Quirk
 from nbchat.providers.request_attempt import RequestAttempt
@@ -125,6 +133,11 @@ class OpenAIProvider:
     def name(self) -> str:
         """Name shown on the page: the given name, else the server's host."""
         return self._name or host_of(self._url())
+
+    @property
+    def server(self) -> str | None:
+        """The server's host; `None` if it is on this machine or in a private network."""
+        return public_host(self._url())
 
     def __repr__(self) -> str:
         return f"<OpenAIProvider {self.name}, {self.api}>"

@@ -182,9 +182,11 @@ class BatchAnswer(Value, frozen=True, kw_only=True):
     state: RunState | None = None
     error: ErrorInfo | None = None
     model: str | None = None
+    server: str | None = None
     finish_reason: str | None = None
     usage: Usage | None = None
     time_to_first_token_s: float | None = None
+    started_at: float | None = None
     duration_s: float | None = None
     attempts: SafeInt = 0
     response_id: str | None = None

@@ -17,7 +17,7 @@ from nbchat.core.errors import NbchatError, RunCrashed
 from nbchat.core.redact import redact
 from nbchat.core.values import convert
 from nbchat.providers import base
-from nbchat.providers.base import Delta, Provider, Request
+from nbchat.providers.base import Delta, Provider, Request, server_of
 from nbchat.runner.messages import More, Piece
 
 WINDOW: Final = 64
@@ -60,6 +60,7 @@ class KernelProvider:
         self.name: str = str(traits.get("name", "provider"))
         self.can_prefill: bool = bool(traits.get("can_prefill"))
         self.can_resume: bool = bool(traits.get("can_resume"))
+        self.server: str | None = traits.get("server")
 
     async def stream(self, request: Request) -> AsyncIterator[Delta]:
         """Yield the deltas of the object in the kernel."""
@@ -125,6 +126,7 @@ class ProviderObjects:
             "name": str(provider.name),
             "can_prefill": bool(provider.can_prefill),
             "can_resume": bool(provider.can_resume),
+            "server": server_of(provider),
         }
 
     async def _provider(self, provider_id: str) -> Provider:

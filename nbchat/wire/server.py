@@ -35,6 +35,7 @@ from nbchat.protocol import (
     parse_page_message,
 )
 from nbchat.wire.commands import PageCommands
+from nbchat.wire.costs import RunCosts
 from nbchat.wire.late import LatePages
 from nbchat.wire.pacing import TICK_S, PacketPacer, Send
 from nbchat.wire.requests import PageRequests, Variables
@@ -108,7 +109,8 @@ class WireServer:
         self._messages: list[KernelMessage] = []
         self._config: Config | None = None
         self._late = LatePages()
-        self._subscriptions = Subscriptions(engine, self._on_end)
+        self._costs = RunCosts(engine, self.news)
+        self._subscriptions = Subscriptions(engine, self._on_end, self._costs.last)
         self._commands = PageCommands(engine, self.kernel, self.say, set_view)
         self._requests = PageRequests(engine, self.kernel, self.say, variables)
         self._pacer = PacketPacer(engine, send, self)
@@ -125,6 +127,7 @@ class WireServer:
         """Stop reading; nothing more is sent to pages."""
         self._engine.readers.discard(self.news)
         self._engine.presence.remove(self._pages)
+        self._costs.close()
         self._pacer.close()
 
     def news(self, session: LiveSession) -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from nbchat.engine.live_session import LiveSession
 
 
-def head_of(session: LiveSession, number: int = 0) -> Head:
+def head_of(session: LiveSession, number: int = 0, cost: str = "") -> Head:
     """Return the head of a session. `number` identifies it on the wire."""
     state = session.shown
     run = state.live
@@ -55,6 +55,7 @@ def head_of(session: LiveSession, number: int = 0) -> Head:
         deleted=state.deleted,
         temporary=state.temporary,
         messages=len(state.path),
+        cost=cost,
         own_provider=session.provider is not None,
         tools=tuple(
             HeadTool(name=tool.spec.name, on=tool in session.tools) for tool in session.offered_tools

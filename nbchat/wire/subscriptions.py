@@ -48,11 +48,19 @@ class Subscriptions:
         The engine whose sessions are read.
     on_end
         Called with the id of a session whose live run has ended, and the loop's time.
+    cost_of
+        Returns the cost of a session's last run, for display.
     """
 
-    def __init__(self, engine: Engine, on_end: Callable[[str, float], None]) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        on_end: Callable[[str, float], None],
+        cost_of: Callable[[LiveSession], str],
+    ) -> None:
         self._engine = engine
         self._on_end = on_end
+        self._cost_of = cost_of
         self._readers: dict[str, _Reader] = {}
         self._dirty: dict[str, LiveSession] = {}
         self._uncounted: dict[str, LiveSession] = {}
@@ -190,7 +198,8 @@ class Subscriptions:
         if reader.number == 0:
             self._numbers += 1
             reader.number = self._numbers
-        head, now = head_of(session, reader.number), self._engine.loop.aio.time()
+        head = head_of(session, reader.number, self._cost_of(session))
+        now = self._engine.loop.aio.time()
         old = reader.head
         counting = (
             old is not None

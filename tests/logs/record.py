@@ -225,7 +225,15 @@ def answer_completed(s: Story) -> None:
     """An answer has the server's model, reasoning, text and usage."""
     s.create(title="geo", model="demo/tour", params={"temperature": 0.5})
     s.ask(1, "Which rivers cross Paris?")
-    s.say(RunAnswering(run_id="run_1", model="demo/tour-2", response_id="resp_1", sequence=1))
+    s.say(
+        RunAnswering(
+            run_id="run_1",
+            model="demo/tour-2",
+            response_id="resp_1",
+            sequence=1,
+            server="api.example.com",
+        )
+    )
     s.part(1, 0, ReasoningPart())
     s.text(1, 0, "They ask ", "about rivers.")
     s.part(1, 1, TextPart())

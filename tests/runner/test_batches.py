@@ -212,7 +212,7 @@ def test_a_batch_of_a_provider_object_runs_in_its_kernel(notebook: LinkedNoteboo
         "results = nbchat.map(['a', 'b'], provider=provider, progress=told.append)\n"
         "print(results.texts, {now.continues for now in told}, told[0])"
     )
-    expected = "['A', 'B'] {False} 0 of 2, 0.0/s, ends with this kernel"
+    expected = "['A', 'B'] {False} 0 of 2, 0.0/s, about 2 tokens to send, ends with this kernel"
     assert said(notebook.kernel(), code) == expected
     assert batches(notebook) == []
 

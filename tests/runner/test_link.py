@@ -26,6 +26,7 @@ from nbchat.runner.link_backend import LinkBackend
 from nbchat.runner.messages import LINK_VERSION, Greeting, Hello
 from nbchat.runner.objects import WINDOW
 from nbchat.runner.spawn import environment_of_runner
+from tests.prices import COST, price_table, priced
 from tests.runner.counting_server import CountingServer, answer_to
 from tests.runner.linked import Linked, until
 
@@ -118,6 +119,14 @@ def test_a_provider_object_streams_from_its_kernel_and_ends_with_it(linked: Link
     seen = two["geo"].runs[0]
     assert seen.wait(30).state == "interrupted"
     assert (seen.text, seen.error.code if seen.error else "") == ("so far", "kernel_gone")
+
+
+def test_costs_are_those_of_the_server_of_the_kernel_s_provider_object(linked: Linked) -> None:
+    """Runs and sessions have the same costs over a link as in the kernel."""
+    with price_table():
+        session = linked.registry().create("geo", model="m", provider=priced())
+        run = session.send("Capital of France?").wait(30)
+        assert (run.cost, session.cost) == (COST, COST)
 
 
 def test_an_error_of_a_provider_object_has_its_cause_in_its_kernel(linked: Linked) -> None:

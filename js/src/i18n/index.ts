@@ -99,6 +99,7 @@ export const en = {
   model: "Model",
   tools: "Tools",
   tokens: (n: string) => `${n} tokens`,
+  aboutCost: (cost: string) => `about ${cost}`,
 
   // Writing
   message: "Message",

@@ -178,6 +178,7 @@ export const strings: AllStrings = {
   model: "模型",
   tools: "工具",
   tokens: (n) => `${n} 个词元`,
+  aboutCost: (cost) => `约 ${cost}`,
   tokensIn: "输入词元",
   tokensOut: "输出词元",
   tokensThought: "推理词元",

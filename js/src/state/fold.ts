@@ -356,6 +356,7 @@ export class Draft {
     this.#setRun(run.id, {
       state: following(run.state, event),
       model,
+      server: event.server || run.server,
       response_id: event.response_id || run.response_id,
       response_sequence:
         event.response_id && event.response_id !== run.response_id
@@ -486,6 +487,7 @@ function queuedRun(event: Extract<Event, { type: "run_queued" }>): RunRecord {
     attempts: 0,
     retry_at: null,
     model: null,
+    server: null,
     response_id: null,
     response_sequence: 0,
     finish_reason: null,

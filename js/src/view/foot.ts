@@ -127,7 +127,7 @@ export class Foot {
     return !this.#head?.own_provider && !this.#session?.state.settings.provider;
   }
 
-  /** Return how long the last answer took, and its tokens. */
+  /** Return how long the last answer took, its tokens, and its cost. */
   #lastRun(): string {
     const run = this.#session?.state.runs.at(-1);
     if (!run?.ended_at || !run.started_at || isLive(run)) return "";
@@ -136,6 +136,7 @@ export class Foot {
     if (typeof run.usage?.output_tokens === "number") {
       facts.push(t.tokens(run.usage.output_tokens.toLocaleString(locale)));
     }
+    if (this.#head?.cost) facts.push(t.aboutCost(this.#head.cost));
     return facts.join(" · ");
   }
 }

@@ -34,6 +34,7 @@ function head(id: string, fields: Partial<Head> = {}): Head {
     deleted: false,
     temporary: false,
     messages: 0,
+    cost: "",
     own_provider: false,
     tools: [],
     calls: [],

@@ -825,6 +825,7 @@ describe("messages", () => {
       model: "m",
       response_id: "resp_1",
       sequence: 1,
+      server: null,
     });
     kernel.text(geo, run, "The Sei");
     kernel.interrupt(geo, run);
@@ -983,6 +984,7 @@ describe("messages", () => {
       model: "m",
       response_id: "resp_1",
       sequence: 1,
+      server: null,
     });
     kernel.text(geo, run, "The Sei");
     const error = cause("The answer reached its limit.", { code: "limit_exceeded" });
@@ -1338,6 +1340,18 @@ describe("the view as a whole", () => {
     expect(label()).toBeNull();
     kernel.tweak(usual, { own_provider: true });
     await settled(() => expect(label()).not.toBeNull());
+  });
+
+  test("the foot shows the tokens of the last answer and its cost, once it is known", async () => {
+    const geo = kernel.create("geo");
+    const run = kernel.ask(geo, "Which rivers?");
+    kernel.text(geo, run, "The Seine.");
+    kernel.complete(geo, run);
+    mount();
+    await settled(() => expect(host.textContent).toContain("345 tokens"));
+    expect(host.textContent).not.toContain("about");
+    kernel.tweak(geo, { cost: "$0.012" });
+    await settled(() => expect(host.textContent).toContain("345 tokens · about $0.012"));
   });
 
   test("with a runner, the foot shows whether a session ends with its kernel", async () => {
