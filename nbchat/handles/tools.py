@@ -71,18 +71,25 @@ def decide(
     if not waiting:
         which = "no tool call" if call_id is None else f"no tool call {call_id!r}"
         raise NothingToDo(f"{which} of run {run_id!r} waits for approval.", hint="Look at run.calls.")
+    refused: NothingToDo | None = None
+    decided = 0
     for call in waiting:
-        backend.execute(
-            Decide(
-                id=new_id("c-"),
-                session_id=session_id,
-                run_id=run_id,
-                call_id=call.id,
-                decision=decision,
-                shown=checksum(call.text),
-                reason=reason,
-            )
+        command = Decide(
+            id=new_id("c-"),
+            session_id=session_id,
+            run_id=run_id,
+            call_id=call.id,
+            decision=decision,
+            shown=checksum(call.text),
+            reason=reason,
         )
+        try:
+            backend.execute(command)
+            decided += 1
+        except NothingToDo as problem:  # a page was faster
+            refused = problem
+    if refused is not None and not decided:
+        raise refused
 
 
 @contextmanager

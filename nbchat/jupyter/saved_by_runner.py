@@ -90,7 +90,7 @@ class TranscriptsOfKernels:
     def lost(self, page: str) -> None:
         """Mark the outputs delivered to a page as not delivered."""
         if (link := self._server.link_of(page)) is not None:
-            link.tell("lost_transcripts", page=page)
+            link.notify("lost_transcripts", page=page)
 
     async def display(self) -> None:
         """Update all outputs if no page does."""

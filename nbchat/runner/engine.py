@@ -122,7 +122,7 @@ class RunnerEngine(Engine):
         if is_new and isinstance(command, STARTS_RUN) and outcome.run_id is not None:
             self.hold(outcome.run_id, origin)
         if isinstance(command, SwitchTool):
-            self._tell_switched(command.session_id)
+            self._notify_switched(command.session_id)
         return outcome
 
     # Tools
@@ -130,21 +130,21 @@ class RunnerEngine(Engine):
     def use_tools(
         self, session: LiveSession, set_id: str, tools: tuple[KernelTool, ...], off: Collection[str]
     ) -> None:
-        """Set the tools of a session, and tell the kernel that had set others."""
+        """Set the tools of a session, and notify the kernel that had set others."""
         self._latest[session.id, "tools"] = set_id
         for known in session.offered_tools[:1]:
             if isinstance(known, KernelTool) and known.tools.id != set_id:
-                known.tools.calls.tell("tools_replaced", tools=known.tools.id)
+                known.tools.calls.notify("tools_replaced", tools=known.tools.id)
         session.use_tools(tools)
         if off:
             session.tools = tuple(tool for tool in tools if tool.spec.name not in off)
             session.publish()
 
     def use_policy(self, session: LiveSession, policy_id: str, policy: KernelPolicy | None) -> None:
-        """Set the policy of a session, and tell the kernel that had set another one."""
+        """Set the policy of a session, and notify the kernel that had set another one."""
         self._latest[session.id, "policy"] = policy_id
         if isinstance(session.policy, KernelPolicy) and session.policy.id != policy_id:
-            session.policy.calls.tell("policy_replaced", policy=session.policy.id)
+            session.policy.calls.notify("policy_replaced", policy=session.policy.id)
         session.policy = policy
 
     def is_latest(self, session_id: str, kind: str, known_id: str) -> bool:
@@ -158,13 +158,13 @@ class RunnerEngine(Engine):
                 session.policy = None
             session.drop_gone_tools()
 
-    def _tell_switched(self, session_id: str) -> None:
-        """Tell the kernel of a session's tools which of them a page switched off."""
+    def _notify_switched(self, session_id: str) -> None:
+        """Notify the kernel of a session's tools which of them a page switched off."""
         session = self.sessions.get(session_id)
         for known in () if session is None else session.offered_tools[:1]:
             if session is not None and isinstance(known, KernelTool):
                 off = [tool.spec.name for tool in session.offered_tools if tool not in session.tools]
-                known.tools.calls.tell("tools_switched", tools=known.tools.id, off=off)
+                known.tools.calls.notify("tools_switched", tools=known.tools.id, off=off)
 
     async def choose(
         self, own: Provider | None, settings: Settings, request: Request

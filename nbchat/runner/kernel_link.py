@@ -139,7 +139,7 @@ class KernelLink:
         self._number = 0
         self._streams: dict[int, asyncio.Queue[Piece | None]] = {}
         self._subscribed: dict[tuple[str, str | None], Callable[[], None]] = {}
-        self._tools = ServedTools(self._engine, KernelCalls(self.ask, self.tell, self._engine.loop.post))
+        self._tools = ServedTools(self._engine, KernelCalls(self.ask, self.notify, self._engine.loop.post))
         self._ended = False
 
     def __repr__(self) -> str:
@@ -207,7 +207,7 @@ class KernelLink:
         finally:
             self._calls.pop(number, None)
 
-    def tell(self, name: str, /, **args: Any) -> None:  # noqa: ANN401 - JSON values
+    def notify(self, name: str, /, **args: Any) -> None:  # noqa: ANN401 - JSON values
         """Call a function of the kernel without waiting for it."""
         self._number += 1
         self.send(Call(id=self._number, name=name, args=args))

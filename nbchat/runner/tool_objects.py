@@ -55,7 +55,7 @@ class KernelCalls:
     ----------
     ask
         Calls a function of the kernel and returns its value.
-    tell
+    notify
         Calls a function of the kernel without waiting.
     post
         Calls a function on the engine's loop, from any thread.
@@ -64,11 +64,11 @@ class KernelCalls:
     def __init__(
         self,
         ask: Callable[..., Awaitable[Any]],
-        tell: Callable[..., None],
+        notify: Callable[..., None],
         post: Callable[..., None],
     ) -> None:
         self.ask = ask
-        self.tell = tell
+        self.notify = notify
         self._post = post
         self.is_gone: bool = False
         """True after the link has ended."""
@@ -81,7 +81,7 @@ class KernelCalls:
 
     def unused(self, set_id: str) -> None:
         """Let the kernel forget a set of tools, which no session and no run uses. From any thread."""
-        self._post(lambda: self.tell("tools_unused", tools=set_id))
+        self._post(lambda: self.notify("tools_unused", tools=set_id))
 
     def begin(self, key: str) -> bool:
         """Return whether the kernel may start a call: once, and while the run waits for it."""
@@ -133,7 +133,7 @@ class KernelCalls:
             del self._permitted[key]
             if not answer.done():
                 answer.cancel()
-                self.tell("cancel_call", key=key)
+                self.notify("cancel_call", key=key)
 
 
 async def _first(futures: Collection[asyncio.Future[Any]], timeout_s: float | None) -> bool:

@@ -28,6 +28,7 @@ from nbchat.core.text import checksum
 from nbchat.engine.carry_out import carry_out
 from nbchat.engine.main_thread import CodeOutput, Job, main_thread
 from nbchat.engine.tools import MAX_RESULT
+from nbchat.handles.tools import decide as decide_on_all
 from nbchat.protocol import HeadTool
 from nbchat.providers.base import Finish, Request, ToolCallDelta, UsageDelta
 from nbchat.providers.openai import OpenAIProvider
@@ -254,6 +255,22 @@ def test_calls_are_approved_one_by_one(registry: SessionRegistry, counter: Count
     run.approve()
     run.wait(30)
     assert counter.calls == [4, 3]
+
+
+def test_all_calls_are_approved_while_a_page_decides(registry: SessionRegistry, counter: Counter) -> None:
+    """A call that a page decides on at the same moment does not keep the others from being approved."""
+    session = watched(
+        registry, calling(("pay", '{"amount": 3}'), ("pay", '{"amount": 4}')), pay_with(counter)
+    )
+    run = session.send("Pay.")
+    seen = until_asking(run, 2)
+    decide(session, run, seen[0], "refuse")
+    engine = {"session_id": session.id, "run_id": run.id, "calls": seen, "decision": "run", "call_id": None}
+    decide_on_all(registry._backend, **engine)
+    run.wait(30)
+    assert counter.calls == [4]
+    with pytest.raises(NothingToDo):
+        decide_on_all(registry._backend, **engine)
 
 
 @pytest.mark.parametrize("policy", [None, lambda _call: None, lambda _call: 1 / 0])
