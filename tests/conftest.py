@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -45,6 +46,10 @@ def _stay_on_loopback(event: str, arguments: tuple[Any, ...]) -> None:
 
 # An audit hook covers the sockets of every library, also asyncio's. It cannot be removed, and need not be.
 sys.addaudithook(_stay_on_loopback)
+
+# A shell's background process ignores SIGINT, and so would the processes that tests start and interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
