@@ -53,7 +53,7 @@ class Calling:
     async def aclose(self):
         pass
 
-started, go_on = threading.Event(), threading.Event()
+started, released = threading.Event(), threading.Event()
 
 @nbchat.tool(ask=False)
 def plain() -> str:
@@ -64,7 +64,7 @@ def plain() -> str:
 def blocks() -> None:
     "Block."
     started.set()
-    go_on.wait(60)
+    released.wait(60)
 
 tools = [plain, blocks, nbchat.tools.python]
 chat = nbchat.ChatTabs(tools=tools)
@@ -89,8 +89,8 @@ def stops(times, *what):
         run.stop()
         run.wait(60)
         took.append(time.perf_counter() - before)
-        go_on.set()
-        go_on.clear()
+        released.set()
+        released.clear()
     return took
 
 names = iter(range(1000))

@@ -61,7 +61,7 @@ class HeadCall(Value, frozen=True, kw_only=True):
 
     call_id: str
     preview: str | None = None
-    """While it waits for approval: the text that approving it sends to the model, if that exists already."""
+    """While it waits for approval: the text that would be sent to the model, if it is known."""
     queued: bool = False
     """It is approved, and waits for the running cell."""
 

@@ -525,7 +525,10 @@ export interface PartEnded {
   readonly type: "part_ended";
 }
 
-/** Calls of the answer wait for the user's approval. No connection is open, and no clock runs. */
+/**
+ * Calls of the answer wait for the user's approval. No connection is open, and no time limit
+ * applies.
+ */
 export interface RunAwaitingApproval {
   readonly run_id: string;
   readonly at: number;
@@ -905,10 +908,7 @@ export interface HeadTool {
 /** A tool call of the live run that waits. It is kept in memory only, unlike the call itself. */
 export interface HeadCall {
   readonly call_id: string;
-  /**
-   * While it waits for approval: the text that approving it sends to the model, if that exists
-   * already.
-   */
+  /** While it waits for approval: the text that would be sent to the model, if it is known. */
   readonly preview: string | null;
   /** It is approved, and waits for the running cell. */
   readonly queued: boolean;

@@ -21,7 +21,7 @@ def mcp(
     headers: Mapping[str, str] | None = None,
     env: Mapping[str, str] | None = None,
 ) -> McpServer:
-    """Return an MCP server, whose tools are switched on with `session.tools`. Each of their calls asks.
+    """Return an MCP server, whose tools are switched on with `session.tools`. Each call needs approval.
 
     Nothing is started or contacted until it is used: `session.tools = [*session.tools, server]` connects,
     within `registry.limits.connect_s`, and lists the tools. The server is stopped when no session uses it.
@@ -30,8 +30,8 @@ def mcp(
     Parameters
     ----------
     name
-        It identifies the server in a session: a server replaces an earlier one of this name. It is also the
-        prefix of a tool whose name is taken, as in `jira_search`.
+        Identifies the server in a session: a server replaces an earlier one of this name. Also the prefix of
+        a tool whose name is taken, as in `jira_search`.
     url
         Address of a server over streamable HTTP. A server on this machine is never reached through a proxy.
     command

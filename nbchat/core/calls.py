@@ -62,7 +62,7 @@ def calls_of(message: Message, run: RunRecord | None, first_part: int = 0) -> It
             id=part.call_id,
             name=part.name,
             text=part.text,
-            # A run that continues an answer does not run the calls of the run before.
+            # A run that continues an answer does not run the calls of earlier runs.
             state=_state(part, result, run if run is not None and index >= run.first_part else None),
             result=result,
             started_at=part.started_at,

@@ -200,7 +200,7 @@ class PartEnded(OfRun, frozen=True, kw_only=True, tag="part_ended"):
 
 
 class RunAwaitingApproval(OfRunAt, frozen=True, kw_only=True, tag="run_awaiting_approval"):
-    """Calls of the answer wait for the user's approval. No connection is open, and no clock runs."""
+    """Calls of the answer wait for the user's approval. No connection is open, and no time limit applies."""
 
     call_ids: tuple[str, ...]
     """All calls that wait now, in the order of the answer."""

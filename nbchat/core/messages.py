@@ -275,7 +275,7 @@ class Message(Value, frozen=True, kw_only=True):
 
     @property
     def final_text(self) -> str:
-        """The Markdown after the last tool result: what the model wrote once it had all results."""
+        """The Markdown after the last tool result: the answer that the model wrote with all results."""
         last = max((n for n, part in enumerate(self.parts) if isinstance(part, ToolResultPart)), default=-1)
         return _text_of(self.parts[last + 1 :])
 

@@ -422,7 +422,7 @@ def _part_started(state: SessionState, event: PartStarted) -> Changes:
         return {}
     kept = len(message.parts)
     if record.state is RunState.CONNECTING:
-        kept = max(record.first_part, record.round_part)  # the parts of an attempt before are replaced
+        kept = max(record.first_part, record.round_part)  # the parts of an earlier attempt are replaced
     if event.part_index != kept:
         return {}
     changes: Changes = {}

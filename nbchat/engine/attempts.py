@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from nbchat.engine.round import Round
     from nbchat.providers.base import Provider, Request
 
-BREATH_S: Final = 0.02
+YIELD_AFTER_S: Final = 0.02
 """Maximum seconds for which one run occupies the loop."""
 
 
@@ -97,7 +97,7 @@ class Attempts:
         return was_paused
 
     async def run(self, current: Round) -> None:
-        """Read one whole response. After its finish reason, an error of the connection does not matter.
+        """Read one whole response. An error of the connection after its finish reason is ignored.
 
         Raises
         ------
@@ -136,7 +136,7 @@ class Attempts:
                 )
             )
         self._clock.wait_to_retry(waiting=True)
-        resumed = await self._rest(wait_s)
+        resumed = await self._delay(wait_s)
         self._clock.wait_to_retry(waiting=False)
         if not resumed:  # else `resume` has recorded it
             self._emit(RunConnecting(run_id=self._run_id))
@@ -151,7 +151,7 @@ class Attempts:
             return float(0.5 * 2**retries * random.uniform(0.75, 1.25))  # noqa: S311 - jitter, not a secret
         return error.retryable if error.retryable <= self._limits.retry_after_s else None
 
-    async def _rest(self, wait_s: float) -> bool:
+    async def _delay(self, wait_s: float) -> bool:
         """Wait before a retry; return whether the wait was ended by a pause and its end."""
         end = self._loop.time() + wait_s
         self.is_delayed, self._hurried = True, False
@@ -174,15 +174,15 @@ class Attempts:
         # the first token begins here.
         self._clock.attempt()
         stream = provider.stream(request)
-        breath = self._loop.time()
+        yielded_at = self._loop.time()
         try:
             async for delta in stream:
-                if self._loop.time() - breath > BREATH_S:
+                if self._loop.time() - yielded_at > YIELD_AFTER_S:
                     # A provider that has all its text at once never waits; other runs need the loop too.
                     await asyncio.sleep(0)
-                    breath = self._loop.time()
+                    yielded_at = self._loop.time()
                 while self._clock.is_paused and not self._is_over():
-                    await self._resumed.wait()  # it may be paused again before this has its turn
+                    await self._resumed.wait()  # it may be paused again before this continues
                 if self._is_over() or self.is_complete:
                     # It was cancelled but continued; this delta is too late.
                     break

@@ -70,7 +70,7 @@ class Notification(Struct, frozen=True, kw_only=True):
     """Of a `delta`."""
     at: float = field(default_factory=time.time)
     data: Any = None
-    """Depends on the event: the error of a failed run, the limit that is near, or the calls that ask."""
+    """Depends on the event: the error of a failed run, the limit that is near, or the calls that wait."""
 
 
 Callback = Callable[[Notification], object]

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _STOPPING = c.Stop | c.StopAll | c.Pause | k.PauseAll
 
 _NOT_PAUSED = (RunState.STOPPING, RunState.PAUSED, RunState.AWAITING_APPROVAL, RunState.ACTING)
-"""States in which a run is not paused with all others: nothing is read."""
+"""States in which `pause_all` does not pause a run, since nothing is being read."""
 
 EMPTY_PROMPT = "the prompt is empty; write what you want to ask."
 

@@ -53,7 +53,7 @@ class Limits:
     tool_s: float = 120.0
     """For one tool call, from its start; a tool may have its own limit."""
     tool_rounds: int = 8
-    """Requests with results of tools in one run. Later calls are shown and not run."""
+    """Requests with results of tools in one run. Calls after the last one are shown and not run."""
     answer_chars: int = 2_000_000
     """Characters of one answer."""
     session_chars: int = 20_000_000

@@ -13,8 +13,8 @@ T = TypeVar("T")
 def run_nested(coroutine: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine on an event loop of its own, and return its result.
 
-    A loop that is running in this thread stands still meanwhile, as it does while any cell runs. Tasks that
-    the coroutine leaves behind are cancelled.
+    A loop that is already running in this thread is blocked meanwhile, as it is while any cell runs. Tasks
+    that the coroutine has not finished are cancelled.
     """
     # With a factory, the runner does not replace the thread's current loop.
     with _without_loop(), asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:

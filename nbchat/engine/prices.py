@@ -1,4 +1,4 @@
-"""`run_cost` and `cost_of`: what a run cost in USD, from its token counts and published prices.
+"""`run_cost` and `cost_of` calculate costs in USD from token counts and published prices.
 
 The prices are in the optional library genai-prices. It is imported at the first use, and nothing is fetched.
 The price of a model depends on the server: a model of the same name on an unknown server has none.

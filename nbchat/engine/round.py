@@ -100,8 +100,8 @@ class Round:
         Raises
         ------
         TypeError
-            If it is none. Providers may be third-party code: a value of the wrong type is found here, before
-            it is in the log.
+            If it is not a delta. Providers may be third-party code: a value of the wrong type is refused
+            here, before it is in the log.
         """
         if isinstance(delta, TextDelta | ReasoningDelta | ToolCallDelta):
             self._add(delta)

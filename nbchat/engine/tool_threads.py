@@ -44,7 +44,7 @@ async def execute_work(
     stop_s
         Longest wait for a call that was interrupted.
     begun
-        Called when a call for the main thread waits for it no longer.
+        Called when a call for the main thread no longer waits for it.
     """
     if on_main_thread:
         return await _on_main_thread(work, session_id, limit_s, stop_s, begun)
@@ -107,7 +107,7 @@ async def _on_main_thread(
             with suppress(TimeoutError):
                 async with asyncio.timeout(limit_s):
                     await has_begun.wait()
-            # The time in which it waits for the running cell does not count.
+            # The time that it waits for the running cell does not count.
             if not (has_begun.is_set() or main_thread.will_run(job)):
                 job.fail(NO_MAIN_THREAD)
         waits_no_longer()

@@ -1,6 +1,6 @@
 """`Tool`: a function that the model may call, as the engine uses it.
 
-Tools are objects of this process. They are never saved, and nothing but this kernel's code can add one.
+Tools are objects of this process. They are never saved, and only code in this kernel can add one.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Work(Protocol):
         ...
 
     def cancel(self) -> None:
-        """Ask a call that is being executed to end, if it can. From any thread; returns at once."""
+        """Cancel a call that is being executed, if possible. From any thread; returns at once."""
         ...
 
 

@@ -51,7 +51,7 @@ def shown_parts(message: Message, run: RunRecord | None) -> Sequence[Shown]:
 
 
 def _joined(message: Message, run: RunRecord | None) -> Iterator[Shown]:
-    # The calls of the message itself: reasoning that is shown as a part of its own moves the indexes.
+    # From the message itself, since reasoning that is shown as a separate part changes the indexes.
     calls = list(calls_of(message, run))
     results = {id(call.result) for call in calls}
     following = iter(calls)

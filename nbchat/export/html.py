@@ -100,5 +100,5 @@ def _article(role: str, body: str) -> str:
 
 
 def _image(part: ImagePart) -> str:
-    # The sanitizer keeps only the sources of bitmaps.
+    # The sanitizer removes the sources of images that are not bitmaps.
     return f'<p><img alt="{escape(part.name)}" src="{escape(part.text)}"></p>'

@@ -73,14 +73,14 @@ def to_ipynb(states: Sequence[SessionState]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Cell:
-    """A cell of code with its outputs."""
+    """A code cell with its outputs."""
 
     code: str
     outputs: list[dict[str, Any]]
 
 
 def _pieces(message: Message, run: RunRecord | None) -> Iterator[str | _Cell]:
-    """Yield a message as the HTML of Markdown cells, and its code that was run as cells of code."""
+    """Yield a message as the HTML of Markdown cells, and its code that was run as code cells."""
     who = SPEAKERS[message.role]
     html: list[str] = []
     for part in shown_parts(message, run):
@@ -97,9 +97,9 @@ def _pieces(message: Message, run: RunRecord | None) -> Iterator[str | _Cell]:
 
 
 def _cell_of(call: ToolCall) -> _Cell | None:
-    """Return code that was run as a cell; `None` for other calls, and for code with hidden characters.
+    """Return code that was run; `None` for other calls, and for code with hidden characters.
 
-    A reader cannot check hidden characters in a cell of code. In a Markdown cell they are marked.
+    A reader cannot check hidden characters in a code cell. In a Markdown cell they are marked.
     """
     code = code_of(call)
     if call.state != "ran" or call.result is None or code is None:

@@ -132,7 +132,7 @@ def beside(message: Message) -> str:
 
 
 def collapsed(summary: str, body: str) -> str:
-    """Return a body below a line that opens it, not yet sanitized; `summary` is HTML."""
+    """Return a body that a click on the summary opens, not yet sanitized. Both are HTML."""
     return f"<details><summary>{summary}</summary>\n{body}\n</details>"
 
 
@@ -170,7 +170,7 @@ def transcript(
             has_note = turn is item
             size += len(turn.html)
             if size > limit and (shown or conversations):
-                count -= isinstance(item, _Shown)  # this one is not shown
+                count -= isinstance(item, _Shown)  # this message is not shown
                 shown.append(_LEFT)
                 break
             shown.append(turn)

@@ -41,7 +41,7 @@ def checked_tools(tools: object) -> tuple[Tool, ...]:
             raise TypeError(f"tools must contain objects made with @nbchat.tool, not {tool!r}. {hint}")
         name = tool.spec.name
         if name in found and found[name] is not tool:
-            raise ValueError(f"two tools have the name {name!r}; the model could not tell them apart.")
+            raise ValueError(f"two tools have the name {name!r}; names of tools must be unique.")
         found[name] = tool
     return tuple(found.values())
 
@@ -118,7 +118,7 @@ def stopped_after(timeout: float | None, stop: Callable[[], bool], tools: Iterab
 
 
 def refuse_own_wait(session_id: str, *, is_over: bool) -> None:
-    """Refuse that a tool or a policy waits for a run of the session that waits for it.
+    """Refuse a wait of a tool or a policy for a run of its own session, which waits for it.
 
     Raises
     ------

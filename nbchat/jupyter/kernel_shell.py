@@ -23,7 +23,7 @@ logger = logging.getLogger("nbchat")
 _ANSI: Final = re.compile(r"\x1b\[[0-9;]*m")
 
 REPLY_S: Final = 1.0
-"""Seconds between two looks at a job that waits in the kernel's queue."""
+"""Seconds between two checks of a job that waits in the kernel's queue."""
 
 ABORTED: Final = "The call was not run: an error in a cell before it cleared the queue."
 NOT_ACCEPTED: Final = "The call was not run: the kernel accepted no request."
@@ -82,7 +82,7 @@ class KernelShell:
                     job.fail(ABORTED if aborted else NOT_ACCEPTED)
                     return
         except Exception:
-            logger.exception("the kernel could not be asked to run a tool call")
+            logger.exception("the request to run a tool call could not be sent to the kernel")
             job.fail(NOT_ACCEPTED)
         finally:
             client.stop_channels()
@@ -94,7 +94,7 @@ class KernelShell:
         shell = self._shell
         before = dict(shell.user_ns)
         error: BaseException | None = None
-        with delayed_interrupts() as opened, _set_aside(shell), capture_output() as captured:
+        with delayed_interrupts() as opened, _within_cell(shell), capture_output() as captured:
             try:
                 with opened():
                     done = shell.run_cell(code, store_history=False, silent=False)
@@ -114,8 +114,8 @@ class KernelShell:
 
 
 @contextmanager
-def _set_aside(shell: Any) -> Iterator[None]:  # noqa: ANN401 - an InteractiveShell
-    """Let the shell run code inside a cell, which may be code of a model itself; then restore its state."""
+def _within_cell(shell: Any) -> Iterator[None]:  # noqa: ANN401 - an InteractiveShell
+    """Prepare the shell for code within a running cell or other code of a model; then restore its state."""
     hook = shell.displayhook
     kernel: Any = getattr(shell, "kernel", None)
     shown = {name: vars(shell).get(name) for name in ("showtraceback", "showsyntaxerror")}
@@ -145,7 +145,7 @@ def _is_reentrant() -> bool:
     try:
         return hasattr(asyncio.get_running_loop(), "_nest_patched")
     except RuntimeError:
-        return True  # none is running
+        return True  # no loop is running
 
 
 def _let_only_cells_exit(shell: Any) -> None:  # noqa: ANN401 - an InteractiveShell

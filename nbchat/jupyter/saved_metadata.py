@@ -66,9 +66,9 @@ class SavedMetadata:
         return "".join(pieces[i] for i in range(message.of))
 
     def answer(self, text: str | None, path: str) -> bool:
-        """Give the metadata of a page to `read`; return `False` if it does not wait for them any more.
+        """Pass the metadata of a page to `read`; return `False` if it no longer waits.
 
-        `None` if the page has no access to the notebook.
+        `text` is `None` if the page has no access to the notebook.
         """
         with self._lock:
             if self._is_late or self._answered.is_set():

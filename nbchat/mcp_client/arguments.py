@@ -1,7 +1,7 @@
 """`checked_arguments` validates the arguments of a call against the schema of an MCP server.
 
-The schema is data of another program. Nothing in it is fetched, regular expressions in it are not evaluated
-(one can take forever, and no thread of Python runs meanwhile), and validation ends after a time.
+The schema is data of another program. Nothing in it is fetched, and validation has a time limit. Regular
+expressions in it are not evaluated, since one can take forever and blocks all threads of Python.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def checked_arguments(schema: Mapping[str, Any], text: str) -> dict[str, Any]:
         raise ArgumentsInvalid(f"The schema of this tool is invalid: {_short(error.message)}") from None
     except _TooLongError:
         raise ArgumentsInvalid(f"The arguments could not be validated within {MAX_S:g} s.") from None
-    except Exception as error:  # noqa: BLE001 - a reference that leads nowhere, a recursion without end
+    except Exception as error:  # noqa: BLE001 - an unresolvable reference, an endless recursion
         raise ArgumentsInvalid(
             f"The schema of this tool cannot be applied: {type(error).__name__}."
         ) from None
@@ -65,7 +65,7 @@ def checked_arguments(schema: Mapping[str, Any], text: str) -> dict[str, Any]:
 
 @cache
 def _bounded(kind: Any) -> Any:  # noqa: ANN401 - jsonschema has no type hints
-    """Return a class of validators without regular expressions, which ends in time."""
+    """Return a class of validators with a time limit and without regular expressions."""
     validators = importlib.import_module("jsonschema.validators")
     keywords = {name: _in_time(name, rule) for name, rule in kind.VALIDATORS.items()}
     return validators.extend(kind, keywords)

@@ -18,7 +18,7 @@ from nbchat.engine.loop_thread import LoopThread
 T = TypeVar("T")
 
 CLOSE_S: Final = 8.0
-"""Seconds for closing politely; then the owner is cancelled."""
+"""Seconds for an orderly close; then the owner is cancelled."""
 
 # Without a handler, Python prints warnings of the library into the output of the running cell.
 for _name in ("mcp", "client"):
@@ -30,12 +30,12 @@ class Lost(Exception):
 
 
 class Transport(Protocol):
-    """A way to reach a server."""
+    """Connects to a server."""
 
     problem: str
 
     @property
-    def last_words(self) -> str:
+    def last_error_line(self) -> str:
         """The last line of the server's error output; empty if there is none."""
         ...
 
@@ -79,7 +79,7 @@ class Connection:
         except asyncio.CancelledError:
             self._fail(Lost("it was closed while it was being opened"))
             raise
-        except Exception as error:  # noqa: BLE001 - whatever the library or the server breaks ends this only
+        except Exception as error:  # noqa: BLE001 - any error of the library or the server ends this connection only
             self._fail(error)
             logger.debug("the connection to an MCP server ended", exc_info=True)
 
@@ -145,6 +145,6 @@ class Connection:
 
 
 def _retrieve(future: asyncio.Future[Any]) -> None:
-    """Mark the error of a future as seen: a waiting request reports it."""
+    """Retrieve a future's error, so that asyncio does not log it; a waiting request reports it."""
     if not future.cancelled():
         future.exception()

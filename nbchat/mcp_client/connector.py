@@ -1,7 +1,7 @@
 """`Connector`: lists the tools of an MCP server and calls them, over a connection that is opened when needed.
 
 1. A call is sent once. Only listing is repeated over a new connection.
-2. Before each call the tools are listed again. A tool that is not as it was when it was switched on is not
+2. Before each call the tools are listed again. A tool that has changed since it was switched on is not
    called.
 3. The connection is closed when no tool of the server is in use any more.
 """
@@ -110,11 +110,11 @@ class Connector:
             # server on this loop.
             return await connection.request(connection.session.send_request(request, CallToolResult))
         except MCPError as error:
-            said_by_server = self._quote(error.message)
+            server_message = self._quote(error.message)
             if error.code == PARSE_ERROR:
-                raise ServerFailed(f"{self._title}: the result cannot be read: {said_by_server}.") from error
+                raise ServerFailed(f"{self._title}: the result cannot be read: {server_message}.") from error
             if error.code != CONNECTION_CLOSED:
-                raise ServerFailed(f"{self._title} refused the call: {said_by_server}") from error
+                raise ServerFailed(f"{self._title} refused the call: {server_message}") from error
             raise self._unknown(connection) from error
         except ValidationError as error:
             raise ServerFailed(
@@ -178,7 +178,7 @@ class Connector:
             except Exception as error:
                 raise self._failed(connection, error) from error
             self._connection = connection
-            if not self._leases:  # dropped meanwhile
+            if not self._leases:  # its tools were dropped meanwhile
                 self._retire(connection)
             return connection, True
 
@@ -219,7 +219,7 @@ class Connector:
             reason = self._quote(str(error)) or "it could not be reached"
         else:
             reason = f"it could not be used ({type(error).__name__})"
-        words = self._quote(transport.last_words)
+        words = self._quote(transport.last_error_line)
         if words:
             reason = f"{reason}. The last line of its error output is: {words}"
         place = self._quote(self._settings.place)

@@ -23,7 +23,7 @@ class Definition:
     """A tool of a server."""
 
     name: str
-    """As the server spells it."""
+    """The name on the server."""
     description: str
     schema: Mapping[str, Any]
     """JSON schema of the arguments."""
@@ -35,6 +35,6 @@ class Definition:
 
     @cached_property
     def digest(self) -> str:
-        """A hash of name, description and schema. An approval is for the tool that has it."""
+        """A hash of name, description and schema. An approval holds only for a tool with the same hash."""
         whole = json.dumps([self.name, self.description, self.text])
         return hashlib.sha256(whole.encode("utf-8", "surrogatepass")).hexdigest()

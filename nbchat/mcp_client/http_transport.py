@@ -35,8 +35,8 @@ class HttpTransport:
 
     problem: str = ""
     """The reason why the server's output is no longer read."""
-    last_words: str = ""
-    """Empty: the error output of this server is not read here."""
+    last_error_line: str = ""
+    """Empty, since the error output of a server over HTTP is not available."""
 
     def __init__(self, url: str, endpoint: Endpoint, headers: Mapping[str, str], connect_s: float) -> None:
         self._url = url

@@ -26,7 +26,7 @@ _REFUSED: Final = re.compile(r"[^a-zA-Z0-9_-]+")
 
 
 class McpTool:
-    """A tool of a server. Each call asks. Implements `ServedTool`."""
+    """A tool of a server. Each call needs approval. Implements `ServedTool`."""
 
     asks: bool = True
     timeout_s: float | None = None

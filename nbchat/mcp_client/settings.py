@@ -32,7 +32,7 @@ class ServerSettings:
 
     name: str
     url: Secret | None
-    """It may have a key in its query."""
+    """Its query may contain a key."""
     command: tuple[str, ...]
     headers: Mapping[str, Secret] = field(repr=False)
     variables: Mapping[str, Secret] = field(repr=False)

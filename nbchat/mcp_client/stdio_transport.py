@@ -26,16 +26,16 @@ from mcp_types import jsonrpc_message_adapter
 from nbchat.mcp_client.settings import MAX_MESSAGE
 
 INHERITED: Final = ("LANG", "LC_ALL", "LC_CTYPE")
-"""Variables that the server inherits in addition to those of the library: its texts may need them."""
+"""Variables that the server inherits in addition to those of the library, for the encoding of its texts."""
 
 GRACE_S: Final = 2.0
 """Seconds that the server has to end after its input was closed, and again after it was terminated."""
 
 HURRIED_S: Final = 0.1
-"""Seconds that it has while the kernel is ending, after it was terminated."""
+"""Seconds that it has to end after it was terminated while the kernel is ending."""
 
 REAPED_S: Final = 1.0
-"""Seconds in which the end of a killed process is noticed."""
+"""Seconds to wait for the end of a killed process."""
 
 _KILL: Final = signal.SIGTERM if sys.platform == "win32" else signal.SIGKILL
 
@@ -71,7 +71,7 @@ class StdioTransport:
         """The reason why the server's output is no longer read."""
 
     @property
-    def last_words(self) -> str:
+    def last_error_line(self) -> str:
         """The last line of the server's error output."""
         lines = b"".join(self._tail).decode("utf-8", "replace").split("\n")
         return next((line.strip() for line in reversed(lines) if line.strip()), "")

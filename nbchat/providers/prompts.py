@@ -330,7 +330,7 @@ def _pieces(messages: Iterable[Message]) -> Iterator[_Turn]:
     messages = list(messages)
     for message, results in zip(messages, _results(messages), strict=True):
         if message.role == "user":
-            # Servers load the addresses of images; those in a stranger's file are not given to them.
+            # Servers fetch the addresses of images. Those in a file of another user are not sent.
             yield _Turn("user", [_named(part) if _is_address(part) else part for part in message.parts])
         elif message.role == "assistant":
             yield from _answer_turns(message, results)
@@ -355,7 +355,7 @@ def _answer_turns(message: Message, results: Mapping[int, ToolResultPart]) -> It
             missing = NOT_RUN if call.started_at is None else UNKNOWN
             turn.calls.append((call, clean(missing if answer is None else answer.text)))
             found = [ImagePart(text=url) for url in (() if answer is None else answer.images)]
-            # Servers load the addresses of images; those in a stranger's file are not given to them.
+            # Servers fetch the addresses of images. Those in a file of another user are not sent.
             pictures += [picture for picture in found if picture.is_bitmap]
         if text is not None:
             turn.parts.append(text)

@@ -248,7 +248,7 @@ class LinkBackend(LinkedTools):
 
     def _called(self, link: Link, call: Call) -> None:
         """Carry out what the runner asks of this kernel, off the reading thread."""
-        if self._is_tool_news(call):
+        if self._took_notification(call):
             return
         function = self._tool_function(link, call.name)
         if call.name in _OBJECT_CALLS:

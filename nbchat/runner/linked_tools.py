@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from nbchat.engine.tools import Policy, Tool
     from nbchat.runner.messages import Call
 
-_NEWS: Final = frozenset({"tools_switched", "tools_replaced", "tools_unused", "policy_replaced"})
+_NOTIFICATIONS: Final = frozenset({"tools_switched", "tools_replaced", "tools_unused", "policy_replaced"})
 _CALLS: Final = frozenset({"check_call", "run_call", "cancel_call", "decide_call"})
 
 
@@ -43,7 +43,7 @@ class LinkedTools(ABC):
         """Raise `WouldDeadlock` on the thread that reads the link."""
 
     def tools_of(self, session_id: str) -> tuple[Tool, ...]:
-        """Return the tools of a session; those of another kernel are no objects here."""
+        """Return the tools of a session; those of another kernel are not included."""
         return self._tools.tools_of(session_id)
 
     def use_tools(self, session_id: str, tools: tuple[Tool, ...]) -> None:
@@ -74,7 +74,7 @@ class LinkedTools(ABC):
             raise
 
     def _use_tools_again(self, link: Link) -> None:
-        """Give sessions the tools and policies that they had, unless another kernel has set others."""
+        """Set the tools and policies of sessions again, unless another kernel has set others."""
         for tools in self._tools.current():
             try:
                 tools.is_replaced = not link.call("use_tools", **tools.offer(), again=True)
@@ -87,11 +87,11 @@ class LinkedTools(ABC):
                 if not link.call("use_policy", session_id=session_id, policy=policy, is_set=True, again=True):
                     self._tools.policy_replaced(policy)
 
-    def _is_tool_news(self, call: Call) -> bool:
-        """Take news of tools at once, on the reading thread; return whether it was such news."""
-        if call.name in _NEWS:
+    def _took_notification(self, call: Call) -> bool:
+        """Handle a notification about tools on the reading thread; return whether it was one."""
+        if call.name in _NOTIFICATIONS:
             getattr(self._tools, call.name)(**call.args)
-        return call.name in _NEWS
+        return call.name in _NOTIFICATIONS
 
     def _tool_function(self, link: Link, name: str) -> Callable[..., Awaitable[Any]] | None:
         """Return the coroutine function about tool calls with this name."""

@@ -1,4 +1,4 @@
-"""`ServedTools`: the functions about tools that one kernel calls, in the runner."""
+"""`ServedTools`: the runner's functions about tools, which one kernel calls."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class ServedTools:
-    """Gives sessions the tools and policies of one kernel. Only for the engine's loop."""
+    """Sets the tools and policies of one kernel in sessions. Only for the engine's loop."""
 
     def __init__(self, engine: RunnerEngine, calls: KernelCalls) -> None:
         self._engine = engine
@@ -27,7 +27,7 @@ class ServedTools:
         return f"<ServedTools, {self._calls!r}>"
 
     def close(self, *, is_ending: bool) -> None:
-        """Forget the kernel's tools: its link has ended. If the process `is_ending`, so are its runs."""
+        """Remove the kernel's tools: its link has ended. If the process `is_ending`, so are its runs."""
         self._calls.is_gone = True
         if not is_ending:
             self._engine.drop(self._calls)

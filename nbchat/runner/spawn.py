@@ -33,7 +33,7 @@ START_S: Final = 40.0
 """Longest wait for a new runner; on a busy machine the start of Python takes seconds."""
 
 SLOW_S: Final = 2.0
-"""Wait after which the user is shown what the cell waits for."""
+"""Seconds after which a cell shows that it waits for a runner."""
 
 POLL_S: Final = 0.02
 
@@ -118,7 +118,7 @@ _starting: dict[Path, subprocess.Popen[bytes]] = {}
 
 
 class _Wait:
-    """The wait for a runner. After `SLOW_S` the user is shown what the cell waits for."""
+    """The wait for a runner. After `SLOW_S`, the cell shows it."""
 
     def __init__(self, place: Place) -> None:
         self._place = place

@@ -1,4 +1,4 @@
-"""Tools and policies, which cannot travel: they stay in their kernel, and the runner's engine asks for them.
+"""Tools and policies: their objects stay in the kernel that set them, and the runner has it call them.
 
 `KernelCalls` is the runner's side and `ToolObjects` the kernel's. A call is executed at most once, ever:
 
@@ -109,10 +109,10 @@ class KernelCalls:
                 limit_s=limit_s,
             )
         )
-        # Read in any case, since a run that is stopped does not wait for it.
+        # The error is retrieved in any case, since a run that is stopped does not wait for it.
         answer.add_done_callback(lambda answer: answer.cancelled() or answer.exception())
         try:
-            # The time in which a call waits for the running cell does not count.
+            # The time that a call waits for the running cell does not count.
             if not await _first({answer, permitted}, None if tool.on_main_thread else START_S):
                 return not_run(NO_ANSWER)
             if not await _first({answer}, limit_s + GRACE_S):
@@ -212,14 +212,14 @@ class ToolSet:
         self.session_id = session_id
         self.tools: dict[str, Tool] = {tool.spec.name: tool for tool in tools}
         self.off: frozenset[str] = frozenset()
-        """Names of those that a page switched off."""
+        """Names of the tools that a page switched off."""
         self.is_set: bool = False
         """The runner has accepted them."""
         self.is_replaced: bool = False
-        """Others were set since then, by this kernel or another one."""
+        """Other tools were set since then, by this kernel or another one."""
 
     def offer(self) -> dict[str, Any]:
-        """Return what the runner has to know of them."""
+        """Return the arguments of `use_tools`, which describe the tools to the runner."""
         tools = [
             OfferedTool(
                 spec=tool.spec,
@@ -253,7 +253,7 @@ class ToolObjects:
         """Return the number of sets."""
         return f"<ToolObjects, {len(self._sets)} sets>"
 
-    # What the session has
+    # Tools and policies of sessions
 
     def add(self, session_id: str, tools: Sequence[Tool]) -> ToolSet:
         """Keep the tools of a session, for a runner that is about to get them."""
@@ -293,15 +293,15 @@ class ToolObjects:
             self._policies[session_id] = (policy_id, policy)
         return policy_id
 
-    # News of the runner, on the reading thread of the link
+    # Notifications from the runner, on the reading thread of the link
 
     def tools_switched(self, tools: str, off: Sequence[str]) -> None:
-        """Keep which tools a page switched off."""
+        """Record the tools that a page switched off."""
         if tools in self._sets:
             self._sets[tools].off = frozenset(off)
 
     def tools_replaced(self, tools: str) -> None:
-        """Keep that others were set in place of these tools, which live runs may still use."""
+        """Record that these tools were replaced; live runs may still use them."""
         if tools in self._sets:
             self._sets[tools].is_replaced = True
 
@@ -310,12 +310,12 @@ class ToolObjects:
         self._sets.pop(tools, None)
 
     def policy_replaced(self, policy: str) -> None:
-        """Forget a policy in place of which another kernel has set one."""
+        """Forget a policy that another kernel has replaced."""
         for session_id, policy_id in self.policies():
             if policy_id == policy:
                 self._policies.pop(session_id, None)
 
-    # Functions that the runner calls, with the link on which it did
+    # Functions that the runner calls; they get the link of the call
 
     async def check_call(self, _link: Link, tools: str, name: str, arguments: str) -> str | None:
         """Return the reason why arguments are invalid; `None` if they are not."""

@@ -53,7 +53,7 @@ async def _serve(server: DemoServer, host: str, port: int) -> None:
     try:
         _say(_usage(base_url))
         if not guard.is_loopback(host):
-            _say("It listens beyond this machine: whoever reaches the port can use it.\n")
+            _say("Other machines can reach this server: anyone with access to the port can use it.\n")
         await stop.wait()
     finally:
         await server.close()

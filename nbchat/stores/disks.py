@@ -1,4 +1,4 @@
-"""`is_local`: whether a folder is on a disk of this machine, as SQLite's shared memory requires."""
+"""`is_local` checks that a folder is on a disk of this machine, as SQLite's shared memory requires."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Tools that the model may call, with approval: `nbchat.tools.look` and `nbchat.tools.python`.
 
-This package belongs to the definition of tools: their signatures, arguments and results. Deciding and
-executing is part of the engine. Modules here must not have the name of a tool.
+The definition of tools belongs here: their signatures, arguments and results. Decisions on calls and their
+execution are part of the engine. Modules here must not have the name of a tool.
 """
 
 from __future__ import annotations

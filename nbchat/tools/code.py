@@ -23,7 +23,7 @@ TIMEOUT_S: Final = 600.0
 """Seconds for one call."""
 
 LEAST_TEXT: Final = 4000
-"""Minimum characters that are left for what the code printed, however long its error is."""
+"""Characters that are available for printed text, however long the error is."""
 
 NO_INPUT: Final = "input is not available to code that a model runs; pass the value in the code."
 NO_PICTURE: Final = "[a picture that is too large is omitted]"
@@ -38,7 +38,7 @@ def _signature(code: str) -> None:
 
 
 class PythonTool:
-    """The tool `python`. Each call asks; the code is shown in full."""
+    """The tool `python`. Each call needs approval; the code is shown in full."""
 
     asks: bool = True
     timeout_s: float | None = TIMEOUT_S
@@ -178,7 +178,7 @@ def _execute(code: str, namespace: dict[str, object]) -> None:
 def _evaluated(tree: ast.Module | ast.Expression, mode: str, namespace: dict[str, object]) -> object:
     compiled = compile(tree, "<python>", mode, flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     value = eval(compiled, namespace)  # noqa: S307 - approved by the user
-    # Code with `await` at the top level gives a coroutine of this very code.
+    # The value of code with `await` at the top level is a coroutine of this code.
     is_async = inspect.iscoroutine(value) and value.cr_code is compiled
     return run_nested(value) if is_async else value
 

@@ -35,7 +35,7 @@ MAX_DESCRIPTION: Final = 4000
 class FunctionTool(Generic[P, T]):
     """A function that the model may call. Calling the tool itself calls the function.
 
-    Made by `@nbchat.tool`; its attributes cannot be changed, since an approval is for this very function.
+    Made by `@nbchat.tool`; its attributes cannot be changed, since an approval is for exactly this function.
     """
 
     def __init__(

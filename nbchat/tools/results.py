@@ -92,7 +92,7 @@ def _is_of_user(frame: FrameType) -> bool:
 def _json(value: object) -> str:
     """Return a value as JSON, or the beginning of it.
 
-    It is made in pieces: a large value would keep all threads waiting until all of it is encoded.
+    It is encoded in pieces: encoding a large value at once would block all threads.
 
     Raises
     ------
@@ -132,7 +132,7 @@ def _fitting(data: bytes, kind: str) -> tuple[bytes, str] | None:
     try:
         from PIL import Image  # noqa: PLC0415 - optional
     except ImportError:
-        # Only the header of a PNG has a fixed place.
+        # Only in a PNG the size has a fixed position.
         sides = [int.from_bytes(data[at : at + 4]) for at in (16, 20)]
         is_small = kind == "png" and max(sides) <= MAX_SIDE and len(data) <= MAX_IMAGE_BYTES
         return (data, kind) if is_small else None
@@ -181,7 +181,7 @@ def _table(value: Any) -> str | None:  # noqa: ANN401 - a data frame
     try:
         if hasattr(value, "to_string") and hasattr(value, "index"):  # pandas, with its index
             whole = value.to_string()
-        else:  # the text of other frames leaves rows out
+        else:  # the text of other frames omits rows
             import narwhals  # noqa: PLC0415 - for data frames only
 
             whole = narwhals.from_native(value, eager_only=True).write_csv()

@@ -135,7 +135,7 @@ def json_object(text: str) -> dict[str, Any]:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return an object. One with a repeated key could be shown differently than it is executed."""
+    """Return an object; refuse repeated keys, since the object could be shown differently than it is run."""
     value: dict[str, Any] = {}
     for key, item in pairs:
         if key in value:

@@ -54,7 +54,7 @@ def look(name: str = "", level: Literal["schema", "summary", "rows"] = "summary"
     """
     variables = _variables()
     if not name:
-        # A type's name can be any text: it stays on its line.
+        # A type's name can be any text, also one with line breaks.
         kinds = {key: " ".join(qualified(type(value)).split()) for key, value in variables.items()}
         lines = [f"{shortened(key, 100)}: {kinds[key]}" for key in sorted(kinds)]
         more = [f"and {len(lines) - MAX_LISTED:,} more"] if len(lines) > MAX_LISTED else []

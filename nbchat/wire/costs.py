@@ -1,4 +1,4 @@
-"""`RunCosts`: the costs of last runs for the pages, without waiting for the prices."""
+"""`RunCosts` shows pages the cost of a session's last run, without waiting for the prices."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class RunCosts:
-    """Returns what a session's last run cost. Only for the engine's loop.
+    """Returns the cost of a session's last run. Only for the engine's loop.
 
     The prices are loaded on a thread when the first run ends that can have a price.
 
@@ -48,11 +48,11 @@ class RunCosts:
         return ""
 
     def close(self) -> None:
-        """Call `changed` no more."""
+        """Stop calling `changed`."""
         self._waiting.clear()
 
     async def _load(self) -> None:
-        # If it is not installed, it is not looked for again.
+        # If it is not installed, it is not searched for again.
         self._is_missing = not await asyncio.to_thread(prices.load)
         waiting, self._waiting = self._waiting, {}
         for session in waiting.values():

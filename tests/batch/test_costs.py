@@ -1,4 +1,4 @@
-"""The cost of a batch: an estimate before the first answer, then what the answers cost."""
+"""The cost of a batch: an estimate before the first answer, then the cost of the answers."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_schemas_and_attached_values_count() -> None:
 
 
 def test_answers_of_a_journal_have_their_costs(tmp_path: Path) -> None:
-    """An answer that is restored from a journal costs what it cost when it was asked."""
+    """An answer that is restored from a journal has the cost of the day on which it was asked."""
     asked = {"model": "m", "journal": tmp_path / "answers.jsonl", "progress": False}
     first = nbchat.map(["Paris"], provider=priced(), **asked)
     again = nbchat.map(["Paris"], provider=priced(usage=Usage(input_tokens=1, output_tokens=1)), **asked)

@@ -1,7 +1,7 @@
 """A process that runs an approved tool, which appends a line to a file, and is killed at a chosen step.
 
 Arguments: the journal, the file, and the step: the number of an event of the log, or `before` or `after` the
-line is written. It ends by itself, with status 0, if it does not come to that step.
+line is written. If the step is not reached, it ends by itself with status 0.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def script(request: Request) -> Script:
 
 
 def die() -> None:
-    """End this process as a killed kernel ends."""
+    """Kill this process."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 

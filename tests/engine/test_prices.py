@@ -94,7 +94,7 @@ def test_the_library_knows_openai() -> None:
 def test_without_the_library_costs_are_none_with_one_hint(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Without the extra, costs are `None`; who reads one is told once what to install."""
+    """Without the extra, costs are `None`, and the first one that is read logs a hint once."""
     monkeypatch.setitem(sys.modules, "genai_prices", None)
     monkeypatch.setattr(prices, "_hinted", [])
     with caplog.at_level(logging.WARNING, logger="nbchat"):

@@ -25,7 +25,7 @@ KERNEL = Path(__file__).with_name("acting_kernel.py")
 
 
 def killed_at(step: str, folder: Path) -> bool:
-    """Run a kernel until a step; return whether it came to that step."""
+    """Run a kernel until a step; return whether the step was reached."""
     command = [sys.executable, str(KERNEL), str(folder / "journal.sqlite"), str(folder / "lines.txt"), step]
     return subprocess.run(command, timeout=300, check=False).returncode != 0
 

@@ -281,7 +281,7 @@ def test_code_has_at_most_four_pictures_and_names_the_others(registry: SessionRe
     assert "pictures that are too large or too many are omitted" in result.text
 
 
-# What a call shows while it waits
+# Previews of calls that wait
 
 
 def asking(session: Session, question: str) -> tuple[Run, ToolCall, HeadCall | None]:

@@ -107,7 +107,7 @@ def calling(*calls: tuple[str, str], rounds: int = 1, reason: str = "tool_calls"
 
 
 def watched(registry: SessionRegistry, provider: ScriptedProvider, *tools: Any) -> Session:
-    """Return a session in which somebody can decide, as an open page can."""
+    """Return a session whose calls can be approved, as if a page were open."""
     session = registry.create(provider=provider, tools=tools)
     session.on("approval_needed", lambda _event: None)
     return session
@@ -540,7 +540,7 @@ def huge() -> str:
 def test_a_tool_that_fails_has_an_error_as_its_result(
     registry: SessionRegistry, function: Callable[[], Any], expected: str
 ) -> None:
-    """Whatever a tool does, its call has a result of limited size without secrets, and the run goes on."""
+    """Whatever a tool does, its call has a result of limited size without secrets, and the run continues."""
     tool = nbchat.tool(ask=False)(function)
     session = registry.create(provider=calling((function.__name__, "{}")), tools=[tool])
     run = session.send("?").wait(60)
@@ -980,7 +980,7 @@ def test_only_tools_can_be_switched_on(registry: SessionRegistry, wrong: Any) ->
 
 
 def test_two_tools_of_one_name_are_refused(registry: SessionRegistry, counter: Counter) -> None:
-    """Two tools with one name are refused, since the model could not tell them apart."""
+    """Two tools with one name are refused, since names of tools must be unique."""
     with pytest.raises(ValueError, match="two tools have the name 'pay'"):
         registry.create(tools=[pay_with(counter), pay_with(counter)])
 

@@ -1,4 +1,4 @@
-"""Tool calls in exports and transcripts: their states in words, and code that was run as cells of code."""
+"""Tool calls in exports and transcripts: their states in words, and code that was run as code cells."""
 
 import json
 from typing import Any

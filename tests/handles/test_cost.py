@@ -1,4 +1,4 @@
-"""The cost of runs and sessions, as their user reads it."""
+"""The cost of runs and sessions: `run.cost`, `session.cost` and `to_frame()`."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_a_run_without_tokens_has_no_cost(registry: SessionRegistry) -> None:
 
 
 def test_a_server_on_this_machine_has_no_price(registry: SessionRegistry) -> None:
-    """A model of a server whose host is not known costs nothing that could be shown, whatever its name."""
+    """A model of a server whose host is unknown has no cost, whatever its name."""
     session = registry.create("geo", model="m", provider=priced(server=None))
     assert session.send("Capital of France?").wait(30).cost is None
     assert session.cost is None

@@ -1,4 +1,4 @@
-"""MCP servers: their tools in a run, hostile servers, connections that end, and what is never repeated."""
+"""MCP servers: their tools in a run, hostile servers, lost connections, and calls that are never repeated."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def calling(name: str, text: str = "{}") -> ScriptedProvider:
 
 
 def asking_session(registry: SessionRegistry, provider: ScriptedProvider, *tools: Any) -> Session:
-    """Return a session in which somebody can decide, as an open page can."""
+    """Return a session whose calls can be approved, as if a page were open."""
     session = registry.create(provider=provider, tools=tools)
     session.on("approval_needed", lambda _event: None)
     return session
@@ -520,6 +520,6 @@ def test_a_missing_extra_is_named(servers: Servers, monkeypatch: pytest.MonkeyPa
 
 
 def test_servers_are_listed_among_tools_only(registry: SessionRegistry, servers: Servers) -> None:
-    """A server alone is not a list of tools, and the error states what is."""
+    """A server that is not in a list is refused, and the error states that a list is needed."""
     with pytest.raises(TypeError, match="must be a list"):
         registry.create().tools = servers.made(url="http://127.0.0.1:9/mcp")  # type: ignore[assignment]

@@ -51,7 +51,7 @@ PAY = 'call pay {"amount": 3}'
 
 
 def paying(registry: SessionRegistry, tool: Any, *, is_watched: bool = True) -> Session:
-    """Return a session whose model lives in the runner, and calls what the prompt says."""
+    """Return a session whose model is in the runner and calls the tool that the prompt names."""
     session = registry.create("geo", provider="demo", model="nbchat-tools", tools=[tool])
     if is_watched:
         session.on("approval_needed", lambda _event: None)
@@ -94,11 +94,11 @@ def in_runner(linked: Linked, session: Session) -> LiveSession:
     return found
 
 
-# Who decides
+# Decisions
 
 
 def test_a_callback_of_another_session_does_not_answer(linked: Linked, counter: Counter) -> None:
-    """A call is refused at once if only another session, or nobody any more, has a callback for it."""
+    """A call is refused at once if its session has no callback, or no longer has one."""
     registry = linked.registry()
     other = registry.create("other")
     other.on("approval_needed", lambda _event: None)
@@ -164,7 +164,7 @@ def test_tools_belong_to_the_kernel_that_set_them_last(linked: Linked, counter: 
 
 
 def test_a_waiting_call_of_a_lost_kernel_is_not_run(linked: Linked, counter: Counter) -> None:
-    """When the kernel disappears, its waiting calls are not run, the model learns it, and the run ends."""
+    """When the kernel disappears, its waiting calls are not run, and the model completes the run."""
     one, two = linked.registry(), linked.registry()
     session = paying(one, pay_with(counter))
     session.approve = lambda _call: None
@@ -269,7 +269,7 @@ def test_a_call_that_was_stopped_on_its_way_is_not_started(
 def test_a_kernel_that_ends_before_it_starts_a_call_has_not_run_it(
     linked: Linked, counter: Counter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without the runner's permission a call was not run: the model learns it, and the run completes."""
+    """Without the runner's permission a call is not run; the model gets the reason, and the run completes."""
     arrived, go = threading.Event(), threading.Event()
 
     def never(_link: Link, _key: str) -> bool:

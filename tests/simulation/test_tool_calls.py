@@ -216,7 +216,7 @@ class Payments(RuleBasedStateMachine):
 
     @invariant()
     def a_call_that_was_not_run_was_not_executed(self) -> None:
-        """No state denies an execution."""
+        """No executed call is `asking` or `not_run`."""
         state = self.session.state
         for run in state.runs:
             answer = state.messages.get(run.message_id)

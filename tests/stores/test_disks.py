@@ -1,4 +1,4 @@
-"""`is_local`: which folders are on local disks."""
+"""`is_local` recognizes folders on local disks."""
 
 import sys
 from pathlib import Path

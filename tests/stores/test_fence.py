@@ -494,7 +494,7 @@ def test_on_a_local_disk_a_kernel_without_a_lease_waits_for_the_process_of_a_sus
 
 
 def journal_of(store: SqliteStore) -> tuple[str, int]:
-    """Return the kind of journal of a file, and how carefully its commits are written to the disk."""
+    """Return the kind of journal of a file, and its level of `synchronous`."""
     connection = store._connected()
     mode, level = (
         connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous")

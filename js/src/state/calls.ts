@@ -22,7 +22,7 @@ export function callsOf(message: Message, run: RunRecord | undefined): readonly 
   return message.parts.flatMap((part, index) => {
     if (part.type !== "tool_call") return [];
     const result = resultOf(message, index, part.call_id);
-    // A run that continues an answer does not run the calls of the run before.
+    // A run that continues an answer does not run the calls of earlier runs.
     const own = run !== undefined && index >= run.first_part ? run : undefined;
     return [{ index, part, result, state: stateOf(part, result, own) }];
   });

@@ -127,7 +127,7 @@ export class Foot {
     return !this.#head?.own_provider && !this.#session?.state.settings.provider;
   }
 
-  /** Return how long the last answer took, its tokens, and its cost. */
+  /** Return the duration, the tokens and the cost of the last answer. */
   #lastRun(): string {
     const run = this.#session?.state.runs.at(-1);
     if (!run?.ended_at || !run.started_at || isLive(run)) return "";
