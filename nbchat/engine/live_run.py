@@ -7,7 +7,7 @@
 5. An answer that does not match the schema of its request is asked for again once, in the same run. Its text
    stays until the corrected one begins.
 6. A round that ends with calls of tools is followed by another one with their results. No connection is open
-   in between, and no clock runs.
+   in between, and no time limit applies.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from nbchat.engine.round import Round, cancel_response
 from nbchat.engine.run_outcome import EARLY, RunOutcome, no_match, shown
 from nbchat.engine.run_plan import RunPlan
 from nbchat.engine.structured import mismatch, repair_request
-from nbchat.engine.tool_calls import Desk, ToolCalls
+from nbchat.engine.tool_calls import ToolCalls, ToolContext
 from nbchat.providers.base import Cancels, Provider, Request
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class LiveRun:
         Selects the provider and the model when the run starts; may do I/O and may raise.
     ended
         Called once with the last event, which it appends and announces.
-    desk
+    tool_context
         Executes calls of its tools. If it has none, calls are only shown.
     """
 
@@ -84,7 +84,7 @@ class LiveRun:
         emit: Callable[[Event], object],
         choose: Callable[[Request], Awaitable[tuple[Provider, Request]]],
         ended: Callable[[LiveRun, EndEvent], None],
-        desk: Desk,
+        tool_context: ToolContext,
     ) -> None:
         self.run_id: str = task.run_id
         self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
@@ -115,8 +115,8 @@ class LiveRun:
         """Characters of earlier rounds and of their results, pictures included."""
         self._is_acting = False
         self._tools: ToolCalls | None = None
-        if desk.tools:
-            self._tools = ToolCalls(task.run_id, desk, limits, emit=emit, left=lambda: self._left)
+        if tool_context.tools:
+            self._tools = ToolCalls(task.run_id, tool_context, limits, emit=emit, left=lambda: self._left)
         self._number = 0
         """Number of finished rounds."""
         self._round = self._new_round(task.request, task.first_part)

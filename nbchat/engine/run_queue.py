@@ -55,8 +55,8 @@ from nbchat.engine.callbacks import Notification
 from nbchat.engine.deadlines import Waiting
 from nbchat.engine.live_run import LiveRun
 from nbchat.engine.logs import about
-from nbchat.engine.run_desk import RunDesk
 from nbchat.engine.session_log import SessionLog
+from nbchat.engine.tool_context import RunToolContext
 from nbchat.providers.base import Provider, Request
 
 logger = logging.getLogger("nbchat")
@@ -337,15 +337,15 @@ class RunQueue:
             self._context.callbacks.notify(
                 Notification(event="message", session_id=session.id, run_id=run.id, data=prompt)
             )
-        desk = RunDesk(session, self, run.id, run.message_id)
-        specs = tuple(tool.spec for tool in desk.tools.values())
+        tool_context = RunToolContext(session, self, run.id, run.message_id)
+        specs = tuple(tool.spec for tool in tool_context.tools.values())
         self.live = LiveRun(
             plan_of(session.state, lookup.run(session.state, run.id), self._context.limits, specs),
             self._context.limits,
             emit=session.append,
             choose=self._choose(settings),
             ended=self._run_ended,
-            desk=desk,
+            tool_context=tool_context,
         )
 
     def _choose(self, settings: Settings) -> Callable[[Request], Awaitable[tuple[Provider, Request]]]:

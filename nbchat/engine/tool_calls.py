@@ -1,8 +1,8 @@
 """`ToolCalls`: decides on the tool calls of a run and executes the approved ones, a round at a time.
 
 1. A call is executed at most once, and only after `RunActing` with its id is in the log and in the journal.
-2. Approval needs the session's policy, the tool's author, or a decision of the user on these very arguments.
-   It is kept in memory, for this call only; `run_all` holds until the run ends.
+2. A call is approved by the session's policy, the tool's author, or the user's decision on exactly these
+   arguments. The approval is kept in memory, for this call only; `run_all` holds until the run ends.
 3. Every call gets a result: of the tool, or the reason why it was not run. An error is a result too.
 4. After `run` has ended, in any way, nothing more is started, and no result is appended.
 """
@@ -66,7 +66,7 @@ NO_KERNEL: Final = "The call was not run: the kernel with the tool is gone."
 REFUSED: Final = "The user refused this call."
 BY_POLICY: Final = "A policy of the user refused this call."
 NO_IMAGES: Final = "[pictures that are too large or too many are omitted]"
-TOO_LARGE: Final = "The call was run, but its result does not fit into this session any more."
+TOO_LARGE: Final = "The call was run, but its result exceeds the size limit of this session."
 
 
 async def on_worker(function: Callable[..., T], *args: object) -> T:
@@ -74,7 +74,7 @@ async def on_worker(function: Callable[..., T], *args: object) -> T:
     return await asyncio.to_thread(function, *args)
 
 
-class Desk(Protocol):
+class ToolContext(Protocol):
     """The session of a run, as its tool calls use it."""
 
     session_id: str
@@ -95,11 +95,11 @@ class Desk(Protocol):
         ...
 
     def can_ask(self) -> bool:
-        """Return whether a page is open or a callback is subscribed, so that somebody can decide."""
+        """Return whether a page is open or a callback is subscribed, so that a decision is possible."""
         ...
 
     def changed(self) -> None:
-        """Notify readers that other calls wait than before."""
+        """Notify readers of a change in the calls that wait."""
         ...
 
     def asks(self, calls: tuple[ToolCall, ...]) -> None:
@@ -115,7 +115,7 @@ class Desk(Protocol):
         ...
 
     def release_tools(self) -> None:
-        """Forget the tools: those of a server keep its process."""
+        """Drop the tools, since tools of a server keep its process alive."""
         ...
 
 
@@ -128,7 +128,7 @@ class _Ready:
     execute: Callable[[float], Awaitable[ToolOutput | ToolResultPart]]
     """Executes the call within a number of seconds."""
     preview: Callable[[], ToolOutput] | None = None
-    """Returns the result before it is approved; `None` if the call has none then."""
+    """Returns the result before the call is approved; `None` if that is not possible."""
 
 
 class ToolCalls:
@@ -138,7 +138,7 @@ class ToolCalls:
     ----------
     run_id
         The run.
-    desk
+    context
         Its session.
     limits
         Read again for each call.
@@ -151,18 +151,18 @@ class ToolCalls:
     def __init__(
         self,
         run_id: str,
-        desk: Desk,
+        context: ToolContext,
         limits: Limits,
         *,
         emit: Callable[[Event], object],
         left: Callable[[], int],
     ) -> None:
         self._run_id = run_id
-        self._desk = desk
+        self._context = context
         self._limits = limits
         self._emit = emit
         self._left = left
-        self.taken: set[str] = {call.id for call in calls_of(desk.answer(), None)}
+        self.taken: set[str] = {call.id for call in calls_of(context.answer(), None)}
         """Ids of the calls of the answer."""
         self.previews: dict[str, str] = {}
         """The texts that calls would return, by id, while the calls wait for approval."""
@@ -181,12 +181,12 @@ class ToolCalls:
 
     def open_calls(self, first_part: int) -> list[ToolCall]:
         """Return the calls without a result, from a part of the answer on."""
-        found = calls_of(self._desk.answer(), None, first_part)
+        found = calls_of(self._context.answer(), None, first_part)
         return [call for call in found if call.name and call.result is None]
 
     def next_request(self, request: Request) -> tuple[Request, int]:
         """Return the request with the answer so far, and the index of the next part."""
-        answer = self._desk.answer()
+        answer = self._context.answer()
         return _with_results(request, answer), len(answer.parts)
 
     async def run(self, calls: Sequence[ToolCall]) -> None:
@@ -207,12 +207,12 @@ class ToolCalls:
                 await self._changed.wait()
                 if self._lost is not None:
                     raise self._lost
-            await self._desk.take_slot()
+            await self._context.take_slot()
         finally:
             self.close()
 
     def close(self) -> None:
-        """Start nothing any more, and end what is being executed as far as it can be ended."""
+        """Start no more calls, and cancel those that are being executed, as far as possible."""
         self._is_open = False
         self._asking.clear()
         self.previews.clear()
@@ -221,9 +221,9 @@ class ToolCalls:
             task.cancel()
 
     def release(self) -> None:
-        """Close, and forget the tools: the run is over."""
+        """Close, and drop the tools: the run is over."""
         self.close()
-        self._desk.release_tools()
+        self._context.release_tools()
 
     def take_size(self) -> int:
         """Return the characters of the results since the last call, pictures included."""
@@ -246,7 +246,7 @@ class ToolCalls:
                 approved["author"].append(ready)
             elif self._all_approved:
                 approved["user"].append(ready)
-            elif not self._desk.can_ask():
+            elif not self._context.can_ask():
                 self._append(call, not_run(NO_PAGE))
             else:
                 asking.append(ready)
@@ -255,17 +255,17 @@ class ToolCalls:
         self.drop_gone()
         if self._asking:
             self._ask()
-            self._desk.asks(tuple(ready.call for ready in self._asking.values()))
+            self._context.asks(tuple(ready.call for ready in self._asking.values()))
         for by, several in approved.items():
             self._start(several, by)
 
     async def _checked(self, call: ToolCall, number: int) -> _Ready | None:
-        """Return a call that can be executed; the result of any other one says what is wrong."""
-        tool = self._desk.tools.get(call.name)
+        """Return the call if it can be executed; otherwise append the reason as its result."""
+        tool = self._context.tools.get(call.name)
         if number >= MAX_CALLS:
             reason = f"The call was not run: one answer can have {MAX_CALLS} calls at a time."
         elif tool is None:
-            reason = f"There is no tool {call.name!r}. The tools are: {', '.join(self._desk.tools)}."
+            reason = f"There is no tool {call.name!r}. The tools are: {', '.join(self._context.tools)}."
         else:
             try:
                 return await self._prepared(tool, call)
@@ -286,11 +286,11 @@ class ToolCalls:
 
     async def _prepared(self, tool: AnyTool, call: ToolCall) -> _Ready:
         """Return a call with valid arguments; raises `ArgumentsInvalid`."""
-        session_id = self._desk.session_id
+        session_id = self._context.session_id
         if isinstance(tool, RemoteTool):
             await tool.check(call.text)
             return _Ready(call, tool, partial(tool.execute, session_id, call))
-        # On a thread: annotations may contain validators of the user.
+        # On a thread, since annotations may contain validators of the user.
         work = await on_worker(tool.prepare, call.text)
 
         async def execute(limit_s: float) -> ToolOutput:
@@ -309,7 +309,7 @@ class ToolCalls:
         return _Ready(call, tool, execute, work.preview if isinstance(work, Previewed) else None)
 
     async def _make_preview(self, ready: _Ready) -> None:
-        """Keep the text that a call would return, if it has one before it is run."""
+        """Store the text that a call would return, if it is available before the call is run."""
         if ready.preview is not None:
             output = await on_worker(ready.preview)
             self.previews[ready.call.id] = part_of(ready.call.id, output).text
@@ -317,22 +317,22 @@ class ToolCalls:
     def _set_queued(self, call_id: str, *, queued: bool) -> None:
         """Publish whether an approved call waits for the main thread."""
         (self.queued.add if queued else self.queued.discard)(call_id)
-        self._desk.changed()
+        self._context.changed()
 
     async def _policy(self, call: ToolCall) -> bool | None:
         """Return the decision of the session's policy; `None` if there is none, or it fails."""
-        policy = self._desk.policy
+        policy = self._context.policy
         if policy is None:
             return None
         try:
             if isinstance(policy, RemotePolicy):
                 decision = await policy.decide(call)
             else:
-                decision = await on_worker(decision_of, policy, self._desk.session_id, call)
+                decision = await on_worker(decision_of, policy, self._context.session_id, call)
         except Exception:
-            logger.exception("session.approve raised; the call %s asks", call.name)
+            logger.exception("session.approve raised an error; the user decides on %s", call.name)
             return None
-        # Anything but the two constants asks: a truthy value may be an accident.
+        # Any other value has the meaning of `None`: a truthy value may be an accident.
         return decision if decision is True or decision is False else None
 
     # Decisions
@@ -353,7 +353,7 @@ class ToolCalls:
         if shown != checksum(ready.call.text):
             raise CommandError(
                 f"the arguments of {ready.call.name!r} that were shown are not those of the call.",
-                hint="Look at the call again, and decide on it.",
+                hint="Read the call again before you decide.",
             )
         for decided in list(self._asking) if decision == "run_all" else [call_id]:
             self.previews.pop(decided, None)
@@ -379,7 +379,7 @@ class ToolCalls:
 
     def _ask(self) -> None:
         self._emit(RunAwaitingApproval(run_id=self._run_id, at=now(), call_ids=tuple(self._asking)))
-        self._desk.release_slot()
+        self._context.release_slot()
 
     # Execution
 
@@ -409,7 +409,7 @@ class ToolCalls:
 
     async def _execute(self, ready: _Ready) -> None:
         async with self._on_main if ready.tool.on_main_thread else self._side_by_side:
-            stored = await self._desk.stored()
+            stored = await self._context.stored()
             if not self._is_open:
                 return
             if not stored:
@@ -430,7 +430,7 @@ class ToolCalls:
         if part.size > self._left() - self._characters:
             part = part_of(call.id, error(TOO_LARGE))
         self._characters += part.size
-        index = len(self._desk.answer().parts)
+        index = len(self._context.answer().parts)
         self._emit(PartStarted(run_id=self._run_id, at=now(), part_index=index, part=part))
         self._emit(
             PartEnded(

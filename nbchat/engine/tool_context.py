@@ -1,4 +1,4 @@
-"""`RunDesk`: connects the tool calls of a run with its session. Implements `Desk`."""
+"""`RunToolContext`: connects the tool calls of a run with its session. Implements `ToolContext`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ STORED_S: Final = 10.0
 
 
 class Slots(Protocol):
-    """The run's place among all runs."""
+    """The slot of the run."""
 
     def release_slot(self) -> None:
         """Release the slot, if there is one."""
@@ -36,7 +36,7 @@ class Slots(Protocol):
         ...
 
 
-class RunDesk:
+class RunToolContext:
     """The session of a run, with the tools that it had when the run started."""
 
     def __init__(self, session: SessionLog, queue: Slots, run_id: str, message_id: str) -> None:
@@ -87,5 +87,5 @@ class RunDesk:
         await self._queue.take_slot()
 
     def release_tools(self) -> None:
-        """Forget the tools: those of a server keep its process."""
+        """Drop the tools, since tools of a server keep its process alive."""
         self.tools = {}
