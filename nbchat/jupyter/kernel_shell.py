@@ -150,7 +150,9 @@ def _is_reentrant() -> bool:
 
 def _let_only_cells_exit(shell: Any) -> None:  # noqa: ANN401 - an InteractiveShell
     """Let `exit()` and `quit()` in a tool call raise instead of ending the kernel."""
-    ask_exit = shell.ask_exit
+    ask_exit = getattr(shell, "ask_exit", None)
+    if ask_exit is None:  # a shell that is not in a kernel or a terminal
+        return
 
     def ask() -> object:
         if caller.get() is not None:

@@ -199,7 +199,10 @@ def test_a_pause_right_after_a_resume_holds(
     provider.wait_paused()
     run.pause()
     provider.go()
-    wait_for(lambda: engine_of(registry).loop.call(lambda: conversation.live._resumed._waiters), "it is held")
+    wait_for(
+        lambda: engine_of(registry).loop.call(lambda: conversation.live._attempts._resumed._waiters),
+        "it is held",
+    )
 
     def again() -> None:
         conversation.resume()

@@ -16,14 +16,14 @@ from msgspec.structs import replace
 from nbchat.core import errors, text
 from nbchat.core.events import RunStopped
 from nbchat.core.session import SessionRecord
-from nbchat.engine import answer_builder, carry_out, logs
+from nbchat.engine import answer_builder, carry_out, logs, run_queue
 from nbchat.engine.answer_builder import AnswerBuilder
+from nbchat.engine.attempts import Attempts
 from nbchat.engine.callbacks import Callbacks
 from nbchat.engine.deadlines import Deadlines
 from nbchat.engine.live_run import LiveRun
 from nbchat.engine.live_session import LiveSession
 from nbchat.engine.outcomes import Outcomes
-from nbchat.engine.run_queue import RunQueue
 from nbchat.engine.scheduler import Scheduler
 from nbchat.handles.registry import SessionRegistry
 from nbchat.protocol import Delta
@@ -316,7 +316,7 @@ def keep_the_slot(patch: Patch) -> None:
 
 def ask_again_in_the_middle(patch: Patch) -> None:
     """Retry also after the first delta."""
-    patch.setattr(LiveRun, "_may_retry", lambda _self, _error, retries: 0.0 if retries < 2 else None)
+    patch.setattr(Attempts, "_may_retry", lambda _self, _round, _error, retries: 0.0 if retries < 2 else None)
 
 
 def take_any_end_for_success(patch: Patch) -> None:
@@ -344,15 +344,15 @@ def cut_nothing(patch: Patch) -> None:
 
 def share_a_context(patch: Patch) -> None:
     """Send the messages of all sessions with each question."""
-    plan = RunQueue._plan
+    plan_of = run_queue.plan_of
     said: list[Any] = []
 
-    def wrong(self: RunQueue, run_id: str) -> Any:
-        made = plan(self, run_id)
+    def wrong(*args: Any) -> Any:
+        made = plan_of(*args)
         said.extend(made.request.messages)
         return replace(made, request=replace(made.request, messages=tuple(said)))
 
-    patch.setattr(RunQueue, "_plan", wrong)
+    patch.setattr(run_queue, "plan_of", wrong)
 
 
 def let_callbacks_through(patch: Patch) -> None:

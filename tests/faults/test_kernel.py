@@ -17,7 +17,7 @@ import nbchat
 from nbchat.core import errors
 from nbchat.core.messages import Message, TextPart, Usage
 from nbchat.core.transcript import ROOT, SessionState
-from nbchat.engine import answer_builder
+from nbchat.engine import answer_builder, run_queue
 from nbchat.engine.loop_thread import LoopThread
 from nbchat.handles.registry import SessionRegistry
 from nbchat.providers.base import (
@@ -848,19 +848,20 @@ def test_a_stop_in_the_first_instant_is_at_once(registry: SessionRegistry) -> No
     check_free(registry, session)
 
 
-def test_a_defect_while_starting_ends_the_run(registry: SessionRegistry) -> None:
+def test_a_defect_while_starting_ends_the_run(
+    registry: SessionRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An internal error between a run's turn and its start fails the run and frees its slot."""
     session = registry.create(provider=ScriptedProvider("x"))
-    conversation = live(session)
     ended: list[str | None] = []
     session.on("end", lambda event: ended.append(event.state))
 
-    def broken(_run_id: str) -> Any:
+    def broken(*_args: Any) -> Any:
         raise ZeroDivisionError
 
-    conversation.runs._plan = broken  # type: ignore[method-assign]
-    run = session.send("?").wait(10)
-    del conversation.runs._plan
+    with monkeypatch.context() as patch:
+        patch.setattr(run_queue, "plan_of", broken)
+        run = session.send("?").wait(10)
     assert run.state == "failed"
     assert type(run.error) is errors.RunCrashed
     assert drain_callbacks(registry)
