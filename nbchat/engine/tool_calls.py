@@ -37,6 +37,7 @@ from nbchat.engine.tools import (
     RemotePolicy,
     RemoteTool,
     ToolOutput,
+    Work,
     bounded,
     decision_of,
     error,
@@ -127,8 +128,8 @@ class _Ready:
     tool: AnyTool
     execute: Callable[[float], Awaitable[ToolOutput | ToolResultPart]]
     """Executes the call within a number of seconds."""
-    preview: Callable[[], ToolOutput] | None = None
-    """Returns the result before the call is approved; `None` if that is not possible."""
+    preview: Callable[[], Awaitable[str | None]]
+    """Returns the text of the result before the call is approved; `None` if that is not possible."""
 
 
 class ToolCalls:
@@ -287,32 +288,39 @@ class ToolCalls:
     async def _prepared(self, tool: AnyTool, call: ToolCall) -> _Ready:
         """Return a call with valid arguments; raises `ArgumentsInvalid`."""
         session_id = self._context.session_id
+        start: Callable[..., Awaitable[ToolOutput | ToolResultPart]]
         if isinstance(tool, RemoteTool):
-            await tool.check(call.text)
-            return _Ready(call, tool, partial(tool.execute, session_id, call))
-        # On a thread, since annotations may contain validators of the user.
-        work = await on_worker(tool.prepare, call.text)
-
-        async def execute(limit_s: float) -> ToolOutput:
-            if tool.on_main_thread:
-                self._set_queued(call.id, queued=True)
-            return await execute_work(
+            await tool.check(call)
+            start, preview = partial(tool.execute, session_id, call), partial(tool.preview, call)
+        else:
+            # On a thread, since annotations may contain validators of the user.
+            work = await on_worker(tool.prepare, call.text)
+            start = partial(
+                execute_work,
                 work,
                 name=call.name,
                 session_id=session_id,
                 on_main_thread=tool.on_main_thread,
-                limit_s=limit_s,
                 stop_s=self._limits.stop_s,
-                begun=lambda: self._set_queued(call.id, queued=False),
             )
+            preview = partial(preview_of, work, call.id)
 
-        return _Ready(call, tool, execute, work.preview if isinstance(work, Previewed) else None)
+        async def execute(limit_s: float) -> ToolOutput | ToolResultPart:
+            if not tool.on_main_thread:
+                return await start(limit_s=limit_s, begun=lambda: None)
+            self._set_queued(call.id, queued=True)
+            try:
+                return await start(limit_s=limit_s, begun=lambda: self._set_queued(call.id, queued=False))
+            finally:
+                self.queued.discard(call.id)
+
+        return _Ready(call, tool, execute, preview)
 
     async def _make_preview(self, ready: _Ready) -> None:
         """Store the text that a call would return, if it is available before the call is run."""
-        if ready.preview is not None:
-            output = await on_worker(ready.preview)
-            self.previews[ready.call.id] = part_of(ready.call.id, output).text
+        text = await ready.preview()
+        if text is not None:
+            self.previews[ready.call.id] = text
 
     def _set_queued(self, call_id: str, *, queued: bool) -> None:
         """Publish whether an approved call waits for the main thread."""
@@ -449,6 +457,13 @@ def _with_results(request: Request, answer: Message) -> Request:
     if messages and messages[-1].id == answer.id:  # the beginning of an answer that is continued
         messages = messages[:-1]
     return replace(request, messages=(*messages, answer), prefill=False, resume_id=None, resume_after=0)
+
+
+async def preview_of(work: Work, call_id: str) -> str | None:
+    """Return the text that a call will return, if that is possible before it is executed."""
+    if not isinstance(work, Previewed):
+        return None
+    return part_of(call_id, await on_worker(work.preview)).text
 
 
 def part_of(call_id: str, output: ToolOutput) -> ToolResultPart:

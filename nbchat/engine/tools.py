@@ -108,12 +108,18 @@ class RemoteTool(ToolTraits, Protocol):
         """True if that process is gone. Calls are then not executed."""
         ...
 
-    async def check(self, arguments: str) -> None:
-        """Validate arguments; raises as `Tool.prepare`, and `KernelGone`."""
+    async def check(self, call: ToolCall) -> None:
+        """Validate the arguments of a call; raises as `Tool.prepare`, and `KernelGone`."""
         ...
 
-    async def execute(self, session_id: str, call: ToolCall, limit_s: float) -> ToolResultPart | ToolOutput:
-        """Execute a call, at most once ever, and return its result.
+    async def preview(self, call: ToolCall) -> str | None:
+        """Return the text that a checked call will return; `None` if it is not available before."""
+        ...
+
+    async def execute(
+        self, session_id: str, call: ToolCall, limit_s: float, begun: Callable[[], object]
+    ) -> ToolResultPart | ToolOutput:
+        """Execute a checked call, at most once ever, and return its result; `begun` is called at its start.
 
         Raises
         ------

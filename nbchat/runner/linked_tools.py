@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from nbchat.runner.messages import Call
 
 _NOTIFICATIONS: Final = frozenset({"tools_switched", "tools_replaced", "tools_unused", "policy_replaced"})
-_CALLS: Final = frozenset({"check_call", "run_call", "cancel_call", "decide_call"})
+_CALLS: Final = frozenset({"check_call", "preview_call", "run_call", "cancel_call", "decide_call"})
 
 
 class LinkedTools(ABC):

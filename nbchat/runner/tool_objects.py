@@ -20,7 +20,7 @@ from nbchat.core.errors import CommandError, KernelGone, NbchatError
 from nbchat.core.ids import new_id
 from nbchat.core.messages import ToolResultPart
 from nbchat.core.values import convert
-from nbchat.engine.tool_calls import NO_KERNEL, on_worker, part_of
+from nbchat.engine.tool_calls import MAX_CALLS, NO_KERNEL, on_worker, part_of, preview_of
 from nbchat.engine.tool_threads import execute_work
 from nbchat.engine.tools import ArgumentsInvalid, Policy, Tool, ToolOutput, Work, decision_of, error, not_run
 from nbchat.runner.messages import OfferedTool
@@ -42,6 +42,7 @@ BEGIN_S: Final = 10.0
 
 NO_ANSWER: Final = "The call was not run: the kernel with the tool does not answer."
 NO_RUNNER: Final = "The call was not run: the runner did not permit it in time."
+NOT_CHECKED: Final = "The call was not run: its kernel has not checked it."
 TOO_LATE: Final = "The call was not run: its run does not wait for it any more."
 
 
@@ -92,7 +93,12 @@ class KernelCalls:
         return True
 
     async def execute(
-        self, tool: KernelTool, session_id: str, call: ToolCall, limit_s: float
+        self,
+        tool: KernelTool,
+        session_id: str,
+        call: ToolCall,
+        limit_s: float,
+        begun: Callable[[], object],
     ) -> ToolResultPart | ToolOutput:
         """Execute a call in the kernel; see `RemoteTool.execute`."""
         if self.is_gone:
@@ -115,6 +121,7 @@ class KernelCalls:
             # The time that a call waits for the running cell does not count.
             if not await _first({answer, permitted}, None if tool.on_main_thread else START_S):
                 return not_run(NO_ANSWER)
+            begun()
             if not await _first({answer}, limit_s + GRACE_S):
                 return error(f"The call did not end within {limit_s:g} s. It may still be running.")
             value = answer.result()
@@ -171,21 +178,32 @@ class KernelTool:
         """True if its kernel is gone."""
         return self.tools.calls.is_gone
 
-    async def check(self, arguments: str) -> None:
-        """Validate arguments in the kernel."""
+    async def check(self, call: ToolCall) -> None:
+        """Validate the arguments of a call in the kernel."""
         try:
             async with asyncio.timeout(START_S):
-                reason = await self.tools.calls.ask(
-                    "check_call", tools=self.tools.id, name=self.spec.name, arguments=arguments
-                )
+                reason = await self.tools.calls.ask("check_call", tools=self.tools.id, call=call)
         except TimeoutError as problem:
             raise ArgumentsInvalid(NO_ANSWER) from problem
         if reason is not None:
             raise ArgumentsInvalid(str(reason))
 
-    async def execute(self, session_id: str, call: ToolCall, limit_s: float) -> ToolResultPart | ToolOutput:
+    async def preview(self, call: ToolCall) -> str | None:
+        """Return the text that a call will return, which its kernel keeps until then."""
+        try:
+            async with asyncio.timeout(START_S):
+                text: str | None = await self.tools.calls.ask(
+                    "preview_call", tools=self.tools.id, call_id=call.id
+                )
+        except (NbchatError, TimeoutError):  # the kernel is gone or suspended; the call is not run then
+            return None
+        return text
+
+    async def execute(
+        self, session_id: str, call: ToolCall, limit_s: float, begun: Callable[[], object]
+    ) -> ToolResultPart | ToolOutput:
         """Execute a call in the kernel."""
-        return await self.tools.calls.execute(self, session_id, call, limit_s)
+        return await self.tools.calls.execute(self, session_id, call, limit_s, begun)
 
 
 class KernelPolicy:
@@ -211,6 +229,8 @@ class ToolSet:
         self.id: str = new_id("t-")
         self.session_id = session_id
         self.tools: dict[str, Tool] = {tool.spec.name: tool for tool in tools}
+        self.checked: dict[str, Work] = {}
+        """Calls with valid arguments that were not started, by id; the oldest are of earlier rounds."""
         self.off: frozenset[str] = frozenset()
         """Names of the tools that a page switched off."""
         self.is_set: bool = False
@@ -317,18 +337,28 @@ class ToolObjects:
 
     # Functions that the runner calls; they get the link of the call
 
-    async def check_call(self, _link: Link, tools: str, name: str, arguments: str) -> str | None:
-        """Return the reason why arguments are invalid; `None` if they are not."""
+    async def check_call(self, _link: Link, tools: str, call: Mapping[str, Any]) -> str | None:
+        """Return the reason why the arguments of a call are invalid; `None` if they are not."""
+        parsed: ToolCall = convert(ToolCall, call)
+        found, tool = self._tool(tools, parsed.name)
         try:
-            await on_worker(self._tool(tools, name).prepare, arguments)
+            work = await on_worker(tool.prepare, parsed.text)
         except ArgumentsInvalid as problem:
             return str(problem)
-        except NbchatError:
-            raise
         except Exception as problem:
-            logger.warning("tool %s: its arguments could not be validated", name, exc_info=problem)
+            logger.warning("tool %s: its arguments could not be validated", parsed.name, exc_info=problem)
             return f"The arguments could not be validated: {type(problem).__name__}."
+        found.checked.pop(parsed.id, None)
+        found.checked[parsed.id] = work
+        while len(found.checked) > 2 * MAX_CALLS:
+            del found.checked[next(iter(found.checked))]
         return None
+
+    async def preview_call(self, _link: Link, tools: str, call_id: str) -> str | None:
+        """Return the text that a checked call will return; `None` if it is not available before."""
+        found = self._sets.get(tools)
+        work = None if found is None else found.checked.get(call_id)
+        return None if work is None else await preview_of(work, call_id)
 
     async def decide_call(self, _link: Link, policy: str, call: Mapping[str, Any]) -> bool | None:
         """Return the decision of a policy; anything but the two constants asks."""
@@ -345,8 +375,10 @@ class ToolObjects:
         self._running[key] = (link, asyncio.current_task())
         try:
             parsed: ToolCall = convert(ToolCall, call)
-            tool = self._tool(tools, parsed.name)
-            work = await on_worker(tool.prepare, parsed.text)
+            found, tool = self._tool(tools, parsed.name)
+            work = found.checked.pop(parsed.id, None)
+            if work is None:
+                return part_of(parsed.id, not_run(NOT_CHECKED))
             output = await execute_work(
                 PermittedWork(work, lambda: _may_begin(link, key)),
                 name=parsed.name,
@@ -377,13 +409,13 @@ class ToolObjects:
             if of is link and task is not None:
                 task.cancel()
 
-    def _tool(self, tools: str, name: str) -> Tool:
+    def _tool(self, tools: str, name: str) -> tuple[ToolSet, Tool]:
         found = self._sets.get(tools)
         if found is None or name not in found.tools:
             raise CommandError(
                 f"the kernel no longer has the tool {name!r}.", hint="Set session.tools again."
             )
-        return found.tools[name]
+        return found, found.tools[name]
 
 
 class PermittedWork:

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import logging
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,10 +23,12 @@ from nbchat.engine.tools import ToolOutput
 from nbchat.runner import tool_objects
 from nbchat.runner.messages import OfferedTool
 from nbchat.runner.tool_objects import KernelCalls, KernelTool, KernelTools, ToolObjects
+from nbchat.wire.session_messages import head_of
 from tests.engine.test_tools import Counter, pay_with, until_asking
 from tests.runner.linked import Linked, until
 
 if TYPE_CHECKING:
+    from nbchat.core.calls import ToolCall
     from nbchat.engine.live_session import LiveSession
     from nbchat.handles.registry import SessionRegistry
     from nbchat.handles.session import Session
@@ -295,8 +298,8 @@ def test_a_kernel_that_does_not_answer_has_not_run_a_call(
     permitted: list[bool] = []
     check, run_call, may_begin = KernelTool.check, ToolObjects.run_call, tool_objects._may_begin
 
-    async def checked(self: KernelTool, arguments: str) -> None:
-        await check(self, arguments)
+    async def checked(self: KernelTool, call: ToolCall) -> None:
+        await check(self, call)
         monkeypatch.setattr(tool_objects, "START_S", 0.05)
 
     async def slow(self: ToolObjects, *args: Any, **kwargs: Any) -> Any:
@@ -334,16 +337,57 @@ async def test_a_call_is_permitted_once() -> None:
     offered = OfferedTool(spec=nbchat.tool(exits_never).spec, asks=True)
     tool = KernelTool(KernelTools(calls, "t-1"), offered)
     call = nbchat.ToolCall(id="c", name="exits_never", text="{}", state="running")
-    executing = asyncio.ensure_future(tool.execute("s-1", call, 60.0))
+    begun = asyncio.Event()
+    executing = asyncio.ensure_future(tool.execute("s-1", call, 60.0, begun.set))
     await is_asked.wait()
     key = asked[0]["key"]
+    assert not begun.is_set()
     assert [calls.begin("x-other"), calls.begin(key), calls.begin(key)] == [False, True, False]
+    await begun.wait()
     calls.is_gone = True
     answer.set_exception(KernelGone("gone"))
     with pytest.raises(KernelGone, match="unknown"):
         await executing
     assert not calls.begin(key)
     assert len(asked) == 1
+
+
+# What the page shows of a call
+
+
+def test_look_shows_the_text_that_it_sends(linked: Linked, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The runner has the text of `look` before it is approved, and exactly this text is sent."""
+    main = sys.modules["__main__"]
+    monkeypatch.setattr(main, "looked_at", {"river": "Seine"}, raising=False)
+    session = paying(linked.registry(), nbchat.tools.look)
+    run = session.send('call look {"name": "looked_at"}')
+    until_asking(run)
+    (shown,) = head_of(in_runner(linked, session)).calls
+    assert str(shown.preview).startswith("dict, 1 item")
+    monkeypatch.setattr(main, "looked_at", "another value")
+    run.approve()
+    (call,) = run.wait(30).calls
+    assert call.result is not None
+    assert call.result.text == shown.preview
+
+
+def test_a_call_that_waits_for_the_running_cell_is_marked(linked: Linked) -> None:
+    """While the main thread of its kernel is busy, an approved call is `queued`; once started, it is not."""
+
+    def marked() -> list[bool]:
+        return [call.queued for call in head_of(in_runner(linked, session)).calls]
+
+    @nbchat.tool(ask=False, thread="main")
+    def pay(amount: int) -> str:
+        until(lambda: marked() == [])
+        return f"paid {amount}"
+
+    session = paying(linked.registry(), pay)
+    run = session.send(PAY)
+    # This thread is the main thread, which is busy with this test and does not wait in nbchat.
+    until(lambda: marked() == [True])
+    assert run.state == "acting"
+    assert [call.state for call in run.wait(30).calls] == ["ran"]
 
 
 def exits_never() -> None:
