@@ -288,17 +288,19 @@ class MainThread:
 
     @contextmanager
     def waiting(self, wake: Callable[[], object]) -> Iterator[None]:
-        """Call `wake` when there is a job, for as long as the main thread waits in this context."""
+        """Call `wake` when there is a job, for as long as the main thread waits in this context.
+
+        It must not be held across a `yield` to code of the user, which may never resume.
+        """
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        with self._lock:
-            self._waits.append(wake)
         try:
+            self._waits.append(wake)  # first in the block, so that an interrupt does not leave it there
             yield
         finally:
+            self._waits.remove(wake)
             with self._lock:
-                self._waits.remove(wake)
                 jobs = [] if self._waits else list(self._jobs.values())
             for job in jobs:
                 if job.is_queued or job.state != "waiting":

@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Generator, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from nbchat.core.calls import ToolCall, calls_of
 from nbchat.core.commands import Pause, Resume, RetryNow, Stop
@@ -238,8 +238,7 @@ class Run:
                         f"run {self._id!r} is still {self.state} after {timeout:g} s. "
                         "It continues; wait() again, or stop() it."
                     )
-                main_thread.run_pending()
-                changed.wait(POLL_S if left is None else min(POLL_S, left))
+                _wait(changed, POLL_S if left is None else min(POLL_S, left))
         return self
 
     @short_traceback
@@ -281,8 +280,7 @@ class Run:
                     elif over:
                         break
                     else:
-                        main_thread.run_pending()
-                        changed.wait(POLL_S)
+                        _wait(changed, POLL_S)
         except KeyboardInterrupt as interrupt:
             shorten(interrupt)
             raise
@@ -418,11 +416,11 @@ class Run:
     def _watching(self) -> Iterator[Wakeup]:
         changed = Wakeup()
         refuse_own_wait(self._session_id, is_over=self.is_over)
-        with self._backend.watch(self._session_id, changed.set), main_thread.waiting(changed.set):
+        with self._backend.watch(self._session_id, changed.set):
             yield changed
 
     @contextlib.asynccontextmanager
-    async def _awaiting(self) -> AsyncIterator[asyncio.Event]:
+    async def _awaiting(self) -> AsyncIterator[_Change]:
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
@@ -439,8 +437,8 @@ class Run:
             with contextlib.suppress(RuntimeError):  # that loop is closed, and nothing is waiting
                 loop.call_soon_threadsafe(changed.set)
 
-        with self._backend.watch(self._session_id, wake), main_thread.waiting(wake):
-            yield changed
+        with self._backend.watch(self._session_id, wake):
+            yield _Change(changed, wake)
 
 
 RunCache: TypeAlias = HandleCache[tuple[str, str], Run]
@@ -469,15 +467,33 @@ def check_timeout(timeout: object) -> None:
         raise ValueError("timeout must be a number of seconds, not nan.")
 
 
-async def _turn(changed: asyncio.Event) -> None:
-    """Wait for a change, but return now and then.
+def _wait(changed: Wakeup, timeout_s: float) -> None:
+    """Wait for a change, and execute the jobs of the main thread."""
+    with main_thread.waiting(changed.set):
+        main_thread.run_pending()
+        changed.wait(timeout_s)
+        main_thread.run_pending()
+
+
+class _Change(NamedTuple):
+    """A change that a coroutine waits for."""
+
+    event: asyncio.Event
+    wake: Callable[[], object]
+    """Sets the event. From any thread."""
+
+
+async def _turn(changed: _Change) -> None:
+    """Wait for a change as `_wait` does, but return now and then.
 
     An interrupt of a cell that awaits does not wake the kernel's idle loop; this does.
     """
-    main_thread.run_pending()
-    # Not wait_for: on Python 3.11 it may swallow a cancellation that comes together with the change, and
-    # an interrupted cell would then continue to wait.
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(POLL_S):
-            await changed.wait()
-    changed.clear()
+    with main_thread.waiting(changed.wake):
+        main_thread.run_pending()
+        # Not wait_for: on Python 3.11 it may swallow a cancellation that comes together with the change,
+        # and an interrupted cell would then continue to wait.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(POLL_S):
+                await changed.event.wait()
+        changed.event.clear()
+        main_thread.run_pending()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 import threading
@@ -905,6 +906,47 @@ def test_an_aborted_request_is_not_sent_again(registry: SessionRegistry) -> None
         assert (shell.requests, started) == (1, [])
     finally:
         main_thread.attach(None)
+
+
+class CountingShell(AbortingShell):
+    """A kernel that accepts requests."""
+
+    def request(self, job: Job) -> bool:
+        """Count the request."""
+        self.requests += 1
+        return job.state == "waiting"
+
+
+def test_a_suspended_iterator_does_not_count_as_a_wait(registry: SessionRegistry) -> None:
+    """While an iterator of a run is suspended, the kernel gets a request for a call on the main thread."""
+
+    def submitted() -> Job:
+        job = Job(lambda: False, lambda: None, lambda _reason: None)
+        main_thread.submit(job)
+        return job
+
+    async def requests_beside(run: Run) -> int:
+        deltas = run.__aiter__()
+        assert await anext(deltas) == "Hel"
+        jobs.append(submitted())
+        return shell.requests
+
+    def paused() -> Run:
+        return registry.create(provider=ScriptedProvider("Hel", PAUSE, "lo.")).send("?")
+
+    jobs: list[Job] = []
+    shell = CountingShell()
+    main_thread.attach(shell)
+    try:
+        deltas = iter(paused())
+        assert next(deltas) == "Hel"
+        jobs.append(submitted())
+        assert shell.requests == 1
+        assert asyncio.run(requests_beside(paused())) == 2
+        assert [job.is_queued for job in jobs] == [True, True]
+    finally:
+        main_thread.attach(None)
+        main_thread.run_pending()
 
 
 def test_the_timeout_of_ask_ends_a_call_on_the_main_thread(
