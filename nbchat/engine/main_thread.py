@@ -59,7 +59,11 @@ REPEAT_S: Final = 0.05
 
 
 class _Guard:
-    """Delays interrupts of the main thread, so that they cut nothing off, except in the context `opened`."""
+    """Delays interrupts of the main thread, so that they cut nothing off, except in the context `opened`.
+
+    In that context they raise `KeyboardInterrupt`. The handler that was installed before is not called: it
+    may be one of an event loop, which can do nothing while the main thread is in the guard.
+    """
 
     innermost: _Guard | None = None
 
@@ -71,32 +75,38 @@ class _Guard:
         self.is_open: bool = False
         """True while interrupts are raised."""
         self._outer: _Guard | None = None
-        self._before: Callable[[int, FrameType | None], object] | None = None
+        self._before: Callable[[int, FrameType | None], object] | int | None = None
 
     def __enter__(self) -> Self:
         self._outer, _Guard.innermost = _Guard.innermost, self
         before = signal.getsignal(signal.SIGINT)
-        if callable(before) and threading.current_thread() is threading.main_thread():
+        # A handler of another library, which is `None` here, could not be restored.
+        if before is not None and threading.current_thread() is threading.main_thread():
             self._before = before
             signal.signal(signal.SIGINT, self._arrived)
         return self
 
     @property
     def is_installed(self) -> bool:
-        """True if interrupts arrive here; they do not if code ignores the signal."""
+        """True if interrupts arrive here."""
         return self._before is not None
+
+    @property
+    def was_ignored(self) -> bool:
+        """True if the process ignores interrupts, as an idle kernel does, except in this guard."""
+        return self._before == signal.SIG_IGN
 
     def __exit__(self, *_error: object) -> None:
         _Guard.innermost = self._outer
         if self._before is not None:
             signal.signal(signal.SIGINT, self._before)
 
-    def _arrived(self, number: int, frame: FrameType | None) -> None:
+    def _arrived(self, _number: int, _frame: FrameType | None) -> None:
         self.arrived += 1
-        if not self.is_open or self._before is None:
+        if not self.is_open:
             self.is_waiting = True
         else:
-            self._before(number, frame)
+            raise KeyboardInterrupt
 
     @contextmanager
     def opened(self) -> Iterator[None]:
@@ -176,7 +186,9 @@ class Job:
             with self._lock:  # `cancel` sends its interrupt while it holds the lock
                 self._state = "over"
             self._ended("")
-        return guard.arrived > 0 and (interrupted or guard.is_waiting) and not self._is_cancelled
+        if self._is_cancelled or guard.was_ignored:
+            return False
+        return guard.arrived > 0 and (interrupted or guard.is_waiting)
 
     def cancel(self) -> None:
         """Prevent the job from starting, or interrupt it. From any thread."""
@@ -185,6 +197,8 @@ class Job:
                 self._state = "cancelled"
             elif self._state == "running":
                 self._is_cancelled = True
+                if not self._guard.is_installed:
+                    return
                 arrived = self._guard.arrived
                 _interrupt()
                 repeat = threading.Thread(target=self._interrupt_again, args=(arrived,), daemon=True)
@@ -195,7 +209,7 @@ class Job:
         while True:
             time.sleep(REPEAT_S)
             with self._lock:
-                if self._state != "running" or self._guard.arrived > arrived or not self._guard.is_installed:
+                if self._state != "running" or self._guard.arrived > arrived:
                     return
                 _interrupt()
 
@@ -213,6 +227,8 @@ def _interrupt() -> None:
     main = threading.main_thread()
     if main is threading.current_thread() or main.ident is None:
         return
+    if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:
+        return  # code in the job restored it: an interrupt would end the process
     if hasattr(signal, "pthread_kill"):
         with suppress(ProcessLookupError, OSError):
             signal.pthread_kill(main.ident, signal.SIGINT)
@@ -284,6 +300,8 @@ class MainThread:
             with self._lock:
                 job = self._jobs.pop(next(iter(self._jobs), ""), None)
             if job is not None and job.run():
+                if _Guard.innermost is not None:  # a job waits here; the interrupt is one of it, too
+                    _Guard.innermost.arrived += 1
                 raise KeyboardInterrupt
 
     @contextmanager

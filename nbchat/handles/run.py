@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 import time
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from decimal import Decimal
@@ -489,11 +490,26 @@ async def _turn(changed: _Change) -> None:
     An interrupt of a cell that awaits does not wake the kernel's idle loop; this does.
     """
     with main_thread.waiting(changed.wake):
-        main_thread.run_pending()
+        _run_jobs()
         # Not wait_for: on Python 3.11 it may swallow a cancellation that comes together with the change,
         # and an interrupted cell would then continue to wait.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(POLL_S):
                 await changed.event.wait()
         changed.event.clear()
+        _run_jobs()
+
+
+def _run_jobs() -> None:
+    """Execute the jobs of the main thread in a coroutine; an interrupt of one cancels the coroutine.
+
+    `KeyboardInterrupt` would end the event loop, and with it the kernel.
+    """
+    try:
         main_thread.run_pending()
+    except KeyboardInterrupt:
+        before = signal.getsignal(signal.SIGINT)
+        # The loop's own handler interrupts what the loop runs, such as a cell that awaits another task.
+        if callable(before) and before is not signal.default_int_handler:
+            before(signal.SIGINT, None)
+        raise asyncio.CancelledError from None

@@ -20,7 +20,7 @@ from PIL import Image
 import nbchat
 from nbchat.context import deadline
 from nbchat.core.messages import Message
-from nbchat.engine.main_thread import Job
+from nbchat.engine.main_thread import Job, main_thread
 from nbchat.engine.tools import MAX_IMAGE_BYTES, MAX_IMAGES, MAX_RESULT, ToolOutput, bounded
 from nbchat.providers.base import Finish, Request, ToolCallDelta
 from nbchat.providers.scripted import Script, ScriptedProvider
@@ -509,9 +509,35 @@ def test_only_an_interrupt_interrupts_the_cell_around_a_job() -> None:
     assert ended == [""]
 
 
-def test_a_cancelled_job_is_interrupted_wherever_it_is() -> None:
-    """The interrupt of a cancelled job arrives even if it is sent just before the job blocks."""
+def test_an_interrupt_of_a_job_within_a_job_interrupts_both() -> None:
+    """An interrupt of a job that ran while another job waited is one of that job and of its cell, too."""
+
+    def inner() -> bool:
+        signal.raise_signal(signal.SIGINT)
+        return False
+
+    def outer() -> bool:
+        main_thread.submit(Job(inner, lambda: None, ended.append))
+        main_thread.run_pending()
+        return False
+
+    ended: list[str] = []
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        assert Job(outer, lambda: None, ended.append).run() is True
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert ended == ["", ""]
+
+
+@pytest.mark.parametrize(
+    "handler",
+    [signal.default_int_handler, signal.SIG_DFL, signal.SIG_IGN, lambda *_: None],
+    ids=["raises", "default", "ignored", "of a loop"],
+)
+def test_a_cancelled_job_is_interrupted_wherever_it_is(handler: Any) -> None:
+    """A cancelled job is interrupted, whatever the process does on interrupts, also just before it blocks."""
+    before = signal.signal(signal.SIGINT, handler)
     try:
         for _ in range(20):
             blocked, raised = threading.Event(), []
@@ -532,5 +558,6 @@ def test_a_cancelled_job_is_interrupted_wherever_it_is() -> None:
             assert job.run() is False
             cancelling.join()
             assert raised == [KeyboardInterrupt]
+            assert signal.getsignal(signal.SIGINT) == handler
     finally:
         signal.signal(signal.SIGINT, before)

@@ -128,6 +128,55 @@ def test_stop_interrupts_running_code(kernel: Kernel) -> None:
     assert (after.stdout, after.error) == ("stopped\n", None)
 
 
+def test_stop_interrupts_code_that_an_awaiting_cell_runs(kernel: Kernel) -> None:
+    """Stop ends code that runs in a cell that awaits the answer, and the cell continues."""
+    cell = kernel.run(
+        "flag = threading.Event()\n"
+        "run = session.send('flag.set()\\nwhile True: pass')\n"
+        "threading.Thread(target=lambda: (flag.wait(60), run.stop())).start()\n"
+        "await run\n"
+        "print(run.state)"
+    )
+    assert (cell.stdout, cell.error) == ("stopped\n", None), cell.traceback
+    assert kernel.value("1 + 1") == "2"
+
+
+def test_stop_interrupts_code_that_a_task_runs_between_cells(kernel: Kernel) -> None:
+    """Stop ends code that runs in a task between cells, where the kernel ignores interrupts."""
+    kernel.run(
+        "import asyncio\n"
+        "async def end_state():\n"
+        "    await run\n"
+        "    return run.state\n"
+        "flag = threading.Event()\n"
+        "run = session.send('flag.set()\\nwhile True: pass')\n"
+        "task = asyncio.create_task(end_state())\n"
+        "threading.Thread(target=lambda: (flag.wait(60), run.stop())).start()"
+    )
+    assert kernel.run("print(await task)").stdout == "stopped\n"
+
+
+@pytest.mark.parametrize(
+    "wait",
+    [
+        "await run",
+        "async def end():\n    await run\ntask = asyncio.create_task(end())\nawait asyncio.Event().wait()",
+    ],
+    ids=["cell", "task"],
+)
+def test_an_interrupt_of_code_ends_the_awaiting_cell(kernel: Kernel, tmp_path: Path, wait: str) -> None:
+    """An interrupt ends the code and the cell that awaits the answer or a task; the kernel continues."""
+    started = tmp_path / "started"
+    code = f"open({str(started)!r}, 'w').close()\nwhile True: pass"
+    cell = kernel.start(f"import asyncio\nrun = session.send({code!r})\n{wait}\nprint('not reached')")
+    wait_for(started.exists, "the code runs")
+    kernel.interrupt()
+    kernel.follow(cell, lambda cell: cell.over)
+    assert (cell.stdout, cell.error) == ("", "CancelledError"), cell.traceback
+    after = kernel.run("run.wait(60)\nprint(run.calls[0].result.text.split()[0], run.state)")
+    assert after.stdout == "KeyboardInterrupt completed\n", after.traceback
+
+
 def test_look_reads_the_variables_of_the_notebook(kernel: Kernel) -> None:
     """`look` lists and describes the user's variables, without those of IPython."""
     cell = kernel.run("value = [1, 2, 3]\nprint(nbchat.tools.look('value'))\nprint(nbchat.tools.look())")
