@@ -59,6 +59,14 @@ class KernelShell:
         return True
 
     def _request(self, job: Job) -> None:
+        try:
+            self._send(job)
+        except Exception:
+            logger.exception("the request to run a tool call could not be sent to the kernel")
+            job.fail(NOT_ACCEPTED)
+
+    def _send(self, job: Job) -> None:
+        """Send the request, and fail the job if the kernel does not execute it."""
         from ipykernel.connect import get_connection_file  # noqa: PLC0415 - in a kernel only
         from jupyter_client.blocking.client import BlockingKernelClient  # noqa: PLC0415
 
@@ -81,9 +89,6 @@ class KernelShell:
                     # This changes nothing if the job was started.
                     job.fail(ABORTED if aborted else NOT_ACCEPTED)
                     return
-        except Exception:
-            logger.exception("the request to run a tool call could not be sent to the kernel")
-            job.fail(NOT_ACCEPTED)
         finally:
             client.stop_channels()
 

@@ -1,11 +1,15 @@
 """Approved code in a real kernel: it runs as a cell does, between cells or in a cell that waits."""
 
 import os
+import queue
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from nbchat.engine.main_thread import Job
+from nbchat.jupyter.kernel_shell import NOT_ACCEPTED, KernelShell
 from tests.kernels import Kernel
 from tests.waiting import wait_for
 from tools.jupyter_home import environment
@@ -175,6 +179,20 @@ def test_an_interrupt_of_code_ends_the_awaiting_cell(kernel: Kernel, tmp_path: P
     assert (cell.stdout, cell.error) == ("", "CancelledError"), cell.traceback
     after = kernel.run("run.wait(60)\nprint(run.calls[0].result.text.split()[0], run.state)")
     assert after.stdout == "KeyboardInterrupt completed\n", after.traceback
+
+
+def test_a_request_that_cannot_be_sent_ends_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the kernel cannot be reached, the call ends with a reason instead of waiting for ever."""
+
+    def missing() -> str:
+        raise RuntimeError("no connection file")
+
+    monkeypatch.setattr("ipykernel.connect.get_connection_file", missing)
+    reasons: queue.SimpleQueue[str] = queue.SimpleQueue()
+    job = Job(lambda: False, lambda: None, reasons.put)
+    shell = KernelShell(SimpleNamespace(ask_exit=lambda: None, kernel=object()))
+    assert shell.request(job)
+    assert reasons.get(timeout=60) == NOT_ACCEPTED
 
 
 def test_look_reads_the_variables_of_the_notebook(kernel: Kernel) -> None:
