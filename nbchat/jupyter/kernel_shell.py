@@ -6,6 +6,7 @@ import asyncio
 import base64
 import logging
 import re
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -99,7 +100,12 @@ class KernelShell:
         shell = self._shell
         before = dict(shell.user_ns)
         error: BaseException | None = None
-        with delayed_interrupts() as opened, _within_cell(shell), capture_output() as captured:
+        with (
+            delayed_interrupts() as opened,
+            _within_cell(shell),
+            _without_figures(shell),
+            capture_output() as captured,
+        ):
             try:
                 with opened():
                     done = shell.run_cell(code, store_history=False, silent=False)
@@ -143,6 +149,30 @@ def _within_cell(shell: Any) -> Iterator[None]:  # noqa: ANN401 - an Interactive
         hook.exec_result, shell.loop_runner = result, runner
         if allows_input is not None:
             kernel._allow_stdin = allows_input  # noqa: SLF001 - as above
+
+
+@contextmanager
+def _without_figures(shell: Any) -> Iterator[None]:  # noqa: ANN401 - an InteractiveShell
+    """Set the open figures of Matplotlib aside where the end of code draws and closes all of them.
+
+    They are of the cell that waits, which draws them at its own end. The code draws its own ones.
+    """
+    inline: Any = sys.modules.get("matplotlib_inline.backend_inline")
+    if inline is None or inline.flush_figures not in shell.events.callbacks["post_execute"]:
+        yield
+        return
+    show, figures = inline.show, inline.Gcf.figs
+    kept = dict(figures)
+    drawn = show._draw_called, show._to_draw  # noqa: SLF001 - of `flush_figures`, the function above
+    figures.clear()
+    show._draw_called, show._to_draw = False, []  # noqa: SLF001 - as above
+    try:
+        yield
+    finally:
+        new = {number: figure for number, figure in figures.items() if number not in kept}
+        figures.clear()
+        figures.update(new | kept)  # the last one is the current figure
+        show._draw_called, show._to_draw = drawn  # noqa: SLF001 - as above
 
 
 def _is_reentrant() -> bool:

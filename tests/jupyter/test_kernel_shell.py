@@ -106,6 +106,22 @@ def test_pictures_are_part_of_the_result(kernel: Kernel) -> None:
     assert cell.displays == []
 
 
+def test_figures_of_the_cell_are_not_of_the_code(kernel: Kernel) -> None:
+    """A figure that the waiting cell has open is drawn in that cell, and the code's figures in its result."""
+    kernel.run("import matplotlib.pyplot as plt", 180.0)  # it may list the fonts first
+    cell = kernel.run(
+        "mine = plt.figure()\n"
+        "plt.plot([1, 2])\n"
+        "runs = [session.send(code).wait(60) for code in\n"
+        "    ('1 + 1', 'import matplotlib.pyplot as plt; plt.plot([3, 4]); None')]\n"
+        "print([len(run.calls[0].result.images) for run in runs])\n"
+        "print(plt.gcf() is mine, plt.get_fignums())"
+    )
+    assert cell.stdout == "[0, 1]\nTrue [1]\n", cell.traceback
+    assert [sorted(display) for display in cell.displays] == [["image/png", "text/plain"]]
+    assert kernel.value("plt.get_fignums()") == "[]"
+
+
 def test_stopped_code_never_starts(kernel: Kernel) -> None:
     """Code that waits for a running cell is not run after its run was stopped."""
     cell = kernel.run(
