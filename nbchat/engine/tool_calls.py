@@ -5,6 +5,7 @@
    arguments. The approval is kept in memory, for this call only; `run_all` holds until the run ends.
 3. Every call gets a result: of the tool, or the reason why it was not run. An error is a result too.
 4. After `run` has ended, in any way, nothing more is started, and no result is appended.
+5. The run has no slot meanwhile, since tools and policies may wait for other runs.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
@@ -25,7 +27,7 @@ from nbchat.core.events import Approver, Event, PartEnded, PartStarted, RunActin
 from nbchat.core.messages import BITMAP, Message, ToolResultPart
 from nbchat.core.text import checksum, clean, utf16_length
 from nbchat.engine.logs import about
-from nbchat.engine.tool_threads import execute_work
+from nbchat.engine.tool_threads import execute_work, start_thread
 from nbchat.engine.tools import (
     MAX_IMAGE_BYTES,
     MAX_IMAGES,
@@ -33,6 +35,7 @@ from nbchat.engine.tools import (
     AnyPolicy,
     AnyTool,
     ArgumentsInvalid,
+    Policy,
     Previewed,
     RemotePolicy,
     RemoteTool,
@@ -73,6 +76,32 @@ TOO_LARGE: Final = "The call was run, but its result exceeds the size limit of t
 async def on_worker(function: Callable[..., T], *args: object) -> T:
     """Call code of the user on a worker thread."""
     return await asyncio.to_thread(function, *args)
+
+
+async def decided(policy: Policy, session_id: str, call: ToolCall) -> bool | None:
+    """Return the decision of a policy of a session; `None` if it fails.
+
+    It is called on a thread of its own: it may wait for other runs, which need the worker threads.
+    """
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[bool | None] = loop.create_future()
+
+    def returned(decision: bool | None) -> None:
+        if not done.done():
+            done.set_result(decision)
+
+    def target() -> None:
+        decision = None
+        try:
+            decision = decision_of(policy, session_id, call)
+        except BaseException:
+            logger.exception("session.approve raised an error; it has not decided on %s", call.name)
+        with suppress(RuntimeError):  # the loop is closed
+            # Any other value has the meaning of `None`: a truthy value may be an accident.
+            loop.call_soon_threadsafe(returned, decision if decision is True or decision is False else None)
+
+    start_thread(target, "nbchat-policy")
+    return await done
 
 
 class ToolContext(Protocol):
@@ -201,6 +230,7 @@ class ToolCalls:
             If a call has no result, since the kernel that executed it is gone.
         """
         self._is_open = True
+        self._context.release_slot()
         try:
             await self._decide_all(calls)
             while self._asking or self._running:
@@ -328,20 +358,24 @@ class ToolCalls:
         self._context.changed()
 
     async def _policy(self, call: ToolCall) -> bool | None:
-        """Return the decision of the session's policy; `None` if there is none, or it fails."""
+        """Return the decision of the session's policy; `None` without one, or if it fails."""
         policy = self._context.policy
         if policy is None:
             return None
         try:
-            if isinstance(policy, RemotePolicy):
-                decision = await policy.decide(call)
-            else:
-                decision = await on_worker(decision_of, policy, self._context.session_id, call)
+            async with asyncio.timeout(self._limits.tool_s):
+                if isinstance(policy, RemotePolicy):
+                    return await policy.decide(call)
+                return await decided(policy, self._context.session_id, call)
+        except TimeoutError:
+            logger.warning(
+                "session.approve did not return within limits.tool_s; it has not decided on %s",
+                call.name,
+                extra=about(run_id=self._run_id),
+            )
         except Exception:
-            logger.exception("session.approve raised an error; the user decides on %s", call.name)
-            return None
-        # Any other value has the meaning of `None`: a truthy value may be an accident.
-        return decision if decision is True or decision is False else None
+            logger.exception("session.approve failed; it has not decided on %s", call.name)
+        return None
 
     # Decisions
 
@@ -387,7 +421,6 @@ class ToolCalls:
 
     def _ask(self) -> None:
         self._emit(RunAwaitingApproval(run_id=self._run_id, at=now(), call_ids=tuple(self._asking)))
-        self._context.release_slot()
 
     # Execution
 

@@ -20,9 +20,9 @@ from nbchat.core.errors import CommandError, KernelGone, NbchatError
 from nbchat.core.ids import new_id
 from nbchat.core.messages import ToolResultPart
 from nbchat.core.values import convert
-from nbchat.engine.tool_calls import MAX_CALLS, NO_KERNEL, on_worker, part_of, preview_of
+from nbchat.engine.tool_calls import MAX_CALLS, NO_KERNEL, decided, on_worker, part_of, preview_of
 from nbchat.engine.tool_threads import execute_work
-from nbchat.engine.tools import ArgumentsInvalid, Policy, Tool, ToolOutput, Work, decision_of, error, not_run
+from nbchat.engine.tools import ArgumentsInvalid, Policy, Tool, ToolOutput, Work, error, not_run
 from nbchat.runner.messages import OfferedTool
 
 if TYPE_CHECKING:
@@ -361,11 +361,10 @@ class ToolObjects:
         return None if work is None else await preview_of(work, call_id)
 
     async def decide_call(self, _link: Link, policy: str, call: Mapping[str, Any]) -> bool | None:
-        """Return the decision of a policy; anything but the two constants asks."""
+        """Return the decision of a policy. The runner does not wait for it for ever."""
         for session_id, (known, function) in list(self._policies.items()):
             if known == policy:
-                decision = await on_worker(decision_of, function, session_id, convert(ToolCall, call))
-                return decision if decision is True or decision is False else None
+                return await decided(function, session_id, convert(ToolCall, call))
         return None
 
     async def run_call(  # noqa: PLR0917 - as the message

@@ -27,6 +27,7 @@ from nbchat.core.ids import new_id
 from nbchat.core.messages import ToolResultPart, Usage
 from nbchat.core.text import checksum
 from nbchat.engine.carry_out import carry_out
+from nbchat.engine.daemon_executor import MAX_THREADS
 from nbchat.engine.main_thread import CodeOutput, Job, main_thread
 from nbchat.engine.tools import MAX_RESULT
 from nbchat.handles.tools import decide as decide_on_all
@@ -728,6 +729,106 @@ def test_a_run_is_stopped_while_it_waits_for_a_slot(registry: SessionRegistry, c
     assert session.send("Pay.").stop()
     session.wait(30)
     assert engine_of(registry).loop.call(lambda: engine_of(registry).scheduler.live) == 0
+
+
+@pytest.mark.parametrize("is_policy", [False, True], ids=["tool", "policy"])
+def test_a_run_that_decides_and_acts_gives_its_slot_back(
+    registry: SessionRegistry, counter: Counter, *, is_policy: bool
+) -> None:
+    """A policy or a tool that asks another session gets its answer also where only one run may be live."""
+    registry.limits.live_runs = 1
+    judge = registry.create(provider=ScriptedProvider("yes"))
+
+    @nbchat.tool(ask=is_policy)
+    def pay(amount: int) -> str:
+        counter.calls.append(amount)
+        return "paid" if is_policy else judge.ask("May it?").text
+
+    session = registry.create(provider=calling(("pay", '{"amount": 3}')), tools=[pay])
+    if is_policy:
+        session.approve = lambda _call: judge.ask("May it?").text == "yes"
+    run = session.send("Pay.").wait(30)
+    assert run.text.endswith("paid" if is_policy else "yes")
+    assert (len(judge.messages), counter.calls) == (2, [3])
+    assert engine_of(registry).loop.call(lambda: engine_of(registry).scheduler.live) == 0
+
+
+def test_a_policy_that_does_not_return_has_not_decided(
+    registry: SessionRegistry, counter: Counter, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A policy has `limits.tool_s` for a call; then the call asks, whatever the policy returns later."""
+    registry.limits.tool_s = 0.05
+    session = watched(registry, calling(("pay", '{"amount": 3}')), pay_with(counter))
+    returned = threading.Event()
+
+    def wait(_call: ToolCall) -> bool:
+        counter.started.set()
+        counter.go.wait()
+        returned.set()
+        return True
+
+    session.approve = wait
+    with caplog.at_level("WARNING", logger="nbchat"):
+        run = session.send("Pay.")
+        until_asking(run)
+    assert [text for text in caplog.messages if "did not return within limits.tool_s" in text]
+    registry.limits.tool_s = 60
+    assert counter.started.wait(30)
+    counter.go.set()
+    assert returned.wait(30)
+    engine_of(registry).loop.call(lambda: None)
+    assert (run.state, counter.calls) == ("awaiting_approval", [])
+    run.approve()
+    assert run.wait(30).state == "completed"
+    assert counter.calls == [3]
+
+
+def test_a_run_is_stopped_during_its_policy(registry: SessionRegistry, counter: Counter) -> None:
+    """Stop ends a run whose policy has not returned, and nothing is executed when it approves later."""
+    registry.limits.live_runs = 1
+    session = watched(registry, calling(("pay", '{"amount": 3}')), pay_with(counter))
+    returned = threading.Event()
+
+    def wait(_call: ToolCall) -> bool:
+        counter.started.set()
+        counter.go.wait()
+        returned.set()
+        return True
+
+    session.approve = wait
+    run = session.send("Pay.")
+    assert counter.started.wait(30)
+    run.stop()
+    assert run.wait(30).state == "stopped"
+    assert engine_of(registry).loop.call(lambda: engine_of(registry).scheduler.live) == 0
+    counter.go.set()
+    assert returned.wait(30)
+    engine_of(registry).loop.call(lambda: None)
+    assert ([call.state for call in run.calls], counter.calls) == (["not_run"], [])
+
+
+def test_policies_that_wait_leave_threads_to_the_runs(registry: SessionRegistry, counter: Counter) -> None:
+    """Policies that wait for something occupy no thread that runs need, however many they are."""
+    registry.limits.live_runs = 2 * MAX_THREADS
+    all_wait = threading.Semaphore(0)
+
+    def wait(_call: ToolCall) -> bool:
+        all_wait.release()
+        counter.go.wait()
+        return True
+
+    runs = []
+    for _ in range(MAX_THREADS):
+        session = registry.create(provider=calling(("pay", '{"amount": 3}')), tools=[pay_with(counter)])
+        session.approve = wait
+        runs.append(session.send("Pay."))
+    for _ in runs:
+        assert all_wait.acquire(timeout=30)
+    other = registry.create(provider=calling(("pay", '{"amount": 4}')), tools=[pay_with(counter, ask=False)])
+    assert other.send("Pay.").wait(30).state == "completed"
+    assert counter.calls == [4]
+    counter.go.set()
+    assert {run.wait(30).state for run in runs} == {"completed"}
 
 
 def test_no_clock_runs_while_a_run_asks(registry: SessionRegistry, counter: Counter) -> None:

@@ -166,6 +166,26 @@ def test_tools_belong_to_the_kernel_that_set_them_last(linked: Linked, counter: 
 # Lost links
 
 
+def test_a_policy_that_does_not_return_is_not_waited_for(linked: Linked, counter: Counter) -> None:
+    """A policy of a kernel has `limits.tool_s` for a call; then the call asks."""
+    session = paying(linked.registry(), pay_with(counter))
+
+    def wait(_call: nbchat.ToolCall) -> bool:
+        counter.started.set()
+        return counter.go.wait()
+
+    session.approve = wait
+    linked.engine.limits.tool_s = 0.05
+    run = session.send(PAY)
+    until_asking(run)
+    linked.engine.limits.tool_s = 60
+    assert counter.started.wait(30)
+    assert counter.calls == []
+    run.approve()
+    assert run.wait(30).state == "completed"
+    assert counter.calls == [3]
+
+
 def test_a_waiting_call_of_a_lost_kernel_is_not_run(linked: Linked, counter: Counter) -> None:
     """When the kernel disappears, its waiting calls are not run, and the model completes the run."""
     one, two = linked.registry(), linked.registry()
