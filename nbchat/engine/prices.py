@@ -6,12 +6,14 @@ The price of a model depends on the server: a model of the same name on an unkno
 
 from __future__ import annotations
 
+import importlib
 import logging
 import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import pairwise
+from types import ModuleType
 from typing import TYPE_CHECKING, Final
 
 from nbchat.core.messages import ToolResultPart
@@ -26,6 +28,8 @@ logger = logging.getLogger("nbchat")
 
 _LIBRARY: Final = "genai_prices"
 _hinted: list[str] = []
+_faulty: list[str] = []
+"""The library, if it is installed and cannot be imported. It is not tried again."""
 
 
 def is_loaded() -> bool:
@@ -35,12 +39,22 @@ def is_loaded() -> bool:
 
 
 def load() -> bool:
-    """Import the library; return False if it is not installed. Takes a third of a second the first time."""
+    """Import the library; return False if that is not possible. Takes a third of a second the first time."""
+    return all(_imported(name) is not None for name in (_LIBRARY, f"{_LIBRARY}.data")) and is_loaded()
+
+
+def _imported(name: str) -> ModuleType | None:
+    """Import a module of the library; return `None` if it is not installed, or its import fails."""
+    if _faulty:
+        return None
     try:
-        import genai_prices.data  # noqa: PLC0415 - optional, and only when it is used
+        return importlib.import_module(name)
     except ImportError:
-        return False
-    return bool(genai_prices.data.providers)
+        return None
+    except Exception:
+        _faulty.append(_LIBRARY)
+        logger.warning("the prices cannot be imported, so costs are unknown", exc_info=True)
+        return None
 
 
 def run_cost(state: SessionState, run: RunRecord, *, hint: bool = False) -> Decimal | None:
@@ -88,11 +102,9 @@ def cost_of(
         return None
     if not model or not server:
         return None
-    try:
-        from genai_prices import Usage as Counts  # noqa: PLC0415 - optional, and only when it is used
-        from genai_prices import calc_price  # noqa: PLC0415
-    except ImportError:
-        if hint and not _hinted:
+    library = _imported(_LIBRARY)
+    if library is None:
+        if hint and not (_hinted or _faulty):
             _hinted.append(_LIBRARY)
             logger.warning("no prices are installed. For costs: pip install 'jupyter-nbchat[prices]'")
         return None
@@ -103,19 +115,20 @@ def cost_of(
         "output_tokens": usage.output_tokens,
         "cache_read_tokens": cached,
     }
+    each = {name: n if requests == 1 else Decimal(n) / requests for name, n in counts.items()}
     try:
-        price = calc_price(
-            Counts(**{name: n if requests == 1 else Decimal(n) / requests for name, n in counts.items()}),
+        price = library.calc_price(
+            library.Usage(**each),
             model,
             provider_api_url=f"https://{server}",
             genai_request_timestamp=datetime.now(UTC) if at is None else datetime.fromtimestamp(at, UTC),
         )
+        cost = Decimal(price.total_price)
     except LookupError:  # of the server or the model
         return None
     except Exception:  # costs are an extra: no fault of the library, or of its data, may end anything
         logger.debug("the cost of %r cannot be computed", model, exc_info=True)
         return None
-    cost = Decimal(price.total_price)
     return cost if requests == 1 else round(cost * requests, 12).normalize() + 0  # not 1E+2
 
 

@@ -52,7 +52,7 @@ class RunCosts:
         self._waiting.clear()
 
     async def _load(self) -> None:
-        # If it is not installed, it is not searched for again.
+        # If it is not installed, or its import fails, it is not searched for again.
         self._is_missing = not await asyncio.to_thread(prices.load)
         waiting, self._waiting = self._waiting, {}
         for session in waiting.values():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -114,6 +114,45 @@ def test_a_fault_of_the_library_ends_nothing(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(genai_prices, "calc_price", broken)
     assert prices.cost_of(USAGE, "m", SERVER, None) is None
+
+
+@pytest.mark.parametrize("module", ["genai_prices", "genai_prices.data"])
+def test_a_library_that_cannot_be_imported_ends_nothing(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, module: str
+) -> None:
+    """If the import of the library fails, whatever it raises, costs are `None`, with one warning."""
+    tried: list[str] = []
+
+    def broken(name: str) -> None:
+        tried.append(name)
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(prices, "_faulty", [])
+    monkeypatch.setattr(prices, "_hinted", [])
+    with monkeypatch.context() as patched, caplog.at_level(logging.WARNING, logger="nbchat"):
+        for name in [name for name in sys.modules if name.partition(".")[0] == "genai_prices"]:
+            patched.delitem(sys.modules, name)
+        patched.setattr(sys, "meta_path", [FailingFinder(module, broken), *sys.meta_path])
+        assert not prices.load()
+        assert prices.cost_of(USAGE, "m", SERVER, None, hint=True) is None
+        assert not prices.load()
+        for name in [name for name in sys.modules if name.partition(".")[0] == "genai_prices"]:
+            del sys.modules[name]
+    assert tried == [module]
+    assert caplog.messages == ["the prices cannot be imported, so costs are unknown"]
+
+
+class FailingFinder:
+    """A finder of modules that raises for one of them."""
+
+    def __init__(self, module: str, fail: Callable[[str], None]) -> None:
+        self._module = module
+        self._fail = fail
+
+    def find_spec(self, name: str, _path: object = None, _target: object = None) -> None:
+        """Raise for the module, and find no other."""
+        if name == self._module:
+            self._fail(name)
 
 
 def test_the_prices_are_loaded_at_the_first_cost() -> None:
