@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Final
 
 from nbchat.core.messages import ToolResultPart
+from nbchat.core.run import RunState
 from nbchat.engine import lookup
 
 if TYPE_CHECKING:
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger("nbchat")
 
 _LIBRARY: Final = "genai_prices"
+_ANSWERED: Final = (RunState.COMPLETED, RunState.INCOMPLETE)
+"""States of a run whose last request was answered to its end."""
+
 _hinted: list[str] = []
 _faulty: list[str] = []
 """The library, if it is installed and cannot be imported. It is not tried again."""
@@ -60,11 +64,17 @@ def _imported(name: str) -> ModuleType | None:
 def run_cost(state: SessionState, run: RunRecord, *, hint: bool = False) -> Decimal | None:
     """Return the cost of a run in USD; `None` if it is unknown, or the run is not over.
 
+    The tokens of a run are those that its server reported. A request that was not answered to its end rarely
+    reports them, so a run that ended during a later request than its first has no cost. If a server reports
+    the tokens of some finished requests of a run and not of others, the cost is that of the reported ones.
+
     Parameters
     ----------
     hint
         Log once that the library is missing, if the run could have a price.
     """
+    if run.state not in _ANSWERED and run.round_part:  # it ended after its second request was sent
+        return None
     return cost_of(
         run.usage, run.model, run.server, run.started_at, requests=_requests(state, run), hint=hint
     )

@@ -133,6 +133,8 @@ class Run:
         """The cost in USD, from `usage` and published prices; `None` if it is unknown.
 
         Needs the extra `jupyter-nbchat[prices]`. Of all requests of the run, with the prices of its date.
+        Unknown for a run that was stopped or interrupted in a later request than its first, such as one with
+        results of tools. Finished requests whose tokens the server did not report are not included.
         """
         state = self._state
         return prices.run_cost(state, lookup.run(state, self._id), hint=True)

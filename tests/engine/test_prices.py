@@ -13,6 +13,7 @@ import genai_prices
 import pytest
 
 import nbchat
+from nbchat.core.errors import ProviderUnavailable
 from nbchat.core.events import Settings
 from nbchat.core.messages import ToolResultPart, Usage
 from nbchat.engine import prices
@@ -21,10 +22,11 @@ from nbchat.handles.registry import SessionRegistry
 from nbchat.providers.base import Finish, Request, ToolCallDelta, UsageDelta
 from nbchat.providers.endpoint import public_host
 from nbchat.providers.openai import OpenAIProvider
-from nbchat.providers.scripted import ScriptedProvider, Step
+from nbchat.providers.scripted import PAUSE, ScriptedProvider, Step
 from nbchat.server import DemoServer
 from tests.engines import engine_of
 from tests.prices import AFTER, BEFORE, COST, SERVER, price_table
+from tests.waiting import wait_for
 
 USAGE = Usage(input_tokens=1000, output_tokens=100)
 
@@ -274,3 +276,58 @@ def test_a_run_with_tools_costs_all_its_requests(registry: SessionRegistry) -> N
     assert run.text == "Paris"
     assert run.usage == Usage(input_tokens=2700, output_tokens=0)
     assert run.cost == Decimal("0.0027")
+
+
+def reporting(*answers: list[Step]) -> ScriptedProvider:
+    """Return a provider of a server with prices, which gives one answer after the other."""
+    steps = list(answers)
+    provider = ScriptedProvider(lambda _request: steps.pop(0), finish=None)
+    provider.server = SERVER  # type: ignore[attr-defined]
+    return provider
+
+
+CALLS: list[Step] = [ToolCallDelta(0, "c", "capital", "{}"), UsageDelta(USAGE), Finish("tool_calls")]
+"""A finished answer with a call, whose tokens are reported."""
+
+
+def capital_with(*, ask: bool) -> nbchat.FunctionTool:
+    """Return the tool that `CALLS` calls."""
+
+    def capital() -> str:
+        """Return a capital."""
+        return "Paris"
+
+    return nbchat.tool(ask=ask)(capital)
+
+
+@pytest.mark.usefixtures("_table")
+@pytest.mark.parametrize("is_stopped", [True, False])
+def test_a_run_that_ends_during_a_later_request_has_no_cost(
+    registry: SessionRegistry, *, is_stopped: bool
+) -> None:
+    """The tokens of the first request are not shown as the cost of a run that was ended in its second."""
+    provider = reporting(CALLS, ["Pa", PAUSE, ProviderUnavailable("gone", retryable=False)])
+    session = registry.create("geo", model="m", provider=provider, tools=[capital_with(ask=False)])
+    run = session.send("Capital of France?")
+    provider.wait_paused()
+    if is_stopped:
+        run.stop()
+    else:
+        provider.go()
+    assert run.wait(30).state == ("stopped" if is_stopped else "interrupted")
+    assert run.usage == USAGE
+    assert (run.cost, session.cost) == (None, None)
+    session.discard(run.message.id)
+    assert session.cost is None
+
+
+@pytest.mark.usefixtures("_table")
+def test_a_run_that_ends_between_its_requests_has_a_cost(registry: SessionRegistry) -> None:
+    """A run that is stopped while its first calls ask has the cost of its only request."""
+    session = registry.create("geo", model="m", provider=reporting(CALLS), tools=[capital_with(ask=True)])
+    session.on("approval_needed", lambda _event: None)
+    run = session.send("Capital of France?")
+    wait_for(lambda: run.state == "awaiting_approval", "the call asks")
+    run.stop()
+    assert run.wait(30).state == "stopped"
+    assert run.cost == COST
