@@ -53,7 +53,7 @@ def mcp(
     Examples
     --------
     >>> nbchat.mcp("jira", url="http://127.0.0.1:8000/mcp")
-    <MCP server jira at http://127.0.0.1:8000/mcp>
+    <MCP server jira at http://127.0.0.1:8000>
     """
     from nbchat.mcp_client.server import McpServer  # noqa: PLC0415 - only when it is used
     from nbchat.mcp_client.settings import settings_of  # noqa: PLC0415

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from nbchat.core.redact import redact
 from nbchat.core.text import clean
 from nbchat.engine.tools import ToolOutput, error, not_run
 from nbchat.mcp_client.arguments import checked_arguments
@@ -46,7 +47,7 @@ class McpTool:
         self._lease = lease
         self._spec = ToolSpec(
             name=name or _REFUSED.sub("_", definition.name)[:64] or "tool",
-            description=clean(definition.description)[:MAX_DESCRIPTION],
+            description=redact(clean(definition.description), settings.secrets())[:MAX_DESCRIPTION],
             parameters=definition.schema,
         )
 

@@ -36,7 +36,7 @@ class McpServer:
         self._made: Any = None
 
     def __repr__(self) -> str:
-        """Return name and place, without credentials."""
+        """Return the name, and the host or the program."""
         return f"<MCP server {self._settings.name} at {self._settings.place}>"
 
     @property

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from nbchat.core.errors import ConfigError
 from nbchat.core.extras import check_headers, is_secret_header, is_secret_query
@@ -26,20 +27,26 @@ MAX_DEFINITION: Final = 100_000
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,32}")
 
 
+_LONG: Final = re.compile(r"(?=.*[0-9]).{10,}|.{16,}", re.DOTALL)
+"""A value that may be a key, and that ordinary text is unlikely to contain by chance."""
+
+
 @dataclass(frozen=True)
 class ServerSettings:
     """The settings of a server. Credentials are not shown by `repr` and `vars`."""
 
     name: str
     url: Secret | None
-    """Its query may contain a key."""
+    """Its path and its query may contain a key."""
     command: tuple[str, ...]
     headers: Mapping[str, Secret] = field(repr=False)
     variables: Mapping[str, Secret] = field(repr=False)
+    hidden: tuple[Secret, ...] = field(repr=False)
+    """The values that no message may contain."""
 
     @property
     def place(self) -> str:
-        """The address without its query, or the program, for messages."""
+        """Scheme, host and port of the address, or the program, for messages."""
         if self.url is None:
             return self.command[0]
         return self.endpoint.url
@@ -47,22 +54,14 @@ class ServerSettings:
     @property
     def endpoint(self) -> Endpoint:
         """The server, for the choice of a proxy and of certificates."""
-        url = "" if self.url is None else self.url.reveal()
-        return Endpoint(urlsplit(url)._replace(query="").geturl(), Secret(""))
+        if self.url is None:
+            return Endpoint("", Secret(""))
+        parts = urlsplit(self.url.reveal())
+        return Endpoint(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}", Secret(""))
 
     def secrets(self) -> tuple[str, ...]:
         """Return the values that no message may contain. They must not be stored."""
-        hidden = [
-            secret
-            for values, is_secret in ((self.headers, is_secret_header), (self.variables, is_secret_query))
-            for name, secret in values.items()
-            if is_secret(name)
-        ]
-        values = [text for secret in hidden for text in (secret.reveal(), secret.reveal().split(" ")[-1])]
-        if self.url is not None:
-            query = parse_qsl(urlsplit(self.url.reveal()).query)
-            values += [value for name, value in query if is_secret_query(name)]
-        return tuple(value for value in values if value)
+        return tuple(secret.reveal() for secret in self.hidden)
 
 
 def settings_of(
@@ -86,23 +85,33 @@ def settings_of(
     if url is None:
         if headers is not None:
             raise TypeError("headers are for a server with a url; a command takes env.")
-        return ServerSettings(name, None, _checked_command(command), {}, _hidden(env, "env"))
+        variables = _as_secrets(env, "env")
+        hidden = _secrets(_hidden_values(variables, is_secret_query))
+        return ServerSettings(name, None, _checked_command(command), {}, variables, hidden)
     if env is not None:
         raise TypeError("env is for a server with a command; a url takes headers.")
     if not isinstance(url, str):
         raise TypeError(f"url must be a string, not {type(url).__name__}.")
-    check_url(url, "url")
+    try:
+        check_url(url, "url")
+    except ConfigError:
+        # The message of that error has the path.
+        raise ConfigError(
+            "the URL of an MCP server must be such as http://localhost:8000/mcp, without a fragment.",
+            hint="Check url; it is not shown here, since it may contain a key.",
+        ) from None
     if "@" in urlsplit(url).netloc:
         raise ConfigError(
             "the URL of an MCP server must not contain a user or a password.",
             hint='Give them as headers={"Authorization": …}.',
         )
-    hidden = _hidden(headers, "headers")
+    sent = _as_secrets(headers, "headers")
     try:
         check_headers({} if headers is None else headers, "headers")
     except ValueError as error:
         raise ConfigError(str(error)) from None
-    return ServerSettings(name, Secret(url), (), hidden, {})
+    hidden = _secrets([*_hidden_values(sent, is_secret_header), *_hidden_in_url(url)])
+    return ServerSettings(name, Secret(url), (), sent, {}, hidden)
 
 
 def _checked_command(command: Sequence[str] | None) -> tuple[str, ...]:
@@ -116,7 +125,7 @@ def _checked_command(command: Sequence[str] | None) -> tuple[str, ...]:
     return found
 
 
-def _hidden(given: Mapping[str, str] | None, what: str) -> dict[str, Secret]:
+def _as_secrets(given: Mapping[str, str] | None, what: str) -> dict[str, Secret]:
     if given is None:
         return {}
     if not isinstance(given, Mapping):
@@ -125,3 +134,47 @@ def _hidden(given: Mapping[str, str] | None, what: str) -> dict[str, Secret]:
         if not isinstance(name, str) or not isinstance(value, str):
             raise TypeError(f"{what} must contain strings: {name!r} is not one, or its value.")
     return {name: Secret(value) for name, value in given.items()}
+
+
+def _hidden_values(given: Mapping[str, Secret], is_secret: Callable[[str], bool]) -> list[str]:
+    """Return what no message may contain of the values of headers or variables.
+
+    Names alone do not show which values are credentials: one that looks like a credential is hidden under
+    any name. Results need the paths of this machine and the hosts of addresses.
+    """
+    found: list[str] = []
+    for name, secret in given.items():
+        text = secret.reveal()
+        if is_secret(name):
+            found += [text, text.split(" ")[-1]]
+        elif text.startswith(("http://", "https://")):
+            found += _hidden_in_url(text)
+        elif _LONG.fullmatch(text) and not _is_path(text):
+            found.append(text)
+    return found
+
+
+def _is_path(text: str) -> bool:
+    try:
+        return Path(text).is_absolute() and Path(text).exists()
+    except (OSError, ValueError):
+        return False
+
+
+def _hidden_in_url(url: str) -> list[str]:
+    """Return the parts of an address that no message may contain."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return [url]
+    segments = parts.path.split("/")
+    query = parse_qsl(parts.query, keep_blank_values=True)
+    found = [value for name, value in query if is_secret_query(name)]
+    found += [part for part in (parts.username, parts.password) if part]
+    rest = [parts._replace(scheme="", netloc="").geturl(), *segments, *map(unquote, segments)]
+    rest += [value or name for name, value in query]
+    return found + [part for part in rest if _LONG.fullmatch(part)]
+
+
+def _secrets(values: Iterable[str]) -> tuple[Secret, ...]:
+    return tuple(Secret(value) for value in dict.fromkeys(values) if value)

@@ -21,6 +21,8 @@ from nbchat.core.messages import ToolResultPart
 from nbchat.engine.tools import MAX_IMAGE_BYTES, MAX_RESULT, ArgumentsInvalid
 from nbchat.mcp_client import arguments
 from nbchat.mcp_client.arguments import checked_arguments
+from nbchat.mcp_client.definition import Definition
+from nbchat.mcp_client.served_tool import McpTool
 from nbchat.mcp_client.settings import settings_of
 from nbchat.providers.base import Finish, Request, ToolCallDelta
 from nbchat.providers.scripted import Script, ScriptedProvider
@@ -404,16 +406,74 @@ def test_settings_are_checked(settings: dict[str, Any], error: type[Exception]) 
         settings_of(**given)
 
 
-def test_credentials_are_not_shown(servers: Servers) -> None:
-    """No representation of a server or its settings has a header, a variable or the query of its URL."""
-    secret = "correct-horse-battery"
-    web = servers.made(
-        url=f"http://127.0.0.1:9/mcp?key={secret}", headers={"Authorization": f"Bearer {secret}"}
-    )
-    process = servers.process(env={"TOKEN": secret})
+TOKEN = "correct-horse-battery"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"http://127.0.0.1:9/mcp?key={TOKEN}",
+        f"http://127.0.0.1:9/api/mcp/s/{TOKEN}/mcp",
+        f"http://127.0.0.1:9/mcp?profile={TOKEN}",
+        f"http://127.0.0.1:9/mcp?{TOKEN}",
+    ],
+)
+def test_credentials_are_not_shown(servers: Servers, url: str) -> None:
+    """No representation of a server has a header, a variable, or the path and query of its URL."""
+    web = servers.made(url=url, headers={"Authorization": f"Bearer {TOKEN}"})
+    process = servers.process(env={"TOKEN": TOKEN})
     for server in (web, process):
         shown = f"{server!r} {server._settings!r} {vars(server._settings)!r} {nbchat.describe(server)}"
-        assert secret not in shown
+        assert TOKEN not in shown
+    assert repr(web) == "<MCP server hostile at http://127.0.0.1:9>"
+
+
+def test_a_key_in_a_path_is_neither_in_errors_nor_in_results(
+    registry: SessionRegistry, servers: Servers, http: Http
+) -> None:
+    """Errors of a server have only its host; text in which it repeats its path is redacted."""
+    session = registry.create()
+    secret_url = http.url.replace("/mcp", "/api/mcp/s/Tr0ub4dor-and-3/mcp")
+    with pytest.raises(ConnectFailed) as caught:
+        session.tools = [servers.made(url=secret_url)]
+    assert f"({http.url.removesuffix('/mcp')})" in str(caught.value)
+    for url in (f"{secret_url}#x", secret_url.replace("http://", "")):
+        with pytest.raises(ConfigError) as refused:
+            servers.made(url=url)
+        assert "Tr0ub4dor" not in f"{refused.value} {refused.value.hint}"
+    session.tools = [servers.made(url=f"{http.url}?profile={TOKEN}")]
+    assert called(session, "echo", text=f"GET /mcp?profile={TOKEN}").text == "GET [redacted]"
+    assert called(session, "echo", text=f"your profile is {TOKEN}").text == "your profile is [redacted]"
+    tool: Any = session.tools[0]
+    described = Definition("look", f"See /mcp?profile={TOKEN}", {})
+    assert McpTool(*tool._parts[:1], described, *tool._parts[2:], lease=tool._lease).spec.description == (
+        "See [redacted]"
+    )
+    http.end()
+    lost = called(session, "add", a=1, b=2)
+    assert "could not be reached" in lost.text
+    assert TOKEN not in lost.text
+
+
+def test_what_is_hidden_of_an_address_and_of_variables(tmp_path: Path) -> None:
+    """Long parts of addresses and long values of variables are hidden; hosts, paths and words are not."""
+
+    def hidden(**settings: Any) -> set[str]:
+        given = {"url": None, "command": None, "headers": None, "env": None, **settings}
+        return set(settings_of("a", **given).secrets())
+
+    assert hidden(url="https://example.com/mcp?features=docs") == {"/mcp?features=docs"}
+    assert hidden(url="https://example.com/mcp") == set()
+    assert {"a8f5/f167f44", "a8f5%2Ff167f44"} <= hidden(url="https://example.com/s/a8f5%2Ff167f44")
+    env = {
+        "PERSON": TOKEN,
+        "A_KEY": "short1",
+        "MODE": "production",
+        "ROOT": str(tmp_path),
+        "SITE": "https://jira.example.com",
+        "HOOK": f"https://hooks.example.com/services/{TOKEN}",
+    }
+    assert hidden(command=["x"], env=env) == {TOKEN, "short1", f"/services/{TOKEN}"}
 
 
 # Processes
