@@ -7,6 +7,7 @@ expressions in it are not evaluated, since one can take forever and blocks all t
 from __future__ import annotations
 
 import importlib
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -37,9 +38,10 @@ def checked_arguments(schema: Mapping[str, Any], text: str) -> dict[str, Any]:
     Raises
     ------
     ArgumentsInvalid
-        If the text is not a JSON object that matches the schema.
+        If the text is not a JSON object that matches the schema, or could not be sent.
     """
     value = json_object(text)
+    _check_sendable(value)
     # Imported at the first call: it takes a tenth of a second.
     validators = importlib.import_module("jsonschema.validators")
     exceptions = importlib.import_module("jsonschema.exceptions")
@@ -61,6 +63,19 @@ def checked_arguments(schema: Mapping[str, Any], text: str) -> dict[str, Any]:
         lines = [f"- {_short(error.json_path)}: {_short(error.message)}" for error in found[:MAX_PROBLEMS]]
         raise ArgumentsInvalid("\n".join(["The arguments do not match the schema:", *lines]))
     return value
+
+
+def _check_sendable(value: Mapping[str, Any]) -> None:
+    """Check that the library can send arguments as they are shown."""
+    try:
+        json.dumps(value, allow_nan=False)  # the library sends null for these numbers
+        # The same encoder as that of the library. A request has the arguments a few levels deeper.
+        importlib.import_module("pydantic_core").to_json([[[[value]]]])
+    except (ValueError, RecursionError):
+        raise ArgumentsInvalid(
+            "The arguments cannot be sent: they have half of a surrogate pair, a number that JSON does not "
+            "have, or too many levels."
+        ) from None
 
 
 @cache

@@ -102,7 +102,7 @@ class StdioTransport:
         to_server, queued = anyio.create_memory_object_stream(0)
         tasks = [
             loop.create_task(self._read(process, from_server)),
-            loop.create_task(self._write(process, queued)),
+            loop.create_task(self._write(process, queued, from_server)),
         ]
         errors = loop.create_task(self._read_errors(process))
         grace_s = GRACE_S
@@ -148,15 +148,25 @@ class StdioTransport:
                     continue  # servers print other lines, too
                 await from_server.send(SessionMessage(message))
 
-    @staticmethod
-    async def _write(process: Process, queued: MemoryObjectReceiveStream[SessionMessage]) -> None:
+    async def _write(
+        self,
+        process: Process,
+        queued: MemoryObjectReceiveStream[SessionMessage],
+        from_server: MemoryObjectSendStream[SessionMessage | Exception],
+    ) -> None:
         stdin = process.stdin
         assert stdin is not None  # noqa: S101 - a pipe, as asked for
-        with queued, suppress(OSError):
-            async for message in queued:
-                text = message.message.model_dump_json(by_alias=True, exclude_unset=True)
-                stdin.write(f"{text}\n".encode())
-                await stdin.drain()
+        # Closing `from_server` ends the connection: a message that was not sent would never be answered.
+        with queued, from_server:
+            try:
+                async for message in queued:
+                    text = message.message.model_dump_json(by_alias=True, exclude_unset=True)
+                    stdin.write(f"{text}\n".encode())
+                    await stdin.drain()
+            except OSError:
+                pass  # the server has closed its input or ended
+            except Exception as error:  # noqa: BLE001 - any error of the library ends this connection only
+                self.problem = f"a message could not be sent ({type(error).__name__})"
 
     async def _read_errors(self, process: Process) -> None:
         errors = process.stderr

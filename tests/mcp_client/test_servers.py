@@ -22,7 +22,7 @@ from nbchat.engine.tools import MAX_IMAGE_BYTES, MAX_RESULT, ArgumentsInvalid
 from nbchat.mcp_client import arguments
 from nbchat.mcp_client.arguments import checked_arguments
 from nbchat.mcp_client.definition import Definition
-from nbchat.mcp_client.served_tool import McpTool
+from nbchat.mcp_client.served_tool import McpCall, McpTool
 from nbchat.mcp_client.settings import settings_of
 from nbchat.providers.base import Finish, Request, ToolCallDelta
 from nbchat.providers.scripted import Script, ScriptedProvider
@@ -114,6 +114,37 @@ def test_invalid_arguments_are_not_sent(registry: SessionRegistry, servers: Serv
     assert "$.a: 'one' is not of type 'integer'" in text
     assert "'b' is a required property" in text
     assert servers.lines() == []
+
+
+@pytest.mark.parametrize(
+    "value", ["\\ud83d", "x\\udc00y", "NaN", "1e999", "[" * 260 + "]" * 260], ids=lambda text: text[:6]
+)
+@pytest.mark.parametrize("form", ['{"a": VALUE}', '{"b": {"VALUE": 1}}'], ids=["value", "name"])
+def test_arguments_that_cannot_be_sent_are_invalid(value: str, form: str) -> None:
+    """Half of a surrogate pair, a number that JSON does not have, and deep nesting are refused."""
+    if "\\" in value:
+        text = form.replace("VALUE", value if '"VALUE"' in form else f'"{value}"')
+    elif '"VALUE"' in form:
+        text = form.replace('"VALUE": 1', f'"x": {value}')
+    else:
+        text = form.replace("VALUE", value)
+    with pytest.raises(ArgumentsInvalid, match="cannot be sent"):
+        checked_arguments({}, text)
+    assert checked_arguments({}, '{"a": "\\ud83d\\ude00"}') == {"a": "\N{GRINNING FACE}"}
+
+
+@pytest.mark.parametrize("kind", ["process", "http"])
+def test_a_message_that_cannot_be_sent_ends_the_connection(
+    registry: SessionRegistry, servers: Servers, shared: Http, kind: str
+) -> None:
+    """A call whose message cannot be encoded, and calls after it, do not wait for an answer."""
+    server = servers.process() if kind == "process" else servers.made(url=shared.url)
+    session = registry.create(tools=[server])
+    (echo,) = [tool for tool in session.tools if tool.spec.name == "echo"]
+    output = McpCall(echo, {"text": "\ud83d"}).run()
+    assert output.is_error
+    assert called(session, "add", a=1, b=2).text == "3"
+    assert servers.lines() == ["add 1 2"]
 
 
 def test_results_are_text_and_pictures_within_the_limits(
