@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
@@ -24,25 +23,18 @@ from nbchat.core.calls import ToolCall, calls_of
 from nbchat.core.clock import now
 from nbchat.core.errors import CommandError, KernelGone, NothingToDo
 from nbchat.core.events import Approver, Event, PartEnded, PartStarted, RunActing, RunAwaitingApproval
-from nbchat.core.messages import BITMAP, Message, ToolResultPart
+from nbchat.core.messages import Message, ToolResultPart
 from nbchat.core.text import checksum, clean, utf16_length
 from nbchat.engine.logs import about
-from nbchat.engine.tool_threads import execute_work, start_thread
+from nbchat.engine.tool_results import part_of, preview_of
+from nbchat.engine.tool_threads import decided, execute_work, on_worker
 from nbchat.engine.tools import (
-    MAX_IMAGE_BYTES,
-    MAX_IMAGES,
-    MAX_RESULT,
     AnyPolicy,
     AnyTool,
     ArgumentsInvalid,
-    Policy,
-    Previewed,
     RemotePolicy,
     RemoteTool,
     ToolOutput,
-    Work,
-    bounded,
-    decision_of,
     error,
     not_run,
 )
@@ -69,39 +61,7 @@ NOT_STORED: Final = "The call was not run: its approval could not be recorded in
 NO_KERNEL: Final = "The call was not run: the kernel with the tool is gone."
 REFUSED: Final = "The user refused this call."
 BY_POLICY: Final = "A policy of the user refused this call."
-NO_IMAGES: Final = "[pictures that are too large or too many are omitted]"
 TOO_LARGE: Final = "The call was run, but its result exceeds the size limit of this session."
-
-
-async def on_worker(function: Callable[..., T], *args: object) -> T:
-    """Call code of the user on a worker thread."""
-    return await asyncio.to_thread(function, *args)
-
-
-async def decided(policy: Policy, session_id: str, call: ToolCall) -> bool | None:
-    """Return the decision of a policy of a session; `None` if it fails.
-
-    It is called on a thread of its own: it may wait for other runs, which need the worker threads.
-    """
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[bool | None] = loop.create_future()
-
-    def returned(decision: bool | None) -> None:
-        if not done.done():
-            done.set_result(decision)
-
-    def target() -> None:
-        decision = None
-        try:
-            decision = decision_of(policy, session_id, call)
-        except BaseException:
-            logger.exception("session.approve raised an error; it has not decided on %s", call.name)
-        with suppress(RuntimeError):  # the loop is closed
-            # Any other value has the meaning of `None`: a truthy value may be an accident.
-            loop.call_soon_threadsafe(returned, decision if decision is True or decision is False else None)
-
-    start_thread(target, "nbchat-policy")
-    return await done
 
 
 class ToolContext(Protocol):
@@ -397,8 +357,8 @@ class ToolCalls:
                 f"the arguments of {ready.call.name!r} that were shown are not those of the call.",
                 hint="Read the call again before you decide.",
             )
-        for decided in list(self._asking) if decision == "run_all" else [call_id]:
-            self.previews.pop(decided, None)
+        for over in list(self._asking) if decision == "run_all" else [call_id]:
+            self.previews.pop(over, None)
         if decision == "refuse":
             del self._asking[call_id]
             self._append(ready.call, not_run(f"{REFUSED} {clean(reason).strip()[:2000]}".strip()))
@@ -490,26 +450,3 @@ def _with_results(request: Request, answer: Message) -> Request:
     if messages and messages[-1].id == answer.id:  # the beginning of an answer that is continued
         messages = messages[:-1]
     return replace(request, messages=(*messages, answer), prefill=False, resume_id=None, resume_after=0)
-
-
-async def preview_of(work: Work, call_id: str) -> str | None:
-    """Return the text that a call will return, if that is possible before it is executed."""
-    if not isinstance(work, Previewed):
-        return None
-    return part_of(call_id, await on_worker(work.preview)).text
-
-
-def part_of(call_id: str, output: ToolOutput) -> ToolResultPart:
-    """Return a result without secrets and within the limits."""
-    most = MAX_IMAGE_BYTES * 4 // 3 + 100  # base64
-    images = [url for url in output.images if len(url) <= most and BITMAP.match(url)]
-    text = bounded(output.text)
-    if len(images) < len(output.images) or len(images) > MAX_IMAGES:
-        text = f"{bounded(output.text, MAX_RESULT - len(NO_IMAGES) - 2)}\n\n{NO_IMAGES}".strip()
-    return ToolResultPart(
-        call_id=call_id,
-        text=text,
-        is_error=output.is_error,
-        not_run=output.not_run,
-        images=tuple(images[:MAX_IMAGES]),
-    )

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from nbchat.engine.main_thread import Job, main_thread
-from nbchat.engine.tools import ToolOutput, Work, caller, error, not_run
+from nbchat.engine.tools import Policy, ToolOutput, Work, caller, decision_of, error, not_run
+
+if TYPE_CHECKING:
+    from nbchat.core.calls import ToolCall
+
+logger = logging.getLogger("nbchat")
+
+T = TypeVar("T")
 
 NO_MAIN_THREAD: Final = (
     "The call was not run: it needs the main thread, which is busy and does not wait for an answer."
@@ -19,6 +27,37 @@ NO_MAIN_THREAD: Final = (
 def start_thread(target: Callable[[], object], name: str) -> None:
     """Call a function on a thread of its own."""
     threading.Thread(target=target, name=name, daemon=True).start()
+
+
+async def on_worker(function: Callable[..., T], *args: object) -> T:
+    """Call code of the user on a worker thread."""
+    return await asyncio.to_thread(function, *args)
+
+
+async def decided(policy: Policy, session_id: str, call: ToolCall) -> bool | None:
+    """Return the decision of a policy of a session; `None` if it fails.
+
+    It is called on a thread of its own: it may wait for other runs, which need the worker threads.
+    """
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[bool | None] = loop.create_future()
+
+    def returned(decision: bool | None) -> None:
+        if not done.done():
+            done.set_result(decision)
+
+    def target() -> None:
+        decision = None
+        try:
+            decision = decision_of(policy, session_id, call)
+        except BaseException:
+            logger.exception("session.approve raised an error; it has not decided on %s", call.name)
+        with suppress(RuntimeError):  # the loop is closed
+            # Any other value has the meaning of `None`: a truthy value may be an accident.
+            loop.call_soon_threadsafe(returned, decision if decision is True or decision is False else None)
+
+    start_thread(target, "nbchat-policy")
+    return await done
 
 
 async def execute_work(

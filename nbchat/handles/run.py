@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import signal
 import time
-from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from nbchat.core.calls import ToolCall, calls_of
 from nbchat.core.commands import Pause, Resume, RetryNow, Stop
@@ -33,8 +32,8 @@ from nbchat.core.tracebacks import short_traceback, shorten
 from nbchat.engine import lookup, prices
 from nbchat.engine.backend import Backend
 from nbchat.engine.loop_thread import POLL_S
-from nbchat.engine.main_thread import main_thread
 from nbchat.engine.wakeup import Wakeup
+from nbchat.handles import waits
 from nbchat.handles.cache import HandleCache
 from nbchat.handles.progress import Progress
 from nbchat.handles.tools import decide, refuse_own_wait
@@ -241,7 +240,7 @@ class Run:
                         f"run {self._id!r} is still {self.state} after {timeout:g} s. "
                         "It continues; wait() again, or stop() it."
                     )
-                _wait(changed, POLL_S if left is None else min(POLL_S, left))
+                waits.wait(changed, POLL_S if left is None else min(POLL_S, left))
         return self
 
     @short_traceback
@@ -283,7 +282,7 @@ class Run:
                     elif over:
                         break
                     else:
-                        _wait(changed, POLL_S)
+                        waits.wait(changed, POLL_S)
         except KeyboardInterrupt as interrupt:
             shorten(interrupt)
             raise
@@ -306,7 +305,7 @@ class Run:
                 elif over:
                     break
                 else:
-                    await _turn(changed)
+                    await waits.turn(changed)
         if (error := self.error) is not None:
             raise error
 
@@ -321,7 +320,7 @@ class Run:
     async def _result_async(self) -> Message:
         async with self._awaiting() as changed:
             while not self.is_over:
-                await _turn(changed)
+                await waits.turn(changed)
         return self._outcome()
 
     # Commands
@@ -423,7 +422,7 @@ class Run:
             yield changed
 
     @contextlib.asynccontextmanager
-    async def _awaiting(self) -> AsyncIterator[_Change]:
+    async def _awaiting(self) -> AsyncIterator[waits.Change]:
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
@@ -441,7 +440,7 @@ class Run:
                 loop.call_soon_threadsafe(changed.set)
 
         with self._backend.watch(self._session_id, wake):
-            yield _Change(changed, wake)
+            yield waits.Change(changed, wake)
 
 
 RunCache: TypeAlias = HandleCache[tuple[str, str], Run]
@@ -468,50 +467,3 @@ def check_timeout(timeout: object) -> None:
         raise TypeError(f"timeout must be a number of seconds, or None for no limit, not {timeout!r}.")
     if timeout != timeout:  # noqa: PLR0124 - nan
         raise ValueError("timeout must be a number of seconds, not nan.")
-
-
-def _wait(changed: Wakeup, timeout_s: float) -> None:
-    """Wait for a change, and execute the jobs of the main thread."""
-    with main_thread.waiting(changed.set):
-        main_thread.run_pending()
-        changed.wait(timeout_s)
-        main_thread.run_pending()
-
-
-class _Change(NamedTuple):
-    """A change that a coroutine waits for."""
-
-    event: asyncio.Event
-    wake: Callable[[], object]
-    """Sets the event. From any thread."""
-
-
-async def _turn(changed: _Change) -> None:
-    """Wait for a change as `_wait` does, but return now and then.
-
-    An interrupt of a cell that awaits does not wake the kernel's idle loop; this does.
-    """
-    with main_thread.waiting(changed.wake):
-        _run_jobs()
-        # Not wait_for: on Python 3.11 it may swallow a cancellation that comes together with the change,
-        # and an interrupted cell would then continue to wait.
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(POLL_S):
-                await changed.event.wait()
-        changed.event.clear()
-        _run_jobs()
-
-
-def _run_jobs() -> None:
-    """Execute the jobs of the main thread in a coroutine; an interrupt of one cancels the coroutine.
-
-    `KeyboardInterrupt` would end the event loop, and with it the kernel.
-    """
-    try:
-        main_thread.run_pending()
-    except KeyboardInterrupt:
-        before = signal.getsignal(signal.SIGINT)
-        # The loop's own handler interrupts what the loop runs, such as a cell that awaits another task.
-        if callable(before) and before is not signal.default_int_handler:
-            before(signal.SIGINT, None)
-        raise asyncio.CancelledError from None

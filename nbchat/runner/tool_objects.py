@@ -20,8 +20,9 @@ from nbchat.core.errors import CommandError, KernelGone, NbchatError
 from nbchat.core.ids import new_id
 from nbchat.core.messages import ToolResultPart
 from nbchat.core.values import convert
-from nbchat.engine.tool_calls import MAX_CALLS, NO_KERNEL, decided, on_worker, part_of, preview_of
-from nbchat.engine.tool_threads import execute_work
+from nbchat.engine.tool_calls import MAX_CALLS, NO_KERNEL
+from nbchat.engine.tool_results import part_of, preview_of
+from nbchat.engine.tool_threads import decided, execute_work, on_worker
 from nbchat.engine.tools import ArgumentsInvalid, Policy, Tool, ToolOutput, Work, error, not_run
 from nbchat.runner.messages import OfferedTool
 
