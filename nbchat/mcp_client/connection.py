@@ -52,8 +52,9 @@ class Connection:
 
     def __init__(self, transport: Transport, name: str, loop: LoopThread) -> None:
         self.transport: Transport = transport
-        self.in_flight: int = 0
-        """Requests without an answer."""
+        self.calls: int = 0
+        """Calls of tools without a result."""
+        self._in_flight = 0
         self._loop = loop.aio
         self._is_retired = False
         self._closing = asyncio.Event()
@@ -110,6 +111,14 @@ class Connection:
         """The session of the library, once the connection is opened."""
         return self._session.result()
 
+    async def call(self, result: Coroutine[Any, Any, T]) -> T:
+        """Wait for the result of a tool's call, which is sent once; raises as `request`."""
+        self.calls += 1
+        try:
+            return await self.request(result)
+        finally:
+            self.calls -= 1
+
     async def request(self, answer: Coroutine[Any, Any, T], within_s: float | None = None) -> T:
         """Wait for the answer to a request, which is sent once.
 
@@ -118,7 +127,7 @@ class Connection:
         Lost
             If the connection ends first, or there is no answer in time.
         """
-        self.in_flight += 1
+        self._in_flight += 1
         task = self._loop.create_task(answer)
         task.add_done_callback(_retrieve)
         try:
@@ -130,7 +139,7 @@ class Connection:
             raise Lost(f"it did not answer within {within_s:g} s")
         finally:
             task.cancel()
-            self.in_flight -= 1
+            self._in_flight -= 1
             self._close_if_unused()
 
     def retire(self) -> None:
@@ -139,7 +148,7 @@ class Connection:
         self._close_if_unused()
 
     def _close_if_unused(self) -> None:
-        if self._is_retired and not self.in_flight and not self._closing.is_set():
+        if self._is_retired and not self._in_flight and not self._closing.is_set():
             self._closing.set()
             self._loop.call_later(CLOSE_S, self._owner.cancel)
 

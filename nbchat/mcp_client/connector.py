@@ -76,6 +76,8 @@ class Connector:
     async def fetch(self) -> Mapping[str, Definition]:
         """Return the definitions of the tools, by name.
 
+        Each step has `limits.connect_s`: listing over the connection in use, connecting, listing again.
+
         Raises
         ------
         ServerFailed
@@ -93,7 +95,7 @@ class Connector:
             If it was not called, or has no result. The message states which.
         """
         try:
-            connection, found = await self._listed()
+            connection, found = await self._listed(for_call=True)
         except ServerFailed as error:
             raise NotCalled(f"{error} The tool was not called.") from error
         current = found.get(wanted.name)
@@ -108,7 +110,7 @@ class Connector:
         try:
             # Not `call_tool`, which may send the call again, and validates results against schemas of the
             # server on this loop.
-            return await connection.request(connection.session.send_request(request, CallToolResult))
+            return await connection.call(connection.session.send_request(request, CallToolResult))
         except MCPError as error:
             server_message = self._quote(error.message)
             if error.code == PARSE_ERROR:
@@ -130,11 +132,11 @@ class Connector:
 
     # Connecting
 
-    async def _listed(self) -> tuple[Connection, Mapping[str, Definition]]:
+    async def _listed(self, *, for_call: bool = False) -> tuple[Connection, Mapping[str, Definition]]:
         """Return a connection that works, with the tools; a broken one is replaced once."""
         connection, is_new = await self._connected()
         try:
-            return connection, await self._list(connection)
+            return connection, await self._list(connection, for_call=for_call)
         except ServerFailed:
             raise
         except Exception as error:
@@ -143,14 +145,16 @@ class Connector:
                 raise self._failed(connection, error) from error
         connection, _ = await self._connected()
         try:
-            return connection, await self._list(connection)
+            return connection, await self._list(connection, for_call=for_call)
         except Exception as error:
             self._retire(connection)
             raise self._failed(connection, error) from error
 
-    async def _list(self, connection: Connection) -> Mapping[str, Definition]:
-        # While a call is running, the server may be too busy to answer.
-        limit = None if connection.in_flight else min(self._limits.connect_s, self._limits.tool_s / 3)
+    async def _list(self, connection: Connection, *, for_call: bool) -> Mapping[str, Definition]:
+        limit: float | None = self._limits.connect_s
+        if for_call:
+            # Other calls may keep the server too busy to answer; the engine limits this one.
+            limit = None if connection.calls else min(self._limits.connect_s, self._limits.tool_s / 3)
         return await connection.request(self._pages(connection.session), limit)
 
     async def _pages(self, session: ClientSession) -> Mapping[str, Definition]:

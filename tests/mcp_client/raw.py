@@ -1,7 +1,9 @@
 """A server over stdio without the library: `python raw.py LOG MODE`. It writes each message it gets to LOG.
 
 Modes: `asks` (asks the client for things that are not offered), `silent` (never answers), `long` (sends a
-line without end), `endless` (a list of tools without end), `many` (too many tools), `broken` (ends at once).
+line without end), `endless` (a list of tools without end), `many` (too many tools), `broken` (ends at once),
+`stuck` (answers nothing from the first call on), `deaf` (answers nothing from the second list on, if
+it is the first process with this LOG).
 """
 
 from __future__ import annotations
@@ -43,7 +45,8 @@ def result_of(message: Any) -> Any:
         if MODE == "many":
             return {"tools": [{**TOOL, "name": f"look{number}"} for number in range(300)]}
         return {"tools": [TOOL], **({"nextCursor": "more"} if MODE == "endless" else {})}
-    for method in ("sampling/createMessage", "elicitation/create", "roots/list"):
+    asked = ("sampling/createMessage", "elicitation/create", "roots/list") if MODE == "asks" else ()
+    for method in asked:
         send({"id": method, "method": method, "params": {"messages": [], "maxTokens": 1, "message": "key?"}})
         read()
     return {"content": [{"type": "text", "text": "looked"}]}
@@ -59,8 +62,14 @@ if MODE == "silent":
 if MODE == "long":
     while True:
         sys.stdout.write("x" * 1_000_000)
+lists = 0
+is_first = not LOG.exists()
 while True:
     got = read()
+    lists += got.get("method") == "tools/list"
+    if (MODE == "stuck" and got.get("method") == "tools/call") or (MODE == "deaf" and is_first and lists > 1):
+        while True:
+            time.sleep(1000)
     if "id" not in got or "method" not in got:
         continue
     if got["method"] in ("initialize", "tools/list", "tools/call"):

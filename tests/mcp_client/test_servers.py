@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 import tomllib
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from nbchat.core.messages import ToolResultPart
 from nbchat.engine.tools import MAX_IMAGE_BYTES, MAX_RESULT, ArgumentsInvalid
 from nbchat.mcp_client import arguments
 from nbchat.mcp_client.arguments import checked_arguments
-from nbchat.mcp_client.definition import Definition
+from nbchat.mcp_client.definition import Definition, NotCalled
 from nbchat.mcp_client.served_tool import McpCall, McpTool
 from nbchat.mcp_client.settings import settings_of
 from nbchat.providers.base import Finish, Request, ToolCallDelta
@@ -373,6 +374,33 @@ def test_setting_tools_does_not_wait_for_ever(registry: SessionRegistry, servers
     registry.limits.connect_s = 1.0
     with pytest.raises(ConnectFailed, match="did not answer within 1 s"):
         registry.create(tools=[servers.raw("silent")])
+
+
+def test_setting_tools_does_not_wait_for_a_call(registry: SessionRegistry, servers: Servers) -> None:
+    """Setting tools is limited also during a call; a server that no longer answers is replaced."""
+    server = servers.raw("stuck")
+    session = registry.create(tools=[server])
+    tool: Any = session.tools[0]
+    call = tool.start({})
+    wait_for(lambda: any("tools/call" in line for line in servers.lines()), "the call has started", 120)
+    registry.limits.connect_s = 0.5
+    with suppress(ConnectFailed):  # the new process may start too slowly
+        session.tools = [server]
+    registry.limits.connect_s = 100.0
+    session.tools = [server]
+    assert [tool.spec.name for tool in session.tools] == ["look"]
+    assert not call.done()
+    call.cancel()
+
+
+def test_calls_do_not_wait_for_the_lists_of_other_calls(registry: SessionRegistry, servers: Servers) -> None:
+    """If a server no longer answers, each of several calls connects again or is an error result."""
+    session = registry.create(tools=[servers.raw("deaf")])
+    tool: Any = session.tools[0]
+    registry.limits.connect_s = 0.5
+    calls = [tool.start({}) for _ in range(3)]
+    wait_for(lambda: all(call.done() for call in calls), "the calls end", 120)
+    assert all(call.exception() is None or isinstance(call.exception(), NotCalled) for call in calls)
 
 
 def test_a_server_that_is_not_there_is_an_error_of_the_cell(
