@@ -40,37 +40,37 @@ MAX_PAGES: Final = 50
 """Maximum pages of the list of tools."""
 
 
-class Lease:
-    """Keeps the connection in use while it exists."""
+class Use:
+    """Keeps the connection open while it exists."""
 
     __slots__ = ("__weakref__",)
 
 
 class Connector:
-    """The tools of one server. Methods are for the engine's loop, except `lease`."""
+    """The tools of one server. Methods are for the engine's loop, except `use`."""
 
     def __init__(self, settings: ServerSettings, loop: LoopThread, limits: Limits) -> None:
         self._settings = settings
         self._loop = loop
         self._limits = limits
-        self._leases = 0
+        self._uses = 0
         self._connection: Connection | None = None
         self._opening = asyncio.Lock()
 
-    def lease(self) -> Lease:
-        """Return an object that keeps the connection in use. From any thread."""
-        lease = Lease()
+    def use(self) -> Use:
+        """Return an object that keeps the connection open. From any thread."""
+        use = Use()
         self._loop.call(self._add)
         # Called by the garbage collector, on any thread.
-        weakref.finalize(lease, self._loop.post, self._release).atexit = False
-        return lease
+        weakref.finalize(use, self._loop.post, self._release).atexit = False
+        return use
 
     def _add(self) -> None:
-        self._leases += 1
+        self._uses += 1
 
     def _release(self) -> None:
-        self._leases -= 1
-        if not self._leases and self._connection is not None:
+        self._uses -= 1
+        if not self._uses and self._connection is not None:
             self._retire(self._connection)
 
     async def fetch(self) -> Mapping[str, Definition]:
@@ -182,7 +182,7 @@ class Connector:
             except Exception as error:
                 raise self._failed(connection, error) from error
             self._connection = connection
-            if not self._leases:  # its tools were dropped meanwhile
+            if not self._uses:  # its tools were dropped meanwhile
                 self._retire(connection)
             return connection, True
 

@@ -20,7 +20,7 @@ from nbchat.tools.function_tool import MAX_DESCRIPTION
 
 if TYPE_CHECKING:
     from nbchat.engine.loop_thread import LoopThread
-    from nbchat.mcp_client.connector import Connector, Lease
+    from nbchat.mcp_client.connector import Connector, Use
     from nbchat.mcp_client.settings import ServerSettings
 
 _REFUSED: Final = re.compile(r"[^a-zA-Z0-9_-]+")
@@ -40,11 +40,11 @@ class McpTool:
         loop: LoopThread,
         connector: Connector,
         *,
-        lease: Lease,
+        use: Use,
         name: str = "",
     ) -> None:
         self._parts = (settings, definition, loop, connector)
-        self._lease = lease
+        self._use = use
         self._spec = ToolSpec(
             name=name or _REFUSED.sub("_", definition.name)[:64] or "tool",
             description=redact(clean(definition.description), settings.secrets())[:MAX_DESCRIPTION],
@@ -72,7 +72,7 @@ class McpTool:
 
     def renamed(self, name: str) -> McpTool:
         """Return the same tool with another name for the model."""
-        return McpTool(*self._parts, lease=self._lease, name=name)
+        return McpTool(*self._parts, use=self._use, name=name)
 
     def prepare(self, arguments: str) -> McpCall:
         """Return the call with these arguments; raises `ArgumentsInvalid`."""

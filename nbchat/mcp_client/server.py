@@ -55,17 +55,17 @@ class McpServer:
             If the server cannot be reached.
         """
         connector = self._connector()
-        lease = connector.lease()
+        use = connector.use()
         try:
             found = self._loop.run(connector.fetch())
             self._check(found.values())
         except BaseException as error:
-            del lease  # a traceback keeps the variables of its frames
+            del use  # a traceback keeps the variables of its frames
             if isinstance(error, ServerFailed):
                 raise ConnectFailed(str(error), hint=self._hint) from None
             raise
         tools = [
-            McpTool(self._settings, definition, self._loop, connector, lease=lease)
+            McpTool(self._settings, definition, self._loop, connector, use=use)
             for definition in found.values()
         ]
         return tuple(tools)

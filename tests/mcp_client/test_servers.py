@@ -505,7 +505,7 @@ def test_a_key_in_a_path_is_neither_in_errors_nor_in_results(
     assert called(session, "echo", text=f"your profile is {TOKEN}").text == "your profile is [redacted]"
     tool: Any = session.tools[0]
     described = Definition("look", f"See /mcp?profile={TOKEN}", {})
-    assert McpTool(*tool._parts[:1], described, *tool._parts[2:], lease=tool._lease).spec.description == (
+    assert McpTool(*tool._parts[:1], described, *tool._parts[2:], use=tool._use).spec.description == (
         "See [redacted]"
     )
     http.end()
@@ -588,12 +588,12 @@ def test_a_call_that_is_cancelled_while_connecting_leaves_nothing(
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/mcp"
         server = servers.raw("silent") if kind == "process" else servers.made(url=url)
         connector = server._connector()
-        lease = connector.lease()
+        use = connector.use()
         waiting = asyncio.run_coroutine_threadsafe(connector.fetch(), loop.aio)
         wait_for(lambda: loop.call(connections), "it is connecting", 120)
         waiting.cancel()
         wait_for(lambda: not loop.call(connections), "nothing is left", 120)
-        del lease
+        del use
 
 
 def test_tools_that_are_dropped_during_a_call_end_with_it(
