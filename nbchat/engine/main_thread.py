@@ -314,10 +314,11 @@ class MainThread:
             yield
             return
         try:
-            self._waits.append(wake)  # first in the block, so that an interrupt does not leave it there
+            self._waits.append(wake)  # in the block, so that an interrupt does not leave it there
             yield
         finally:
-            self._waits.remove(wake)
+            with suppress(ValueError):  # interrupted before it was added
+                self._waits.remove(wake)
             with self._lock:
                 jobs = [] if self._waits else list(self._jobs.values())
             for job in jobs:
