@@ -11,7 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from jupyter_client.manager import KernelManager
+from jupyter_client.manager import run_kernel
 
 SESSIONS = 20
 SECONDS = 5
@@ -134,30 +134,21 @@ def percentiles(took: list[float]) -> str:
 
 def main() -> None:
     """Print all results, with the limits that they have to keep."""
-    manager = KernelManager()
-    manager.start_kernel()
-    client = manager.client()
-    client.start_channels()
-    try:
-        client.wait_for_ready(timeout=60)
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "figures.json"
-            code = SETUP.replace("SESSIONS", str(SESSIONS)).replace("SECONDS", str(SECONDS))
+    with run_kernel() as client, tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "figures.json"
+        code = SETUP.replace("SESSIONS", str(SESSIONS)).replace("SECONDS", str(SECONDS))
 
-            def hear(message: dict[str, dict[str, list[str]]]) -> None:
-                if message["header"]["msg_type"] == "error":  # type: ignore[comparison-overlap]
-                    sys.exit("\n".join(message["content"]["traceback"]))
+        def hear(message: dict[str, dict[str, list[str]]]) -> None:
+            if message["header"]["msg_type"] == "error":  # type: ignore[comparison-overlap]
+                sys.exit("\n".join(message["content"]["traceback"]))
 
-            client.execute_interactive(code.replace("PATH", repr(str(path))), output_hook=hear, timeout=120)
-            until = time.monotonic() + 120
-            while not path.exists():  # a cell that waits would make the kernel busy
-                if time.monotonic() > until:
-                    sys.exit("the kernel gave no figures within 120 s")
-                time.sleep(0.1)
-            figures = json.loads(path.read_text())
-    finally:
-        client.stop_channels()
-        manager.shutdown_kernel(now=True)
+        client.execute_interactive(code.replace("PATH", repr(str(path))), output_hook=hear, timeout=120)
+        until = time.monotonic() + 120
+        while not path.exists():  # a cell that waits would make the kernel busy
+            if time.monotonic() > until:
+                sys.exit("the kernel gave no figures within 120 s")
+            time.sleep(0.1)
+        figures = json.loads(path.read_text())
     print(f"overhead of a plain tool's call   {percentiles(figures['plain'])}   (p50 at most 5 ms)")
     print(f"`python` in an idle kernel        {percentiles(figures['python'])}   (p50 at most 50 ms)")
     print(f"Stop while a function runs        {percentiles(figures['stop'])}   (at most 500 ms)")

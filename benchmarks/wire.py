@@ -11,7 +11,7 @@ and the latency of the kernel's event loop, where cells run.
 import json
 import sys
 
-from jupyter_client.manager import KernelManager
+from jupyter_client.manager import run_kernel
 
 TOKENS = 1000
 
@@ -108,12 +108,7 @@ print(json.dumps({"rate": count["messages"] / (time.monotonic() - start),
 
 def main() -> None:
     """Print a table with the ratios to nbchat, and a line for twenty sessions."""
-    manager = KernelManager()
-    manager.start_kernel()
-    client = manager.client()
-    client.start_channels()
-    try:
-        client.wait_for_ready(timeout=60)
+    with run_kernel() as client:
         printed: list[str] = []
 
         def hear(message: dict[str, dict[str, str]]) -> None:
@@ -128,9 +123,6 @@ def main() -> None:
         printed.clear()
         client.execute_interactive(MANY, output_hook=hear, timeout=120)
         many = json.loads("".join(printed))
-    finally:
-        client.stop_channels()
-        manager.shutdown_kernel(now=True)
     base = figures["nbchat"]
     text = TOKENS * 4
     print(f"{'':<28}{'messages':>9}{'bytes':>12}{'x the text':>12}{'CPU ms':>9}{'ratio':>8}")

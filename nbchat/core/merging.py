@@ -224,11 +224,7 @@ def _fuller(message: Message, other: Message | None) -> Message:
 
 
 def _extent(message: Message) -> tuple[int, bool]:
-    return _size(message), message.finish_reason is not None
-
-
-def _size(message: Message) -> int:
-    return message.size
+    return message.size, message.finish_reason is not None
 
 
 def merge_all(*snapshots: Snapshot) -> tuple[dict[str, SavedSession], dict[str, Tombstone]]:
@@ -260,7 +256,7 @@ def window(saved: SavedSession, characters: int) -> SavedSession:
     path = saved.state.path
     kept: list[Message] = []
     for message in reversed(path):
-        characters -= _size(message) + 400  # overhead of a message besides its text
+        characters -= message.size + 400  # overhead of a message besides its text
         if characters < 0:
             break
         kept.append(message)

@@ -146,7 +146,7 @@ def _on_session(engine: Engine, session: LiveSession, command: Any) -> Outcome: 
             hurried = (_key(session, command.run_id),) if session.retry_now(command.run_id) else ()
             return Outcome(run_id=command.run_id, runs=hurried)
         case c.Decide():
-            session.decide(command)
+            session.runs.decide(command)
             return Outcome(run_id=command.run_id)
         case c.SwitchTool():
             session.switch_tool(command.name, on=command.on)

@@ -9,7 +9,6 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from nbchat.core.clock import now
-from nbchat.core.commands import Decide
 from nbchat.core.errors import (
     CommandError,
     LimitExceeded,
@@ -287,10 +286,6 @@ class LiveSession(SessionLog):
             used.add(name)
         self.tools = tuple(tool for tool in self.offered_tools if tool.spec.name in used)
         self.publish()
-
-    def decide(self, command: Decide) -> None:
-        """Carry out the user's decision on a tool call; raises as `RunQueue.decide`."""
-        self.runs.decide(command)
 
     def stop(self, run_id: str | None = None) -> bool:
         """Stop the oldest run that is not over, or the one named; its text is kept.

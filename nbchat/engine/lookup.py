@@ -1,4 +1,4 @@
-"""Look-up of the message or run of a command, with an error if there is none, and of the parts of a run."""
+"""Finds the message or run that a command names, or raises, and the parts of an answer that are of a run."""
 
 from __future__ import annotations
 

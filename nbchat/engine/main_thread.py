@@ -12,7 +12,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from types import FrameType
 from typing import Final, Literal, Protocol, Self
@@ -33,6 +33,15 @@ class CodeOutput(Struct, frozen=True, kw_only=True):
     """Displayed pictures."""
     names: tuple[str, ...] = ()
     """Names that the code bound."""
+
+
+def bound_names(before: Mapping[str, object], namespace: Mapping[str, object]) -> tuple[str, ...]:
+    """Return the public names that were bound, or bound to another value, since the copy `before`."""
+    return tuple(
+        name
+        for name, value in list(namespace.items())
+        if not name.startswith("_") and (name not in before or before[name] is not value)
+    )
 
 
 class Shell(Protocol):

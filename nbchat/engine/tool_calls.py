@@ -15,7 +15,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, Protocol
 
 from msgspec.structs import replace
 
@@ -45,8 +45,6 @@ if TYPE_CHECKING:
     from nbchat.providers.base import Request
 
 logger = logging.getLogger("nbchat")
-
-T = TypeVar("T")
 
 MAX_CALLS: Final = 16
 """Maximum calls of one round. Later ones are not run."""

@@ -1,4 +1,7 @@
-"""`execute_work`: executes a tool call in this process, on a thread of its own or on the main thread."""
+"""Threads for code of the user: `execute_work` executes a tool call, on its own or the main thread.
+
+`decided` calls a policy on a thread of its own, and `on_worker` a function that does not wait for runs.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from nbchat.engine.main_thread import Job, main_thread
-from nbchat.engine.tools import Policy, ToolOutput, Work, caller, decision_of, error, not_run
+from nbchat.engine.tools import Policy, ToolOutput, Work, caller, error, not_run
 
 if TYPE_CHECKING:
     from nbchat.core.calls import ToolCall
@@ -47,9 +50,10 @@ async def decided(policy: Policy, session_id: str, call: ToolCall) -> bool | Non
             done.set_result(decision)
 
     def target() -> None:
+        caller.set(session_id)
         decision = None
         try:
-            decision = decision_of(policy, session_id, call)
+            decision = policy(call)
         except BaseException:
             logger.exception("session.approve raised an error; it has not decided on %s", call.name)
         with suppress(RuntimeError):  # the loop is closed
@@ -113,7 +117,7 @@ async def _on_own_thread(work: Work, name: str, session_id: str, limit_s: float)
 
 
 async def _on_main_thread(
-    work: Work, session_id: str, limit_s: float, stop_s: float, waits_no_longer: Callable[[], object]
+    work: Work, session_id: str, limit_s: float, stop_s: float, begun: Callable[[], object]
 ) -> ToolOutput:
     loop = asyncio.get_running_loop()
     has_begun: asyncio.Event = asyncio.Event()
@@ -128,18 +132,18 @@ async def _on_main_thread(
             caller.reset(token)
         return getattr(work, "was_interrupted", False) is True
 
-    def begun() -> None:
+    def on_start() -> None:
         with suppress(RuntimeError):  # the loop is closed
             loop.call_soon_threadsafe(has_begun.set)
 
-    def ended(reason: str) -> None:
+    def on_end(reason: str) -> None:
         missing = not_run(reason) if reason else error("The call was interrupted.")
         output = outputs[0] if outputs else missing
         with suppress(RuntimeError):  # the loop is closed
             loop.call_soon_threadsafe(has_begun.set)
             loop.call_soon_threadsafe(_set, done, output)
 
-    job = Job(run, begun, ended)
+    job = Job(run, on_start, on_end)
     main_thread.submit(job)
     try:
         while not has_begun.is_set():
@@ -149,7 +153,7 @@ async def _on_main_thread(
             # The time that it waits for the running cell does not count.
             if not (has_begun.is_set() or main_thread.will_run(job)):
                 job.fail(NO_MAIN_THREAD)
-        waits_no_longer()
+        begun()
         async with asyncio.timeout(limit_s):
             return await asyncio.shield(done)
     except TimeoutError:

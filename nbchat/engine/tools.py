@@ -201,15 +201,6 @@ def bounded(text: str, most: int = MAX_RESULT) -> str:
     return f"{shown[:kept]}\n\n[{max(len(text), len(shown)) - kept:,} more characters are omitted]"
 
 
-def decision_of(policy: Policy, session_id: str, call: ToolCall) -> bool | None:
-    """Call a policy of a session."""
-    token = caller.set(session_id)
-    try:
-        return policy(call)
-    finally:
-        caller.reset(token)
-
-
 def error(text: str) -> ToolOutput:
     """Return the result of a call that failed."""
     return ToolOutput(text=text, is_error=True)

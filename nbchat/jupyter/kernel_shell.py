@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import logging
+import queue
 import re
 import sys
 import threading
@@ -12,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from nbchat.engine.main_thread import CodeOutput, delayed_interrupts
+from nbchat.engine.main_thread import CodeOutput, bound_names, delayed_interrupts
 from nbchat.engine.nested_loop import run_nested
 from nbchat.engine.tools import caller
 
@@ -116,11 +117,7 @@ class KernelShell:
         pictures: list[bytes] = []
         for output in captured.outputs:
             text += _shown(output.data, pictures)
-        names = tuple(
-            name
-            for name, value in list(shell.user_ns.items())
-            if not name.startswith("_") and (name not in before or before[name] is not value)
-        )
+        names = bound_names(before, shell.user_ns)
         return CodeOutput(text=_ANSI.sub("", text), error=error, pictures=tuple(pictures), names=names)
 
 
@@ -198,9 +195,7 @@ def _let_only_cells_exit(shell: Any) -> None:  # noqa: ANN401 - an InteractiveSh
 
 
 def _reply(client: Any) -> dict[str, Any] | None:  # noqa: ANN401 - a BlockingKernelClient
-    """Return the reply to the request; `None` if there is none yet."""
-    import queue  # noqa: PLC0415 - used here only
-
+    """Return the reply to the request; `None` if it has not arrived within `REPLY_S`."""
     get: Callable[..., dict[str, Any]] = client.get_shell_msg
     try:
         return get(timeout=REPLY_S)

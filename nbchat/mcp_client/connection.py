@@ -36,7 +36,7 @@ class Transport(Protocol):
 
     @property
     def last_error_line(self) -> str:
-        """The last line of the server's error output; empty if there is none."""
+        """The last line of the server's error output; empty without output."""
         ...
 
     def open(self) -> AbstractAsyncContextManager[tuple[Any, Any]]:

@@ -36,7 +36,7 @@ class RequestAttempt:
     is_chat: bool
     quirks: tuple[Quirk, ...]
     notices: list[Notice] = field(default_factory=list)
-    """What was removed from the request, if the user must be informed of it."""
+    """Removed fields of the request, as far as the user must be informed of them."""
     refusal: ProviderError | None = None
     """The error because of which the request was retried without images."""
 

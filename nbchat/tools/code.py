@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator
 from typing import Final
 
-from nbchat.engine.main_thread import CodeOutput, delayed_interrupts, main_thread
+from nbchat.engine.main_thread import CodeOutput, bound_names, delayed_interrupts, main_thread
 from nbchat.engine.nested_loop import run_nested
 from nbchat.engine.tools import MAX_IMAGES, MAX_RESULT, ToolOutput, bounded
 from nbchat.providers.base import ToolSpec
@@ -46,6 +46,7 @@ class PythonTool:
 
     def __init__(self) -> None:
         self._signature = Signature(_signature)
+        self._spec: ToolSpec | None = None
 
     def __repr__(self) -> str:
         """Return the name."""
@@ -54,11 +55,13 @@ class PythonTool:
     @property
     def spec(self) -> ToolSpec:
         """Name, description and arguments, as the model receives them."""
-        return ToolSpec(
-            name="python",
-            description=inspect.getdoc(_signature) or "",
-            parameters=self._signature.schema,
-        )
+        if self._spec is None:  # pages are sent its name with each change of a session
+            self._spec = ToolSpec(
+                name="python",
+                description=inspect.getdoc(_signature) or "",
+                parameters=self._signature.schema,
+            )
+        return self._spec
 
     def prepare(self, arguments: str) -> CodeCall:
         """Return the call with these arguments; raises `ArgumentsInvalid`."""
@@ -156,12 +159,7 @@ def _run_in_script(code: str) -> CodeOutput:
                 _execute(code, namespace)
         except BaseException as error:  # noqa: BLE001 - `sys.exit()` in the code ends this call only
             problem = error
-    names = [
-        name
-        for name, value in list(namespace.items())
-        if not name.startswith("_") and (name not in before or before[name] is not value)
-    ]
-    return CodeOutput(text=printed.getvalue(), error=problem, names=tuple(names))
+    return CodeOutput(text=printed.getvalue(), error=problem, names=bound_names(before, namespace))
 
 
 def _execute(code: str, namespace: dict[str, object]) -> None:

@@ -693,8 +693,8 @@ def test_a_run_that_waits_for_calls_is_not_paused(registry: SessionRegistry, cou
     assert run.wait(30).state == "completed"
 
 
-def test_a_run_that_asks_gives_its_slot_back(registry: SessionRegistry, counter: Counter) -> None:
-    """While a run waits for approval another one can run; afterwards it waits for a slot."""
+def without_a_slot(registry: SessionRegistry, counter: Counter) -> tuple[Session, Run, ScriptedProvider, Run]:
+    """Return a session whose run has a result and waits for the slot of another run, and that run."""
     registry.limits.live_runs = 1
     session = watched(registry, calling(("pay", '{"amount": 3}')), pay_with(counter))
     run = session.send("Pay.")
@@ -703,8 +703,14 @@ def test_a_run_that_asks_gives_its_slot_back(registry: SessionRegistry, counter:
     other = registry.create(provider=provider).send("?")
     provider.wait_paused()
     run.approve()
-    wait_for(lambda: counter.calls == [3], "the call ran")
     wait_for(lambda: [call.state for call in run.calls] == ["ran"], "it has its result")
+    return session, run, provider, other
+
+
+def test_a_run_that_asks_gives_its_slot_back(registry: SessionRegistry, counter: Counter) -> None:
+    """While a run waits for approval another one can run; afterwards it waits for a slot."""
+    session, run, provider, other = without_a_slot(registry, counter)
+    assert counter.calls == [3]
     assert len(live(session).provider.requests) == 1  # type: ignore[union-attr]
     provider.go()
     assert other.wait(30).state == "completed"
@@ -713,15 +719,7 @@ def test_a_run_that_asks_gives_its_slot_back(registry: SessionRegistry, counter:
 
 def test_a_run_is_stopped_while_it_waits_for_a_slot(registry: SessionRegistry, counter: Counter) -> None:
     """A run that is stopped before its next round leaves the queue, and takes no slot with it."""
-    registry.limits.live_runs = 1
-    session = watched(registry, calling(("pay", '{"amount": 3}')), pay_with(counter))
-    run = session.send("Pay.")
-    until_asking(run)
-    provider = ScriptedProvider("a", PAUSE, "b")
-    other = registry.create(provider=provider).send("?")
-    provider.wait_paused()
-    run.approve()
-    wait_for(lambda: [call.state for call in run.calls] == ["ran"], "it has its result")
+    session, run, provider, other = without_a_slot(registry, counter)
     run.stop()
     assert run.wait(30).state == "stopped"
     provider.go()
@@ -950,7 +948,7 @@ def test_a_main_thread_call_that_was_stopped_does_not_start(registry: SessionReg
 
 
 def test_a_main_thread_call_does_not_wait_forever(registry: SessionRegistry) -> None:
-    """Where the main thread executes no calls, such a call is an error after its time limit."""
+    """A call for a main thread that executes no calls ends with an error after its time limit."""
     started: list[int] = []
 
     @nbchat.tool(ask=False, thread="main", timeout_s=0.05)

@@ -21,12 +21,11 @@ import {
 } from "./dom";
 import css from "./extras.css";
 import { SAFE_IMAGE } from "./parts";
+import { WAITS_AFTER_MS } from "./progress";
 import { label, reveal } from "./text";
 
 /** Presses are ignored for this long after the buttons appeared or moved, in milliseconds. */
 const ARMED_AFTER_MS = 500;
-/** A call is shown as waiting for the running cell after this long, in milliseconds; an idle kernel is quicker. */
-const WAITS_AFTER_MS = 300;
 /** The tool whose argument `code` is shown as code. */
 const PYTHON = "python";
 

@@ -156,7 +156,9 @@ export class Composer {
       }
     }
     setAttribute(this.#stop, "aria-disabled", head?.state === "stopping" ? "true" : null);
-    setAttribute(this.#pause, "aria-disabled", head?.state === "stopping" ? "true" : null);
+    // While tools wait or run, nothing is read that could be paused.
+    const readsNothing = ["stopping", "awaiting_approval", "acting"].includes(head?.state ?? "");
+    setAttribute(this.#pause, "aria-disabled", readsNothing ? "true" : null);
     this.#refresh();
   }
 

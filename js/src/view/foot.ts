@@ -5,11 +5,9 @@ import type { SessionView } from "../state/replica";
 import { isLive, isOver } from "../state/session";
 import type { Context } from "../types";
 import { button, h, setAttribute, setText, show } from "./dom";
-import { elapsed, progressOf } from "./progress";
+import { elapsed, progressOf, WAITS_AFTER_MS } from "./progress";
 import { label } from "./text";
 
-/** A call is shown as waiting for the running cell after this long, in milliseconds; an idle kernel is quicker. */
-const WAITS_AFTER_MS = 300;
 /** How long an announcement stays in the status line, in milliseconds. */
 const SAID_MS = 5000;
 

@@ -4,6 +4,9 @@ import type { Head } from "../protocol";
 import type { Context } from "../types";
 import { inSeconds } from "./text";
 
+/** A call is shown as waiting for the running cell after this long, in milliseconds; an idle kernel is quicker. */
+export const WAITS_AFTER_MS = 300;
+
 type Words = Pick<Context, "t">;
 
 /** Return the progress of a session's live run as one line; empty before it has any. */

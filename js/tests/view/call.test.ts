@@ -101,6 +101,20 @@ test("a call is shown whole, and Run approves the arguments that are shown", asy
   });
 });
 
+test("Pause is disabled while a call waits for approval or runs", async () => {
+  const disabled = (): (string | null)[] =>
+    [...document.querySelectorAll("button")]
+      .filter(({ textContent }) => textContent === "Pause")
+      .map((one) => one.getAttribute("aria-disabled"));
+  call("c1", "{}");
+  await settled(() => expect(disabled()).toEqual([null]));
+  ask("c1");
+  await settled(() => expect(disabled()).toEqual(["true"]));
+  act("c1");
+  await settled(() => expect(card("c1").getAttribute("data-call-state")).toBe("running"));
+  expect(disabled()).toEqual(["true"]);
+});
+
 test.each([
   ["Run all in this answer", "run_all"],
   ["Don't run", "refuse"],
