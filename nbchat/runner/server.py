@@ -45,6 +45,9 @@ CLOSE_S: Final = 2.0
 HELLO_S: Final = 10.0
 """Longest wait for the first message of a link."""
 
+ARRIVING: Final = 5
+"""Passes of the event loop after which a connection that asyncio has accepted has its task."""
+
 
 class Saved(Protocol):
     """Restores and saves the sessions of a notebook."""
@@ -138,35 +141,46 @@ class RunnerServer:
         except OSError:
             return False
 
-    def stop_listening(self) -> None:
+    def remove_address(self) -> None:
         """Accept no more links, so that the next kernel starts another runner."""
         if self._is_mine():
             with suppress(OSError):
                 self.place.address.unlink()
-        if self._server is not None:
-            self._server.close()
 
     async def close(self) -> None:
         """End all links, and wait until they have ended."""
         self.over.set()
-        self.stop_listening()
-        for link in list(self._links):
-            link.close()
+        self.remove_address()
+        # asyncio loses a connection that it accepts while its server closes: first those that wait.
+        for _ in range(ARRIVING):
+            await asyncio.sleep(0)
+        if self._server is not None:
+            self._server.close()
+        for task in self._serving:
+            task.cancel()
         if self._serving:
             await asyncio.wait(self._serving, timeout=CLOSE_S)
         await self.batches.close()
 
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        if task is not None:
-            self._serving.add(task)
-            task.add_done_callback(self._serving.discard)
+    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = self.engine.loop.spawn(self._serve(reader, writer), name="nbchat-runner-link")
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
+        task.add_done_callback(lambda _: writer.transport.abort())
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            hello = await self._hello(reader, writer)
+            await self._serve_link(reader, writer)
         except (EOFError, TimeoutError, NbchatError) as error:
             logger.warning("a link was refused: %s", error)
+        finally:
             writer.close()
-            return
+            with suppress(OSError, TimeoutError):
+                async with asyncio.timeout(CLOSE_S):
+                    await writer.wait_closed()
+
+    async def _serve_link(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        hello = await self._hello(reader, writer)
         link = KernelLink(self, reader, writer, hello)
         greeting = Greeting(
             link=LINK_VERSION,
@@ -246,7 +260,7 @@ class RunnerServer:
         if not self._draining:
             self._draining = True
             self._drained_at = self.engine.loop.aio.time()
-            self.stop_listening()
+            self.remove_address()
             self.batches.drain()
 
     @property
@@ -262,7 +276,7 @@ class RunnerServer:
         """End the links, so that kernels find the runner that has taken over, and end the process."""
         logger.warning("another runner has taken over the journal; this one ends")
         self.over.set()
-        self.stop_listening()
+        self.remove_address()
         for link in list(self._links):
             link.close()
 
@@ -284,7 +298,7 @@ class RunnerServer:
                     self.interrupt(Orphaned(f"no kernel came back within {limits.orphan_s:g} s."))
                 elif not busy and alone > self._idle_s():
                     break
-        self.stop_listening()
+        self.remove_address()
         self.over.set()
 
     def _idle_s(self) -> float:

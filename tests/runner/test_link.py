@@ -10,6 +10,7 @@ import socket
 import stat
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -416,6 +417,39 @@ def test_a_runner_of_another_version_is_drained(linked: Linked, monkeypatch: pyt
         linked.registry()
     until(lambda: not linked.place.address.exists())
     until(linked.server.over.is_set)
+
+
+@pytest.mark.parametrize("connected", range(5))
+def test_connections_end_with_their_runner(connected: int) -> None:
+    """A runner that ends closes each connection: greeted, silent, or just being made."""
+    ready, ended = threading.Event(), threading.Event()
+    peers: list[socket.socket] = []
+
+    def connect(address: str) -> None:
+        while not ended.is_set():
+            peer = socket.socket(socket.AF_UNIX)
+            try:
+                peer.connect(address)
+            except OSError:
+                peer.close()
+                return
+            peers.append(peer)
+            if len(peers) > connected:
+                ready.set()
+
+    with TemporaryDirectory(prefix="nb-") as short:
+        with Linked(Path(short)) as made:
+            greeted, _ = greet(made.place.address)
+            peers.append(greeted)
+            thread = threading.Thread(target=connect, args=(str(made.place.address),))
+            thread.start()
+            assert ready.wait(30)
+        ended.set()
+        thread.join(30)
+    for peer in peers:
+        peer.settimeout(30)
+        with peer, suppress(ConnectionError):
+            assert peer.recv(1) == b""
 
 
 def test_hello_is_one_frame() -> None:
