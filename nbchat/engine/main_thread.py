@@ -178,7 +178,9 @@ class Job:
         return self._state
 
     def run(self) -> bool:
-        """Execute the job, unless it was executed or cancelled; return whether the user interrupted it."""
+        """Execute the job, unless it was started or cancelled; return whether the user interrupted it."""
+        if self._state != "waiting":
+            return False
         with self._guard as guard:
             with self._lock:
                 if self._state != "waiting":
@@ -248,12 +250,15 @@ def _interrupt() -> None:
 
 
 class MainThread:
-    """The jobs of the process's main thread. All methods may be called from any thread."""
+    """The jobs of the process's main thread. All methods may be called from any thread.
+
+    There is no lock: an interrupt of the main thread could leave it taken, and the engine would wait for it
+    forever. Each step on the two dictionaries is a single one of the interpreter.
+    """
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()
         self._jobs: dict[str, Job] = {}
-        self._waits: list[Callable[[], object]] = []
+        self._waits: dict[object, Callable[[], object]] = {}
         self._shell: Shell | None = None
 
     def __repr__(self) -> str:
@@ -271,9 +276,8 @@ class MainThread:
 
     def submit(self, job: Job) -> None:
         """Execute a job as soon as the main thread is free or waits in nbchat."""
-        with self._lock:
-            self._jobs[job.id] = job
-            waits = list(self._waits)
+        self._jobs[job.id] = job  # first: a wait that ends now requests it
+        waits = list(self._waits.values())
         if waits:
             for wake in waits:
                 wake()
@@ -290,10 +294,10 @@ class MainThread:
 
     def run(self, job_id: str) -> None:
         """Execute a job. On the main thread."""
-        with self._lock:
-            job = self._jobs.pop(job_id, None)
+        job = self._jobs.get(job_id)
         if job is not None:
             job.run()
+            self._jobs.pop(job_id, None)
 
     def run_pending(self) -> None:
         """Execute all jobs if this is the main thread.
@@ -306,12 +310,13 @@ class MainThread:
         if threading.current_thread() is not threading.main_thread():
             return
         while self._jobs:
-            with self._lock:
-                job = self._jobs.pop(next(iter(self._jobs), ""), None)
-            if job is not None and job.run():
-                if _Guard.innermost is not None:  # a job waits here; the interrupt is one of it, too
-                    _Guard.innermost.arrived += 1
-                raise KeyboardInterrupt
+            for job in list(self._jobs.values()):
+                interrupted = job.run()
+                self._jobs.pop(job.id, None)  # not before: an interrupt until it starts would lose it
+                if interrupted:
+                    if _Guard.innermost is not None:  # a job waits here; the interrupt is one of it, too
+                        _Guard.innermost.arrived += 1
+                    raise KeyboardInterrupt
 
     @contextmanager
     def waiting(self, wake: Callable[[], object]) -> Iterator[None]:
@@ -322,18 +327,16 @@ class MainThread:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
+        key = object()
         try:
-            self._waits.append(wake)  # in the block, so that an interrupt does not leave it there
+            self._waits[key] = wake  # in the block, so that an interrupt does not leave it there
             yield
         finally:
-            with suppress(ValueError):  # interrupted before it was added
-                self._waits.remove(wake)
-            with self._lock:
-                jobs = [] if self._waits else list(self._jobs.values())
-            for job in jobs:
-                if job.is_queued or job.state != "waiting":
-                    continue
-                self._request(job)
+            self._waits.pop(key, None)  # first: no interrupt is raised before it
+            if not self._waits:
+                for job in list(self._jobs.values()):
+                    if not job.is_queued and job.state == "waiting":
+                        self._request(job)
 
 
 main_thread: Final = MainThread()

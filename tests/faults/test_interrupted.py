@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from nbchat.engine.main_thread import Job, MainThread
 from nbchat.handles.registry import SessionRegistry
 from nbchat.providers.scripted import HANG, ScriptedProvider
 from tests.engines import engine_of
@@ -44,9 +45,13 @@ def interrupted_at(step: int, call: Callable[[], object]) -> bool:
 
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")  # interrupted before it was handed over
 @pytest.mark.parametrize("what", ["call", "run", "wait", "iterate"])
-def test_an_interrupt_at_any_instruction_leaves_the_engine_free(registry: SessionRegistry, what: str) -> None:
-    """After an interrupt at any instruction of a waiting call, the engine continues and runs new calls."""
+def test_an_interrupt_at_any_instruction_leaves_the_engine_free(
+    registry: SessionRegistry, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After an interrupt at any instruction of a waiting call, the engine runs new calls and submits jobs."""
     engine = engine_of(registry).loop
+    main = MainThread()  # not that of other tests: Python itself interrupts only at some instructions
+    monkeypatch.setattr("nbchat.handles.waits.main_thread", main)
     session = registry.create(provider=ScriptedProvider("so far", HANG))
     run = session.send("?")
     assert next(iter(run)) == "so far"
@@ -73,6 +78,7 @@ def test_an_interrupt_at_any_instruction_leaves_the_engine_free(registry: Sessio
     step = 1
     while interrupted_at(step, call):
         heard = threading.Event()
+        engine.post(main.submit, Job(lambda: False, lambda: None, lambda _reason: None))
         engine.post(heard.set)
         assert heard.wait(10), f"the engine stands still after instruction {step}"
         step += 1
