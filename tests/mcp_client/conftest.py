@@ -93,9 +93,9 @@ def registry() -> Iterator[SessionRegistry]:
     yield made
     for session in list(made.values()):
         session.tools = ()
-    gc.collect()
     engine = engine_of(made)
-    wait_for(lambda: not engine.loop.call(connections), "the servers are ended", 120)
+    # Collected again and again: what has just ended may still be in use on another thread.
+    wait_for(lambda: gc.collect() >= 0 and not engine.loop.call(connections), "the servers are ended", 100)
     engine.shutdown()
 
 
