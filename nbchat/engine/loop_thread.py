@@ -247,14 +247,11 @@ class LoopThread:
 
         async def finish() -> None:
             until = loop.time() + timeout_s / 2
-            this = {asyncio.current_task()}
-            # A timer may start another task while the current ones are ending. asyncio itself has tasks
-            # too: one for each connection that a server has just accepted.
-            while (tasks := asyncio.all_tasks() - this) and (left_s := until - loop.time()) > 0:
-                await asyncio.sleep(0)
-                for task in tasks:
+            # A timer may start another task while the current ones are ending.
+            while self._tasks and (left_s := until - loop.time()) > 0:
+                for task in list(self._tasks):
                     task.cancel()
-                await asyncio.wait(tasks, timeout=left_s)
+                await asyncio.wait(self._tasks, timeout=left_s)
             self._ending = True
             loop.call_soon(loop.stop)
 

@@ -179,7 +179,7 @@ class Job:
 
     def run(self) -> bool:
         """Execute the job, unless it was started or cancelled; return whether the user interrupted it."""
-        if self._state != "waiting":
+        if self._state != "waiting":  # a job that waits in nbchat meets itself; its guard is entered once
             return False
         with self._guard as guard:
             with self._lock:

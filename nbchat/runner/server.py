@@ -142,7 +142,7 @@ class RunnerServer:
             return False
 
     def remove_address(self) -> None:
-        """Accept no more links, so that the next kernel starts another runner."""
+        """Remove the address, so that the next kernel starts another runner."""
         if self._is_mine():
             with suppress(OSError):
                 self.place.address.unlink()
@@ -170,17 +170,21 @@ class RunnerServer:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            await self._serve_link(reader, writer)
-        except (EOFError, TimeoutError, NbchatError) as error:
-            logger.warning("a link was refused: %s", error)
+            try:
+                hello = await self._hello(reader, writer)
+            except (EOFError, ConnectionError, TimeoutError, NbchatError) as error:
+                logger.warning("a link was refused: %s", error)
+            else:
+                await self._serve_link(reader, writer, hello)
         finally:
             writer.close()
             with suppress(OSError, TimeoutError):
                 async with asyncio.timeout(CLOSE_S):
                     await writer.wait_closed()
 
-    async def _serve_link(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        hello = await self._hello(reader, writer)
+    async def _serve_link(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, hello: Hello
+    ) -> None:
         link = KernelLink(self, reader, writer, hello)
         greeting = Greeting(
             link=LINK_VERSION,

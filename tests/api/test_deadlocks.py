@@ -115,11 +115,13 @@ def test_a_batch_leaves_nothing_in_memory(monkeypatch: pytest.MonkeyPatch) -> No
     provider = ScriptedProvider("x")
     # Not gc.get_objects(): it breaks a tuple that another thread is building just then.
     made: weakref.WeakSet[LiveSession] = weakref.WeakSet()
+    created: list[str] = []
     initialize = LiveSession.__init__
 
     def counted(session: LiveSession, *args: Any, **options: Any) -> None:
         initialize(session, *args, **options)
         made.add(session)
+        created.append(session.id)
 
     monkeypatch.setattr(LiveSession, "__init__", counted)
     nbchat.map([str(n) for n in range(200)], provider=provider, progress=False)
@@ -141,3 +143,4 @@ def test_a_batch_leaves_nothing_in_memory(monkeypatch: pytest.MonkeyPatch) -> No
     # Running, next in turn, and ended but not yet released by the loop: far below the batch's 400.
     assert most <= before + 4 * 16
     assert held() <= before
+    assert len(created) == 200 + 400
