@@ -19,6 +19,7 @@ from nbchat.handles.session import Session
 from nbchat.runner.link import greet
 from nbchat.runner.link_backend import LinkBackend
 from nbchat.runner.places import Place
+from nbchat.runner.spawn import LocalRunner
 from nbchat.stores.sqlite import SqliteStore
 
 TIMES = 200
@@ -74,7 +75,7 @@ def measure_sends(echo: Session, store: SqliteStore) -> None:
 def measure_views(place: Place, session: Session) -> None:
     """Print the time until another kernel of the notebook has a change."""
     engine = Engine()
-    other = LinkBackend(place, engine)
+    other = LinkBackend(LocalRunner(place), engine)
     took = []
     for number in range(TIMES):
         title, changed = f"title {number}", threading.Event()
@@ -97,7 +98,7 @@ def main() -> None:
         place = Place(f"{folder}/chat.ipynb", Path(folder))
         kernel = Engine()
         start = time.perf_counter()
-        backend = LinkBackend(place, kernel)
+        backend = LinkBackend(LocalRunner(place), kernel)
         print(f"start of a runner            {(time.perf_counter() - start) * 1000:8.0f} ms")
         backend.restore()  # opens the journal
         registry = SessionRegistry(backend=backend)
@@ -121,7 +122,7 @@ def main() -> None:
             for _ in range(20):
                 engine = Engine()
                 begin = time.perf_counter()
-                other = LinkBackend(place, engine)
+                other = LinkBackend(LocalRunner(place), engine)
                 first_text(SessionRegistry(backend=other)["slow"].runs[-1])
                 attaches.append(time.perf_counter() - begin)
                 other.leave(restart=True)

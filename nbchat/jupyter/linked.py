@@ -17,6 +17,7 @@ from nbchat.protocol import Connect, Connected, KernelMessage, WantDescribed, Wa
 from nbchat.runner.link import greet
 from nbchat.runner.link_backend import LinkBackend
 from nbchat.runner.places import Place, addresses, folder
+from nbchat.runner.spawn import LocalRunner
 from nbchat.wire.served_kernel import choose_server
 from nbchat.wire.server import without_key
 
@@ -39,7 +40,7 @@ class LinkedNotebook:
         place = Place(path)
         place.elsewhere = lambda: place_before_rename(path)
         place.explain_wait = explain_wait
-        self.backend = LinkBackend(place, engine)
+        self.backend = LinkBackend(LocalRunner(place), engine)
         self.transcripts = Transcripts(engine, self._states)
         self._engine = engine
         functions = self.backend.local.functions
@@ -83,10 +84,10 @@ def place_before_rename(path: str) -> Place | None:
     in_folder = folder()
     for address in addresses(in_folder):
         try:
-            connection, greeting = greet(address, is_kernel=False)
+            transport, greeting = greet(address, is_kernel=False)
         except (OSError, ValueError, NbchatError):
             continue  # its process was killed, or is stopped
-        connection.close()
+        transport.close()
         if greeting.notebook_id == notebook_id:
             is_here = os.path.realpath(greeting.path) == os.path.realpath(path)
             if is_here or not carries(greeting.path, notebook_id):

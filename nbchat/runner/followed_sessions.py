@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Final
 
@@ -11,6 +10,7 @@ from msgspec import Struct
 from nbchat.core.log import LogCompacted
 from nbchat.core.session import SessionRecord
 from nbchat.runner.messages import FollowedEvents, FollowedState, Forget, ToKernel
+from nbchat.runner.transports import AsyncTransport
 
 if TYPE_CHECKING:
     from nbchat.engine.engine import Engine
@@ -35,7 +35,7 @@ class FollowedSessions:
     ----------
     engine
         The engine.
-    writer
+    transport
         The link; while it is full, sessions are not read.
     send
         Sends a message.
@@ -46,12 +46,12 @@ class FollowedSessions:
     def __init__(
         self,
         engine: Engine,
-        writer: asyncio.StreamWriter,
+        transport: AsyncTransport,
         send: Callable[[ToKernel], None],
         reply: Callable[[int], None],
     ) -> None:
         self._engine = engine
-        self._writer = writer
+        self._transport = transport
         self._send = send
         self._reply = reply
         self._followed: dict[str, _Followed] = {}
@@ -89,7 +89,7 @@ class FollowedSessions:
         self._flushing = False
         if self._closed:
             return
-        if self._writer.transport.get_write_buffer_size() > FULL:
+        if self._transport.waiting > FULL:
             self._flushing = True
             self._engine.loop.spawn(self._flush_later(), name="nbchat-link-slow")
             return
@@ -105,7 +105,7 @@ class FollowedSessions:
 
     async def _flush_later(self) -> None:
         try:
-            await self._writer.drain()
+            await self._transport.drain()
         except ConnectionError:
             return
         self._flush()

@@ -32,7 +32,7 @@ from nbchat.protocol import (
 )
 from nbchat.runner.engine import Origin
 from nbchat.runner.followed_sessions import FULL, FollowedSessions
-from nbchat.runner.frames import encode_frame, read_frame_async
+from nbchat.runner.frames import encode_frame
 from nbchat.runner.messages import (
     Call,
     FromPage,
@@ -50,6 +50,7 @@ from nbchat.runner.remote_errors import info_of
 from nbchat.runner.served_batches import BatchViews, open_error
 from nbchat.runner.served_tools import ServedTools
 from nbchat.runner.tool_objects import KernelCalls
+from nbchat.runner.transports import AsyncTransport
 from nbchat.runner.wires import PagesOfLink
 from nbchat.wire.served_kernel import ServedKernel
 from nbchat.wire.server import WireServer
@@ -123,18 +124,16 @@ class KernelLink:
     Exists from the first message of the link to its end. Only for the engine's loop.
     """
 
-    def __init__(
-        self, server: Runner, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, hello: Hello
-    ) -> None:
+    def __init__(self, server: Runner, transport: AsyncTransport, hello: Hello) -> None:
         self.is_kernel: bool = hello.is_kernel
         self.wire: WireServer | None = None
         self.origin: Origin | None = None
         self._kernel: ServedKernel | None = None
         self._server = server
         self._engine = server.engine
-        self._reader, self._writer = reader, writer
-        self._followed = FollowedSessions(self._engine, writer, self.send, self._reply)
-        self._batches = BatchViews(self._engine, writer, self.send)
+        self._transport = transport
+        self._followed = FollowedSessions(self._engine, transport, self.send, self._reply)
+        self._batches = BatchViews(self._engine, transport, self.send)
         self._calls: dict[int, asyncio.Future[Any]] = {}
         self._number = 0
         self._streams: dict[int, asyncio.Queue[Piece | None]] = {}
@@ -152,10 +151,10 @@ class KernelLink:
         """Handle the kernel's messages until the link ends."""
         try:
             while True:
-                message, _ = await read_frame_async(self._reader, ToRunner)
+                message, _ = await self._transport.read()
                 self._handle(message)
-                if self._writer.transport.get_write_buffer_size() > FULL:
-                    await self._writer.drain()
+                if self._transport.waiting > FULL:
+                    await self._transport.drain()
         except (EOFError, ConnectionError):
             pass
         except WireError as error:
@@ -181,12 +180,12 @@ class KernelLink:
                 call.set_exception(error)
         self._calls.clear()
         self._tools.close(is_ending=self._server.over.is_set())
-        self._writer.close()
+        self._transport.close()
 
     def send(self, message: ToKernel, body: bytes = b"") -> None:
         """Send a message; it is dropped if the link has ended."""
         if not self._ended:
-            self._writer.write(encode_frame(message, body))
+            self._transport.write(encode_frame(message, body))
 
     async def ask(self, name: str, /, **args: Any) -> Any:  # noqa: ANN401 - the function's value
         """Call a function of the kernel.
@@ -451,7 +450,7 @@ class KernelLink:
     # Pages
 
     def _to_pages(self, content: Mapping[str, Any], buffers: list[bytes]) -> None:
-        if self._writer.transport.get_write_buffer_size() > LOST:
+        if self._transport.waiting > LOST:
             raise WireError("the kernel does not read its link.")
         self.send(ToPages(content=content), buffers[0])
 

@@ -1,6 +1,6 @@
 """`Link`: the kernel's end of one connection to a runner, with threads that read, write and watch it.
 
-Callers never write to the socket themselves, since an interrupt of a cell in the middle of a frame would
+Callers never write to the transport themselves, since an interrupt of a cell in the middle of a frame would
 break the link.
 """
 
@@ -20,9 +20,10 @@ from typing import Any, Final, TypeAlias
 from nbchat.core.errors import CommandError, NbchatError, from_info
 from nbchat.core.version import VERSION
 from nbchat.engine.loop_thread import POLL_S
-from nbchat.runner.frames import encode_frame, read_frame
+from nbchat.runner.frames import encode_frame
 from nbchat.runner.messages import LINK_VERSION, Call, Greeting, Hello, Reply, ToKernel, ToRunner
 from nbchat.runner.places import PORT, is_same_user, is_suspended
+from nbchat.runner.transports import SocketTransport, Transport
 
 logger = logging.getLogger("nbchat")
 
@@ -51,8 +52,8 @@ class Link:
 
     Parameters
     ----------
-    connection
-        A socket on which the greeting was exchanged.
+    transport
+        A connection on which the greeting was exchanged.
     greeting
         The runner's greeting.
     receive
@@ -63,13 +64,13 @@ class Link:
 
     def __init__(
         self,
-        connection: socket.socket,
+        transport: Transport,
         greeting: Greeting,
         receive: Callable[[Link, ToKernel, bytes], None],
         ended: Callable[[Link], None],
     ) -> None:
         self.greeting = greeting
-        self._connection = connection
+        self._transport = transport
         self._receive = receive
         self._on_end = ended
         self._numbers = itertools.count(1)
@@ -141,7 +142,7 @@ class Link:
     def _read(self) -> None:
         try:
             while True:
-                message, body = read_frame(self._exactly, ToKernel)
+                message, body = self._transport.read()
                 self._received += 1
                 if isinstance(message, Reply):
                     if (answer := self._answers.get(message.id)) is not None:
@@ -158,23 +159,18 @@ class Link:
             self._over = True
             self._ended.set()
             self._out.put(None)
-            with suppress(OSError):
-                self._connection.close()
+            self._transport.close()
             for answer in list(self._answers.values()):
                 answer.put(None)
             self._on_end(self)
 
-    def _exactly(self, count: int) -> bytes:
-        return exactly(self._connection, count)
-
     def _write(self) -> None:
         try:
             while (frame := self._out.get()) is not None:
-                self._connection.sendall(frame)
-            self._connection.shutdown(socket.SHUT_WR)
+                self._transport.write(frame)
+            self._transport.finish()
         except OSError:
-            with suppress(OSError):  # the reading thread ends the link
-                self._connection.shutdown(socket.SHUT_RDWR)
+            self._transport.abort()  # the reading thread ends the link
 
     def _watch(self) -> None:
         """End the link if the runner is suspended or hangs."""
@@ -183,35 +179,14 @@ class Link:
             misses = misses + 1 if self._received == before else 0
             if misses == MISSES:
                 logger.warning("runner %d does not answer; it is replaced", self.greeting.pid)
-                with suppress(OSError):
-                    self._connection.shutdown(socket.SHUT_RDWR)
+                self._transport.abort()
                 return
             before = self._received
             self.send(Call(id=next(self._numbers), name="ping"))
 
 
-def exactly(connection: socket.socket, count: int) -> bytes:
-    """Read as many bytes.
-
-    Raises
-    ------
-    EOFError
-        If the connection ends before.
-    """
-    if count == 0:
-        return b""
-    buffer = bytearray(count)
-    view, got = memoryview(buffer), 0
-    while got < count:
-        more = connection.recv_into(view[got:])
-        if more == 0:
-            raise EOFError("the link has ended")
-        got += more
-    return bytes(buffer)
-
-
-def greet(path: Path, *, is_kernel: bool = True) -> tuple[socket.socket, Greeting]:
-    """Connect to the runner at this address, and return the socket and the runner's greeting.
+def greet(path: Path, *, is_kernel: bool = True) -> tuple[SocketTransport, Greeting]:
+    """Connect to the runner at this address, and return the connection and the runner's greeting.
 
     Raises
     ------
@@ -221,10 +196,11 @@ def greet(path: Path, *, is_kernel: bool = True) -> tuple[socket.socket, Greetin
         If what answers is no runner of this user.
     """
     connection, token = _connected(path)
+    transport = SocketTransport(connection)
     try:
         hello = Hello(link=LINK_VERSION, version=VERSION, token=token, is_kernel=is_kernel)
-        connection.sendall(encode_frame(hello))
-        greeting, _ = read_frame(lambda count: exactly(connection, count), ToKernel)
+        transport.write(encode_frame(hello))
+        greeting, _ = transport.read()
         connection.settimeout(None)
     except EOFError as error:
         connection.close()
@@ -235,7 +211,7 @@ def greet(path: Path, *, is_kernel: bool = True) -> tuple[socket.socket, Greetin
     if not isinstance(greeting, Greeting):
         connection.close()
         raise CommandError(f"what listens at {path} is no runner.")
-    return connection, greeting
+    return transport, greeting
 
 
 def _connected(path: Path) -> tuple[socket.socket, str]:

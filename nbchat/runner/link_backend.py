@@ -49,10 +49,9 @@ from nbchat.runner.messages import (
     ToPages,
 )
 from nbchat.runner.objects import ProviderObjects
-from nbchat.runner.places import Place
 from nbchat.runner.profile import profile_of
 from nbchat.runner.remote_errors import info_of
-from nbchat.runner.spawn import connected
+from nbchat.runner.transports import RunnerAddress
 
 if TYPE_CHECKING:
     from nbchat.engine.engine import Engine
@@ -82,16 +81,16 @@ class LinkBackend(LinkedTools):
 
     Parameters
     ----------
-    place
-        The notebook's runner.
+    address
+        The runner.
     engine
         The engine of this process. It runs no session: it has the configuration, and its loop runs the
         provider objects of this kernel.
     """
 
-    def __init__(self, place: Place, engine: Engine) -> None:
+    def __init__(self, address: RunnerAddress, engine: Engine) -> None:
         super().__init__(engine.limits)
-        self.place = place
+        self._address = address
         self.local = Local()
         self._engine = engine
         self._objects = ProviderObjects(engine.providers.provider, self._send)
@@ -141,7 +140,7 @@ class LinkBackend(LinkedTools):
                 return link
             if self._left:
                 raise CommandError("nbchat is shut down: the process is ending.")
-            link = Link(*connected(self.place), self._received, self._lost)
+            link = Link(*self._address.connect(), self._received, self._lost)
             is_new = link.greeting.epoch != self.epoch
             self.epoch = link.greeting.epoch
             before = self._sessions.clear()
@@ -209,9 +208,7 @@ class LinkBackend(LinkedTools):
                 return link.call(name, timeout_s, **args)
             except LinkLost:
                 continue
-        raise CommandError(
-            "the runner of this notebook ended several times.", hint=f"Its log: {self.place.log}."
-        )
+        raise CommandError("the link to the runner ended several times.", hint=self._address.hint)
 
     def _post(self, name: str, /, **args: Any) -> bool:  # noqa: ANN401 - JSON values
         """Call the runner without waiting; return False if there is no link."""

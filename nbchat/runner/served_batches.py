@@ -12,6 +12,7 @@ from nbchat.batch_engine.batch import Batch, Journal
 from nbchat.core.errors import NbchatError, from_info
 from nbchat.runner.messages import BatchAnswer, BatchNews, ToKernel
 from nbchat.runner.remote_errors import info_of
+from nbchat.runner.transports import AsyncTransport
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -157,17 +158,17 @@ class BatchViews:
     ----------
     engine
         The engine.
-    writer
+    transport
         The link; while it is full, answers are not read.
     send
         Sends a message.
     """
 
     def __init__(
-        self, engine: RunnerEngine, writer: asyncio.StreamWriter, send: Callable[[ToKernel], None]
+        self, engine: RunnerEngine, transport: AsyncTransport, send: Callable[[ToKernel], None]
     ) -> None:
         self._engine = engine
-        self._writer = writer
+        self._transport = transport
         self._send = send
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._batches: set[Batch] = set()
@@ -215,7 +216,7 @@ class BatchViews:
                 if end:
                     return
                 if sent < len(batch.answers):
-                    await self._writer.drain()
+                    await self._transport.drain()
                 else:
                     await changed.wait()
         except ConnectionError:

@@ -24,11 +24,12 @@ from nbchat.core.kernel_commands import Command
 from nbchat.core.version import VERSION
 from nbchat.engine.local_backend import LocalBackend
 from nbchat.runner.engine import RunnerEngine
-from nbchat.runner.frames import encode_frame, read_frame_async
+from nbchat.runner.frames import encode_frame
 from nbchat.runner.kernel_link import KernelLink
-from nbchat.runner.messages import LINK_VERSION, STARTS_RUN, Greeting, Hello, ToRunner
+from nbchat.runner.messages import LINK_VERSION, STARTS_RUN, Greeting, Hello
 from nbchat.runner.places import Place, is_same_user
 from nbchat.runner.served_batches import ServedBatches
+from nbchat.runner.transports import StreamTransport
 from nbchat.runner.wires import Wires
 
 logger = logging.getLogger("nbchat")
@@ -169,23 +170,22 @@ class RunnerServer:
         task.add_done_callback(lambda _: writer.transport.abort())
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        transport = StreamTransport(reader, writer)
         try:
             try:
-                hello = await self._hello(reader, writer)
+                hello = await self._hello(transport, writer.get_extra_info("socket"))
             except (EOFError, ConnectionError, TimeoutError, NbchatError) as error:
                 logger.warning("a link was refused: %s", error)
             else:
-                await self._serve_link(reader, writer, hello)
+                await self._serve_link(transport, hello)
         finally:
             writer.close()
             with suppress(OSError, TimeoutError):
                 async with asyncio.timeout(CLOSE_S):
                     await writer.wait_closed()
 
-    async def _serve_link(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, hello: Hello
-    ) -> None:
-        link = KernelLink(self, reader, writer, hello)
+    async def _serve_link(self, transport: StreamTransport, hello: Hello) -> None:
+        link = KernelLink(self, transport, hello)
         greeting = Greeting(
             link=LINK_VERSION,
             version=VERSION,
@@ -195,7 +195,7 @@ class RunnerServer:
             notebook_id="" if self.saved is None else self.saved.notebook_id,
             path=self.place.notebook if self.saved is None else self.saved.path,
         )
-        writer.write(encode_frame(greeting))
+        transport.write(encode_frame(greeting))
         self._links.add(link)
         try:
             await link.run()
@@ -204,12 +204,11 @@ class RunnerServer:
             link.close()
             self._link_ended(link)
 
-    async def _hello(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Hello:
-        peer: socket.socket = writer.get_extra_info("socket")
+    async def _hello(self, transport: StreamTransport, peer: socket.socket) -> Hello:
         if self.place.has_socket and not is_same_user(peer):
             raise WireError("it belongs to another user.")
         async with asyncio.timeout(HELLO_S):
-            message, _ = await read_frame_async(reader, ToRunner)
+            message, _ = await transport.read()
         if not isinstance(message, Hello):
             raise WireError("it did not begin with a hello.")
         if self._token and not hmac.compare_digest(message.token, self._token):

@@ -1,4 +1,4 @@
-"""`connected`: links this kernel with the runner of its notebook, and starts the runner if necessary."""
+"""`LocalRunner`: links this kernel with the runner of its notebook, and starts the runner if necessary."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
@@ -21,11 +22,11 @@ from nbchat.runner.messages import LINK_VERSION, Call
 from nbchat.runner.places import Place
 
 if TYPE_CHECKING:
-    import socket
     from types import TracebackType
     from typing import Self
 
     from nbchat.runner.messages import Greeting
+    from nbchat.runner.transports import SocketTransport
 
 logger = logging.getLogger("nbchat")
 
@@ -66,28 +67,40 @@ def environment_of_runner(environment: Mapping[str, str] = os.environ) -> dict[s
     return {name: value for name, value in environment.items() if name in _KEPT or name.startswith("LC_")}
 
 
-def connected(place: Place) -> tuple[socket.socket, Greeting]:
-    """Return a socket to the notebook's runner, and its greeting.
+@dataclass(frozen=True, slots=True)
+class LocalRunner:
+    """The runner of a notebook on this machine. Implements `RunnerAddress`."""
 
-    Only one kernel starts a runner at a time. A runner that does not answer is replaced, and one of another
-    version is asked to finish and to end. A wait that was interrupted continues with the same process.
+    place: Place
 
-    Raises
-    ------
-    CommandError
-        If the new runner has ended, or is not ready after `START_S`; it is ended then.
-    """
-    with _Wait(place) as wait:
-        found = _greeted(place)
-        if found is None and (other := place.elsewhere()) is not None:
-            found = _greeted(other)
-        if found is None:
-            found = _started(place, wait)
-        _starting.pop(place.address, None)
-        return found
+    def connect(self) -> tuple[SocketTransport, Greeting]:
+        """Return a connection to the notebook's runner, and its greeting.
+
+        Only one kernel starts a runner at a time. A runner that does not answer is replaced, and one of
+        another version is asked to finish and to end. A wait that was interrupted continues with the same
+        process.
+
+        Raises
+        ------
+        CommandError
+            If the new runner has ended, or is not ready after `START_S`; it is ended then.
+        """
+        with _Wait(self.place) as wait:
+            found = _greeted(self.place)
+            if found is None and (other := self.place.elsewhere()) is not None:
+                found = _greeted(other)
+            if found is None:
+                found = _started(self.place, wait)
+            _starting.pop(self.place.address, None)
+            return found
+
+    @property
+    def hint(self) -> str:
+        """The path of the log."""
+        return f"Its log: {self.place.log}."
 
 
-def _started(place: Place, wait: _Wait) -> tuple[socket.socket, Greeting]:
+def _started(place: Place, wait: _Wait) -> tuple[SocketTransport, Greeting]:
     """Start a runner, unless one is starting, and return a link to it when it is ready."""
     with _locked(place, wait):
         process = _starting.pop(place.address, None)
@@ -146,19 +159,19 @@ class _Wait:
         time.sleep(POLL_S)
 
 
-def _greeted(place: Place) -> tuple[socket.socket, Greeting] | None:
+def _greeted(place: Place) -> tuple[SocketTransport, Greeting] | None:
     """Return a link to a runner of this version; a runner of another version is asked to end."""
     try:
-        connection, greeting = greet(place.address)
+        transport, greeting = greet(place.address)
     except (OSError, ValueError, NbchatError) as error:
         logger.debug("no runner at %s: %s", place.address, error)
         return None
     if (greeting.link, greeting.version) == (LINK_VERSION, VERSION):
-        return connection, greeting
+        return transport, greeting
     logger.warning("the runner is of version %s; it finishes its answers and is replaced", greeting.version)
     with suppress(OSError):
-        connection.sendall(encode_frame(Call(id=1, name="drain")))
-    connection.close()
+        transport.write(encode_frame(Call(id=1, name="drain")))
+    transport.close()
     return None
 
 

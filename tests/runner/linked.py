@@ -12,6 +12,7 @@ from nbchat.runner.engine import RunnerEngine
 from nbchat.runner.link_backend import LinkBackend
 from nbchat.runner.places import Place
 from nbchat.runner.server import RunnerServer
+from nbchat.runner.spawn import LocalRunner
 from tests.engines import RUNNERS
 from tests.waiting import wait_for
 
@@ -46,7 +47,7 @@ class Linked:
     def registry(self) -> SessionRegistry:
         """Return a registry in a new kernel."""
         engine = Engine()
-        backend = LinkBackend(self.place, engine)
+        backend = LinkBackend(LocalRunner(self.place), engine)
         self.kernels.append((engine, backend))
         RUNNERS[backend] = self.engine
         return SessionRegistry(backend=backend)

@@ -326,7 +326,7 @@ def test_a_lost_link_does_not_repeat_a_batch(linked: Linked, server: CountingSer
     until(lambda: server.asked == ["one"])
     link = backend._link
     assert link is not None
-    link._connection.shutdown(2)
+    link._transport.abort()
     server.go()
 
     def is_over() -> bool:

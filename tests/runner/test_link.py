@@ -27,6 +27,7 @@ from nbchat.runner.link_backend import LinkBackend
 from nbchat.runner.messages import LINK_VERSION, Greeting, Hello
 from nbchat.runner.objects import WINDOW
 from nbchat.runner.spawn import environment_of_runner
+from nbchat.runner.transports import SocketTransport
 from tests.prices import COST, price_table, priced
 from tests.runner.counting_server import CountingServer, answer_to
 from tests.runner.linked import Linked, until
@@ -116,7 +117,7 @@ def test_a_provider_object_streams_from_its_kernel_and_ends_with_it(linked: Link
     backend = linked.kernels[0][1]
     assert backend._link is not None
     backend._left = True  # it does not reconnect, just as a killed kernel does not
-    backend._link._connection.shutdown(socket.SHUT_RDWR)
+    backend._link._transport.abort()
     seen = two["geo"].runs[0]
     assert seen.wait(30).state == "interrupted"
     assert (seen.text, seen.error.code if seen.error else "") == ("so far", "kernel_gone")
@@ -335,7 +336,7 @@ def test_a_lost_link_is_replaced(linked: Linked) -> None:
     backend = linked.kernels[0][1]
     before = backend._link
     assert before is not None
-    before._connection.shutdown(socket.SHUT_RDWR)
+    before._transport.abort()
     provider.go()
     assert seen.wait(30).text == "ab"
     assert backend._link is not before
@@ -348,7 +349,7 @@ def test_a_runner_that_does_not_answer_is_noticed(monkeypatch: pytest.MonkeyPatc
     ours, theirs = socket.socketpair()
     greeting = Greeting(link=LINK_VERSION, version=VERSION, pid=1, epoch="l-1", notebook="a.ipynb")
     ended = threading.Event()
-    link = Link(ours, greeting, lambda *_: None, lambda _link: ended.set())
+    link = Link(SocketTransport(ours), greeting, lambda *_: None, lambda _link: ended.set())
     link.start()
     with theirs:
         with pytest.raises(LinkLost):
@@ -371,7 +372,7 @@ def test_a_command_in_flight_is_executed_once_when_its_link_breaks(linked: Linke
             breaks.clear()
             link = backend._link
             assert link is not None
-            link._connection.shutdown(socket.SHUT_RDWR)
+            link._transport.abort()
         return outcome
 
     engine.execute = broken  # type: ignore[method-assign, assignment]
@@ -440,7 +441,7 @@ def test_connections_end_with_their_runner(connected: int) -> None:
     with TemporaryDirectory(prefix="nb-") as short:
         with Linked(Path(short)) as made:
             greeted, _ = greet(made.place.address)
-            peers.append(greeted)
+            peers.append(greeted.connection)
             thread = threading.Thread(target=connect, args=(str(made.place.address),))
             thread.start()
             assert ready.wait(30)

@@ -16,6 +16,7 @@ from nbchat.handles.registry import SessionRegistry
 from nbchat.runner import spawn
 from nbchat.runner.link_backend import LinkBackend
 from nbchat.runner.places import Place
+from nbchat.runner.spawn import LocalRunner
 from tests.runner.linked import Linked
 from tests.runner.notebooks import LinkedNotebook, said
 
@@ -66,7 +67,7 @@ def test_a_runner_that_ends_at_once_is_not_awaited(folder: Path, starts: Callabl
     place = Place(str(folder / "chat.ipynb"), folder)
     for number in (1, 2):
         with pytest.raises(CommandError, match="with status 3") as error:
-            spawn.connected(place)
+            LocalRunner(place).connect()
         assert str(place.log) in str(error.value)
         assert len(failing.processes) == number
 
@@ -78,7 +79,7 @@ def test_a_runner_that_is_never_ready_is_ended(
     hanging = starts(HANG)
     monkeypatch.setattr(spawn, "START_S", 0.5)
     with pytest.raises(CommandError, match="no runner was ready"):
-        spawn.connected(Place(str(folder / "chat.ipynb"), folder))
+        LocalRunner(Place(str(folder / "chat.ipynb"), folder)).connect()
     assert [process.returncode is not None for process in hanging.processes] == [True]
 
 
@@ -99,7 +100,7 @@ def test_a_slow_start_is_shown_and_the_link_follows(
 
     place.explain_wait = explain
     engine = Engine()
-    backend = LinkBackend(place, engine)
+    backend = LinkBackend(LocalRunner(place), engine)
     try:
         assert shown == ["shown", "removed"]
         assert len(slow.processes) == 1
@@ -126,12 +127,12 @@ def test_an_interrupted_wait_continues_with_the_same_process(
     place.explain_wait = interrupt
     for _ in range(3):
         with pytest.raises(KeyboardInterrupt):
-            spawn.connected(place)
+            LocalRunner(place).connect()
     assert len(slow.processes) == 1
     slow.processes[0].kill()
     slow.processes[0].wait()
     with pytest.raises(KeyboardInterrupt):
-        spawn.connected(place)
+        LocalRunner(place).connect()
     assert len(slow.processes) == 2
 
 

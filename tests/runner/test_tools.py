@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import socket
 import sys
 import threading
 from collections.abc import Iterator
@@ -81,7 +80,7 @@ def break_link(linked: Linked, number: int = 0, *, is_gone: bool = False) -> Lin
     assert link is not None
     if is_gone:
         backend._left = True  # it does not reconnect, just as a killed kernel does not
-    link._connection.shutdown(socket.SHUT_RDWR)
+    link._transport.abort()
     return link
 
 
