@@ -3,7 +3,19 @@
 import importlib
 import sys
 
-PARTS = ("imports", "answers", "decode", "wire", "page", "sessions", "persist", "describe", "runner", "tools")
+PARTS = (
+    "imports",
+    "answers",
+    "decode",
+    "wire",
+    "page",
+    "sessions",
+    "persist",
+    "describe",
+    "runner",
+    "tools",
+    "redis_store",
+)
 
 
 def main() -> None:

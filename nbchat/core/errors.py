@@ -20,7 +20,7 @@
     ├── SnapshotError     a saved state could not be read
     │   └── SnapshotCorrupt, SnapshotTooNew, SnapshotTooLarge
     └── StoreError        the state could not be saved
-        └── StoreFull, StoreReadOnly, StoreBusy, LeaseLost, StoreConflict
+        └── StoreFull, StoreReadOnly, StoreBusy, LeaseLost, StoreConflict (StoreRolledBack)
 
 Each branch has one cause: the caller (`CommandError`), the server or the network (`ProviderError`), the page
 (`WireError`), a file (`SnapshotError`, `StoreError`).
@@ -526,3 +526,7 @@ class LeaseLost(StoreError):
 
 class StoreConflict(StoreError):
     """Entries do not continue what is stored, so the store refused them."""
+
+
+class StoreRolledBack(StoreConflict):
+    """The store has gone back to an older state, and sessions must be written again."""

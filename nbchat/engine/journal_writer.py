@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
-from nbchat.core.errors import LeaseLost, NbchatError, StoreConflict, StoreError
+from nbchat.core.errors import LeaseLost, NbchatError, StoreConflict, StoreError, StoreRolledBack
 from nbchat.core.events import Event, RunQueued, RunSaved, SessionDeleted
 from nbchat.core.saved import SavedSession, Snapshot, Tombstone
 from nbchat.engine.callbacks import Notification
@@ -150,7 +150,7 @@ class JournalWriter:
             waiting.events.clear()
             waiting.whole = not event.deleted
             waiting.gone = (
-                Tombstone(id=session_id, clock=self._clock_of(session_id, seq), at=event.at)
+                Tombstone(id=session_id, clock=_clock_of(self._engine, session_id, seq), at=event.at)
                 if event.deleted
                 else None
             )
@@ -174,11 +174,6 @@ class JournalWriter:
             self._behind_since = self._engine.loop.aio.time()
         self._number += 1
         self._last[session_id] = self._number
-
-    def _clock_of(self, session_id: str, seq: int) -> Mapping[str, int]:
-        session = self._engine.sessions.get(session_id)
-        clock = dict(session.clock) if session is not None else {}
-        return {**clock, self._engine.epoch: seq}
 
     async def settled(self, session_id: str) -> None:
         """Wait until all recorded events of a session (empty: of all sessions) are in the store.
@@ -294,7 +289,7 @@ class JournalWriter:
                 size = self._sizes.setdefault(session_id, _Size())
                 size.base, size.since = (length, 0) if is_base else (size.base, size.since + length)
             if recovered:
-                self._mark_saved()
+                _mark_saved(self._engine)
             self._on_written()
         elif isinstance(error, LeaseLost):
             self._replaced(error)
@@ -304,6 +299,8 @@ class JournalWriter:
             self._failures += 1
             self.error = error
             self._requeue(batch, whole=isinstance(error, StoreConflict))
+            if isinstance(error, StoreRolledBack):
+                self._write_all()
         self._resolve(batch, error)
         self._publish_status()
         if self._waiters:
@@ -337,13 +334,6 @@ class JournalWriter:
                 new.events = [*old.events, *new.events]
                 new.whole, new.gone = old.whole, old.gone
 
-    def _mark_saved(self) -> None:
-        """Mark runs as saved whose end the store had refused."""
-        for session in self._engine.sessions:
-            for run in session.state.runs:
-                if not run.saved:
-                    session.append(RunSaved(run_id=run.id, saved=True))
-
     def _try_to_open(self) -> None:
         reopen = self._reopen
         if reopen is None or self._opening:
@@ -371,11 +361,15 @@ class JournalWriter:
         self.store = store
         if isinstance(store, LeasedStore):
             self._hold(store)
+        self._write_all()
+        self._on_reopened(read_back(contents))
+        self._flush()
+
+    def _write_all(self) -> None:
+        """Write the state of every session, since the store may have an older one."""
         for session in self._engine.sessions:
             if not session.state.temporary:
                 self.write_whole(session.id)
-        self._on_reopened(read_back(contents))
-        self._flush()
 
     # The lease
 
@@ -400,6 +394,9 @@ class JournalWriter:
             store.renew()
         except LeaseLost as error:
             self._engine.loop.post(self._replaced, error)
+        except StoreRolledBack as error:
+            logger.warning("%s", error)
+            self._engine.loop.post(self._write_all)
         except NbchatError as error:
             logger.debug("the lease could not be renewed: %s", error)
 
@@ -469,6 +466,20 @@ class JournalWriter:
         self._ended = True
         if self.store is not None:
             self.store.close()
+
+
+def _clock_of(engine: EngineBase, session_id: str, seq: int) -> Mapping[str, int]:
+    session = engine.sessions.get(session_id)
+    clock = dict(session.clock) if session is not None else {}
+    return {**clock, engine.epoch: seq}
+
+
+def _mark_saved(engine: EngineBase) -> None:
+    """Mark runs as saved whose end the store had refused."""
+    for session in engine.sessions:
+        for run in session.state.runs:
+            if not run.saved:
+                session.append(RunSaved(run_id=run.id, saved=True))
 
 
 def saved_session(epoch: str, session: SessionLog) -> SavedSession:

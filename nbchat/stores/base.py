@@ -189,6 +189,8 @@ class FencedStore(Store, Protocol):
 
         Raises
         ------
+        StoreRolledBack
+            If the store has gone back to an older state. The token holds the lease.
         StoreError
             If the store cannot be written.
         """
@@ -239,6 +241,8 @@ class FencedStore(Store, Protocol):
         StoreConflict
             If records do not continue what is stored: events after a gap, other events in place of stored
             ones, events of a deleted session, or events of a run after its end. The store is unchanged.
+        StoreRolledBack
+            If the store has gone back to an older state, once. It is unchanged, and accepts sessions' bases.
         StoreFull, StoreReadOnly, StoreBusy, StoreError
             If the records cannot be written; the store is unchanged.
         """

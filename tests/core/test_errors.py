@@ -32,7 +32,8 @@ STAGES = {
     "protocol_error provider_error provider_error_event run_crashed stream_broken stream_truncated "
     "total_timeout",
     "restore": "snapshot_corrupt snapshot_error snapshot_too_large snapshot_too_new",
-    "persist": "lease_lost store_busy store_conflict store_error store_full store_read_only",
+    "persist": "lease_lost store_busy store_conflict store_error store_full store_read_only "
+    "store_rolled_back",
     "view": "wire_error",
 }
 """Codes of errors by stage. Logs and snapshots contain them, so they never change."""

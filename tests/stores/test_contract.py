@@ -6,16 +6,18 @@ from pathlib import Path
 import pytest
 
 from nbchat.stores.base import Base, Gone, Kept, Store, Stretch
+from nbchat.stores.redis import RedisStore
 from nbchat.stores.sqlite import SqliteStore
 from tests.stores.memory import MemoryStore
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+@pytest.fixture(params=["memory", "sqlite", "redis"])
+def store(request: pytest.FixtureRequest, tmp_path: Path, namespace: str) -> Iterator[Store]:
     """Return an empty store of each kind."""
     makers: dict[str, Callable[[], Store]] = {
         "memory": MemoryStore,
         "sqlite": lambda: SqliteStore(tmp_path / "n-1.sqlite"),
+        "redis": lambda: RedisStore(request.getfixturevalue("redis_server").url, namespace),
     }
     made = makers[request.param]()
     yield made

@@ -26,6 +26,7 @@ from nbchat.stores.base import (
     RunEvents,
     Stretch,
 )
+from nbchat.stores.redis import RedisStore
 from nbchat.stores.sqlite import SqliteStore
 from tests.stores.memory import MemoryStore
 
@@ -54,9 +55,13 @@ def put_on_disk(monkeypatch: pytest.MonkeyPatch, *, local: bool) -> None:
     monkeypatch.setattr("nbchat.stores.sqlite.is_local", lambda _folder: local)
 
 
-@pytest.fixture(params=["memory", "sqlite", "shared sqlite", "shared sqlite on a network disk"])
+@pytest.fixture(params=["memory", "sqlite", "shared sqlite", "shared sqlite on a network disk", "redis"])
 def store(
-    request: pytest.FixtureRequest, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    namespace: str,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[FencedStore]:
     """Return an empty store of each kind."""
     path = tmp_path / "n-1.sqlite"
@@ -66,6 +71,9 @@ def store(
         "sqlite": lambda: SqliteStore(path, clock=clock),
         "shared sqlite": lambda: SqliteStore(path, shared=True, clock=clock),
         "shared sqlite on a network disk": lambda: SqliteStore(path, shared=True, clock=clock),
+        "redis": lambda: RedisStore(
+            request.getfixturevalue("redis_server").url, namespace, timeout_s=60.0, clock=clock
+        ),
     }
     made = makers[request.param]()
     yield made
@@ -385,7 +393,9 @@ def test_a_full_store_refuses_the_whole_write(store: FencedStore) -> None:
         Base(session_id="s-2", seq=1, body=b"x" * 100_000),
     ]
 
-    if isinstance(store, SqliteStore):
+    if isinstance(store, RedisStore):
+        store._call(lambda client: client.config_set("maxmemory", 1))
+    elif isinstance(store, SqliteStore):
         connection = store._connected()
         pages = connection.execute("PRAGMA page_count").fetchone()[0]
         connection.execute(f"PRAGMA max_page_count={pages + 2}")
@@ -398,7 +408,9 @@ def test_a_full_store_refuses_the_whole_write(store: FencedStore) -> None:
     assert store.acknowledged() == {}
     assert store.renew(token, LEASE_S)
 
-    if isinstance(store, SqliteStore):
+    if isinstance(store, RedisStore):
+        store._call(lambda client: client.config_set("maxmemory", 0))
+    elif isinstance(store, SqliteStore):
         store._connected().execute("PRAGMA max_page_count=1000000")
     else:
         store.max_bytes = None
