@@ -69,10 +69,16 @@ def _serve(options: argparse.Namespace) -> None:
 def _add_runner(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "runner",
-        help="list or stop the processes that generate answers beside kernels",
-        description="Runners generate answers beside a kernel, with nbchat.config(runner='local').",
+        help="list or stop the processes that generate answers beside kernels, or serve many users",
+        description="Runners generate answers beside a kernel, with nbchat.config(runner='local'). With "
+        "--listen, this process is a runner for many users and machines.",
     )
-    actions = parser.add_subparsers(required=True, metavar="ACTION")
+    _add_service(parser)
+    actions = parser.add_subparsers(metavar="ACTION")
+    token = actions.add_parser("token", help="add a token of a person to a file, and print it")
+    token.add_argument("person", metavar="PERSON")
+    token.add_argument("--tokens", required=True, metavar="FILE", help="file of tokens, as hashes")
+    token.set_defaults(run=_runner_token)
     listed = actions.add_parser("list", help="list the runners of this user")
     listed.set_defaults(run=_runner_list)
     stop = actions.add_parser("stop", help="end runners; live answers have a few seconds to finish")
@@ -90,6 +96,57 @@ def _add_runner(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     serve.add_argument("--folder", required=True, help="folder of the socket")
     serve.add_argument("notebook", metavar="NOTEBOOK.ipynb")
     serve.set_defaults(run=_runner_serve)
+
+
+def _add_service(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--listen", metavar="HOST:PORT", help="serve many users at this address")
+    parser.add_argument("--store", metavar="URL", help="where sessions are kept: sqlite:///path/of/a/folder")
+    parser.add_argument(
+        "--auth", choices=("token",), default="token", help="how people are identified (default: %(default)s)"
+    )
+    parser.add_argument("--tokens", metavar="FILE", help="file of tokens, as hashes; see the action token")
+    parser.add_argument("--teams", metavar="FILE", help="TOML file of teams, with the roles of their members")
+    parser.add_argument(
+        "--prefix", default="/", metavar="PATH", help="path of the service (default: %(default)s)"
+    )
+    parser.add_argument("--certificate", metavar="FILE", help="certificate for TLS, with its chain")
+    parser.add_argument("--key", metavar="FILE", help="private key, if it is not in the certificate's file")
+    parser.add_argument(
+        "--tls-by-proxy", action="store_true", help="a proxy in front of the service encrypts the links"
+    )
+    parser.set_defaults(run=_runner_listen)
+
+
+def _runner_listen(options: argparse.Namespace) -> None:
+    from pathlib import Path  # noqa: PLC0415 - only when it is used
+
+    if not options.listen or not options.store or not options.tokens:
+        raise ValueError("give an action, or --listen, --store and --tokens; see nbchat runner --help.")
+    from nbchat.service.process import Options, run  # noqa: PLC0415
+
+    def path(value: str | None) -> Path | None:
+        return None if value is None else Path(value)
+
+    run(
+        Options(
+            listen=options.listen,
+            store=options.store,
+            tokens=Path(options.tokens),
+            teams=path(options.teams),
+            prefix=options.prefix,
+            certificate=path(options.certificate),
+            key=path(options.key),
+            tls_by_proxy=options.tls_by_proxy,
+        )
+    )
+
+
+def _runner_token(options: argparse.Namespace) -> None:
+    from pathlib import Path  # noqa: PLC0415 - only when it is used
+
+    from nbchat.service.access import new_token  # noqa: PLC0415
+
+    sys.stdout.write(f"{new_token(Path(options.tokens), options.person)}\n")
 
 
 def _runner_list(_options: argparse.Namespace) -> None:

@@ -1,7 +1,8 @@
-"""The same tests over both backends: the engine in this process, or in a runner to which it is linked."""
+"""The same tests over all backends: the engine in this process, in a runner, or in a service."""
 
 from __future__ import annotations
 
+import inspect
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from tests.conftest import SOAK
 from tests.runner.linked import Linked
+from tests.service.served import Served
 
 if TYPE_CHECKING:
     import pytest
@@ -18,22 +20,44 @@ if TYPE_CHECKING:
     from nbchat.handles.registry import SessionRegistry
 
 OVER_LINK = 5
-"""One test in `OVER_LINK` also runs over a link; in the long version every test does."""
+"""One test in `OVER_LINK` also runs over a link to a runner; in the long version every test does."""
+
+OVER_SERVICE = 25
+"""One test in `OVER_SERVICE` also runs over a service; in the long version every test does."""
 
 
-def over_both_backends(metafunc: pytest.Metafunc, *, fits: Callable[[Callable[..., object]], bool]) -> None:
-    """Run a chosen fifth of the tests with a registry over both backends, if they fit."""
+def over_all_backends(metafunc: pytest.Metafunc, *, fits: Callable[[Callable[..., object]], bool]) -> None:
+    """Run a chosen part of the tests with a registry over each backend, if they fit."""
     if "registry" in metafunc.fixturenames:
-        chosen = SOAK or zlib.crc32(metafunc.function.__name__.encode()) % OVER_LINK == 0
-        backends = ["kernel", "runner"] if chosen and fits(metafunc.function) else ["kernel"]
+        number = zlib.crc32(metafunc.function.__name__.encode())
+        backends = ["kernel"]
+        for backend, one_in in (("runner", OVER_LINK), ("service", OVER_SERVICE)):
+            if (
+                (SOAK or number % one_in == 0)
+                and fits(metafunc.function)
+                and not (backend == "service" and "registry.limits." in inspect.getsource(metafunc.function))
+            ):
+                backends.append(backend)  # limits of a service are set by its operator
         metafunc.parametrize("registry", backends, indirect=True)
 
 
 @contextmanager
-def over_a_link() -> Iterator[SessionRegistry]:
-    """Return a registry that is linked to a runner in this process."""
-    with TemporaryDirectory(prefix="nb-") as short, Linked(Path(short)) as linked:  # for a socket's path
-        made = linked.registry()
+def over_a_link(backend: str) -> Iterator[SessionRegistry]:
+    """Return a registry that is linked to a runner or a service in this process."""
+    with (
+        TemporaryDirectory(prefix="nb-") as short,
+        _linked(backend, Path(short)) as made,
+    ):  # for a socket's path
         yield made
         made.stop_all()
         made.wait_all(10)
+
+
+@contextmanager
+def _linked(backend: str, folder: Path) -> Iterator[SessionRegistry]:
+    if backend == "service":
+        with Served(folder) as served:
+            yield served.registry("ada")
+    else:
+        with Linked(folder) as linked:
+            yield linked.registry()

@@ -25,13 +25,14 @@ LAYERS = {
     "wire": {"core", "protocol", "export", "engine"},
     "batch_engine": {"core", "providers", "engine"},
     "runner": {"core", "protocol", "providers", "stores", "engine", "wire", "batch_engine"},
+    "service": {"core", "protocol", "stores", "engine", "batch_engine", "runner"},
     "handles": {"core", "context", "export", "providers", "engine"},
     "batch": {"core", "context", "engine", "batch_engine", "handles", "providers"},
     "tools": {"core", "context", "engine", "providers"},
     "mcp_client": {"core", "engine", "providers", "tools"},
     "jupyter": {
         *("core", "context", "export", "protocol", "providers", "server", "stores"),
-        *("engine", "wire", "batch_engine", "runner", "handles", "batch", "tools", "mcp_client"),
+        *("engine", "wire", "batch_engine", "runner", "service", "handles", "batch", "tools", "mcp_client"),
     },
 }
 # The surface may import all layers, and no layer imports it.

@@ -43,8 +43,10 @@ def config(*, journal: bool | None = None, **values: str | None) -> Configuratio
         Level of detail, as in `nbchat.describe`, at which variables are sent with `@name` and `context=`:
         `schema`, `summary` (the default) or `rows`.
     runner
-        `local`: answers are generated in a process beside the kernel, and continue when it is restarted. Set
-        it before the first session. The default is the kernel itself.
+        `local`: answers are generated in a process beside the kernel, and continue when it is restarted. A
+        URL such as `https://hub.example/services/nbchat/`: by a service for many users, with the token in the
+        environment variable `NBCHAT_RUNNER_TOKEN`. Set it before the first session. The default is the
+        kernel itself.
     journal
         `False`: private mode, in which nothing is written outside of the notebook. The default is `True`. The
         environment variable `NBCHAT_JOURNAL=0` also selects private mode.

@@ -23,6 +23,7 @@ from nbchat.engine.one_shot import OneShot
 if TYPE_CHECKING:
     from nbchat.engine.base import EngineBase
     from nbchat.engine.live_session import LiveSession
+    from nbchat.engine.provider_resolver import ProviderResolver
 
 logger = logging.getLogger("nbchat")
 
@@ -55,7 +56,7 @@ class AutoTitle:
 
     def consider(self, session: LiveSession, run: RunRecord) -> None:
         """Request a title after the end of a run, if this is enabled and there is none."""
-        state, providers = session.state, self._engine.providers
+        state, providers = session.state, self._engine.providers_of(run.id)
         if (
             providers.defaults.titles != "model"
             or run.state is not RunState.COMPLETED
@@ -64,9 +65,9 @@ class AutoTitle:
             or (providers.is_demo and session.provider is None)  # its answers are about nbchat only
         ):
             return
-        self._engine.loop.spawn(self._ask(session, run), name=f"nbchat-title-{state.id}")
+        self._engine.loop.spawn(self._ask(session, run, providers), name=f"nbchat-title-{state.id}")
 
-    async def _ask(self, session: LiveSession, run: RunRecord) -> None:
+    async def _ask(self, session: LiveSession, run: RunRecord, providers: ProviderResolver) -> None:
         state = session.state
         question = state.messages.get(run.prompt_id or "")
         answer = state.messages.get(run.message_id)
@@ -75,7 +76,8 @@ class AutoTitle:
         settings = in_force(state.settings)
         asked_with = Settings(model=settings.model, provider=settings.provider)
         prompt = PROMPT.format(question=cut(question.text, QUOTED), answer=cut(answer.text, QUOTED))
-        made = await OneShot(self._engine, asked_with, session.provider).ask(0, prompt)
+        one_shot = OneShot(self._engine, asked_with, session.provider, providers=providers)
+        made = await one_shot.ask(0, prompt)
         if made.error is not None:
             logger.info("session %s got no title: %s", state.id, made.error, extra=about(session_id=state.id))
         elif (title := title_in(made.text)) and _is_nameless(session):

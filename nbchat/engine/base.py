@@ -66,6 +66,10 @@ class EngineBase:
         """Add to a counter of `registry.stats()`."""
         self.counters[name] = self.counters.get(name, 0) + more
 
+    def providers_of(self, run_id: str) -> ProviderResolver:  # noqa: ARG002 - one kernel has all runs
+        """Return the providers of the kernel that a run belongs to."""
+        return self.providers
+
     def when_stored(self, then: Callable[[], None]) -> None:
         """Call `then` when everything recorded so far is stored, or after `ACKNOWLEDGE_S`.
 

@@ -59,7 +59,8 @@ FIELDS: Final[Mapping[str, str]] = MappingProxyType(
         "titles": "Titles of unnamed conversations: words (the first words of the first question), or model "
         "(a title requested from the model after the first answer). Empty: words.",
         "runner": "Where answers are generated: local (a process beside the kernel, so that they continue "
-        "when the kernel is restarted). Empty: in the kernel.",
+        "when the kernel is restarted), or the URL of a service (see nbchat runner --listen). Empty: in the "
+        "kernel.",
         "share": "Level of detail of variables sent with @name and context=: schema (names and types), "
         "summary (also statistics) or rows (also the first rows). Empty: summary.",
     }
@@ -97,11 +98,18 @@ def checked(name: str, value: object) -> str | None:
             return check_url(text)
         except ConfigError as error:
             raise ValueError(str(error)) from None
+    elif name == "runner" and is_service(text):
+        return text  # checked where it is used
     elif name in CHOICES and text and text not in CHOICES[name]:
         raise ValueError(f"{name} must be one of {', '.join(CHOICES[name])}, not {text!r}.")
     elif name in ("model", "provider") and not text.isprintable():
         raise ValueError(f"{name} must be one line of text, not {text!r}.")
     return text or None
+
+
+def is_service(runner: str | None) -> bool:
+    """Return whether a runner is a service, given by its URL."""
+    return runner is not None and "://" in runner
 
 
 class Value(Struct, frozen=True):
@@ -210,7 +218,7 @@ class Defaults:
 
     @property
     def runner(self) -> str | None:
-        """`local` to generate answers in a process beside the kernel."""
+        """`local` to generate answers in a process beside the kernel, or the URL of a service."""
         return self.look("runner").value
 
     @property

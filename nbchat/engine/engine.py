@@ -361,26 +361,25 @@ class Engine(EngineBase):
         """Close the connections that are kept open, and the embedded server."""
         await self.providers.aclose()
 
+    async def finish(self, reason: NbchatError, timeout_s: float) -> None:
+        """End all runs as `interrupted`, and write what is left; the loop and the journal stay open."""
+        for session in self.sessions:
+            session.runs.interrupt_all(reason)
+        for _ in range(int(timeout_s * 20)):
+            if all(session.live is None for session in self.sessions):
+                break
+            await asyncio.sleep(0.05)
+        self.request_checkpoint()
+        if self.journal is not None:
+            await self.journal.settled("")
+        await self.close_providers()
+
     def shutdown(self, timeout_s: float = 2.0) -> None:
         """End all runs as `interrupted`, flush the journal and end the thread. From any thread."""
         if not self.loop.is_running:
             return
-
-        async def finish() -> None:
-            gone = KernelGone("the kernel was shut down.")
-            for session in self.sessions:
-                session.runs.interrupt_all(gone)
-            for _ in range(int(timeout_s * 20)):
-                if all(session.live is None for session in self.sessions):
-                    break
-                await asyncio.sleep(0.05)
-            self.request_checkpoint()
-            if self.journal is not None:
-                await self.journal.settled("")
-            await self.close_providers()
-
         try:
-            self.loop.run(finish(), timeout_s)
+            self.loop.run(self.finish(KernelGone("the kernel was shut down."), timeout_s), timeout_s)
         except Exception:
             logger.debug("shutting down", exc_info=True)
         self.loop.close(timeout_s)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from nbchat.core.errors import NbchatError
+from nbchat.engine.config import is_service
 
 if TYPE_CHECKING:
     from nbchat.engine.backend import Backend
@@ -69,21 +70,36 @@ class JupyterHost:
     def wants_runner(self) -> bool:
         """True if answers are to be generated in a runner.
 
-        A process without a notebook, such as a script, has no runner: it is never restarted.
+        A process without a notebook, such as a script, starts no runner, since it is never restarted. It can
+        use one that is a service.
         """
-        return self.engine.providers.defaults.runner == "local" and self.notebook is not None
+        runner = self.engine.providers.defaults.runner
+        return is_service(runner) or (runner == "local" and self.notebook is not None)
 
     def connect(self) -> Backend | None:
         """Start the notebook's runner, unless it runs already, and return its backend.
 
-        `None` if no runner is configured, or none could be started.
+        `None` if no runner is configured, or none could be started. A service is never replaced by this
+        kernel, which would show other sessions.
+
+        Raises
+        ------
+        NbchatError
+            If the runner is a service that cannot be reached, or refuses the link.
         """
+        runner = self.engine.providers.defaults.runner
+        if is_service(runner):
+            from nbchat.jupyter.linked import LinkedNotebook  # noqa: PLC0415 - only with a runner
+            from nbchat.service.address import ServiceAddress  # noqa: PLC0415 - only with a service
+
+            self.linked = LinkedNotebook(ServiceAddress(str(runner)), self.engine)
+            return self.linked.backend
         if not self.wants_runner or self.notebook is None:
             return None
-        from nbchat.jupyter.linked import LinkedNotebook  # noqa: PLC0415 - only with a runner
+        from nbchat.jupyter.linked import LinkedNotebook, local_runner  # noqa: PLC0415 - only with a runner
 
         try:
-            self.linked = LinkedNotebook(self.notebook.identity.path, self.engine)
+            self.linked = LinkedNotebook(local_runner(self.notebook.identity.path), self.engine)
         except (NbchatError, OSError) as error:
             logger.warning("answers end with this kernel, since no runner could be started: %s", error)
             return None
@@ -127,13 +143,15 @@ class JupyterHost:
         a notebook that is read without nbchat.
         """
         notebook = self.linked or self.notebook
-        if notebook is not None:
+        if notebook is not None and self.notebook is not None:
             return notebook.transcripts
         from IPython import get_ipython  # noqa: PLC0415 - used in kernels only
 
         shell = get_ipython()  # type: ignore[no-untyped-call,unused-ignore]
         if getattr(shell, "kernel", None) is None:
             return None
+        if self.linked is not None:
+            return self.linked.transcripts
         if self._transcripts is None:
             from nbchat.jupyter.transcripts import Transcripts  # noqa: PLC0415 - used in kernels only
 

@@ -24,6 +24,7 @@ from nbchat.wire.server import without_key
 if TYPE_CHECKING:
     from nbchat.core.transcript import SessionState
     from nbchat.engine.engine import Engine
+    from nbchat.runner.transports import RunnerAddress
 
 
 class LinkedNotebook:
@@ -32,15 +33,11 @@ class LinkedNotebook:
     Raises
     ------
     CommandError, OSError
-        If there is no runner and none can be started.
+        If the runner cannot be reached, or there is none and none can be started.
     """
 
-    def __init__(self, path: str, engine: Engine) -> None:
-        self.path = path
-        place = Place(path)
-        place.elsewhere = lambda: place_before_rename(path)
-        place.explain_wait = explain_wait
-        self.backend = LinkBackend(LocalRunner(place), engine)
+    def __init__(self, address: RunnerAddress, engine: Engine) -> None:
+        self.backend = LinkBackend(address, engine)
         self.transcripts = Transcripts(engine, self._states)
         self._engine = engine
         functions = self.backend.local.functions
@@ -71,6 +68,14 @@ class LinkedNotebook:
             if ids is not None or not state.settings.closed:
                 found.append(state)
         return found
+
+
+def local_runner(path: str) -> LocalRunner:
+    """Return the runner of a notebook on this machine."""
+    place = Place(path)
+    place.elsewhere = lambda: place_before_rename(path)
+    place.explain_wait = explain_wait
+    return LocalRunner(place)
 
 
 def place_before_rename(path: str) -> Place | None:

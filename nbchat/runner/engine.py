@@ -25,7 +25,9 @@ from nbchat.runner.tool_objects import KernelCalls, KernelPolicy, KernelTool
 if TYPE_CHECKING:
     from nbchat.core.events import Settings
     from nbchat.core.run import RunRecord
+    from nbchat.engine.limits import Limits
     from nbchat.engine.live_session import LiveSession
+    from nbchat.engine.loop_thread import LoopThread
     from nbchat.engine.session_log import SessionLog
     from nbchat.providers.base import Provider, Request
     from nbchat.providers.openai import Api
@@ -81,10 +83,19 @@ class Origin(ProviderResolver):
 
 
 class RunnerEngine(Engine):
-    """The engine of a runner. Only for its loop, as `Engine`."""
+    """The engine of a runner. Only for its loop, as `Engine`.
 
-    def __init__(self) -> None:
-        super().__init__(leased=True)
+    Parameters
+    ----------
+    is_personal
+        All kernels belong to one person, so that work without an origin of its own may use the newest one.
+    """
+
+    def __init__(
+        self, limits: Limits | None = None, loop: LoopThread | None = None, *, is_personal: bool = True
+    ) -> None:
+        super().__init__(limits, loop, leased=True)
+        self._is_personal = is_personal
         self.latest: Origin | None = None
         """The origin of the newest profile, for work that belongs to no run."""
         self._origins: dict[str, Origin] = {}
@@ -166,11 +177,18 @@ class RunnerEngine(Engine):
                 off = [tool.spec.name for tool in session.offered_tools if tool not in session.tools]
                 known.tools.calls.notify("tools_switched", tools=known.tools.id, off=off)
 
+    def _origin_of(self, run_id: str) -> Origin | None:
+        return self._origins.get(run_id, self.latest if self._is_personal else None)
+
+    def providers_of(self, run_id: str) -> ProviderResolver:
+        """Return the providers of the kernel that a run belongs to."""
+        return self._origin_of(run_id) or self._base
+
     async def choose(
         self, own: Provider | None, settings: Settings, request: Request
     ) -> tuple[Provider, Request]:
         """Return the provider of the run's kernel."""
-        origin = self._origins.get(request.run_id, self.latest)
+        origin = self._origin_of(request.run_id)
         if origin is None:
             raise ConfigError(
                 "the runner has received no address of a server from a kernel.", hint="Ask again."

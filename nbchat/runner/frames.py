@@ -71,6 +71,23 @@ def read_frame(receive: Callable[[int], bytes], kind: Any) -> tuple[Any, bytes]:
     return _decode(kind, receive(text)), receive(body) if body else b""
 
 
+def decode_frame(frame: bytes, kind: Any) -> tuple[Any, bytes]:  # noqa: ANN401 - as above
+    """Return the message and the bytes of one whole frame.
+
+    Raises
+    ------
+    WireError
+        If the frame or the message is invalid.
+    """
+    if len(frame) < _LENGTHS.size:
+        raise WireError("the link to the runner carried a frame that is cut off.")
+    text, body = _body_lengths(frame[: _LENGTHS.size])
+    end = _LENGTHS.size + text
+    if len(frame) != end + body:
+        raise WireError("the link to the runner carried a frame with impossible lengths.")
+    return _decode(kind, frame[_LENGTHS.size : end]), frame[end:]
+
+
 async def read_frame_async(reader: asyncio.StreamReader, kind: Any) -> tuple[Any, bytes]:  # noqa: ANN401 - as above
     """Return the next message and its bytes, as `read_frame`."""
     try:

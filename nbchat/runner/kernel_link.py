@@ -46,6 +46,7 @@ from nbchat.runner.messages import (
     ToRunner,
 )
 from nbchat.runner.objects import KernelProvider
+from nbchat.runner.permissions import FULL_ACCESS, Permissions
 from nbchat.runner.remote_errors import info_of
 from nbchat.runner.served_batches import BatchViews, open_error
 from nbchat.runner.served_tools import ServedTools
@@ -124,7 +125,13 @@ class KernelLink:
     Exists from the first message of the link to its end. Only for the engine's loop.
     """
 
-    def __init__(self, server: Runner, transport: AsyncTransport, hello: Hello) -> None:
+    def __init__(
+        self,
+        server: Runner,
+        transport: AsyncTransport,
+        hello: Hello,
+        permissions: Permissions = FULL_ACCESS,
+    ) -> None:
         self.is_kernel: bool = hello.is_kernel
         self.wire: WireServer | None = None
         self.origin: Origin | None = None
@@ -132,6 +139,7 @@ class KernelLink:
         self._server = server
         self._engine = server.engine
         self._transport = transport
+        self._permissions = permissions
         self._followed = FollowedSessions(self._engine, transport, self.send, self._reply)
         self._batches = BatchViews(self._engine, transport, self.send)
         self._calls: dict[int, asyncio.Future[Any]] = {}
@@ -231,6 +239,7 @@ class KernelLink:
 
     def _called(self, call: Call) -> None:
         try:
+            self._permissions.check_call(call.name)
             if call.name in _READS:
                 self._reply(call.id, getattr(self._server.backend, call.name)(**call.args))
             elif call.name in _BLOCKING:
@@ -270,6 +279,7 @@ class KernelLink:
         parsed: Command = convert(Command, command)
         if self._refuses(parsed):
             return  # the kernel repeats it in the next runner, when this one has ended its link
+        self._permissions.check_command(parsed)
         for provider_id, traits in offered.items():
             self._engine.offered[provider_id] = self._provider(provider_id, traits)
         outcome = self.execute(parsed)
@@ -288,8 +298,9 @@ class KernelLink:
         Raises
         ------
         CommandError
-            If it would start a run while the runner ends.
+            If the kernel may not execute it, or it would start a run while the runner ends.
         """
+        self._permissions.check_command(command)
         if self._refuses(command):
             raise CommandError("the runner of this notebook is ending.", hint="Ask again in a moment.")
         return self._engine.execute(command, self.current())
@@ -396,6 +407,7 @@ class KernelLink:
         if self._server.is_draining:
             return  # the kernel repeats it in the next runner, when this one has ended its link
         parsed: BatchRequest = convert(BatchRequest, request)
+        self._permissions.check_batch(parsed)
 
         async def start() -> dict[str, Any]:
             if self._ended:

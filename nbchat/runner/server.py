@@ -18,19 +18,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final, Protocol
 
-from nbchat.core import commands as c
 from nbchat.core.errors import KernelGone, NbchatError, Orphaned, WireError
-from nbchat.core.kernel_commands import Command
 from nbchat.core.version import VERSION
-from nbchat.engine.local_backend import LocalBackend
 from nbchat.runner.engine import RunnerEngine
-from nbchat.runner.frames import encode_frame
+from nbchat.runner.engine_server import EngineServer
 from nbchat.runner.kernel_link import KernelLink
-from nbchat.runner.messages import LINK_VERSION, STARTS_RUN, Greeting, Hello
+from nbchat.runner.messages import LINK_VERSION, Greeting, Hello
 from nbchat.runner.places import Place, is_same_user
-from nbchat.runner.served_batches import ServedBatches
 from nbchat.runner.transports import StreamTransport
-from nbchat.runner.wires import Wires
 
 logger = logging.getLogger("nbchat")
 
@@ -76,7 +71,7 @@ class Saved(Protocol):
         ...
 
 
-class RunnerServer:
+class RunnerServer(EngineServer):
     """Listens for kernels. Methods are for the engine's loop, unless their docstring names another thread.
 
     Parameters
@@ -88,20 +83,13 @@ class RunnerServer:
     """
 
     def __init__(self, place: Place, engine: RunnerEngine) -> None:
+        super().__init__(engine, self._batch_journal)
         self.place = place
-        self.engine = engine
-        self.backend = LocalBackend(engine)
-        self.wires = Wires()
-        self.batches = ServedBatches(engine, self._batch_journal)
         self.saved: Saved | None = None
-        self.over = threading.Event()
-        """Set when the process is to end."""
-        self._links: set[KernelLink] = set()
         self._serving: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
         self._token = ""
         self._inode: int | None = None
-        self._draining = False
         self._drained_at: float | None = None
         self._alone_since = engine.loop.aio.time()
         self._restoring = threading.Lock()
@@ -185,7 +173,6 @@ class RunnerServer:
                     await writer.wait_closed()
 
     async def _serve_link(self, transport: StreamTransport, hello: Hello) -> None:
-        link = KernelLink(self, transport, hello)
         greeting = Greeting(
             link=LINK_VERSION,
             version=VERSION,
@@ -195,14 +182,7 @@ class RunnerServer:
             notebook_id="" if self.saved is None else self.saved.notebook_id,
             path=self.place.notebook if self.saved is None else self.saved.path,
         )
-        transport.write(encode_frame(greeting))
-        self._links.add(link)
-        try:
-            await link.run()
-        finally:
-            self._links.discard(link)
-            link.close()
-            self._link_ended(link)
+        await self.serve(transport, hello, greeting)
 
     async def _hello(self, transport: StreamTransport, peer: socket.socket) -> Hello:
         if self.place.has_socket and not is_same_user(peer):
@@ -217,31 +197,8 @@ class RunnerServer:
 
     # Life
 
-    @property
-    def kernels(self) -> int:
-        """Number of linked kernels."""
-        return sum(link.is_kernel for link in self._links)
-
-    @property
-    def links_with_pages(self) -> list[KernelLink]:
-        """The links of kernels that have shown a view."""
-        return [link for link in self._links if link.wire is not None]
-
-    @property
-    def has_pages(self) -> bool:
-        """True if a kernel may have a page. From any thread."""
-        return any(link.wire is not None for link in list(self._links))
-
-    def link_of(self, page: str) -> KernelLink | None:
-        """Return the link of a page's kernel."""
-        found = (link for link in self._links if link.wire is not None and link.wire.has_page(page))
-        return next(found, None)
-
-    def _is_busy(self) -> bool:
-        live = any(session.state.live is not None for session in self.engine.sessions)
-        return live or self.batches.is_busy
-
-    def _link_ended(self, link: KernelLink) -> None:
+    def link_ended(self, link: KernelLink) -> None:
+        """Note the time at which the last kernel vanished."""
         if link.is_kernel and not self.kernels:
             self._alone_since = self.engine.loop.aio.time()
 
@@ -252,12 +209,6 @@ class RunnerServer:
         self.interrupt(KernelGone("the kernel was shut down."))
         self.drain()
 
-    def interrupt(self, error: NbchatError) -> None:
-        """End all runs as `interrupted`, and stop all batches."""
-        self.batches.stop_all()
-        for session in self.engine.sessions:
-            session.runs.interrupt_all(error)
-
     def drain(self) -> None:
         """Finish the live runs, accept no new ones, and end the process."""
         if not self._draining:
@@ -266,29 +217,19 @@ class RunnerServer:
             self.remove_address()
             self.batches.drain()
 
-    @property
-    def is_draining(self) -> bool:
-        """True if the process ends as soon as what is in progress has ended."""
-        return self._draining
-
-    def refuses(self, command: Command) -> bool:
-        """Return whether a command would start a run while the runner ends."""
-        return self._draining and isinstance(command, STARTS_RUN) and not isinstance(command, c.Resume)
-
     def _replaced(self) -> None:
         """End the links, so that kernels find the runner that has taken over, and end the process."""
         logger.warning("another runner has taken over the journal; this one ends")
         self.over.set()
         self.remove_address()
-        for link in list(self._links):
-            link.close()
+        self.close_links()
 
     async def _look(self) -> None:
         """Check now and then whether the process is still needed."""
         loop, limits = self.engine.loop.aio, self.engine.limits
         while not self.over.is_set():
             await asyncio.sleep(LOOK_S)
-            busy, now = self._is_busy(), loop.time()
+            busy, now = self.is_busy, loop.time()
             if self._drained_at is not None:
                 if not busy or now - self._drained_at > DRAIN_S:
                     break

@@ -15,8 +15,8 @@ from tests.engines import engine_of
 @pytest.fixture
 def registry(request: pytest.FixtureRequest) -> Iterator[SessionRegistry]:
     """Return a registry for this test, shut down at its end; over a link where the test asks for it."""
-    is_local = getattr(request, "param", "kernel") == "kernel"
-    with ended_in_good_order(SessionRegistry()) if is_local else over_a_link() as made:
+    backend = getattr(request, "param", "kernel")
+    with ended_in_good_order(SessionRegistry()) if backend == "kernel" else over_a_link(backend) as made:
         yield made
 
 

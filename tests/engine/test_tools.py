@@ -37,7 +37,7 @@ from nbchat.providers.openai import OpenAIProvider
 from nbchat.providers.scripted import HANG, PAUSE, Script, ScriptedProvider
 from nbchat.server import DemoServer
 from nbchat.wire.session_messages import head_of
-from tests.backends import over_both_backends
+from tests.backends import over_all_backends
 from tests.engine.test_journal_writer import FailingStore
 from tests.engines import engine_of, kernel_engine_of, live
 from tests.waiting import wait_for
@@ -58,7 +58,7 @@ ONLY_IN_THE_KERNEL = {
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run a chosen fifth of the tests over both backends."""
-    over_both_backends(metafunc, fits=lambda function: function.__name__ not in ONLY_IN_THE_KERNEL)
+    over_all_backends(metafunc, fits=lambda function: function.__name__ not in ONLY_IN_THE_KERNEL)
 
 
 class Counter:

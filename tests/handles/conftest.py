@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from nbchat.handles.registry import SessionRegistry
-from tests.backends import over_a_link, over_both_backends
+from tests.backends import over_a_link, over_all_backends
 from tests.engine.conftest import ended_in_good_order
 
 ONLY_IN_THE_KERNEL = {
@@ -26,12 +26,12 @@ def runs_over_a_link(function: Callable[..., object]) -> bool:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run a chosen fifth of the tests over both backends."""
-    over_both_backends(metafunc, fits=runs_over_a_link)
+    over_all_backends(metafunc, fits=runs_over_a_link)
 
 
 @pytest.fixture
 def registry(request: pytest.FixtureRequest) -> Iterator[SessionRegistry]:
     """Return a registry for this test, shut down at its end."""
-    is_local = getattr(request, "param", "kernel") == "kernel"
-    with ended_in_good_order(SessionRegistry()) if is_local else over_a_link() as made:
+    backend = getattr(request, "param", "kernel")
+    with ended_in_good_order(SessionRegistry()) if backend == "kernel" else over_a_link(backend) as made:
         yield made

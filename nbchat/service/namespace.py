@@ -1,0 +1,166 @@
+"""`Namespace`: the engine of one person's or one team's sessions, with its store."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from nbchat.core.errors import NbchatError
+from nbchat.core.saved import Snapshot
+from nbchat.core.version import VERSION
+from nbchat.engine.journal_reader import read_back
+from nbchat.engine.leased_store import LeasedStore
+from nbchat.protocol import Saving
+from nbchat.runner.engine import RunnerEngine
+from nbchat.runner.engine_server import EngineServer
+from nbchat.runner.messages import LINK_VERSION, Greeting
+
+if TYPE_CHECKING:
+    from nbchat.core.transcript import SessionState
+    from nbchat.engine.journal_writer import JournalWriter, SaveStatus
+    from nbchat.engine.limits import Limits
+    from nbchat.engine.loop_thread import LoopThread
+    from nbchat.runner.kernel_link import KernelLink
+    from nbchat.service.storage import Storage
+
+logger = logging.getLogger("nbchat")
+
+CLAIM_S: Final = 20.0
+"""Longest wait for a process that was killed and still holds the lease, or that is ending."""
+
+
+class Namespace(EngineServer):
+    """Serves the kernels of one namespace. Methods are for the loop, unless they name another thread.
+
+    Its runs continue without kernels until they have ended.
+
+    Parameters
+    ----------
+    name
+        Its name in the storage.
+    loop
+        The loop of all namespaces.
+    storage
+        Has its store.
+    limits
+        Its limits.
+    is_personal
+        It belongs to one person.
+    on_replaced
+        Called when another process has taken over the store.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        loop: LoopThread,
+        storage: Storage,
+        limits: Limits,
+        *,
+        is_personal: bool,
+        on_replaced: Callable[[Namespace], None],
+    ) -> None:
+        super().__init__(RunnerEngine(limits, loop, is_personal=is_personal), self._batch_journal)
+        self.name = name
+        self._storage = storage
+        self._on_replaced = on_replaced
+        self._writer: JournalWriter | None = None
+        self.engine.replaced.add(self._replaced)
+
+    def __repr__(self) -> str:
+        """Return the name and the number of kernels."""
+        return f"<Namespace {self.name}, {self.kernels} kernels>"
+
+    def greeting(self) -> Greeting:
+        """Return the answer to the hello of a kernel."""
+        return Greeting(
+            link=LINK_VERSION, version=VERSION, pid=os.getpid(), epoch=self.engine.epoch, notebook=self.name
+        )
+
+    # The store
+
+    def open(self) -> None:
+        """Open the store and restore the sessions. On a thread; blocks.
+
+        Raises
+        ------
+        NbchatError
+            If the store cannot be opened, or another process uses it.
+        """
+        store = self._leased(CLAIM_S)
+        try:
+            snapshot = read_back(store.read())
+            self.engine.loop.call(self._begin, store, snapshot)
+        except BaseException:
+            store.close()
+            raise
+
+    def _leased(self, timeout_s: float) -> LeasedStore:
+        return LeasedStore(self._storage.open(self.name), self.engine.epoch, timeout_s)
+
+    def _begin(self, store: LeasedStore, snapshot: Snapshot) -> None:
+        for note in snapshot.notes:
+            logger.warning("the store of %s: %s", self.name, note)
+        self._writer = self.engine.open_journal(
+            store,
+            reopen=lambda: self._leased(0.0),
+            on_status=self._on_status,
+            on_reopened=self._merge,
+        )
+        self.engine.snapshots.restore(snapshot, known=_states_in(snapshot))
+        self._on_status(self._writer.status)
+        self.engine.eviction.trim()
+
+    def _merge(self, snapshot: Snapshot) -> None:
+        self.engine.snapshots.restore(snapshot, known=_states_in(snapshot), undelete=False)
+
+    def _on_status(self, status: SaveStatus) -> None:
+        error = None if status.error is None else status.error.info
+        saving = Saving(state=cast("Any", status.state), error=error)
+        if saving.state == "saving" and self.wires.saving.state == "saved":
+            return  # avoids flicker while answers stream
+        self.wires.saving = saving
+        self.wires.say(saving)
+
+    def _replaced(self) -> None:
+        logger.warning("another process has taken over %s", self.name)
+        self.over.set()
+        self.close_links()
+        self._on_replaced(self)
+
+    def _batch_journal(self, batch_id: str) -> Path | None:
+        return self._storage.batch(self.name, batch_id)
+
+    # Life
+
+    def kernel_shut_down(self, link: KernelLink) -> None:
+        """Do nothing: answers can be read from another kernel."""
+
+    def restore(self) -> None:
+        """Do nothing: a namespace is restored before its first link."""
+
+    def set_journal(self, *, on: bool) -> None:
+        """Do nothing: the permissions allow no kernel to call this."""
+
+    def drain(self) -> None:
+        """Finish the live runs and accept no new ones."""
+        self._draining = True
+        self.batches.drain()
+
+    async def finish(self, reason: NbchatError, timeout_s: float) -> None:
+        """End what is in progress, and write what is left."""
+        self.over.set()
+        await self.batches.close()
+        await self.engine.finish(reason, timeout_s)
+
+    def close(self) -> None:
+        """Release the store. On a thread; blocks."""
+        if self._writer is not None:
+            self._writer.close()
+
+
+def _states_in(snapshot: Snapshot) -> dict[str, SessionState]:
+    return {saved.state.id: saved.state for saved in snapshot.sessions}

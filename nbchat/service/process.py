@@ -1,0 +1,121 @@
+"""`run`: the process of a service, from its start to its end."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import ssl
+import sys
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from nbchat.core.errors import ConfigError
+from nbchat.engine.logs import Redacting
+from nbchat.engine.loop_thread import LoopThread
+from nbchat.service.access import Teams, TokenFile
+from nbchat.service.address import is_loopback
+from nbchat.service.storage import storage_at
+
+logger = logging.getLogger("nbchat")
+
+CLOSE_S: Final = 60.0
+"""Longest time for the end of the service."""
+
+LAST_PORT: Final = 65535
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """The options of a service."""
+
+    listen: str
+    """Address and port."""
+    store: str
+    """URL of the stores."""
+    tokens: Path
+    """File of tokens."""
+    teams: Path | None = None
+    """File of teams."""
+    prefix: str = "/"
+    """Path below which the service is reached."""
+    certificate: Path | None = None
+    """Certificate for TLS, with its chain."""
+    key: Path | None = None
+    """Private key of the certificate; `None`: in the same file."""
+    tls_by_proxy: bool = False
+    """A proxy in front of the service encrypts the connections."""
+
+
+def address_in(listen: str) -> tuple[str, int]:
+    """Return the host and the port of an address such as `127.0.0.1:8800`.
+
+    Raises
+    ------
+    ConfigError
+        If it is not such an address.
+    """
+    host, separator, port = listen.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not separator or not host or not port.isdecimal() or int(port) > LAST_PORT:
+        raise ConfigError(f"{listen!r} is not an address and a port, such as 127.0.0.1:8800.")
+    return host, int(port)
+
+
+def run(options: Options) -> None:
+    """Serve until SIGTERM or SIGINT; live answers have some seconds to finish.
+
+    Raises
+    ------
+    ConfigError
+        If an option is invalid, or links from other machines would not be encrypted.
+    OSError
+        If a file cannot be read or the address cannot be used.
+    """
+    try:
+        from nbchat.service.server import Service  # noqa: PLC0415 - needs an extra
+    except ImportError as error:
+        raise ConfigError(
+            "the service needs the package websockets.",
+            hint='Install it with: pip install "jupyter-nbchat[service]"',
+        ) from error
+    host, port = address_in(options.listen)
+    if options.certificate is None and not options.tls_by_proxy and not is_loopback(host):
+        raise ConfigError(
+            f"links to {host} must be encrypted.",
+            hint="Give --certificate, or --tls-by-proxy if a proxy in front of the service encrypts them.",
+        )
+    os.umask(0o077)
+    tls = None
+    if options.certificate is not None:
+        tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        tls.load_cert_chain(options.certificate, options.key)
+    storage, authority, teams = storage_at(options.store), TokenFile(options.tokens), Teams(options.teams)
+    _log_to_stderr()
+    ending = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ending.set())
+    loop = LoopThread()
+    service = loop.call(lambda: Service(loop, storage, authority, teams, prefix=options.prefix))
+    try:
+        bound = loop.run(service.start(host, port, tls))
+        logger.info("service %d listens at %s, port %d", os.getpid(), host, bound)
+        while not ending.wait(1.0):  # in steps, so that signals are handled on every platform
+            pass
+        logger.info("service %d finishes its answers", os.getpid())
+        loop.run(service.drain(), CLOSE_S)
+    finally:
+        loop.run(service.close(), CLOSE_S)
+        loop.close(CLOSE_S)
+    logger.info("service %d ended", os.getpid())
+
+
+def _log_to_stderr() -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler.addFilter(Redacting())
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False

@@ -1,0 +1,344 @@
+"""`Service`: accepts WebSockets, identifies people, and connects each with a namespace."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import weakref
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
+from urllib.parse import parse_qsl, urlsplit
+
+from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.protocol import State
+
+from nbchat.core.errors import KernelGone, NbchatError, WireError
+from nbchat.core.secret import Secret
+from nbchat.core.version import VERSION
+from nbchat.engine.limits import Limits
+from nbchat.runner.frames import MAX_FRAME, encode_frame
+from nbchat.runner.messages import LINK_VERSION, Hello
+from nbchat.service.access import Role
+from nbchat.service.address import PATH
+from nbchat.service.namespace import Namespace
+from nbchat.service.permissions import MemberPermissions
+from nbchat.service.websocket import AsyncWebSocketTransport, quiet
+
+if TYPE_CHECKING:
+    import ssl
+
+    from websockets.http11 import Request, Response
+
+    from nbchat.engine.loop_thread import LoopThread
+    from nbchat.service.access import Authority, Teams
+    from nbchat.service.storage import Storage
+
+logger = logging.getLogger("nbchat")
+
+HELLO_S: Final = 10.0
+"""Longest wait for the first message of a link."""
+
+RECHECK_S: Final = 30.0
+"""Interval at which the token of a link is checked again."""
+
+DRAIN_S: Final = 15.0
+"""Longest time that live runs may take to finish after a request to drain; others are interrupted."""
+
+FINISH_S: Final = 5.0
+"""Longest time to write what is left when the service ends."""
+
+LOOK_S: Final = 0.05
+"""Interval at which a service that drains checks whether runs are live."""
+
+ARRIVING: Final = 5
+"""Passes of the event loop after which a connection that asyncio has accepted has its task."""
+
+PING_S: Final = 20.0
+"""Interval of pings, so that proxies do not end links on which nothing is sent."""
+
+LOST_S: Final = 120.0
+"""Longest wait for the answer to a ping. A kernel in which a cell holds the interpreter is late."""
+
+MAX_LINKS: Final = 50
+"""Links of one namespace, beyond which others are refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A person who may open a link to a namespace."""
+
+    person: str
+    team: str | None
+    """`None`: the person's own namespace."""
+    token: Secret
+
+    @property
+    def namespace(self) -> str:
+        """The name of the namespace in the storage."""
+        return f"person-{self.person}" if self.team is None else f"team-{self.team}"
+
+
+class Service:
+    """Serves the namespaces of all people and teams. Only for the loop.
+
+    Parameters
+    ----------
+    loop
+        The loop of all namespaces.
+    storage
+        Their stores.
+    authority
+        Identifies people.
+    teams
+        The teams and their members.
+    prefix
+        Path below which the service is reached.
+    max_links
+        Links of one namespace.
+    limits
+        Returns the limits of a new namespace.
+    """
+
+    def __init__(
+        self,
+        loop: LoopThread,
+        storage: Storage,
+        authority: Authority,
+        teams: Teams,
+        *,
+        prefix: str = "/",
+        max_links: int = MAX_LINKS,
+        limits: Callable[[], Limits] = Limits,
+    ) -> None:
+        self._loop = loop
+        self._storage = storage
+        self._authority = authority
+        self._teams = teams
+        self._prefix = f"/{prefix.strip('/')}/".replace("//", "/")
+        self._max_links = max_links
+        self._limits = limits
+        self._server: Server | None = None
+        self._is_draining = False
+        self._connections: weakref.WeakSet[ServerConnection] = weakref.WeakSet()
+        self._admitted: weakref.WeakKeyDictionary[ServerConnection, Admitted] = weakref.WeakKeyDictionary()
+        self._namespaces: dict[str, asyncio.Task[Namespace]] = {}
+        """Namespaces that are open or being opened, by name."""
+
+    def __repr__(self) -> str:
+        """Return the number of open namespaces."""
+        return f"<Service, {len(self._namespaces)} namespaces>"
+
+    # Listening
+
+    async def start(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> int:
+        """Accept links; return the port."""
+        made = self._connections
+
+        class Connection(ServerConnection):
+            def connection_made(self, transport: asyncio.BaseTransport) -> None:
+                super().connection_made(transport)
+                made.add(self)
+
+        self._server = await serve(
+            self._serve,
+            host,
+            port,
+            ssl=tls,
+            create_connection=Connection,
+            process_request=self._admit,
+            origins=[None],  # browsers set one: no page of any site may open a link
+            ping_interval=PING_S,
+            ping_timeout=LOST_S,
+            compression=None,  # as in `ServiceAddress`
+            max_size=MAX_FRAME,
+            server_header=None,
+            logger=quiet,
+        )
+        found: int = next(iter(self._server.sockets)).getsockname()[1]
+        return found
+
+    async def _stop_listening(self) -> None:
+        """Close the server and all connections."""
+        if self._server is None:
+            return
+        # asyncio loses a connection that it accepts while its server closes: first accept no more.
+        for listening in self._server.sockets:
+            with suppress(NotImplementedError):  # on Windows
+                self._loop.aio.remove_reader(listening)
+        for _ in range(ARRIVING):
+            await asyncio.sleep(0)
+        self._server.close()
+        for connection in self._connections:
+            if connection.state is State.CONNECTING:
+                connection.transport.abort()  # its request may never arrive
+        await self._server.wait_closed()
+
+    async def _admit(self, connection: ServerConnection, request: Request) -> Response | None:
+        """Answer a request that does not open a link, or may not."""
+        if urlsplit(request.path).path == f"{self._prefix}healthz":
+            return self._health(connection)
+        found = await self._identified(request)
+        if isinstance(found, Admitted):
+            self._admitted[connection] = found
+            return None
+        response = connection.respond(found, f"{found.phrase}\n")
+        if found is HTTPStatus.UNAUTHORIZED:
+            response.headers["WWW-Authenticate"] = "Bearer"
+        return response
+
+    async def _identified(self, request: Request) -> Admitted | HTTPStatus:
+        """Return the person who may open a link, or the status that refuses it."""
+        parts = urlsplit(request.path)
+        if parts.path != f"{self._prefix}{PATH}":
+            return HTTPStatus.NOT_FOUND
+        token = _bearer(request.headers.get_all("Authorization"))
+        person = None if token is None else await self._authority.person(token)
+        if token is None or person is None:
+            return HTTPStatus.UNAUTHORIZED
+        query = parse_qsl(parts.query, keep_blank_values=True)
+        admitted = Admitted(person, query[0][1] if query else None, Secret(token))
+        if [name for name, _ in query] not in ([], ["namespace"]) or self._role(admitted) is None:
+            return HTTPStatus.NOT_FOUND  # a foreign namespace looks like one that does not exist
+        if self._is_draining:
+            return HTTPStatus.SERVICE_UNAVAILABLE
+        links = sum(
+            other.namespace == admitted.namespace and link.state is not State.CLOSED
+            for link, other in self._admitted.items()
+        )
+        return admitted if links < self._max_links else HTTPStatus.TOO_MANY_REQUESTS
+
+    def _health(self, connection: ServerConnection) -> Response:
+        status = HTTPStatus.SERVICE_UNAVAILABLE if self._is_draining else HTTPStatus.OK
+        state = "draining" if self._is_draining else "ok"
+        response = connection.respond(status, json.dumps({"state": state, "version": VERSION}) + "\n")
+        del response.headers["Content-Type"]
+        response.headers["Content-Type"] = "application/json"
+        return response
+
+    def _role(self, admitted: Admitted) -> Role | None:
+        if admitted.team is None:
+            return Role.OWNER
+        return self._teams.role(admitted.team, admitted.person)
+
+    # Links
+
+    async def _serve(self, connection: ServerConnection) -> None:
+        admitted = self._admitted[connection]
+        transport = AsyncWebSocketTransport(connection, self._loop)
+        recheck = self._loop.spawn(self._recheck(transport, admitted), name="nbchat-link-recheck")
+        try:
+            await self._serve_link(transport, admitted)
+        except (EOFError, OSError, NbchatError) as error:
+            logger.warning("a link of %s to %s was refused: %s", admitted.person, admitted.namespace, error)
+        finally:
+            self._admitted.pop(connection, None)
+            recheck.cancel()
+            transport.close()
+            await transport.wait_closed()
+
+    async def _serve_link(self, transport: AsyncWebSocketTransport, admitted: Admitted) -> None:
+        async with asyncio.timeout(HELLO_S):
+            hello, _ = await transport.read()
+        if not isinstance(hello, Hello):
+            raise WireError("it did not begin with a hello.")
+        namespace = await self._opened(admitted)
+        if hello.link != LINK_VERSION:
+            transport.write(encode_frame(namespace.greeting()))  # the kernel reports the versions
+            raise WireError(f"it has version {hello.link} of the link, and this service {LINK_VERSION}.")
+        permissions = MemberPermissions(lambda: self._role(admitted), namespace.backend.find)
+        await namespace.serve(transport, hello, namespace.greeting(), permissions)
+
+    async def _recheck(self, transport: AsyncWebSocketTransport, admitted: Admitted) -> None:
+        """End a link when its token was revoked, or its person is no longer in the team."""
+        while True:
+            await asyncio.sleep(RECHECK_S)
+            person = await self._authority.person(admitted.token.reveal())
+            if person != admitted.person or self._role(admitted) is None:
+                logger.warning("the access of %s to %s has ended", admitted.person, admitted.namespace)
+                transport.close()
+                return
+
+    # Namespaces
+
+    async def _opened(self, admitted: Admitted) -> Namespace:
+        """Return a namespace; the first link to it opens its store."""
+        name = admitted.namespace
+        opening = self._namespaces.get(name)
+        if opening is None:
+            opening = self._namespaces[name] = self._loop.aio.create_task(
+                self._open(name, is_personal=admitted.team is None)
+            )
+        try:
+            return await asyncio.shield(opening)
+        except Exception:
+            if self._namespaces.get(name) is opening:
+                del self._namespaces[name]
+            raise
+
+    async def _open(self, name: str, *, is_personal: bool) -> Namespace:
+        namespace = Namespace(
+            name,
+            self._loop,
+            self._storage,
+            self._limits(),
+            is_personal=is_personal,
+            on_replaced=self._replaced,
+        )
+        await asyncio.to_thread(namespace.open)
+        if self._is_draining:
+            namespace.drain()
+        return namespace
+
+    def _replaced(self, namespace: Namespace) -> None:
+        """Open the namespace again for the next link, when another process has released it."""
+        self._namespaces.pop(namespace.name, None)
+
+    def _open_namespaces(self) -> list[Namespace]:
+        return [
+            task.result()
+            for task in self._namespaces.values()
+            if task.done() and not task.cancelled() and task.exception() is None
+        ]
+
+    # The end
+
+    async def drain(self) -> None:
+        """Accept no new links and no new runs, and let live runs finish."""
+        self._is_draining = True
+        for namespace in self._open_namespaces():
+            namespace.drain()
+        until = self._loop.aio.time() + DRAIN_S
+        while self._loop.aio.time() < until and any(  # noqa: ASYNC110 - explained below
+            one.is_busy for one in self._open_namespaces()
+        ):
+            await asyncio.sleep(LOOK_S)  # runs and batches end without a common event
+
+    async def close(self) -> None:
+        """End all runs and links, write what is left, and release the stores."""
+        self._is_draining = True
+        with suppress(NbchatError, TimeoutError):
+            async with asyncio.timeout(FINISH_S):
+                await asyncio.gather(*self._namespaces.values(), return_exceptions=True)
+        reason = KernelGone("the service was shut down.")
+        namespaces = self._open_namespaces()
+        ended = [namespace.finish(reason, FINISH_S) for namespace in namespaces]
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FINISH_S):
+                for error in await asyncio.gather(*ended, return_exceptions=True):
+                    if isinstance(error, Exception):
+                        logger.warning("a namespace could not be saved: %s", error)
+        for namespace in namespaces:
+            namespace.close_links()
+        await self._stop_listening()
+        for namespace in namespaces:
+            await asyncio.to_thread(namespace.close)
+
+
+def _bearer(headers: Sequence[str]) -> str | None:
+    """Return the token of a request, which has one header of authorization."""
+    scheme, _, token = headers[0].partition(" ") if len(headers) == 1 else ("", "", "")
+    return token.strip() or None if scheme.lower() == "bearer" else None

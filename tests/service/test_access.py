@@ -1,0 +1,149 @@
+"""Files of tokens and teams, names of files, and addresses of services."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from nbchat.cli import main
+from nbchat.core.errors import CommandError, ConfigError
+from nbchat.service.access import Role, Teams, TokenFile, new_token
+from nbchat.service.address import ServiceAddress
+from nbchat.service.process import address_in
+from nbchat.service.storage import SqliteFolder, file_name, storage_at
+
+TOKEN = {"NBCHAT_RUNNER_TOKEN": "nbchat-a"}
+
+
+async def test_a_token_is_stored_as_a_hash(tmp_path: Path) -> None:
+    """The file identifies people by tokens that it does not contain, and only its user can read it."""
+    path = tmp_path / "tokens"
+    ada, bob = new_token(path, "ada"), new_token(path, "bob")
+    tokens = TokenFile(path)
+    assert [await tokens.person(token) for token in (ada, bob, "", "other")] == ["ada", "bob", None, None]
+    assert ada not in path.read_text("utf-8")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+async def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
+    """A removed line revokes its token at once; a file that is invalid leaves the earlier one in force."""
+    path = tmp_path / "tokens"
+    ada, bob = new_token(path, "ada"), new_token(path, "bob")
+    tokens = TokenFile(path)
+    path.write_text("".join(path.read_text("utf-8").splitlines(keepends=True)[1:]), "utf-8")
+    assert [await tokens.person(token) for token in (ada, bob)] == [None, "bob"]
+    path.write_text("nonsense", "utf-8")
+    assert await tokens.person(bob) == "bob"
+
+
+def test_the_command_prints_a_new_token_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`nbchat runner token` prints the token, and the file has its hash."""
+    path = tmp_path / "tokens"
+    assert main(["runner", "token", "ada", "--tokens", str(path)]) == 0
+    token = capsys.readouterr().out.strip()
+    assert token.startswith("nbchat-")
+    assert token not in path.read_text("utf-8")
+    assert main(["runner", "token", "../ada", "--tokens", str(path)]) == 1
+
+
+def test_a_team_gives_roles(tmp_path: Path) -> None:
+    """Members have the role in the file; others have none."""
+    path = tmp_path / "teams.toml"
+    path.write_text('[geo]\nada = "owner"\neve = "viewer"\n', "utf-8")
+    teams = Teams(path)
+    assert [teams.role("geo", person) for person in ("ada", "eve", "bob")] == [Role.OWNER, Role.VIEWER, None]
+    assert teams.role("other", "ada") is None
+    assert Teams(None).role("geo", "ada") is None
+
+
+@pytest.mark.parametrize(
+    "text", ["[geo", 'geo = "owner"', '[geo]\nada = "king"', '["../geo"]\nada = "owner"']
+)
+def test_an_invalid_file_of_teams_is_refused(tmp_path: Path, text: str) -> None:
+    """A service does not start with teams that it cannot read."""
+    path = tmp_path / "teams.toml"
+    path.write_text(text, "utf-8")
+    with pytest.raises(ConfigError):
+        Teams(path)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://hub.example/",
+        "http://127.0.0.1.example/",
+        "https://ada:pw@hub.example/",
+        "https:///link",
+        "ftp://hub.example/",
+        "https://hub.example/#geo",
+        "https://hub.example:port/",
+    ],
+)
+def test_an_address_that_would_reveal_the_token_is_refused(url: str) -> None:
+    """Only https is used beyond this machine, and an address contains no credentials."""
+    with pytest.raises(ConfigError) as error:
+        ServiceAddress(url, TOKEN)
+    assert "pw" not in str(error.value)
+
+
+def test_an_address_does_not_show_its_token() -> None:
+    """The token is in no representation of the address, and is not part of a URL."""
+    address = ServiceAddress("https://hub.example/services/nbchat/?namespace=geo", TOKEN)
+    assert address._link_url == "wss://hub.example/services/nbchat/link?namespace=geo"
+    assert "nbchat-a" not in f"{address!r} {vars(address)}"
+    with pytest.raises(ConfigError, match="token"):
+        ServiceAddress("https://hub.example/", {})
+
+
+def test_the_token_of_a_hub_is_used_without_another_one() -> None:
+    """`NBCHAT_RUNNER_TOKEN` has precedence over the token that JupyterHub gives to a kernel."""
+    hub = {"JUPYTERHUB_API_TOKEN": "of-hub"}
+    url = "https://hub.example/"
+    assert ServiceAddress(url, hub)._token.reveal() == "of-hub"
+    assert ServiceAddress(url, hub | TOKEN)._token.reveal() == "nbchat-a"
+
+
+def test_namespaces_have_separate_files() -> None:
+    """Names that differ only in case, or in characters that are not letters, have different file names."""
+    names = ["person-ada", "person-Ada", "team-ada", "person-a%41", "person-a/b", "person-..", "person-ä"]
+    files = [file_name(name) for name in names]
+    assert len({name.lower() for name in files}) == len(names)
+    assert not any("/" in name for name in files)
+
+
+def test_a_batch_s_file_is_in_its_folder(tmp_path: Path) -> None:
+    """A batch id from a kernel cannot name another file."""
+    storage = SqliteFolder(tmp_path)
+    path = storage.batch("person-ada", f"b-{'0' * 32}")
+    assert path is not None
+    assert path.parent == tmp_path / "batches"
+    with pytest.raises(CommandError):
+        storage.batch("person-ada", "../../tokens")
+
+
+def test_a_store_is_chosen_by_its_url(tmp_path: Path) -> None:
+    """A folder or an `sqlite:` URL is used, and another URL is refused."""
+    assert repr(storage_at(f"sqlite://{tmp_path}/a")) == f"<SqliteFolder {tmp_path}/a>"
+    assert repr(storage_at(f"{tmp_path}/a")) == f"<SqliteFolder {tmp_path}/a>"
+    with pytest.raises(ConfigError):
+        storage_at("other://host")
+
+
+def test_an_address_to_listen_at_has_a_port() -> None:
+    """IPv4, IPv6 and names are accepted with a port only."""
+    assert address_in("127.0.0.1:8800") == ("127.0.0.1", 8800)
+    assert address_in("[::1]:0") == ("::1", 0)
+    for listen in ("127.0.0.1", ":8800", "a:b", "a:70000"):
+        with pytest.raises(ConfigError):
+            address_in(listen)
+
+
+def test_a_service_beyond_this_machine_needs_tls(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a certificate or a proxy that encrypts, the service does not listen on a network."""
+    path = tmp_path / "tokens"
+    new_token(path, "ada")
+    options = ["--listen", "0.0.0.0:0", "--store", str(tmp_path / "store"), "--tokens", str(path)]
+    assert main(["runner", *options]) == 1
+    assert "must be encrypted" in capsys.readouterr().err
