@@ -22,6 +22,7 @@ from nbchat.api.sessions import (
 )
 from nbchat.api.setup import (
     allow_nested_loops as allow_nested_loops,
+    clear_cache as clear_cache,
     config as config,
     discover as discover,
     models as models,

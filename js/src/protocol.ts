@@ -482,6 +482,8 @@ export interface RunAnswering {
   readonly sequence: number;
   /** As in `RunRecord`. */
   readonly server: string | null;
+  /** As in `RunRecord`. */
+  readonly from_cache: boolean;
   readonly type: "run_answering";
 }
 
@@ -868,6 +870,8 @@ export interface RunRecord {
    * network.
    */
   readonly server: string | null;
+  /** The answer was taken from the cache of answers; nothing was sent. */
+  readonly from_cache: boolean;
   readonly response_id: string | null;
   readonly response_sequence: number;
   readonly finish_reason: string | null;

@@ -23,6 +23,7 @@ def map(  # noqa: A001 - `nbchat.map` reads as what it does
     *,
     context: object = (),
     schema: object = None,
+    cache: bool = False,
     model: str | None = None,
     instructions: str | None = None,
     params: Mapping[str, Any] | None = None,
@@ -63,6 +64,9 @@ def map(  # noqa: A001 - `nbchat.map` reads as what it does
     schema
         As in `Session.send`: each `result.data` is an object of this type, and `to_frame()` has one column
         per field. An answer that still does not match after one correction has the error `AnswerInvalid`.
+    cache
+        As in `Session.send`: answers that this user's cache has are not requested, and are not counted in
+        `rpm`. Their results have `from_cache=True`. Equal prompts of one batch may all be sent.
     model, instructions, params, provider, **fields
         As in `nbchat.session`.
     concurrency
@@ -121,6 +125,7 @@ def map(  # noqa: A001 - `nbchat.map` reads as what it does
         template,
         context=context,
         schema=schema,
+        cache=cache,
         model=model,
         instructions=instructions,
         params=merged("map", params, fields),

@@ -111,6 +111,7 @@ def ask(
     *,
     context: object = (),
     schema: object = None,
+    cache: bool = False,
     model: str | None = None,
     instructions: str | None = None,
     params: Mapping[str, Any] | None = None,
@@ -121,8 +122,8 @@ def ask(
     """Ask a one-off question and return the answer. It gets no tab and is not saved.
 
     Request fields such as `temperature=0` can be given as keyword arguments, named as in the OpenAI API.
-    `context` and `schema` are those of `Session.send`: values that are sent to the model as short texts, and
-    the type of the answer's `data`.
+    `context`, `schema` and `cache` are those of `Session.send`: values that are sent to the model as short
+    texts, the type of the answer's `data`, and whether an earlier answer to an equal request is used.
     Interrupting the cell stops the run. Raises the errors of `Session.ask`.
 
     Examples
@@ -147,7 +148,9 @@ def ask(
     )
     try:
         process.backend.execute(create)
-        return process.registry[session_id].ask(prompt, context=context, schema=schema, timeout=timeout)
+        return process.registry[session_id].ask(
+            prompt, context=context, schema=schema, cache=cache, timeout=timeout
+        )
     finally:
         with suppress(CommandError):  # an engine that cannot be reached has nothing to discard
             process.backend.execute(DiscardTemporary(id=new_id("c-"), session_id=session_id))
@@ -158,6 +161,7 @@ def get_completion(
     prompt: str,
     *,
     thread_id: str | None = None,
+    cache: bool = False,
     model: str | None = None,
     instructions: str | None = None,
     params: Mapping[str, Any] | None = None,
@@ -173,6 +177,8 @@ def get_completion(
     thread_id
         Id of the conversation. Each id has its own session, created at its first use, which gets a tab when
         it is shown. `None`: a one-off question.
+    cache
+        As in `Session.send`.
     model, instructions, params, **fields
         As in `session`.
     timeout
@@ -197,7 +203,9 @@ def get_completion(
     """
     request = merged("get_completion", params, fields) or None
     if thread_id is None:
-        return ask(prompt, model=model, instructions=instructions, params=request, timeout=timeout).text
+        return ask(
+            prompt, cache=cache, model=model, instructions=instructions, params=request, timeout=timeout
+        ).text
     process = current()
     process.backend.refuse_to_block("get_completion()")
     if not isinstance(thread_id, str) or not thread_id:
@@ -210,4 +218,4 @@ def get_completion(
         settings=patch_of_given(model=model, instructions=instructions, params=request),
     )
     thread = process.registry[process.backend.execute(command).session_id or ""]
-    return thread.ask(prompt, timeout=timeout).text
+    return thread.ask(prompt, cache=cache, timeout=timeout).text

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from nbchat.core.tracebacks import short_traceback
 from nbchat.engine.config import Configuration
 from nbchat.jupyter.process import current
+from nbchat.stores import places
+from nbchat.stores.answer_cache import AnswerCache
 
 if TYPE_CHECKING:
     from nbchat.providers.base import Provider
@@ -176,6 +178,28 @@ def discover() -> list[Any]:
     from nbchat.providers.discover import discover as look  # noqa: PLC0415 - only when asked
 
     return list(current().engine.loop.run(look()))
+
+
+def clear_cache() -> int:
+    """Remove all answers from this user's cache, and return their number.
+
+    The cache has the answers of requests with `cache=True`, of all notebooks and scripts of this user.
+
+    Raises
+    ------
+    StoreError
+        If the file of the cache cannot be written.
+
+    Examples
+    --------
+    >>> nbchat.clear_cache()
+    0
+    >>> nbchat.ask("Seine", model="nbchat-echo", cache=True).text
+    'Seine'
+    >>> nbchat.clear_cache()
+    1
+    """
+    return AnswerCache(places.answer_cache()).clear()
 
 
 def allow_nested_loops() -> None:

@@ -18,6 +18,7 @@ from nbchat.batch.tally import Tally
 from nbchat.batch_engine.answer_file import keys as keys_of
 from nbchat.batch_engine.reader import Batches, BatchReader, LocalBatches, RunnerBatches
 from nbchat.batch_engine.request import BatchRequest
+from nbchat.core.cached import CACHE
 from nbchat.core.errors import AnswerInvalid, NbchatError
 from nbchat.core.events import Settings
 from nbchat.core.messages import Attachment, FilePart, Usage
@@ -49,6 +50,7 @@ def run_map(
     *,
     context: object,
     schema: object,
+    cache: bool,
     model: str | None,
     instructions: str | None,
     params: Mapping[str, Any] | None,
@@ -70,6 +72,8 @@ def run_map(
     settings = chosen.applied_to(Settings())
     if structure is not None:
         settings = replace(settings, params={**settings.params, SCHEMA: structure.schema})
+    if cache:
+        settings = replace(settings, params={**settings.params, CACHE: True})
     attachments = read_context(context, engine.providers.defaults.share)
     in_runner = runner is not None and runner.can_run(provider)
     asked = [(at, text) for at, text in enumerate(texts) if isinstance(text, str)]
@@ -239,7 +243,10 @@ def _keys(
     chosen: dict[str, Any] = {
         "model": settings.model or defaults.model,
         "instructions": settings.instructions or defaults.instructions,
-        "params": without_references(settings.params),
+        # An answer is the same with and without the cache.
+        "params": {
+            name: value for name, value in without_references(settings.params).items() if name != CACHE
+        },
         "provider": settings.provider,
     }
     if attachments:  # only then, so that keys in files written without attachments stay valid

@@ -237,6 +237,8 @@ class BatchProgress:
 
 def cost_of_result(result: Result, *, hint: bool = False) -> Decimal | None:
     """Return the cost of a result; with `hint`, log once that the library of prices is missing."""
+    if result.from_cache and result.usage is None:
+        return Decimal(0)
     return prices.cost_of(result.usage, result.model, result.server, result.started_at, hint=hint)
 
 

@@ -191,6 +191,7 @@ class AnswerFile:
             state=RunState(record.get("state", RunState.COMPLETED)),
             model=record.get("model"),
             server=record.get("server"),
+            from_cache=bool(record.get("from_cache")),
             finish_reason=record.get("finish_reason"),
             usage=Usage(**{name: counts.get(name) for name in _COUNTS}) if counts else None,
             time_to_first_token_s=record.get("time_to_first_token_s"),
@@ -230,6 +231,7 @@ class AnswerFile:
                 "state": str(answer.state),
                 "model": answer.model,
                 "server": answer.server,
+                "from_cache": answer.from_cache,
                 "finish_reason": answer.finish_reason,
                 "usage": None
                 if answer.usage is None

@@ -205,6 +205,15 @@ class PromptSender:
 
     async def _answer(self, index: int, prompt: str, limiter: RateLimiter) -> Answer | None:
         """Return the outcome of a prompt; `None` if it would be retried and no more requests are sent."""
+        cached = await self._one_shot.cached(index, prompt) if self._one_shot.uses_cache else None
+        if cached is None:
+            return await self._sent(index, prompt, limiter)
+        if self._ledger is not None:
+            await self._ledger.over(cached)
+        return cached
+
+    async def _sent(self, index: int, prompt: str, limiter: RateLimiter) -> Answer | None:
+        """Send a prompt until it is answered; returns as `_answer`."""
         attempts = refusals = 0
         usage: Usage | None = None
         while True:

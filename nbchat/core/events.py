@@ -163,6 +163,8 @@ class RunAnswering(OfRun, frozen=True, kw_only=True, tag="run_answering"):
     sequence: SafeInt = 0
     server: str | None = None
     """As in `RunRecord`."""
+    from_cache: bool = False
+    """As in `RunRecord`."""
 
 
 class PartStarted(OfRunAt, frozen=True, kw_only=True, tag="part_started"):

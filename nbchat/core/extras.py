@@ -32,7 +32,7 @@ _HARMLESS: Final = frozenset(
 _CREDENTIAL: Final = re.compile(
     r"auth|key|token|secret|cookie|passw|credential|signature|^sig$|^code$", re.IGNORECASE
 )
-"""Names of query parameters whose values are credentials."""
+"""Names of credentials."""
 
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE: Final = re.compile(r"[\t\x20-\x7e]*")
@@ -54,6 +54,11 @@ def is_secret_header(name: str) -> bool:
 
 def is_secret_query(name: str) -> bool:
     """Return whether the value of this query parameter must not be stored or shown."""
+    return is_credential(name)
+
+
+def is_credential(name: str) -> bool:
+    """Return whether a header or query parameter has the name of a credential."""
     return _CREDENTIAL.search(name) is not None
 
 

@@ -29,7 +29,7 @@ NAMES: Final = frozenset(
 )
 """Fields of Chat Completions and Responses that a caller may set. Others are passed in `params=`."""
 
-_OF_A_QUESTION: Final = ("context", SCHEMA)
+_OF_A_QUESTION: Final = ("context", "cache", SCHEMA)
 """Arguments of the calls that ask a question."""
 
 _ARGUMENTS: Final = (

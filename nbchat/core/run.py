@@ -256,6 +256,8 @@ class RunRecord(Value, frozen=True, kw_only=True):
     """The model that answers; until it is known, the requested one."""
     server: str | None = None
     """Host of the server that answers. `None` if it is unknown, on this machine, or in a private network."""
+    from_cache: bool = False
+    """The answer was taken from the cache of answers; nothing was sent."""
     response_id: str | None = None
     response_sequence: SafeInt = 0
     finish_reason: str | None = None

@@ -12,6 +12,7 @@ from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from nbchat.core import extras
+from nbchat.core.cached import CACHE
 from nbchat.core.events import Settings
 from nbchat.core.structured import SCHEMA
 from nbchat.core.text import clean, cut
@@ -131,6 +132,8 @@ def params_of_caller(value: object) -> dict[str, Any]:
     params = request_params(value)
     if SCHEMA in params:
         raise ValueError(f"params cannot hold {SCHEMA!r}: it is an argument of send(), ask() and map().")
+    if CACHE in params:
+        raise ValueError(f"params cannot hold {CACHE!r}: use cache=True of send(), ask() or map().")
     return params
 
 

@@ -399,6 +399,7 @@ def _answering(state: SessionState, event: RunAnswering) -> Changes:
             state=_next(record, event),
             model=event.model or record.model,
             server=event.server or record.server,
+            from_cache=event.from_cache,
             response_id=event.response_id or record.response_id,
             response_sequence=event.sequence
             if event.response_id not in (None, record.response_id)

@@ -99,6 +99,8 @@ class AnswerBuilder:
         self._model: str | None = None
         self.server: str | None = None
         """Host of the server of the current attempt, if it can have published prices."""
+        self.from_cache: bool = False
+        """The current attempt reads the cache of answers."""
         self._sequence = self._said_sequence = 0
         self._is_counted = True
         self._owes_sequence = False
@@ -162,7 +164,13 @@ class AnswerBuilder:
         if (model, response_id) != (self._model, self.response_id):
             self._model, self.response_id = model, response_id
             self._emit(
-                RunAnswering(run_id=self._run_id, model=model, response_id=response_id, server=self.server)
+                RunAnswering(
+                    run_id=self._run_id,
+                    model=model,
+                    response_id=response_id,
+                    server=self.server,
+                    from_cache=self.from_cache,
+                )
             )
 
     def flush(self, *, final: bool = False) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 from nbchat.core.clock import now
 from nbchat.core.errors import ErrorInfo, LimitExceeded, ProviderError
 from nbchat.core.events import Event, RunConnecting, RunRetrying
+from nbchat.engine.run_cache import Replay
 from nbchat.engine.run_outcome import safe
 from nbchat.providers.base import server_of
 
@@ -170,6 +171,7 @@ class Attempts:
         provider, request = await self._choose(current.request)
         self.provider = provider
         current.builder.server = server_of(provider)
+        current.builder.from_cache = isinstance(provider, Replay)
         # Finding the provider may take a while (its client is imported, its models are listed): the wait for
         # the first token begins here.
         self._clock.attempt()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 from nbchat.core.errors import StoreError
@@ -19,6 +20,8 @@ from nbchat.engine.presence import Presence
 from nbchat.engine.provider_resolver import ProviderResolver
 from nbchat.engine.scheduler import Scheduler
 from nbchat.engine.session_index import SessionIndex
+from nbchat.stores import places
+from nbchat.stores.answer_cache import AnswerCache
 
 logger = logging.getLogger("nbchat")
 
@@ -53,6 +56,10 @@ class EngineBase:
         self.sessions: SessionIndex = SessionIndex()
         self.presence: Presence = Presence()
         self.journal: Journal | None = None
+        self.is_private: bool = places.is_disabled()
+        """Nothing may be written outside the notebook."""
+        self.cache_path: Path | None = None
+        """The file of the cache of answers; `None` for that of this user."""
         self.outcomes: Outcomes = Outcomes()
         self.counters: dict[str, int] = {}
         self.readers: set[Reader] = set()
@@ -61,6 +68,11 @@ class EngineBase:
         """Called on the engine's loop when everything must be saved now."""
         self.replaced: set[Callable[[], None]] = set()
         """Called on the engine's loop when another engine has taken over the store."""
+
+    @property
+    def cache(self) -> AnswerCache | None:
+        """The cache of answers; `None` if nothing may be written outside the notebook."""
+        return None if self.is_private else AnswerCache(self.cache_path or places.answer_cache())
 
     def count(self, name: str, more: int = 1) -> None:
         """Add to a counter of `registry.stats()`."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
+from nbchat.core.cached import CACHE
 from nbchat.core.messages import Message, TextPart, ToolCallPart, ToolResultPart
 from nbchat.core.recovery import in_force
 from nbchat.core.refusals import refused_questions
@@ -35,6 +36,7 @@ def plan_of(state: SessionState, run: RunRecord, limits: Limits, tools: tuple[To
     resumed = resumed_by(state, run)
     params = deepcopy({**settings.params, **run.params})  # a provider may change its copy
     schema = params.pop(SCHEMA, None)
+    uses_cache = params.pop(CACHE, False) is True
     ends_with_calls = bool(answer.parts) and isinstance(answer.parts[-1], ToolCallPart | ToolResultPart)
     request = Request(
         messages=sent_messages(state, until),
@@ -55,6 +57,7 @@ def plan_of(state: SessionState, run: RunRecord, limits: Limits, tools: tuple[To
         run_id=run.id,
         request=request,
         first_part=len(answer.parts),
+        uses_cache=uses_cache and not appends,
         text_before=answer.final_text,
         characters_left=max(limits.session_chars - state.characters, 0),
     )

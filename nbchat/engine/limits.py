@@ -62,6 +62,8 @@ class Limits:
     """Sessions in memory. Beyond it, the longest idle, saved and unpinned one is evicted."""
     total_chars: int | None = 200_000_000
     """Characters in memory, all sessions together."""
+    cache_bytes: int = 200_000_000
+    """Size of the file with the answers of requests with `cache=True`."""
 
     def __setattr__(self, name: str, value: object) -> None:
         """Set a limit; raises as `check_limit` does."""

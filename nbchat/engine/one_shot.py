@@ -7,20 +7,22 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 from msgspec.structs import replace
 
+from nbchat.core.cached import CACHE
 from nbchat.core.clock import now
-from nbchat.core.errors import KernelGone, NbchatError, from_info
+from nbchat.core.errors import EmptyResponse, KernelGone, NbchatError, from_info
 from nbchat.core.events import SessionCreated, Settings
 from nbchat.core.ids import new_id
 from nbchat.core.transcript import SessionState
 from nbchat.engine.callbacks import Callbacks
 from nbchat.engine.live_session import LiveSession
 from nbchat.engine.scheduler import Scheduler
+from nbchat.providers.base import cache_scope_of
 
 if TYPE_CHECKING:
     from nbchat.core.messages import Attachment, Usage
@@ -30,7 +32,8 @@ if TYPE_CHECKING:
     from nbchat.engine.loop_thread import LoopThread
     from nbchat.engine.provider_resolver import ProviderResolver
     from nbchat.engine.session_log import SessionLog
-    from nbchat.providers.base import Provider, Request
+    from nbchat.providers.base import Delta, Provider, Request
+    from nbchat.stores.answer_cache import AnswerCache
 
 
 class Answer(Struct, frozen=True, kw_only=True):
@@ -47,6 +50,8 @@ class Answer(Struct, frozen=True, kw_only=True):
     model: str | None = None
     server: str | None = None
     """Host of the server that answered, if it can have published prices."""
+    from_cache: bool = False
+    """True if the answer was taken from the cache of answers; nothing was sent for it."""
     finish_reason: str | None = None
     usage: Usage | None = None
     """Token counts of all attempts, as far as the server reported them."""
@@ -91,6 +96,16 @@ class OneShot:
         self._attachments = attachments
 
     @property
+    def uses_cache(self) -> bool:
+        """True if answers may come from the cache of answers."""
+        return self._settings.params.get(CACHE) is True
+
+    async def cached(self, index: int, prompt: str) -> Answer | None:
+        """Return the answer to a prompt from the cache, without sending anything; `None` if there is none."""
+        answer = await self._ask(_OnlyCached(self._context), index, prompt, 1)
+        return answer if answer.from_cache and answer.error is None else None
+
+    @property
     def retry_after_s(self) -> float:
         """Maximum seconds that a server may ask to wait."""
         return self._context.limits.retry_after_s
@@ -116,6 +131,20 @@ class OneShot:
             Called with the id of a response that the server keeps, as soon as it is received.
         """
         context = self._context if response_id is None else _KeptResponse(self._context, response_id)
+        return await self._ask(
+            context, index, prompt, attempts, response_id=response_id, answering=answering
+        )
+
+    async def _ask(
+        self,
+        context: _Context,
+        index: int,
+        prompt: str,
+        attempts: int,
+        *,
+        response_id: str | None = None,
+        answering: Callable[[str], Awaitable[None]] | None = None,
+    ) -> Answer:
         session = LiveSession(context, SessionState(id=new_id("s-")), self._provider)
         session.append(SessionCreated(at=now(), settings=self._settings, temporary=True))
         changed = asyncio.Event()
@@ -150,6 +179,7 @@ def _answer_of(index: int, state: SessionState, attempts: int) -> Answer:
         error=from_info(record.error) if record.error is not None else None,
         model=record.model,
         server=record.server,
+        from_cache=record.from_cache,
         finish_reason=record.finish_reason,
         usage=record.usage,
         time_to_first_token_s=first - started if first is not None and started is not None else None,
@@ -172,6 +202,11 @@ class _Context:
         self.journal: Journal | None = None
         self._engine = engine
         self._providers = providers
+
+    @property
+    def cache(self) -> AnswerCache | None:
+        """The cache of answers; `None` if nothing may be written outside the notebook."""
+        return self._engine.cache
 
     async def choose(
         self, own: Provider | None, settings: Settings, request: Request
@@ -196,6 +231,47 @@ class _Context:
     def can_ask(self, _session_id: str) -> bool:
         """Return False: these sessions have no tools."""
         return False
+
+
+class _OnlyCached(_Context):
+    """Context for answers from the cache: without one, the run fails and nothing is sent."""
+
+    def __init__(self, context: _Context) -> None:
+        vars(self).update(vars(context))
+        self.scheduler = Scheduler(self.limits)  # it takes no slot of a request
+
+    async def choose(
+        self, own: Provider | None, settings: Settings, request: Request
+    ) -> tuple[Provider, Request]:
+        """Return a provider of the same identity that has no answers, and the request with a model in it."""
+        provider, request = await super().choose(own, settings, request)
+        return _NoAnswers(provider), request
+
+    def count(self, name: str, more: int = 1) -> None:
+        """Do nothing: a prompt is counted when it is sent."""
+
+
+class _NoAnswers:
+    """A provider that stands for another one in the cache, and sends nothing."""
+
+    can_prefill = False
+    can_resume = False
+
+    def __init__(self, provider: Provider) -> None:
+        self.name = provider.name
+        self.cache_scope = cache_scope_of(provider)
+
+    async def stream(self, request: Request) -> AsyncIterator[Delta]:
+        """Raise `EmptyResponse`."""
+        raise EmptyResponse(f"the cache has no answer of {request.model} to this prompt.")
+        yield  # an asynchronous generator
+
+    async def models(self) -> Sequence[str]:
+        """Return no models."""
+        return ()
+
+    async def aclose(self) -> None:
+        """Do nothing: there is no connection."""
 
 
 class _KeptResponse(_Context):

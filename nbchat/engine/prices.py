@@ -73,6 +73,8 @@ def run_cost(state: SessionState, run: RunRecord, *, hint: bool = False) -> Deci
     hint
         Log once that the library is missing, if the run could have a price.
     """
+    if run.from_cache and run.usage is None:
+        return Decimal(0) if run.state.is_over else None
     if run.state not in _ANSWERED and run.round_part:  # it ended after its second request was sent
         return None
     return cost_of(

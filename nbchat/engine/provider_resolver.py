@@ -246,7 +246,11 @@ class ProviderResolver:
             from nbchat.providers.openai import OpenAIProvider  # noqa: PLC0415 - only when it is needed
 
             provider = self._providers[key] = OpenAIProvider(
-                base_url=self._server_url, api_key=DEMO, name=DEMO, can_prefill=True
+                base_url=self._server_url,
+                api_key=DEMO,
+                name=DEMO,
+                can_prefill=True,
+                cache_scope=DEMO,  # its port is another one in each kernel
             )
         return provider
 

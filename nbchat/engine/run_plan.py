@@ -16,5 +16,7 @@ class RunPlan(Struct, frozen=True, kw_only=True):
     """Number of parts that the answer already has."""
     characters_left: int
     """Characters that may still be added to the session."""
+    uses_cache: bool = False
+    """The answer may come from the cache of answers, and may be added to it."""
     text_before: str = ""
     """Text of the answer that the run continues, after the last result of a tool."""

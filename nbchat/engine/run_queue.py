@@ -55,6 +55,7 @@ from nbchat.engine.callbacks import Notification
 from nbchat.engine.deadlines import Waiting
 from nbchat.engine.live_run import LiveRun
 from nbchat.engine.logs import about
+from nbchat.engine.run_cache import RunCache
 from nbchat.engine.session_log import SessionLog
 from nbchat.engine.tool_context import RunToolContext
 from nbchat.providers.base import Provider, Request
@@ -339,31 +340,41 @@ class RunQueue:
             )
         tool_context = RunToolContext(session, self, run.id, run.message_id)
         specs = tuple(tool.spec for tool in tool_context.tools.values())
+        plan = plan_of(session.state, lookup.run(session.state, run.id), self._context.limits, specs)
+        cache = None
+        if plan.uses_cache:
+            cache = RunCache(plan.request, self._context.cache, reads=run.kind != "regenerate")
         self.live = LiveRun(
-            plan_of(session.state, lookup.run(session.state, run.id), self._context.limits, specs),
+            plan,
             self._context.limits,
             emit=session.append,
-            choose=self._choose(settings),
-            ended=self._run_ended,
+            choose=self._choose(settings, cache),
+            ended=lambda live, end: self._run_ended(live, end, cache),
             tool_context=tool_context,
         )
 
-    def _choose(self, settings: Settings) -> Callable[[Request], Awaitable[tuple[Provider, Request]]]:
+    def _choose(
+        self, settings: Settings, cache: RunCache | None
+    ) -> Callable[[Request], Awaitable[tuple[Provider, Request]]]:
         session = self._session
 
-        async def choose(request: Request) -> tuple[Provider, Request]:
-            provider, request = await self._context.choose(session.provider, settings, request)
+        async def choose(asked: Request) -> tuple[Provider, Request]:
+            provider, request = await self._context.choose(session.provider, settings, asked)
             request = session.requests[request.run_id] = fitted(request, provider)
             while len(session.requests) > REQUESTS:
                 del session.requests[next(iter(session.requests))]
+            if cache is not None:
+                provider = await cache.provider(provider, asked, request)
             return provider, request
 
         return choose
 
     # Ending
 
-    def _run_ended(self, live: LiveRun, end: EndEvent) -> None:
+    def _run_ended(self, live: LiveRun, end: EndEvent, cache: RunCache | None) -> None:
         session = self._session
+        if cache is not None:
+            end = cache.noted(end)
         if live.error is not None and live.error.__cause__ is not None:
             session.causes[live.run_id] = live.error.__cause__
             while len(session.causes) > CAUSES:
@@ -373,8 +384,14 @@ class RunQueue:
             self._context.loop.spawn(cancel, name=f"nbchat-cancel-{live.run_id}")
         session.record.hold(end.run_id)  # readers see the end when the journal has accepted or refused it
         session.append(end)
-        task = self._context.loop.spawn(self._settled(), name=f"nbchat-finish-{live.run_id}")
+        ending = self._settled() if cache is None else self._settled_and_kept(cache, end)
+        task = self._context.loop.spawn(ending, name=f"nbchat-finish-{live.run_id}")
         task.add_done_callback(lambda task: self._finish(live, end, task))
+
+    async def _settled_and_kept(self, cache: RunCache, end: EndEvent) -> bool:
+        """Wait for the journal, and meanwhile for the cache: an equal question finds the answer there."""
+        kept = cache.keep(self._session.state, end, self._context.limits.cache_bytes)
+        return (await asyncio.gather(self._settled(), kept))[0]
 
     def _finish(self, live: LiveRun, end: EndEvent, settled: asyncio.Task[bool]) -> None:
         saved = not settled.cancelled() and settled.exception() is None and settled.result()

@@ -23,6 +23,7 @@ from nbchat.providers.base import Provider, Request
 if TYPE_CHECKING:
     from nbchat.core.events import Event, Settings
     from nbchat.core.transcript import SessionState
+    from nbchat.stores.answer_cache import AnswerCache
 
 logger = logging.getLogger("nbchat")
 
@@ -38,6 +39,11 @@ class Context(Protocol):
     scheduler: Scheduler
     callbacks: Callbacks
     journal: Journal | None
+
+    @property
+    def cache(self) -> AnswerCache | None:
+        """The cache of answers; `None` if nothing may be written outside the notebook."""
+        ...
 
     async def choose(
         self, own: Provider | None, settings: Settings, request: Request

@@ -128,6 +128,11 @@ class Run:
         return self._record.usage
 
     @property
+    def from_cache(self) -> bool:
+        """True if the answer was taken from the cache of answers: nothing was sent, and the cost is 0."""
+        return self._record.from_cache
+
+    @property
     def cost(self) -> Decimal | None:
         """The cost in USD, from `usage` and published prices; `None` if it is unknown.
 

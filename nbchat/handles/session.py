@@ -12,6 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from nbchat.core.cached import CACHE
 from nbchat.core.commands import (
     Close,
     Continue,
@@ -251,6 +252,7 @@ class Session:
         attachments: object = (),
         context: object = (),
         schema: object = None,
+        cache: bool = False,
         params: Mapping[str, Any] | None = None,
         **fields: Any,  # noqa: ANN401 - fields of the OpenAI API
     ) -> Run:
@@ -273,6 +275,11 @@ class Session:
             Asks for an answer as JSON of this schema: a pydantic model, a dataclass, a `TypedDict`, a
             `msgspec.Struct`, or a JSON schema. `run.result().data` is an object of this type, made from the
             answer's text. An answer that does not match is asked for once more.
+        cache
+            `True`: if this user's cache has the answer of an equal request (server, model, conversation and
+            parameters), it is used and nothing is sent; otherwise the complete answer is added to the cache.
+            `run.from_cache` shows which. Requests with tools are not cached. `regenerate` always asks the
+            server. See also `nbchat.clear_cache`.
         params, **fields
             Fields of this request alone, such as `temperature=0`; names as in the OpenAI API. They override
             those of the session, and apply again when the answer is retried, regenerated or continued.
@@ -289,7 +296,9 @@ class Session:
         """
         request = merged("send", params, fields)
         structure = _structure(schema)
-        return self._send(prompt, attachments, new_id("r-"), request, context, structure=structure)
+        return self._send(
+            prompt, attachments, new_id("r-"), request, context, structure=structure, cache=cache
+        )
 
     def _send(
         self,
@@ -300,8 +309,13 @@ class Session:
         context: object = (),
         *,
         structure: Structure | None = None,
+        cache: bool = False,
     ) -> Run:
         _check_prompt(prompt)
+        if not isinstance(cache, bool):
+            raise TypeError(f"cache must be True or False, not {cache!r}.")
+        if cache:
+            params = {**params, CACHE: True}
         if structure is not None:
             params = {**params, SCHEMA: structure.schema}
         attached = read_attachments(attachments)
@@ -333,14 +347,15 @@ class Session:
         attachments: object = (),
         context: object = (),
         schema: object = None,
+        cache: bool = False,
         timeout: float | None = None,
         params: Mapping[str, Any] | None = None,
         **fields: Any,  # noqa: ANN401 - fields of the OpenAI API
     ) -> Message:
         """Ask, wait and return the answer; blocks this cell only.
 
-        Interrupting the wait stops this run only. `attachments`, `context`, `schema`, `params` and request
-        fields such as `temperature=0` are those of `send`.
+        Interrupting the wait stops this run only. `attachments`, `context`, `schema`, `cache`, `params` and
+        request fields such as `temperature=0` are those of `send`.
 
         Raises
         ------
@@ -360,7 +375,7 @@ class Session:
         structure = _structure(schema)
         run_id = new_id("r-")
         try:
-            run = self._send(prompt, attachments, run_id, request, context, structure=structure)
+            run = self._send(prompt, attachments, run_id, request, context, structure=structure, cache=cache)
             with stopped_after(timeout, run.stop, self.tools):
                 return run.result(timeout)
         except ProviderError:  # it is over

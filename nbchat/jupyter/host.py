@@ -166,6 +166,7 @@ class JupyterHost:
 
     def set_journal(self, *, on: bool) -> None:
         """Enable or disable writing outside the notebook."""
+        self.engine.is_private = not on
         notebook = self.linked or self.notebook
         if notebook is not None:
             notebook.set_journal(on=on)

@@ -234,6 +234,7 @@ class Notebook:
         if on == self._journal:
             return
         self._journal = on
+        self._engine.is_private = not on
         if self._restored:
             self._engine.loop.call(self._start_journal if on else self._stop_journal)
 

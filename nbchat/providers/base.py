@@ -204,6 +204,16 @@ def server_of(provider: Provider) -> str | None:
     return server if isinstance(server, str) and server else None
 
 
+def cache_scope_of(provider: Provider) -> str | None:
+    """Return the identity of a provider's server in the cache of answers, from the attribute `cache_scope`.
+
+    The attribute is optional. It contains everything that answers depend on besides the provider's name and
+    the request, and no credentials. `None`: answers of this provider are not cached. `OpenAIProvider` has it.
+    """
+    scope = getattr(provider, "cache_scope", None)
+    return scope if isinstance(scope, str) and scope else None
+
+
 @runtime_checkable
 class Cancels(Protocol):
     """Optional protocol for providers whose responses continue without a reader."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any, Final
-from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit
 
 from nbchat.core.errors import AuthenticationFailed, ConfigError
 from nbchat.core.extras import check_headers, is_secret_header, is_secret_query
@@ -330,6 +330,21 @@ def public_host(url: str) -> str | None:
     if "." not in host or host.endswith(_PRIVATE) or host.rpartition(".")[2].isdigit():
         return None
     return None if ":" in host else host
+
+
+def public_url(url: str) -> str | None:
+    """Return a URL without user, password and credentials in its query; `None` if it is invalid."""
+    try:
+        parts = urlsplit(url.strip())
+        query = [
+            (name, value)
+            for name, value in parse_qsl(parts.query, keep_blank_values=True)
+            if not is_secret_query(name)
+        ]
+    except ValueError:
+        return None
+    host = parts.netloc.rpartition("@")[2].lower()
+    return parts._replace(netloc=host, path=parts.path.rstrip("/"), query=urlencode(query)).geturl()
 
 
 def is_loopback(host: str) -> bool:

@@ -10,6 +10,7 @@ the first run starts.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import importlib
 import os
 import sys
@@ -30,7 +31,7 @@ from nbchat.core.errors import (
     ProviderUnavailable,
     RequestRejected,
 )
-from nbchat.core.extras import Extras, read
+from nbchat.core.extras import Extras, is_credential, read
 from nbchat.providers.base import Answering, Delta, Notice, Request
 from nbchat.providers.chat import ChatDecoder
 from nbchat.providers.chat_models import chat_models
@@ -43,6 +44,7 @@ from nbchat.providers.endpoint import (
     find_endpoint,
     host_of,
     public_host,
+    public_url,
 )
 from nbchat.providers.errors import named_hint
 from nbchat.providers.quirks import Quirk
@@ -91,6 +93,8 @@ class OpenAIProvider:
         The server continues a partial answer in the last message. Most servers start a new answer instead.
     environment
         Where URL, key and headers are read at every run. A runner passes the variables of a kernel.
+    cache_scope
+        Identifies the server in the cache of answers. `None`: its URL.
     """
 
     def __init__(
@@ -103,6 +107,7 @@ class OpenAIProvider:
         name: str | None = None,
         can_prefill: bool = False,
         environment: Mapping[str, str] = os.environ,
+        cache_scope: str | None = None,
     ) -> None:
         if api not in {"auto", "chat", "responses"}:
             raise ConfigError(
@@ -124,6 +129,7 @@ class OpenAIProvider:
         )
         self._url: Callable[[], str] = lambda: base_url or environment.get("OPENAI_BASE_URL") or OPENAI_URL
         self._headers: Callable[[], dict[str, str]] = lambda: own
+        self._cache_scope = cache_scope
         self._key_may_wait = callable(api_key)
         self._lock = threading.Lock()
         self._clients: dict[tuple[asyncio.AbstractEventLoop, int], Client] = {}
@@ -138,6 +144,17 @@ class OpenAIProvider:
     def server(self) -> str | None:
         """The server's host; `None` if it is on this machine or in a private network."""
         return public_host(self._url())
+
+    @property
+    def cache_scope(self) -> str | None:
+        """Identity of the server in the cache of answers: a hash of API, URL and headers, no credentials."""
+        if self._cache_scope is not None:
+            return self._cache_scope
+        headers = {name: value for name, value in self._headers().items() if not is_credential(name)}
+        url = public_url(self._url())
+        if url is None:
+            return None
+        return hashlib.sha256(msgspec.json.encode([self.api, url, headers], order="sorted")).hexdigest()
 
     def __repr__(self) -> str:
         return f"<OpenAIProvider {self.name}, {self.api}>"

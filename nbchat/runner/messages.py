@@ -183,6 +183,7 @@ class BatchAnswer(Value, frozen=True, kw_only=True):
     error: ErrorInfo | None = None
     model: str | None = None
     server: str | None = None
+    from_cache: bool = False
     finish_reason: str | None = None
     usage: Usage | None = None
     time_to_first_token_s: float | None = None

@@ -17,7 +17,7 @@ from nbchat.core.errors import NbchatError, RunCrashed
 from nbchat.core.redact import redact
 from nbchat.core.values import convert
 from nbchat.providers import base
-from nbchat.providers.base import Delta, Provider, Request, server_of
+from nbchat.providers.base import Delta, Provider, Request, cache_scope_of, server_of
 from nbchat.runner.messages import More, Piece
 
 WINDOW: Final = 64
@@ -61,6 +61,7 @@ class KernelProvider:
         self.can_prefill: bool = bool(traits.get("can_prefill"))
         self.can_resume: bool = bool(traits.get("can_resume"))
         self.server: str | None = traits.get("server")
+        self.cache_scope: str | None = traits.get("cache_scope")
 
     async def stream(self, request: Request) -> AsyncIterator[Delta]:
         """Yield the deltas of the object in the kernel."""
@@ -127,6 +128,7 @@ class ProviderObjects:
             "can_prefill": bool(provider.can_prefill),
             "can_resume": bool(provider.can_resume),
             "server": server_of(provider),
+            "cache_scope": cache_scope_of(provider),
         }
 
     async def _provider(self, provider_id: str) -> Provider:

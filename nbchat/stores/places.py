@@ -56,6 +56,11 @@ def journal(notebook_id: str) -> Path:
     return folder() / f"{notebook_id}.sqlite"
 
 
+def answer_cache() -> Path:
+    """Return the path of the cache of answers of this user, for all notebooks and scripts."""
+    return folder() / "cache" / "answers-1.sqlite"
+
+
 BATCH_DAYS: Final = 7
 """Days for which the answers of a batch are kept that no kernel has read."""
 

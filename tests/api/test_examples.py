@@ -72,6 +72,7 @@ def test_an_example_runs(test: doctest.DocTest, monkeypatch: pytest.MonkeyPatch,
     """The example raises nothing and gives the documented results."""
     monkeypatch.setenv("NBCHAT_DEMO_PACE", "1" if test.name in AT_FULL_LENGTH else "0")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NBCHAT_JOURNAL_DIR", str(tmp_path / "journals"))
     if test.name in PATCHES_THE_PROCESS | AT_FULL_LENGTH:
         command = [sys.executable, "-c", IN_A_PROCESS, test.name]
         env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}

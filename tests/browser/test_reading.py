@@ -58,7 +58,7 @@ chat
 
 
 def test_an_answer_is_read(notebook: OpenNotebook) -> None:
-    """Markdown, code, formulas, reasoning, tool calls and usage are shown; no foreign resource is loaded."""
+    """Markdown, code, formulas, reasoning, calls, usage, "from cache": shown without foreign resources."""
     page = notebook([CHAT])
     page.run_cell(0)
     chat = Chat(page)
@@ -96,6 +96,12 @@ def test_an_answer_is_read(notebook: OpenNotebook) -> None:
     expect(answer.get_by_text("12 input tokens, 345 output tokens")).to_be_visible()
     for name in ("Time to first token", "Duration"):
         expect(answer.get_by_text(re.compile(f"^{name}"))).to_be_visible()
+    page.execute(
+        "asked, cached = (chat.session(name, model='nbchat-echo') for name in ('asked', 'cached'))\n"
+        "asked.ask('Paris?', cache=True), cached.ask('Paris?', cache=True)"
+    )
+    chat.tab("cached").click()
+    expect(chat.articles("Assistant").get_by_text("from cache")).to_be_visible()
     assert page.foreign_requests == []
     assert page.uncaught_errors == []
 

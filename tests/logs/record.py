@@ -432,6 +432,25 @@ def answered_by_two_responses(s: Story) -> None:
 
 
 @story
+def from_the_cache(s: Story) -> None:
+    """An answer from the cache has no usage; one of a server after it, in the same run, is not from it."""
+    s.create()
+    s.ask(1, "Which rivers cross Paris?")
+    s.say(RunAnswering(run_id="run_1", model="demo/tour", from_cache=True))
+    s.part(1, 0, TextPart())
+    s.text(1, 0, "The Seine.")
+    s.complete(1, usage=None)
+    s.ask(2, "And Lyon?")
+    s.say(
+        RunAnswering(run_id="run_2", model="demo/tour", from_cache=True),
+        RunAnswering(run_id="run_2", model="demo/tour", server="api.example.com"),
+    )
+    s.part(2, 0, TextPart())
+    s.text(2, 0, "The Rhône.")
+    s.complete(2)
+
+
+@story
 def interrupted_then_continue(s: Story) -> None:
     """A continuation adds a new part to the same message."""
     s.create()

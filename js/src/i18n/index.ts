@@ -84,6 +84,7 @@ export const en = {
   keep: "Keep",
   discard: "Discard",
   details: "Details",
+  fromCache: "from cache",
   previousVersion: "Previous version",
   nextVersion: "Next version",
   version: (i: number, n: number) => `Version ${i} of ${n}`,

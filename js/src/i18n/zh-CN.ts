@@ -155,6 +155,7 @@ export const strings: AllStrings = {
     discard: "移除这个回答。",
   },
   details: "详情",
+  fromCache: "来自缓存",
   previousVersion: "上一个版本",
   nextVersion: "下一个版本",
   version: (i, n) => `第 ${i} 个版本，共 ${n} 个`,

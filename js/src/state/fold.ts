@@ -13,7 +13,7 @@ import {
   type SessionState,
   TRANSITIONS,
 } from "../protocol";
-import { type Dict, dict, isOver, liveRun, ROOT, transcript } from "./session";
+import { type Dict, dict, isOver, liveRun, queuedRun, ROOT, transcript } from "./session";
 
 type RunEvent = Extract<Event, { run_id: string }>;
 
@@ -357,6 +357,7 @@ export class Draft {
       state: following(run.state, event),
       model,
       server: event.server || run.server,
+      from_cache: event.from_cache,
       response_id: event.response_id || run.response_id,
       response_sequence:
         event.response_id && event.response_id !== run.response_id
@@ -460,40 +461,4 @@ function endedPart(part: Part, event: Extract<Event, { type: "part_ended" }>): P
     default:
       return part;
   }
-}
-
-function queuedRun(event: Extract<Event, { type: "run_queued" }>): RunRecord {
-  return {
-    id: event.run_id,
-    kind: event.kind,
-    state: "queued",
-    message_id: event.message_id,
-    queued_at: event.at,
-    prompt: event.prompt,
-    prompt_id: event.prompt?.id ?? null,
-    rooted: event.rooted,
-    parent_id: event.parent_id,
-    replaces: event.replaces,
-    params: event.params,
-    first_part: 0,
-    round_part: 0,
-    asking: [],
-    started_at: null,
-    first_delta_at: null,
-    last_delta_at: null,
-    ended_at: null,
-    characters: 0,
-    attempt: 0,
-    attempts: 0,
-    retry_at: null,
-    model: null,
-    server: null,
-    response_id: null,
-    response_sequence: 0,
-    finish_reason: null,
-    usage: null,
-    error: null,
-    acknowledged: false,
-    saved: true,
-  };
 }

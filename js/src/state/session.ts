@@ -1,5 +1,6 @@
 /** Reads a `SessionState`: transcript, live run, status. Pure functions; `fold.ts` changes states. */
 import {
+  type Event,
   type Message,
   type RunRecord,
   type RunState,
@@ -37,6 +38,44 @@ export function emptyState(id: string): SessionState {
     messages: dict({}),
     selected: dict({}),
     runs: [],
+  };
+}
+
+/** Return the record of a run as it is when it is queued. */
+export function queuedRun(event: Extract<Event, { type: "run_queued" }>): RunRecord {
+  return {
+    id: event.run_id,
+    kind: event.kind,
+    state: "queued",
+    message_id: event.message_id,
+    queued_at: event.at,
+    prompt: event.prompt,
+    prompt_id: event.prompt?.id ?? null,
+    rooted: event.rooted,
+    parent_id: event.parent_id,
+    replaces: event.replaces,
+    params: event.params,
+    first_part: 0,
+    round_part: 0,
+    asking: [],
+    started_at: null,
+    first_delta_at: null,
+    last_delta_at: null,
+    ended_at: null,
+    characters: 0,
+    attempt: 0,
+    attempts: 0,
+    retry_at: null,
+    model: null,
+    server: null,
+    from_cache: false,
+    response_id: null,
+    response_sequence: 0,
+    finish_reason: null,
+    usage: null,
+    error: null,
+    acknowledged: false,
+    saved: true,
   };
 }
 

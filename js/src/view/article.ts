@@ -175,7 +175,8 @@ export class Article {
     const index = versions.findIndex(({ id }) => id === message.id);
     const user = message.role === "user";
     const empty = run !== null && run.state !== "completed" && message.parts.length === 0;
-    const key = [live, offered, busy, last, empty, index, versions.length].join();
+    const fromCache = run?.from_cache ?? false;
+    const key = [live, offered, busy, last, empty, index, versions.length, fromCache].join();
     if (key === this.#footerKey) return;
     this.#footerKey = key;
     const focused = focusedIn(this.#footer)?.getAttribute("data-act");
@@ -220,6 +221,7 @@ export class Article {
         iconButton("details", "details", t.details, {
           "aria-expanded": String(this.#details !== null),
         }),
+      fromCache && h("span", { class: "versions", text: t.fromCache }),
     );
     this.#footer.replaceChildren(...items.filter((item): item is Node => item !== false));
     if (focused) this.#footer.querySelector<HTMLElement>(`[data-act="${focused}"]`)?.focus();

@@ -826,6 +826,7 @@ describe("messages", () => {
       response_id: "resp_1",
       sequence: 1,
       server: null,
+      from_cache: false,
     });
     kernel.text(geo, run, "The Sei");
     kernel.interrupt(geo, run);
@@ -985,6 +986,7 @@ describe("messages", () => {
       response_id: "resp_1",
       sequence: 1,
       server: null,
+      from_cache: false,
     });
     kernel.text(geo, run, "The Sei");
     const error = cause("The answer reached its limit.", { code: "limit_exceeded" });
@@ -1340,6 +1342,28 @@ describe("the view as a whole", () => {
     expect(label()).toBeNull();
     kernel.tweak(usual, { own_provider: true });
     await settled(() => expect(label()).not.toBeNull());
+  });
+
+  test("an answer from the cache is marked as such", async () => {
+    const geo = kernel.create("geo");
+    for (const from_cache of [false, true]) {
+      const run = kernel.ask(geo, "Which rivers?");
+      kernel.append(geo, {
+        type: "run_answering",
+        run_id: run,
+        model: "m",
+        response_id: null,
+        sequence: 0,
+        server: null,
+        from_cache,
+      });
+      kernel.text(geo, run, "The Seine.");
+      kernel.complete(geo, run);
+    }
+    mount();
+    await settled(() => expect(all("article")).toHaveLength(4));
+    const marks = all("article").map((article) => article.textContent?.includes("from cache"));
+    expect(marks).toEqual([false, false, false, true]);
   });
 
   test("the foot shows the tokens of the last answer and its cost, once it is known", async () => {
