@@ -42,6 +42,9 @@ from nbchat.batch.results import (
 from nbchat.context.descriptions import (
     describe as describe,
 )
+from nbchat.core.alert import (
+    Alert as Alert,
+)
 from nbchat.core.calls import (
     ToolCall as ToolCall,
 )

@@ -10,6 +10,7 @@ from typing import Final
 
 from nbchat.core.errors import StoreError
 from nbchat.core.ids import new_id
+from nbchat.engine.alerts import Alerts
 from nbchat.engine.callbacks import Callbacks
 from nbchat.engine.journal import Journal
 from nbchat.engine.limits import Limits
@@ -51,6 +52,7 @@ class EngineBase:
         self.loop: LoopThread = loop or LoopThread()
         self.limits: Limits = limits or Limits()
         self.callbacks: Callbacks = Callbacks()
+        self.alerts: Alerts = Alerts(self.callbacks)
         self.scheduler: Scheduler = Scheduler(self.limits)
         self.providers: ProviderResolver = ProviderResolver()
         self.sessions: SessionIndex = SessionIndex()

@@ -40,6 +40,7 @@ EVENTS: Final = frozenset(
         "saved",
         "error",
         "approval_needed",
+        "alert",
     }
 )
 """Event names that `on` accepts."""
@@ -70,7 +71,7 @@ class Notification(Struct, frozen=True, kw_only=True):
     """Of a `delta`."""
     at: float = field(default_factory=time.time)
     data: Any = None
-    """Depends on the event: the error of a failed run, the limit that is near, or the calls that wait."""
+    """Depends on the event: a failed run's error, the limit that is near, an `Alert`, the calls that wait."""
 
 
 Callback = Callable[[Notification], object]

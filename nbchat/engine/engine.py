@@ -296,6 +296,8 @@ class Engine(EngineBase):
 
     def ended(self, session: SessionLog, run: RunRecord) -> None:
         """Request a title after the announced end of a run, if this is enabled."""
+        if self.journal is None:  # else memory is checked after each write
+            self.eviction.trim()
         live = self.sessions.get(session.id)
         if live is None:
             return

@@ -79,15 +79,15 @@ class Eviction:
             return
         total = sum(self._characters(session) for session in self._held())
         self._warn("total_chars", total, limit)
-        if total <= limit:
-            return
-        for session in self._candidates():
+        for session in self._candidates() if total > limit else ():
             if session is but:
                 continue
             total -= self._characters(session)
             self._evict(session)
             if total <= limit:
-                return
+                break
+        hint = "No more sessions can leave memory. Delete, unpin or stop some, or raise limits.total_chars."
+        self._engine.alerts.observe("memory", total, limit, hint)
 
     def bring_back(self, session: LiveSession) -> None:
         """Load an evicted session from the store.

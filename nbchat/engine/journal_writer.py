@@ -23,6 +23,7 @@ from nbchat.engine.callbacks import Notification
 from nbchat.engine.journal_entries import Waiting, entries_of
 from nbchat.engine.journal_reader import read_back
 from nbchat.engine.leased_store import LEASE_S, LeasedStore
+from nbchat.engine.unsaved_time import UnsavedTime
 from nbchat.stores.base import Acknowledged, Base, Contents, Entry, Store
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ class JournalWriter:
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._published = ""
-        self._behind_since: float | None = None
+        self._unsaved = UnsavedTime(engine, lambda: self.error)
         self._on_status = on_status
         self._on_reopened = on_reopened
         if isinstance(store, LeasedStore):
@@ -170,8 +171,7 @@ class JournalWriter:
             self._plan(FLUSH_S)
 
     def _count(self, session_id: str) -> None:
-        if self._behind_since is None:
-            self._behind_since = self._engine.loop.aio.time()
+        self._unsaved.recorded()
         self._number += 1
         self._last[session_id] = self._number
 
@@ -284,7 +284,7 @@ class JournalWriter:
             recovered = self._failures > 0 or self.error is not None
             self._failures, self.error = 0, None
             self._written = batch.upto
-            self._behind_since = self._engine.loop.aio.time() if self.waiting else None
+            self._unsaved.written(waiting=self.waiting > 0)
             for session_id, (length, is_base) in sizes.items():
                 size = self._sizes.setdefault(session_id, _Size())
                 size.base, size.since = (length, 0) if is_base else (size.base, size.since + length)
@@ -298,6 +298,7 @@ class JournalWriter:
                 logger.warning("the journal could not be written: %s", error)
             self._failures += 1
             self.error = error
+            self._unsaved.check()
             self._requeue(batch, whole=isinstance(error, StoreConflict))
             if isinstance(error, StoreRolledBack):
                 self._write_all()
@@ -405,6 +406,7 @@ class JournalWriter:
         if self._ended:
             return
         self._ended, self.error = True, error
+        self._unsaved.end()
         self._waiting, self._acknowledged = {}, []
         waiters, self._waiters = self._waiters, []
         for _, waiter in waiters:
@@ -437,8 +439,7 @@ class JournalWriter:
     @property
     def lag_s(self) -> float:
         """Upper bound of the age of the oldest pending event, in seconds; 0 if there is none."""
-        since = self._behind_since
-        return 0.0 if since is None else self._engine.loop.aio.time() - since
+        return self._unsaved.seconds
 
     @property
     def status(self) -> SaveStatus:
@@ -464,6 +465,7 @@ class JournalWriter:
             self._jobs.put(None)
             self._thread.join(2.0)
         self._ended = True
+        self._unsaved.end()
         if self.store is not None:
             self.store.close()
 

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Final
 
-_MAY_BE_NONE: Final = frozenset({"total_s", "idle_s", "first_token_s", "sessions", "total_chars"})
+_MAY_BE_NONE: Final = frozenset(
+    {"total_s", "idle_s", "first_token_s", "sessions", "total_chars", "unsaved_s"}
+)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -62,6 +64,8 @@ class Limits:
     """Sessions in memory. Beyond it, the longest idle, saved and unpinned one is evicted."""
     total_chars: int | None = 200_000_000
     """Characters in memory, all sessions together."""
+    unsaved_s: float | None = 60.0
+    """Age of events that could not be saved at which the event `alert` is emitted. `None`: it is not."""
     cache_bytes: int = 200_000_000
     """Size of the file with the answers of requests with `cache=True`."""
 

@@ -19,6 +19,7 @@ from nbchat.core.errors import EmptyResponse, KernelGone, NbchatError, from_info
 from nbchat.core.events import SessionCreated, Settings
 from nbchat.core.ids import new_id
 from nbchat.core.transcript import SessionState
+from nbchat.engine.alerts import Alerts
 from nbchat.engine.callbacks import Callbacks
 from nbchat.engine.live_session import LiveSession
 from nbchat.engine.scheduler import Scheduler
@@ -131,9 +132,7 @@ class OneShot:
             Called with the id of a response that the server keeps, as soon as it is received.
         """
         context = self._context if response_id is None else _KeptResponse(self._context, response_id)
-        return await self._ask(
-            context, index, prompt, attempts, response_id=response_id, answering=answering
-        )
+        return await self._ask(context, index, prompt, attempts, response_id=response_id, answering=answering)
 
     async def _ask(
         self,
@@ -199,6 +198,7 @@ class _Context:
         self.limits = dataclasses.replace(engine.limits, retries=0, live_runs=concurrency)
         self.scheduler = Scheduler(self.limits)
         self.callbacks = Callbacks()
+        self.alerts = Alerts(self.callbacks)
         self.journal: Journal | None = None
         self._engine = engine
         self._providers = providers

@@ -119,6 +119,7 @@ class RunQueue:
             raise SessionGone(session.id)
         waiting = sum(run.state is RunState.QUEUED for run in state.runs)
         if waiting >= self._context.limits.queue:
+            self._observe(waiting)
             raise QueueFull(
                 f"session {session.id!r} already has {waiting} queued prompts.",
                 hint="Wait for some to finish, or stop_all() to drop them.",
@@ -139,9 +140,14 @@ class RunQueue:
             )
         )
         self.submit()
+        self._observe(waiting + (self.live is not None))  # without a live run, one of them is about to start
         if self.live is None or self.live.run_id != run_id:
             self._context.callbacks.notify(Notification(event="queued", session_id=session.id, run_id=run_id))
         return run_id
+
+    def _observe(self, waiting: int) -> None:
+        hint = "Further prompts are refused. Wait for some to finish, stop_all(), or raise limits.queue."
+        self._context.alerts.observe("queue", waiting, self._context.limits.queue, hint, self._session.id)
 
     def submit(self) -> None:
         """Ask the scheduler for a slot if a run is waiting and none is live."""

@@ -11,6 +11,7 @@ from nbchat.core.events import PartDelta
 from nbchat.core.run import Illegal, Moved, RunRecord, RunState, Stale
 from nbchat.core.saved import Clock, SavedSession
 from nbchat.core.session import SessionRecord
+from nbchat.engine.alerts import Alerts
 from nbchat.engine.callbacks import Callbacks, Notification
 from nbchat.engine.journal import Journal
 from nbchat.engine.limits import Limits
@@ -38,6 +39,7 @@ class Context(Protocol):
     limits: Limits
     scheduler: Scheduler
     callbacks: Callbacks
+    alerts: Alerts
     journal: Journal | None
 
     @property

@@ -343,7 +343,7 @@ class SessionRegistry(Mapping[str, Session]):
         ----------
         event
             `created`, `changed`, `closed`, `deleted`, `message`, `queued`, `transition`, `delta`, `end`,
-            `limit`, `stale`, `resync`, `evicted`, `saved`, `error` or `approval_needed`.
+            `limit`, `alert`, `stale`, `resync`, `evicted`, `saved`, `error` or `approval_needed`.
         callback
             Called on one of nbchat's threads, after the event, in order. It may raise or block without
             affecting runs.

@@ -13,6 +13,7 @@ import msgspec
 from msgspec.structs import replace
 
 from nbchat.batch_engine.request import BatchRequest
+from nbchat.core.alert import Alert
 from nbchat.core.commands import SetView
 from nbchat.core.errors import CommandError, ErrorInfo, KernelGone, SessionGone, WireError, from_info
 from nbchat.core.ids import new_id
@@ -446,6 +447,8 @@ class KernelLink:
         data, kind = notification.data, ""
         if isinstance(data, Message | ErrorInfo):
             kind = "message" if isinstance(data, Message) else "error"
+        elif isinstance(data, Alert):
+            kind = "alert"
         elif notification.event == "approval_needed":
             kind = "calls"
         fields = {name: getattr(notification, name) for name in ("event", "session_id", "run_id", "state")}

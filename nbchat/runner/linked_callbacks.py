@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
+from nbchat.core.alert import Alert
 from nbchat.core.calls import ToolCall
 from nbchat.core.errors import ErrorInfo
 from nbchat.core.messages import Message
@@ -16,7 +17,12 @@ if TYPE_CHECKING:
     from nbchat.runner.link import Link
     from nbchat.runner.messages import Notified
 
-_KINDS: Final[Mapping[str, Any]] = {"message": Message, "error": ErrorInfo, "calls": tuple[ToolCall, ...]}
+_KINDS: Final[Mapping[str, Any]] = {
+    "message": Message,
+    "error": ErrorInfo,
+    "alert": Alert,
+    "calls": tuple[ToolCall, ...],
+}
 
 
 class LinkedCallbacks:

@@ -136,7 +136,7 @@ class Notified(Tagged, frozen=True, kw_only=True, tag="notified"):
     at: float = 0.0
     data: Any = None
     kind: str = ""
-    """Type of `data`: `message`, `error`, `calls`, or empty for a JSON value."""
+    """Type of `data`: `message`, `error`, `alert`, `calls`, or empty for a JSON value."""
 
 
 class ToPages(Tagged, frozen=True, kw_only=True, tag="to_pages"):
