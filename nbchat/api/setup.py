@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 from nbchat.core.tracebacks import short_traceback
 from nbchat.engine.config import Configuration
 from nbchat.jupyter.process import current
-from nbchat.stores import places
-from nbchat.stores.answer_cache import AnswerCache
 
 if TYPE_CHECKING:
     from nbchat.providers.base import Provider
@@ -183,7 +181,8 @@ def discover() -> list[Any]:
 def clear_cache() -> int:
     """Remove all answers from this user's cache, and return their number.
 
-    The cache has the answers of requests with `cache=True`, of all notebooks and scripts of this user.
+    The cache has the answers of requests with `cache=True`, of all notebooks and scripts of this user. With a
+    service as runner, it is the cache of the namespace.
 
     Raises
     ------
@@ -199,7 +198,7 @@ def clear_cache() -> int:
     >>> nbchat.clear_cache()
     1
     """
-    return AnswerCache(places.answer_cache()).clear()
+    return current().backend.clear_cache()
 
 
 def allow_nested_loops() -> None:

@@ -91,6 +91,10 @@ class Backend(Protocol):
         """Return the values of `registry.stats()`."""
         ...
 
+    def clear_cache(self) -> int:
+        """Remove all answers from the cache, and return their number."""
+        ...
+
     # Of this process only
 
     @property

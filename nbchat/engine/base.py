@@ -74,7 +74,12 @@ class EngineBase:
     @property
     def cache(self) -> AnswerCache | None:
         """The cache of answers; `None` if nothing may be written outside the notebook."""
-        return None if self.is_private else AnswerCache(self.cache_path or places.answer_cache())
+        return None if self.is_private else self.saved_answers
+
+    @property
+    def saved_answers(self) -> AnswerCache:
+        """The cache of answers, also if nothing may be added to it."""
+        return AnswerCache(self.cache_path or places.answer_cache())
 
     def count(self, name: str, more: int = 1) -> None:
         """Add to a counter of `registry.stats()`."""

@@ -94,6 +94,10 @@ class LocalBackend:
         engine.loop.run(engine.journal.settled(""), timeout_s)
         return True
 
+    def clear_cache(self) -> int:
+        """Remove all answers from the cache, and return their number."""
+        return self.engine.saved_answers.clear()
+
     def stats(self) -> dict[str, Any]:
         """Return the values of `registry.stats()`."""
         return self.engine.stats()

@@ -80,7 +80,7 @@ _READS: Final = frozenset({"find", "sessions", "position", "last_asked", "stats"
 _TOOLS: Final = frozenset({"use_tools", "use_policy", "begin_call"})
 """Functions about the kernel's tools."""
 
-_BLOCKING: Final = frozenset({"snapshot", "save"})
+_BLOCKING: Final = frozenset({"snapshot", "save", "clear_cache"})
 """Functions of the backend that run on a thread."""
 
 

@@ -376,6 +376,10 @@ class LinkBackend(LinkedTools):
         """Save everything; return False if there is no journal."""
         return bool(self._call("save", timeout_s=timeout_s))
 
+    def clear_cache(self) -> int:
+        """Remove all answers from the cache of the runner, and return their number."""
+        return int(self._call("clear_cache"))
+
     def stats(self) -> dict[str, Any]:
         """Return the values of `registry.stats()`."""
         return dict(self._call("stats"))

@@ -69,6 +69,7 @@ class Namespace(EngineServer):
         self._on_replaced = on_replaced
         self._writer: JournalWriter | None = None
         self.engine.replaced.add(self._replaced)
+        self.engine.cache_path = storage.cache(name)
 
     def __repr__(self) -> str:
         """Return the name and the number of kernels."""

@@ -38,6 +38,10 @@ class Storage(Protocol):
         """Return the path of the answers of a batch; `None` if they stay in memory. Blocks."""
         ...
 
+    def cache(self, namespace: str) -> Path:
+        """Return the path of the cache of answers of a namespace."""
+        ...
+
 
 class SqliteFolder:
     """Stores in a folder, for one process. Implements `Storage`.
@@ -67,6 +71,10 @@ class SqliteFolder:
         folder = self._folder / "batches"
         folder.mkdir(exist_ok=True, mode=0o700)
         return folder / f"{file_name(namespace)}-{batch_id}.jsonl"
+
+    def cache(self, namespace: str) -> Path:
+        """Return the path of the cache of answers of a namespace."""
+        return self._folder / "cache" / f"{file_name(namespace)}-1.sqlite"
 
 
 def file_name(namespace: str) -> str:

@@ -156,7 +156,7 @@ def test_time_without_saving_is_an_alert(registry: SessionRegistry) -> None:
 
 def test_alerts_arrive_from_a_runner() -> None:
     """An alert of an engine in another process is the same value in the kernel."""
-    with over_a_link() as registry:
+    with over_a_link("runner") as registry:
         heard = listen(registry)
         registry.limits.queue = 1
         session = registry.create(provider=ScriptedProvider("x", HANG))

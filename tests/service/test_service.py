@@ -70,6 +70,24 @@ def test_people_have_separate_sessions(served: Served) -> None:
     assert list(served.registry("ada", "geo")) == []
 
 
+def test_namespaces_share_no_cached_answers(
+    served: Served, server: CountingServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An equal question is sent once in each namespace, and clearing its cache affects no other one."""
+    monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
+    server.go()
+
+    def is_cached(person: str) -> bool:
+        run = served.registry(person).create(model="count").send("one", cache=True).wait(60)
+        assert run.text == answer_to("one")
+        return run.from_cache
+
+    assert [is_cached(person) for person in ("ada", "bob", "ada", "bob")] == [False, False, True, True]
+    assert server.asked == ["one", "one"]
+    assert served.registry("ada")._backend.clear_cache() == 1
+    assert [is_cached(person) for person in ("ada", "bob")] == [False, True]
+
+
 @pytest.mark.parametrize("query", ["?namespace=secret", "?namespace=nothing", "?namespace=", "?other=geo"])
 def test_a_foreign_namespace_looks_like_none(served: Served, query: str) -> None:
     """A namespace of others answers as one that does not exist, and as a path that does not exist."""
