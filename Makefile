@@ -51,7 +51,7 @@ test-js: $(STAMPS)/js ## run the tests of the TypeScript code, in Node
 test-notebooks: $(STAMPS)/python ## execute the demo notebooks
 	$(PY) $(PYTEST) -m "notebook and not soak" $(ARGS)
 
-test-browser: $(STAMPS)/python ## run the tests in JupyterLab and Notebook 7, in Chromium
+test-browser: $(STAMPS)/python $(STAMPS)/js ## run the tests in JupyterLab and Notebook 7, in Chromium
 	$(PY) -m tools.chromium --install
 	$(PY) $(PYTEST) -m "browser and not soak" $(ARGS)
 

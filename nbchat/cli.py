@@ -102,12 +102,15 @@ def _add_service(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--listen", metavar="HOST:PORT", help="serve many users at this address")
     parser.add_argument("--store", metavar="URL", help="where sessions are kept: sqlite:///path/of/a/folder")
     parser.add_argument(
-        "--auth", choices=("token",), default="token", help="how people are identified (default: %(default)s)"
+        "--auth",
+        choices=("token", "hub"),
+        default="token",
+        help="how people are identified (default: %(default)s)",
     )
     parser.add_argument("--tokens", metavar="FILE", help="file of tokens, as hashes; see the action token")
     parser.add_argument("--teams", metavar="FILE", help="TOML file of teams, with the roles of their members")
     parser.add_argument(
-        "--prefix", default="/", metavar="PATH", help="path of the service (default: %(default)s)"
+        "--prefix", metavar="PATH", help="path of the service (default: that of JupyterHub, or /)"
     )
     parser.add_argument("--certificate", metavar="FILE", help="certificate for TLS, with its chain")
     parser.add_argument("--key", metavar="FILE", help="private key, if it is not in the certificate's file")
@@ -120,8 +123,8 @@ def _add_service(parser: argparse.ArgumentParser) -> None:
 def _runner_listen(options: argparse.Namespace) -> None:
     from pathlib import Path  # noqa: PLC0415 - only when it is used
 
-    if not options.listen or not options.store or not options.tokens:
-        raise ValueError("give an action, or --listen, --store and --tokens; see nbchat runner --help.")
+    if not options.listen or not options.store:
+        raise ValueError("give an action, or --listen and --store; see nbchat runner --help.")
     from nbchat.service.process import Options, run  # noqa: PLC0415
 
     def path(value: str | None) -> Path | None:
@@ -131,7 +134,8 @@ def _runner_listen(options: argparse.Namespace) -> None:
         Options(
             listen=options.listen,
             store=options.store,
-            tokens=Path(options.tokens),
+            auth=options.auth,
+            tokens=path(options.tokens),
             teams=path(options.teams),
             prefix=options.prefix,
             certificate=path(options.certificate),

@@ -12,7 +12,7 @@ import os
 import re
 import secrets
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from enum import IntEnum
 from pathlib import Path
 from typing import Final, Generic, Protocol, TypeVar
@@ -38,11 +38,29 @@ class Role(IntEnum):
     """Also deletes sessions."""
 
 
+class AuthorityUnavailable(Exception):
+    """People cannot be identified at present."""
+
+
 class Authority(Protocol):
     """Identifies people by their tokens."""
 
     async def person(self, token: str) -> str | None:
-        """Return the name of the person with this token; `None` if there is no such person."""
+        """Return the name of the person with this token; `None` if there is no such person.
+
+        Raises
+        ------
+        AuthorityUnavailable
+            If people cannot be identified at present.
+        """
+        ...
+
+    def groups(self, person: str) -> frozenset[str]:
+        """Return the groups that the person had when a token of theirs was last accepted."""
+        ...
+
+    async def close(self) -> None:
+        """Release connections."""
         ...
 
 
@@ -117,6 +135,13 @@ class TokenFile:
         """Return the name of the person with this token."""
         return self._hashes.value.get(hash_of(token))
 
+    def groups(self, person: str) -> frozenset[str]:  # noqa: ARG002 - a file of tokens has no groups
+        """Return no group."""
+        return frozenset()
+
+    async def close(self) -> None:
+        """Release nothing: the file is not kept open."""
+
 
 def _hashes_in(text: str) -> Mapping[str, str]:
     found: dict[str, str] = {}
@@ -151,6 +176,8 @@ def new_token(path: Path, person: str) -> str:
 class Teams:
     """The teams of a service and the roles of their members, from a TOML file with a table for each team.
 
+    A member is a person, or with `@` a group of people.
+
     Raises
     ------
     OSError
@@ -165,6 +192,7 @@ class Teams:
         [geo]
         ada = "owner"
         bob = "viewer"
+        "@students" = "viewer"
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -174,9 +202,14 @@ class Teams:
         """Return the number of teams."""
         return f"<Teams, {0 if self._roles is None else len(self._roles.value)}>"
 
-    def role(self, team: str, person: str) -> Role | None:
-        """Return the role of a person in a team; `None` without such a team or membership."""
-        return None if self._roles is None else self._roles.value.get(team, {}).get(person)
+    def role(self, team: str, person: str, groups: Collection[str] = ()) -> Role | None:
+        """Return the highest role of a person and their groups in a team.
+
+        `None` without such a team or membership.
+        """
+        members = {} if self._roles is None else self._roles.value.get(team, {})
+        names = (person, *(f"@{group}" for group in groups))
+        return max((members[name] for name in names if name in members), default=None)
 
 
 def _roles_in(text: str) -> Mapping[str, Mapping[str, Role]]:
@@ -195,5 +228,6 @@ def _roles_in(text: str) -> Mapping[str, Mapping[str, Role]]:
                     f"the role of {person!r} in the team {team!r} must be one of {', '.join(known)}, "
                     f"not {role!r}."
                 )
-            teams.setdefault(checked_name(team), {})[checked_name(person)] = known[role]
+            member = person if person.startswith("@") else checked_name(person)
+            teams.setdefault(checked_name(team), {})[member] = known[role]
     return teams

@@ -17,6 +17,8 @@ from nbchat.runner.frames import MAX_FRAME, encode_frame
 from nbchat.runner.messages import LINK_VERSION, Greeting, Hello
 
 if TYPE_CHECKING:
+    from websockets.http11 import Response
+
     from nbchat.service.websocket import WebSocketTransport
 
 CONNECT_S: Final = 30.0
@@ -32,6 +34,9 @@ RETRY_EVERY_S: Final = 0.5
 
 TOKENS: Final = ("NBCHAT_RUNNER_TOKEN", "JUPYTERHUB_API_TOKEN")
 """Variables that may have the token, in order of precedence."""
+
+MAX_REASON: Final = 200
+"""Characters of a refusal's text, beyond which it is not shown."""
 
 PATH: Final = "link"
 """Path of links, below the service's address."""
@@ -172,7 +177,7 @@ class ServiceAddress:
             )
             connection = ExitStack().enter_context(opened)  # closed by the transport
         except InvalidStatus as error:
-            raise self._refused(error.response.status_code) from None
+            raise self._refused(error.response.status_code, _reason_in(error.response)) from None
         except InvalidHandshake as error:
             raise CommandError(f"what answers at {self.url} is no runner: {error}.") from None
         transport = WebSocketTransport(connection)
@@ -192,9 +197,9 @@ class ServiceAddress:
             raise
         return transport, greeting
 
-    def _refused(self, status: int) -> NbchatError | OSError:
+    def _refused(self, status: int, reason: str) -> NbchatError | OSError:
         if status in _ENDED:
-            return ConnectionError(f"it answers with status {status}")
+            return ConnectionError(f"it answers with status {status}{reason and f' ({reason})'}")
         if status in (401, 403):
             return CommandError(
                 f"the runner at {self.url} refuses the token.", hint=f"Set {TOKENS[0]} to a valid token."
@@ -202,3 +207,10 @@ class ServiceAddress:
         if status == 404:  # noqa: PLR2004 - the status of HTTP
             return CommandError(f"there is no runner, or no such namespace, at {self.url}.")
         return CommandError(f"the runner at {self.url} answers with status {status}.")
+
+
+def _reason_in(response: Response) -> str:
+    """Return the text of a refusal; empty if it is a page, as from a proxy, or too long for a message."""
+    text = (response.body or b"").decode("utf-8", "replace").strip()
+    is_text = response.headers.get("Content-Type", "").startswith("text/plain")
+    return text if is_text and len(text) <= MAX_REASON and text.isprintable() else ""

@@ -10,7 +10,7 @@ import sys
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from nbchat.core.errors import ConfigError
 from nbchat.engine.logs import Redacting
@@ -18,6 +18,9 @@ from nbchat.engine.loop_thread import LoopThread
 from nbchat.service.access import Teams, TokenFile
 from nbchat.service.address import is_loopback
 from nbchat.service.storage import storage_at
+
+if TYPE_CHECKING:
+    from nbchat.service.access import Authority
 
 logger = logging.getLogger("nbchat")
 
@@ -35,12 +38,14 @@ class Options:
     """Address and port."""
     store: str
     """URL of the stores."""
-    tokens: Path
-    """File of tokens."""
+    auth: Literal["token", "hub"] = "token"
+    """How people are identified: by a file of tokens, or by JupyterHub."""
+    tokens: Path | None = None
+    """File of tokens; for `token` only."""
     teams: Path | None = None
     """File of teams."""
-    prefix: str = "/"
-    """Path below which the service is reached."""
+    prefix: str | None = None
+    """Path below which the service is reached; `None`: that in the environment if JupyterHub has set it."""
     certificate: Path | None = None
     """Certificate for TLS, with its chain."""
     key: Path | None = None
@@ -92,13 +97,13 @@ def run(options: Options) -> None:
     if options.certificate is not None:
         tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         tls.load_cert_chain(options.certificate, options.key)
-    storage, authority, teams = storage_at(options.store), TokenFile(options.tokens), Teams(options.teams)
+    storage, authority, teams = storage_at(options.store), _authority(options), Teams(options.teams)
     _log_to_stderr()
     ending = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ending.set())
     loop = LoopThread()
-    service = loop.call(lambda: Service(loop, storage, authority, teams, prefix=options.prefix))
+    service = loop.call(lambda: Service(loop, storage, authority, teams, prefix=_prefix(options)))
     try:
         bound = loop.run(service.start(host, port, tls))
         logger.info("service %d listens at %s, port %d", os.getpid(), host, bound)
@@ -110,6 +115,23 @@ def run(options: Options) -> None:
         loop.run(service.close(), CLOSE_S)
         loop.close(CLOSE_S)
     logger.info("service %d ended", os.getpid())
+
+
+def _authority(options: Options) -> Authority:
+    if options.auth == "hub":
+        from nbchat.service.hub import HubAuthority  # noqa: PLC0415 - only when it is used
+
+        return HubAuthority()
+    if options.tokens is None:
+        raise ConfigError(
+            "people are identified by tokens, and there is no file of them.", hint="Give --tokens."
+        )
+    return TokenFile(options.tokens)
+
+
+def _prefix(options: Options) -> str:
+    of_hub = os.environ.get("JUPYTERHUB_SERVICE_PREFIX") if options.auth == "hub" else None
+    return options.prefix or of_hub or "/"
 
 
 def _log_to_stderr() -> None:

@@ -22,7 +22,7 @@ from nbchat.core.version import VERSION
 from nbchat.engine.limits import Limits
 from nbchat.runner.frames import MAX_FRAME, encode_frame
 from nbchat.runner.messages import LINK_VERSION, Hello
-from nbchat.service.access import Role
+from nbchat.service.access import AuthorityUnavailable, Role
 from nbchat.service.address import PATH
 from nbchat.service.namespace import Namespace
 from nbchat.service.permissions import MemberPermissions
@@ -42,8 +42,8 @@ logger = logging.getLogger("nbchat")
 HELLO_S: Final = 10.0
 """Longest wait for the first message of a link."""
 
-RECHECK_S: Final = 30.0
-"""Interval at which the token of a link is checked again."""
+RECHECK_S: Final = 15.0
+"""Interval at which the token of a link is checked again. Answers of JupyterHub can be `hub.KEEP_S` old."""
 
 DRAIN_S: Final = 15.0
 """Longest time that live runs may take to finish after a request to drain; others are interrupted."""
@@ -181,7 +181,10 @@ class Service:
         """Answer a request that does not open a link, or may not."""
         if urlsplit(request.path).path == f"{self._prefix}healthz":
             return self._health(connection)
-        found = await self._identified(request)
+        try:
+            found = await self._identified(request)
+        except AuthorityUnavailable as error:
+            return connection.respond(HTTPStatus.SERVICE_UNAVAILABLE, f"{error}\n")
         if isinstance(found, Admitted):
             self._admitted[connection] = found
             return None
@@ -222,7 +225,7 @@ class Service:
     def _role(self, admitted: Admitted) -> Role | None:
         if admitted.team is None:
             return Role.OWNER
-        return self._teams.role(admitted.team, admitted.person)
+        return self._teams.role(admitted.team, admitted.person, self._authority.groups(admitted.person))
 
     # Links
 
@@ -256,7 +259,10 @@ class Service:
         """End a link when its token was revoked, or its person is no longer in the team."""
         while True:
             await asyncio.sleep(RECHECK_S)
-            person = await self._authority.person(admitted.token.reveal())
+            try:
+                person = await self._authority.person(admitted.token.reveal())
+            except AuthorityUnavailable:
+                continue  # links outlive an interruption of the authority
             if person != admitted.person or self._role(admitted) is None:
                 logger.warning("the access of %s to %s has ended", admitted.person, admitted.namespace)
                 transport.close()
@@ -336,6 +342,7 @@ class Service:
         await self._stop_listening()
         for namespace in namespaces:
             await asyncio.to_thread(namespace.close)
+        await self._authority.close()
 
 
 def _bearer(headers: Sequence[str]) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import http.client
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ from nbchat.engine.engine import Engine
 from nbchat.engine.loop_thread import LoopThread
 from nbchat.handles.registry import SessionRegistry
 from nbchat.runner.link_backend import LinkBackend
-from nbchat.service.access import Teams, TokenFile, new_token
+from nbchat.service.access import Authority, Teams, TokenFile, new_token
 from nbchat.service.address import ServiceAddress
 from nbchat.service.server import Service
 from nbchat.service.storage import SqliteFolder
@@ -28,11 +28,20 @@ TEAMS = '[geo]\nada = "owner"\nbob = "editor"\neve = "viewer"\n[secret]\nada = "
 
 
 class Served:
-    """A service with the people `PEOPLE` and the teams `TEAMS`."""
+    """A service with the people `PEOPLE` and the teams `TEAMS`.
 
-    def __init__(self, folder: Path) -> None:
+    Parameters
+    ----------
+    folder
+        Has its files.
+    authority
+        Returns what identifies people by their tokens, if that is not a file.
+    """
+
+    def __init__(self, folder: Path, authority: Callable[[], Authority] | None = None) -> None:
         self.folder = folder
         self.tokens: Mapping[str, str] = {person: new_token(folder / "tokens", person) for person in PEOPLE}
+        self._authority = authority or (lambda: TokenFile(folder / "tokens"))
         self.teams = folder / "teams.toml"
         self.teams.write_text(TEAMS, "utf-8")
         self.port = 0
@@ -54,7 +63,7 @@ class Served:
         """Start the service, at the same port as before."""
         self.loop = loop = LoopThread()
         storage = SqliteFolder(self.folder / "store")
-        access = (TokenFile(self.folder / "tokens"), Teams(self.teams))
+        access = (self._authority(), Teams(self.teams))
         self.service = loop.call(lambda: Service(loop, storage, *access))
         self.port = loop.run(self.service.start("127.0.0.1", self.port), 60)
 

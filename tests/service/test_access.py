@@ -58,6 +58,17 @@ def test_a_team_gives_roles(tmp_path: Path) -> None:
     assert Teams(None).role("geo", "ada") is None
 
 
+def test_a_group_gives_roles(tmp_path: Path) -> None:
+    """Of the roles that a person has alone and by groups, the highest counts; `@` does not name a person."""
+    path = tmp_path / "teams.toml"
+    path.write_text('[geo]\nada = "viewer"\n"@my students" = "editor"\n"@all" = "viewer"\n', "utf-8")
+    teams = Teams(path)
+    assert teams.role("geo", "ada", {"my students", "all", "other"}) is Role.EDITOR
+    assert teams.role("geo", "bob", {"all"}) is Role.VIEWER
+    assert [teams.role("geo", person) for person in ("all", "bob")] == [None, None]
+    assert teams.role("other", "ada", {"all"}) is None
+
+
 @pytest.mark.parametrize(
     "text", ["[geo", 'geo = "owner"', '[geo]\nada = "king"', '["../geo"]\nada = "owner"']
 )
