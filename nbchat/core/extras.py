@@ -9,13 +9,16 @@ references to them.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from nbchat.core.errors import ConfigError
 from nbchat.core.redact import is_reference
-from nbchat.core.secret import reference_to, referenced
+from nbchat.core.secret import Secret, reference_to, referenced
+
+Find: TypeAlias = Callable[[str], Secret | None]
+"""Returns the credential of a reference; `None` if it is not available."""
 
 HEADERS: Final = "extra_headers"
 QUERY: Final = "extra_query"
@@ -94,16 +97,25 @@ def _hidden(value: Any) -> Any:  # noqa: ANN401 - any JSON value
     return reference_to(value) if isinstance(value, str) and value and not is_reference(value) else value
 
 
-def read(params: Mapping[str, Any]) -> Extras:
+def read(params: Mapping[str, Any], find: Find = referenced) -> Extras:
     """Return the headers and the query that `params` add to a request, with the credentials.
+
+    Parameters
+    ----------
+    params
+        The parameters, with references to credentials.
+    find
+        Returns the credential of a reference.
 
     Raises
     ------
     ConfigError
         If they cannot be sent, or a credential was set in another kernel and is therefore not available.
     """
-    headers = {name: _revealed(value, f"header {name!r}") for name, value in _mapping(params, HEADERS)}
-    query = {name: _revealed(value, f"query parameter {name!r}") for name, value in _mapping(params, QUERY)}
+    headers = {name: _revealed(value, f"header {name!r}", find) for name, value in _mapping(params, HEADERS)}
+    query = {
+        name: _revealed(value, f"query parameter {name!r}", find) for name, value in _mapping(params, QUERY)
+    }
     for name, value in headers.items():
         if value is not None and not isinstance(value, str):
             raise ConfigError(f"header {name!r} must be a string.", hint="Check the session's extra_headers.")
@@ -121,10 +133,10 @@ def _mapping(params: Mapping[str, Any], name: str) -> Iterable[tuple[str, Any]]:
     return value.items()
 
 
-def _revealed(value: Any, what: str) -> Any:  # noqa: ANN401 - any JSON value
+def _revealed(value: Any, what: str, find: Find) -> Any:  # noqa: ANN401 - any JSON value
     if not is_reference(value):
         return value
-    secret = referenced(value)
+    secret = find(value)
     if secret is None:
         raise ConfigError(
             f"the value of {what} is a credential, which is never saved, and it was set in another kernel.",

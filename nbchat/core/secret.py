@@ -55,7 +55,7 @@ def reference_to(value: str) -> str:
 
 
 def referenced(reference: str) -> Secret | None:
-    """Return the value of `reference`; `None` if another process created it and did not send the value."""
+    """Return the value of `reference`; `None` if another process created it."""
     return _by_reference.get(reference)
 
 
@@ -66,14 +66,6 @@ def references() -> dict[str, str]:
     """
     with _lock:
         return {reference: secret.reveal() for reference, secret in _by_reference.items()}
-
-
-def remember(reference: str, value: str) -> None:
-    """Keep the value of a reference that another process made."""
-    with _lock:
-        if reference not in _by_reference:
-            _by_reference[reference] = Secret(value)
-            _references.setdefault(value, reference)
 
 
 _all: weakref.WeakSet[Secret] = weakref.WeakSet()

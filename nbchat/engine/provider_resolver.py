@@ -19,6 +19,8 @@ from weakref import WeakKeyDictionary
 from msgspec.structs import replace
 
 from nbchat.core.errors import AuthenticationFailed, ConfigError, ConnectFailed, ProviderError
+from nbchat.core.extras import Find
+from nbchat.core.secret import referenced
 from nbchat.engine.config import Defaults
 from nbchat.providers.base import server_of
 from nbchat.providers.endpoint import OPENAI_URL, host_of, public_host
@@ -50,9 +52,10 @@ DEMO = "demo"
 class ProviderResolver:
     """Finds providers and models. Methods that wait are for the engine's loop."""
 
-    def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
+    def __init__(self, environment: Mapping[str, str] = os.environ, credential: Find = referenced) -> None:
         # A closure, since the environment contains keys.
         self._environment: Callable[[], Mapping[str, str]] = lambda: environment
+        self._credential = credential
         self.defaults: Defaults = Defaults(environment)
         self.typed_keys: dict[str, Secret] = {}
         """Keys that the user typed into a page, by the base URL that each is for; empty: no key is sent."""
@@ -221,7 +224,7 @@ class ProviderResolver:
                 typed = partial(self._typed_key, url) if is_typed else None
                 given = {"base_url": url, "api": key[2], "api_key": typed}
                 if self._environment() is not os.environ:
-                    given["environment"] = self._environment()
+                    given |= {"environment": self._environment(), "credential": self._credential}
             options = {option: value for option, value in given.items() if value is not None}
             provider = self._providers[key] = load(key[0], **options)
         return provider

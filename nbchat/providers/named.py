@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, fields
 from typing import Final, get_args
 
 from nbchat.core.errors import AuthenticationFailed
+from nbchat.core.extras import Find
+from nbchat.core.secret import referenced
 from nbchat.core.text import suggestion
 from nbchat.providers.openai import Api, OpenAIProvider
 
@@ -53,6 +55,7 @@ def named_provider(
     api: Api = "auto",
     headers: Mapping[str, str] | None = None,
     environment: Mapping[str, str] = os.environ,
+    credential: Find = referenced,
 ) -> OpenAIProvider:
     """Return a provider for a server; its key is read from the variable `key_env` at each run.
 
@@ -75,7 +78,9 @@ def named_provider(
     if headers is not None and not isinstance(headers, Mapping):
         raise TypeError(f"headers must be a mapping, not {type(headers).__name__}.")
     key = _key(name, key_env, environment)
-    return OpenAIProvider(base_url, key, api=api, headers=headers, name=name, environment=environment)
+    return OpenAIProvider(
+        base_url, key, api=api, headers=headers, name=name, environment=environment, credential=credential
+    )
 
 
 def _key(name: str, variable: str | None, environment: Mapping[str, str]) -> Callable[[], str]:

@@ -31,7 +31,8 @@ from nbchat.core.errors import (
     ProviderUnavailable,
     RequestRejected,
 )
-from nbchat.core.extras import Extras, is_credential, read
+from nbchat.core.extras import Extras, Find, is_credential, read
+from nbchat.core.secret import referenced
 from nbchat.providers.base import Answering, Delta, Notice, Request
 from nbchat.providers.chat import ChatDecoder
 from nbchat.providers.chat_models import chat_models
@@ -95,6 +96,8 @@ class OpenAIProvider:
         Where URL, key and headers are read at every run. A runner passes the variables of a kernel.
     cache_scope
         Identifies the server in the cache of answers. `None`: its URL.
+    credential
+        Returns the credential of a reference in a request's params. A runner passes those of a kernel.
     """
 
     def __init__(
@@ -108,6 +111,7 @@ class OpenAIProvider:
         can_prefill: bool = False,
         environment: Mapping[str, str] = os.environ,
         cache_scope: str | None = None,
+        credential: Find = referenced,
     ) -> None:
         if api not in {"auto", "chat", "responses"}:
             raise ConfigError(
@@ -130,6 +134,7 @@ class OpenAIProvider:
         self._url: Callable[[], str] = lambda: base_url or environment.get("OPENAI_BASE_URL") or OPENAI_URL
         self._headers: Callable[[], dict[str, str]] = lambda: own
         self._cache_scope = cache_scope
+        self._credential = credential
         self._key_may_wait = callable(api_key)
         self._lock = threading.Lock()
         self._clients: dict[tuple[asyncio.AbstractEventLoop, int], Client] = {}
@@ -180,7 +185,7 @@ class OpenAIProvider:
             As for `Provider.stream`.
         """
         with self._hints():
-            server = await self._server(read(request.params))
+            server = await self._server(read(request.params, self._credential))
             model = request.model or ""
             if not model and request.resume_id is None:
                 model = await _first_model(server)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, cast
 from nbchat.core.commands import SwitchTool
 from nbchat.core.errors import ConfigError
 from nbchat.core.kernel_commands import Command, Outcome
-from nbchat.core.secret import Secret, remember
+from nbchat.core.secret import Secret
 from nbchat.engine.carry_out import execute_once
 from nbchat.engine.config import Origin as Layer
 from nbchat.engine.engine import Engine
@@ -45,12 +45,18 @@ class Origin(ProviderResolver):
         Returns the provider of the runner's embedded server, of which there is one.
     plugin
         Returns a provider that can only be used in the kernel.
+    secrets
+        The credentials that sessions refer to; those of the profile are added.
     """
 
     def __init__(
-        self, profile: Profile, demo: Callable[[], Awaitable[Provider]], plugin: Callable[[str], Provider]
+        self,
+        profile: Profile,
+        demo: Callable[[], Awaitable[Provider]],
+        plugin: Callable[[str], Provider],
+        secrets: dict[str, Secret],
     ) -> None:
-        super().__init__(profile.environment)
+        super().__init__(profile.environment, secrets.get)
         # A closure, since the profile contains keys.
         self.profile: Callable[[], Profile] = lambda: profile
         self._demo_of_runner = demo
@@ -59,7 +65,7 @@ class Origin(ProviderResolver):
             self.defaults.set(values, Layer[layer])
         self.typed_keys = {url: Secret(key) for url, key in profile.keys.items()}
         for reference, value in profile.secrets.items():
-            remember(reference, value)
+            secrets.setdefault(reference, Secret(value))
         for name, server in profile.servers.items():
             made = named_provider(
                 name,
@@ -68,6 +74,7 @@ class Origin(ProviderResolver):
                 api=cast("Api", server.api),
                 headers=server.headers,
                 environment=profile.environment,
+                credential=secrets.get,
             )
             self.define(name, made)
 
@@ -101,9 +108,14 @@ class RunnerEngine(Engine):
         self._origins: dict[str, Origin] = {}
         self._retired: set[Origin] = set()
         """Earlier origins of kernels that still have a run."""
+        self._secrets: dict[str, Secret] = {}
         self._base: ProviderResolver = self.providers
         self._latest: dict[tuple[str, str], str] = {}
         """The ids of the tools and of the policy that were set last, by session and kind."""
+
+    def secrets_of_kernel(self) -> dict[str, Secret]:
+        """Return where a kernel's credentials are kept: with those of earlier kernels of the same person."""
+        return self._secrets if self._is_personal else {}
 
     async def demo(self) -> Provider:
         """Return the provider of the embedded server."""

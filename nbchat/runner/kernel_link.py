@@ -320,6 +320,7 @@ class KernelLink:
                 convert(Profile, profile),
                 self._engine.demo,
                 lambda name: self._provider(name, {"name": name}),
+                self._engine.secrets_of_kernel(),
             ),
         )
         self._engine.use(self.origin, before)

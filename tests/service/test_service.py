@@ -206,6 +206,25 @@ def test_another_person_s_key_is_not_used(
     assert server.authorizations == ["Bearer sk-of-ada", "Bearer sk-of-bob"]
 
 
+def test_another_person_s_headers_are_not_used(
+    served: Served, server: CountingServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a team, a credential in a session's params is sent for the person only who set it."""
+    monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
+    server.go()
+    owner = served.registry("ada", "geo")
+    session = owner.create("rivers", model="count", params={"extra_headers": {"X-Team-Key": CANARY}})
+    assert session.ask("one", timeout=60).text == answer_to("one")
+    assert server.headers[-1]["x-team-key"] == CANARY
+    with monkeypatch.context() as in_another_process:
+        in_another_process.setattr("nbchat.runner.profile.references", dict)
+        run = served.registry("bob", "geo")["rivers"].send("two")
+        assert run.wait(60).state == "failed"
+        assert "credential" in str(run.error)
+    session.ask("three", timeout=60)
+    assert server.asked == ["one", "two\n\nthree"]
+
+
 def test_a_title_is_asked_for_with_the_key_of_the_question(
     served: Served, server: CountingServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
