@@ -139,6 +139,8 @@ class Runner(Tagged, frozen=True, kw_only=True, tag="runner"):
     """Follows `welcome` if answers are generated beside the kernel, and continue without it."""
 
     to: str
+    person: str = ""
+    """Name of the user, as the `author` of messages has it; empty if the runner is not a service."""
 
 
 class Heads(Tagged, frozen=True, kw_only=True, tag="heads"):

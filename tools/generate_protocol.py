@@ -7,7 +7,8 @@
 
 Every struct that a message can contain becomes an interface, every named union, literal and
 `StrEnum` a type, and every public integer of `nbchat.protocol` a constant, all with their docstrings.
-A field with a default is required, because messages on the wire contain all fields.
+A field with a default is required, because messages on the wire contain all fields. A field whose default
+is `UNSET` is optional.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Final, Literal, Union, get_args, get_origin
 
-from msgspec import Struct
+from msgspec import NODEFAULT, Struct
 from msgspec import inspect as inspection
 
 from nbchat.core.values import Tagged
@@ -211,7 +212,7 @@ class Generator:
             return f"export type {name} = readonly [\n{''.join(items)}];\n"
         members = [
             comment(docs.texts.get(f"{name}.{field.name}"), "  ")
-            + f"  readonly {field.encode_name}: {self.typescript(field.type)};\n"
+            + f"  readonly {field.encode_name}{'?' * is_optional(field)}: {self.typescript(field.type)};\n"
             for field in kind.fields
         ]
         if kind.tag_field is not None:
@@ -244,6 +245,11 @@ class Generator:
         order = sorted(self.modules, key=lambda module: (module == self.module.__name__, module))
         declarations = sorted(self.declarations(), key=lambda d: (order.index(d[0]), d[1]))
         return "\n".join([f"{HEADER}\n", *self.constants(), *[text for _, _, text in declarations]])
+
+
+def is_optional(field: inspection.Field) -> bool:
+    """Return whether a field is omitted from JSON if it is `UNSET`."""
+    return not field.required and field.default is NODEFAULT and field.default_factory is NODEFAULT
 
 
 def quote(value: object) -> str:

@@ -147,13 +147,14 @@ def written(schema: Mapping[str, Any]) -> dict[str, Any]:
 def record(kind: type[Struct], schema: Mapping[str, Any]) -> dict[str, Any]:
     """Return the schema of a value's record."""
     docs = read_docs(sys.modules[kind.__module__]).texts
+    fields = dict(zip(kind.__struct_encode_fields__, kind.__struct_fields__, strict=True))
     properties: dict[str, Any] = {}
     for name, field in schema["properties"].items():
         if name.endswith("_at"):
             properties[name] = TIME
             continue
         properties[name] = written(field)
-        if text := docs.get(f"{kind.__name__}.{name}"):
+        if text := docs.get(f"{kind.__name__}.{fields.get(name, name)}"):
             properties[name]["description"] = " ".join(text.split())
     described = {
         "type": "object",

@@ -365,6 +365,10 @@ export interface Settings {
    * them.
    */
   readonly from_file: boolean;
+  /**
+   * Name of the person who last changed the title, the model, the instructions or the parameters.
+   */
+  readonly changed_by?: string;
 }
 
 /** The session was created, or restored from a snapshot of another lineage. */
@@ -809,6 +813,8 @@ export interface Message {
   readonly sources: readonly Source[];
   /** Notices for the reader of the answer, such as "1 item of type … is not shown.". */
   readonly notices: readonly string[];
+  /** Name of the person who wrote the question, as the service identified them. */
+  readonly author?: string;
 }
 
 /** The state of a run: one word, the same in Python, on the wire and in the page. */
@@ -982,6 +988,10 @@ export interface Welcome {
 /** Follows `welcome` if answers are generated beside the kernel, and continue without it. */
 export interface Runner {
   readonly to: string;
+  /**
+   * Name of the user, as the `author` of messages has it; empty if the runner is not a service.
+   */
+  readonly person: string;
   readonly type: "runner";
 }
 

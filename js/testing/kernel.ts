@@ -73,8 +73,13 @@ export class FakeKernel extends WireKernel {
   }
 
   /** Ask a question; its run starts unless another one is live. Returns the run's id. */
-  ask(id: string, prompt: string, attachments: readonly Attachment[] = []): string {
-    const message = this.#message("user", prompt, null);
+  ask(
+    id: string,
+    prompt: string,
+    attachments: readonly Attachment[] = [],
+    more: Pick<Message, "author"> = {},
+  ): string {
+    const message = { ...this.#message("user", prompt, null), ...more };
     const idle = !liveRun(this.state(id));
     const run_id = this.#queue(id, {
       kind: "send",

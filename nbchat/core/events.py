@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from msgspec import field
+from msgspec import UNSET, field
 
 from nbchat.core.errors import ErrorInfo
-from nbchat.core.messages import Message, Part, Source, Usage
+from nbchat.core.messages import Author, Message, Part, Source, Usage
 from nbchat.core.values import FiniteFloat, SafeInt, Tagged, Value
 
 RunKind = Literal["send", "retry", "regenerate", "continue", "resume"]
@@ -41,6 +41,8 @@ class Settings(Value, frozen=True, kw_only=True):
     archived: bool = False
     from_file: bool = False
     """Model, instructions and parameters came from a file and are not used until the user adopts them."""
+    changed_by: Author = UNSET
+    """Name of the person who last changed the title, the model, the instructions or the parameters."""
 
 
 class SessionCreated(Tagged, frozen=True, kw_only=True, tag="session_created"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from nbchat.core.messages import Message
@@ -220,7 +221,33 @@ def _renamed(state: SessionState, key: str, other: SessionState) -> SessionState
 
 def _fuller(message: Message, other: Message | None) -> Message:
     """Return the form of a message with more content; `message` if they are equal."""
-    return message if other is None or _extent(message) >= _extent(other) else other
+    if other is None:
+        return message
+    fuller = message if _extent(message) >= _extent(other) else other
+    if fuller.written_by is not UNSET:
+        return fuller
+    # A copy from which the authors were removed does not remove them here.
+    return replace(fuller, written_by=message.written_by or other.written_by)
+
+
+def without_authors(snapshot: Snapshot) -> Snapshot:
+    """Return a snapshot without names of people, for one from a sender who could have changed them."""
+    return replace(snapshot, sessions=tuple(map(_without_authors, snapshot.sessions)))
+
+
+def _without_authors(saved: SavedSession) -> SavedSession:
+    state = saved.state
+    runs = [
+        run if run.prompt is None else replace(run, prompt=replace(run.prompt, written_by=UNSET))
+        for run in state.runs
+    ]
+    state = replace(
+        state,
+        settings=replace(state.settings, changed_by=UNSET),
+        messages={key: replace(message, written_by=UNSET) for key, message in state.messages.items()},
+        runs=tuple(runs),
+    )
+    return replace(saved, state=state)
 
 
 def _extent(message: Message) -> tuple[int, bool]:

@@ -11,9 +11,10 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import Any, Final, Literal
 
+from msgspec import UNSET, UnsetType, field
 from msgspec.structs import replace
 
-from nbchat.core.text import clean, fenced, split_thought
+from nbchat.core.text import clean, fenced, person_name, split_thought
 from nbchat.core.values import FiniteFloat, SafeInt, Tagged, Value
 
 _SHOWN_CHARS: Final = 80
@@ -23,6 +24,9 @@ BITMAP: Final = re.compile(r"data:image/(?:png|jpeg|gif|webp);base64,[A-Za-z0-9+
 """Images that can be shown and sent: only types that cannot contain scripts, and no addresses."""
 
 Role = Literal["system", "user", "assistant", "tool"]
+
+Author = str | UnsetType
+"""Name of a person; `UNSET` outside of a service that several people use. It is then omitted from JSON."""
 
 
 class Usage(Value, frozen=True, kw_only=True):
@@ -267,6 +271,16 @@ class Message(Value, frozen=True, kw_only=True):
     """Sources that the answer cites, in the order of their numbers."""
     notices: tuple[str, ...] = ()
     """Notices for the reader of the answer, such as "1 item of type … is not shown."."""
+    written_by: Author = field(default=UNSET, name="author")
+    """Name of the person who wrote the question, as the service identified them."""
+
+    @property
+    def author(self) -> str | None:
+        """Name of the person who wrote the question; `None` if no service recorded it.
+
+        It is not sent to the model.
+        """
+        return person_name(self.written_by) or None if self.written_by is not UNSET else None
 
     @property
     def text(self) -> str:

@@ -87,7 +87,7 @@ def _form(kind: type[Value]) -> _Form:
             others.append((at, default))
             default = UNSET
         # msgspec compares defaults by identity; each remaining default is a single object.
-        fields.append((f.name, Any, default))
+        fields.append((f.encode_name, Any, default))
     tag = kind.__struct_config__.tag
     struct = msgspec.defstruct(kind.__name__, fields, omit_defaults=True, tag=tag, frozen=True, gc=False)
     return _Form(struct, _getter(kind.__struct_fields__), tuple(integers), tuple(times), tuple(others))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 import zlib
 from collections.abc import Iterable
 from typing import Final
@@ -12,6 +13,9 @@ _THOUGHT: Final = re.compile(r"\s*<think>(.*?)</think>\s*", re.DOTALL)
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _PAIR: Final = re.compile("[\ud800-\udbff][\udc00-\udfff]")
+
+MAX_NAME: Final = 64
+"""Maximum characters of a person's name."""
 
 
 def clean(text: str) -> str:
@@ -81,6 +85,17 @@ def cut_bytes(text: str, most: int) -> str:
 def printable(text: str) -> str:
     """Return text without terminal control characters, except line ends and tabs."""
     return _CONTROL.sub("", text)
+
+
+def person_name(name: str) -> str:
+    """Return a person's name as one line of at most `MAX_NAME` characters that are all visible.
+
+    Control characters, marks of the writing direction and other characters without a shape become U+FFFD,
+    so that two different names do not look equal because of them.
+    """
+    line = " ".join(name[: 4 * MAX_NAME].split())
+    visible = ["\ufffd" if unicodedata.category(char)[0] == "C" else char for char in line]
+    return cut("".join(visible), MAX_NAME, "…")
 
 
 def fenced(code: str, language: str = "") -> str:

@@ -82,7 +82,7 @@ class AutoTitle:
             logger.info("session %s got no title: %s", state.id, made.error, extra=about(session_id=state.id))
         elif (title := title_in(made.text)) and _is_nameless(session):
             with suppress(SessionGone):
-                session.configure(patch(title=title))
+                session.configure(patch(title=title), session.state.settings.changed_by)
 
 
 def title_in(answer: str) -> str:

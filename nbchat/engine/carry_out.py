@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from msgspec import UNSET
+from msgspec.structs import replace
+
 from nbchat.core import commands as c
 from nbchat.core import kernel_commands as k
 from nbchat.core.errors import CommandError, NbchatError, RequestRejected
 from nbchat.core.events import Settings
 from nbchat.core.kernel_commands import Outcome, RunKey
+from nbchat.core.merging import without_authors
 from nbchat.core.run import RunState
 from nbchat.core.settings import SettingsPatch, clean_title, patch, request_params
 from nbchat.engine.outcomes import encode_outcome
@@ -17,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from nbchat.core.kernel_commands import Command
-    from nbchat.core.messages import Message
+    from nbchat.core.messages import Author, Message
     from nbchat.engine.engine import Engine
     from nbchat.engine.live_session import LiveSession
     from nbchat.providers.base import Provider
@@ -30,7 +34,7 @@ _NOT_PAUSED = (RunState.STOPPING, RunState.PAUSED, RunState.AWAITING_APPROVAL, R
 EMPTY_PROMPT = "the prompt is empty; write what you want to ask."
 
 
-def execute_once(engine: Engine, command: Command) -> Outcome:
+def execute_once(engine: Engine, command: Command, author: Author = UNSET) -> Outcome:
     """Execute a command; a repeated one returns the same outcome again. Only on the engine's loop.
 
     The outcome is stored in the same write as the command's effect, if the engine has a lease. It is not
@@ -45,7 +49,7 @@ def execute_once(engine: Engine, command: Command) -> Outcome:
     known = engine.outcomes.get(command.id)
     if known is not None:
         return known
-    outcome = carry_out(engine, command)
+    outcome = carry_out(engine, command, author)
     engine.outcomes.add(command.id, outcome)
     session_id = getattr(command, "session_id", None) or outcome.session_id or ""
     session = engine.sessions.get_including_deleted(session_id)
@@ -66,8 +70,13 @@ def acknowledge(engine: Engine, command: Command, then: Callable[[], None]) -> N
         engine.when_stored(then)
 
 
-def carry_out(engine: Engine, command: Command) -> Outcome:
+def carry_out(engine: Engine, command: Command, author: Author = UNSET) -> Outcome:
     """Execute a command. Only on the engine's loop.
+
+    Parameters
+    ----------
+    author
+        The person who sent it, as a service identified them. A command cannot name another person.
 
     Raises
     ------
@@ -76,7 +85,7 @@ def carry_out(engine: Engine, command: Command) -> Outcome:
     """
     engine.loop.check()
     try:
-        return _on_engine(engine, command)
+        return _on_engine(engine, command, author)
     except NbchatError:
         raise
     except (TypeError, ValueError) as error:
@@ -84,19 +93,24 @@ def carry_out(engine: Engine, command: Command) -> Outcome:
         raise RequestRejected(str(error), stage="command", hint="") from error
 
 
-def _on_engine(engine: Engine, command: Command) -> Outcome:  # noqa: C901, PLR0911, PLR0912 - a case per command
+def _on_engine(engine: Engine, command: Command, author: Author) -> Outcome:  # noqa: C901, PLR0911, PLR0912 - a case per command
     """Execute a command about all sessions, or about a session that may not exist yet."""
     match command:
         case k.CreateSession():
-            return _create(engine, command)
+            return _create(engine, command, author)
         case k.GetOrCreateSession():
             found = engine.sessions.find(command.key)
-            return _create(engine, command) if found is None else _change(engine, found, command)
+            if found is None:
+                return _create(engine, command, author)
+            return _change(engine, found, command, author)
         case k.GetOrCreateThread():
             found = engine.sessions.of_thread(command.thread_id)
-            return _create(engine, command) if found is None else _change(engine, found, command)
+            if found is None:
+                return _create(engine, command, author)
+            return _change(engine, found, command, author)
         case c.NewSession():
-            return Outcome(session_id=engine.create(Settings(title=clean_title(command.title))).id)
+            settings = Settings(title=clean_title(command.title), changed_by=author)
+            return Outcome(session_id=engine.create(settings).id)
         case c.Delete(deleted=False):
             return Outcome(session_id=engine.undelete(command.session_id).id)
         case k.DiscardTemporary():
@@ -105,7 +119,8 @@ def _on_engine(engine: Engine, command: Command) -> Outcome:  # noqa: C901, PLR0
                 engine.delete(session)
             return Outcome()
         case k.Restore():
-            restored = engine.snapshots.restore(command.snapshot, adopt=command.adopt)
+            snapshot = command.snapshot if author is UNSET else without_authors(command.snapshot)
+            restored = engine.snapshots.restore(snapshot, adopt=command.adopt)
             return Outcome(session_ids=tuple(session.id for session in restored))
         case c.StopAll(session_id=None):
             runs = [_key(session, run_id) for session in engine.sessions for run_id in session.stop_all()]
@@ -125,14 +140,14 @@ def _on_engine(engine: Engine, command: Command) -> Outcome:  # noqa: C901, PLR0
         case c.Viewing() | c.SetView() | c.ListModels():
             raise CommandError(f"{command.type!r} is about pages; only the wire carries it out.", hint="")
         case _:
-            return _on_session(engine, engine.session(command.session_id or ""), command)
+            return _on_session(engine, engine.session(command.session_id or ""), command, author)
 
 
-def _on_session(engine: Engine, session: LiveSession, command: Any) -> Outcome:  # noqa: ANN401, C901, PLR0911, PLR0912 - a case per command
+def _on_session(engine: Engine, session: LiveSession, command: Any, author: Author) -> Outcome:  # noqa: ANN401, C901, PLR0911, PLR0912 - a case per command
     """Execute a command about an existing session."""
     match command:
         case c.Send():
-            return _send(session, command)
+            return _send(session, command, author)
         case c.Stop():
             stopped = (_key(session, command.run_id),) if session.stop(command.run_id) else ()
             return Outcome(run_id=command.run_id, runs=stopped)
@@ -159,7 +174,7 @@ def _on_session(engine: Engine, session: LiveSession, command: Any) -> Outcome: 
         case c.Edit():
             if not command.text.strip():
                 raise ValueError(EMPTY_PROMPT)
-            return Outcome(run_id=session.edit(command.message_id, command.text))
+            return Outcome(run_id=session.edit(command.message_id, command.text, author))
         case c.Keep():
             session.keep(command.run_id)
         case c.Discard():
@@ -167,7 +182,7 @@ def _on_session(engine: Engine, session: LiveSession, command: Any) -> Outcome: 
         case c.SelectVersion():
             session.select(command.message_id)
         case c.Fork():
-            fork = engine.fork(session, command.message_id, command.title, command.word)
+            fork = engine.fork(session, command.message_id, command.title, command.word, author)
             return Outcome(session_id=fork.id)
         case c.Delete():
             engine.delete(session)
@@ -177,7 +192,7 @@ def _on_session(engine: Engine, session: LiveSession, command: Any) -> Outcome: 
             before = None if command.before is None else engine.session(command.before)
             engine.move(session, before)
         case _:
-            session.configure(_patch_of(command))
+            session.configure(_patch_of(command), author)
     return Outcome(session_id=session.id)
 
 
@@ -203,13 +218,17 @@ def _patch_of(command: Any) -> SettingsPatch:  # noqa: ANN401 - one of the comma
             raise CommandError(f"unknown command {command.type!r}.", hint="")
 
 
-def _create(engine: Engine, command: k.CreateSession | k.GetOrCreateSession | k.GetOrCreateThread) -> Outcome:
+def _create(
+    engine: Engine, command: k.CreateSession | k.GetOrCreateSession | k.GetOrCreateThread, author: Author
+) -> Outcome:
     temporary, thread_id = False, None
     messages: tuple[Message, ...] = ()
     settings = Settings()
     match command:
         case k.CreateSession():
             temporary, messages = command.temporary, command.messages
+            if author is not UNSET:
+                messages = tuple(_imported(message, author) for message in messages)
         case k.GetOrCreateSession():
             temporary, settings = command.temporary, Settings(title=clean_title(command.key))
         case k.GetOrCreateThread():
@@ -221,7 +240,7 @@ def _create(engine: Engine, command: k.CreateSession | k.GetOrCreateSession | k.
     if temporary:
         settings = SettingsPatch(closed=True).applied_to(settings)
     session = engine.create(
-        command.settings.applied_to(settings),
+        replace(command.settings.applied_to(settings), changed_by=author),
         session_id=command.session_id,
         temporary=temporary,
         thread_id=thread_id,
@@ -231,8 +250,16 @@ def _create(engine: Engine, command: k.CreateSession | k.GetOrCreateSession | k.
     return Outcome(session_id=session.id)
 
 
+def _imported(message: Message, author: Author) -> Message:
+    """Return a message from another program; a question in it is that of the person who imports it."""
+    return replace(message, written_by=author if message.role == "user" else UNSET)
+
+
 def _change(
-    engine: Engine, session: LiveSession, command: k.GetOrCreateSession | k.GetOrCreateThread
+    engine: Engine,
+    session: LiveSession,
+    command: k.GetOrCreateSession | k.GetOrCreateThread,
+    author: Author,
 ) -> Outcome:
     engine.ensure_loaded(session)
     settings = command.settings
@@ -245,7 +272,7 @@ def _change(
             session.provider = provider  # a name replaces an object
             session.publish()
     if settings.changes():
-        session.configure(settings)
+        session.configure(settings, author)
     return Outcome(session_id=session.id)
 
 
@@ -258,7 +285,7 @@ def _offered(engine: Engine, provider_id: str | None) -> Provider | None:
     return provider
 
 
-def _send(session: LiveSession, command: c.Send) -> Outcome:
+def _send(session: LiveSession, command: c.Send, author: Author) -> Outcome:
     if not command.text.strip() and not command.attachments:
         raise ValueError(EMPTY_PROMPT)
     run_id = session.send(
@@ -267,6 +294,7 @@ def _send(session: LiveSession, command: c.Send) -> Outcome:
         run_id=command.run_id,
         message_id=command.message_id,
         params=request_params(command.params),
+        author=author,
     )
     return Outcome(run_id=run_id)
 

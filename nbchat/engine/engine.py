@@ -8,13 +8,14 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from nbchat.core.clock import STEP_S, now
 from nbchat.core.errors import IdleTimeout, KernelGone, NbchatError, NothingToDo, SessionGone, UnknownSession
 from nbchat.core.events import MessageAdded, SessionCreated, Settings
 from nbchat.core.ids import new_id
-from nbchat.core.messages import Message
+from nbchat.core.messages import Author, Message
 from nbchat.core.refusals import refused_questions
 from nbchat.core.run import RunRecord, RunState
 from nbchat.core.saved import SavedSession, Snapshot
@@ -161,6 +162,7 @@ class Engine(EngineBase):
         message_id: str | None = None,
         title: str | None = None,
         word: str = "fork",
+        author: Author = UNSET,
     ) -> LiveSession:
         """Create a session with the conversation of another one, up to a message.
 
@@ -190,6 +192,7 @@ class Engine(EngineBase):
             archived=False,
             pinned=False,
             rank=None,
+            changed_by=author,
         )
         return self.create(settings, provider=session.provider, messages=copies)
 

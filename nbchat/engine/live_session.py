@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from nbchat.core.clock import now
@@ -28,7 +29,15 @@ from nbchat.core.events import (
     SettingsChanged,
 )
 from nbchat.core.ids import new_id
-from nbchat.core.messages import MAX_VARIABLE_CHARS, Attachment, Message, Part, TextPart, variable_chars
+from nbchat.core.messages import (
+    MAX_VARIABLE_CHARS,
+    Attachment,
+    Author,
+    Message,
+    Part,
+    TextPart,
+    variable_chars,
+)
 from nbchat.core.recovery import in_force
 from nbchat.core.refusals import is_refusal
 from nbchat.core.run import RunRecord, RunState
@@ -45,6 +54,9 @@ from nbchat.providers.base import Provider
 
 MAX_ID: Final = 64
 """Maximum characters of an id chosen by the sender."""
+
+_ARRANGEMENT: Final = frozenset({"pinned", "closed", "archived"})
+"""Settings of a tab, which are not attributed to a person."""
 
 
 class LiveSession(SessionLog):
@@ -79,6 +91,7 @@ class LiveSession(SessionLog):
         run_id: str | None = None,
         message_id: str | None = None,
         params: Mapping[str, Any] = MappingProxyType({}),
+        author: Author = UNSET,
     ) -> str:
         """Queue a prompt and return the new run's id; `params` override those of the session.
 
@@ -99,7 +112,7 @@ class LiveSession(SessionLog):
                 f"one message can have {MAX_VARIABLE_CHARS:,}. Name fewer variables."
             )
         self._check_room(len(text) + sum(len(attachment.text) for attachment in attachments))
-        prompt = self._user_message(text, attachments, message_id)
+        prompt = self._user_message(text, attachments, author, message_id)
         return self.runs.enqueue("send", prompt=prompt, run_id=run_id, params=params)
 
     def _refuse_taken(self, run_id: str | None, message_id: str | None) -> None:
@@ -115,8 +128,10 @@ class LiveSession(SessionLog):
             if chosen is not None and not 0 < len(chosen) <= MAX_ID:
                 raise CommandError(f"an id has from 1 to {MAX_ID} characters.", hint="")
 
-    def edit(self, message_id: str, text: str) -> str | None:
+    def edit(self, message_id: str, text: str, author: Author = UNSET) -> str | None:
         """Send an edited question, as a new version of the old one. A queued prompt is changed in place.
+
+        The question is then that of the person who edited it.
 
         Returns
         -------
@@ -124,7 +139,7 @@ class LiveSession(SessionLog):
         """
         for run in self.state.runs:
             if run.state.is_live and run.prompt is not None and run.prompt.id == message_id:
-                self._edit_waiting(run, run.prompt, text)
+                self._edit_waiting(run, run.prompt, text, author)
                 return None
         message = lookup.message(self.state, message_id)
         if message.role != "user":
@@ -133,14 +148,15 @@ class LiveSession(SessionLog):
             )
         self._refuse_while_busy()
         self._check_room(len(text))
-        changed = self._user_message(text, _attachments(message))
+        changed = self._user_message(text, _attachments(message), author)
         prompt = replace(changed, parent_id=message.parent_id)
         return self.runs.enqueue("send", prompt=prompt, rooted=True)
 
-    def _edit_waiting(self, run: RunRecord, prompt: Message, text: str) -> None:
+    def _edit_waiting(self, run: RunRecord, prompt: Message, text: str, author: Author) -> None:
         """Queue the same run again with another prompt; it keeps its id and its place in the queue."""
         self._check_room(len(text))
-        changed = replace(prompt, parts=self._user_message(text, _attachments(prompt)).parts)
+        parts = self._user_message(text, _attachments(prompt), author).parts
+        changed = replace(prompt, parts=parts, written_by=author)
         self.append(
             RunQueued(
                 run_id=run.id,
@@ -330,21 +346,24 @@ class LiveSession(SessionLog):
         self._refuse_while_busy()
         self.append(MessageSelected(message_id=message_id))
 
-    def configure(self, patch: SettingsPatch) -> None:
+    def configure(self, patch: SettingsPatch, author: Author = UNSET) -> None:
         """Change settings; live runs keep those they started with."""
         chosen = patch.changes().keys() & {"model", "instructions", "params", "more_params", "provider"}
         settings = self.state.settings
         if settings.from_file and chosen:
             # Settings that came with a file are dropped when the user changes them.
             settings = replace(in_force(settings), from_file=False)
-        self._set(patch.applied_to(settings))
+        if patch.changes().keys() <= _ARRANGEMENT:
+            author = settings.changed_by
+        self._set(replace(patch.applied_to(settings), changed_by=author))
 
     def set_rank(self, rank: float) -> None:
         """Set the place among the tabs."""
         self._set(replace(self.state.settings, rank=rank))
 
     def _set(self, settings: Settings) -> None:
-        if settings != self.state.settings:
+        before = self.state.settings
+        if replace(settings, changed_by=before.changed_by) != before:
             self.append(SettingsChanged(settings=settings))
             self.context.callbacks.notify(Notification(event="changed", session_id=self.id))
 
@@ -368,13 +387,19 @@ class LiveSession(SessionLog):
     # Checks
 
     def _user_message(
-        self, text: str, attachments: tuple[Attachment, ...], message_id: str | None = None
+        self,
+        text: str,
+        attachments: tuple[Attachment, ...],
+        author: Author,
+        message_id: str | None = None,
     ) -> Message:
         parts: tuple[Part, ...] = (
             TextPart(text=clean(text)),
             *(replace(part, name=clean(part.name), text=clean(part.text)) for part in attachments),
         )
-        return Message(id=message_id or new_id("m-"), role="user", parts=parts, created_at=now())
+        return Message(
+            id=message_id or new_id("m-"), role="user", parts=parts, created_at=now(), written_by=author
+        )
 
     def _check_room(self, chars: int) -> None:
         if self.state.deleted:

@@ -11,7 +11,7 @@ from nbchat.core.messages import ImagePart
 from nbchat.core.transcript import SessionState
 from nbchat.export.calls import runs_of, shown_parts
 from nbchat.export.sanitized import PREFIX, plain, render, sanitize_page
-from nbchat.export.turns import SPEAKERS, beside, html_of
+from nbchat.export.turns import SPEAKERS, beside, html_of, speaker
 
 _POLICY: Final = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
@@ -83,18 +83,18 @@ def _conversation(state: SessionState, number: int) -> str:
     parts = [f"<h1><bdi>{plain(state.title or 'Chat')}</bdi></h1>"]
     if state.settings.instructions:
         own = f"{number}-0-"
-        parts.append(_article("system", render(state.settings.instructions, own)))
+        parts.append(_article("system", SPEAKERS["system"], render(state.settings.instructions, own)))
     runs = runs_of(state)
     for at, message in enumerate(state.path, 1):
         shown = shown_parts(message, runs.get(message.id))
         body = [*html_of(shown, _image, f"{number}-{at}-"), beside(message)]
-        parts.append(_article(message.role, "\n".join(body)))
+        parts.append(_article(message.role, speaker(message), "\n".join(body)))
     return sanitize_page(f"<section>\n{chr(10).join(parts)}\n</section>")
 
 
-def _article(role: str, body: str) -> str:
+def _article(role: str, who: str, body: str) -> str:
     return (
-        f'<article class="{PREFIX}{role}">\n<p class="{PREFIX}speaker">{SPEAKERS[role]}</p>\n'
+        f'<article class="{PREFIX}{role}">\n<p class="{PREFIX}speaker">{plain(who)}</p>\n'
         f'<div dir="auto">\n{body}\n</div>\n</article>'
     )
 

@@ -27,7 +27,7 @@ from nbchat.core.text import fenced
 from nbchat.core.transcript import SessionState
 from nbchat.export.calls import WORDS, Shown, code_of, runs_of, shown_parts
 from nbchat.export.marks import MARK, SEPARATOR
-from nbchat.export.turns import SPEAKERS, pictures
+from nbchat.export.turns import SPEAKERS, pictures, speaker
 
 NOT_SENT: Final = "*Not sent with later questions.*"
 """Line above a question that a server refused for its content."""
@@ -62,18 +62,24 @@ def _texts(state: SessionState, key: str = "") -> Iterator[str]:
 def _conversation(state: SessionState, key: str) -> str:
     lines = [f"{MARK.format('session', key)}\n# {' '.join(state.title.split()) or 'Chat'}"]
     if state.settings.instructions:
-        lines.append(_turn("system", state.settings.instructions, key))
+        lines.append(_turn("system", SPEAKERS["system"], state.settings.instructions, key))
     refused = refused_questions(state, state.path)
     for message, text in zip(state.path, _texts(state, key), strict=True):
+        who = _escaped(speaker(message))
         if message.id in refused:
-            lines.append(_turn("user", f"{NOT_SENT}\n\n{text}", key, mark="refused"))
+            lines.append(_turn("refused", who, f"{NOT_SENT}\n\n{text}", key))
         else:
-            lines.append(_turn(message.role, text, key))
+            lines.append(_turn(message.role, who, text, key))
     return "\n\n".join(lines)
 
 
-def _turn(role: str, text: str, key: str, mark: str | None = None) -> str:
-    return f"{MARK.format(mark or role, key)}\n## {SPEAKERS[role]}\n\n{text}"
+def _turn(kind: str, who: str, text: str, key: str) -> str:
+    return f"{MARK.format(kind, key)}\n## {who}\n\n{text}"
+
+
+def _escaped(text: str) -> str:
+    """Return a text as Markdown on one line, without markup."""
+    return _SPECIAL.sub(r"\\\g<0>", " ".join(text.split()))
 
 
 def _markdown(message: Message, run: RunRecord | None, key: str) -> str:
@@ -86,7 +92,7 @@ def _sources(message: Message, key: str) -> Iterator[str]:
     if message.sources:
         lines = [MARK.format("sources", key), "*Sources:*"]
         for number, source in enumerate(message.sources, 1):
-            title = _SPECIAL.sub(r"\\\g<0>", " ".join((source.title or source.url or "?").split()))
+            title = _escaped(source.title or source.url or "?")
             url = _WEB.fullmatch(source.url)
             lines.append(f"{number}. [{title}](<{source.url}>)" if url else f"{number}. {title}")
         yield "\n".join(lines)

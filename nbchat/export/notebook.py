@@ -26,7 +26,7 @@ from nbchat.core.text import printable
 from nbchat.core.transcript import SessionState
 from nbchat.export.calls import code_of, runs_of, shown_parts
 from nbchat.export.deceptive import with_hidden_shown
-from nbchat.export.turns import SPEAKERS, beside, call_title, html_of, pictures, section, title_of, turn_of
+from nbchat.export.turns import beside, call_title, html_of, pictures, section, speaker, title_of, turn_of
 
 _TAG: Final = re.compile(r"""(<[a-zA-Z/](?:"[^"]*"|[^"<>])*>)""")
 _VALUE: Final = re.compile(r'"([^"]*)"')
@@ -81,7 +81,7 @@ class _Cell:
 
 def _pieces(message: Message, run: RunRecord | None) -> Iterator[str | _Cell]:
     """Yield a message as the HTML of Markdown cells, and its code that was run as code cells."""
-    who = SPEAKERS[message.role]
+    who = speaker(message)
     html: list[str] = []
     for part in shown_parts(message, run):
         if isinstance(part, ToolCall) and (cell := _cell_of(part)) is not None:

@@ -19,6 +19,7 @@ from nbchat.export.sanitized import code_block, plain, render, sanitize, sources
 SPEAKERS: Final = {"user": "You", "assistant": "Assistant", "system": "Instructions", "tool": "Tool"}
 """Headings by role."""
 
+
 OPEN_MESSAGES: Final = 6
 """Newest messages of a conversation that a transcript does not fold."""
 
@@ -36,6 +37,11 @@ class Turn:
 
 Rendered = MutableMapping[tuple[Message, tuple[CallState, ...]], Turn]
 """Turns by message and states of its tool calls, so that unchanged messages are not rendered again."""
+
+
+def speaker(message: Message) -> str:
+    """Return the heading of a message as text: the name of its author, or its role."""
+    return (message.author if message.role == "user" else None) or SPEAKERS[message.role]
 
 
 def title_of(state: SessionState) -> Turn:
@@ -56,7 +62,7 @@ def turn_of(message: Message, run: RunRecord | None = None) -> Turn:
 
 
 def _turn(message: Message, parts: Sequence[Shown]) -> Turn:
-    who = SPEAKERS[message.role]
+    who = speaker(message)
     text = "".join(part.text for part in parts if isinstance(part, TextPart))
     body = "\n".join([*html_of(parts), beside(message)])
     return Turn(section(body, who), printable(f"{who}: {text}").rstrip())
@@ -68,8 +74,8 @@ def image(part: ImagePart) -> str:
 
 
 def section(body: str, who: str = "") -> str:
-    """Return the sanitized HTML of a message, or of a piece of it, under the name of its role."""
-    heading = f"<p><strong>{who}</strong></p>\n" if who else ""
+    """Return the sanitized HTML of a message, or of a piece of it, under the text `who`."""
+    heading = f"<p><strong>{plain(who)}</strong></p>\n" if who else ""
     return sanitize(f'{heading}<div dir="auto">\n{body}\n</div>')
 
 

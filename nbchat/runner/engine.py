@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection
 from typing import TYPE_CHECKING, cast
 
-from nbchat.core.commands import SwitchTool
+from msgspec import UNSET
+
+from nbchat.core.commands import Edit, SwitchTool
 from nbchat.core.errors import ConfigError
 from nbchat.core.kernel_commands import Command, Outcome
 from nbchat.core.secret import Secret
@@ -24,6 +26,7 @@ from nbchat.runner.tool_objects import KernelCalls, KernelPolicy, KernelTool
 
 if TYPE_CHECKING:
     from nbchat.core.events import Settings
+    from nbchat.core.messages import Author
     from nbchat.core.run import RunRecord
     from nbchat.engine.limits import Limits
     from nbchat.engine.live_session import LiveSession
@@ -138,15 +141,31 @@ class RunnerEngine(Engine):
             self._retired.discard(origin)
             self.loop.spawn(origin.aclose(), name="nbchat-close-origin")
 
-    def execute(self, command: Command, origin: Origin) -> Outcome:
-        """Execute a command of a kernel or of one of its pages; a repeated one is executed once."""
+    def execute(self, command: Command, origin: Origin, author: Author = UNSET) -> Outcome:
+        """Execute a command of a kernel or of one of its pages; a repeated one is executed once.
+
+        Parameters
+        ----------
+        author
+            The person who sent it, as a service identified them.
+        """
         is_new = self.outcomes.get(command.id) is None
-        outcome = execute_once(self, command)
-        if is_new and isinstance(command, STARTS_RUN) and outcome.run_id is not None:
-            self.hold(outcome.run_id, origin)
+        outcome = execute_once(self, command, author)
+        if is_new and isinstance(command, STARTS_RUN):
+            run_id = outcome.run_id
+            if isinstance(command, Edit) and run_id is None:
+                run_id = self._queued(command)
+            if run_id is not None:
+                self.hold(run_id, origin)
         if isinstance(command, SwitchTool):
             self._notify_switched(command.session_id)
         return outcome
+
+    def _queued(self, command: Edit) -> str | None:
+        """Return the run of a queued question; the person who edited it pays for it."""
+        runs = self.session(command.session_id).state.runs
+        found = (run.id for run in runs if run.prompt is not None and run.prompt.id == command.message_id)
+        return next(found, None)
 
     # Tools
 
@@ -213,8 +232,11 @@ class RunnerEngine(Engine):
         self.release(run.id)
 
     def hold(self, name: str, origin: Origin) -> None:
-        """Keep an origin for a run or a batch until `release`."""
+        """Keep an origin, in place of an earlier one, for a run or a batch until `release`."""
+        before = self._origins.get(name)
         self._origins[name] = origin
+        if before in self._retired:
+            self._close_unused()
 
     def release(self, name: str) -> None:
         """Forget the origin of a run or a batch that has ended, with its keys."""

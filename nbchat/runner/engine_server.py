@@ -6,9 +6,12 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from msgspec import UNSET
+
 from nbchat.core import commands as c
 from nbchat.core.errors import NbchatError
 from nbchat.core.kernel_commands import Command
+from nbchat.core.messages import Author
 from nbchat.engine.local_backend import LocalBackend
 from nbchat.runner.engine import RunnerEngine
 from nbchat.runner.frames import encode_frame
@@ -47,6 +50,7 @@ class EngineServer:
         hello: Hello,
         greeting: Greeting,
         permissions: Permissions = FULL_ACCESS,
+        author: Author = UNSET,
     ) -> None:
         """Serve one kernel until its link ends.
 
@@ -60,8 +64,10 @@ class EngineServer:
             The answer to it.
         permissions
             The calls that the kernel may make.
+        author
+            The person whose kernel it is, as a service identified them.
         """
-        link = KernelLink(self, transport, hello, permissions)
+        link = KernelLink(self, transport, hello, permissions, author)
         transport.write(encode_frame(greeting))
         self._links.add(link)
         try:

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from nbchat.batch_engine.request import BatchRequest
@@ -18,7 +19,7 @@ from nbchat.core.commands import SetView
 from nbchat.core.errors import CommandError, ErrorInfo, KernelGone, SessionGone, WireError, from_info
 from nbchat.core.ids import new_id
 from nbchat.core.kernel_commands import Command, Outcome
-from nbchat.core.messages import Message
+from nbchat.core.messages import Author, Message
 from nbchat.core.secret import referenced
 from nbchat.core.values import convert
 from nbchat.engine.carry_out import acknowledge
@@ -132,6 +133,7 @@ class KernelLink:
         transport: AsyncTransport,
         hello: Hello,
         permissions: Permissions = FULL_ACCESS,
+        author: Author = UNSET,
     ) -> None:
         self.is_kernel: bool = hello.is_kernel
         self.wire: WireServer | None = None
@@ -141,6 +143,7 @@ class KernelLink:
         self._engine = server.engine
         self._transport = transport
         self._permissions = permissions
+        self._author = author
         self._followed = FollowedSessions(self._engine, transport, self.send, self._reply)
         self._batches = BatchViews(self._engine, transport, self.send)
         self._calls: dict[int, asyncio.Future[Any]] = {}
@@ -304,7 +307,7 @@ class KernelLink:
         self._permissions.check_command(command)
         if self._refuses(command):
             raise CommandError("the runner of this notebook is ending.", hint="Ask again in a moment.")
-        return self._engine.execute(command, self.current())
+        return self._engine.execute(command, self.current(), self._author)
 
     def current(self) -> Origin:
         """Return the kernel's configuration."""
@@ -377,7 +380,14 @@ class KernelLink:
             self._server.wires.remove(self.wire)
             self.wire.close()
         epoch = new_id("k-")  # pages treat each kernel as a new one
-        self._kernel = ServedKernel(epoch, self.current(), self.execute, self._choose_server, has_runner=True)
+        self._kernel = ServedKernel(
+            epoch,
+            self.current(),
+            self.execute,
+            self._choose_server,
+            has_runner=True,
+            person=self._author or "",
+        )
         self.wire = WireServer(
             self._engine,
             self._to_pages,

@@ -18,6 +18,7 @@ from websockets.protocol import State
 
 from nbchat.core.errors import KernelGone, NbchatError, WireError
 from nbchat.core.secret import Secret
+from nbchat.core.text import person_name
 from nbchat.core.version import VERSION
 from nbchat.engine.limits import Limits
 from nbchat.runner.frames import MAX_FRAME, encode_frame
@@ -253,7 +254,8 @@ class Service:
             transport.write(encode_frame(namespace.greeting()))  # the kernel reports the versions
             raise WireError(f"it has version {hello.link} of the link, and this service {LINK_VERSION}.")
         permissions = MemberPermissions(lambda: self._role(admitted), namespace.backend.find)
-        await namespace.serve(transport, hello, namespace.greeting(), permissions)
+        author = person_name(admitted.person)
+        await namespace.serve(transport, hello, namespace.greeting(), permissions, author)
 
     async def _recheck(self, transport: AsyncWebSocketTransport, admitted: Admitted) -> None:
         """End a link when its token was revoked, or its person is no longer in the team."""

@@ -34,6 +34,8 @@ class ServedKernel:
     """Tries a server, or makes it the default of the kernel."""
     has_runner: bool = False
     """Answers are generated beside the kernel, and continue without it."""
+    person: str = ""
+    """Name of the user, if the runner is a service."""
 
     @classmethod
     def of_engine(cls, engine: Engine) -> ServedKernel:

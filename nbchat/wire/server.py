@@ -282,7 +282,7 @@ class WireServer:
             )
         )
         if self.kernel.has_runner:
-            self.say(Runner(to=message.page))
+            self.say(Runner(to=message.page, person=self.kernel.person))
         if message.protocol != PROTOCOL_VERSION:
             return  # the page reports this, from the packet's `protocol`
         fresh = message.epoch == self.epoch

@@ -5,8 +5,11 @@ from collections.abc import Iterator
 import pytest
 from msgspec.structs import replace
 
-from nbchat.core.merging import window
+from nbchat.core.merging import merge, window, without_authors
+from nbchat.core.messages import Message
+from nbchat.core.saved import SavedSession, Snapshot
 from nbchat.core.snapshot import dump, parse
+from nbchat.core.transcript import SessionState
 from nbchat.handles.registry import SessionRegistry
 from nbchat.handles.session import Session
 from nbchat.providers.scripted import HANG, PAUSE, ScriptedProvider
@@ -219,3 +222,14 @@ def test_an_earlier_form_of_an_answer_replaces_no_text(
 
     assert [message.text for message in session.messages][1] == "Begin and end"
     assert continued.text == " and end"
+
+
+def test_a_copy_without_names_removes_none() -> None:
+    """A copy from which names were removed changes no author, in whichever order it is merged."""
+    question = Message(id="m-1", role="user", written_by="ada")
+    mine = SavedSession(state=SessionState(id="s-1", messages={"m-1": question}), clock={"k-1": 1})
+    (copy,) = without_authors(Snapshot(sessions=(mine,))).sessions
+    copy = replace(copy, clock={"k-2": 1})
+    assert copy.state.messages["m-1"].author is None
+    for merged in (merge(mine, copy), merge(copy, mine)):
+        assert merged.state.messages["m-1"].author == "ada"

@@ -1,8 +1,13 @@
 """`Message`: its representations in Python, and its JSON data."""
 
+import json
+import unicodedata
+
 import pytest
 
+from nbchat.core.events import Settings
 from nbchat.core.messages import Message, TextPart
+from nbchat.core.values import decode, encode_json
 
 
 def answer(text: str) -> Message:
@@ -39,3 +44,32 @@ def test_other_text_is_not_json(text: str) -> None:
     with pytest.raises(ValueError, match=r"not valid JSON .* response_format="):
         answer(text).json()
     assert answer(text).data is None
+
+
+def test_without_a_service_there_are_no_names() -> None:
+    """Messages and settings without a person are the same JSON as before there were names."""
+    for value in (answer("Seine"), Settings()):
+        assert not {"author", "written_by", "changed_by"} & json.loads(encode_json(value)).keys()
+    assert answer("Seine").author is None
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("ada", "ada"),
+        ("Ada\n\tLovelace ", "Ada Lovelace"),
+        ("\u202eada\u200b\x1b[31m", "\ufffdada\ufffd\ufffd[31m"),
+        ("ada\ud800\0", "ada\ufffd\ufffd"),
+        ("<b>ada</b>", "<b>ada</b>"),
+        ("a" * 100_000, "a" * 63 + "…"),
+        ("é" * 500, "é" * 63 + "…"),
+        ("", None),
+        ("\n", None),
+    ],
+)
+def test_a_name_is_one_visible_line(name: str, shown: str | None) -> None:
+    """The author of a question has no invisible characters and is short, whatever a file says."""
+    data = {"id": "m-1", "role": "user", "author": name}
+    message: Message = decode(Message, data)
+    assert message.author == shown
+    assert all(unicodedata.category(char)[0] != "C" for char in message.author or "")

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from nbchat.core import merging
@@ -51,6 +52,7 @@ ERRORS = st.none() | st.builds(
     retryable=st.booleans() | st.floats(0, 99),
     hint=TEXT,
 )
+AUTHORS = st.just(UNSET) | TEXT
 PARAMS = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**52), 2**52) | st.floats(-1e6, 1e6) | st.just("0.5"),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("abc"), inner, max_size=3),
@@ -65,6 +67,7 @@ SETTINGS = st.builds(
     pinned=st.booleans(),
     closed=st.booleans(),
     from_file=st.booleans(),
+    changed_by=AUTHORS,
 )
 
 
@@ -87,6 +90,7 @@ def sessions(draw: st.DrawFn) -> SavedSession:
             usage=draw(USAGES),
             sources=tuple(draw(st.lists(st.builds(Source, title=TEXT, url=TEXT), max_size=2))),
             notices=tuple(draw(st.lists(TEXT, max_size=1))),
+            written_by=draw(AUTHORS),
         )
         selected[parent or ROOT] = key
     runs = tuple(

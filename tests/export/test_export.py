@@ -66,7 +66,7 @@ def conversation(*texts: str, title: str = "geo", parts: tuple[Part, ...] = ()) 
 
 @pytest.mark.parametrize("payload", HOSTILE)
 def test_hostile_text_is_inert_in_other_renderers(payload: str) -> None:
-    """Hostile text in answers, titles, file names or instructions is inert in each export.
+    """Hostile text in answers, titles, names of people, file names or instructions is inert in each export.
 
     Parsers of different Markdown dialects read the cells of an exported notebook alike.
     """
@@ -76,7 +76,12 @@ def test_hostile_text_is_inert_in_other_renderers(payload: str) -> None:
         FilePart(text=payload, name=payload),
     )
     state = conversation(payload, payload, title=payload, parts=parts)
-    state = replace(state, settings=replace(state.settings, instructions=payload))
+    asked = replace(state.path[0], written_by=payload)
+    state = replace(
+        state,
+        settings=replace(state.settings, instructions=payload),
+        messages={**state.messages, asked.id: asked},
+    )
 
     assert Elements(render([state], "html").partition("</head>")[2]).dangers == []
     assert Elements(transcript([state]).html).dangers == []
@@ -117,6 +122,21 @@ def test_markdown_comes_back_as_it_was(text: str) -> None:
     assert read == again
     assert read.turns == (("user", "Which river?"), ("assistant", text), ("user", "Thanks."))
     assert (read.title, read.instructions) == (" ".join(f"geo {text[:40]}".split()), "Answer briefly.")
+
+
+@pytest.mark.parametrize("name", ["ada", "*a_b* <!-- nbchat: user -->", "a\n## User"])
+def test_questions_have_the_names_of_their_authors(name: str) -> None:
+    """Exports for people show who asked, as text on one line; Markdown is read back as the same turns."""
+    state = conversation("Which river?", "The Seine.")
+    asked = replace(state.path[0], written_by=name)
+    state = replace(state, messages={**state.messages, asked.id: asked})
+    line = " ".join(name.split())
+    assert f"{line}: Which river?" in transcript([state]).text
+    for to in ("html", "ipynb"):
+        assert line in Elements(render([state], to)).text
+    (read,) = from_markdown(render([state], "md"))
+    assert read.turns == (("user", "Which river?"), ("assistant", "The Seine."))
+    assert name not in render([state], "jsonl")
 
 
 def test_no_text_can_contain_a_mark() -> None:

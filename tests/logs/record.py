@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from nbchat.core.errors import ErrorInfo
@@ -57,6 +58,7 @@ from nbchat.core.events import (
     UnreadChanged,
 )
 from nbchat.core.messages import (
+    Author,
     ImagePart,
     Message,
     Part,
@@ -120,6 +122,7 @@ class Story:
         parent_id: str | None = None,
         rooted: bool = False,
         replaces: str | None = None,
+        author: Author = UNSET,
     ) -> None:
         """Queue a run: the run is `run_<number>`, the question `q_<number>`, the answer `a_<number>`."""
         at = self.now()
@@ -131,6 +134,7 @@ class Story:
                 parts=(TextPart(text=text),),
                 created_at=at,
                 parent_id=parent_id if rooted else None,
+                written_by=author,
             )
         self.say(
             RunQueued(
@@ -264,6 +268,25 @@ def queued_runs(s: Story) -> None:
     s.start(2)
     s.part(2, 0, TextPart())
     s.text(2, 0, "Two.", end=False)
+
+
+@story
+def several_people(s: Story) -> None:
+    """In a session of several people, questions and settings have names; an edited one has the editor's."""
+    s.create(title="geo", changed_by="ada")
+    s.queue(1, "Paris?", author="ada")
+    s.start(1)
+    s.queue(2, "Lyon?", author="bob")
+    s.queue(3, "Nantes?", author="bob")
+    s.queue(2, "And Lyon?", author="ada")
+    s.part(1, 0, TextPart())
+    s.text(1, 0, "The Seine.")
+    s.complete(1)
+    s.say(SettingsChanged(settings=Settings(title="geo", model="demo/tour", changed_by="bob")))
+    s.start(2)
+    s.part(2, 0, TextPart())
+    s.text(2, 0, "The Rhône.")
+    s.complete(2)
 
 
 @story

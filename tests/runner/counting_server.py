@@ -24,6 +24,7 @@ class CountingServer:
         """Prompts whose answers do not stop."""
         self.authorizations: list[str] = []
         self.headers: list[dict[str, str]] = []
+        self.bodies: list[str] = []
         self._open = threading.Event()
         server = self
 
@@ -34,7 +35,9 @@ class CountingServer:
                 self._send(json.dumps({"data": [{"id": "count"}]}).encode(), "application/json")
 
             def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                text = self.rfile.read(int(self.headers["Content-Length"])).decode()
+                server.bodies.append(text)
+                body = json.loads(text)
                 prompt = str(body["messages"][-1]["content"])
                 server.asked.append(prompt)
                 server.authorizations.append(self.headers.get("Authorization", ""))

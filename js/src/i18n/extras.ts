@@ -112,6 +112,7 @@ const english = {
   badParams: "Other parameters must be a JSON object.",
   badNumber: (name: string) => `${name} must be a number.`,
   save: "Save",
+  changedBy: (name: string) => `Last changed by ${name}.`,
 
   // An empty session
   welcome: "Chat in this notebook",

@@ -250,6 +250,7 @@ export const strings: AllStrings = {
   fromFile: "文件中保存的模型、指示和参数尚未启用。",
   adopt: "使用这些设置",
   review: "查看",
+  changedBy: (name) => `最后由 ${name} 修改。`,
 
   connection: {
     connecting: "正在连接内核…",

@@ -14,6 +14,7 @@ import type {
   Heads,
   Models,
   Progress,
+  Runner,
   Saving,
   SessionStateMessage,
 } from "../protocol";
@@ -49,6 +50,8 @@ export class Store {
   config: Config | null = null;
   /** Answers are generated beside the kernel, and continue without it. */
   runner = false;
+  /** Name of the user, as the `author` of messages has it; empty if the runner is not a service. */
+  person = "";
   saving: Saving | null = null;
   models: Models | null = null;
   readonly stats: Stats = {
@@ -151,6 +154,7 @@ export class Store {
   reset(epoch: string): void {
     this.epoch = epoch;
     this.runner = false;
+    this.person = "";
     for (const id of this.#directory.keys()) this.#changed.heads.add(id);
     this.#directory.clear();
     this.#headPackets.clear();
@@ -192,8 +196,9 @@ export class Store {
     this.#note({ other: true });
   }
 
-  setRunner(): void {
+  setRunner({ person }: Runner): void {
     this.runner = true;
+    this.person = person;
     this.#note({ other: true });
   }
 

@@ -5,7 +5,7 @@ import { isLive } from "../state/session";
 import type { Context, EditForm, Turn } from "../types";
 import { button, focusedIn, h, iconButton, setAttribute, setText, show } from "./dom";
 import { type BlockView, blocksOf, createBlock } from "./parts";
-import { causeOf, label, reveal, textOf } from "./text";
+import { authorOf, causeOf, label, reveal, textOf } from "./text";
 
 /** Seconds without an answer after which they are counted. */
 const SLOW_S = 2;
@@ -32,7 +32,10 @@ export class Article {
     const { t } = context;
     this.#tryNow = button("retry-now", t.retryNow, { title: t.retryNowHint, hidden: true });
     this.#state = h("div", { class: "state", hidden: true }, this.#stateText, this.#tryNow);
-    const who = context.t[message.role === "user" ? "you" : message.role];
+    const who =
+      message.role === "user"
+        ? authorOf(message, context.runtime.store.person) || t.you
+        : t[message.role];
     this.element = h(
       "article",
       {

@@ -8,7 +8,7 @@ import { perform } from "./commands";
 import { arrange, button, h, iconButton, installStyles, show } from "./dom";
 import css from "./extras.css";
 import { isComposing, sends } from "./keys";
-import { causeOf, isAttachment, label, reveal, textOf } from "./text";
+import { authorOf, causeOf, isAttachment, label, reveal, textOf } from "./text";
 
 /** A queued question in its editor. */
 interface Editing {
@@ -63,7 +63,7 @@ export class Queue implements QueueView {
       if (!run.prompt || run.started_at !== null || this.#taken.has(run.id)) continue;
       const lost = run.state === "failed" || (run.state === "interrupted" && !run.acknowledged);
       if (!isLive(run) && !lost) continue;
-      const key = `${run.id} ${lost} ${textOf(run.prompt)}`;
+      const key = `${run.id} ${lost} ${run.prompt.author} ${textOf(run.prompt)}`;
       items.set(key, this.#items.get(key) ?? this.#create(run, lost));
     }
     this.#items.clear();
@@ -83,6 +83,8 @@ export class Queue implements QueueView {
       text: label(texts.join(" "), LINE),
     });
     const item = h("li", { class: "queue-item", "data-run-id": run.id });
+    const author = run.prompt ? authorOf(run.prompt, this.#context.runtime.store.person) : "";
+    if (author) item.append(h("bdi", { class: "queue-author", text: author }));
     if (lost) {
       item.append(h("span", { text: t.notAsked }), line);
       if (run.error) {

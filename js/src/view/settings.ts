@@ -99,6 +99,8 @@ export function openSettings(
     "form",
     { class: "form" },
     settings.from_file && h("p", { class: "form-note", text: t.fromFile }),
+    settings.changed_by !== undefined &&
+      h("p", { class: "form-note", text: t.changedBy(label(settings.changed_by, 40)) }),
     field(t.model, model),
     list,
     field(t.instructions, instructions),

@@ -85,6 +85,11 @@ export function halves(title: string): readonly [start: string, end: string] {
   return [graphemes.slice(0, -END_GRAPHEMES).join(""), graphemes.slice(-END_GRAPHEMES).join("")];
 }
 
+/** Return the name of a question's author; empty if that is the user, or is not recorded. */
+export function authorOf({ author = "" }: Message, person: string): string {
+  return author === person ? "" : label(author, 40);
+}
+
 /** Return the Markdown of a message. */
 export function textOf(message: Message): string {
   return message.parts.map((part) => (part.type === "text" ? part.text : "")).join("");

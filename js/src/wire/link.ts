@@ -258,7 +258,7 @@ export class Link {
         this.#welcomed(message);
         break;
       case "runner":
-        this.store.setRunner();
+        this.store.setRunner(message);
         break;
       case "heads":
         this.store.takeHeads(message, n);

@@ -1383,7 +1383,7 @@ describe("the view as a whole", () => {
     mount();
     await settled(() => one("textbox", "Message"));
     expect(host.textContent).not.toContain("without the kernel");
-    kernel.say({ type: "runner", to: page.runtime.page });
+    kernel.say({ type: "runner", to: page.runtime.page, person: "" });
     await settled(() => expect(host.textContent).toContain("continues without the kernel"));
     kernel.tweak(usual, { own_provider: true });
     await settled(() => expect(host.textContent).toContain("ends with this kernel"));
@@ -1391,6 +1391,48 @@ describe("the view as a whole", () => {
     await settled(() => expect(host.textContent).toContain("continues without the kernel"));
     kernel.tweak(usual, { tools: [{ name: "pay", on: true }] });
     await settled(() => expect(host.textContent).toContain("ends with this kernel"));
+  });
+
+  test("in a service, questions of others have their names, and the user's own are theirs", async () => {
+    const geo = kernel.create("geo");
+    kernel.say({ type: "runner", to: page.runtime.page, person: "ada" });
+    mount();
+    await settled(() => expect(page.store.person).toBe("ada"));
+    const hostile = `<img src=x onerror=alert(1)>\u202e${"x".repeat(500)}`;
+    for (const author of ["ada", "bob", hostile]) {
+      kernel.complete(geo, kernel.ask(geo, "Why?", [], { author }));
+    }
+    kernel.ask(geo, "Live?", [], { author: "bob" });
+    kernel.ask(geo, "Queued?", [], { author: "bob" });
+    const names = () => all("article").map((article) => article.getAttribute("aria-label"));
+    await settled(() => expect(names()).toHaveLength(8));
+    expect(names().filter((name) => name !== "Assistant")).toEqual([
+      "You",
+      "bob",
+      "<img src=x onerror=alert(1)>⟦U+202E⟧xxx…",
+      "bob",
+    ]);
+    const shown = [...document.querySelectorAll(".nbchat-who")].map((who) => who.textContent);
+    expect(shown).toEqual(names());
+    const list = () => document.querySelector("[aria-label='Queued questions']");
+    await settled(() => expect(list()?.textContent).toContain("bobQueued?"));
+    expect(document.querySelector("img, script")).toBeNull();
+  });
+
+  test("the settings form names the person who changed the settings last", async () => {
+    const geo = kernel.create("geo");
+    mount();
+    await settled(() => one("button", "Model: demo-tour").click());
+    await settled(() => one("dialog", "Session settings"));
+    expect(one("dialog", "Session settings").textContent).not.toContain("Last changed");
+    press("Escape", {}, one("dialog", "Session settings"));
+    kernel.append(geo, {
+      type: "settings_changed",
+      settings: { ...kernel.state(geo).settings, model: "river", changed_by: "<b>bob" },
+    });
+    await settled(() => one("button", "Model: river").click());
+    await settled(() => one("dialog", "Session settings"));
+    expect(one("dialog", "Session settings").textContent).toContain("Last changed by <b>bob.");
   });
 
   test("a server that another page or a cell selected is announced", async () => {
