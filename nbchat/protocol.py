@@ -143,6 +143,23 @@ class Runner(Tagged, frozen=True, kw_only=True, tag="runner"):
     """Name of the user, as the `author` of messages has it; empty if the runner is not a service."""
 
 
+class Person(Value, frozen=True, kw_only=True):
+    """A person whose kernel is linked to the same sessions."""
+
+    name: str
+    """As the `author` of messages."""
+    role: str
+    """`viewer`, `editor` or `owner`."""
+    typing: str | None = None
+    """Id of the session in which the person is typing."""
+
+
+class People(Tagged, frozen=True, kw_only=True, tag="people"):
+    """The people who are linked to a service's sessions, including the user. It replaces an earlier one."""
+
+    people: tuple[Person, ...] = ()
+
+
 class Heads(Tagged, frozen=True, kw_only=True, tag="heads"):
     """Heads of sessions that changed; with `all`, of every session."""
 
@@ -353,6 +370,7 @@ class Connected(Response, frozen=True, kw_only=True, tag="connected"):
 KernelMessage = (
     Welcome
     | Runner
+    | People
     | Heads
     | Events
     | Deltas
@@ -519,6 +537,13 @@ class Connect(PageRequest, frozen=True, kw_only=True, tag="connect"):
     """Empty: the first that the server lists."""
 
 
+class Typing(PageRequest, frozen=True, kw_only=True, tag="typing"):
+    """The user is typing, or has emptied the text. It has no response, is not repeated and is in no log."""
+
+    session_id: str
+    """Empty: the user is no longer typing."""
+
+
 PageMessage = (
     Hello
     | Sync
@@ -533,6 +558,7 @@ PageMessage = (
     | WantDescribed
     | WantExport
     | Connect
+    | Typing
 )
 
 

@@ -995,6 +995,25 @@ export interface Runner {
   readonly type: "runner";
 }
 
+/** A person whose kernel is linked to the same sessions. */
+export interface Person {
+  /** As the `author` of messages. */
+  readonly name: string;
+  /** `viewer`, `editor` or `owner`. */
+  readonly role: string;
+  /** Id of the session in which the person is typing. */
+  readonly typing: string | null;
+}
+
+/**
+ * The people who are linked to a service's sessions, including the user. It replaces an earlier
+ * one.
+ */
+export interface People {
+  readonly people: readonly Person[];
+  readonly type: "people";
+}
+
 /** Heads of sessions that changed; with `all`, of every session. */
 export interface Heads {
   readonly heads: readonly Head[];
@@ -1233,6 +1252,7 @@ export interface Connected {
 export type KernelMessage =
   | Welcome
   | Runner
+  | People
   | Heads
   | Events
   | Deltas
@@ -1425,6 +1445,19 @@ export interface Connect {
   readonly type: "connect";
 }
 
+/**
+ * The user is typing, or has emptied the text. It has no response, is not repeated and is in no
+ * log.
+ */
+export interface Typing {
+  readonly id: string;
+  readonly page: string;
+  readonly epoch: string;
+  /** Empty: the user is no longer typing. */
+  readonly session_id: string;
+  readonly type: "typing";
+}
+
 export type PageMessage =
   | Hello
   | Sync
@@ -1438,7 +1471,8 @@ export type PageMessage =
   | WantVariables
   | WantDescribed
   | WantExport
-  | Connect;
+  | Connect
+  | Typing;
 
 /** Where an event leads from each state; what is not in a state's row is not taken there. */
 export const TRANSITIONS: Readonly<

@@ -63,6 +63,8 @@ export interface Runtime {
    * comm, which disturbs the cell that runs.
    */
   setView(viewId: string, change: ViewChange): void;
+  /** Report that the user is typing in a session; an empty id: in none. It is not repeated. */
+  typing(sessionId: string): void;
   readonly drafts: Drafts;
   readonly host: Host;
   /** Search the messages of all sessions; null if a later search replaced this one. */
@@ -210,6 +212,11 @@ export interface QueueView {
   update(sessionId: string, runs: readonly RunRecord[]): void;
 }
 
+/** The other people in a service. */
+export interface PeopleView {
+  update(sessionId: string): void;
+}
+
 /** The form in which a question is edited. */
 export interface EditForm {
   readonly element: HTMLElement;
@@ -259,6 +266,8 @@ export interface Extras {
   createCard(context: Context, element: HTMLElement, type: LazyType): PartCard;
   /** @param putBack puts a question into the composer, if there is one, and focuses the composer. */
   createQueue(context: Context, putBack: (prompt?: Message) => void): QueueView;
+  /** Show the other people in the foot of a session's panel. */
+  createPeople(context: Context, panel: HTMLElement): PeopleView;
   createSideViews(
     context: Context,
     parent: HTMLElement,

@@ -70,12 +70,19 @@ class EngineServer:
         link = KernelLink(self, transport, hello, permissions, author)
         transport.write(encode_frame(greeting))
         self._links.add(link)
+        self.link_began(link)
         try:
             await link.run()
         finally:
             self._links.discard(link)
             link.close()
             self.link_ended(link)
+
+    def link_began(self, link: KernelLink) -> None:
+        """React to a new link."""
+
+    def typed(self, link: KernelLink, session_id: str) -> None:
+        """Note the session in which a kernel's user is typing; an empty id: in none."""
 
     def link_ended(self, link: KernelLink) -> None:
         """React to the end of a link."""

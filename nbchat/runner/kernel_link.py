@@ -7,6 +7,7 @@ import logging
 import threading
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
@@ -14,12 +15,11 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from nbchat.batch_engine.request import BatchRequest
-from nbchat.core.alert import Alert
-from nbchat.core.commands import SetView
-from nbchat.core.errors import CommandError, ErrorInfo, KernelGone, SessionGone, WireError, from_info
+from nbchat.core.commands import Send, SetView
+from nbchat.core.errors import CommandError, KernelGone, SessionGone, WireError, from_info
 from nbchat.core.ids import new_id
 from nbchat.core.kernel_commands import Command, Outcome
-from nbchat.core.messages import Author, Message
+from nbchat.core.messages import Author
 from nbchat.core.secret import referenced
 from nbchat.core.values import convert
 from nbchat.engine.carry_out import acknowledge
@@ -74,7 +74,6 @@ LOST: Final = 32 * 1024 * 1024
 ASK_S: Final = 10.0
 """Longest wait for a kernel's answer about its variables and views."""
 
-
 _READS: Final = frozenset({"find", "sessions", "position", "last_asked", "stats", "request_of"})
 """Functions of the runner's backend that a kernel calls."""
 
@@ -102,6 +101,10 @@ class Runner(Protocol):
 
     def refuses(self, command: Command) -> bool:
         """Return whether a command would start a run while the runner ends."""
+        ...
+
+    def typed(self, link: KernelLink, session_id: str) -> None:
+        """Note the session in which a kernel's user is typing; an empty id: in none."""
         ...
 
     def kernel_shut_down(self, link: KernelLink) -> None:
@@ -142,8 +145,8 @@ class KernelLink:
         self._server = server
         self._engine = server.engine
         self._transport = transport
-        self._permissions = permissions
-        self._author = author
+        self.permissions = permissions
+        self.author = author
         self._followed = FollowedSessions(self._engine, transport, self.send, self._reply)
         self._batches = BatchViews(self._engine, transport, self.send)
         self._calls: dict[int, asyncio.Future[Any]] = {}
@@ -243,7 +246,7 @@ class KernelLink:
 
     def _called(self, call: Call) -> None:
         try:
-            self._permissions.check_call(call.name)
+            self.permissions.check_call(call.name)
             if call.name in _READS:
                 self._reply(call.id, getattr(self._server.backend, call.name)(**call.args))
             elif call.name in _BLOCKING:
@@ -283,7 +286,7 @@ class KernelLink:
         parsed: Command = convert(Command, command)
         if self._refuses(parsed):
             return  # the kernel repeats it in the next runner, when this one has ended its link
-        self._permissions.check_command(parsed)
+        self.permissions.check_command(parsed)
         for provider_id, traits in offered.items():
             self._engine.offered[provider_id] = self._provider(provider_id, traits)
         outcome = self.execute(parsed)
@@ -304,10 +307,12 @@ class KernelLink:
         CommandError
             If the kernel may not execute it, or it would start a run while the runner ends.
         """
-        self._permissions.check_command(command)
+        self.permissions.check_command(command)
         if self._refuses(command):
             raise CommandError("the runner of this notebook is ending.", hint="Ask again in a moment.")
-        return self._engine.execute(command, self.current(), self._author)
+        if isinstance(command, Send):
+            self._server.typed(self, "")
+        return self._engine.execute(command, self.current(), self.author)
 
     def current(self) -> Origin:
         """Return the kernel's configuration."""
@@ -386,7 +391,8 @@ class KernelLink:
             self.execute,
             self._choose_server,
             has_runner=True,
-            person=self._author or "",
+            person=self.author or "",
+            typed=partial(self._server.typed, self),
         )
         self.wire = WireServer(
             self._engine,
@@ -419,7 +425,7 @@ class KernelLink:
         if self._server.is_draining:
             return  # the kernel repeats it in the next runner, when this one has ended its link
         parsed: BatchRequest = convert(BatchRequest, request)
-        self._permissions.check_batch(parsed)
+        self.permissions.check_batch(parsed)
 
         async def start() -> dict[str, Any]:
             if self._ended:
@@ -455,21 +461,7 @@ class KernelLink:
 
     def _notified(self, notification: Notification) -> None:
         """Pass on a notification. On the thread of callbacks; events come first."""
-        data, kind = notification.data, ""
-        if isinstance(data, Message | ErrorInfo):
-            kind = "message" if isinstance(data, Message) else "error"
-        elif isinstance(data, Alert):
-            kind = "alert"
-        elif notification.event == "approval_needed":
-            kind = "calls"
-        fields = {name: getattr(notification, name) for name in ("event", "session_id", "run_id", "state")}
-        message = Notified(
-            **fields,
-            text=notification.text,
-            at=notification.at,
-            data=msgspec.to_builtins(data, enc_hook=repr),
-            kind=kind,
-        )
+        message = Notified.of(notification)
         session_ids = () if notification.session_id is None else (notification.session_id,)
         self._engine.loop.post(self._followed.when_seen, session_ids, lambda: self.send(message))
 

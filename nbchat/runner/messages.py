@@ -9,16 +9,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, Self
 
-from msgspec import field
+from msgspec import field, to_builtins
 from msgspec.structs import asdict
 
 from nbchat.core import commands as c
+from nbchat.core.alert import Alert
 from nbchat.core.errors import ErrorInfo, from_info
 from nbchat.core.events import Event
-from nbchat.core.messages import Usage
+from nbchat.core.messages import Message, Usage
 from nbchat.core.run import RunState
 from nbchat.core.transcript import SessionState
 from nbchat.core.values import SafeInt, Tagged, Value
+from nbchat.engine.callbacks import Notification
 from nbchat.engine.one_shot import Answer
 from nbchat.providers.base import ToolSpec
 
@@ -137,6 +139,27 @@ class Notified(Tagged, frozen=True, kw_only=True, tag="notified"):
     data: Any = None
     kind: str = ""
     """Type of `data`: `message`, `error`, `alert`, `calls`, or empty for a JSON value."""
+
+    @classmethod
+    def of(cls, notification: Notification) -> Self:
+        """Return a notification as JSON values."""
+        data, kind = notification.data, ""
+        if isinstance(data, Message | ErrorInfo):
+            kind = "message" if isinstance(data, Message) else "error"
+        elif isinstance(data, Alert):
+            kind = "alert"
+        elif notification.event == "approval_needed":
+            kind = "calls"
+        return cls(
+            event=notification.event,
+            session_id=notification.session_id,
+            run_id=notification.run_id,
+            state=notification.state,
+            text=notification.text,
+            at=notification.at,
+            data=to_builtins(data, enc_hook=repr),
+            kind=kind,
+        )
 
 
 class ToPages(Tagged, frozen=True, kw_only=True, tag="to_pages"):

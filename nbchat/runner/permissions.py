@@ -12,6 +12,11 @@ if TYPE_CHECKING:
 class Permissions(Protocol):
     """Decides which calls a kernel may make."""
 
+    @property
+    def role(self) -> str:
+        """The role of the kernel's person; empty if there are no roles."""
+        ...
+
     def check_call(self, name: str) -> None:
         """Raise `CommandError` if the kernel may not call a function."""
         ...
@@ -27,6 +32,8 @@ class Permissions(Protocol):
 
 class _FullAccess:
     """Permits everything: the kernel belongs to the user of the runner. Implements `Permissions`."""
+
+    role = ""
 
     def check_call(self, name: str) -> None:
         """Permit a call."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from nbchat.protocol import KernelMessage, Saving, Stored, WantCheckpoint
+from nbchat.protocol import KernelMessage, People, Saving, Stored, WantCheckpoint
 
 if TYPE_CHECKING:
     from nbchat.wire.server import PageClient, WireServer
@@ -20,6 +20,7 @@ class Wires:
         """Receives the messages about the notebook's metadata."""
         self._wires: list[WireServer] = []
         self._saving = Saving(state="off")
+        self._people: People | None = None
 
     def __repr__(self) -> str:
         """Return the number of wires."""
@@ -29,6 +30,8 @@ class Wires:
         """Use a wire from now on."""
         wire.saving = self._saving
         self._wires.append(wire)
+        if self._people is not None:
+            wire.show_people(self._people)
 
     def remove(self, wire: WireServer) -> None:
         """Stop using a wire: its kernel is gone."""
@@ -38,6 +41,12 @@ class Wires:
         """Send a message to the pages of all kernels."""
         for wire in self._wires:
             wire.say(message)
+
+    def show_people(self, people: People) -> None:
+        """Send the people of the namespace to the pages of all kernels, now and when they connect."""
+        self._people = people
+        for wire in self._wires:
+            wire.show_people(people)
 
     @property
     def saving(self) -> Saving:

@@ -17,6 +17,7 @@ from nbchat.protocol import Saving
 from nbchat.runner.engine import RunnerEngine
 from nbchat.runner.engine_server import EngineServer
 from nbchat.runner.messages import LINK_VERSION, Greeting
+from nbchat.service.presence import Presence
 
 if TYPE_CHECKING:
     from nbchat.core.transcript import SessionState
@@ -68,6 +69,7 @@ class Namespace(EngineServer):
         self._storage = storage
         self._on_replaced = on_replaced
         self._writer: JournalWriter | None = None
+        self._presence = Presence(loop, self.wires.show_people)
         self.engine.replaced.add(self._replaced)
         self.engine.cache_path = storage.cache(name)
 
@@ -136,6 +138,21 @@ class Namespace(EngineServer):
         return self._storage.batch(self.name, batch_id)
 
     # Life
+
+    def link_began(self, link: KernelLink) -> None:
+        """Show the person to the others."""
+        self._presence.joined(link)
+
+    def link_ended(self, link: KernelLink) -> None:
+        """Remove the person, unless another link is theirs."""
+        self._presence.left(link)
+
+    def typed(self, link: KernelLink, session_id: str) -> None:
+        """Show to the others that a person who may ask is typing in a session."""
+        shown = (
+            link.permissions.role in ("editor", "owner") and self.engine.sessions.get(session_id) is not None
+        )
+        self._presence.typed(link, session_id if shown else "")
 
     def kernel_shut_down(self, link: KernelLink) -> None:
         """Do nothing: answers can be read from another kernel."""

@@ -67,6 +67,12 @@ class MemberPermissions:
         self._role = role
         self._find = find
 
+    @property
+    def role(self) -> str:
+        """The name of the person's present role; empty if the person has left."""
+        role = self._role()
+        return "" if role is None else role.name.lower()
+
     def _need(self, needed: Role, what: str) -> None:
         role = self._role()
         if role is None:

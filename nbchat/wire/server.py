@@ -25,11 +25,13 @@ from nbchat.protocol import (
     Hello,
     KernelMessage,
     PageMessage,
+    People,
     RunCommand,
     Runner,
     Saving,
     Stored,
     Sync,
+    Typing,
     WantCheckpoint,
     Welcome,
     parse_page_message,
@@ -116,6 +118,7 @@ class WireServer:
         self._pacer = PacketPacer(engine, send, self)
         self.saving: Saving = Saving(state="off")
         """Sent to every page that connects."""
+        self._people: People | None = None
         engine.readers.add(self.news)
         self._pages: set[str] = set()
         for session in engine.sessions:
@@ -142,6 +145,12 @@ class WireServer:
         self._engine.loop.check()
         self._messages.append(message)
         self._pacer.wake()
+
+    def show_people(self, people: People) -> None:
+        """Send the people of the namespace with the next packet, and to pages that connect later."""
+        self._people = people
+        self._messages = [message for message in self._messages if not isinstance(message, People)]
+        self.say(people)
 
     # The source of packets
 
@@ -247,6 +256,8 @@ class WireServer:
                 self._engine.callbacks.notify(Notification(event="resync", data={"page": message.page}))
                 fresh = message.epoch == self.epoch
                 self._sync(message, message.rev if fresh else 0, message.sessions if fresh else {})
+            case Typing():
+                self.kernel.typed(message.session_id)
             case Stored():
                 if self._client is not None:
                     self._client.on_stored(message)
@@ -283,6 +294,8 @@ class WireServer:
         )
         if self.kernel.has_runner:
             self.say(Runner(to=message.page, person=self.kernel.person))
+        if self._people is not None:
+            self.say(self._people)
         if message.protocol != PROTOCOL_VERSION:
             return  # the page reports this, from the packet's `protocol`
         fresh = message.epoch == self.epoch

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import msgspec
 import pytest
@@ -15,6 +17,7 @@ from nbchat.core.values import encode_json
 from nbchat.engine.server_choice import ServerChoice
 from nbchat.handles.registry import SessionRegistry
 from nbchat.handles.session import Session
+from nbchat.protocol import PROTOCOL_VERSION, Hello, Typing
 from nbchat.providers.scripted import ScriptedProvider
 from nbchat.runner.link_backend import LinkBackend
 from tests.runner.counting_server import CountingServer, answer_to
@@ -134,3 +137,82 @@ def test_a_client_cannot_choose_the_author(served: Served) -> None:
     session.delete()
     bob.restore(restored)
     assert authors(bob["rivers"]) == [("mine", None), ("forged", None)]
+
+
+class Page:
+    """A page of a kernel, which keeps the last people that it was sent."""
+
+    def __init__(self, backend: LinkBackend) -> None:
+        self.people: list[tuple[str, str, str | None]] = []
+        backend.local.to_pages = self._received
+        self._backend = backend
+        self._epoch = backend.open_pages()
+        self.hello()
+
+    def _received(self, content: Mapping[str, Any], buffers: list[bytes]) -> None:
+        if content["of"] > 1:
+            return
+        for message in msgspec.json.decode(buffers[0])["messages"]:
+            if message["type"] == "people":
+                self.people = [(one["name"], one["role"], one["typing"]) for one in message["people"]]
+
+    def hello(self, page: str = "p-1") -> None:
+        """Connect a page."""
+        hello = Hello(id="h-1", page=page, protocol=PROTOCOL_VERSION, version="0")
+        self._backend.from_page(msgspec.to_builtins(hello))
+
+    def type_in(self, session_id: str) -> None:
+        """Report that the user is typing."""
+        typing = Typing(id="t-1", page="p-1", epoch=self._epoch, session_id=session_id)
+        self._backend.from_page(msgspec.to_builtins(typing))
+
+
+def test_pages_show_who_is_linked(served: Served) -> None:
+    """Each page is sent the people of its namespace and their roles; a person goes with the last link."""
+    ada = Page(link_of(served.registry("ada", "geo")))
+    until(lambda: ada.people == [("ada", "owner", None)])
+    bob = Page(link_of(served.registry("bob", "geo")))
+    again = link_of(served.registry("bob", "geo"))
+    both = [("ada", "owner", None), ("bob", "editor", None)]
+    until(lambda: ada.people == bob.people == both)
+    alone = Page(link_of(served.registry("eve")))
+    until(lambda: alone.people == [("eve", "owner", None)])
+    bob.people = []
+    bob.hello("p-2")
+    until(lambda: bob.people == both)
+    bob._backend.leave(restart=True)
+    served.registry("eve", "geo")
+    until(lambda: ada.people == [*both, ("eve", "viewer", None)])
+    assert again._link is not None
+    again._left = True  # it does not reconnect, just as a killed kernel does not
+    again._link._transport.abort()
+    until(lambda: ada.people == [("ada", "owner", None), ("eve", "viewer", None)])
+
+
+def test_typing_is_shown_and_stored_nowhere(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages are sent the session in which a person who may ask is typing, until that ends; no log has it."""
+    registries = [served.registry(person, "geo") for person in ("ada", "bob", "eve")]
+    ada, bob, eve = (Page(link_of(registry)) for registry in registries)
+    session = registries[0].create("rivers", provider=ScriptedProvider("a"))
+    before = link_of(registries[0]).state(session.id)
+    eve.type_in(session.id)
+    bob.type_in("s-unknown")
+    until(lambda: [name for name, _, _ in bob.people] == ["ada", "bob", "eve"])
+    ada.type_in(session.id)
+    until(lambda: bob.people[0] == ("ada", "owner", session.id))
+    assert [typing for _, _, typing in bob.people[1:]] == [None, None]
+    ada.type_in("")
+    until(lambda: bob.people[0] == ("ada", "owner", None))
+    assert link_of(registries[0]).state(session.id) == before
+    bob.type_in(session.id)
+    until(lambda: ada.people[1] == ("bob", "editor", session.id))
+    registries[1]["rivers"].ask("sent")
+    until(lambda: ada.people[1] == ("bob", "editor", None))
+    monkeypatch.setattr("nbchat.service.presence.TYPING_S", 0.01)
+    ada.people = []
+    bob.type_in(session.id)
+    until(lambda: ada.people and ada.people[1] == ("bob", "editor", None))
+    assert before.seq < link_of(registries[0]).state(session.id).seq
+    snapshot = encode_json(registries[0].snapshot())
+    assert b"typing" not in snapshot
+    assert b'"people"' not in snapshot

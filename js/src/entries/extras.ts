@@ -13,6 +13,7 @@ import { editForm } from "../view/editor";
 import { openSessionMenu } from "../view/menu";
 import { messageActions } from "../view/message-actions";
 import { showOutcome } from "../view/outcome";
+import { Others } from "../view/people";
 import { Queue } from "../view/queue";
 import { openRename } from "../view/rename";
 import { openSettings } from "../view/settings";
@@ -26,6 +27,7 @@ export const extras: Extras = {
   closeSession: close,
   createCard: (context, element, type) =>
     type === "tool_call" ? new CallCard(context, element) : new DataCard(context, element),
+  createPeople: (context, panel) => new Others(context, panel),
   createQueue: (context, putBack) => new Queue(context, putBack),
   createSideViews: (context, parent, createPanel) => new Columns(context, parent, createPanel),
   createWelcome: (context) => new Welcome(context),

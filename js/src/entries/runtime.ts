@@ -173,6 +173,10 @@ export class PageRuntime implements SharedRuntime {
     this.#link.outbox.do(command).then(done, done);
   }
 
+  typing(session_id: string): void {
+    this.#link.request(newId("ask_"), { type: "typing", session_id });
+  }
+
   askVariables<T extends Variables | Described>(
     request: Parameters<Runtime["askVariables"]>[0],
   ): Promise<T | null> {

@@ -82,6 +82,15 @@ const english = {
   unsavedNote: "Not saved yet.",
   leftOut: "Refused by the server: not sent with later questions.",
 
+  // Other people in a service
+  alsoHere: "Also here",
+  roles: { viewer: "viewer", editor: "editor", owner: "owner" } as Readonly<Record<string, string>>,
+  withRole: (name: string, role: string) => `${name} (${role})`,
+  typing: (name: string, n: number) =>
+    n === 1
+      ? `${name} is typing…`
+      : `${name} and ${n - 1} ${n === 2 ? "other" : "others"} are typing…`,
+
   // Forms
   sendEdit: "Send edit",
   sendEditHint: "Asks the edited question. The earlier one is kept as a version.",

@@ -250,6 +250,10 @@ export const strings: AllStrings = {
   fromFile: "文件中保存的模型、指示和参数尚未启用。",
   adopt: "使用这些设置",
   review: "查看",
+  alsoHere: "同时在线",
+  roles: { viewer: "查看者", editor: "编辑者", owner: "所有者" },
+  withRole: (name, role) => `${name}（${role}）`,
+  typing: (name, n) => (n === 1 ? `${name} 正在输入…` : `${name} 等 ${n} 人正在输入…`),
   changedBy: (name) => `最后由 ${name} 修改。`,
 
   connection: {

@@ -13,6 +13,7 @@ import type {
   Head,
   Heads,
   Models,
+  People,
   Progress,
   Runner,
   Saving,
@@ -52,6 +53,8 @@ export class Store {
   runner = false;
   /** Name of the user, as the `author` of messages has it; empty if the runner is not a service. */
   person = "";
+  /** The people who are linked to the same sessions, including the user; empty without a service. */
+  people: People["people"] = [];
   saving: Saving | null = null;
   models: Models | null = null;
   readonly stats: Stats = {
@@ -155,6 +158,7 @@ export class Store {
     this.epoch = epoch;
     this.runner = false;
     this.person = "";
+    this.people = [];
     for (const id of this.#directory.keys()) this.#changed.heads.add(id);
     this.#directory.clear();
     this.#headPackets.clear();
@@ -199,6 +203,11 @@ export class Store {
   setRunner({ person }: Runner): void {
     this.runner = true;
     this.person = person;
+    this.#note({ other: true });
+  }
+
+  setPeople({ people }: People): void {
+    this.people = people;
     this.#note({ other: true });
   }
 

@@ -3,7 +3,7 @@
 import type { Head, RunRecord } from "../protocol";
 import type { SessionView } from "../state/replica";
 import { isLive, isOver } from "../state/session";
-import type { Context, QueueView, SessionPanel, WelcomeScreen } from "../types";
+import type { Context, PeopleView, QueueView, SessionPanel, WelcomeScreen } from "../types";
 import { deferred, type Handlers, handleActions } from "./actions";
 import { perform } from "./commands";
 import { Composer } from "./composer";
@@ -24,6 +24,8 @@ export class Panel implements SessionPanel {
   #welcome: WelcomeScreen | null | undefined;
   /** As the welcome. */
   #queue: QueueView | null | undefined;
+  /** As the welcome. */
+  #people: PeopleView | null | undefined;
   #sessionId = "";
   #head: Head | undefined;
   #session: SessionView | undefined;
@@ -113,6 +115,11 @@ export class Panel implements SessionPanel {
     const empty = session?.path.length === 0 && session.state.runs.length === 0;
     if (empty && this.#welcome === undefined) this.#loadWelcome();
     this.#welcome?.update(empty, this.#foot.isDemo, this.#foot.provider);
+    const { people, person } = store;
+    if (this.#people === undefined && people.some(({ name }) => name !== person)) {
+      this.#loadPeople();
+    }
+    this.#people?.update(id);
     this.tick();
   }
 
@@ -155,6 +162,14 @@ export class Panel implements SessionPanel {
       this.#welcome = createWelcome(this.#context);
       this.#log.element.append(this.#welcome.element);
       this.update();
+    });
+  }
+
+  #loadPeople(): void {
+    this.#people = null;
+    this.#context.extras(({ createPeople }) => {
+      this.#people = createPeople(this.#context, this.element);
+      this.#people.update(this.#sessionId);
     });
   }
 

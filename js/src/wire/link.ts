@@ -260,6 +260,9 @@ export class Link {
       case "runner":
         this.store.setRunner(message);
         break;
+      case "people":
+        this.store.setPeople(message);
+        break;
       case "heads":
         this.store.takeHeads(message, n);
         break;
