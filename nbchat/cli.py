@@ -117,6 +117,7 @@ def _add_service(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tls-by-proxy", action="store_true", help="a proxy in front of the service encrypts the links"
     )
+    parser.add_argument("--metrics", metavar="HOST:PORT", help="answer Prometheus at this address")
     parser.set_defaults(run=_runner_listen)
 
 
@@ -141,6 +142,7 @@ def _runner_listen(options: argparse.Namespace) -> None:
             certificate=path(options.certificate),
             key=path(options.key),
             tls_by_proxy=options.tls_by_proxy,
+            metrics=options.metrics,
         )
     )
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from nbchat.engine.loop_thread import LoopThread
     from nbchat.runner.kernel_link import KernelLink
     from nbchat.service.storage import Storage
+    from nbchat.stores.base import FencedStore
 
 logger = logging.getLogger("nbchat")
 
@@ -52,6 +53,8 @@ class Namespace(EngineServer):
         It belongs to one person.
     on_replaced
         Called when another process has taken over the store.
+    measured
+        Returns the store with measurements, if there are any.
     """
 
     def __init__(
@@ -63,11 +66,13 @@ class Namespace(EngineServer):
         *,
         is_personal: bool,
         on_replaced: Callable[[Namespace], None],
+        measured: Callable[[FencedStore], FencedStore],
     ) -> None:
         super().__init__(RunnerEngine(limits, loop, is_personal=is_personal), self._batch_journal)
         self.name = name
         self._storage = storage
         self._on_replaced = on_replaced
+        self._measured = measured
         self._writer: JournalWriter | None = None
         self._presence = Presence(loop, self.wires.show_people)
         self.engine.replaced.add(self._replaced)
@@ -102,7 +107,7 @@ class Namespace(EngineServer):
             raise
 
     def _leased(self, timeout_s: float) -> LeasedStore:
-        return LeasedStore(self._storage.open(self.name), self.engine.epoch, timeout_s)
+        return LeasedStore(self._measured(self._storage.open(self.name)), self.engine.epoch, timeout_s)
 
     def _begin(self, store: LeasedStore, snapshot: Snapshot) -> None:
         for note in snapshot.notes:

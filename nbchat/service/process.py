@@ -21,6 +21,7 @@ from nbchat.service.storage import storage_at
 
 if TYPE_CHECKING:
     from nbchat.service.access import Authority
+    from nbchat.service.metrics import Metrics
 
 logger = logging.getLogger("nbchat")
 
@@ -52,6 +53,8 @@ class Options:
     """Private key of the certificate; `None`: in the same file."""
     tls_by_proxy: bool = False
     """A proxy in front of the service encrypts the connections."""
+    metrics: str | None = None
+    """Address and port at which the measurements are read."""
 
 
 def address_in(listen: str) -> tuple[str, int]:
@@ -103,8 +106,14 @@ def run(options: Options) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ending.set())
     loop = LoopThread()
-    service = loop.call(lambda: Service(loop, storage, authority, teams, prefix=_prefix(options)))
+    metrics, metrics_at = _metrics(options)
+    service = loop.call(
+        lambda: Service(loop, storage, authority, teams, prefix=_prefix(options), metrics=metrics)
+    )
     try:
+        if metrics is not None:
+            read_at = metrics.serve(*metrics_at)
+            logger.info("metrics are read at %s:%d", metrics_at[0], read_at)
         bound = loop.run(service.start(host, port, tls))
         logger.info("service %d listens at %s, port %d", os.getpid(), host, bound)
         while not ending.wait(1.0):  # in steps, so that signals are handled on every platform
@@ -112,6 +121,8 @@ def run(options: Options) -> None:
         logger.info("service %d finishes its answers", os.getpid())
         loop.run(service.drain(), CLOSE_S)
     finally:
+        if metrics is not None:
+            metrics.close()
         loop.run(service.close(), CLOSE_S)
         loop.close(CLOSE_S)
     logger.info("service %d ended", os.getpid())
@@ -127,6 +138,19 @@ def _authority(options: Options) -> Authority:
             "people are identified by tokens, and there is no file of them.", hint="Give --tokens."
         )
     return TokenFile(options.tokens)
+
+
+def _metrics(options: Options) -> tuple[Metrics | None, tuple[str, int]]:
+    if options.metrics is None:
+        return None, ("", 0)
+    try:
+        from nbchat.service.metrics import Metrics  # noqa: PLC0415 - needs an extra
+    except ImportError as error:
+        raise ConfigError(
+            "the metrics of a service need the package prometheus-client.",
+            hint='Install it with: pip install "jupyter-nbchat[service]"',
+        ) from error
+    return Metrics(), address_in(options.metrics)
 
 
 def _prefix(options: Options) -> str:

@@ -36,7 +36,9 @@ if TYPE_CHECKING:
 
     from nbchat.engine.loop_thread import LoopThread
     from nbchat.service.access import Authority, Teams
+    from nbchat.service.metrics import Metrics
     from nbchat.service.storage import Storage
+    from nbchat.stores.base import FencedStore
 
 logger = logging.getLogger("nbchat")
 
@@ -102,6 +104,8 @@ class Service:
         Links of one namespace.
     limits
         Returns the limits of a new namespace.
+    metrics
+        Measures the service.
     """
 
     def __init__(
@@ -114,6 +118,7 @@ class Service:
         prefix: str = "/",
         max_links: int = MAX_LINKS,
         limits: Callable[[], Limits] = Limits,
+        metrics: Metrics | None = None,
     ) -> None:
         self._loop = loop
         self._storage = storage
@@ -122,6 +127,9 @@ class Service:
         self._prefix = f"/{prefix.strip('/')}/".replace("//", "/")
         self._max_links = max_links
         self._limits = limits
+        self._metrics = metrics
+        if metrics is not None:
+            metrics.watch(loop, self._open_namespaces)
         self._server: Server | None = None
         self._is_draining = False
         self._connections: weakref.WeakSet[ServerConnection] = weakref.WeakSet()
@@ -295,6 +303,7 @@ class Service:
             self._limits(),
             is_personal=is_personal,
             on_replaced=self._replaced,
+            measured=_unchanged if self._metrics is None else self._metrics.measured,
         )
         await asyncio.to_thread(namespace.open)
         if self._is_draining:
@@ -345,6 +354,10 @@ class Service:
         for namespace in namespaces:
             await asyncio.to_thread(namespace.close)
         await self._authority.close()
+
+
+def _unchanged(store: FencedStore) -> FencedStore:
+    return store
 
 
 def _bearer(headers: Sequence[str]) -> str | None:

@@ -13,6 +13,7 @@ from nbchat.handles.registry import SessionRegistry
 from nbchat.runner.link_backend import LinkBackend
 from nbchat.service.access import Authority, Teams, TokenFile, new_token
 from nbchat.service.address import ServiceAddress
+from nbchat.service.metrics import Metrics
 from nbchat.service.server import Service
 from nbchat.service.storage import SqliteFolder
 from tests.engines import RUNNERS
@@ -64,11 +65,13 @@ class Served:
         self.loop = loop = LoopThread()
         storage = SqliteFolder(self.folder / "store")
         access = (self._authority(), Teams(self.teams))
-        self.service = loop.call(lambda: Service(loop, storage, *access))
+        self.metrics = Metrics()
+        self.service = loop.call(lambda: Service(loop, storage, *access, metrics=self.metrics))
         self.port = loop.run(self.service.start("127.0.0.1", self.port), 60)
 
     def end(self) -> None:
         """End the service in order."""
+        self.metrics.close()
         self.loop.run(self.service.close(), 60)
         self.loop.close(10)
 

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -37,11 +38,15 @@ class Process:
         command = [
             *(sys.executable, "-m", "nbchat", "runner", "--listen", "127.0.0.1:0"),
             *("--store", str(folder / "store"), "--tokens", str(folder / "tokens")),
+            *("--metrics", "127.0.0.1:0"),
         ]
         self.process = subprocess.Popen(command, env=dict(env), stderr=subprocess.PIPE, text=True)
         assert self.process.stderr is not None
         self.log = self.process.stderr
+        self.metrics = ""
         for line in self.log:
+            if (found := re.search(r"metrics are read at (\S+)$", line)) is not None:
+                self.metrics = f"http://{found[1]}/metrics"
             if (found := re.search(r"port (\d+)$", line)) is not None:
                 self.url = f"http://127.0.0.1:{found[1]}/"
                 return
@@ -115,6 +120,12 @@ def test_sigterm_lets_answers_finish(
         until(lambda: script.value("'one-150 ' in session.runs[0].text") == "True")
     finally:
         script.kill()
+    for name in ("cmdline", "environ"):
+        shown = Path(f"/proc/{process.process.pid}/{name}")
+        if shown.exists():  # on Linux
+            assert not any(secret.encode() in shown.read_bytes() for secret in (token, "sk-canary"))
+    with urllib.request.urlopen(process.metrics, timeout=30) as answer:
+        assert b"nbchat_live_runs 1.0" in answer.read()
     process.process.send_signal(signal.SIGTERM)
     server.go()
     log = process.log.read()
