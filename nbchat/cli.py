@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -100,7 +101,12 @@ def _add_runner(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 def _add_service(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--listen", metavar="HOST:PORT", help="serve many users at this address")
-    parser.add_argument("--store", metavar="URL", help="where sessions are kept: sqlite:///path/of/a/folder")
+    parser.add_argument(
+        "--store",
+        metavar="URL",
+        help="where sessions are kept: sqlite:///path/of/a/folder, or redis://host:port for several replicas "
+        "(default: the variable NBCHAT_STORE)",
+    )
     parser.add_argument(
         "--auth",
         choices=("token", "hub"),
@@ -118,13 +124,17 @@ def _add_service(parser: argparse.ArgumentParser) -> None:
         "--tls-by-proxy", action="store_true", help="a proxy in front of the service encrypts the links"
     )
     parser.add_argument("--metrics", metavar="HOST:PORT", help="answer Prometheus at this address")
+    parser.add_argument(
+        "--advertise", metavar="URL", help="address of this replica for others (default: that of --listen)"
+    )
     parser.set_defaults(run=_runner_listen)
 
 
 def _runner_listen(options: argparse.Namespace) -> None:
     from pathlib import Path  # noqa: PLC0415 - only when it is used
 
-    if not options.listen or not options.store:
+    store = options.store or os.environ.get("NBCHAT_STORE")  # in arguments, others could read a password
+    if not options.listen or not store:
         raise ValueError("give an action, or --listen and --store; see nbchat runner --help.")
     from nbchat.service.process import Options, run  # noqa: PLC0415
 
@@ -134,7 +144,8 @@ def _runner_listen(options: argparse.Namespace) -> None:
     run(
         Options(
             listen=options.listen,
-            store=options.store,
+            store=store,
+            advertise=options.advertise,
             auth=options.auth,
             tokens=path(options.tokens),
             teams=path(options.teams),

@@ -1,4 +1,4 @@
-"""`RedisProcess`: a server of Redis or Valkey for tests, and a proxy that drops its answers."""
+"""`RedisProcess`: a server of Redis or Valkey for tests, and `LossyProxy`, which drops its answers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import tempfile
-import threading
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -18,6 +17,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from tests.proxy import Proxy
 from tests.waiting import wait_for
 
 
@@ -109,82 +109,18 @@ class RedisProcess:
             process.wait()
 
 
-class LossyProxy:
-    """Passes data between clients on a loopback port and a server's socket. Use it in a `with` statement.
-
-    After `drop_answers`, the next request of each connection is passed on; instead of its answer, the client
-    gets the end of the connection.
-    """
+class LossyProxy(Proxy):
+    """A proxy in front of a server's socket, with the URL of a server."""
 
     def __init__(self, server: RedisProcess) -> None:
-        self._path = str(server.folder / "socket")
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self._threads: list[threading.Thread] = []
-        self._sockets: list[socket.socket] = [self._listener]
-        self._lock = threading.Lock()
-        self._to_drop = 0
-        self.dropped = 0
-        """Answers that were dropped."""
-        self.url = f"redis://127.0.0.1:{self._listener.getsockname()[1]}/0"
-
-    def drop_answers(self, count: int) -> None:
-        """Drop the next answers."""
-        with self._lock:
-            self._to_drop = count
-
-    def __enter__(self) -> Self:
-        """Accept connections."""
-        self._start(self._accept)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close all connections, and wait for the threads."""
-        with self._lock:
-            sockets = list(self._sockets)
-        for one in sockets:
-            with contextlib.suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
-        while self._threads:
-            self._threads.pop().join()
-        for one in self._sockets:
-            one.close()
-
-    def _start(self, work: object, *arguments: object) -> None:
-        thread = threading.Thread(target=work, args=arguments)  # type: ignore[arg-type]
-        self._threads.append(thread)
-        thread.start()
-
-    def _accept(self) -> None:
-        while True:
+        def connected() -> socket.socket:
+            made = socket.socket(socket.AF_UNIX)
             try:
-                client, _ = self._listener.accept()
+                made.connect(str(server.folder / "socket"))
             except OSError:
-                return
-            server = socket.socket(socket.AF_UNIX)
-            try:
-                server.connect(self._path)
-            except OSError:  # the server is down
-                client.close()
-                server.close()
-                continue
-            with self._lock:
-                self._sockets += [client, server]
-            self._start(self._pass, client, server, False)
-            self._start(self._pass, server, client, True)
+                made.close()
+                raise
+            return made
 
-    def _pass(self, source: socket.socket, target: socket.socket, are_answers: bool) -> None:
-        with contextlib.suppress(OSError):
-            while data := source.recv(65536):
-                with self._lock:
-                    drop = are_answers and self._to_drop > 0
-                    if drop:
-                        self._to_drop -= 1
-                        self.dropped += 1
-                if drop:
-                    break
-                target.sendall(data)
-        for one in (source, target):
-            with contextlib.suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
+        super().__init__(connected)
+        self.url = f"redis://127.0.0.1:{self.port}/0"

@@ -155,7 +155,11 @@ class ServiceAddress:
             If no other attempt can.
         """
         try:
-            from websockets.exceptions import InvalidHandshake, InvalidStatus  # noqa: PLC0415 - an extra
+            from websockets.exceptions import (  # noqa: PLC0415 - an extra
+                ConnectionClosed,
+                InvalidHandshake,
+                InvalidStatus,
+            )
             from websockets.sync.client import connect  # noqa: PLC0415
 
             from nbchat.service.websocket import WebSocketTransport, quiet  # noqa: PLC0415
@@ -178,7 +182,11 @@ class ServiceAddress:
             connection = ExitStack().enter_context(opened)  # closed by the transport
         except InvalidStatus as error:
             raise self._refused(error.response.status_code, _reason_in(error.response)) from None
+        except ConnectionClosed as error:
+            raise ConnectionError("the connection was closed") from error
         except InvalidHandshake as error:
+            if isinstance(error.__cause__, EOFError | OSError):  # a proxy closed it: the service has ended
+                raise ConnectionError("the connection was closed") from error
             raise CommandError(f"what answers at {self.url} is no runner: {error}.") from None
         transport = WebSocketTransport(connection)
         try:

@@ -55,6 +55,8 @@ class Namespace(EngineServer):
         Called when another process has taken over the store.
     measured
         Returns the store with measurements, if there are any.
+    claim_s
+        Longest wait for a process that was killed and still holds the lease, or that is ending.
     """
 
     def __init__(
@@ -67,12 +69,14 @@ class Namespace(EngineServer):
         is_personal: bool,
         on_replaced: Callable[[Namespace], None],
         measured: Callable[[FencedStore], FencedStore],
+        claim_s: float = CLAIM_S,
     ) -> None:
         super().__init__(RunnerEngine(limits, loop, is_personal=is_personal), self._batch_journal)
         self.name = name
         self._storage = storage
         self._on_replaced = on_replaced
         self._measured = measured
+        self._claim_s = claim_s
         self._writer: JournalWriter | None = None
         self._presence = Presence(loop, self.wires.show_people)
         self.engine.replaced.add(self._replaced)
@@ -98,7 +102,7 @@ class Namespace(EngineServer):
         NbchatError
             If the store cannot be opened, or another process uses it.
         """
-        store = self._leased(CLAIM_S)
+        store = self._leased(self._claim_s)
         try:
             snapshot = read_back(store.read())
             self.engine.loop.call(self._begin, store, snapshot)

@@ -11,13 +11,14 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
+from urllib.parse import urlsplit
 
 from nbchat.core.errors import ConfigError
 from nbchat.engine.logs import Redacting
 from nbchat.engine.loop_thread import LoopThread
 from nbchat.service.access import Teams, TokenFile
 from nbchat.service.address import is_loopback
-from nbchat.service.storage import storage_at
+from nbchat.service.storage import RedisStorage, storage_at
 
 if TYPE_CHECKING:
     from nbchat.service.access import Authority
@@ -55,6 +56,8 @@ class Options:
     """A proxy in front of the service encrypts the connections."""
     metrics: str | None = None
     """Address and port at which the measurements are read."""
+    advertise: str | None = None
+    """URL at which other replicas reach this one; `None`: from `listen`."""
 
 
 def address_in(listen: str) -> tuple[str, int]:
@@ -72,6 +75,46 @@ def address_in(listen: str) -> tuple[str, int]:
     return host, int(port)
 
 
+def url_of(host: str, port: int, options: Options) -> str:
+    """Return the URL of this replica."""
+    scheme = "http" if options.certificate is None else "https"
+    name = f"[{host}]" if ":" in host else host
+    return f"{scheme}://{name}:{port}/{_prefix(options).strip('/')}".rstrip("/") + "/"
+
+
+def checked_advertise(options: Options, host: str) -> None:
+    """Check that other replicas can reach this one, and that tokens are encrypted on the way.
+
+    Raises
+    ------
+    ConfigError
+        If they cannot, or tokens would not be encrypted.
+    """
+    if options.advertise is None:
+        if host in ("0.0.0.0", "::"):  # noqa: S104 - it is not bound here
+            raise ConfigError(
+                f"other replicas cannot reach {host}.",
+                hint="Give --advertise and the URL of this replica, such as http://10.0.0.5:8800/.",
+            )
+        return
+    parts = urlsplit(options.advertise)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.username:
+        raise ConfigError(f"{options.advertise!r} is not a URL such as https://10.0.0.5:8800/.")
+    if parts.scheme == "http" and not options.tls_by_proxy and not is_loopback(parts.hostname):
+        raise ConfigError(
+            f"links to {parts.hostname} must be encrypted.",
+            hint="Use https, or give --tls-by-proxy if the network between the replicas is private.",
+        )
+
+
+def _others(options: Options) -> ssl.SSLContext:
+    """Return what checks the certificates of other replicas; they may have the same self-signed one."""
+    context = ssl.create_default_context()
+    if options.certificate is not None:
+        context.load_verify_locations(options.certificate)
+    return context
+
+
 def run(options: Options) -> None:
     """Serve until SIGTERM or SIGINT; live answers have some seconds to finish.
 
@@ -83,7 +126,8 @@ def run(options: Options) -> None:
         If a file cannot be read or the address cannot be used.
     """
     try:
-        from nbchat.service.server import Service  # noqa: PLC0415 - needs an extra
+        from nbchat.service.replicas import Replicas  # noqa: PLC0415 - needs an extra
+        from nbchat.service.server import Service  # noqa: PLC0415
     except ImportError as error:
         raise ConfigError(
             "the service needs the package websockets.",
@@ -101,7 +145,15 @@ def run(options: Options) -> None:
         tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         tls.load_cert_chain(options.certificate, options.key)
     storage, authority, teams = storage_at(options.store), _authority(options), Teams(options.teams)
+    if isinstance(storage, RedisStorage):
+        checked_advertise(options, host)
     _log_to_stderr()
+
+    def join(bound: int) -> Replicas | None:
+        address = options.advertise or url_of(host, bound, options)
+        directory = storage.join(address)
+        return None if directory is None else Replicas(directory, address, loop, _others(options))
+
     ending = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ending.set())
@@ -114,7 +166,7 @@ def run(options: Options) -> None:
         if metrics is not None:
             read_at = metrics.serve(*metrics_at)
             logger.info("metrics are read at %s:%d", metrics_at[0], read_at)
-        bound = loop.run(service.start(host, port, tls))
+        bound = loop.run(service.start(host, port, tls, join))
         logger.info("service %d listens at %s, port %d", os.getpid(), host, bound)
         while not ending.wait(1.0):  # in steps, so that signals are handled on every platform
             pass

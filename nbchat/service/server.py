@@ -11,22 +11,24 @@ from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.protocol import State
 
-from nbchat.core.errors import KernelGone, NbchatError, WireError
+from nbchat.core.errors import KernelGone, NbchatError, StoreBusy, WireError
 from nbchat.core.secret import Secret
 from nbchat.core.text import person_name
 from nbchat.core.version import VERSION
+from nbchat.engine.leased_store import LEASE_S
 from nbchat.engine.limits import Limits
 from nbchat.runner.frames import MAX_FRAME, encode_frame
 from nbchat.runner.messages import LINK_VERSION, Hello
 from nbchat.service.access import AuthorityUnavailable, Role
 from nbchat.service.address import PATH
-from nbchat.service.namespace import Namespace
+from nbchat.service.namespace import CLAIM_S, Namespace
 from nbchat.service.permissions import MemberPermissions
+from nbchat.service.replicas import FORWARDED, NotServedError
 from nbchat.service.websocket import AsyncWebSocketTransport, quiet
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from nbchat.engine.loop_thread import LoopThread
     from nbchat.service.access import Authority, Teams
     from nbchat.service.metrics import Metrics
+    from nbchat.service.replicas import Replicas
     from nbchat.service.storage import Storage
     from nbchat.stores.base import FencedStore
 
@@ -53,6 +56,12 @@ DRAIN_S: Final = 15.0
 
 FINISH_S: Final = 5.0
 """Longest time to write what is left when the service ends."""
+
+FIND_S: Final = 30.0
+"""Longest time to find a replica that serves a namespace."""
+
+MARGIN_S: Final = 1.5
+"""Time after the end of a lease within which one of the replicas that claim it gets it."""
 
 LOOK_S: Final = 0.05
 """Interval at which a service that drains checks whether runs are live."""
@@ -78,6 +87,13 @@ class Admitted:
     team: str | None
     """`None`: the person's own namespace."""
     token: Secret
+    is_forwarded: bool = False
+    """Another replica forwarded the link."""
+
+    @property
+    def query(self) -> str:
+        """The query of the link's URL."""
+        return "" if self.team is None else urlencode({"namespace": self.team})
 
     @property
     def namespace(self) -> str:
@@ -131,6 +147,7 @@ class Service:
         if metrics is not None:
             metrics.watch(loop, self._open_namespaces)
         self._server: Server | None = None
+        self._replicas: Replicas | None = None
         self._is_draining = False
         self._connections: weakref.WeakSet[ServerConnection] = weakref.WeakSet()
         self._admitted: weakref.WeakKeyDictionary[ServerConnection, Admitted] = weakref.WeakKeyDictionary()
@@ -143,8 +160,24 @@ class Service:
 
     # Listening
 
-    async def start(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> int:
-        """Accept links; return the port."""
+    async def start(
+        self,
+        host: str,
+        port: int,
+        tls: ssl.SSLContext | None = None,
+        join: Callable[[int], Replicas | None] = lambda _port: None,
+    ) -> int:
+        """Accept links; return the port.
+
+        Parameters
+        ----------
+        host, port
+            The address; port 0: a free one.
+        tls
+            Encrypts the links.
+        join
+            Takes the port, and returns the replicas if there can be others.
+        """
         made = self._connections
 
         class Connection(ServerConnection):
@@ -166,8 +199,13 @@ class Service:
             max_size=MAX_FRAME,
             server_header=None,
             logger=quiet,
+            start_serving=False,
         )
         found: int = next(iter(self._server.sockets)).getsockname()[1]
+        self._replicas = join(found)
+        if self._replicas is not None:
+            await self._replicas.start()
+        await self._server.start_serving()
         return found
 
     async def _stop_listening(self) -> None:
@@ -212,7 +250,8 @@ class Service:
         if token is None or person is None:
             return HTTPStatus.UNAUTHORIZED
         query = parse_qsl(parts.query, keep_blank_values=True)
-        admitted = Admitted(person, query[0][1] if query else None, Secret(token))
+        team = query[0][1] if query else None
+        admitted = Admitted(person, team, Secret(token), FORWARDED in request.headers)
         if [name for name, _ in query] not in ([], ["namespace"]) or self._role(admitted) is None:
             return HTTPStatus.NOT_FOUND  # a foreign namespace looks like one that does not exist
         if self._is_draining:
@@ -243,7 +282,7 @@ class Service:
         transport = AsyncWebSocketTransport(connection, self._loop)
         recheck = self._loop.spawn(self._recheck(transport, admitted), name="nbchat-link-recheck")
         try:
-            await self._serve_link(transport, admitted)
+            await self._serve_link(connection, transport, admitted)
         except (EOFError, OSError, NbchatError) as error:
             logger.warning("a link of %s to %s was refused: %s", admitted.person, admitted.namespace, error)
         finally:
@@ -252,12 +291,16 @@ class Service:
             transport.close()
             await transport.wait_closed()
 
-    async def _serve_link(self, transport: AsyncWebSocketTransport, admitted: Admitted) -> None:
+    async def _serve_link(
+        self, connection: ServerConnection, transport: AsyncWebSocketTransport, admitted: Admitted
+    ) -> None:
         async with asyncio.timeout(HELLO_S):
             hello, _ = await transport.read()
         if not isinstance(hello, Hello):
             raise WireError("it did not begin with a hello.")
-        namespace = await self._opened(admitted)
+        namespace = await self._found(connection, admitted, hello)
+        if namespace is None:
+            return
         if hello.link != LINK_VERSION:
             transport.write(encode_frame(namespace.greeting()))  # the kernel reports the versions
             raise WireError(f"it has version {hello.link} of the link, and this service {LINK_VERSION}.")
@@ -280,10 +323,46 @@ class Service:
 
     # Namespaces
 
+    async def _found(
+        self, connection: ServerConnection, admitted: Admitted, hello: Hello
+    ) -> Namespace | None:
+        """Return a namespace; `None` after the end of a link that was forwarded to another replica.
+
+        Raises
+        ------
+        NbchatError
+            If no replica can serve it.
+        """
+        name, replicas = admitted.namespace, self._replicas
+        if replicas is None or admitted.is_forwarded:
+            return await self._opened(admitted)
+        without: set[str] = set()
+        until = self._loop.aio.time() + FIND_S
+        while name not in self._namespaces:
+            address = await replicas.find(name, without)
+            try:
+                if address == replicas.address:
+                    return await self._opened(admitted)
+                await replicas.forward(
+                    connection, encode_frame(hello), address, admitted.query, admitted.token
+                )
+            except (StoreBusy, NotServedError) as error:
+                if self._is_draining or self._loop.aio.time() > until:
+                    raise StoreBusy(f"no replica serves {name}: {error}") from error
+                logger.info("%s is not served yet: %s", name, error)
+                # The holder is asked again after each attempt to claim: it may have been slow only.
+                without = set() if address == replicas.address else {*without, address}
+                await asyncio.sleep(LOOK_S)
+            else:
+                return None
+        return await self._opened(admitted)
+
     async def _opened(self, admitted: Admitted) -> Namespace:
         """Return a namespace; the first link to it opens its store."""
         name = admitted.namespace
         opening = self._namespaces.get(name)
+        if opening is None and self._is_draining:
+            raise StoreBusy("this service ends.")
         if opening is None:
             opening = self._namespaces[name] = self._loop.aio.create_task(
                 self._open(name, is_personal=admitted.team is None)
@@ -304,6 +383,7 @@ class Service:
             is_personal=is_personal,
             on_replaced=self._replaced,
             measured=_unchanged if self._metrics is None else self._metrics.measured,
+            claim_s=CLAIM_S if self._replicas is None else LEASE_S + MARGIN_S,
         )
         await asyncio.to_thread(namespace.open)
         if self._is_draining:
@@ -313,6 +393,7 @@ class Service:
     def _replaced(self, namespace: Namespace) -> None:
         """Open the namespace again for the next link, when another process has released it."""
         self._namespaces.pop(namespace.name, None)
+        self._loop.spawn(asyncio.to_thread(namespace.close), name="nbchat-namespace-close")
 
     def _open_namespaces(self) -> list[Namespace]:
         return [
@@ -326,13 +407,29 @@ class Service:
     async def drain(self) -> None:
         """Accept no new links and no new runs, and let live runs finish."""
         self._is_draining = True
+        if self._replicas is not None:
+            await self._replicas.leave()
         for namespace in self._open_namespaces():
             namespace.drain()
         until = self._loop.aio.time() + DRAIN_S
-        while self._loop.aio.time() < until and any(  # noqa: ASYNC110 - explained below
-            one.is_busy for one in self._open_namespaces()
-        ):
+        while True:
+            idle = [one for one in self._open_namespaces() if not one.is_busy]
+            if self._replicas is not None:
+                await asyncio.gather(*(self._hand_over(one) for one in idle))
+            is_busy = any(one.is_busy for one in self._open_namespaces())
+            if not is_busy or self._loop.aio.time() > until:
+                return
             await asyncio.sleep(LOOK_S)  # runs and batches end without a common event
+
+    async def _hand_over(self, namespace: Namespace) -> None:
+        """Release a namespace, so that the next link to it is served by another replica."""
+        self._namespaces.pop(namespace.name, None)
+        try:
+            await namespace.finish(KernelGone("the service was shut down."), FINISH_S)
+        except (NbchatError, TimeoutError) as error:
+            logger.warning("%s could not be saved: %s", namespace.name, error)
+        namespace.close_links()
+        await asyncio.to_thread(namespace.close)
 
     async def close(self) -> None:
         """End all runs and links, write what is left, and release the stores."""
@@ -353,6 +450,8 @@ class Service:
         await self._stop_listening()
         for namespace in namespaces:
             await asyncio.to_thread(namespace.close)
+        if self._replicas is not None:
+            await self._replicas.close()
         await self._authority.close()
 
 

@@ -1,4 +1,4 @@
-"""`SqliteFolder`: the stores of a service, one SQLite file for each namespace.
+"""`SqliteFolder` and `RedisStorage`: the stores of a service, one for each namespace.
 
 `storage_at` chooses a storage by its URL.
 """
@@ -6,13 +6,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, Protocol
-from urllib.parse import unquote, urlsplit
+from typing import TYPE_CHECKING, Final, Protocol
+from urllib.parse import quote, unquote, urlsplit
 
 from nbchat.core.errors import CommandError, ConfigError
+from nbchat.stores import places
 from nbchat.stores.base import FencedStore
 from nbchat.stores.sqlite import SqliteStore
+
+if TYPE_CHECKING:
+    from nbchat.stores.redis_replicas import RedisReplicas
 
 _BATCH: Final = re.compile(r"b-[0-9a-f]{32}")
 _PLAIN: Final = frozenset("abcdefghijklmnopqrstuvwxyz0123456789._-")
@@ -40,6 +45,37 @@ class Storage(Protocol):
 
     def cache(self, namespace: str) -> Path:
         """Return the path of the cache of answers of a namespace."""
+        ...
+
+    def join(self, address: str) -> Directory | None:
+        """Write an address into the stores that are opened, and return a directory of the others.
+
+        `None` if only one process can use the stores.
+        """
+        ...
+
+
+class Directory(Protocol):
+    """The replicas of a service, and the namespaces that they hold. Methods block."""
+
+    def announce(self, address: str, seconds: float) -> Sequence[str]:
+        """Announce a replica for some time; return the addresses of all that are announced."""
+        ...
+
+    def announced(self) -> Sequence[str]:
+        """Return the addresses of all replicas that are announced."""
+        ...
+
+    def leave(self, address: str) -> None:
+        """Announce a replica no longer."""
+        ...
+
+    def holder(self, namespace: str) -> str | None:
+        """Return the address of the replica that holds a namespace; `None` if it was released."""
+        ...
+
+    def close(self) -> None:
+        """Close the connections."""
         ...
 
 
@@ -76,6 +112,9 @@ class SqliteFolder:
         """Return the path of the cache of answers of a namespace."""
         return self._folder / "cache" / f"{file_name(namespace)}-1.sqlite"
 
+    def join(self, address: str) -> None:
+        """Return `None`: the folder has one process."""
+
 
 def file_name(namespace: str) -> str:
     """Return a part of a file's name that no other namespace has, also where case does not count."""
@@ -85,17 +124,98 @@ def file_name(namespace: str) -> str:
     )
 
 
+class RedisStorage:
+    """Stores on a server of Redis or Valkey, for any number of processes. Implements `Storage`.
+
+    Answers of batches stay in the memory of the process that generates them. Its cache of answers is on its
+    own disk.
+
+    Parameters
+    ----------
+    url
+        Address of the server.
+
+    Raises
+    ------
+    ConfigError
+        If the extra `redis` is not installed, or the URL is not valid.
+    StoreError
+        If the server cannot be reached or cannot keep sessions. The hint has the remedy.
+    """
+
+    def __init__(self, url: str) -> None:
+        from nbchat.stores import redis, redis_replicas  # noqa: PLC0415 - only where it is used
+
+        self._store, self._replicas = redis.RedisStore, redis_replicas.RedisReplicas
+        self._url = url
+        self._address = ""
+        self.open("start").close()  # checks the server
+
+    def __repr__(self) -> str:
+        """Return the class only: the URL may have a password."""
+        return "<RedisStorage>"
+
+    def open(self, namespace: str) -> FencedStore:
+        """Open the store of a namespace."""
+        return self._store(self._url, _quoted(namespace), address=self._address)
+
+    def batch(self, namespace: str, batch_id: str) -> None:  # noqa: ARG002 - as `Storage`
+        """Return `None`: answers of batches stay in memory."""
+        if _BATCH.fullmatch(batch_id) is None:
+            raise CommandError(f"{batch_id!r} is not the id of a batch.")
+
+    def cache(self, namespace: str) -> Path:
+        """Return the path of the cache of answers of a namespace, on the disk of this process."""
+        return places.answer_cache().with_name(f"{file_name(namespace)}-1.sqlite")
+
+    def join(self, address: str) -> Directory:
+        """Write an address into the stores that are opened, and return a directory of the others."""
+        self._address = address
+        return _RedisDirectory(self._replicas(self._url))
+
+
+class _RedisDirectory:
+    """A directory with the names of namespaces as in `RedisStorage`. Implements `Directory`."""
+
+    def __init__(self, replicas: RedisReplicas) -> None:
+        self.announce = replicas.announce
+        self.announced = replicas.announced
+        self.leave = replicas.leave
+        self.close = replicas.close
+        self._replicas = replicas
+
+    def __repr__(self) -> str:
+        """Return the replicas."""
+        return f"<Directory of {self._replicas!r}>"
+
+    def holder(self, namespace: str) -> str | None:
+        """Return the address of the replica that holds a namespace; `None` if it was released."""
+        return self._replicas.holder(_quoted(namespace))
+
+
+def _quoted(namespace: str) -> str:
+    """Return the name of a namespace in the keys of Redis."""
+    return quote(namespace, safe="@+~")
+
+
 def storage_at(url: str) -> Storage:
-    """Return the storage at a URL such as `sqlite:///var/lib/nbchat`, or in a folder.
+    """Return the storage at a URL such as `sqlite:///var/lib/nbchat` or `redis://host:6379`, or in a folder.
 
     Raises
     ------
     ConfigError
         If there is no storage of this kind.
+    StoreError
+        If it cannot be used.
     """
     parts = urlsplit(url)
     if not parts.scheme:
         return SqliteFolder(Path(url))
     if parts.scheme == "sqlite" and not parts.netloc and parts.path not in ("", "/"):
         return SqliteFolder(Path(unquote(parts.path)))
-    raise ConfigError(f"the store {parts.scheme}: is not known; use sqlite:/// and the path of a folder.")
+    if parts.scheme in ("redis", "rediss", "unix"):
+        return RedisStorage(url)
+    raise ConfigError(
+        f"the store {parts.scheme}: is not known.",
+        hint="Use sqlite:/// and the path of a folder, or redis:// and the address of a server.",
+    )

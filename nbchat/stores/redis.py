@@ -16,11 +16,10 @@ write names the last accepted write of its token. If the server does not have th
 
 from __future__ import annotations
 
-import os
 import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, overload
+from typing import Any, Final, overload
 
 from msgspec import Struct, field
 
@@ -35,13 +34,11 @@ from nbchat.core.errors import (
 from nbchat.core.ids import new_id
 from nbchat.stores import redis_scripts as scripts
 from nbchat.stores.base import Contents, Entry, Kept, Record, arrange
+from nbchat.stores.redis_client import RedisClient
 from nbchat.stores.redis_rows import Argument, Rows, decoded, decompressed, encoded, packed
-from nbchat.stores.redis_server import check, connect, secrets_in, shown, translated
+from nbchat.stores.redis_server import check, shown
 
-if TYPE_CHECKING:
-    from redis import Redis
-
-NAMESPACE: Final = re.compile(r"[A-Za-z0-9._~@+-]{1,200}")
+NAMESPACE: Final = re.compile(r"[A-Za-z0-9._~@+%-]{1,200}")
 """Names of namespaces."""
 
 PREFIX: Final = re.compile(r"[A-Za-z0-9._:-]{1,64}")
@@ -52,6 +49,21 @@ READ_AT_ONCE: Final = 100
 
 MAX_UNANSWERED: Final = 100
 """Writes without an answer that the next write makes the server refuse: the last ones."""
+
+
+def root_of(prefix: str, namespace: str) -> str:
+    """Return the beginning of the keys of a namespace.
+
+    Raises
+    ------
+    ValueError
+        If the namespace or the prefix is not valid.
+    """
+    if not NAMESPACE.fullmatch(namespace):
+        raise ValueError(f"{namespace!r} is not a valid namespace: use letters, digits and ._~@+%-")
+    if not PREFIX.fullmatch(prefix):
+        raise ValueError(f"{prefix!r} is not a valid prefix: use letters, digits and ._:-")
+    return f"{prefix}:{{{namespace}}}:"
 
 
 class _Writes(Struct):
@@ -66,7 +78,7 @@ class _Writes(Struct):
     """Later ones, whose answers were lost."""
 
 
-class RedisStore:
+class RedisStore(RedisClient):
     """Stores the sessions of a namespace on a server. Implements `FencedStore`.
 
     Parameters
@@ -74,7 +86,7 @@ class RedisStore:
     url
         Address of the server: `redis://`, `rediss://` (TLS) or `unix://`, with user and password if needed.
     namespace
-        Name of the set of sessions: letters, digits and `._~@+-`.
+        Name of the set of sessions: letters, digits and `._~@+%-`.
     prefix
         Beginning of all keys.
     safe
@@ -82,6 +94,8 @@ class RedisStore:
         `False` is for servers that keep them in a way that `INFO` does not show.
     timeout_s
         Longest time in seconds to connect, and to wait for an answer.
+    address
+        Address of this process, which others read while it holds the lease, and after that has expired.
     clock
         Returns the time in seconds since 1970-01-01 UTC; by default the server's clock.
 
@@ -105,21 +119,16 @@ class RedisStore:
         prefix: str = "nb",
         safe: bool = True,
         timeout_s: float = 5.0,
+        address: str = "",
         clock: Callable[[], float] | None = None,
     ) -> None:
-        if not NAMESPACE.fullmatch(namespace):
-            raise ValueError(f"{namespace!r} is not a valid namespace: use letters, digits and ._~@+-")
-        if not PREFIX.fullmatch(prefix):
-            raise ValueError(f"{prefix!r} is not a valid prefix: use letters, digits and ._:-")
-        self.where: str = f"{shown(url)} ({namespace})"
+        self._root = root_of(prefix, namespace)
+        super().__init__(url, timeout_s, f"{shown(url)} ({namespace})")
         self.namespace = namespace
-        self._root = f"{prefix}:{{{namespace}}}:"
-        self._secrets = secrets_in(url)
+        self._address = address
         self._clock = clock
-        self._pid = os.getpid()
         self._lock = threading.Lock()
         self._writes: dict[str, _Writes] = {}
-        self._client: Redis | None = connect(url, timeout_s)
         try:
             check(self._call(lambda client: client.info()), self.where, safe=safe)
             self._check_layout()
@@ -143,34 +152,6 @@ class RedisStore:
 
     def _keys_of(self, session_id: str, *names: str) -> list[bytes]:
         return [self._key(f"s:{session_id}:{name}") for name in names]
-
-    def _call(self, work: Callable[[Redis], Any]) -> Any:  # noqa: ANN401 - as the library
-        """Return the result of a call; repeat it once if the connection was closed, as after a restart."""
-        client = self._client
-        if client is None or self._pid != os.getpid():
-            raise StoreError(f"{self.where} is closed.")
-        with translated(self.where, self._secrets):
-            from redis import AuthenticationError, BusyLoadingError, ConnectionError  # noqa: A004, PLC0415
-
-            try:
-                return work(client)
-            except (AuthenticationError, BusyLoadingError):
-                raise
-            except ConnectionError:
-                return work(client)
-
-    def _run(self, script: scripts.Script, keys: Sequence[bytes], *arguments: Argument) -> Any:  # noqa: ANN401
-        """Return the result of a script, which is sent in full only if the server does not have it."""
-
-        def work(client: Redis) -> Any:  # noqa: ANN401 - as above
-            from redis.exceptions import NoScriptError  # noqa: PLC0415 - an extra
-
-            try:
-                return client.evalsha(script.sha, len(keys), *keys, *arguments)
-            except NoScriptError:
-                return client.eval(script.text, len(keys), *keys, *arguments)
-
-        return self._call(work)
 
     def _now(self) -> Argument:
         return b"" if self._clock is None else int(self._clock() * 1000)
@@ -215,7 +196,8 @@ class RedisStore:
         claimed, *before = self._run(
             scripts.CLAIM,
             [self._key("head"), self._key("tokens"), self._key("writes")],
-            *(self._now(), encoded(token), int(lease_s * 1000), encoded(after), encoded(only)),
+            *(self._now(), encoded(token), int(lease_s * 1000)),
+            *(encoded(after), encoded(only), encoded(self._address)),
         )
         if claimed:
             known = self._known(token)
@@ -366,13 +348,6 @@ class RedisStore:
     def remember(self, name: str, value: str) -> None:
         """Set a property of the store."""
         self._call(lambda client: client.hset(self._key("facts"), encoded(name), encoded(value)))
-
-    def close(self) -> None:
-        """Close the connections."""
-        client, self._client = self._client, None
-        if client is not None and self._pid == os.getpid():
-            client.close()
-            client.connection_pool.disconnect()
 
 
 def _conflict(records: Sequence[Record], details: Sequence[Any]) -> str:

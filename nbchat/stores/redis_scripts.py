@@ -9,8 +9,8 @@ All keys of a script are passed as `KEYS` and have one hash tag, so that the scr
 ====================  =========  =====================================================================
 `<prefix>:{<ns>}:…`   type       contents
 ====================  =========  =====================================================================
-`head`                hash       `layout`; the last claim: `token`, `lease`, `expires` (ms, 0: released);
-                                 `writes`, a number that orders write ids
+`head`                hash       `layout`; the last claim: `token`, `lease`, `expires` (ms, 0: released),
+                                 `address` of the process; `writes`, a number that orders write ids
 `tokens`              zset       tokens that have claimed, in order
 `writes`              zset       `+<id>` of accepted and `-<id>` of abandoned writes of the last token
 `sessions`            zset       ids of sessions, in order
@@ -60,8 +60,9 @@ end
 -- A full server accepts HDEL, even of a field that does not exist, and then the rest of the script.
 local function pass_when_full(head) redis.call('HDEL', head, '-') end
 
-local function put_claim(head, tokens, token, lease, expires)
-  redis.call('HSET', head, 'layout', LAYOUT, 'token', token, 'lease', whole(lease), 'expires', whole(expires))
+local function put_claim(head, tokens, token, lease, expires, address)
+  redis.call('HSET', head, 'layout', LAYOUT, 'token', token, 'lease', whole(lease), 'expires', whole(expires),
+    'address', address)
   local top = redis.call('ZREVRANGE', tokens, 0, 0, 'WITHSCORES')
   redis.call('ZADD', tokens, 'NX', top[2] and whole(tonumber(top[2]) + 1) or '1', token)
   redis.call('ZREMRANGEBYRANK', tokens, 0, -(MAX_TOKENS + 1))
@@ -69,7 +70,8 @@ end
 """
 
 _CLAIM: Final = """
--- KEYS: head, tokens, writes. ARGV: clock, token, lease in ms, after, the last token that is required or '*'.
+-- KEYS: head, tokens, writes.
+-- ARGV: clock, token, lease in ms, after, the last token that is required or '*', the holder's address.
 -- Returns whether the token holds the lease, and the tokens that claimed before it.
 local now, token, lease = clock(ARGV[1]), ARGV[2], tonumber(ARGV[3])
 local last = last_lease(KEYS[1])
@@ -80,7 +82,7 @@ if previous ~= token then
 end
 pass_when_full(KEYS[1])
 if previous ~= token then redis.call('DEL', KEYS[3]) end
-put_claim(KEYS[1], KEYS[2], token, lease, now + lease)
+put_claim(KEYS[1], KEYS[2], token, lease, now + lease, ARGV[6])
 return {1, redis.call('ZREVRANGE', KEYS[2], 1, -1)}
 """
 
@@ -308,7 +310,7 @@ if fenced then
   redis.call('ZADD', writes, number, '+' .. write_id)
   if number % 64 == 0 then redis.call('ZREMRANGEBYRANK', writes, 0, -(MAX_WRITE_IDS + 1)) end
 elseif last and last.lease ~= 0 then
-  put_claim(head, tokens, write_id, 0, 0)
+  put_claim(head, tokens, write_id, 0, 0, '')
 end
 for _, record in ipairs(todo) do put(record) end
 for _, one in ipairs(new_acks) do
@@ -330,6 +332,15 @@ for n = 1, #KEYS, 2 do
   found[#found + 1] = {base, redis.call('XRANGE', KEYS[n + 1], '-', '+')}
 end
 return found
+"""
+
+_ANNOUNCE: Final = """
+-- KEYS: replicas. ARGV: clock, the address of a replica or '', milliseconds for which it is announced.
+-- Returns the addresses that are announced.
+local now = clock(ARGV[1])
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', whole(now))
+if ARGV[2] ~= '' then redis.call('ZADD', KEYS[1], whole(now + tonumber(ARGV[3])), ARGV[2]) end
+return redis.call('ZRANGE', KEYS[1], 0, -1)
 """
 
 _ACKNOWLEDGED: Final = """
@@ -367,3 +378,4 @@ RELEASE: Final = _script(_COMMON, _RELEASE)
 WRITE: Final = _script(_COMMON, _WRITE)
 READ: Final = _script(_READ)
 ACKNOWLEDGED: Final = _script(_ACKNOWLEDGED)
+ANNOUNCE: Final = _script(_COMMON, _ANNOUNCE)

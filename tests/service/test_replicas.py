@@ -1,0 +1,276 @@
+"""Several replicas of a service: links to any of them, takeover, drain, and failures of the store."""
+
+from __future__ import annotations
+
+import http.client
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from nbchat.core.errors import ConfigError
+from nbchat.service.process import Options, checked_advertise
+from nbchat.service.replicas import FORWARDED, chosen
+from tests.redis_process import RedisProcess
+from tests.runner.counting_server import CountingServer, answer_to
+from tests.runner.linked import until
+from tests.service.replicated import Processes, Replicated
+from tests.waiting import wait_for
+
+if TYPE_CHECKING:
+    from nbchat.handles.run import Run
+
+
+@pytest.fixture(scope="module")
+def redis_server() -> Iterator[RedisProcess]:
+    """Return a server for all tests of this module."""
+    with RedisProcess() as made:
+        yield made
+
+
+@pytest.fixture
+def replicated(
+    tmp_path: Path, redis_server: RedisProcess, server: CountingServer, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Replicated]:
+    """Return two replicas in this process."""
+    monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
+    with redis_server.client() as client:
+        client.flushdb()
+    with Replicated(tmp_path, redis_server) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def both_processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
+    """Return two replicas in processes of their own, which the tests of this module share."""
+    with RedisProcess() as redis, Processes(tmp_path_factory.mktemp("replicas"), redis) as made:
+        yield made
+
+
+@pytest.fixture
+def processes(
+    both_processes: Processes, server: CountingServer, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Processes]:
+    """Return two replicas that run. Each test uses namespaces of its own, and sessions of other titles."""
+    monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
+    both_processes.restore()
+    yield both_processes
+    both_processes.end_kernels()
+
+
+def status(port: int, path: str, headers: dict[str, str]) -> int:
+    """Return the status of a request for a link."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    upgrade = {
+        "Connection": "Upgrade",
+        "Upgrade": "websocket",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
+    }
+    try:
+        connection.request("GET", path, headers=upgrade | headers)
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+def drains(port: int) -> bool:
+    """Return whether the replica at a port is to get no new links."""
+    return status(port, "/healthz", {}) == 503
+
+
+def stored_text(processes: Processes, person: str) -> str:
+    """Return the text of a person's session as it is stored."""
+    return "".join(one.text for one in processes.stored(f"person-{person}")["geo"].messages.values())
+
+
+def has_half(run: Run) -> bool:
+    """Return whether half of a run's answer has arrived."""
+    return "-150 " in run.text
+
+
+def test_a_link_to_any_replica_reaches_the_holder(replicated: Replicated, server: CountingServer) -> None:
+    """Two kernels that are linked to different replicas are equal views of the same sessions."""
+    one, two = (replicated.registry(replica.port, "ada") for replica in (replicated.one, replicated.two))
+    session = one.create("geo", model="count")
+    run = session.send("first")
+    until(lambda: "first-150 " in two["geo"].runs[0].text)
+    queued = two["geo"].send("second")
+    until(lambda: len(session.runs) == 2)
+    server.go()
+    assert run.wait(60).text == answer_to("first")
+    assert queued.wait(60).text == answer_to("second")
+    until(lambda: session.messages == two["geo"].messages and len(session.messages) == 4)
+    holder, other = replicated.roles("person-ada")
+    assert (holder.namespaces, other.namespaces) == (["person-ada"], [])
+    assert server.asked == ["first", "second"]
+
+
+def test_a_forwarded_link_gives_no_rights(replicated: Replicated) -> None:
+    """A client that claims to be a replica is identified by its own token, as any other."""
+    port, bob = replicated.one.port, {"Authorization": f"Bearer {replicated.tokens['bob']}"}
+    forwarded = {FORWARDED: "1"}
+    assert status(port, "/link", forwarded) == 401
+    assert status(port, "/link", forwarded | {"Authorization": "Bearer nbchat-wrong"}) == 401
+    assert status(port, "/link?namespace=secret", forwarded | bob) == 404
+    assert status(port, "/link?namespace=geo", forwarded | bob) == 101
+
+
+@pytest.mark.parametrize(
+    ("advertise", "listen", "tls_by_proxy", "error"),
+    [
+        (None, "127.0.0.1", False, None),
+        (None, "0.0.0.0", True, "cannot reach"),
+        ("http://10.0.0.5:8800/", "10.0.0.5", False, "encrypted"),
+        ("http://10.0.0.5:8800/", "10.0.0.5", True, None),
+        ("https://one.example/", "10.0.0.5", False, None),
+        ("http://localhost:8800/", "127.0.0.1", False, None),
+        ("https://user:password@one.example/", "10.0.0.5", False, "not a URL"),
+        ("one.example:8800", "10.0.0.5", False, "not a URL"),
+    ],
+)
+def test_tokens_between_replicas_are_encrypted(
+    advertise: str | None, listen: str, tls_by_proxy: bool, error: str | None
+) -> None:
+    """An address that other replicas cannot reach, or to which a token would be sent in plain, is refused."""
+    options = Options(
+        listen=f"{listen}:8800", store="redis://host", advertise=advertise, tls_by_proxy=tls_by_proxy
+    )
+    with nullcontext() if error is None else pytest.raises(ConfigError, match=error):
+        checked_advertise(options, listen)
+
+
+def test_all_replicas_choose_the_same_one() -> None:
+    """The choice does not depend on the order, and a replica that leaves changes only its own namespaces."""
+    addresses = [f"http://10.0.0.{number}:8800/" for number in range(5)]
+    names = [f"person-{number}" for number in range(500)]
+    before = {name: chosen(name, addresses) for name in names}
+    assert before == {name: chosen(name, reversed(addresses)) for name in names}
+    assert set(before.values()) == set(addresses)
+    after = {name: chosen(name, addresses[1:]) for name in names}
+    assert all(after[name] == before[name] for name in names if before[name] != addresses[0])
+
+
+def test_a_replica_that_drains_hands_its_namespaces_over(
+    replicated: Replicated, server: CountingServer
+) -> None:
+    """Its live answer is completed there; then the other replica continues with all sessions and links."""
+    session = replicated.registry(replicated.one.port, "ada").create("geo", model="count")
+    holder, other = replicated.roles("person-ada")
+    second = replicated.registry(other.port, "ada")
+    run = second["geo"].send("one")
+    until(lambda: "one-150 " in session.runs[0].text)
+    draining = holder.loop.call(lambda: holder.loop.spawn(holder.service.drain(), name="drain"))
+    until(lambda: drains(holder.port))
+    server.go()
+    until(draining.done)
+    assert run.wait(60).text == answer_to("one")
+    assert second["geo"].ask("two", timeout=60).text == answer_to("two")
+    assert (holder.namespaces, other.namespaces) == ([], ["person-ada"])
+    assert replicated.directory.holder("person-ada") == other.url
+    assert server.asked == ["one", "two"]
+    holder.end()
+    holder.start()
+    assert session.ask("three", timeout=60).text == answer_to("three")
+    assert holder.namespaces == []
+
+
+@pytest.fixture
+def short_lease(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let leases of replicas in this process expire soon."""
+    for module in ("engine.journal_writer", "engine.leased_store", "service.server"):
+        monkeypatch.setattr(f"nbchat.{module}.LEASE_S", 1.5)
+
+
+@pytest.mark.usefixtures("short_lease")
+def test_answers_continue_while_the_store_is_down(
+    replicated: Replicated, redis_server: RedisProcess, server: CountingServer, soak: bool
+) -> None:
+    """An answer continues without the store and is marked unsaved; its holder stays, and stores it later."""
+    session = replicated.registry(replicated.one.port, "ada").create("geo", model="count")
+    holder, other = replicated.roles("person-ada")
+    second = replicated.registry(other.port, "ada")
+    run = session.send("one")
+    until(lambda: "one-150 " in second["geo"].runs[0].text)
+    with redis_server.client() as client:
+        expires = int(client.hget("nb:{person-ada}:head", "expires")) / 1000
+    redis_server.kill()
+    try:
+        server.go()
+        assert run.wait(60).text == answer_to("one")
+        until(lambda: not session._state.runs[0].saved)
+        third = replicated.registry(other.port, "ada")
+        assert third["geo"].messages == session.messages
+        end = expires + (60 if soak else 0)
+        wait_for(lambda: time.time() > end, "the lease has expired", 120.0)
+    finally:
+        redis_server.start()
+    fourth = replicated.registry(other.port, "ada")
+    assert fourth["geo"].ask("two", timeout=60).text == answer_to("two")
+    until(lambda: [len(one.messages) for one in replicated.stored("person-ada").values()] == [4])
+    until(lambda: session._state.runs[0].saved)
+    assert replicated.directory.holder("person-ada") == holder.url
+    assert (holder.namespaces, other.namespaces) == (["person-ada"], [])
+    assert server.asked == ["one", "two"]
+
+
+@pytest.mark.parametrize(("number", "person"), [(signal.SIGKILL, "ada"), (signal.SIGSTOP, "bob")])
+def test_a_holder_that_vanishes_is_replaced(
+    processes: Processes, server: CountingServer, number: signal.Signals, person: str
+) -> None:
+    """Another replica takes over, a live answer has one end, and a holder that resumes cannot write."""
+    session = processes.registry(processes.port, person).create("geo", model="count")
+    run = session.send("one")
+    until(lambda: "one-150 " in stored_text(processes, person))
+    holder, other = processes.roles(f"person-{person}")
+    processes.unhealthy = holder
+    holder.send_signal(number)
+    try:
+        link = processes.kernels[0][1]._link
+        assert link is not None
+        link._transport.abort()  # it would be noticed after some pings
+        assert run.wait(60).state == "interrupted"
+        assert "one-150 " in run.text
+        assert processes.directory.holder(f"person-{person}") == other.url
+        server.go()
+        assert session.ask("two", timeout=60).text == answer_to("two")
+    finally:
+        holder.send_signal(signal.SIGCONT)
+        processes.unhealthy = None
+    if number == signal.SIGSTOP:
+        until(lambda: "has taken over" in holder.log)
+    until(lambda: len(processes.stored(f"person-{person}")["geo"].messages) == 4)
+    stored = processes.stored(f"person-{person}")["geo"]
+    assert [one.state for one in stored.runs] == ["interrupted", "completed"]
+    assert server.asked == ["one", "two"]
+
+
+def test_a_rolling_restart_loses_nothing(processes: Processes, server: CountingServer, soak: bool) -> None:
+    """While each replica is restarted, every live answer is completed, and each question is asked once."""
+    people = [("ada", None), ("bob", None), ("eve", None), ("ada", "geo")]
+    count = 5 if soak else 1
+    registries = [processes.registry(processes.port, *one) for one in people]
+    sessions = [one.create(f"s-{n}", model="count") for one in registries for n in range(count)]
+    asked = []
+    for turn, replica in enumerate(processes.replicas):
+        server.hold()
+        prompts = [f"{turn}-{number}" for number in range(len(sessions))]
+        asked += prompts
+        runs = [one.send(prompt) for one, prompt in zip(sessions, prompts, strict=True)]
+        for run in runs:
+            wait_for(partial(has_half, run), "half of the answer has arrived", 60.0)
+        replica.send_signal(signal.SIGTERM)
+        wait_for(partial(drains, replica.port), "the replica drains")
+        server.go()
+        assert replica.ended() == 0
+        assert [run.wait(60).text for run in runs] == [answer_to(prompt) for prompt in prompts]
+        replica.start()
+        replica.wait()
+    assert sorted(server.asked) == sorted(asked)
+    for session, registry in zip(sessions, [one for one in registries for _ in range(count)], strict=True):
+        assert [run.state for run in registry[session.id].runs] == ["completed", "completed"]
