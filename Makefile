@@ -12,7 +12,7 @@ STAMPS := $(VENV)/stamps
 PIP := $(PY) -m pip --disable-pip-version-check install --constraint requirements/dev.txt
 # One call of pip for everything that a target needs, with its output as the progress. Compiling every module would take
 # a third of the time; for the demo, Python compiles what is used at its first import.
-INSTALL := $(PIP) --no-compile --no-build-isolation --editable '.[lab]' --group
+INSTALL := $(PIP) --no-compile --no-build-isolation --editable '.[lab,service]' --group
 OLDEST := $(VENV)-oldest
 PIP_OLDEST := -m pip --disable-pip-version-check install --quiet --constraint $(OLDEST)/constraints.txt
 

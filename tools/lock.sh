@@ -11,7 +11,7 @@ bash tools/make_venv.sh "$venv"
 pip=("$venv/bin/python" -m pip --disable-pip-version-check)
 "${pip[@]}" install --quiet --upgrade pip
 "${pip[@]}" install --quiet --group dev
-"${pip[@]}" install --quiet --no-build-isolation --editable '.[lab]'
+"${pip[@]}" install --quiet --no-build-isolation --editable '.[lab,service]'
 {
   echo "# What nbchat is developed and tested with, by \`make lock\`. Users get the ranges in pyproject.toml."
   # Not everybody installs it (tools/find_node.sh); Node 22 is the oldest that is still maintained.
