@@ -15,6 +15,12 @@ from tests.engines import kernel_engine_of
 SECRET = "Lovelace"
 
 
+@pytest.fixture(autouse=True)
+def _quick_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the demo server answer at once: its answers repeat the descriptions of the variables."""
+    monkeypatch.setenv("NBCHAT_DEMO_PACE", "0")
+
+
 @pytest.fixture
 def rivers() -> pd.DataFrame:
     """Return a data frame with text of high cardinality."""
