@@ -16,6 +16,9 @@ QUIET: Final[Mapping[str, Mapping[str, Any]]] = {
 }
 """JupyterLab settings by plugin."""
 
+PAGE: Final[Mapping[str, Any]] = {"buildAvailable": False, "buildCheck": False}
+"""Configuration of every page. Without it, each opened page starts Node twice to check for a build."""
+
 
 def environment(
     home: Path, base: Mapping[str, str], settings: Mapping[str, Mapping[str, Any]] | None = None
@@ -25,14 +28,17 @@ def environment(
     Parameters
     ----------
     home
-        Parent of the folders. The settings of JupyterLab are written there by this call.
+        Parent of the folders. The settings of JupyterLab and `PAGE` are written there by this call.
     base
         The initial variables; usually `os.environ`.
     settings
         JupyterLab settings by plugin, in addition to `QUIET`.
     """
-    for plugin, values in {**QUIET, **(settings or {})}.items():
-        path = home / "lab-settings" / f"{plugin.replace(':', '/')}.jupyterlab-settings"
+    files: dict[Path, Mapping[str, Any]] = {
+        home / "lab-settings" / f"{plugin.replace(':', '/')}.jupyterlab-settings": values
+        for plugin, values in {**QUIET, **(settings or {})}.items()
+    }
+    for path, values in {**files, home / "config" / "labconfig" / "page_config.json": PAGE}.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(values), encoding="utf-8")
     kept = {key: value for key, value in base.items() if not key.startswith(PROVIDER_SETTINGS)}
