@@ -25,6 +25,8 @@ export class Others implements PeopleView {
   #drawn = "";
   /** When it was reported last that the user is typing here; 0 if it was reported that the text is empty. */
   #reported = 0;
+  /** Set while a report of what was typed shortly after another report is due. */
+  #later: ReturnType<typeof setTimeout> | undefined;
 
   /** @param panel shows the session; the list is put into its foot. */
   constructor(context: Context, panel: HTMLElement) {
@@ -36,15 +38,19 @@ export class Others implements PeopleView {
     const { signal } = context;
     const input = ({ target }: Event): void => {
       if (target instanceof HTMLTextAreaElement && target.matches(".nbchat-input")) {
-        this.#typed(target.value);
+        this.#typed(target);
       }
     };
     panel.addEventListener("input", input, { signal });
+    signal.addEventListener("abort", () => clearTimeout(this.#later));
   }
 
   /** Show what has changed. */
   update(sessionId: string): void {
-    if (sessionId !== this.#sessionId) this.#reported = 0;
+    if (sessionId !== this.#sessionId) {
+      clearTimeout(this.#later);
+      this.#reported = 0;
+    }
     this.#sessionId = sessionId;
     const others = this.#others;
     show(this.#element, others.length > 0);
@@ -84,16 +90,19 @@ export class Others implements PeopleView {
     return word === undefined ? label(name, NAME) : t.withRole(label(name, NAME), word);
   }
 
-  #typed(text: string): void {
+  #typed(box: HTMLTextAreaElement): void {
     const { runtime } = this.#context;
-    const now = Date.now();
+    clearTimeout(this.#later);
     if (this.#others.length === 0 || this.#sessionId === "") return;
-    if (text === "") {
+    const wait = this.#reported + (this.#isShown ? TYPING_MS : NEW_MS) - Date.now();
+    if (box.value === "") {
       if (this.#reported !== 0) runtime.typing("");
       this.#reported = 0;
-    } else if (now - this.#reported > (this.#isShown ? TYPING_MS : NEW_MS)) {
-      this.#reported = now;
+    } else if (wait <= 0) {
+      this.#reported = Date.now();
       runtime.typing(this.#sessionId);
+    } else if (!this.#isShown) {
+      this.#later = setTimeout(() => box.value && this.#typed(box), wait);
     }
   }
 }
