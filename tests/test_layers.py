@@ -23,7 +23,7 @@ LAYERS = {
     "context": {"core"},
     "engine": {"core", "providers", "server", "stores"},
     "wire": {"core", "protocol", "export", "engine"},
-    "batch_engine": {"core", "providers", "engine"},
+    "batch_engine": {"core", "providers", "stores", "engine"},
     "runner": {"core", "protocol", "providers", "stores", "engine", "wire", "batch_engine"},
     "service": {"core", "protocol", "stores", "engine", "batch_engine", "runner"},
     "handles": {"core", "context", "export", "providers", "engine"},

@@ -83,7 +83,9 @@ def map(  # noqa: A001 - `nbchat.map` reads as what it does
         stopped with the cell, are sent again. Prompts in progress when the process was killed are not, since
         they may have been answered and charged: the answer is fetched from the server if it stored it
         (`nbchat.config(api="responses")`), else the result has the error `KernelGone`. `None`: no file;
-        with a runner, one that is deleted when the results are returned.
+        with a runner, one that is deleted when the results are returned. Or a URL of Redis or Valkey with a
+        name, `redis://host:6379/0#reviews` (extra `redis`): equal calls in several processes and on several
+        machines then share the prompts and the rate, and each returns all answers.
     retry_interrupted
         `True`: prompts in progress when the process was killed, with no stored answer, are sent again.
     progress
@@ -99,7 +101,7 @@ def map(  # noqa: A001 - `nbchat.map` reads as what it does
     TypeError, ValueError
         If an argument is invalid; nothing is sent.
     StoreBusy
-        If another batch is writing to the journal; nothing is sent.
+        If another batch is writing to the journal in a file; nothing is sent.
     StoreError
         If the journal cannot be read or written; requests in progress are stopped.
     WouldDeadlock

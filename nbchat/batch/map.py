@@ -16,6 +16,7 @@ from nbchat.batch.prompts import prompts_of
 from nbchat.batch.results import BatchProgress, Result, Results
 from nbchat.batch.tally import Tally
 from nbchat.batch_engine.answer_file import keys as keys_of
+from nbchat.batch_engine.places import absolute
 from nbchat.batch_engine.reader import Batches, BatchReader, LocalBatches, RunnerBatches
 from nbchat.batch_engine.request import BatchRequest
 from nbchat.core.cached import CACHE
@@ -88,7 +89,7 @@ def run_map(
         concurrency=concurrency,
         rpm=rpm,
         attempts=attempts,
-        journal=None if journal is None else os.path.abspath(os.fspath(journal)),  # noqa: PTH100 - links stay
+        journal=None if journal is None else absolute(journal),
         retry_interrupted=retry_interrupted,
     )
     batches: Batches = LocalBatches(engine, None if isinstance(provider, str) else provider)

@@ -11,24 +11,22 @@ the file is opened again.
 
 from __future__ import annotations
 
-import asyncio
-import concurrent.futures
 import errno
 import hashlib
 import os
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
-from nbchat.core.errors import KernelGone, StoreBusy, StoreError
-from nbchat.core.messages import Usage
-from nbchat.core.run import RunState
+from nbchat.batch_engine.answers import News, answer_of, record_of, unknown
+from nbchat.batch_engine.rate_limiter import RateLimiter
+from nbchat.core.errors import StoreBusy, StoreError
 from nbchat.core.values import DecodeError, decode_json, encode_sorted
 from nbchat.engine.one_shot import Answer
 
@@ -36,8 +34,6 @@ if sys.platform != "win32":
     import fcntl
 
 HEADER: Final[Mapping[str, str | int]] = {"nbchat": "answers", "version": 1}
-
-_COUNTS: Final = ("input_tokens", "output_tokens", "reasoning_tokens", "cached_tokens")
 
 
 def keys(prompts: Iterable[str], settings: Mapping[str, Any]) -> list[str]:
@@ -55,8 +51,23 @@ def keys(prompts: Iterable[str], settings: Mapping[str, Any]) -> list[str]:
     return found
 
 
+class FilePlace:
+    """A file for the record of a batch. Implements `Place`."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def open(self) -> AnswerFile:
+        """Open the file, for this batch only."""
+        return AnswerFile(self._path)
+
+    def delete(self) -> None:
+        """Delete the file, if there is one."""
+        self._path.unlink(missing_ok=True)
+
+
 class AnswerFile:
-    """Records the prompts and answers of one batch in a file. For use from any thread.
+    """Records the prompts and answers of one batch in a file. Implements `Answers`.
 
     Parameters
     ----------
@@ -75,6 +86,7 @@ class AnswerFile:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = Path(path)
+        self.is_shared: bool = False
         self._answers: dict[str, Mapping[str, Any]] = {}
         self._times: Counter[str] = Counter()
         """Number of times each prompt was sent."""
@@ -161,49 +173,29 @@ class AnswerFile:
             self._open.discard(key)
             self._answers[key] = record
 
-    def find(self, key: str, index: int) -> Answer | None:
-        """Return the recorded outcome of a prompt.
+    def find(self, keys: Sequence[str]) -> Mapping[str, Answer]:
+        """Return the recorded answers, and the unknown prompts."""
+        found = {}
+        for key in keys:
+            if key in self._open:
+                found[key] = unknown(self._times[key], self._responses.get(key))
+            elif key in self._answers:
+                found[key] = answer_of(self._answers[key])
+        return found
 
-        Returns
-        -------
-        The answer. If the process was killed while the prompt was in progress, an answer with the error
-        `KernelGone` and the id under which the server may have kept it. `None` if the prompt was never sent
-        or has no answer.
-        """
-        if key in self._open:
-            return Answer(
-                index=index,
-                state=RunState.INTERRUPTED,
-                error=KernelGone(
-                    "the process was killed while this prompt was in progress; it may have been answered.",
-                    hint="nbchat.map(…, retry_interrupted=True) asks it again.",
-                ),
-                attempts=self._times[key],
-                response_id=self._responses.get(key),
-            )
-        record = self._answers.get(key)
-        if record is None:
-            return None
-        counts = record.get("usage")
-        return Answer(
-            index=index,
-            text=str(record.get("text", "")),
-            state=RunState(record.get("state", RunState.COMPLETED)),
-            model=record.get("model"),
-            server=record.get("server"),
-            from_cache=bool(record.get("from_cache")),
-            finish_reason=record.get("finish_reason"),
-            usage=Usage(**{name: counts.get(name) for name in _COUNTS}) if counts else None,
-            time_to_first_token_s=record.get("time_to_first_token_s"),
-            started_at=record.get("started_at"),
-            duration_s=record.get("duration_s"),
-            attempts=int(record.get("attempts", 1)),
-        )
+    def news(self) -> Sequence[tuple[str, News]]:
+        """Return nothing: no other process writes to the file."""
+        return ()
 
-    def asked(self, key: str) -> None:
+    def claim(self, _key: str, *, again: bool) -> bool:  # noqa: ARG002 - as `Answers`
+        """Return True: no other process writes to the file."""
+        return True
+
+    def asked(self, key: str) -> bool:
         """Record that a prompt is about to be sent; the record is on disk when this returns."""
         self._mine.add(key)
         self._write({"asked": key})
+        return True
 
     def answering(self, key: str, response_id: str) -> None:
         """Record the id under which the server keeps an answer that has begun."""
@@ -221,27 +213,17 @@ class AnswerFile:
         self._mine.discard(key)
         self._write({"unanswered": key})
 
+    def failed(self, key: str, answer: Answer) -> None:
+        """Do nothing: the next call sends a prompt again that has failed."""
+
     def keep(self, key: str, answer: Answer) -> None:
         """Record an answer; it is on disk when this returns."""
         self._mine.discard(key)
-        self._write(
-            {
-                "key": key,
-                "text": answer.text,
-                "state": str(answer.state),
-                "model": answer.model,
-                "server": answer.server,
-                "from_cache": answer.from_cache,
-                "finish_reason": answer.finish_reason,
-                "usage": None
-                if answer.usage is None
-                else {name: getattr(answer.usage, name) for name in _COUNTS},
-                "time_to_first_token_s": answer.time_to_first_token_s,
-                "started_at": answer.started_at,
-                "duration_s": answer.duration_s,
-                "attempts": answer.attempts,
-            }
-        )
+        self._write({"key": key, **record_of(answer)})
+
+    def limiter(self, _profile: str, per_minute: float | None) -> RateLimiter:
+        """Return a limiter of this process, since no other one writes to the file."""
+        return RateLimiter(per_minute)
 
     def _write(self, record: Mapping[str, Any]) -> None:
         line = msgspec.json.encode(record) + b"\n"
@@ -254,72 +236,6 @@ class AnswerFile:
                 reason = error.strerror
         if reason is not None:
             raise StoreError(f"the journal {str(self._path)!r} could not be written: {reason}.")
-
-
-class Ledger:
-    """Writes to an `AnswerFile` for a batch on the engine: in order, and never on the engine's thread.
-
-    Parameters
-    ----------
-    file
-        Must stay open while this object is used.
-    names
-        The key of each prompt, by index.
-    """
-
-    def __init__(self, file: AnswerFile, names: Mapping[int, str]) -> None:
-        self._file = file
-        self._names = names
-        self._writer = concurrent.futures.ThreadPoolExecutor(1, "nbchat-answers")
-
-    def close(self) -> None:
-        """Finish pending writes, and start no new ones."""
-        self._writer.shutdown()
-
-    async def asking(self, index: int) -> None:
-        """Record that a prompt is about to be sent.
-
-        Raises
-        ------
-        StoreError
-            If it could not be written; the prompt must not be sent.
-        """
-        await self._write(self._file.asked, self._names[index])
-
-    async def answering(self, index: int, response_id: str) -> None:
-        """Record the id under which the server keeps an answer that has begun.
-
-        Raises
-        ------
-        StoreError
-            If it could not be written.
-        """
-        await self._write(self._file.answering, self._names[index], response_id)
-
-    def reading_on(self, index: int) -> AbstractContextManager[None]:
-        """Mark a kept answer as this batch's while it is read, so that `close` ends it."""
-        return self._file.reading_on(self._names[index])
-
-    async def over(self, answer: Answer) -> None:
-        """Record the outcome of a prompt: its answer, or that it has none.
-
-        Raises
-        ------
-        StoreError
-            If it could not be written.
-        """
-        name = self._names[answer.index]
-        if answer.error is None:
-            await self._write(self._file.keep, name, answer)
-        else:
-            await self._write(self._file.unanswered, name)
-
-    async def _write(self, write: Callable[..., None], *what: object) -> None:
-        try:
-            writing = asyncio.get_running_loop().run_in_executor(self._writer, write, *what)
-        except RuntimeError:  # shut down: the batch has ended, and this task is about to be cancelled
-            raise asyncio.CancelledError from None
-        await writing
 
 
 def _parse(line: bytes) -> dict[str, Any] | None:

@@ -7,16 +7,19 @@ import logging
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from nbchat.batch_engine.answer_file import AnswerFile, Ledger
+from nbchat.batch_engine.ledger import Ledger
 from nbchat.batch_engine.prompt_sender import PromptSender
+from nbchat.batch_engine.rate_limiter import RateLimiter
 from nbchat.core.errors import StoreBusy, StoreError
 
 if TYPE_CHECKING:
+    from nbchat.batch_engine.answers import Answers, Place
+    from nbchat.batch_engine.rate_limiter import Limiter
     from nbchat.batch_engine.request import BatchRequest
     from nbchat.engine.base import EngineBase
     from nbchat.engine.one_shot import Answer
@@ -34,13 +37,13 @@ continued by another engine."""
 
 
 class Journal(Struct, frozen=True, kw_only=True):
-    """The place of a batch's answer file."""
+    """The place of a batch's record."""
 
-    path: Path
+    place: Place
     busy_s: float = 0.0
     """Longest wait for another process that is writing to it."""
     is_temporary: bool = False
-    """The file was not chosen by the caller, and is deleted when the caller has all answers."""
+    """The place was not chosen by the caller, and is deleted when the caller has all answers."""
 
 
 class Batch:
@@ -55,7 +58,7 @@ class Batch:
     request
         The batch.
     journal
-        Returns the place of the answer file; `None`: no file. Called on a worker thread; may block.
+        Returns the place of the record; `None`: no record. Called on a worker thread; may block.
     provider, providers
         The provider object of all prompts, or the providers to choose from (`None`: those of the engine).
     is_held
@@ -166,50 +169,55 @@ class Batch:
     async def _answer(self) -> None:
         opening = asyncio.ensure_future(asyncio.to_thread(self._open))
         try:
-            file, found = await asyncio.shield(opening)
+            answers, found = await asyncio.shield(opening)
         except asyncio.CancelledError:
-            opened: AnswerFile | None = (await _finished(opening))[0]
+            opened: Answers | None = (await _finished(opening))[0]
             if opened is not None:
                 await _finished(asyncio.to_thread(opened.close))
             raise
-        if file is None:
-            await self._send(found, None)
+        if answers is None:
+            await self._send(found, None, RateLimiter(self.request.rpm))
             return
         names = {index: key for (index, _), key in zip(self.request.prompts, self.request.keys, strict=True)}
-        ledger = Ledger(file, names)
+        ledger = Ledger(answers, names)
         try:
-            await self._send(found, ledger)
+            await self._send(found, ledger, answers.limiter(self._profile(), self.request.rpm))
             await self._released.wait()
         finally:
 
             def close() -> None:
                 ledger.close()
-                file.close()
+                answers.close()
 
             await _finished(asyncio.to_thread(close))
 
-    def _open(self) -> tuple[AnswerFile | None, dict[int, Answer]]:
+    def _profile(self) -> str:
+        """Return the name of the provider, whose requests are limited together."""
+        own = None if self._provider is None else self._provider.name
+        return own or self.request.settings.provider or "default"
+
+    def _open(self) -> tuple[Answers | None, dict[int, Answer]]:
         """Return the journal, and the outcomes in it. On a thread."""
         self.journal = journal = self._place()
         if journal is None:
             return None, {}
         try:
-            file = _opened(journal)
+            answers = _opened(journal)
         except StoreError as error:
             if not journal.is_temporary or isinstance(error, StoreBusy):
                 raise
             logger.warning("a batch is not kept: %s", error)
             self.journal = None
             return None, {}
-        request = self.request
-        found = {}
-        for (index, _), key in zip(request.prompts, request.keys, strict=True):
-            answer = file.find(key, index)
-            if answer is not None:
-                found[index] = answer
-        return file, found
+        recorded = answers.find(self.request.keys)
+        found = {
+            index: replace(recorded[key], index=index)
+            for (index, _), key in zip(self.request.prompts, self.request.keys, strict=True)
+            if key in recorded
+        }
+        return answers, found
 
-    async def _send(self, found: dict[int, Answer], ledger: Ledger | None) -> None:
+    async def _send(self, found: dict[int, Answer], ledger: Ledger | None, limiter: Limiter) -> None:
         request = self.request
         kept = {
             index: answer
@@ -229,7 +237,7 @@ class Batch:
             provider=self._provider,
             providers=self._providers,
             concurrency=request.concurrency,
-            per_minute=request.rpm,
+            limiter=limiter,
             attempts=request.attempts,
             deliver=self._deliver,
             ledger=ledger,
@@ -246,11 +254,11 @@ class Batch:
         self._notify()
 
 
-def _opened(journal: Journal) -> AnswerFile:
+def _opened(journal: Journal) -> Answers:
     until = time.monotonic() + journal.busy_s
     while True:
         try:
-            return AnswerFile(journal.path)
+            return journal.place.open()
         except StoreBusy:
             if time.monotonic() >= until:
                 raise

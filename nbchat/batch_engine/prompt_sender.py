@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
-from nbchat.batch_engine.rate_limiter import RateLimiter
 from nbchat.core.errors import (
     AuthenticationFailed,
     ConfigError,
@@ -36,7 +35,9 @@ from nbchat.core.messages import Attachment
 from nbchat.engine.one_shot import Answer, OneShot
 
 if TYPE_CHECKING:
-    from nbchat.batch_engine.answer_file import Ledger
+    from nbchat.batch_engine.answers import News
+    from nbchat.batch_engine.ledger import Ledger
+    from nbchat.batch_engine.rate_limiter import Limiter
     from nbchat.core.messages import Usage
     from nbchat.engine.base import EngineBase
     from nbchat.engine.provider_resolver import ProviderResolver
@@ -54,6 +55,9 @@ BROKEN: Final = (
 
 HOPELESS: Final = (AuthenticationFailed, ConfigError, ModelNotFound)
 """Errors that every prompt would meet: the remaining prompts are not sent."""
+
+FOLLOW_S: Final = 0.25
+"""Interval at which outcomes of other processes are read."""
 
 BACKOFF_S: Final = 0.5
 MAX_BACKOFF_S: Final = 30.0
@@ -76,8 +80,10 @@ class PromptSender:
         Used for all prompts.
     providers
         The providers to choose from, if `provider` is `None`. `None`: those of the engine.
-    concurrency, per_minute
-        Requests at the same time, and requests per minute, retries included.
+    concurrency
+        Requests at the same time.
+    limiter
+        Permits each request, retries included.
     attempts
         Maximum number of attempts per prompt.
     deliver
@@ -102,21 +108,30 @@ class PromptSender:
         provider: Provider | None,
         providers: ProviderResolver | None = None,
         concurrency: int,
-        per_minute: float | None,
+        limiter: Limiter,
         attempts: int,
         deliver: Callable[[Answer], object],
         ledger: Ledger | None = None,
         kept: Mapping[int, Answer] = MappingProxyType({}),
         retry_interrupted: bool = False,
     ) -> None:
-        self._waiting = deque(prompts)
+        self._prompts = dict(prompts)
+        self._waiting = deque(self._prompts)
+        self._here: set[int] = set()
+        """Prompts that this process handles now."""
+        self._elsewhere: set[int] = set()
+        """Prompts that other processes have, and whose outcome is not known yet."""
+        self._early: dict[int, News] = {}
+        """News about prompts that were handled here."""
+        self._delivered: set[int] = set()
+        self._changed = asyncio.Event()
         self._one_shot = OneShot(engine, settings, provider, concurrency, attachments, providers=providers)
         self._concurrency = concurrency
-        self._per_minute = per_minute
+        self._limiter = limiter
         self._attempts = attempts
         self._deliver = deliver
         self._ledger = ledger
-        self._kept = kept
+        self._kept = dict(kept)
         self._retry_interrupted = retry_interrupted
         self._answered = 0
         self._hopeless: NbchatError | None = None
@@ -138,6 +153,7 @@ class PromptSender:
         """Send no more requests, and end when those in progress have ended. They are not retried."""
         self._is_draining = True
         self._waiting.clear()
+        self._elsewhere.clear()
         for worker in self._workers - self._sending:
             worker.cancel()
 
@@ -149,43 +165,109 @@ class PromptSender:
         StoreError
             If the ledger cannot be written; all prompts in progress are ended.
         """
-        limiter = RateLimiter(self._per_minute)
+        ledger = self._ledger
         try:
-            async with asyncio.TaskGroup() as workers:
-                for _ in range(min(self._concurrency, len(self._waiting))):
-                    self._workers.add(workers.create_task(self._work(limiter)))
-        except ExceptionGroup as errors:  # all workers ended for one cause
-            raise errors.exceptions[0] from None
+            async with asyncio.TaskGroup() as tasks:
+                following = tasks.create_task(self._follow(ledger)) if ledger and ledger.is_shared else None
+                async with asyncio.TaskGroup() as workers:
+                    for _ in range(min(self._concurrency, len(self._waiting))):
+                        self._workers.add(workers.create_task(self._work()))
+                if following is not None:
+                    following.cancel()
+        except ExceptionGroup as errors:  # all tasks ended for one cause
+            raise _first(errors) from None
 
-    async def _work(self, limiter: RateLimiter) -> None:
-        while self._waiting:
-            index, prompt = self._waiting.popleft()
-            answer = self._kept.get(index)
-            if answer is not None:
-                answer = await self._read_on(answer, prompt, limiter)
-            if answer is None or (answer.error is not None and self._retry_interrupted):
-                if self._hopeless is None:
-                    answer = await self._answer(index, prompt, limiter)
-                else:
-                    answer = Answer(index=index, error=self._hopeless)
+    async def _work(self) -> None:
+        while (index := await self._next()) is not None:
+            self._here.add(index)
+            answer = await self._outcome(index)
+            self._here.discard(index)
+            early = self._early.pop(index, None)
+            if index in self._elsewhere:
+                self._sending.discard(asyncio.current_task())
+                if self._is_draining:
+                    return
+                if early is not None:
+                    self._take(index, early)
+                continue
             if answer is None:
                 return  # draining
             if answer.error is None:
                 self._answered += 1
             elif self._is_hopeless(answer.error):
                 self._hopeless = answer.error
-            self._deliver(answer)
+            self._end(answer)
             self._sending.discard(asyncio.current_task())
+
+    async def _next(self) -> int | None:
+        """Return a prompt to handle; `None` if there are none left, here or in other processes."""
+        while True:
+            while self._waiting:
+                index = self._waiting.popleft()
+                if index not in self._delivered:
+                    return index
+            if not self._elsewhere:
+                return None
+            self._changed.clear()
+            await self._changed.wait()
+
+    async def _outcome(self, index: int) -> Answer | None:
+        """Return the outcome of a prompt; `None` if it is elsewhere, or if no more requests are sent."""
+        prompt, answer = self._prompts[index], self._kept.get(index)
+        if answer is not None:
+            answer = await self._read_on(answer, prompt)
+        if answer is None or (answer.error is not None and self._retry_interrupted):
+            if self._hopeless is not None:
+                return Answer(index=index, error=self._hopeless)
+            answer = await self._answer(index, prompt)
+        return answer
+
+    def _end(self, answer: Answer) -> None:
+        """Deliver an outcome."""
+        self._delivered.add(answer.index)
+        self._elsewhere.discard(answer.index)
+        self._deliver(answer)
+        self._changed.set()
+
+    # Other processes that send prompts of the same batch
+
+    async def _follow(self, ledger: Ledger) -> None:
+        while True:
+            for index, news in await ledger.news():
+                self._take(index, news)
+            await asyncio.sleep(FOLLOW_S)
+
+    def _take(self, index: int, news: News) -> None:
+        """Take the outcome of a prompt that another process had, or that it is free."""
+        if index in self._delivered or index not in self._prompts:
+            return
+        if index in self._here:
+            self._early[index] = news
+            return
+        answer = news.answer
+        if (
+            answer is not None
+            and news.is_unknown
+            and (self._retry_interrupted or answer.response_id is not None)
+        ):
+            self._kept[index] = answer
+            answer = None
+        if answer is not None:
+            self._end(answer)
+        elif index in self._elsewhere and not self._is_draining:
+            self._elsewhere.discard(index)
+            self._waiting.append(index)
+            self._changed.set()
 
     def _is_hopeless(self, error: NbchatError) -> bool:
         # If no prompt has ever reached the server, the others will not reach it either.
         return isinstance(error, HOPELESS) or (isinstance(error, ConnectFailed) and not self._answered)
 
-    async def _read_on(self, known: Answer, prompt: str, limiter: RateLimiter) -> Answer:
+    async def _read_on(self, known: Answer, prompt: str) -> Answer:
         """Return the answer that the server kept, or the recorded outcome."""
         if self._ledger is None or known.response_id is None:
             return known
-        async with self._turn(limiter):
+        async with self._turn():
             pass  # counts as a request
         with self._ledger.reading_on(known.index):
             answer = await self._attempt(known.index, prompt, known.attempts, known.response_id)
@@ -195,31 +277,43 @@ class PromptSender:
             return answer
 
     @contextlib.asynccontextmanager
-    async def _turn(self, limiter: RateLimiter) -> AsyncIterator[None]:
+    async def _turn(self) -> AsyncIterator[None]:
         """Wait until a request may be sent. From then on, `drain` lets it end."""
         self._sending.discard(asyncio.current_task())
-        async with limiter.turn():
+        async with self._limiter.turn():
             await self._open.wait()
             yield
             self._sending.add(asyncio.current_task())
 
-    async def _answer(self, index: int, prompt: str, limiter: RateLimiter) -> Answer | None:
+    async def _answer(self, index: int, prompt: str) -> Answer | None:
         """Return the outcome of a prompt; `None` if it would be retried and no more requests are sent."""
         cached = await self._one_shot.cached(index, prompt) if self._one_shot.uses_cache else None
         if cached is None:
-            return await self._sent(index, prompt, limiter)
+            return await self._sent(index, prompt)
         if self._ledger is not None:
             await self._ledger.over(cached)
         return cached
 
-    async def _sent(self, index: int, prompt: str, limiter: RateLimiter) -> Answer | None:
+    async def _may_send(self, index: int) -> bool:
+        """Wait until a prompt may be sent; False if another process has it, or its outcome."""
+        ledger = self._ledger
+        if ledger is None:
+            async with self._turn():
+                return True
+        again = self._retry_interrupted and index in self._kept
+        if not await ledger.claim(index, again=again):
+            return False
+        async with self._turn():
+            return await ledger.asking(index)
+
+    async def _sent(self, index: int, prompt: str) -> Answer | None:
         """Send a prompt until it is answered; returns as `_answer`."""
         attempts = refusals = 0
         usage: Usage | None = None
         while True:
-            async with self._turn(limiter):
-                if self._ledger is not None:
-                    await self._ledger.asking(index)
+            if not await self._may_send(index):
+                self._elsewhere.add(index)
+                return None
             attempts += 1
             answer = await self._attempt(index, prompt, attempts)
             if answer.usage is not None:
@@ -232,12 +326,14 @@ class PromptSender:
             refusals += isinstance(answer.error, RateLimited)
             wait_s = self._wait(answer.error, attempts - refusals, refusals)
             if wait_s is None or self._hopeless is not None:
+                if self._ledger is not None:
+                    await self._ledger.failed(answer)
                 return answer
             if self._is_draining:
                 return None
             self._sending.discard(asyncio.current_task())
             if isinstance(answer.error, RateLimited):
-                limiter.close_for(wait_s)  # other prompts would be refused too
+                await self._limiter.close_for(wait_s)  # other prompts would be refused too
             else:
                 await asyncio.sleep(wait_s)
 
@@ -264,3 +360,11 @@ class PromptSender:
                 await ledger.answering(index, response_id)
 
         return await self._one_shot.ask(index, prompt, attempts, response_id=response_id, answering=answering)
+
+
+def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the first error in nested groups."""
+    error: BaseException = errors
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -1,14 +1,28 @@
-"""`RateLimiter`: spaces requests evenly, and holds all of them while the server asks to wait."""
+"""`Limiter`: when a request may be sent; `RateLimiter`: the limiter of one process."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+
+class Limiter(Protocol):
+    """Spaces requests evenly, and holds all of them while the server asks to wait."""
+
+    async def close_for(self, seconds: float) -> None:
+        """Hold all requests for this time; of several calls the latest end applies."""
+        ...
+
+    def turn(self) -> AbstractAsyncContextManager[None]:
+        """Wait for this caller's turn, which lasts as long as the `with` block."""
+        ...
 
 
 class RateLimiter:
-    """Spaces requests evenly, so that no time window exceeds its share. For one event loop.
+    """Spaces requests evenly, so that no time window exceeds its share. Implements `Limiter`; for one loop.
 
     Parameters
     ----------
@@ -22,7 +36,7 @@ class RateLimiter:
         self._next = 0.0
         self._closed_until = 0.0
 
-    def close_for(self, seconds: float) -> None:
+    async def close_for(self, seconds: float) -> None:
         """Hold all requests for this time; of several calls the latest end applies."""
         self._closed_until = max(self._closed_until, asyncio.get_running_loop().time() + seconds)
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from nbchat.batch_engine.batch import Batch, Journal
+from nbchat.batch_engine.places import place_of
 from nbchat.core.errors import CommandError
 from nbchat.engine.loop_thread import POLL_S
 from nbchat.engine.wakeup import Wakeup
@@ -107,7 +107,7 @@ class LocalBatches:
 
     def reader(self, request: BatchRequest) -> BatchReader:
         """Return a reader for a batch, which its `open` starts."""
-        place = None if request.journal is None else Journal(path=Path(request.journal))
+        place = None if request.journal is None else Journal(place=place_of(request.journal))
 
         def start() -> Batch:
             return Batch(self._engine, request, lambda: place, provider=self._provider, is_held=True)

@@ -8,7 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from nbchat.batch_engine.answer_file import FilePlace
 from nbchat.batch_engine.batch import Batch, Journal
+from nbchat.batch_engine.places import place_of
 from nbchat.core.errors import NbchatError, from_info
 from nbchat.runner.messages import BatchAnswer, BatchNews, ToKernel
 from nbchat.runner.remote_errors import info_of
@@ -17,6 +19,7 @@ from nbchat.runner.transports import AsyncTransport
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from nbchat.batch_engine.answers import Place
     from nbchat.batch_engine.request import BatchRequest
     from nbchat.engine.one_shot import Answer
     from nbchat.runner.engine import Origin, RunnerEngine
@@ -89,9 +92,9 @@ class ServedBatches:
     def _start(self, request: BatchRequest, origin: Origin) -> Batch:
         def journal() -> Journal | None:
             if request.journal is not None:
-                return Journal(path=Path(request.journal))
+                return Journal(place=place_of(request.journal))
             path = self._place(request.id)
-            return None if path is None else Journal(path=path, busy_s=BUSY_S, is_temporary=True)
+            return None if path is None else Journal(place=FilePlace(path), busy_s=BUSY_S, is_temporary=True)
 
         batch = self._batches[request.id] = Batch(self._engine, request, journal, providers=origin)
         self._engine.hold(request.id, origin)
@@ -109,15 +112,16 @@ class ServedBatches:
     async def forget(self, batch_id: str, *, keep_journal: bool) -> None:
         """Forget a complete batch, and delete its journal unless the caller chose it or `keep_journal`."""
         batch = self._batches.get(batch_id)
+        place: Place | None = None
         if batch is None:  # it was completed in an earlier runner
             path = await asyncio.to_thread(self._place, batch_id)
+            place = None if path is None else FilePlace(path)
         elif batch.end == "complete":
             del self._batches[batch_id]
-            path = batch.journal.path if batch.journal is not None and batch.journal.is_temporary else None
-        else:
-            return
-        if path is not None and not keep_journal:
-            await asyncio.to_thread(path.unlink, missing_ok=True)
+            if batch.journal is not None and batch.journal.is_temporary:
+                place = batch.journal.place
+        if place is not None and not keep_journal:
+            await asyncio.to_thread(place.delete)
 
     async def stop(self, batch_id: str) -> None:
         """Stop a batch, and wait until its journal is closed."""

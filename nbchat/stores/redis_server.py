@@ -22,7 +22,8 @@ OLDEST: Final = (6, 2)
 MAX_SHOWN: Final = 200
 """Characters of a server's message that are shown."""
 
-_SCHEMES: Final = ("redis", "rediss", "unix")
+SCHEMES: Final = ("redis", "rediss", "unix")
+"""Schemes of the URLs of servers."""
 
 _KEPT: Final = "Everything is kept in memory until it can."
 
@@ -59,7 +60,7 @@ def connect(url: str, timeout_s: float) -> Redis:
     except ImportError as error:
         raise ConfigError("a store on Redis or Valkey needs the library redis.", hint=INSTALL) from error
     scheme = urlsplit(url).scheme
-    if scheme not in _SCHEMES:
+    if scheme not in SCHEMES:
         raise ConfigError(
             f"{redact(shown(url))!r} is not the URL of a Redis or Valkey server.",
             hint="Such a URL begins with redis://, rediss:// (TLS) or unix://.",

@@ -18,10 +18,20 @@ class LimitedServer:
         Requests accepted within any one second; more get 429. `None`: no limit.
     fail
         Every `fail`-th request fails: alternately with 503, and in the middle of the answer.
+    takes_s
+        Seconds between the first text of an answer and the rest.
     """
 
-    def __init__(self, per_s: int | None = None, fail: int | None = None, status: int | None = None) -> None:
-        self._per_s, self._fail, self._status = per_s, fail, status
+    def __init__(
+        self,
+        per_s: int | None = None,
+        fail: int | None = None,
+        status: int | None = None,
+        takes_s: float = 0.005,
+    ) -> None:
+        self._per_s, self._fail, self._status, self._takes_s = per_s, fail, status, takes_s
+        self.times: list[float] = []
+        """Times of all requests that were accepted."""
         self.asked: Counter[str] = Counter()
         """Accepted prompts, including those that failed."""
         self.answered: Counter[str] = Counter()
@@ -116,6 +126,7 @@ class LimitedServer:
             self.refused += 1
             return _whole(writer, 429, {"error": {"message": "slow down"}}, "retry-after: 1\r\n")
         self._times.append(now)
+        self.times.append(now)
         self._requests += 1
         self.asked[prompt] += 1
         if self._status is not None:
@@ -129,7 +140,7 @@ class LimitedServer:
         text = prompt.upper()
         _chunk(writer, {"choices": [{"index": 0, "delta": {"content": text[:4]}}]})
         await writer.drain()
-        await asyncio.sleep(0.005)
+        await asyncio.sleep(self._takes_s)
         if self._hold_after is not None and sum(self.answered.values()) >= self._hold_after:
             await self._hold(reader)
         if failure:

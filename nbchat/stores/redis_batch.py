@@ -1,0 +1,209 @@
+"""`RedisBatch`: the prompts and answers of batches on a server of Redis or Valkey, and a rate limiter.
+
+Several processes send the prompts of one batch. Each has a token and a lease, which it renews. A prompt is
+claimed by one of them, and is marked as sent before it is sent. If the lease of its owner expires, a prompt
+that was marked is *unknown*: it may have been answered. One that was not marked is free.
+
+The server's clock decides when a lease expires and when a request may be sent. Every operation is one script
+and can be repeated.
+
+===========================  ======  ===================================================================
+`<prefix>:{<name>}:…`        type    contents
+===========================  ======  ===================================================================
+`map:answers`                hash    the answer of each prompt
+`map:failed`                 hash    `<position in the log>:<outcome>` of prompts that failed
+`map:open`                   hash    claimed prompts: `<w or s>:<times sent>:<token>:<response id>`
+`map:owners`                 hash    the time at which the lease of each token expires; 0: closed
+`map:log`                    list    prompts that were answered, have failed or are free again
+`gate:<profile>`             hash    `next`: time of the next request; `closed`: none before this time
+===========================  ======  ===================================================================
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import zlib
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote
+
+from msgspec import Struct
+
+from nbchat.core.errors import ConfigError, NbchatError
+from nbchat.core.ids import new_id
+from nbchat.stores import redis_batch_scripts as scripts
+from nbchat.stores.redis import NAMESPACE
+from nbchat.stores.redis_client import RedisClient
+from nbchat.stores.redis_rows import Argument, compressed, decoded, decompressed, encoded
+from nbchat.stores.redis_server import check, shown
+
+if TYPE_CHECKING:
+    from nbchat.stores.redis_scripts import Script
+
+logger = logging.getLogger("nbchat")
+
+LEASE_S: Final = 10.0
+"""Seconds after which the prompts of a process that no longer renews its lease are unknown."""
+
+READ_AT_ONCE: Final = 500
+"""Prompts that one script reads; the server does nothing else meanwhile."""
+
+NEWS_AT_ONCE: Final = 200
+
+
+class Outcome(Struct, frozen=True, kw_only=True):
+    """The state of a prompt that this process does not send."""
+
+    key: str
+    body: bytes | None = None
+    """The outcome, as it was stored, or empty if it is damaged; `None`: the prompt is free, or unknown."""
+    times: int = 0
+    """Of an unknown prompt: the number of times it was sent; 0 for others."""
+    response_id: str | None = None
+
+
+class RedisBatch(RedisClient):
+    """Coordinates the processes of one batch. For use from any thread; methods block.
+
+    Parameters
+    ----------
+    url
+        Address of the server, with the name of the batch as fragment: `redis://host/0#reviews`.
+    lease_s, timeout_s
+        Duration of the lease, and the longest time to wait for an answer of the server.
+
+    Raises
+    ------
+    ConfigError
+        If the extra `redis` is not installed, or the URL is not valid.
+    StoreError
+        If the server cannot be reached, or may lose answers.
+    """
+
+    def __init__(self, url: str, *, lease_s: float = LEASE_S, timeout_s: float = 5.0) -> None:
+        address, _, fragment = url.partition("#")
+        name = unquote(fragment)
+        if not NAMESPACE.fullmatch(name):
+            raise ConfigError(
+                f"{shown(address)!r} has no valid name of a batch.",
+                hint="Add one of letters, digits and ._~@+- after #, as in redis://host/0#reviews.",
+            )
+        super().__init__(address, timeout_s, f"{shown(address)}#{name}")
+        self.token: str = new_id("l-")
+        self._root = f"nb:{{{name}}}:"
+        self._lease_s = lease_s
+        self._closing = threading.Event()
+        self._renewing = threading.Thread(target=self._renew, name="nbchat-batch-lease", daemon=True)
+        try:
+            check(self._call(lambda client: client.info()), self.where, safe=True)
+            self._cursor: int = self._call(lambda client: client.llen(self._key("map:log")))
+            self._start = self._cursor
+        except BaseException:
+            super().close()
+            raise
+        self._renewing.start()
+
+    def __repr__(self) -> str:
+        """Return the server and the batch."""
+        return f"<RedisBatch {self.where}>"
+
+    def _key(self, name: str) -> bytes:
+        return encoded(self._root + name)
+
+    def _script(self, script: Script, names: Iterable[str], *arguments: Argument) -> Any:  # noqa: ANN401 - as there
+        return self._run(script, [self._key(name) for name in names], *arguments)
+
+    @property
+    def _owner(self) -> tuple[Argument, Argument]:
+        return encoded(self.token), int(self._lease_s * 1000)
+
+    # The lease
+
+    def _renew(self) -> None:
+        while not self._closing.wait(self._lease_s / 4):
+            try:
+                self._script(scripts.RENEW, ["map:owners"], *self._owner)
+            except NbchatError as error:
+                logger.debug("the lease of a batch could not be renewed: %s", error)
+
+    def close(self) -> None:
+        """Release the prompts of this process, which are free again, and close the connection."""
+        self._closing.set()
+        self._renewing.join()
+        try:
+            self._script(scripts.CLOSE, ["map:open", "map:owners", "map:log"], encoded(self.token))
+        finally:
+            super().close()
+
+    # Prompts
+
+    def read(self, keys: Sequence[str]) -> dict[str, Outcome]:
+        """Return the answers that are stored, and the unknown prompts."""
+        found = {}
+        for at in range(0, len(keys), READ_AT_ONCE):
+            chosen = [encoded(key) for key in keys[at : at + READ_AT_ONCE]]
+            rows = self._script(scripts.READ, ["map:answers", "map:open", "map:owners"], *chosen)
+            found.update({outcome.key: outcome for outcome in map(_outcome, rows)})
+        return found
+
+    def news(self) -> list[Outcome]:
+        """Return what has happened since the last call.
+
+        Returns
+        -------
+        Outcomes and prompts that were released, once each, and at every call those that are unknown or free
+        because the lease of their owner has expired.
+        """
+        keys = ["map:answers", "map:failed", "map:open", "map:owners", "map:log"]
+        count, rows = self._script(scripts.NEWS, keys, self._cursor, NEWS_AT_ONCE)
+        self._cursor += count
+        return [_outcome(row) for row in rows]
+
+    def claim(self, key: str, *, again: bool) -> bool:
+        """Claim a prompt for this process, if it is free; `again`: or unknown. A repeated claim succeeds."""
+        keys = ["map:answers", "map:failed", "map:open", "map:owners"]
+        return bool(self._script(scripts.CLAIM, keys, *self._owner, encoded(key), int(again), self._start))
+
+    def sent(self, key: str) -> bool:
+        """Mark a claimed prompt as sent; False if another process has it now."""
+        keys = ["map:answers", "map:open", "map:owners"]
+        return bool(self._script(scripts.SENT, keys, *self._owner, encoded(key)))
+
+    def answering(self, key: str, response_id: str) -> None:
+        """Store the id under which the server keeps an answer that has begun."""
+        self._script(
+            scripts.ANSWERING, ["map:open"], *(encoded(one) for one in (self.token, key, response_id))
+        )
+
+    def unanswered(self, key: str) -> None:
+        """Mark a prompt as not sent; it remains claimed."""
+        self._script(scripts.UNANSWERED, ["map:open"], encoded(self.token), encoded(key))
+
+    def keep(self, key: str, body: bytes, *, is_answer: bool) -> None:
+        """Store the outcome of a prompt. The first answer remains; a failure counts until this batch ends."""
+        keys = ["map:answers", "map:failed", "map:open", "map:owners", "map:log"]
+        arguments = (encoded(self.token), encoded(key), int(is_answer), compressed(body))
+        self._script(scripts.KEEP, keys, *arguments)
+
+    # Requests
+
+    def take_turn(self, profile: str, interval_s: float) -> float:
+        """Return 0 if a request may be sent now, which counts it; else the seconds until one may be sent."""
+        return int(self._script(scripts.TURN, [f"gate:{profile}"], int(interval_s * 1_000_000))) / 1_000_000
+
+    def close_gate(self, profile: str, seconds: float) -> None:
+        """Let no process send a request for this time; of several calls the latest end applies."""
+        self._script(scripts.CLOSE_GATE, [f"gate:{profile}"], int(seconds * 1_000_000))
+
+
+def _outcome(row: Sequence[Any]) -> Outcome:
+    key, kind = decoded(row[0]), row[1]
+    if kind == b"free":
+        return Outcome(key=key)
+    if kind == b"unknown":
+        return Outcome(key=key, times=int(row[2]), response_id=decoded(row[3]) or None)
+    try:
+        return Outcome(key=key, body=decompressed(row[2]))
+    except zlib.error:
+        return Outcome(key=key, body=b"")

@@ -1,0 +1,197 @@
+"""`RedisBatch`: several processes send the prompts of one batch, at one rate."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+
+import pytest
+
+from nbchat.core.errors import ConfigError, StoreError
+from nbchat.stores.redis_batch import Outcome, RedisBatch
+from nbchat.stores.redis_client import RedisClient
+from tests.redis_process import LossyProxy, RedisProcess
+from tests.waiting import wait_for
+
+Join = Callable[..., RedisBatch]
+
+
+@pytest.fixture
+def join(redis_server: RedisProcess, namespace: str) -> Iterator[Join]:
+    """Return a function that joins this test's batch as another process does."""
+    with ExitStack() as stack:
+
+        def made(url: str = redis_server.url, lease_s: float = 60.0) -> RedisBatch:
+            batch = RedisBatch(f"{url}#{namespace}", lease_s=lease_s)
+            stack.callback(lambda: _closed(batch))
+            return batch
+
+        yield made
+
+
+def _closed(batch: RedisBatch) -> None:
+    with suppress(StoreError):
+        batch.close()
+
+
+def vanish(batch: RedisBatch) -> None:
+    """End as a killed process does, which releases nothing."""
+    batch._closing.set()
+    batch._renewing.join()
+    RedisClient.close(batch)
+
+
+def send(batch: RedisBatch, key: str) -> None:
+    """Claim a prompt, and mark it as sent."""
+    assert batch.claim(key, again=False)
+    assert batch.sent(key)
+
+
+def test_a_prompt_is_sent_by_one_process(join: Join) -> None:
+    """A prompt that one process has claimed is refused to others, which get its outcome."""
+    one, other = join(), join()
+    assert one.claim("a", again=False)
+    assert not other.claim("a", again=True)
+    assert not other.sent("a")
+    assert one.sent("a")
+    assert other.news() == []
+    one.keep("a", b"answer", is_answer=True)
+    assert not other.claim("a", again=True)
+    assert other.news() == [Outcome(key="a", body=b"answer")]
+    assert other.news() == []
+    assert join().read(["a", "b"]) == {"a": Outcome(key="a", body=b"answer")}
+
+
+def test_a_prompt_of_a_killed_process_is_unknown(join: Join) -> None:
+    """A sent prompt of a vanished process is unknown, and claimed only on request; unsent ones are free."""
+    killed, other = join(lease_s=0.2), join()
+    send(killed, "sent")
+    killed.answering("sent", "resp_1")
+    assert killed.claim("unsent", again=False)
+    vanish(killed)
+    unknown, free = Outcome(key="sent", times=1, response_id="resp_1"), Outcome(key="unsent")
+    wait_for(lambda: len(other.news()) == 2, "the end of the lease")
+    assert sorted(other.news(), key=lambda outcome: outcome.key) == [unknown, free]
+    assert other.read(["sent", "unsent"]) == {"sent": unknown}
+    assert not other.claim("sent", again=False)
+    assert other.claim("unsent", again=False)
+    taker = join(lease_s=0.2)
+    assert taker.claim("sent", again=True)
+    vanish(taker)  # before it was sent a second time
+    wait_for(lambda: other.news() == [unknown], "the end of the second lease")
+    assert other.claim("sent", again=True)
+    assert other.sent("sent")
+
+
+def test_a_process_that_ends_in_order_releases_its_prompts(join: Join) -> None:
+    """Prompts of a process that has closed the batch are free for the others at once."""
+    one, other = join(), join()
+    send(one, "a")
+    one.close()
+    assert other.news() == [Outcome(key="a")]
+    send(other, "a")
+
+
+def test_an_unanswered_prompt_remains_claimed(join: Join) -> None:
+    """Between two attempts a prompt is not sent by others; if its process vanishes then, it is free."""
+    one, other = join(lease_s=0.5), join()
+    send(one, "a")
+    one.unanswered("a")
+    vanish(one)
+    wait_for(lambda: other.news() == [Outcome(key="a")], "the end of the lease")
+    send(other, "a")
+    other.unanswered("a")
+    assert not join().claim("a", again=True)
+
+
+def test_a_failure_counts_for_the_processes_that_run(join: Join) -> None:
+    """A failed prompt is reported to running processes and not sent again; a later batch sends it."""
+    one, other = join(), join()
+    send(one, "a")
+    one.keep("a", b"failure", is_answer=False)
+    assert not other.claim("a", again=True)
+    assert other.news() == [Outcome(key="a", body=b"failure")]
+    later = join()
+    assert later.read(["a"]) == {}
+    send(later, "a")
+    later.keep("a", b"answer", is_answer=True)
+    assert later.read(["a"]) == {"a": Outcome(key="a", body=b"answer")}
+
+
+def test_the_first_answer_remains(join: Join) -> None:
+    """A process that was suspended and replaced cannot replace an answer, nor end the prompt of another."""
+    suspended, other = join(lease_s=0.2), join()
+    send(suspended, "a")
+    suspended._closing.set()
+    suspended._renewing.join()
+    wait_for(lambda: other.news() != [], "the end of the lease")
+    assert other.claim("a", again=True)
+    assert other.sent("a")
+    assert not suspended.sent("a")
+    suspended.unanswered("a")
+    suspended.keep("a", b"failure", is_answer=False)
+    assert not join().claim("a", again=True)
+    suspended.keep("a", b"late answer", is_answer=True)
+    other.keep("a", b"second answer", is_answer=True)
+    assert other.read(["a"]) == {"a": Outcome(key="a", body=b"late answer")}
+
+
+def test_a_lost_answer_changes_nothing(join: Join, redis_server: RedisProcess) -> None:
+    """Operations whose answers are lost are repeated, with the same result."""
+    with LossyProxy(redis_server) as proxy:
+        lossy, other = join(proxy.url), join()
+        for work in (
+            lambda: lossy.claim("a", again=False),
+            lambda: lossy.sent("a"),
+            lambda: lossy.keep("a", b"answer", is_answer=True) is None,
+        ):
+            proxy.drop_answers(1)
+            assert work()
+        assert proxy.dropped == 3
+        assert other.news() == [Outcome(key="a", body=b"answer")]
+        lossy.close()
+
+
+def test_all_processes_share_one_rate(join: Join, redis_server: RedisProcess) -> None:
+    """However many processes ask, turns are no closer together than the interval."""
+    interval_s, turns = 0.01, 40
+    granted: list[None] = []
+
+    def clock() -> float:
+        with redis_server.client() as client:
+            seconds, microseconds = client.time()  # type: ignore[misc]
+        return float(seconds) + microseconds / 1_000_000
+
+    def work(batch: RedisBatch) -> None:
+        while len(granted) < turns:
+            if batch.take_turn("model", interval_s) == 0:
+                granted.append(None)
+
+    threads = [threading.Thread(target=work, args=(join(),)) for _ in range(3)]
+    began = clock()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert clock() - began >= (len(granted) - 1) * interval_s
+    assert join().take_turn("another model", 60.0) == 0
+
+
+def test_a_refusal_holds_all_processes(join: Join) -> None:
+    """When one process has closed the gate, no other one gets a turn, also without a rate."""
+    one, other = join(), join()
+    assert other.take_turn("model", 0.0) == 0
+    one.close_gate("model", 600.0)
+    one.close_gate("model", 1.0)
+    assert 500 < other.take_turn("model", 0.0) <= 600
+    assert 500 < one.take_turn("model", 60.0) <= 600
+    assert other.take_turn("another model", 0.0) == 0
+
+
+@pytest.mark.parametrize("name", ["", "#", "#a b", "#a/b"])
+def test_a_batch_needs_a_name(redis_server: RedisProcess, name: str) -> None:
+    """An address without a valid name is refused, with an example of one."""
+    with pytest.raises(ConfigError, match="name of a batch") as caught:
+        RedisBatch(redis_server.url + name)
+    assert "#reviews" in str(caught.value)
