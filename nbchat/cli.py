@@ -127,7 +127,22 @@ def _add_service(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--advertise", metavar="URL", help="address of this replica for others (default: that of --listen)"
     )
+    for name, what in (
+        ("links", "linked kernels"),
+        ("live-runs", "runs with a connection to a model; others wait"),
+        ("sessions", "sessions"),
+        ("megabytes", "megabytes of sessions in the store"),
+    ):
+        parser.add_argument(
+            f"--max-{name}", type=_positive, metavar="N", help=f"limit of each person and team: {what}"
+        )
     parser.set_defaults(run=_runner_listen)
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
 
 
 def _runner_listen(options: argparse.Namespace) -> None:
@@ -137,6 +152,15 @@ def _runner_listen(options: argparse.Namespace) -> None:
     if not options.listen or not store:
         raise ValueError("give an action, or --listen and --store; see nbchat runner --help.")
     from nbchat.service.process import Options, run  # noqa: PLC0415
+    from nbchat.service.quotas import Quotas  # noqa: PLC0415
+
+    megabytes = options.max_megabytes
+    quotas = {
+        "links": options.max_links,
+        "live_runs": options.max_live_runs,
+        "sessions": options.max_sessions,
+        "store_bytes": None if megabytes is None else megabytes * 1_000_000,
+    }
 
     def path(value: str | None) -> Path | None:
         return None if value is None else Path(value)
@@ -153,6 +177,7 @@ def _runner_listen(options: argparse.Namespace) -> None:
             certificate=path(options.certificate),
             key=path(options.key),
             tls_by_proxy=options.tls_by_proxy,
+            quotas=Quotas(**{name: value for name, value in quotas.items() if value is not None}),
             metrics=options.metrics,
         )
     )

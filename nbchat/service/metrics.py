@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from prometheus_client import (
@@ -17,16 +15,13 @@ from prometheus_client import (
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from nbchat.core.errors import LeaseLost, NbchatError
-
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Mapping
     from wsgiref.simple_server import WSGIServer
 
     from nbchat.engine.loop_thread import LoopThread
+    from nbchat.service.measured_store import MeasuredStore
     from nbchat.service.namespace import Namespace
-    from nbchat.stores.base import Contents, Entry, FencedStore, Kept, Record
 
 COLLECT_S: Final = 10.0
 """Longest wait for the loop when the measurements are read."""
@@ -35,18 +30,18 @@ _BUCKETS: Final = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 
 
 class Metrics:
-    """The measurements of one service, and the address at which they are read."""
+    """The measurements of one service, and the address at which they are read. Implements `StoreMetrics`."""
 
     def __init__(self) -> None:
         self.registry: Final = CollectorRegistry()
         ProcessCollector(registry=self.registry)
-        self.write_seconds: Final = self._of(Histogram, "store_write_seconds", "Time of a write", _BUCKETS)
-        self.written_bytes: Final = self._of(Counter, "store_written_bytes", "Bytes written to the stores")
-        self.failed: Final = self._of(Counter, "store_errors", "Writes that a store did not accept")
-        self.fenced: Final = self._of(
+        self._write_seconds: Final = self._of(Histogram, "store_write_seconds", "Time of a write", _BUCKETS)
+        self._written_bytes: Final = self._of(Counter, "store_written_bytes", "Bytes written to the stores")
+        self._failed: Final = self._of(Counter, "store_errors", "Writes that a store did not accept")
+        self._fenced: Final = self._of(
             Counter, "fenced_writes", "Writes and renewals that were refused since another process took over"
         )
-        self.takeovers: Final = self._of(
+        self._takeovers: Final = self._of(
             Counter, "takeovers", "Leases that were claimed from a process that had not released them"
         )
         self.stores: Final[set[MeasuredStore]] = set()
@@ -61,9 +56,34 @@ class Metrics:
         more = {"buckets": buckets} if buckets else {}
         return kind(f"nbchat_{name}", f"{text}.", registry=self.registry, **more)
 
-    def measured(self, store: FencedStore) -> FencedStore:
-        """Return a store whose writes and lease are measured."""
-        return MeasuredStore(store, self)
+    # The stores
+
+    def opened(self, store: MeasuredStore) -> None:
+        """Measure the lease of a store from now on."""
+        self.stores.add(store)
+
+    def closed(self, store: MeasuredStore) -> None:
+        """Forget a store."""
+        self.stores.discard(store)
+
+    def written(self, seconds: float, length: int) -> None:
+        """Count a write, its time and its bytes."""
+        self._write_seconds.observe(seconds)
+        self._written_bytes.inc(length)
+
+    def failed(self) -> None:
+        """Count a write that the store did not accept."""
+        self._failed.inc()
+
+    def fenced(self) -> None:
+        """Count a write or a renewal that was refused since another process took over."""
+        self._fenced.inc()
+
+    def took_over(self) -> None:
+        """Count the claim of a lease that was not released."""
+        self._takeovers.inc()
+
+    # Reading
 
     def watch(self, loop: LoopThread, namespaces: Callable[[], Sequence[Namespace]]) -> None:
         """Count what these namespaces have. They are read on the loop."""
@@ -114,6 +134,7 @@ class _OfNamespaces(Collector):
             ("live_runs", "Runs with a connection to a model", sum(e.scheduler.live for e in engines)),
             ("queued_sessions", "Sessions that wait for a slot", sum(len(e.scheduler) for e in engines)),
             ("orphaned_runs", "Live runs without a kernel", sum(o.engine.scheduler.live for o in alone)),
+            ("stored_bytes", "Bytes of the sessions", sum(one.stored_bytes for one in namespaces)),
             (
                 "unsaved_seconds",
                 "Age of the oldest event that is not stored",
@@ -125,109 +146,3 @@ class _OfNamespaces(Collector):
             text = "Shortest time until another process could claim a namespace of this one"
             found.append(("lease_margin_seconds", text, min(margins)))
         return found
-
-
-class MeasuredStore:
-    """Measures the writes and the lease of a store. Implements `FencedStore`."""
-
-    def __init__(self, store: FencedStore, metrics: Metrics) -> None:
-        self.where: str = store.where
-        self._store = store
-        self._metrics = metrics
-        self._lease_s = 0.0
-        self._until: float | None = None
-        """End of the lease, by the monotonic clock; `None` without a lease."""
-        metrics.stores.add(self)
-
-    def __repr__(self) -> str:
-        """Return the store."""
-        return f"<MeasuredStore {self._store!r}>"
-
-    @property
-    def margin_s(self) -> float | None:
-        """Time until the lease expires; `None` without a lease."""
-        return None if self._until is None else self._until - time.monotonic()
-
-    def claim(self, token: str, lease_s: float, *, after: str | None = None) -> bool:
-        """Claim the lease."""
-        began = time.monotonic()
-        other = self._store.holder()
-        held = self._store.claim(token, lease_s, after=after)
-        if held:
-            self._until, self._lease_s = began + lease_s, lease_s
-            if other not in (None, token):
-                self._metrics.takeovers.inc()
-        return held
-
-    def renew(self, token: str, lease_s: float) -> bool:
-        """Extend the lease."""
-        began = time.monotonic()
-        renewed = self._store.renew(token, lease_s)
-        if renewed:
-            self._until, self._lease_s = began + lease_s, lease_s
-        else:
-            self._until = None
-            self._metrics.fenced.inc()
-        return renewed
-
-    def release(self, token: str) -> None:
-        """End the lease."""
-        self._until = None
-        self._store.release(token)
-
-    def holder(self) -> str | None:
-        """Return the token that claimed last."""
-        return self._store.holder()
-
-    def read(self) -> Contents:
-        """Return all entries."""
-        return self._store.read()
-
-    def read_session(self, session_id: str) -> Kept:
-        """Return the entries of one session."""
-        return self._store.read_session(session_id)
-
-    def write(
-        self, first: str | Sequence[Entry], write_id: str = "", records: Sequence[Record] = (), /
-    ) -> None:
-        """Write records."""
-        with self._measured():
-            if isinstance(first, str):
-                self._store.write(first, write_id, records)
-            else:
-                self._store.write(first)
-        written = records if isinstance(first, str) else first
-        self._metrics.written_bytes.inc(sum(len(record.body) for record in written))
-
-    @contextmanager
-    def _measured(self) -> Iterator[None]:
-        began = time.monotonic()
-        try:
-            yield
-        except LeaseLost:
-            self._until = None
-            self._metrics.fenced.inc()
-            raise
-        except NbchatError:
-            self._metrics.failed.inc()
-            raise
-        self._metrics.write_seconds.observe(time.monotonic() - began)
-        if self._until is not None:
-            self._until = began + self._lease_s
-
-    def acknowledged(self) -> Mapping[str, bytes]:
-        """Return the last acknowledgements."""
-        return self._store.acknowledged()
-
-    def recall(self, name: str) -> str:
-        """Return a property of the store."""
-        return self._store.recall(name)
-
-    def remember(self, name: str, value: str) -> None:
-        """Set a property of the store."""
-        self._store.remember(name, value)
-
-    def close(self) -> None:
-        """Close the store."""
-        self._metrics.stores.discard(self)
-        self._store.close()

@@ -13,20 +13,21 @@ from nbchat.core.saved import Snapshot
 from nbchat.core.version import VERSION
 from nbchat.engine.journal_reader import read_back
 from nbchat.engine.leased_store import LeasedStore
+from nbchat.engine.limits import Limits
 from nbchat.protocol import Saving
 from nbchat.runner.engine import RunnerEngine
 from nbchat.runner.engine_server import EngineServer
 from nbchat.runner.messages import LINK_VERSION, Greeting
+from nbchat.service.measured_store import MeasuredStore, StoreMetrics
 from nbchat.service.presence import Presence
+from nbchat.service.quotas import Quota, Quotas
 
 if TYPE_CHECKING:
     from nbchat.core.transcript import SessionState
     from nbchat.engine.journal_writer import JournalWriter, SaveStatus
-    from nbchat.engine.limits import Limits
     from nbchat.engine.loop_thread import LoopThread
     from nbchat.runner.kernel_link import KernelLink
     from nbchat.service.storage import Storage
-    from nbchat.stores.base import FencedStore
 
 logger = logging.getLogger("nbchat")
 
@@ -47,14 +48,14 @@ class Namespace(EngineServer):
         The loop of all namespaces.
     storage
         Has its store.
-    limits
-        Its limits.
     is_personal
         It belongs to one person.
     on_replaced
         Called when another process has taken over the store.
-    measured
-        Returns the store with measurements, if there are any.
+    quotas
+        Limits that its operator sets.
+    metrics
+        Measures the store; `None`: there are no measurements.
     claim_s
         Longest wait for a process that was killed and still holds the lease, or that is ending.
     """
@@ -64,18 +65,21 @@ class Namespace(EngineServer):
         name: str,
         loop: LoopThread,
         storage: Storage,
-        limits: Limits,
         *,
         is_personal: bool,
         on_replaced: Callable[[Namespace], None],
-        measured: Callable[[FencedStore], FencedStore],
+        quotas: Quotas,
+        metrics: StoreMetrics | None = None,
         claim_s: float = CLAIM_S,
     ) -> None:
+        limits = Limits(live_runs=quotas.live_runs)
         super().__init__(RunnerEngine(limits, loop, is_personal=is_personal), self._batch_journal)
         self.name = name
         self._storage = storage
         self._on_replaced = on_replaced
-        self._measured = measured
+        self._metrics = metrics
+        self._store: MeasuredStore | None = None
+        self.quota: Quota = Quota(quotas, self.engine, lambda: self.stored_bytes)
         self._claim_s = claim_s
         self._writer: JournalWriter | None = None
         self._presence = Presence(loop, self.wires.show_people)
@@ -111,7 +115,15 @@ class Namespace(EngineServer):
             raise
 
     def _leased(self, timeout_s: float) -> LeasedStore:
-        return LeasedStore(self._measured(self._storage.open(self.name)), self.engine.epoch, timeout_s)
+        store = MeasuredStore(self._storage.open(self.name), self._metrics)
+        leased = LeasedStore(store, self.engine.epoch, timeout_s)
+        self._store = store
+        return leased
+
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes of the sessions in the store."""
+        return 0 if self._store is None else self._store.stored_bytes
 
     def _begin(self, store: LeasedStore, snapshot: Snapshot) -> None:
         for note in snapshot.notes:

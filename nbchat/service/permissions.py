@@ -12,6 +12,7 @@ from nbchat.service.access import Role
 
 if TYPE_CHECKING:
     from nbchat.batch_engine.request import BatchRequest
+    from nbchat.service.quotas import Quota
 
 _READS: Final = frozenset(
     {
@@ -61,11 +62,16 @@ class MemberPermissions:
         Returns the person's present role.
     find
         Returns the id of the session with an id or a title; `None` without such a session.
+    quota
+        The quota of the namespace.
     """
 
-    def __init__(self, role: Callable[[], Role | None], find: Callable[[str], str | None]) -> None:
+    def __init__(
+        self, role: Callable[[], Role | None], find: Callable[[str], str | None], quota: Quota
+    ) -> None:
         self._role = role
         self._find = find
+        self._quota = quota
 
     @property
     def role(self) -> str:
@@ -91,7 +97,7 @@ class MemberPermissions:
         self._need(Role.VIEWER if name in _READS else Role.EDITOR, f"the call {name!r}")
 
     def check_command(self, command: Command) -> None:
-        """Raise `CommandError` if the role does not permit a command."""
+        """Raise `CommandError` if the role or the quota does not permit a command."""
         if isinstance(command, SetLimits):
             raise CommandError("the limits of a service are set by its operator.")
         needed = Role.EDITOR
@@ -100,6 +106,7 @@ class MemberPermissions:
         elif isinstance(command, _OWNING):
             needed = Role.OWNER
         self._need(needed, f"the command {command.type!r}")
+        self._quota.check_command(command)
 
     def _only_gets(self, command: Command) -> bool:
         """Return whether a command only returns a session that exists."""
@@ -111,9 +118,10 @@ class MemberPermissions:
         )
 
     def check_batch(self, request: BatchRequest) -> None:
-        """Raise `CommandError` if a batch would write a file of the service."""
+        """Raise `CommandError` if a batch would write a file of the service, or exceed the quota."""
         if request.journal is not None:
             raise CommandError(
                 "a batch in a service keeps its answers there and cannot write to a file.",
                 hint="Leave out journal=.",
             )
+        self._quota.check_batch(request)

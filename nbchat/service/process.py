@@ -18,6 +18,7 @@ from nbchat.engine.logs import Redacting
 from nbchat.engine.loop_thread import LoopThread
 from nbchat.service.access import Teams, TokenFile
 from nbchat.service.address import is_loopback
+from nbchat.service.quotas import DEFAULTS, Quotas
 from nbchat.service.storage import RedisStorage, storage_at
 
 if TYPE_CHECKING:
@@ -54,6 +55,8 @@ class Options:
     """Private key of the certificate; `None`: in the same file."""
     tls_by_proxy: bool = False
     """A proxy in front of the service encrypts the connections."""
+    quotas: Quotas = DEFAULTS
+    """Limits of each namespace."""
     metrics: str | None = None
     """Address and port at which the measurements are read."""
     advertise: str | None = None
@@ -160,7 +163,15 @@ def run(options: Options) -> None:
     loop = LoopThread()
     metrics, metrics_at = _metrics(options)
     service = loop.call(
-        lambda: Service(loop, storage, authority, teams, prefix=_prefix(options), metrics=metrics)
+        lambda: Service(
+            loop,
+            storage,
+            authority,
+            teams,
+            prefix=_prefix(options),
+            quotas=options.quotas,
+            metrics=metrics,
+        )
     )
     try:
         if metrics is not None:

@@ -21,13 +21,13 @@ from nbchat.core.secret import Secret
 from nbchat.core.text import person_name
 from nbchat.core.version import VERSION
 from nbchat.engine.leased_store import LEASE_S
-from nbchat.engine.limits import Limits
 from nbchat.runner.frames import MAX_FRAME, encode_frame
 from nbchat.runner.messages import LINK_VERSION, Hello
 from nbchat.service.access import AuthorityUnavailable, Role
 from nbchat.service.address import PATH
 from nbchat.service.namespace import CLAIM_S, Namespace
 from nbchat.service.permissions import MemberPermissions
+from nbchat.service.quotas import DEFAULTS, Quotas
 from nbchat.service.replicas import FORWARDED, NotServedError
 from nbchat.service.websocket import AsyncWebSocketTransport, quiet
 
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from nbchat.service.metrics import Metrics
     from nbchat.service.replicas import Replicas
     from nbchat.service.storage import Storage
-    from nbchat.stores.base import FencedStore
 
 logger = logging.getLogger("nbchat")
 
@@ -74,9 +73,6 @@ PING_S: Final = 20.0
 
 LOST_S: Final = 120.0
 """Longest wait for the answer to a ping. A kernel in which a cell holds the interpreter is late."""
-
-MAX_LINKS: Final = 50
-"""Links of one namespace, beyond which others are refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,10 +112,8 @@ class Service:
         The teams and their members.
     prefix
         Path below which the service is reached.
-    max_links
-        Links of one namespace.
-    limits
-        Returns the limits of a new namespace.
+    quotas
+        Limits of each namespace.
     metrics
         Measures the service.
     """
@@ -132,8 +126,7 @@ class Service:
         teams: Teams,
         *,
         prefix: str = "/",
-        max_links: int = MAX_LINKS,
-        limits: Callable[[], Limits] = Limits,
+        quotas: Quotas = DEFAULTS,
         metrics: Metrics | None = None,
     ) -> None:
         self._loop = loop
@@ -141,8 +134,7 @@ class Service:
         self._authority = authority
         self._teams = teams
         self._prefix = f"/{prefix.strip('/')}/".replace("//", "/")
-        self._max_links = max_links
-        self._limits = limits
+        self._quotas = quotas
         self._metrics = metrics
         if metrics is not None:
             metrics.watch(loop, self._open_namespaces)
@@ -235,7 +227,10 @@ class Service:
         if isinstance(found, Admitted):
             self._admitted[connection] = found
             return None
-        response = connection.respond(found, f"{found.phrase}\n")
+        text = found.phrase
+        if found is HTTPStatus.TOO_MANY_REQUESTS:
+            text = f"there are {self._quotas.links} kernels linked, and the service allows no more"
+        response = connection.respond(found, f"{text}\n")
         if found is HTTPStatus.UNAUTHORIZED:
             response.headers["WWW-Authenticate"] = "Bearer"
         return response
@@ -260,7 +255,7 @@ class Service:
             other.namespace == admitted.namespace and link.state is not State.CLOSED
             for link, other in self._admitted.items()
         )
-        return admitted if links < self._max_links else HTTPStatus.TOO_MANY_REQUESTS
+        return admitted if links < self._quotas.links else HTTPStatus.TOO_MANY_REQUESTS
 
     def _health(self, connection: ServerConnection) -> Response:
         status = HTTPStatus.SERVICE_UNAVAILABLE if self._is_draining else HTTPStatus.OK
@@ -304,7 +299,7 @@ class Service:
         if hello.link != LINK_VERSION:
             transport.write(encode_frame(namespace.greeting()))  # the kernel reports the versions
             raise WireError(f"it has version {hello.link} of the link, and this service {LINK_VERSION}.")
-        permissions = MemberPermissions(lambda: self._role(admitted), namespace.backend.find)
+        permissions = MemberPermissions(lambda: self._role(admitted), namespace.backend.find, namespace.quota)
         author = person_name(admitted.person)
         await namespace.serve(transport, hello, namespace.greeting(), permissions, author)
 
@@ -379,10 +374,10 @@ class Service:
             name,
             self._loop,
             self._storage,
-            self._limits(),
             is_personal=is_personal,
             on_replaced=self._replaced,
-            measured=_unchanged if self._metrics is None else self._metrics.measured,
+            quotas=self._quotas,
+            metrics=self._metrics,
             claim_s=CLAIM_S if self._replicas is None else LEASE_S + MARGIN_S,
         )
         await asyncio.to_thread(namespace.open)
@@ -453,10 +448,6 @@ class Service:
         if self._replicas is not None:
             await self._replicas.close()
         await self._authority.close()
-
-
-def _unchanged(store: FencedStore) -> FencedStore:
-    return store
 
 
 def _bearer(headers: Sequence[str]) -> str | None:

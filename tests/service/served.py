@@ -14,6 +14,7 @@ from nbchat.runner.link_backend import LinkBackend
 from nbchat.service.access import Authority, Teams, TokenFile, new_token
 from nbchat.service.address import ServiceAddress
 from nbchat.service.metrics import Metrics
+from nbchat.service.quotas import DEFAULTS, Quotas
 from nbchat.service.server import Service
 from nbchat.service.storage import SqliteFolder
 from tests.engines import RUNNERS
@@ -37,10 +38,19 @@ class Served:
         Has its files.
     authority
         Returns what identifies people by their tokens, if that is not a file.
+    quotas
+        Limits of each namespace.
     """
 
-    def __init__(self, folder: Path, authority: Callable[[], Authority] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        authority: Callable[[], Authority] | None = None,
+        *,
+        quotas: Quotas = DEFAULTS,
+    ) -> None:
         self.folder = folder
+        self._quotas = quotas
         self.tokens: Mapping[str, str] = {person: new_token(folder / "tokens", person) for person in PEOPLE}
         self._authority = authority or (lambda: TokenFile(folder / "tokens"))
         self.teams = folder / "teams.toml"
@@ -66,7 +76,8 @@ class Served:
         storage = SqliteFolder(self.folder / "store")
         access = (self._authority(), Teams(self.teams))
         self.metrics = Metrics()
-        self.service = loop.call(lambda: Service(loop, storage, *access, metrics=self.metrics))
+        more = {"quotas": self._quotas, "metrics": self.metrics}
+        self.service = loop.call(lambda: Service(loop, storage, *access, **more))
         self.port = loop.run(self.service.start("127.0.0.1", self.port), 60)
 
     def end(self) -> None:

@@ -11,7 +11,8 @@ from nbchat.cli import main
 from nbchat.core.errors import CommandError, ConfigError
 from nbchat.service.access import Role, Teams, TokenFile, new_token
 from nbchat.service.address import ServiceAddress
-from nbchat.service.process import address_in
+from nbchat.service.process import Options, address_in
+from nbchat.service.quotas import Quotas
 from nbchat.service.storage import SqliteFolder, file_name, storage_at
 
 TOKEN = {"NBCHAT_RUNNER_TOKEN": "nbchat-a"}
@@ -158,3 +159,16 @@ def test_a_service_beyond_this_machine_needs_tls(tmp_path: Path, capsys: pytest.
     options = ["--listen", "0.0.0.0:0", "--store", str(tmp_path / "store"), "--tokens", str(path)]
     assert main(["runner", *options]) == 1
     assert "must be encrypted" in capsys.readouterr().err
+
+
+def test_quotas_are_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each quota that is given replaces its default, and must be a whole number above 0."""
+    given: list[Options] = []
+    monkeypatch.setattr("nbchat.service.process.run", given.append)
+    options = ["runner", "--listen", "127.0.0.1:0", "--store", str(tmp_path), "--tokens", "tokens"]
+    assert main([*options, "--max-links", "3", "--max-megabytes", "2"]) == 0
+    assert main(options) == 0
+    assert [one.quotas for one in given] == [Quotas(links=3, store_bytes=2_000_000), Quotas()]
+    for wrong in ("0", "-1", "1.5", "many"):
+        with pytest.raises(SystemExit):
+            main([*options, "--max-sessions", wrong])

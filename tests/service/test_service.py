@@ -344,14 +344,6 @@ def test_connections_end_with_the_service(tmp_path: Path, connected: int) -> Non
             assert peer.recv(1) == b""
 
 
-def test_a_namespace_has_a_limited_number_of_links(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beyond the quota, links of one namespace are refused and those of others are not."""
-    monkeypatch.setattr(served.service, "_max_links", 1)
-    served.registry("ada")
-    assert served.get("/link", f"Bearer {served.tokens['ada']}")[0] == 429
-    assert list(served.registry("bob")) == []
-
-
 def test_provider_objects_stream_over_the_service(served: Served) -> None:
     """An object of a kernel answers in its session, and its run ends with the kernel."""
     provider = ScriptedProvider("a", PAUSE, "b")
