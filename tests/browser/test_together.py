@@ -56,8 +56,11 @@ class Member:
         return shown
 
 
-def test_two_people_share_a_session(notebook: OpenNotebook, server: CountingServer, tmp_path: Path) -> None:
+def test_two_people_share_a_session(
+    notebook: OpenNotebook, server: CountingServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each sees the other, the other's typing, and all questions in one order with their authors' names."""
+    monkeypatch.setattr("nbchat.service.presence.TYPING_S", 600.0)  # until it is sent, on a slow machine too
     with Served(tmp_path) as served:
         members = []
         for name in ("ada", "bob"):

@@ -102,7 +102,10 @@ export class Others implements PeopleView {
       this.#reported = Date.now();
       runtime.typing(this.#sessionId);
     } else if (!this.#isShown) {
-      this.#later = setTimeout(() => box.value && this.#typed(box), wait);
+      this.#later = setTimeout(() => {
+        // A message that is being sent stays in the box until the kernel has it.
+        if (box.value && !box.closest("[data-pending]")) this.#typed(box);
+      }, wait);
     }
   }
 }
