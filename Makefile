@@ -21,13 +21,16 @@ export PATH := $(abspath $(VENV)/bin):$(PATH)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # two installations at once would disturb each other
-.PHONY: help demo dev test test-python test-oldest test-js test-notebooks test-browser test-hosts docs lint format build fresh bench soak lock
+.PHONY: help demo demo-service dev test test-python test-oldest test-js test-notebooks test-browser test-hosts docs lint format build fresh bench soak lock
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
 
 demo: $(STAMPS)/demo ## open JupyterLab on the first notebook; needs no key (ARGS=--no-browser prints the address instead)
 	$(PY) -m tools.demo $(ARGS)
+
+demo-service: $(STAMPS)/python $(STAMPS)/js ## start a JupyterHub with two users who share sessions, on this machine
+	$(PY) -m tools.demo_service
 
 dev: $(STAMPS)/python $(STAMPS)/js ## as demo, and rebuild the page's code after every change in js/src
 	$(PY) -m tools.demo --watch $(ARGS)

@@ -15,6 +15,7 @@ PARTS = (
     "runner",
     "tools",
     "redis_store",
+    "service",
 )
 
 

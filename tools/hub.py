@@ -53,6 +53,8 @@ class Hub:
         Options of the users' servers.
     groups
         The members of groups of users.
+    namespace
+        The team whose sessions are used by all kernels. `None`: cells choose the runner.
 
     Raises
     ------
@@ -70,12 +72,14 @@ class Hub:
         variables: Mapping[str, str] | None = None,
         arguments: Sequence[str] = (),
         groups: Mapping[str, Sequence[str]] | None = None,
+        namespace: str | None = None,
     ) -> None:
         self.home = home
         self.password = secrets.token_urlsafe(12)
         public, inner, proxy, service = free_ports(4)
         self.url = f"http://127.0.0.1:{public}"
         self.service_url = f"{self.url}/services/nbchat/"
+        runner = {} if namespace is None else {"NBCHAT_RUNNER": f"{self.service_url}?namespace={namespace}"}
         as_root = hasattr(os, "geteuid") and os.geteuid() == 0
         for user in users:
             environment(home / user, {})  # writes the settings of JupyterLab
@@ -94,7 +98,7 @@ class Hub:
                 *(["--allow-root"] if as_root else []),
                 *arguments,
             ],
-            "variables": {"PYTHONPATH": str(ROOT), **(variables or {})},
+            "variables": {"PYTHONPATH": str(ROOT), **runner, **(variables or {})},
         }
         self._log = home / "hub.log"
         with self._log.open("wb") as log:

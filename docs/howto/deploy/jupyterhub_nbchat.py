@@ -11,12 +11,13 @@ teams = os.environ.get("NBCHAT_TEAMS")
 access = "access:services!service=nbchat"
 
 # JupyterHub starts the service, restarts it when it ends, and routes /services/nbchat/ to it.
-command = [sys.executable, "-m", "nbchat", "runner", "--auth", "hub", "--listen", listen, "--store", store]
+command = [sys.executable, "-m", "nbchat", "runner", "--auth", "hub", "--listen", listen]
 c.JupyterHub.services.append(
     {
         "name": "nbchat",
         "url": f"http://{listen}",
         "command": [*command, *(["--teams", teams] if teams else [])],
+        "environment": {"NBCHAT_STORE": store},  # a password in it is not in the list of processes
         "display": False,  # it has no page
     }
 )
