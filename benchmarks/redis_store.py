@@ -1,9 +1,9 @@
 """Cost of a write to `RedisStore` beside a bare XADD of the same bytes, and the memory of a stream's text."""
 
-import random
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from nbchat.core.events import PartDelta
 from nbchat.core.ids import new_id
@@ -17,27 +17,32 @@ TIMES = 2_000
 """Writes in one round."""
 
 ROUNDS = 5
-DELTAS = 12
-"""Deltas in a write: a stream of 50 a second is written every 250 ms."""
+DELTAS = 6
+"""Events in a write: an answer of 50 deltas a second has one every 40 ms, and is written every 250 ms."""
 
-DELTA_CHARS = 4
-LETTERS = "etaoin shrdlu cmfwyp vbgkqjxz "
+DELTA_CHARS = 8
+TEXT = (Path(__file__).parent.parent / "docs" / "architecture.md").read_text("utf-8")
+RUN = new_id("r-")
 
 
-def deltas(number: int, dice: random.Random) -> list[PartDelta]:
-    """Return the deltas of a write."""
-    texts = ["".join(dice.choices(LETTERS, k=DELTA_CHARS)) for _ in range(DELTAS)]
-    first = number * DELTAS * DELTA_CHARS
+def deltas(number: int) -> list[PartDelta]:
+    """Return the events of a write."""
+    first, at = number * DELTAS * DELTA_CHARS, 1.8e9 + number * 0.25
     return [
-        PartDelta(run_id="r-1", at=1e9, part_index=0, offset=first + DELTA_CHARS * n, text=one)
-        for n, one in enumerate(texts)
+        PartDelta(
+            run_id=RUN,
+            at=at + n * 0.0401,
+            part_index=0,
+            offset=offset,
+            text=TEXT[offset % len(TEXT) :][:DELTA_CHARS],
+        )
+        for n, offset in enumerate(range(first, first + DELTAS * DELTA_CHARS, DELTA_CHARS))
     ]
 
 
 def main() -> None:
     """Print both costs of the same writes, in turns, and their ratio."""
-    dice = random.Random(1)
-    bodies = [encode_events(deltas(number, dice)) for number in range(TIMES)]
+    bodies = [encode_events(deltas(number)) for number in range(TIMES)]
     with RedisProcess() as server, server.client() as client:
         memory: list[float] = []
         took: dict[str, list[tuple[float, float]]] = {"bare XADD": [], "fenced write": []}
@@ -74,7 +79,7 @@ def main() -> None:
             memory.append(client.info("memory")["used_memory"] - before)
             store.close()
 
-    print(f"{TIMES:,} writes of {DELTAS} deltas, median of {ROUNDS} rounds")
+    print(f"{TIMES:,} writes of {DELTAS} events, median of {ROUNDS} rounds")
     print(f"{'':20}{'µs in all':>12}{'µs of the server':>20}")
     medians = {
         name: [statistics.median(column) for column in zip(*rounds, strict=True)]

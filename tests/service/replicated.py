@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 ROOT: Final = Path(__file__).parents[2]
 
-LEASE_S: Final = 2.0
+LEASE_S: Final = 3.0
 """The lease of replicas in processes of their own."""
 
 CODE: Final = """
@@ -50,7 +50,8 @@ from nbchat.service import replicas, server
 lease_s = float(sys.argv.pop(1))
 for module in (journal_writer, leased_store, server):
     module.LEASE_S = lease_s
-replicas.CONNECT_S = 2.0
+replicas.CONNECT_S = 4.0
+server.DRAIN_S = 50.0
 sys.exit(main())
 """
 
@@ -101,33 +102,28 @@ class Replica:
 
     def __init__(self, folder: Path, url: str) -> None:
         self._access = (TokenFile(folder / "tokens"), Teams(folder / "teams.toml"))
-        self._url = url
-        self.port = 0
-        self.start()
-
-    def start(self) -> None:
-        """Start it, at the same port as before."""
+        self._has_ended = False
         self.loop = loop = LoopThread()
-        storage = RedisStorage(self._url)
+        storage = RedisStorage(url)
 
         def join(port: int) -> Replicas:
             self.url = f"http://127.0.0.1:{port}/"
             return Replicas(storage.join(self.url), self.url, loop)
 
         self.service = loop.call(lambda: Service(loop, storage, *self._access))
-        self.port = loop.run(self.service.start("127.0.0.1", self.port, None, join), 60)
+        self.port = loop.run(self.service.start("127.0.0.1", 0, None, join), 60)
 
     @property
     def namespaces(self) -> Sequence[str]:
         """The namespaces that it serves."""
         return list(self.service._namespaces)
 
-    def end(self, *, drains: bool = False) -> None:
-        """End it in order."""
-        if drains:
-            self.loop.run(self.service.drain(), 60)
-        self.loop.run(self.service.close(), 60)
-        self.loop.close(10)
+    def end(self) -> None:
+        """End it in order, unless it has ended."""
+        if not self._has_ended:
+            self._has_ended = True
+            self.loop.run(self.service.close(), 60)
+            self.loop.close(10)
 
 
 class Replicated(Kernels):
@@ -164,15 +160,16 @@ class ReplicaProcess:
         self._env = environment(folder, os.environ) | {"PYTHONPATH": str(ROOT), "NBCHAT_STORE": redis_url}
         self._log = folder / f"log-{number}"
         self.port = 0
+        """Its port; 0 until it is known, where no connection succeeds."""
         self._process: subprocess.Popen[bytes] | None = None
         self.start()
 
     def start(self) -> None:
-        """Start the process, at the same port as before."""
+        """Start the process, at another port than before."""
         self._log.unlink(missing_ok=True)
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [*self._command, "--listen", f"127.0.0.1:{self.port}"], env=self._env, stderr=log
+                [*self._command, "--listen", "127.0.0.1:0"], env=self._env, stderr=log
             )
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import random
 import signal
 import time
 from collections.abc import Iterator
@@ -157,27 +158,28 @@ def test_all_replicas_choose_the_same_one() -> None:
 
 
 def test_a_replica_that_drains_hands_its_namespaces_over(
-    replicated: Replicated, server: CountingServer
+    replicated: Replicated, server: CountingServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its live answer is completed there; then the other replica continues with all sessions and links."""
-    session = replicated.registry(replicated.one.port, "ada").create("geo", model="count")
+    monkeypatch.setattr("nbchat.service.server.DRAIN_S", 600.0)
+    replicated.registry(replicated.one.port, "ada").create("geo", model="count")
     holder, other = replicated.roles("person-ada")
-    second = replicated.registry(other.port, "ada")
-    run = second["geo"].send("one")
-    until(lambda: "one-150 " in session.runs[0].text)
+    replicated.end_kernels()
+    one, two = (replicated.registry(other.port, "ada")["geo"] for _ in range(2))
+    run = two.send("one")
+    until(lambda: len(one.runs) == 1 and "one-150 " in one.runs[0].text)
     draining = holder.loop.call(lambda: holder.loop.spawn(holder.service.drain(), name="drain"))
     until(lambda: drains(holder.port))
     server.go()
     until(draining.done)
     assert run.wait(60).text == answer_to("one")
-    assert second["geo"].ask("two", timeout=60).text == answer_to("two")
+    assert one.ask("two", timeout=60).text == answer_to("two")
+    until(lambda: two.messages == one.messages)
     assert (holder.namespaces, other.namespaces) == ([], ["person-ada"])
     assert replicated.directory.holder("person-ada") == other.url
-    assert server.asked == ["one", "two"]
     holder.end()
-    holder.start()
-    assert session.ask("three", timeout=60).text == answer_to("three")
-    assert holder.namespaces == []
+    assert two.ask("three", timeout=60).text == answer_to("three")
+    assert server.asked == ["one", "two", "three"]
 
 
 @pytest.fixture
@@ -219,6 +221,7 @@ def test_answers_continue_while_the_store_is_down(
     assert server.asked == ["one", "two"]
 
 
+@pytest.mark.timeout(300)  # processes start, and a lease expires
 @pytest.mark.parametrize(("number", "person"), [(signal.SIGKILL, "ada"), (signal.SIGSTOP, "bob")])
 def test_a_holder_that_vanishes_is_replaced(
     processes: Processes, server: CountingServer, number: signal.Signals, person: str
@@ -250,6 +253,7 @@ def test_a_holder_that_vanishes_is_replaced(
     assert server.asked == ["one", "two"]
 
 
+@pytest.mark.timeout(300)  # four processes start
 def test_a_rolling_restart_loses_nothing(processes: Processes, server: CountingServer, soak: bool) -> None:
     """While each replica is restarted, every live answer is completed, and each question is asked once."""
     people = [("ada", None), ("bob", None), ("eve", None), ("ada", "geo")]
@@ -274,3 +278,53 @@ def test_a_rolling_restart_loses_nothing(processes: Processes, server: CountingS
     assert sorted(server.asked) == sorted(asked)
     for session, registry in zip(sessions, [one for one in registries for _ in range(count)], strict=True):
         assert [run.state for run in registry[session.id].runs] == ["completed", "completed"]
+
+
+@pytest.mark.soak
+def test_faults_at_random_lose_nothing(
+    processes: Processes, server: CountingServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever fails, each question is asked once, each run has one end, and a complete answer is whole."""
+    monkeypatch.setattr("nbchat.runner.link.PING_S", 1.0)
+    dice = random.Random(17)
+    registry = processes.registry(processes.port, "ada", "secret")
+    prompts = [f"c{number}" for number in range(100)]
+    for prompt in prompts:
+        server.hold()
+        run = registry.create(prompt, model="count").send(prompt)
+        wait_for(partial(has_half, run), "half of the answer has arrived", 60.0)
+        holder, _ = processes.roles("team-secret")
+        fault = dice.choice(("nothing", "link", "kill", "suspend", "end", "store"))
+        if fault == "link":
+            link = processes.kernels[0][1]._link
+            assert link is not None
+            link._transport.abort()
+        elif fault == "store":
+            processes.redis.kill()
+        elif fault != "nothing":
+            processes.unhealthy = holder
+            holder.send_signal(
+                {"kill": signal.SIGKILL, "suspend": signal.SIGSTOP, "end": signal.SIGTERM}[fault]
+            )
+        if fault == "end":
+            wait_for(partial(drains, holder.port), "the replica drains")
+        server.go()
+        run.wait(120)
+        assert run.state == ("interrupted" if fault in ("kill", "suspend") else "completed"), fault
+        assert run.state == "interrupted" or run.text == answer_to(prompt)
+        if fault == "store":
+            processes.redis.start()
+        elif fault == "suspend":
+            holder.send_signal(signal.SIGCONT)
+            wait_for(lambda log=holder: "has taken over" in log.log, "the holder is replaced")
+        elif fault in ("kill", "end"):
+            holder.ended()
+            holder.start()
+            holder.wait()
+        processes.unhealthy = None
+    until(lambda: list(processes.stored("team-secret")) == prompts)
+    for prompt, state in processes.stored("team-secret").items():
+        assert [(one.id, one.state) for one in state.runs] == [
+            (run.id, run.state) for run in registry[prompt].runs
+        ]
+    assert server.asked == prompts
