@@ -13,6 +13,7 @@ PARTS = (
     "persist",
     "describe",
     "runner",
+    "service_link",
     "tools",
     "redis_store",
     "service",
