@@ -1,9 +1,9 @@
 """The test harness itself, with a minimal widget."""
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import BrowserContext, expect
 
-from tests.browser.conftest import OpenNotebook
+from tests.browser.conftest import OpenNotebook, forget
 from tests.browser.lab import App, Server
 
 COUNTER = '''
@@ -97,3 +97,32 @@ def test_a_kernel_can_have_another_release_of_a_package(lab: Server, notebook: O
     """A notebook's kernel can have an older ipykernel in an otherwise equal environment."""
     page = notebook(kernel=lab.add_kernel("ipykernel==7.3.0"))
     assert page.execute("import ipykernel; print(ipykernel.__version__)") == "7.3.0\n"
+
+
+STORE = """async () => {
+  localStorage.setItem("a", "1");
+  document.cookie = "a=1";
+  await caches.open("a");
+  await new Promise((resolve) => { indexedDB.open("a").onsuccess = resolve; });
+}"""
+
+STORED = """async () => {
+  const { state } = await navigator.permissions.query({ name: "notifications" });
+  return [localStorage.length, document.cookie, await caches.keys(), await indexedDB.databases(), state];
+}"""
+
+
+def test_nothing_remains_in_the_profile_of_the_first_pages(profile: BrowserContext, lab: Server) -> None:
+    """The first page of a test finds nothing that a page of an earlier test has stored."""
+    for round_ in range(2):
+        forget(profile, lab.url)
+        page = profile.new_page()
+        page.goto(f"{lab.url}/api")
+        empty = page.evaluate(STORED)
+        assert empty[:4] == [0, "", [], []]
+        assert empty[4] != "granted"
+        if round_ == 0:
+            profile.grant_permissions(["notifications"])
+            page.evaluate(STORE)
+            assert page.evaluate(STORED) == [1, "a=1", ["a"], [{"name": "a", "version": 1}], "granted"]
+        page.close()
