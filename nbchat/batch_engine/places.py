@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from nbchat.batch_engine.answer_file import FilePlace
 from nbchat.stores.redis_server import SCHEMES
@@ -25,7 +26,8 @@ def place_of(journal: str) -> Place:
         return FilePlace(Path(journal))
     from nbchat.batch_engine.shared_answers import SharedPlace  # noqa: PLC0415 - only where it is used
 
-    return SharedPlace(journal)
+    url, _, name = journal.partition("#")
+    return SharedPlace(url, unquote(name))
 
 
 def _is_url(journal: str) -> bool:

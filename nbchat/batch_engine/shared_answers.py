@@ -24,19 +24,23 @@ class SharedPlace:
 
     Parameters
     ----------
-    url
-        The server's address, with a name as fragment: `redis://host/0#reviews`.
+    url, name, batch
+        As for `RedisBatch`.
     """
 
-    def __init__(self, url: str) -> None:
-        self._url = url
+    def __init__(self, url: str, name: str, batch: str = "") -> None:
+        self._place = (url, name, batch)
+
+    def _opened(self) -> RedisBatch:
+        return RedisBatch(*self._place, lease_s=redis_batch.LEASE_S)
 
     def open(self) -> SharedAnswers:
         """Connect with the server."""
-        return SharedAnswers(RedisBatch(self._url, lease_s=redis_batch.LEASE_S))
+        return SharedAnswers(self._opened())
 
     def delete(self) -> None:
-        """Do nothing: other processes may use it."""
+        """Delete the batch."""
+        self._opened().delete()
 
 
 class SharedAnswers:

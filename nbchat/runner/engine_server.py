@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from msgspec import UNSET
 
@@ -22,6 +22,9 @@ from nbchat.runner.served_batches import ServedBatches
 from nbchat.runner.transports import AsyncTransport
 from nbchat.runner.wires import Wires
 
+if TYPE_CHECKING:
+    from nbchat.batch_engine.answers import Place
+
 
 class EngineServer:
     """Serves kernels. Methods are for the engine's loop, unless their docstring names another thread.
@@ -31,10 +34,10 @@ class EngineServer:
     engine
         The engine.
     batch_journal
-        Returns the path of the journal of a batch; see `ServedBatches`.
+        Returns the place of the journal of a batch; see `ServedBatches`.
     """
 
-    def __init__(self, engine: RunnerEngine, batch_journal: Callable[[str], Path | None]) -> None:
+    def __init__(self, engine: RunnerEngine, batch_journal: Callable[[str], Place | None]) -> None:
         self.engine = engine
         self.backend = LocalBackend(engine)
         self.wires = Wires()

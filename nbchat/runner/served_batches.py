@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from nbchat.batch_engine.answer_file import FilePlace
 from nbchat.batch_engine.batch import Batch, Journal
 from nbchat.batch_engine.places import place_of
 from nbchat.core.errors import NbchatError, from_info
@@ -42,11 +40,11 @@ class ServedBatches:
     engine
         The engine.
     place
-        Returns the path of the journal of a batch for which the caller chose none; `None` if nothing may be
+        Returns the place of the journal of a batch for which the caller chose none; `None` if nothing may be
         written. Called on a thread.
     """
 
-    def __init__(self, engine: RunnerEngine, place: Callable[[str], Path | None]) -> None:
+    def __init__(self, engine: RunnerEngine, place: Callable[[str], Place | None]) -> None:
         self._engine = engine
         self._place = place
         self._batches: dict[str, Batch] = {}
@@ -93,8 +91,8 @@ class ServedBatches:
         def journal() -> Journal | None:
             if request.journal is not None:
                 return Journal(place=place_of(request.journal))
-            path = self._place(request.id)
-            return None if path is None else Journal(place=FilePlace(path), busy_s=BUSY_S, is_temporary=True)
+            place = self._place(request.id)
+            return None if place is None else Journal(place=place, busy_s=BUSY_S, is_temporary=True)
 
         batch = self._batches[request.id] = Batch(self._engine, request, journal, providers=origin)
         self._engine.hold(request.id, origin)
@@ -114,8 +112,7 @@ class ServedBatches:
         batch = self._batches.get(batch_id)
         place: Place | None = None
         if batch is None:  # it was completed in an earlier runner
-            path = await asyncio.to_thread(self._place, batch_id)
-            place = None if path is None else FilePlace(path)
+            place = await asyncio.to_thread(self._place, batch_id)
         elif batch.end == "complete":
             del self._batches[batch_id]
             if batch.journal is not None and batch.journal.is_temporary:

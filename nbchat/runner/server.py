@@ -18,6 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final, Protocol
 
+from nbchat.batch_engine.answer_file import FilePlace
 from nbchat.core.errors import KernelGone, NbchatError, Orphaned, WireError
 from nbchat.core.version import VERSION
 from nbchat.runner.engine import RunnerEngine
@@ -263,10 +264,11 @@ class RunnerServer(EngineServer):
         if self.saved is not None:
             self.saved.set_journal(on=on)
 
-    def _batch_journal(self, batch_id: str) -> Path | None:
-        """Return the path of a batch's journal. On a thread."""
+    def _batch_journal(self, batch_id: str) -> FilePlace | None:
+        """Return the place of a batch's journal. On a thread."""
         self.restore()
-        return None if self.saved is None else self.saved.batch_journal(batch_id)
+        path = None if self.saved is None else self.saved.batch_journal(batch_id)
+        return None if path is None else FilePlace(path)
 
 
 Make = Callable[[RunnerServer], Saved | None]

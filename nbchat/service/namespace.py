@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from nbchat.core.errors import NbchatError
@@ -23,6 +22,7 @@ from nbchat.service.presence import Presence
 from nbchat.service.quotas import Quota, Quotas
 
 if TYPE_CHECKING:
+    from nbchat.batch_engine.answers import Place
     from nbchat.core.transcript import SessionState
     from nbchat.engine.journal_writer import JournalWriter, SaveStatus
     from nbchat.engine.loop_thread import LoopThread
@@ -155,7 +155,7 @@ class Namespace(EngineServer):
         self.close_links()
         self._on_replaced(self)
 
-    def _batch_journal(self, batch_id: str) -> Path | None:
+    def _batch_journal(self, batch_id: str) -> Place | None:
         return self._storage.batch(self.name, batch_id)
 
     # Life

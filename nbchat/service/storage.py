@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import quote, unquote, urlsplit
 
+from nbchat.batch_engine.answer_file import FilePlace
 from nbchat.core.errors import CommandError, ConfigError
 from nbchat.stores import places
 from nbchat.stores.base import FencedStore
 from nbchat.stores.sqlite import SqliteStore
 
 if TYPE_CHECKING:
+    from nbchat.batch_engine.answers import Place
     from nbchat.stores.redis_replicas import RedisReplicas
 
 _BATCH: Final = re.compile(r"b-[0-9a-f]{32}")
@@ -39,8 +41,8 @@ class Storage(Protocol):
         """
         ...
 
-    def batch(self, namespace: str, batch_id: str) -> Path | None:
-        """Return the path of the answers of a batch; `None` if they stay in memory. Blocks."""
+    def batch(self, namespace: str, batch_id: str) -> Place:
+        """Return the place of the answers of a batch. Blocks."""
         ...
 
     def cache(self, namespace: str) -> Path:
@@ -100,13 +102,12 @@ class SqliteFolder:
         """Open the store of a namespace."""
         return SqliteStore(self._folder / f"{file_name(namespace)}.sqlite", busy_s=BUSY_S, shared=True)
 
-    def batch(self, namespace: str, batch_id: str) -> Path | None:
-        """Return the path of the answers of a batch."""
-        if _BATCH.fullmatch(batch_id) is None:
-            raise CommandError(f"{batch_id!r} is not the id of a batch.")
+    def batch(self, namespace: str, batch_id: str) -> Place:
+        """Return the place of the answers of a batch."""
+        _check_batch(batch_id)
         folder = self._folder / "batches"
         folder.mkdir(exist_ok=True, mode=0o700)
-        return folder / f"{file_name(namespace)}-{batch_id}.jsonl"
+        return FilePlace(folder / f"{file_name(namespace)}-{batch_id}.jsonl")
 
     def cache(self, namespace: str) -> Path:
         """Return the path of the cache of answers of a namespace."""
@@ -114,6 +115,11 @@ class SqliteFolder:
 
     def join(self, address: str) -> None:
         """Return `None`: the folder has one process."""
+
+
+def _check_batch(batch_id: str) -> None:
+    if _BATCH.fullmatch(batch_id) is None:
+        raise CommandError(f"{batch_id!r} is not the id of a batch.")
 
 
 def file_name(namespace: str) -> str:
@@ -127,8 +133,7 @@ def file_name(namespace: str) -> str:
 class RedisStorage:
     """Stores on a server of Redis or Valkey, for any number of processes. Implements `Storage`.
 
-    Answers of batches stay in the memory of the process that generates them. Its cache of answers is on its
-    own disk.
+    The cache of answers of a process is on its own disk.
 
     Parameters
     ----------
@@ -144,8 +149,10 @@ class RedisStorage:
     """
 
     def __init__(self, url: str) -> None:
-        from nbchat.stores import redis, redis_replicas  # noqa: PLC0415 - only where it is used
+        from nbchat.batch_engine.shared_answers import SharedPlace  # noqa: PLC0415 - only where it is used
+        from nbchat.stores import redis, redis_replicas  # noqa: PLC0415 - as above
 
+        self._shared = SharedPlace
         self._store, self._replicas = redis.RedisStore, redis_replicas.RedisReplicas
         self._url = url
         self._address = ""
@@ -159,10 +166,10 @@ class RedisStorage:
         """Open the store of a namespace."""
         return self._store(self._url, _quoted(namespace), address=self._address)
 
-    def batch(self, namespace: str, batch_id: str) -> None:  # noqa: ARG002 - as `Storage`
-        """Return `None`: answers of batches stay in memory."""
-        if _BATCH.fullmatch(batch_id) is None:
-            raise CommandError(f"{batch_id!r} is not the id of a batch.")
+    def batch(self, namespace: str, batch_id: str) -> Place:
+        """Return the place of the answers of a batch."""
+        _check_batch(batch_id)
+        return self._shared(self._url, _quoted(namespace), batch_id)
 
     def cache(self, namespace: str) -> Path:
         """Return the path of the cache of answers of a namespace, on the disk of this process."""

@@ -8,13 +8,13 @@ The server's clock decides when a lease expires and when a request may be sent. 
 and can be repeated.
 
 ===========================  ======  ===================================================================
-`<prefix>:{<name>}:…`        type    contents
+`nb:{<name>}:…`              type    contents
 ===========================  ======  ===================================================================
-`map:answers`                hash    the answer of each prompt
-`map:failed`                 hash    `<position in the log>:<outcome>` of prompts that failed
-`map:open`                   hash    claimed prompts: `<w or s>:<times sent>:<token>:<response id>`
-`map:owners`                 hash    the time at which the lease of each token expires; 0: closed
-`map:log`                    list    prompts that were answered, have failed or are free again
+`map:<batch>:answers`        hash    the answer of each prompt
+`map:<batch>:failed`         hash    `<position in the log>:<outcome>` of prompts that failed
+`map:<batch>:open`           hash    claimed prompts: `<w or s>:<times sent>:<token>:<response id>`
+`map:<batch>:owners`         hash    the time at which the lease of each token expires; 0: closed
+`map:<batch>:log`            list    prompts that were answered, have failed or are free again
 `gate:<profile>`             hash    `next`: time of the next request; `closed`: none before this time
 ===========================  ======  ===================================================================
 """
@@ -26,7 +26,6 @@ import threading
 import zlib
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import unquote
 
 from msgspec import Struct
 
@@ -51,6 +50,11 @@ READ_AT_ONCE: Final = 500
 
 NEWS_AT_ONCE: Final = 200
 
+TEMPORARY_S: Final = 7 * 86_400.0
+"""Seconds for which a temporary batch remains that no process uses."""
+
+_TABLES: Final = ("answers", "failed", "open", "owners", "log")
+
 
 class Outcome(Struct, frozen=True, kw_only=True):
     """The state of a prompt that this process does not send."""
@@ -69,7 +73,11 @@ class RedisBatch(RedisClient):
     Parameters
     ----------
     url
-        Address of the server, with the name of the batch as fragment: `redis://host/0#reviews`.
+        Address of the server.
+    name
+        Name of a set of batches, which share the rate of their requests.
+    batch
+        Id of a temporary batch, which is deleted some days after its last use. Empty for one that remains.
     lease_s, timeout_s
         Duration of the lease, and the longest time to wait for an answer of the server.
 
@@ -81,23 +89,25 @@ class RedisBatch(RedisClient):
         If the server cannot be reached, or may lose answers.
     """
 
-    def __init__(self, url: str, *, lease_s: float = LEASE_S, timeout_s: float = 5.0) -> None:
-        address, _, fragment = url.partition("#")
-        name = unquote(fragment)
+    def __init__(
+        self, url: str, name: str, batch: str = "", *, lease_s: float = LEASE_S, timeout_s: float = 5.0
+    ) -> None:
         if not NAMESPACE.fullmatch(name):
             raise ConfigError(
-                f"{shown(address)!r} has no valid name of a batch.",
+                f"{shown(url)!r} has no valid name of a batch.",
                 hint="Add one of letters, digits and ._~@+- after #, as in redis://host/0#reviews.",
             )
-        super().__init__(address, timeout_s, f"{shown(address)}#{name}")
+        super().__init__(url, timeout_s, f"{shown(url)}#{name}")
         self.token: str = new_id("l-")
         self._root = f"nb:{{{name}}}:"
+        self._table = f"map:{batch}:"
+        self._kept_ms = int(TEMPORARY_S * 1000) if batch else 0
         self._lease_s = lease_s
         self._closing = threading.Event()
         self._renewing = threading.Thread(target=self._renew, name="nbchat-batch-lease", daemon=True)
         try:
             check(self._call(lambda client: client.info()), self.where, safe=True)
-            self._cursor: int = self._call(lambda client: client.llen(self._key("map:log")))
+            self._cursor: int = self._call(lambda client: client.llen(self._key(self._table + "log")))
             self._start = self._cursor
         except BaseException:
             super().close()
@@ -112,7 +122,7 @@ class RedisBatch(RedisClient):
         return encoded(self._root + name)
 
     def _script(self, script: Script, names: Iterable[str], *arguments: Argument) -> Any:  # noqa: ANN401 - as there
-        return self._run(script, [self._key(name) for name in names], *arguments)
+        return self._run(script, [self._key(self._table + name) for name in names], *arguments)
 
     @property
     def _owner(self) -> tuple[Argument, Argument]:
@@ -123,7 +133,7 @@ class RedisBatch(RedisClient):
     def _renew(self) -> None:
         while not self._closing.wait(self._lease_s / 4):
             try:
-                self._script(scripts.RENEW, ["map:owners"], *self._owner)
+                self._script(scripts.RENEW, _TABLES, *self._owner, self._kept_ms)
             except NbchatError as error:
                 logger.debug("the lease of a batch could not be renewed: %s", error)
 
@@ -132,7 +142,17 @@ class RedisBatch(RedisClient):
         self._closing.set()
         self._renewing.join()
         try:
-            self._script(scripts.CLOSE, ["map:open", "map:owners", "map:log"], encoded(self.token))
+            self._script(scripts.CLOSE, _TABLES, encoded(self.token), self._kept_ms)
+        finally:
+            super().close()
+
+    def delete(self) -> None:
+        """Delete the batch, except for its rate, and close the connection. No other process may use it."""
+        self._closing.set()
+        self._renewing.join()
+        names = [self._key(self._table + name) for name in _TABLES]
+        try:
+            self._call(lambda client: client.unlink(*names))
         finally:
             super().close()
 
@@ -143,7 +163,7 @@ class RedisBatch(RedisClient):
         found = {}
         for at in range(0, len(keys), READ_AT_ONCE):
             chosen = [encoded(key) for key in keys[at : at + READ_AT_ONCE]]
-            rows = self._script(scripts.READ, ["map:answers", "map:open", "map:owners"], *chosen)
+            rows = self._script(scripts.READ, ["answers", "open", "owners"], *chosen)
             found.update({outcome.key: outcome for outcome in map(_outcome, rows)})
         return found
 
@@ -155,46 +175,44 @@ class RedisBatch(RedisClient):
         Outcomes and prompts that were released, once each, and at every call those that are unknown or free
         because the lease of their owner has expired.
         """
-        keys = ["map:answers", "map:failed", "map:open", "map:owners", "map:log"]
-        count, rows = self._script(scripts.NEWS, keys, self._cursor, NEWS_AT_ONCE)
+        count, rows = self._script(scripts.NEWS, _TABLES, self._cursor, NEWS_AT_ONCE)
         self._cursor += count
         return [_outcome(row) for row in rows]
 
     def claim(self, key: str, *, again: bool) -> bool:
         """Claim a prompt for this process, if it is free; `again`: or unknown. A repeated claim succeeds."""
-        keys = ["map:answers", "map:failed", "map:open", "map:owners"]
+        keys = ["answers", "failed", "open", "owners"]
         return bool(self._script(scripts.CLAIM, keys, *self._owner, encoded(key), int(again), self._start))
 
     def sent(self, key: str) -> bool:
         """Mark a claimed prompt as sent; False if another process has it now."""
-        keys = ["map:answers", "map:open", "map:owners"]
+        keys = ["answers", "open", "owners"]
         return bool(self._script(scripts.SENT, keys, *self._owner, encoded(key)))
 
     def answering(self, key: str, response_id: str) -> None:
         """Store the id under which the server keeps an answer that has begun."""
-        self._script(
-            scripts.ANSWERING, ["map:open"], *(encoded(one) for one in (self.token, key, response_id))
-        )
+        arguments = (encoded(one) for one in (self.token, key, response_id))
+        self._script(scripts.ANSWERING, ["open"], *arguments)
 
     def unanswered(self, key: str) -> None:
         """Mark a prompt as not sent; it remains claimed."""
-        self._script(scripts.UNANSWERED, ["map:open"], encoded(self.token), encoded(key))
+        self._script(scripts.UNANSWERED, ["open"], encoded(self.token), encoded(key))
 
     def keep(self, key: str, body: bytes, *, is_answer: bool) -> None:
         """Store the outcome of a prompt. The first answer remains; a failure counts until this batch ends."""
-        keys = ["map:answers", "map:failed", "map:open", "map:owners", "map:log"]
         arguments = (encoded(self.token), encoded(key), int(is_answer), compressed(body))
-        self._script(scripts.KEEP, keys, *arguments)
+        self._script(scripts.KEEP, _TABLES, *arguments)
 
     # Requests
 
     def take_turn(self, profile: str, interval_s: float) -> float:
         """Return 0 if a request may be sent now, which counts it; else the seconds until one may be sent."""
-        return int(self._script(scripts.TURN, [f"gate:{profile}"], int(interval_s * 1_000_000))) / 1_000_000
+        wait = self._run(scripts.TURN, [self._key(f"gate:{profile}")], int(interval_s * 1_000_000))
+        return int(wait) / 1_000_000
 
     def close_gate(self, profile: str, seconds: float) -> None:
         """Let no process send a request for this time; of several calls the latest end applies."""
-        self._script(scripts.CLOSE_GATE, [f"gate:{profile}"], int(seconds * 1_000_000))
+        self._run(scripts.CLOSE_GATE, [self._key(f"gate:{profile}")], int(seconds * 1_000_000))
 
 
 def _outcome(row: Sequence[Any]) -> Outcome:

@@ -39,6 +39,11 @@ local function is_live(owners, owner)
   return expires and tonumber(expires) > now()
 end
 
+local function keep_for(keys, time)
+  if time == '0' then return end
+  for _, key in ipairs(keys) do redis.call('PEXPIRE', key, time) end
+end
+
 local function renew(owners, owner, lease)
   if redis.call('HGET', owners, owner) == '0' then return false end
   redis.call('HSET', owners, owner, whole(now() + tonumber(lease)))
@@ -156,22 +161,24 @@ return 1
 """
 
 _RENEW: Final = """
--- KEYS: owners. ARGV: token, lease in ms.
-renew(KEYS[1], ARGV[1], ARGV[2])
+-- KEYS: answers, failed, open, owners, log. ARGV: token, lease in ms, time in ms to keep a batch, or 0.
+renew(KEYS[4], ARGV[1], ARGV[2])
+keep_for(KEYS, ARGV[3])
 return 1
 """
 
 _CLOSE: Final = """
--- KEYS: open, owners, log. ARGV: token.
-local open = redis.call('HGETALL', KEYS[1])
+-- KEYS: answers, failed, open, owners, log. ARGV: token, time in ms to keep a batch, or 0.
+local open = redis.call('HGETALL', KEYS[3])
 for at = 1, #open, 2 do
   local found = parsed(open[at + 1])
   if found.owner == ARGV[1] then
-    redis.call('HDEL', KEYS[1], open[at])
-    redis.call('RPUSH', KEYS[3], open[at])
+    redis.call('HDEL', KEYS[3], open[at])
+    redis.call('RPUSH', KEYS[5], open[at])
   end
 end
-redis.call('HSET', KEYS[2], ARGV[1], '0')
+redis.call('HSET', KEYS[4], ARGV[1], '0')
+keep_for(KEYS, ARGV[2])
 return 1
 """
 

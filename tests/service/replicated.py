@@ -47,8 +47,9 @@ import sys
 from nbchat.cli import main
 from nbchat.engine import journal_writer, leased_store
 from nbchat.service import replicas, server
+from nbchat.stores import redis_batch
 lease_s = float(sys.argv.pop(1))
-for module in (journal_writer, leased_store, server):
+for module in (journal_writer, leased_store, server, redis_batch):
     module.LEASE_S = lease_s
 replicas.CONNECT_S = 4.0
 server.DRAIN_S = 50.0

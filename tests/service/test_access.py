@@ -128,9 +128,8 @@ def test_namespaces_have_separate_files() -> None:
 def test_a_batch_s_file_is_in_its_folder(tmp_path: Path) -> None:
     """A batch id from a kernel cannot name another file."""
     storage = SqliteFolder(tmp_path)
-    path = storage.batch("person-ada", f"b-{'0' * 32}")
-    assert path is not None
-    assert path.parent == tmp_path / "batches"
+    storage.batch("person-ada", f"b-{'0' * 32}").open().close()
+    assert [path.suffix for path in (tmp_path / "batches").iterdir()] == [".jsonl"]
     with pytest.raises(CommandError):
         storage.batch("person-ada", "../../tokens")
 

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from nbchat.batch_engine.request import BatchRequest
 from nbchat.core.errors import ConfigError
+from nbchat.core.events import Settings
 from nbchat.service.process import Options, checked_advertise
 from nbchat.service.replicas import FORWARDED, chosen
 from tests.redis_process import RedisProcess
@@ -24,6 +26,7 @@ from tests.service.replicated import Processes, Replicated
 from tests.waiting import wait_for
 
 if TYPE_CHECKING:
+    from nbchat.batch_engine.reader import BatchReader
     from nbchat.handles.run import Run
 
 
@@ -182,6 +185,54 @@ def test_a_replica_that_drains_hands_its_namespaces_over(
     assert server.asked == ["one", "two", "three"]
 
 
+def batch_of(*prompts: str) -> BatchRequest:
+    """Return a batch that sends one prompt after the other."""
+    settings = Settings(model="count")
+    return BatchRequest(
+        prompts=tuple(enumerate(prompts)), keys=prompts, settings=settings, concurrency=1, attempts=1
+    )
+
+
+def texts_of(reader: BatchReader) -> list[str]:
+    """Wait for the end of a batch, and return the answers, or the names of errors, in order."""
+
+    def is_over() -> bool:
+        reader.wait()
+        return reader.is_over
+
+    wait_for(is_over, "the end of the batch", 90)
+    reader.check()
+    found = {answer.index: answer for answer in reader.answers}
+    reader.close()
+    return [one.text if one.error is None else type(one.error).__name__ for _, one in sorted(found.items())]
+
+
+def test_a_batch_continues_in_the_next_replica(
+    replicated: Replicated,
+    redis_server: RedisProcess,
+    server: CountingServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A batch whose replica drains keeps its answers; the next one sends the other prompts, each once."""
+    monkeypatch.setattr("nbchat.service.server.DRAIN_S", 600.0)
+    replicated.registry(replicated.one.port, "ada").create("geo", model="count")
+    holder, other = replicated.roles("person-ada")
+    replicated.end_kernels()
+    replicated.registry(other.port, "ada")  # its port leads to a replica that continues
+    reader = replicated.kernels[0][1].batches.reader(batch_of("one", "two", "three"))
+    assert reader.open() == 0
+    until(lambda: server.asked == ["one"])
+    draining = holder.loop.call(lambda: holder.loop.spawn(holder.service.drain(), name="drain"))
+    until(lambda: drains(holder.port))
+    server.go()
+    assert texts_of(reader) == [answer_to(prompt) for prompt in ("one", "two", "three")]
+    until(draining.done)
+    assert server.asked == ["one", "two", "three"]
+    assert other.namespaces == ["person-ada"]
+    with redis_server.client() as client:
+        assert client.keys("nb:*:map:*") == []
+
+
 @pytest.fixture
 def short_lease(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let leases of replicas in this process expire soon."""
@@ -328,3 +379,17 @@ def test_faults_at_random_lose_nothing(
             (run.id, run.state) for run in registry[prompt].runs
         ]
     assert server.asked == prompts
+
+
+def test_a_batch_continues_after_a_kill(processes: Processes, server: CountingServer) -> None:
+    """If the replica of a batch is killed, the next one sends the rest; the prompt in progress is unknown."""
+    processes.registry(processes.port, "eve").create("batch", model="count")
+    reader = processes.kernels[-1][1].batches.reader(batch_of("one", "two", "three"))
+    assert reader.open() == 0
+    until(lambda: server.asked == ["one"])
+    holder, _ = processes.roles("person-eve")
+    processes.unhealthy = holder
+    holder.kill()
+    server.go()
+    assert texts_of(reader) == ["KernelGone", answer_to("two"), answer_to("three")]
+    assert server.asked == ["one", "two", "three"]

@@ -22,8 +22,8 @@ def join(redis_server: RedisProcess, namespace: str) -> Iterator[Join]:
     """Return a function that joins this test's batch as another process does."""
     with ExitStack() as stack:
 
-        def made(url: str = redis_server.url, lease_s: float = 60.0) -> RedisBatch:
-            batch = RedisBatch(f"{url}#{namespace}", lease_s=lease_s)
+        def made(url: str = redis_server.url, lease_s: float = 60.0, temporary: str = "") -> RedisBatch:
+            batch = RedisBatch(url, namespace, temporary, lease_s=lease_s)
             stack.callback(lambda: _closed(batch))
             return batch
 
@@ -189,9 +189,27 @@ def test_a_refusal_holds_all_processes(join: Join) -> None:
     assert other.take_turn("another model", 0.0) == 0
 
 
-@pytest.mark.parametrize("name", ["", "#", "#a b", "#a/b"])
+def test_a_temporary_batch_is_separate_and_not_kept(join: Join, redis_server: RedisProcess) -> None:
+    """Temporary batches share only the rate; each is deleted on request, or a week after its last use."""
+    first, second = join(temporary="b-1"), join(temporary="b-2")
+    for batch in (first, second):
+        send(batch, "a")
+        batch.keep("a", b"answer", is_answer=True)
+    assert first.take_turn("model", 60.0) == 0
+    assert second.take_turn("model", 60.0) > 0
+    first.delete()
+    assert list(second.read(["a"])) == ["a"]
+    with redis_server.client() as client:
+        assert client.keys(f"{second._root}map:b-1:*") == []
+    second.close()
+    with redis_server.client() as client:
+        (log,) = client.keys(f"{second._root}map:b-2:log")  # type: ignore[misc]
+        assert 0 < client.pttl(log) <= 7 * 86_400_000  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a/b"])
 def test_a_batch_needs_a_name(redis_server: RedisProcess, name: str) -> None:
     """An address without a valid name is refused, with an example of one."""
     with pytest.raises(ConfigError, match="name of a batch") as caught:
-        RedisBatch(redis_server.url + name)
+        RedisBatch(redis_server.url, name)
     assert "#reviews" in str(caught.value)
