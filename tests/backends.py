@@ -26,18 +26,20 @@ OVER_SERVICE = 25
 """One test in `OVER_SERVICE` also runs over a service; in the long version every test does."""
 
 
+OF_THE_OPERATOR = ("registry.limits.", "clear_cache(", "folder.iterdir(")
+"""Words in tests of limits and files that belong to the operator of a service."""
+
+
 def over_all_backends(metafunc: pytest.Metafunc, *, fits: Callable[[Callable[..., object]], bool]) -> None:
     """Run a chosen part of the tests with a registry over each backend, if they fit."""
     if "registry" in metafunc.fixturenames:
         number = zlib.crc32(metafunc.function.__name__.encode())
         backends = ["kernel"]
+        source = inspect.getsource(metafunc.function)
         for backend, one_in in (("runner", OVER_LINK), ("service", OVER_SERVICE)):
-            if (
-                (SOAK or number % one_in == 0)
-                and fits(metafunc.function)
-                and not (backend == "service" and "registry.limits." in inspect.getsource(metafunc.function))
-            ):
-                backends.append(backend)  # limits of a service are set by its operator
+            of_operator = backend == "service" and any(word in source for word in OF_THE_OPERATOR)
+            if (SOAK or number % one_in == 0) and fits(metafunc.function) and not of_operator:
+                backends.append(backend)
         metafunc.parametrize("registry", backends, indirect=True)
 
 
