@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from websockets.exceptions import ConnectionClosed
 
 from nbchat.core.errors import WireError
+from nbchat.engine.logs import Redacting
 from nbchat.runner.frames import decode_frame
 from nbchat.runner.messages import ToKernel, ToRunner
 
@@ -36,6 +37,7 @@ GOING_AWAY: Final = 1001
 quiet: Final = logging.getLogger("nbchat.websockets")
 """The logger of the library. At the level DEBUG it would write headers, and with them tokens."""
 quiet.setLevel(logging.WARNING)
+quiet.addFilter(Redacting())
 
 
 class WebSocketTransport:

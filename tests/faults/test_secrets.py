@@ -2,6 +2,7 @@
 
 import asyncio
 import copy
+import importlib
 import io
 import json
 import logging
@@ -274,10 +275,14 @@ def test_every_module_logs_where_secrets_are_taken_out() -> None:
         "\n".join(file.read_text() for file in files),
     )
     assert len(named) > 10
-    assert set(named) == {'"nbchat"', '"httpx2"'}
-    filtered = [file.name for file in files if 'getLogger("httpx2").addFilter' in file.read_text()]
-    assert filtered == ["transport.py"]
-    assert named.count('"httpx2"') == 1
+    assert set(named) == {'"nbchat"', '"httpx2"', '"nbchat.websockets"'}
+    for name, module in {
+        "httpx2": "nbchat.providers.transport",
+        "nbchat.websockets": "nbchat.service.websocket",
+    }.items():
+        importlib.import_module(module)
+        assert logging.getLogger(name).filters
+        assert named.count(f'"{name}"') == 1
 
 
 def test_log_records_have_the_id_of_the_run(
