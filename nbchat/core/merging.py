@@ -224,9 +224,9 @@ def _fuller(message: Message, other: Message | None) -> Message:
     if other is None:
         return message
     fuller = message if _extent(message) >= _extent(other) else other
-    if fuller.written_by is not UNSET:
+    if fuller.written_by is not UNSET or message.parts != other.parts:
         return fuller
-    # A copy from which the authors were removed does not remove them here.
+    # A copy from which the authors were removed does not remove them here; other content is not theirs.
     return replace(fuller, written_by=message.written_by or other.written_by)
 
 

@@ -58,6 +58,8 @@ class EngineBase:
         self.sessions: SessionIndex = SessionIndex()
         self.presence: Presence = Presence()
         self.journal: Journal | None = None
+        self.is_shared: bool = False
+        """The sessions belong to several people: the engine is that of a team, in a service."""
         self.is_private: bool = places.is_disabled()
         """Nothing may be written outside the notebook."""
         self.cache_path: Path | None = None

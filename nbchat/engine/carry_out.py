@@ -120,7 +120,8 @@ def _on_engine(engine: Engine, command: Command, author: Author) -> Outcome:  # 
             return Outcome()
         case k.Restore():
             snapshot = command.snapshot if author is UNSET else without_authors(command.snapshot)
-            restored = engine.snapshots.restore(snapshot, adopt=command.adopt)
+            # A merge may replace what others wrote, and remove it, which only an owner may.
+            restored = engine.snapshots.restore(snapshot, adopt=command.adopt, only_new=engine.is_shared)
             return Outcome(session_ids=tuple(session.id for session in restored))
         case c.StopAll(session_id=None):
             runs = [_key(session, run_id) for session in engine.sessions for run_id in session.stop_all()]

@@ -200,6 +200,7 @@ class Snapshots:
         known: Mapping[str, SessionState] | None = None,
         adopt: bool = False,
         undelete: bool = True,
+        only_new: bool = False,
     ) -> list[LiveSession]:
         """Merge snapshots into the sessions; start nothing.
 
@@ -215,6 +216,8 @@ class Snapshots:
         undelete
             Restore sessions that were deleted here since they were saved. A page does not do that: its copy
             is only late.
+        only_new
+            Leave sessions that exist here as they are.
 
         Returns
         -------
@@ -234,6 +237,9 @@ class Snapshots:
             if saved.state.live is not None and not self._may_recover():
                 continue
             session = engine.sessions.get(saved.state.id)
+            if session is not None and only_new:
+                restored.append(session)
+                continue
             mine = None if session is None else saved_session(engine.epoch, session)
             if session is not None and session.evicted and not _adds_nothing(saved, mine):
                 mine = saved_session(engine.epoch, self._ensure_loaded(session))

@@ -403,7 +403,8 @@ class SessionRegistry(Mapping[str, Session]):
     def restore(self, snapshot: object, *, adopt: bool = False) -> list[Session]:
         """Merge a snapshot: the newest version of each session wins, and nothing is dropped.
 
-        Nothing is sent or started. Runs that were live when the snapshot was taken are `interrupted`.
+        Nothing is sent or started. Runs that were live when the snapshot was taken are `interrupted`. In a
+        team's namespace of a service, only sessions that it does not have are added.
 
         Parameters
         ----------

@@ -105,7 +105,7 @@ class RunnerEngine(Engine):
         self, limits: Limits | None = None, loop: LoopThread | None = None, *, is_personal: bool = True
     ) -> None:
         super().__init__(limits, loop, leased=True)
-        self._is_personal = is_personal
+        self.is_shared = not is_personal
         self.latest: Origin | None = None
         """The origin of the newest profile, for work that belongs to no run."""
         self._origins: dict[str, Origin] = {}
@@ -118,7 +118,7 @@ class RunnerEngine(Engine):
 
     def secrets_of_kernel(self) -> dict[str, Secret]:
         """Return where a kernel's credentials are kept: with those of earlier kernels of the same person."""
-        return self._secrets if self._is_personal else {}
+        return {} if self.is_shared else self._secrets
 
     async def demo(self) -> Provider:
         """Return the provider of the embedded server."""
@@ -209,7 +209,7 @@ class RunnerEngine(Engine):
                 known.tools.calls.notify("tools_switched", tools=known.tools.id, off=off)
 
     def _origin_of(self, run_id: str) -> Origin | None:
-        return self._origins.get(run_id, self.latest if self._is_personal else None)
+        return self._origins.get(run_id, None if self.is_shared else self.latest)
 
     def providers_of(self, run_id: str) -> ProviderResolver:
         """Return the providers of the kernel that a run belongs to."""

@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 
 import pytest
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from nbchat.core.merging import merge, window, without_authors
-from nbchat.core.messages import Message
+from nbchat.core.messages import Message, TextPart
 from nbchat.core.saved import SavedSession, Snapshot
 from nbchat.core.snapshot import dump, parse
 from nbchat.core.transcript import SessionState
@@ -233,3 +234,13 @@ def test_a_copy_without_names_removes_none() -> None:
     assert copy.state.messages["m-1"].author is None
     for merged in (merge(mine, copy), merge(copy, mine)):
         assert merged.state.messages["m-1"].author == "ada"
+
+
+def test_other_content_gets_no_author() -> None:
+    """A longer text under the id of a question does not get the question's author."""
+    question = Message(id="m-1", role="user", parts=(TextPart(text="yes"),), written_by="ada")
+    mine = SavedSession(state=SessionState(id="s-1", messages={"m-1": question}), clock={"k-1": 1})
+    forged = replace(question, parts=(TextPart(text="yes, all of it"),), written_by=UNSET)
+    other = replace(mine, state=replace(mine.state, messages={"m-1": forged}), clock={"k-2": 1})
+    for merged in (merge(mine, other), merge(other, mine)):
+        assert merged.state.messages["m-1"] == forged

@@ -20,6 +20,7 @@ from nbchat.handles.session import Session
 from nbchat.protocol import PROTOCOL_VERSION, Hello, Typing
 from nbchat.providers.scripted import ScriptedProvider
 from nbchat.runner.link_backend import LinkBackend
+from tests.engines import live
 from tests.runner.counting_server import CountingServer, answer_to
 from tests.runner.linked import until
 from tests.service.served import Served
@@ -137,6 +138,47 @@ def test_a_client_cannot_choose_the_author(served: Served) -> None:
     session.delete()
     bob.restore(restored)
     assert authors(bob["rivers"]) == [("mine", None), ("forged", None)]
+
+
+@pytest.mark.parametrize("person", ["ada", "bob"])
+@pytest.mark.parametrize("change", ["forge", "empty"])
+def test_a_snapshot_changes_no_session_of_a_team(served: Served, person: str, change: str) -> None:
+    """Restoring a snapshot adds the sessions that a team does not have, and changes and erases no other."""
+    ada, sender = served.registry("ada", "geo"), served.registry(person, "geo")
+    session = ada.create("rivers", provider=ScriptedProvider("a"))
+    session.ask("mine")
+    until(lambda: live(session).state.unread)  # the last event of a run
+    before = live(session).state
+    snapshot = msgspec.json.decode(encode_json(sender.snapshot()))
+    (forged,) = snapshot["sessions"]
+    added = msgspec.json.decode(encode_json(forged)) | {"id": new_id("s-")}
+    forged["clock"] = {"l-forged": 5} | (forged["clock"] if change == "empty" else {})
+    if change == "empty":
+        forged |= {"messages": [], "runs": [], "selected": {}}
+    else:
+        forged["messages"][0]["parts"][0]["text"] = "mine, and the rest is forged"
+    snapshot["sessions"].append(added)
+    for one in snapshot["sessions"]:
+        one["crc32"] = checksum(one)
+    restored = sender.restore(snapshot)
+    assert {one.id for one in restored} == {session.id, added["id"]}
+    assert live(session).state == before
+    assert authors(sender[added["id"]]) == [("mine", None)]
+
+
+def test_a_person_restores_their_own_sessions(served: Served) -> None:
+    """In a person's own namespace, a snapshot is merged: messages that only it has are added."""
+    registry = served.registry("ada")
+    session = registry.create("rivers", provider=ScriptedProvider("a"))
+    session.ask("one")
+    until(lambda: live(session).state.unread)  # the last event of a run
+    snapshot = msgspec.json.decode(encode_json(registry.snapshot()))
+    (changed,) = snapshot["sessions"]
+    changed["clock"] = {"l-elsewhere": 5}
+    changed["messages"].append(changed["messages"][0] | {"id": new_id("m-")})
+    changed["crc32"] = checksum(changed)
+    registry.restore(snapshot)
+    assert len(link_of(registry).state(session.id).messages) == 3
 
 
 class Page:
