@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, ParamSpec, TypeVar
 
 from nbchat.core.errors import StoreError
 from nbchat.core.ids import new_id
@@ -26,8 +26,14 @@ from nbchat.stores.answer_cache import AnswerCache
 
 logger = logging.getLogger("nbchat")
 
+THREAD_JOBS: Final = 4
+"""Blocking jobs of one engine on threads at the same time: the engines of a service share the threads."""
+
 ACKNOWLEDGE_S: Final = 1.0
 """Maximum seconds for which a store may delay the acknowledgement of a command."""
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 Reader = Callable[[LiveSession], None]
 """Called on the engine's loop when a session has new events."""
@@ -51,6 +57,7 @@ class EngineBase:
         """Identifies this engine; commands and packets of other engines are rejected."""
         self.loop: LoopThread = loop or LoopThread()
         self.limits: Limits = limits or Limits()
+        self._jobs = asyncio.Semaphore(THREAD_JOBS)
         self.callbacks: Callbacks = Callbacks()
         self.alerts: Alerts = Alerts(self.callbacks)
         self.scheduler: Scheduler = Scheduler(self.limits)
@@ -86,6 +93,11 @@ class EngineBase:
     def count(self, name: str, more: int = 1) -> None:
         """Add to a counter of `registry.stats()`."""
         self.counters[name] = self.counters.get(name, 0) + more
+
+    async def in_thread(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call a function that blocks on a thread, after those of at most `THREAD_JOBS` earlier calls."""
+        async with self._jobs:
+            return await asyncio.to_thread(work, *args, **kwargs)
 
     def providers_of(self, run_id: str) -> ProviderResolver:  # noqa: ARG002 - one kernel has all runs
         """Return the providers of the kernel that a run belongs to."""

@@ -8,6 +8,7 @@ to the engine's loop.
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import weakref
 from collections.abc import Mapping
@@ -69,7 +70,14 @@ class Hub(anywidget.AnyWidget):
         variables = functools.partial(answer, engine.providers.defaults)
         self.wire: WireServer | LinkedPages
         if runner is None:
-            self.wire = engine.loop.call(WireServer, engine, self._down, client, self._set_view, variables)
+            self.wire = engine.loop.call(
+                WireServer,
+                engine,
+                self._down,
+                client,
+                lambda command: asyncio.to_thread(self._set_view, command),
+                lambda message: asyncio.to_thread(variables, message),
+            )
         else:
             from nbchat.jupyter.linked import LinkedPages  # noqa: PLC0415 - only with a runner
 

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -16,7 +17,7 @@ from msgspec.structs import replace
 
 from nbchat.batch_engine.request import BatchRequest
 from nbchat.core.commands import Send, SetView
-from nbchat.core.errors import CommandError, KernelGone, SessionGone, WireError, from_info
+from nbchat.core.errors import CommandError, KernelGone, SessionGone, WireError
 from nbchat.core.ids import new_id
 from nbchat.core.kernel_commands import Command, Outcome
 from nbchat.core.messages import Author
@@ -48,6 +49,7 @@ from nbchat.runner.messages import (
     ToRunner,
 )
 from nbchat.runner.objects import KernelProvider
+from nbchat.runner.outgoing_calls import OutgoingCalls
 from nbchat.runner.permissions import FULL_ACCESS, Permissions
 from nbchat.runner.remote_errors import info_of
 from nbchat.runner.served_batches import BatchViews, open_error
@@ -73,6 +75,9 @@ LOST: Final = 32 * 1024 * 1024
 
 ASK_S: Final = 10.0
 """Longest wait for a kernel's answer about its variables and views."""
+
+MAX_CALLS: Final = 256
+"""Calls of one kernel that are in progress."""
 
 _READS: Final = frozenset({"find", "sessions", "position", "last_asked", "stats", "request_of"})
 """Functions of the runner's backend that a kernel calls."""
@@ -149,8 +154,11 @@ class KernelLink:
         self.author = author
         self._followed = FollowedSessions(self._engine, transport, self.send, self._reply)
         self._batches = BatchViews(self._engine, transport, self.send)
-        self._calls: dict[int, asyncio.Future[Any]] = {}
-        self._number = 0
+        self._calls = OutgoingCalls(server.engine.loop, self.send)
+        self.ask = self._calls.ask
+        self.notify = self._calls.notify
+        self._working = 0
+        """Calls of the kernel whose work is in progress."""
         self._streams: dict[int, asyncio.Queue[Piece | None]] = {}
         self._subscribed: dict[tuple[str, str | None], Callable[[], None]] = {}
         self._tools = ServedTools(self._engine, KernelCalls(self.ask, self.notify, self._engine.loop.post))
@@ -189,11 +197,7 @@ class KernelLink:
         if self.wire is not None:
             self._server.wires.remove(self.wire)
             self.wire.close()
-        error = KernelGone("the kernel that held this session's provider is gone.")
-        for call in self._calls.values():
-            if not call.done():
-                call.set_exception(error)
-        self._calls.clear()
+        self._calls.close()
         self._tools.close(is_ending=self._server.over.is_set())
         self._transport.close()
 
@@ -202,42 +206,13 @@ class KernelLink:
         if not self._ended:
             self._transport.write(encode_frame(message, body))
 
-    async def ask(self, name: str, /, **args: Any) -> Any:  # noqa: ANN401 - the function's value
-        """Call a function of the kernel.
-
-        Raises
-        ------
-        NbchatError
-            If it raised, or the kernel is gone.
-        """
-        if self._ended:
-            raise KernelGone("the kernel that held this session's provider is gone.")
-        self._number += 1
-        number = self._number
-        future = self._calls[number] = self._engine.loop.aio.create_future()
-        self.send(Call(id=number, name=name, args=args))
-        try:
-            return await future
-        finally:
-            self._calls.pop(number, None)
-
-    def notify(self, name: str, /, **args: Any) -> None:  # noqa: ANN401 - JSON values
-        """Call a function of the kernel without waiting for it."""
-        self._number += 1
-        self.send(Call(id=self._number, name=name, args=args))
-
     # Incoming messages
 
     def _handle(self, message: ToRunner) -> None:
         if isinstance(message, Call):
             self._called(message)
         elif isinstance(message, Reply):
-            future = self._calls.get(message.id)
-            if future is not None and not future.done():
-                if message.error is None:
-                    future.set_result(message.value)
-                else:
-                    future.set_exception(from_info(message.error))
+            self._calls.receive(message)
         elif isinstance(message, FromPage):
             if self.wire is not None:
                 self.wire.receive(message.message)
@@ -267,16 +242,24 @@ class KernelLink:
 
     def _in_thread(self, number: int, work: Callable[[], object]) -> None:
         """Answer a call with the result of a function that blocks."""
-        self._when_done(number, asyncio.to_thread(work))
+        self._when_done(number, self._engine.in_thread(work))
 
     def _when_done(self, number: int, work: Coroutine[Any, Any, object]) -> None:
         """Answer a call with the result of a coroutine."""
+        if self._working >= MAX_CALLS:
+            work.close()
+            raise CommandError(
+                f"{MAX_CALLS:,} calls of this kernel are in progress, and more are not accepted."
+            )
+        self._working += 1
 
         async def do() -> None:
             try:
                 self._reply(number, await work)
             except Exception as error:  # noqa: BLE001 - it is raised in the kernel
                 self._reply(number, error=error)
+            finally:
+                self._working -= 1
 
         self._engine.loop.spawn(do(), name="nbchat-link-call")
 
@@ -472,14 +455,17 @@ class KernelLink:
             raise WireError("the kernel does not read its link.")
         self.send(ToPages(content=content), buffers[0])
 
-    def _ask_blocking(self, name: str, **args: Any) -> Any:  # noqa: ANN401 - the function's value
-        return self._engine.loop.run(self.ask(name, **args), ASK_S)
+    async def _set_view(self, command: SetView) -> None:
+        with suppress(KernelGone, TimeoutError):
+            async with asyncio.timeout(ASK_S):
+                await self.ask("set_view", command=command)
 
-    def _set_view(self, command: SetView) -> None:
-        self._ask_blocking("set_view", command=command)
-
-    def _ask_variables(self, message: WantVariables | WantDescribed) -> KernelMessage | None:
-        found = self._ask_blocking("variables", message=message)
+    async def _ask_variables(self, message: WantVariables | WantDescribed) -> KernelMessage | None:
+        try:
+            async with asyncio.timeout(ASK_S):
+                found = await self.ask("variables", message=message)
+        except (KernelGone, TimeoutError):
+            return None  # the page repeats its request
         kind = Variables if isinstance(message, WantVariables) else Described
         return None if found is None else convert(kind, found)
 

@@ -112,13 +112,13 @@ class ServedBatches:
         batch = self._batches.get(batch_id)
         place: Place | None = None
         if batch is None:  # it was completed in an earlier runner
-            place = await asyncio.to_thread(self._place, batch_id)
+            place = await self._engine.in_thread(self._place, batch_id)
         elif batch.end == "complete":
             del self._batches[batch_id]
             if batch.journal is not None and batch.journal.is_temporary:
                 place = batch.journal.place
         if place is not None and not keep_journal:
-            await asyncio.to_thread(place.delete)
+            await self._engine.in_thread(place.delete)
 
     async def stop(self, batch_id: str) -> None:
         """Stop a batch, and wait until its journal is closed."""

@@ -20,6 +20,7 @@ from nbchat.core.errors import KernelGone, NbchatError, StoreBusy, WireError
 from nbchat.core.secret import Secret
 from nbchat.core.text import person_name
 from nbchat.core.version import VERSION
+from nbchat.engine.daemon_executor import DaemonExecutor
 from nbchat.engine.leased_store import LEASE_S
 from nbchat.runner.frames import MAX_FRAME, encode_frame
 from nbchat.runner.messages import LINK_VERSION, Hello
@@ -138,6 +139,7 @@ class Service:
         self._metrics = metrics
         if metrics is not None:
             metrics.watch(loop, self._open_namespaces)
+        self._threads = DaemonExecutor()
         self._server: Server | None = None
         self._replicas: Replicas | None = None
         self._is_draining = False
@@ -380,7 +382,7 @@ class Service:
             metrics=self._metrics,
             claim_s=CLAIM_S if self._replicas is None else LEASE_S + MARGIN_S,
         )
-        await asyncio.to_thread(namespace.open)
+        await self._in_thread(namespace.open)
         if self._is_draining:
             namespace.drain()
         return namespace
@@ -388,7 +390,11 @@ class Service:
     def _replaced(self, namespace: Namespace) -> None:
         """Open the namespace again for the next link, when another process has released it."""
         self._namespaces.pop(namespace.name, None)
-        self._loop.spawn(asyncio.to_thread(namespace.close), name="nbchat-namespace-close")
+        self._loop.spawn(self._in_thread(namespace.close), name="nbchat-namespace-close")
+
+    async def _in_thread(self, work: Callable[[], None]) -> None:
+        """Open or close a store on a thread, of which the work of other namespaces cannot take any."""
+        await self._loop.aio.run_in_executor(self._threads, work)
 
     def _open_namespaces(self) -> list[Namespace]:
         return [
@@ -424,7 +430,7 @@ class Service:
         except (NbchatError, TimeoutError) as error:
             logger.warning("%s could not be saved: %s", namespace.name, error)
         namespace.close_links()
-        await asyncio.to_thread(namespace.close)
+        await self._in_thread(namespace.close)
 
     async def close(self) -> None:
         """End all runs and links, write what is left, and release the stores."""
@@ -444,7 +450,7 @@ class Service:
             namespace.close_links()
         await self._stop_listening()
         for namespace in namespaces:
-            await asyncio.to_thread(namespace.close)
+            await self._in_thread(namespace.close)
         if self._replicas is not None:
             await self._replicas.close()
         await self._authority.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from nbchat.core.commands import ListModels, SetView, Viewing
@@ -39,7 +39,7 @@ class PageCommands:
     say
         Sends a message to the pages.
     set_view
-        Changes the content of a view; called on a separate thread.
+        Changes the content of a view.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class PageCommands:
         engine: Engine,
         kernel: ServedKernel,
         say: Callable[[KernelMessage], None],
-        set_view: Callable[[SetView], None],
+        set_view: Callable[[SetView], Awaitable[None]],
     ) -> None:
         self._engine = engine
         self._kernel = kernel
@@ -127,7 +127,7 @@ class PageCommands:
     async def _change_view(self, command: SetView) -> None:
         async with self._setting_views:  # in the order in which they were sent
             try:
-                await asyncio.to_thread(self._set_view, command)
+                await self._set_view(command)
             except Exception:
                 logger.exception("the traits of a view could not be set")
 

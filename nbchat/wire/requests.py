@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import pathlib
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final
 
 from nbchat.core.errors import NbchatError, StaleCommand
@@ -39,9 +38,12 @@ STATIC: Final = pathlib.Path(__file__).parent.parent / "static"
 KEPT_ANSWERS: Final = 16
 """Answers to `connect` that are kept, for when their requests are repeated."""
 
+MAX_PENDING: Final = 64
+"""Requests of one kernel's pages that are in progress; others are ignored until a page repeats them."""
+
 LongRequest = Search | WantVariables | WantDescribed | WantExport | Connect
 Request = GetAsset | WantEarlier | LongRequest
-Variables = Callable[[WantVariables | WantDescribed], KernelMessage | None]
+Variables = Callable[[WantVariables | WantDescribed], Awaitable[KernelMessage | None]]
 
 
 class PageRequests:
@@ -58,7 +60,7 @@ class PageRequests:
     say
         Sends a message to the pages.
     variables
-        Answers requests about the notebook's variables; called on a separate thread.
+        Answers requests about the notebook's variables.
     """
 
     def __init__(
@@ -91,7 +93,7 @@ class PageRequests:
                 pass  # the page connects to this kernel and asks again
             case Connect() if message.id in self._connected:
                 self._say(self._connected[message.id])
-            case _ if (message.page, message.id) not in self._pending:
+            case _ if len(self._pending) < MAX_PENDING and (message.page, message.id) not in self._pending:
                 self._pending.add((message.page, message.id))
                 if isinstance(message, Search):
                     self._searches[message.page] = message.id
@@ -108,7 +110,7 @@ class PageRequests:
                 case Connect():
                     answer = await self._connect(message)
                 case _:
-                    answer = await asyncio.to_thread(self._variables, message)
+                    answer = await self._variables(message)
         finally:
             self._pending.discard((message.page, message.id))
         if answer is not None:
@@ -131,7 +133,7 @@ class PageRequests:
             return self._searches.get(message.page) == message.id
 
         states = [self._reader_of(session) for session in listed]
-        result = await asyncio.to_thread(search, message.query, states, is_wanted=is_wanted)
+        result = await self._engine.in_thread(search, message.query, states, is_wanted=is_wanted)
         if not is_wanted():
             return None
         del self._searches[message.page]
@@ -150,7 +152,7 @@ class PageRequests:
         """Make an export on a thread, because that can take seconds."""
         try:
             read = self._reader_of(self._engine.session(message.session_id))
-            return await asyncio.to_thread(_exported, message, read)
+            return await self._engine.in_thread(_exported, message, read)
         except Exception as error:  # noqa: BLE001 - the page shows it
             info = info_of(error, "a session could not be exported")
             return Exported(to=message.page, id=message.id, error=info)

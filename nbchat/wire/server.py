@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Final, Protocol
 
 from nbchat.core.commands import SetView
@@ -33,6 +33,8 @@ from nbchat.protocol import (
     Sync,
     Typing,
     WantCheckpoint,
+    WantDescribed,
+    WantVariables,
     Welcome,
     parse_page_message,
 )
@@ -74,6 +76,15 @@ class PageClient(Protocol):
         ...
 
 
+async def _no_view(_command: SetView) -> None:
+    """Change nothing: there are no views."""
+
+
+async def _no_variables(_message: WantVariables | WantDescribed) -> KernelMessage | None:
+    """Return no answer: there are no variables."""
+    return None
+
+
 class WireServer:
     """Serves the pages of one kernel. All methods but `receive` are for the engine's thread.
 
@@ -87,9 +98,9 @@ class WireServer:
     client
         Receives the messages that are not about sessions.
     set_view
-        Changes the content of a view; called on a separate thread.
+        Changes the content of a view.
     variables
-        Answers requests about the notebook's variables; called on a separate thread.
+        Answers requests about the notebook's variables.
     kernel
         The kernel whose pages are served; `None`: the one in this process.
     """
@@ -99,8 +110,8 @@ class WireServer:
         engine: Engine,
         send: Send,
         client: PageClient | None = None,
-        set_view: Callable[[SetView], None] = lambda _command: None,
-        variables: Variables = lambda _message: None,
+        set_view: Callable[[SetView], Awaitable[None]] = _no_view,
+        variables: Variables = _no_variables,
         *,
         kernel: ServedKernel | None = None,
     ) -> None:

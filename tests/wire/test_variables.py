@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import threading
 from collections.abc import Iterator
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -42,7 +44,7 @@ class Wire:
             return variables.answer(self.engine.providers.defaults, message)
 
         self.server: WireServer = self.engine.loop.call(
-            lambda: WireServer(self.engine, self.page.take, variables=answer)
+            lambda: WireServer(self.engine, self.page.take, variables=partial(asyncio.to_thread, answer))
         )
 
     def ask(self, kind: str, ask_id: str, **fields: Any) -> Any:
