@@ -56,7 +56,7 @@ class AutoTitle:
 
     def consider(self, session: LiveSession, run: RunRecord) -> None:
         """Request a title after the end of a run, if this is enabled and there is none."""
-        state, providers = session.state, self._engine.providers_of(run.id)
+        state, providers = session.state, self._engine.providers_of(session.id, run.id)
         if (
             providers.defaults.titles != "model"
             or run.state is not RunState.COMPLETED

@@ -99,7 +99,7 @@ class EngineBase:
         async with self._jobs:
             return await asyncio.to_thread(work, *args, **kwargs)
 
-    def providers_of(self, run_id: str) -> ProviderResolver:  # noqa: ARG002 - one kernel has all runs
+    def providers_of(self, session_id: str, run_id: str) -> ProviderResolver:  # noqa: ARG002 - one kernel has all
         """Return the providers of the kernel that a run belongs to."""
         return self.providers
 

@@ -37,6 +37,10 @@ if TYPE_CHECKING:
     from nbchat.runner.messages import Profile
 
 
+Holder = tuple[str, str] | str
+"""A run, by the ids of its session and of itself, which the sender chooses; or a batch, by its id."""
+
+
 class Origin(ProviderResolver):
     """The providers of one kernel, as it was configured when it sent a command.
 
@@ -108,7 +112,7 @@ class RunnerEngine(Engine):
         self.is_shared = not is_personal
         self.latest: Origin | None = None
         """The origin of the newest profile, for work that belongs to no run."""
-        self._origins: dict[str, Origin] = {}
+        self._origins: dict[Holder, Origin] = {}
         self._retired: set[Origin] = set()
         """Earlier origins of kernels that still have a run."""
         self._secrets: dict[str, Secret] = {}
@@ -156,7 +160,7 @@ class RunnerEngine(Engine):
             if isinstance(command, Edit) and run_id is None:
                 run_id = self._queued(command)
             if run_id is not None:
-                self.hold(run_id, origin)
+                self.hold((command.session_id, run_id), origin)
         if isinstance(command, SwitchTool):
             self._notify_switched(command.session_id)
         return outcome
@@ -208,18 +212,18 @@ class RunnerEngine(Engine):
                 off = [tool.spec.name for tool in session.offered_tools if tool not in session.tools]
                 known.tools.calls.notify("tools_switched", tools=known.tools.id, off=off)
 
-    def _origin_of(self, run_id: str) -> Origin | None:
-        return self._origins.get(run_id, None if self.is_shared else self.latest)
+    def _origin_of(self, session_id: str, run_id: str) -> Origin | None:
+        return self._origins.get((session_id, run_id), None if self.is_shared else self.latest)
 
-    def providers_of(self, run_id: str) -> ProviderResolver:
+    def providers_of(self, session_id: str, run_id: str) -> ProviderResolver:
         """Return the providers of the kernel that a run belongs to."""
-        return self._origin_of(run_id) or self._base
+        return self._origin_of(session_id, run_id) or self._base
 
     async def choose(
         self, own: Provider | None, settings: Settings, request: Request
     ) -> tuple[Provider, Request]:
         """Return the provider of the run's kernel."""
-        origin = self._origin_of(request.run_id)
+        origin = self._origin_of(request.session_id, request.run_id)
         if origin is None:
             raise ConfigError(
                 "the runner has received no address of a server from a kernel.", hint="Ask again."
@@ -229,18 +233,18 @@ class RunnerEngine(Engine):
     def ended(self, session: SessionLog, run: RunRecord) -> None:
         """Forget the run's origin, with its keys."""
         super().ended(session, run)
-        self.release(run.id)
+        self.release((session.id, run.id))
 
-    def hold(self, name: str, origin: Origin) -> None:
+    def hold(self, holder: Holder, origin: Origin) -> None:
         """Keep an origin, in place of an earlier one, for a run or a batch until `release`."""
-        before = self._origins.get(name)
-        self._origins[name] = origin
+        before = self._origins.get(holder)
+        self._origins[holder] = origin
         if before in self._retired:
             self._close_unused()
 
-    def release(self, name: str) -> None:
+    def release(self, holder: Holder) -> None:
         """Forget the origin of a run or a batch that has ended, with its keys."""
-        if self._origins.pop(name, None) in self._retired:
+        if self._origins.pop(holder, None) in self._retired:
             self._close_unused()
 
     async def close_providers(self) -> None:

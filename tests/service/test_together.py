@@ -33,13 +33,13 @@ def link_of(registry: SessionRegistry) -> LinkBackend:
     return backend
 
 
-def shared_session(served: Served, person: str, server: CountingServer) -> Session:
+def shared_session(served: Served, person: str, server: CountingServer, title: str = "rivers") -> Session:
     """Return a session of the team in a new kernel of a person, who has a key."""
     registry = served.registry(person, "geo")
     engine, _ = served.kernels[-1]
     key = Secret(f"sk-of-{person}")
     engine.loop.call(lambda: ServerChoice(engine.providers).use(server.base_url, key, "count"))
-    return registry.get_or_create("rivers", model="count")
+    return registry.get_or_create(title, model="count")
 
 
 def authors(session: Session) -> list[tuple[str, str | None]]:
@@ -110,6 +110,23 @@ def test_a_queued_question_belongs_to_its_editor(served: Served, server: Countin
     assert queued.wait(60).text == answer_to("three")
     assert authors(sessions["ada"]) == [("one", "ada"), ("three", "bob")]
     assert server.authorizations == ["Bearer sk-of-ada", "Bearer sk-of-bob"]
+
+
+def test_runs_with_one_id_are_separate(served: Served, server: CountingServer) -> None:
+    """A run whose sender chose the id of another session's run changes neither its key nor its success."""
+    mine = shared_session(served, "ada", server)
+    first = mine.send("one")
+    until(lambda: "one-150 " in first.text)
+    queued = mine.send("two")
+    theirs = shared_session(served, "bob", server, "lakes")
+    send = Send(id=new_id("c-"), session_id=theirs.id, text="three", run_id=queued.id)
+    server.free.add("three")
+    served.kernels[-1][1].execute(send)
+    assert theirs.runs[-1].wait(60).text == answer_to("three")
+    server.go()
+    assert queued.wait(60).text == answer_to("two")
+    keys = dict(zip(server.asked, server.authorizations, strict=True))
+    assert keys == {"one": "Bearer sk-of-ada", "three": "Bearer sk-of-bob", "two": "Bearer sk-of-ada"}
 
 
 def test_a_client_cannot_choose_the_author(served: Served) -> None:
