@@ -5,15 +5,21 @@ lease. Any replica accepts a link. One that does not hold the namespace forwards
 holder, with the token of the person, so that the holder identifies the person itself. A namespace that is not
 held is claimed by one of the announced replicas, which all of them choose by the same hash.
 
-The address is read also after the lease has expired: a holder that could not reach the store for a while has
-answers that are not stored yet, and keeps the lease if it still runs.
+The address is used also after the lease has expired: a holder that could not reach the store for a while has
+answers that are not stored yet, and keeps the lease if it still runs. A holder that was killed leaves its
+address behind, which may belong to another program later. A token is therefore sent only after the program at
+the address has proved that it is the replica with this address: with an HMAC of a nonce and of its address.
+The key is a random secret on the server of the stores, which only replicas can read. The proof of another
+replica is for another address, so that it is of no use to that program.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+import hmac
 import logging
+import secrets
 from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -21,6 +27,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
+import httpx2
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
@@ -62,6 +69,13 @@ FORWARDED: Final = "X-Nbchat-Forwarded"
 """Header of a forwarded link, which is not forwarded again. It gives no rights."""
 
 
+PROOF: Final = "replica"
+"""Path at which a replica proves that it is one; the nonce is the query."""
+
+PROOF_HEADER: Final = "X-Nbchat-Proof"
+"""Header of the answer."""
+
+
 class NotServedError(Exception):
     """The other replica does not serve the namespace."""
 
@@ -91,6 +105,9 @@ class Replicas:
         self._threads = ThreadPoolExecutor(4, "nbchat-replicas")
         self._holders: dict[str, str] = {}
         """The last known holders, for the time in which the store cannot be reached."""
+        self._secret = b""
+        """Known to all replicas; another one after the store has lost it."""
+        self._client: httpx2.AsyncClient | None = None
         self._announcing: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
@@ -101,14 +118,18 @@ class Replicas:
 
     async def start(self) -> None:
         """Announce this replica from now on. Raises `StoreError` if the store cannot be reached."""
-        await self._in_thread(lambda: self._directory.announce(self.address, ANNOUNCED_S))
+        await self._announce_once()
         self._announcing = self._loop.spawn(self._announce(), name="nbchat-announce")
+
+    async def _announce_once(self) -> None:
+        secret = await self._in_thread(lambda: self._directory.announce(self.address, ANNOUNCED_S))
+        self._secret = secret.encode()
 
     async def _announce(self) -> None:
         while True:
             await asyncio.sleep(ANNOUNCE_S)
             try:
-                await self._in_thread(lambda: self._directory.announce(self.address, ANNOUNCED_S))
+                await self._announce_once()
             except StoreError as error:
                 logger.warning("this replica could not be announced: %s", error)
 
@@ -124,6 +145,9 @@ class Replicas:
     async def close(self) -> None:
         """Leave, and close the connections."""
         await self.leave()
+        client, self._client = self._client, None
+        if client is not None:
+            await client.aclose()
         await self._in_thread(self._directory.close)
         self._threads.shutdown(wait=False)
 
@@ -184,11 +208,12 @@ class Replicas:
         Raises
         ------
         NotServedError
-            If that replica cannot be reached, or ends the link before it sent anything. The link can be
-            served by another one.
+            If that replica cannot be reached, does not prove that it is one, or ends the link before it sent
+            anything. The link can be served by another one.
         CommandError
             If that replica refuses the person.
         """
+        await self._check(address)
         other = await self._connected(address, query, token)
         try:
             try:
@@ -201,6 +226,30 @@ class Replicas:
                 await self._exchange(connection, other)
         finally:
             await other.close(GOING_AWAY)
+
+    def proof(self, nonce: str) -> str:
+        """Return the proof for another replica that this is the replica with its address."""
+        return self._proof_of(self.address, nonce)
+
+    def _proof_of(self, address: str, nonce: str) -> str:
+        return hmac.new(self._secret, f"{nonce} {address}".encode(), hashlib.sha256).hexdigest()
+
+    async def _check(self, address: str) -> None:
+        """Raise `NotServedError` unless the replica with this address is there."""
+        if self._client is None:
+            verify = httpx2.create_ssl_context() if self._tls is None else self._tls
+            self._client = httpx2.AsyncClient(verify=verify, trust_env=False, timeout=CONNECT_S)
+        nonce = secrets.token_hex(32)
+        try:
+            async with (
+                asyncio.timeout(CONNECT_S),
+                self._client.stream("GET", f"{address.rstrip('/')}/{PROOF}?{nonce}") as response,
+            ):
+                found = response.headers.get(PROOF_HEADER, "")
+        except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
+            raise NotServedError(f"{address} cannot be reached: {type(error).__name__}") from error
+        if not hmac.compare_digest(found.encode(), self._proof_of(address, nonce).encode()):
+            raise NotServedError(f"{address} does not prove that it is a replica of this service")
 
     async def _connected(self, address: str, query: str, token: Secret) -> ClientConnection:
         parts = urlsplit(address)

@@ -29,7 +29,7 @@ from nbchat.service.address import PATH
 from nbchat.service.namespace import CLAIM_S, Namespace
 from nbchat.service.permissions import MemberPermissions
 from nbchat.service.quotas import DEFAULTS, Quotas
-from nbchat.service.replicas import FORWARDED, NotServedError
+from nbchat.service.replicas import FORWARDED, PROOF, PROOF_HEADER, NotServedError
 from nbchat.service.websocket import AsyncWebSocketTransport, quiet
 
 if TYPE_CHECKING:
@@ -222,6 +222,10 @@ class Service:
         """Answer a request that does not open a link, or may not."""
         if urlsplit(request.path).path == f"{self._prefix}healthz":
             return self._health(connection)
+        if self._replicas is not None and urlsplit(request.path).path == f"{self._prefix}{PROOF}":
+            response = connection.respond(HTTPStatus.OK, "")
+            response.headers[PROOF_HEADER] = self._replicas.proof(urlsplit(request.path).query)
+            return response
         try:
             found = await self._identified(request)
         except AuthorityUnavailable as error:

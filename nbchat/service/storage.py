@@ -60,8 +60,8 @@ class Storage(Protocol):
 class Directory(Protocol):
     """The replicas of a service, and the namespaces that they hold. Methods block."""
 
-    def announce(self, address: str, seconds: float) -> Sequence[str]:
-        """Announce a replica for some time; return the addresses of all that are announced."""
+    def announce(self, address: str, seconds: float) -> str:
+        """Announce a replica for some time; return the secret that all replicas share."""
         ...
 
     def announced(self) -> Sequence[str]:

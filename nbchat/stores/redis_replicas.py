@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 
 from nbchat.stores.redis import root_of
 from nbchat.stores.redis_client import RedisClient
 from nbchat.stores.redis_rows import decoded, encoded
-from nbchat.stores.redis_scripts import ANNOUNCE
+from nbchat.stores.redis_scripts import ANNOUNCE, ANNOUNCED
 from nbchat.stores.redis_server import shown
 
 
@@ -37,23 +38,21 @@ class RedisReplicas(RedisClient):
         """Return the server."""
         return f"<RedisReplicas at {self.where}>"
 
-    def announce(self, address: str, seconds: float) -> Sequence[str]:
-        """Announce a replica for some time; return the addresses of all that are announced.
+    def announce(self, address: str, seconds: float) -> str:
+        """Announce a replica for some time; return the secret that all replicas share, which it may create.
 
         Raises
         ------
         StoreError
             If the server cannot be reached.
         """
-        return self._announced(address, seconds)
+        keys = [encoded(f"{self._prefix}:replicas"), encoded(f"{{{self._prefix}:replicas}}:secret")]
+        arguments = (b"", encoded(address), int(seconds * 1000), encoded(secrets.token_hex(32)))
+        return decoded(self._run(ANNOUNCE, keys, *arguments))
 
     def announced(self) -> Sequence[str]:
         """Return the addresses of all replicas that are announced. Raises as `announce`."""
-        return self._announced("", 0.0)
-
-    def _announced(self, address: str, seconds: float) -> Sequence[str]:
-        key = encoded(f"{self._prefix}:replicas")
-        found = self._run(ANNOUNCE, [key], b"", encoded(address), int(seconds * 1000))
+        found = self._run(ANNOUNCED, [encoded(f"{self._prefix}:replicas")], b"")
         return [decoded(one) for one in found]
 
     def leave(self, address: str) -> None:

@@ -335,11 +335,18 @@ return found
 """
 
 _ANNOUNCE: Final = """
--- KEYS: replicas. ARGV: clock, the address of a replica or '', milliseconds for which it is announced.
--- Returns the addresses that are announced.
+-- KEYS: replicas, secret. ARGV: clock, the address of a replica, milliseconds for which it is announced, and
+-- the secret if there is not one yet. Returns the secret.
 local now = clock(ARGV[1])
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', whole(now))
-if ARGV[2] ~= '' then redis.call('ZADD', KEYS[1], whole(now + tonumber(ARGV[3])), ARGV[2]) end
+redis.call('ZADD', KEYS[1], whole(now + tonumber(ARGV[3])), ARGV[2])
+redis.call('SET', KEYS[2], ARGV[4], 'NX')
+return redis.call('GET', KEYS[2])
+"""
+
+_ANNOUNCED: Final = """
+-- KEYS: replicas. ARGV: clock. Returns the addresses that are announced.
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', whole(clock(ARGV[1])))
 return redis.call('ZRANGE', KEYS[1], 0, -1)
 """
 
@@ -379,3 +386,4 @@ WRITE: Final = _script(_COMMON, _WRITE)
 READ: Final = _script(_READ)
 ACKNOWLEDGED: Final = _script(_ACKNOWLEDGED)
 ANNOUNCE: Final = _script(_COMMON, _ANNOUNCE)
+ANNOUNCED: Final = _script(_COMMON, _ANNOUNCED)

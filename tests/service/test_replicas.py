@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import http.client
+import http.server
 import random
 import signal
+import threading
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import nullcontext
 from functools import partial
@@ -18,7 +21,8 @@ from nbchat.batch_engine.request import BatchRequest
 from nbchat.core.errors import ConfigError
 from nbchat.core.events import Settings
 from nbchat.service.process import Options, checked_advertise
-from nbchat.service.replicas import FORWARDED, chosen
+from nbchat.service.replicas import FORWARDED, PROOF, PROOF_HEADER, chosen
+from nbchat.stores.redis import RedisStore
 from tests.redis_process import RedisProcess
 from tests.runner.counting_server import CountingServer, answer_to
 from tests.runner.linked import until
@@ -26,6 +30,9 @@ from tests.service.replicated import Processes, Replicated
 from tests.waiting import wait_for
 
 if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
+
     from nbchat.batch_engine.reader import BatchReader
     from nbchat.handles.run import Run
 
@@ -126,6 +133,62 @@ def test_a_forwarded_link_gives_no_rights(replicated: Replicated) -> None:
     assert status(port, "/link", forwarded | {"Authorization": "Bearer nbchat-wrong"}) == 401
     assert status(port, "/link?namespace=secret", forwarded | bob) == 404
     assert status(port, "/link?namespace=geo", forwarded | bob) == 101
+
+
+class Impostor:
+    """A program at the address of a replica that is gone. It obtains proofs from a replica that runs."""
+
+    def __init__(self, replica: str) -> None:
+        self.asked: list[tuple[str, str]] = []
+        """The paths and headers of the requests to it."""
+        asked = self.asked
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                asked.append((self.path, str(self.headers)))
+                with urllib.request.urlopen(f"{replica.rstrip('/')}{self.path}", timeout=60) as response:
+                    proof = response.headers[PROOF_HEADER]
+                self.send_response(200)
+                self.send_header(PROOF_HEADER, proof)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._thread = threading.Thread(target=self._server.serve_forever)
+        self.url = f"http://127.0.0.1:{self._server.server_port}/"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+def test_no_token_is_sent_to_a_program_at_the_address_of_a_replica_that_is_gone(
+    replicated: Replicated, redis_server: RedisProcess, server: CountingServer
+) -> None:
+    """Only the replica with that address can prove that it is there; else another serves the namespace."""
+    server.go()
+    with Impostor(replicated.two.url) as impostor:
+        store = RedisStore(redis_server.url, "person-ada", address=impostor.url)
+        assert store.claim("l-gone", 0.001)
+        store.close()
+        session = replicated.registry(replicated.one.port, "ada").create("geo", model="count")
+        assert session.ask("one", timeout=60).text == answer_to("one")
+        assert impostor.asked
+        for path, headers in impostor.asked:
+            assert path.startswith(f"/{PROOF}?")
+            assert replicated.tokens["ada"] not in headers
+        holder, _ = replicated.roles("person-ada")
+        assert holder.namespaces == ["person-ada"]
 
 
 @pytest.mark.parametrize(
