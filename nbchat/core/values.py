@@ -142,6 +142,17 @@ def convert(kind: Any, data: object) -> Any:  # noqa: ANN401 - as above
         raise DecodeError(str(error)) from None
 
 
+MAX_VALUES: Final = 1_000_000
+"""Maximum of `count_values` in JSON of others: a value can take 100 times its bytes in memory."""
+
+
+def count_values(text: bytes | str) -> int:
+    """Return at least the number of arrays, objects and members of a JSON text, without decoding it."""
+    if isinstance(text, str):
+        return sum(map(text.count, "[{:"))
+    return sum(map(text.count, (b"[", b"{", b":")))
+
+
 def decode_json(kind: Any, text: bytes | str) -> Any:  # noqa: ANN401 - as above
     """Return a JSON text as a value of type `kind`.
 

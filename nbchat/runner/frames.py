@@ -15,11 +15,14 @@ import struct
 from collections.abc import Callable
 from typing import Any, Final
 
-from nbchat.core.errors import WireError
-from nbchat.core.values import DecodeError, decode_json, encode_json
+from nbchat.core.errors import CommandError, WireError
+from nbchat.core.values import MAX_VALUES, DecodeError, count_values, decode_json, encode_json
 
 MAX_FRAME: Final = 512 * 1024 * 1024
 """Maximum bytes of a frame; a longer one can only be an error."""
+
+MAX_FROM_KERNEL: Final = 32 * 1024 * 1024
+"""Maximum bytes of a frame that a service accepts: twice the longest command of a page."""
 
 _LENGTHS: Final = struct.Struct(">II")
 _TEXT_LENGTH: Final = 4
@@ -39,6 +42,17 @@ def encode_frame(message: object, body: bytes = b"") -> bytes:
     if length > MAX_FRAME:
         raise WireError(f"a message of {length:,} bytes is too long for the link to the runner.")
     return _LENGTHS.pack(length, len(text)) + text + body
+
+
+def check_for_service(frame: bytes) -> None:
+    """Raise `CommandError` if a service would not accept a frame."""
+    values = count_values(frame)
+    if len(frame) > MAX_FROM_KERNEL or values > MAX_VALUES:
+        raise CommandError(
+            f"this has {len(frame) / 1e6:,.1f} MB and {values:,} values; a service accepts at most "
+            f"{MAX_FROM_KERNEL / 1e6:,.1f} MB and {MAX_VALUES:,} values at once.",
+            hint="Send fewer prompts, attachments or sessions at a time.",
+        )
 
 
 def _decode(kind: Any, text: bytes) -> Any:  # noqa: ANN401 - the type is the argument

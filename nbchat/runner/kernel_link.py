@@ -48,7 +48,7 @@ from nbchat.runner.messages import (
     ToPages,
     ToRunner,
 )
-from nbchat.runner.objects import KernelProvider
+from nbchat.runner.objects import WINDOW, KernelProvider
 from nbchat.runner.outgoing_calls import OutgoingCalls
 from nbchat.runner.permissions import FULL_ACCESS, Permissions
 from nbchat.runner.remote_errors import info_of
@@ -180,7 +180,7 @@ class KernelLink:
                     await self._transport.drain()
         except (EOFError, ConnectionError):
             pass
-        except WireError as error:
+        except (WireError, CommandError) as error:
             logger.warning("%s", error)
 
     def close(self) -> None:
@@ -217,6 +217,8 @@ class KernelLink:
             if self.wire is not None:
                 self.wire.receive(message.message)
         elif isinstance(message, Piece) and (queue := self._streams.get(message.stream)) is not None:
+            if queue.qsize() > WINDOW:
+                raise WireError("the kernel sent more deltas of a provider object than were requested.")
             queue.put_nowait(message)
 
     def _called(self, call: Call) -> None:
@@ -270,9 +272,13 @@ class KernelLink:
         if self._refuses(parsed):
             return  # the kernel repeats it in the next runner, when this one has ended its link
         self.permissions.check_command(parsed)
-        for provider_id, traits in offered.items():
-            self._engine.offered[provider_id] = self._provider(provider_id, traits)
-        outcome = self.execute(parsed)
+        provider_id: str = getattr(parsed, "provider_id", None) or ""
+        if provider_id in offered:
+            self._engine.offered[provider_id] = self._provider(provider_id, offered[provider_id])
+        try:
+            outcome = self.execute(parsed)
+        finally:
+            self._engine.offered.pop(provider_id, None)
         # Acknowledged when it is stored, so that no acknowledged command is lost with the runner.
         changed = _changed(parsed, outcome)
         seen = self._followed.when_seen

@@ -96,8 +96,16 @@ class Link:
         return self._over
 
     def send(self, message: ToRunner) -> None:
-        """Send a message; it is dropped if the link has ended."""
-        self._out.put(encode_frame(message))
+        """Send a message; it is dropped if the link has ended.
+
+        Raises
+        ------
+        CommandError
+            If it is larger than the runner accepts; nothing is sent.
+        """
+        frame = encode_frame(message)
+        self._transport.check(frame)
+        self._out.put(frame)
 
     def call(self, name: str, timeout_s: float | None = None, /, **args: Any) -> Any:  # noqa: ANN401 - its value
         """Call a function of the runner and wait for its value.
@@ -114,11 +122,11 @@ class Link:
         number = next(self._numbers)
         answer: Answer = queue.SimpleQueue()
         self._answers[number] = answer
-        self.send(Call(id=number, name=name, args=args))
-        if self._over:
-            answer.put(None)
         until = None if timeout_s is None else time.monotonic() + timeout_s
         try:
+            self.send(Call(id=number, name=name, args=args))
+            if self._over:
+                answer.put(None)
             while True:
                 left = POLL_S if until is None else min(POLL_S, until - time.monotonic())
                 with suppress(queue.Empty):

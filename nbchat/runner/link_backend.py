@@ -274,7 +274,14 @@ class LinkBackend(LinkedTools):
         self._answer(link, call, value, error)
 
     def _answer(self, link: Link, call: Call, value: object, error: BaseException | None) -> None:
-        link.send(Reply(id=call.id, value=value, error=None if error is None else info_of(error)))
+        if error is None:
+            try:
+                link.send(Reply(id=call.id, value=value))
+            except NbchatError as failed:
+                error = failed
+            else:
+                return
+        link.send(Reply(id=call.id, error=info_of(error)))
 
     # Configuration
 

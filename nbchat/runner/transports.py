@@ -30,6 +30,10 @@ class Transport(Protocol):
         """
         ...
 
+    def check(self, frame: bytes) -> None:
+        """Raise `CommandError` if the runner would not accept a frame."""
+        ...
+
     def write(self, frame: bytes) -> None:
         """Send a frame; blocks while the link is full.
 
@@ -135,6 +139,9 @@ class SocketTransport:
                 raise EOFError("the link has ended")
             got += more
         return bytes(buffer)
+
+    def check(self, frame: bytes) -> None:
+        """Accept a frame: the runner belongs to the same user."""
 
     def write(self, frame: bytes) -> None:
         """Send a frame."""

@@ -22,7 +22,7 @@ from nbchat.core.text import person_name
 from nbchat.core.version import VERSION
 from nbchat.engine.daemon_executor import DaemonExecutor
 from nbchat.engine.leased_store import LEASE_S
-from nbchat.runner.frames import MAX_FRAME, encode_frame
+from nbchat.runner.frames import MAX_FROM_KERNEL, encode_frame
 from nbchat.runner.messages import LINK_VERSION, Hello
 from nbchat.service.access import AuthorityUnavailable, Role
 from nbchat.service.address import PATH
@@ -47,6 +47,12 @@ logger = logging.getLogger("nbchat")
 
 HELLO_S: Final = 10.0
 """Longest wait for the first message of a link."""
+
+MAX_HELLO: Final = 64 * 1024
+"""Maximum bytes of that message."""
+
+MAX_QUEUE: Final = 4
+"""Frames of a link that were received and not read yet, beyond which no more are received."""
 
 RECHECK_S: Final = 15.0
 """Interval at which the token of a link is checked again. Answers of JupyterHub can be `hub.KEEP_S` old."""
@@ -190,7 +196,8 @@ class Service:
             ping_interval=PING_S,
             ping_timeout=LOST_S,
             compression=None,  # as in `ServiceAddress`
-            max_size=MAX_FRAME,
+            max_size=MAX_HELLO,
+            max_queue=MAX_QUEUE,
             server_header=None,
             logger=quiet,
             start_serving=False,
@@ -299,6 +306,7 @@ class Service:
             hello, _ = await transport.read()
         if not isinstance(hello, Hello):
             raise WireError("it did not begin with a hello.")
+        connection.protocol.max_message_size = MAX_FROM_KERNEL  # the kernel waits for the greeting
         namespace = await self._found(connection, admitted, hello)
         if namespace is None:
             return

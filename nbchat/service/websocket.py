@@ -16,7 +16,7 @@ from websockets.exceptions import ConnectionClosed
 
 from nbchat.core.errors import WireError
 from nbchat.engine.logs import Redacting
-from nbchat.runner.frames import decode_frame
+from nbchat.runner.frames import check_for_service, decode_frame
 from nbchat.runner.messages import ToKernel, ToRunner
 
 if TYPE_CHECKING:
@@ -59,6 +59,10 @@ class WebSocketTransport:
         if isinstance(received, str):
             raise WireError("the link to the runner carried text.")
         return decode_frame(received, ToKernel)
+
+    def check(self, frame: bytes) -> None:
+        """Raise `CommandError` if the service would not accept a frame."""
+        check_for_service(frame)
 
     def write(self, frame: bytes) -> None:
         """Send a frame."""
@@ -109,6 +113,7 @@ class AsyncWebSocketTransport:
             raise EOFError("the link is ended")
         if isinstance(received, str):
             raise WireError("the link carried text.")
+        check_for_service(received)
         return decode_frame(received, ToRunner)
 
     def write(self, frame: bytes) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from nbchat.core.errors import WireError
-from nbchat.core.values import decode_json
+from nbchat.core.values import MAX_VALUES, count_values, decode_json
 from nbchat.protocol import MAX_COMMAND, CommandChunk
 
 MOST: Final = 8
@@ -38,7 +38,10 @@ class CommandChunks:
             return None
         del self._parts[key]
         try:
-            command = decode_json(Any, "".join(parts[i] for i in range(part.of)))
+            whole = "".join(parts[i] for i in range(part.of))
+            if count_values(whole) > MAX_VALUES:
+                raise WireError(f"command {part.id[:64]!r} has more than {MAX_VALUES:,} values.")
+            command = decode_json(Any, whole)
         except (KeyError, ValueError) as error:
             raise WireError(f"the parts of command {part.id[:64]!r} are no JSON: {error}.") from error
         return {"type": "run_command", "page": part.page, "epoch": part.epoch, "command": command}
