@@ -10,6 +10,7 @@ from typing import Final, ParamSpec, TypeVar
 
 from nbchat.core.errors import StoreError
 from nbchat.core.ids import new_id
+from nbchat.core.messages import Author
 from nbchat.engine.alerts import Alerts
 from nbchat.engine.callbacks import Callbacks
 from nbchat.engine.journal import Journal
@@ -21,6 +22,7 @@ from nbchat.engine.presence import Presence
 from nbchat.engine.provider_resolver import ProviderResolver
 from nbchat.engine.scheduler import Scheduler
 from nbchat.engine.session_index import SessionIndex
+from nbchat.providers.base import Provider
 from nbchat.stores import places
 from nbchat.stores.answer_cache import AnswerCache
 
@@ -98,6 +100,10 @@ class EngineBase:
         """Call a function that blocks on a thread, after those of at most `THREAD_JOBS` earlier calls."""
         async with self._jobs:
             return await asyncio.to_thread(work, *args, **kwargs)
+
+    def may_use(self, provider: Provider | None, author: Author) -> bool:  # noqa: ARG002 - all are of one person
+        """Return whether a person may ask with a provider object."""
+        return True
 
     def providers_of(self, session_id: str, run_id: str) -> ProviderResolver:  # noqa: ARG002 - one kernel has all
         """Return the providers of the kernel that a run belongs to."""

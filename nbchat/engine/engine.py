@@ -194,7 +194,8 @@ class Engine(EngineBase):
             rank=None,
             changed_by=author,
         )
-        return self.create(settings, provider=session.provider, messages=copies)
+        provider = session.provider if self.may_use(session.provider, author) else None
+        return self.create(settings, provider=provider, messages=copies)
 
     def close_tab(self, session: LiveSession, *, closed: bool) -> None:
         """Hide or show the tab of a session."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 from msgspec import UNSET
 
-from nbchat.core.commands import Edit, SwitchTool
+from nbchat.core.commands import Edit, Resume, SwitchTool
 from nbchat.core.errors import ConfigError
 from nbchat.core.kernel_commands import Command, Outcome
 from nbchat.core.secret import Secret
@@ -21,6 +21,7 @@ from nbchat.engine.engine import Engine
 from nbchat.engine.provider_resolver import DEMO, ProviderResolver
 from nbchat.providers.named import named_provider
 from nbchat.runner.messages import STARTS_RUN
+from nbchat.runner.objects import KernelProvider
 from nbchat.runner.profile import travels
 from nbchat.runner.tool_objects import KernelCalls, KernelPolicy, KernelTool
 
@@ -54,6 +55,8 @@ class Origin(ProviderResolver):
         Returns a provider that can only be used in the kernel.
     secrets
         The credentials that sessions refer to; those of the profile are added.
+    person
+        The person whose kernel it is, in a service.
     """
 
     def __init__(
@@ -62,10 +65,12 @@ class Origin(ProviderResolver):
         demo: Callable[[], Awaitable[Provider]],
         plugin: Callable[[str], Provider],
         secrets: dict[str, Secret],
+        person: str = "",
     ) -> None:
         super().__init__(profile.environment, secrets.get)
         # A closure, since the profile contains keys.
         self.profile: Callable[[], Profile] = lambda: profile
+        self._person = person
         self._demo_of_runner = demo
         self._plugin = plugin
         for layer, values in profile.layers.items():
@@ -95,6 +100,26 @@ class Origin(ProviderResolver):
             return await super().provider(name)
         return self._plugin(chosen or "")
 
+    async def choose(
+        self, own: Provider | None, settings: Settings, request: Request
+    ) -> tuple[Provider, Request]:
+        """Return the provider and the request, unless `own` is an object in another person's kernel."""
+        self._check_own(own)
+        return await super().choose(own, settings, request)
+
+    async def models(self, own: Provider | None = None, name: str | None = None) -> tuple[str, ...]:
+        """Return the models of a provider, unless `own` is an object in another person's kernel."""
+        self._check_own(own)
+        return await super().models(own, name)
+
+    def _check_own(self, own: Provider | None) -> None:
+        if isinstance(own, KernelProvider) and own.person != self._person:
+            raise ConfigError(
+                f"the provider of this session is an object in the kernel of {own.person}, and only "
+                "questions of the same person are sent to it.",
+                hint="Fork the session, or give it another provider: nbchat.session(..., provider='openai').",
+            )
+
 
 class RunnerEngine(Engine):
     """The engine of a runner. Only for its loop, as `Engine`.
@@ -119,6 +144,10 @@ class RunnerEngine(Engine):
         self._base: ProviderResolver = self.providers
         self._latest: dict[tuple[str, str], str] = {}
         """The ids of the tools and of the policy that were set last, by session and kind."""
+
+    def may_use(self, provider: Provider | None, author: Author) -> bool:
+        """Return whether a person may ask with a provider object: it is in a kernel of this person."""
+        return not isinstance(provider, KernelProvider) or provider.person == (author or "")
 
     def secrets_of_kernel(self) -> dict[str, Secret]:
         """Return where a kernel's credentials are kept: with those of earlier kernels of the same person."""
@@ -159,8 +188,11 @@ class RunnerEngine(Engine):
             run_id = outcome.run_id
             if isinstance(command, Edit) and run_id is None:
                 run_id = self._queued(command)
-            if run_id is not None:
-                self.hold((command.session_id, run_id), origin)
+            holder = (command.session_id, run_id or "")
+            # In a team, a run that another person resumes is still paid by the person who asked.
+            is_paid = self.is_shared and isinstance(command, Resume) and holder in self._origins
+            if run_id is not None and not is_paid:
+                self.hold(holder, origin)
         if isinstance(command, SwitchTool):
             self._notify_switched(command.session_id)
         return outcome

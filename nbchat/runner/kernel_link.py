@@ -318,6 +318,7 @@ class KernelLink:
                 self._engine.demo,
                 lambda name: self._provider(name, {"name": name}),
                 self._engine.secrets_of_kernel(),
+                self.author or "",
             ),
         )
         self._engine.use(self.origin, before)
@@ -326,7 +327,9 @@ class KernelLink:
         self._reply(number)
 
     def _provider(self, provider_id: str, traits: Mapping[str, Any]) -> KernelProvider:
-        return KernelProvider(provider_id, traits, self.ask, self._streams, self.send)
+        return KernelProvider(
+            provider_id, traits, self.ask, self._streams, self.send, person=self.author or ""
+        )
 
     def _call_ping(self, number: int) -> None:
         self._reply(number)

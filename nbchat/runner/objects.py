@@ -43,6 +43,8 @@ class KernelProvider:
         Receives the queue of each open stream, by its number.
     more
         Tells the kernel that a delta was read.
+    person
+        The person whose kernel it is, in a service.
     """
 
     def __init__(
@@ -52,7 +54,10 @@ class KernelProvider:
         ask: Ask,
         streams: dict[int, asyncio.Queue[Piece | None]],
         more: Callable[[More], None],
+        *,
+        person: str = "",
     ) -> None:
+        self.person = person
         self._id = provider_id
         self._ask = ask
         self._streams = streams

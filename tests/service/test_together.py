@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from nbchat.core.commands import Send
+from nbchat.core.commands import Command, ListModels, Send
 from nbchat.core.ids import new_id
 from nbchat.core.records import checksum
 from nbchat.core.secret import Secret
@@ -17,7 +17,7 @@ from nbchat.core.values import encode_json
 from nbchat.engine.server_choice import ServerChoice
 from nbchat.handles.registry import SessionRegistry
 from nbchat.handles.session import Session
-from nbchat.protocol import PROTOCOL_VERSION, Hello, Typing
+from nbchat.protocol import PROTOCOL_VERSION, Hello, RunCommand, Typing
 from nbchat.providers.scripted import ScriptedProvider
 from nbchat.runner.link_backend import LinkBackend
 from tests.engines import live
@@ -129,6 +129,41 @@ def test_runs_with_one_id_are_separate(served: Served, server: CountingServer) -
     assert keys == {"one": "Bearer sk-of-ada", "three": "Bearer sk-of-bob", "two": "Bearer sk-of-ada"}
 
 
+def test_a_resumed_question_is_paid_by_its_author(served: Served, server: CountingServer) -> None:
+    """A queued question that another person pauses and resumes uses the key of the person who asked."""
+    mine, theirs = (shared_session(served, person, server) for person in ("ada", "bob"))
+    first = mine.send("one")
+    until(lambda: "one-150 " in first.text)
+    queued = mine.send("two")
+    until(lambda: len(theirs.runs) == 2)
+    theirs.runs[1].pause()
+    theirs.runs[1].resume()
+    server.go()
+    assert queued.wait(60).text == answer_to("two")
+    assert server.authorizations == ["Bearer sk-of-ada"] * 2
+
+
+def test_an_object_is_used_for_questions_of_its_owner(served: Served, server: CountingServer) -> None:
+    """A provider object in a member's kernel answers, lists models and is forked for this member only."""
+    server.go()
+    provider = ScriptedProvider("from the object")
+    mine = served.registry("ada", "geo").create("rivers", provider=provider)
+    theirs = shared_session(served, "bob", server)
+    refused = theirs.send("one")
+    assert refused.wait(60).state == "failed"
+    assert "an object in the kernel of ada" in str(refused.error)
+    viewer = Page(link_of(served.registry("eve", "geo")))
+    viewer.do(ListModels(id=new_id("c-"), session_id=mine.id))
+    until(lambda: viewer.models)
+    assert [(one["models"], one["error"]["code"]) for one in viewer.models] == [([], "config_error")]
+    assert theirs.fork().ask("two", timeout=60).text == answer_to(server.asked[0])
+    assert server.authorizations == ["Bearer sk-of-bob"]
+    assert provider.requests == []
+    assert mine.fork().ask("three", timeout=60).text == "from the object"
+    assert mine.ask("four", timeout=60).text == "from the object"
+    assert len(server.asked) == 1
+
+
 def test_a_client_cannot_choose_the_author(served: Served) -> None:
     """Names in commands, imported messages and snapshots of a client are ignored."""
     ada, bob = served.registry("ada", "geo"), served.registry("bob", "geo")
@@ -199,10 +234,11 @@ def test_a_person_restores_their_own_sessions(served: Served) -> None:
 
 
 class Page:
-    """A page of a kernel, which keeps the last people that it was sent."""
+    """A page of a kernel, which keeps the last people and all lists of models that it was sent."""
 
     def __init__(self, backend: LinkBackend) -> None:
         self.people: list[tuple[str, str, str | None]] = []
+        self.models: list[dict[str, Any]] = []
         backend.local.to_pages = self._received
         self._backend = backend
         self._epoch = backend.open_pages()
@@ -214,11 +250,18 @@ class Page:
         for message in msgspec.json.decode(buffers[0])["messages"]:
             if message["type"] == "people":
                 self.people = [(one["name"], one["role"], one["typing"]) for one in message["people"]]
+            elif message["type"] == "models":
+                self.models.append(message)
 
     def hello(self, page: str = "p-1") -> None:
         """Connect a page."""
         hello = Hello(id="h-1", page=page, protocol=PROTOCOL_VERSION, version="0")
         self._backend.from_page(msgspec.to_builtins(hello))
+
+    def do(self, command: Command) -> None:
+        """Send a command."""
+        message = RunCommand(page="p-1", epoch=self._epoch, command=command)
+        self._backend.from_page(msgspec.to_builtins(message))
 
     def type_in(self, session_id: str) -> None:
         """Report that the user is typing."""
@@ -265,7 +308,7 @@ def test_typing_is_shown_and_stored_nowhere(served: Served, monkeypatch: pytest.
     assert link_of(registries[0]).state(session.id) == before
     bob.type_in(session.id)
     until(lambda: ada.people[1] == ("bob", "editor", session.id))
-    registries[1]["rivers"].ask("sent")
+    registries[1]["rivers"].send("sent")
     until(lambda: ada.people[1] == ("bob", "editor", None))
     monkeypatch.setattr("nbchat.service.presence.TYPING_S", 0.01)
     ada.people = []
