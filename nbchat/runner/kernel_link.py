@@ -271,7 +271,6 @@ class KernelLink:
         parsed: Command = convert(Command, command)
         if self._refuses(parsed):
             return  # the kernel repeats it in the next runner, when this one has ended its link
-        self.permissions.check_command(parsed)
         provider_id: str = getattr(parsed, "provider_id", None) or ""
         if provider_id in offered:
             self._engine.offered[provider_id] = self._provider(provider_id, offered[provider_id])
@@ -417,12 +416,11 @@ class KernelLink:
         if self._server.is_draining:
             return  # the kernel repeats it in the next runner, when this one has ended its link
         parsed: BatchRequest = convert(BatchRequest, request)
-        self.permissions.check_batch(parsed)
 
         async def start() -> dict[str, Any]:
             if self._ended:
                 raise KernelGone("the kernel that started the batch is gone.")
-            batch = await self._server.batches.start(parsed, self.current())
+            batch = await self._server.batches.start(parsed, self.current(), self.permissions.check_batch)
             await batch.is_ready.wait()
             value_error, error = open_error(batch)
             if error is not None:

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 BUSY_S: Final = 20.0
 """Longest wait for another runner that still writes to the journal of a batch."""
 
+MAX_COMPLETE: Final = 8
+"""Complete batches with a journal that are kept in memory until a kernel has their answers."""
+
 MAX_ANSWERS: Final = 200
 MAX_CHARACTERS: Final = 1_000_000
 """Answers in one message, and characters after which no more are added."""
@@ -73,14 +76,31 @@ class ServedBatches:
         batch = self._batches.get(batch_id)
         return None if batch is None or batch.is_stopping else batch
 
-    async def start(self, request: BatchRequest, origin: Origin) -> Batch:
+    @property
+    def concurrency(self) -> int:
+        """Sum of the concurrencies of the batches in progress."""
+        return sum(batch.request.concurrency for batch in self._batches.values() if not batch.end)
+
+    async def start(
+        self, request: BatchRequest, origin: Origin, check: Callable[[BatchRequest], None]
+    ) -> Batch:
         """Start the batch of this request, unless it is in progress or complete, and return it.
 
         A paused batch that uses the same journal is stopped first: its caller was interrupted.
+
+        Parameters
+        ----------
+        request
+            The batch.
+        origin
+            The providers of its kernel.
+        check
+            Raises an error if the batch may not be started; called directly before it is.
         """
         while (batch := self.find(request.id)) is None:
             others = [other for other in self._batches.values() if _is_in_the_way(other, request)]
             if not others:
+                check(request)
                 return self._start(request, origin)
             for other in others:
                 other.stop()
@@ -106,6 +126,9 @@ class ServedBatches:
             self._engine.release(batch.request.id)
             if batch.end != "complete":
                 del self._batches[batch.request.id]
+            kept = [other for other in self._batches.values() if other.end and other.journal is not None]
+            for other in kept[:-MAX_COMPLETE]:  # a kernel that asks for it again reads its journal
+                del self._batches[other.request.id]
 
     async def forget(self, batch_id: str, *, keep_journal: bool) -> None:
         """Forget a complete batch, and delete its journal unless the caller chose it or `keep_journal`."""

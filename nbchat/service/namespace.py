@@ -79,7 +79,9 @@ class Namespace(EngineServer):
         self._on_replaced = on_replaced
         self._metrics = metrics
         self._store: MeasuredStore | None = None
-        self.quota: Quota = Quota(quotas, self.engine, lambda: self.stored_bytes)
+        self.quota: Quota = Quota(
+            quotas, self.engine, lambda: self.stored_bytes, lambda: self.batches.concurrency
+        )
         self._claim_s = claim_s
         self._writer: JournalWriter | None = None
         self._presence = Presence(loop, self.wires.show_people)

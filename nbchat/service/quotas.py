@@ -6,16 +6,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from nbchat.core import commands as c
 from nbchat.core.commands import Fork, NewSession
 from nbchat.core.errors import CommandError, TooManySessions
 from nbchat.core.kernel_commands import (
+    CleanUpStale,
     Command,
     CreateSession,
+    DiscardTemporary,
     GetOrCreateSession,
     GetOrCreateThread,
+    PauseAll,
     Restore,
+    SetLimits,
 )
-from nbchat.runner.messages import STARTS_RUN
+from nbchat.core.values import encode_json
 
 if TYPE_CHECKING:
     from nbchat.batch_engine.request import BatchRequest
@@ -29,13 +34,24 @@ class Quotas:
     links: int = 50
     """Kernels that are linked."""
     live_runs: int = 32
-    """Runs that have a connection to a model at the same time; others wait. The same for each batch."""
+    """Runs that have a connection to a model at the same time; others wait. The same for all batches."""
     sessions: int = 10_000
     store_bytes: int = 1_000_000_000
-    """Bytes of the sessions, beyond which no answer is started."""
+    """Bytes of the sessions, beyond which no answer is started and nothing is added."""
 
 
 DEFAULTS: Final = Quotas()
+
+
+STORED_S: Final = 5.0
+"""Time after which an accepted command is stored, or has failed."""
+
+_ADDS_NOTHING: Final = (
+    *(c.Stop, c.StopAll, c.Pause, c.RetryNow, c.Decide, c.SwitchTool, c.Keep, c.Discard, c.SelectVersion),
+    *(c.Pin, c.Move, c.Close, c.Archive, c.Delete, c.Viewing, c.SetView, c.ListModels),
+    *(DiscardTemporary, PauseAll, CleanUpStale, SetLimits),
+)
+"""Commands that are accepted when the store is full. All others add content or start an answer."""
 
 
 class Quota:
@@ -49,12 +65,22 @@ class Quota:
         The engine of the namespace.
     stored_bytes
         Returns the bytes of its sessions.
+    concurrency
+        Returns the sum of the concurrencies of its batches in progress.
     """
 
-    def __init__(self, quotas: Quotas, engine: Engine, stored_bytes: Callable[[], int]) -> None:
+    def __init__(
+        self, quotas: Quotas, engine: Engine, stored_bytes: Callable[[], int], concurrency: Callable[[], int]
+    ) -> None:
         self._quotas = quotas
         self._engine = engine
         self._stored_bytes = stored_bytes
+        self._concurrency = concurrency
+        self._stored = 0
+        """The bytes of the sessions when they were last checked."""
+        self._added = 0
+        """Bytes of the commands accepted since then, which may not be stored yet."""
+        self._until = 0.0
 
     def check_command(self, command: Command) -> None:
         """Raise `CommandError` if a command would create too many sessions, or the store is full."""
@@ -67,26 +93,40 @@ class Quota:
                 f"{self._quotas.sessions:,}.",
                 hint="Delete some, or ask the operator of the service for more.",
             )
-        if created or isinstance(command, STARTS_RUN):
-            self._check_bytes()
+        if not (isinstance(command, _ADDS_NOTHING) or self._only_gets(command)):
+            self._check_bytes(len(encode_json(command)))
 
     def check_batch(self, request: BatchRequest) -> None:
-        """Raise `CommandError` if a batch would have too many live runs, or the store is full."""
-        if request.concurrency > self._quotas.live_runs:
+        """Raise `CommandError` if the batches would have too many live runs, or the store is full."""
+        others = self._concurrency()
+        if others + request.concurrency > self._quotas.live_runs:
             raise CommandError(
                 f"concurrency must be at most {self._quotas.live_runs} in this service, not "
-                f"{request.concurrency}."
+                f"{request.concurrency}{f' in addition to {others} of other batches' if others else ''}.",
+                hint="Use a smaller concurrency=, or wait for the other batches.",
             )
-        self._check_bytes()
+        self._check_bytes(1)
 
-    def _check_bytes(self) -> None:
-        stored = self._stored_bytes()
-        if stored >= self._quotas.store_bytes:
+    def _check_bytes(self, added: int) -> None:
+        """Raise `CommandError` if the store would be too large with what a command adds."""
+        stored, now = self._stored_bytes(), self._engine.loop.aio.time()
+        if stored != self._stored or now > self._until:
+            self._stored, self._added, self._until = stored, 0, now + STORED_S
+        if stored + self._added + added > self._quotas.store_bytes:
             raise CommandError(
-                f"the sessions have {stored / 1e6:,.1f} MB; this service allows "
-                f"{self._quotas.store_bytes / 1e6:,.1f} MB.",
+                f"the sessions would have {(stored + self._added + added) / 1e6:,.1f} MB; this service "
+                f"allows {self._quotas.store_bytes / 1e6:,.1f} MB.",
                 hint="Delete some, or ask the operator of the service for more.",
             )
+        self._added += added
+
+    def _only_gets(self, command: Command) -> bool:
+        """Return whether a command only returns a session that exists."""
+        return (
+            isinstance(command, GetOrCreateSession | GetOrCreateThread)
+            and not self._created_by(command)
+            and not command.settings.changes()
+        )
 
     def _created_by(self, command: Command) -> int:
         """Return how many sessions a command creates, at most."""

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from nbchat.core.errors import CommandError, TooManySessions
 from nbchat.providers.scripted import HANG, ScriptedProvider
+from nbchat.runner.served_batches import MAX_COMPLETE
 from nbchat.service.quotas import Quotas
+from tests.runner.counting_server import CountingServer
 from tests.runner.linked import until
 from tests.service.served import Served
 
@@ -41,6 +45,56 @@ def test_live_runs_are_limited(tmp_path: Path) -> None:
             registry._backend._call("start_batch", 30, request=request, view=1)  # type: ignore[attr-defined]
 
 
+def test_batches_share_the_live_runs(
+    tmp_path: Path, server: CountingServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Batches in progress have at most the quota of live runs together, also those of other kernels."""
+    monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
+    with Served(tmp_path, quotas=Quotas(live_runs=3)) as served:
+        backends = [served.registry("ada")._backend for _ in range(2)]
+        for backend in backends:
+            backend.configure(whole=True)  # type: ignore[attr-defined]
+        started = start_batch(backends[0], "a")
+        assert started["known"] == 0
+        with pytest.raises(CommandError, match="at most 3 in this service, not 2 in addition to 2 of other"):
+            start_batch(backends[1], "b")
+        for batch in served.loop.call(lambda: list(served.namespace("ada").batches._batches)):
+            backends[0]._call("stop_batch", 30, batch=batch)  # type: ignore[attr-defined]
+        assert start_batch(backends[1], "b")["known"] == 0
+
+
+def test_complete_batches_are_forgotten(
+    tmp_path: Path, server: CountingServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of complete batches that no kernel reads, a number remains in memory; all keep their record."""
+    monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
+    server.go()
+    with Served(tmp_path) as served:
+        backend = served.registry("ada")._backend
+        backend.configure(whole=True)  # type: ignore[attr-defined]
+        batches = served.namespace("ada").batches
+        prompts = [f"p{number}" for number in range(MAX_COMPLETE + 2)]
+        for prompt in prompts:
+            start_batch(backend, prompt)
+            until(lambda: served.loop.call(lambda: not batches.is_busy))
+        assert served.loop.call(batches.counts) == [(1, 1)] * MAX_COMPLETE
+        assert start_batch(backend, prompts[0])["known"] == 1
+        assert server.asked == prompts
+
+
+def start_batch(backend: Any, prompt: str) -> Any:
+    """Start a batch of one prompt, of which the kernel does not read the answers."""
+    settings = {"model": "count"}
+    request = {
+        "prompts": [(0, prompt)],
+        "keys": [prompt],
+        "settings": settings,
+        "concurrency": 2,
+        "attempts": 1,
+    }
+    return backend._call("start_batch", 30, request=request, view=1)
+
+
 def test_sessions_are_limited(tmp_path: Path) -> None:
     """Sessions beyond the quota are refused however they are made; a deletion makes room for another one."""
     with Served(tmp_path, quotas=Quotas(sessions=2)) as served:
@@ -68,10 +122,20 @@ def test_bytes_are_limited(tmp_path: Path) -> None:
         assert large.ask("?").text == "a" * 60_000
         registry.save()
         small = registry["large"]
-        for change in (lambda: small.send("?"), lambda: registry.create("other")):
+        snapshot = registry.snapshot()
+        for change in (
+            lambda: small.send("?"),
+            lambda: registry.create("other"),
+            lambda: setattr(small, "instructions", "a"),
+            lambda: setattr(small, "title", "a"),
+            lambda: registry.get_or_create("large", instructions="a"),
+            lambda: registry.restore(snapshot),
+            small.fork,
+        ):
             with pytest.raises(CommandError, match=r"0\.1 MB; this service allows 0\.1 MB"):
                 change()
         assert len(small.messages) == 2
+        assert registry.get_or_create("large").instructions != "a"
         served.end()
         served.start()
         assert served.registry("ada")["large"].messages == small.messages
@@ -80,3 +144,20 @@ def test_bytes_are_limited(tmp_path: Path) -> None:
         registry.delete("large")
         registry.save()
         assert registry.create("other", provider=ScriptedProvider("b")).ask("?").text == "b"
+
+
+def test_a_command_larger_than_the_bytes_is_refused(tmp_path: Path) -> None:
+    """Content that would exceed the bytes is refused before it is stored, however often it is sent."""
+    with Served(tmp_path, quotas=Quotas(store_bytes=100_000)) as served:
+        registry = served.registry("ada")
+        session = registry.create("one")
+        with pytest.raises(CommandError, match=r"would have 1\.0 MB; this service allows 0\.1 MB"):
+            session.instructions = "a" * 1_000_000
+        accepted = 0
+        for number in range(20):
+            with suppress(CommandError):
+                session.instructions = f"{number}" + "a" * 30_000
+                accepted += 1
+        assert accepted
+        registry.save()
+        assert served.namespace("ada").stored_bytes <= 100_000
