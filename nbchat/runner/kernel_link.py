@@ -383,6 +383,7 @@ class KernelLink:
             self._choose_server,
             has_runner=True,
             person=self.author or "",
+            can_change=lambda: self.permissions.can_change,
             typed=partial(self._server.typed, self),
         )
         self.wire = WireServer(

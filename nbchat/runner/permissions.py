@@ -17,6 +17,11 @@ class Permissions(Protocol):
         """The role of the kernel's person; empty if there are no roles."""
         ...
 
+    @property
+    def can_change(self) -> bool:
+        """True if the kernel may change sessions."""
+        ...
+
     def check_call(self, name: str) -> None:
         """Raise `CommandError` if the kernel may not call a function."""
         ...
@@ -34,6 +39,7 @@ class _FullAccess:
     """Permits everything: the kernel belongs to the user of the runner. Implements `Permissions`."""
 
     role = ""
+    can_change = True
 
     def check_call(self, name: str) -> None:
         """Permit a call."""

@@ -172,9 +172,7 @@ class Namespace(EngineServer):
 
     def typed(self, link: KernelLink, session_id: str) -> None:
         """Show to the others that a person who may ask is typing in a session."""
-        shown = (
-            link.permissions.role in ("editor", "owner") and self.engine.sessions.get(session_id) is not None
-        )
+        shown = link.permissions.can_change and self.engine.sessions.get(session_id) is not None
         self._presence.typed(link, session_id if shown else "")
 
     def kernel_shut_down(self, link: KernelLink) -> None:

@@ -79,6 +79,12 @@ class MemberPermissions:
         role = self._role()
         return "" if role is None else role.name.lower()
 
+    @property
+    def can_change(self) -> bool:
+        """True if the person is at least an editor now."""
+        role = self._role()
+        return role is not None and role >= Role.EDITOR
+
     def _need(self, needed: Role, what: str) -> None:
         role = self._role()
         if role is None:

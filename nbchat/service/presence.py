@@ -43,7 +43,7 @@ class Presence:
         self._loop = loop
         self._show = show
         self._links: dict[KernelLink, _Typing | None] = {}
-        """Links of kernels, oldest first."""
+        """Links of people, oldest first."""
         self._shown = People()
 
     def __repr__(self) -> str:
@@ -52,7 +52,7 @@ class Presence:
 
     def joined(self, link: KernelLink) -> None:
         """Add the person of a link."""
-        if link.is_kernel and link.author:
+        if link.author:
             self._links[link] = None
             self._update()
 

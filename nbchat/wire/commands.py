@@ -116,7 +116,9 @@ class PageCommands:
         return _ack(command.id, outcome)
 
     def _view(self, page: str, command: Viewing) -> None:
-        shown, now = command.session_ids, self._engine.loop.aio.time()
+        # The mark is shared: for a person who may only read, the session stays unread for the others.
+        shown = command.session_ids if self._kernel.can_change() else ()
+        now = self._engine.loop.aio.time()
         self._engine.presence.shows(page, shown, command.drafts, now)
         for session_id in shown:
             try:

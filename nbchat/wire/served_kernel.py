@@ -36,6 +36,8 @@ class ServedKernel:
     """Answers are generated beside the kernel, and continue without it."""
     person: str = ""
     """Name of the user, if the runner is a service."""
+    can_change: Callable[[], bool] = lambda: True
+    """Returns whether the user may change sessions now."""
     typed: Callable[[str], None] = lambda _session_id: None
     """Notes the session in which the user is typing; an empty id: in none."""
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import msgspec
 import pytest
 
-from nbchat.core.commands import Command, ListModels, Send
+from nbchat.core.commands import Command, ListModels, Send, Viewing
 from nbchat.core.ids import new_id
 from nbchat.core.records import checksum
 from nbchat.core.secret import Secret
@@ -20,6 +21,7 @@ from nbchat.handles.session import Session
 from nbchat.protocol import PROTOCOL_VERSION, Hello, RunCommand, Typing
 from nbchat.providers.scripted import ScriptedProvider
 from nbchat.runner.link_backend import LinkBackend
+from nbchat.runner.messages import Hello as LinkHello
 from tests.engines import live
 from tests.runner.counting_server import CountingServer, answer_to
 from tests.runner.linked import until
@@ -234,11 +236,13 @@ def test_a_person_restores_their_own_sessions(served: Served) -> None:
 
 
 class Page:
-    """A page of a kernel, which keeps the last people and all lists of models that it was sent."""
+    """A page of a kernel, which keeps the people, lists of models and acknowledgements that it was sent."""
 
     def __init__(self, backend: LinkBackend) -> None:
         self.people: list[tuple[str, str, str | None]] = []
         self.models: list[dict[str, Any]] = []
+        self.acknowledged: list[str] = []
+        self._page = new_id("p-")
         backend.local.to_pages = self._received
         self._backend = backend
         self._epoch = backend.open_pages()
@@ -252,20 +256,28 @@ class Page:
                 self.people = [(one["name"], one["role"], one["typing"]) for one in message["people"]]
             elif message["type"] == "models":
                 self.models.append(message)
+            elif message["type"] == "ack":
+                self.acknowledged.append(message["id"])
 
-    def hello(self, page: str = "p-1") -> None:
+    def hello(self, page: str = "") -> None:
         """Connect a page."""
-        hello = Hello(id="h-1", page=page, protocol=PROTOCOL_VERSION, version="0")
+        hello = Hello(id="h-1", page=page or self._page, protocol=PROTOCOL_VERSION, version="0")
         self._backend.from_page(msgspec.to_builtins(hello))
 
     def do(self, command: Command) -> None:
         """Send a command."""
-        message = RunCommand(page="p-1", epoch=self._epoch, command=command)
+        message = RunCommand(page=self._page, epoch=self._epoch, command=command)
         self._backend.from_page(msgspec.to_builtins(message))
+
+    def view(self, *session_ids: str) -> None:
+        """Show sessions, and wait until the service has received this."""
+        viewing = Viewing(id=new_id("c-"), session_ids=session_ids)
+        self.do(viewing)
+        until(lambda: viewing.id in self.acknowledged)
 
     def type_in(self, session_id: str) -> None:
         """Report that the user is typing."""
-        typing = Typing(id="t-1", page="p-1", epoch=self._epoch, session_id=session_id)
+        typing = Typing(id="t-1", page=self._page, epoch=self._epoch, session_id=session_id)
         self._backend.from_page(msgspec.to_builtins(typing))
 
 
@@ -289,6 +301,32 @@ def test_pages_show_who_is_linked(served: Served) -> None:
     again._left = True  # it does not reconnect, just as a killed kernel does not
     again._link._transport.abort()
     until(lambda: ada.people == [("ada", "owner", None), ("eve", "viewer", None)])
+
+
+def test_no_link_hides_its_person(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A person whose client does not count as a kernel is shown to the others, as each linked person."""
+    ada = Page(link_of(served.registry("ada", "geo")))
+    monkeypatch.setattr("nbchat.service.address.Hello", partial(LinkHello, is_kernel=False))
+    hidden, _ = served.address("eve", "geo").connect()
+    until(lambda: ada.people == [("ada", "owner", None), ("eve", "viewer", None)])
+    hidden.close()
+    until(lambda: ada.people == [("ada", "owner", None)])
+
+
+def test_a_viewer_marks_no_answer_as_read(served: Served) -> None:
+    """An answer that only a viewer sees is unread for the team; one that an editor sees is read."""
+    mine = served.registry("ada", "geo").create("rivers", provider=ScriptedProvider("a"))
+    editor, viewer = (Page(link_of(served.registry(person, "geo"))) for person in ("bob", "eve"))
+    viewer.view(mine.id)
+    mine.ask("one")
+    until(lambda: live(mine).state.unread)
+    viewer.view(mine.id)
+    assert live(mine).state.unread
+    editor.view(mine.id)
+    assert not live(mine).state.unread
+    editor.view()
+    mine.ask("two")
+    until(lambda: live(mine).state.unread)
 
 
 def test_typing_is_shown_and_stored_nowhere(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
