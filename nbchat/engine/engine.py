@@ -376,9 +376,11 @@ class Engine(EngineBase):
                 break
             await asyncio.sleep(0.05)
         self.request_checkpoint()
-        if self.journal is not None:
-            await self.journal.settled("")
-        await self.close_providers()
+        try:
+            if self.journal is not None:
+                await self.journal.settled("")
+        finally:
+            await self.close_providers()
 
     def shutdown(self, timeout_s: float = 2.0) -> None:
         """End all runs as `interrupted`, flush the journal and end the thread. From any thread."""

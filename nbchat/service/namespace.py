@@ -154,6 +154,8 @@ class Namespace(EngineServer):
     def _replaced(self) -> None:
         logger.warning("another process has taken over %s", self.name)
         self.over.set()
+        self.drain()
+        self.batches.stop_all()
         self.close_links()
         self._on_replaced(self)
 

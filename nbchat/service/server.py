@@ -153,6 +153,8 @@ class Service:
         self._admitted: weakref.WeakKeyDictionary[ServerConnection, Admitted] = weakref.WeakKeyDictionary()
         self._namespaces: dict[str, asyncio.Task[Namespace]] = {}
         """Namespaces that are open or being opened, by name."""
+        self._releasing: set[asyncio.Task[None]] = set()
+        """Ends of namespaces that another process has taken over."""
 
     def __repr__(self) -> str:
         """Return the number of open namespaces."""
@@ -437,6 +439,10 @@ class Service:
     async def _hand_over(self, namespace: Namespace) -> None:
         """Release a namespace, so that the next link to it is served by another replica."""
         self._namespaces.pop(namespace.name, None)
+        await self._release(namespace)
+
+    async def _release(self, namespace: Namespace) -> None:
+        """End what is in progress in a namespace, and release its store."""
         try:
             await namespace.finish(KernelGone("the service was shut down."), FINISH_S)
         except (NbchatError, TimeoutError) as error:
@@ -461,6 +467,8 @@ class Service:
         for namespace in namespaces:
             namespace.close_links()
         await self._stop_listening()
+        if self._releasing:
+            await asyncio.wait(self._releasing, timeout=FINISH_S)
         for namespace in namespaces:
             await self._in_thread(namespace.close)
         if self._replicas is not None:

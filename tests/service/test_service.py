@@ -10,11 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from nbchat.batch_engine.request import BatchRequest
 from nbchat.core.errors import CommandError
+from nbchat.core.events import Settings
+from nbchat.core.settings import SettingsPatch
 from nbchat.providers.scripted import HANG, PAUSE, ScriptedProvider
 from nbchat.runner.frames import encode_frame
 from nbchat.runner.link_backend import LinkBackend
 from nbchat.runner.messages import Call
+from nbchat.service.storage import SqliteFolder
 from tests.runner.counting_server import CountingServer, answer_to
 from tests.runner.linked import until
 from tests.service.served import Served
@@ -61,6 +65,34 @@ def test_an_answer_survives_its_kernel(
     server.go()
     assert served.registry("ada")["geo"].runs[0].wait(60).text == answer_to("one")
     assert server.asked == ["one"]
+
+
+def test_a_replaced_namespace_sends_no_more_prompts(
+    served: Served, server: CountingServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When another process takes over a namespace, its batches end, also in the middle of an answer."""
+    monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
+    session = served.registry("ada").create("geo", model="count")
+    prompts = ("one", "two", "three")
+    settings = Settings(model="count")
+    reader = served.kernels[0][1].batches.reader(
+        BatchRequest(
+            prompts=tuple(enumerate(prompts)), keys=prompts, settings=settings, concurrency=1, attempts=1
+        )
+    )
+    assert reader.open() == 0
+    until(lambda: server.asked == ["one"])
+    old, session_id = served.namespace("ada"), session.id
+    store = SqliteFolder(served.folder / "store").open("person-ada")
+    try:
+        assert store.claim("l-other", 600.0, after=store.holder())
+        served.loop.call(lambda: old.engine.session(session_id).configure(SettingsPatch(title="x")))
+        until(lambda: not old.batches.is_busy and not served.service._releasing)
+        assert server.asked == ["one"]
+    finally:
+        store.release("l-other")
+        store.close()
+        reader.close()
 
 
 def test_people_have_separate_sessions(served: Served) -> None:
