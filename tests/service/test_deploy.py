@@ -114,7 +114,7 @@ def test_the_data_of_a_person_are_found_as_documented(tmp_path: Path) -> None:
     """The commands of the page match all keys and files of that person's namespace, and no others."""
     pattern = re.search(r"--pattern '(.+)'", PAGE)
     assert pattern is not None
-    people = ("ada", "ada2", "a-ada")
+    people = ("ada", "ada2", "a-ada", "ada-smith", "ada-1", "ada.b")
     with RedisProcess() as server, server.client() as client:
         for person in people:
             with_store = RedisStorage(server.url).open(f"person-{person}")
@@ -124,11 +124,23 @@ def test_the_data_of_a_person_are_found_as_documented(tmp_path: Path) -> None:
         found = set(client.scan_iter(match=pattern[1].replace("NAME", "ada")))
         assert found == {key for key in everything if b"{person-ada}" in key} != set()
     folder = SqliteFolder(tmp_path)
+    patterns = re.findall(
+        r"`((?:batches/|cache/)?person-NAME[^`* ]*\*)`", PAGE.partition("- SQLite: the")[2]
+    )[:3]
+    assert [one.partition("person")[0] for one in patterns] == ["", "batches/", "cache/"]
+    files: dict[Path, str] = {}
     for person in people:
-        folder.open(f"person-{person}").close()
-    files = {path.name for path in tmp_path.iterdir()}
-    matched = {path.name for path in tmp_path.glob("person-ada.sqlite*")}
-    assert matched == {name for name in files if name.split(".")[0] == "person-ada"} != set()
+        namespace = f"person-{person}"
+        folder.open(namespace).close()
+        folder.batch(namespace, f"b-{'0' * 32}").open().close()
+        cache = folder.cache(namespace)
+        cache.parent.mkdir(exist_ok=True)
+        cache.touch()
+        for path in tmp_path.rglob("*.*"):
+            files.setdefault(path, person)
+    matched = {path for one in patterns for path in tmp_path.glob(one.replace("NAME", "ada"))}
+    assert matched == {path for path, person in files.items() if person == "ada"}
+    assert {path.parent.name for path in matched} == {tmp_path.name, "batches", "cache"}
 
 
 @pytest.mark.soak
