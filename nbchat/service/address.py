@@ -181,7 +181,7 @@ class ServiceAddress:
             )
             connection = ExitStack().enter_context(opened)  # closed by the transport
         except InvalidStatus as error:
-            raise self._refused(error.response.status_code, _reason_in(error.response)) from None
+            raise self._refused(error.response.status_code, reason_in(error.response)) from None
         except ConnectionClosed as error:
             raise ConnectionError("the connection was closed") from error
         except InvalidHandshake as error:
@@ -217,7 +217,7 @@ class ServiceAddress:
         return CommandError(f"the runner at {self.url} answers with status {status}.")
 
 
-def _reason_in(response: Response) -> str:
+def reason_in(response: Response) -> str:
     """Return the text of a refusal; empty if it is a page, as from a proxy, or too long for a message."""
     text = (response.body or b"").decode("utf-8", "replace").strip()
     is_text = response.headers.get("Content-Type", "").startswith("text/plain")

@@ -33,7 +33,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 
 from nbchat.core.errors import CommandError, StoreError
 from nbchat.runner.frames import MAX_FRAME
-from nbchat.service.address import PATH
+from nbchat.service.address import PATH, reason_in
 from nbchat.service.websocket import GOING_AWAY, quiet
 
 if TYPE_CHECKING:
@@ -273,7 +273,8 @@ class Replicas:
             status = error.response.status_code
             if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
                 raise NotServedError(f"{address} answers with status {status}") from None
-            raise CommandError(f"{address} refuses the link with status {status}.") from None
+            reason = reason_in(error.response)
+            raise CommandError(f"it answers with status {status}{reason and f' ({reason})'}") from None
         except (OSError, InvalidHandshake, ConnectionClosed) as error:  # a timeout too is an `OSError`
             raise NotServedError(f"{address} cannot be reached: {type(error).__name__}") from error
 

@@ -11,12 +11,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
 
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.protocol import State
 
-from nbchat.core.errors import KernelGone, NbchatError, StoreBusy, WireError
+from nbchat.core.errors import CommandError, KernelGone, NbchatError, StoreBusy, WireError
 from nbchat.core.secret import Secret
 from nbchat.core.text import person_name
 from nbchat.core.version import VERSION
@@ -229,14 +229,18 @@ class Service:
 
     async def _admit(self, connection: ServerConnection, request: Request) -> Response | None:
         """Answer a request that does not open a link, or may not."""
-        if urlsplit(request.path).path == f"{self._prefix}healthz":
+        try:
+            parts = urlsplit(request.path)
+        except ValueError:  # such as an address with a bracket
+            return connection.respond(HTTPStatus.NOT_FOUND, f"{HTTPStatus.NOT_FOUND.phrase}\n")
+        if parts.path == f"{self._prefix}healthz":
             return self._health(connection)
-        if self._replicas is not None and urlsplit(request.path).path == f"{self._prefix}{PROOF}":
+        if self._replicas is not None and parts.path == f"{self._prefix}{PROOF}":
             response = connection.respond(HTTPStatus.OK, "")
-            response.headers[PROOF_HEADER] = self._replicas.proof(urlsplit(request.path).query)
+            response.headers[PROOF_HEADER] = self._replicas.proof(parts.query)
             return response
         try:
-            found = await self._identified(request)
+            found = await self._identified(request, parts)
         except AuthorityUnavailable as error:
             return connection.respond(HTTPStatus.SERVICE_UNAVAILABLE, f"{error}\n")
         if isinstance(found, Admitted):
@@ -250,9 +254,8 @@ class Service:
             response.headers["WWW-Authenticate"] = "Bearer"
         return response
 
-    async def _identified(self, request: Request) -> Admitted | HTTPStatus:
+    async def _identified(self, request: Request, parts: SplitResult) -> Admitted | HTTPStatus:
         """Return the person who may open a link, or the status that refuses it."""
-        parts = urlsplit(request.path)
         if parts.path != f"{self._prefix}{PATH}":
             return HTTPStatus.NOT_FOUND
         token = _bearer(request.headers.get_all("Authorization"))
@@ -295,6 +298,8 @@ class Service:
             await self._serve_link(connection, transport, admitted)
         except (EOFError, OSError, NbchatError) as error:
             logger.warning("a link of %s to %s was refused: %s", admitted.person, admitted.namespace, error)
+            if isinstance(error, CommandError):  # the others may name addresses of the service
+                transport.close(str(error))
         finally:
             self._admitted.pop(connection, None)
             recheck.cancel()

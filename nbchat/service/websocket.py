@@ -34,6 +34,9 @@ CLOSE_S: Final = 5.0
 GOING_AWAY: Final = 1001
 """Close code of a service that ends; the kernel connects again."""
 
+MAX_REASON: Final = 123
+"""Bytes of the reason in a close frame."""
+
 quiet: Final = logging.getLogger("nbchat.websockets")
 """The logger of the library. At the level DEBUG it would write headers, and with them tokens."""
 quiet.setLevel(logging.WARNING)
@@ -55,7 +58,8 @@ class WebSocketTransport:
         try:
             received = self._connection.recv(timeout_s)
         except ConnectionClosed as error:
-            raise EOFError("the link has ended") from error
+            reason = "" if error.rcvd is None else error.rcvd.reason
+            raise EOFError(reason if reason.isprintable() and reason else "the link has ended") from error
         if isinstance(received, str):
             raise WireError("the link to the runner carried text.")
         return decode_frame(received, ToKernel)
@@ -95,6 +99,7 @@ class AsyncWebSocketTransport:
         self._changed = asyncio.Event()
         self._drained = asyncio.Event()
         self._is_closing = False
+        self._reason = ""
         self._has_ended = False
         self._loop = loop
         self._task = loop.spawn(self._send(), name="nbchat-link-write")
@@ -136,10 +141,11 @@ class AsyncWebSocketTransport:
         if self._has_ended:
             raise ConnectionError("the link has ended")
 
-    def close(self) -> None:
-        """Send what is waiting, and end the link."""
+    def close(self, reason: str = "") -> None:
+        """Send what is waiting, and end the link; the kernel shows the beginning of the reason."""
         if not self._is_closing:
             self._is_closing = True
+            self._reason = reason.encode()[:MAX_REASON].decode(errors="ignore")
             self._changed.set()
             if not self._has_ended:
                 self._loop.aio.call_later(CLOSE_S, self._abort)
@@ -161,7 +167,7 @@ class AsyncWebSocketTransport:
                     if self._waiting <= LOW:
                         self._drained.set()
                 if self._is_closing:
-                    await self._connection.close(GOING_AWAY)
+                    await self._connection.close(GOING_AWAY, self._reason)
                     return
                 self._changed.clear()
                 await self._changed.wait()

@@ -18,9 +18,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nbchat.batch_engine.request import BatchRequest
-from nbchat.core.errors import ConfigError
+from nbchat.core.errors import CommandError, ConfigError
 from nbchat.core.events import Settings
+from nbchat.service.address import ServiceAddress
 from nbchat.service.process import Options, checked_advertise
+from nbchat.service.quotas import Quotas
 from nbchat.service.replicas import FORWARDED, PROOF, PROOF_HEADER, chosen
 from nbchat.stores.redis import RedisStore
 from tests.redis_process import RedisProcess
@@ -133,6 +135,20 @@ def test_a_forwarded_link_gives_no_rights(replicated: Replicated) -> None:
     assert status(port, "/link", forwarded | {"Authorization": "Bearer nbchat-wrong"}) == 401
     assert status(port, "/link?namespace=secret", forwarded | bob) == 404
     assert status(port, "/link?namespace=geo", forwarded | bob) == 101
+
+
+def test_a_holder_s_refusal_reaches_the_kernel(replicated: Replicated) -> None:
+    """A forwarded link that the holder refuses ends with the error that names the limit."""
+    replicated.registry(replicated.one.port, "ada").create("geo")
+    holder, other = replicated.roles("person-ada")
+    holder.service._quotas = Quotas(links=1)
+    address = ServiceAddress(
+        f"http://127.0.0.1:{other.port}/", {"NBCHAT_RUNNER_TOKEN": replicated.tokens["ada"]}
+    )
+    with pytest.raises(
+        CommandError, match=r"status 429 \(there are 1 kernels linked, and the service allows"
+    ):
+        address.connect()
 
 
 class Impostor:

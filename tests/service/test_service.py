@@ -129,6 +129,12 @@ def test_a_foreign_namespace_looks_like_none(served: Served, query: str) -> None
         served.address("bob", "secret").connect()
 
 
+def test_a_path_that_is_no_address_is_not_found(served: Served, caplog: pytest.LogCaptureFixture) -> None:
+    """A path that cannot be split into its parts is answered with 404, and without a traceback in the log."""
+    assert served.get("//[x/link", f"Bearer {served.tokens['bob']}") == (404, "Not Found\n")
+    assert "Traceback" not in caplog.text
+
+
 @pytest.mark.parametrize("authorization", [None, "Bearer ", "Bearer nbchat-wrong", "Basic YTpi", "Bearer ä"])
 def test_a_wrong_token_is_refused(served: Served, authorization: str | None) -> None:
     """Without a valid token there is no link, and no namespace is revealed."""
