@@ -12,7 +12,7 @@ import os
 import re
 import secrets
 import tomllib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from enum import IntEnum
 from pathlib import Path
 from typing import Final, Generic, Protocol, TypeVar
@@ -87,9 +87,11 @@ def hash_of(token: str) -> str:
 class _Watched(Generic[T]):
     """The value of a file, which is parsed again when the file has changed."""
 
-    def __init__(self, path: Path, parse: Callable[[str], T]) -> None:
+    def __init__(
+        self, path: Path, parse: Callable[[str], T], parse_again: Callable[[str], T] | None = None
+    ) -> None:
         self.path = path
-        self._parse = parse
+        self._parse = parse_again or parse
         self._stamp = self._stamp_now()
         self._value: T = parse(path.read_text("utf-8"))
 
@@ -116,6 +118,9 @@ class _Watched(Generic[T]):
 class TokenFile:
     """Tokens of people, as hashes: a line for each, with a name and a hash. Implements `Authority`.
 
+    When the file has changed, its invalid lines are skipped and logged, so that the other changes apply, such
+    as the removal of a token.
+
     Raises
     ------
     OSError
@@ -125,7 +130,7 @@ class TokenFile:
     """
 
     def __init__(self, path: Path) -> None:
-        self._hashes = _Watched(path, _hashes_in)
+        self._hashes = _Watched(path, _hashes_in, _valid_hashes_in)
 
     def __repr__(self) -> str:
         """Return the path."""
@@ -144,15 +149,27 @@ class TokenFile:
 
 
 def _hashes_in(text: str) -> Mapping[str, str]:
+    return dict(one for number, line in enumerate(text.splitlines(), 1) for one in _hash_in(number, line))
+
+
+def _valid_hashes_in(text: str) -> Mapping[str, str]:
     found: dict[str, str] = {}
     for number, line in enumerate(text.splitlines(), 1):
-        fields = line.split()
-        if not fields or fields[0].startswith("#"):
-            continue
-        if len(fields) != 2 or not fields[1].startswith(_HASH):  # noqa: PLR2004 - a name and a hash
-            raise ConfigError(f"line {number} of the file of tokens is not a name and a hash.")
-        found[fields[1]] = checked_name(fields[0])
+        try:
+            found.update(_hash_in(number, line))
+        except ConfigError:  # its text could contain a token
+            logger.warning("line %d of the file of tokens is skipped: it is not a name and a hash", number)
     return found
+
+
+def _hash_in(number: int, line: str) -> Sequence[tuple[str, str]]:
+    """Return the hash in a line and the name of its person, if any."""
+    fields = line.split()
+    if not fields or fields[0].startswith("#"):
+        return ()
+    if len(fields) != 2 or not fields[1].startswith(_HASH):  # noqa: PLR2004 - a name and a hash
+        raise ConfigError(f"line {number} of the file of tokens is not a name and a hash.")
+    return ((fields[1], checked_name(fields[0])),)
 
 
 def new_token(path: Path, person: str) -> str:
@@ -167,9 +184,11 @@ def new_token(path: Path, person: str) -> str:
     """
     checked_name(person)
     token = f"nbchat-{secrets.token_urlsafe(32)}"
-    descriptor = os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)
-    with os.fdopen(descriptor, "a", encoding="utf-8") as file:
-        file.write(f"{person} {hash_of(token)}\n")
+    descriptor = os.open(path, os.O_CREAT | os.O_APPEND | os.O_RDWR, 0o600)
+    with os.fdopen(descriptor, "a+b") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - 1))
+        separator = "" if file.read() in (b"", b"\n") else "\n"  # an editor may leave the last line open
+        file.write(f"{separator}{person} {hash_of(token)}\n".encode())
     return token
 
 

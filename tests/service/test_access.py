@@ -29,14 +29,37 @@ async def test_a_token_is_stored_as_a_hash(tmp_path: Path) -> None:
 
 
 async def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
-    """A removed line revokes its token at once; a file that is invalid leaves the earlier one in force."""
+    """A removed line revokes its token at once; a file that cannot be read changes nothing."""
     path = tmp_path / "tokens"
     ada, bob = new_token(path, "ada"), new_token(path, "bob")
     tokens = TokenFile(path)
     path.write_text("".join(path.read_text("utf-8").splitlines(keepends=True)[1:]), "utf-8")
     assert [await tokens.person(token) for token in (ada, bob)] == [None, "bob"]
-    path.write_text("nonsense", "utf-8")
+    path.unlink()
     assert await tokens.person(bob) == "bob"
+
+
+async def test_an_invalid_line_keeps_no_revoked_token_alive(tmp_path: Path) -> None:
+    """A line that becomes invalid while the service runs is skipped, and all other changes apply."""
+    path = tmp_path / "tokens"
+    ada, bob = new_token(path, "ada"), new_token(path, "bob")
+    tokens = TokenFile(path)
+    lines = path.read_text("utf-8").splitlines()
+    path.write_text(f"{lines[1]}\nnot a line of this file\n", "utf-8")
+    assert await tokens.person(ada) is None
+    assert await tokens.person(bob) == "bob"
+
+
+async def test_a_token_is_added_after_a_last_line_without_an_end(tmp_path: Path) -> None:
+    """A file whose last line an editor has left open stays valid, with all its tokens."""
+    path = tmp_path / "tokens"
+    ada = new_token(path, "ada")
+    path.write_text(path.read_text("utf-8").removesuffix("\n"), "utf-8")
+    bob = new_token(path, "bob")
+    tokens = TokenFile(path)
+    assert await tokens.person(ada) == "ada"
+    assert await tokens.person(bob) == "bob"
+    assert len(path.read_text("utf-8").splitlines()) == 2
 
 
 def test_the_command_prints_a_new_token_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
