@@ -46,7 +46,8 @@ def encode_frame(message: object, body: bytes = b"") -> bytes:
 
 def check_for_service(frame: bytes) -> None:
     """Raise `CommandError` if a service would not accept a frame."""
-    values = count_values(frame)
+    text = int.from_bytes(frame[_TEXT_LENGTH : _LENGTHS.size])
+    values = count_values(frame[_LENGTHS.size : _LENGTHS.size + text])
     if len(frame) > MAX_FROM_KERNEL or values > MAX_VALUES:
         raise CommandError(
             f"this has {len(frame) / 1e6:,.1f} MB and {values:,} values; a service accepts at most "

@@ -39,7 +39,7 @@ class CommandChunks:
         del self._parts[key]
         try:
             whole = "".join(parts[i] for i in range(part.of))
-            if count_values(whole) > MAX_VALUES:
+            if count_values(whole.encode("utf-8", "surrogatepass")) > MAX_VALUES:
                 raise WireError(f"command {part.id[:64]!r} has more than {MAX_VALUES:,} values.")
             command = decode_json(Any, whole)
         except (KeyError, ValueError) as error:

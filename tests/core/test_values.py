@@ -18,7 +18,7 @@ from nbchat.core.events import Event, PartDelta, RunQueued, RunStarted, Settings
 from nbchat.core.messages import FilePart, ImagePart, Message, ReasoningPart, TextPart, ToolCallPart
 from nbchat.core.run import RunState
 from nbchat.core.transcript import SessionState
-from nbchat.core.values import DecodeError, decode, decode_json, encode_json
+from nbchat.core.values import MAX_VALUES, DecodeError, count_values, decode, decode_json, encode_json
 
 TEXT = st.text(max_size=20)
 PARTS = st.one_of(
@@ -76,6 +76,37 @@ def test_a_newer_versions_fields_are_passed_over() -> None:
     """Unknown fields are ignored."""
     stop = decode(Command, {"type": "stop", "id": "1", "session_id": "s", "run_id": "r", "new": 1})
     assert stop == Stop(id="1", session_id="s", run_id="r")
+
+
+JSON = st.recursive(
+    st.none() | st.text('a"\\\\[{:é', max_size=9),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text('"\\\\[{:', max_size=3), inner, max_size=3)
+    ),
+    max_leaves=20,
+)
+
+
+def values_in(data: object) -> int:
+    """Return the number of arrays, objects and members."""
+    if isinstance(data, list):
+        return 1 + sum(map(values_in, data))
+    if isinstance(data, dict):
+        return 1 + len(data) + sum(map(values_in, data.values()))
+    return 0
+
+
+@given(JSON)
+def test_values_are_counted_without_their_strings(data: object) -> None:
+    """Above the limit the count is exact, so that a long text with brackets is not refused."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("nbchat.core.values.MAX_VALUES", 0)
+        assert count_values(json.dumps(data, ensure_ascii=False).encode()) == values_in(data)
+
+
+def test_a_string_without_an_end_is_counted() -> None:
+    """A text that is no JSON is counted in one pass."""
+    assert count_values(b'"' + b'\\"[' * (MAX_VALUES + 1)) == 0
 
 
 @pytest.mark.parametrize(

@@ -185,9 +185,8 @@ def test_what_is_too_large_for_a_service_is_not_sent(served: Served) -> None:
     registry = served.registry("bob")
     session = registry.create("one", provider=ScriptedProvider("a"))
     link = registry._backend._link  # type: ignore[attr-defined]
-    for text in ("a" * MAX_FROM_KERNEL, "[" * (MAX_VALUES + 1)):
-        with pytest.raises(CommandError, match=r"a service accepts at most 33\.6 MB and 1,000,000 values"):
-            session.send("?", attachments=[FilePart(text=text, name="a.txt")])
+    with pytest.raises(CommandError, match=r"a service accepts at most 33\.6 MB and 1,000,000 values"):
+        session.send("?", attachments=[FilePart(text="a" * MAX_FROM_KERNEL, name="a.txt")])
     assert session.ask("?").text == "a"
     assert len(session.runs) == 1
     assert registry._backend._link is link  # type: ignore[attr-defined]

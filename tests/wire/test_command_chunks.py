@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from nbchat.core.errors import WireError
+from nbchat.core.values import MAX_VALUES
 from nbchat.handles.registry import SessionRegistry
 from nbchat.protocol import MAX_COMMAND, MAX_PART, CommandChunk
 from nbchat.providers.scripted import ScriptedProvider
@@ -40,6 +41,14 @@ def test_parts_come_in_any_order_and_twice() -> None:
     whole = parts.take(part(1, 3, '"c"'))
     assert whole == {"type": "run_command", "page": "p", "epoch": "k", "command": {"id": "c"}}
     assert parts.take(part(1, 3, '"c"')) is None
+
+
+def test_a_text_with_many_brackets_arrives() -> None:
+    """What a text contains does not count as values of the command."""
+    text = "[{:" * MAX_VALUES
+    whole = CommandChunks().take(part(0, 1, f'{{"text":"{text}"}}'))
+    assert whole is not None
+    assert whole["command"] == {"text": text}
 
 
 @pytest.mark.parametrize(
