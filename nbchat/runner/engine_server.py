@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from nbchat.batch_engine.answers import Place
 
 
-class EngineServer:
+class EngineServer(ABC):
     """Serves kernels. Methods are for the engine's loop, unless their docstring names another thread.
 
     Parameters
@@ -81,13 +82,13 @@ class EngineServer:
             link.close()
             self.link_ended(link)
 
-    def link_began(self, link: KernelLink) -> None:
+    def link_began(self, link: KernelLink) -> None:  # noqa: B027 - optional
         """React to a new link."""
 
-    def typed(self, link: KernelLink, session_id: str) -> None:
+    def typed(self, link: KernelLink, session_id: str) -> None:  # noqa: B027 - optional
         """Note the session in which a kernel's user is typing; an empty id: in none."""
 
-    def link_ended(self, link: KernelLink) -> None:
+    def link_ended(self, link: KernelLink) -> None:  # noqa: B027 - optional
         """React to the end of a link."""
 
     def close_links(self) -> None:
@@ -136,18 +137,18 @@ class EngineServer:
         for session in self.engine.sessions:
             session.runs.interrupt_all(error)
 
+    @abstractmethod
     def kernel_shut_down(self, link: KernelLink) -> None:
         """React to a kernel that is shut down."""
-        raise NotImplementedError
 
+    @abstractmethod
     def drain(self) -> None:
         """Finish the live runs, accept no new ones, and end."""
-        raise NotImplementedError
 
+    @abstractmethod
     def restore(self) -> None:
         """Restore the saved sessions, once. On a thread."""
-        raise NotImplementedError
 
+    @abstractmethod
     def set_journal(self, *, on: bool) -> None:
         """Enable or disable writing outside the notebook. On a thread."""
-        raise NotImplementedError

@@ -65,7 +65,7 @@ def test_a_prompt_is_sent_by_one_process(join: Join) -> None:
 
 def test_a_prompt_of_a_killed_process_is_unknown(join: Join) -> None:
     """A sent prompt of a vanished process is unknown, and claimed only on request; unsent ones are free."""
-    killed, other = join(lease_s=0.2), join()
+    killed, other = join(lease_s=1.0), join()
     send(killed, "sent")
     killed.answering("sent", "resp_1")
     assert killed.claim("unsent", again=False)
@@ -76,7 +76,7 @@ def test_a_prompt_of_a_killed_process_is_unknown(join: Join) -> None:
     assert other.read(["sent", "unsent"]) == {"sent": unknown}
     assert not other.claim("sent", again=False)
     assert other.claim("unsent", again=False)
-    taker = join(lease_s=0.2)
+    taker = join(lease_s=1.0)
     assert taker.claim("sent", again=True)
     vanish(taker)  # before it was sent a second time
     wait_for(lambda: other.news() == [unknown], "the end of the second lease")
@@ -121,7 +121,7 @@ def test_a_failure_counts_for_the_processes_that_run(join: Join) -> None:
 
 def test_the_first_answer_remains(join: Join) -> None:
     """A process that was suspended and replaced cannot replace an answer, nor end the prompt of another."""
-    suspended, other = join(lease_s=0.2), join()
+    suspended, other = join(lease_s=1.0), join()
     send(suspended, "a")
     suspended._closing.set()
     suspended._renewing.join()
