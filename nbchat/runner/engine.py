@@ -136,7 +136,9 @@ class RunnerEngine(Engine):
         super().__init__(limits, loop, leased=True)
         self.is_shared = not is_personal
         self.latest: Origin | None = None
-        """The origin of the newest profile, for work that belongs to no run."""
+        """The origin of the newest profile while it is used, for work that belongs to no run."""
+        self._used: set[Origin] = set()
+        """Origins that a kernel or a run uses."""
         self._origins: dict[Holder, Origin] = {}
         self._retired: set[Origin] = set()
         """Earlier origins of kernels that still have a run."""
@@ -160,6 +162,7 @@ class RunnerEngine(Engine):
     def use(self, origin: Origin, before: Origin | None) -> None:
         """Use this origin in place of an earlier one of the same kernel, which ends with its last run."""
         self.latest = self.providers = origin
+        self._used.add(origin)
         if before is not None:
             self.retire(before)
 
@@ -169,10 +172,15 @@ class RunnerEngine(Engine):
         self._close_unused()
 
     def _close_unused(self) -> None:
-        """Close the connections of origins that no kernel and no run uses."""
+        """Close and forget the origins that no kernel and no run uses, with their keys."""
         for origin in self._retired - set(self._origins.values()):
             self._retired.discard(origin)
+            self._used.discard(origin)
+            if origin is self.latest:
+                self.latest, self.providers = None, self._base
             self.loop.spawn(origin.aclose(), name="nbchat-close-origin")
+        if not self._used:
+            self._secrets.clear()
 
     def execute(self, command: Command, origin: Origin, author: Author = UNSET) -> Outcome:
         """Execute a command of a kernel or of one of its pages; a repeated one is executed once.

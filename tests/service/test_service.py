@@ -95,6 +95,27 @@ def test_a_replaced_namespace_sends_no_more_prompts(
         reader.close()
 
 
+@pytest.mark.parametrize("team", [None, "geo"])
+def test_keys_are_forgotten_with_the_last_kernel_and_run(
+    served: Served, server: CountingServer, monkeypatch: pytest.MonkeyPatch, team: str | None
+) -> None:
+    """When a kernel is gone and its last answer has ended, the service has no configuration of it."""
+    monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
+    monkeypatch.setenv("OPENAI_API_KEY", CANARY)
+    session = served.registry("ada", team).create("geo", model="count")
+    session.send("one")
+    until(lambda: server.asked == ["one"])
+    engine = served.namespace("ada", team).engine
+    kernel, backend = served.kernels.pop()
+    backend.leave(restart=True)
+    kernel.shutdown()
+    until(lambda: not served.namespace("ada", team).kernels)
+    assert engine.latest is not None
+    server.go()
+    until(lambda: engine.latest is None and engine.providers is engine._base)
+    until(lambda: not (engine._origins or engine._retired or engine._used or engine._secrets))
+
+
 def test_people_have_separate_sessions(served: Served) -> None:
     """A session of one person is in no other person's namespace, nor in a team's."""
     served.registry("ada").create("mine", provider=ScriptedProvider("a"))
