@@ -212,7 +212,11 @@ class _Context:
         self, own: Provider | None, settings: Settings, request: Request
     ) -> tuple[Provider, Request]:
         """Return the provider and the request with a model in it."""
-        return await (self._providers or self._engine.providers).choose(own, settings, request)
+        return await self.providers_of("", "").choose(own, settings, request)
+
+    def providers_of(self, _session_id: str, _run_id: str) -> ProviderResolver:
+        """Return the providers to choose from."""
+        return self._providers or self._engine.providers
 
     def changed(self, session: SessionLog) -> None:
         """Do nothing: there are no readers."""

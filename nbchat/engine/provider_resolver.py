@@ -55,7 +55,8 @@ class ProviderResolver:
     def __init__(self, environment: Mapping[str, str] = os.environ, credential: Find = referenced) -> None:
         # A closure, since the environment contains keys.
         self._environment: Callable[[], Mapping[str, str]] = lambda: environment
-        self._credential = credential
+        self.credential: Find = credential
+        """Returns the credential of a reference in a request's params."""
         self.defaults: Defaults = Defaults(environment)
         self.typed_keys: dict[str, Secret] = {}
         """Keys that the user typed into a page, by the base URL that each is for; empty: no key is sent."""
@@ -224,7 +225,7 @@ class ProviderResolver:
                 typed = partial(self._typed_key, url) if is_typed else None
                 given = {"base_url": url, "api": key[2], "api_key": typed}
                 if self._environment() is not os.environ:
-                    given |= {"environment": self._environment(), "credential": self._credential}
+                    given |= {"environment": self._environment(), "credential": self.credential}
             options = {option: value for option, value in given.items() if value is not None}
             provider = self._providers[key] = load(key[0], **options)
         return provider
@@ -234,14 +235,19 @@ class ProviderResolver:
         secret = self.typed_keys.get(url or "")
         return "" if secret is None else secret.reveal()
 
-    async def _demo(self) -> Provider:
+    async def demo_url(self) -> str:
+        """Return the URL of the embedded server, which is started if necessary."""
         async with self._starting:
             if self._server is None or self._server_url is None:
                 from nbchat.server import DemoServer  # noqa: PLC0415 - only when it is needed
 
                 self._server = DemoServer()
                 self._server_url = await self._server.start()
-        key = (DEMO, self._server_url, None, False)
+            return self._server_url
+
+    async def _demo(self) -> Provider:
+        url = await self.demo_url()
+        key = (DEMO, url, None, False)
         provider = self._providers.get(key)
         if provider is None:
             # Uses the chat API: the server ends with this kernel, so kept responses could not be resumed
@@ -249,11 +255,12 @@ class ProviderResolver:
             from nbchat.providers.openai import OpenAIProvider  # noqa: PLC0415 - only when it is needed
 
             provider = self._providers[key] = OpenAIProvider(
-                base_url=self._server_url,
+                base_url=url,
                 api_key=DEMO,
                 name=DEMO,
                 can_prefill=True,
                 cache_scope=DEMO,  # its port is another one in each kernel
+                credential=self.credential,
             )
         return provider
 

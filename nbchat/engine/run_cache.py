@@ -11,6 +11,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -19,7 +20,7 @@ from msgspec.structs import replace
 from nbchat.core.cached import CachedAnswer
 from nbchat.core.errors import ConfigError
 from nbchat.core.events import EndedByModel, EndEvent, RunCompleted
-from nbchat.core.extras import is_credential, read
+from nbchat.core.extras import Find, is_credential, read
 from nbchat.core.messages import ImagePart, Message, ReasoningPart, TextPart
 from nbchat.core.redact import without_references
 from nbchat.core.values import encode_json, encode_sorted
@@ -114,7 +115,9 @@ class RunCache:
         elif cache is None:
             self._notice = "The cache was not used: nothing is written outside the notebook."
 
-    async def provider(self, provider: Provider, asked: Request, request: Request) -> Provider:
+    async def provider(
+        self, provider: Provider, asked: Request, request: Request, credential: Find
+    ) -> Provider:
         """Return the provider for an attempt: `provider`, or one that streams the cached answer.
 
         Parameters
@@ -123,6 +126,8 @@ class RunCache:
             The request of the run, before a model was chosen for it.
         request
             The request to send.
+        credential
+            Returns the credential of a reference in its params.
         """
         self._is_found = False
         if self._notice or self._cache is None:
@@ -137,7 +142,8 @@ class RunCache:
         if scope is None:
             self._notice = f"The cache was not used: it does not support the provider {provider.name!r}."
             return provider
-        self._key, answer = await asyncio.to_thread(self._find, self._cache, (provider.name, scope), request)
+        find = partial(self._find, self._cache, (provider.name, scope), request, credential)
+        self._key, answer = await asyncio.to_thread(find)
         if self._key is None:
             self._notice = "The cache was not used: a header of the request is not available."
         if answer is None:
@@ -146,10 +152,10 @@ class RunCache:
         return Replay(provider.name, answer)
 
     def _find(
-        self, cache: AnswerCache, source: tuple[str, str], request: Request
+        self, cache: AnswerCache, source: tuple[str, str], request: Request, credential: Find
     ) -> tuple[str | None, CachedAnswer | None]:
         try:
-            key = key_of(source, request)
+            key = key_of(source, request, credential)
         except ConfigError:  # a reference to a value of another kernel
             return None, None
         return key, cache.get(key) if self._reads else None
@@ -184,20 +190,22 @@ class RunCache:
                 await asyncio.to_thread(cache.put, key, answer, max_bytes)
 
 
-def key_of(source: tuple[str, str], request: Request) -> str:
+def key_of(source: tuple[str, str], request: Request, credential: Find) -> str:
     """Return the hash of everything that the answer to a request depends on.
 
     Parameters
     ----------
     source
         The provider's name and its `cache_scope`.
+    credential
+        Returns the credential of a reference in the request's params.
 
     Raises
     ------
     ConfigError
         If a header of the request was set in another kernel, and its value was not saved.
     """
-    headers = read(request.params).headers
+    headers = read(request.params, credential).headers
     contents = {
         "version": VERSION,
         "provider": source,

@@ -370,7 +370,8 @@ class RunQueue:
             while len(session.requests) > REQUESTS:
                 del session.requests[next(iter(session.requests))]
             if cache is not None:
-                provider = await cache.provider(provider, asked, request)
+                credential = self._context.providers_of(session.id, request.run_id).credential
+                provider = await cache.provider(provider, asked, request, credential)
             return provider, request
 
         return choose

@@ -24,6 +24,7 @@ from nbchat.providers.base import Provider, Request
 if TYPE_CHECKING:
     from nbchat.core.events import Event, Settings
     from nbchat.core.transcript import SessionState
+    from nbchat.engine.provider_resolver import ProviderResolver
     from nbchat.stores.answer_cache import AnswerCache
 
 logger = logging.getLogger("nbchat")
@@ -51,6 +52,10 @@ class Context(Protocol):
         self, own: Provider | None, settings: Settings, request: Request
     ) -> tuple[Provider, Request]:
         """Return the provider (the session's `own`, if any), and the request with a model in it."""
+        ...
+
+    def providers_of(self, session_id: str, run_id: str) -> ProviderResolver:
+        """Return the providers of the kernel that a run belongs to."""
         ...
 
     def changed(self, session: SessionLog) -> None:

@@ -18,7 +18,7 @@ from nbchat.core.secret import Secret
 from nbchat.engine.carry_out import execute_once
 from nbchat.engine.config import Origin as Layer
 from nbchat.engine.engine import Engine
-from nbchat.engine.provider_resolver import DEMO, ProviderResolver
+from nbchat.engine.provider_resolver import ProviderResolver
 from nbchat.providers.named import named_provider
 from nbchat.runner.messages import STARTS_RUN
 from nbchat.runner.objects import KernelProvider
@@ -49,8 +49,8 @@ class Origin(ProviderResolver):
     ----------
     profile
         The kernel's configuration.
-    demo
-        Returns the provider of the runner's embedded server, of which there is one.
+    demo_url
+        Returns the URL of the runner's embedded server, of which there is one.
     plugin
         Returns a provider that can only be used in the kernel.
     secrets
@@ -62,7 +62,7 @@ class Origin(ProviderResolver):
     def __init__(
         self,
         profile: Profile,
-        demo: Callable[[], Awaitable[Provider]],
+        demo_url: Callable[[], Awaitable[str]],
         plugin: Callable[[str], Provider],
         secrets: dict[str, Secret],
         person: str = "",
@@ -71,7 +71,7 @@ class Origin(ProviderResolver):
         # A closure, since the profile contains keys.
         self.profile: Callable[[], Profile] = lambda: profile
         self._person = person
-        self._demo_of_runner = demo
+        self._url_of_runner = demo_url
         self._plugin = plugin
         for layer, values in profile.layers.items():
             self.defaults.set(values, Layer[layer])
@@ -90,8 +90,9 @@ class Origin(ProviderResolver):
             )
             self.define(name, made)
 
-    async def _demo(self) -> Provider:
-        return await self._demo_of_runner()
+    async def demo_url(self) -> str:
+        """Return the URL of the runner's embedded server."""
+        return await self._url_of_runner()
 
     async def provider(self, name: str | None) -> Provider:
         """Return a provider; one that a package brings runs in the kernel, which has its configuration."""
@@ -155,9 +156,9 @@ class RunnerEngine(Engine):
         """Return where a kernel's credentials are kept: with those of earlier kernels of the same person."""
         return {} if self.is_shared else self._secrets
 
-    async def demo(self) -> Provider:
-        """Return the provider of the embedded server."""
-        return await self._base.provider(DEMO)
+    async def demo_url(self) -> str:
+        """Return the URL of the embedded server."""
+        return await self._base.demo_url()
 
     def use(self, origin: Origin, before: Origin | None) -> None:
         """Use this origin in place of an earlier one of the same kernel, which ends with its last run."""

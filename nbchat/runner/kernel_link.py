@@ -314,7 +314,7 @@ class KernelLink:
             self.origin,
             Origin(
                 convert(Profile, profile),
-                self._engine.demo,
+                self._engine.demo_url,
                 lambda name: self._provider(name, {"name": name}),
                 self._engine.secrets_of_kernel(),
                 self.author or "",

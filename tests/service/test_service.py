@@ -141,6 +141,35 @@ def test_namespaces_share_no_cached_answers(
     assert [is_cached(person) for person in ("ada", "bob")] == [False, True]
 
 
+def test_a_team_shares_cached_answers_of_equal_requests(
+    served: Served, server: CountingServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a team, values of headers count, keys do not, and another person's credential is needed to ask."""
+    monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
+    server.go()
+
+    def ask(person: str, **headers: str) -> bool:
+        with monkeypatch.context() as of_person:
+            of_person.setenv("OPENAI_API_KEY", f"sk-of-{person}")
+            session = served.registry(person, "geo").create(model="count")
+            run = session.send("one", cache=True, params={"extra_headers": headers}).wait(60)
+        assert run.text == answer_to("one")
+        return run.from_cache
+
+    assert not ask("ada", deployment="blue", token="of ada")
+    assert ask("bob", deployment="blue", token="of bob")
+    assert not ask("bob", deployment="green", token="of bob")
+    assert server.authorizations == ["Bearer sk-of-ada", "Bearer sk-of-bob"]
+    owner = served.registry("ada", "geo")
+    owner.create("rivers", model="count", params={"extra_headers": {"deployment": "blue", "token": "of ada"}})
+    with monkeypatch.context() as in_another_process:
+        in_another_process.setattr("nbchat.runner.profile.references", dict)
+        run = served.registry("bob", "geo")["rivers"].send("one", cache=True)
+        assert run.wait(60).state == "failed"
+    assert "credential" in str(run.error)
+    assert len(server.asked) == 2
+
+
 @pytest.mark.parametrize("query", ["?namespace=secret", "?namespace=nothing", "?namespace=", "?other=geo"])
 def test_a_foreign_namespace_looks_like_none(served: Served, query: str) -> None:
     """A namespace of others answers as one that does not exist, and as a path that does not exist."""
