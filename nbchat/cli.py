@@ -136,6 +136,12 @@ def _add_service(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             f"--max-{name}", type=_positive, metavar="N", help=f"limit of each person and team: {what}"
         )
+    parser.add_argument(
+        "--idle",
+        type=_positive,
+        metavar="SECONDS",
+        help="time without a kernel and without a live run, after which sessions leave memory (default: 600)",
+    )
     parser.set_defaults(run=_runner_listen)
 
 
@@ -160,6 +166,7 @@ def _runner_listen(options: argparse.Namespace) -> None:
         "live_runs": options.max_live_runs,
         "sessions": options.max_sessions,
         "store_bytes": None if megabytes is None else megabytes * 1_000_000,
+        "idle_s": options.idle,
     }
 
     def path(value: str | None) -> Path | None:

@@ -83,7 +83,7 @@ class Callbacks:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._callbacks: list[tuple[str, str | None, Callback]] = []
-        self._queue: queue.SimpleQueue[Notification | threading.Event] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Notification | threading.Event | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._slow: set[int] = set()
         self._failed: set[int] = set()
@@ -146,9 +146,14 @@ class Callbacks:
         self._queue.put(handled)
         return handled.wait(timeout_s)
 
+    def close(self) -> None:
+        """End the thread when all notifications so far were handled. From any thread."""
+        with self._lock:
+            if self._thread is not None and self._thread.is_alive():
+                self._queue.put(None)
+
     def _work(self) -> None:
-        while True:
-            item = self._queue.get()
+        while (item := self._queue.get()) is not None:
             if isinstance(item, threading.Event):
                 item.set()
                 continue

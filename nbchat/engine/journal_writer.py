@@ -461,10 +461,10 @@ class JournalWriter:
 
     def close(self) -> None:
         """End the thread and close the store. From any thread, after the last `settled`."""
+        self._ended = True  # before the thread ends: a renewal would start another one
         if self._thread is not None and self._thread is not threading.current_thread():
             self._jobs.put(None)
             self._thread.join(2.0)
-        self._ended = True
         self._unsaved.end()
         if self.store is not None:
             self.store.close()

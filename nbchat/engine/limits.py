@@ -43,7 +43,10 @@ class Limits:
     orphan_s: float = 600.0
     """With a runner: the time for which runs continue after their last kernel has vanished."""
     runner_idle_s: float = 300.0
-    """With a runner: it ends after this time without a kernel and without a live run."""
+    """With a runner: it ends after this time without a kernel and without a live run.
+
+    In a service, the sessions leave memory after it.
+    """
     retries: int = 2
     """Attempts after the first, before the first token only."""
     retry_after_s: float = 120.0

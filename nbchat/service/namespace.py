@@ -72,7 +72,7 @@ class Namespace(EngineServer):
         metrics: StoreMetrics | None = None,
         claim_s: float = CLAIM_S,
     ) -> None:
-        limits = Limits(live_runs=quotas.live_runs)
+        limits = Limits(live_runs=quotas.live_runs, runner_idle_s=quotas.idle_s)
         super().__init__(RunnerEngine(limits, loop, is_personal=is_personal), self._batch_journal)
         self.name = name
         self._storage = storage
@@ -83,9 +83,12 @@ class Namespace(EngineServer):
             quotas, self.engine, lambda: self.stored_bytes, lambda: self.batches.concurrency
         )
         self._claim_s = claim_s
+        self._active_at = loop.aio.time()
+        """Time of the last event of a session, and of the end of the last link."""
         self._writer: JournalWriter | None = None
         self._presence = Presence(loop, self.wires.show_people)
         self.engine.replaced.add(self._replaced)
+        self.engine.readers.add(lambda _session: self._note_activity())
         self.engine.cache_path = storage.cache(name)
 
     def __repr__(self) -> str:
@@ -164,6 +167,24 @@ class Namespace(EngineServer):
 
     # Life
 
+    def _note_activity(self) -> None:
+        self._active_at = self.engine.loop.aio.time()
+
+    def is_idle(self, seconds: float) -> bool:
+        """Return whether it can leave memory: it was not used for this time, and everything is stored.
+
+        It stays in memory while its store cannot be reached, from which it could not be opened again.
+        """
+        return (
+            not self._links
+            and self.engine.loop.aio.time() - self._active_at >= seconds
+            and not self.is_busy
+            and self._writer is not None
+            and self._writer.status.state == "saved"
+            and self._store is not None
+            and (self._store.margin_s or 0.0) > 0
+        )
+
     def link_began(self, link: KernelLink) -> None:
         """Show the person to the others."""
         self._presence.joined(link)
@@ -171,6 +192,7 @@ class Namespace(EngineServer):
     def link_ended(self, link: KernelLink) -> None:
         """Remove the person, unless another link is theirs."""
         self._presence.left(link)
+        self._note_activity()
 
     def typed(self, link: KernelLink, session_id: str) -> None:
         """Show to the others that a person who may ask is typing in a session."""
@@ -198,9 +220,10 @@ class Namespace(EngineServer):
         await self.engine.finish(reason, timeout_s)
 
     def close(self) -> None:
-        """Release the store. On a thread; blocks."""
+        """Release the store and end its threads. On a thread; blocks."""
         if self._writer is not None:
             self._writer.close()
+        self.engine.callbacks.close()
 
 
 def _states_in(snapshot: Snapshot) -> dict[str, SessionState]:

@@ -38,6 +38,8 @@ class Quotas:
     sessions: int = 10_000
     store_bytes: int = 1_000_000_000
     """Bytes of the sessions, beyond which no answer is started and nothing is added."""
+    idle_s: float = 600.0
+    """Time without a kernel and without a live run, after which the sessions leave memory."""
 
 
 DEFAULTS: Final = Quotas()

@@ -16,17 +16,16 @@ from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.protocol import State
 
-from nbchat.core.errors import CommandError, KernelGone, NbchatError, StoreBusy, WireError
+from nbchat.core.errors import CommandError, NbchatError, StoreBusy, WireError
 from nbchat.core.secret import Secret
 from nbchat.core.text import person_name
 from nbchat.core.version import VERSION
-from nbchat.engine.daemon_executor import DaemonExecutor
 from nbchat.engine.leased_store import LEASE_S
 from nbchat.runner.frames import MAX_FROM_KERNEL, encode_frame
 from nbchat.runner.messages import LINK_VERSION, Hello
 from nbchat.service.access import AuthorityUnavailable, Role
 from nbchat.service.address import PATH
-from nbchat.service.namespace import CLAIM_S, Namespace
+from nbchat.service.namespaces import Namespaces
 from nbchat.service.permissions import MemberPermissions
 from nbchat.service.quotas import DEFAULTS, Quotas
 from nbchat.service.replicas import FORWARDED, PROOF, PROOF_HEADER, NotServedError
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
     from nbchat.engine.loop_thread import LoopThread
     from nbchat.service.access import Authority, Teams
     from nbchat.service.metrics import Metrics
+    from nbchat.service.namespace import Namespace
     from nbchat.service.replicas import Replicas
     from nbchat.service.storage import Storage
 
@@ -57,12 +57,6 @@ MAX_QUEUE: Final = 4
 RECHECK_S: Final = 15.0
 """Interval at which the token of a link is checked again. Answers of JupyterHub can be `hub.KEEP_S` old."""
 
-DRAIN_S: Final = 15.0
-"""Longest time that live runs may take to finish after a request to drain; others are interrupted."""
-
-FINISH_S: Final = 5.0
-"""Longest time to write what is left when the service ends."""
-
 FIND_S: Final = 30.0
 """Longest time to find a replica that serves a namespace."""
 
@@ -70,7 +64,7 @@ MARGIN_S: Final = 1.5
 """Time after the end of a lease within which one of the replicas that claim it gets it."""
 
 LOOK_S: Final = 0.05
-"""Interval at which a service that drains checks whether runs are live."""
+"""Interval of the attempts to find that replica."""
 
 ARRIVING: Final = 5
 """Passes of the event loop after which a connection that asyncio has accepted has its task."""
@@ -137,24 +131,17 @@ class Service:
         metrics: Metrics | None = None,
     ) -> None:
         self._loop = loop
-        self._storage = storage
         self._authority = authority
         self._teams = teams
         self._prefix = f"/{prefix.strip('/')}/".replace("//", "/")
         self._quotas = quotas
-        self._metrics = metrics
+        self._namespaces = Namespaces(loop, storage, quotas, lambda name: self._links_of(name) > 0, metrics)
         if metrics is not None:
-            metrics.watch(loop, self._open_namespaces)
-        self._threads = DaemonExecutor()
+            metrics.watch(loop, lambda: self._namespaces.open)
         self._server: Server | None = None
         self._replicas: Replicas | None = None
-        self._is_draining = False
         self._connections: weakref.WeakSet[ServerConnection] = weakref.WeakSet()
         self._admitted: weakref.WeakKeyDictionary[ServerConnection, Admitted] = weakref.WeakKeyDictionary()
-        self._namespaces: dict[str, asyncio.Task[Namespace]] = {}
-        """Namespaces that are open or being opened, by name."""
-        self._releasing: set[asyncio.Task[None]] = set()
-        """Ends of namespaces that another process has taken over."""
 
     def __repr__(self) -> str:
         """Return the number of open namespaces."""
@@ -207,8 +194,10 @@ class Service:
         found: int = next(iter(self._server.sockets)).getsockname()[1]
         self._replicas = join(found)
         if self._replicas is not None:
+            self._namespaces.claim_s = LEASE_S + MARGIN_S
             await self._replicas.start()
         await self._server.start_serving()
+        self._loop.spawn(self._namespaces.unload_idle(), name="nbchat-unload-idle")
         return found
 
     async def _stop_listening(self) -> None:
@@ -267,17 +256,21 @@ class Service:
         admitted = Admitted(person, team, Secret(token), FORWARDED in request.headers)
         if [name for name, _ in query] not in ([], ["namespace"]) or self._role(admitted) is None:
             return HTTPStatus.NOT_FOUND  # a foreign namespace looks like one that does not exist
-        if self._is_draining:
+        if self._namespaces.is_draining:
             return HTTPStatus.SERVICE_UNAVAILABLE
-        links = sum(
-            other.namespace == admitted.namespace and link.state is not State.CLOSED
-            for link, other in self._admitted.items()
+        is_allowed = self._links_of(admitted.namespace) < self._quotas.links
+        return admitted if is_allowed else HTTPStatus.TOO_MANY_REQUESTS
+
+    def _links_of(self, namespace: str) -> int:
+        """Return how many links to a namespace were accepted and have not ended."""
+        return sum(
+            admitted.namespace == namespace and connection.state is not State.CLOSED
+            for connection, admitted in self._admitted.items()
         )
-        return admitted if links < self._quotas.links else HTTPStatus.TOO_MANY_REQUESTS
 
     def _health(self, connection: ServerConnection) -> Response:
-        status = HTTPStatus.SERVICE_UNAVAILABLE if self._is_draining else HTTPStatus.OK
-        state = "draining" if self._is_draining else "ok"
+        status = HTTPStatus.SERVICE_UNAVAILABLE if self._namespaces.is_draining else HTTPStatus.OK
+        state = "draining" if self._namespaces.is_draining else "ok"
         response = connection.respond(status, json.dumps({"state": state, "version": VERSION}) + "\n")
         del response.headers["Content-Type"]
         response.headers["Content-Type"] = "application/json"
@@ -351,19 +344,19 @@ class Service:
         """
         name, replicas = admitted.namespace, self._replicas
         if replicas is None or admitted.is_forwarded:
-            return await self._opened(admitted)
+            return await self._get(admitted)
         without: set[str] = set()
         until = self._loop.aio.time() + FIND_S
         while name not in self._namespaces:
             address = await replicas.find(name, without)
             try:
                 if address == replicas.address:
-                    return await self._opened(admitted)
+                    return await self._get(admitted)
                 await replicas.forward(
                     connection, encode_frame(hello), address, admitted.query, admitted.token
                 )
             except (StoreBusy, NotServedError) as error:
-                if self._is_draining or self._loop.aio.time() > until:
+                if self._namespaces.is_draining or self._loop.aio.time() > until:
                     raise StoreBusy(f"no replica serves {name}: {error}") from error
                 logger.info("%s is not served yet: %s", name, error)
                 # The holder is asked again after each attempt to claim: it may have been slow only.
@@ -371,111 +364,25 @@ class Service:
                 await asyncio.sleep(LOOK_S)
             else:
                 return None
-        return await self._opened(admitted)
+        return await self._get(admitted)
 
-    async def _opened(self, admitted: Admitted) -> Namespace:
-        """Return a namespace; the first link to it opens its store."""
-        name = admitted.namespace
-        opening = self._namespaces.get(name)
-        if opening is None and self._is_draining:
-            raise StoreBusy("this service ends.")
-        if opening is None:
-            opening = self._namespaces[name] = self._loop.aio.create_task(
-                self._open(name, is_personal=admitted.team is None)
-            )
-        try:
-            return await asyncio.shield(opening)
-        except Exception:
-            if self._namespaces.get(name) is opening:
-                del self._namespaces[name]
-            raise
-
-    async def _open(self, name: str, *, is_personal: bool) -> Namespace:
-        namespace = Namespace(
-            name,
-            self._loop,
-            self._storage,
-            is_personal=is_personal,
-            on_replaced=self._replaced,
-            quotas=self._quotas,
-            metrics=self._metrics,
-            claim_s=CLAIM_S if self._replicas is None else LEASE_S + MARGIN_S,
-        )
-        await self._in_thread(namespace.open)
-        if self._is_draining:
-            namespace.drain()
-        return namespace
-
-    def _replaced(self, namespace: Namespace) -> None:
-        """Open the namespace again for the next link, when another process has released it."""
-        self._namespaces.pop(namespace.name, None)
-        self._loop.spawn(self._in_thread(namespace.close), name="nbchat-namespace-close")
-
-    async def _in_thread(self, work: Callable[[], None]) -> None:
-        """Open or close a store on a thread, of which the work of other namespaces cannot take any."""
-        await self._loop.aio.run_in_executor(self._threads, work)
-
-    def _open_namespaces(self) -> list[Namespace]:
-        return [
-            task.result()
-            for task in self._namespaces.values()
-            if task.done() and not task.cancelled() and task.exception() is None
-        ]
+    async def _get(self, admitted: Admitted) -> Namespace:
+        return await self._namespaces.get(admitted.namespace, is_personal=admitted.team is None)
 
     # The end
 
     async def drain(self) -> None:
         """Accept no new links and no new runs, and let live runs finish."""
-        self._is_draining = True
+        self._namespaces.is_draining = True
         if self._replicas is not None:
             await self._replicas.leave()
-        for namespace in self._open_namespaces():
-            namespace.drain()
-        until = self._loop.aio.time() + DRAIN_S
-        while True:
-            idle = [one for one in self._open_namespaces() if not one.is_busy]
-            if self._replicas is not None:
-                await asyncio.gather(*(self._hand_over(one) for one in idle))
-            is_busy = any(one.is_busy for one in self._open_namespaces())
-            if not is_busy or self._loop.aio.time() > until:
-                return
-            await asyncio.sleep(LOOK_S)  # runs and batches end without a common event
-
-    async def _hand_over(self, namespace: Namespace) -> None:
-        """Release a namespace, so that the next link to it is served by another replica."""
-        self._namespaces.pop(namespace.name, None)
-        await self._release(namespace)
-
-    async def _release(self, namespace: Namespace) -> None:
-        """End what is in progress in a namespace, and release its store."""
-        try:
-            await namespace.finish(KernelGone("the service was shut down."), FINISH_S)
-        except (NbchatError, TimeoutError) as error:
-            logger.warning("%s could not be saved: %s", namespace.name, error)
-        namespace.close_links()
-        await self._in_thread(namespace.close)
+        await self._namespaces.drain(hand_over=self._replicas is not None)
 
     async def close(self) -> None:
         """End all runs and links, write what is left, and release the stores."""
-        self._is_draining = True
-        with suppress(NbchatError, TimeoutError):
-            async with asyncio.timeout(FINISH_S):
-                await asyncio.gather(*self._namespaces.values(), return_exceptions=True)
-        reason = KernelGone("the service was shut down.")
-        namespaces = self._open_namespaces()
-        ended = [namespace.finish(reason, FINISH_S) for namespace in namespaces]
-        with suppress(TimeoutError):
-            async with asyncio.timeout(FINISH_S):
-                for error in await asyncio.gather(*ended, return_exceptions=True):
-                    if isinstance(error, Exception):
-                        logger.warning("a namespace could not be saved: %s", error)
-        for namespace in namespaces:
-            namespace.close_links()
+        await self._namespaces.finish()
         await self._stop_listening()
-        if self._releasing:
-            await asyncio.wait(self._releasing, timeout=FINISH_S)
-        for namespace in namespaces:
-            await self._in_thread(namespace.close)
+        await self._namespaces.close()
         if self._replicas is not None:
             await self._replicas.close()
         await self._authority.close()

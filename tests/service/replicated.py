@@ -20,6 +20,7 @@ from nbchat.handles.registry import SessionRegistry
 from nbchat.runner.link_backend import LinkBackend
 from nbchat.service.access import Teams, TokenFile, new_token
 from nbchat.service.address import ServiceAddress
+from nbchat.service.quotas import DEFAULTS, Quotas
 from nbchat.service.replicas import Replicas
 from nbchat.service.server import Service
 from nbchat.service.storage import RedisStorage
@@ -46,13 +47,13 @@ CODE: Final = """
 import sys
 from nbchat.cli import main
 from nbchat.engine import journal_writer, leased_store
-from nbchat.service import replicas, server
+from nbchat.service import namespaces, replicas, server
 from nbchat.stores import redis_batch
 lease_s = float(sys.argv.pop(1))
 for module in (journal_writer, leased_store, server, redis_batch):
     module.LEASE_S = lease_s
 replicas.CONNECT_S = 4.0
-server.DRAIN_S = 50.0
+namespaces.DRAIN_S = 50.0
 sys.exit(main())
 """
 
@@ -101,7 +102,7 @@ class Kernels:
 class Replica:
     """A replica in this process."""
 
-    def __init__(self, folder: Path, url: str) -> None:
+    def __init__(self, folder: Path, url: str, quotas: Quotas) -> None:
         self._access = (TokenFile(folder / "tokens"), Teams(folder / "teams.toml"))
         self._has_ended = False
         self.loop = loop = LoopThread()
@@ -111,7 +112,7 @@ class Replica:
             self.url = f"http://127.0.0.1:{port}/"
             return Replicas(storage.join(self.url), self.url, loop)
 
-        self.service = loop.call(lambda: Service(loop, storage, *self._access))
+        self.service = loop.call(lambda: Service(loop, storage, *self._access, quotas=quotas))
         self.port = loop.run(self.service.start("127.0.0.1", 0, None, join), 60)
 
     @property
@@ -130,8 +131,12 @@ class Replica:
 class Replicated(Kernels):
     """Two replicas in this process. Use it in a `with` statement."""
 
+    def __init__(self, folder: Path, redis: RedisProcess, *, quotas: Quotas = DEFAULTS) -> None:
+        super().__init__(folder, redis)
+        self._quotas = quotas
+
     def __enter__(self) -> Self:
-        self.one, self.two = (Replica(self.folder, self.redis.url) for _ in range(2))
+        self.one, self.two = (Replica(self.folder, self.redis.url, self._quotas) for _ in range(2))
         return self
 
     def __exit__(

@@ -103,7 +103,7 @@ class Served:
     def namespace(self, person: str, team: str | None = None) -> Namespace:
         """Return a namespace that is open."""
         name = f"person-{person}" if team is None else f"team-{team}"
-        return self.service._namespaces[name].result()
+        return self.service._namespaces._opened[name].result()
 
     def get(
         self, path: str, authorization: str | None = None, more: Mapping[str, str] | None = None

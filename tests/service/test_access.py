@@ -188,9 +188,9 @@ def test_quotas_are_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     given: list[Options] = []
     monkeypatch.setattr("nbchat.service.process.run", given.append)
     options = ["runner", "--listen", "127.0.0.1:0", "--store", str(tmp_path), "--tokens", "tokens"]
-    assert main([*options, "--max-links", "3", "--max-megabytes", "2"]) == 0
+    assert main([*options, "--max-links", "3", "--max-megabytes", "2", "--idle", "60"]) == 0
     assert main(options) == 0
-    assert [one.quotas for one in given] == [Quotas(links=3, store_bytes=2_000_000), Quotas()]
+    assert [one.quotas for one in given] == [Quotas(links=3, store_bytes=2_000_000, idle_s=60), Quotas()]
     for wrong in ("0", "-1", "1.5", "many"):
         with pytest.raises(SystemExit):
             main([*options, "--max-sessions", wrong])

@@ -246,7 +246,7 @@ def test_a_replica_that_drains_hands_its_namespaces_over(
     replicated: Replicated, server: CountingServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its live answer is completed there; then the other replica continues with all sessions and links."""
-    monkeypatch.setattr("nbchat.service.server.DRAIN_S", 600.0)
+    monkeypatch.setattr("nbchat.service.namespaces.DRAIN_S", 600.0)
     replicated.registry(replicated.one.port, "ada").create("geo", model="count")
     holder, other = replicated.roles("person-ada")
     replicated.end_kernels()
@@ -296,7 +296,7 @@ def test_a_batch_continues_in_the_next_replica(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A batch whose replica drains keeps its answers; the next one sends the other prompts, each once."""
-    monkeypatch.setattr("nbchat.service.server.DRAIN_S", 600.0)
+    monkeypatch.setattr("nbchat.service.namespaces.DRAIN_S", 600.0)
     replicated.registry(replicated.one.port, "ada").create("geo", model="count")
     holder, other = replicated.roles("person-ada")
     replicated.end_kernels()

@@ -87,7 +87,7 @@ def test_a_replaced_namespace_sends_no_more_prompts(
     try:
         assert store.claim("l-other", 600.0, after=store.holder())
         served.loop.call(lambda: old.engine.session(session_id).configure(SettingsPatch(title="x")))
-        until(lambda: not old.batches.is_busy and not served.service._releasing)
+        until(lambda: not old.batches.is_busy and not served.service._namespaces._releasing)
         assert server.asked == ["one"]
     finally:
         store.release("l-other")
@@ -357,7 +357,7 @@ def test_a_service_that_drains_finishes_answers(
     monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
     run = served.registry("ada").create("geo", model="count").send("one")
     until(lambda: "one-150 " in run.text)
-    monkeypatch.setattr("nbchat.service.server.DRAIN_S", 600.0)
+    monkeypatch.setattr("nbchat.service.namespaces.DRAIN_S", 600.0)
     draining = served.loop.call(lambda: served.loop.spawn(served.service.drain(), name="drain"))
     until(lambda: served.get("/healthz")[0] == 503)
     assert served.get("/link", f"Bearer {served.tokens['bob']}")[0] == 503
