@@ -17,6 +17,7 @@ PARTS = (
     "tools",
     "redis_store",
     "service",
+    "together",
 )
 
 

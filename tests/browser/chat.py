@@ -3,23 +3,80 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.lab import NotebookPage
+from tests.runner.counting_server import WORDS, answer_to
+from tests.waiting import wait_for
 
 expect.set_options(timeout=30_000)  # generous: the duration depends on the machine
 
+SHOWN = """region => {
+  const text = (element) => (element?.textContent ?? "").replace(/\\s+/g, " ").trim();
+  const log = region.querySelector("[role=log]");
+  const messages = [...log.querySelectorAll("article")].map((article) => [
+    article.getAttribute("aria-label"),
+    text(article.querySelector(".nbchat-body")),
+    article.dataset.runState ?? "",
+    article.querySelector("[role=img][aria-label^=Version]")?.getAttribute("aria-label") ?? "",
+    text(article.querySelector(".nbchat-cause p")),
+  ]);
+  const queue = [...region.querySelectorAll(".nbchat-queue-item")].map((item) => [
+    text(item.querySelector(".nbchat-queue-author")) || "You",
+    text(item.querySelector(".nbchat-queue-text")),
+    "queued",
+    "",
+    "",
+  ]);
+  return [...messages, ...queue];
+}"""
+
+
+class Shown(NamedTuple):
+    """A message as it is shown in the log, or a question that is shown in the queue."""
+
+    who: str
+    """`Assistant`, or the name of the author."""
+    text: str
+    state: str = ""
+    """State of the answer's run; `queued` for a question in the queue."""
+    version: str = ""
+    """`Version 1 of 2`, if there are several."""
+    note: str = ""
+    """How the answer ended, if that is described."""
+
+
+def cell_of(runner: str, base_url: str, *, token: str = "", title: str = "geo", model: str = "count") -> str:
+    """Return a cell that shows a session, with the URL of a service or `local` as runner."""
+    before = f"import os\nos.environ['NBCHAT_RUNNER_TOKEN'] = {token!r}\n" if token else ""
+    return f"""{before}import nbchat
+nbchat.config(runner={runner!r}, base_url={base_url!r})
+chat = nbchat.ChatTabs()
+chat.session({title!r}, model={model!r})
+chat
+"""
+
 
 class Chat:
-    """The first chat widget of a page."""
+    """The first chat widget of a page.
 
-    def __init__(self, notebook: NotebookPage) -> None:
+    Parameters
+    ----------
+    notebook
+        The page.
+    user
+        The name that other pages show for the user.
+    """
+
+    def __init__(self, notebook: NotebookPage, user: str = "You") -> None:
         self.notebook = notebook
         self.page = notebook.page
+        self._user = user
 
     @property
     def region(self) -> Locator:
@@ -49,6 +106,11 @@ class Chat:
         """Return the shown messages of `You` or `Assistant`."""
         return self.log.get_by_role("article", name=who)
 
+    def shown(self) -> list[Shown]:
+        """Return the messages and the queue as they are shown at this moment."""
+        shown = [Shown(*values) for values in self.region.evaluate(SHOWN)]
+        return [one._replace(who=self._user) if one.who == "You" else one for one in shown]
+
     @property
     def status(self) -> Locator:
         """The status line."""
@@ -73,6 +135,33 @@ class Chat:
     def kernel(self, expression: str) -> str:
         """Return the printed value of an expression in the kernel."""
         return self.notebook.execute(f"import nbchat\nprint({expression}, end='')")
+
+
+STOPPED = "Stopped. The text so far is kept."
+
+
+def turn(who: str, text: str, question: str = "", answer: str = "") -> list[Shown]:
+    """Return a question and its whole answer by `CountingServer`, with their versions."""
+    return [
+        Shown(who, text, version=question),
+        Shown("Assistant", answer_to(text).strip(), "completed", answer),
+    ]
+
+
+def half(who: str, text: str, state: str, note: str = "", question: str = "") -> list[Shown]:
+    """Return a question and the half of its answer that `CountingServer` sends before it waits."""
+    return [
+        Shown(who, text, version=question),
+        Shown("Assistant", answer_to(text, WORDS // 2).strip(), state, note=note),
+    ]
+
+
+def expect_same(chats: Sequence[Chat], expected: Sequence[Shown]) -> None:
+    """Wait until each page shows exactly these messages."""
+    for chat in chats:
+        with suppress(TimeoutError):
+            wait_for(lambda chat=chat: chat.shown() == expected, "the messages")
+        assert chat.shown() == expected
 
 
 DECIDE = """async (card, name) => {

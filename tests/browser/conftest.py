@@ -12,6 +12,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, sync_playwright
 
 from tests.browser.lab import CHROMIUM_FLAGS, App, NotebookPage, Server, write_notebook
+from tests.runner.counting_server import CountingServer
 from tools import chromium
 
 ARTIFACTS = Path(__file__).parents[2] / "test-artifacts"
@@ -148,6 +149,13 @@ def notebook(
             tab.close()
         for server in {page.server for page in opened}:
             server.end_kernels()
+
+
+@pytest.fixture
+def server() -> Iterator[CountingServer]:
+    """Return a server whose answers stop in the middle until `go`."""
+    with CountingServer() as made:
+        yield made
 
 
 def forget(profile: BrowserContext, origin: str) -> None:

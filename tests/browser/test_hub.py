@@ -11,23 +11,14 @@ import psutil
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.chat import Chat
+from tests.browser.chat import STOPPED, Chat, cell_of, expect_same, half, turn
 from tests.browser.conftest import ARTIFACTS, FAILED, keep
 from tests.browser.lab import NotebookPage, write_notebook
-from tests.runner.counting_server import WORDS, CountingServer, answer_to
-from tests.waiting import wait_for
+from tests.runner.counting_server import CountingServer, answer_to
 from tools.hub import Hub
 
 USERS = ("ada", "bob")
 ROLES = '[geo]\nada = "owner"\n"@students" = "{students}"\n[secret]\nada = "owner"\n'
-
-CELL = """
-import nbchat
-nbchat.config(runner="{runner}", base_url="{url}")
-chat = nbchat.ChatTabs()
-chat.session("rivers", model="count")
-chat
-"""
 
 FOREIGN = """
 import nbchat
@@ -76,13 +67,6 @@ class UserServer:
 
 
 @pytest.fixture
-def server() -> Iterator[CountingServer]:
-    """Return a server whose answers stop in the middle until `go`."""
-    with CountingServer() as made:
-        yield made
-
-
-@pytest.fixture
 def hub(tmp_path: Path) -> Iterator[Hub]:
     """Return a hub with two users, who are in one team."""
     teams = tmp_path / "teams.toml"
@@ -107,11 +91,13 @@ class Team:
             runner = f"{hub.service_url}?namespace="
             cells = [
                 FOREIGN.format(runner=f"{runner}{foreign}"),
-                CELL.format(runner=f"{runner}geo", url=server.base_url),
+                cell_of(f"{runner}geo", server.base_url, title="rivers"),
             ]
             write_notebook(own.root / "chat.ipynb", cells)
             self.pages.append(NotebookPage(own, own.page, "chat.ipynb"))
-        self.ada, self.bob = self.chats = [Chat(page) for page in self.pages]
+        self.ada, self.bob = self.chats = [
+            Chat(page, user) for page, user in zip(self.pages, USERS, strict=True)
+        ]
 
     def open(self) -> None:
         """Log both users in and open their notebooks, with a key in each kernel."""
@@ -121,21 +107,6 @@ class Team:
             page.open()
             key = f"sk-canary-of-{page.server.user}"
             page.execute(f"import os; os.environ['OPENAI_API_KEY'] = {key!r}")
-
-    def expect_in_both(self, text: str) -> None:
-        """Wait until both show a text in the last answer."""
-        for chat in self.chats:
-            expect(chat.articles("Assistant").last).to_contain_text(text)
-
-    def expect_status(self, status: str) -> None:
-        """Wait until both show a status."""
-        for chat in self.chats:
-            expect(chat.status).to_have_text(status)
-
-    def is_equal(self) -> bool:
-        """Return whether both pages show the same answers."""
-        of_ada, of_bob = (chat.articles("Assistant").all_inner_texts() for chat in self.chats)
-        return of_ada == of_bob
 
     def messages(self) -> list[list[str]]:
         """Return the transcript in each kernel."""
@@ -180,14 +151,14 @@ def test_two_users_of_a_hub_share_a_team_s_sessions(
         page.run_cell(1)
 
     team.ada.ask("one")
-    team.expect_in_both("one-199")
+    expect_same(team.chats, half("ada", "one", "streaming"))
     team.bob.button("Stop").click()
-    team.expect_status("stopped")
+    stopped = half("ada", "one", "stopped", STOPPED)
+    expect_same(team.chats, stopped)
     server.go()
     team.bob.ask("two")
-    team.expect_in_both(f"two-{WORDS - 1}")
-    team.expect_status("done")
-    wait_for(team.is_equal, "both pages show the same answers")
+    before = stopped + turn("bob", "two")
+    expect_same(team.chats, before)
     of_ada, of_bob = team.messages()
     assert of_ada == of_bob
     assert of_ada[2:] == ["two", answer_to("two")]
@@ -196,13 +167,12 @@ def test_two_users_of_a_hub_share_a_team_s_sessions(
 
     server.hold()
     team.ada.ask("three")
-    team.expect_in_both("three-199")
+    expect_same(team.chats, before + half("ada", "three", "streaming"))
     for user in USERS:
         assert kept(f"sk-canary-of-{user}", hub, tmp_path) == []
     team.pages[0].server.stop()
     server.go()
-    expect(team.bob.articles("Assistant").last).to_contain_text(f"three-{WORDS - 1}")
-    expect(team.bob.status).to_have_text("done")
+    expect_same([team.bob], before + turn("ada", "three"))
     assert server.asked == ["one", "two", "three"]
     assert server.authorizations == [f"Bearer sk-canary-of-{user}" for user in ("ada", "bob", "ada")]
 

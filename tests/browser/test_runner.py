@@ -12,20 +12,12 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.browser.chat import Chat
+from tests.browser.chat import STOPPED, Chat, cell_of, expect_same, half, turn
 from tests.browser.conftest import ARTIFACTS, OpenNotebook, keep
 from tests.browser.lab import NotebookPage, Server
 from tests.conftest import ROUNDS
 from tests.runner.counting_server import WORDS, CountingServer, answer_to
 from tests.waiting import wait_for
-
-CELL = """
-import nbchat
-nbchat.config(runner="local", base_url={url!r})
-chat = nbchat.ChatTabs()
-chat.session("geo", model="count")
-chat
-"""
 
 STATE = """
 import json, nbchat
@@ -34,20 +26,13 @@ print(json.dumps([[m.text for m in session.messages], [str(run.state) for run in
 """
 
 
-@pytest.fixture
-def server() -> Iterator[CountingServer]:
-    """Return a server whose answers stop in the middle until `go`."""
-    with CountingServer() as made:
-        yield made
-
-
 @pytest.mark.timeout(7200)
 def test_an_answer_continues_through_a_restart_of_the_kernel(
     notebook: OpenNotebook, server: CountingServer, soak: bool
 ) -> None:
     """With a second prompt queued, no word is lost or repeated, and the new kernel offers Stop at once."""
     dice = random.Random(None if soak else 5)
-    page = notebook([CELL.format(url=server.base_url)])
+    page = notebook([cell_of("local", server.base_url)])
     page.run_cell(0)
     chat = Chat(page)
     expected: list[str] = []
@@ -82,7 +67,7 @@ def test_a_page_works_again_after_its_runner_was_killed(
     notebook: OpenNotebook, server: CountingServer
 ) -> None:
     """The answer is shown as interrupted, with its text and choices, and the next question is answered."""
-    page = notebook([CELL.format(url=server.base_url)])
+    page = notebook([cell_of("local", server.base_url)])
     page.run_cell(0)
     chat = Chat(page)
     chat.ask("one")
@@ -99,41 +84,6 @@ def test_a_page_works_again_after_its_runner_was_killed(
     assert server.asked == ["one", "two"]
 
 
-TRANSCRIPT = """() => JSON.stringify(
-  [...document.querySelectorAll(".nbchat [role=log] article")].map((one) => one.innerText))"""
-
-OBSERVE = f"""() => {{
-  const seen = (window.testSeen = {{}});
-  const look = () => (seen[({TRANSCRIPT})()] ??= Date.now());
-  const options = {{ subtree: true, childList: true, characterData: true, attributes: true }};
-  new MutationObserver(look).observe(document.querySelector(".nbchat"), options);
-}}"""
-"""Record in `testSeen` when each state of the transcript was shown first, in milliseconds."""
-
-
-class TwoPages:
-    """Two pages on one notebook, each with its own kernel."""
-
-    def __init__(self, one: NotebookPage, two: NotebookPage) -> None:
-        self.pages = (one, two)
-        self.chats = (Chat(one), Chat(two))
-        for page in self.pages:
-            page.page.evaluate(OBSERVE)
-
-    def agree(self, text: str) -> int:
-        """Wait until both show the same transcript with this text; return its delay between them in ms."""
-
-        def same() -> str | None:
-            first, second = (page.page.evaluate(TRANSCRIPT) for page in self.pages)
-            return first if first == second and text in first else None
-
-        shown = wait_for(same, f"both show {text!r}")
-        times = [
-            page.page.evaluate("(text) => window.testSeen[text] ?? Date.now()", shown) for page in self.pages
-        ]
-        return int(abs(times[0] - times[1]))
-
-
 @pytest.fixture
 def second_server(lab: Server, tmp_path: Path) -> Iterator[Server]:
     """Return another JupyterLab on the same notebooks, so that a notebook can have a second kernel."""
@@ -148,7 +98,7 @@ def test_two_browsers_on_two_kernels_show_the_same(
     notebook: OpenNotebook, second_server: Server, chrome: Browser, server: CountingServer
 ) -> None:
     """Whichever of the two sends, stops or edits, both show the same transcript afterwards."""
-    one = notebook([CELL.format(url=server.base_url)])
+    one = notebook([cell_of("local", server.base_url)])
     with chrome.new_context(locale="en-US", viewport={"width": 1280, "height": 900}) as context:
         two = NotebookPage(second_server, context.new_page(), one.path).open()
         try:
@@ -156,33 +106,23 @@ def test_two_browsers_on_two_kernels_show_the_same(
                 page.run_cell(0)
             process = "import os; print(os.getpid())"
             assert one.execute(process) != two.execute(process)
-            both = TwoPages(one, two)
-            first, second = both.chats
-            delays = {}
-
+            first, second = chats = [Chat(one), Chat(two)]
             first.ask("one")
-            delays["send"] = both.agree("one-199")
+            expect_same(chats, half("You", "one", "streaming"))
             second.button("Stop").click()
-            delays["stop in the other"] = both.agree("The text so far is kept.")
-            for chat in both.chats:
-                expect(chat.status).to_have_text("stopped")
+            expect_same(chats, half("You", "one", "stopped", STOPPED))
 
             second.articles("You").get_by_role("button", name="Edit").click()
             second.region.get_by_role("textbox", name="Edited text").fill("two")
             second.articles("You").get_by_role("button", name="Send").click()
-            delays["edit in the other"] = both.agree("two-199")
+            expect_same(chats, half("You", "two", "streaming", question="Version 2 of 2"))
             server.go()
-            delays["end of the answer"] = both.agree(f"two-{WORDS - 1}")
-            for chat in both.chats:
-                expect(chat.status).to_have_text("done")
-
+            edited = turn("You", "two", "Version 2 of 2")
+            expect_same(chats, edited)
             second.ask("three")
-            delays["send in the other"] = both.agree(f"three-{WORDS - 1}")
+            expect_same(chats, edited + turn("You", "three"))
             first.articles("Assistant").last.get_by_role("button", name="Regenerate").click()
-            expect(first.articles("Assistant").last.get_by_role("img", name="Version 2 of 2")).to_be_visible()
-            expect(first.status).to_have_text("done")
-            delays["regenerate"] = both.agree("three")
-            print("ms until both are equal:", delays)  # noqa: T201 - figures for the reader of the log
+            expect_same(chats, edited + turn("You", "three", answer="Version 2 of 2"))
             assert one.uncaught_errors == two.uncaught_errors == []
         except BaseException:
             keep([one, two], ARTIFACTS / "two-kernels")

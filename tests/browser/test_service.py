@@ -2,32 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.chat import Chat
+from tests.browser.chat import Chat, cell_of
 from tests.browser.conftest import OpenNotebook
 from tests.runner.counting_server import WORDS, CountingServer, answer_to
 from tests.service.served import Served
-
-CELL = """
-import nbchat, os
-os.environ["NBCHAT_RUNNER_TOKEN"] = {token!r}
-nbchat.config(runner="http://127.0.0.1:{port}/", base_url={url!r})
-chat = nbchat.ChatTabs()
-chat.session("geo", model="count")
-chat
-"""
-
-
-@pytest.fixture
-def server() -> Iterator[CountingServer]:
-    """Return a server whose answers stop in the middle until `go`."""
-    with CountingServer() as made:
-        yield made
 
 
 def test_a_page_and_a_kernel_elsewhere_show_the_same_sessions(
@@ -36,7 +19,8 @@ def test_a_page_and_a_kernel_elsewhere_show_the_same_sessions(
     """Another kernel of the person reads, asks and renames; the page's answer survives its own kernel."""
     monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
     with Served(tmp_path) as served:
-        page = notebook([CELL.format(token=served.tokens["ada"], port=served.port, url=server.base_url)])
+        runner = f"http://127.0.0.1:{served.port}/"
+        page = notebook([cell_of(runner, server.base_url, token=served.tokens["ada"])])
         page.run_cell(0)
         chat = Chat(page)
         chat.ask("one")
