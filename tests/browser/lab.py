@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -166,8 +167,15 @@ class Server:
 
     def end_kernels(self) -> None:
         """End every session and its kernel."""
-        for session in self.api("sessions"):
-            self.api(f"sessions/{session['id']}", "DELETE")
+        wait_for(self._ended_sessions, "the end of all sessions")
+
+    def _ended_sessions(self) -> bool:
+        sessions = self.api("sessions")
+        for session in sessions:
+            # The server answers with 500 while it restarts a kernel that was killed.
+            with contextlib.suppress(urllib.error.HTTPError):
+                self.api(f"sessions/{session['id']}", "DELETE")
+        return not sessions
 
     def stop(self) -> None:
         """End the server, and with it its kernels."""
