@@ -131,7 +131,7 @@ def _add_service(parser: argparse.ArgumentParser) -> None:
         ("links", "linked kernels"),
         ("live-runs", "runs with a connection to a model; others wait"),
         ("sessions", "sessions"),
-        ("megabytes", "megabytes of sessions in the store"),
+        ("megabytes", "megabytes of sessions and of answers of batches in the store"),
     ):
         parser.add_argument(
             f"--max-{name}", type=_positive, metavar="N", help=f"limit of each person and team: {what}"

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from nbchat.batch_engine.answers import Answers, Place
     from nbchat.batch_engine.rate_limiter import Limiter
     from nbchat.batch_engine.request import BatchRequest
+    from nbchat.core.errors import NbchatError
     from nbchat.engine.base import EngineBase
     from nbchat.engine.one_shot import Answer
     from nbchat.engine.provider_resolver import ProviderResolver
@@ -94,6 +95,7 @@ class Batch:
         """Set when the journal has been read, or the batch has ended before."""
         self._pausers: set[object] = set()
         self._is_draining = False
+        self._refusal: NbchatError | None = None
         self._released = asyncio.Event()
         if not is_held:
             self._released.set()
@@ -132,9 +134,16 @@ class Batch:
         if self._sender is not None:
             self._sender.pause(on=self.is_paused)
 
-    def drain(self) -> None:
-        """Send no more prompts, and end when those in progress have ended."""
+    def drain(self, error: NbchatError | None = None) -> None:
+        """Send no more prompts, and end when those in progress have ended.
+
+        Parameters
+        ----------
+        error
+            The batch ends with this error if it is not complete then.
+        """
         self._is_draining = True
+        self._refusal = error or self._refusal
         if self._sender is not None:
             self._sender.drain()
 
@@ -161,8 +170,12 @@ class Batch:
             self.end = "failed"
         elif len(self.answers) == len(self.request.prompts):
             self.end = "complete"
+        elif task.cancelled():
+            self.end = "stopped"
+        elif self._refusal is not None:
+            self.error, self.end = self._refusal, "failed"
         else:
-            self.end = "stopped" if task.cancelled() else "drained"
+            self.end = "drained"
         self.is_ready.set()
         self._notify()
 

@@ -62,7 +62,7 @@ class SavedByRunner:
         """Return the path of a batch's journal; `None` if nothing may be written outside the notebook."""
         if not self._notebook.has_journal:
             return None
-        places.remove_old_batches()
+        places.remove_old_batches(places.batches())
         try:
             return places.batch(self._notebook.identity.id, batch_id)
         except OSError as error:

@@ -52,6 +52,10 @@ class ServedBatches:
         self._place = place
         self._batches: dict[str, Batch] = {}
         self._is_draining = False
+        self.refusal: Callable[[], NbchatError | None] = lambda: None
+        """Returns the error with which batches end that are not complete, if no more prompts may be sent."""
+        self.changed: Callable[[], None] = lambda: None
+        """Called after each change of a batch, and when a record was deleted."""
 
     def __repr__(self) -> str:
         """Return the number of batches."""
@@ -117,11 +121,13 @@ class ServedBatches:
         batch = self._batches[request.id] = Batch(self._engine, request, journal, providers=origin)
         self._engine.hold(request.id, origin)
         batch.readers.add(partial(self._changed, batch))
-        if self._is_draining:
-            batch.drain()
+        refusal = self.refusal()
+        if self._is_draining or refusal is not None:
+            batch.drain(refusal)
         return batch
 
     def _changed(self, batch: Batch) -> None:
+        self.changed()
         if batch.end:
             self._engine.release(batch.request.id)
             if batch.end != "complete":
@@ -129,6 +135,8 @@ class ServedBatches:
             kept = [other for other in self._batches.values() if other.end and other.journal is not None]
             for other in kept[:-MAX_COMPLETE]:  # a kernel that asks for it again reads its journal
                 del self._batches[other.request.id]
+        elif (refusal := self.refusal()) is not None:
+            batch.drain(refusal)
 
     async def forget(self, batch_id: str, *, keep_journal: bool) -> None:
         """Forget a complete batch, and delete its journal unless the caller chose it or `keep_journal`."""
@@ -142,6 +150,7 @@ class ServedBatches:
                 place = batch.journal.place
         if place is not None and not keep_journal:
             await self._engine.in_thread(place.delete)
+            self.changed()
 
     async def stop(self, batch_id: str) -> None:
         """Stop a batch, and wait until its journal is closed."""

@@ -134,7 +134,11 @@ class _OfNamespaces(Collector):
             ("live_runs", "Runs with a connection to a model", sum(e.scheduler.live for e in engines)),
             ("queued_sessions", "Sessions that wait for a slot", sum(len(e.scheduler) for e in engines)),
             ("orphaned_runs", "Live runs without a kernel", sum(o.engine.scheduler.live for o in alone)),
-            ("stored_bytes", "Bytes of the sessions", sum(one.stored_bytes for one in namespaces)),
+            (
+                "stored_bytes",
+                "Bytes of sessions and of answers of batches",
+                sum(one.stored_bytes for one in namespaces),
+            ),
             (
                 "unsaved_seconds",
                 "Age of the oldest event that is not stored",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 from collections.abc import Callable
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     from nbchat.service.storage import Storage
 
 logger = logging.getLogger("nbchat")
+
+MEASURE_S: Final = 1.0
+"""Time after a change of a batch at which the bytes of its answers are read."""
 
 CLAIM_S: Final = 20.0
 """Longest wait for a process that was killed and still holds the lease, or that is ending."""
@@ -83,10 +87,15 @@ class Namespace(EngineServer):
             quotas, self.engine, lambda: self.stored_bytes, lambda: self.batches.concurrency
         )
         self._claim_s = claim_s
+        self._batch_bytes = 0
+        """Bytes of the answers of batches when they were last read."""
+        self._measuring: asyncio.Task[None] | None = None
         self._active_at = loop.aio.time()
         """Time of the last event of a session, and of the end of the last link."""
         self._writer: JournalWriter | None = None
         self._presence = Presence(loop, self.wires.show_people)
+        self.batches.refusal = self.quota.refusal
+        self.batches.changed = self._batches_changed
         self.engine.replaced.add(self._replaced)
         self.engine.readers.add(lambda _session: self._note_activity())
         self.engine.cache_path = storage.cache(name)
@@ -114,6 +123,7 @@ class Namespace(EngineServer):
         store = self._leased(self._claim_s)
         try:
             snapshot = read_back(store.read())
+            self._batch_bytes = self._storage.batch_bytes(self.name)
             self.engine.loop.call(self._begin, store, snapshot)
         except BaseException:
             store.close()
@@ -127,8 +137,21 @@ class Namespace(EngineServer):
 
     @property
     def stored_bytes(self) -> int:
-        """Bytes of the sessions in the store."""
-        return 0 if self._store is None else self._store.stored_bytes
+        """Bytes of the sessions and of the answers of batches that are stored."""
+        return self._batch_bytes + (0 if self._store is None else self._store.stored_bytes)
+
+    def _batches_changed(self) -> None:
+        """Read the bytes of the answers of batches soon, unless that is planned."""
+        if self._measuring is None:
+            self._measuring = self.engine.loop.spawn(self._measure(), name="nbchat-batch-bytes")
+
+    async def _measure(self) -> None:
+        await asyncio.sleep(MEASURE_S)
+        self._measuring = None  # what changes from now on is measured again
+        try:
+            self._batch_bytes = await self.engine.in_thread(self._storage.batch_bytes, self.name)
+        except NbchatError as error:
+            logger.debug("the bytes of batches of %s could not be read: %s", self.name, error)
 
     def _begin(self, store: LeasedStore, snapshot: Snapshot) -> None:
         for note in snapshot.notes:

@@ -37,7 +37,7 @@ class Quotas:
     """Runs that have a connection to a model at the same time; others wait. The same for all batches."""
     sessions: int = 10_000
     store_bytes: int = 1_000_000_000
-    """Bytes of the sessions, beyond which no answer is started and nothing is added."""
+    """Bytes of sessions and of answers of batches, beyond which no answer is started and nothing is added."""
     idle_s: float = 600.0
     """Time without a kernel and without a live run, after which the sessions leave memory."""
 
@@ -66,7 +66,7 @@ class Quota:
     engine
         The engine of the namespace.
     stored_bytes
-        Returns the bytes of its sessions.
+        Returns the bytes that are stored for it.
     concurrency
         Returns the sum of the concurrencies of its batches in progress.
     """
@@ -79,7 +79,7 @@ class Quota:
         self._stored_bytes = stored_bytes
         self._concurrency = concurrency
         self._stored = 0
-        """The bytes of the sessions when they were last checked."""
+        """The bytes that were stored when they were last checked."""
         self._added = 0
         """Bytes of the commands accepted since then, which may not be stored yet."""
         self._until = 0.0
@@ -99,7 +99,7 @@ class Quota:
             self._check_bytes(len(encode_json(command)))
 
     def check_batch(self, request: BatchRequest) -> None:
-        """Raise `CommandError` if the batches would have too many live runs, or the store is full."""
+        """Raise `CommandError` if the batches would have too many live runs."""
         others = self._concurrency()
         if others + request.concurrency > self._quotas.live_runs:
             raise CommandError(
@@ -107,7 +107,11 @@ class Quota:
                 f"{request.concurrency}{f' in addition to {others} of other batches' if others else ''}.",
                 hint="Use a smaller concurrency=, or wait for the other batches.",
             )
-        self._check_bytes(1)
+
+    def refusal(self) -> CommandError | None:
+        """Return the error of batches that would send more prompts, if the store is full."""
+        stored = self._stored_bytes()
+        return self._full(stored) if stored >= self._quotas.store_bytes else None
 
     def _check_bytes(self, added: int) -> None:
         """Raise `CommandError` if the store would be too large with what a command adds."""
@@ -115,12 +119,15 @@ class Quota:
         if stored != self._stored or now > self._until:
             self._stored, self._added, self._until = stored, 0, now + STORED_S
         if stored + self._added + added > self._quotas.store_bytes:
-            raise CommandError(
-                f"the sessions would have {(stored + self._added + added) / 1e6:,.1f} MB; this service "
-                f"allows {self._quotas.store_bytes / 1e6:,.1f} MB.",
-                hint="Delete some, or ask the operator of the service for more.",
-            )
+            raise self._full(stored + self._added + added)
         self._added += added
+
+    def _full(self, needed: int) -> CommandError:
+        return CommandError(
+            f"the sessions and the answers of batches would have {needed / 1e6:,.1f} MB; this service allows "
+            f"{self._quotas.store_bytes / 1e6:,.1f} MB.",
+            hint="Delete some sessions, or ask the operator of the service for more.",
+        )
 
     def _only_gets(self, command: Command) -> bool:
         """Return whether a command only returns a session that exists."""

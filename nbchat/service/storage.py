@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import quote, unquote, urlsplit
@@ -43,6 +44,16 @@ class Storage(Protocol):
 
     def batch(self, namespace: str, batch_id: str) -> Place:
         """Return the place of the answers of a batch. Blocks."""
+        ...
+
+    def batch_bytes(self, namespace: str) -> int:
+        """Return the bytes of the answers of all batches of a namespace. Blocks.
+
+        Raises
+        ------
+        StoreError
+            If they cannot be read.
+        """
         ...
 
     def cache(self, namespace: str) -> Path:
@@ -99,7 +110,8 @@ class SqliteFolder:
         return f"<SqliteFolder {self._folder}>"
 
     def open(self, namespace: str) -> FencedStore:
-        """Open the store of a namespace."""
+        """Open the store of a namespace, and delete answers of batches that were not used for a week."""
+        places.remove_old_batches(self._batches(namespace))
         return SqliteStore(self._folder / f"{file_name(namespace)}.sqlite", busy_s=BUSY_S, shared=True)
 
     def batch(self, namespace: str, batch_id: str) -> Place:
@@ -108,6 +120,17 @@ class SqliteFolder:
         folder = self._folder / "batches"
         folder.mkdir(exist_ok=True, mode=0o700)
         return FilePlace(folder / f"{file_name(namespace)}-{batch_id}.jsonl")
+
+    def _batches(self, namespace: str) -> Iterator[Path]:
+        return (self._folder / "batches").glob(f"{file_name(namespace)}-b-{'?' * 32}.jsonl")
+
+    def batch_bytes(self, namespace: str) -> int:
+        """Return the size of the files with the answers of batches."""
+        found = 0
+        for path in self._batches(namespace):
+            with suppress(FileNotFoundError):
+                found += path.stat().st_size
+        return found
 
     def cache(self, namespace: str) -> Path:
         """Return the path of the cache of answers of a namespace."""
@@ -150,10 +173,11 @@ class RedisStorage:
 
     def __init__(self, url: str) -> None:
         from nbchat.batch_engine.shared_answers import SharedPlace  # noqa: PLC0415 - only where it is used
-        from nbchat.stores import redis, redis_replicas  # noqa: PLC0415 - as above
+        from nbchat.stores import redis, redis_batch, redis_replicas  # noqa: PLC0415 - as above
 
         self._shared = SharedPlace
         self._store, self._replicas = redis.RedisStore, redis_replicas.RedisReplicas
+        self._batch_bytes = redis_batch.memory_of
         self._url = url
         self._address = ""
         self.open("start").close()  # checks the server
@@ -170,6 +194,10 @@ class RedisStorage:
         """Return the place of the answers of a batch."""
         _check_batch(batch_id)
         return self._shared(self._url, _quoted(namespace), batch_id)
+
+    def batch_bytes(self, namespace: str) -> int:
+        """Return the memory that the server uses for the answers of batches."""
+        return self._batch_bytes(self._url, _quoted(namespace))
 
     def cache(self, namespace: str) -> Path:
         """Return the path of the cache of answers of a namespace, on the disk of this process."""

@@ -11,6 +11,7 @@ import hashlib
 import os
 import re
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -72,11 +73,16 @@ def batch(notebook_id: str, batch_id: str) -> Path:
     return place / f"{notebook_id}-{batch_id}.jsonl"
 
 
-def remove_old_batches() -> None:
+def batches() -> Iterator[Path]:
+    """Yield the files with the answers of batches, of all notebooks."""
+    return (folder() / "batches").glob("n-*-b-*.jsonl")
+
+
+def remove_old_batches(paths: Iterable[Path]) -> None:
     """Delete the answers of batches that were not written to for `BATCH_DAYS`."""
     oldest = time.time() - BATCH_DAYS * 24 * 3600
     with contextlib.suppress(OSError):
-        for path in (folder() / "batches").glob("n-*-b-*.jsonl"):
+        for path in paths:
             with contextlib.suppress(OSError):
                 if path.stat().st_mtime < oldest:
                     path.unlink()

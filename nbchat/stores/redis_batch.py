@@ -15,6 +15,7 @@ and can be repeated.
 `map:<batch>:open`           hash    claimed prompts: `<w or s>:<times sent>:<token>:<response id>`
 `map:<batch>:owners`         hash    the time at which the lease of each token expires; 0: closed
 `map:<batch>:log`            list    prompts that were answered, have failed or are free again
+`batches`                    set     ids of temporary batches
 `gate:<profile>`             hash    `next`: time of the next request; `closed`: none before this time
 ===========================  ======  ===================================================================
 """
@@ -25,6 +26,7 @@ import logging
 import threading
 import zlib
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct
@@ -38,12 +40,17 @@ from nbchat.stores.redis_rows import Argument, compressed, decoded, decompressed
 from nbchat.stores.redis_server import check, shown
 
 if TYPE_CHECKING:
+    from redis import Redis
+
     from nbchat.stores.redis_scripts import Script
 
 logger = logging.getLogger("nbchat")
 
 LEASE_S: Final = 10.0
 """Seconds after which the prompts of a process that no longer renews its lease are unknown."""
+
+TIMEOUT_S: Final = 5.0
+"""Longest time to connect, and to wait for an answer of the server."""
 
 READ_AT_ONCE: Final = 500
 """Prompts that one script reads; the server does nothing else meanwhile."""
@@ -90,7 +97,7 @@ class RedisBatch(RedisClient):
     """
 
     def __init__(
-        self, url: str, name: str, batch: str = "", *, lease_s: float = LEASE_S, timeout_s: float = 5.0
+        self, url: str, name: str, batch: str = "", *, lease_s: float = LEASE_S, timeout_s: float = TIMEOUT_S
     ) -> None:
         if not NAMESPACE.fullmatch(name):
             raise ConfigError(
@@ -101,6 +108,7 @@ class RedisBatch(RedisClient):
         self.token: str = new_id("l-")
         self._root = f"nb:{{{name}}}:"
         self._table = f"map:{batch}:"
+        self._batch = batch
         self._kept_ms = int(TEMPORARY_S * 1000) if batch else 0
         self._lease_s = lease_s
         self._closing = threading.Event()
@@ -109,6 +117,8 @@ class RedisBatch(RedisClient):
             check(self._call(lambda client: client.info()), self.where, safe=True)
             self._cursor: int = self._call(lambda client: client.llen(self._key(self._table + "log")))
             self._start = self._cursor
+            if batch:
+                self._call(self._register)
         except BaseException:
             super().close()
             raise
@@ -117,6 +127,12 @@ class RedisBatch(RedisClient):
     def __repr__(self) -> str:
         """Return the server and the batch."""
         return f"<RedisBatch {self.where}>"
+
+    def _register(self, client: Redis) -> None:
+        with client.pipeline() as pipeline:
+            pipeline.sadd(self._key("batches"), encoded(self._batch))
+            pipeline.pexpire(self._key("batches"), self._kept_ms)
+            pipeline.execute()
 
     def _key(self, name: str) -> bytes:
         return encoded(self._root + name)
@@ -151,8 +167,15 @@ class RedisBatch(RedisClient):
         self._closing.set()
         self._renewing.join()
         names = [self._key(self._table + name) for name in _TABLES]
+
+        def unlink(client: Redis) -> None:
+            with client.pipeline() as pipeline:
+                pipeline.unlink(*names)
+                pipeline.srem(self._key("batches"), encoded(self._batch))
+                pipeline.execute()
+
         try:
-            self._call(lambda client: client.unlink(*names))
+            self._call(unlink)
         finally:
             super().close()
 
@@ -213,6 +236,36 @@ class RedisBatch(RedisClient):
     def close_gate(self, profile: str, seconds: float) -> None:
         """Let no process send a request for this time; of several calls the latest end applies."""
         self._run(scripts.CLOSE_GATE, [self._key(f"gate:{profile}")], int(seconds * 1_000_000))
+
+
+def memory_of(url: str, name: str) -> int:
+    """Return the bytes of memory that the server uses for the answers of temporary batches.
+
+    Parameters
+    ----------
+    url, name
+        As for `RedisBatch`.
+
+    Raises
+    ------
+    StoreError
+        If the server cannot be reached.
+    """
+    with closing(_Memory(url, TIMEOUT_S, f"{shown(url)}#{name}")) as server:
+        return server.of_batches(f"nb:{{{name}}}:")
+
+
+class _Memory(RedisClient):
+    def of_batches(self, root: str) -> int:
+        def read(client: Redis) -> int:
+            with client.pipeline(transaction=False) as pipeline:
+                batches: set[Any] = client.smembers(encoded(f"{root}batches"))
+                for batch in batches:
+                    pipeline.memory_usage(encoded(f"{root}map:{decoded(batch)}:answers"))
+                return sum(size or 0 for size in pipeline.execute())
+
+        found: int = self._call(read)
+        return found
 
 
 def _outcome(row: Sequence[Any]) -> Outcome:

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import os
+import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from nbchat.batch_engine.request import BatchRequest
 from nbchat.core.errors import CommandError, TooManySessions
+from nbchat.core.events import Settings
 from nbchat.providers.scripted import HANG, ScriptedProvider
 from nbchat.runner.served_batches import MAX_COMPLETE
 from nbchat.service.quotas import Quotas
-from tests.runner.counting_server import CountingServer
+from nbchat.service.storage import SqliteFolder
+from tests.runner.counting_server import CountingServer, answer_to
 from tests.runner.linked import until
 from tests.service.served import Served
+
+if TYPE_CHECKING:
+    from nbchat.batch_engine.reader import BatchReader
 
 
 def test_links_are_limited(tmp_path: Path) -> None:
@@ -93,6 +101,90 @@ def start_batch(backend: Any, prompt: str) -> Any:
         "attempts": 1,
     }
     return backend._call("start_batch", 30, request=request, view=1)
+
+
+def test_answers_of_batches_are_limited(
+    tmp_path: Path, server: CountingServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Answers of batches count as stored bytes until they are deleted; a full store ends batches."""
+    monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
+    monkeypatch.setattr("nbchat.service.namespace.MEASURE_S", 600.0)
+    full = "answers of batches would have"
+    with Served(tmp_path, quotas=Quotas(store_bytes=2000)) as served:
+        registry = served.registry("ada")
+        namespace = served.namespace("ada")
+        server.go()
+        assert read(reader_of(served, "zero")) == [answer_to("zero")]
+        server.hold()
+        reader = reader_of(served, "one", "two")
+        reader.open()
+        until(lambda: server.asked == ["zero", "one"])
+        monkeypatch.setattr("nbchat.service.namespace.MEASURE_S", 0.0)
+        served.loop.run(namespace._measure(), 60)
+        assert namespace.stored_bytes > 2000
+        server.go()
+        for refused in (lambda: read(reader), lambda: read(reader_of(served, "three"))):
+            with pytest.raises(CommandError, match=full):
+                refused()
+        with pytest.raises(CommandError, match=full):
+            registry.create("geo")
+        served.end()
+        served.start()
+        served.registry("ada")
+        assert served.namespace("ada").stored_bytes > 2000
+        complete, half = reader_of(served, "zero"), reader_of(served, "one", "two")
+        assert read(complete) == [answer_to("zero")]
+        with pytest.raises(CommandError, match=full):
+            read(half)
+        assert server.asked == ["zero", "one"]
+        for one in (complete, half):
+            one.close()
+        until(lambda: served.namespace("ada").stored_bytes < 1000)
+        assert registry.create("geo").title == "geo"
+
+
+def reader_of(served: Served, *prompts: str) -> BatchReader:
+    """Return a reader in the newest kernel for a batch that sends one prompt after the other."""
+    request = BatchRequest(
+        prompts=tuple(enumerate(prompts)),
+        keys=prompts,
+        settings=Settings(model="count"),
+        concurrency=1,
+        attempts=1,
+    )
+    return served.kernels[-1][1].batches.reader(request)
+
+
+def read(reader: BatchReader) -> list[str]:
+    """Return the answers of a batch, which is started if necessary, when it is over; or raise its error."""
+    reader.open()
+
+    def is_over() -> bool:
+        reader.wait()
+        return reader.is_over
+
+    until(is_over)
+    reader.check()
+    return [answer.text for answer in reader.answers]
+
+
+def test_a_namespace_counts_its_own_batches(tmp_path: Path) -> None:
+    """The bytes of batches are those of one namespace; a batch that was not used for a week is deleted."""
+    folder = SqliteFolder(tmp_path)
+    for person in ("ada", f"ada-b-{'0' * 32}"):
+        record = folder.batch(f"person-{person}", f"b-{'1' * 32}").open()
+        record.asked("a" * 1000)
+        record.close()
+    path = tmp_path / "batches" / f"person-ada-b-{'1' * 32}.jsonl"
+    assert folder.batch_bytes("person-ada") == path.stat().st_size > 1000
+    week_ago = time.time() - 7 * 86_400
+    os.utime(path, (week_ago + 600, week_ago + 600))
+    folder.open("person-ada").close()
+    assert folder.batch_bytes("person-ada") > 1000
+    os.utime(path, (week_ago - 600, week_ago - 600))
+    folder.open("person-ada").close()
+    assert folder.batch_bytes("person-ada") == 0
+    assert folder.batch_bytes(f"person-ada-b-{'0' * 32}") > 1000
 
 
 def test_sessions_are_limited(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
@@ -9,7 +10,7 @@ from contextlib import ExitStack, suppress
 import pytest
 
 from nbchat.core.errors import ConfigError, StoreError
-from nbchat.stores.redis_batch import Outcome, RedisBatch
+from nbchat.stores.redis_batch import Outcome, RedisBatch, memory_of
 from nbchat.stores.redis_client import RedisClient
 from tests.redis_process import LossyProxy, RedisProcess
 from tests.waiting import wait_for
@@ -205,6 +206,21 @@ def test_a_temporary_batch_is_separate_and_not_kept(join: Join, redis_server: Re
     with redis_server.client() as client:
         (log,) = client.keys(f"{second._root}map:b-2:log")  # type: ignore[misc]
         assert 0 < client.pttl(log) <= 7 * 86_400_000  # type: ignore[operator]
+
+
+def test_the_memory_of_temporary_batches_is_measured(join: Join, redis_server: RedisProcess) -> None:
+    """The memory of all temporary batches of one name is counted, until they are deleted."""
+    batches = [join(temporary=f"b-{number}") for number in range(3)]
+    name = batches[0].where.partition("#")[2]
+    empty = memory_of(redis_server.url, name)
+    for batch in batches:
+        send(batch, "a")
+        batch.keep("a", random.Random(1).randbytes(10_000), is_answer=True)
+    assert 30_000 < memory_of(redis_server.url, name) - empty < 60_000
+    assert memory_of(redis_server.url, f"{name}-2") == 0
+    for batch in batches:
+        batch.delete()
+    assert memory_of(redis_server.url, name) == 0
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a/b"])
