@@ -32,7 +32,7 @@ START_S: Final = 30.0
 
 TEXT: Final = """# Two people, one conversation
 
-Run the cell in both browsers. Each person sees what the other asks, and can stop it. The variable
+Run the cell as both people. Each sees what the other asks, and can stop and edit it. The variable
 `NBCHAT_RUNNER` links the kernels to the sessions of the team "rivers"."""
 CODE: Final = """import nbchat
 
@@ -109,7 +109,8 @@ def main() -> int:
             print("JupyterHub is starting …", flush=True)
             with Hub(folder, USERS, store=url, teams=folder / "teams.toml", namespace="rivers") as hub:
                 print(f"\nThe store: {url}\nThe service: {hub.service_url}\n")
-                # Two names of this machine, so that both users can log in in one browser.
+                print("Log in as both people, in one browser or in two, and run the cell of the notebook.\n")
+                # Two names of this machine, so that one browser can be used.
                 for user, host in zip(USERS, ("127.0.0.1", "localhost"), strict=True):
                     address = hub.url.replace("127.0.0.1", host)
                     print(
