@@ -16,6 +16,7 @@ PARTS = (
     "service_link",
     "tools",
     "redis_store",
+    "stored",
     "service",
     "together",
 )

@@ -16,7 +16,7 @@ from nbchat.core.messages import Message, TextPart
 from nbchat.core.saved import SavedSession, Snapshot
 from nbchat.core.snapshot import dump, encode, parse
 from nbchat.core.transcript import SessionState, apply_event
-from nbchat.engine.journal_entries import encode_events
+from nbchat.engine.journal_events import encode_events
 from nbchat.handles.registry import SessionRegistry
 from nbchat.stores.base import Stretch
 from nbchat.stores.sqlite import SqliteStore

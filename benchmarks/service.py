@@ -34,8 +34,12 @@ STREAM_CORES = 0.009
 """Cores of the service for a live answer of 64 tokens/s, with one kernel linked."""
 WRITE_CPU_S = 50e-6
 """CPU time of Redis for a fenced write (`benchmarks/redis_store.py`)."""
-BYTES_PER_CHAR = 1.2
-"""Stored bytes for each character of a transcript (`benchmarks/redis_store.py`)."""
+BYTES_PER_CHAR = 1.3
+"""Stored bytes for each character of a transcript: the mean of sessions of 1 to 50 answers.
+
+It is 2.2 for events, which are folded when they exceed 64 KB, and 0.5 for a folded session
+(`benchmarks/stored.py`).
+"""
 WRITES_PER_S = 4.0
 """Writes of a namespace that has a live answer."""
 

@@ -185,7 +185,9 @@ def main() -> None:
             print(f"extra CPU of the service            {extra:6.1f} % of a core (at most 5 %)")
             characters = served.characters
         stored = sum(path.stat().st_size for path in (folder / "store").glob("*.sqlite*"))
-        print(f"SQLite: bytes per character         {stored / characters:6.1f}   (redis_store: compressed)")
+        print(
+            f"SQLite: bytes per character         {stored / characters:6.1f}   (with free pages and the log)"
+        )
 
 
 if __name__ == "__main__":

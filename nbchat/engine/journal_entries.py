@@ -7,15 +7,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec import Struct, field
-from msgspec.structs import replace
 
-from nbchat.core.events import EndEvent, Event, RunQueued
-from nbchat.core.records import safe_params
+from nbchat.core.events import EndEvent, Event
 from nbchat.core.rfc3339 import to_rfc3339
 from nbchat.core.saved import SavedSession, Tombstone
 from nbchat.core.session import run_moved_by
 from nbchat.core.snapshot import encode_session
-from nbchat.core.values import encode_json
+from nbchat.engine.journal_events import encode_events
 from nbchat.stores.base import Base, Entry, Gone, RunEvents, Stretch
 
 if TYPE_CHECKING:
@@ -76,17 +74,3 @@ def _runs_in(events: Sequence[tuple[int, Event]]) -> tuple[RunEvents, ...]:
         if run_id is not None:
             runs[run_id] = RunEvents(run_id=run_id, seq=seq, over=isinstance(event, EndEvent))
     return tuple(runs.values())
-
-
-def encode_events(events: Sequence[Event]) -> bytes:
-    """Return events as JSON, without credentials in their parameters."""
-    return encode_json([_without_credentials(event) for event in events])
-
-
-def _without_credentials(event: Event) -> Event:
-    if isinstance(event, RunQueued):
-        return replace(event, params=safe_params(event.params)) if event.params else event
-    settings = getattr(event, "settings", None)
-    if settings is None or not settings.params:
-        return event
-    return replace(event, settings=replace(settings, params=safe_params(settings.params)))

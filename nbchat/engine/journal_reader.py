@@ -8,12 +8,12 @@ from collections.abc import Iterable, Mapping
 from msgspec.structs import replace
 
 from nbchat.core.errors import SnapshotError
-from nbchat.core.events import Event, RunQueued, SessionCreated, SettingsChanged
 from nbchat.core.rfc3339 import from_rfc3339
 from nbchat.core.saved import SavedSession, Snapshot, Tombstone
 from nbchat.core.snapshot import loads, parse_session
 from nbchat.core.transcript import SessionState, apply_event
-from nbchat.core.values import DecodeError, SafeInt, check, convert, decode_json
+from nbchat.core.values import DecodeError, SafeInt, convert
+from nbchat.engine.journal_events import decode_events
 from nbchat.stores.base import Contents, Gone, Kept
 
 logger = logging.getLogger("nbchat")
@@ -64,23 +64,6 @@ def fold(session_id: str, kept: Kept) -> SavedSession:
                 state = apply_event(state, event)
         clock[stretch.epoch] = state.seq
     return replace(saved, state=state, clock=clock)
-
-
-def decode_events(body: bytes) -> tuple[Event, ...]:
-    """Return the events of a stretch.
-
-    Raises
-    ------
-    DecodeError
-        If they cannot be read.
-    """
-    events: tuple[Event, ...] = decode_json(tuple[Event, ...], body)
-    for event in events:
-        if isinstance(event, SessionCreated | SettingsChanged):
-            check(event.settings.params, "params")
-        elif isinstance(event, RunQueued):
-            check(event.params, "params")
-    return events
 
 
 def restored_order(sessions: Iterable[SavedSession]) -> list[SavedSession]:

@@ -41,7 +41,7 @@ RETRY_S: Final = (0.5, 1.0, 2.0, 5.0, 15.0, 30.0)
 MAX_WAITING: Final = 20_000
 """Events of one session that are queued without a store; beyond it, its whole state is written."""
 
-BASE_BYTES: Final = 256 * 1024
+BASE_BYTES: Final = 64 * 1024
 """A session's events are folded into a new base when they exceed this size and that base's."""
 
 

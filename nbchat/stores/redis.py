@@ -34,8 +34,9 @@ from nbchat.core.errors import (
 from nbchat.core.ids import new_id
 from nbchat.stores import redis_scripts as scripts
 from nbchat.stores.base import Contents, Entry, Kept, Record, arrange
+from nbchat.stores.bodies import Tails, decompressed
 from nbchat.stores.redis_client import RedisClient
-from nbchat.stores.redis_rows import Argument, Rows, decoded, decompressed, encoded, packed
+from nbchat.stores.redis_rows import Argument, Rows, decoded, encoded, packed
 from nbchat.stores.redis_server import check, shown
 
 NAMESPACE: Final = re.compile(r"[A-Za-z0-9._~@+%-]{1,200}")
@@ -129,6 +130,7 @@ class RedisStore(RedisClient):
         self._clock = clock
         self._lock = threading.Lock()
         self._writes: dict[str, _Writes] = {}
+        self._tails = Tails()
         try:
             check(self._call(lambda client: client.info()), self.where, safe=safe)
             self._check_layout()
@@ -291,8 +293,15 @@ class RedisStore(RedisClient):
         known = self._known(token)
         with self._lock:
             abandoned = [one for one in known.unanswered if one != write_id]
+            # Another write has none meanwhile, and neither has the next one if this one is not accepted.
+            tails, self._tails = self._tails, Tails()
         try:
-            answer = self._write(token, write_id, known.accepted, abandoned, records)
+            answer = self._write(token, write_id, known.accepted, abandoned, records, tails)
+            if answer[0] == b"tail":
+                answer = self._write(token, write_id, known.accepted, abandoned, records)
+            elif list(answer) == [b"ok", 0]:
+                with self._lock:
+                    self._tails = tails
         except StoreError:
             with self._lock:
                 known.unanswered = [*abandoned, write_id][-MAX_UNANSWERED:]
@@ -306,10 +315,16 @@ class RedisStore(RedisClient):
             known.accepted = write_id
             known.unanswered = [one for one in known.unanswered if one not in {*abandoned, write_id}]
 
-    def _write(
-        self, token: str, write_id: str, accepted: str, abandoned: Sequence[str], records: Sequence[Record]
+    def _write(  # noqa: PLR0917 - the parts of the command
+        self,
+        token: str,
+        write_id: str,
+        accepted: str,
+        abandoned: Sequence[str],
+        records: Sequence[Record],
+        tails: Tails | None = None,
     ) -> Sequence[Any]:
-        session_ids, fields = packed(records)
+        session_ids, fields = packed(records, tails)
         names = ("head", "tokens", "writes", "sessions", "acks", "ack_order")
         keys = [self._key(name) for name in names]
         for session_id in session_ids:
@@ -356,6 +371,8 @@ def _conflict(records: Sequence[Record], details: Sequence[Any]) -> str:
     session = f"session {packed(records)[0][int(index) - 1]!r}"
     if kind == b"gone":
         return f"{session} is deleted."
+    if kind == b"needed":
+        return f"{session}: later events in the store need those that would be replaced."
     if kind == b"gap":
         return f"{session}: events {values[0]} to {values[1]} are missing."
     if kind == b"writer":

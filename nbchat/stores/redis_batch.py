@@ -34,9 +34,10 @@ from msgspec import Struct
 from nbchat.core.errors import ConfigError, NbchatError
 from nbchat.core.ids import new_id
 from nbchat.stores import redis_batch_scripts as scripts
+from nbchat.stores.bodies import compressed, decompressed
 from nbchat.stores.redis import NAMESPACE
 from nbchat.stores.redis_client import RedisClient
-from nbchat.stores.redis_rows import Argument, compressed, decoded, decompressed, encoded
+from nbchat.stores.redis_rows import Argument, decoded, encoded
 from nbchat.stores.redis_server import check, shown
 
 if TYPE_CHECKING:

@@ -1,18 +1,24 @@
 """`packed` and `Rows`: entries as arguments of the scripts of `RedisStore`, and as results of them.
 
-Bodies are compressed with zlib. Their checksum is that of the uncompressed entry.
+Bodies are compressed (`bodies.py`). Their checksum is that of the uncompressed entry.
 """
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from nbchat.stores.base import Acknowledged, Base, Entry, Gone, Record, Stretch, crc
-
-_LEVEL: Final = 1
-"""Level of compression: higher ones take several times as long for a tenth less."""
+from nbchat.stores.bodies import (
+    Tail,
+    Tails,
+    compressed,
+    compressed_after,
+    decompressed,
+    decompressed_after,
+    is_dependent,
+)
 
 Argument = bytes | int
 
@@ -30,13 +36,12 @@ def decoded(data: bytes) -> str:
         return data.decode("utf-8", "replace")
 
 
-def compressed(body: bytes) -> bytes:
-    """Return a body as it is stored."""
-    return zlib.compress(body, _LEVEL)
+def packed(records: Sequence[Record], tails: Tails | None = None) -> tuple[list[str], list[Argument]]:
+    """Return the ids of the sessions in `records`, and the fields of all records as the script takes them.
 
-
-def packed(records: Sequence[Record]) -> tuple[list[str], list[Argument]]:
-    """Return the ids of the sessions in `records`, and the fields of all records as the script takes them."""
+    With `tails`, stretches are compressed with the bodies before them, and the script compares the checksum
+    of the stretch before.
+    """
     numbers: dict[str, int] = {}
     fields: list[Argument] = [len(records)]
     for record in records:
@@ -45,9 +50,14 @@ def packed(records: Sequence[Record]) -> tuple[list[str], list[Argument]]:
             continue
         number = numbers.setdefault(record.session_id, len(numbers) + 1)
         last = 0 if isinstance(record, Gone) else _last(record)
-        fields += [_KIND[type(record)], number, last, crc(record), compressed(record.body)]
+        tail = None
+        if tails is not None:
+            tail = tails.before(record) if isinstance(record, Stretch) else None
+            tails.add(record)
+        body = compressed(record.body) if tail is None else compressed_after(tail.text, record.body)
+        fields += [_KIND[type(record)], number, last, crc(record), body]
         if isinstance(record, Stretch):
-            fields += [record.first_seq, encoded(record.epoch)]
+            fields += [record.first_seq, encoded(record.epoch), b"" if tail is None else tail.checksum]
         runs = () if isinstance(record, Gone) else record.runs
         fields.append(len(runs))
         for run in runs:
@@ -87,26 +97,38 @@ class Rows:
                 self.gone[session_id] = entry
             elif isinstance(entry, Base):
                 self.bases[session_id] = entry
-        for entry_id, fields in log:
-            self._add_stretch(session_id, entry_id, fields)
+        self._add_log(session_id, log)
 
-    def _add_stretch(self, session_id: str, entry_id: bytes, fields: Iterable[bytes]) -> None:
-        values = iter(fields)
-        found = dict(zip(values, values, strict=False))
+    def _add_log(self, session_id: str, log: Sequence[tuple[bytes, Iterable[bytes]]]) -> None:
+        tail, is_damaged = Tail(), False
+        for entry_id, fields in log:
+            values = iter(fields)
+            found = dict(zip(values, values, strict=False))
+            if is_damaged and is_dependent(found.get(b"b", b"")):
+                continue  # it needs the damaged one, and comes after the gap in any case
+            stretch = self._stretch(session_id, entry_id, found, tail)
+            if stretch is None:
+                tail, is_damaged = Tail(), True
+            else:
+                self.stretches.append(stretch)
+                tail = tail.followed_by(stretch)
+
+    def _stretch(
+        self, session_id: str, entry_id: bytes, found: Mapping[bytes, bytes], tail: Tail
+    ) -> Stretch | None:
 
         def made() -> Stretch:
-            first, last = int(found[b"f"]), int(entry_id.partition(b"-")[0])
+            first, last, body = int(found[b"f"]), int(entry_id.partition(b"-")[0]), found[b"b"]
             return Stretch(
                 session_id=session_id,
                 first_seq=first,
                 count=last - first + 1,
-                epoch=decoded(found[b"e"]),
-                body=decompressed(found[b"b"]),
+                epoch=tail.epoch if is_dependent(body) else decoded(found[b"e"]),
+                body=decompressed_after(tail.before(first), body),
             )
 
         stretch = self._checked(session_id, found.get(b"c"), made)
-        if isinstance(stretch, Stretch):
-            self.stretches.append(stretch)
+        return stretch if isinstance(stretch, Stretch) else None
 
     def _checked(self, session_id: str, checksum: bytes | None, made: Callable[[], Entry]) -> Entry | None:
         try:
@@ -117,8 +139,3 @@ class Rows:
             pass
         self.damage.append(f"session {session_id[:80]}: a record is damaged")
         return None
-
-
-def decompressed(data: bytes) -> bytes:
-    """Return a body as it was before it was stored."""
-    return zlib.decompress(data)

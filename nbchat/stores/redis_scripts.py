@@ -18,7 +18,8 @@ All keys of a script are passed as `KEYS` and have one hash tag, so that the scr
 `acks`, `ack_order`   hash, list acknowledgements by command, and the commands in order
 `s:<id>:base`         hash       `seq`, `crc`, `body` of the base; or `gone`, `crc` of the deletion
 `s:<id>:log`          stream     stretches; the id is `<last event>-0`: `f` first event, `e` epoch, `c` crc,
-                                 `b` body
+                                 `b` body. One that needs the bodies before it (`bodies.py`) has the epoch
+                                 of the stretch before it, and an empty `e`
 `s:<id>:ends`         hash       the event that ended each run
 ====================  =========  =====================================================================
 """
@@ -33,7 +34,7 @@ from msgspec import Struct
 from nbchat.stores.base import MAX_ACKNOWLEDGED, MAX_TOKENS, MAX_WRITE_IDS
 from nbchat.stores.fence import CLOCK_S
 
-LAYOUT: Final = 1
+LAYOUT: Final = 2
 """Version of the keys. It increases when an older nbchat could misread them."""
 
 _COMMON: Final = """
@@ -142,6 +143,13 @@ local abandoned, names = {}, {}
 for n = 1, tonumber(take()) do abandoned[n] = take() end
 for n = 1, tonumber(take()) do names[n] = take() end
 
+local function value_of(entry, name)
+  local fields = entry and entry[2] or {}
+  for n = 1, #fields, 2 do if fields[n] == name then return fields[n + 1] end end
+end
+
+local function needs_others(body) return string.byte(body or '') == 1 end
+
 -- The state of a session as the earlier records of this write leave it.
 local states = {}
 local function state_of(index)
@@ -152,7 +160,7 @@ local function state_of(index)
   local top = redis.call('XREVRANGE', KEYS[key + 1], '+', '-', 'COUNT', 1)[1]
   state = {
     base = tonumber(found[1] or 0), gone = found[2] and true or false, ends = {}, written = {},
-    top = top and tonumber(string.match(top[1], '^%d+')) or 0, stored = true,
+    top = top and tonumber(string.match(top[1], '^%d+')) or 0, stored = true, top_crc = value_of(top, 'c'),
     index = index, key = key, new = not (found[1] or found[2] or top),
   }
   states[index] = state
@@ -165,9 +173,7 @@ local function end_of(state, run)
   return found and tonumber(found) or nil
 end
 
-local function first_of(entry)
-  for n = 1, #entry[2], 2 do if entry[2][n] == 'f' then return tonumber(entry[2][n + 1]) end end
-end
+local function first_of(entry) return tonumber(value_of(entry, 'f')) end
 
 local function writer_of(state, seq)
   for n = #state.written, 1, -1 do
@@ -177,10 +183,15 @@ local function writer_of(state, seq)
   if not state.stored then return nil end
   local entry = redis.call('XRANGE', KEYS[state.key + 1], whole(seq) .. '-0', '+', 'COUNT', 1)[1]
   if not entry or first_of(entry) > seq then return nil end
-  for n = 1, #entry[2], 2 do if entry[2][n] == 'e' then return entry[2][n + 1] end end
+  local epoch = value_of(entry, 'e')
+  if epoch ~= '' then return epoch end
+  for _, earlier in ipairs(redis.call('XREVRANGE', KEYS[state.key + 1], entry[1], '-')) do
+    epoch = value_of(earlier, 'e')
+    if epoch ~= '' then return epoch end
+  end
 end
 
-local refused
+local refused, repeats = nil, 0
 local function admits(state, record)
   if record.kind == 'G' then return true end
   local top = math.max(state.base, state.top)
@@ -203,7 +214,14 @@ local function admits(state, record)
         return false
       end
     end
-    if record.last <= top then return false end
+    if record.last <= top then
+      repeats = repeats + 1
+      return false
+    end
+    if record.after ~= '' and (state.top ~= record.first - 1 or state.top_crc ~= record.after) then
+      refused = {'tail'}
+      return false
+    end
   end
   for _, run in ipairs(record.runs) do
     local ended = end_of(state, run.id)
@@ -213,6 +231,15 @@ local function admits(state, record)
     end
   end
   return true
+end
+
+-- Without a lease, a record may replace stretches in the middle that later ones need.
+local function is_needed(state, record)
+  if record.kind == 'G' or not state.stored or record.last >= state.top then return false end
+  for _, entry in ipairs(redis.call('XRANGE', KEYS[state.key + 1], whole(record.last + 1) .. '-0', '+')) do
+    if needs_others(value_of(entry, 'b')) then return true end
+  end
+  return false
 end
 
 -- Records, and then the writes that they need.
@@ -227,26 +254,28 @@ for n = 1, tonumber(take()) do
     record.last = tonumber(record.last_id)
     record.runs = {}
     if record.kind == 'S' then
-      record.first_id, record.epoch = take(), take()
+      record.first_id, record.epoch, record.after = take(), take(), take()
       record.first = tonumber(record.first_id)
     end
     for r = 1, tonumber(take()) do
       record.runs[r] = {id = take(), seq_id = take(), over = take() == '1'}
       record.runs[r].seq = tonumber(record.runs[r].seq_id)
     end
+    if not fenced and is_needed(state, record) then return {'conflict', 'needed', state.index} end
     if not fenced or admits(state, record) then
       for _, run in ipairs(record.runs) do
         if run.over and not end_of(state, run.id) then state.ends[run.id] = run.seq end
       end
       if record.kind == 'G' then
         state.base, state.top, state.gone, state.stored, state.ends = 0, 0, true, false, {}
-        state.written, frees = {}, true
+        state.written, state.top_crc, frees = {}, nil, true
       elseif record.kind == 'B' then
         record.empties = state.top <= record.last
         state.base, state.gone = record.last, false
+        if record.empties then state.top_crc = nil end
       else
         record.overlaps = record.first <= state.top
-        state.top = math.max(state.top, record.last)
+        if record.last >= state.top then state.top, state.top_crc = record.last, record.crc end
         state.written[#state.written + 1] = record
       end
       todo[#todo + 1] = record
@@ -289,7 +318,8 @@ local function put(record)
         if first_of(entry) >= record.first then redis.call('XDEL', log, entry[1]) end
       end
     end
-    local added = redis.pcall('XADD', log, record.last_id .. '-0', 'f', record.first_id, 'e', record.epoch,
+    local epoch = needs_others(record.body) and '' or record.epoch
+    local added = redis.pcall('XADD', log, record.last_id .. '-0', 'f', record.first_id, 'e', epoch,
       'c', record.crc, 'b', record.body)
     if type(added) == 'table' then put_in_order(log, record) end
   end
@@ -321,7 +351,7 @@ if #new_acks > 0 then
     redis.call('HDEL', acks, redis.call('LPOP', ack_order))
   end
 end
-return {'ok'}
+return {'ok', repeats}
 """
 
 _READ: Final = """

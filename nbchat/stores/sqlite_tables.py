@@ -13,7 +13,7 @@ from typing import Any, Final
 from nbchat.stores.base import MAX_TOKENS, Base, Contents, Entry, Gone, Stretch, arrange, crc
 from nbchat.stores.fence import Lease
 
-LAYOUT: Final = 2
+LAYOUT: Final = 3
 """Version of the tables. It increases when an older nbchat could misread them."""
 
 TABLES: Final = """

@@ -26,8 +26,8 @@ from nbchat.core.errors import (
 )
 from nbchat.core.ids import new_id
 from nbchat.stores.base import MAX_WRITE_IDS, Acknowledged, Base, Gone, Kept, RunEvents, Stretch
+from nbchat.stores.bodies import compressed
 from nbchat.stores.redis import RedisStore
-from nbchat.stores.redis_rows import compressed
 from nbchat.stores.redis_server import check, connect, translated
 from tests.redis_process import RedisProcess
 
