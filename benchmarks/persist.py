@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from playwright.sync_api import sync_playwright
 
 from nbchat.core.events import MessageAdded, PartDelta, SessionCreated, Settings
+from nbchat.core.ids import new_id
 from nbchat.core.messages import Message, TextPart
 from nbchat.core.saved import SavedSession, Snapshot
 from nbchat.core.snapshot import dump, encode, parse
@@ -105,13 +106,13 @@ def journal() -> None:
         store = SqliteStore(Path(folder) / "n-1.sqlite")
 
         def written(size: int) -> float:
-            at = 1
+            at, session_id = 1, new_id("s-")
             start = time.perf_counter()
             for i in range(0, 1000, size):
                 chosen = deltas[i : i + size]
                 body = encode_events(chosen)
                 store.write(
-                    [Stretch(session_id="s-1", first_seq=at, count=len(chosen), epoch="k-1", body=body)]
+                    [Stretch(session_id=session_id, first_seq=at, count=len(chosen), epoch="k-1", body=body)]
                 )
                 at += len(chosen)
             return (time.perf_counter() - start) * 1000

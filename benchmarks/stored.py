@@ -23,7 +23,7 @@ from nbchat.core.snapshot import encode_session
 from nbchat.core.text import checksum
 from nbchat.core.transcript import SessionState, apply_event
 from nbchat.engine.journal_events import encode_events
-from nbchat.stores.base import Base, FencedStore, Stretch
+from nbchat.stores.base import MAX_WRITE_IDS, Base, FencedStore, Stretch
 from nbchat.stores.redis import RedisStore
 from nbchat.stores.sqlite import SqliteStore
 from tests.redis_process import RedisProcess
@@ -124,7 +124,7 @@ def of_redis() -> tuple[int, int]:
 
 
 def of_sqlite() -> tuple[int, int]:
-    """Return the sizes of the pages of a file that are in use."""
+    """Return the sizes of the pages of a file that are in use, without the ids of writes as above."""
     with tempfile.TemporaryDirectory() as folder:
         store = SqliteStore(Path(folder) / "n-1.sqlite", shared=True)
         token = new_id("l-")
@@ -137,6 +137,8 @@ def of_sqlite() -> tuple[int, int]:
             )
             return int((pages - free) * page)
 
+        for _ in range(MAX_WRITE_IDS):
+            store.write(token, new_id("w-"), [])
         sizes = write_all(store, token, size)
         store.close()
     return sizes

@@ -1,4 +1,4 @@
-"""`compressed` and `Tails`: bodies as stores keep them.
+"""`compressed_after`, `Tails` and `read_log`: bodies as stores keep them.
 
 A stretch of a streaming answer has about fifty characters, which zlib alone hardly compresses. It is
 compressed with a dictionary: the last bytes of the bodies of the stretches before it. A store does so only if
@@ -18,10 +18,13 @@ others                   the body itself (SQLite up to layout 2); JSON begins wi
 
 from __future__ import annotations
 
+import contextlib
 import zlib
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from nbchat.stores.base import Base, Gone, Record, Stretch, crc
 
@@ -47,9 +50,18 @@ _STEP: Final = 16
 _MARK: Final = b"\x01"
 
 
+_ZLIB: Final = b"x"
+"""First byte of zlib with a window of 32 KB."""
+
+
 def compressed(body: bytes) -> bytes:
     """Return a body compressed by itself."""
     return zlib.compress(body, _LEVEL)
+
+
+def maybe_decompressed(data: bytes) -> bytes:
+    """Return the body of `compressed`, or one that was not compressed. Raises `zlib.error`."""
+    return decompressed(data) if data[:1] == _ZLIB else data
 
 
 def decompressed(data: bytes) -> bytes:
@@ -83,7 +95,7 @@ def decompressed_after(tail: bytes, data: bytes) -> bytes:
         If it cannot be decompressed with this tail.
     """
     if not is_dependent(data):
-        return decompressed(data)
+        return maybe_decompressed(data)
     size = data[1] * _STEP if len(data) > 1 else 0
     if not 0 < size <= len(tail):
         raise ValueError("the bodies before it are missing")
@@ -139,3 +151,50 @@ class Tails:
             self._tails[record.session_id] = tail.followed_by(record)
             if len(self._tails) > MAX_TAILS:
                 del self._tails[next(iter(self._tails))]
+
+    def drop(self, session_id: str) -> None:
+        """Forget the tail of a session."""
+        self._tails.pop(session_id, None)
+
+
+class StoredStretch(Struct, frozen=True):
+    """A stretch as it is stored."""
+
+    head: Stretch
+    """Without its body, and perhaps without its epoch."""
+    data: bytes
+    checksum: int
+
+
+def read_log(rows: Iterable[tuple[str, StoredStretch | None]], damage: list[str]) -> Iterator[Stretch]:
+    """Yield the undamaged stretches, and add descriptions of the others to `damage`.
+
+    Parameters
+    ----------
+    rows
+        All stretches by session, each session's in order; `None` for one that cannot be read. Damaged values
+        can have any type.
+    """
+    tail, damaged = Tail(), set[str]()
+    for session_id, stored in rows:
+        if stored is not None and session_id in damaged and is_dependent(stored.data):
+            continue  # it needs a damaged one, and comes after the gap in any case
+        stretch = None if stored is None else _restored(stored, tail)
+        if stretch is None:
+            tail = Tail()
+            damaged.add(session_id)
+            damage.append(f"session {str(session_id)[:80]}: a record is damaged")
+        else:
+            yield stretch
+            tail = tail.followed_by(stretch)
+
+
+def _restored(stored: StoredStretch, tail: Tail) -> Stretch | None:
+    """Return a stretch with its body, or `None` if it is damaged."""
+    head, data = stored.head, stored.data
+    with contextlib.suppress(AttributeError, TypeError, ValueError, zlib.error):
+        body = decompressed_after(tail.before(head.first_seq), data)
+        stretch = replace(head, body=body, epoch=tail.epoch if is_dependent(data) else head.epoch)
+        if crc(stretch) == stored.checksum:
+            return stretch
+    return None

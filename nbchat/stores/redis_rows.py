@@ -6,19 +6,11 @@ Bodies are compressed (`bodies.py`). Their checksum is that of the uncompressed 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from nbchat.stores.base import Acknowledged, Base, Entry, Gone, Record, Stretch, crc
-from nbchat.stores.bodies import (
-    Tail,
-    Tails,
-    compressed,
-    compressed_after,
-    decompressed,
-    decompressed_after,
-    is_dependent,
-)
+from nbchat.stores.bodies import StoredStretch, Tails, compressed, compressed_after, decompressed, read_log
 
 Argument = bytes | int
 
@@ -97,38 +89,8 @@ class Rows:
                 self.gone[session_id] = entry
             elif isinstance(entry, Base):
                 self.bases[session_id] = entry
-        self._add_log(session_id, log)
-
-    def _add_log(self, session_id: str, log: Sequence[tuple[bytes, Iterable[bytes]]]) -> None:
-        tail, is_damaged = Tail(), False
-        for entry_id, fields in log:
-            values = iter(fields)
-            found = dict(zip(values, values, strict=False))
-            if is_damaged and is_dependent(found.get(b"b", b"")):
-                continue  # it needs the damaged one, and comes after the gap in any case
-            stretch = self._stretch(session_id, entry_id, found, tail)
-            if stretch is None:
-                tail, is_damaged = Tail(), True
-            else:
-                self.stretches.append(stretch)
-                tail = tail.followed_by(stretch)
-
-    def _stretch(
-        self, session_id: str, entry_id: bytes, found: Mapping[bytes, bytes], tail: Tail
-    ) -> Stretch | None:
-
-        def made() -> Stretch:
-            first, last, body = int(found[b"f"]), int(entry_id.partition(b"-")[0]), found[b"b"]
-            return Stretch(
-                session_id=session_id,
-                first_seq=first,
-                count=last - first + 1,
-                epoch=tail.epoch if is_dependent(body) else decoded(found[b"e"]),
-                body=decompressed_after(tail.before(first), body),
-            )
-
-        stretch = self._checked(session_id, found.get(b"c"), made)
-        return stretch if isinstance(stretch, Stretch) else None
+        rows = ((session_id, _stored(session_id, *entry)) for entry in log)
+        self.stretches += read_log(rows, self.damage)
 
     def _checked(self, session_id: str, checksum: bytes | None, made: Callable[[], Entry]) -> Entry | None:
         try:
@@ -139,3 +101,16 @@ class Rows:
             pass
         self.damage.append(f"session {session_id[:80]}: a record is damaged")
         return None
+
+
+def _stored(session_id: str, entry_id: bytes, fields: Iterable[bytes]) -> StoredStretch | None:
+    """Return an entry of a log, or `None` if it is damaged."""
+    values = iter(fields)
+    found = dict(zip(values, values, strict=False))
+    try:
+        first, last = int(found[b"f"]), int(entry_id.partition(b"-")[0])
+        epoch, data, checksum = decoded(found[b"e"]), found[b"b"], int(found[b"c"])
+    except (KeyError, ValueError):
+        return None
+    head = Stretch(session_id=session_id, first_seq=first, count=last - first + 1, epoch=epoch, body=b"")
+    return StoredStretch(head, data, checksum)

@@ -38,6 +38,7 @@ from nbchat.stores.base import (
     Kept,
     Record,
 )
+from nbchat.stores.bodies import Tails
 from nbchat.stores.disks import is_local
 from nbchat.stores.fence import admits, check_holder, may_claim, renewed, without_a_lease
 from nbchat.stores.owner import is_of_this_host, this_process
@@ -112,6 +113,7 @@ class SqliteStore:
         self._busy_s = busy_s
         self._pid = os.getpid()
         self._lock = threading.RLock()
+        self._tails = Tails()
         with _translated(self.where):
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._connection: sqlite3.Connection | None = self._open_or_set_aside()
@@ -165,7 +167,7 @@ class SqliteStore:
             *(contents.damage or ("the database is damaged",)),
             f"the damaged file is {aside.name}",
         )
-        fresh = self._connect()
+        fresh, tails = self._connect(), Tails()
         with transaction(fresh):
             for table, rows in others.items():
                 for row in rows:
@@ -174,7 +176,7 @@ class SqliteStore:
             for kept in contents.sessions.values():
                 for entry in (kept.base, *kept.stretches, kept.gone):
                     if entry is not None:
-                        write_entry(fresh, entry)
+                        write_entry(fresh, entry, tails)
         return fresh
 
     def _connect(self) -> sqlite3.Connection:
@@ -321,16 +323,23 @@ class SqliteStore:
         """Write records in one transaction; see `FencedStore`."""
         with self._lock, _translated(self.where):
             connection = self._connected()
+            tails, self._tails = self._tails, Tails()
             with transaction(connection):
                 if isinstance(first, str):
-                    self._write_fenced(connection, first, write_id, records)
+                    self._write_fenced(connection, first, write_id, records, tails)
                 else:
                     self._claim_alone(connection)
                     for entry in first:
-                        write_entry(connection, entry)
+                        write_entry(connection, entry, tails)
+            self._tails = tails
 
     def _write_fenced(
-        self, connection: sqlite3.Connection, token: str, write_id: str, records: Sequence[Record]
+        self,
+        connection: sqlite3.Connection,
+        token: str,
+        write_id: str,
+        records: Sequence[Record],
+        tails: Tails,
     ) -> None:
         last = last_lease(connection)
         check_holder(token, last)
@@ -345,7 +354,9 @@ class SqliteStore:
                     (record.command_id, record.body),
                 )
             elif admits(log, record):
-                write_entry(connection, record)
+                write_entry(connection, record, tails)
+            else:
+                tails.drop(record.session_id)
         trim(connection, "write_ids", MAX_WRITE_IDS)
         trim(connection, "acknowledged", MAX_ACKNOWLEDGED)
         put_lease(connection, renewed(token, last.lease_s, self._clock(), this_process()))

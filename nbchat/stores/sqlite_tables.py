@@ -7,10 +7,20 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from nbchat.stores.base import MAX_TOKENS, Base, Contents, Entry, Gone, Stretch, arrange, crc
+from nbchat.stores.bodies import (
+    StoredStretch,
+    Tails,
+    compressed,
+    compressed_after,
+    is_dependent,
+    maybe_decompressed,
+    read_log,
+)
 from nbchat.stores.fence import Lease
 
 LAYOUT: Final = 3
@@ -22,7 +32,7 @@ CREATE TABLE IF NOT EXISTS bases (
     session_id TEXT PRIMARY KEY, seq INTEGER NOT NULL, body BLOB NOT NULL, crc INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS stretches (
     session_id TEXT NOT NULL, first_seq INTEGER NOT NULL, count INTEGER NOT NULL, epoch TEXT NOT NULL,
-    body BLOB NOT NULL, crc INTEGER NOT NULL, UNIQUE (session_id, first_seq));
+    body BLOB NOT NULL, crc INTEGER NOT NULL, PRIMARY KEY (session_id, first_seq)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS gone (session_id TEXT PRIMARY KEY, body BLOB NOT NULL, crc INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS leases (
     number INTEGER PRIMARY KEY AUTOINCREMENT, token TEXT NOT NULL UNIQUE, lease_s REAL NOT NULL,
@@ -36,18 +46,29 @@ CREATE TABLE IF NOT EXISTS acknowledged (
     number INTEGER PRIMARY KEY AUTOINCREMENT, command_id TEXT NOT NULL UNIQUE, body BLOB NOT NULL);
 """
 
+_STRETCHES: Final = "SELECT session_id, first_seq, count, epoch, body, crc FROM stretches"
+
 OTHERS: Final = ("facts", "leases", "write_ids", "ends", "acknowledged")
 """Tables without checksums."""
 
 DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT})
 
 
-def write_entry(connection: sqlite3.Connection, entry: Entry) -> None:
+def write_entry(connection: sqlite3.Connection, entry: Entry, tails: Tails) -> None:
     """Write an entry in place of those that it supersedes."""
     key = entry.session_id
+    top, top_crc = 0, None
+    if not isinstance(entry, Gone):
+        query = "SELECT first_seq + count - 1, crc FROM stretches WHERE session_id = ? "
+        row = connection.execute(f"{query}ORDER BY first_seq DESC LIMIT 1", (key,)).fetchone()
+        top, top_crc = row or (0, None)
+        last = entry.seq if isinstance(entry, Base) else entry.last_seq
+        if top > last:
+            _make_independent(connection, key, last)
     if isinstance(entry, Base):
         connection.execute(
-            "INSERT OR REPLACE INTO bases VALUES (?, ?, ?, ?)", (key, entry.seq, entry.body, crc(entry))
+            "INSERT OR REPLACE INTO bases VALUES (?, ?, ?, ?)",
+            (key, entry.seq, compressed(entry.body), crc(entry)),
         )
         connection.execute(
             "DELETE FROM stretches WHERE session_id = ? AND first_seq + count - 1 <= ?", (key, entry.seq)
@@ -60,15 +81,35 @@ def write_entry(connection: sqlite3.Connection, entry: Entry) -> None:
             "AND first_seq + count - 1 <= ?3",  # the bound of the key makes it independent of the length
             (key, entry.first_seq, entry.last_seq),
         )
+        tail = tails.before(entry)
+        if tail is not None and (tail.last_seq, tail.checksum) != (top, top_crc):
+            tail = None
+            tails.drop(key)
+        body = compressed(entry.body) if tail is None else compressed_after(tail.text, entry.body)
+        epoch = "" if is_dependent(body) else entry.epoch
         connection.execute(
             "INSERT OR REPLACE INTO stretches VALUES (?, ?, ?, ?, ?, ?)",
-            (key, entry.first_seq, entry.count, entry.epoch, entry.body, crc(entry)),
+            (key, entry.first_seq, entry.count, epoch, body, crc(entry)),
         )
         _write_ends(connection, entry)
     else:
         for table in ("bases", "stretches", "ends"):
             connection.execute(f"DELETE FROM {table} WHERE session_id = ?", (key,))  # noqa: S608 - constants
         connection.execute("INSERT OR REPLACE INTO gone VALUES (?, ?, ?)", (key, entry.body, crc(entry)))
+    tails.add(entry)
+
+
+def _make_independent(connection: sqlite3.Connection, session_id: str, seq: int) -> None:
+    """Compress the stretches of a session alone if one after `seq` needs others, which may be replaced."""
+    query = "SELECT 1 FROM stretches WHERE session_id = ? AND first_seq > ? AND epoch = '' LIMIT 1"
+    if connection.execute(query, (session_id, seq)).fetchone() is None:
+        return
+    rows = connection.execute(f"{_STRETCHES} WHERE session_id = ?", (session_id,)).fetchall()
+    for stretch in read_log(_stored(rows), []):
+        connection.execute(
+            "UPDATE stretches SET epoch = ?, body = ? WHERE session_id = ? AND first_seq = ?",
+            (stretch.epoch, compressed(stretch.body), session_id, stretch.first_seq),
+        )
 
 
 def _write_ends(connection: sqlite3.Connection, entry: Base | Stretch) -> None:
@@ -125,12 +166,14 @@ class SqliteLog:
 
     def writer_of(self, session_id: str, seq: int) -> str | None:
         """Return the epoch of the stretch that contains an event."""
-        row = self._connection.execute(
-            "SELECT epoch, first_seq + count - 1 FROM stretches WHERE session_id = ? AND first_seq <= ? "
-            "ORDER BY first_seq DESC LIMIT 1",
-            (session_id, seq),
-        ).fetchone()
-        return row[0] if row is not None and seq <= row[1] else None
+        before = "FROM stretches WHERE session_id = ? AND first_seq <= ?"
+        last = f"SELECT first_seq + count - 1 {before} ORDER BY first_seq DESC LIMIT 1"
+        if seq > (self._value(last, session_id, seq) or 0):
+            return None
+        # A stretch that needs the bodies before it has the epoch of the stretch before it.
+        query = f"SELECT epoch {before} AND epoch != '' ORDER BY first_seq DESC LIMIT 1"
+        epoch: str | None = self._value(query, session_id, seq)
+        return epoch
 
     def is_gone(self, session_id: str) -> bool:
         """Return whether the session is deleted."""
@@ -154,9 +197,7 @@ def contents_of(connection: sqlite3.Connection, session_id: str | None = None) -
             connection.execute("ROLLBACK")
 
 
-def _contents_of(  # noqa: C901 - three tables, read in one way
-    connection: sqlite3.Connection, session_id: str | None
-) -> Contents:
+def _contents_of(connection: sqlite3.Connection, session_id: str | None) -> Contents:
     damage: list[str] = []
     where, values = ("", ()) if session_id is None else (" WHERE session_id = ?", (session_id,))
 
@@ -176,21 +217,32 @@ def _contents_of(  # noqa: C901 - three tables, read in one way
 
     bases: dict[str, Base] = {}
     gone: dict[str, Gone] = {}
-    stretches: list[Stretch] = []
     for key, seq, body, checksum in rows("SELECT session_id, seq, body, crc FROM bases", "bases"):
-        base = Base(session_id=key, seq=seq, body=body)
+        base = Base(session_id=key, seq=seq, body=_decompressed(body))
         if sound(base, checksum):
             bases[base.session_id] = base
-    query = "SELECT session_id, first_seq, count, epoch, body, crc FROM stretches"
-    for key, first, count, epoch, body, checksum in rows(query, "stretches"):
-        stretch = Stretch(session_id=key, first_seq=first, count=count, epoch=epoch, body=body)
-        if sound(stretch, checksum):
-            stretches.append(stretch)
+    stretches = list(read_log(_stored(rows(_STRETCHES, "stretches")), damage))
     for key, body, checksum in rows("SELECT session_id, body, crc FROM gone", "gone"):
         stone = Gone(session_id=key, body=body)
         if sound(stone, checksum):
             gone[stone.session_id] = stone
     return arrange(bases, stretches, gone, damage)
+
+
+def _stored(rows: Iterable[tuple[Any, ...]]) -> Iterator[tuple[str, StoredStretch | None]]:
+    """Yield rows of `_STRETCHES` in order. Values of damaged rows may have any type."""
+    in_order = sorted(rows, key=lambda row: (str(row[0]), row[1] if isinstance(row[1], int) else 0))
+    for key, first, count, epoch, body, checksum in in_order:
+        head = Stretch(session_id=key, first_seq=first, count=count, epoch=epoch, body=b"")
+        yield key, StoredStretch(head, body, checksum) if isinstance(body, bytes) else None
+
+
+def _decompressed(body: bytes) -> bytes:
+    """Return the body of a base; that of a damaged one differs, which its checksum shows."""
+    try:
+        return maybe_decompressed(body)
+    except (TypeError, zlib.error):
+        return body
 
 
 def decoded(value: bytes) -> str:

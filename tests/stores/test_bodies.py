@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
+import sqlite3
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,26 +16,32 @@ from nbchat.core.errors import StoreConflict
 from nbchat.core.events import PartDelta
 from nbchat.core.ids import new_id
 from nbchat.engine.journal_events import encode_events
-from nbchat.stores.base import Base, FencedStore, Gone, Kept, Record, Stretch, crc
+from nbchat.stores.base import Base, Contents, FencedStore, Gone, Kept, Record, Stretch, crc
 from nbchat.stores.bodies import MAX_TAIL, compressed_after, decompressed_after, is_dependent
 from nbchat.stores.redis import RedisStore
+from nbchat.stores.sqlite import SqliteStore
 from tests.redis_process import RedisProcess
 from tests.stores.memory import MemoryStore
 
 LEASE_S = 60.0
 TEXT = (Path(__file__).parents[2] / "docs" / "architecture.md").read_text("utf-8")
 RUN = new_id("r-")
+SESSION = new_id("s-")
 
 Opener = Callable[[], FencedStore]
 
 
-@pytest.fixture(params=["redis"])
-def opened(request: pytest.FixtureRequest, namespace: str) -> Iterator[Opener]:
+@pytest.fixture(params=["redis", "sqlite"])
+def opened(request: pytest.FixtureRequest, namespace: str, tmp_path: Path) -> Iterator[Opener]:
     """Return a function that opens the same store once more."""
     stores: list[FencedStore] = []
 
     def open_again() -> FencedStore:
-        stores.append(RedisStore(request.getfixturevalue("redis_server").url, namespace, timeout_s=60.0))
+        if request.param == "redis":
+            url = request.getfixturevalue("redis_server").url
+            stores.append(RedisStore(url, namespace, timeout_s=60.0))
+        else:
+            stores.append(SqliteStore(tmp_path / "n-1.sqlite", shared=True, busy_s=60.0))
         return stores[-1]
 
     yield open_again
@@ -60,6 +69,12 @@ def claimed(store: FencedStore) -> str:
 def write(store: FencedStore, token: str, *records: Record) -> None:
     """Write records under a new id."""
     store.write(token, new_id("w-"), records)
+
+
+def rows(path: Path, query: str) -> list[tuple[Any, ...]]:
+    """Execute a statement on a file, and return its rows."""
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        return connection.execute(query).fetchall()
 
 
 def bodies(server: RedisProcess, store: RedisStore, session: str = "s-1") -> dict[bytes, bytes]:
@@ -101,7 +116,9 @@ def test_a_body_without_the_bodies_before_it_is_an_error() -> None:
 # Stores
 
 
-def test_a_streaming_answer_takes_at_most_three_bytes_for_each_character(redis_server: RedisProcess) -> None:
+def test_a_streaming_answer_takes_at_most_three_bytes_of_memory_for_each_character(
+    redis_server: RedisProcess,
+) -> None:
     """The log of an answer takes no more than 3 bytes of a server's memory for each character of text."""
     store = RedisStore(redis_server.url, new_id("n-"), timeout_s=60.0)
     token = claimed(store)
@@ -112,6 +129,19 @@ def test_a_streaming_answer_takes_at_most_three_bytes_for_each_character(redis_s
         size = client.memory_usage(store._keys_of("s-1", "log")[0], samples=0)
     store.close()
     assert size / (1200 * 8) <= 3.0
+
+
+def test_a_streaming_answer_takes_at_most_three_bytes_of_a_file_for_each_character(tmp_path: Path) -> None:
+    """The log of an answer takes no more than 3 bytes of a file for each character of text."""
+    path = tmp_path / "n-1.sqlite"
+    store = SqliteStore(path)
+    store.close()
+    empty = path.stat().st_size
+    store = SqliteStore(path)
+    for first in range(1, 1801, 6):
+        store.write([stretch(first, by="k-1", session=SESSION)])
+    store.close()
+    assert (path.stat().st_size - empty) / (1800 * 8) <= 3.0
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -261,4 +291,70 @@ def test_without_a_lease_nothing_that_later_events_need_is_replaced(
     assert store.read_session("s-1") == Kept(
         base=Base(session_id="s-1", seq=18, body=b"{}"), stretches=(stretch(19, by="k-1"),)
     )
+    store.close()
+
+
+def test_without_a_lease_the_middle_of_a_log_can_be_replaced(tmp_path: Path) -> None:
+    """In a file, stretches that need replaced ones are written again, and nothing is lost."""
+    store = SqliteStore(tmp_path / "n-1.sqlite")
+    for first in range(1, 31, 6):
+        store.write([stretch(first, by="k-1")])
+    store.write([stretch(1, 12, by="k-1")])
+    expected = tuple(stretch(*one, by="k-1") for one in ((1, 12), (13,), (19,), (25,)))
+    assert store.read() == Contents(sessions={"s-1": Kept(stretches=expected)})
+
+    base = Base(session_id="s-1", seq=12, body=b"{}")
+    store.write([stretch(31, by="k-1"), base, stretch(37, by="k-1")])
+    expected = tuple(stretch(first, by="k-1") for first in range(13, 43, 6))
+    assert store.read() == Contents(sessions={"s-1": Kept(base=base, stretches=expected)})
+    store.close()
+
+
+def test_a_damaged_row_ends_its_session_only(tmp_path: Path) -> None:
+    """Of a file with a damaged row, all else is read and copied to a new file, which is sound."""
+    path = tmp_path / "n-1.sqlite"
+    store = SqliteStore(path)
+    for first in range(1, 61, 6):
+        store.write([stretch(first, by="k-1", session=name) for name in ("s-1", "s-2")])
+    store.close()
+    assert rows(path, "SELECT COUNT(*) FROM stretches WHERE epoch = ''") == [(18,)]
+    rows(path, "UPDATE stretches SET body = body || x'00' WHERE session_id = 's-1' AND first_seq = 19")
+
+    for damage in (("session s-1: a record is damaged", "the damaged file is n-1.sqlite.damaged-1"), ()):
+        store = SqliteStore(path)
+        assert store.damage == damage
+        contents = store.read()
+        assert contents.damage == ()
+        assert contents.sessions["s-1"].stretches == tuple(stretch(first, by="k-1") for first in (1, 7, 13))
+        assert len(contents.sessions["s-2"].stretches) == 10
+        store.close()
+
+
+def test_a_file_of_the_second_layout_is_continued(tmp_path: Path) -> None:
+    """A file with tables and bodies of an earlier release is read, and continued by this one."""
+    path = tmp_path / "n-1.sqlite"
+    store = SqliteStore(path, shared=True)
+    store.close()
+    rows(path, "DROP TABLE stretches")
+    rows(
+        path,
+        "CREATE TABLE stretches (session_id TEXT NOT NULL, first_seq INTEGER NOT NULL, "
+        "count INTEGER NOT NULL, epoch TEXT NOT NULL, body BLOB NOT NULL, crc INTEGER NOT NULL, "
+        "UNIQUE (session_id, first_seq))",
+    )
+    old = [stretch(first, by="l-old") for first in (1, 7)]
+    base = Base(session_id="s-2", seq=1, body=b"{}")
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        for one in old:
+            values = (one.session_id, one.first_seq, one.count, one.epoch, one.body, crc(one))
+            connection.execute("INSERT INTO stretches VALUES (?, ?, ?, ?, ?, ?)", values)
+        connection.execute("INSERT INTO bases VALUES (?, ?, ?, ?)", ("s-2", 1, base.body, crc(base)))
+        connection.execute("PRAGMA user_version=2")
+    store = SqliteStore(path, shared=True)
+    token = claimed(store)
+    new = [stretch(first, by=token) for first in (13, 19)]
+    for one in new:
+        write(store, token, one)
+    assert store.damage == ()
+    assert store.read() == Contents(sessions={"s-1": Kept(stretches=(*old, *new)), "s-2": Kept(base=base)})
     store.close()

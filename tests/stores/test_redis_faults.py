@@ -44,7 +44,12 @@ def store(redis_server: RedisProcess, namespace: str) -> Iterator[RedisStore]:
 def stretch(first: int, count: int = 1, *, by: str, session: str = "s-1", runs: Any = ()) -> Stretch:
     """Return events `first` to `first + count - 1`."""
     return Stretch(
-        session_id=session, first_seq=first, count=count, epoch=by, body=b"[]" * count, runs=tuple(runs)
+        session_id=session,
+        first_seq=first,
+        count=count,
+        epoch=by,
+        body=b"%d %d" % (first, count),
+        runs=tuple(runs),
     )
 
 

@@ -28,7 +28,8 @@ def filled(path: Path, sessions: int = 5, events: int = 20) -> dict[str, bytes]:
     texts = {}
     for number in range(sessions):
         key = f"s-{number}"
-        bodies = [b'["%d %d %s"]' % (number, i, b"x" * 200) for i in range(events)]
+        dice = random.Random(number)
+        bodies = [b'["%d %d %s"]' % (number, i, dice.randbytes(200).hex().encode()) for i in range(events)]
         store.write([Base(session_id=key, seq=0, body=b'{"id": "%d"}' % number)])
         for i, body in enumerate(bodies):
             store.write([Stretch(session_id=key, first_seq=i + 1, count=1, epoch="k-1", body=body)])
@@ -104,7 +105,10 @@ def test_a_full_disk_leaves_everything_as_it_was(tmp_path: Path) -> None:
     connection = store._connected()
     pages = connection.execute("PRAGMA page_count").fetchone()[0]
     connection.execute(f"PRAGMA max_page_count={pages + 2}")
-    large = [Base(session_id="s-1", seq=2, body=b"new"), Base(session_id="s-2", seq=1, body=b"x" * 100_000)]
+    large = [
+        Base(session_id="s-1", seq=2, body=b"new"),
+        Base(session_id="s-2", seq=1, body=random.Random(1).randbytes(100_000)),
+    ]
 
     with pytest.raises(StoreFull):
         store.write(large)
