@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from nbchat.core.errors import ConfigError
 from nbchat.core.request_fields import merged
 from nbchat.core.tracebacks import short_traceback
 from nbchat.jupyter.process import current
@@ -34,6 +35,7 @@ def map(  # noqa: A001 - `nbchat.map` reads as what it does
     journal: str | os.PathLike[str] | None = None,
     retry_interrupted: bool = False,
     progress: bool | Callable[[BatchProgress], object] = True,
+    runner: str | None = None,
     **fields: Any,  # noqa: ANN401 - fields of the OpenAI API
 ) -> Results:
     """Send many prompts concurrently, and return the answers in the order of the prompts.
@@ -45,7 +47,7 @@ def map(  # noqa: A001 - `nbchat.map` reads as what it does
 
     With a runner (`nbchat.config(runner="local")`), the batch continues when the kernel is restarted. The
     same call attaches to it: same prompts, settings and journal. Interrupting the cell stops it. A batch
-    whose provider is a Python object runs in the kernel.
+    whose provider is a Python object runs in the kernel. All replicas of a service send a batch together.
 
     Parameters
     ----------
@@ -91,6 +93,9 @@ def map(  # noqa: A001 - `nbchat.map` reads as what it does
     progress
         `True`: a bar in a notebook, a line in a terminal. `False`: no output. Or a function, which is called
         with a `BatchProgress` on this thread; an exception in it ends the batch.
+    runner
+        URL of a service in which this batch runs, also from a script, with the token in the environment
+        variable `NBCHAT_RUNNER_TOKEN`. `None`: the runner of `nbchat.config(runner=…)`, if there is one.
 
     Returns
     -------
@@ -100,6 +105,8 @@ def map(  # noqa: A001 - `nbchat.map` reads as what it does
     ------
     TypeError, ValueError
         If an argument is invalid; nothing is sent.
+    ConfigError
+        If `runner` is not the URL of a service, there is no token for it, or it cannot use the provider.
     StoreBusy
         If another batch is writing to the journal in a file; nothing is sent.
     StoreError
@@ -119,10 +126,19 @@ def map(  # noqa: A001 - `nbchat.map` reads as what it does
     linked = process.host.linked
     if linked is not None:
         process.host.restore_once()
+    batches = None if linked is None else linked.backend.batches
+    if runner is not None:
+        process.engine.loop.refuse_to_block("nbchat.map()")
+        batches = process.host.batches_of(runner)
+        if not batches.can_run(provider):
+            raise ConfigError(
+                "a runner cannot use this provider, which is an object or a plug-in of this process.",
+                hint="Leave out runner=, or give the name of a server that nbchat.provider has defined.",
+            )
     return run_map(
         process.engine,
         process.host,
-        None if linked is None else linked.backend.batches,
+        batches,
         prompts,
         template,
         context=context,

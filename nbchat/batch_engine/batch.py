@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from msgspec import Struct
@@ -64,6 +64,8 @@ class Batch:
         The provider object of all prompts, or the providers to choose from (`None`: those of the engine).
     is_held
         Keep the journal locked until `release`, although all prompts have ended.
+    slots
+        Entered for each prompt while it is in progress. `None`: as many as the request allows.
     """
 
     def __init__(
@@ -75,8 +77,10 @@ class Batch:
         provider: Provider | None = None,
         providers: ProviderResolver | None = None,
         is_held: bool = False,
+        slots: AbstractAsyncContextManager[None] | None = None,
     ) -> None:
         self.request = request
+        self.slots: AbstractAsyncContextManager[None] = slots or asyncio.Semaphore(request.concurrency)
         self.answers: list[Answer] = []
         """Outcomes in the order in which they were recorded. It only grows."""
         self.known: int | None = None
@@ -94,7 +98,8 @@ class Batch:
         self.is_ready = asyncio.Event()
         """Set when the journal has been read, or the batch has ended before."""
         self._pausers: set[object] = set()
-        self._is_draining = False
+        self.is_draining: bool = False
+        """No more prompts are sent, and those in progress may end."""
         self._refusal: NbchatError | None = None
         self._released = asyncio.Event()
         if not is_held:
@@ -133,6 +138,8 @@ class Batch:
     def _apply_pause(self) -> None:
         if self._sender is not None:
             self._sender.pause(on=self.is_paused)
+        if not self.end:
+            self._notify()
 
     def drain(self, error: NbchatError | None = None) -> None:
         """Send no more prompts, and end when those in progress have ended.
@@ -142,10 +149,12 @@ class Batch:
         error
             The batch ends with this error if it is not complete then.
         """
-        self._is_draining = True
+        was_draining, self.is_draining = self.is_draining, True
         self._refusal = error or self._refusal
         if self._sender is not None:
             self._sender.drain()
+        if not was_draining and not self.end:
+            self._notify()
 
     def release(self) -> None:
         """Close the journal when all prompts have ended."""
@@ -250,6 +259,7 @@ class Batch:
             provider=self._provider,
             providers=self._providers,
             concurrency=request.concurrency,
+            slots=self.slots,
             limiter=limiter,
             attempts=request.attempts,
             deliver=self._deliver,
@@ -258,7 +268,7 @@ class Batch:
             retry_interrupted=request.retry_interrupted,
         )
         self._apply_pause()
-        if self._is_draining:
+        if self.is_draining:
             sender.drain()
         await sender.run()
 

@@ -11,6 +11,7 @@ import contextlib
 import random
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
@@ -82,6 +83,8 @@ class PromptSender:
         The providers to choose from, if `provider` is `None`. `None`: those of the engine.
     concurrency
         Requests at the same time.
+    slots
+        Entered for each prompt while it is in progress, up to `concurrency` times at once.
     limiter
         Permits each request, retries included.
     attempts
@@ -108,6 +111,7 @@ class PromptSender:
         provider: Provider | None,
         providers: ProviderResolver | None = None,
         concurrency: int,
+        slots: AbstractAsyncContextManager[None],
         limiter: Limiter,
         attempts: int,
         deliver: Callable[[Answer], object],
@@ -127,6 +131,7 @@ class PromptSender:
         self._changed = asyncio.Event()
         self._one_shot = OneShot(engine, settings, provider, concurrency, attachments, providers=providers)
         self._concurrency = concurrency
+        self._slots = slots
         self._limiter = limiter
         self._attempts = attempts
         self._deliver = deliver
@@ -178,38 +183,50 @@ class PromptSender:
             raise _first(errors) from None
 
     async def _work(self) -> None:
-        while (index := await self._next()) is not None:
-            self._here.add(index)
-            answer = await self._outcome(index)
-            self._here.discard(index)
-            early = self._early.pop(index, None)
-            if index in self._elsewhere:
-                self._sending.discard(asyncio.current_task())
-                if self._is_draining:
-                    return
-                if early is not None:
-                    self._take(index, early)
-                continue
-            if answer is None:
-                return  # draining
-            if answer.error is None:
-                self._answered += 1
-            elif self._is_hopeless(answer.error):
-                self._hopeless = answer.error
-            self._end(answer)
-            self._sending.discard(asyncio.current_task())
+        while await self._has_next():
+            async with self._slots:
+                # Chosen with the slot in hand: a prompt chosen earlier may be in another process meanwhile.
+                while (index := self._next()) is not None:
+                    if not await self._handle(index):
+                        return
+                    if index not in self._elsewhere:
+                        break
 
-    async def _next(self) -> int | None:
-        """Return a prompt to handle; `None` if there are none left, here or in other processes."""
-        while True:
-            while self._waiting:
-                index = self._waiting.popleft()
-                if index not in self._delivered:
-                    return index
-            if not self._elsewhere:
-                return None
+    async def _handle(self, index: int) -> bool:
+        """Send a prompt, unless another process has it; return False if no more prompts are sent."""
+        self._here.add(index)
+        answer = await self._outcome(index)
+        self._here.discard(index)
+        early = self._early.pop(index, None)
+        if index in self._elsewhere:
+            self._sending.discard(asyncio.current_task())
+            if early is not None and not self._is_draining:
+                self._take(index, early)
+            return not self._is_draining
+        if answer is None:
+            return False
+        if answer.error is None:
+            self._answered += 1
+        elif self._is_hopeless(answer.error):
+            self._hopeless = answer.error
+        self._end(answer)
+        self._sending.discard(asyncio.current_task())
+        return True
+
+    async def _has_next(self) -> bool:
+        """Wait for a prompt to handle; False if there are none left, here or in other processes."""
+        while not self._waiting and self._elsewhere:
             self._changed.clear()
             await self._changed.wait()
+        return bool(self._waiting)
+
+    def _next(self) -> int | None:
+        """Return a prompt to handle, if there is one."""
+        while self._waiting:
+            index = self._waiting.popleft()
+            if index not in self._delivered:
+                return index
+        return None
 
     async def _outcome(self, index: int) -> Answer | None:
         """Return the outcome of a prompt; `None` if it is elsewhere, or if no more requests are sent."""

@@ -24,15 +24,16 @@ class SharedPlace:
 
     Parameters
     ----------
-    url, name, batch
+    url, name, batch, joins
         As for `RedisBatch`.
     """
 
-    def __init__(self, url: str, name: str, batch: str = "") -> None:
+    def __init__(self, url: str, name: str, batch: str = "", *, joins: bool = False) -> None:
         self._place = (url, name, batch)
+        self._joins = joins
 
     def _opened(self) -> RedisBatch:
-        return RedisBatch(*self._place, lease_s=redis_batch.LEASE_S)
+        return RedisBatch(*self._place, joins=self._joins, lease_s=redis_batch.LEASE_S)
 
     def open(self) -> SharedAnswers:
         """Connect with the server."""

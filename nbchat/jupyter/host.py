@@ -5,6 +5,7 @@ Importing this module is cheap: IPython, traitlets and widgets are imported when
 
 from __future__ import annotations
 
+import atexit
 import logging
 import sys
 import threading
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from nbchat.jupyter.linked import LinkedNotebook
     from nbchat.jupyter.notebook import Notebook
     from nbchat.jupyter.transcripts import Transcripts
+    from nbchat.runner.link_backend import LinkBackend
+    from nbchat.runner.linked_batches import LinkedBatches
 
 logger = logging.getLogger("nbchat")
 
@@ -49,6 +52,9 @@ class JupyterHost:
         self.notebook: Notebook | None = notebook
         self.linked: LinkedNotebook | None = None
         """The notebook, if its sessions are in a runner."""
+        self._services: dict[str, LinkBackend] = {}
+        """Links to services that only run batches of this process, by URL."""
+        self._services_lock = threading.Lock()
         self._draw = draw
         self._restoring = threading.RLock()
         self._restore_begun = notebook is None
@@ -104,6 +110,30 @@ class JupyterHost:
             logger.warning("answers end with this kernel, since no runner could be started: %s", error)
             return None
         return self.linked.backend
+
+    def batches_of(self, runner: object) -> LinkedBatches:
+        """Return the batches of the runner of this process, or of a service, which the first call links.
+
+        The link remains, so that an interrupted batch is stopped unless the process is restarted.
+
+        Raises
+        ------
+        TypeError, NbchatError
+            If it is not the URL of a service, or the service cannot be reached.
+        """
+        if not isinstance(runner, str):
+            raise TypeError(f"runner must be the URL of a service, not {runner!r}.")
+        if self.linked is not None and runner == self.engine.providers.defaults.runner:
+            return self.linked.backend.batches
+        from nbchat.runner.link_backend import LinkBackend  # noqa: PLC0415 - only with a runner
+        from nbchat.service.address import ServiceAddress  # noqa: PLC0415 - only with a service
+
+        with self._services_lock:
+            backend = self._services.get(runner)
+            if backend is None:
+                backend = self._services[runner] = LinkBackend(ServiceAddress(runner), self.engine)
+                atexit.register(backend.shutdown, 2.0)
+            return backend.batches
 
     def restore_once(self) -> None:
         """Restore the notebook's sessions before their first use. Blocks until they are restored."""

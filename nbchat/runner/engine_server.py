@@ -19,7 +19,7 @@ from nbchat.runner.frames import encode_frame
 from nbchat.runner.kernel_link import KernelLink
 from nbchat.runner.messages import STARTS_RUN, Greeting, Hello
 from nbchat.runner.permissions import FULL_ACCESS, Permissions
-from nbchat.runner.served_batches import ServedBatches
+from nbchat.runner.served_batches import Divide, ServedBatches
 from nbchat.runner.transports import AsyncTransport
 from nbchat.runner.wires import Wires
 
@@ -36,13 +36,20 @@ class EngineServer(ABC):
         The engine.
     batch_journal
         Returns the place of the journal of a batch; see `ServedBatches`.
+    divide
+        Lets other processes take part in each batch.
     """
 
-    def __init__(self, engine: RunnerEngine, batch_journal: Callable[[str], Place | None]) -> None:
+    def __init__(
+        self,
+        engine: RunnerEngine,
+        batch_journal: Callable[[str], Place | None],
+        divide: Divide | None = None,
+    ) -> None:
         self.engine = engine
         self.backend = LocalBackend(engine)
         self.wires = Wires()
-        self.batches = ServedBatches(engine, batch_journal)
+        self.batches = ServedBatches(engine, batch_journal, divide)
         self.over = threading.Event()
         """Set when the links are to end."""
         self._links: set[KernelLink] = set()

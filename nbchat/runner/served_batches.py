@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from nbchat.batch_engine.batch import Batch, Journal
 from nbchat.batch_engine.places import place_of
@@ -33,6 +33,10 @@ MAX_CHARACTERS: Final = 1_000_000
 """Answers in one message, and characters after which no more are added."""
 
 
+Divide: TypeAlias = "Callable[[Batch, Origin], Coroutine[Any, Any, None]]"
+"""Lets other processes send prompts of a batch, with the providers of its kernel, until it has ended."""
+
+
 class ServedBatches:
     """The batches of a runner, by id. Only for the engine's loop.
 
@@ -45,11 +49,18 @@ class ServedBatches:
     place
         Returns the place of the journal of a batch for which the caller chose none; `None` if nothing may be
         written. Called on a thread.
+    divide
+        Lets other processes take part in each batch.
     """
 
-    def __init__(self, engine: RunnerEngine, place: Callable[[str], Place | None]) -> None:
+    def __init__(
+        self, engine: RunnerEngine, place: Callable[[str], Place | None], divide: Divide | None = None
+    ) -> None:
         self._engine = engine
         self._place = place
+        self._divide = divide
+        self._divided: dict[Batch, asyncio.Task[None]] = {}
+        """Batches in which other processes take part."""
         self._batches: dict[str, Batch] = {}
         self._is_draining = False
         self.refusal: Callable[[], NbchatError | None] = lambda: None
@@ -124,6 +135,10 @@ class ServedBatches:
         refusal = self.refusal()
         if self._is_draining or refusal is not None:
             batch.drain(refusal)
+        if self._divide is not None:
+            task = self._engine.loop.spawn(self._divide(batch, origin), name="nbchat-batch-divide")
+            self._divided[batch] = task
+            task.add_done_callback(lambda _task: self._divided.pop(batch, None))
         return batch
 
     def _changed(self, batch: Batch) -> None:
@@ -149,6 +164,9 @@ class ServedBatches:
             if batch.journal is not None and batch.journal.is_temporary:
                 place = batch.journal.place
         if place is not None and not keep_journal:
+            divided = [task for batch, task in self._divided.items() if batch.request.id == batch_id]
+            if divided:  # the others still have the journal open
+                await asyncio.wait(divided)
             await self._engine.in_thread(place.delete)
             self.changed()
 
@@ -161,6 +179,8 @@ class ServedBatches:
 
     def stop_all(self) -> None:
         """Stop all batches; their journals keep the answers so far."""
+        for task in self._divided.values():
+            task.cancel()  # the others finish their prompts, and the next runner has the answers
         for batch in self._batches.values():
             batch.stop()
 
@@ -172,10 +192,12 @@ class ServedBatches:
 
     async def close(self) -> None:
         """Stop all batches, and wait until their journals are closed."""
-        batches = list(self._batches.values())
+        batches, divided = list(self._batches.values()), list(self._divided.values())
         self.stop_all()
         for batch in batches:
             await batch.wait()
+        if divided:
+            await asyncio.wait(divided)
 
 
 def _is_in_the_way(batch: Batch, request: BatchRequest) -> bool:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from nbchat.engine.journal_writer import JournalWriter, SaveStatus
     from nbchat.engine.loop_thread import LoopThread
     from nbchat.runner.kernel_link import KernelLink
+    from nbchat.runner.served_batches import Divide
     from nbchat.service.storage import Storage
 
 logger = logging.getLogger("nbchat")
@@ -62,6 +63,8 @@ class Namespace(EngineServer):
         Measures the store; `None`: there are no measurements.
     claim_s
         Longest wait for a process that was killed and still holds the lease, or that is ending.
+    divide
+        Lets other replicas take part in each batch.
     """
 
     def __init__(
@@ -75,9 +78,10 @@ class Namespace(EngineServer):
         quotas: Quotas,
         metrics: StoreMetrics | None = None,
         claim_s: float = CLAIM_S,
+        divide: Divide | None = None,
     ) -> None:
         limits = Limits(live_runs=quotas.live_runs, runner_idle_s=quotas.idle_s)
-        super().__init__(RunnerEngine(limits, loop, is_personal=is_personal), self._batch_journal)
+        super().__init__(RunnerEngine(limits, loop, is_personal=is_personal), self._batch_journal, divide)
         self.name = name
         self._storage = storage
         self._on_replaced = on_replaced

@@ -6,10 +6,12 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from nbchat.core.errors import KernelGone, NbchatError, StoreBusy
 from nbchat.engine.daemon_executor import DaemonExecutor
+from nbchat.service.divided_batches import DividedBatches
 from nbchat.service.namespace import CLAIM_S, Namespace
 
 if TYPE_CHECKING:
@@ -64,6 +66,7 @@ class Namespaces:
         self._has_link = has_link
         self._metrics = metrics
         self._threads = DaemonExecutor()
+        self.divided = DividedBatches(loop, storage)
         self.claim_s: float = CLAIM_S
         """Longest wait for a process that was killed and still holds the lease, or that is ending."""
         self.is_draining: bool = False
@@ -141,6 +144,7 @@ class Namespaces:
             quotas=self._quotas,
             metrics=self._metrics,
             claim_s=self.claim_s,
+            divide=partial(self.divided.divide, name),
         )
         await self._in_thread(namespace.open)
         if self.is_draining:
@@ -206,6 +210,7 @@ class Namespaces:
             Release each namespace when its live runs have ended, so that another replica serves it.
         """
         self.is_draining = True
+        self.divided.drain()
         for namespace in self.open:
             namespace.drain()
         until = self._loop.aio.time() + DRAIN_S
@@ -213,7 +218,7 @@ class Namespaces:
             idle = [one for one in self.open if not one.is_busy]
             if hand_over:
                 await asyncio.gather(*(self._release(one) for one in idle))
-            is_busy = any(one.is_busy for one in self.open)
+            is_busy = self.divided.is_busy or any(one.is_busy for one in self.open)
             if not is_busy or self._loop.aio.time() > until:
                 return
             await asyncio.sleep(LOOK_S)  # runs and batches end without a common event
@@ -234,6 +239,7 @@ class Namespaces:
                         logger.warning("a namespace could not be saved: %s", error)
         for namespace in namespaces:
             namespace.close_links()
+        await self.divided.close()
 
     async def close(self) -> None:
         """Release all stores."""

@@ -11,6 +11,8 @@ address behind, which may belong to another program later. A token is therefore 
 the address has proved that it is the replica with this address: with an HMAC of a nonce and of its address.
 The key is a random secret on the server of the stores, which only replicas can read. The proof of another
 replica is for another address, so that it is of no use to that program.
+
+Replicas also open links of their own, on which both ends have proved that they are replicas.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ import hashlib
 import hmac
 import logging
 import secrets
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from http import HTTPStatus
@@ -32,7 +34,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
 from nbchat.core.errors import CommandError, StoreError
-from nbchat.runner.frames import MAX_FRAME
+from nbchat.runner.frames import MAX_FRAME, MAX_FROM_KERNEL
 from nbchat.service.address import PATH, reason_in
 from nbchat.service.websocket import GOING_AWAY, quiet
 
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 
     from websockets.asyncio.client import ClientConnection
     from websockets.asyncio.server import ServerConnection
+    from websockets.http11 import Request, Response
 
     from nbchat.core.secret import Secret
     from nbchat.engine.loop_thread import LoopThread
@@ -73,7 +76,10 @@ PROOF: Final = "replica"
 """Path at which a replica proves that it is one; the nonce is the query."""
 
 PROOF_HEADER: Final = "X-Nbchat-Proof"
-"""Header of the answer."""
+"""Header of the answer, and of the request for a link of a replica."""
+
+TAKE_PART: Final = "batch"
+"""Path of links of replicas, whose batches are divided."""
 
 
 class NotServedError(Exception):
@@ -214,7 +220,8 @@ class Replicas:
             If that replica refuses the person.
         """
         await self._check(address)
-        other = await self._connected(address, query, token)
+        headers = {"Authorization": f"Bearer {token.reveal()}", FORWARDED: "1"}
+        other = await self._connected(address, PATH, query, headers)
         try:
             try:
                 await other.send(first)
@@ -227,12 +234,49 @@ class Replicas:
         finally:
             await other.close(GOING_AWAY)
 
-    def proof(self, nonce: str) -> str:
-        """Return the proof for another replica that this is the replica with its address."""
-        return self._proof_of(self.address, nonce)
+    async def others(self) -> set[str]:
+        """Return the addresses of the other replicas. Raises `StoreError` if the store cannot be reached."""
+        return {*await self._in_thread(self._directory.announced)} - {self.address}
+
+    async def connect(self, address: str) -> ClientConnection:
+        """Return a link of this replica to another one; both have proved that they are replicas.
+
+        Raises
+        ------
+        NotServedError
+            If that replica cannot be reached, or does not prove that it is one.
+        CommandError
+            If it accepts no such links.
+        """
+        await self._check(address)
+        return await self._connected(address, TAKE_PART, "", {PROOF_HEADER: self._proof_to(address)})
+
+    def admit(
+        self, connection: ServerConnection, request: Request, path: str, query: str, *, is_draining: bool
+    ) -> Response | None:
+        """Answer a replica that asks for a proof of this one, or for a link; `None` admits the link."""
+        if path == PROOF:
+            response = connection.respond(HTTPStatus.OK, "")
+            response.headers[PROOF_HEADER] = self._proof_of(self.address, query)
+            return response
+        proof = request.headers.get(PROOF_HEADER, "")
+        status = HTTPStatus.SERVICE_UNAVAILABLE
+        if not hmac.compare_digest(proof.encode(), self._proof_to(self.address).encode()):
+            status = HTTPStatus.NOT_FOUND
+        elif not is_draining:
+            connection.protocol.max_message_size = MAX_FROM_KERNEL
+            return None
+        return connection.respond(status, f"{status.phrase}\n")
 
     def _proof_of(self, address: str, nonce: str) -> str:
-        return hmac.new(self._secret, f"{nonce} {address}".encode(), hashlib.sha256).hexdigest()
+        return self._signed(f"{nonce} {address}")
+
+    def _proof_to(self, address: str) -> str:
+        # Anyone can choose a nonce. No nonce gives this text, since it does not end with an address.
+        return self._signed(f"{address} {TAKE_PART}")
+
+    def _signed(self, text: str) -> str:
+        return hmac.new(self._secret, text.encode(), hashlib.sha256).hexdigest()
 
     async def _check(self, address: str) -> None:
         """Raise `NotServedError` unless the replica with this address is there."""
@@ -251,14 +295,16 @@ class Replicas:
         if not hmac.compare_digest(found.encode(), self._proof_of(address, nonce).encode()):
             raise NotServedError(f"{address} does not prove that it is a replica of this service")
 
-    async def _connected(self, address: str, query: str, token: Secret) -> ClientConnection:
+    async def _connected(
+        self, address: str, path: str, query: str, headers: Mapping[str, str]
+    ) -> ClientConnection:
         parts = urlsplit(address)
         scheme = "wss" if parts.scheme == "https" else "ws"
-        url = urlunsplit((scheme, parts.netloc, f"{parts.path.rstrip('/')}/{PATH}", query, ""))
+        url = urlunsplit((scheme, parts.netloc, f"{parts.path.rstrip('/')}/{path}", query, ""))
         try:
             return await connect(
                 url,
-                additional_headers={"Authorization": f"Bearer {token.reveal()}", FORWARDED: "1"},
+                additional_headers=headers,
                 ssl=self._tls if scheme == "wss" else None,
                 proxy=None,
                 compression=None,

@@ -28,7 +28,7 @@ from nbchat.service.address import PATH
 from nbchat.service.namespaces import Namespaces
 from nbchat.service.permissions import MemberPermissions
 from nbchat.service.quotas import DEFAULTS, Quotas
-from nbchat.service.replicas import FORWARDED, PROOF, PROOF_HEADER, NotServedError
+from nbchat.service.replicas import FORWARDED, PROOF, TAKE_PART, NotServedError
 from nbchat.service.websocket import AsyncWebSocketTransport, quiet
 
 if TYPE_CHECKING:
@@ -195,6 +195,7 @@ class Service:
         self._replicas = join(found)
         if self._replicas is not None:
             self._namespaces.claim_s = LEASE_S + MARGIN_S
+            self._namespaces.divided.replicas = self._replicas
             await self._replicas.start()
         await self._server.start_serving()
         self._loop.spawn(self._namespaces.unload_idle(), name="nbchat-unload-idle")
@@ -224,10 +225,9 @@ class Service:
             return connection.respond(HTTPStatus.NOT_FOUND, f"{HTTPStatus.NOT_FOUND.phrase}\n")
         if parts.path == f"{self._prefix}healthz":
             return self._health(connection)
-        if self._replicas is not None and parts.path == f"{self._prefix}{PROOF}":
-            response = connection.respond(HTTPStatus.OK, "")
-            response.headers[PROOF_HEADER] = self._replicas.proof(parts.query)
-            return response
+        path, is_draining = parts.path.removeprefix(self._prefix), self._namespaces.is_draining
+        if self._replicas is not None and path in (PROOF, TAKE_PART):
+            return self._replicas.admit(connection, request, path, parts.query, is_draining=is_draining)
         try:
             found = await self._identified(request, parts)
         except AuthorityUnavailable as error:
@@ -284,7 +284,10 @@ class Service:
     # Links
 
     async def _serve(self, connection: ServerConnection) -> None:
-        admitted = self._admitted[connection]
+        admitted = self._admitted.get(connection)
+        if admitted is None:  # another replica
+            await self._namespaces.divided.take_part(connection)
+            return
         transport = AsyncWebSocketTransport(connection, self._loop)
         recheck = self._loop.spawn(self._recheck(transport, admitted), name="nbchat-link-recheck")
         try:

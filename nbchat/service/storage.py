@@ -42,8 +42,14 @@ class Storage(Protocol):
         """
         ...
 
-    def batch(self, namespace: str, batch_id: str) -> Place:
-        """Return the place of the answers of a batch. Blocks."""
+    def batch(self, namespace: str, batch_id: str, *, joins: bool = False) -> Place:
+        """Return the place of the answers of a batch. Blocks.
+
+        Parameters
+        ----------
+        joins
+            Another process began the batch, and decides which failed prompts are sent again.
+        """
         ...
 
     def batch_bytes(self, namespace: str) -> int:
@@ -114,7 +120,7 @@ class SqliteFolder:
         places.remove_old_batches(self._batches(namespace))
         return SqliteStore(self._folder / f"{file_name(namespace)}.sqlite", busy_s=BUSY_S, shared=True)
 
-    def batch(self, namespace: str, batch_id: str) -> Place:
+    def batch(self, namespace: str, batch_id: str, *, joins: bool = False) -> Place:  # noqa: ARG002 - one process
         """Return the place of the answers of a batch."""
         _check_batch(batch_id)
         folder = self._folder / "batches"
@@ -190,10 +196,10 @@ class RedisStorage:
         """Open the store of a namespace."""
         return self._store(self._url, _quoted(namespace), address=self._address)
 
-    def batch(self, namespace: str, batch_id: str) -> Place:
+    def batch(self, namespace: str, batch_id: str, *, joins: bool = False) -> Place:
         """Return the place of the answers of a batch."""
         _check_batch(batch_id)
-        return self._shared(self._url, _quoted(namespace), batch_id)
+        return self._shared(self._url, _quoted(namespace), batch_id, joins=joins)
 
     def batch_bytes(self, namespace: str) -> int:
         """Return the memory that the server uses for the answers of batches."""

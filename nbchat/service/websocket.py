@@ -20,6 +20,7 @@ from nbchat.runner.frames import check_for_service, decode_frame
 from nbchat.runner.messages import ToKernel, ToRunner
 
 if TYPE_CHECKING:
+    from websockets.asyncio.client import ClientConnection as AsyncClientConnection
     from websockets.asyncio.server import ServerConnection
     from websockets.sync.client import ClientConnection
 
@@ -90,9 +91,9 @@ class WebSocketTransport:
 
 
 class AsyncWebSocketTransport:
-    """The service's end of a WebSocket. Implements `AsyncTransport`. Only for the engine's loop."""
+    """A service's end of a WebSocket. Implements `AsyncTransport`. Only for the engine's loop."""
 
-    def __init__(self, connection: ServerConnection, loop: LoopThread) -> None:
+    def __init__(self, connection: ServerConnection | AsyncClientConnection, loop: LoopThread) -> None:
         self._connection = connection
         self._frames: deque[bytes] = deque()
         self._waiting = 0

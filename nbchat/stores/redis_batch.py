@@ -86,6 +86,9 @@ class RedisBatch(RedisClient):
         Name of a set of batches, which share the rate of their requests.
     batch
         Id of a temporary batch, which is deleted some days after its last use. Empty for one that remains.
+    joins
+        Another process began the batch, and decides which failed prompts are sent again. `False`: those that
+        failed before this process began.
     lease_s, timeout_s
         Duration of the lease, and the longest time to wait for an answer of the server.
 
@@ -98,7 +101,14 @@ class RedisBatch(RedisClient):
     """
 
     def __init__(
-        self, url: str, name: str, batch: str = "", *, lease_s: float = LEASE_S, timeout_s: float = TIMEOUT_S
+        self,
+        url: str,
+        name: str,
+        batch: str = "",
+        *,
+        joins: bool = False,
+        lease_s: float = LEASE_S,
+        timeout_s: float = TIMEOUT_S,
     ) -> None:
         if not NAMESPACE.fullmatch(name):
             raise ConfigError(
@@ -117,7 +127,7 @@ class RedisBatch(RedisClient):
         try:
             check(self._call(lambda client: client.info()), self.where, safe=True)
             self._cursor: int = self._call(lambda client: client.llen(self._key(self._table + "log")))
-            self._start = self._cursor
+            self._start = 0 if joins else self._cursor
             if batch:
                 self._call(self._register)
         except BaseException:

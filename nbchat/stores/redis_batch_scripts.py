@@ -98,7 +98,7 @@ return {#keys, rows}
 
 _CLAIM: Final = """
 -- KEYS: answers, failed, open, owners. ARGV: token, lease in ms, prompt, whether unknown prompts are claimed,
--- length of the log when the batch began in this process. Returns whether the prompt is claimed.
+-- position in the log from which on failed prompts are not claimed. Returns whether the prompt is claimed.
 local key = ARGV[3]
 if redis.call('HEXISTS', KEYS[1], key) == 1 then return 0 end
 local failed = redis.call('HGET', KEYS[2], key)

@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
@@ -20,12 +21,15 @@ class CountingServer:
     def __init__(self) -> None:
         self.asked: list[str] = []
         """The last message of each request, in order."""
+        self.times: list[float] = []
+        """The time of each request."""
         self.free: set[str] = set()
         """Prompts whose answers do not stop."""
         self.authorizations: list[str] = []
         self.headers: list[dict[str, str]] = []
         self.bodies: list[str] = []
-        self._open = threading.Event()
+        self._changed = threading.Condition()
+        self._is_open = False
         server = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -39,6 +43,7 @@ class CountingServer:
                 server.bodies.append(text)
                 body = json.loads(text)
                 prompt = str(body["messages"][-1]["content"])
+                server.times.append(time.monotonic())
                 server.asked.append(prompt)
                 server.authorizations.append(self.headers.get("Authorization", ""))
                 server.headers.append({name.lower(): value for name, value in self.headers.items()})
@@ -48,8 +53,9 @@ class CountingServer:
                 self.end_headers()
                 words = answer_to(prompt).split(" ")[:-1]
                 for number, word in enumerate(words):
-                    if number == len(words) // 2 and prompt not in server.free:
-                        server._open.wait()
+                    if number == len(words) // 2:
+                        with server._changed:
+                            server._changed.wait_for(lambda: server._is_open or prompt in server.free)
                     self._event({"choices": [{"index": 0, "delta": {"content": f"{word} "}}]})
                 self._event({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
                 self._chunk(b"data: [DONE]\n\n")
@@ -83,14 +89,22 @@ class CountingServer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
-        self._open.set()
+        self.go()
         self._server.shutdown()
         self._server.server_close()
 
     def hold(self) -> None:
         """From now on, stop each answer in its middle."""
-        self._open.clear()
+        self._is_open = False
 
     def go(self) -> None:
         """Let all answers continue to their end."""
-        self._open.set()
+        with self._changed:
+            self._is_open = True
+            self._changed.notify_all()
+
+    def release(self, prompt: str) -> None:
+        """Let the answer to one prompt continue to its end."""
+        with self._changed:
+            self.free.add(prompt)
+            self._changed.notify_all()

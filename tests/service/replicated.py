@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from nbchat.batch_engine.request import BatchRequest
+from nbchat.core.events import Settings
 from nbchat.engine.engine import Engine
 from nbchat.engine.journal_reader import read_back
 from nbchat.engine.loop_thread import LoopThread
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from nbchat.batch_engine.reader import BatchReader
     from nbchat.core.transcript import SessionState
     from tests.redis_process import RedisProcess
 
@@ -56,6 +59,32 @@ replicas.CONNECT_S = 4.0
 namespaces.DRAIN_S = 50.0
 sys.exit(main())
 """
+
+
+def batch_of(*prompts: str, concurrency: int = 1, rpm: float | None = None) -> BatchRequest:
+    """Return a batch of prompts, which are their own keys."""
+    return BatchRequest(
+        prompts=tuple(enumerate(prompts)),
+        keys=prompts,
+        settings=Settings(model="count"),
+        concurrency=concurrency,
+        rpm=rpm,
+        attempts=1,
+    )
+
+
+def texts_of(reader: BatchReader) -> list[str]:
+    """Wait for the end of a batch, and return the answers, or the names of errors, in order."""
+
+    def is_over() -> bool:
+        reader.wait()
+        return reader.is_over
+
+    wait_for(is_over, "the end of the batch", 90)
+    reader.check()
+    found = {answer.index: answer for answer in reader.answers}
+    reader.close()
+    return [one.text if one.error is None else type(one.error).__name__ for _, one in sorted(found.items())]
 
 
 class Kernels:
@@ -89,6 +118,11 @@ class Kernels:
         backend = LinkBackend(ServiceAddress(f"http://127.0.0.1:{port}/{query}", environment), engine)
         self.kernels.append((engine, backend))
         return SessionRegistry(backend=backend)
+
+    def reader(self, port: int, request: BatchRequest, person: str = "ada") -> BatchReader:
+        """Return a reader of a batch, in a new kernel of a person that is linked to a port."""
+        self.registry(port, person)
+        return self.kernels[-1][1].batches.reader(request)
 
     def stored(self, namespace: str) -> dict[str, SessionState]:
         """Return the sessions of a namespace as they are stored, by title."""

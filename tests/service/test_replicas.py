@@ -9,17 +9,13 @@ import signal
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
 from contextlib import nullcontext
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from nbchat.batch_engine.request import BatchRequest
 from nbchat.core.errors import CommandError, ConfigError
-from nbchat.core.events import Settings
 from nbchat.service.address import ServiceAddress
 from nbchat.service.process import Options, checked_advertise
 from nbchat.service.quotas import Quotas
@@ -28,52 +24,14 @@ from nbchat.stores.redis import RedisStore
 from tests.redis_process import RedisProcess
 from tests.runner.counting_server import CountingServer, answer_to
 from tests.runner.linked import until
-from tests.service.replicated import Processes, Replicated
+from tests.service.replicated import Processes, Replicated, batch_of, texts_of
 from tests.waiting import wait_for
 
 if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from nbchat.batch_engine.reader import BatchReader
     from nbchat.handles.run import Run
-
-
-@pytest.fixture(scope="module")
-def redis_server() -> Iterator[RedisProcess]:
-    """Return a server for all tests of this module."""
-    with RedisProcess() as made:
-        yield made
-
-
-@pytest.fixture
-def replicated(
-    tmp_path: Path, redis_server: RedisProcess, server: CountingServer, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Replicated]:
-    """Return two replicas in this process."""
-    monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
-    with redis_server.client() as client:
-        client.flushdb()
-    with Replicated(tmp_path, redis_server) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def both_processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
-    """Return two replicas in processes of their own, which the tests of this module share."""
-    with RedisProcess() as redis, Processes(tmp_path_factory.mktemp("replicas"), redis) as made:
-        yield made
-
-
-@pytest.fixture
-def processes(
-    both_processes: Processes, server: CountingServer, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Processes]:
-    """Return two replicas that run. Each test uses namespaces of its own, and sessions of other titles."""
-    monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
-    both_processes.restore()
-    yield both_processes
-    both_processes.end_kernels()
 
 
 def status(port: int, path: str, headers: dict[str, str]) -> int:
@@ -265,28 +223,6 @@ def test_a_replica_that_drains_hands_its_namespaces_over(
     holder.end()
     assert two.ask("three", timeout=60).text == answer_to("three")
     assert server.asked == ["one", "two", "three"]
-
-
-def batch_of(*prompts: str) -> BatchRequest:
-    """Return a batch that sends one prompt after the other."""
-    settings = Settings(model="count")
-    return BatchRequest(
-        prompts=tuple(enumerate(prompts)), keys=prompts, settings=settings, concurrency=1, attempts=1
-    )
-
-
-def texts_of(reader: BatchReader) -> list[str]:
-    """Wait for the end of a batch, and return the answers, or the names of errors, in order."""
-
-    def is_over() -> bool:
-        reader.wait()
-        return reader.is_over
-
-    wait_for(is_over, "the end of the batch", 90)
-    reader.check()
-    found = {answer.index: answer for answer in reader.answers}
-    reader.close()
-    return [one.text if one.error is None else type(one.error).__name__ for _, one in sorted(found.items())]
 
 
 def test_a_batch_continues_in_the_next_replica(

@@ -23,8 +23,10 @@ def join(redis_server: RedisProcess, namespace: str) -> Iterator[Join]:
     """Return a function that joins this test's batch as another process does."""
     with ExitStack() as stack:
 
-        def made(url: str = redis_server.url, lease_s: float = 60.0, temporary: str = "") -> RedisBatch:
-            batch = RedisBatch(url, namespace, temporary, lease_s=lease_s)
+        def made(
+            url: str = redis_server.url, lease_s: float = 60.0, temporary: str = "", joins: bool = False
+        ) -> RedisBatch:
+            batch = RedisBatch(url, namespace, temporary, joins=joins, lease_s=lease_s)
             stack.callback(lambda: _closed(batch))
             return batch
 
@@ -104,6 +106,16 @@ def test_an_unanswered_prompt_remains_claimed(join: Join) -> None:
     send(other, "a")
     other.unanswered("a")
     assert not join().claim("a", again=True)
+
+
+def test_a_process_that_joins_sends_no_failed_prompt_again(join: Join) -> None:
+    """A prompt that failed before it joined the batch is left to the process that began it."""
+    one = join()
+    send(one, "a")
+    one.unanswered("a")
+    one.keep("a", b"failed", is_answer=False)
+    assert not join(joins=True).claim("a", again=True)
+    assert join().claim("a", again=False)
 
 
 def test_a_failure_counts_for_the_processes_that_run(join: Join) -> None:
