@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import unicodedata
 import zlib
@@ -16,6 +17,9 @@ _PAIR: Final = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 
 MAX_NAME: Final = 64
 """Maximum characters of a person's name."""
+
+_HASH: Final = 16
+_HASHED: Final = re.compile(rf" \([0-9a-f]{{{_HASH}}}\)\Z")
 
 
 def clean(text: str) -> str:
@@ -96,6 +100,18 @@ def person_name(name: str) -> str:
     line = " ".join(name[: 4 * MAX_NAME].split())
     visible = ["\ufffd" if unicodedata.category(char)[0] == "C" else char for char in line]
     return cut("".join(visible), MAX_NAME, "…")
+
+
+def distinct_name(name: str) -> str:
+    """Return a person's name as `person_name` does, so that different names remain different.
+
+    A name that would be changed ends with a hash of it, as does one that already looks like this.
+    """
+    shown = person_name(name)
+    if shown == name and _HASHED.search(name) is None:
+        return name
+    end = f" ({hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:_HASH]})"
+    return cut(shown, MAX_NAME - len(end), "…") + end
 
 
 def fenced(code: str, language: str = "") -> str:

@@ -65,7 +65,7 @@ class Authority(Protocol):
 
 
 def checked_name(name: str) -> str:
-    """Return a name of a person or a team.
+    """Return a name of a team, or of a person in a file of tokens. Users of a hub can have other names.
 
     Raises
     ------
@@ -227,7 +227,8 @@ class Teams:
         `None` without such a team or membership.
         """
         members = {} if self._roles is None else self._roles.value.get(team, {})
-        names = (person, *(f"@{group}" for group in groups))
+        # A person whose name begins with @ is not a group.
+        names = (*((person,) if not person.startswith("@") else ()), *(f"@{group}" for group in groups))
         return max((members[name] for name in names if name in members), default=None)
 
 
@@ -247,6 +248,7 @@ def _roles_in(text: str) -> Mapping[str, Mapping[str, Role]]:
                     f"the role of {person!r} in the team {team!r} must be one of {', '.join(known)}, "
                     f"not {role!r}."
                 )
-            member = person if person.startswith("@") else checked_name(person)
-            teams.setdefault(checked_name(team), {})[member] = known[role]
+            if not person.strip():
+                raise ConfigError(f"a member of the team {team!r} has no name.")
+            teams.setdefault(checked_name(team), {})[person] = known[role]
     return teams

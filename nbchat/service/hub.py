@@ -13,7 +13,7 @@ import httpx2
 import msgspec
 
 from nbchat.core.errors import ConfigError
-from nbchat.service.access import AuthorityUnavailable, checked_name, hash_of
+from nbchat.service.access import AuthorityUnavailable, hash_of
 
 logger = logging.getLogger("nbchat")
 
@@ -141,13 +141,11 @@ class HubAuthority:
                 self.service,
             )
             return None
-        try:
-            name = checked_name(identity.name)
-        except ConfigError as error:
-            logger.warning("a token was refused: %s", error)
+        if not identity.name.strip():
+            logger.warning("a token was refused: its user has no name")
             return None
-        self._groups[name] = identity.groups
-        return name
+        self._groups[identity.name] = identity.groups
+        return identity.name
 
     def groups(self, person: str) -> frozenset[str]:
         """Return the groups of a user in the hub when a token of theirs was last accepted."""

@@ -155,11 +155,11 @@ class Namespace(EngineServer):
         try:
             self._batch_bytes = await self.engine.in_thread(self._storage.batch_bytes, self.name)
         except NbchatError as error:
-            logger.debug("the bytes of batches of %s could not be read: %s", self.name, error)
+            logger.debug("the bytes of batches of %r could not be read: %s", self.name, error)
 
     def _begin(self, store: LeasedStore, snapshot: Snapshot) -> None:
         for note in snapshot.notes:
-            logger.warning("the store of %s: %s", self.name, note)
+            logger.warning("the store of %r: %s", self.name, note)
         self._writer = self.engine.open_journal(
             store,
             reopen=lambda: self._leased(0.0),
@@ -182,7 +182,7 @@ class Namespace(EngineServer):
         self.wires.say(saving)
 
     def _replaced(self) -> None:
-        logger.warning("another process has taken over %s", self.name)
+        logger.warning("another process has taken over %r", self.name)
         self.over.set()
         self.drain()
         self.batches.stop_all()

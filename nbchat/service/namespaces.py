@@ -182,7 +182,7 @@ class Namespaces:
         try:
             await namespace.finish(KernelGone("the service was shut down."), FINISH_S)
         except (NbchatError, TimeoutError) as error:
-            logger.warning("%s could not be saved: %s", namespace.name, error)
+            logger.warning("%r could not be saved: %s", namespace.name, error)
         namespace.close_links()
         await self._in_thread(namespace.close)
 
@@ -196,7 +196,7 @@ class Namespaces:
     def _unload_idle(self) -> None:
         for namespace in self.open:
             if namespace.is_idle(self._quotas.idle_s) and not self._has_link(namespace.name):
-                logger.info("%s is idle and leaves memory", namespace.name)
+                logger.info("%r is idle and leaves memory", namespace.name)
                 self._release(namespace)
 
     # The end

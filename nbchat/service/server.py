@@ -18,7 +18,7 @@ from websockets.protocol import State
 
 from nbchat.core.errors import CommandError, NbchatError, StoreBusy, WireError
 from nbchat.core.secret import Secret
-from nbchat.core.text import person_name
+from nbchat.core.text import distinct_name
 from nbchat.core.version import VERSION
 from nbchat.engine.leased_store import LEASE_S
 from nbchat.runner.frames import MAX_FROM_KERNEL, encode_frame
@@ -293,7 +293,7 @@ class Service:
         try:
             await self._serve_link(connection, transport, admitted)
         except (EOFError, OSError, NbchatError) as error:
-            logger.warning("a link of %s to %s was refused: %s", admitted.person, admitted.namespace, error)
+            logger.warning("a link of %r to %r was refused: %s", admitted.person, admitted.namespace, error)
             if isinstance(error, CommandError):  # the others may name addresses of the service
                 transport.close(str(error))
         finally:
@@ -317,7 +317,7 @@ class Service:
             transport.write(encode_frame(namespace.greeting()))  # the kernel reports the versions
             raise WireError(f"it has version {hello.link} of the link, and this service {LINK_VERSION}.")
         permissions = MemberPermissions(lambda: self._role(admitted), namespace.backend.find, namespace.quota)
-        author = person_name(admitted.person)
+        author = distinct_name(admitted.person)
         await namespace.serve(transport, hello, namespace.greeting(), permissions, author)
 
     async def _recheck(self, transport: AsyncWebSocketTransport, admitted: Admitted) -> None:
@@ -329,7 +329,7 @@ class Service:
             except AuthorityUnavailable:
                 continue  # links outlive an interruption of the authority
             if person != admitted.person or self._role(admitted) is None:
-                logger.warning("the access of %s to %s has ended", admitted.person, admitted.namespace)
+                logger.warning("the access of %r to %r has ended", admitted.person, admitted.namespace)
                 transport.close()
                 return
 
@@ -360,8 +360,8 @@ class Service:
                 )
             except (StoreBusy, NotServedError) as error:
                 if self._namespaces.is_draining or self._loop.aio.time() > until:
-                    raise StoreBusy(f"no replica serves {name}: {error}") from error
-                logger.info("%s is not served yet: %s", name, error)
+                    raise StoreBusy(f"no replica serves {name!r}: {error}") from error
+                logger.info("%r is not served yet: %s", name, error)
                 # The holder is asked again after each attempt to claim: it may have been slow only.
                 without = set() if address == replicas.address else {*without, address}
                 await asyncio.sleep(LOOK_S)

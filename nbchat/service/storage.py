@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from nbchat.batch_engine.answer_file import FilePlace
 from nbchat.core.errors import CommandError, ConfigError
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 _BATCH: Final = re.compile(r"b-[0-9a-f]{32}")
 _PLAIN: Final = frozenset("abcdefghijklmnopqrstuvwxyz0123456789._-")
+
+MAX_STORED: Final = 200
+"""Maximum characters of a stored name: that of a batch's file, which has 40 more, must be valid."""
 
 BUSY_S: Final = 5.0
 """Longest wait for another process that has locked a file."""
@@ -118,17 +122,17 @@ class SqliteFolder:
     def open(self, namespace: str) -> FencedStore:
         """Open the store of a namespace, and delete answers of batches that were not used for a week."""
         places.remove_old_batches(self._batches(namespace))
-        return SqliteStore(self._folder / f"{file_name(namespace)}.sqlite", busy_s=BUSY_S, shared=True)
+        return SqliteStore(self._folder / f"{stored_name(namespace)}.sqlite", busy_s=BUSY_S, shared=True)
 
     def batch(self, namespace: str, batch_id: str, *, joins: bool = False) -> Place:  # noqa: ARG002 - one process
         """Return the place of the answers of a batch."""
         _check_batch(batch_id)
         folder = self._folder / "batches"
         folder.mkdir(exist_ok=True, mode=0o700)
-        return FilePlace(folder / f"{file_name(namespace)}-{batch_id}.jsonl")
+        return FilePlace(folder / f"{stored_name(namespace)}-{batch_id}.jsonl")
 
     def _batches(self, namespace: str) -> Iterator[Path]:
-        return (self._folder / "batches").glob(f"{file_name(namespace)}-b-{'?' * 32}.jsonl")
+        return (self._folder / "batches").glob(f"{stored_name(namespace)}-b-{'?' * 32}.jsonl")
 
     def batch_bytes(self, namespace: str) -> int:
         """Return the size of the files with the answers of batches."""
@@ -140,7 +144,7 @@ class SqliteFolder:
 
     def cache(self, namespace: str) -> Path:
         """Return the path of the cache of answers of a namespace."""
-        return self._folder / "cache" / f"{file_name(namespace)}-1.sqlite"
+        return self._folder / "cache" / f"{stored_name(namespace)}-1.sqlite"
 
     def join(self, address: str) -> None:
         """Return `None`: the folder has one process."""
@@ -151,12 +155,21 @@ def _check_batch(batch_id: str) -> None:
         raise CommandError(f"{batch_id!r} is not the id of a batch.")
 
 
-def file_name(namespace: str) -> str:
-    """Return a part of a file's name that no other namespace has, also where case does not count."""
-    return "".join(
+def stored_name(namespace: str) -> str:
+    """Return the name of a namespace in files and keys. No other one has it, also where case does not count.
+
+    Characters other than `a` to `z`, digits and `._-` are written as `%` and two hexadecimal digits for each
+    byte in UTF-8, so that `urllib.parse.unquote` returns the namespace. A name of more than `MAX_STORED`
+    characters is cut, and ends with `%%` and its SHA-256.
+    """
+    name = "".join(
         character if character in _PLAIN else "".join(f"%{byte:02x}" for byte in character.encode("utf-8"))
         for character in namespace
     )
+    if len(name) <= MAX_STORED:
+        return name
+    end = f"%%{hashlib.sha256(namespace.encode('utf-8')).hexdigest()}"
+    return name[: MAX_STORED - len(end)] + end
 
 
 class RedisStorage:
@@ -194,20 +207,20 @@ class RedisStorage:
 
     def open(self, namespace: str) -> FencedStore:
         """Open the store of a namespace."""
-        return self._store(self._url, _quoted(namespace), address=self._address)
+        return self._store(self._url, stored_name(namespace), address=self._address)
 
     def batch(self, namespace: str, batch_id: str, *, joins: bool = False) -> Place:
         """Return the place of the answers of a batch."""
         _check_batch(batch_id)
-        return self._shared(self._url, _quoted(namespace), batch_id, joins=joins)
+        return self._shared(self._url, stored_name(namespace), batch_id, joins=joins)
 
     def batch_bytes(self, namespace: str) -> int:
         """Return the memory that the server uses for the answers of batches."""
-        return self._batch_bytes(self._url, _quoted(namespace))
+        return self._batch_bytes(self._url, stored_name(namespace))
 
     def cache(self, namespace: str) -> Path:
         """Return the path of the cache of answers of a namespace, on the disk of this process."""
-        return places.answer_cache().with_name(f"{file_name(namespace)}-1.sqlite")
+        return places.answer_cache().with_name(f"{stored_name(namespace)}-1.sqlite")
 
     def join(self, address: str) -> Directory:
         """Write an address into the stores that are opened, and return a directory of the others."""
@@ -231,12 +244,7 @@ class _RedisDirectory:
 
     def holder(self, namespace: str) -> str | None:
         """Return the address of the replica that holds a namespace; `None` if it was released."""
-        return self._replicas.holder(_quoted(namespace))
-
-
-def _quoted(namespace: str) -> str:
-    """Return the name of a namespace in the keys of Redis."""
-    return quote(namespace, safe="@+~")
+        return self._replicas.holder(stored_name(namespace))
 
 
 def storage_at(url: str) -> Storage:

@@ -8,7 +8,18 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from nbchat.core.messages import ImagePart, Message, ReasoningPart, TextPart
-from nbchat.core.text import boundary, checksum, clean, cut, cut_bytes, split_thought, utf16_length
+from nbchat.core.text import (
+    MAX_NAME,
+    boundary,
+    checksum,
+    clean,
+    cut,
+    cut_bytes,
+    distinct_name,
+    person_name,
+    split_thought,
+    utf16_length,
+)
 
 ANY_TEXT = st.text(st.characters())  # lone surrogates too
 
@@ -124,3 +135,14 @@ def test_cutting_takes_a_beginning(text: str, most: int) -> None:
     assert text.startswith(short)
     assert len(short) <= most
     assert cut(short, most) == short
+
+
+def test_different_names_are_shown_apart() -> None:
+    """Names that would look equal, or are too long, end with a hash, which no other name can imitate."""
+    plain = ["ada", "ada\ufffd", "a b", "José Ñ", "@x", "%2e"]
+    names = [*plain, "ada\u200b", "ada\n", "a  b", "n" * 65, "n" * 66]
+    names += [distinct_name(name) for name in names if distinct_name(name) != name]
+    shown = [distinct_name(name) for name in names]
+    assert len(set(shown)) == len(names) == 16
+    assert shown[: len(plain)] == plain
+    assert all(person_name(name) == name and len(name) <= MAX_NAME for name in shown)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import stat
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
@@ -13,7 +15,7 @@ from nbchat.service.access import Role, Teams, TokenFile, new_token
 from nbchat.service.address import ServiceAddress
 from nbchat.service.process import Options, address_in
 from nbchat.service.quotas import Quotas
-from nbchat.service.storage import SqliteFolder, file_name, storage_at
+from nbchat.service.storage import SqliteFolder, storage_at, stored_name
 
 TOKEN = {"NBCHAT_RUNNER_TOKEN": "nbchat-a"}
 
@@ -140,12 +142,35 @@ def test_the_token_of_a_hub_is_used_without_another_one() -> None:
     assert ServiceAddress(url, hub | TOKEN)._token.reveal() == "nbchat-a"
 
 
-def test_namespaces_have_separate_files() -> None:
-    """Names that differ only in case, or in characters that are not letters, have different file names."""
-    names = ["person-ada", "person-Ada", "team-ada", "person-a%41", "person-a/b", "person-..", "person-ä"]
-    files = [file_name(name) for name in names]
-    assert len({name.lower() for name in files}) == len(names)
-    assert not any("/" in name for name in files)
+NAMES = (
+    *("José Ñ", "Jose\u0301 Ñ", "a b", "a  b", "x:y", "../..", "%2e", ".", "..", "ada", "Ada", "a%41", "a/b"),
+    *("a+b", "a@b", "a\\b", "a\nb", "*", "{a}", "Ünïcödé", "ñ" * 255, "ñ" * 254 + "n", "😀" * 255, "a" * 255),
+)
+"""Names that users of a hub can have."""
+
+
+def test_all_names_are_stored_apart() -> None:
+    """Every name has a stored name of its own, also where case does not count, from which it can be read."""
+    stored = {name: stored_name(f"person-{name}") for name in NAMES}
+    assert len({name.casefold() for name in stored.values()}) == len(NAMES)
+    for name, found in stored.items():
+        assert re.fullmatch(r"person-[a-z0-9._%-]*", found)
+        assert len(found) <= 200
+        assert unquote(found) == f"person-{name}" or "%%" in found
+    assert [len(name) for name, found in stored.items() if "%%" in found] == [255, 255, 255, 255]
+    assert stored["ada"] == "person-ada"
+    assert stored["José Ñ"] == "person-%4aos%c3%a9%20%c3%91"
+
+
+def test_a_store_accepts_all_names(tmp_path: Path) -> None:
+    """The files of a namespace with any name are in their folders, and are valid names of files."""
+    storage = SqliteFolder(tmp_path)
+    for name in NAMES:
+        storage.open(f"person-{name}").close()
+        storage.batch(f"person-{name}", f"b-{'0' * 32}").open().close()
+    assert len(list(tmp_path.glob("person-*.sqlite"))) == len(NAMES)
+    assert len(list((tmp_path / "batches").iterdir())) == len(NAMES)
+    assert {path.name for path in tmp_path.iterdir() if path.is_dir()} == {"batches"}
 
 
 def test_a_batch_s_file_is_in_its_folder(tmp_path: Path) -> None:

@@ -113,16 +113,24 @@ def test_the_page_has_the_simulated_loads() -> None:
 def test_the_data_of_a_person_are_found_as_documented(tmp_path: Path) -> None:
     """The commands of the page match all keys and files of that person's namespace, and no others."""
     pattern = re.search(r"--pattern '(.+)'", PAGE)
+    code = re.search(r'python -c "(.+)"', PAGE)
     assert pattern is not None
-    people = ("ada", "ada2", "a-ada", "ada-smith", "ada-1", "ada.b")
+    assert code is not None
+    people = ("ada", "ada2", "a-ada", "ada-smith", "ada-1", "ada.b", "José Ñ", "x:y", "../..")
+    code_of_all = "; ".join(code[1].replace("José Ñ", person) for person in people)
+    ran = subprocess.run(
+        [sys.executable, "-X", "utf8", "-c", code_of_all], cwd=ROOT, check=True, capture_output=True
+    )
+    names = dict(zip(people, ran.stdout.decode().split(), strict=True))
     with RedisProcess() as server, server.client() as client:
         for person in people:
             with_store = RedisStorage(server.url).open(f"person-{person}")
             with_store.claim("l-1", 60.0)
             with_store.close()
         everything = set(client.scan_iter())
-        found = set(client.scan_iter(match=pattern[1].replace("NAME", "ada")))
-        assert found == {key for key in everything if b"{person-ada}" in key} != set()
+        for name in names.values():
+            found = set(client.scan_iter(match=pattern[1].replace("person-NAME", name)))
+            assert found == {key for key in everything if b"{%s}" % name.encode() in key} != set()
     folder = SqliteFolder(tmp_path)
     patterns = re.findall(
         r"`((?:batches/|cache/)?person-NAME[^`* ]*\*)`", PAGE.partition("- SQLite: the")[2]
@@ -138,9 +146,10 @@ def test_the_data_of_a_person_are_found_as_documented(tmp_path: Path) -> None:
         cache.touch()
         for path in tmp_path.rglob("*.*"):
             files.setdefault(path, person)
-    matched = {path for one in patterns for path in tmp_path.glob(one.replace("NAME", "ada"))}
-    assert matched == {path for path, person in files.items() if person == "ada"}
-    assert {path.parent.name for path in matched} == {tmp_path.name, "batches", "cache"}
+    for person, name in names.items():
+        matched = {path for one in patterns for path in tmp_path.glob(one.replace("person-NAME", name))}
+        assert matched == {path for path, owner in files.items() if owner == person}
+        assert {path.parent.name for path in matched} == {tmp_path.name, "batches", "cache"}
 
 
 @pytest.mark.soak

@@ -13,9 +13,14 @@ from typing import Any
 import pytest
 
 from nbchat.core.errors import CommandError, ConfigError
+from nbchat.core.text import distinct_name
+from nbchat.engine.engine import Engine
+from nbchat.handles.registry import SessionRegistry
 from nbchat.providers.scripted import PAUSE, ScriptedProvider
+from nbchat.runner.link_backend import LinkBackend
 from nbchat.service.access import AuthorityUnavailable
 from nbchat.service.hub import HubAuthority
+from nbchat.service.storage import stored_name
 from tests.runner.linked import until
 from tests.service.served import Served
 
@@ -105,14 +110,14 @@ def served(tmp_path: Path, hub: FakeHub) -> Iterator[Served]:
 
 
 async def test_a_token_needs_access_to_this_service(hub: FakeHub) -> None:
-    """Users with the scope are accepted; others, services, unknown tokens and unusable names are not."""
+    """Users with the scope are accepted; others, services, unknown tokens and empty names are not."""
     hub.identities = {
         "of-ada": identity("ada", "users:activity!user=ada", ACCESS),
         "of-admin": identity("root", "access:services"),
         "of-other-service": identity("ada", "access:services!service=grades"),
         "without": identity("ada", "access:servers!server=ada/"),
         "of-service": identity("ada", ACCESS, kind="service"),
-        "odd": identity("../ada", ACCESS),
+        "nameless": identity(" ", ACCESS),
     }
     authority = hub.authority()
     try:
@@ -124,6 +129,49 @@ async def test_a_token_needs_access_to_this_service(hub: FakeHub) -> None:
         assert len(hub.asked) == asked
     finally:
         await authority.close()
+
+
+@pytest.mark.parametrize("name", ["José Ñ", "a b", "x:y", "../..", "%2e", "Ada", "ñ" * 255])
+def test_users_with_any_name_have_sessions(served: Served, hub: FakeHub, name: str) -> None:
+    """A user of the hub with any name has sessions of their own, and is a member of teams by that name."""
+    hub.identities[served.tokens["bob"]] = identity(name, ACCESS)
+    served.teams.write_text(f'[geo]\nada = "owner"\n"{name}" = "editor"\n', "utf-8")
+    served.registry("ada").create("of ada")
+    registry = registry_of_bob(served)
+    asked = registry.create("mine", provider=ScriptedProvider("a"))
+    asked.ask("?")
+    assert asked.messages[0].author == distinct_name(name)
+    assert distinct_name(name) == name or len(name) == 255
+    registry_of_bob(served, "geo").create("rivers")
+    assert [one.title for one in served.registry("ada", "geo").values()] == ["rivers"]
+    served.end()
+    served.start()
+    assert [one.title for one in registry_of_bob(served).values()] == ["mine"]
+    store = served.folder / "store"
+    files = {path.name for path in store.glob("*.sqlite")}
+    assert files == {f"{stored_name(f'person-{name}')}.sqlite", "person-ada.sqlite", "team-geo.sqlite"}
+    assert files == {path.name for path in served.folder.rglob("*.sqlite")}
+
+
+def test_a_user_is_not_a_group(served: Served, hub: FakeHub) -> None:
+    """A user whose name is written as a group has not the role of the group."""
+    hub.identities[served.tokens["bob"]] = identity("@students", ACCESS)
+    served.teams.write_text('[geo]\nada = "owner"\n"@students" = "editor"\n', "utf-8")
+    registry_of_bob(served).create("mine")
+    with pytest.raises(CommandError, match="no such namespace"):
+        registry_of_bob(served, "geo")
+
+
+def registry_of_bob(served: Served, team: str | None = None) -> SessionRegistry:
+    """Return a registry in a new kernel with the token of bob, who may have another name in the hub."""
+    engine = Engine()
+    try:
+        backend = LinkBackend(served.address("bob", team), engine)
+    except BaseException:
+        engine.shutdown()
+        raise
+    served.kernels.append((engine, backend))
+    return SessionRegistry(backend=backend)
 
 
 async def test_the_hub_is_asked_once_for_many_links(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
