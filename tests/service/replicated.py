@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import itertools
 import os
 import re
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
     from nbchat.batch_engine.reader import BatchReader
     from nbchat.core.transcript import SessionState
+    from nbchat.handles.run import Run
     from tests.redis_process import RedisProcess
 
 ROOT: Final = Path(__file__).parents[2]
@@ -85,6 +87,35 @@ def texts_of(reader: BatchReader) -> list[str]:
     found = {answer.index: answer for answer in reader.answers}
     reader.close()
     return [one.text if one.error is None else type(one.error).__name__ for _, one in sorted(found.items())]
+
+
+def status(port: int, path: str, headers: dict[str, str]) -> int:
+    """Return the status of a request for a link."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    upgrade = {
+        "Connection": "Upgrade",
+        "Upgrade": "websocket",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
+    }
+    try:
+        connection.request("GET", path, headers=upgrade | headers)
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+def drains(port: int) -> bool:
+    """Return whether the replica at a port is to get no new links; one without live answers ends at once."""
+    try:
+        return status(port, "/healthz", {}) == 503
+    except OSError:
+        return True
+
+
+def has_half(run: Run) -> bool:
+    """Return whether half of a run's answer has arrived."""
+    return "-150 " in run.text
 
 
 class Kernels:
@@ -238,6 +269,13 @@ class ReplicaProcess:
         """Send a signal to the process."""
         assert self._process is not None
         self._process.send_signal(number)
+
+    def suspend(self) -> None:
+        """Suspend the process, and wait until all of its threads have stopped."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+        _, status = os.waitpid(self._process.pid, os.WUNTRACED)
+        assert os.WIFSTOPPED(status), status
 
     def ended(self) -> int:
         """Wait for the end of the process, and return its status."""

@@ -16,19 +16,10 @@ import pytest
 from nbchat.service.access import new_token
 from tests.runner.counting_server import CountingServer, answer_to
 from tests.runner.linked import until
+from tests.service.script import Script
 from tools.jupyter_home import environment
 
 ROOT = Path(__file__).parents[2]
-
-SCRIPT = """
-import nbchat, sys
-session = nbchat.session("geo", model="count")
-for line in sys.stdin:
-    try:
-        print(eval(line), flush=True)
-    except Exception as error:
-        print(type(error).__name__, error, flush=True)
-"""
 
 
 class Process:
@@ -59,32 +50,6 @@ class Process:
         self.log.read()
         self.log.close()
         return self.process.wait(60)
-
-
-class Script:
-    """A script that evaluates expressions with a session of the service."""
-
-    def __init__(self, env: Mapping[str, str]) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", SCRIPT],
-            env=dict(env),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def value(self, expression: str) -> str:
-        """Return the printed value of an expression."""
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.write(f"{expression}\n")
-        self.process.stdin.flush()
-        return self.process.stdout.readline().rstrip("\n")
-
-    def kill(self) -> None:
-        """End the process without a last word."""
-        self.process.kill()
-        self.process.communicate()
 
 
 @pytest.fixture

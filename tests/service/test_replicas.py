@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import http.server
-import random
 import signal
 import threading
 import time
@@ -24,48 +23,17 @@ from nbchat.stores.redis import RedisStore
 from tests.redis_process import RedisProcess
 from tests.runner.counting_server import CountingServer, answer_to
 from tests.runner.linked import until
-from tests.service.replicated import Processes, Replicated, batch_of, texts_of
+from tests.service.replicated import Processes, Replicated, batch_of, drains, has_half, status, texts_of
 from tests.waiting import wait_for
 
 if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from nbchat.handles.run import Run
-
-
-def status(port: int, path: str, headers: dict[str, str]) -> int:
-    """Return the status of a request for a link."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    upgrade = {
-        "Connection": "Upgrade",
-        "Upgrade": "websocket",
-        "Sec-WebSocket-Version": "13",
-        "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
-    }
-    try:
-        connection.request("GET", path, headers=upgrade | headers)
-        return connection.getresponse().status
-    finally:
-        connection.close()
-
-
-def drains(port: int) -> bool:
-    """Return whether the replica at a port is to get no new links; one without live answers ends at once."""
-    try:
-        return status(port, "/healthz", {}) == 503
-    except OSError:
-        return True
-
 
 def stored_text(processes: Processes, person: str) -> str:
     """Return the text of a person's session as it is stored."""
     return "".join(one.text for one in processes.stored(f"person-{person}")["geo"].messages.values())
-
-
-def has_half(run: Run) -> bool:
-    """Return whether half of a run's answer has arrived."""
-    return "-150 " in run.text
 
 
 def test_a_link_to_any_replica_reaches_the_holder(replicated: Replicated, server: CountingServer) -> None:
@@ -347,56 +315,6 @@ def test_a_rolling_restart_loses_nothing(processes: Processes, server: CountingS
     assert sorted(server.asked) == sorted(asked)
     for session, registry in zip(sessions, [one for one in registries for _ in range(count)], strict=True):
         assert [run.state for run in registry[session.id].runs] == ["completed", "completed"]
-
-
-@pytest.mark.soak
-def test_faults_at_random_lose_nothing(
-    processes: Processes, server: CountingServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Whatever fails, each question is asked once, each run has one end, and a complete answer is whole."""
-    monkeypatch.setattr("nbchat.runner.link.PING_S", 1.0)
-    dice = random.Random(17)
-    registry = processes.registry(processes.port, "ada", "secret")
-    prompts = [f"c{number}" for number in range(100)]
-    for prompt in prompts:
-        server.hold()
-        run = registry.create(prompt, model="count").send(prompt)
-        wait_for(partial(has_half, run), "half of the answer has arrived", 60.0)
-        holder, _ = processes.roles("team-secret")
-        fault = dice.choice(("nothing", "link", "kill", "suspend", "end", "store"))
-        if fault == "link":
-            link = processes.kernels[0][1]._link
-            assert link is not None
-            link._transport.abort()
-        elif fault == "store":
-            processes.redis.kill()
-        elif fault != "nothing":
-            processes.unhealthy = holder
-            holder.send_signal(
-                {"kill": signal.SIGKILL, "suspend": signal.SIGSTOP, "end": signal.SIGTERM}[fault]
-            )
-        if fault == "end":
-            wait_for(partial(drains, holder.port), "the replica drains")
-        server.go()
-        run.wait(120)
-        assert run.state == ("interrupted" if fault in ("kill", "suspend") else "completed"), fault
-        assert run.state == "interrupted" or run.text == answer_to(prompt)
-        if fault == "store":
-            processes.redis.start()
-        elif fault == "suspend":
-            holder.send_signal(signal.SIGCONT)
-            wait_for(lambda log=holder: "has taken over" in log.log, "the holder is replaced")
-        elif fault in ("kill", "end"):
-            holder.ended()
-            holder.start()
-            holder.wait()
-        processes.unhealthy = None
-    until(lambda: list(processes.stored("team-secret")) == prompts)
-    for prompt, state in processes.stored("team-secret").items():
-        assert [(one.id, one.state) for one in state.runs] == [
-            (run.id, run.state) for run in registry[prompt].runs
-        ]
-    assert server.asked == prompts
 
 
 def test_a_batch_continues_after_a_kill(processes: Processes, server: CountingServer) -> None:
