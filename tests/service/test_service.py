@@ -128,6 +128,7 @@ def test_namespaces_share_no_cached_answers(
 ) -> None:
     """An equal question is sent once in each namespace, and clearing its cache affects no other one."""
     monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
+    monkeypatch.setattr("nbchat.engine.run_cache.STORE_S", 60)  # the next question finds the answer
     server.go()
 
     def is_cached(person: str) -> bool:
@@ -146,6 +147,7 @@ def test_a_team_shares_cached_answers_of_equal_requests(
 ) -> None:
     """In a team, values of headers count, keys do not, and another person's credential is needed to ask."""
     monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
+    monkeypatch.setattr("nbchat.engine.run_cache.STORE_S", 60)  # the next question finds the answer
     server.go()
 
     def ask(person: str, **headers: str) -> bool:
