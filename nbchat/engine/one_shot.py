@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -22,6 +22,7 @@ from nbchat.core.transcript import SessionState
 from nbchat.engine.alerts import Alerts
 from nbchat.engine.callbacks import Callbacks
 from nbchat.engine.live_session import LiveSession
+from nbchat.engine.run_cache import SendsNothing
 from nbchat.engine.scheduler import Scheduler
 from nbchat.providers.base import cache_scope_of
 
@@ -255,11 +256,8 @@ class _OnlyCached(_Context):
         """Do nothing: a prompt is counted when it is sent."""
 
 
-class _NoAnswers:
-    """A provider that stands for another one in the cache, and sends nothing."""
-
-    can_prefill = False
-    can_resume = False
+class _NoAnswers(SendsNothing):
+    """A provider that stands for another one in the cache."""
 
     def __init__(self, provider: Provider) -> None:
         self.name = provider.name
@@ -269,13 +267,6 @@ class _NoAnswers:
         """Raise `EmptyResponse`."""
         raise EmptyResponse(f"the cache has no answer of {request.model} to this prompt.")
         yield  # an asynchronous generator
-
-    async def models(self) -> Sequence[str]:
-        """Return no models."""
-        return ()
-
-    async def aclose(self) -> None:
-        """Do nothing: there is no connection."""
 
 
 class _KeptResponse(_Context):

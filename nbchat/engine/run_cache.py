@@ -54,11 +54,22 @@ _VOLATILE: Final = ("seconds", "started_at")
 """Fields of parts that are not sent."""
 
 
-class Replay:
-    """A provider that streams one answer from the cache."""
+class SendsNothing:
+    """A provider without a server: answers of this process only."""
 
     can_prefill = False
     can_resume = False
+
+    async def models(self) -> Sequence[str]:
+        """Return no models."""
+        return ()
+
+    async def aclose(self) -> None:
+        """Do nothing: there is no connection."""
+
+
+class Replay(SendsNothing):
+    """A provider that streams one answer from the cache."""
 
     def __init__(self, name: str, answer: CachedAnswer) -> None:
         self.name = name
@@ -79,13 +90,6 @@ class Replay:
         for source in self._answer.sources:
             yield SourceDelta(source)
         yield Finish(self._answer.finish_reason)
-
-    async def models(self) -> Sequence[str]:
-        """Return no models."""
-        return ()
-
-    async def aclose(self) -> None:
-        """Do nothing: there is no connection."""
 
 
 class RunCache:

@@ -56,6 +56,7 @@ from nbchat.engine.deadlines import Waiting
 from nbchat.engine.live_run import LiveRun
 from nbchat.engine.logs import about
 from nbchat.engine.run_cache import RunCache
+from nbchat.engine.run_span import RunSpan
 from nbchat.engine.session_log import SessionLog
 from nbchat.engine.tool_context import RunToolContext
 from nbchat.providers.base import Provider, Request
@@ -350,17 +351,18 @@ class RunQueue:
         cache = None
         if plan.uses_cache:
             cache = RunCache(plan.request, self._context.cache, reads=run.kind != "regenerate")
+        span = RunSpan()
         self.live = LiveRun(
             plan,
             self._context.limits,
             emit=session.append,
-            choose=self._choose(settings, cache),
-            ended=lambda live, end: self._run_ended(live, end, cache),
+            choose=self._choose(settings, cache, span),
+            ended=lambda live, end: self._run_ended(live, end, cache, span),
             tool_context=tool_context,
         )
 
     def _choose(
-        self, settings: Settings, cache: RunCache | None
+        self, settings: Settings, cache: RunCache | None, span: RunSpan
     ) -> Callable[[Request], Awaitable[tuple[Provider, Request]]]:
         session = self._session
 
@@ -372,13 +374,14 @@ class RunQueue:
             if cache is not None:
                 credential = self._context.providers_of(session.id, request.run_id).credential
                 provider = await cache.provider(provider, asked, request, credential)
+            span.sent(provider, request)
             return provider, request
 
         return choose
 
     # Ending
 
-    def _run_ended(self, live: LiveRun, end: EndEvent, cache: RunCache | None) -> None:
+    def _run_ended(self, live: LiveRun, end: EndEvent, cache: RunCache | None, span: RunSpan) -> None:
         session = self._session
         if cache is not None:
             end = cache.noted(end)
@@ -391,6 +394,7 @@ class RunQueue:
             self._context.loop.spawn(cancel, name=f"nbchat-cancel-{live.run_id}")
         session.record.hold(end.run_id)  # readers see the end when the journal has accepted or refused it
         session.append(end)
+        span.ended(lookup.run(session.state, end.run_id))
         ending = self._settled() if cache is None else self._settled_and_kept(cache, end)
         task = self._context.loop.spawn(ending, name=f"nbchat-finish-{live.run_id}")
         task.add_done_callback(lambda task: self._finish(live, end, task))

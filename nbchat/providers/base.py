@@ -204,6 +204,15 @@ def server_of(provider: Provider) -> str | None:
     return server if isinstance(server, str) and server else None
 
 
+def protocol_of(provider: Provider) -> str:
+    """Return the name of the API that a provider uses, from its optional attribute `protocol`; else its name.
+
+    `OpenAIProvider` has this attribute.
+    """
+    protocol = getattr(provider, "protocol", None)
+    return protocol if isinstance(protocol, str) and protocol else provider.name
+
+
 def cache_scope_of(provider: Provider) -> str | None:
     """Return the identity of a provider's server in the cache of answers, from the attribute `cache_scope`.
 

@@ -100,6 +100,9 @@ class OpenAIProvider:
         Returns the credential of a reference in a request's params. A runner passes those of a kernel.
     """
 
+    protocol: Final = "openai"
+    """Name of the API, in OpenTelemetry spans."""
+
     def __init__(
         self,
         base_url: str | None = None,

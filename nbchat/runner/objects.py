@@ -17,7 +17,7 @@ from nbchat.core.errors import NbchatError, RunCrashed
 from nbchat.core.redact import redact
 from nbchat.core.values import convert
 from nbchat.providers import base
-from nbchat.providers.base import Delta, Provider, Request, cache_scope_of, server_of
+from nbchat.providers.base import Delta, Provider, Request, cache_scope_of, protocol_of, server_of
 from nbchat.runner.messages import More, Piece
 
 WINDOW: Final = 64
@@ -65,6 +65,7 @@ class KernelProvider:
         self.name: str = str(traits.get("name", "provider"))
         self.can_prefill: bool = bool(traits.get("can_prefill"))
         self.can_resume: bool = bool(traits.get("can_resume"))
+        self.protocol: str | None = traits.get("protocol")
         self.server: str | None = traits.get("server")
         self.cache_scope: str | None = traits.get("cache_scope")
 
@@ -132,6 +133,7 @@ class ProviderObjects:
             "name": str(provider.name),
             "can_prefill": bool(provider.can_prefill),
             "can_resume": bool(provider.can_resume),
+            "protocol": protocol_of(provider),
             "server": server_of(provider),
             "cache_scope": cache_scope_of(provider),
         }
