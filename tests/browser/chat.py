@@ -159,9 +159,20 @@ def half(who: str, text: str, state: str, note: str = "", question: str = "") ->
 def expect_same(chats: Sequence[Chat], expected: Sequence[Shown]) -> None:
     """Wait until each page shows exactly these messages."""
     for chat in chats:
-        with suppress(TimeoutError):
-            wait_for(lambda chat=chat: chat.shown() == expected, "the messages")
-        assert chat.shown() == expected
+        _expect_shown(chat, expected)
+
+
+def _expect_shown(chat: Chat, expected: Sequence[Shown]) -> None:
+    shown: list[Shown] = []
+
+    def is_expected() -> bool:
+        nonlocal shown
+        shown = chat.shown()
+        return shown == expected
+
+    with suppress(TimeoutError):
+        wait_for(is_expected, "the messages")
+    assert shown == expected  # fails with the difference
 
 
 DECIDE = """async (card, name) => {
