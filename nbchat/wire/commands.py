@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from nbchat.core.commands import ListModels, SetView, Viewing
-from nbchat.core.errors import NbchatError, StaleCommand
+from nbchat.core.errors import CommandError, NbchatError, StaleCommand
 from nbchat.core.recovery import in_force
 from nbchat.engine.carry_out import acknowledge
 from nbchat.protocol import Ack, CommandChunk, KernelMessage, Models, RunCommand
@@ -25,6 +25,10 @@ logger = logging.getLogger("nbchat")
 
 KEPT_ACKS: Final = 2000
 """Commands whose acknowledgement is kept, in case they are repeated."""
+
+
+MAX_LISTS: Final = 8
+"""Lists of models that the pages of one kernel can request at the same time."""
 
 
 class PageCommands:
@@ -58,6 +62,8 @@ class PageCommands:
         self._unsaved: set[str] = set()
         """Commands that were executed and are acknowledged when this is stored."""
         self._chunks = CommandChunks()
+        self._listing: dict[str | None, bool] = {}
+        """Sessions whose models are being requested, and whether they were asked for again meanwhile."""
 
     def receive(self, message: RunCommand) -> None:
         """Execute a command, unless it is repeated or was sent to an earlier kernel, and acknowledge it."""
@@ -104,10 +110,11 @@ class PageCommands:
         if isinstance(command, Viewing):
             self._view(message.page, command)
             return Ack(id=command.id)
-        if isinstance(command, SetView | ListModels):
-            task = self._change_view(command) if isinstance(command, SetView) else self._list_models(command)
-            self._engine.loop.spawn(task, name=f"nbchat-{command.type}")
+        if isinstance(command, SetView):
+            self._engine.loop.spawn(self._change_view(command), name="nbchat-set-view")
             return Ack(id=command.id)
+        if isinstance(command, ListModels):
+            return self._request_models(command)
         self._engine.presence.last_actor = message.page
         try:
             outcome = self._kernel.execute(command)
@@ -133,8 +140,28 @@ class PageCommands:
             except Exception:
                 logger.exception("the traits of a view could not be set")
 
-    async def _list_models(self, command: ListModels) -> None:
+    def _request_models(self, command: ListModels) -> Ack:
+        """Request the models of a session's server, one request at a time, as the answer is for all pages."""
         session_id = command.session_id
+        if session_id in self._listing:
+            self._listing[session_id] = True  # the settings may have changed since it was asked for
+        elif len(self._listing) >= MAX_LISTS:
+            busy = CommandError(f"{MAX_LISTS} lists of models are being requested.", hint="Try again.")
+            return Ack(id=command.id, error=busy.info)
+        else:
+            self._listing[session_id] = True
+            self._engine.loop.spawn(self._list_while_asked(session_id), name="nbchat-list-models")
+        return Ack(id=command.id)
+
+    async def _list_while_asked(self, session_id: str | None) -> None:
+        try:
+            while self._listing[session_id]:
+                self._listing[session_id] = False
+                await self._list_models(session_id)
+        finally:
+            del self._listing[session_id]
+
+    async def _list_models(self, session_id: str | None) -> None:
         providers = self._kernel.providers
         models: tuple[str, ...] = ()
         failure = None
