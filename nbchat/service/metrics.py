@@ -133,7 +133,11 @@ class _OfNamespaces(Collector):
             ("links", "Kernels that are linked", sum(one.kernels for one in namespaces)),
             ("live_runs", "Runs with a connection to a model", sum(e.scheduler.live for e in engines)),
             ("queued_sessions", "Sessions that wait for a slot", sum(len(e.scheduler) for e in engines)),
-            ("orphaned_runs", "Live runs without a kernel", sum(o.engine.scheduler.live for o in alone)),
+            (
+                "orphaned_runs",
+                "Live runs of namespaces without a kernel",
+                sum(o.engine.scheduler.live for o in alone),
+            ),
             (
                 "stored_bytes",
                 "Bytes of sessions and of answers of batches",

@@ -13,6 +13,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
 
+from msgspec.structs import replace
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.protocol import State
 
@@ -318,6 +319,7 @@ class Service:
             raise WireError(f"it has version {hello.link} of the link, and this service {LINK_VERSION}.")
         permissions = MemberPermissions(lambda: self._role(admitted), namespace.backend.find, namespace.quota)
         author = distinct_name(admitted.person)
+        hello = replace(hello, is_kernel=True)  # a client cannot leave itself out of the metrics
         await namespace.serve(transport, hello, namespace.greeting(), permissions, author)
 
     async def _recheck(self, transport: AsyncWebSocketTransport, admitted: Admitted) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import urllib.request
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from nbchat.core.errors import LeaseLost, StoreFull
 from nbchat.providers.scripted import PAUSE, ScriptedProvider
+from nbchat.runner.messages import Hello
 from nbchat.service.measured_store import MeasuredStore
 from nbchat.service.metrics import Metrics
 from nbchat.service.storage import SqliteFolder
@@ -68,6 +70,17 @@ def test_live_runs_and_writes_are_measured(served: Served, read: Callable[[], di
     until(lambda: read()["nbchat_live_runs"] == 0)
     until(lambda: read()["nbchat_unsaved_seconds"] == 0)
     assert read()["nbchat_store_errors_total"] == 0
+
+
+def test_every_link_is_counted(
+    served: Served, read: Callable[[], dict[str, float]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that claims to be no kernel is a link too, and its runs are not orphaned."""
+    monkeypatch.setattr("nbchat.service.address.Hello", partial(Hello, is_kernel=False))
+    run = served.registry("ada", "geo").create("rivers", provider=ScriptedProvider("a", PAUSE)).send("?")
+    until(lambda: run.text == "a")
+    found = read()
+    assert (found["nbchat_links"], found["nbchat_live_runs"], found["nbchat_orphaned_runs"]) == (1, 1, 0)
 
 
 def test_metrics_have_no_names_and_no_text(served: Served) -> None:
