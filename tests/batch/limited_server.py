@@ -9,6 +9,11 @@ from types import TracebackType
 from typing import Any, Self
 
 
+def most_within(times: list[float], seconds: float) -> int:
+    """Return the largest number of times in any window of this length."""
+    return max(sum(start <= at < start + seconds for at in times) for start in times)
+
+
 class LimitedServer:
     """A Chat Completions server that answers with the prompt in capitals.
 

@@ -75,14 +75,14 @@ def batch_of(*prompts: str, concurrency: int = 1, rpm: float | None = None) -> B
     )
 
 
-def texts_of(reader: BatchReader) -> list[str]:
+def texts_of(reader: BatchReader, timeout_s: float = 90.0) -> list[str]:
     """Wait for the end of a batch, and return the answers, or the names of errors, in order."""
 
     def is_over() -> bool:
         reader.wait()
         return reader.is_over
 
-    wait_for(is_over, "the end of the batch", 90)
+    wait_for(is_over, "the end of the batch", timeout_s)
     reader.check()
     found = {answer.index: answer for answer in reader.answers}
     reader.close()
@@ -291,10 +291,13 @@ class ReplicaProcess:
 
 
 class Processes(Kernels):
-    """Two replicas in processes, and a port that leads to either. Use it in a `with` statement."""
+    """Replicas in processes, and a port that leads to any of them. Use it in a `with` statement."""
+
+    count = 2
+    """Number of replicas."""
 
     def __enter__(self) -> Self:
-        self.replicas = [ReplicaProcess(self.folder, self.redis.url, number) for number in range(2)]
+        self.replicas = [ReplicaProcess(self.folder, self.redis.url, number) for number in range(self.count)]
         self.unhealthy: ReplicaProcess | None = None
         """The replica to which the port does not lead."""
         self._turns = itertools.count()

@@ -9,6 +9,7 @@ import sys
 import time
 import urllib.request
 from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,10 +23,12 @@ from nbchat.runner.messages import Call
 from nbchat.service.quotas import DEFAULTS
 from nbchat.service.replicas import PROOF_HEADER
 from nbchat.stores.redis_batch import RedisBatch
+from tests.batch.limited_server import LimitedServer, most_within
+from tests.redis_process import RedisProcess
 from tests.runner.counting_server import CountingServer, answer_to
 from tests.runner.linked import until
-from tests.service.replicated import Processes, Replica, Replicated, batch_of, texts_of
-from tests.service.test_replicas import drains, status
+from tests.service.replicated import Processes, Replica, Replicated, batch_of, drains, status, texts_of
+from tests.waiting import wait_for
 
 if TYPE_CHECKING:
     from nbchat.batch_engine.batch import Batch
@@ -287,6 +290,45 @@ def test_a_replica_that_is_killed_loses_only_its_own_prompts(
     assert len(lost) == 1
     assert found == {key: "KernelGone" if key in lost else answer_to(key) for key in prompts}
     assert sorted(server.asked) == sorted(prompts)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1200)
+def test_killed_replicas_send_nothing_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While one of four replicas is killed every 5 s, each of 2,000 prompts is sent once or is unknown.
+
+    The server never gets more than 200 requests in 10 s. Its limit is 1,200 a minute; the rate is 5 % lower,
+    as documented, since requests can arrive closer together than they were sent.
+    """
+    prompts, concurrency = [f"prompt {number}" for number in range(2000)], 16
+    with RedisProcess() as redis, LimitedServer(takes_s=0.1) as server, ThreadPoolExecutor(1) as thread:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
+        processes = Processes(tmp_path, redis)
+        processes.count = 4
+        with processes:
+            request = batch_of(*prompts, concurrency=concurrency, rpm=1140)
+            reader = processes.reader(processes.port, request)
+            assert reader.open() == 0
+            results = thread.submit(texts_of, reader, 900.0)
+            kills, due = 0, time.monotonic()
+            while not results.done():
+                due += 5.0
+                wait_for(lambda: results.done() or time.monotonic() >= due, "the next kill")  # noqa: B023 - used at once
+                victim = processes.replicas[kills % processes.count]
+                processes.unhealthy = victim
+                victim.kill()
+                kills += 1
+                victim.start()
+                victim.wait()
+                processes.unhealthy = None
+            texts = results.result()
+    lost = texts.count("KernelGone")
+    assert kills >= 20
+    assert lost <= kills * concurrency
+    assert max(server.asked.values()) == 1
+    for prompt, text in zip(prompts, texts, strict=True):
+        assert text == "KernelGone" or (text == prompt.upper() and server.asked[prompt] == 1)
+    assert most_within(server.times, 10.0) <= 200
 
 
 SCRIPT = """
