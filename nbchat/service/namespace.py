@@ -139,24 +139,6 @@ class Namespace(EngineServer):
         self._store = store
         return leased
 
-    @property
-    def stored_bytes(self) -> int:
-        """Bytes of the sessions and of the answers of batches that are stored."""
-        return self._batch_bytes + (0 if self._store is None else self._store.stored_bytes)
-
-    def _batches_changed(self) -> None:
-        """Read the bytes of the answers of batches soon, unless that is planned."""
-        if self._measuring is None:
-            self._measuring = self.engine.loop.spawn(self._measure(), name="nbchat-batch-bytes")
-
-    async def _measure(self) -> None:
-        await asyncio.sleep(MEASURE_S)
-        self._measuring = None  # what changes from now on is measured again
-        try:
-            self._batch_bytes = await self.engine.in_thread(self._storage.batch_bytes, self.name)
-        except NbchatError as error:
-            logger.debug("the bytes of batches of %r could not be read: %s", self.name, error)
-
     def _begin(self, store: LeasedStore, snapshot: Snapshot) -> None:
         for note in snapshot.notes:
             logger.warning("the store of %r: %s", self.name, note)
@@ -191,6 +173,26 @@ class Namespace(EngineServer):
 
     def _batch_journal(self, batch_id: str) -> Place | None:
         return self._storage.batch(self.name, batch_id)
+
+    # Its bytes
+
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes of the sessions and of the answers of batches that are stored."""
+        return self._batch_bytes + (0 if self._store is None else self._store.stored_bytes)
+
+    def _batches_changed(self) -> None:
+        """Read the bytes of the answers of batches soon, unless that is planned."""
+        if self._measuring is None:
+            self._measuring = self.engine.loop.spawn(self._measure(), name="nbchat-batch-bytes")
+
+    async def _measure(self) -> None:
+        await asyncio.sleep(MEASURE_S)
+        self._measuring = None  # what changes from now on is measured again
+        try:
+            self._batch_bytes = await self.engine.in_thread(self._storage.batch_bytes, self.name)
+        except NbchatError as error:
+            logger.debug("the bytes of batches of %r could not be read: %s", self.name, error)
 
     # Life
 

@@ -66,7 +66,7 @@ class Namespaces:
         self._has_link = has_link
         self._metrics = metrics
         self._threads = DaemonExecutor()
-        self.divided = DividedBatches(loop, storage)
+        self.divided: DividedBatches = DividedBatches(loop, storage)
         self.claim_s: float = CLAIM_S
         """Longest wait for a process that was killed and still holds the lease, or that is ending."""
         self.is_draining: bool = False
@@ -93,7 +93,7 @@ class Namespaces:
         return name in self._opened
 
     @property
-    def open(self) -> Sequence[Namespace]:
+    def loaded(self) -> Sequence[Namespace]:
         """The namespaces that are open."""
         return [
             task.result()
@@ -158,15 +158,15 @@ class Namespaces:
     # Releasing
 
     def _replaced(self, namespace: Namespace) -> None:
-        """Open the namespace again for the next link, when another process has released it."""
+        """Close a namespace that another process has taken over; the next link opens it again."""
         self._end(namespace, self._in_thread(namespace.close))
 
     def _release(self, namespace: Namespace) -> asyncio.Task[Any]:
-        """Serve a namespace no longer, end what is in progress in it, and release its store."""
-        return self._end(namespace, self._finish(namespace))
+        """Remove a namespace, end what is in progress in it, and release its store."""
+        return self._end(namespace, self._finish_and_close(namespace))
 
     def _end(self, namespace: Namespace, closing: Coroutine[Any, Any, None]) -> asyncio.Task[Any]:
-        """Forget a namespace while it is closed, which its next opening waits for."""
+        """Remove a namespace and close it in a task, which the next opening of the namespace waits for."""
         name = namespace.name
         self._opened.pop(name, None)
         task = self._releasing[name] = self._loop.spawn(closing, name="nbchat-namespace-release")
@@ -178,7 +178,7 @@ class Namespaces:
         task.add_done_callback(released)
         return task
 
-    async def _finish(self, namespace: Namespace) -> None:
+    async def _finish_and_close(self, namespace: Namespace) -> None:
         try:
             await namespace.finish(KernelGone("the service was shut down."), FINISH_S)
         except (NbchatError, TimeoutError) as error:
@@ -194,7 +194,7 @@ class Namespaces:
                 self._unload_idle()
 
     def _unload_idle(self) -> None:
-        for namespace in self.open:
+        for namespace in self.loaded:
             if namespace.is_idle(self._quotas.idle_s) and not self._has_link(namespace.name):
                 logger.info("%r is idle and leaves memory", namespace.name)
                 self._release(namespace)
@@ -211,14 +211,14 @@ class Namespaces:
         """
         self.is_draining = True
         self.divided.drain()
-        for namespace in self.open:
+        for namespace in self.loaded:
             namespace.drain()
         until = self._loop.aio.time() + DRAIN_S
         while True:
-            idle = [one for one in self.open if not one.is_busy]
+            idle = [one for one in self.loaded if not one.is_busy]
             if hand_over:
                 await asyncio.gather(*(self._release(one) for one in idle))
-            is_busy = self.divided.is_busy or any(one.is_busy for one in self.open)
+            is_busy = self.divided.is_busy or any(one.is_busy for one in self.loaded)
             if not is_busy or self._loop.aio.time() > until:
                 return
             await asyncio.sleep(LOOK_S)  # runs and batches end without a common event
@@ -230,7 +230,7 @@ class Namespaces:
             async with asyncio.timeout(FINISH_S):
                 await asyncio.gather(*self._opened.values(), return_exceptions=True)
         reason = KernelGone("the service was shut down.")
-        namespaces = self.open
+        namespaces = self.loaded
         ended = [namespace.finish(reason, FINISH_S) for namespace in namespaces]
         with suppress(TimeoutError):
             async with asyncio.timeout(FINISH_S):
@@ -245,5 +245,5 @@ class Namespaces:
         """Release all stores."""
         if self._releasing:
             await asyncio.wait(self._releasing.values(), timeout=FINISH_S)
-        for namespace in self.open:
+        for namespace in self.loaded:
             await self._in_thread(namespace.close)

@@ -15,31 +15,12 @@ if TYPE_CHECKING:
     from nbchat.service.quotas import Quota
 
 _READS: Final = frozenset(
-    {
-        *(
-            "find",
-            "sessions",
-            "position",
-            "last_asked",
-            "stats",
-            "request_of",
-            "state",
-            "streaming",
-            "limits",
-        ),
-        *(
-            "snapshot",
-            "save",
-            "subscribe",
-            "unsubscribe",
-            "profile",
-            "ping",
-            "restore",
-            "open_pages",
-            "leave",
-        ),
+    (
+        *("find", "sessions", "position", "last_asked", "stats", "request_of", "state", "streaming"),
+        *("limits", "snapshot", "save", "subscribe", "unsubscribe", "profile", "ping", "restore"),
+        *("open_pages", "leave"),
         "execute",  # its command is checked
-    }
+    )
 )
 """Functions that change nothing in the namespace. All others need an editor."""
 

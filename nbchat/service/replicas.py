@@ -71,7 +71,6 @@ LOST_S: Final = 10.0
 FORWARDED: Final = "X-Nbchat-Forwarded"
 """Header of a forwarded link, which is not forwarded again. It gives no rights."""
 
-
 PROOF: Final = "replica"
 """Path at which a replica proves that it is one; the nonce is the query."""
 

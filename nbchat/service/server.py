@@ -138,7 +138,7 @@ class Service:
         self._quotas = quotas
         self._namespaces = Namespaces(loop, storage, quotas, lambda name: self._links_of(name) > 0, metrics)
         if metrics is not None:
-            metrics.watch(loop, lambda: self._namespaces.open)
+            metrics.watch(loop, lambda: self._namespaces.loaded)
         self._server: Server | None = None
         self._replicas: Replicas | None = None
         self._connections: weakref.WeakSet[ServerConnection] = weakref.WeakSet()
