@@ -19,6 +19,7 @@ PROMPTS = [f"prompt {n}" for n in range(12)]
 @pytest.fixture(autouse=True)
 def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NBCHAT_JOURNAL_DIR", str(tmp_path / "journals"))
+    monkeypatch.setattr("nbchat.engine.run_cache.STORE_S", 60)  # the next question finds the answer
 
 
 @pytest.fixture

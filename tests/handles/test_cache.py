@@ -35,6 +35,7 @@ class Cacheable(ScriptedProvider):
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return the folder of this test's cache, which does not exist yet."""
     monkeypatch.setenv("NBCHAT_JOURNAL_DIR", str(tmp_path / "journals"))
+    monkeypatch.setattr("nbchat.engine.run_cache.STORE_S", 60)  # the next question finds the answer
     return tmp_path / "journals" / "cache"
 
 
