@@ -65,7 +65,8 @@ class Batch:
     is_held
         Keep the journal locked until `release`, although all prompts have ended.
     slots
-        Entered for each prompt while it is in progress. `None`: as many as the request allows.
+        Those of another process that has the batch, entered for each prompt while it is in progress. `None`:
+        as many as the request allows.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class Batch:
         slots: AbstractAsyncContextManager[None] | None = None,
     ) -> None:
         self.request = request
+        self._joins = slots is not None
         self.slots: AbstractAsyncContextManager[None] = slots or asyncio.Semaphore(request.concurrency)
         self.answers: list[Answer] = []
         """Outcomes in the order in which they were recorded. It only grows."""
@@ -266,6 +268,7 @@ class Batch:
             ledger=ledger,
             kept=kept,
             retry_interrupted=request.retry_interrupted,
+            give_up=self.drain if self._joins else None,
         )
         self._apply_pause()
         if self.is_draining:

@@ -99,6 +99,9 @@ class PromptSender:
         answers are read from the server if it kept them; otherwise the recorded outcome is used.
     retry_interrupted
         Send prompts again whose answers the server did not keep.
+    give_up
+        Called, in place of recording it, with an error that every prompt would meet in this process, since
+        another process may not meet it. It must call `drain`.
     """
 
     def __init__(
@@ -118,6 +121,7 @@ class PromptSender:
         ledger: Ledger | None = None,
         kept: Mapping[int, Answer] = MappingProxyType({}),
         retry_interrupted: bool = False,
+        give_up: Callable[[NbchatError], object] | None = None,
     ) -> None:
         self._prompts = dict(prompts)
         self._waiting = deque(self._prompts)
@@ -138,6 +142,7 @@ class PromptSender:
         self._ledger = ledger
         self._kept = dict(kept)
         self._retry_interrupted = retry_interrupted
+        self._give_up = give_up
         self._answered = 0
         self._hopeless: NbchatError | None = None
         self._open = asyncio.Event()
@@ -343,9 +348,7 @@ class PromptSender:
             refusals += isinstance(answer.error, RateLimited)
             wait_s = self._wait(answer.error, attempts - refusals, refusals)
             if wait_s is None or self._hopeless is not None:
-                if self._ledger is not None:
-                    await self._ledger.failed(answer)
-                return answer
+                return await self._failed(answer, answer.error)
             if self._is_draining:
                 return None
             self._sending.discard(asyncio.current_task())
@@ -353,6 +356,15 @@ class PromptSender:
                 await self._limiter.close_for(wait_s)  # other prompts would be refused too
             else:
                 await asyncio.sleep(wait_s)
+
+    async def _failed(self, answer: Answer, error: NbchatError) -> Answer | None:
+        """Record the failure of a prompt and return it; `None` if other processes may send the prompt."""
+        if self._give_up is not None and self._is_hopeless(error):
+            self._give_up(error)
+            return None
+        if self._ledger is not None:
+            await self._ledger.failed(answer)
+        return answer
 
     def _wait(self, error: NbchatError, failures: int, refusals: int) -> float | None:
         """Return the seconds before the next attempt, or `None` if the prompt is not retried."""

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import nbchat
-from nbchat.core.errors import CommandError
+from nbchat.core.errors import CommandError, ConfigError
+from nbchat.runner.engine import Origin
 from nbchat.runner.frames import encode_frame
 from nbchat.runner.messages import Call
 from nbchat.service.quotas import DEFAULTS
@@ -253,6 +254,33 @@ def test_another_version_takes_no_part(
     assert texts_of(reader) == [answer_to(prompt) for prompt in "abc"]
     assert sorted(server.asked) == ["a", "b", "c"]
     assert refused == ["take_part"]
+
+
+def test_a_replica_in_which_every_prompt_would_fail_loses_none(
+    replicated: Replicated, server: CountingServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its prompts are sent by the others, which may reach the model, and it is not asked again."""
+    made: list[Origin] = []
+
+    class Broken(Origin):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            made.append(self)
+
+        async def choose(self, *_arguments: Any) -> Any:
+            raise ConfigError("this replica cannot use the provider.")
+
+    monkeypatch.setattr("nbchat.service.divided_batches.Origin", Broken)
+    monkeypatch.setattr("nbchat.service.divided_batches.LOOK_S", 0.05)
+    prompts = [f"p{number}" for number in range(12)]
+    reader, _, other = begun(replicated, *prompts)
+    until(lambda: len(server.asked) == 2)
+    server.release(server.asked[0])
+    until(lambda: not takes_part(other))
+    server.go()
+    assert texts_of(reader) == [answer_to(prompt) for prompt in prompts]
+    assert sorted(server.asked) == sorted(prompts)
+    assert len(made) == 1
 
 
 @pytest.mark.timeout(300)  # processes start, and a lease expires
