@@ -258,7 +258,7 @@ class Replicas:
             response = connection.respond(HTTPStatus.OK, "")
             response.headers[PROOF_HEADER] = self._proof_of(self.address, query)
             return response
-        proof = request.headers.get(PROOF_HEADER, "")
+        proof = "".join(request.headers.get_all(PROOF_HEADER))  # `get` raises an error if there are two
         status = HTTPStatus.SERVICE_UNAVAILABLE
         if not hmac.compare_digest(proof.encode(), self._proof_to(self.address).encode()):
             status = HTTPStatus.NOT_FOUND

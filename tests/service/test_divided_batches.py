@@ -215,6 +215,7 @@ def test_only_replicas_are_admitted(replicated: Replicated) -> None:
     ada = f"Bearer {replicated.tokens['ada']}"
     assert status(one.port, "/batch", {}) == 404
     assert status(one.port, "/batch", {"Authorization": ada}) == 404
+    assert status(one.port, "/batch", {PROOF_HEADER: "a", PROOF_HEADER.lower(): "b"}) == 404
     nonces = ("batch", f"{one.url}%20batch", f"{one.url}+batch")
     for nonce in nonces:  # what a replica proves to anyone is of no use
         with urllib.request.urlopen(f"{one.url}replica?{nonce}", timeout=60) as response:
