@@ -112,10 +112,10 @@ class AnswerFile:
     def __len__(self) -> int:
         return len(self._answers)
 
-    def close(self) -> None:
-        """Close the file. Prompts in progress were cancelled, so they are recorded as unanswered."""
+    def close(self, *, is_abandoned: bool = False) -> None:
+        """Close the file. Prompts in progress are recorded as unanswered, unless the batch was abandoned."""
         with suppress(OSError, StoreError):
-            for key in sorted(self._mine):
+            for key in () if is_abandoned else sorted(self._mine):
                 self.unanswered(key)
             os.fsync(self._file.fileno())
         with self._lock:

@@ -94,8 +94,14 @@ class Answers(Protocol):
         """Return the limiter of all requests to a provider that use this record."""
         ...
 
-    def close(self) -> None:
-        """Release the prompts that are claimed; those in progress were cancelled."""
+    def close(self, *, is_abandoned: bool = False) -> None:
+        """Release the prompts that are claimed.
+
+        Parameters
+        ----------
+        is_abandoned
+            Prompts in progress are unknown from now on. `False`: they may be sent again.
+        """
         ...
 
 
@@ -127,7 +133,7 @@ def unknown(times: int, response_id: str | None) -> Answer:
         index=0,
         state=RunState.INTERRUPTED,
         error=KernelGone(
-            "the process was killed while this prompt was in progress; it may have been answered.",
+            "the process ended while this prompt was in progress; it may have been answered.",
             hint="nbchat.map(…, retry_interrupted=True) asks it again.",
         ),
         attempts=times,

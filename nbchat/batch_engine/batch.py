@@ -103,6 +103,7 @@ class Batch:
         self.is_draining: bool = False
         """No more prompts are sent, and those in progress may end."""
         self._refusal: NbchatError | None = None
+        self._is_abandoned = False
         self._released = asyncio.Event()
         if not is_held:
             self._released.set()
@@ -124,7 +125,12 @@ class Batch:
         return bool(self._pausers)
 
     def stop(self) -> None:
-        """Stop the prompts in progress; the journal keeps the answers so far."""
+        """Stop the prompts in progress, which the next call sends again; the journal keeps the answers."""
+        self._task.cancel()
+
+    def abandon(self) -> None:
+        """End although the caller has not stopped the batch. Prompts in progress may have been answered."""
+        self._is_abandoned = self._is_abandoned or not self.is_stopping
         self._task.cancel()
 
     def pause(self, by: object) -> None:
@@ -182,7 +188,7 @@ class Batch:
         elif len(self.answers) == len(self.request.prompts):
             self.end = "complete"
         elif task.cancelled():
-            self.end = "stopped"
+            self.end = "drained" if self._is_abandoned else "stopped"
         elif self._refusal is not None:
             self.error, self.end = self._refusal, "failed"
         else:
@@ -211,7 +217,7 @@ class Batch:
 
             def close() -> None:
                 ledger.close()
-                answers.close()
+                answers.close(is_abandoned=self._is_abandoned)
 
             await _finished(asyncio.to_thread(close))
 

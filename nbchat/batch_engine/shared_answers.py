@@ -96,9 +96,9 @@ class SharedAnswers:
         """Return the limiter of all processes with batches of this name."""
         return SharedLimiter(self._batch, profile, per_minute)
 
-    def close(self) -> None:
+    def close(self, *, is_abandoned: bool = False) -> None:
         """Release the prompts of this process."""
-        self._batch.close()
+        self._batch.close(is_abandoned=is_abandoned)
 
 
 class SharedLimiter:

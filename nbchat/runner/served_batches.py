@@ -179,10 +179,15 @@ class ServedBatches:
 
     def stop_all(self) -> None:
         """Stop all batches; their journals keep the answers so far."""
+        for batch in self._batches.values():
+            batch.stop()
+
+    def abandon_all(self) -> None:
+        """End all batches, which continue in the next runner. Prompts in progress are unknown there."""
         for task in self._divided.values():
             task.cancel()  # the others finish their prompts, and the next runner has the answers
         for batch in self._batches.values():
-            batch.stop()
+            batch.abandon()
 
     def drain(self) -> None:
         """Let the prompts in progress end, and send no more."""
@@ -191,9 +196,9 @@ class ServedBatches:
             batch.drain()
 
     async def close(self) -> None:
-        """Stop all batches, and wait until their journals are closed."""
+        """End all batches, and wait until their journals are closed."""
         batches, divided = list(self._batches.values()), list(self._divided.values())
-        self.stop_all()
+        self.abandon_all()
         for batch in batches:
             await batch.wait()
         if divided:

@@ -207,11 +207,11 @@ class DividedBatches:
             batch.drain()
 
     async def close(self) -> None:
-        """Stop the prompts of other replicas' batches, and wait until their records are closed."""
+        """End the parts in other replicas' batches, and wait until their records are closed."""
         self._is_draining = True
         parts = list(self._parts)
         for batch in parts:
-            batch.stop()
+            batch.abandon()
         for batch in parts:
             await batch.wait()
 

@@ -167,7 +167,7 @@ class Namespace(EngineServer):
         logger.warning("another process has taken over %r", self.name)
         self.over.set()
         self.drain()
-        self.batches.stop_all()
+        self.batches.abandon_all()
         self.close_links()
         self._on_replaced(self)
 

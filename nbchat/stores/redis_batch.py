@@ -164,12 +164,18 @@ class RedisBatch(RedisClient):
             except NbchatError as error:
                 logger.debug("the lease of a batch could not be renewed: %s", error)
 
-    def close(self) -> None:
-        """Release the prompts of this process, which are free again, and close the connection."""
+    def close(self, *, is_abandoned: bool = False) -> None:
+        """Release the prompts of this process, and close the connection.
+
+        Parameters
+        ----------
+        is_abandoned
+            Prompts that are marked as sent are unknown from now on. `False`: they are free again.
+        """
         self._closing.set()
         self._renewing.join()
         try:
-            self._script(scripts.CLOSE, _TABLES, encoded(self.token), self._kept_ms)
+            self._script(scripts.CLOSE, _TABLES, encoded(self.token), int(is_abandoned), self._kept_ms)
         finally:
             super().close()
 

@@ -168,17 +168,18 @@ return 1
 """
 
 _CLOSE: Final = """
--- KEYS: answers, failed, open, owners, log. ARGV: token, time in ms to keep a batch, or 0.
+-- KEYS: answers, failed, open, owners, log. ARGV: token, whether prompts that were sent are not released,
+-- time in ms to keep a batch, or 0.
 local open = redis.call('HGETALL', KEYS[3])
 for at = 1, #open, 2 do
   local found = parsed(open[at + 1])
-  if found.owner == ARGV[1] then
+  if found.owner == ARGV[1] and (found.state ~= 's' or ARGV[2] == '0') then
     redis.call('HDEL', KEYS[3], open[at])
     redis.call('RPUSH', KEYS[5], open[at])
   end
 end
 redis.call('HSET', KEYS[4], ARGV[1], '0')
-keep_for(KEYS, ARGV[2])
+keep_for(KEYS, ARGV[3])
 return 1
 """
 

@@ -245,6 +245,21 @@ def test_it_is_written_down_before_it_is_sent(tmp_path: Path) -> None:
     assert kinds == ["asked", "unanswered", "asked", "key"]
 
 
+@pytest.mark.parametrize("is_abandoned", [True, False])
+def test_a_prompt_in_progress_is_unknown_only_if_the_batch_was_abandoned(
+    tmp_path: Path, is_abandoned: bool
+) -> None:
+    """A prompt is sent again if its batch was stopped, not if its process ended by itself."""
+    journal = AnswerFile(tmp_path / "answers.jsonl")
+    journal.asked("a")
+    journal.close(is_abandoned=is_abandoned)
+    journal = AnswerFile(tmp_path / "answers.jsonl")
+    assert [type(answer.error) for answer in journal.find(["a"]).values()] == (
+        [nbchat.KernelGone] if is_abandoned else []
+    )
+    journal.close()
+
+
 def test_two_batches_do_not_share_a_journal(tmp_path: Path) -> None:
     """A journal that another batch is writing is refused before anything is sent."""
     journal = tmp_path / "answers.jsonl"

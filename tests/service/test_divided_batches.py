@@ -69,12 +69,15 @@ def takes_part(replica: Replica) -> bool:
     return replica.service._namespaces.divided.is_busy
 
 
-def begun(replicated: Replicated, *prompts: str, **more: Any) -> tuple[BatchReader, Replica, Replica]:
+def begun(
+    replicated: Replicated, *prompts: str, port: int = 0, **more: Any
+) -> tuple[BatchReader, Replica, Replica]:
     """Begin a batch; return its reader, the replica that holds it, and one that waits for slots of it.
 
     As many prompts as the concurrency are in progress in the first one, and the next ones are for the other.
+    The kernel is linked to `port`, or to the first replica.
     """
-    reader = replicated.reader(replicated.one.port, batch_of(*prompts, concurrency=2, **more))
+    reader = replicated.reader(port or replicated.one.port, batch_of(*prompts, concurrency=2, **more))
     assert reader.open() == 0
     holder, other = replicated.roles("person-ada")
     until(lambda: takes_part(other))
@@ -142,6 +145,29 @@ def test_a_replica_that_joins_takes_part_and_one_that_drains_finishes(
         third.end()
     assert sorted(server.asked) == sorted(prompts)
     assert len(sent) == 3
+
+
+@pytest.mark.parametrize("ends", ["holder", "other"])
+def test_a_replica_that_ends_sends_no_prompt_again(
+    replicated: Replicated, server: CountingServer, sent: dict[str, list[str]], ends: str
+) -> None:
+    """A prompt that outlasts its replica, which ends in order, is unknown; the others send the rest."""
+    replicated.registry(replicated.one.port, "ada")
+    holder, other = replicated.roles("person-ada")
+    ending, staying = (holder, other) if ends == "holder" else (other, holder)
+    replicated.end_kernels()
+    prompts = [f"p{number}" for number in range(6)]
+    reader, *_ = begun(replicated, *prompts, port=staying.port)
+    until(lambda: len(server.asked) == 2)
+    server.release(server.asked[0])
+    until(lambda: len(sent) == 2 and len(server.asked) == 3)
+    unknown = server.asked[1 if ends == "holder" else 2]
+    ending.end()
+    server.go()
+    assert texts_of(reader) == [
+        "KernelGone" if prompt == unknown else answer_to(prompt) for prompt in prompts
+    ]
+    assert sorted(server.asked) == prompts
 
 
 def test_a_batch_that_is_stopped_ends_in_all_replicas(replicated: Replicated, server: CountingServer) -> None:

@@ -96,6 +96,17 @@ def test_a_process_that_ends_in_order_releases_its_prompts(join: Join) -> None:
     send(other, "a")
 
 
+def test_a_process_that_abandons_a_batch_leaves_sent_prompts_unknown(join: Join) -> None:
+    """Of a process that ends without having been stopped, sent prompts are unknown; the others are free."""
+    one, other = join(), join()
+    send(one, "sent")
+    assert one.claim("unsent", again=False)
+    one.close(is_abandoned=True)
+    assert other.news() == [Outcome(key="unsent"), Outcome(key="sent", times=1)]
+    assert not other.claim("sent", again=False)
+    send(other, "unsent")
+
+
 def test_an_unanswered_prompt_remains_claimed(join: Join) -> None:
     """Between two attempts a prompt is not sent by others; if its process vanishes then, it is free."""
     one, other = join(lease_s=0.5), join()
