@@ -181,7 +181,7 @@ class Namespaces:
     async def _finish_and_close(self, namespace: Namespace) -> None:
         try:
             await namespace.finish(KernelGone("the service was shut down."), FINISH_S)
-        except (NbchatError, TimeoutError) as error:
+        except Exception as error:  # noqa: BLE001 - its lease is released even so
             logger.warning("%r could not be saved: %s", namespace.name, error)
         namespace.close_links()
         await self._in_thread(namespace.close)

@@ -15,7 +15,7 @@ and can be repeated.
 `map:<batch>:open`           hash    claimed prompts: `<w or s>:<times sent>:<token>:<response id>`
 `map:<batch>:owners`         hash    the time at which the lease of each token expires; 0: closed
 `map:<batch>:log`            list    prompts that were answered, have failed or are free again
-`batches`                    set     ids of temporary batches
+`batches`                    zset    ids of temporary batches, by the time of their last use
 `gate:<profile>`             hash    `next`: time of the next request; `closed`: none before this time
 ===========================  ======  ===================================================================
 """
@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 import zlib
 from collections.abc import Iterable, Sequence
 from contextlib import closing
@@ -140,8 +141,11 @@ class RedisBatch(RedisClient):
         return f"<RedisBatch {self.where}>"
 
     def _register(self, client: Redis) -> None:
+        """Note when this batch was used last."""
         with client.pipeline() as pipeline:
-            pipeline.sadd(self._key("batches"), encoded(self._batch))
+            now = time.time()
+            pipeline.zadd(self._key("batches"), {self._batch: now})
+            pipeline.zremrangebyscore(self._key("batches"), "-inf", now - TEMPORARY_S)
             pipeline.pexpire(self._key("batches"), self._kept_ms)
             pipeline.execute()
 
@@ -161,6 +165,8 @@ class RedisBatch(RedisClient):
         while not self._closing.wait(self._lease_s / 4):
             try:
                 self._script(scripts.RENEW, _TABLES, *self._owner, self._kept_ms)
+                if self._batch:
+                    self._call(self._register)
             except NbchatError as error:
                 logger.debug("the lease of a batch could not be renewed: %s", error)
 
@@ -188,7 +194,7 @@ class RedisBatch(RedisClient):
         def unlink(client: Redis) -> None:
             with client.pipeline() as pipeline:
                 pipeline.unlink(*names)
-                pipeline.srem(self._key("batches"), encoded(self._batch))
+                pipeline.zrem(self._key("batches"), encoded(self._batch))
                 pipeline.execute()
 
         try:
@@ -276,7 +282,7 @@ class _Memory(RedisClient):
     def of_batches(self, root: str) -> int:
         def read(client: Redis) -> int:
             with client.pipeline(transaction=False) as pipeline:
-                batches: set[Any] = client.smembers(encoded(f"{root}batches"))
+                batches: list[Any] = client.zrange(encoded(f"{root}batches"), 0, -1)
                 for batch in batches:
                     pipeline.memory_usage(encoded(f"{root}map:{decoded(batch)}:answers"))
                 return sum(size or 0 for size in pipeline.execute())

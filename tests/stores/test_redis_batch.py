@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 
@@ -244,6 +245,16 @@ def test_the_memory_of_temporary_batches_is_measured(join: Join, redis_server: R
     for batch in batches:
         batch.delete()
     assert memory_of(redis_server.url, name) == 0
+
+
+def test_batches_in_use_are_counted(join: Join, redis_server: RedisProcess) -> None:
+    """The list of the batches that are counted has those that were used in the last week."""
+    with redis_server.client() as client:
+        used = join(lease_s=0.2, temporary="b-1")
+        registered = f"{used._root}batches"
+        client.delete(registered)
+        client.zadd(registered, {"b-2": time.time() - 8 * 86_400})
+        wait_for(lambda: client.zrange(registered, 0, -1) == [b"b-1"], "the renewal of the lease")
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a/b"])
