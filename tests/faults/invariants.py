@@ -83,13 +83,13 @@ def slots(registry: SessionRegistry) -> tuple[int, int]:
 
 
 def tasks(registry: SessionRegistry) -> set[str]:
-    """Return the names of the tasks on the engine's loop."""
+    """Return the tasks on the engine's loop, with what they wait for."""
 
-    async def names() -> set[str]:
+    async def found() -> set[str]:
         here = asyncio.current_task()
-        return {task.get_name() for task in asyncio.all_tasks() if task is not here}
+        return {repr(task) for task in asyncio.all_tasks() if task is not here}
 
-    return engine_of(registry).loop.run(names(), 10)
+    return engine_of(registry).loop.run(found(), 10)
 
 
 def open_files() -> int:

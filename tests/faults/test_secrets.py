@@ -9,7 +9,8 @@ import logging
 import pickle
 import re
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -68,25 +69,87 @@ def log() -> Iterator[io.StringIO]:
     ours.setLevel(level)
 
 
-async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Answer 401 and echo the key in the body and in a header, as some servers do."""
-    head = (await reader.readuntil(b"\r\n\r\n")).decode()
+@contextmanager
+def serving(registry: SessionRegistry, answer: Callable[[str], bytes]) -> Iterator[str]:
+    """Answer requests on the registry's loop; yield the URL of the API.
+
+    A client of another process can connect too, whose server had this port before: clients of kernels try
+    again for a long time. What is no request has no effect.
+
+    Parameters
+    ----------
+    answer
+        Takes the head of a request, and returns the response.
+    """
+    handlers: set[asyncio.Task[Any]] = set()
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        handlers.add(task)
+        try:
+            writer.write(answer((await reader.readuntil(b"\r\n\r\n")).decode()))
+            await writer.drain()
+        except (asyncio.IncompleteReadError, asyncio.CancelledError, ConnectionError):
+            pass
+        finally:
+            handlers.discard(task)
+            writer.close()
+
+    loop = engine_of(registry).loop
+    server = loop.run(asyncio.start_server(handle, "127.0.0.1", 0), 10)
+
+    def end() -> None:
+        server.close()
+        for task in handlers:
+            task.cancel()
+
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+    finally:
+        loop.call(end)
+
+
+def refusal(head: str) -> bytes:
+    """Return a response with 401 that echoes the key in the body and in a header, as some servers do."""
     sent = next(line for line in head.splitlines() if line.lower().startswith("authorization:"))
-    body = json.dumps({"error": {"message": f"Incorrect API key provided: {sent.split()[-1]}"}}).encode()
-    writer.write(b"HTTP/1.1 401 Unauthorized\r\ncontent-type: application/json\r\n")
-    writer.write(b"x-request-id: req_%s\r\n" % sent.split()[-1].encode())
-    writer.write(b"x-echo: %s\r\ncontent-length: %d\r\n\r\n%s" % (sent.encode(), len(body), body))
-    await writer.drain()
-    writer.close()
+    key = sent.split()[-1]
+    body = json.dumps({"error": {"message": f"Incorrect API key provided: {key}"}})
+    return (
+        "HTTP/1.1 401 Unauthorized\r\ncontent-type: application/json\r\n"
+        f"x-request-id: req_{key}\r\nx-echo: {sent}\r\ncontent-length: {len(body)}\r\n\r\n{body}"
+    ).encode()
+
+
+@pytest.fixture
+def refusing(registry: SessionRegistry) -> Iterator[str]:
+    """Return the URL of a server that refuses each key."""
+    with serving(registry, refusal) as url:
+        yield url
+
+
+@pytest.fixture
+def echoing(registry: SessionRegistry) -> Iterator[tuple[str, list[str]]]:
+    """Return the URL of a server that rejects requests with their heads, and the heads so far."""
+    seen: list[str] = []
+
+    def echo(head: str) -> bytes:
+        seen.append(head)
+        body = json.dumps({"error": {"message": head}})
+        return (
+            "HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-type: application/json\r\n"
+            f"content-length: {len(body)}\r\n\r\n{body}"
+        ).encode()
+
+    with serving(registry, echo) as url:
+        yield url, seen
 
 
 @pytest.mark.parametrize("typed", SHAPES.values(), ids=SHAPES.keys())
 def test_a_key_typed_into_a_page_is_seen_nowhere(
-    registry: SessionRegistry, log: io.StringIO, typed: str
+    registry: SessionRegistry, log: io.StringIO, refusing: str, typed: str
 ) -> None:
     """A key typed into a page is sent to its server only; no packet, snapshot, log or error contains it."""
-    server = engine_of(registry).loop.run(asyncio.start_server(refuse, "127.0.0.1", 0), 10)
-    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
     packets: list[bytes] = []
     wire = engine_of(registry).loop.call(
         WireServer, engine_of(registry), lambda _content, buffers: packets.extend(buffers)
@@ -95,7 +158,7 @@ def test_a_key_typed_into_a_page_is_seen_nowhere(
         "type": "connect",
         "page": "p",
         "epoch": engine_of(registry).epoch,
-        "base_url": url,
+        "base_url": refusing,
         "api_key": typed,
     }
     answered = []
@@ -119,18 +182,16 @@ def test_a_key_typed_into_a_page_is_seen_nowhere(
         "log": log.getvalue(),
     }
     assert [name for name, text in sinks.items() if typed in text] == []
-    engine_of(registry).loop.call(server.close)
     engine_of(registry).loop.call(wire.close)
 
 
 def test_a_key_is_seen_nowhere(
-    registry: SessionRegistry, monkeypatch: pytest.MonkeyPatch, log: io.StringIO, key: str
+    registry: SessionRegistry, monkeypatch: pytest.MonkeyPatch, log: io.StringIO, refusing: str, key: str
 ) -> None:
     """If a server refuses the key and echoes it, no sink contains it, whatever its shape."""
     for name in ("HTTP_PROXY", "ALL_PROXY", "http_proxy", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
-    server = engine_of(registry).loop.run(asyncio.start_server(refuse, "127.0.0.1", 0), 10)
-    provider = OpenAIProvider(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1")
+    provider = OpenAIProvider(refusing)
     packets: list[bytes] = []
     wire = engine_of(registry).loop.call(
         WireServer, engine_of(registry), lambda _content, buffers: packets.extend(buffers)
@@ -163,27 +224,14 @@ def test_a_key_is_seen_nowhere(
         assert key[4:] not in text, f"{sink} shows most of it"
     engine_of(registry).loop.call(wire.close)
     engine_of(registry).loop.run(provider.aclose(), 10)
-    engine_of(registry).loop.call(server.close)
     assert slots(registry) == (0, 0)
 
 
 def test_a_header_of_the_params_is_sent_and_seen_nowhere(
-    registry: SessionRegistry, log: io.StringIO, key: str
+    registry: SessionRegistry, log: io.StringIO, echoing: tuple[str, list[str]], key: str
 ) -> None:
     """The value of an extra header reaches the server and no sink."""
-    seen: list[str] = []
-
-    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = (await reader.readuntil(b"\r\n\r\n")).decode()
-        seen.append(head)
-        body = json.dumps({"error": {"message": head}}).encode()
-        writer.write(b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n")
-        writer.write(b"content-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body))
-        await writer.drain()
-        writer.close()
-
-    server = engine_of(registry).loop.run(asyncio.start_server(echo, "127.0.0.1", 0), 10)
-    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+    url, seen = echoing
     provider = OpenAIProvider(url, api_key="another-key")
     packets: list[bytes] = []
     wire = engine_of(registry).loop.call(
@@ -211,7 +259,6 @@ def test_a_header_of_the_params_is_sent_and_seen_nowhere(
     assert '"X-Team": "[secret ' in json.dumps(snapshot)
     engine_of(registry).loop.call(wire.close)
     engine_of(registry).loop.run(provider.aclose(), 10)
-    engine_of(registry).loop.call(server.close)
 
 
 def test_a_key_in_an_exception_is_not_logged(registry: SessionRegistry, log: io.StringIO, key: str) -> None:
