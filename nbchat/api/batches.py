@@ -82,14 +82,15 @@ def map(  # noqa: A001 - `nbchat.map` reads as what it does
     journal
         A file from which the batch can be resumed. Prompts and answers are written to it as they happen, and
         answers in it are reused for the same prompts with the same settings. Prompts that failed, or were
-        stopped with the cell, are sent again. Prompts in progress when the process was killed are not, since
-        they may have been answered and charged: the answer is fetched from the server if it stored it
+        stopped with the cell, are sent again. Prompts in progress when the process was killed, or when a
+        runner ended, are not, since they may have been answered and charged: the answer is fetched from the
+        server if it stored it
         (`nbchat.config(api="responses")`), else the result has the error `KernelGone`. `None`: no file;
         with a runner, one that is deleted when the results are returned. Or a URL of Redis or Valkey with a
         name, `redis://host:6379/0#reviews` (extra `redis`): equal calls in several processes and on several
         machines then share the prompts and the rate, and each returns all answers.
     retry_interrupted
-        `True`: prompts in progress when the process was killed, with no stored answer, are sent again.
+        `True`: prompts in progress at the end of the process, with no stored answer, are sent again.
     progress
         `True`: a bar in a notebook, a line in a terminal. `False`: no output. Or a function, which is called
         with a `BatchProgress` on this thread; an exception in it ends the batch.

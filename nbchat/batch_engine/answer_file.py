@@ -2,8 +2,8 @@
 
 A prompt is recorded before it is sent (`asked`). If the server keeps answers, the response id follows
 (`answering`), and then the answer, or the fact that there is none (`unanswered`). A prompt with `asked` but
-no outcome was in progress when the process was killed, and may have been answered. It is reported when the
-file is opened again, so that it is not sent twice by mistake.
+no outcome was in progress when the process was killed, or when a runner ended, and may have been answered. It
+is reported when the file is opened again, so that it is not sent twice by mistake.
 
 Lines are only appended, so a killed process leaves at most one broken line, the last one. It is removed when
 the file is opened again.

@@ -64,7 +64,7 @@ class Answer(Struct, frozen=True, kw_only=True):
     """Duration of the last attempt."""
     attempts: int = 0
     response_id: str | None = None
-    """If the process was killed while it was in progress: the id under which the server may have kept it."""
+    """If the process ended while it was in progress: the id under which the server may have kept it."""
 
 
 class OneShot:

@@ -86,7 +86,7 @@ class Metrics:
     # Reading
 
     def watch(self, loop: LoopThread, namespaces: Callable[[], Sequence[Namespace]]) -> None:
-        """Measure these namespaces from now on. Their values are read on the loop."""
+        """Measure these namespaces, whose values are read on the loop."""
         self.registry.register(_OfNamespaces(loop, namespaces, self))
 
     def serve(self, host: str, port: int) -> int:

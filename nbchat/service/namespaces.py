@@ -32,7 +32,7 @@ LOOK_S: Final = 0.05
 """Interval at which the end of live runs is checked while the service drains."""
 
 IDLE_LOOK_S: Final = 10.0
-"""Interval at which idle namespaces are looked for, if they may be idle for longer."""
+"""Longest interval between two checks for idle namespaces."""
 
 
 class Namespaces:

@@ -49,7 +49,6 @@ _MEMORY: Final = 5
 _STEP: Final = 16
 _MARK: Final = b"\x01"
 
-
 _ZLIB: Final = b"x"
 """First byte of zlib with a window of 32 KB."""
 
